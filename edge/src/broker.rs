@@ -150,6 +150,20 @@ struct RawError<'a> {
     description: Cow<'a, str>,
 }
 
+impl<'a> RawError<'a> {
+    /// The broker's words, with the remedy where one is known.
+    fn with_remedy(self) -> Cow<'a, str> {
+        let remedy = match self.err_code {
+            10_023 | 10_047 => "the broker's storage is full: free it, or raise jetstream max_file_store",
+            10_002 => "the storage of the account is full: raise its limit at the broker",
+            10_039 | 10_076 => "JetStream is off: enable it in the broker's configuration",
+            10_077 => "the stream is full and refuses new messages: run `marketprism-central init --apply`",
+            _ => return self.description,
+        };
+        Cow::Owned(format!("{}; {remedy}", self.description))
+    }
+}
+
 impl<'a> PublishReply<'a> {
     /// An unreadable reply counts as refused, so that the message is published again.
     pub(crate) fn parse(payload: &'a [u8], status: Option<u16>) -> Self {
@@ -160,7 +174,7 @@ impl<'a> PublishReply<'a> {
             Ok(RawReply { error: Some(error), .. }) if error.err_code == MESSAGE_TOO_LARGE => {
                 Self::Rejected { text: error.description }
             }
-            Ok(RawReply { error: Some(error), .. }) => Self::Refused { text: error.description },
+            Ok(RawReply { error: Some(error), .. }) => Self::Refused { text: error.with_remedy() },
             Ok(RawReply { stream: Some(_), duplicate, seq, error: None }) => {
                 Self::Stored { duplicate, sequence: seq }
             }
@@ -186,7 +200,11 @@ mod tests {
         let full = br#"{"error":{"code":503,"err_code":10077,"description":"maximum messages exceeded"},"stream":"S","seq":0}"#;
         assert_eq!(
             PublishReply::parse(full, None),
-            PublishReply::Refused { text: "maximum messages exceeded".into() }
+            PublishReply::Refused {
+                text: "maximum messages exceeded; the stream is full and refuses new messages: run `marketprism-central \
+                       init --apply`"
+                    .into()
+            }
         );
         let large = br#"{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum allowed"},"seq":0}"#;
         let text = "message size exceeds maximum allowed".into();

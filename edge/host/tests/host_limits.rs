@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use marketprism_adapter_host::contract::{DataType, Endpoint, Feed};
 use marketprism_adapter_host::fixtures::{EXCHANGE, FixtureKind, component};
@@ -64,7 +64,9 @@ fn frames_wait_for_a_limit_of_the_host_and_nothing_counts_as_a_fault() {
     let before = patient.stats().snapshot();
     let stats = Arc::clone(patient.stats());
     let lifted = std::thread::spawn(move || {
+        let until = Instant::now() + Duration::from_secs(30);
         while stats.snapshot().host_limits < 3 {
+            assert!(Instant::now() < until, "no limit was met");
             std::thread::yield_now();
         }
         limit_addresses(None);

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use marketprism_adapter_host::contract::{Feed, Instrument, Plan, Venue};
 use marketprism_adapter_host::{AdapterSupervisor, FaultPolicy, InstrumentIndex};
 use marketprism_schema::{Capability, DataTypeMap, StreamId};
-use marketprism_service::{Backoff, clock, error_text};
+use marketprism_service::{Backoff, clock, error_text, start_thread};
 use marketprism_socket::{FeedSockets, InputBounds, InputReceiver, SocketCounter, input_queue};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -91,14 +91,13 @@ async fn collect(context: &FeedContext, feed: StartedFeed) -> anyhow::Result<()>
     });
     let (ended, mut end) = oneshot::channel::<()>();
     let runtime = Handle::current();
-    let thread = std::thread::Builder::new()
-        .name(format!("feed-{}", context.status.exchange))
-        .spawn(move || {
-            pipeline.run(&runtime);
-            // Wakes the receiver, if it is still there.
-            drop(ended);
-        })
-        .context("the pipeline's thread cannot start")?;
+    let builder = std::thread::Builder::new().name(format!("feed-{}", context.status.exchange));
+    let thread = start_thread(builder, move || {
+        pipeline.run(&runtime);
+        // Wakes the receiver, if it is still there.
+        drop(ended);
+    })
+    .context("the pipeline's thread cannot start")?;
     let was_stopped = tokio::select! {
         _ = &mut end => false,
         () = context.stop.cancelled() => true,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use marketprism_schema::STREAMS;
+use marketprism_service::start_thread;
 
 use super::files::JournalFiles;
 use super::index::{EventState, SegmentIndex, StreamMark};
@@ -60,7 +61,7 @@ impl Journal {
         let catch_up = CatchUp::new(Arc::clone(&self.shared), queue);
         let shared = Arc::clone(&self.shared);
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
-            std::thread::Builder::new().name(name.to_owned()).spawn(run)
+            start_thread(std::thread::Builder::new().name(name.to_owned()), run)
         };
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         threads.push(spawn("journal-write", Box::new(move || writer.run()))?);

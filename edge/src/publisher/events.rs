@@ -24,7 +24,7 @@ use crate::telemetry::{Coverage, CoverageIndex, Metrics, follow, gauge, seconds_
 
 /// Answer of a broker without the stream.
 pub(super) const NO_STREAM: &str =
-    "no stream stores the subject; central or `marketprism-central init` creates it";
+    "no stream stores the subject; central or `marketprism-central init` creates it, if JetStream is on";
 
 const CONTENT_TYPE: HeaderName = HeaderName::from_static("Content-Type");
 

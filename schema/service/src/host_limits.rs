@@ -96,6 +96,14 @@ pub fn check_threads(count: usize) -> Result<(), String> {
     refused.map_or(Ok(()), Err)
 }
 
+/// Starts a thread; an error names the limit with its remedy.
+pub fn start_thread<T: Send + 'static>(
+    builder: thread::Builder,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<thread::JoinHandle<T>> {
+    builder.spawn(body).map_err(|error| io::Error::new(error.kind(), thread_limit(&error)))
+}
+
 /// Threads that a process starts by itself: workers of the runtime and of the compiler, and some for blocking calls.
 pub fn threads_needed() -> usize {
     2 * thread::available_parallelism().map_or(1, usize::from) + 6

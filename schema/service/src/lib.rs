@@ -21,7 +21,7 @@ pub use accept::{accept, serve_connections};
 pub use backoff::{Backoff, jitter};
 pub use file_lock::FileLock;
 pub use files::{open_file, read_file, read_text};
-pub use host_limits::{check_threads, host_limit, thread_limit, threads_needed};
+pub use host_limits::{check_threads, host_limit, start_thread, thread_limit, threads_needed};
 pub use hosts::HostRule;
 #[cfg(feature = "http")]
 pub use http::{HttpBounds, HttpListener, serve_http, tls_acceptor};

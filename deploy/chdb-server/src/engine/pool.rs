@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use enum_map::{Enum, EnumMap, enum_map};
+use marketprism_service::start_thread;
 use tokio::sync::oneshot;
 
 use super::connection::{mark, quoted};
@@ -190,7 +191,7 @@ impl PoolState {
 
 fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
     let thread = std::thread::Builder::new().name(name).stack_size(STACK_BYTES);
-    thread.spawn(body).context("cannot start a thread for queries")
+    start_thread(thread, body).context("cannot start a thread for queries")
 }
 
 fn work(shared: &PoolState, lane: Lane) {
