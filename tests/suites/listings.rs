@@ -7,7 +7,7 @@ use marketprism_schema::{AuditPayload, DowntimeReason, Gap, GapCause, GapKind, d
 use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed, check_online};
 use marketprism_tests::wait::until;
-use marketprism_venue_sim::{Sim, SimConfig};
+use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
@@ -215,7 +215,8 @@ async fn a_check_online_names_what_a_venue_does_not_list() {
     );
 }
 
-/// Bybit refuses a whole request to subscribe for one topic that has gone, and the list is not read again for long.
+/// Bybit refuses a whole request to subscribe for one topic that has gone, and the list is not read again for long. Before, it refuses the
+/// list itself twice, with status 200.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_contract_that_expired_before_a_reconnect_costs_only_its_own_streams() {
     const BYBIT: &str = "bybit_derivatives";
@@ -224,9 +225,14 @@ async fn a_contract_that_expired_before_a_reconnect_costs_only_its_own_streams()
     create_streams(&broker).await;
     let config = SimConfig { exchanges: vec![BYBIT.to_owned()], ..crate::two_symbols(200) };
     let sim = Sim::start(SimConfig { start_paused: false, ..config }).await.unwrap();
+    let refusals = [(10006, 0_u64), (10016, 1)].map(|(code, after)| {
+        let list = FaultSpec::new(FaultAction::RestStatus).path("instruments-info");
+        sim.fault(list.code(code).after(after)).unwrap()
+    });
     let feed = Feed::simulated(BYBIT, &sim.addr().to_string(), &crate::SYMBOLS);
     let edge = Edge::start(folder.path(), &format!("urls = [{:?}]", broker.url()), &[feed]).await;
     live(&edge, "BTC-USDT").await;
+    assert!(refusals.iter().all(|id| sim.fired(*id) == 1), "the list was refused at first");
     let subscribed = || {
         let all = sim.connections().into_iter().flat_map(|connection| connection.subscriptions);
         all.collect::<BTreeSet<String>>()
