@@ -14,8 +14,12 @@ use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
 
 use crate::schedule::{Action, Part};
 
-pub const EXCHANGES: [(&str, &[&str]); 3] =
-    [("binance_spot", &["BTCUSDT", "ETHUSDT"]), ("okx_spot", &["BTC-USDT"]), ("bybit_spot", &["BTCUSDT"])];
+pub const EXCHANGES: [(&str, &[&str]); 4] = [
+    ("binance_spot", &["BTCUSDT", "ETHUSDT"]),
+    ("okx_spot", &["BTC-USDT"]),
+    ("bybit_spot", &["BTCUSDT"]),
+    ("kraken_spot", &["BTC/USDT"]),
+];
 const EDGES: [&str; 2] = ["edge-x", "edge-y"];
 
 /// Short windows: a run of minutes has many.
@@ -32,7 +36,11 @@ const DISK_MIB: u64 = 512;
 
 /// `BASE-QUOTE` of a venue's symbol.
 pub fn normalized(symbol: &str) -> String {
-    if symbol.contains('-') { symbol.to_owned() } else { symbol.replace("USDT", "-USDT") }
+    if symbol.ends_with("-USDT") {
+        symbol.to_owned()
+    } else {
+        symbol.replace('/', "").replace("USDT", "-USDT")
+    }
 }
 
 /// Dropped in the order of the fields.
