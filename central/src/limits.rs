@@ -197,3 +197,11 @@ pub const REPAIR_LEASE_WAIT: Duration = Duration::from_secs(150);
 pub const EDGE_ANSWER_WAIT: Duration = Duration::from_secs(15);
 /// Other edges that are asked for a range.
 pub const REPAIR_OTHER_EDGES: usize = 8;
+/// Wait of `diagnose` for the status of the edges; then the known ones that did not answer are named.
+pub const EDGES_ANSWER_WAIT: Duration = Duration::from_secs(2);
+/// Wait for edges that hot does not know yet, once all others have answered.
+pub const EDGES_LATE_ANSWER_WAIT: Duration = Duration::from_millis(300);
+/// Edges whose answers `diagnose` takes; those beyond are not shown.
+pub const EDGES_MAX: usize = 1_000;
+/// Wait of `diagnose` for central's own listener.
+pub const LISTENER_ANSWER_WAIT: Duration = Duration::from_secs(2);

@@ -26,7 +26,7 @@ pub struct Metrics {
     error_rate_percent: Gauge,
     pub subscriptions_active: IntGauge,
     pub is_running: IntGauge,
-    rows: IntCounterVec,
+    pub rows: IntCounterVec,
     rows_of_all_tables: AtomicU64,
     pub duplicates: IntCounterVec,
     pub lost: IntCounterVec,

@@ -42,6 +42,8 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     let sides = [(DatabaseKind::Hot, role.takes_messages()), (DatabaseKind::Cold, role.replicates())];
     let sides = sides.into_iter().filter(|(_, is_ours)| *is_ours).map(|(side, _)| part(side));
     let parts = streams.iter().map(|s| s.settings.name).chain(sides).map(str::to_owned);
+    let metrics = Metrics::new().context("cannot register the metrics")?;
+    expect_series(&metrics);
     let shared = Arc::new(CentralContext {
         leases: Leases::new(&broker, &config, &name),
         broker,
@@ -49,7 +51,7 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
         cold: Storage::cold(&config.clickhouse)?,
         hot_clock: ServerClock::default(),
         cold_clock: ServerClock::default(),
-        metrics: Metrics::new().context("cannot register the metrics")?,
+        metrics,
         status: Status::starting(parts),
         coverage: Coverage::default(),
         config,
@@ -78,6 +80,12 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     around.shutdown().await;
     tracing::info!("stopped");
     outcome
+}
+
+fn expect_series(metrics: &Metrics) {
+    ingest::expect_series(metrics);
+    ledger::expect_series(metrics);
+    replicator::expect_series(&metrics.replication);
 }
 
 /// Host and listening address: unique among living processes.
@@ -183,4 +191,61 @@ async fn provision(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Gauges that only a holder of a lease, or a central with an answer of its servers, can set.
+    const UNKNOWN_AT_FIRST: [&str; 10] = [
+        "marketprism_central_confirmed_sequence",
+        "marketprism_central_streams_held",
+        "marketprism_central_clock_ahead_seconds",
+        "marketprism_ledger_windows",
+        "marketprism_cold_replication_lag_minutes",
+        "marketprism_cold_replication_is_failing",
+        "marketprism_cold_windows_unsound",
+        "nats_jetstream_consumer_num_pending",
+        "nats_jetstream_consumer_num_ack_pending",
+        "nats_jetstream_consumer_num_redelivered",
+    ];
+
+    #[test]
+    fn every_counter_is_at_0_before_its_first_event_and_every_metric_is_in_the_readme() {
+        let metrics = Metrics::new().unwrap();
+        expect_series(&metrics);
+        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        let readme = include_str!("../README.md").split("## Metrics").nth(1).unwrap();
+        let rows = readme.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+        let documented: BTreeSet<&str> = rows.map(|(name, _)| name).collect();
+        let exposed: BTreeSet<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        let missing: BTreeSet<&str> = documented.difference(&exposed).copied().collect();
+        assert_eq!(missing, UNKNOWN_AT_FIRST.into_iter().collect(), "not exposed at the start");
+        assert_eq!(
+            exposed.difference(&documented).collect::<Vec<_>>(),
+            [] as [&&str; 0],
+            "not in the README"
+        );
+        let samples =
+            text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
+        let samples: Vec<(&str, &str)> = samples.collect();
+        let is_counter = |name: &str| name.ends_with("_total") || name.ends_with("_count");
+        let is_set =
+            |(series, value): &(&str, &str)| is_counter(series.split('{').next().unwrap()) && *value != "0";
+        assert_eq!(samples.iter().copied().find(is_set), None);
+        for series in [
+            "marketprism_central_lost_messages_total{cause=\"retention\",stream=\"MARKET_DATA\"}",
+            "marketprism_central_dead_letters_total{reason=\"price\"}",
+            "marketprism_central_dead_letters_total{reason=\"audit\"}",
+            "marketprism_central_retries_total{table=\"trades\"}",
+            "marketprism_cold_windows_total{state=\"mismatch\",table=\"orderbooks\"}",
+            "marketprism_venue_to_hot_seconds_count{table=\"trades\"}",
+        ] {
+            assert!(samples.contains(&(series, "0")), "{series} is not in {text}");
+        }
+    }
 }

@@ -40,6 +40,8 @@ pub struct BookReport {
     /// States replaced by a newer one before they were published.
     pub conflated: u64,
     pub gaps: Vec<BookGap>,
+    /// Receive time of the newest update.
+    pub updated_ns: i64,
 }
 
 /// Each book is created with its first update.
@@ -286,6 +288,7 @@ impl OrderBooks {
                 stats: *slot.book.stats(),
                 conflated: slot.gate.conflated(),
                 gaps: slot.gaps.iter().copied().collect(),
+                updated_ns: slot.updates_ns[1],
             })
         };
         InstrumentIndex::enumerate(&self.slots).filter_map(report).collect()

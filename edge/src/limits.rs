@@ -63,6 +63,8 @@ pub const REPUBLISH_AFTER_RECONNECT: Duration = Duration::from_millis(500);
 
 /// Longest time without an acknowledgement while messages wait for one. Passed: an error line and a reason in `/health`.
 pub const PUBLISH_STALL: Duration = Duration::from_secs(5);
+/// Time after an event that was refused for an impossible value in which `/health` is degraded for it.
+pub const REFUSALS_SHOWN: Duration = Duration::from_secs(60);
 
 /// Interval of the check for messages to publish again.
 pub const IN_FLIGHT_SCAN: Duration = Duration::from_millis(100);

@@ -14,7 +14,7 @@ use crate::audit::{AuditOrigin, Auditor, JournaledRun, Resumption, RunJournal};
 use crate::broker::{BrokerLink, connect};
 use crate::config::{Adapters, Config};
 use crate::feed::{EdgeContext, FeedContext, FeedRoster, FrameObserver, run_feed};
-use crate::http::{EdgeState, bind};
+use crate::http::{EdgeState, answer_status, bind};
 use crate::journal::{DiskFiles, Journal, JournalOptions, answer_requests, follow_confirmations};
 use crate::limits::{HEALTH_GRACE, JOURNAL_CATCH_UP_PART, JOURNAL_CLOSE, PIPELINES_DRAIN, PUBLISHER_DRAIN};
 use crate::publisher::{AuditSender, DrainResult, Publisher};
@@ -84,7 +84,7 @@ impl Edge {
         let start = resume(&config, &context.auditor)?;
         let audits = AuditTasks::start(&client, &link, &context, start);
         let publisher = Publisher::new(
-            client,
+            client.clone(),
             Arc::clone(&link),
             Arc::clone(&context.queue),
             Arc::clone(&context.coverage),
@@ -102,7 +102,11 @@ impl Edge {
             feeds: Arc::clone(&feeds.roster),
             link,
         });
-        let http = tokio::spawn(bound.serve(state, http_stop.clone()));
+        let answers = answer_status(client, Arc::clone(&state), http_stop.clone());
+        let pages = bound.serve(state, http_stop.clone());
+        let http = tokio::spawn(async {
+            tokio::join!(pages, answers);
+        });
         Ok(Self { context, feeds, queue, publisher, publisher_stop, audits, http, http_stop, signals })
     }
 
@@ -152,7 +156,7 @@ impl Edge {
         log_end(&context, left);
         http_stop.cancel();
         if http.await.is_err() {
-            tracing::warn!("the http listeners panicked");
+            tracing::warn!("the http listeners, or the answers to requests for the status, panicked");
         }
         Ok(left)
     }

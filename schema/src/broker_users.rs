@@ -5,7 +5,8 @@
 //! streams and the confirmed sequences only, to read; central may neither delete nor purge a stream.
 
 use crate::{
-    Carries, DataType, STREAMS, audit_subject, confirmed_request_subject, repair_subject, stream_info_subject,
+    Carries, DataType, EDGE_STATUS_SUBJECT, STREAMS, audit_subject, confirmed_request_subject,
+    repair_subject, stream_info_subject,
 };
 
 /// User of central.
@@ -54,7 +55,8 @@ impl BrokerUser {
             "$KV.MARKETPRISM_CONFIRMED.>",
             "$KV.MARKETPRISM_LEASES.>",
         ];
-        let publish = publish.map(str::to_owned).into_iter().chain([repair_subject("*")]).collect();
+        let requests = [repair_subject("*"), EDGE_STATUS_SUBJECT.to_owned()];
+        let publish = publish.map(str::to_owned).into_iter().chain(requests).collect();
         let subscribe = vec![inboxes(CENTRAL_CONNECTION)];
         Self {
             name: CENTRAL_USER.to_owned(),
@@ -77,7 +79,11 @@ impl BrokerUser {
             name: edge.to_owned(),
             password: password.to_owned(),
             publish: data.chain([audit_subject(edge)]).chain(reads).collect(),
-            subscribe: vec![inboxes(&edge_connection(edge)), repair_subject(edge)],
+            subscribe: vec![
+                inboxes(&edge_connection(edge)),
+                repair_subject(edge),
+                EDGE_STATUS_SUBJECT.to_owned(),
+            ],
             answers: true,
         }
     }

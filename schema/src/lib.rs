@@ -8,6 +8,7 @@ mod audit;
 mod broker_users;
 mod confirmed;
 mod decimal;
+mod edge_status;
 mod event;
 mod migration;
 mod names;
@@ -29,6 +30,9 @@ pub use audit::{
 pub use broker_users::{BrokerUser, CENTRAL_CONNECTION, CENTRAL_USER, broker_authorization, edge_connection};
 pub use confirmed::{CONFIRMED_BUCKET, Watermark, confirmed_request_subject, stream_info_subject};
 pub use decimal::{Decimal, DecimalError, SCALE_MAX};
+pub use edge_status::{
+    EDGE_STATUS_BYTES_MAX, EDGE_STATUS_SUBJECT, EDGE_STATUS_VERSION, EdgeDisk, EdgeStatus, EdgeStatusError,
+};
 pub use event::{
     Body, BookLevels, Event, EventId, FundingRate, Header, Liquidation, LongShortRatio, OpenInterest,
     OrderBook, Trade, VolatilityIndex,

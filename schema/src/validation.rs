@@ -54,6 +54,10 @@ pub enum InvalidKind {
 }
 
 impl InvalidKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] =
+        [Self::Name, Self::Time, Self::Price, Self::Quantity, Self::Book, Self::EventId];
+
     /// The label.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -213,6 +213,43 @@ mod tests {
         assert!(error.contains("clickhouse.client_key_file: is missing"), "{error}");
     }
 
+    #[test]
+    fn variables_of_the_earlier_system_win_over_the_file_and_lose_to_ours() {
+        let read = |variables: &[(&str, &str)]| {
+            let text = "[clickhouse]\nurl = \"http://file:1\"\n[http]\nlisten = \"127.0.0.2:1\"\n";
+            let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            let document = Document::parse("central.toml", text, ".".into(), variables).unwrap();
+            Config::read(&document).map_err(|error| error.to_string())
+        };
+        let earlier = [
+            ("MARKETPRISM_CLICKHOUSE_HOST", "db.example"),
+            ("MARKETPRISM_CLICKHOUSE_PORT", "8124"),
+            ("MARKETPRISM_CLICKHOUSE_DATABASE", "old_hot"),
+            ("HOT_STORAGE_HTTP_PORT", "18080"),
+        ];
+        let config = read(&earlier).unwrap();
+        assert_eq!(config.clickhouse.hot.url.reveal(), "http://db.example:8124");
+        assert_eq!(config.clickhouse.cold, config.clickhouse.hot);
+        assert_eq!(config.clickhouse.hot_database, "old_hot");
+        assert_eq!(config.http.address(Role::All).to_string(), "127.0.0.2:18080");
+        assert_eq!(config.http.address(Role::Cold).port(), 1);
+        let ours = [
+            ("MARKETPRISM_CLICKHOUSE__URL", "http://ours:2"),
+            ("MARKETPRISM_CLICKHOUSE__HOT_DATABASE", "ours"),
+            ("MARKETPRISM_HTTP__LISTEN", "127.0.0.3:3"),
+        ];
+        let config = read(&[&earlier[..], &ours].concat()).unwrap();
+        assert_eq!(
+            (config.clickhouse.hot.url.reveal(), &*config.clickhouse.hot_database),
+            ("http://ours:2", "ours")
+        );
+        assert_eq!(config.http.address(Role::All).to_string(), "127.0.0.3:3");
+        let error = read(&earlier.map(|(name, _)| (name, "a b"))).unwrap_err();
+        for (name, _) in earlier {
+            assert!(error.contains(&format!("\n  {name}: is \"a b\" (allowed: ")), "{name}: {error}");
+        }
+    }
+
     fn replication(text: &str) -> Result<Replication, String> {
         read(text).map(|config| config.replication)
     }

@@ -19,7 +19,7 @@ pub struct ClickHouse {
     pub hot: Server,
     /// Server of the cold database: that of hot, with its user, unless any key of it is given.
     pub cold: Server,
-    /// Database of recent rows.
+    /// Database of recent rows. The variable `MARKETPRISM_CLICKHOUSE_DATABASE` wins over this key.
     pub hot_database: String,
     /// Database of all rows.
     pub cold_database: String,
@@ -41,7 +41,8 @@ pub struct ClickHouse {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Server {
     /// Address of the HTTP interface of one server, not of a balancer over several; `https://` for TLS. User and password may be
-    /// part of it, with `%` escapes for special characters.
+    /// part of it, with `%` escapes for special characters. The variables
+    /// `MARKETPRISM_CLICKHOUSE_HOST` and `MARKETPRISM_CLICKHOUSE_PORT` (of the HTTP interface) change host and port of the hot one.
     #[schemars(length(min = 1), extend("x-schemes" = ["http", "https"]))]
     pub url: MaskedUrl,
     /// Additional certificate authority, for an `https://` address as the keys below.
@@ -100,8 +101,21 @@ impl ClickHouse {
         self.compression == Compression::Lz4
     }
 
+    fn take_predecessors(&mut self, problems: &mut Problems<'_>) {
+        const URL: &str = "clickhouse.url";
+        problems.predecessor_host("MARKETPRISM_CLICKHOUSE_HOST", URL, &mut self.hot.url);
+        if let Some(port) = problems.predecessor_port("MARKETPRISM_CLICKHOUSE_PORT", URL) {
+            self.hot.url.change(|url| url.set_port(Some(port)).is_ok());
+        }
+        let database = problems.predecessor("MARKETPRISM_CLICKHOUSE_DATABASE", "clickhouse.hot_database");
+        if let Some(database) = database {
+            database.clone_into(&mut self.hot_database);
+        }
+    }
+
     /// Checks the rules between keys, and fills the cold server from the hot one.
     pub(super) fn resolve(&mut self, problems: &mut Problems<'_>) {
+        self.take_predecessors(problems);
         for server in [&mut self.hot, &mut self.cold] {
             server.cluster = server.cluster.take().filter(|name| !name.is_empty());
         }

@@ -17,9 +17,13 @@ const GRACE_VARIABLE: &str = "HEALTH_GRACE_SECONDS";
 /// Address and access.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Http {
-    /// Address of `/health /ready /metrics /coverage /integrity`; not given: port 8085 of 127.0.0.1, or 8086 with `--role cold`.
+    /// Address of `/health /ready /metrics /coverage /integrity`; not given: port 8085 of 127.0.0.1, or 8086 with `--role cold`. The
+    /// variable `HOT_STORAGE_HTTP_PORT` changes the port, except with `--role cold`.
     #[schemars(with = "Option<String>", extend("x-address" = true))]
     pub listen: Option<SocketAddr>,
+    /// Port from that variable.
+    #[serde(skip)]
+    pub hot_port: Option<u16>,
     /// `/health` is healthy for this long after the start, whatever is missing. The variable `HEALTH_GRACE_SECONDS` wins.
     #[serde(rename = "health_grace_seconds", with = "marketprism_config::seconds")]
     #[schemars(with = "u64", range(min = 0, max = 86_400))]
@@ -46,6 +50,7 @@ impl Default for Http {
     fn default() -> Self {
         Self {
             listen: None,
+            hot_port: None,
             health_grace: Duration::from_secs(120),
             token: None,
             read_token: None,
@@ -61,7 +66,11 @@ impl Http {
     /// The configured address, else the role's own on the loopback interface, so that a hot and a cold central can run on one machine.
     pub fn address(&self, role: Role) -> SocketAddr {
         let port = if role == Role::Cold { 8086 } else { 8085 };
-        self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)))
+        let mut address = self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)));
+        if let Some(port) = self.hot_port.filter(|_| role != Role::Cold) {
+            address.set_port(port);
+        }
+        address
     }
 
     /// True if other machines reach the address.
@@ -75,6 +84,7 @@ impl Http {
     }
 
     pub(super) fn check(&mut self, problems: &mut Problems<'_>) {
+        self.hot_port = problems.predecessor_port("HOT_STORAGE_HTTP_PORT", "http.listen");
         if let Some(text) = problems.document().variable(GRACE_VARIABLE) {
             match text.parse() {
                 Ok(seconds) => self.health_grace = Duration::from_secs(seconds),

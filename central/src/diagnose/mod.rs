@@ -1,6 +1,7 @@
 //! `diagnose`: checks everything that central depends on, each with its remedy.
 
 mod checks;
+mod edges;
 
 use marketprism_service::Exit;
 use serde::Serialize;
@@ -13,15 +14,17 @@ use crate::report::{Sources, Time};
 /// Changes nothing, except for a scratch database that is created to compare tables and dropped again.
 pub async fn diagnose(sources: &Sources) -> Diagnosis {
     let mut checks = vec![configuration(sources)];
-    let (broker, streams, leases, servers, schema, data) = tokio::join!(
+    let (listener, broker, streams, leases, servers, schema, data, edges) = tokio::join!(
+        edges::listener(sources),
         checks::broker(sources),
         checks::streams(sources),
         checks::leases(sources),
         checks::servers(sources),
         checks::schema(sources),
         checks::data(sources),
+        edges::edges(sources),
     );
-    for some in [vec![broker], streams, leases, servers, schema, data] {
+    for some in [vec![listener], edges, vec![broker], streams, leases, servers, schema, data] {
         checks.extend(some);
     }
     Diagnosis { version: 1, generated_at: Time(clock::now_ns() / 1_000_000), checks }

@@ -161,6 +161,30 @@ fn covered(row: &CoverageRow, now_ns: i64) -> Covered {
     }
 }
 
+/// Freshness of the data in hot by data type, then by exchange.
+pub type HealthCoverage = BTreeMap<&'static str, BTreeMap<String, Freshness>>;
+
+/// Freshness of one data type of one exchange.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Freshness {
+    /// Time at which the newest event was stored, seconds since 1970.
+    pub last_success_ts: i64,
+    /// Seconds since `last_success_ts`.
+    pub age_seconds: i64,
+    /// `ok` or `stale`.
+    pub status: &'static str,
+}
+
+pub fn health_coverage(rows: &[CoverageRow], now_ns: i64) -> HealthCoverage {
+    let mut coverage = HealthCoverage::new();
+    for row in rows {
+        let Covered { exchange, data_type, last_success_ts, age_seconds, status, .. } = covered(row, now_ns);
+        let freshness = Freshness { last_success_ts, age_seconds, status };
+        coverage.entry(data_type).or_default().insert(exchange, freshness);
+    }
+    coverage
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,5 +204,11 @@ mod tests {
         assert_eq!(statuses(&at(62)), ["stale", "ok"]);
         assert_eq!(at(62).coverage[0].age_seconds, 61);
         assert_eq!(at(0).nothing_of.len(), 6);
+        let health = serde_json::to_value(health_coverage(&rows, 62 * NANOS_PER_SECOND)).unwrap();
+        let trade = serde_json::json!({ "last_success_ts": 1, "age_seconds": 61, "status": "stale" });
+        assert_eq!(
+            (&health["trade"]["sim_spot"], &health["funding_rate"]["sim_spot"]["status"]),
+            (&trade, &"ok".into())
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! Handlers of the read-only routes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::access::Anonymous;
-use super::documents::{CoverageTable, Overview, coverage_table};
+use super::documents::{CoverageTable, HealthCoverage, Overview, coverage_table, health_coverage};
 use super::problem::Problem;
 use super::{App, page};
 use crate::clock;
@@ -30,13 +31,21 @@ pub struct Health {
     /// Reasons, `part: reason`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
+    /// Freshness in hot by data type and exchange; only in `/health`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub coverage: HealthCoverage,
 }
 
 impl Health {
-    /// Reasons name servers and errors: not for requests without a token.
+    const fn new(status: &'static str, grace: bool, reasons: Vec<String>) -> Self {
+        Self { status, grace, reasons, coverage: BTreeMap::new() }
+    }
+
+    /// Reasons name servers and errors: not for requests without a token, as is all that is collected.
     fn shown_to(mut self, anonymous: Option<Extension<Anonymous>>) -> Self {
         if anonymous.is_some() {
             self.reasons.clear();
+            self.coverage.clear();
         }
         self
     }
@@ -54,7 +63,9 @@ pub async fn serve_health(
     anonymous: Option<Extension<Anonymous>>,
 ) -> (StatusCode, Json<Health>) {
     let (age, grace) = (app.shared.status.started.elapsed(), app.shared.config.http.health_grace);
-    let (status, body) = health(app.shared.status.reasons(), age, grace);
+    let (status, mut body) = health(app.shared.status.reasons(), age, grace);
+    let now_ns = clock::now_ns();
+    body.coverage = health_coverage(&app.shared.coverage.rows(now_ns), now_ns);
     (status, Json(body.shown_to(anonymous)))
 }
 
@@ -73,19 +84,19 @@ pub async fn serve_ready(
 
 fn health(reasons: Vec<String>, age: Duration, grace: Duration) -> (StatusCode, Health) {
     if reasons.is_empty() {
-        return (StatusCode::OK, Health { status: "healthy", grace: false, reasons });
+        return (StatusCode::OK, Health::new("healthy", false, reasons));
     }
     if age < grace {
-        return (StatusCode::OK, Health { status: "healthy", grace: true, reasons });
+        return (StatusCode::OK, Health::new("healthy", true, reasons));
     }
-    (StatusCode::SERVICE_UNAVAILABLE, Health { status: "unhealthy", grace: false, reasons })
+    (StatusCode::SERVICE_UNAVAILABLE, Health::new("unhealthy", false, reasons))
 }
 
 fn ready(reasons: Vec<String>) -> (StatusCode, Health) {
     if reasons.is_empty() {
-        return (StatusCode::OK, Health { status: "ready", grace: false, reasons });
+        return (StatusCode::OK, Health::new("ready", false, reasons));
     }
-    (StatusCode::SERVICE_UNAVAILABLE, Health { status: "not ready", grace: false, reasons })
+    (StatusCode::SERVICE_UNAVAILABLE, Health::new("not ready", false, reasons))
 }
 
 /// Metrics in the Prometheus text format.

@@ -14,9 +14,9 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::batch::{BatchEntry, OpenBatches};
 use super::insert_task::{InsertResult, seconds};
-use super::known_events::{IdState, PendingDuplicate, PendingDuplicates, RecentIds};
+use super::known_events::{FOUND, IdState, PendingDuplicate, PendingDuplicates, RecentIds};
 use super::lookup::DuplicateRisk;
-use super::message::{self, Delivery, Refusal};
+use super::message::{self, Delivery, NOT_FROM_A_STREAM, Refusal};
 use super::subscription::acknowledge;
 use crate::config::Stream;
 use crate::context::CentralContext;
@@ -93,7 +93,7 @@ impl Deduplicator {
     pub fn take(&mut self, message: jetstream::Message) -> Option<u64> {
         let Some(delivery) = Delivery::of(&message) else {
             // A message without an acknowledgement subject did not come from a stream and cannot be acknowledged.
-            self.shared.metrics.dead_letters.with_label_values(&["not_from_a_stream"]).inc();
+            self.shared.metrics.dead_letters.with_label_values(&[NOT_FROM_A_STREAM]).inc();
             tracing::error!(subject = &*message.message.subject, "dropped a message that no stream result");
             return None;
         };
@@ -253,8 +253,8 @@ impl Deduplicator {
         let (recent, in_flight) =
             (std::mem::take(&mut self.found_recent), std::mem::take(&mut self.found_in_flight));
         let counters = &self.shared.metrics.duplicates;
-        counters.with_label_values(&[self.stream, "recent"]).inc_by(recent);
-        counters.with_label_values(&[self.stream, "in_flight"]).inc_by(in_flight);
+        counters.with_label_values(&[self.stream, FOUND[0]]).inc_by(recent);
+        counters.with_label_values(&[self.stream, FOUND[1]]).inc_by(in_flight);
         self.send_acks().await;
     }
 

@@ -12,6 +12,7 @@ use marketprism_service::Backoff;
 
 use super::batch::{Batch, BatchEntry, Sealed};
 use super::insert::{InsertGuard, insert};
+use super::known_events::FOUND;
 use super::lookup::{StoredRows, stored_rows};
 use super::subscription::acknowledge;
 use crate::context::CentralContext;
@@ -105,7 +106,7 @@ async fn take_known(shared: &CentralContext, batch: &mut Batch) -> Vec<(BatchEnt
     let candidates: Vec<&BatchEntry> = batch.entries.iter().filter(|entry| entry.may_be_stored).collect();
     let rows = look_up(shared, batch.target, &candidates).await;
     let known = batch.take_stored(&rows);
-    let counter = shared.metrics.duplicates.with_label_values(&[batch.stream, "stored"]);
+    let counter = shared.metrics.duplicates.with_label_values(&[batch.stream, FOUND[2]]);
     counter.inc_by(u64::try_from(known.len()).unwrap_or(u64::MAX));
     known
 }

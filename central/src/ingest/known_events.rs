@@ -9,6 +9,9 @@ use marketprism_schema::EventId;
 
 use super::message::Delivery;
 
+/// Where the event of a duplicate was found: a recent id in memory, an open batch, hot. Label of counters.
+pub const FOUND: [&str; 3] = ["recent", "in_flight", "stored"];
+
 /// State of an event id; numbers are stream sequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdState {

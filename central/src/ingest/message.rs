@@ -4,6 +4,9 @@ use async_nats::header::HeaderMap;
 use async_nats::{Message, jetstream};
 use marketprism_schema::{Event, EventId, InvalidKind, WireForm, validate_event};
 
+/// Label of messages without an acknowledgement subject, which did not come from a stream.
+pub const NOT_FROM_A_STREAM: &str = "not_from_a_stream";
+
 /// Category of a refusal: label of the dead-letter counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -22,6 +25,17 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// All but [`Self::Invalid`].
+    pub const WITHOUT_KIND: [Self; 7] = [
+        Self::ContentType,
+        Self::Payload,
+        Self::Subject,
+        Self::MessageId,
+        Self::Expired,
+        Self::Value,
+        Self::Storage,
+    ];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ContentType => "content_type",

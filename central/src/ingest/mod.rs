@@ -40,6 +40,7 @@ pub mod positions;
 mod progress;
 mod put_back;
 mod running_inserts;
+mod series;
 mod stream_owner;
 mod stream_progress;
 mod subscription;
@@ -47,5 +48,6 @@ mod worker;
 
 pub use background::{read_history, watch};
 pub use message::{Delivery, header};
+pub use series::expect_series;
 pub use stream_owner::own_stream;
 pub use subscription::{acknowledge, open as subscribe, rewind};

@@ -12,6 +12,13 @@ mod windows;
 pub use reconciliation::model_parts;
 pub use reconciliation::{AuditComparison, ChangedWindow, VerdictState};
 pub use run::run;
+
+use crate::metrics::Metrics;
+
+/// Creates the counters of refused audits and of restores at 0, so that `increase()` sees the first.
+pub fn expect_series(metrics: &Metrics) {
+    metrics.dead_letters.with_label_values(&[intake::AUDIT_DEAD_LETTER]);
+}
 #[cfg(test)]
 pub use windows::EdgeStream;
 pub use windows::WindowRange;

@@ -24,3 +24,23 @@ pub use window::{TimeRange, align};
 pub use window_log::{LoggedWindow, WindowLog, WindowState};
 pub use window_ops::{CopyContext, WindowOps};
 pub use worker::{LEASE, replicate};
+
+use marketprism_schema::Table;
+
+use crate::metrics::ReplicationMetrics;
+
+/// Creates counters and histograms at 0, so that `increase()` sees the first event.
+pub fn expect_series(metrics: &ReplicationMetrics) {
+    for table in Table::ALL.map(|table| table.name) {
+        for family in
+            [&metrics.rows, &metrics.retries, &metrics.removed, &metrics.published_again, &metrics.put_back]
+        {
+            family.with_label_values(&[table]);
+        }
+        for state in WindowState::ALL {
+            metrics.windows.with_label_values(&[table, state.as_str()]);
+        }
+        metrics.copy_seconds.with_label_values(&[table]);
+        metrics.round_seconds.with_label_values(&[table]);
+    }
+}

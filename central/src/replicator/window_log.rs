@@ -18,6 +18,8 @@ pub enum WindowState {
 }
 
 impl WindowState {
+    pub const ALL: [Self; 4] = [Self::Verified, Self::Mismatch, Self::Open, Self::Failed];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Verified => "verified",

@@ -76,13 +76,29 @@ pub enum RequestFailure {
     #[error("connection lost: {0}")]
     Transport(String),
     /// `retry_after` is the venue's header.
-    #[error("status {status}: {snippet}")]
+    #[error("status {status}: {snippet}{}", region_hint(*.status, .snippet))]
     Status { status: u16, snippet: String, retry_after: Option<Duration> },
     #[error("response is larger than {limit} bytes")]
     TooLarge { limit: usize },
 }
 
 impl RequestFailure {
+    /// Every label.
+    pub const LABELS: [&'static str; 12] = [
+        "invalid",
+        "budget",
+        "timeout",
+        "connect",
+        "proxy",
+        "transport",
+        "rate_limited",
+        "forbidden",
+        "region_blocked",
+        "venue_error",
+        "refused",
+        "too_large",
+    ];
+
     /// A repeated request may succeed.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -114,10 +130,33 @@ impl RequestFailure {
             Self::Transport(_) => "transport",
             Self::Status { status: 418 | 429, .. } => "rate_limited",
             Self::Status { status: 403, .. } => "forbidden",
+            Self::Status { status: 451, .. } => "region_blocked",
             Self::Status { status: 500..=599, .. } => "venue_error",
             Self::Status { .. } => "refused",
             Self::TooLarge { .. } => "too_large",
         }
+    }
+}
+
+/// Texts by which venues and their front ends refuse a region, whatever the status.
+const REGION_TEXTS: [&str; 5] =
+    ["restricted location", "your country", "your region", "your jurisdiction", "restricted jurisdiction"];
+
+/// Hint for a refusal that depends on the place of this machine; empty for others.
+pub(crate) fn region_hint(status: u16, answer: &str) -> &'static str {
+    let answer = answer.to_ascii_lowercase();
+    let is_named = REGION_TEXTS.iter().any(|text| answer.contains(text));
+    match status {
+        451 => {
+            " (the venue does not serve this region: run this feed on an edge elsewhere, or set its proxy)"
+        }
+        400..=499 if is_named => {
+            " (the venue does not serve this region: run this feed on an edge elsewhere, or set its proxy)"
+        }
+        403 => {
+            " (the venue may block this region or address: if it answers elsewhere, run this feed on an edge there, or set its proxy)"
+        }
+        _ => "",
     }
 }
 
@@ -192,5 +231,54 @@ impl CloseReason {
     /// Closed by us, with or without a replacement.
     pub(crate) fn is_planned(&self) -> bool {
         matches!(self, Self::Renewed | Self::Replaced(_) | Self::Silent(_) | Self::Stopped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(status: u16, snippet: &str) -> RequestFailure {
+        RequestFailure::Status { status, snippet: snippet.to_owned(), retry_after: None }
+    }
+
+    #[test]
+    fn a_refusal_by_region_says_so_whatever_its_status() {
+        let restricted = "Service unavailable from a restricted location according to 'b. Eligibility'";
+        let cloudfront =
+            "The Amazon CloudFront distribution is configured to block access from your country.";
+        for (status, body) in [(451, restricted), (451, ""), (403, cloudfront), (400, restricted)] {
+            let text = refusal(status, body).to_string();
+            assert!(text.contains("does not serve this region"), "{text}");
+        }
+        assert!(refusal(403, "WAF").to_string().contains("may block this region or address"));
+        for (status, body) in [(404, "no such symbol"), (429, "slow down"), (503, "your region is down")] {
+            assert!(!refusal(status, body).to_string().contains("region:"), "{status}");
+        }
+    }
+
+    #[test]
+    fn every_failure_has_a_label_of_the_closed_set() {
+        let budget = BudgetError::Exhausted { budget: String::new(), waited: Duration::ZERO };
+        let others = [
+            RequestFailure::Invalid(String::new()),
+            RequestFailure::Budget(budget),
+            RequestFailure::Timeout(Duration::ZERO),
+            RequestFailure::Dial(DialError::Tcp { target: String::new(), reason: String::new() }),
+            RequestFailure::Dial(DialError::Proxy {
+                target: String::new(),
+                proxy: String::new(),
+                reason: String::new(),
+                lasting: false,
+            }),
+            RequestFailure::Transport(String::new()),
+            RequestFailure::TooLarge { limit: 1 },
+        ];
+        let all = others.into_iter().chain([418, 403, 451, 500, 404].map(|status| refusal(status, "")));
+        let mut labels: Vec<&str> = all.map(|failure| failure.label()).collect();
+        labels.sort_unstable();
+        let mut known = RequestFailure::LABELS;
+        known.sort_unstable();
+        assert_eq!(labels, known);
     }
 }

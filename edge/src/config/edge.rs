@@ -181,15 +181,28 @@ impl Default for JournalSettings {
 /// Addresses of the HTTP listeners.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Http {
-    /// `/health /ready /metrics /coverage /adapters`.
+    /// `/health /ready /metrics /coverage /adapters`. The variable `HEALTH_CHECK_PORT` changes its port.
     #[schemars(with = "String", extend("x-address" = true))]
     pub listen: SocketAddr,
-    /// `/metrics` alone, for a scraper.
+    /// `/metrics` alone, for a scraper. The variable `METRICS_PORT` changes its port.
     #[schemars(with = "String", extend("x-address" = true))]
     pub metrics_listen: SocketAddr,
     /// Host names under which the listeners answer, besides localhost and IP addresses; `*` for every name. A listener that other
     /// machines reach also answers under names without a dot.
     pub allowed_hosts: Vec<String>,
+}
+
+impl Http {
+    fn take_predecessors(&mut self, problems: &mut Problems<'_>) {
+        for (variable, key, address) in [
+            ("HEALTH_CHECK_PORT", "http.listen", &mut self.listen),
+            ("METRICS_PORT", "http.metrics_listen", &mut self.metrics_listen),
+        ] {
+            if let Some(port) = problems.predecessor_port(variable, key) {
+                address.set_port(port);
+            }
+        }
+    }
 }
 
 impl Default for Http {
@@ -252,11 +265,12 @@ impl Config {
             journal,
             wire,
             audit,
-            http,
+            mut http,
             network,
             sandbox,
             feed: mut feeds,
         } = file;
+        http.take_predecessors(&mut problems);
         check_name("edge.name", &edge.name, &mut problems);
         check_name("edge.region", &edge.region, &mut problems);
         check_sections(publisher, audit, &http, &mut problems);

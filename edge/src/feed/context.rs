@@ -1,5 +1,6 @@
 //! The parts of the edge that its feeds share, and those of one feed.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use marketprism_adapter_host::{Adapter, Quarantine};
@@ -24,6 +25,7 @@ const QUARANTINE: &str = "quarantine";
 pub struct EdgeContext {
     pub name: String,
     pub region: String,
+    pub data_dir: PathBuf,
     pub sandbox: Sandbox,
     pub wire: DataTypeMap<WireForm>,
     pub quarantine: Arc<Quarantine>,
@@ -47,6 +49,7 @@ impl EdgeContext {
         Ok(Self {
             name: config.name.clone(),
             region: config.region.clone(),
+            data_dir: config.data_dir.clone(),
             sandbox: config.sandbox,
             wire: config.wire,
             quarantine: Arc::new(quarantine),

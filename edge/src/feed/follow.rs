@@ -12,11 +12,16 @@ use tokio::time::sleep;
 use super::context::FeedContext;
 use super::listing::FeedListing;
 use super::parts::{FeedRoster, InstrumentKey, PartNumber};
+use super::remark_log::LISTING;
 use super::status::{FeedPhase, FeedStatus};
 use super::supervise::run_part;
 use crate::audit::AuditFeed;
 use crate::config::FeedConfig;
 use crate::limits::{ADDED_PARTS_MAX, SYMBOLS_NAMED_MAX};
+use crate::telemetry::ANY;
+
+/// Labels of changes of the venue's lists.
+pub const LISTING_CHANGES: [&str; 2] = ["listed", "delisted"];
 
 /// Runs a feed with all its parts until the edge stops.
 pub async fn run_feed(context: FeedContext, config: FeedConfig, roster: Arc<FeedRoster>) {
@@ -80,7 +85,7 @@ impl<'a> ListingFollower<'a> {
                     error,
                     "the venue's lists cannot be read again, the feed stays as it is"
                 );
-                let labels = [exchange.as_str(), "any", "listing"];
+                let labels = [exchange.as_str(), ANY, LISTING];
                 self.first.edge.metrics.collector_errors.with_label_values(&labels).inc();
             }
         }
@@ -96,7 +101,7 @@ impl<'a> ListingFollower<'a> {
         self.join_empty().await;
         if !new.is_empty() {
             self.last_number = number;
-            self.count("listed", new.len());
+            self.count(LISTING_CHANGES[0], new.len());
             let symbols = named(new.iter().map(|one| one.symbol.as_str()));
             tracing::info!(
                 exchange = self.config.exchange,
@@ -120,7 +125,7 @@ impl<'a> ListingFollower<'a> {
 
     /// The part's pipeline ends the streams. A part that does not run leaves them out at its next start.
     fn end(&self, part: PartNumber, keys: &[InstrumentKey]) {
-        self.count("delisted", keys.len());
+        self.count(LISTING_CHANGES[1], keys.len());
         let symbols = named(keys.iter().map(|(symbol, _)| symbol.as_str()));
         tracing::info!(
             exchange = self.config.exchange,

@@ -12,10 +12,11 @@ mod status;
 mod supervise;
 
 pub use context::{EdgeContext, FeedContext, FrameObserver, socket_options};
-pub use follow::run_feed;
+pub use follow::{LISTING_CHANGES, run_feed};
 pub use listing::{FeedListing, ListingReader, listed_instruments};
 pub use online::{OnlineCheck, check_online};
 pub use parts::FeedRoster;
-pub use pipeline::{Pipeline, PipelineParts};
+pub use pipeline::{NORMALIZED_HOP, Pipeline, PipelineParts, SILENCE_HINTS, invalid_cause};
+pub use remark_log::{FEED_ERRORS, UNUSABLE_ANSWERS, ignored_reasons};
 pub use sources::{PollReport, SourceMap};
 pub use status::{FeedPhase, FeedReport, FeedStatus};

@@ -6,10 +6,26 @@ use marketprism_adapter_host::contract::{Ignored, Remark};
 use marketprism_service::LogLimit;
 
 use crate::limits::SNIPPET_CHARS_MAX;
-use crate::telemetry::Metrics;
+use crate::telemetry::{ANY, Metrics};
 
-/// Label for counts that belong to no single data type.
-const ANY: &str = "any";
+/// Codes of a feed's errors that belong to no single data type.
+pub const FEED_ERRORS: [&str; 9] = [
+    "malformed",
+    "venue_error",
+    "frame_too_large",
+    "adapter_fault",
+    "reply",
+    "replace",
+    "follow_up",
+    FEED_START,
+    LISTING,
+];
+/// Code of a feed that failed to start, or ended.
+pub(super) const FEED_START: &str = "feed_start";
+/// Code of lists of instruments that cannot be read again.
+pub(super) const LISTING: &str = "listing";
+/// Labels of unusable answers of polls, beside those of failed requests.
+pub const UNUSABLE_ANSWERS: [&str; 3] = ["malformed", "venue_error", "adapter_fault"];
 
 pub(super) struct RemarkLog {
     exchange: String,
@@ -32,6 +48,11 @@ const REASONS: [(Ignored, &str); 10] = [
     (Ignored::Reference, "reference"),
     (Ignored::Repeated, "repeated"),
 ];
+
+/// Labels of ignored frames.
+pub fn ignored_reasons() -> impl Iterator<Item = &'static str> {
+    REASONS.iter().map(|(_, reason)| *reason)
+}
 
 impl RemarkLog {
     pub(super) fn new(exchange: &str, metrics: Metrics) -> Self {

@@ -1,16 +1,19 @@
 //! State of a feed for the HTTP pages: written by its pipeline, read by the listeners.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use marketprism_adapter_host::contract::{Instrument, Plan};
 use marketprism_adapter_host::{Adapter, InstrumentIndex, Stats};
-use marketprism_schema::{DataType, DataTypeMap, MarketType};
+use marketprism_schema::{DataType, DataTypeMap, InvalidValue, MarketType};
 use marketprism_socket::FeedSockets;
 use tokio::sync::Notify;
 
 use super::parts::{InstrumentKey, PartNumber};
 use super::sources::PollReport;
 use crate::books::BookReport;
+use crate::limits::REFUSALS_SHOWN;
 use crate::records::TradeIdReport;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +79,16 @@ struct FeedState {
     not_listed: Arc<[String]>,
     /// Delisted instruments whose streams the pipeline has not ended.
     ending: Vec<InstrumentIndex>,
+    refusals: BTreeMap<DataType, EventRefusals>,
+}
+
+/// Events refused because a value cannot be true, without a pause of [`REFUSALS_SHOWN`].
+#[derive(Debug)]
+struct EventRefusals {
+    count: u64,
+    first: Instant,
+    last: Instant,
+    newest: InvalidValue,
 }
 
 impl FeedStatus {
@@ -89,6 +102,7 @@ impl FeedStatus {
             delays_ms: DataTypeMap::default(),
             not_listed: Arc::default(),
             ending: Vec::new(),
+            refusals: BTreeMap::new(),
         };
         let (exchange, data_types) = (exchange.to_owned(), data_types.to_vec());
         Self { exchange, data_types, adapter, part: 0, state: Mutex::new(state), ended: Notify::new() }
@@ -206,12 +220,41 @@ impl FeedStatus {
         Arc::clone(&self.lock().instruments)
     }
 
+    /// Notes an event that was not published for this value.
+    pub fn refused(&self, kind: DataType, error: &InvalidValue, now: Instant) {
+        let mut state = self.lock();
+        let before = state.refusals.remove(&kind).filter(|refusals| refusals.is_current(now));
+        let (count, first) = before.map_or((0, now), |refusals| (refusals.count, refusals.first));
+        let refusals = EventRefusals { count: count + 1, first, last: now, newest: error.clone() };
+        state.refusals.insert(kind, refusals);
+    }
+
+    /// Reasons for `/health`, one per data type of which events are being refused.
+    pub fn refusals(&self, now: Instant) -> Vec<String> {
+        let reason = |(kind, refusals): (&DataType, &EventRefusals)| {
+            let EventRefusals { count, first, newest, .. } = refusals;
+            let (exchange, seconds) = (&self.exchange, now.saturating_duration_since(*first).as_secs());
+            refusals.is_current(now).then(|| {
+                format!(
+                    "{exchange} {kind}: {count} events refused and lost in {seconds} s, the newest: {newest}"
+                )
+            })
+        };
+        self.lock().refusals.iter().filter_map(reason).collect()
+    }
+
     pub fn report(&self) -> FeedReport {
         self.lock().report.clone()
     }
 
     pub fn set_report(&self, report: FeedReport) {
         self.lock().report = report;
+    }
+}
+
+impl EventRefusals {
+    fn is_current(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.last) < REFUSALS_SHOWN
     }
 }
 

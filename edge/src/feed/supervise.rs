@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::{FeedContext, socket_options};
 use super::pipeline::{Pipeline, PipelineParts};
+use super::remark_log::FEED_START;
 use super::sources::SourceMap;
 use super::status::{FeedPhase, planned_delays_ms};
 use crate::audit::{StreamTable, SubscribedStream};
@@ -24,7 +25,7 @@ use crate::config::FeedConfig;
 use crate::gaps::GapMonitor;
 use crate::limits::{FEED_INPUT_BYTES_MAX, FEED_INPUTS_MAX, PIPELINES_DRAIN, SOCKETS_STOP, START_BACKOFF};
 use crate::records::{EventEncoder, EventOrigin, RecordBuilder, RecordOptions, Subscription};
-use crate::telemetry::{CoverageIndex, LossAtStop};
+use crate::telemetry::{ANY, CoverageIndex, LossAtStop};
 
 /// Runs one part of a feed until it is stopped. `instruments`: of its first start, else the venue's lists are read.
 pub async fn run_part(context: &FeedContext, config: &FeedConfig, mut instruments: Option<Vec<Instrument>>) {
@@ -54,7 +55,7 @@ pub async fn run_part(context: &FeedContext, config: &FeedConfig, mut instrument
         let Err(error) = ended else { break };
         let error = error_text(error.as_ref());
         tracing::error!(exchange = config.exchange, error, "the feed failed, starting it again");
-        let labels = [config.exchange.as_str(), "any", "feed_start"];
+        let labels = [config.exchange.as_str(), ANY, FEED_START];
         context.edge.metrics.collector_errors.with_label_values(&labels).inc();
         context.edge.auditor.feed_ended(context.audit_feed, Some(&error));
         context.status.set_phase(FeedPhase::Starting(error));

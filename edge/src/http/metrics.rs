@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use marketprism_adapter_host::FaultCause;
-use marketprism_book::{BookGapCause, BookState};
+use marketprism_adapter_host::{FaultCause, StatsSnapshot};
+use marketprism_book::{BookGapCause, BookState, BookStats};
 use marketprism_service::clock;
-use marketprism_socket::{ConnectionPhase, SocketCounter};
+use marketprism_socket::{ConnectionPhase, SocketCounter, SocketCounters};
 use prometheus::{IntCounterVec, IntGaugeVec};
 
+use super::series::{JOURNAL_ERRORS, QUEUE_FULL, expect_edge};
 use super::state::{EdgeState, state_text};
 use crate::feed::{FeedPhase, FeedStatus};
 use crate::journal::{JournalLoss, JournalStatus};
@@ -19,8 +20,8 @@ const NANOS_PER_MILLISECOND: i64 = 1_000_000;
 type TotalsOf<'a, F> = BTreeMap<(*const F, Vec<String>), (&'a F, u64)>;
 
 /// Totals over all feeds: those of one exchange have the same labels, and are summed up before a metric is set.
-struct FeedTotals<'a> {
-    metrics: &'a Metrics,
+pub(super) struct FeedTotals<'a> {
+    pub(super) metrics: &'a Metrics,
     counters: TotalsOf<'a, IntCounterVec>,
     gauges: TotalsOf<'a, IntGaugeVec>,
 }
@@ -45,9 +46,10 @@ pub(super) fn refresh(state: &EdgeState) {
     if let Some(journal) = &state.context.journal {
         refresh_journal(metrics, &journal.status());
     }
+    expect_edge(metrics);
     for (data_type, dropped) in queue.dropped {
         if dropped > 0 {
-            follow(&metrics.lost.with_label_values(&[data_type.as_str(), "queue_full"]), dropped);
+            follow(&metrics.lost.with_label_values(&[data_type.as_str(), QUEUE_FULL]), dropped);
         }
     }
     metrics.nats_connected.set(i64::from(state.link.is_connected()));
@@ -57,8 +59,11 @@ pub(super) fn refresh(state: &EdgeState) {
     }
     let mut totals = FeedTotals { metrics, counters: BTreeMap::new(), gauges: BTreeMap::new() };
     for feed in &state.feeds.list() {
+        totals.expect_feed(feed);
         totals.add_books_and_polls(feed);
-        totals.add_adapter(feed);
+        if let Some(stats) = feed.stats() {
+            totals.add_adapter(&feed.exchange, &stats.snapshot());
+        }
         totals.add_sockets(feed);
     }
     for ((_, labels), (family, total)) in totals.counters {
@@ -92,12 +97,8 @@ fn refresh_journal(metrics: &Metrics, journal: &JournalStatus) {
     follow(&metrics.journal_recovered, journal.recovered);
     follow(&metrics.journal_sent_again, journal.sent_again);
     follow(&metrics.journal_freed_unconfirmed, journal.freed_unconfirmed);
-    for (what, count) in [
-        ("write", journal.write_errors),
-        ("read", journal.read_errors),
-        ("torn_tail", journal.torn_tails),
-        ("damaged_record", journal.damaged),
-    ] {
+    let errors = [journal.write_errors, journal.read_errors, journal.torn_tails, journal.damaged];
+    for (what, count) in JOURNAL_ERRORS.into_iter().zip(errors) {
         follow(&metrics.journal_errors.with_label_values(&[what]), count);
     }
     for (data_type, count) in journal.unjournaled {
@@ -137,31 +138,15 @@ impl<'a> FeedTotals<'a> {
             );
         }
         for book in &report.books {
-            let stats = &book.stats;
-            let gaps =
-                [(BookGapCause::Sequence, stats.gaps), (BookGapCause::Checksum, stats.checksum_mismatches)];
-            for (cause, count) in gaps {
-                self.count(&metrics.book_gaps, &[exchange, cause.as_str()], count);
-            }
-            self.count(&metrics.book_updates, &[exchange], stats.applied);
-            for (reason, count) in stats.resyncs {
-                self.count(&metrics.book_resyncs, &[exchange, reason.as_str()], count);
-            }
-            for (reason, count) in stats.breaks {
-                self.count(&metrics.book_breaks, &[exchange, reason.as_str()], count);
-            }
-            for (reason, count) in [
-                ("outdated", stats.outdated),
-                ("buffer_full", stats.dropped),
-                ("restart", stats.discarded),
-                ("rejected", stats.rejected),
-                ("old_snapshot", stats.snapshots_ignored),
-                ("conflated", book.conflated),
-            ] {
-                self.count(&metrics.book_discarded, &[exchange, reason], count);
-            }
+            self.add_book(exchange, &book.stats, book.conflated);
+        }
+        let updated_ns = report.books.iter().map(|book| book.updated_ns).max();
+        if let Some(updated_ns) = updated_ns {
+            let gauge = metrics.book_updated.with_label_values(&[exchange]);
+            gauge.set(gauge.get().max(updated_ns / NANOS_PER_SECOND));
         }
         for (kind, polls) in report.polls {
+            self.expect_poll(exchange, kind);
             self.count(&metrics.poll_answers, &[exchange, kind.as_str()], polls.answers);
             for (reason, count) in &polls.failures {
                 self.count(&metrics.poll_failures, &[exchange, kind.as_str(), reason], *count);
@@ -171,9 +156,34 @@ impl<'a> FeedTotals<'a> {
         }
     }
 
-    fn add_adapter(&mut self, feed: &FeedStatus) {
-        let (metrics, exchange) = (self.metrics, feed.exchange.as_str());
-        let Some(stats) = feed.stats().map(|stats| stats.snapshot()) else { return };
+    pub(super) fn add_book(&mut self, exchange: &str, stats: &BookStats, conflated: u64) {
+        let metrics = self.metrics;
+        let gaps =
+            [(BookGapCause::Sequence, stats.gaps), (BookGapCause::Checksum, stats.checksum_mismatches)];
+        for (cause, count) in gaps {
+            self.count(&metrics.book_gaps, &[exchange, cause.as_str()], count);
+        }
+        self.count(&metrics.book_updates, &[exchange], stats.applied);
+        for (reason, count) in stats.resyncs {
+            self.count(&metrics.book_resyncs, &[exchange, reason.as_str()], count);
+        }
+        for (reason, count) in stats.breaks {
+            self.count(&metrics.book_breaks, &[exchange, reason.as_str()], count);
+        }
+        for (reason, count) in [
+            ("outdated", stats.outdated),
+            ("buffer_full", stats.dropped),
+            ("restart", stats.discarded),
+            ("rejected", stats.rejected),
+            ("old_snapshot", stats.snapshots_ignored),
+            ("conflated", conflated),
+        ] {
+            self.count(&metrics.book_discarded, &[exchange, reason], count);
+        }
+    }
+
+    pub(super) fn add_adapter(&mut self, exchange: &str, stats: &StatsSnapshot) {
+        let metrics = self.metrics;
         for (cause, count) in stats.faults.into_iter().filter(|(cause, _)| *cause != FaultCause::HostLimit) {
             self.count(&metrics.adapter_faults, &[exchange, cause.as_str()], count);
         }
@@ -188,11 +198,7 @@ impl<'a> FeedTotals<'a> {
     fn add_sockets(&mut self, feed: &FeedStatus) {
         let (metrics, exchange) = (self.metrics, feed.exchange.as_str());
         let Some(sockets) = feed.sockets() else { return };
-        for (what, count) in sockets.counters() {
-            if !matches!(what, SocketCounter::Frames | SocketCounter::FrameBytes) {
-                self.count(&metrics.socket_events, &[exchange, what.label()], count);
-            }
-        }
+        self.add_socket_events(exchange, &sockets.counters());
         let queued = u64::try_from(sockets.queued_bytes()).unwrap_or(u64::MAX);
         self.gauge(&metrics.input_bytes, &[exchange], queued);
         let behind = sockets.behind_for().unwrap_or_default();
@@ -211,6 +217,15 @@ impl<'a> FeedTotals<'a> {
                 let age = now_ns.saturating_sub(at_ns).max(0) / NANOS_PER_MILLISECOND;
                 let age = u64::try_from(age).unwrap_or_default();
                 self.gauge(&metrics.last_frame_age, &[exchange, &connection.name], age);
+            }
+        }
+    }
+
+    pub(super) fn add_socket_events(&mut self, exchange: &str, counters: &SocketCounters) {
+        let metrics = self.metrics;
+        for (what, count) in counters {
+            if !matches!(what, SocketCounter::Frames | SocketCounter::FrameBytes) {
+                self.count(&metrics.socket_events, &[exchange, what.label()], *count);
             }
         }
     }

@@ -1,9 +1,12 @@
-//! The edge's HTTP pages. They only read.
+//! The edge's HTTP pages, and its status for central. They only read.
 
 mod metrics;
 mod pages;
+mod series;
 mod serve;
 mod state;
+mod status_requests;
 
 pub use serve::{Bound, bind};
 pub use state::EdgeState;
+pub use status_requests::answer_status;

@@ -1,6 +1,6 @@
 //! `/health`, `/ready`, `/adapters` and `/coverage`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,27 +19,63 @@ use crate::limits::{AUDIT_HEALTHY, FEED_BEHIND, SYMBOLS_NAMED_MAX};
 use crate::records::TradeIdReport;
 use crate::telemetry::CoverageRow;
 
-/// Health, with the reasons where the edge is unhealthy.
+/// Health: false for unhealthy.
 pub(super) fn health(state: &EdgeState) -> (bool, Value) {
-    let (reasons, degraded) = (problems(state), limitations(state));
-    let in_grace = Instant::now().saturating_duration_since(state.started) < state.grace;
-    let status = match (reasons.is_empty() || in_grace, degraded.is_empty()) {
-        (true, true) => "healthy",
-        (true, false) => "degraded",
-        (false, _) => "unhealthy",
-    };
+    let Health { word, is_good, reasons, degraded } = health_state(state);
     let mut body = json!({
-        "status": status,
+        "status": word,
         "edge": state.context.name,
         "region": state.context.region,
         "uptime_seconds": state.started.elapsed().as_secs(),
         "reasons": reasons,
         "degraded": degraded,
+        "coverage": health_coverage(&state.context.coverage.rows(clock::now_ns())),
     });
-    if in_grace && let Some(body) = body.as_object_mut() {
+    if is_in_grace(state)
+        && let Some(body) = body.as_object_mut()
+    {
         body.insert("grace".to_owned(), Value::Bool(true));
     }
-    (reasons.is_empty() || in_grace, body)
+    (is_good, body)
+}
+
+pub(super) struct Health {
+    /// `healthy`, `degraded` or `unhealthy`.
+    pub(super) word: &'static str,
+    pub(super) is_good: bool,
+    /// Reasons to be unhealthy, which the grace period excuses.
+    pub(super) reasons: Vec<String>,
+    /// Losses of single events or streams beside others that work.
+    pub(super) degraded: Vec<String>,
+}
+
+pub(super) fn health_state(state: &EdgeState) -> Health {
+    let reasons = problems(state);
+    let is_good = reasons.is_empty() || is_in_grace(state);
+    let now = Instant::now();
+    let mut degraded = limitations(state);
+    degraded.extend(state.feeds.list().iter().flat_map(|feed| feed.refusals(now)));
+    let word = match (is_good, degraded.is_empty()) {
+        (false, _) => "unhealthy",
+        (true, false) => "degraded",
+        (true, true) => "healthy",
+    };
+    Health { word, is_good, reasons, degraded }
+}
+
+fn is_in_grace(state: &EdgeState) -> bool {
+    Instant::now().saturating_duration_since(state.started) < state.grace
+}
+
+/// `{type: {exchange: {last_success_ts, age_seconds, status}}}` of what is collected.
+fn health_coverage(rows: &[CoverageRow]) -> Value {
+    let mut types: BTreeMap<&str, BTreeMap<&str, Value>> = BTreeMap::new();
+    for row in rows {
+        let last = row.last_success_ns.map(|at| at / NANOS_PER_SECOND);
+        let cell = json!({ "last_success_ts": last, "age_seconds": row.age_seconds, "status": row.status });
+        types.entry(row.data_type.as_str()).or_default().insert(&row.exchange, cell);
+    }
+    json!(types)
 }
 
 /// Configured symbols that cannot be collected: no fault of the edge, so it stays healthy.

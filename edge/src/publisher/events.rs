@@ -26,6 +26,11 @@ use crate::telemetry::{Coverage, CoverageIndex, Metrics, follow, gauge, seconds_
 pub(super) const NO_STREAM: &str =
     "no stream stores the subject; central or `marketprism-central init` creates it, if JetStream is on";
 
+/// Label of the hops that the publisher times.
+pub const HOPS: [&str; 2] = ["publish_to_ack", "receive_to_ack"];
+/// Label of events that the broker will never store.
+pub const REJECTED: &str = "refused";
+
 const CONTENT_TYPE: HeaderName = HeaderName::from_static("Content-Type");
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +71,8 @@ impl Publisher {
         Self {
             window: InFlight::new(limits.in_flight_messages, limits.in_flight_bytes, limits.ack_timeout),
             ack_timeout: limits.ack_timeout,
-            queue_to_ack: metrics.hop_seconds.with_label_values(&["publish_to_ack"]),
-            receive_to_ack: metrics.hop_seconds.with_label_values(&["receive_to_ack"]),
+            queue_to_ack: metrics.hop_seconds.with_label_values(&[HOPS[0]]),
+            receive_to_ack: metrics.hop_seconds.with_label_values(&[HOPS[1]]),
             client,
             link,
             queue,
@@ -226,7 +231,7 @@ impl Publisher {
                 }
                 PublishReply::NoStream => self.refuse(position, now, None),
                 PublishReply::Refused { text } => self.refuse(position, now, Some(&text)),
-                PublishReply::Rejected { text } => self.lose(position, "refused", &text),
+                PublishReply::Rejected { text } => self.lose(position, REJECTED, &text),
             }
         }
         // The audit first: once a record has left the queue, its window may be closed.

@@ -10,14 +10,16 @@ use crate::limits::{REPUBLISH_AFTER_RECONNECT, REPUBLISH_BACKOFF};
 use crate::queue::{EventRecord, QueueEntry, QueuePosition};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RetryReason {
+pub enum RetryReason {
     Timeout,
     Reconnect,
     Refused,
 }
 
 impl RetryReason {
-    pub(super) const fn as_str(self) -> &'static str {
+    pub const ALL: [Self; 3] = [Self::Timeout, Self::Reconnect, Self::Refused];
+
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Timeout => "ack_timeout",
             Self::Reconnect => "reconnect",

@@ -5,4 +5,5 @@ mod events;
 mod inflight;
 
 pub use audits::AuditSender;
-pub use events::{DrainResult, Publisher};
+pub use events::{DrainResult, HOPS, Publisher, REJECTED};
+pub use inflight::RetryReason;

@@ -58,6 +58,24 @@ fn the_environment_overrides_the_file() {
 }
 
 #[test]
+fn ports_of_the_earlier_system_win_over_the_file_and_lose_to_ours() {
+    let dir = folder();
+    let text = format!("{}[http]\nlisten = \"127.0.0.2:1\"\n", good(dir.path()));
+    let earlier = [("HEALTH_CHECK_PORT", "18087"), ("METRICS_PORT", "9092")];
+    let http = read(&text, dir.path(), &earlier).unwrap().http;
+    assert_eq!((http.listen.to_string().as_str(), http.metrics_listen.port()), ("127.0.0.2:18087", 9092));
+    let ours =
+        [("MARKETPRISM_HTTP__LISTEN", "127.0.0.3:3"), ("MARKETPRISM_HTTP__METRICS_LISTEN", "127.0.0.3:4")];
+    let http = read(&text, dir.path(), &[earlier, ours].concat()).unwrap().http;
+    assert_eq!((http.listen.to_string().as_str(), http.metrics_listen.port()), ("127.0.0.3:3", 4));
+    let error = read(&text, dir.path(), &[("HEALTH_CHECK_PORT", "http")]).unwrap_err();
+    assert!(
+        error.contains("HEALTH_CHECK_PORT: is \"http\" (allowed: a whole number from 1 to 65535)"),
+        "{error}"
+    );
+}
+
+#[test]
 fn every_error_is_listed_at_once() {
     let dir = folder();
     let path = |name: &str| -> PathBuf { dir.path().join(name) };

@@ -1,19 +1,21 @@
 //! The edge's HTTP pages.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use marketprism_adapter_host::fixtures::{EXCHANGE, FixtureKind, component};
 use marketprism_adapter_host::{Adapter, Engine, Limits};
+use marketprism_config::check_generated;
 use marketprism_edge::audit::Auditor;
 use marketprism_edge::broker::BrokerLink;
 use marketprism_edge::config::Http;
 use marketprism_edge::feed::{EdgeContext, FeedRoster, FeedStatus};
 use marketprism_edge::http::{EdgeState, bind};
 use marketprism_edge::queue::{EventQueue, MemoryQueue, QueueLane, QueueLimits};
-use marketprism_edge::telemetry::Coverage;
-use marketprism_schema::DataType;
+use marketprism_edge::telemetry::{Coverage, Metrics};
+use marketprism_schema::{DataType, InvalidKind, InvalidValue};
 use marketprism_service::clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -111,6 +113,12 @@ async fn health_is_unhealthy_with_every_reason_after_the_grace_time_and_metrics_
             assert!(health.contains(reason), "{reason:?} is not in {health}");
         }
         assert!(!health.contains("trade: "), "{health}");
+        let health: serde_json::Value = serde_json::from_str(&health).unwrap();
+        let trade = &health["coverage"]["trade"]["sim_hostile"];
+        assert_eq!((&trade["status"], trade["age_seconds"].is_u64()), (&"ok".into(), true), "{health}");
+        assert!(trade["last_success_ts"].as_i64() > Some(1_700_000_000), "{health}");
+        let book = serde_json::json!({ "last_success_ts": null, "age_seconds": null, "status": "missing" });
+        assert_eq!(health["coverage"]["orderbook"]["sim_hostile"], book);
         let (ready_status, ready) = get(main, "/ready").await;
         assert_eq!(ready_status, 503);
         assert!(ready.contains("nats is not connected"), "{ready}");
@@ -147,4 +155,85 @@ async fn health_is_unhealthy_with_every_reason_after_the_grace_time_and_metrics_
         stop.cancel();
         served.await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn health_is_degraded_while_events_are_refused_and_not_longer() {
+    let mut state = state(Duration::from_secs(60));
+    let refused = InvalidValue {
+        kind: InvalidKind::Time,
+        field: "timestamp",
+        value: "1763800000".to_owned(),
+        allowed: "1230768000000000 to 1763886400000000".to_owned(),
+    };
+    let now = Instant::now();
+    let feed = Arc::clone(&state.feeds.list()[0]);
+    feed.refused(DataType::Trade, &refused, now - Duration::from_secs(3));
+    feed.refused(DataType::Trade, &refused, now);
+    let health = |state: EdgeState| async move {
+        let (main, _, stop) = serve(state).await;
+        let (status, health) = get(main, "/health").await;
+        stop.cancel();
+        let health: serde_json::Value = serde_json::from_str(&health).unwrap();
+        (status, health["status"].clone(), health["degraded"].to_string())
+    };
+    assert_eq!(feed.refusals(now + Duration::from_secs(59)).len(), 1);
+    assert!(feed.refusals(now + Duration::from_secs(60)).is_empty());
+    let (status, word, reasons) = health(state).await;
+    assert_eq!((status, word.as_str()), (200, Some("degraded")), "{reasons}");
+    let reason = "sim_hostile trade: 2 events refused and lost in 3 s, the newest: timestamp: is 1763800000, allowed: 1230768000000000 to";
+    assert!(reasons.contains(reason), "{reasons}");
+    state = self::state(Duration::from_secs(60));
+    assert_eq!(health(state).await.1, "healthy");
+}
+
+async fn serve(state: EdgeState) -> (SocketAddr, SocketAddr, CancellationToken) {
+    let local = SocketAddr::from(([127, 0, 0, 1], 0));
+    let http = Http { listen: local, metrics_listen: local, allowed_hosts: Vec::new() };
+    let bound = bind(&http).await.unwrap();
+    let (main, metrics) = bound.addresses().unwrap();
+    let stop = CancellationToken::new();
+    drop(tokio::spawn(bound.serve(Arc::new(state), stop.clone())));
+    (main, metrics, stop)
+}
+
+/// The first scrape of an edge whose feed has not even started.
+#[tokio::test]
+async fn every_counter_is_at_0_before_its_first_event_and_every_metric_is_in_the_readme() {
+    let (_, metrics, stop) = serve(state(Duration::ZERO)).await;
+    let (_, text) = get(metrics, "/metrics").await;
+    stop.cancel();
+    let samples: Vec<(&str, &str)> = text.lines().filter_map(|line| line.rsplit_once(' ')).collect();
+    for definition in Metrics::METRICS.iter().filter(|definition| definition.kind != "gauge") {
+        let is_poll = definition.name.contains("_poll_");
+        let is_book = definition.name.contains("_orderbook_");
+        let suffix = if definition.kind == "histogram" { "_count" } else { "" };
+        let name = format!("{}{suffix}", definition.name);
+        let mut found =
+            samples.iter().filter(|(series, _)| series.split('{').next() == Some(&name)).peekable();
+        // The feed of this test has neither.
+        assert!(is_poll || is_book || found.peek().is_some(), "{name} has no series: {text}");
+        assert!(found.all(|(_, value)| *value == "0"), "{name} is not 0: {text}");
+    }
+    for series in [
+        "marketprism_edge_lost_events_total{cause=\"queue_full\",data_type=\"trade\"}",
+        "marketprism_edge_lost_events_total{cause=\"invalid_time\",data_type=\"trade\"}",
+        "marketprism_edge_lost_events_total{cause=\"stop_unprocessed\",data_type=\"any\"}",
+        "marketprism_collector_errors_total{code=\"malformed\",data_type=\"any\",exchange=\"sim_hostile\"}",
+        "marketprism_collector_errors_total{code=\"region_blocked\",data_type=\"trade\",exchange=\"sim_hostile\"}",
+        "marketprism_edge_socket_events_total{exchange=\"sim_hostile\",what=\"closed_lost\"}",
+        "marketprism_venue_to_edge_seconds_count{data_type=\"trade\",exchange=\"sim_hostile\"}",
+    ] {
+        assert!(samples.contains(&(series, "0")), "{series} is not in {text}");
+    }
+    let rows = Metrics::METRICS.iter().map(|definition| {
+        let labels: Vec<String> = definition.labels.iter().map(|label| format!("`{label}`")).collect();
+        let (name, kind, labels) = (definition.name, definition.kind, labels.join(", "));
+        format!("| `{name}` | {kind} | {labels} | {} |\n", definition.help.trim())
+    });
+    let table =
+        format!("| metric | type | labels | meaning |\n|---|---|---|---|\n{}", rows.collect::<String>());
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let begin = "<!-- Metrics: generated; the test of the pages rewrites it. -->\n";
+    check_generated(&readme, (begin, "<!-- End of the metrics. -->\n"), &table).unwrap();
 }

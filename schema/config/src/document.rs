@@ -16,7 +16,7 @@ const SEPARATOR: &str = "__";
 const CONFIG_BYTES_MAX: u64 = 4 << 20;
 
 /// Variables without the prefix that programs of this project read.
-const OTHER_VARIABLES: [&str; 13] = [
+const OTHER_VARIABLES: [&str; 17] = [
     "NATS_URL",
     "CLICKHOUSE_URL",
     "CLICKHOUSE_USER",
@@ -30,6 +30,10 @@ const OTHER_VARIABLES: [&str; 13] = [
     "all_proxy",
     "NO_PROXY",
     "no_proxy",
+    "HEALTH_CHECK_PORT",
+    "METRICS_PORT",
+    "HOT_STORAGE_HTTP_PORT",
+    "LOG_LEVEL",
 ];
 
 /// The variables that are text in UTF-8: others are legal, and none of our business.
@@ -138,16 +142,19 @@ impl Document {
 pub struct Problems<'a> {
     document: &'a Document,
     pub(crate) list: Vec<Problem>,
+    /// Variables of the earlier system by the key that they give.
+    pub(crate) predecessors: BTreeMap<String, &'static str>,
 }
 
 impl<'a> Problems<'a> {
     pub(crate) const fn new(document: &'a Document) -> Self {
-        Self { document, list: Vec::new() }
+        Self { document, list: Vec::new(), predecessors: BTreeMap::new() }
     }
 
     /// Adds an error that a rule beyond the form of one value found.
     pub fn report(&mut self, path: &str, what: impl Into<String>, allowed: impl Into<String>) {
-        let path = self.document.variable_of(path).unwrap_or(path).to_owned();
+        let predecessor = self.predecessors.get(path).copied();
+        let path = self.document.variable_of(path).or(predecessor).unwrap_or(path).to_owned();
         let problem = Problem { path, what: mask(&what.into()).into_owned(), allowed: allowed.into() };
         // Two rules may meet the same mistake.
         if !self.list.contains(&problem) {

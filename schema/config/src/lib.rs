@@ -6,6 +6,7 @@ mod duration;
 mod masked_url;
 mod nats;
 mod nats_problems;
+mod predecessor;
 mod problem;
 mod reference;
 mod secret;
@@ -17,7 +18,7 @@ pub use masked_url::MaskedUrl;
 pub use nats::{Nats, NatsConnectError};
 pub use nats_problems::NatsProblems;
 pub use problem::{ConfigError, Problem};
-pub use reference::{check_readme, key_reference};
+pub use reference::{check_generated, check_readme, key_reference};
 pub use secret::Secret;
 
 /// The schema of a closed set of names, for types that do not have one.

@@ -63,6 +63,16 @@ impl MaskedUrl {
         Some(taken)
     }
 
+    /// Changes a part of the address; false if it is none or the change is refused.
+    pub fn change(&mut self, change: impl FnOnce(&mut Url) -> bool) -> bool {
+        let Ok(mut url) = Url::parse(&self.0) else { return false };
+        let is_changed = change(&mut url);
+        if is_changed {
+            url.as_str().trim_end_matches('/').clone_into(&mut self.0);
+        }
+        is_changed
+    }
+
     fn masked(&self) -> Cow<'_, str> {
         let is_address = Url::parse(&self.0).is_ok_and(|url| url.has_host());
         match self.0.rsplit_once('@') {

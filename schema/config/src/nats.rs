@@ -18,7 +18,7 @@ const SERVER_TIMEOUT_MIN: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Nats {
     /// Addresses of the broker (`nats://` or `tls://`); the first that answers is used. `MARKETPRISM_NATS_URL` wins over `NATS_URL`,
-    /// which wins over this key. `user:password@` or `token@` before the host is used to log in,
+    /// which wins over `MARKETPRISM_NATS_SERVERS` and this key. `user:password@` or `token@` before the host is used to log in,
     /// with `%` escapes for special characters.
     pub urls: Vec<MaskedUrl>,
     /// Refuse connections without TLS. `tls://` addresses do so without it.
@@ -84,9 +84,8 @@ impl Nats {
     /// Takes the address from its variables, and checks the rules between keys.
     pub fn check(&mut self, problems: &mut Problems<'_>) {
         let document = problems.document();
-        if let Some(list) =
-            ["MARKETPRISM_NATS_URL", "NATS_URL"].into_iter().find_map(|name| document.variable(name))
-        {
+        let ours = ["MARKETPRISM_NATS_URL", "NATS_URL"].into_iter().find_map(|name| document.variable(name));
+        if let Some(list) = ours.or_else(|| problems.predecessor("MARKETPRISM_NATS_SERVERS", "nats.urls")) {
             self.urls = list.split(',').map(|url| url.trim().into()).collect();
         }
         problems.demand(!self.urls.is_empty(), "nats.urls", "is empty", "at least one address");

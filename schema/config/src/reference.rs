@@ -24,17 +24,21 @@ pub fn key_reference<T: JsonSchema + Serialize + Default>() -> String {
 
 /// Compares the generated part of a README with the types. Where it differs the file is rewritten, and the error says so.
 pub fn check_readme<T: JsonSchema + Serialize + Default>(path: &Path) -> Result<(), String> {
+    check_generated(path, (BEGIN, END), &key_reference::<T>())
+}
+
+/// Compares the part of a README between two lines with `wanted`. Where it differs the file is rewritten, and the error says so.
+pub fn check_generated(path: &Path, (begin, end): (&str, &str), wanted: &str) -> Result<(), String> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
-    let parts = text.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?)));
-    let (before, (found, after)) = parts.ok_or_else(|| format!("{shown} does not have {BEGIN} and {END}"))?;
-    let wanted = key_reference::<T>();
+    let parts = text.split_once(begin).and_then(|(before, rest)| Some((before, rest.split_once(end)?)));
+    let (before, (found, after)) = parts.ok_or_else(|| format!("{shown} does not have {begin} and {end}"))?;
     if found == wanted {
         return Ok(());
     }
-    std::fs::write(path, format!("{before}{BEGIN}{wanted}{END}{after}"))
+    std::fs::write(path, format!("{before}{begin}{wanted}{end}{after}"))
         .map_err(|error| format!("{shown}: {error}"))?;
-    Err(format!("the key reference in {shown} was not that of the types; it is rewritten: commit it"))
+    Err(format!("the part of {shown} after {begin} was out of date; it is rewritten: commit it"))
 }
 
 fn rows(schema: &Json, defaults: Option<&Json>, path: &str, out: &mut String) {

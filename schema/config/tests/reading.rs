@@ -228,3 +228,28 @@ fn a_variable_that_is_not_utf8_is_an_error_only_where_it_is_ours() {
         assert!(refusal.contains(&format!("{name}: is not UTF-8 (allowed: text in UTF-8)")), "{refusal}");
     }
 }
+
+#[test]
+fn a_variable_of_the_earlier_system_wins_over_the_file_and_loses_to_ours_and_its_errors_name_it() {
+    let text = "[nats]\nurls = [\"nats://file:1\"]\n[[feed]]\n[http]\nname = \"x\"\n";
+    let urls = |variables: &[(&str, &str)]| {
+        let document = document(text, variables);
+        let (mut sample, mut problems) = document.read::<Sample>();
+        sample.nats.check(&mut problems);
+        problems.finish().map(|()| sample.nats.shown_urls()).map_err(|error| error.to_string())
+    };
+    let servers = ("MARKETPRISM_NATS_SERVERS", "nats://a:1,nats://b:2");
+    assert_eq!(urls(&[]).unwrap(), "nats://file:1");
+    assert_eq!(urls(&[servers]).unwrap(), "nats://a:1,nats://b:2");
+    assert_eq!(urls(&[servers, ("NATS_URL", "nats://c:3")]).unwrap(), "nats://c:3");
+    assert_eq!(urls(&[servers, ("MARKETPRISM_NATS__URLS", "nats://d:4")]).unwrap(), "nats://d:4");
+    let error = urls(&[("MARKETPRISM_NATS_SERVERS", "nats://a:port")]).unwrap_err();
+    assert!(error.contains("\n  MARKETPRISM_NATS_SERVERS: \"nats://a:port\": "), "{error}");
+
+    let document = document(text, &[("METRICS_PORT", "65536")]);
+    let (_, mut problems) = document.read::<Sample>();
+    assert_eq!(problems.predecessor_port("METRICS_PORT", "http.listen"), None);
+    let error = problems.finish().unwrap_err().to_string();
+    let expected = "METRICS_PORT: is \"65536\" (allowed: a whole number from 1 to 65535)";
+    assert!(error.contains(expected), "{error}");
+}

@@ -1,10 +1,11 @@
-//! Run-time parts that all binaries share: clock, back-off, log set-up and limits, limits of the host, signals, exit codes, accept loop, files that a
-//! user names, masks of secrets in texts, host names of listeners.
+//! Run-time parts that all binaries share: clock, back-off, log set-up and limits, limits of the host, signals, exit codes, accept loop, room on
+//! disks, files that a user names, masks of secrets in texts, host names of listeners.
 //! Nothing here knows about market data or configuration.
 
 mod accept;
 mod backoff;
 pub mod clock;
+mod disk;
 mod file_lock;
 mod files;
 mod host_limits;
@@ -19,6 +20,7 @@ mod tls;
 
 pub use accept::{accept, serve_connections};
 pub use backoff::{Backoff, jitter};
+pub use disk::DiskSpace;
 pub use file_lock::FileLock;
 pub use files::{open_file, read_file, read_text};
 pub use host_limits::{check_threads, host_limit, start_thread, thread_limit, threads_needed};

@@ -13,6 +13,8 @@ use crate::ledger::windows::WindowGrid;
 use crate::row::{CREATED_AT_BYTES, Column, DeadLetter, TEXT, binary, encode_dead_letter};
 
 pub const AUDIT: &str = "AUDIT";
+/// Label of refused audits among the dead letters.
+pub const AUDIT_DEAD_LETTER: &str = "audit";
 
 pub struct AuditMessage {
     pub message: Message,

@@ -8,5 +8,5 @@ mod downtime_rows;
 mod position;
 mod worker;
 
-pub use batch::AUDIT;
+pub use batch::{AUDIT, AUDIT_DEAD_LETTER};
 pub use worker::{INTAKE, take_in};

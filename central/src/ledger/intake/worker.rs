@@ -11,7 +11,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use marketprism_schema::DEAD_LETTERS;
 use tokio::time::{MissedTickBehavior, interval_at, sleep};
 
-use super::batch::{AUDIT, AUDITS, AuditBatch, AuditMessage, DecodedAudits, FEED_AUDITS};
+use super::batch::{AUDIT, AUDIT_DEAD_LETTER, AUDITS, AuditBatch, AuditMessage, DecodedAudits, FEED_AUDITS};
 use super::downtime_rows::DOWNTIMES;
 use super::position::AuditPosition;
 use crate::config::Stream;
@@ -184,7 +184,7 @@ async fn store_dead_letters(shared: &CentralContext, batch: &AuditBatch, positio
     shared
         .metrics
         .dead_letters
-        .with_label_values(&["audit"])
+        .with_label_values(&[AUDIT_DEAD_LETTER])
         .inc_by(u64::try_from(batch.entries.len()).unwrap_or(u64::MAX));
     acknowledge_batch(shared, batch, position, AckKind::Term).await;
 }

@@ -50,6 +50,9 @@ codes! {
     LedgerLostMessages "ledger.lost_messages" "messages that the broker discarded before they were stored"
     EdgeNoRecentAudit "edge.no_recent_audit" "an edge that stopped reporting audits"
     EdgeNoRecentRows "edge.no_recent_rows" "no edge delivered a row recently"
+    EdgeNoAnswer "edge.no_answer" "an edge that published lately does not answer a request for its status"
+    EdgeUnhealthy "edge.unhealthy" "an edge reports itself unhealthy or degraded, with its reasons"
+    EdgeLowDisk "edge.low_disk" "the disk of an edge's data folder has less than 10 % free"
     TableNoRecentRows "table.no_recent_rows" "no row arrived in hot within the table's freshness limit"
     TableDuplicateRows "table.duplicate_rows" "more than one row of the same event"
     ReplicationMismatchedWindows "replication.mismatched_windows" "cold differs from hot in these windows"
@@ -67,6 +70,7 @@ codes! {
     LeaseNotHeld "lease.not_held" "no central holds a lease that one must hold"
     SchemaDrift "schema.drift" "tables differ from their definitions"
     SchemaOutdated "schema.outdated" "migrations have not been applied yet"
+    CentralNoListener "central.no_listener" "nothing answers at this configuration's `http.listen`"
     ConfigNoToken "config.no_token" "no token is configured, so POST /repair is refused"
     SourceUnavailable "source.unavailable" "broker, server or table did not answer in time"
 }

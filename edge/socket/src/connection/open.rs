@@ -22,7 +22,7 @@ use tokio_util::sync::PollSemaphore;
 use url::Url;
 
 use crate::dial::{Dialer, Transport, late};
-use crate::error::{BudgetError, DialError};
+use crate::error::{BudgetError, DialError, region_hint};
 use crate::limits::{LARGE_MESSAGE_BYTES, WRITE_BUFFER_BYTES_MAX};
 use crate::options::SocketOptions;
 use crate::rest::retry_after;
@@ -35,7 +35,7 @@ pub(crate) enum OpenError {
     Dial(#[from] DialError),
     #[error("websocket handshake with {host} failed: {reason}")]
     Handshake { host: String, reason: String },
-    #[error("websocket handshake with {host} refused: status {status}: {snippet}")]
+    #[error("websocket handshake with {host} refused: status {status}: {snippet}{}", region_hint(*.status, .snippet))]
     Refused { host: String, status: u16, snippet: String, retry_after: Option<Duration> },
     #[error("no budget to connect: {0}")]
     Budget(#[from] BudgetError),

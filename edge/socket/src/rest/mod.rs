@@ -39,7 +39,7 @@ pub(crate) fn apply_refusal(
     let (counted, usual, longest) = match status {
         429 => (SocketCounter::RateLimited, RATE_LIMITED_DEFAULT, RATE_LIMITED_MAX),
         418 => (SocketCounter::Banned, BAN_DEFAULT, BAN_MAX),
-        403 => (SocketCounter::Forbidden, FORBIDDEN_DEFAULT, FORBIDDEN_MAX),
+        403 | 451 => (SocketCounter::Forbidden, FORBIDDEN_DEFAULT, FORBIDDEN_MAX),
         500..=599 => (SocketCounter::VenueErrors, Duration::ZERO, Duration::ZERO),
         _ => return,
     };

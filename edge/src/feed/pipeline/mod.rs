@@ -13,10 +13,11 @@ use marketprism_adapter_host::{
     SourceIndex, StreamIndex,
 };
 use marketprism_book::UpdateOutcome;
-use marketprism_schema::DataType;
+use marketprism_schema::{DataType, DataTypeMap};
 use marketprism_service::{LogLimit, clock};
 use marketprism_socket::{FeedSockets, InputReceiver, ReceivedFrame, SocketEvent, TakenInputs};
 use prometheus::Histogram;
+use prometheus::local::LocalHistogram;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +32,11 @@ use crate::limits::{INPUT_BYTES_PER_TURN_MAX, INPUTS_PER_TURN_MAX, STATUS_EVERY,
 use crate::queue::{EventQueue, EventRecord, QueueLane};
 use crate::records::RecordBuilder;
 use crate::telemetry::{Metrics, seconds_between};
+
+pub use self::reactions::{SILENCE_HINTS, invalid_cause};
+
+/// Label of the hop that the pipeline times.
+pub const NORMALIZED_HOP: &str = "receive_to_normalized";
 
 pub struct PipelineParts {
     pub inputs: InputReceiver,
@@ -70,6 +76,7 @@ pub struct Pipeline {
     /// Frames of the batch that are no success of their poll.
     unusable: HashSet<FrameIndex>,
     receive_to_normalized: Histogram,
+    venue_to_edge: DataTypeMap<Option<LocalHistogram>>,
     gap_lines: LogLimit,
     loss_lines: LogLimit,
     refusal_lines: LogLimit,
@@ -83,7 +90,12 @@ impl Pipeline {
     pub fn new(parts: PipelineParts) -> Self {
         Self {
             remarks: RemarkLog::new(&parts.status.exchange, parts.metrics.clone()),
-            receive_to_normalized: parts.metrics.hop_seconds.with_label_values(&["receive_to_normalized"]),
+            receive_to_normalized: parts.metrics.hop_seconds.with_label_values(&[NORMALIZED_HOP]),
+            venue_to_edge: DataTypeMap::from_fn(|kind| {
+                let labels = [parts.status.exchange.as_str(), kind.as_str()];
+                let is_wanted = parts.status.data_types.contains(&kind);
+                is_wanted.then(|| parts.metrics.venue_to_edge.with_label_values(&labels).local())
+            }),
             batch: FrameBatch::new(),
             origins: Vec::with_capacity(INPUTS_PER_TURN_MAX),
             records: Vec::with_capacity(4 * INPUTS_PER_TURN_MAX),
@@ -299,6 +311,10 @@ impl Pipeline {
             && self.is_superseded(origin, book)
         {
             return;
+        }
+        let delay = &self.venue_to_edge[payload.data_type()];
+        if let (Some(delay), Some(time_us)) = (delay, payload.time_us()) {
+            delay.observe(seconds_between(time_us.saturating_mul(1_000), received_at_ns));
         }
         let outcome = self.parts.builder.event(payload, levels, received_at_ns, now_ns, &mut self.records);
         self.count_invalid(Some((origin.source, received_at_ns)));

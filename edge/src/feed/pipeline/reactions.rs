@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use marketprism_adapter_host::contract::{self, Ignored, Note, Remark};
 use marketprism_adapter_host::{FrameIndex, Health, InstrumentIndex, PlanSource, SourceIndex};
-use marketprism_schema::DataType;
+use marketprism_schema::{DataType, InvalidKind};
 use marketprism_service::clock;
 use marketprism_socket::{CommandError, SilenceHint, SocketEvent};
+use prometheus::local::LocalHistogram;
 
 use super::{FrameOrigin, Pipeline};
 use crate::feed::status::FeedReport;
@@ -21,6 +22,14 @@ pub(super) fn hides_lost_books(notes: &[Note]) -> bool {
     let count = |is: fn(&Remark) -> bool| notes.iter().filter(|note| is(&note.remark)).count();
     count(|remark| matches!(remark, Remark::Malformed(_)))
         > count(|remark| matches!(remark, Remark::RestartBook(_)))
+}
+
+/// Labels of kinds of silence.
+pub const SILENCE_HINTS: [&str; 2] = ["went_quiet", "never_seen"];
+
+/// Label of events that are lost because a value cannot be true.
+pub fn invalid_cause(kind: InvalidKind) -> String {
+    format!("invalid_{}", kind.as_str())
 }
 
 impl Pipeline {
@@ -78,6 +87,7 @@ impl Pipeline {
             metrics.ignored.with_label_values(&[exchange, "empty"]).inc_by(counts.empty);
         }
         self.remarks.flush();
+        self.venue_to_edge.values().flatten().for_each(LocalHistogram::flush);
         let dropped = self.parts.queue.append(self.parts.lane, &mut self.records).dropped;
         if dropped > 0
             && let Some(held_back) = self.loss_lines.allow(Instant::now())
@@ -94,8 +104,9 @@ impl Pipeline {
     /// Events that were not published because a value cannot be true; of a frame from `origin`, or books that were due.
     pub(super) fn count_invalid(&mut self, origin: Option<(SourceIndex, i64)>) {
         for InvalidEvent { data_type, instrument, error } in self.parts.builder.take_invalid() {
-            let cause = format!("invalid_{}", error.kind.as_str());
+            let cause = invalid_cause(error.kind);
             self.parts.metrics.lost.with_label_values(&[data_type.as_str(), &cause]).inc();
+            self.parts.status.refused(data_type, &error, Instant::now());
             if let Some((source, at_ns)) = origin {
                 self.parts.gaps.frame_lost(IncidentKind::Malformed, source, at_ns);
             }
@@ -314,8 +325,8 @@ impl Pipeline {
         }
         let symbol = instrument.map(|instrument| self.symbol(instrument)).unwrap_or_default();
         let label = match hint {
-            SilenceHint::WentQuiet => "went_quiet",
-            SilenceHint::NeverSeen => "never_seen",
+            SilenceHint::WentQuiet => SILENCE_HINTS[0],
+            SilenceHint::NeverSeen => SILENCE_HINTS[1],
         };
         let labels = [exchange, kind.as_str(), label];
         self.parts.metrics.silent_streams.with_label_values(&labels).inc();

@@ -1,10 +1,10 @@
 //! Metrics, and the time of the last event that the broker confirmed per exchange and data type. Labels of metrics come from closed sets:
 //! exchanges, data types, reasons. Hot loops add once per batch.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{PoisonError, RwLock};
+mod coverage;
 
-use marketprism_schema::{DataType, stale_after};
+pub use coverage::{Coverage, CoverageIndex, CoverageRow};
+
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -33,6 +33,14 @@ macro_rules! metrics {
                 )+
                 Ok(Self { registry, $($field),+ })
             }
+
+            /// Every metric, in the order of the README.
+            pub const METRICS: &[MetricDefinition] = &[$(MetricDefinition {
+                name: $name,
+                kind: <$type as Family>::KIND,
+                labels: &$labels,
+                help: concat!($($help),+),
+            }),+];
         }
     };
 }
@@ -72,6 +80,8 @@ metrics! {
     book_breaks: IntCounterVec = "marketprism_edge_orderbook_breaks_total" ["exchange", "reason"],
     /// Requested order-book snapshots, by reason.
     book_resyncs: IntCounterVec = "marketprism_edge_orderbook_resyncs_total" ["exchange", "reason"],
+    /// Receive time of the newest order-book update of any instrument; 0 before the first.
+    book_updated: IntGaugeVec = "marketprism_last_orderbook_update_timestamp_seconds" ["exchange"],
     /// Updates applied to live order books.
     book_updates: IntCounterVec = "marketprism_edge_orderbook_updates_total" ["exchange"],
     /// Order-book updates that were discarded, by reason.
@@ -164,8 +174,20 @@ metrics! {
     audits_dropped: IntCounter = "marketprism_edge_audits_dropped_total" [],
     /// Outcomes and gaps that came after the audit of their window.
     audit_late: IntCounter = "marketprism_edge_audit_late_total" [],
+    /// Time from the venue's time of an event to its receipt, in seconds; 0 where the venue's clock is ahead. Backlogs and histories count too.
+    venue_to_edge: HistogramVec = "marketprism_venue_to_edge_seconds" ["exchange", "data_type"],
     /// Time from one hop to the next, in seconds.
     hop_seconds: HistogramVec = "marketprism_edge_hop_seconds" ["hop"],
+}
+
+/// A metric as the README lists it.
+#[derive(Debug, Clone, Copy)]
+pub struct MetricDefinition {
+    pub name: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    pub labels: &'static [&'static str],
+    pub help: &'static str,
 }
 
 impl Metrics {
@@ -190,8 +212,8 @@ impl Metrics {
     }
 }
 
-/// Label for losses of no single data type.
-const ANY: &str = "any";
+/// Label for what belongs to no single data type.
+pub const ANY: &str = "any";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LossAtStop {
@@ -202,7 +224,9 @@ pub enum LossAtStop {
 }
 
 impl LossAtStop {
-    const fn as_str(self) -> &'static str {
+    pub const ALL: [Self; 2] = [Self::Unprocessed, Self::Undelivered];
+
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Unprocessed => "stop_unprocessed",
             Self::Undelivered => "stop_undelivered",
@@ -227,12 +251,16 @@ pub fn gauge(value: impl TryInto<i64>) -> i64 {
 }
 
 trait Family: Sized {
+    const KIND: &'static str;
+
     fn family(opts: Opts, labels: &[&str]) -> Result<Self, prometheus::Error>;
 }
 
 macro_rules! families {
-    ($($type:ty => |$opts:ident, $labels:ident| $new:expr;)+) => {$(
+    ($($type:ty => $kind:literal, |$opts:ident, $labels:ident| $new:expr;)+) => {$(
         impl Family for $type {
+            const KIND: &'static str = $kind;
+
             fn family($opts: Opts, $labels: &[&str]) -> Result<Self, prometheus::Error> {
                 $new
             }
@@ -241,123 +269,11 @@ macro_rules! families {
 }
 
 families! {
-    IntCounter => |opts, _labels| Self::with_opts(opts);
-    IntGauge => |opts, _labels| Self::with_opts(opts);
-    IntCounterVec => |opts, labels| Self::new(opts, labels);
-    IntGaugeVec => |opts, labels| Self::new(opts, labels);
-    HistogramVec => |opts, labels| {
+    IntCounter => "counter", |opts, _labels| Self::with_opts(opts);
+    IntGauge => "gauge", |opts, _labels| Self::with_opts(opts);
+    IntCounterVec => "counter", |opts, labels| Self::new(opts, labels);
+    IntGaugeVec => "gauge", |opts, labels| Self::new(opts, labels);
+    HistogramVec => "histogram", |opts, labels| {
         Self::new(HistogramOpts::from(opts).buckets(LATENCY_BUCKETS.to_vec()), labels)
     };
-}
-
-const NANOS_PER_SECOND: i64 = 1_000_000_000;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CoverageIndex(u16);
-
-impl CoverageIndex {
-    /// No row: confirmations are not noted.
-    pub const NONE: Self = Self(u16::MAX);
-
-    pub(crate) const fn of_number(number: u16) -> Self {
-        Self(number)
-    }
-
-    pub(crate) const fn number(self) -> u16 {
-        self.0
-    }
-}
-
-#[derive(Debug)]
-struct CoverageEntry {
-    exchange: String,
-    data_type: DataType,
-    /// 0: no event yet.
-    last_success_ns: AtomicI64,
-}
-
-#[derive(Debug, Default)]
-pub struct Coverage {
-    entries: RwLock<Vec<CoverageEntry>>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CoverageRow {
-    pub exchange: String,
-    pub data_type: DataType,
-    pub last_success_ns: Option<i64>,
-    pub age_seconds: Option<i64>,
-    /// `ok`, `stale` or `missing`.
-    pub status: &'static str,
-}
-
-impl Coverage {
-    /// The row of a data type; it is added where it is missing.
-    pub fn row(&self, exchange: &str, data_type: DataType) -> CoverageIndex {
-        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        let found = entries.iter().position(|row| row.exchange == exchange && row.data_type == data_type);
-        let index = found.unwrap_or_else(|| {
-            let exchange = exchange.to_owned();
-            entries.push(CoverageEntry { exchange, data_type, last_success_ns: AtomicI64::new(0) });
-            entries.len() - 1
-        });
-        CoverageIndex(u16::try_from(index).unwrap_or(u16::MAX))
-    }
-
-    pub fn confirmed(&self, rows: impl IntoIterator<Item = CoverageIndex>, now_ns: i64) {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        for CoverageIndex(row) in rows {
-            if let Some(row) = entries.get(usize::from(row)) {
-                row.last_success_ns.store(now_ns, Ordering::Relaxed);
-            }
-        }
-    }
-
-    pub fn rows(&self, now_ns: i64) -> Vec<CoverageRow> {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        entries.iter().map(|entry| entry.row_at(now_ns)).collect()
-    }
-}
-
-impl CoverageEntry {
-    fn row_at(&self, now_ns: i64) -> CoverageRow {
-        let last = self.last_success_ns.load(Ordering::Relaxed);
-        let last_success_ns = (last > 0).then_some(last);
-        let age_seconds = last_success_ns.map(|at| now_ns.saturating_sub(at).max(0) / NANOS_PER_SECOND);
-        let limit = i64::try_from(stale_after(self.data_type).as_secs()).unwrap_or(i64::MAX);
-        let status = match age_seconds {
-            None => "missing",
-            Some(age) if age > limit => "stale",
-            Some(_) => "ok",
-        };
-        CoverageRow {
-            exchange: self.exchange.clone(),
-            data_type: self.data_type,
-            last_success_ns,
-            age_seconds,
-            status,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_row_is_missing_until_confirmed_then_ok_then_stale_past_its_data_types_threshold() {
-        let coverage = Coverage::default();
-        let trade = coverage.row("sim_spot", DataType::Trade);
-        let funding = coverage.row("sim_spot", DataType::FundingRate);
-        assert_eq!(coverage.row("sim_spot", DataType::Trade), trade);
-        assert_eq!(coverage.rows(0)[0].status, "missing");
-        coverage.confirmed([trade, funding, CoverageIndex::NONE], NANOS_PER_SECOND);
-        let statuses = |seconds: i64| -> Vec<_> {
-            coverage.rows(seconds * NANOS_PER_SECOND).iter().map(|row| row.status).collect()
-        };
-        assert_eq!(statuses(61), ["ok", "ok"]);
-        assert_eq!(statuses(62), ["stale", "ok"]);
-        assert_eq!(statuses(1 + 8 * 3_600 + 1), ["stale", "stale"]);
-        assert_eq!(coverage.rows(5 * NANOS_PER_SECOND)[0].age_seconds, Some(4));
-    }
 }

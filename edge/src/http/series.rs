@@ -1,0 +1,106 @@
+//! Counters and histograms at 0 from the first scrape on, for every known label: `increase()` misses the first event of a series that
+//! begins with it.
+
+use marketprism_adapter_host::StatsSnapshot;
+use marketprism_adapter_host::contract::Delivery;
+use marketprism_book::BookStats;
+use marketprism_schema::{DataType, InvalidKind};
+use marketprism_socket::{RequestFailure, SocketCounters};
+
+use super::metrics::FeedTotals;
+use crate::feed::{
+    FEED_ERRORS, FeedStatus, LISTING_CHANGES, NORMALIZED_HOP, SILENCE_HINTS, UNUSABLE_ANSWERS,
+    ignored_reasons, invalid_cause,
+};
+use crate::journal::JournalLoss;
+use crate::publisher::{HOPS, REJECTED, RetryReason};
+use crate::telemetry::{ANY, LossAtStop, Metrics};
+
+/// Cause of events dropped from the full queue.
+pub(super) const QUEUE_FULL: &str = "queue_full";
+
+/// Kinds of errors of the journal.
+pub(super) const JOURNAL_ERRORS: [&str; 4] = ["write", "read", "torn_tail", "damaged_record"];
+
+/// Series without an exchange.
+pub(super) fn expect_edge(metrics: &Metrics) {
+    for hop in HOPS.into_iter().chain([NORMALIZED_HOP]) {
+        metrics.hop_seconds.with_label_values(&[hop]);
+    }
+    for reason in RetryReason::ALL {
+        metrics.republished.with_label_values(&[reason.as_str()]);
+    }
+    for what in JOURNAL_ERRORS {
+        metrics.journal_errors.with_label_values(&[what]);
+    }
+    for what in LossAtStop::ALL {
+        metrics.lost.with_label_values(&[ANY, what.as_str()]);
+    }
+}
+
+impl FeedTotals<'_> {
+    /// Series of a feed, whatever it has done so far.
+    pub(super) fn expect_feed(&mut self, feed: &FeedStatus) {
+        let (metrics, exchange) = (self.metrics, feed.exchange.as_str());
+        for family in [&metrics.frames, &metrics.frame_bytes] {
+            family.with_label_values(&[exchange]);
+        }
+        for reason in ignored_reasons() {
+            metrics.ignored.with_label_values(&[exchange, reason]);
+        }
+        for change in LISTING_CHANGES {
+            metrics.listing_changes.with_label_values(&[exchange, change]);
+        }
+        for code in FEED_ERRORS {
+            metrics.collector_errors.with_label_values(&[exchange, ANY, code]);
+        }
+        for kind in &feed.data_types {
+            expect_type(metrics, exchange, *kind);
+            let capability = feed.adapter.venue(exchange).and_then(|venue| venue.capability(*kind));
+            if capability.is_some_and(|capability| capability.delivery == Delivery::Poll) {
+                self.expect_poll(exchange, *kind);
+            }
+        }
+        if feed.data_types.contains(&DataType::Trade) {
+            metrics.trade_gaps.with_label_values(&[exchange]);
+        }
+        if feed.data_types.contains(&DataType::OrderBook) {
+            metrics.book_updated.with_label_values(&[exchange]);
+            self.add_book(exchange, &BookStats::default(), 0);
+        }
+        self.add_adapter(exchange, &StatsSnapshot::default());
+        self.add_socket_events(exchange, &SocketCounters::default());
+    }
+
+    pub(super) fn expect_poll(&mut self, exchange: &str, kind: DataType) {
+        let (metrics, labels) = (self.metrics, [exchange, kind.as_str()]);
+        metrics.poll_answers.with_label_values(&labels);
+        for reason in RequestFailure::LABELS.into_iter().chain(UNUSABLE_ANSWERS) {
+            metrics.poll_failures.with_label_values(&[exchange, kind.as_str(), reason]);
+        }
+    }
+}
+
+fn expect_type(metrics: &Metrics, exchange: &str, kind: DataType) {
+    let (name, labels) = (kind.as_str(), [exchange, kind.as_str()]);
+    for family in [&metrics.events, &metrics.duplicates, &metrics.unasked] {
+        family.with_label_values(&labels);
+    }
+    metrics.venue_to_edge.with_label_values(&labels);
+    for hint in SILENCE_HINTS {
+        metrics.silent_streams.with_label_values(&[exchange, name, hint]);
+    }
+    for code in RequestFailure::LABELS {
+        metrics.collector_errors.with_label_values(&[exchange, name, code]);
+    }
+    for cause in [QUEUE_FULL, REJECTED] {
+        metrics.lost.with_label_values(&[name, cause]);
+    }
+    metrics.journal_skipped.with_label_values(&[name]);
+    for loss in JournalLoss::ALL {
+        metrics.lost.with_label_values(&[name, loss.as_str()]);
+    }
+    for kind in InvalidKind::ALL {
+        metrics.lost.with_label_values(&[name, &invalid_cause(kind)]);
+    }
+}
