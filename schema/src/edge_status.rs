@@ -17,9 +17,9 @@ pub struct EdgeStatus {
     pub version: u32,
     /// Name of the edge.
     pub edge: String,
-    /// Its region.
+    /// As it stamps on its events.
     pub region: String,
-    /// Version of the program.
+    /// As `--version` prints it.
     pub program_version: String,
     /// Time since its start.
     pub uptime_seconds: u64,

@@ -6,7 +6,7 @@ use clickhouse::Row;
 use marketprism_schema::Table;
 use serde::Deserialize;
 
-use super::{Check, CheckStatus};
+use super::check::{Check, CheckStatus};
 use crate::report::document::{DeadLetters, FindingCode as Code, WorstWindow};
 use crate::report::sources::{Answer, ledger, systems as source, tables};
 use crate::report::{ReportScope, Sources, Time, rules};

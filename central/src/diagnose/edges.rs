@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Check, CheckStatus};
+use super::check::{Check, CheckStatus};
 use crate::limits::{EDGES_ANSWER_WAIT, EDGES_LATE_ANSWER_WAIT, EDGES_MAX, LISTENER_ANSWER_WAIT};
 use crate::report::Sources;
 use crate::report::document::FindingCode as Code;
@@ -24,7 +24,7 @@ const PUBLISHED_LATELY_MS: i64 = 10 * 60_000;
 const NO_RESPONDERS: u16 = 503;
 
 #[derive(Debug, Row, Deserialize)]
-struct EdgeName {
+struct AuditingEdge {
     edge: String,
 }
 
@@ -59,7 +59,7 @@ async fn known_edges(sources: &Sources) -> BTreeSet<String> {
         "SELECT DISTINCT toString(edge) AS edge FROM {}.audits WHERE window_start >= {since} LIMIT {EDGES_MAX}",
         sources.hot.database
     );
-    let rows = sources.rows::<EdgeName>(&sources.hot, &query).await.unwrap_or_default();
+    let rows = sources.rows::<AuditingEdge>(&sources.hot, &query).await.unwrap_or_default();
     rows.into_iter().map(|row| row.edge).collect()
 }
 

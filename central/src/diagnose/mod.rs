@@ -1,13 +1,16 @@
 //! `diagnose`: checks everything that central depends on, each with its remedy.
 
+mod check;
 mod checks;
 mod edges;
+
+pub use check::{Check, CheckStatus};
 
 use marketprism_service::Exit;
 use serde::Serialize;
 
 use crate::clock;
-use crate::report::document::{Finding, FindingCode, Level};
+use crate::report::document::FindingCode;
 use crate::report::terminal::{Paint, clean};
 use crate::report::{Sources, Time};
 
@@ -40,70 +43,12 @@ fn configuration(sources: &Sources) -> Check {
     Check::new(FindingCode::ConfigNoToken, "configuration", CheckStatus::Warn, text, remedy)
 }
 
-/// Ordered by weight for the exit status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CheckStatus {
-    Ok,
-    Warn,
-    /// The part did not answer.
-    Unknown,
-    Fail,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Check {
-    /// Object that was checked.
-    pub check: String,
-    /// Stable code as in the report; absent when nothing is wrong.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub code: Option<FindingCode>,
-    pub found: CheckStatus,
-    pub text: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub remedy: String,
-}
-
 #[derive(Debug, Clone, Serialize)]
 pub struct Diagnosis {
     pub version: u32,
     pub generated_at: Time,
     /// In the order of the data flow.
     pub checks: Vec<Check>,
-}
-
-impl Check {
-    pub fn ok(check: impl Into<String>, text: impl Into<String>) -> Self {
-        let (check, text) = (check.into(), text.into());
-        Self { check, code: None, found: CheckStatus::Ok, text, remedy: String::new() }
-    }
-
-    pub fn new(
-        code: FindingCode,
-        check: impl Into<String>,
-        found: CheckStatus,
-        text: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
-        let (check, text, remedy) = (check.into(), text.into(), remedy.into());
-        Self { check, code: Some(code), found, text, remedy }
-    }
-
-    pub fn unavailable(check: impl Into<String>, reason: impl Into<String>, remedy: &str) -> Self {
-        Self::new(FindingCode::SourceUnavailable, check, CheckStatus::Unknown, reason, remedy)
-    }
-}
-
-impl From<Finding> for Check {
-    fn from(finding: Finding) -> Self {
-        let found = match finding.level {
-            Level::Fail => CheckStatus::Fail,
-            Level::Unknown => CheckStatus::Unknown,
-            Level::Downtime | Level::Warn => CheckStatus::Warn,
-            Level::Info => CheckStatus::Ok,
-        };
-        Self::new(finding.code, finding.subject, found, finding.text, finding.remedy)
-    }
 }
 
 impl Diagnosis {
