@@ -35,7 +35,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Collect until SIGTERM or SIGINT. Exit status: 0 all events delivered, 2 configuration, 3 start, 4 frames or events left behind.
+    /// Collect until SIGTERM or SIGINT. Exit status: 0 all events delivered or in the journal, 2 configuration, 3 start, 4 frames or events left behind.
     Run(ConfigArgument),
     /// Check a configuration as `run` does before it connects. Lists every error; exit status 2 if there is one, 3 if
     /// this host denies what adapters need.

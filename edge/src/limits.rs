@@ -227,6 +227,9 @@ pub const JOURNAL_CATCH_UP_PART: u64 = 4;
 /// Bytes of segments read for one repair request. More: the answer says that a part is left.
 pub const JOURNAL_RESEND_BYTES: usize = 256 << 20;
 
+/// Stop: time to read events that are on disk only, for the last audits. Passed: their windows have no audit.
+pub const JOURNAL_END: Duration = Duration::from_secs(5);
+
 /// Stop: time to write and sync the rest of the journal. Passed: the stop does not wait for the disk.
 pub const JOURNAL_CLOSE: Duration = Duration::from_secs(5);
 

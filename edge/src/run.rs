@@ -16,7 +16,9 @@ use crate::config::{Adapters, Config};
 use crate::feed::{EdgeContext, FeedContext, FeedRoster, FrameObserver, run_feed};
 use crate::http::{EdgeState, answer_status, bind};
 use crate::journal::{DiskFiles, Journal, JournalOptions, answer_requests, follow_confirmations};
-use crate::limits::{HEALTH_GRACE, JOURNAL_CATCH_UP_PART, JOURNAL_CLOSE, PIPELINES_DRAIN, PUBLISHER_DRAIN};
+use crate::limits::{
+    HEALTH_GRACE, JOURNAL_CATCH_UP_PART, JOURNAL_CLOSE, JOURNAL_END, PIPELINES_DRAIN, PUBLISHER_DRAIN,
+};
 use crate::publisher::{AuditSender, DrainResult, Publisher};
 use crate::queue::{AbandonedRecords, EventQueue, MemoryQueue, QueueLane, QueueLimits};
 use crate::telemetry::{LossAtStop, Metrics};
@@ -140,6 +142,7 @@ impl Edge {
             // After the publisher: the audits get an outcome of every record.
             let AbandonedRecords { lost, kept } = queue.abandon();
             context.metrics.lost_at_stop(LossAtStop::Undelivered, lost);
+            end_journaled_run(&context).await;
             audits.stop().await;
             close_journal(&context, kept).await;
             drained
@@ -216,6 +219,15 @@ fn open_journal(config: &Config, auditor: &Arc<Auditor>) -> anyhow::Result<Optio
         sync_every: config.journal.sync_interval,
     };
     Ok(Some(Arc::new(Journal::open(options, Arc::new(DiskFiles), Arc::clone(auditor))?)))
+}
+
+/// Before the last audits.
+async fn end_journaled_run(context: &EdgeContext) {
+    let Some(journal) = context.journal.clone() else { return };
+    let ended = tokio::task::spawn_blocking(move || journal.end_run(JOURNAL_END)).await;
+    if !matches!(ended, Ok(true)) {
+        tracing::warn!(limit = ?JOURNAL_END, "not all events on disk were read for the last audits: their windows cannot be verified");
+    }
 }
 
 /// After everything that writes into it.
@@ -352,7 +364,7 @@ fn log_end(context: &EdgeContext, left: StopResult) {
     } else if dropped > 0 {
         tracing::error!(dropped, delivered, "stopped, events were lost to the full queue before");
     } else {
-        tracing::info!(delivered, "stopped, all events delivered");
+        tracing::info!(delivered, "stopped, no event was lost");
     }
 }
 

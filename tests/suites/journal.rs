@@ -68,7 +68,7 @@ async fn collected(edge: &Edge, more: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_edge_had_journaled_while_the_broker_was_away_is_stored_exactly_once() {
     let mut stack = Stack::start().await;
-    let sim = Sim::start(SimConfig { backlog: false, ..two_symbols(400) }).await.unwrap();
+    let sim = Sim::start(SimConfig { backlog: false, ..two_symbols(2_000) }).await.unwrap();
     let feed = Feed::simulated(EXCHANGE, &sim.addr().to_string(), &SYMBOLS);
     let nats = format!("urls = [{:?}]", stack.broker.url());
     // A small memory: most events are on disk only.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use async_nats::Client;
@@ -16,6 +16,7 @@ use super::frame::{EventFrame, Frame, FrameScanner};
 use super::index::EventState;
 use super::log::Journal;
 use super::state::JournalShared;
+use crate::audit::PublishOutcome;
 use crate::limits::{JOURNAL_RESEND_BYTES, REPAIR_ANSWER};
 
 const NO_JOURNAL: &str = "this edge keeps no journal on disk ([journal] enabled = false): events that the broker has confirmed are not kept";
@@ -142,6 +143,68 @@ impl Journal {
             (_, false) => RepairState::Partly,
         };
         RepairAnswer { resent, kept_from: Some(kept_from), reason: problems.join("; "), ..empty(state) }
+    }
+}
+
+impl Journal {
+    /// For the last audits of the run: the next one sends what is on disk only, so that it may be stored or not. False: after `limit`
+    /// some of it has no outcome.
+    pub fn end_run(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        let shared = self.shared();
+        while let Some(segment) = shared.next_unaudited() {
+            // What was handed to the writer last may not be in the file yet.
+            if Instant::now() >= deadline
+                || !shared.audit_waiting(segment) && !shared.wait_for_writes(deadline)
+            {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+impl JournalShared {
+    fn next_unaudited(&self) -> Option<u64> {
+        let state = self.lock();
+        let of_run = state.index.segments.iter().filter(|segment| segment.run_ns == self.options.run_ns);
+        of_run.filter(|segment| segment.count(EventState::Waiting) > 0).map(|segment| segment.first).next()
+    }
+
+    /// False if the file has none of the waiting events.
+    fn audit_waiting(&self, segment: u64) -> bool {
+        let Ok(bytes) = std::fs::read(self.path_of(segment)) else { return false };
+        let (mut outcomes, mut positions) = (Vec::new(), Vec::new());
+        for frame in FrameScanner::new(&bytes, 0) {
+            let Frame::Event(event) = frame else { continue };
+            let state = self.lock().index.segment_of(event.position).and_then(|one| one.get(event.position));
+            if state.is_some_and(|(_, state)| state == EventState::Waiting) {
+                outcomes.push(event.to_record(true).with_outcome(PublishOutcome::Ambiguous));
+                positions.push(event.position);
+            }
+        }
+        // First the outcomes: as long as an event waits, its window stays open.
+        self.auditor.record(&outcomes);
+        let mut state = self.lock();
+        for position in &positions {
+            if let Some(segment) = state.index.segment_of(*position) {
+                segment.set(*position, EventState::Again);
+            }
+        }
+        !positions.is_empty()
+    }
+
+    /// True if something was being written and is.
+    fn wait_for_writes(&self, deadline: Instant) -> bool {
+        let is_writing = || {
+            let state = self.lock();
+            state.buffered + state.unwritten > 0
+        };
+        let was_writing = is_writing();
+        while is_writing() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        was_writing
     }
 }
 

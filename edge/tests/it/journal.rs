@@ -1,19 +1,19 @@
 //! The journal between queue and a real broker: outages, lost streams, failing disks.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::jetstream::{self, stream};
 use marketprism_edge::audit::Auditor;
 use marketprism_edge::journal::{
-    DiskFiles, Journal, JournalFile, JournalFiles, JournalOptions, JournalStatus, answer_requests,
-    follow_confirmations,
+    DiskFiles, Journal, JournalFiles, JournalOptions, JournalStatus, answer_requests, follow_confirmations,
 };
-use marketprism_edge::queue::{EventQueue, EventRecord, MemoryQueue, QueueLane, QueueLimits};
+use marketprism_edge::queue::{
+    AbandonedRecords, EventQueue, EventRecord, MemoryQueue, QueueLane, QueueLimits,
+};
 use marketprism_edge::telemetry::Coverage;
 use marketprism_schema::{
     CONFIRMED_BUCKET, DataType, EventId, MarketType, RepairAnswer, RepairRequest, RepairState, StreamId,
@@ -25,7 +25,9 @@ use marketprism_tests::wait::eventually;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::auditing::setup::audited;
 use crate::broker::{Publishing, STREAM, create_stream, event_id, limits, messages, publish_queue, record};
+use crate::disks::{FullDisk, SyncedDisk};
 
 const CATCH_UP: QueueLimits = QueueLimits { messages: 64, bytes: 1 << 20 };
 
@@ -48,7 +50,14 @@ fn options(folder: &Path) -> JournalOptions {
 }
 
 fn journaled(options: JournalOptions, files: Arc<dyn JournalFiles>) -> Journaled {
-    let auditor = Arc::new(Auditor::off());
+    audited_journal(options, files, Arc::new(Auditor::off()))
+}
+
+fn audited_journal(
+    options: JournalOptions,
+    files: Arc<dyn JournalFiles>,
+    auditor: Arc<Auditor>,
+) -> Journaled {
     let journal = Arc::new(Journal::open(options, files, Arc::clone(&auditor)).unwrap());
     let bounds = QueueLimits { messages: 100, bytes: 1 << 20 };
     let queue = MemoryQueue::with_room_wait(bounds, Arc::clone(&auditor), Duration::from_millis(1));
@@ -286,39 +295,6 @@ async fn on_request_events_are_sent_again_by_time_id_or_sequence_and_what_is_not
     task.await.unwrap().unwrap();
 }
 
-/// A disk that is full while `full` is set: each append leaves half of its bytes.
-struct FullDisk(Arc<AtomicBool>);
-
-struct FullFile(Arc<dyn JournalFile>, Arc<AtomicBool>);
-
-impl JournalFiles for FullDisk {
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn JournalFile>> {
-        Ok(Arc::new(FullFile(DiskFiles.create(path)?, Arc::clone(&self.0))))
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        DiskFiles.remove(path)
-    }
-}
-
-impl JournalFile for FullFile {
-    fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        if self.1.load(Ordering::Acquire) {
-            self.0.append(&bytes[..bytes.len() / 2])?;
-            return Err(io::Error::from(io::ErrorKind::StorageFull));
-        }
-        self.0.append(bytes)
-    }
-
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.0.truncate(length)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync()
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_stops_nobody_is_named_in_health_and_what_is_lost_for_it_is_counted() {
     let folder = tempfile::tempdir().unwrap();
@@ -381,42 +357,27 @@ async fn past_half_of_its_bytes_books_stay_in_memory_and_a_full_journal_counts_i
     assert_eq!(journaled.queue.status().dropped[DataType::Trade], 0, "what is lost, the journal counts");
 }
 
-/// Remembers what was synced, until `is_stuck`.
-#[derive(Clone, Default)]
-struct SyncedDisk {
-    lengths: Arc<Mutex<BTreeMap<PathBuf, u64>>>,
-    is_stuck: Arc<AtomicBool>,
-}
-
-struct SyncedFile(Arc<dyn JournalFile>, PathBuf, SyncedDisk);
-
-impl JournalFiles for SyncedDisk {
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn JournalFile>> {
-        Ok(Arc::new(SyncedFile(DiskFiles.create(path)?, path.to_owned(), self.clone())))
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        DiskFiles.remove(path)
-    }
-}
-
-impl JournalFile for SyncedFile {
-    fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        self.0.append(bytes)
-    }
-
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.0.truncate(length)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        if !self.2.is_stuck.load(Ordering::Acquire) {
-            let length = std::fs::metadata(&self.1)?.len();
-            self.0.sync()?;
-            self.2.lengths.lock().unwrap().insert(self.1.clone(), length);
-        }
-        Ok(())
-    }
+#[test]
+fn at_a_stop_the_audits_list_what_the_next_run_will_send() {
+    let folder = tempfile::tempdir().unwrap();
+    let run_ns = clock::now_ns();
+    let audited = audited(run_ns);
+    let options = JournalOptions { run_ns, ..options(folder.path()) };
+    let journaled = audited_journal(options, Arc::new(DiskFiles), Arc::clone(&audited.auditor));
+    let coverage = Coverage::default();
+    let mut records = (0..500).map(|id| audited.record(0, id, clock::now_ns(), &coverage)).collect();
+    journaled.queue.append(QueueLane::default(), &mut records);
+    assert_eq!(journaled.journal.status().waiting, 400);
+    journaled.queue.close();
+    assert_eq!(journaled.queue.abandon(), AbandonedRecords { lost: 0, kept: 100 });
+    assert!(journaled.queue.oldest_pending_ns().is_some(), "what is on disk keeps its windows open");
+    assert!(journaled.journal.end_run(Duration::from_secs(20)));
+    assert_eq!(journaled.queue.oldest_pending_ns(), None);
+    let (audits, unsettled) = audited.auditor.close_all(clock::now_ns(), i64::MAX);
+    let streams = || audits.iter().flat_map(|audit| &audit.streams);
+    assert_eq!(streams().map(|stream| stream.unsure.len()).sum::<usize>(), 500);
+    assert_eq!((unsettled, streams().map(|stream| stream.dropped).sum::<u64>()), (0, 0));
+    assert!(journaled.journal.close(Duration::from_secs(20)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@
 mod auditing;
 mod broker;
 mod configuration;
+mod disks;
 mod journal;
 mod pages;
 mod polling;

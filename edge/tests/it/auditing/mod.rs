@@ -2,6 +2,6 @@
 
 mod delistings;
 mod delivery;
-mod setup;
+pub mod setup;
 mod stops;
 mod windows;

@@ -1,0 +1,80 @@
+//! Disks of the journal that fail.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use marketprism_edge::journal::{DiskFiles, JournalFile, JournalFiles};
+
+/// A disk that is full while `full` is set: each append leaves half of its bytes.
+pub struct FullDisk(pub Arc<AtomicBool>);
+
+struct FullFile(Arc<dyn JournalFile>, Arc<AtomicBool>);
+
+impl JournalFiles for FullDisk {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn JournalFile>> {
+        Ok(Arc::new(FullFile(DiskFiles.create(path)?, Arc::clone(&self.0))))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        DiskFiles.remove(path)
+    }
+}
+
+impl JournalFile for FullFile {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        if self.1.load(Ordering::Acquire) {
+            self.0.append(&bytes[..bytes.len() / 2])?;
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        self.0.append(bytes)
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.0.truncate(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+}
+
+/// Remembers what was synced, until `is_stuck`.
+#[derive(Clone, Default)]
+pub struct SyncedDisk {
+    pub lengths: Arc<Mutex<BTreeMap<PathBuf, u64>>>,
+    pub is_stuck: Arc<AtomicBool>,
+}
+
+struct SyncedFile(Arc<dyn JournalFile>, PathBuf, SyncedDisk);
+
+impl JournalFiles for SyncedDisk {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn JournalFile>> {
+        Ok(Arc::new(SyncedFile(DiskFiles.create(path)?, path.to_owned(), self.clone())))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        DiskFiles.remove(path)
+    }
+}
+
+impl JournalFile for SyncedFile {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        self.0.append(bytes)
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.0.truncate(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        if !self.2.is_stuck.load(Ordering::Acquire) {
+            let length = std::fs::metadata(&self.1)?.len();
+            self.0.sync()?;
+            self.2.lengths.lock().unwrap().insert(self.1.clone(), length);
+        }
+        Ok(())
+    }
+}
