@@ -57,7 +57,7 @@ pub(super) struct AuditState {
     trade_id_gaps: BTreeMap<AuditStream, Vec<Gap>>,
     pub(super) open_gaps: BTreeMap<(AuditStream, GapKind), Gap>,
     window_ns: i64,
-    status: AuditStatus,
+    pub(super) status: AuditStatus,
     /// Start of the run if it follows a clean stop.
     resumed_ns: Option<i64>,
     /// Streams of the run before whose feeds have not started.

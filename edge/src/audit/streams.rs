@@ -32,13 +32,25 @@ pub type StreamTable = Vec<DataTypeMap<Option<AuditStream>>>;
 /// A stream with the venue's guarantees for it.
 pub type SubscribedStream = (StreamId, Capability);
 
-/// Every stream that was subscribed since the start.
+/// Every stream that was subscribed since the start, less those whose numbers others have taken over.
 #[derive(Debug, Default)]
 pub(super) struct StreamRegistry(IndexMap<StreamId, Capability>);
 
 impl StreamRegistry {
-    /// The number of a stream, assigned at its first mention. The newest capability counts: an adapter may have been replaced.
-    pub(super) fn number(&mut self, (id, capability): &SubscribedStream) -> Option<AuditStream> {
+    /// The number of a stream, assigned at its first mention: one that is `free`, or the next. The newest capability counts: an adapter may
+    /// have been replaced.
+    pub(super) fn number(
+        &mut self,
+        (id, capability): &SubscribedStream,
+        free: impl FnOnce() -> Option<AuditStream>,
+    ) -> Option<AuditStream> {
+        if !self.0.contains_key(id)
+            && let Some(stream) = free()
+            && self.0.replace_index(stream.position(), id.clone()).is_ok()
+        {
+            self.0.insert(id.clone(), *capability);
+            return Some(stream);
+        }
         let (index, _) = self.0.insert_full(id.clone(), *capability);
         u32::try_from(index).ok().map(AuditStream)
     }

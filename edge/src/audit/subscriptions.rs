@@ -70,11 +70,7 @@ impl Auditor {
     ) -> StreamTable {
         let Some(origin) = &self.origin else { return vec![DataTypeMap::default(); streams.len()] };
         let mut state = self.lock();
-        let registry = &mut state.streams;
-        let mut row = |ids: &DataTypeMap<Option<SubscribedStream>>| {
-            DataTypeMap::from_fn(|kind| ids[kind].as_ref().and_then(|stream| registry.number(stream)))
-        };
-        let table: StreamTable = streams.iter().map(&mut row).collect();
+        let table: StreamTable = streams.iter().map(|ids| state.numbers(ids)).collect();
         let subscribed: BTreeSet<AuditStream> =
             table.iter().flat_map(|row| row.values().copied().flatten()).collect();
         let Some(feed) = state.feeds.get_mut(feed) else { return table };
@@ -138,6 +134,17 @@ impl AuditState {
                 self.downtimes.push(origin.downtime(origin.run_ns, None, reason, streams));
             }
         }
+    }
+
+    /// The numbers of streams. Those of delisted streams whose windows are all closed are free: instruments may come and go for months.
+    fn numbers(&mut self, ids: &DataTypeMap<Option<SubscribedStream>>) -> DataTypeMap<Option<AuditStream>> {
+        let (registry, delisted, open_ns) =
+            (&mut self.streams, &mut self.delisted, self.status.open_since_ns);
+        let mut free = || {
+            let stream = *delisted.iter().find(|(_, end_ns)| **end_ns < open_ns)?.0;
+            delisted.remove(&stream).map(|_| stream)
+        };
+        DataTypeMap::from_fn(|kind| registry.number(ids[kind].as_ref()?, &mut free))
     }
 
     /// Ends streams that the venue does not list any more, with their gaps.

@@ -42,6 +42,29 @@ fn a_delisted_stream_ends_without_a_gap_and_begins_again_with_another_feed() {
 }
 
 #[test]
+fn the_number_of_a_delisted_stream_is_taken_over_once_its_windows_are_closed() {
+    let start = 1_000 * SECOND;
+    let audited = audited(start);
+    let auditor = &audited.auditor;
+    let add = |symbol: &str, at_ns| {
+        let id = trades(symbol);
+        let row = DataTypeMap::from_fn(|kind| (kind == DataType::Trade).then(|| (id.clone(), NUMBERED)));
+        let feed = auditor.added_feed("sim_spot", at_ns);
+        let table = auditor.subscribe(feed, &[row], at_ns);
+        auditor.observe(feed, Vec::new(), Some(start + 9 * SECOND));
+        table[0][DataType::Trade].unwrap()
+    };
+    auditor.end_streams(audited.feed, vec![audited.streams[1]], start + 1);
+    auditor.observe(audited.feed, Vec::new(), Some(start + 9 * SECOND));
+    assert!(!audited.streams.contains(&add("E-F", start + 2)), "its last window is open");
+    assert_eq!(auditor.close(start + 9 * SECOND, auditor.frontier_ns(), 2).len(), 2);
+    assert_eq!(add("G-H", start + 3 * SECOND), audited.streams[1]);
+    let audits = auditor.close(start + 9 * SECOND, auditor.frontier_ns(), 9);
+    let named: Vec<_> = audits.last().unwrap().silent.iter().flat_map(|silent| &silent.streams).collect();
+    assert_eq!(named, [&trades("A-B"), &trades("G-H"), &trades("E-F")]);
+}
+
+#[test]
 fn a_released_feed_ends_its_streams_and_leaves_its_number() {
     let start = 1_000 * SECOND;
     let audited = audited(start);
