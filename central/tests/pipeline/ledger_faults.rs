@@ -93,7 +93,8 @@ async fn a_feed_that_does_not_run_explains_its_windows() {
     let mut whole = audit("e1", before, vec![stored(A, &events)]);
     whole.feeds = vec![feed(0, None), feed(2, None)];
     let mut stopped = audit("e1", after, vec![stored("ETH-USDT", &[])]);
-    stopped.feeds = vec![feed(3, Some("no way to the venue"))];
+    let not_listed = vec!["GONE-USDT".to_owned(), "LUNA-*".to_owned()];
+    stopped.feeds = vec![FeedAudit { not_listed, ..feed(3, Some("no way to the venue")) }];
     for told in [&whole, &stopped, &whole, &stopped] {
         tell(&jetstream, told).await;
     }
@@ -106,7 +107,9 @@ async fn a_feed_that_does_not_run_explains_its_windows() {
         (silent.reason.contains("reports other streams") && silent.reason.ends_with(explained)).then_some(())
     })
     .await;
-    let sql = "SELECT malformed, not_running FROM marketprism_hot.feed_audits FINAL ORDER BY window_start";
-    let rows: Vec<(u64, Option<String>)> = stack.hot().query_raw(sql).fetch_all().await.unwrap();
-    assert_eq!(rows, [(2, None), (3, Some("no way to the venue".to_owned()))]);
+    let sql = "SELECT malformed, not_running, arrayStringConcat(not_listed, ' ') FROM marketprism_hot.feed_audits FINAL \
+               ORDER BY window_start";
+    let rows: Vec<(u64, Option<String>, String)> = stack.hot().query_raw(sql).fetch_all().await.unwrap();
+    let stopped = (3, Some("no way to the venue".to_owned()), "GONE-USDT LUNA-*".to_owned());
+    assert_eq!(rows, [(2, None, String::new()), stopped]);
 }

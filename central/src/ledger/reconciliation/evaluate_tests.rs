@@ -259,3 +259,19 @@ fn the_pauses_around_a_stop_belong_to_the_time_that_is_not_collected() {
     only_start.pause = Some(range(60_000, 61_000));
     assert_eq!(state(&[only_start], 0..9), NotCollected);
 }
+
+#[test]
+fn a_delisted_stream_ends_and_is_no_gap() {
+    let ended = [DowntimeSpan { reason: DowntimeReason::Delisted, ..down(80_000, LASTS) }];
+    let expectation = Some(Expectation::StreamLeftOut(1));
+    let of_end = verdict(&WindowInputs { downtimes: &ended, ..case(&[audit(0..9)], Some(0..9)) });
+    let after = WindowInputs { downtimes: &ended, expectation, ..case(&[], Some(0..0)) };
+    let after = verdict(&WindowInputs {
+        window: WindowRange { from: 120_000 * MILLI_NS, to: 180_000 * MILLI_NS },
+        ..after
+    });
+    for found in [of_end, after] {
+        assert_eq!((found.state, found.gaps), (NotCollected, 0));
+        assert!(found.reason.ends_with("00:01:20, ended: delisted"), "{}", found.reason);
+    }
+}
