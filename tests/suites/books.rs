@@ -13,7 +13,7 @@ use crate::{SYMBOLS, two_symbols};
 
 /// Exchanges with the levels a side that the edge publishes.
 const EXCHANGES: [(&str, usize); 4] =
-    [("binance_spot", 400), ("binance_derivatives", 400), ("bybit_spot", 50), ("bybit_derivatives", 200)];
+    [("binance_spot", 400), ("binance_derivatives", 400), ("bybit_spot", 200), ("bybit_derivatives", 50)];
 
 fn depth_of(exchange: &str) -> usize {
     EXCHANGES.iter().find(|(name, _)| *name == exchange).unwrap().1
@@ -79,7 +79,10 @@ async fn start() -> (Stack, Sim, Edge) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_published_book_equals_the_venues_book() {
     let (stack, sim, _edge) = start().await;
-    more_books(&stack, 200).await;
+    more_books(&stack, 100).await;
+    // Enough changes that levels come and go at the end of a limited depth.
+    EXCHANGES.iter().for_each(|(exchange, _)| sim.burst(exchange, 2000));
+    more_books(&stack, 100).await;
     let rows = books(&stack, "").await;
     let kinds: std::collections::BTreeSet<String> =
         rows.iter().map(|row| format!("{}{}", row["exchange"], row["venue_symbol"])).collect();

@@ -22,10 +22,15 @@ impl SymbolMarket {
         }
     }
 
-    /// Distance from the best price in levels: mostly near, rarely deep.
+    /// Distance from the best price in levels: mostly near, rarely deep, or at the end of a limited depth, where levels come and go.
     fn distance(&mut self) -> usize {
-        let reach = if self.rng.random_range(0..10) == 0 { 400 } else { 20 };
-        self.rng.random_range(0..reach)
+        let chosen = self.rng.random_range(0..10);
+        if chosen == 1 && !self.rules.depths.is_empty() {
+            let n = self.rng.random_range(0..self.rules.depths.len());
+            let depth = self.rules.depths.get(n).copied().unwrap_or_default();
+            return depth.saturating_sub(2) + self.rng.random_range(0..8);
+        }
+        self.rng.random_range(0..if chosen == 0 { 400 } else { 20 })
     }
 
     fn some_quantity(&mut self) -> i64 {
@@ -260,7 +265,8 @@ mod tests {
                 asks.iter().for_each(|(price, quantity)| book.set(Side::Ask, *price, *quantity));
                 (market.published_id(cadence), book)
             });
-            let mut restarts = 0;
+            let (mut restarts, mut wrong) = (0, 0);
+            let mut uncut = replicas[0].1.clone();
             for n in 0..1000i64 {
                 let now = 1_700_000_000_000 + n * 10;
                 let mut events = Vec::new();
@@ -282,6 +288,12 @@ mod tests {
                     *last = d.last_id;
                     d.bids.iter().for_each(|level| book.set(Side::Bid, level.price, level.quantity));
                     d.asks.iter().for_each(|level| book.set(Side::Ask, level.price, level.quantity));
+                    if d.cadence == 0 {
+                        uncut = if d.last_id == 1 { Book::default() } else { uncut };
+                        d.bids.iter().for_each(|level| uncut.set(Side::Bid, level.price, level.quantity));
+                        d.asks.iter().for_each(|level| uncut.set(Side::Ask, level.price, level.quantity));
+                        wrong += usize::from(uncut.best_of(50) != market.book().best_of(50));
+                    }
                     let cut = book.best_of(depths[d.cadence]);
                     assert!(!evicts || *book == cut, "a level pushed out is left");
                     *book = cut;
@@ -292,6 +304,7 @@ mod tests {
                 }
             }
             assert_eq!(restarts, 2, "both cadences");
+            assert_eq!(wrong > 0, !evicts, "a book that is not cut goes wrong");
         }
     }
 
