@@ -8,7 +8,7 @@ LOCAL := target/release/marketprism-local
 # Running parts, without tests and benchmarks.
 PARTS := -p marketprism-edge -p marketprism-central -p marketprism-clickhouse -p marketprism-local -p marketprism-venue-sim -p marketprism-adapter-build
 
-.PHONY: help up down status build test check bench chaos deps clean-data
+.PHONY: help up down restart status logs diagnose build test check bench chaos deps clean-data
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -19,8 +19,17 @@ up: build ## build and start the whole system here; returns when data is in Clic
 down: $(LOCAL) ## stop the parts that `up` started; the data stays
 	@$(LOCAL) down
 
-status: $(LOCAL) ## processes, health, memory, rows in the tables
-	@$(LOCAL) status || [ $$? = 3 ]
+restart: build ## down, then up; the data stays
+	@$(LOCAL) restart $(if $(SPLIT),--split)
+
+status: $(LOCAL) ## processes, health, memory, rows in the tables; fails when a part is unwell
+	@$(LOCAL) status
+
+logs: $(LOCAL) ## the end of the logs; PART=edge: of one part, FOLLOW=1: go on until Ctrl-C
+	@$(LOCAL) logs $(PART) $(if $(FOLLOW),--follow)
+
+diagnose: $(LOCAL) ## ports, disks, locks; then edges, broker, ClickHouse, leases, data
+	@$(LOCAL) diagnose
 
 build: ## release binaries in target/release, adapters in target/adapters
 	@echo "[1/2] building edge, central, the ClickHouse server, the venue simulator and their tools (the first time compiles all dependencies: several minutes)"

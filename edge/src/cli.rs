@@ -105,8 +105,7 @@ enum AdapterCommand {
 /// Runs the command, prints its error, returns its exit status.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    init_logs();
-    report(run_command(cli.command))
+    report(init_logs().or_exit(Exit::NOT_DONE).and_then(|()| run_command(cli.command)))
 }
 
 fn load(path: &Path, adapters: &mut Adapters) -> Result<Config, Failure> {

@@ -62,10 +62,10 @@ impl Command {
 
 #[must_use]
 pub fn main() -> ExitCode {
-    init_logs();
     let cli = Cli::parse();
     let error_exit = cli.command.error_exit();
-    report(execute(cli).or_exit(error_exit))
+    let started = init_logs().or_exit(Exit::NOT_DONE);
+    report(started.and_then(|()| execute(cli).or_exit(error_exit)))
 }
 
 fn execute(cli: Cli) -> anyhow::Result<Exit> {

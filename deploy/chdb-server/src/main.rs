@@ -6,6 +6,5 @@ use marketprism_service::{Exit, init_logs, report};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    init_logs();
-    report(run(&arguments).map(|()| Exit::SUCCESS).map_err(Into::into))
+    report(init_logs().and_then(|()| run(&arguments)).map(|()| Exit::SUCCESS).map_err(Into::into))
 }

@@ -28,6 +28,13 @@ enum Command {
     Up(Up),
     /// Stop the parts that `up` started, and no others; the data stays
     Down(Down),
+    /// `down`, then `up`; the data stays
+    Restart(Up),
+    /// Print the end of the parts' logs
+    Logs(Logs),
+    /// Check ports, disks, locks and processes of this machine, then all that `marketprism-central diagnose`
+    /// checks; exit status 1 if something is wrong
+    Diagnose,
     /// Show processes, health, memory, and rows in the tables; exit status 3 if a part is missing or
     /// unhealthy
     Status,
@@ -43,6 +50,15 @@ struct Up {
     /// Keep the cold database on an engine of its own, as MARKETPRISM_LOCAL__COLD=apart does
     #[arg(long)]
     split: bool,
+}
+
+#[derive(Debug, Args)]
+struct Logs {
+    /// Parts whose logs are printed; none given: all
+    parts: Vec<String>,
+    /// Go on with new lines until Ctrl-C
+    #[arg(long, short)]
+    follow: bool,
 }
 
 #[derive(Debug, Args)]
@@ -69,14 +85,13 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let paths = StackPaths::find()?;
     let console = Console::output();
     match arguments.command {
-        Command::Up(up) => {
-            let mut settings = Settings::from_environment()?;
-            if up.split {
-                settings.cold = Some(ColdPlace::Apart);
-            }
-            stack::up(&paths, &settings, up.venues, &console).await?;
-            Ok(Exit::SUCCESS)
+        Command::Up(up) => up.run(&paths, &console).await,
+        Command::Restart(up) => {
+            stack::down(&paths, DataAfterStop::Keep, &console)?;
+            up.run(&paths, &console).await
         }
+        Command::Logs(logs) => stack::logs(&paths, &logs.parts, logs.follow),
+        Command::Diagnose => stack::diagnose(&paths, &Settings::from_environment()?, &console),
         Command::Down(down) => {
             let purge = match (down.purge, down.yes) {
                 (false, _) => DataAfterStop::Keep,
@@ -91,6 +106,17 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
             Ok(if all_healthy { Exit::SUCCESS } else { Exit::DIFFERS })
         }
         Command::Install(install) => install.run(&paths),
+    }
+}
+
+impl Up {
+    async fn run(self, paths: &StackPaths, console: &Console) -> anyhow::Result<Exit> {
+        let mut settings = Settings::from_environment()?;
+        if self.split {
+            settings.cold = Some(ColdPlace::Apart);
+        }
+        stack::up(paths, &settings, self.venues, console).await?;
+        Ok(Exit::SUCCESS)
     }
 }
 

@@ -28,7 +28,9 @@ pub const DATA_POLL: Duration = Duration::from_millis(250);
 pub const STOP_WAIT: Duration = Duration::from_secs(15);
 /// Time of the kernel to end a killed process.
 pub const KILL_WAIT: Duration = Duration::from_secs(5);
-/// Lines of a log that an error shows.
+/// Bytes of a log of a part that is not ours; then it begins anew, and the file before is kept. Our own parts do the same at this size.
+pub const LOG_FILE_BYTES: u64 = 32 << 20;
+/// Lines of a log that an error, and `logs`, shows.
 pub const LOG_TAIL_LINES: usize = 20;
 /// Bytes at the end of a log that are searched for those lines.
 pub const LOG_TAIL_BYTES: u64 = 64 * 1024;

@@ -3,13 +3,24 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use marketprism_config::{Document, MaskedUrl, Secret, environment};
+use marketprism_config::{Document, MaskedUrl, Problems, Secret, environment};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 /// Variables of this command; other `MARKETPRISM_*__*` belong to edge and central.
 const PREFIX: &str = "MARKETPRISM_LOCAL__";
+
+/// Variables of the Python system, below those of this command.
+pub(crate) const PREDECESSORS: [&str; 7] = [
+    "HEALTH_CHECK_PORT",
+    "METRICS_PORT",
+    "HOT_STORAGE_HTTP_PORT",
+    "MARKETPRISM_NATS_SERVERS",
+    "MARKETPRISM_CLICKHOUSE_HOST",
+    "MARKETPRISM_CLICKHOUSE_PORT",
+    "MARKETPRISM_CLICKHOUSE_DATABASE",
+];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -128,10 +139,14 @@ impl Settings {
 
     /// Reads variables; one error lists every problem.
     pub fn read(variables: &BTreeMap<String, String>) -> anyhow::Result<Self> {
-        let own = variables.iter().filter(|(name, _)| name.starts_with(PREFIX));
+        let own = variables
+            .iter()
+            .filter(|(name, _)| name.starts_with(PREFIX) || PREDECESSORS.contains(&name.as_str()));
         let own = own.map(|(name, value)| (name.clone(), value.clone()));
         let document = Document::parse("(environment)", "", PathBuf::new(), own)?;
-        let (LocalVariables { local: LocalSection { ports, cold } }, problems) = document.read();
+        let (LocalVariables { local: LocalSection { mut ports, cold } }, mut problems) = document.read();
+        ports.take_predecessors(&mut problems);
+        let earlier_clickhouse = earlier_clickhouse(&mut problems);
         problems.finish()?;
         // The stack asks its parts over plain loopback.
         let moved = ["MARKETPRISM_HTTP__LISTEN", "MARKETPRISM_HTTP__TLS_CERT_FILE"];
@@ -142,14 +157,43 @@ impl Settings {
             moved.join(", ")
         );
         let given = |name: &str| variables.get(name).filter(|value| !value.is_empty());
-        let nats_url = given("MARKETPRISM_NATS_URL").or_else(|| given("NATS_URL"));
+        let nats_url = ["MARKETPRISM_NATS_URL", "NATS_URL", "MARKETPRISM_NATS_SERVERS"];
+        let nats_url = nats_url.into_iter().find_map(given);
         let nats_url = nats_url.map(|url| url.as_str().into());
         let clickhouse = given("CLICKHOUSE_URL")
+            .or(earlier_clickhouse.as_ref())
             .map(|url| ClickHouse::parse(url, given("CLICKHOUSE_USER"), given("CLICKHOUSE_PASSWORD")))
             .transpose()?
             .map(|server| ClickHouse { tls: ClickHouseTls::read(variables), ..server });
         Ok(Self { ports, nats_url, clickhouse, cold })
     }
+}
+
+impl Ports {
+    fn take_predecessors(&mut self, problems: &mut Problems<'_>) {
+        for (variable, key, port) in [
+            ("HEALTH_CHECK_PORT", "local.edge_port", &mut self.edge_port),
+            ("METRICS_PORT", "local.edge_metrics_port", &mut self.edge_metrics_port),
+            ("HOT_STORAGE_HTTP_PORT", "local.central_port", &mut self.central_port),
+        ] {
+            if let Some(given) = problems.predecessor_port(variable, key) {
+                *port = given;
+            }
+        }
+    }
+}
+
+/// Address by the host or the port of the earlier system.
+fn earlier_clickhouse(problems: &mut Problems<'_>) -> Option<String> {
+    const KEY: &str = "local.clickhouse";
+    let before = MaskedUrl::from("http://127.0.0.1:8123");
+    let mut url = before.clone();
+    problems.predecessor_host("MARKETPRISM_CLICKHOUSE_HOST", KEY, &mut url);
+    if let Some(port) = problems.predecessor_port("MARKETPRISM_CLICKHOUSE_PORT", KEY) {
+        url.change(|url| url.set_port(Some(port)).is_ok());
+    }
+    (problems.predecessor("MARKETPRISM_CLICKHOUSE_HOST", KEY).is_some() || url != before)
+        .then(|| url.reveal().to_owned())
 }
 
 /// The variable that moves the port of this key.
@@ -219,6 +263,33 @@ mod tests {
         assert_eq!(
             (settings.ports.nats_port, settings.ports.edge_metrics_port, settings.ports.edge_port),
             (5222, 9999, 8087)
+        );
+    }
+
+    #[test]
+    fn variables_of_the_earlier_system_count_below_ours() {
+        let earlier = [
+            ("HEALTH_CHECK_PORT", "18087"),
+            ("HOT_STORAGE_HTTP_PORT", "18085"),
+            ("MARKETPRISM_NATS_SERVERS", "nats://a:1"),
+            ("MARKETPRISM_CLICKHOUSE_HOST", "db"),
+        ];
+        let settings = read(&earlier).unwrap();
+        assert_eq!((settings.ports.edge_port, settings.ports.central_port), (18_087, 18_085));
+        assert_eq!(settings.nats_url.unwrap().reveal(), "nats://a:1");
+        assert_eq!(settings.clickhouse.unwrap().url.as_str(), "http://db:8123/");
+        let ours = [
+            ("MARKETPRISM_LOCAL__EDGE_PORT", "5"),
+            ("NATS_URL", "nats://b:2"),
+            ("CLICKHOUSE_URL", "http://c:3"),
+        ];
+        let settings = read(&[&earlier[..], &ours].concat()).unwrap();
+        assert_eq!((settings.ports.edge_port, settings.nats_url.unwrap().reveal()), (5, "nats://b:2"));
+        assert_eq!(settings.clickhouse.unwrap().url.as_str(), "http://c:3/");
+        let error = read(&[("METRICS_PORT", "x")]).unwrap_err().to_string();
+        assert!(
+            error.contains("METRICS_PORT: is \"x\" (allowed: a whole number from 1 to 65535)"),
+            "{error}"
         );
     }
 

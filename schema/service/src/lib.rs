@@ -12,6 +12,7 @@ mod host_limits;
 mod hosts;
 #[cfg(feature = "http")]
 mod http;
+mod log_file;
 mod logs;
 mod mask;
 mod process;

@@ -3,10 +3,14 @@
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{Result, Write};
 use std::panic::PanicHookInfo;
+use std::path::Path;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyhow::{Context as _, bail};
 use tracing_subscriber::EnvFilter;
 
+use crate::log_file::{LOG_FILE_BYTES_MAX, LogFile};
 use crate::mask;
 
 /// Interval of [`LogLimit::default`].
@@ -43,29 +47,104 @@ impl Default for LogLimit {
     }
 }
 
-/// Starts logging to standard error. `MARKETPRISM_LOG` filters (such as `info,marketprism_edge=debug`);
+/// Filter of the lines, such as `info,marketprism_edge=debug`.
+const FILTER: &str = "MARKETPRISM_LOG";
+/// Level of our own lines, as the Python system read it. The filter wins.
+const LEVEL: &str = "LOG_LEVEL";
+const LEVELS: [(&str, &str); 7] = [
+    ("trace", "trace"),
+    ("debug", "debug"),
+    ("info", "info"),
+    ("warn", "warn"),
+    ("warning", "warn"),
+    ("error", "error"),
+    ("critical", "error"),
+];
+/// File for the lines instead of standard error; bounded, with the text before in `<file>.1`.
+const FILE: &str = "MARKETPRISM_LOG_FILE";
+
+static LOG_FILE: OnceLock<Mutex<LogFile>> = OnceLock::new();
+
+/// Starts logging to standard error, or to the file that `MARKETPRISM_LOG_FILE` names. `MARKETPRISM_LOG` filters, below it `LOG_LEVEL`;
 /// `MARKETPRISM_LOG_FORMAT=json` writes one JSON object a line. Secrets of addresses are masked in every line and in the text of a
 /// panic. A second call changes nothing.
-pub fn init_logs() {
-    let filter =
-        EnvFilter::try_from_env("MARKETPRISM_LOG").unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn"));
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| MaskedWriter(std::io::stderr()));
+///
+/// # Errors
+/// A variable is wrong: its name, its value and what is allowed.
+pub fn init_logs() -> anyhow::Result<()> {
+    let filter = filter(variable(FILTER)?.as_deref(), variable(LEVEL)?.as_deref())?;
+    let path = std::env::var_os(FILE).filter(|path| !path.is_empty());
+    if let Some(path) = &path {
+        let file = LogFile::open(Path::new(path), LOG_FILE_BYTES_MAX);
+        let file =
+            file.with_context(|| format!("{FILE}: {} cannot be written", Path::new(path).display()))?;
+        // Set before by an earlier call.
+        let _ = LOG_FILE.set(Mutex::new(file));
+    }
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| MaskedWriter(LogOutput));
     let started = if std::env::var("MARKETPRISM_LOG_FORMAT").is_ok_and(|format| format == "json") {
         builder.json().try_init()
     } else {
-        builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init()
+        builder.with_ansi(path.is_none() && std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init()
     };
     match started {
         Ok(()) => std::panic::set_hook(Box::new(report_panic)),
         Err(error) => tracing::debug!(%error, "logging was already started"),
+    }
+    Ok(())
+}
+
+fn variable(name: &str) -> anyhow::Result<Option<String>> {
+    let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else { return Ok(None) };
+    match value.into_string() {
+        Ok(value) => Ok(Some(value)),
+        Err(_) => bail!("{name}: is not UTF-8 (allowed: text in UTF-8)"),
+    }
+}
+
+fn filter(filter: Option<&str>, level: Option<&str>) -> anyhow::Result<EnvFilter> {
+    let text = match (filter, level) {
+        (Some(filter), _) => filter.to_owned(),
+        (None, None) => "info,async_nats=warn".to_owned(),
+        (None, Some(level)) => {
+            let known = LEVELS.iter().find(|(name, _)| name.eq_ignore_ascii_case(level.trim()));
+            let allowed = || LEVELS.map(|(name, _)| name).join(", ");
+            let (_, level) =
+                known.with_context(|| format!("{LEVEL}: is {level:?} (allowed: {})", allowed()))?;
+            // The details of libraries bury our own lines.
+            let others = if matches!(*level, "trace" | "debug") { "info" } else { level };
+            let broker = if *level == "error" { "error" } else { "warn" };
+            format!("{others},async_nats={broker},marketprism={level}")
+        }
+    };
+    let allowed = "a level, or a list such as info,marketprism_edge=debug";
+    EnvFilter::try_new(&text).with_context(|| format!("{FILTER}: is {text:?} (allowed: {allowed})"))
+}
+
+/// The log file if there is one, else standard error.
+struct LogOutput;
+
+impl Write for LogOutput {
+    fn write(&mut self, text: &[u8]) -> Result<usize> {
+        match LOG_FILE.get() {
+            // A line that was cut by a panic does not keep others from being written.
+            Some(file) => file.lock().unwrap_or_else(PoisonError::into_inner).write(text),
+            None => std::io::stderr().write(text),
+        }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        match LOG_FILE.get() {
+            Some(file) => file.lock().unwrap_or_else(PoisonError::into_inner).flush(),
+            None => std::io::stderr().flush(),
+        }
     }
 }
 
 /// As the standard hook, masked. An error of writing has nobody to be reported to.
 fn report_panic(panic: &PanicHookInfo<'_>) {
     let (thread, backtrace) = (std::thread::current(), Backtrace::capture());
-    let mut output = MaskedWriter(std::io::stderr());
+    let mut output = MaskedWriter(LogOutput);
     let _ = writeln!(output, "thread '{}' {panic}", thread.name().unwrap_or("<unnamed>"));
     if backtrace.status() == BacktraceStatus::Captured {
         let _ = writeln!(output, "{backtrace}");
@@ -107,6 +186,23 @@ mod tests {
         let (mut output, url, token) = (MaskedWriter(Vec::new()), "http://u:secret@h", "secret");
         writeln!(output, "cannot reach {url}?token={token}: refused").unwrap();
         assert_eq!(output.0, b"cannot reach http://***@h?token=***: refused\n");
+    }
+
+    #[test]
+    fn the_level_of_the_earlier_system_is_that_of_our_lines_and_loses_to_our_filter() {
+        let text = |ours: Option<&str>, level: Option<&str>| filter(ours, level).unwrap().to_string();
+        let parts =
+            |text: String| text.split(',').map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
+        let wanted = |text: &str| parts(text.to_owned());
+        assert_eq!(parts(text(None, Some("DEBUG"))), wanted("info,async_nats=warn,marketprism=debug"));
+        assert_eq!(parts(text(None, Some("Warning"))), wanted("warn,async_nats=warn,marketprism=warn"));
+        assert_eq!(parts(text(None, None)), wanted("info,async_nats=warn"));
+        assert_eq!(text(Some("marketprism_edge=trace"), Some("loud")), "marketprism_edge=trace");
+        let error = filter(None, Some("loud")).unwrap_err().to_string();
+        let allowed = "trace, debug, info, warn, warning, error, critical";
+        assert_eq!(error, format!("LOG_LEVEL: is \"loud\" (allowed: {allowed})"));
+        let error = filter(Some("a=b=c"), None).unwrap_err().to_string();
+        assert!(error.starts_with("MARKETPRISM_LOG: is \"a=b=c\" (allowed: "), "{error}");
     }
 
     #[test]

@@ -11,8 +11,11 @@ use marketprism_venue_sim::{Sim, SimConfig};
 #[tokio::main]
 async fn main() -> ExitCode {
     let config = SimConfig::parse();
-    init_logs();
-    report(run(config).await.map(|()| Exit::SUCCESS).map_err(Into::into))
+    let done = match init_logs() {
+        Ok(()) => run(config).await,
+        Err(error) => Err(error),
+    };
+    report(done.map(|()| Exit::SUCCESS).map_err(Into::into))
 }
 
 /// Runs until SIGINT or SIGTERM. Prints `listening on HOST:PORT` when ready.

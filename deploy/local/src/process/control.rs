@@ -14,6 +14,10 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::{ProcessRecord, ProcessState};
 use crate::limits;
+use crate::settings::PREDECESSORS;
+
+/// Variable by which a part of ours bounds its log. Others bound it by their configuration.
+const LOG_FILE: &str = "MARKETPRISM_LOG_FILE";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
@@ -41,13 +45,20 @@ fn command(program: &Program, log: &Path) -> anyhow::Result<Command> {
     let mut command = Command::new(&program.path);
     command.args(&program.arguments).current_dir(&program.folder).process_group(0);
     command.stdin(Stdio::null()).stdout(output).stderr(errors);
+    keep_sections(&mut command, program.sections);
+    command.env(LOG_FILE, log);
+    command.envs(program.variables.iter().map(|(name, value)| (name, value)));
+    Ok(command)
+}
+
+/// Removes overrides of other sections, and the variables of the earlier system: their values are in the files of the stack.
+pub fn keep_sections(command: &mut Command, sections: &[&str]) {
     for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(|name| is_for_others(name, program.sections)) {
+        let is_left_out = |name: &str| is_for_others(name, sections) || PREDECESSORS.contains(&name);
+        if name.to_str().is_some_and(is_left_out) {
             command.env_remove(name);
         }
     }
-    command.envs(program.variables.iter().map(|(name, value)| (name, value)));
-    Ok(command)
 }
 
 fn is_for_others(variable: &str, sections: &[&str]) -> bool {

@@ -25,12 +25,17 @@ pub(super) fn nats(paths: &StackPaths, ports: &Ports, venues: &Venues) -> anyhow
          server_name: \"marketprism-local\"\n\
          listen: \"127.0.0.1:{}\"\n\
          http: \"127.0.0.1:{}\"\n\
+         log_file: {}\n\
+         logfile_size_limit: {}\n\
+         logfile_max_num: 2\n\
          jetstream {{\n  \
            store_dir: {}\n  \
            max_file_store: {store_bytes}\n\
          }}\n{}",
         ports.nats_port,
         ports.nats_monitoring_port,
+        quoted(&paths.logs().join("nats-server.log").to_string_lossy()),
+        limits::LOG_FILE_BYTES,
         quoted(&paths.state.join("nats").to_string_lossy()),
         broker::authorization(venues),
     );
@@ -114,7 +119,7 @@ pub(super) fn clickhouse_server(
     let folder = |name: &str| quoted(&format!("{}/", data.join(name).to_string_lossy()));
     let text = format!(
         "# {NOTICE}\n\
-         logger: {{level: information, console: 1}}\n\
+         logger: {{level: information, log: {}, size: {}, count: 1, console: 0}}\n\
          listen_host: 127.0.0.1\n\
          http_port: {port}\n\
          path: {}\n\
@@ -124,6 +129,8 @@ pub(super) fn clickhouse_server(
          users:\n  default:\n    password_sha256_hex: {digest}\n    networks: {{ip: 127.0.0.1}}\n    profile: default\n    quota: default\n\
          profiles: {{default: {{}}}}\n\
          quotas: {{default: {{}}}}\n",
+        quoted(&paths.logs().join(format!("{name}.log")).to_string_lossy()),
+        limits::LOG_FILE_BYTES,
         folder("data"),
         folder("tmp"),
         folder("user_files"),

@@ -18,6 +18,10 @@ use crate::{ClickHouse, ColdPlace, Console, Engine, Settings, StackPaths, Venues
 /// Note of a central whose cold tables are on an engine of their own.
 pub(super) const COLD_APART: &str = "cold apart";
 
+/// Sections of central's configuration.
+pub(super) const CENTRAL_SECTIONS: &[&str] =
+    &["nats", "clickhouse", "consumers", "streams", "batch", "replication", "ledger", "http"];
+
 #[derive(Debug)]
 pub(super) struct Plan<'a> {
     pub(super) paths: &'a StackPaths,
@@ -153,8 +157,6 @@ impl<'a> Plan<'a> {
     }
 
     pub(super) fn central(&self, command: &str) -> anyhow::Result<PartSpec> {
-        const SECTIONS: &[&str] =
-            &["nats", "clickhouse", "consumers", "streams", "batch", "replication", "ledger", "http"];
         let (settings, clickhouse, cold) = (self.settings, self.clickhouse()?, self.cold_clickhouse()?);
         let own_broker = settings.nats_url.is_none();
         let token = configuration::ensure_token(self.paths)?;
@@ -167,7 +169,7 @@ impl<'a> Plan<'a> {
             &token,
         )?;
         let arguments = [command.into(), "--config".into(), configuration.into()];
-        let mut program = self.program(self.binary("marketprism-central"), arguments, SECTIONS);
+        let mut program = self.program(self.binary("marketprism-central"), arguments, CENTRAL_SECTIONS);
         program.variables.push(self.broker_variable());
         if let (Some(password), None) = (&clickhouse.password, &clickhouse.password_file) {
             let name = "MARKETPRISM_CLICKHOUSE__PASSWORD".to_owned();

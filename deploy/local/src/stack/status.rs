@@ -50,8 +50,12 @@ pub(super) async fn show(
         console.say(format!("  data from {}", edge.note));
     }
     let hot = plan.clickhouse()?;
-    console.say(rows_of_tables("hot", HOT, &hot, client).await);
-    console.say(rows_of_tables("cold", COLD, &plan.cold_clickhouse()?.unwrap_or(hot), client).await);
+    let cold = plan.cold_clickhouse()?.unwrap_or_else(|| hot.clone());
+    for (side, database, server) in [("hot", HOT, &hot), ("cold", COLD, &cold)] {
+        let rows = rows_of_tables(database, server, client).await;
+        all_healthy &= rows.is_ok();
+        console.say(format!("  rows in {side}: {}", rows.unwrap_or_else(|error| error)));
+    }
     Ok(all_healthy)
 }
 
@@ -116,19 +120,15 @@ fn first_line(text: &str) -> String {
 /// Tables of the schema itself: their rows are no collected data.
 const OWN_TABLES: &str = "'schema_migrations', 'watermarks', 'window_log'";
 
-async fn rows_of_tables(side: &str, database: &str, server: &ClickHouse, client: &Client) -> String {
+/// Rows by table; the error of a server that does not answer.
+async fn rows_of_tables(database: &str, server: &ClickHouse, client: &Client) -> Result<String, String> {
     let query = format!(
         "SELECT name, total_rows FROM system.tables WHERE database = '{database}' AND total_rows > 0 AND name NOT IN ({OWN_TABLES}) \
          ORDER BY name"
     );
-    match client.query(server, &query).await {
-        Ok(rows) if rows.is_empty() => format!("  rows in {side}: none yet"),
-        Ok(rows) => {
-            let entry = |row: &Vec<String>| row.join(" ");
-            format!("  rows in {side}: {}", rows.iter().map(entry).collect::<Vec<_>>().join(", "))
-        }
-        Err(error) => format!("  rows in {side}: {}", error_text(error.as_ref())),
-    }
+    let rows = client.query(server, &query).await.map_err(|error| error_text(error.as_ref()).to_string())?;
+    let entries: Vec<String> = rows.iter().map(|row| row.join(" ")).collect();
+    Ok(if entries.is_empty() { "none yet".to_owned() } else { entries.join(", ") })
 }
 
 /// Commands to paste, with the addresses of this stack.
@@ -179,7 +179,7 @@ pub(super) fn how_to_look(paths: &StackPaths, settings: &Settings, clickhouse: &
     import clickhouse_connect
     client = clickhouse_connect.get_client(host="{host}", port={port}{password})
     print(client.query("SELECT exchange, symbol, count() FROM {HOT}.trades GROUP BY ALL").result_rows)
-  state and logs: make status, .marketprism/logs       stop: make down"#,
+  state and logs: make status, make logs       stop: make down"#,
         edge = ports.edge_port,
         token = paths.shown(&paths.token()),
         config = paths.shown(&paths.config().join("central.toml")),

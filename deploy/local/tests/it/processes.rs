@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use marketprism_local::process::{self, ProcessIdentity, ProcessRecord, ProcessState, Program, StopResult};
 use marketprism_local::stack::{self, DataAfterStop, PartSpec, PortUse, ReadyCheck, SIMULATOR, Starter};
 use marketprism_local::{Client, Console, StackPaths};
+use marketprism_service::FileLock;
 
 struct Guarded(Child);
 
@@ -210,4 +211,58 @@ fn down_reports_that_nothing_runs_and_deletes_data_only_after_a_yes() {
     assert!(data.is_dir(), "deleted without a yes");
     assert!(command(folder.path(), &["down", "--purge", "--yes"]).output().unwrap().status.success());
     assert!(!data.exists() && download.is_dir());
+}
+
+#[test]
+fn diagnose_names_the_holder_of_a_port_and_of_a_lock_and_shows_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = held.local_addr().unwrap().port();
+    let lock = folder.path().join(".marketprism/clickhouse/marketprism-clickhouse.lock");
+    let _held_lock = FileLock::try_take(&lock).unwrap().unwrap();
+    let output = command(folder.path(), &["diagnose"])
+        .env("MARKETPRISM_LOCAL__EDGE_PORT", port.to_string())
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let id = std::process::id();
+    for expected in [
+        format!("FAIL  port {port} (edge): occupied by pid {id}: "),
+        "move the port with MARKETPRISM_LOCAL__EDGE_PORT".to_owned(),
+        format!("clickhouse/marketprism-clickhouse.lock: held by pid {id}"),
+        "disk of .marketprism: ".to_owned(),
+        "(nats-server): free".to_owned(),
+    ] {
+        assert!(told.contains(&expected), "{expected:?} is not in {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_part_of_ours_learns_the_file_of_its_log_and_logs_prints_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = StackPaths::of(folder.path());
+    let (client, console) = (Client::new().unwrap(), Console::silent());
+    let mut starter = Starter::new(&paths, &client, &console);
+    let script = "echo \"listening on $MARKETPRISM_LOG_FILE\"; exec sleep 600";
+    let record = starter.ensure(shell_part(&paths, script)).await.unwrap();
+    assert_eq!(Path::new(&record.address), record.log);
+    let output = command(folder.path(), &["logs", SIMULATOR]).output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && told.contains("listening on "), "{told}");
+    let unknown = command(folder.path(), &["logs", "hedge"]).output().unwrap();
+    let told = String::from_utf8(unknown.stderr).unwrap();
+    assert!(told.contains("part \"hedge\" is not known (allowed: edge, "), "{told}");
+    stack::down(&paths, DataAfterStop::Keep, &console).unwrap();
+}
+
+/// A shell that took the status of a stack that is unwell for success would hide it from scripts.
+#[test]
+fn make_status_fails_when_a_part_is_unwell() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    for (program, is_good) in [("/bin/true", true), ("/bin/false", false)] {
+        let mut make = Command::new("make");
+        make.arg("-s").arg("-C").arg(root).arg("status").arg(format!("LOCAL={program}"));
+        assert_eq!(make.output().unwrap().status.success(), is_good, "{program}");
+    }
 }
