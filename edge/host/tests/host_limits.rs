@@ -18,8 +18,12 @@ fn limit_addresses(bytes: Option<u64>) {
 
 /// Addresses that are mapped now and 1 GiB more, too little for an instance.
 fn too_little() -> u64 {
+    mapped() + (1 << 30)
+}
+
+fn mapped() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
-    pages.split(' ').next().unwrap().parse::<u64>().unwrap() * 4096 + (1 << 30)
+    pages.split(' ').next().unwrap().parse::<u64>().unwrap() * 4096
 }
 
 fn batch(frames: &[&str]) -> FrameBatch {
@@ -104,4 +108,11 @@ fn frames_wait_for_a_limit_of_the_host_and_nothing_counts_as_a_fault() {
     assert!(impatient.host_limit().unwrap().contains("RLIMIT_AS"));
     limit_addresses(None);
     assert_eq!(impatient.normalize(&batch(&["a"])).faults, []);
+
+    // Too little for the stack of one more thread.
+    limit_addresses(Some(mapped() + (1 << 20)));
+    let refused = Engine::new(None).err();
+    limit_addresses(None);
+    let text = refused.unwrap().to_string();
+    assert!(text.contains("starts no further thread") && text.contains("RLIMIT_NPROC"), "{text}");
 }

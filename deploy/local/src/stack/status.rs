@@ -134,7 +134,7 @@ async fn rows_of_tables(database: &str, server: &ClickHouse, client: &Client) ->
 /// Commands to paste, with the addresses of this stack.
 pub(super) fn how_to_look(paths: &StackPaths, settings: &Settings, clickhouse: &ClickHouse) -> String {
     let ports = &settings.ports;
-    let url = mask(clickhouse.url.as_str());
+    let (url, curl_tls, python_tls) = over_tls(clickhouse);
     let name = &clickhouse.user;
     let (user, password) = match (&clickhouse.password_file, &clickhouse.password) {
         (Some(file), _) => {
@@ -170,14 +170,14 @@ pub(super) fn how_to_look(paths: &StackPaths, settings: &Settings, clickhouse: &
   requests that change state need the token in {token} (readable for you only)
     curl -X POST -H "Authorization: Bearer $(cat {token})" 'http://127.0.0.1:{central}/repair'
   the last trades
-    curl{user} '{url}' --data-binary "SELECT timestamp, exchange, symbol, side, price, quantity FROM {HOT}.trades ORDER BY timestamp DESC LIMIT 10 FORMAT PrettyCompact"
+    curl{user}{curl_tls} '{url}' --data-binary "SELECT timestamp, exchange, symbol, side, price, quantity FROM {HOT}.trades ORDER BY timestamp DESC LIMIT 10 FORMAT PrettyCompact"
   the best prices of the last books
-    curl{user} '{url}' --data-binary "SELECT exchange, symbol, max(timestamp) AS at, argMax(bids[1].price, timestamp) AS bid, argMax(asks[1].price, timestamp) AS ask FROM {HOT}.orderbooks GROUP BY exchange, symbol FORMAT PrettyCompact"
+    curl{user}{curl_tls} '{url}' --data-binary "SELECT exchange, symbol, max(timestamp) AS at, argMax(bids[1].price, timestamp) AS bid, argMax(asks[1].price, timestamp) AS ask FROM {HOT}.orderbooks GROUP BY exchange, symbol FORMAT PrettyCompact"
   collected streams and their freshness   curl http://127.0.0.1:{edge}/coverage
   metrics                                 curl http://127.0.0.1:{edge}/metrics    curl http://127.0.0.1:{central}/metrics
   python                                  pip install clickhouse-connect
     import clickhouse_connect
-    client = clickhouse_connect.get_client(host="{host}", port={port}{password})
+    client = clickhouse_connect.get_client(host="{host}", port={port}{password}{python_tls})
     print(client.query("SELECT exchange, symbol, count() FROM {HOT}.trades GROUP BY ALL").result_rows)
   state and logs: make status, make logs       stop: make down"#,
         edge = ports.edge_port,
@@ -186,4 +186,55 @@ pub(super) fn how_to_look(paths: &StackPaths, settings: &Settings, clickhouse: &
         binary = paths.shown(&paths.binaries().join("marketprism-central")),
         central = ports.central_port,
     )
+}
+
+/// Address for curl, and the options for TLS of curl and of the Python client.
+fn over_tls(clickhouse: &ClickHouse) -> (String, String, String) {
+    let (mut url, tls) = (clickhouse.url.clone(), &clickhouse.tls);
+    let (mut curl, mut python) = (String::new(), String::new());
+    if url.scheme() == "https" {
+        python.push_str(", secure=True");
+    }
+    let files = [
+        (&tls.ca_file, "--cacert", "ca_cert"),
+        (&tls.client_cert_file, "--cert", "client_cert"),
+        (&tls.client_key_file, "--key", "client_cert_key"),
+    ];
+    for (file, option, argument) in files {
+        let Some(file) = file else { continue };
+        curl.push_str(&format!(" {option} '{}'", file.display()));
+        python.push_str(&format!(", {argument}={:?}", file.display().to_string()));
+    }
+    if let Some(name) = &tls.server_name {
+        let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(8443));
+        curl.push_str(&format!(" --connect-to '{name}:{port}:{host}:{port}'"));
+        python.push_str(&format!(", server_host_name={name:?}"));
+        // A name that is none is refused by every request.
+        let _ = url.set_host(Some(name));
+    }
+    (mask(url.as_str()).into_owned(), curl, python)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ClickHouseTls;
+
+    #[test]
+    fn commands_to_paste_have_the_options_for_tls() {
+        let tls = ClickHouseTls {
+            ca_file: Some("/ca.pem".into()),
+            server_name: Some("db.internal".to_owned()),
+            ..ClickHouseTls::default()
+        };
+        let (user, url) = ("default".to_owned(), "https://10.0.0.1:8443/".parse().unwrap());
+        let server = ClickHouse { url, user, password: None, password_file: None, tls };
+        let (url, curl, python) = over_tls(&server);
+        assert_eq!(url, "https://db.internal:8443/");
+        assert_eq!(curl, " --cacert '/ca.pem' --connect-to 'db.internal:8443:10.0.0.1:8443'");
+        assert_eq!(python, ", secure=True, ca_cert=\"/ca.pem\", server_host_name=\"db.internal\"");
+        let plain =
+            ClickHouse { url: "http://h:1".parse().unwrap(), tls: ClickHouseTls::default(), ..server };
+        assert_eq!(over_tls(&plain), ("http://h:1/".to_owned(), String::new(), String::new()));
+    }
 }
