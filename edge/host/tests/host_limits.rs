@@ -108,7 +108,10 @@ fn frames_wait_for_a_limit_of_the_host_and_nothing_counts_as_a_fault() {
     assert!(impatient.host_limit().unwrap().contains("RLIMIT_AS"));
     limit_addresses(None);
     assert_eq!(impatient.normalize(&batch(&["a"])).faults, []);
+    a_thread_that_does_not_start_is_named();
+}
 
+fn a_thread_that_does_not_start_is_named() {
     // Too little for the stack of one more thread.
     limit_addresses(Some(mapped() + (1 << 20)));
     let refused = Engine::new(None).err();
