@@ -14,7 +14,7 @@ use super::recover::recover;
 use super::state::{JournalShared, JournalState};
 use super::status::{JournalLoss, JournalStatus};
 use crate::limits::{JOURNAL_CATCH_UP_BATCH, JOURNAL_READ_RETRIES, JOURNAL_RETRY};
-use crate::queue::{EventRecord, MemoryQueue};
+use crate::queue::{EventRecord, MemoryQueue, QueueLimits};
 
 /// Longest wait before the thread looks for its end.
 const TURN: Duration = Duration::from_millis(100);
@@ -46,9 +46,9 @@ impl CatchUp {
         self.recover();
         while let Some(next) = self.next_segment() {
             if let Some((segment, run_ns)) = next
-                && self.queue.wait_for_catch_up(TURN)
+                && let Some(room) = self.queue.wait_for_catch_up(TURN)
             {
-                self.send_from(segment, run_ns);
+                self.send_from(segment, run_ns, room);
             }
         }
     }
@@ -100,7 +100,7 @@ impl CatchUp {
     }
 
     /// Gives the next batch of a segment to the queue.
-    fn send_from(&mut self, segment: u64, run_ns: i64) {
+    fn send_from(&mut self, segment: u64, run_ns: i64, room: QueueLimits) {
         let mut cursor = match self.cursor.take().filter(|cursor| cursor.segment == segment) {
             Some(cursor) => cursor,
             None => match std::fs::read(self.shared.path_of(segment)) {
@@ -111,6 +111,9 @@ impl CatchUp {
         self.failures = 0;
         let mut scanner = FrameScanner::new(&cursor.bytes, cursor.at);
         let of_this_run = cursor.run_ns == self.shared.options.run_ns;
+        let most = |room: u64, batch: usize| usize::try_from(room).unwrap_or(usize::MAX).min(batch);
+        let messages_max = most(room.messages, JOURNAL_CATCH_UP_BATCH.0);
+        let bytes_max = most(room.bytes, JOURNAL_CATCH_UP_BATCH.1);
         let (mut batch, mut bytes) = (Vec::new(), 0);
         let mut is_at_end = true;
         while let Some(frame) = scanner.next() {
@@ -119,7 +122,7 @@ impl CatchUp {
             let Some(record) = self.record_to_send(event, of_this_run) else { continue };
             bytes += record.size();
             batch.push(record);
-            if batch.len() >= JOURNAL_CATCH_UP_BATCH.0 || bytes >= JOURNAL_CATCH_UP_BATCH.1 {
+            if batch.len() >= messages_max || bytes >= bytes_max {
                 is_at_end = false;
                 break;
             }

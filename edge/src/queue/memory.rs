@@ -101,18 +101,22 @@ impl MemoryQueue {
         self.journal.as_ref().map(|link| link.journal.as_ref())
     }
 
-    /// True if records of the journal have room; waits for it up to `limit`.
-    pub fn wait_for_catch_up(&self, limit: Duration) -> bool {
-        let Some(JournalLink { catch_up, .. }) = &self.journal else { return false };
-        let has_room = |state: &QueueState| {
+    /// Room for records of the journal; waits for it up to `limit`. `None`: there is none.
+    pub fn wait_for_catch_up(&self, limit: Duration) -> Option<QueueLimits> {
+        let JournalLink { catch_up, .. } = self.journal.as_ref()?;
+        let room = |state: &QueueState| {
             let (messages, bytes) = state.lanes.catching_up();
-            messages < catch_up.messages && bytes < catch_up.bytes
+            let left = QueueLimits {
+                messages: catch_up.messages.checked_sub(messages)?,
+                bytes: catch_up.bytes.checked_sub(bytes)?,
+            };
+            (!state.closed && left.messages > 0 && left.bytes > 0).then_some(left)
         };
         let (state, _) = self
             .freed
-            .wait_timeout_while(self.lock(), limit, |state| !has_room(state) && !state.closed)
+            .wait_timeout_while(self.lock(), limit, |state| room(state).is_none() && !state.closed)
             .unwrap_or_else(PoisonError::into_inner);
-        has_room(&state) && !state.closed
+        room(&state)
     }
 
     /// Records read back from the journal.
