@@ -74,18 +74,39 @@ pub(crate) fn instruments(exchange: Exchange, answers: &[Answer]) -> Result<List
             if cursor.peek() == b'[' {
                 return cursor.skip();
             }
+            let mut placeholder = None;
             listing.row(cursor, |cursor| {
                 let start = *cursor;
                 let listed = listed(cursor)?;
                 let Some(market_type) = market_type(exchange, &listed) else { return Ok(None) };
                 match instrument(market_type, &listed) {
-                    Some(instrument) => Ok(Some(instrument)),
-                    None => start.expected("a name, steps and a contract size that agree"),
+                    Some(instrument) if !is_placeholder(&listed.name) => Ok(Some(instrument)),
+                    None if !is_placeholder(&listed.name) && !has_not_opened(&listed.state) => {
+                        start.expected("a name, steps and a contract size that agree")
+                    }
+                    _ => {
+                        placeholder = Some(listed.name);
+                        Ok(None)
+                    }
                 }
-            })
+            })?;
+            if let Some(name) = placeholder {
+                listing.placeholder(&name);
+            }
+            Ok(())
         })?;
     }
     Ok(listing)
+}
+
+/// The venue lists what it prepares, without a name or as `LISTING-...`.
+fn is_placeholder(name: &str) -> bool {
+    name.is_empty() || name.starts_with("LISTING-")
+}
+
+/// Such an instrument may lack steps and sizes until it opens.
+fn has_not_opened(state: &str) -> bool {
+    matches!(state, "preopen" | "test")
 }
 
 /// Refuses an instrument whose amounts have no known unit.

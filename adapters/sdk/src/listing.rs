@@ -22,13 +22,15 @@ pub struct Listing {
     /// Every instrument that is listed and served.
     pub instruments: Vec<Instrument>,
     left_out: Vec<String>,
+    /// Rows that the venue lists before the instrument exists.
+    placeholders: Vec<String>,
     name_key: &'static str,
 }
 
 impl Listing {
     /// An empty listing of rows that have their name under this key.
     pub fn new(name_key: &'static str) -> Listing {
-        Listing { instruments: Vec::new(), left_out: Vec::new(), name_key }
+        Listing { instruments: Vec::new(), left_out: Vec::new(), placeholders: Vec::new(), name_key }
     }
 
     /// Reads the row that comes next; `None` of `read` is a row that the adapter does not serve. A row that cannot be read is left out:
@@ -60,12 +62,21 @@ impl Listing {
         Ok(())
     }
 
+    /// Counts a row of an instrument that does not exist yet, by its name.
+    pub fn placeholder(&mut self, name: &str) {
+        self.placeholders.push(shown_text(name));
+    }
+
     /// Tells in the log how many rows were left out, with the first ones.
     pub(crate) fn log(&self) {
+        let named = |rows: &[String]| rows.get(..NAMED_MAX).unwrap_or(rows).join("; ");
         if !self.left_out.is_empty() {
-            let (count, named) = (self.left_out.len(), self.left_out.iter().take(NAMED_MAX));
-            let named = named.map(String::as_str).collect::<Vec<_>>().join("; ");
+            let (count, named) = (self.left_out.len(), named(&self.left_out));
             log::warn(&format!("{count} listed instruments left out, since they cannot be read: {named}"));
+        }
+        if !self.placeholders.is_empty() {
+            let (count, named) = (self.placeholders.len(), named(&self.placeholders));
+            log::debug(&format!("{count} listed rows ignored, placeholders of instruments to come: {named}"));
         }
     }
 

@@ -62,6 +62,30 @@ fn lists_are_requested_by_type_and_family() {
 }
 
 #[test]
+fn placeholders_of_instruments_to_come_are_ignored_without_a_warning() {
+    let row = |name: &str, state: &str, tick: &str| {
+        format!(
+            r#"{{"instType":"SPOT","instId":"{name}","baseCcy":"A","quoteCcy":"USDT","tickSz":"{tick}","lotSz":"0.1","state":"{state}"}}"#
+        )
+    };
+    let spot = without_options("okx_spot", &[]);
+    let said = |rows: &[String]| {
+        log::captured();
+        let body = format!(r#"{{"code":"0","data":[{}],"msg":""}}"#, rows.join(","));
+        let instruments = listed(&spot, &[(0, &body)]).unwrap();
+        let warnings = log::captured().into_iter().filter(|(level, _)| *level == log::Level::Warn);
+        (instruments.len(), warnings.map(|(_, text)| text).collect::<Vec<_>>())
+    };
+    let good = row("A-USDT", "live", "0.1");
+    let placeholders =
+        [good.clone(), row("LISTING-7", "preopen", "0.1"), row("", "live", ""), row("B-USDT", "test", "")];
+    assert_eq!(said(&placeholders), (1, Vec::new()));
+    let (count, warnings) = said(&[good, row("C-USDT", "live", "")]);
+    assert_eq!((count, warnings.len()), (1, 1), "one that trades and cannot be read");
+    assert!(warnings[0].contains("C-USDT"), "{warnings:?}");
+}
+
+#[test]
 fn symbols_come_from_the_lists_or_are_refused() {
     let lists = records("okx_derivatives");
     let body = |index: usize| lists[index].data.as_str();
