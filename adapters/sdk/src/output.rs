@@ -156,8 +156,24 @@ impl Output {
             if let Some(instrument) = self.book.take() {
                 self.note(Remark::RestartBook(instrument));
             }
+        } else {
+            self.count_with_last(error);
         }
         Ok(())
+    }
+
+    /// One more malformed element than the frame may have notes. Without a restart of its own it restarts all unnumbered books of the
+    /// connection.
+    fn count_with_last(&mut self, error: ParseError) {
+        let of_frame = self.notes.get_mut(self.first_note..).unwrap_or_default();
+        let last = of_frame.iter_mut().rev().find_map(|note| match &mut note.remark {
+            Remark::Malformed(malformed) => Some(malformed),
+            _ => None,
+        });
+        match last {
+            Some(last) => last.count = last.count.saturating_add(1),
+            None => self.malformed(error),
+        }
     }
 
     fn mark(&self) -> OutputMark {
@@ -172,12 +188,17 @@ impl Output {
 
     fn malformed(&mut self, error: ParseError) {
         let at = u32::try_from(error.at).unwrap_or(u32::MAX);
-        self.note(Remark::Malformed(Malformed { at, what: format!("expected {}", error.expected) }));
+        self.note(Remark::Malformed(Malformed {
+            at,
+            what: format!("expected {}", error.expected),
+            count: 1,
+        }));
     }
 }
 
-/// Malformed elements of a frame that get a note; edges allow 64 notes a frame.
-const MALFORMED_MAX: usize = 32;
+/// Malformed elements of a frame that get a note, and maybe the restart of a book; the last note counts the others. Edges allow 64 notes a
+/// frame: what is left holds every reason to ignore a part, and a reply.
+const MALFORMED_MAX: usize = 24;
 
 /// Longest text in bytes that a note quotes of a frame; edges allow 4096.
 const QUOTED_BYTES: usize = 1_000;
@@ -317,6 +338,27 @@ mod tests {
         assert_eq!(run(r#"[1,"none"#), (0, 0, vec![8], 0), "not JSON: the whole frame");
         let (events, _, places, restarts) = run(&format!("[{}7]", "null,".repeat(100)));
         assert_eq!((events, places.len(), restarts), (1, MALFORMED_MAX, MALFORMED_MAX));
+    }
+
+    #[test]
+    fn every_unreadable_element_of_a_frame_is_counted() {
+        let text = format!("[{}7]", "null,".repeat(1_000)).into_bytes();
+        let ends = vec![u32::try_from(text.len()).unwrap()];
+        let frames = Frames { data: text, ends, sources: vec![0], received_at_ns: vec![0] };
+        let normalized = each_frame(&frames, |output, frame| {
+            output.each_item(&mut Cursor::new(frame.bytes), |output, cursor| {
+                output.changes_book(7);
+                cursor.unsigned("a number").map(drop)
+            })?;
+            Ok(())
+        });
+        let counts = normalized.notes.iter().filter_map(|note| match &note.remark {
+            Remark::Malformed(malformed) => Some(malformed.count),
+            _ => None,
+        });
+        let counts: Vec<u32> = counts.collect();
+        assert_eq!((counts.len(), counts.iter().sum::<u32>()), (MALFORMED_MAX, 1_000));
+        assert!(normalized.notes.len() <= 2 * MALFORMED_MAX, "{}", normalized.notes.len());
     }
 
     #[test]

@@ -113,6 +113,7 @@ static void malformed(output_t *output, const reading_t *reading) {
     marketprism_adapter_types_remark_t remark = {.tag = MARKETPRISM_ADAPTER_TYPES_REMARK_MALFORMED};
     remark.val.malformed.at = (uint32_t)reading->fault_at;
     remark.val.malformed.what = joined("expected ", reading->fault_what, NULL);
+    remark.val.malformed.count = 1;
     output_note(output, &remark);
 }
 

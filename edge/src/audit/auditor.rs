@@ -256,7 +256,9 @@ impl AuditState {
             GapEvent::Conflated(stream, at_ns, states) => {
                 self.tally(stream, at_ns, |tally| tally.conflated(states));
             }
-            GapEvent::Malformed(stream, at_ns) => self.tally(stream, at_ns, |tally| tally.malformed(1)),
+            GapEvent::Malformed(stream, at_ns, count) => {
+                self.tally(stream, at_ns, |tally| tally.malformed(count));
+            }
             GapEvent::Counts(at_ns, counts) => {
                 if let Some(window) = self.window(at_ns, 1) {
                     window.count(feed, counts);

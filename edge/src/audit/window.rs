@@ -87,8 +87,8 @@ impl StreamTally {
         self.rare().conflated += states;
     }
 
-    pub(super) fn malformed(&mut self, frames: u64) {
-        self.rare().malformed += frames;
+    pub(super) fn malformed(&mut self, elements: u64) {
+        self.rare().malformed += elements;
     }
 
     pub(super) fn gap(&mut self, gap: Gap) {
@@ -199,7 +199,8 @@ pub enum GapEvent {
     Recovered(AuditStream, GapKind, i64, Option<i64>),
     /// Number of states of a book that newer ones replaced.
     Conflated(AuditStream, i64, u64),
-    Malformed(AuditStream, i64),
+    /// Frames, or elements of frames, of this stream alone that were lost.
+    Malformed(AuditStream, i64, u64),
     Counts(i64, FeedCounts),
 }
 
@@ -211,7 +212,7 @@ impl GapEvent {
             | Self::Began(stream, _)
             | Self::Recovered(stream, ..)
             | Self::Conflated(stream, ..)
-            | Self::Malformed(stream, _) => Some(*stream),
+            | Self::Malformed(stream, ..) => Some(*stream),
             Self::Counts(..) => None,
         }
     }

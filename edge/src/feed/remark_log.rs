@@ -89,14 +89,15 @@ impl RemarkLog {
                 }
             }
             Remark::Malformed(malformed) => {
-                self.count_error("malformed");
+                self.count_errors("malformed", malformed.count.into());
                 if let Some(held_back) = self.malformed.allow(Instant::now()) {
                     let (exchange, at, what) = (&self.exchange, malformed.at, &malformed.what);
-                    let frame = snippet(frame);
+                    let (frame, elements) = (snippet(frame), malformed.count);
                     tracing::error!(
                         exchange,
                         at,
                         what,
+                        elements,
                         frame,
                         held_back,
                         "malformed frame, its events are lost"
@@ -108,7 +109,12 @@ impl RemarkLog {
     }
 
     pub(super) fn count_error(&self, code: &str) {
-        self.metrics.collector_errors.with_label_values(&[self.exchange.as_str(), ANY, code]).inc();
+        self.count_errors(code, 1);
+    }
+
+    fn count_errors(&self, code: &str, count: u64) {
+        let labels = [self.exchange.as_str(), ANY, code];
+        self.metrics.collector_errors.with_label_values(&labels).inc_by(count);
     }
 
     /// Adds the counts to the metrics, once per batch.
@@ -125,4 +131,21 @@ impl RemarkLog {
 fn snippet(frame: &[u8]) -> String {
     let head = frame.get(..frame.len().min(4 * SNIPPET_CHARS_MAX)).unwrap_or_default();
     String::from_utf8_lossy(head).chars().take(SNIPPET_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use marketprism_adapter_host::contract::Malformed;
+
+    use super::*;
+
+    #[test]
+    fn every_unreadable_element_of_a_frame_counts() {
+        let metrics = Metrics::new().unwrap();
+        let mut log = RemarkLog::new("sim_spot", metrics.clone());
+        for count in [1, 977] {
+            log.add(&Remark::Malformed(Malformed { at: 0, what: "a number".into(), count }), b"[null]");
+        }
+        assert_eq!(metrics.collector_errors.with_label_values(&["sim_spot", ANY, "malformed"]).get(), 978);
+    }
 }

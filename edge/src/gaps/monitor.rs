@@ -172,14 +172,21 @@ impl GapMonitor {
 
     /// A frame could not be used because of this system.
     pub fn frame_lost(&mut self, kind: IncidentKind, source: SourceIndex, at_ns: i64) {
+        self.count(at_ns, |counts| counts.adapter_faults += 1);
+        self.lost(kind, 1, source, at_ns);
+    }
+
+    /// A frame, or this many elements of it, cannot be read.
+    pub fn elements_lost(&mut self, count: u64, source: SourceIndex, at_ns: i64) {
+        self.count(at_ns, |counts| counts.malformed += count);
+        self.lost(IncidentKind::Malformed, count, source, at_ns);
+    }
+
+    fn lost(&mut self, kind: IncidentKind, count: u64, source: SourceIndex, at_ns: i64) {
         self.incidents.add(kind, source, at_ns, at_ns);
-        match kind {
-            IncidentKind::Malformed => self.count(at_ns, |counts| counts.malformed += 1),
-            _ => self.count(at_ns, |counts| counts.adapter_faults += 1),
-        }
         let streams = self.sources.get(source.position()).map(|state| state.streams.as_slice());
         if let Some(&[stream]) = streams {
-            self.push(GapEvent::Malformed(stream, at_ns));
+            self.push(GapEvent::Malformed(stream, at_ns, count));
         }
     }
 

@@ -59,7 +59,7 @@ pub struct ReplayOptions {
 pub struct Replay {
     pub frames: u64,
     pub events: u64,
-    /// Frames that the adapter calls malformed.
+    /// Frames, or elements of frames, that the adapter calls malformed.
     pub malformed: u64,
     /// Frames on which the adapter faulted.
     pub faults: u64,
@@ -233,7 +233,7 @@ impl<'a> ReplayRun<'a> {
                         self.builder.restart_book((*instrument).into(), at_ns);
                     }
                     Remark::Malformed(malformed) => {
-                        self.counts.malformed += 1;
+                        self.counts.malformed += u64::from(malformed.count);
                         let place = self.place(recordings, frame);
                         writeln!(
                             problems,

@@ -112,7 +112,7 @@ fn remark(reader: &mut Reader<'_>) -> Remark {
         0 => Remark::Ignored(Ignored::Status),
         1 => Remark::VenueError(VenueError { code: reader.text(), text: reader.text() }),
         2 => Remark::Reply(reader.text().repeat(20)),
-        3 => Remark::Malformed(Malformed { at: reader.index(), what: reader.text() }),
+        3 => Remark::Malformed(Malformed { at: reader.index(), what: reader.text(), count: reader.index() }),
         4 => Remark::Closing(reader.text()),
         _ => Remark::RestartBook(reader.index()),
     }

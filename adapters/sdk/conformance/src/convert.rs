@@ -132,7 +132,7 @@ macro_rules! conversion {
             VolatilityIndex { instrument time_us value underlying }
             Event { frame payload }
             VenueError { code text }
-            Malformed { at what }
+            Malformed { at what count }
             Note { frame remark }
             Normalized { events levels notes }
         }

@@ -166,7 +166,12 @@ fn note(note: &Note, instruments: &[Instrument]) -> Value {
         Remark::Ignored(reason) => ("ignored", json!(ignored_name(*reason))),
         Remark::VenueError(error) => ("venue_error", json!({"code": error.code, "text": error.text})),
         Remark::Reply(text) => ("reply", json!(text)),
-        Remark::Malformed(malformed) => ("malformed", json!({"at": malformed.at, "what": malformed.what})),
+        Remark::Malformed(malformed) if malformed.count == 1 => {
+            ("malformed", json!({"at": malformed.at, "what": malformed.what}))
+        }
+        Remark::Malformed(malformed) => {
+            ("malformed", json!({"at": malformed.at, "what": malformed.what, "count": malformed.count}))
+        }
         Remark::Closing(reason) => ("closing", json!(reason)),
         Remark::RestartBook(index) => ("restart_book", json!(name(*index, instruments))),
         Remark::FollowUp(request) => ("follow_up", json!(request.url)),

@@ -147,6 +147,9 @@ fn one_note(note: &Note, bounds: &ResultBounds<'_>) -> Check {
         }
         Remark::VenueError(error) => error.code.len().max(error.text.len()),
         Remark::Reply(text) | Remark::Closing(text) => text.len(),
+        Remark::Malformed(malformed) if malformed.count == 0 => {
+            return Err(format!("malformed note of frame {} has count 0, allowed is 1 or more", note.frame));
+        }
         Remark::Malformed(malformed) => malformed.what.len(),
         Remark::FollowUp(page) => {
             request("a follow-up", page, bounds.budgets)?;
@@ -158,4 +161,23 @@ fn one_note(note: &Note, bounds: &ResultBounds<'_>) -> Check {
         return Err(format!("text of a note of frame {} has {text} bytes, allowed are {most}", note.frame));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::Malformed;
+
+    #[test]
+    fn a_malformed_note_stands_for_one_element_at_least() {
+        let limits = Limits::default();
+        let bounds = ResultBounds { frames: 1, instruments: 1, budgets: None, limits: &limits };
+        let note = |count| Note {
+            frame: 0,
+            remark: Remark::Malformed(Malformed { at: 0, what: "a number".into(), count }),
+        };
+        assert_eq!(one_note(&note(1), &bounds), Ok(()));
+        let error = one_note(&note(0), &bounds).unwrap_err();
+        assert_eq!(error, "malformed note of frame 0 has count 0, allowed is 1 or more");
+    }
 }

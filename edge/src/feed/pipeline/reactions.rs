@@ -19,9 +19,12 @@ use crate::telemetry::LossAtStop;
 
 /// The notes of a frame name something unreadable that may be an update of a book, and not the book.
 pub(super) fn hides_lost_books(notes: &[Note]) -> bool {
-    let count = |is: fn(&Remark) -> bool| notes.iter().filter(|note| is(&note.remark)).count();
-    count(|remark| matches!(remark, Remark::Malformed(_)))
-        > count(|remark| matches!(remark, Remark::RestartBook(_)))
+    let elements = |note: &Note| match &note.remark {
+        Remark::Malformed(malformed) => u64::from(malformed.count),
+        _ => 0,
+    };
+    let restarts = notes.iter().map(|note| u64::from(matches!(note.remark, Remark::RestartBook(_))));
+    notes.iter().map(elements).sum::<u64>() > restarts.sum()
 }
 
 /// Labels of kinds of silence.
@@ -108,7 +111,7 @@ impl Pipeline {
             self.parts.metrics.lost.with_label_values(&[data_type.as_str(), &cause]).inc();
             self.parts.status.refused(data_type, &error, Instant::now());
             if let Some((source, at_ns)) = origin {
-                self.parts.gaps.frame_lost(IncidentKind::Malformed, source, at_ns);
+                self.parts.gaps.elements_lost(1, source, at_ns);
             }
             if let Some(held_back) = self.invalid_lines.allow(Instant::now()) {
                 let (exchange, symbol) = (self.exchange(), self.symbol(instrument));
@@ -203,7 +206,8 @@ impl Pipeline {
             }
             (Remark::Malformed(malformed), _) => {
                 self.unusable.insert(frame);
-                self.parts.gaps.frame_lost(IncidentKind::Malformed, origin.source, origin.received_at_ns);
+                let count = malformed.count.into();
+                self.parts.gaps.elements_lost(count, origin.source, origin.received_at_ns);
                 self.polls.failed(origin.source, "malformed", &malformed.what, now_ns);
                 self.snapshot_failed(origin.source, now_ns);
             }
@@ -345,5 +349,21 @@ impl Pipeline {
                 tracing::warn!(exchange, %kind, symbol, connection, silence_ms, "stream went quiet");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use marketprism_adapter_host::contract::Malformed;
+
+    use super::*;
+
+    #[test]
+    fn a_book_may_be_lost_unless_each_unreadable_element_restarts_its_own() {
+        let note = |remark| Note { frame: 0, remark };
+        let malformed = |count| note(Remark::Malformed(Malformed { at: 0, what: "a number".into(), count }));
+        let restart = || note(Remark::RestartBook(0));
+        assert!(!hides_lost_books(&[malformed(1), restart(), malformed(1), restart()]));
+        assert!(hides_lost_books(&[malformed(1), restart(), malformed(2), restart()]));
     }
 }

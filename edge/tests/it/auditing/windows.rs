@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use marketprism_edge::audit::{GapEvent, PublishOutcome, RecordOutcome};
+use marketprism_edge::audit::{FeedCounts, GapEvent, PublishOutcome, RecordOutcome};
 use marketprism_edge::telemetry::Coverage;
 use marketprism_schema::{Audit, DUPLICATES_MAX, Gap, GapCause, GapKind, decode_audit, encode_audit};
 
@@ -67,6 +67,18 @@ fn duplicates_are_listed_by_id_up_to_a_bound_beyond_which_the_list_says_that_it_
         let audits = audited.auditor.close(2_000 * SECOND, (1_101 + window) * SECOND, 1_000);
         assert!(!audits.last().unwrap().streams[0].duplicates_truncated, "window {window}");
     }
+}
+
+#[test]
+fn every_unreadable_element_of_a_frame_is_in_the_audit() {
+    let audited = audited(1_000 * SECOND);
+    let (auditor, feed, stream) = (&audited.auditor, audited.feed, audited.streams[0]);
+    let counts = FeedCounts { malformed: 1_000, ..FeedCounts::default() };
+    let at = 1_000 * SECOND;
+    let events = vec![GapEvent::Counts(at, counts), GapEvent::Malformed(stream, at, 1_000)];
+    auditor.observe(feed, events, Some(1_001 * SECOND));
+    let audits = auditor.close(1_009 * SECOND, auditor.frontier_ns(), 1);
+    assert_eq!((audits[0].feeds[0].malformed, audits[0].streams[0].malformed), (1_000, 1_000));
 }
 
 #[test]
