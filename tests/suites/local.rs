@@ -157,6 +157,16 @@ async fn up_returns_with_data_and_restarts_only_dead_parts_and_down_stops_all() 
 
     checkout.up();
     assert_eq!(checkout.pids(), first, "a second up changed what runs");
+    // The edge answers over the broker, whose users may do no more than they need.
+    let told = shown(&checkout.run(&["diagnose"]));
+    for expected in [
+        "edge edge-local: healthy in local",
+        "edge edge-local disk: ",
+        "(edge): held by the part",
+        "run/lock: free",
+    ] {
+        assert!(told.contains(expected), "{expected:?} is not in {told}");
+    }
     kill(first["edge"]).await;
     checkout.up_restarts("edge", &first);
     checkout.down_stops_all();
