@@ -1,6 +1,7 @@
 //! Started parts keep running, are restarted after they died, and are the only ones ever stopped.
 
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -260,9 +261,14 @@ async fn a_part_of_ours_learns_the_file_of_its_log_and_logs_prints_its_end() {
 #[test]
 fn make_status_fails_when_a_part_is_unwell() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
-    for (program, is_good) in [("/bin/true", true), ("/bin/false", false)] {
+    let folder = tempfile::tempdir().unwrap();
+    // The exit status of `marketprism-local status` then.
+    for status in ["0", "3"] {
+        let program = folder.path().join(status);
+        std::fs::write(&program, format!("#!/bin/sh\nexit {status}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let mut make = Command::new("make");
-        make.arg("-s").arg("-C").arg(root).arg("status").arg(format!("LOCAL={program}"));
-        assert_eq!(make.output().unwrap().status.success(), is_good, "{program}");
+        make.arg("-s").arg("-C").arg(root).arg("status").arg(format!("LOCAL={}", program.display()));
+        assert_eq!(make.output().unwrap().status.success(), status == "0", "{status}");
     }
 }
