@@ -8,7 +8,7 @@ use crate::decimal::{self, Scale};
 use crate::object::{Object, each_element};
 use crate::output::Output;
 use crate::types::{Book, BookChange, Decimal};
-use crate::values::amount;
+use crate::values::{amount, unset};
 
 /// Decimal places of the prices and quantities of a book event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +28,8 @@ impl BookScales {
 
 /// The form of a level in a venue's messages.
 pub trait LevelReader: Copy {
-    /// Expected when a side comes twice, and when one is missing: bids twice, asks twice, one missing.
-    const SIDES: [&'static str; 3] = ["bids once", "asks once", "bids and asks"];
+    /// Expected when a side comes twice, and when neither is given: bids twice, asks twice, neither.
+    const SIDES: [&'static str; 3] = ["bids once", "asks once", "bids or asks"];
 
     /// The instrument's scales.
     fn scales(&self) -> BookScales;
@@ -100,7 +100,8 @@ pub struct BookLevels {
 }
 
 impl BookLevels {
-    /// Reads both lists of levels of a message at fixed scales; `level` gives the mantissas of the level that comes next.
+    /// Reads both lists of levels of a message at fixed scales; `level` gives the mantissas of the level that comes next. A list that is
+    /// missing or `null` has no levels, unless the other one is too.
     pub fn read<'a>(
         output: &mut Output,
         message: &Object<'a>,
@@ -111,16 +112,20 @@ impl BookLevels {
         // A frame is far shorter than 4 GiB.
         let levels_at = u32::try_from(output.levels_at()).unwrap_or(u32::MAX);
         let mut side = |key| {
-            let count = message.read(key, |cursor, _| {
+            message.optional(key, |cursor, _| {
                 each_element(cursor, |cursor| {
                     let (price, quantity) = level(cursor)?;
                     output.level(price, quantity);
                     Ok(())
                 })
-            })?;
-            Ok(u32::try_from(count).unwrap_or(u32::MAX))
+            })
         };
-        Ok(BookLevels { levels_at, bids: side(bids)?, asks: side(asks)?, scales })
+        let (of_bids, of_asks) = (side(bids)?, side(asks)?);
+        if of_bids.or(of_asks).is_none() {
+            return message.read(bids, |cursor, what| cursor.expected(what));
+        }
+        let count = |levels: Option<usize>| u32::try_from(levels.unwrap_or(0)).unwrap_or(u32::MAX);
+        Ok(BookLevels { levels_at, bids: count(of_bids), asks: count(of_asks), scales })
     }
 
     /// An event with these levels and without time, ids and checksum.
@@ -148,7 +153,8 @@ impl BookLevels {
     }
 }
 
-/// The sides of one message while it is read, in whatever order they come.
+/// The sides of one message while it is read, in whatever order they come. One that is missing or `null` has no levels: some serializers
+/// leave empty lists out.
 #[derive(Debug)]
 pub struct BookSides<'a> {
     bids_at: Option<Cursor<'a>>,
@@ -156,6 +162,8 @@ pub struct BookSides<'a> {
     bids: u32,
     asks: u32,
     asks_first: bool,
+    /// Sides that are `null`.
+    unset: usize,
     /// A side was skipped: its levels need the exact way, or the instrument was not known yet.
     incomplete: bool,
     levels_at: usize,
@@ -171,6 +179,7 @@ impl<'a> BookSides<'a> {
             bids: 0,
             asks: 0,
             asks_first: false,
+            unset: 0,
             incomplete: false,
             levels_at: output.levels_at(),
         }
@@ -214,6 +223,10 @@ impl<'a> BookSides<'a> {
         output: &mut Output,
         reader: Option<R>,
     ) -> ParseResult<u32> {
+        if cursor.peek() != b'[' && unset(cursor) {
+            self.unset += 1;
+            return Ok(0);
+        }
         let start = *cursor;
         if let Some(reader) = reader
             && !self.incomplete
@@ -235,7 +248,7 @@ impl<'a> BookSides<'a> {
     /// The levels of the whole message. `cursor` is at its end, for errors.
     ///
     /// # Errors
-    /// A side is missing, or its levels fit no common scale.
+    /// Both sides are missing, or their levels fit no common scale.
     #[inline(always)]
     pub fn finish<R: LevelReader>(
         mut self,
@@ -243,18 +256,19 @@ impl<'a> BookSides<'a> {
         output: &mut Output,
         reader: R,
     ) -> ParseResult<BookLevels> {
-        let (Some(bids_at), Some(asks_at)) = (self.bids_at, self.asks_at) else {
+        let sides = [self.bids_at, self.asks_at];
+        if sides.iter().flatten().count() == self.unset {
             return cursor.expected(R::SIDES[2]);
-        };
+        }
         let Ok(levels_at) = u32::try_from(self.levels_at) else {
             return cursor.expected("fewer levels in a batch");
         };
         let mut scales = reader.scales();
         if self.incomplete {
             output.truncate_levels(self.levels_at);
-            scales = finest(bids_at, asks_at, reader)?;
-            self.bids = exact_levels(bids_at, bids_at, output, reader, scales)?;
-            self.asks = exact_levels(asks_at, bids_at, output, reader, scales)?;
+            scales = finest(sides, reader)?;
+            self.bids = exact_levels(self.bids_at, sides, output, reader, scales)?;
+            self.asks = exact_levels(self.asks_at, sides, output, reader, scales)?;
         } else if self.asks_first {
             output.rotate_levels(self.levels_at, self.asks as usize);
         }
@@ -308,18 +322,28 @@ fn at_scales(price: Decimal, quantity: Decimal, scales: BookScales) -> Option<(i
     at(price, scales.price).zip(at(quantity, scales.quantity))
 }
 
+/// A side that is missing or `null` has no levels.
+fn each_level<'a>(
+    side: Option<Cursor<'a>>,
+    each: impl FnMut(&mut Cursor<'a>) -> ParseResult<()>,
+) -> ParseResult<usize> {
+    let Some(mut side) = side else { return Ok(0) };
+    if unset(&mut side) { Ok(0) } else { each_element(&mut side, each) }
+}
+
 fn exact_levels<R: LevelReader>(
-    mut side: Cursor<'_>,
-    bids_at: Cursor<'_>,
+    side: Option<Cursor<'_>>,
+    sides: [Option<Cursor<'_>>; 2],
     output: &mut Output,
     reader: R,
     scales: BookScales,
 ) -> ParseResult<u32> {
-    let count = each_element(&mut side, |cursor| {
+    let count = each_level(side, |cursor| {
         let start = *cursor;
         let (price, quantity) = reader.exact(cursor)?;
         let Some((price, quantity)) = at_scales(price, quantity, scales) else {
-            return Err(R::overflow(&bids_at, &start));
+            let first = sides.into_iter().flatten().next().unwrap_or(start);
+            return Err(R::overflow(&first, &start));
         };
         output.level(price, quantity);
         Ok(())
@@ -328,11 +352,11 @@ fn exact_levels<R: LevelReader>(
 }
 
 /// The coarsest scales, not coarser than the instrument's, that hold every level of both sides.
-fn finest<R: LevelReader>(bids_at: Cursor<'_>, asks_at: Cursor<'_>, reader: R) -> ParseResult<BookScales> {
+fn finest<R: LevelReader>(sides: [Option<Cursor<'_>>; 2], reader: R) -> ParseResult<BookScales> {
     let listed = reader.scales();
     let (mut price, mut quantity) = (listed.price.places(), listed.quantity.places());
-    for mut side in [bids_at, asks_at] {
-        each_element(&mut side, |cursor| {
+    for side in sides {
+        each_level(side, |cursor| {
             let level = reader.exact(cursor)?;
             price = price.max(decimal::trimmed(level.0).scale);
             quantity = quantity.max(decimal::trimmed(level.1).scale);
@@ -385,13 +409,34 @@ mod tests {
     }
 
     #[test]
-    fn sides_that_are_missing_doubled_or_too_large_are_malformed() {
+    fn a_side_that_is_missing_or_null_has_no_levels() {
+        let (level, finer) = (r#"[["1.5","2"]]"#, r#"[["1.55","2"]]"#);
+        for reader in [Some(BookScales::new(1, 0)), None] {
+            for (sides, bids, asks) in [
+                (vec![('b', level)], 1, 0),
+                (vec![('a', level)], 0, 1),
+                (vec![('b', "null"), ('a', level)], 0, 1),
+                (vec![('a', finer), ('b', "null")], 0, 1),
+                (vec![('b', finer)], 1, 0),
+                (vec![('a', "[]"), ('b', "null")], 0, 0),
+            ] {
+                let normalized = read(&sides, reader);
+                let Payload::Book(book) = &normalized.events[0].payload else { panic!("{normalized:?}") };
+                assert_eq!((book.bids, book.asks), (bids, asks), "{sides:?}");
+                assert_eq!(normalized.levels.len(), 2 * (bids + asks) as usize, "{sides:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn sides_that_are_all_missing_doubled_or_too_large_are_malformed() {
         let expected =
             |sides: &[(char, &str)]| match &read(sides, Some(BookScales::new(1, 0))).notes[0].remark {
                 Remark::Malformed(malformed) => malformed.what.clone(),
                 other => panic!("{other:?}"),
             };
-        assert_eq!(expected(&[('b', "[]")]), "expected bids and asks");
+        assert_eq!(expected(&[]), "expected bids or asks");
+        assert_eq!(expected(&[('b', "null"), ('a', "null")]), "expected bids or asks");
         assert_eq!(expected(&[('b', "[]"), ('b', "[]")]), "expected bids once");
         let large = r#"[["9000000000000000000","1"],["0.000000000000000001","1"]]"#;
         let what = "expected levels that fit a 64-bit mantissa at one scale";

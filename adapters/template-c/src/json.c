@@ -295,6 +295,15 @@ bool object_value(const object_t *object, const char *key, cursor_t *value) {
     return true;
 }
 
+bool object_is_set(const object_t *object, const char *key) {
+    const member_t *member = find(object, (bytes_t){(const uint8_t *)key, strlen(key)});
+    if (member == NULL) {
+        return false;
+    }
+    cursor_t value = {object->reading, member->at, member->end};
+    return !literal(&value, "null") && !literal(&value, "\"\"");
+}
+
 bool object_text(const object_t *object, const char *key, bytes_t *text) {
     cursor_t value;
     return object_value(object, key, &value) && read_text(&value, key, text) && end(&value);

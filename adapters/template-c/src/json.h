@@ -67,6 +67,8 @@ bool object_parse(cursor_t *cursor, object_t *object);
 bool object_whole(reading_t *reading, const uint8_t *ptr, size_t len, object_t *object);
 /* A cursor at the value of a key, that ends where the value ends. */
 bool object_value(const object_t *object, const char *key, cursor_t *value);
+/* False for a key that is missing, null or an empty string. */
+bool object_is_set(const object_t *object, const char *key);
 bool object_text(const object_t *object, const char *key, bytes_t *text);
 bool object_unsigned(const object_t *object, const char *key, uint64_t *value);
 bool object_integer(const object_t *object, const char *key, int64_t *value);

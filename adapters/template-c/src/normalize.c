@@ -105,10 +105,14 @@ static bool read_level(cursor_t *cursor, output_t *output, const instrument_t *i
 }
 
 static bool read_levels(const object_t *message, const char *key, output_t *output, const instrument_t *instrument,
-                        uint32_t *count) {
+                        uint32_t *count, bool *given) {
     cursor_t cursor;
     bool first = true, more;
     *count = 0;
+    if (!object_is_set(message, key)) {
+        return true;
+    }
+    *given = true;
     if (!object_value(message, key, &cursor) || !expect(&cursor, '[', "an array")) {
         return false;
     }
@@ -144,9 +148,17 @@ static bool read_book(const loaded_t *loaded, output_t *output, const object_t *
     book->quantity_scale = instrument->quantity_scale;
     // A frame is far shorter than 4 GiB.
     book->levels_at = (uint32_t)output->normalized.levels.len;
-    if (!read_levels(message, "bids", output, instrument, &book->bids) ||
-        !read_levels(message, "asks", output, instrument, &book->asks) ||
-        !read_time(message, &book->time_us.val) ||
+    // A side that is missing or null has no levels.
+    bool given = false;
+    if (!read_levels(message, "bids", output, instrument, &book->bids, &given) ||
+        !read_levels(message, "asks", output, instrument, &book->asks, &given)) {
+        return false;
+    }
+    if (!given) {
+        cursor_t bids;
+        return object_value(message, "bids", &bids) && fault(&bids, "bids");
+    }
+    if (!read_time(message, &book->time_us.val) ||
         !object_integer(message, snapshot ? "id" : "first", &book->first_id) ||
         !object_integer(message, snapshot ? "id" : "last", &book->last_id)) {
         return false;

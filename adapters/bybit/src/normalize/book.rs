@@ -28,8 +28,12 @@ pub(super) fn book(
         }
         let id = data.read("u", Cursor::integer)?;
         let mut sides = BookSides::new(output);
-        data.read("b", |cursor, _| sides.bids(cursor, output, Some(levels)))?;
-        data.read("a", |cursor, _| sides.asks(cursor, output, Some(levels)))?;
+        if data.has("b") {
+            data.read("b", |cursor, _| sides.bids(cursor, output, Some(levels)))?;
+        }
+        if data.has("a") {
+            data.read("a", |cursor, _| sides.asks(cursor, output, Some(levels)))?;
+        }
         // Levels may be finer than the listed tick and step: these change while an edge runs.
         let levels = sides.finish(cursor, output, levels)?;
         // After a restart of its service the venue begins with id 1: that is a whole book.

@@ -64,7 +64,7 @@ fn book_change(cursor: &mut Cursor<'_>) -> ParseResult<BookChange> {
 
 /// Levels of the form `["new",0.0015,4714.0]`: action, price, amount.
 impl LevelReader for ContractUnits {
-    const SIDES: [&'static str; 3] = ["`bids` once", "`asks` once", "`bids` and `asks`"];
+    const SIDES: [&'static str; 3] = ["`bids` once", "`asks` once", "`bids` or `asks`"];
 
     #[inline(always)]
     fn scales(&self) -> BookScales {

@@ -101,8 +101,14 @@ fn book(session: &Session<Binance>, data: &Value, instrument: u32, change: &str)
     let time_us = if snapshot && time.is_null() { None } else { Some(micros(time)?) };
     let side = |key: &str| -> Option<Value> {
         let level = |level: &Value| Some(json!([plain(&level[0])?, plain(&level[1])?]));
+        if matches!(&data[key], Value::Null) || data[key] == "" {
+            return Some(json!([]));
+        }
         data[key].as_array()?.iter().map(level).collect::<Option<Vec<_>>>().map(Value::from)
     };
+    if !data[bids].is_array() && !data[asks].is_array() {
+        return None;
+    }
     Some(json!({"kind": "book", "event": {
         "instrument": name(session, instrument), "change": change, "time_us": time_us,
         "first_id": data[first].as_i64()?, "last_id": data[last].as_i64()?,

@@ -60,7 +60,15 @@ pub fn events(session: &Session<Deribit>, bytes: &[u8]) -> Option<Vec<Value>> {
 fn book(session: &Session<Deribit>, instrument: &str, data: &Members<'_>) -> Option<Value> {
     let instrument = find(session, instrument)?;
     let snapshot = text(data.get("type")?)? == "snapshot";
+    let is_given =
+        |key: &str| data.get(key).is_some_and(|value| !matches!(value.get().trim(), "null" | "\"\""));
+    if !is_given("bids") && !is_given("asks") {
+        return None;
+    }
     let side = |key: &str| -> Option<Value> {
+        if !is_given(key) {
+            return Some(json!([]));
+        }
         let rows: Vec<Vec<&RawValue>> = serde_json::from_str(data.get(key)?.get()).ok()?;
         let level = |row: Vec<&RawValue>| {
             let (price, amount) = (number(row.get(1)?)?, number(row.get(2)?)?);

@@ -142,8 +142,14 @@ fn book(instrument: &Instrument, name: &str, item: &Value, change: &str) -> Opti
             let (price, size) = (amount(&level[0])?, amount(&level[1])?);
             Some(json!([price.text(), quantity(instrument, &price, &size)?.text()]))
         };
+        if matches!(&item[key], Value::Null) || item[key] == "" {
+            return Some(json!([]));
+        }
         item[key].as_array()?.iter().map(level).collect::<Option<Vec<_>>>().map(Value::from)
     };
+    if !item["bids"].is_array() && !item["asks"].is_array() {
+        return None;
+    }
     let (last, previous) = (item["seqId"].as_i64()?, item["prevSeqId"].as_i64()?);
     Some(json!({"kind": "book", "event": {
         "instrument": instrument.label, "change": change, "time_us": micros(item.get("ts")?)?,

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use marketprism_adapter_host::contract::{Answer, Event, Instrument, Remark};
+use marketprism_adapter_host::contract::{Answer, Event, Instrument, Payload, Remark};
 use marketprism_adapter_sdk::testkit::OwnedFrame;
 use serde_json::{Map, Value};
 
@@ -24,6 +24,7 @@ struct Tried {
     rows: usize,
     elements: usize,
     members: usize,
+    sides: usize,
 }
 
 /// Damages one row, one element and one member at a time in golden answers and frames.
@@ -40,13 +41,15 @@ pub(crate) fn odd_input(cases: &Cases<'_>) -> Check {
             let place = format!("{} `{}`", case.name, snippet(&frame.bytes));
             tried.elements += elements(&case.market, frame, &value, &place, &mut findings);
             tried.members += members(&case.market, frame, &value, &place, &mut findings);
+            tried.sides += sides(&case.market, frame, &value, &place, &mut findings);
         }
     }
-    let Tried { rows, elements, members } = tried;
-    if rows + elements + members == 0 {
+    let Tried { rows, elements, members, sides } = tried;
+    if rows + elements + members + sides == 0 {
         return findings.skipped(super::NO_FRAMES);
     }
-    findings.done(format!("{rows} rows, {elements} elements and {members} members made odd"))
+    findings
+        .done(format!("{rows} rows, {elements} elements, {members} members and {sides} book sides made odd"))
 }
 
 /// Rows that lose a member one after the other: no refusal, and every other instrument stays as it was.
@@ -144,11 +147,55 @@ fn members(
     tried
 }
 
+/// A side of a book that is null or missing is an empty one, while the other side is there.
+fn sides(
+    market: &Rc<Market<'_>>,
+    frame: &OwnedFrame,
+    value: &Value,
+    place: &str,
+    findings: &mut Findings,
+) -> usize {
+    let with = |side: &str, levels: Option<Value>| {
+        let mut odd = value.clone();
+        match levels {
+            Some(levels) => set(&mut odd, side, levels),
+            None => remove(&mut odd, side),
+        }
+        read(market, frame, &odd)
+    };
+    // A list whose end leaves nothing of the book is not a side.
+    let emptied = |side: String| {
+        let empty = with(&side, Some(Value::Array(Vec::new()))).filter(FrameResult::has_book)?;
+        Some((side, empty))
+    };
+    let found: Vec<(String, FrameResult)> = lists(value, "").into_iter().filter_map(emptied).collect();
+    let book = |side: &str| side.rsplit_once('/').map(|(book, _)| book.to_owned());
+    let mut tried = 0;
+    for (side, empty) in &found {
+        if found.iter().filter(|(other, _)| book(other) == book(side)).count() < 2 {
+            continue;
+        }
+        tried += 1;
+        for (name, odd) in [("null", Some(Value::Null)), ("missing", None)] {
+            if with(side, odd).is_none_or(|came| came != *empty) {
+                findings.cause(format!("{place}, a {name} side at {side} is not read as an empty one"));
+            }
+        }
+    }
+    tried
+}
+
 #[derive(PartialEq)]
 struct FrameResult {
     events: Vec<Event>,
     levels: Vec<i64>,
     is_malformed: bool,
+}
+
+impl FrameResult {
+    fn has_book(&self) -> bool {
+        !self.is_malformed && self.events.iter().any(|event| matches!(event.payload, Payload::Book(_)))
+    }
 }
 
 /// The result of one frame in a new instance.
@@ -226,6 +273,20 @@ fn scalars(value: Option<&Value>, path: &str) -> Vec<String> {
     found
 }
 
+/// Pointers of all arrays that are members of objects.
+fn lists(value: &Value, path: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for child in children(value, "") {
+        let Some(inner) = value.pointer(&child) else { continue };
+        let at = format!("{path}{child}");
+        if value.is_object() && inner.is_array() {
+            found.push(at.clone());
+        }
+        found.extend(lists(inner, &at));
+    }
+    found
+}
+
 fn set(value: &mut Value, path: &str, to: Value) {
     if let Some(place) = value.pointer_mut(path) {
         *place = to;
@@ -270,5 +331,6 @@ mod tests {
         assert_eq!(changed["data"], json!({"rows": [{"a": 1, "b": [{"c": null}]}]}));
         assert_eq!(list_of(&json!({"result": {"A/B": {}, "C": {}}})).as_deref(), Some("/result"));
         assert_eq!(list_of(&json!({"bids": [[1, 2], [3, 4]]})), None);
+        assert_eq!(lists(&json!({"data": [{"bids": [[1, 2]], "n": 1}]}), ""), ["/data", "/data/0/bids"]);
     }
 }
