@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::context::FeedContext;
 use super::listing::FeedListing;
-use super::parts::{FeedRoster, InstrumentKey, PartNumber};
+use super::parts::{FeedRoster, InstrumentKey, ListingChange, PartNumber};
 use super::remark_log::LISTING;
 use super::status::{FeedPhase, FeedStatus};
 use super::supervise::run_part;
@@ -85,16 +85,41 @@ impl<'a> ListingFollower<'a> {
                     error,
                     "the venue's lists cannot be read again, the feed stays as it is"
                 );
-                let labels = [exchange.as_str(), ANY, LISTING];
-                self.first.edge.metrics.collector_errors.with_label_values(&labels).inc();
+                self.count_error();
             }
+        }
+    }
+
+    fn count_error(&self) {
+        let labels = [self.config.exchange.as_str(), ANY, LISTING];
+        self.first.edge.metrics.collector_errors.with_label_values(&labels).inc();
+    }
+
+    fn tell_missed(&self, change: &ListingChange) {
+        if change.missed.is_empty() {
+            return;
+        }
+        let symbols = named(change.missed.iter().map(|(symbol, _)| symbol.as_str()));
+        let exchange = &self.config.exchange;
+        if change.is_implausible {
+            self.count_error();
+            let allowed = "at least half of the collected instruments";
+            tracing::warn!(exchange, symbols, allowed, "implausible list of the venue, the feed stays as it is");
+        } else {
+            tracing::warn!(
+                exchange,
+                symbols,
+                "the venue's list lacks collected instruments: their streams end if the next one lacks them too"
+            );
         }
     }
 
     async fn apply(&mut self, listing: FeedListing) {
         self.first.publish_not_listed(&listing);
         let number = self.last_number + 1;
-        let (new, delisted) = self.first.parts.change(&listing.instruments, number);
+        let change = self.first.parts.change(&listing.instruments, number);
+        self.tell_missed(&change);
+        let ListingChange { new, delisted, .. } = change;
         for (part, keys) in &delisted {
             self.end(*part, keys);
         }
@@ -111,7 +136,7 @@ impl<'a> ListingFollower<'a> {
             );
             let (auditor, exchange) = (&self.first.edge.auditor, &self.config.exchange);
             let added_feed = || (new, auditor.added_feed(exchange, clock::now_ns()));
-            let merged = self.make_room(number, &listing.instruments).await;
+            let merged = self.make_room(number).await;
             let (instruments, audit_feed) = merged.unwrap_or_else(added_feed);
             self.add(number, instruments, audit_feed);
         }
@@ -152,11 +177,7 @@ impl<'a> ListingFollower<'a> {
     }
 
     /// If there are as many parts as may be, the newest ends, and the new part gets its instruments too.
-    async fn make_room(
-        &mut self,
-        number: PartNumber,
-        listed: &[Instrument],
-    ) -> Option<(Vec<Instrument>, AuditFeed)> {
+    async fn make_room(&mut self, number: PartNumber) -> Option<(Vec<Instrument>, AuditFeed)> {
         if self.added.len() < ADDED_PARTS_MAX {
             return None;
         }
@@ -173,7 +194,7 @@ impl<'a> ListingFollower<'a> {
         self.roster.remove(&context.status);
         self.first.parts.merge(part, number);
         // The new part goes on with the old one's streams in the audits.
-        Some((self.first.parts.of(number, listed), context.audit_feed))
+        Some((self.first.parts.of(number), context.audit_feed))
     }
 
     async fn leave(&self, part: AddedPart) {

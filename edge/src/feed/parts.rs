@@ -1,6 +1,7 @@
 //! The parts of a feed: one has the instruments that its start found, others those that the venue listed later. Each instrument belongs to
 //! one part at most, whichever reads the lists first.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -8,6 +9,7 @@ use marketprism_adapter_host::contract::Instrument;
 use marketprism_schema::MarketType;
 
 use super::status::FeedStatus;
+use crate::limits::{IMPLAUSIBLE_LISTS, LISTS_WITHOUT};
 
 /// Position of a part in its feed; 0 is the part of the start.
 pub type PartNumber = u32;
@@ -19,15 +21,37 @@ pub fn key_of(instrument: &Instrument) -> InstrumentKey {
     (instrument.symbol.clone(), instrument.market_type.into())
 }
 
-/// The part of each instrument that is collected.
+#[derive(Debug)]
+struct CollectedInstrument {
+    part: PartNumber,
+    /// As the venue listed it last.
+    instrument: Instrument,
+    /// Lists in a row that lack it.
+    missed: u32,
+}
+
+/// The part of each instrument that is collected. One list without an instrument does not end it: venues give empty and partial lists during
+/// maintenance.
 #[derive(Debug, Default)]
-pub struct InstrumentParts(Mutex<BTreeMap<InstrumentKey, PartNumber>>);
+pub struct InstrumentParts(Mutex<BTreeMap<InstrumentKey, CollectedInstrument>>);
 
 /// Instruments that a listing takes from a part, by part.
 pub type DelistedKeys = BTreeMap<PartNumber, Vec<InstrumentKey>>;
 
+/// Consequences of a new listing.
+#[derive(Debug, Default)]
+pub struct ListingChange {
+    /// For a new part.
+    pub new: Vec<Instrument>,
+    pub delisted: DelistedKeys,
+    /// Collected instruments that the list lacks, and too few lists before it.
+    pub missed: Vec<InstrumentKey>,
+    /// The list lacks more than half of what is collected.
+    pub is_implausible: bool,
+}
+
 impl InstrumentParts {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<InstrumentKey, PartNumber>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<InstrumentKey, CollectedInstrument>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -35,70 +59,95 @@ impl InstrumentParts {
         self.lock().keys().map(|(symbol, _)| symbol.clone()).collect()
     }
 
-    /// A part starts (again): the listed instruments that are its own. The first part takes all that no other part has.
-    pub fn begin(&self, part: PartNumber, listed: Vec<Instrument>) -> Vec<Instrument> {
-        let mut parts = self.lock();
-        let before: BTreeSet<InstrumentKey> =
-            parts.iter().filter(|(_, of)| **of == part).map(|(key, _)| key.clone()).collect();
-        parts.retain(|_, of| *of != part);
-        let is_own = |instrument: &Instrument| {
-            let key = key_of(instrument);
-            let own = if part == 0 { !parts.contains_key(&key) } else { before.contains(&key) };
-            if own {
-                parts.insert(key, part);
-            }
-            own
-        };
-        let mut listed = listed;
-        listed.retain(is_own);
-        listed
+    /// A part starts (again): its own instruments, also those that the list lacks for the first time. The first part takes all that no other
+    /// part has.
+    pub fn begin(&self, part: PartNumber, listed: &[Instrument]) -> Vec<Instrument> {
+        let mut all = self.lock();
+        miss(&mut all, listed, |of| of == part);
+        if part == 0 {
+            take_new(&mut all, listed, part);
+        }
+        of_part(&all, part)
     }
 
-    /// Changes of a new listing: instruments for a new part, and those that are not listed any more.
-    pub fn change(&self, listed: &[Instrument], added: PartNumber) -> (Vec<Instrument>, DelistedKeys) {
-        let mut parts = self.lock();
-        let keys: BTreeSet<InstrumentKey> = listed.iter().map(key_of).collect();
-        let mut delisted = DelistedKeys::new();
-        parts.retain(|key, part| {
-            let stays = keys.contains(key);
-            if !stays {
-                delisted.entry(*part).or_default().push(key.clone());
-            }
-            stays
-        });
-        let mut new = listed.to_vec();
-        new.retain(|instrument| {
-            let key = key_of(instrument);
-            let is_new = !parts.contains_key(&key);
-            if is_new {
-                parts.insert(key, added);
-            }
-            is_new
-        });
-        (new, delisted)
+    pub fn change(&self, listed: &[Instrument], added: PartNumber) -> ListingChange {
+        let mut all = self.lock();
+        let change = miss(&mut all, listed, |_| true);
+        ListingChange { new: take_new(&mut all, listed, added), ..change }
     }
 
     /// Moves the instruments of a part that ends to another one.
     pub fn merge(&self, from: PartNumber, to: PartNumber) {
-        self.lock().values_mut().filter(|part| **part == from).for_each(|part| *part = to);
+        self.lock().values_mut().filter(|one| one.part == from).for_each(|one| one.part = to);
     }
 
-    /// The instruments of a part among these.
-    pub fn of(&self, part: PartNumber, listed: &[Instrument]) -> Vec<Instrument> {
-        let parts = self.lock();
-        let is_own = |one: &&Instrument| parts.get(&key_of(one)) == Some(&part);
-        listed.iter().filter(is_own).cloned().collect()
+    pub fn of(&self, part: PartNumber) -> Vec<Instrument> {
+        of_part(&self.lock(), part)
     }
 
     /// The keys of these instruments that are not the part's own.
     pub fn lost(&self, part: PartNumber, instruments: &[Instrument]) -> Vec<InstrumentKey> {
-        let parts = self.lock();
-        instruments.iter().map(key_of).filter(|key| parts.get(key) != Some(&part)).collect()
+        let all = self.lock();
+        let is_own = |key: &InstrumentKey| all.get(key).is_some_and(|one| one.part == part);
+        instruments.iter().map(key_of).filter(|key| !is_own(key)).collect()
     }
 
     pub fn is_empty(&self, part: PartNumber) -> bool {
-        self.lock().values().all(|of| *of != part)
+        self.lock().values().all(|one| one.part != part)
     }
+}
+
+/// Counts the list for the instruments of these parts, and takes out those that enough lists in a row lack.
+fn miss(
+    all: &mut BTreeMap<InstrumentKey, CollectedInstrument>,
+    listed: &[Instrument],
+    is_read_for: impl Fn(PartNumber) -> bool,
+) -> ListingChange {
+    let listed: BTreeMap<InstrumentKey, &Instrument> =
+        listed.iter().map(|instrument| (key_of(instrument), instrument)).collect();
+    let of_parts = all.iter().filter(|(_, one)| is_read_for(one.part));
+    let (known, lacking) = of_parts.fold((0, 0), |(known, lacking), (key, _)| {
+        (known + 1, lacking + usize::from(!listed.contains_key(key)))
+    });
+    let mut change = ListingChange { is_implausible: lacking * 2 > known, ..ListingChange::default() };
+    let enough = if change.is_implausible { IMPLAUSIBLE_LISTS } else { LISTS_WITHOUT };
+    all.retain(|key, one| {
+        if !is_read_for(one.part) {
+            return true;
+        }
+        if let Some(instrument) = listed.get(key) {
+            (one.instrument, one.missed) = ((*instrument).clone(), 0);
+            return true;
+        }
+        one.missed += 1;
+        let stays = one.missed < enough;
+        match stays {
+            true => change.missed.push(key.clone()),
+            false => change.delisted.entry(one.part).or_default().push(key.clone()),
+        }
+        stays
+    });
+    change
+}
+
+/// Gives the listed instruments that have no part to this one.
+fn take_new(
+    all: &mut BTreeMap<InstrumentKey, CollectedInstrument>,
+    listed: &[Instrument],
+    part: PartNumber,
+) -> Vec<Instrument> {
+    let mut new = Vec::new();
+    for instrument in listed {
+        if let Entry::Vacant(free) = all.entry(key_of(instrument)) {
+            free.insert(CollectedInstrument { part, instrument: instrument.clone(), missed: 0 });
+            new.push(instrument.clone());
+        }
+    }
+    new
+}
+
+fn of_part(all: &BTreeMap<InstrumentKey, CollectedInstrument>, part: PartNumber) -> Vec<Instrument> {
+    all.values().filter(|one| one.part == part).map(|one| one.instrument.clone()).collect()
 }
 
 /// The parts of all feeds that run, for the HTTP pages.
@@ -149,25 +198,45 @@ mod tests {
         instruments.iter().map(|one| one.symbol.as_str()).collect()
     }
 
+    fn key(symbol: &str) -> InstrumentKey {
+        (symbol.to_owned(), MarketType::Spot)
+    }
+
     #[test]
     fn each_instrument_belongs_to_one_part_through_listings_delistings_and_restarts() {
         let parts = InstrumentParts::default();
-        assert_eq!(names(&parts.begin(0, listed(&["A", "B"]))), ["A", "B"]);
-        let (new, delisted) = parts.change(&listed(&["B", "C", "D"]), 1);
-        assert_eq!(names(&new), ["C", "D"]);
-        assert_eq!(delisted[&0], [("A".to_owned(), MarketType::Spot)]);
-        let again = parts.begin(0, listed(&["A", "B", "C", "D"]));
+        assert_eq!(names(&parts.begin(0, &listed(&["A", "B"]))), ["A", "B"]);
+        assert_eq!(parts.change(&listed(&["B"]), 1).missed, [key("A")]);
+        let change = parts.change(&listed(&["B", "C", "D"]), 1);
+        assert_eq!(names(&change.new), ["C", "D"]);
+        assert_eq!(change.delisted[&0], [key("A")]);
+        let again = parts.begin(0, &listed(&["A", "B", "C", "D"]));
         assert_eq!(names(&again), ["A", "B"], "the first part starts again, C and D have a part");
-        assert_eq!(
-            names(&parts.begin(1, listed(&["A", "B", "D", "E"]))),
-            ["D"],
-            "C is gone, E is no part's own"
-        );
-        let (new, delisted) = parts.change(&listed(&["A", "B", "C"]), 2);
-        assert_eq!((names(&new), delisted[&1].len()), (vec!["C"], 1));
+        assert_eq!(names(&parts.begin(1, &listed(&["A", "B", "D", "E"]))), ["C", "D"], "E is no part's own");
+        assert_eq!(names(&parts.begin(1, &listed(&["A", "B", "D", "E"]))), ["D"], "C is gone");
+        parts.change(&listed(&["A", "B", "C"]), 2);
+        let change = parts.change(&listed(&["A", "B", "C"]), 3);
+        assert_eq!((change.new.len(), change.delisted[&1].len()), (0, 1));
         assert!(parts.is_empty(1) && !parts.is_empty(2));
         parts.merge(2, 3);
-        assert_eq!(names(&parts.of(3, &listed(&["A", "C"]))), ["C"]);
-        assert_eq!(parts.lost(0, &listed(&["A", "C"])), [("C".to_owned(), MarketType::Spot)]);
+        assert_eq!(names(&parts.of(3)), ["C"]);
+        assert_eq!(parts.lost(0, &listed(&["A", "C"])), [key("C")]);
+    }
+
+    /// During maintenance a venue answers with an empty or a partial list.
+    #[test]
+    fn a_list_that_lacks_instruments_once_ends_none_and_an_implausible_one_not_soon() {
+        let parts = InstrumentParts::default();
+        parts.begin(0, &listed(&["A", "B", "C"]));
+        for of in [&["A", "B"][..], &["A", "B", "C"], &["A", "C"], &[], &["A", "B", "C"]] {
+            let change = parts.change(&listed(of), 1);
+            assert!(change.delisted.is_empty() && change.new.is_empty(), "{of:?}: {change:?}");
+            assert_eq!((change.missed.len(), change.is_implausible), (3 - of.len(), of.is_empty()));
+        }
+        assert_eq!(names(&parts.begin(0, &[])), ["A", "B", "C"], "a restart keeps them");
+        for _ in 2..IMPLAUSIBLE_LISTS {
+            assert!(parts.change(&[], 1).delisted.is_empty());
+        }
+        assert_eq!(parts.change(&[], 1).delisted[&0].len(), 3);
     }
 }

@@ -156,7 +156,7 @@ async fn listed(context: &FeedContext) -> anyhow::Result<Vec<Instrument>> {
     if is_first {
         context.publish_not_listed(&listing);
     }
-    let instruments = context.parts.begin(context.status.part, listing.instruments);
+    let instruments = context.parts.begin(context.status.part, &listing.instruments);
     let others = is_first && !context.parts.symbols().is_empty();
     ensure!(others || !instruments.is_empty(), "the venue lists no instrument of this part any more");
     Ok(instruments)
