@@ -132,9 +132,11 @@ pub fn findings(
     findings
 }
 
-/// True if the edge does not collect at the end of the listed time, on purpose.
-pub fn is_stopped(listed: &[ReportedDowntime], edge: &str) -> bool {
-    listed.iter().any(|downtime| downtime.edge == edge && downtime.to.is_none())
+/// True if the edge was stopped on purpose and has not started since. A stream that was delisted or removed says nothing about its edge.
+pub fn is_stopped(downtimes: &[EdgeDowntime], edge: &str) -> bool {
+    downtimes.iter().any(|downtime| {
+        downtime.edge == edge && downtime.end_ns == 0 && downtime.why == DowntimeReason::Stopped.as_str()
+    })
 }
 
 fn sentence(downtime: &ReportedDowntime) -> String {
@@ -197,7 +199,6 @@ mod tests {
     #[test]
     fn a_covered_stop_is_a_note_and_one_that_lasts_has_no_end() {
         let listed = list(&[downtime("e1", 0)], &[], &BTreeMap::new());
-        assert!(is_stopped(&listed, "e1") && !is_stopped(&listed, "e2"));
         let [finding] = &findings(&listed, &BTreeMap::new(), 0)[..] else { panic!("{listed:?}") };
         assert_eq!(finding.level, Level::Info);
         assert!(
@@ -205,6 +206,18 @@ mod tests {
             "{}",
             finding.text
         );
+    }
+
+    #[test]
+    fn only_a_stop_that_lasts_excuses_a_silent_edge() {
+        let is_excused = |downtime: EdgeDowntime| is_stopped(&[downtime], "e1");
+        assert!(is_excused(downtime("e1", 0)));
+        assert!(!is_excused(downtime("e2", 0)), "another edge");
+        assert!(!is_excused(downtime("e1", STOP + SECOND)), "started again");
+        for reason in [DowntimeReason::Delisted, DowntimeReason::Removed] {
+            let of_stream = EdgeDowntime { why: reason.as_str().to_owned(), ..downtime("e1", 0) };
+            assert!(!is_excused(of_stream), "the end of a stream");
+        }
     }
 
     #[test]

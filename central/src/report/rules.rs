@@ -23,7 +23,7 @@ pub fn evaluate(
     evaluate_tables(inputs, tables, &mut findings);
     if inputs.verdicts.is_ok() {
         evaluate_ledger(ledger, venues, &mut findings);
-        silent_edges(inputs, ledger, downtimes, &mut findings);
+        silent_edges(inputs, ledger, &mut findings);
         findings.extend(downtime::findings(downtimes, &ledger.idle, ledger.not_collected_events));
     }
     evaluate_losses(inputs, &mut findings);
@@ -164,12 +164,8 @@ fn causes(ledger: &LedgerSummary) -> String {
     if named.is_empty() { "cause not reported by any edge".to_owned() } else { named.join(", ") }
 }
 
-fn silent_edges(
-    inputs: &ReportInputs,
-    ledger: &LedgerSummary,
-    downtimes: &[ReportedDowntime],
-    findings: &mut Vec<Finding>,
-) {
+fn silent_edges(inputs: &ReportInputs, ledger: &LedgerSummary, findings: &mut Vec<Finding>) {
+    let downtimes = inputs.downtimes.as_deref().unwrap_or_default();
     let cut = inputs.scope.to.0.min(inputs.now_ms) - inputs.grace_ms - SILENCE_MS;
     let silent = ledger.edges.iter().filter(|(_, newest_ms)| **newest_ms < cut);
     for (edge, newest_ms) in silent.filter(|(edge, _)| !downtime::is_stopped(downtimes, edge)) {

@@ -104,7 +104,12 @@ impl<'a> ListingFollower<'a> {
         if change.is_implausible {
             self.count_error();
             let allowed = "at least half of the collected instruments";
-            tracing::warn!(exchange, symbols, allowed, "implausible list of the venue, the feed stays as it is");
+            tracing::warn!(
+                exchange,
+                symbols,
+                allowed,
+                "implausible list of the venue, the feed stays as it is"
+            );
         } else {
             tracing::warn!(
                 exchange,
