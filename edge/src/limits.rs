@@ -96,10 +96,11 @@ pub const PATTERNS_MAX: usize = 64;
 /// Default of `feed.listing_interval_ms`.
 pub const LISTING_INTERVAL: Duration = Duration::from_secs(600);
 
-/// Lists in a row that lack a collected instrument until its streams end.
+/// Lists in a row that lack a collected instrument, until its streams end.
 pub const LISTS_WITHOUT: u32 = 2;
 
-/// The same if they lack more than half of what is collected: an hour at the default interval, longer than most maintenance.
+/// Lists in a row that lack more than half of what is collected, until the streams end: an hour at the default interval, longer than most
+/// maintenance.
 pub const IMPLAUSIBLE_LISTS: u32 = 6;
 
 /// Parts of a feed that collect what the venue listed later. Full: the newest part starts again with what comes, so that no other is
