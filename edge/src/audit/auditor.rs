@@ -5,7 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use marketprism_schema::{
-    AUDIT_VERSION, Audit, Downtime, DowntimeReason, Gap, GapCause, GapKind, StreamAudit, StreamId,
+    AUDIT_VERSION, Audit, DataType, DataTypeMap, Downtime, DowntimeReason, Gap, GapCause, GapKind,
+    StreamAudit, StreamId,
 };
 
 use super::run_journal::Resumption;
@@ -117,6 +118,34 @@ impl Auditor {
         }
     }
 
+    /// Events of these types, received in this time, are lost, and it is not known of which streams: each stream of the types has a gap.
+    pub fn lost_unread(&self, (from_ns, to_ns): (i64, i64), lost: &DataTypeMap<u64>) {
+        if !self.is_on() {
+            return;
+        }
+        let mut state = self.lock();
+        let streams: Vec<(AuditStream, DataType)> = {
+            let collected = state.collected_after(from_ns);
+            let known = state.streams.iter().map(|(stream, id, _)| (stream, id.data_type));
+            known.filter(|(stream, kind)| lost[*kind] > 0 && collected.contains(stream)).collect()
+        };
+        let mut start_ns = state.start_of(from_ns);
+        while start_ns <= to_ns {
+            let end_ns = start_ns.saturating_add(state.window_ns);
+            for (stream, data_type) in &streams {
+                let evidence = format!(
+                    "the journal on disk could not be read: {} {data_type} events lost, each may be of this stream",
+                    lost[*data_type]
+                );
+                let from_ns = from_ns.max(start_ns);
+                let gap = Gap::open(GapKind::Dropped, GapCause::Ours, from_ns, evidence);
+                let gap = Gap { to: to_ns.min(end_ns - 1), ..gap };
+                state.tally(*stream, start_ns, |tally| tally.gap(gap));
+            }
+            start_ns = end_ns;
+        }
+    }
+
     /// Observations of a feed's pipeline. Everything received before `frontier_ns` is in the queue, or reported here as lost.
     pub fn observe(&self, feed: AuditFeed, events: Vec<GapEvent>, frontier_ns: Option<i64>) {
         if !self.is_on() {
@@ -221,6 +250,13 @@ impl AuditState {
             self.status.dropped += 1;
         }
         Some(self.windows.entry(start_ns).or_default())
+    }
+
+    /// Streams that were subscribed at this time or later.
+    fn collected_after(&self, start_ns: i64) -> BTreeSet<AuditStream> {
+        let delisted = self.delisted.iter().filter(|(_, end_ns)| **end_ns > start_ns);
+        let subscribed = self.feeds.iter().flat_map(|feed| &feed.subscribed);
+        subscribed.chain(delisted.map(|(stream, _)| stream)).copied().collect()
     }
 
     fn record(&mut self, records: &[RecordOutcome]) {

@@ -148,11 +148,10 @@ impl SegmentIndex {
         (self.first..).zip(&self.marks).filter_map(parts)
     }
 
-    /// Events that only the journal has, by type.
-    pub(super) fn to_send_by_type(&self) -> DataTypeMap<u64> {
+    pub(super) fn count_by_type(&self, states: &[EventState]) -> DataTypeMap<u64> {
         let mut counts = DataTypeMap::default();
         for (_, data_type, state) in self.positions() {
-            counts[data_type] += u64::from(matches!(state, EventState::Waiting | EventState::Again));
+            counts[data_type] += u64::from(states.contains(&state));
         }
         counts
     }

@@ -212,6 +212,17 @@ impl EventJournal for Journal {
         is_held
     }
 
+    fn queued(&self, records: &[EventRecord]) {
+        let mut state = self.shared.lock();
+        for JournalPosition(position) in records.iter().filter_map(|record| record.journal) {
+            let Some(segment) = state.index.segment_of(position) else { continue };
+            let before = segment.get(position).map(|(_, before)| before);
+            if matches!(before, Some(EventState::Waiting | EventState::Again)) {
+                segment.set(position, EventState::Queued);
+            }
+        }
+    }
+
     fn holds(&self, JournalPosition(position): JournalPosition) -> bool {
         let mut state = self.shared.lock();
         let event = state.index.segment_of(position).and_then(|segment| segment.get(position));
@@ -233,6 +244,7 @@ impl EventJournal for Journal {
     }
 
     fn oldest_waiting_ns(&self) -> Option<i64> {
-        self.shared.lock().index.oldest_waiting_ns(self.shared.options.run_ns)
+        let state = self.shared.lock();
+        state.index.oldest_waiting_ns(self.shared.options.run_ns).into_iter().chain(state.evicted_ns).min()
     }
 }

@@ -5,7 +5,6 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use marketprism_schema::DataTypeMap;
 use marketprism_service::LogLimit;
 
 use super::frame::{EventFrame, Frame, FrameScanner};
@@ -128,7 +127,7 @@ impl CatchUp {
             }
         }
         cursor.taken += batch.len();
-        self.hand_over(batch);
+        self.queue.append_catch_up(batch);
         if !is_at_end {
             self.cursor = Some(cursor);
         } else if cursor.taken == 0 {
@@ -147,29 +146,11 @@ impl CatchUp {
         }
     }
 
-    /// In the queue first: at no time is a record in neither.
-    fn hand_over(&self, batch: Vec<EventRecord>) {
-        if batch.is_empty() {
-            return;
-        }
-        let positions: Vec<u64> =
-            batch.iter().filter_map(|record| record.journal).map(|place| place.0).collect();
-        self.queue.append_catch_up(batch);
-        let mut state = self.shared.lock();
-        for position in positions {
-            let Some(segment) = state.index.segment_of(position) else { continue };
-            let before = segment.get(position).map(|(_, before)| before);
-            if matches!(before, Some(EventState::Waiting | EventState::Again)) {
-                segment.set(position, EventState::Queued);
-            }
-        }
-    }
-
     /// A whole segment without an event to send, though it has some: they are not written yet, or damaged on disk.
     fn nothing_found(&mut self, segment: u64) {
         let state = self.shared.lock();
         let is_being_written = state.index.segments.back().is_some_and(|last| last.first == segment)
-            || state.buffered + state.unwritten > 0;
+            || state.has_unwritten(segment);
         if is_being_written {
             let waited = self.shared.waiting.wait_timeout_while(state, TURN, |state| !state.is_closing);
             drop(waited);
@@ -181,8 +162,7 @@ impl CatchUp {
 
     fn read_failed(&mut self, segment: u64, error: &io::Error) {
         let mut state = self.shared.lock();
-        let is_unwritten = state.buffered + state.unwritten > 0;
-        if !is_unwritten {
+        if !state.has_unwritten(segment) {
             state.status.read_errors += 1;
             self.failures += 1;
         }
@@ -194,24 +174,27 @@ impl CatchUp {
         }
     }
 
+    /// The events of a segment that are to be sent cannot be read.
     fn give_up(&mut self, first: u64, reason: &str) {
         let mut state = self.shared.lock();
         let Some(segment) = state.index.segment_of(first) else { return };
+        let lost = segment.count_by_type(&[EventState::Waiting, EventState::Again]);
+        // Before their states change: as long as an event waits, its window stays open.
+        if let Some(received) = segment.received.filter(|_| segment.run_ns == self.shared.options.run_ns) {
+            self.shared.auditor.lost_unread(received, &segment.count_by_type(&[EventState::Waiting]));
+        }
         let is_lost = |state| matches!(state, EventState::Waiting | EventState::Again);
-        let lost: Vec<u64> = segment
+        let positions: Vec<u64> = segment
             .positions()
             .filter(|(.., state)| is_lost(*state))
             .map(|(position, ..)| position)
             .collect();
-        let mut counts = DataTypeMap::<u64>::default();
-        for position in lost {
-            if let Some((data_type, _)) = segment.set(position, EventState::Settled) {
-                counts[data_type] += 1;
-            }
+        for position in positions {
+            segment.set(position, EventState::Settled);
         }
-        state.status.lose(JournalLoss::Damaged, &counts);
+        state.status.lose(JournalLoss::Damaged, &lost);
         drop(state);
-        let lost = counts.values().sum::<u64>();
+        let lost = lost.values().sum::<u64>();
         if let Some(held_back) = self.error_lines.allow(Instant::now()) {
             let path = self.shared.path_of(first);
             tracing::error!(

@@ -57,6 +57,10 @@ pub(super) struct JournalState {
     pub(super) buffered: usize,
     /// Bytes that the writer has taken and not written.
     pub(super) unwritten: usize,
+    /// Oldest segment that the writer is writing to.
+    pub(super) writing: Option<u64>,
+    /// Receive time of the oldest event in a deleted segment whose lost events have no outcome in the audits yet.
+    pub(super) evicted_ns: Option<i64>,
     /// No event is taken before this time: the disk has failed.
     pub(super) retry_at: Option<Instant>,
     /// The last segment takes no more.
@@ -90,6 +94,8 @@ impl JournalShared {
             active: Chunk { segment: 0, bytes: Vec::new() },
             buffered: 0,
             unwritten: 0,
+            writing: None,
+            evicted_ns: None,
             retry_at: None,
             is_rolled: true,
             opened: Instant::now(),
@@ -154,6 +160,13 @@ impl JournalState {
     pub(super) fn take_chunks(&mut self) -> Vec<Chunk> {
         let rest = Chunk { segment: self.active.segment, bytes: std::mem::take(&mut self.active.bytes) };
         self.chunks.drain(..).chain([rest]).filter(|chunk| !chunk.bytes.is_empty()).collect()
+    }
+
+    /// True if frames of the segment may not be in its file yet.
+    pub(super) fn has_unwritten(&self, segment: u64) -> bool {
+        let mut chunks = self.chunks.iter().chain([&self.active]);
+        self.writing.is_some_and(|oldest| oldest <= segment)
+            || chunks.any(|chunk| chunk.segment == segment && !chunk.bytes.is_empty())
     }
 
     /// True if the disk may be tried.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -57,7 +58,8 @@ impl Writer {
     }
 
     fn next_chunks(&self) -> (Vec<Chunk>, bool) {
-        let state = self.shared.lock();
+        let mut state = self.shared.lock();
+        state.writing = None;
         let (mut state, _) = self
             .shared
             .written
@@ -65,6 +67,7 @@ impl Writer {
             .unwrap_or_else(PoisonError::into_inner);
         let chunks = state.take_chunks();
         state.buffered = 0;
+        state.writing = chunks.first().map(|chunk| chunk.segment);
         state.unwritten = chunks.iter().map(|chunk| chunk.bytes.len()).sum();
         (chunks, state.is_closing)
     }
@@ -129,6 +132,7 @@ impl Writer {
                     lost[data_type] += 1;
                     outcomes.push(event.to_record(true).with_outcome(PublishOutcome::Dropped));
                 }
+                Some((data_type, EventState::Again)) => lost[data_type] += 1,
                 Some((data_type, EventState::Queued)) => state.status.unjournaled[data_type] += 1,
                 _ => {}
             }
@@ -137,8 +141,9 @@ impl Writer {
         state.status.write_errors += 1;
         state.status.failing = Some(error.to_string());
         (state.is_rolled, state.retry_at) = (true, Some(Instant::now() + JOURNAL_RETRY));
-        drop(state);
+        // While nothing else sees the states: the windows of lost events are not closed before they have an outcome.
         self.shared.auditor.record(&outcomes);
+        drop(state);
         if let Some(held_back) = self.error_lines.allow(Instant::now()) {
             let (path, lost) = (self.shared.path_of(chunk.segment), lost.values().sum::<u64>());
             tracing::error!(%error, ?path, lost, held_back, "journal not written: events are in memory only");
@@ -153,6 +158,9 @@ impl Writer {
             let limits = self.shared.keep_limits(state.status.failing.is_some());
             state.status.is_tight = state.index.backlog_bytes() > limits.bytes / 2;
             let Some((segment, reason)) = state.index.evict(clock::now_ns(), limits) else { return };
+            let is_audited =
+                segment.count(EventState::Waiting) > 0 && segment.run_ns == self.shared.options.run_ns;
+            state.evicted_ns = segment.received.filter(|_| is_audited).map(|(first_ns, _)| first_ns);
             drop(state);
             self.evict(&segment, reason);
         }
@@ -160,12 +168,13 @@ impl Writer {
 
     fn evict(&mut self, segment: &SegmentIndex, reason: EvictionReason) {
         let path = self.shared.path_of(segment.first);
-        let lost = segment.to_send_by_type();
+        let lost = segment.count_by_type(&[EventState::Waiting, EventState::Again]);
         let count: u64 = lost.values().sum();
-        if segment.count(EventState::Waiting) > 0 && segment.run_ns == self.shared.options.run_ns {
+        if segment.run_ns == self.shared.options.run_ns {
             self.audit_lost(segment, &path);
         }
         let mut state = self.shared.lock();
+        state.evicted_ns = None;
         let last_ns = segment.received.map_or(i64::MIN, |(_, last)| last);
         state.freed_to_ns = state.freed_to_ns.max(last_ns);
         if reason != EvictionReason::Confirmed {
@@ -194,17 +203,25 @@ impl Writer {
         }
     }
 
-    /// The audits of this run get an outcome of each lost event.
-    fn audit_lost(&self, segment: &SegmentIndex, path: &std::path::Path) {
-        let Ok(bytes) = std::fs::read(path) else { return };
-        let outcome = |frame: Frame<'_>| {
-            let Frame::Event(event) = frame else { return None };
-            let (_, state) = segment.get(event.position)?;
-            let is_lost = state == EventState::Waiting;
-            is_lost.then(|| event.to_record(true).with_outcome(PublishOutcome::Dropped))
-        };
-        let outcomes: Vec<_> = FrameScanner::new(&bytes, 0).filter_map(outcome).collect();
+    /// The audits of this run get an outcome of each lost event, and a gap for those that cannot be read.
+    fn audit_lost(&self, segment: &SegmentIndex, path: &Path) {
+        let mut unread = segment.count_by_type(&[EventState::Waiting]);
+        if unread.values().all(|count| *count == 0) {
+            return;
+        }
+        let bytes = std::fs::read(path).unwrap_or_default();
+        let mut outcomes = Vec::new();
+        for frame in FrameScanner::new(&bytes, 0) {
+            let Frame::Event(event) = frame else { continue };
+            if let Some((data_type, EventState::Waiting)) = segment.get(event.position) {
+                unread[data_type] = unread[data_type].saturating_sub(1);
+                outcomes.push(event.to_record(true).with_outcome(PublishOutcome::Dropped));
+            }
+        }
         self.shared.auditor.record(&outcomes);
+        if let Some(received) = segment.received {
+            self.shared.auditor.lost_unread(received, &unread);
+        }
     }
 }
 

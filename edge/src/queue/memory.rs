@@ -119,9 +119,15 @@ impl MemoryQueue {
         room(&state)
     }
 
-    /// Records read back from the journal.
+    /// Records read back from the journal. A closed queue takes none: nobody would send them, or report them to the audits.
     pub fn append_catch_up(&self, records: Vec<EventRecord>) {
         let mut state = self.lock();
+        if state.closed || records.is_empty() {
+            return;
+        }
+        if let Some(journal) = self.journal() {
+            journal.queued(&records);
+        }
         records.into_iter().for_each(|record| state.lanes.append_catch_up(record));
         drop(state);
         self.readable.notify_one();

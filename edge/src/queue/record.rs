@@ -102,6 +102,9 @@ pub trait EventJournal: Send + Sync {
     /// The queue gives the record up: the journal gives it back for sending later. False: it does not have the record.
     fn spill(&self, position: JournalPosition) -> bool;
 
+    /// The queue has these records again, which waited in the journal.
+    fn queued(&self, records: &[EventRecord]);
+
     /// True while the journal has the record.
     fn holds(&self, position: JournalPosition) -> bool;
 

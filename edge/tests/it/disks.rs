@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use marketprism_edge::journal::{DiskFiles, JournalFile, JournalFiles};
 
@@ -76,5 +77,46 @@ impl JournalFile for SyncedFile {
             self.2.lengths.lock().unwrap().insert(self.1.clone(), length);
         }
         Ok(())
+    }
+}
+
+/// A disk that flips a bit in the middle of the next append after `is_damaging`, and does not answer while `is_stuck`.
+#[derive(Clone, Default)]
+pub struct BadDisk {
+    pub is_damaging: Arc<AtomicBool>,
+    pub is_stuck: Arc<AtomicBool>,
+}
+
+struct BadFile(Arc<dyn JournalFile>, BadDisk);
+
+impl JournalFiles for BadDisk {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn JournalFile>> {
+        Ok(Arc::new(BadFile(DiskFiles.create(path)?, self.clone())))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        DiskFiles.remove(path)
+    }
+}
+
+impl JournalFile for BadFile {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        while self.1.is_stuck.load(Ordering::Acquire) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let mut bytes = bytes.to_vec();
+        if self.1.is_damaging.swap(false, Ordering::AcqRel) {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 4;
+        }
+        self.0.append(&bytes)
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.0.truncate(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
     }
 }

@@ -12,9 +12,7 @@ use marketprism_edge::journal::{
     DiskFiles, Journal, JournalFiles, JournalOptions, JournalStatus, StreamFacts, answer_requests,
     follow_confirmations,
 };
-use marketprism_edge::queue::{
-    AbandonedRecords, Confirmation, EventQueue, EventRecord, MemoryQueue, QueueLane, QueueLimits,
-};
+use marketprism_edge::queue::{Confirmation, EventQueue, EventRecord, MemoryQueue, QueueLane, QueueLimits};
 use marketprism_edge::telemetry::Coverage;
 use marketprism_schema::{
     CONFIRMED_BUCKET, DataType, EventId, MarketType, RepairAnswer, RepairRequest, RepairState, StreamId,
@@ -26,20 +24,19 @@ use marketprism_tests::wait::eventually;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::auditing::setup::audited;
 use crate::broker::{Publishing, STREAM, create_stream, event_id, limits, messages, publish_queue, record};
 use crate::disks::{FullDisk, SyncedDisk};
 
 const CATCH_UP: QueueLimits = QueueLimits { messages: 64, bytes: 1 << 20 };
 
 /// A queue for a hundred records with a journal behind it.
-struct Journaled {
-    journal: Arc<Journal>,
-    queue: Arc<MemoryQueue>,
+pub struct Journaled {
+    pub journal: Arc<Journal>,
+    pub queue: Arc<MemoryQueue>,
     auditor: Arc<Auditor>,
 }
 
-fn options(folder: &Path) -> JournalOptions {
+pub fn options(folder: &Path) -> JournalOptions {
     JournalOptions {
         folder: folder.to_owned(),
         run_ns: clock::now_ns(),
@@ -54,7 +51,7 @@ fn journaled(options: JournalOptions, files: Arc<dyn JournalFiles>) -> Journaled
     audited_journal(options, files, Arc::new(Auditor::off()))
 }
 
-fn audited_journal(
+pub fn audited_journal(
     options: JournalOptions,
     files: Arc<dyn JournalFiles>,
     auditor: Arc<Auditor>,
@@ -107,12 +104,12 @@ async fn end(journaled: Journaled, edge: Publishing) {
     assert!(journaled.journal.close(Duration::from_secs(20)));
 }
 
-fn files_of(folder: &Path) -> Vec<PathBuf> {
+pub fn files_of(folder: &Path) -> Vec<PathBuf> {
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     files.filter(|path| path.extension().is_some_and(|extension| extension == "journal")).collect()
 }
 
-fn events_on_disk(folder: &Path) -> u64 {
+pub fn events_on_disk(folder: &Path) -> u64 {
     let count = |path: &PathBuf| {
         let bytes = std::fs::read(path).unwrap_or_default();
         bytes.windows(12).filter(|window| window == b"\"received_at").count() as u64
@@ -398,29 +395,6 @@ async fn past_half_of_its_bytes_books_stay_in_memory_and_a_full_journal_counts_i
     })
     .await;
     assert_eq!(journaled.queue.status().dropped[DataType::Trade], 0, "what is lost, the journal counts");
-}
-
-#[test]
-fn at_a_stop_the_audits_list_what_the_next_run_will_send() {
-    let folder = tempfile::tempdir().unwrap();
-    let run_ns = clock::now_ns();
-    let audited = audited(run_ns);
-    let options = JournalOptions { run_ns, ..options(folder.path()) };
-    let journaled = audited_journal(options, Arc::new(DiskFiles), Arc::clone(&audited.auditor));
-    let coverage = Coverage::default();
-    let mut records = (0..500).map(|id| audited.record(0, id, clock::now_ns(), &coverage)).collect();
-    journaled.queue.append(QueueLane::default(), &mut records);
-    assert_eq!(journaled.journal.status().waiting, 400);
-    journaled.queue.close();
-    assert_eq!(journaled.queue.abandon(), AbandonedRecords { lost: 0, kept: 100 });
-    assert!(journaled.queue.oldest_pending_ns().is_some(), "what is on disk keeps its windows open");
-    assert!(journaled.journal.end_run(Duration::from_secs(20)));
-    assert_eq!(journaled.queue.oldest_pending_ns(), None);
-    let (audits, unsettled) = audited.auditor.close_all(clock::now_ns(), i64::MAX);
-    let streams = || audits.iter().flat_map(|audit| &audit.streams);
-    assert_eq!(streams().map(|stream| stream.unsure.len()).sum::<usize>(), 500);
-    assert_eq!((unsettled, streams().map(|stream| stream.dropped).sum::<u64>()), (0, 0));
-    assert!(journaled.journal.close(Duration::from_secs(20)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

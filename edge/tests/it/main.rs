@@ -12,6 +12,7 @@ mod broker;
 mod configuration;
 mod disks;
 mod journal;
+mod journal_losses;
 mod pages;
 mod polling;
 mod publishing;

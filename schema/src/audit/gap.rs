@@ -132,7 +132,7 @@ names! {
         Start = "start",
         /// A run of the edge was stopped, and its connections were closed.
         Stop = "stop",
-        /// The edge's queue was full.
+        /// The edge lost it before it was published: its queue or journal was full, or its disk failed.
         Dropped = "dropped",
         /// The broker rejects the message for its content.
         Refused = "refused",
