@@ -1,5 +1,5 @@
-//! Books without sequence numbers while two connections of their stream overlap: after the snapshot of the newer connection, updates of the
-//! older one would put levels back.
+//! Books without sequence numbers while two connections of their stream overlap: a book takes updates only of the connection that its
+//! snapshot came from; those of another would put levels back.
 
 use std::collections::HashMap;
 
@@ -20,10 +20,14 @@ impl BookHandover {
         generation: u64,
         (change, is_live): (BookChange, bool),
     ) -> bool {
-        let is_older = self.followed.get(&instrument).is_some_and(|newest| generation < *newest);
+        let followed = self.followed.get(&instrument).copied();
+        if change != BookChange::Snapshot {
+            // A snapshot by request leaves the connection open.
+            return followed.is_none_or(|followed| followed == generation);
+        }
         // A book that waits takes any snapshot.
-        let is_admitted = !is_older || (change == BookChange::Snapshot && !is_live);
-        if is_admitted && change == BookChange::Snapshot {
+        let is_admitted = !is_live || followed.is_none_or(|followed| followed <= generation);
+        if is_admitted {
             self.followed.insert(instrument, generation);
         }
         is_admitted
@@ -49,12 +53,17 @@ mod tests {
         let (one, two) = (InstrumentIndex::from(1), InstrumentIndex::from(2));
         let (snapshot, delta) = ((BookChange::Snapshot, true), (BookChange::Delta, true));
         assert!(handover.admits(one, 4, delta), "a snapshot by request");
-        assert!(handover.admits(one, 4, snapshot) && handover.admits(one, 5, delta));
+        assert!(handover.admits(one, 4, snapshot) && !handover.admits(one, 5, delta));
         assert!(handover.admits(one, 5, snapshot) && handover.admits(one, 5, delta));
         assert!(!handover.admits(one, 4, delta) && !handover.admits(one, 4, snapshot));
         assert!(handover.admits(two, 4, delta), "each book for itself");
         assert!(!handover.ended(one, 4) && !handover.ended(two, 4));
         assert!(handover.admits(one, 4, (BookChange::Snapshot, false)), "the book has no state");
-        assert!(handover.admits(one, 4, delta) && handover.ended(one, 4) && !handover.ended(one, 4));
+        assert!(
+            handover.admits(one, 4, delta) && !handover.admits(one, 5, delta),
+            "one connection at a time"
+        );
+        assert!(handover.admits(one, 5, snapshot) && handover.admits(one, 5, delta), "back to the newer");
+        assert!(handover.ended(one, 5) && !handover.ended(one, 5));
     }
 }
