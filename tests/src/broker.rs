@@ -100,6 +100,18 @@ impl Broker {
         std::fs::remove_dir_all(self.folder.join("store-0")).unwrap();
     }
 
+    /// Copies everything that the first node stores; it must not run.
+    pub fn copy_store(&self, to: &Path) {
+        assert!(self.nodes[0].process.is_none(), "the broker runs");
+        copy_folder(&self.folder.join("store-0"), to);
+    }
+
+    /// Puts a copy in the place of everything that the first node stores.
+    pub fn restore_store(&self, from: &Path) {
+        self.delete_store();
+        copy_folder(from, &self.folder.join("store-0"));
+    }
+
     pub async fn restart(&mut self) {
         self.restart_node(0).await;
     }
@@ -135,6 +147,18 @@ impl Broker {
             );
         }
         text
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy_folder(&from, &to);
+        } else {
+            std::fs::copy(&from, &to).unwrap();
+        }
     }
 }
 

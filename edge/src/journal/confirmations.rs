@@ -54,7 +54,9 @@ pub async fn follow_confirmations(
                 () = stop.cancelled() => return,
             };
             match asked {
-                Ok(Some(facts)) => observe(&journal, facts),
+                Ok(Some(facts)) => {
+                    journal.observe(facts);
+                }
                 Ok(None) => {}
                 Err(error) => {
                     if let Some(held_back) = lines.allow(Instant::now()) {
@@ -69,12 +71,6 @@ pub async fn follow_confirmations(
                 }
             }
         }
-    }
-}
-
-fn observe(journal: &Journal, facts: StreamFacts) {
-    if let Some((events, reason)) = journal.observe(facts) {
-        tracing::warn!(events, reason, "events are sent again from the journal");
     }
 }
 

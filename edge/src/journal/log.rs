@@ -8,11 +8,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use marketprism_schema::STREAMS;
+use marketprism_schema::{DataType, DataTypeMap, STREAMS};
 use marketprism_service::start_thread;
 
 use super::files::JournalFiles;
-use super::index::{EventState, SegmentIndex, StreamMark};
+use super::index::{EventState, SegmentIndex, StreamMark, stream_number};
 use super::reader::CatchUp;
 use super::recover;
 use super::state::{JournalOptions, JournalShared};
@@ -131,37 +131,41 @@ impl Journal {
         let StreamMark { created_ns: known_ns, stored_max, confirmed: confirmed_before } = mark;
         let name = STREAMS.get(stream)?.name;
         let is_new = known_ns != 0 && known_ns != created_ns;
+        // An ack may have shown it in the meantime.
+        let stored_before = stored_before.min(stored_max);
+        let went_back = last_sequence < stored_before;
         let confirmed = confirmed.unwrap_or(if is_new { 0 } else { confirmed_before });
-        let (kept, reason) = if is_new {
-            (confirmed_before, format!("stream {name} was created again"))
-        } else if last_sequence < stored_before {
-            (
-                last_sequence,
-                format!("stream {name} went back from sequence {stored_before} to {last_sequence}"),
-            )
-        } else if confirmed < confirmed_before {
-            let reason =
-                format!("hot went back from sequence {confirmed_before} of stream {name} to {confirmed}");
-            (confirmed, reason)
+        let options = &self.shared.options;
+        let again = if is_new || went_back {
+            let confirmed = confirmed.min(last_sequence);
+            let anew = StreamMark { created_ns, stored_max: 0, confirmed };
+            let events = state.went_back(options, stream, anew);
+            let reason = if is_new {
+                format!("stream {name} was created again")
+            } else {
+                format!("stream {name} went back from sequence {stored_before} to {last_sequence}")
+            };
+            Some((events, reason))
         } else {
-            (u64::MAX, String::new())
+            *state.index.streams.get_mut(stream)? = StreamMark { created_ns, stored_max, confirmed };
+            (confirmed < confirmed_before).then(|| {
+                let again = state.index.send_again(stream, confirmed);
+                state.again(options, &again);
+                let reason =
+                    format!("hot went back from sequence {confirmed_before} of stream {name} to {confirmed}");
+                (again.len(), reason)
+            })
         };
-        let again = if kept == u64::MAX { Vec::new() } else { state.index.send_again(stream, kept) };
-        if is_new {
-            state.index.forget_sequences(stream);
-        }
-        let stored_max = match (is_new, last_sequence < stored_before) {
-            (true, _) => 0,
-            (false, true) => last_sequence,
-            (false, false) => stored_max,
-        };
-        if let Some(mark) = state.index.streams.get_mut(stream) {
-            *mark = StreamMark { created_ns, stored_max, confirmed };
-        }
-        state.again(&self.shared.options, &again);
         drop(state);
+        self.sends_again(again.as_ref());
+        again
+    }
+
+    fn sends_again(&self, again: Option<&(usize, String)>) {
+        if let Some((events, reason)) = again {
+            tracing::warn!(events, reason, "events are sent again from the journal");
+        }
         self.shared.waiting.notify_all();
-        (!reason.is_empty()).then_some((again.len(), reason))
     }
 }
 
@@ -231,9 +235,22 @@ impl EventJournal for Journal {
 
     fn stored(&self, records: &[StoredRecord]) {
         if !records.is_empty() {
-            self.shared.lock().stored(&self.shared.options, records);
+            let again = self.shared.lock().stored(&self.shared.options, records);
             self.shared.written.notify_one();
+            if again.is_some() {
+                self.sends_again(again.as_ref());
+            }
         }
+    }
+
+    fn acknowledged(&self) -> DataTypeMap<u64> {
+        let state = self.shared.lock();
+        let mut sequences = DataTypeMap::default();
+        for data_type in DataType::ALL {
+            let mark = state.index.streams.get(stream_number(*data_type));
+            sequences[*data_type] = mark.map_or(0, |mark| mark.stored_max);
+        }
+        sequences
     }
 
     fn settle(&self, positions: &[JournalPosition]) {

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use marketprism_schema::DataType;
+use marketprism_schema::{DataType, STREAMS};
 
 use super::files::JournalFiles;
 use super::frame::{self, PositionRange, StreamAck};
-use super::index::{EventState, JournalIndex, KeepLimits, SegmentIndex, stream_number};
+use super::index::{
+    EventState, JournalIndex, KeepLimits, PerStream, STREAM_COUNT, SegmentIndex, StreamMark, stream_number,
+};
 use super::recover;
 use super::status::JournalStatus;
 use crate::audit::Auditor;
@@ -201,10 +203,64 @@ impl JournalState {
         }
     }
 
-    pub(super) fn stored(&mut self, options: &JournalOptions, records: &[StoredRecord]) {
+    /// The stream counts anew from behind what it had acknowledged. How much of that it kept, its sequences do not tell, as other edges
+    /// publish too: what is not in hot is sent again. Returns the number of events.
+    pub(super) fn went_back(&mut self, options: &JournalOptions, stream: usize, mark: StreamMark) -> usize {
+        let Some(current) = self.index.streams.get_mut(stream) else { return 0 };
+        let before = std::mem::replace(current, mark);
+        let again = self.index.send_again(stream, before.confirmed);
+        self.index.forget_sequences(stream);
+        self.again(options, &again);
+        again.len()
+    }
+
+    /// An ack at or below a sequence that was acknowledged before its message was sent proves that the stream went back, also when it
+    /// has long passed that sequence again.
+    fn compare_acks(
+        &mut self,
+        options: &JournalOptions,
+        records: &[StoredRecord],
+    ) -> Option<(usize, String)> {
+        let mut found: PerStream<u64> = [u64::MAX; STREAM_COUNT];
+        for record in records.iter().filter(|record| record.sequence <= record.sent_after) {
+            let JournalPosition(position) = record.position;
+            let Some((data_type, _)) = self.index.segment_of(position).and_then(|one| one.get(position))
+            else {
+                continue;
+            };
+            if let Some(least) = found.get_mut(stream_number(data_type)) {
+                *least = record.sequence.min(*least);
+            }
+        }
+        let (mut events, mut reasons) = (0, Vec::new());
+        for (stream, least) in found.into_iter().enumerate() {
+            let (Some(mark), Some(facts)) = (self.index.streams.get(stream).copied(), STREAMS.get(stream))
+            else {
+                continue;
+            };
+            // Messages of before the step were sent after greater sequences.
+            if least > mark.stored_max {
+                continue;
+            }
+            let confirmed = mark.confirmed.min(least.saturating_sub(1));
+            // It may be another stream of that name.
+            let anew = StreamMark { created_ns: 0, stored_max: 0, confirmed };
+            events += self.went_back(options, stream, anew);
+            reasons.push(format!("stream {} gave sequence {least} after {}", facts.name, mark.stored_max));
+        }
+        (!reasons.is_empty()).then(|| (events, reasons.join("; ")))
+    }
+
+    /// Returns the number of stored events that are to be sent again, and the reason, if the acks show that the broker lost some.
+    pub(super) fn stored(
+        &mut self,
+        options: &JournalOptions,
+        records: &[StoredRecord],
+    ) -> Option<(usize, String)> {
+        let again = self.compare_acks(options, records);
         let mut acks: Vec<StreamAck> = Vec::new();
         let mut positions = Vec::with_capacity(records.len());
-        for StoredRecord { position: JournalPosition(position), sequence } in records {
+        for StoredRecord { position: JournalPosition(position), sequence, .. } in records {
             let Some(data_type) = self.index.stored(*position, *sequence) else { continue };
             positions.push(*position);
             let number = stream_number(data_type);
@@ -222,6 +278,7 @@ impl JournalState {
             let ranges = PositionRange::join(positions);
             self.write(|out| frame::write_stored(out, &acks, &ranges));
         }
+        again
     }
 
     pub(super) fn settle(&mut self, options: &JournalOptions, positions: &[JournalPosition]) {

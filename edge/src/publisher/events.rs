@@ -222,7 +222,7 @@ impl Publisher {
                     let Some(flight) = self.window.remove(position) else { continue };
                     duplicates += u64::from(duplicate);
                     self.observe(&flight, now, now_ns);
-                    stored.push(Confirmation { position, sequence: Some(sequence) });
+                    stored.push(Confirmation { position, sequence: Some(sequence), is_duplicate: duplicate });
                     outcomes.push(flight.record.with_outcome(publish_outcome(duplicate, flight.tries)));
                     self.stored(&flight, now);
                     if !rows.contains(&flight.record.coverage) {
@@ -297,7 +297,7 @@ impl Publisher {
             tracing::error!(subject = %record.subject, event_id = %record.event_id, text, held_back, "event rejected by the broker, it is lost");
         }
         self.auditor.record(&[record.with_outcome(PublishOutcome::Rejected)]);
-        self.queue.confirm(&[Confirmation { position, sequence: None }]);
+        self.queue.confirm(&[Confirmation { position, sequence: None, is_duplicate: false }]);
     }
 }
 

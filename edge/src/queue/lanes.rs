@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use async_nats::Subject;
-use marketprism_schema::DataType;
+use marketprism_schema::{DataType, DataTypeMap};
 
 use super::memory::{AbandonedRecords, QueueLimits};
 use super::pending_seconds::PendingSeconds;
@@ -33,6 +33,8 @@ pub(super) struct Lanes {
     /// Outcomes of records that were dropped or conflated since the last call of `take_lost`.
     lost: Vec<RecordOutcome>,
     pub(super) status: QueueStatus,
+    /// Highest sequence acknowledged of the stream of each type.
+    pub(super) acknowledged: DataTypeMap<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +54,7 @@ struct InFlightRecord {
     /// `None`: of the catch-up.
     lane: Option<QueueLane>,
     journal: Option<JournalPosition>,
+    sent_after: u64,
     bytes: u64,
     /// If its acknowledgement never comes.
     outcome: RecordOutcome,
@@ -69,6 +72,7 @@ impl Lanes {
             pending: PendingSeconds::default(),
             lost: Vec::new(),
             status: QueueStatus::default(),
+            acknowledged: DataTypeMap::default(),
         }
     }
 
@@ -251,19 +255,23 @@ impl Lanes {
         self.next_position += 1;
         self.status.unread = self.status.unread.saturating_sub(1);
         let outcome = record.with_outcome(PublishOutcome::Ambiguous);
-        let sent = InFlightRecord { lane, journal: record.journal, bytes: count(record.size()), outcome };
+        let (journal, sent_after) = (record.journal, self.acknowledged[record.data_type]);
+        let sent = InFlightRecord { lane, journal, sent_after, bytes: count(record.size()), outcome };
         self.in_flight.insert(position, sent);
         Some(QueueEntry { position, record })
     }
 
     pub(super) fn confirm(&mut self, confirmations: &[Confirmation], journal: Option<&dyn EventJournal>) {
         let (mut stored, mut settled) = (Vec::new(), Vec::new());
-        for Confirmation { position, sequence } in confirmations {
+        for Confirmation { position, sequence, is_duplicate } in confirmations {
             let Some(sent) = self.in_flight.remove(position) else { continue };
-            let InFlightRecord { lane, journal, bytes, outcome } = sent;
+            let InFlightRecord { lane, journal, sent_after, bytes, outcome } = sent;
+            let sent_after = if *is_duplicate { 0 } else { sent_after };
             self.status.confirmed += 1;
             match (journal, *sequence) {
-                (Some(position), Some(sequence)) => stored.push(StoredRecord { position, sequence }),
+                (Some(position), Some(sequence)) => {
+                    stored.push(StoredRecord { position, sequence, sent_after });
+                }
                 (Some(position), None) => settled.push(position),
                 (None, _) => {}
             }
@@ -408,7 +416,8 @@ mod tests {
             lanes.append(FLOODING, trade(id), None);
             let mut out = Vec::new();
             lanes.read_next(1, usize::MAX, &mut out);
-            lanes.confirm(&[Confirmation { position: out[0].position, sequence: Some(1) }], None);
+            let position = out[0].position;
+            lanes.confirm(&[Confirmation { position, sequence: Some(1), is_duplicate: false }], None);
         }
         assert_eq!((lanes.status.messages, lanes.in_flight.len()), (1, 1));
         assert!(lanes.lanes[0].unread.capacity() < 16);

@@ -215,7 +215,9 @@ impl EventQueue for MemoryQueue {
     }
 
     fn read_next(&self, messages_max: usize, bytes_max: usize, out: &mut Vec<QueueEntry>) {
-        self.lock().lanes.read_next(messages_max, bytes_max, out);
+        let mut state = self.lock();
+        state.lanes.acknowledged = self.journal().map(EventJournal::acknowledged).unwrap_or_default();
+        state.lanes.read_next(messages_max, bytes_max, out);
     }
 
     fn confirm(&self, confirmations: &[Confirmation]) {
@@ -274,7 +276,7 @@ mod tests {
     }
 
     fn at(position: u64) -> Confirmation {
-        Confirmation { position: QueuePosition(position), sequence: Some(1) }
+        Confirmation { position: QueuePosition(position), sequence: Some(1), is_duplicate: false }
     }
 
     #[test]

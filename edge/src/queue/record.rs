@@ -92,6 +92,9 @@ pub struct StoredRecord {
     pub position: JournalPosition,
     /// Of its message in the stream.
     pub sequence: u64,
+    /// Highest sequence of the stream that was acknowledged when the message was sent first: the broker gives greater ones unless it
+    /// went back. 0 for the sequence of an earlier copy.
+    pub sent_after: u64,
 }
 
 /// The journal on disk, as the queue uses it. No call waits for the disk.
@@ -110,6 +113,9 @@ pub trait EventJournal: Send + Sync {
 
     fn stored(&self, records: &[StoredRecord]);
 
+    /// Highest sequence acknowledged of the stream of each type.
+    fn acknowledged(&self) -> DataTypeMap<u64>;
+
     /// These records will never be sent: conflated or rejected.
     fn settle(&self, positions: &[JournalPosition]);
 
@@ -123,6 +129,8 @@ pub struct Confirmation {
     pub position: QueuePosition,
     /// Of its message in the stream; `None`: it is not stored and will not be.
     pub sequence: Option<u64>,
+    /// The sequence is that of an earlier copy.
+    pub is_duplicate: bool,
 }
 
 /// Identity of a record that was read; rises with each.

@@ -47,7 +47,7 @@ impl SmallSegments {
     fn send(&self) {
         let mut entries = Vec::new();
         self.journaled.queue.read_next(1_000, usize::MAX, &mut entries);
-        let stored = |position| Confirmation { position, sequence: Some(1) };
+        let stored = |position| Confirmation { position, sequence: Some(1), is_duplicate: false };
         let confirmations: Vec<_> = entries.iter().map(|entry| stored(entry.position)).collect();
         self.journaled.queue.confirm(&confirmations);
     }

@@ -17,5 +17,6 @@ mod pages;
 mod polling;
 mod publishing;
 mod records;
+mod resends;
 mod routing;
 mod subscription;
