@@ -107,6 +107,9 @@ pub const IMPLAUSIBLE_LISTS: u32 = 6;
 /// touched.
 pub const ADDED_PARTS_MAX: usize = 4;
 
+/// Streams whose downtime (delisted, removed) has no end yet. More: the oldest is forgotten; if it is listed again, its downtime gets no end.
+pub const LASTING_DOWNTIMES_MAX: usize = 20_000;
+
 /// Symbols that a log line or an audit names. More: the rest is counted only.
 pub const SYMBOLS_NAMED_MAX: usize = 64;
 

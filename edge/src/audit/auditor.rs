@@ -65,8 +65,10 @@ pub(super) struct AuditState {
     pub(super) resumed: BTreeSet<StreamId>,
     /// Those of them that the configuration still selects.
     pub(super) selected: BTreeSet<StreamId>,
-    /// Streams that ended because they were delisted, with their end.
+    /// Numbers of streams that ended because they were delisted, with their end. Others may take them over.
     pub(super) delisted: BTreeMap<AuditStream, i64>,
+    /// Begin and reason of the downtimes that last, by stream; another run's number may stand for it when it is listed again.
+    pub(super) lasting: BTreeMap<StreamId, (i64, DowntimeReason)>,
     /// Downtimes that are not published.
     pub(super) downtimes: Vec<Downtime>,
 }
@@ -337,6 +339,12 @@ impl AuditState {
         }
     }
 
+    /// Streams that are collected, and those that ended later than this.
+    pub(super) fn collected_after(&self, start_ns: i64) -> BTreeSet<AuditStream> {
+        let ended = self.delisted.iter().filter(|(_, at_ns)| **at_ns > start_ns).map(|(stream, _)| *stream);
+        self.feeds.iter().flat_map(|feed| feed.subscribed.iter().copied()).chain(ended).collect()
+    }
+
     /// The audit of the oldest open window, up to `to_ns`.
     fn close_oldest(&mut self, origin: &AuditOrigin, to_ns: i64) -> Audit {
         let start_ns = self.status.open_since_ns;
@@ -344,8 +352,7 @@ impl AuditState {
         let mut window = self.windows.remove(&start_ns).unwrap_or_default();
         self.duplicate_ids = self.duplicate_ids.saturating_sub(window.duplicate_ids());
         self.status.open_since_ns = end_ns;
-        let subscribed: BTreeSet<AuditStream> =
-            self.feeds.iter().flat_map(|feed| feed.subscribed.iter().copied()).collect();
+        let collected = self.collected_after(start_ns);
         let mut audit = Audit {
             version: AUDIT_VERSION,
             edge: origin.edge.clone(),
@@ -368,7 +375,7 @@ impl AuditState {
                 let mut told = StreamAudit::new(id, capability);
                 tally.write(&mut told, gaps);
                 audit.streams.push(told);
-            } else if subscribed.contains(&stream) {
+            } else if collected.contains(&stream) {
                 audit.add_silent(capability, id.clone());
             }
         }

@@ -6,7 +6,7 @@ use marketprism_schema::{DataTypeMap, DowntimeReason, Gap, GapCause, GapKind, St
 
 use super::auditor::{AuditOrigin, AuditState, Auditor};
 use super::streams::{AuditFeed, AuditStream, AuditedFeed, StreamTable, SubscribedStream};
-use crate::limits::SYMBOLS_NAMED_MAX;
+use crate::limits::{LASTING_DOWNTIMES_MAX, SYMBOLS_NAMED_MAX};
 
 impl Auditor {
     /// Registers a feed that does not run yet.
@@ -37,7 +37,8 @@ impl Auditor {
     pub fn release(&self, feed: AuditFeed, now_ns: i64) {
         let mut state = self.lock();
         let Some(released) = state.feeds.get_mut(feed.0) else { return };
-        released.is_released = true;
+        // Also of a feed that panicked: it must not hold up the windows of all others.
+        (released.is_released, released.frontier_ns) = (true, i64::MAX);
         let streams = std::mem::take(&mut released.subscribed);
         if let Some(origin) = &self.origin {
             state.end_streams(origin, streams, now_ns);
@@ -130,9 +131,7 @@ impl AuditState {
         let (delisted, removed): (Vec<_>, Vec<_>) =
             removed.into_iter().partition(|stream| self.selected.contains(stream));
         for (reason, streams) in [(DowntimeReason::Delisted, delisted), (DowntimeReason::Removed, removed)] {
-            if !streams.is_empty() {
-                self.downtimes.push(origin.downtime(origin.run_ns, None, reason, streams));
-            }
+            self.begin_downtime(origin, origin.run_ns, reason, streams);
         }
     }
 
@@ -158,9 +157,30 @@ impl AuditState {
                 ids.extend(self.streams.id(stream).cloned());
             }
         }
-        if !ids.is_empty() {
-            self.downtimes.push(origin.downtime(at_ns, None, DowntimeReason::Delisted, ids));
+        self.begin_downtime(origin, at_ns, DowntimeReason::Delisted, ids);
+    }
+
+    /// A downtime of streams, until they are subscribed again.
+    fn begin_downtime(
+        &mut self,
+        origin: &AuditOrigin,
+        at_ns: i64,
+        reason: DowntimeReason,
+        streams: Vec<StreamId>,
+    ) {
+        if streams.is_empty() {
+            return;
         }
+        for stream in &streams {
+            self.lasting.insert(stream.clone(), (at_ns, reason));
+        }
+        if let Some(most) = self.lasting.len().checked_sub(LASTING_DOWNTIMES_MAX + 1) {
+            let mut begins: Vec<i64> = self.lasting.values().map(|(at_ns, _)| *at_ns).collect();
+            let (_, newest_forgotten, _) = begins.select_nth_unstable(most);
+            let newest_forgotten = *newest_forgotten;
+            self.lasting.retain(|_, (at_ns, _)| *at_ns > newest_forgotten);
+        }
+        self.downtimes.push(origin.downtime(at_ns, None, reason, streams));
     }
 
     /// Ends the gap of a stop that was no stop of the edge: the feed started again with other instruments.
@@ -176,15 +196,17 @@ impl AuditState {
 
     /// Streams that are listed again.
     fn resume_streams(&mut self, origin: &AuditOrigin, subscribed: &BTreeSet<AuditStream>, now_ns: i64) {
-        let mut resumed: BTreeMap<i64, Vec<StreamId>> = BTreeMap::new();
+        let mut resumed: BTreeMap<(i64, DowntimeReason), Vec<StreamId>> = BTreeMap::new();
         for stream in subscribed {
-            if let Some(from_ns) = self.delisted.remove(stream) {
-                resumed.entry(from_ns).or_default().extend(self.streams.id(*stream).cloned());
+            self.delisted.remove(stream);
+            let Some(id) = self.streams.id(*stream) else { continue };
+            if let Some(begin) = self.lasting.remove(id) {
+                resumed.entry(begin).or_default().push(id.clone());
             }
         }
-        for (from_ns, ids) in resumed {
+        for ((from_ns, reason), ids) in resumed {
             let to_ns = now_ns.max(from_ns.saturating_add(1));
-            self.downtimes.push(origin.downtime(from_ns, Some(to_ns), DowntimeReason::Delisted, ids));
+            self.downtimes.push(origin.downtime(from_ns, Some(to_ns), reason, ids));
         }
     }
 }

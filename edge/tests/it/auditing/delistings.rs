@@ -1,7 +1,7 @@
 //! Streams of instruments that the venue does not list any more, and symbols that it does not list.
 
 use marketprism_edge::audit::GapEvent;
-use marketprism_schema::{DataType, DataTypeMap, DowntimeReason, Gap, GapCause, GapKind};
+use marketprism_schema::{DataType, DataTypeMap, Downtime, DowntimeReason, Gap, GapCause, GapKind};
 
 use super::setup::{NUMBERED, SECOND, audited, silent, trades};
 
@@ -20,9 +20,13 @@ fn a_delisted_stream_ends_without_a_gap_and_begins_again_with_another_feed() {
     let [ended] = &auditor.take_downtimes()[..] else { panic!("one downtime") };
     assert_eq!((ended.from, ended.to, ended.reason), (end, None, DowntimeReason::Delisted));
     assert_eq!(ended.streams, [trades("C-D")]);
-    for audit in auditor.close(start + 9 * SECOND, auditor.frontier_ns(), 2) {
+    let audits = auditor.close(start + 9 * SECOND, auditor.frontier_ns(), 2);
+    let [of_end, after] = audits.as_slice() else { panic!("{audits:?}") };
+    assert_eq!(of_end.silent, silent("C-D"), "audited up to its end, though it is closed later");
+    assert_eq!(after.silent, [], "the other stream alone");
+    for audit in [of_end, after] {
         let named: Vec<_> = audit.streams.iter().map(|stream| &stream.id).collect();
-        assert_eq!((named, audit.silent), (vec![&trades("A-B")], vec![]), "the other stream alone");
+        assert_eq!(named, [&trades("A-B")]);
         assert_eq!(audit.feeds[0].not_listed, ["GONE-B"]);
     }
 
@@ -62,6 +66,13 @@ fn the_number_of_a_delisted_stream_is_taken_over_once_its_windows_are_closed() {
     let audits = auditor.close(start + 9 * SECOND, auditor.frontier_ns(), 9);
     let named: Vec<_> = audits.last().unwrap().silent.iter().flat_map(|silent| &silent.streams).collect();
     assert_eq!(named, [&trades("A-B"), &trades("G-H"), &trades("E-F")]);
+
+    auditor.take_downtimes();
+    assert!(add("C-D", start + 5 * SECOND) != audited.streams[1], "listed again under another number");
+    let resumed = auditor.take_downtimes();
+    let of = |one: &Downtime| (one.from, one.to, one.reason, one.streams.clone());
+    let end = (start + 1, Some(start + 5 * SECOND), DowntimeReason::Delisted, vec![trades("C-D")]);
+    assert_eq!(resumed.iter().map(of).collect::<Vec<_>>(), [end]);
 }
 
 #[test]
@@ -72,8 +83,10 @@ fn a_released_feed_ends_its_streams_and_leaves_its_number() {
     let row = || DataTypeMap::from_fn(|kind| (kind == DataType::Trade).then(|| (trades("E-F"), NUMBERED)));
     let first = auditor.added_feed("sim_spot", start);
     auditor.subscribe(first, &[row()], start);
-    auditor.feed_ended(first, None);
+    // Not `feed_ended`: its task may have panicked.
     auditor.release(first, start + 1);
+    auditor.observe(audited.feed, Vec::new(), Some(start + SECOND / 2));
+    assert_eq!(auditor.frontier_ns(), start + SECOND / 2, "it holds up no window");
     assert_eq!(auditor.take_downtimes()[0].streams, [trades("E-F")]);
     let second = auditor.added_feed("sim_spot", start + 2);
     assert_eq!(second, first, "feeds that come and go take no room");

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use marketprism_edge::audit::{Resumption, RunJournal};
 use marketprism_edge::publisher::DrainResult;
-use marketprism_schema::DowntimeReason;
+use marketprism_schema::{DataType, DataTypeMap, DowntimeReason};
 use marketprism_tests::broker::Broker;
 use marketprism_tests::wait::eventually;
 
-use super::setup::{SECOND, SYMBOLS, audit_payloads, audited_after, create_streams, run_journaled, trades};
+use super::setup::{
+    NUMBERED, SECOND, SYMBOLS, audit_payloads, audited_after, create_streams, run_journaled, trades,
+};
 
 const DELIVERED: (DrainResult, u64) = (DrainResult { undelivered: 0 }, 0);
 
@@ -84,4 +86,12 @@ fn streams_that_are_no_longer_configured_or_listed_are_reported_once_as_removed_
     let words = audited.auditor.last_words(start + 5 * SECOND);
     assert_eq!(words.len(), 1);
     assert_eq!((words[0].from, words[0].streams.len()), (start + 5 * SECOND, 2));
+
+    for (symbol, reason) in [("GONE-B", DowntimeReason::Delisted), ("X-Y", DowntimeReason::Removed)] {
+        let at = start + 6 * SECOND;
+        let row = DataTypeMap::from_fn(|kind| (kind == DataType::Trade).then(|| (trades(symbol), NUMBERED)));
+        audited.auditor.subscribe(audited.auditor.added_feed("sim_spot", at), &[row], at);
+        let [ended] = &audited.auditor.take_downtimes()[..] else { panic!("{symbol}: one downtime") };
+        assert_eq!((ended.from, ended.to, ended.reason), (start, Some(at), reason), "{symbol} is back");
+    }
 }
