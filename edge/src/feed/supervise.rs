@@ -1,9 +1,11 @@
 //! The owner of one part of a feed: starts it (instruments, plan, records, sockets), restarts it after errors, stops it in order.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use futures_util::FutureExt as _;
 use marketprism_adapter_host::contract::{Feed, Instrument, Plan, Venue};
 use marketprism_adapter_host::{AdapterSupervisor, FaultPolicy, InstrumentIndex};
 use marketprism_schema::{Capability, DataTypeMap, StreamId};
@@ -27,8 +29,48 @@ use crate::limits::{FEED_INPUT_BYTES_MAX, FEED_INPUTS_MAX, PIPELINES_DRAIN, SOCK
 use crate::records::{EventEncoder, EventOrigin, RecordBuilder, RecordOptions, Subscription};
 use crate::telemetry::{ANY, CoverageIndex, LossAtStop};
 
-/// Runs one part of a feed until it is stopped. `instruments`: of its first start, else the venue's lists are read.
+/// Runs one part of a feed until it is stopped; a panic is a failure of the part, which starts again. `instruments`: of its first start, else
+/// the venue's lists are read.
 pub async fn run_part(context: &FeedContext, config: &FeedConfig, mut instruments: Option<Vec<Instrument>>) {
+    let mut backoff = Backoff::new(START_BACKOFF.0, START_BACKOFF.1);
+    while !context.stop.is_cancelled() {
+        let running = AssertUnwindSafe(run_until_stop(context, config, instruments.take()));
+        if running.catch_unwind().await.is_ok() {
+            return;
+        }
+        tracing::error!(
+            exchange = config.exchange,
+            part = context.status.part,
+            "the feed panicked, starting it again"
+        );
+        // Its pipeline ends with them.
+        stop_sockets(context).await;
+        fail(context, "its task panicked".to_owned());
+        tokio::select! {
+            () = sleep(backoff.pause()) => {}
+            () = context.stop.cancelled() => {}
+        }
+    }
+    end(context);
+}
+
+fn fail(context: &FeedContext, error: String) {
+    let labels = [context.status.exchange.as_str(), ANY, FEED_START];
+    context.edge.metrics.collector_errors.with_label_values(&labels).inc();
+    context.edge.auditor.feed_ended(context.audit_feed, Some(&error));
+    context.status.set_phase(FeedPhase::Starting(error));
+}
+
+fn end(context: &FeedContext) {
+    context.edge.auditor.feed_ended(context.audit_feed, None);
+    context.status.set_phase(FeedPhase::Stopped);
+}
+
+async fn run_until_stop(
+    context: &FeedContext,
+    config: &FeedConfig,
+    mut instruments: Option<Vec<Instrument>>,
+) {
     let mut backoff = Backoff::new(START_BACKOFF.0, START_BACKOFF.1);
     while !context.stop.is_cancelled() {
         let listing = async {
@@ -55,17 +97,13 @@ pub async fn run_part(context: &FeedContext, config: &FeedConfig, mut instrument
         let Err(error) = ended else { break };
         let error = error_text(error.as_ref());
         tracing::error!(exchange = config.exchange, error, "the feed failed, starting it again");
-        let labels = [config.exchange.as_str(), ANY, FEED_START];
-        context.edge.metrics.collector_errors.with_label_values(&labels).inc();
-        context.edge.auditor.feed_ended(context.audit_feed, Some(&error));
-        context.status.set_phase(FeedPhase::Starting(error));
+        fail(context, error);
         tokio::select! {
             () = sleep(backoff.pause()) => {}
             () = context.stop.cancelled() => break,
         }
     }
-    context.edge.auditor.feed_ended(context.audit_feed, None);
-    context.status.set_phase(FeedPhase::Stopped);
+    end(context);
 }
 
 /// Runs the pipeline until the feed is stopped; any other end is an error.

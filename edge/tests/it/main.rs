@@ -18,5 +18,6 @@ mod polling;
 mod publishing;
 mod records;
 mod resends;
+mod restarts;
 mod routing;
 mod subscription;
