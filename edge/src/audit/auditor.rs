@@ -339,12 +339,6 @@ impl AuditState {
         }
     }
 
-    /// Streams that are collected, and those that ended later than this.
-    pub(super) fn collected_after(&self, start_ns: i64) -> BTreeSet<AuditStream> {
-        let ended = self.delisted.iter().filter(|(_, at_ns)| **at_ns > start_ns).map(|(stream, _)| *stream);
-        self.feeds.iter().flat_map(|feed| feed.subscribed.iter().copied()).chain(ended).collect()
-    }
-
     /// The audit of the oldest open window, up to `to_ns`.
     fn close_oldest(&mut self, origin: &AuditOrigin, to_ns: i64) -> Audit {
         let start_ns = self.status.open_since_ns;
