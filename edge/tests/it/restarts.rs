@@ -14,6 +14,7 @@ use marketprism_socket::SocketEvent;
 use marketprism_tests::wait::eventually;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 use crate::configuration::{folder, good, read};
 
@@ -49,8 +50,9 @@ async fn a_feed_that_panics_starts_again() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = listener.local_addr().unwrap();
     let server = tokio::spawn(async move {
+        let mut connections = JoinSet::new();
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(answer(stream));
+            connections.spawn(answer(stream));
         }
     });
     let folder = folder();
