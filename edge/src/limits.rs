@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use marketprism_schema::RECEIVED_BEHIND_MAX;
 use marketprism_service::HttpBounds;
 
 /// Inputs between the sockets and one feed's pipeline. Full: the sockets stop reading (back-pressure), a WARN every 10 s; nothing is
@@ -202,6 +203,10 @@ pub const JOURNAL_BYTES_MAX: u64 = 1 << 30;
 
 /// Default of `journal.max_age_seconds`. Passed: the segment is deleted; its unsent events are lost and counted.
 pub const JOURNAL_AGE_MAX: Duration = Duration::from_secs(24 * 3_600);
+
+/// Greatest `journal.max_age_seconds` and `journal.keep_confirmed_seconds`: central refuses what was received earlier than
+/// [`RECEIVED_BEHIND_MAX`]; the hour less is for the way there.
+pub const JOURNAL_AGE_BOUND: Duration = RECEIVED_BEHIND_MAX.saturating_sub(Duration::from_secs(3_600));
 
 /// Default of `journal.keep_confirmed_seconds`: events that are in hot are kept for repair, while there is room.
 pub const JOURNAL_KEEP_CONFIRMED: Duration = Duration::from_secs(3_600);

@@ -150,13 +150,14 @@ pub struct JournalSettings {
     /// the oldest waiting events are lost and counted.
     #[schemars(range(min = 16_777_216, max = 1_099_511_627_776_u64))]
     pub max_bytes: u64,
-    /// Oldest event on disk; older ones that still wait are lost and counted.
+    /// Oldest event on disk; older ones that still wait are lost and counted. At most 47 h: central refuses events received more than 48 h
+    /// ago.
     #[serde(rename = "max_age_seconds", with = "marketprism_config::seconds")]
-    #[schemars(with = "u64", range(min = 60, max = 2_592_000))]
+    #[schemars(with = "u64", range(min = 60, max = limits::JOURNAL_AGE_BOUND.as_secs()))]
     pub max_age: Duration,
-    /// Time for which events that are in hot are kept for repair, while there is room.
+    /// Time for which events that are in hot are kept for repair, while there is room. At most 47 h, as `max_age_seconds`.
     #[serde(rename = "keep_confirmed_seconds", with = "marketprism_config::seconds")]
-    #[schemars(with = "u64", range(min = 0, max = 2_592_000))]
+    #[schemars(with = "u64", range(min = 0, max = limits::JOURNAL_AGE_BOUND.as_secs()))]
     pub keep_confirmed: Duration,
     /// Time between syncs: a power cut loses what came in it and during the sync. 0: after each group of writes. A kill loses nothing
     /// that was written.

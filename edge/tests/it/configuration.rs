@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use marketprism_adapter_host::fixtures::{FixtureKind, component};
 use marketprism_config::{Document, check_readme};
 use marketprism_edge::config::{Adapters, Config, ConfigFile};
+use marketprism_schema::RECEIVED_BEHIND_MAX;
 
 pub fn read(text: &str, dir: &Path, variables: &[(&str, &str)]) -> Result<Config, String> {
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -40,6 +41,21 @@ fn a_small_configuration_is_enough_and_has_the_documented_defaults() {
     assert_eq!(config.publisher.queue_bytes, 64 << 20);
     assert_eq!(config.sandbox.call_deadline.as_millis(), 100);
     assert_eq!((config.feeds[0].depth, config.feeds[0].publish_interval.as_millis()), (None, 100));
+}
+
+/// The broker would acknowledge what central puts into the dead letters, and the journal would delete it.
+#[test]
+fn the_journal_keeps_no_event_for_so_long_that_central_refuses_it() {
+    let dir = folder();
+    let with = |key: &str, seconds: u64| {
+        read(&format!("{}[journal]\n{key} = {seconds}\n", good(dir.path())), dir.path(), &[])
+    };
+    let most = RECEIVED_BEHIND_MAX.as_secs() - 3_600;
+    for key in ["max_age_seconds", "keep_confirmed_seconds"] {
+        with(key, most).unwrap();
+        let refused = with(key, most + 1).unwrap_err();
+        assert!(refused.contains(key) && refused.contains("169200"), "{refused}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use marketprism_edge::journal::{DiskFiles, JournalFiles, JournalLoss, JournalOptions, JournalStatus};
 use marketprism_edge::queue::{
-    AbandonedRecords, Confirmation, EventQueue, EventRecord, JournalPosition, QueueLane,
+    AbandonedRecords, Confirmation, EventQueue, EventRecord, JournalPosition, QueueLane, QueuePosition,
 };
 use marketprism_edge::telemetry::Coverage;
 use marketprism_schema::{DataType, GapKind};
@@ -47,7 +47,10 @@ impl SmallSegments {
     fn send(&self) {
         let mut entries = Vec::new();
         self.journaled.queue.read_next(1_000, usize::MAX, &mut entries);
-        let stored = |position| Confirmation { position, sequence: Some(1), is_duplicate: false };
+        let stored = |position: QueuePosition| {
+            // The broker's sequences rise.
+            Confirmation { position, sequence: Some(position.0 + 1), is_duplicate: false }
+        };
         let confirmations: Vec<_> = entries.iter().map(|entry| stored(entry.position)).collect();
         self.journaled.queue.confirm(&confirmations);
     }
