@@ -270,8 +270,8 @@ fn resume(config: &Config, auditor: &Auditor) -> anyhow::Result<Option<Journaled
     let is_configured = |stream: &StreamId| config.feeds.iter().any(|feed| feed.exchange == stream.exchange);
     let resumption = Resumption::new(last, origin, is_configured)?;
     auditor.resume(&resumption, |stream| config.feeds.iter().any(|feed| feed.selects(stream)));
-    let (unsent, run_ns) = (resumption.unsent, origin.run_ns);
-    let run = JournaledRun { run_ns, stop: None, unsent };
+    let Resumption { unsent, lasting, .. } = resumption;
+    let run = JournaledRun { run_ns: origin.run_ns, stop: None, unsent, lasting };
     if let Err(error) = journal.write(&run) {
         // A full disk does not keep the edge from collecting; but the stop of the run before must not be taken for one of this run.
         tracing::error!(%error, ?path, "journal of the run not written: a message that the broker does not store before a kill is lost");

@@ -9,7 +9,7 @@ use marketprism_schema::{
     StreamAudit, StreamId,
 };
 
-use super::run_journal::Resumption;
+use super::run_journal::{LastingDowntime, Resumption};
 use super::streams::{AuditFeed, AuditStream, AuditedFeed, StreamRegistry};
 use super::window::{GapEvent, RecordOutcome, StreamTally, WindowTally};
 use crate::limits::{AUDIT_DUPLICATE_IDS_MAX, AUDIT_WINDOWS_MAX, START_GAP_SHORT};
@@ -86,13 +86,17 @@ impl Auditor {
     /// The run before, as far as it matters to this one. `is_selected`: the configuration has the stream, if the venue lists it.
     pub fn resume(
         &self,
-        Resumption { after_clean_stop, streams, .. }: &Resumption,
+        Resumption { after_clean_stop, streams, lasting, .. }: &Resumption,
         is_selected: impl Fn(&StreamId) -> bool,
     ) {
         let Some(origin) = &self.origin else { return };
         let mut state = self.lock();
         state.resumed_ns = after_clean_stop.then_some(origin.run_ns);
         state.resumed.clone_from(streams);
+        let known = lasting.iter().filter_map(|LastingDowntime { stream, from_ns, reason }| {
+            Some((StreamId::parse(stream).ok()?, (*from_ns, *reason)))
+        });
+        state.lasting = known.collect();
         state.selected = streams.iter().filter(|stream| is_selected(stream)).cloned().collect();
     }
 

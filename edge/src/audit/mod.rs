@@ -7,6 +7,8 @@ mod subscriptions;
 mod window;
 
 pub use auditor::{AuditOrigin, AuditStatus, Auditor};
-pub use run_journal::{CleanStop, JournaledRun, Resumption, RunJournal, UnsentMessage, encode_downtime};
+pub use run_journal::{
+    CleanStop, JournaledRun, LastingDowntime, Resumption, RunJournal, UnsentMessage, encode_downtime,
+};
 pub use streams::{AuditFeed, AuditStream, StreamTable, SubscribedStream};
 pub use window::{FeedCounts, GapEvent, GapSum, PublishOutcome, RecordOutcome};

@@ -29,6 +29,7 @@ pub struct JournaledRun {
     pub run_ns: i64,
     /// `None`: it runs, or it was killed.
     pub stop: Option<CleanStop>,
+    pub lasting: Vec<LastingDowntime>,
     /// Oldest first.
     pub unsent: Vec<UnsentMessage>,
 }
@@ -38,6 +39,15 @@ pub struct JournaledRun {
 pub struct CleanStop {
     pub at_ns: i64,
     pub streams: Vec<String>,
+}
+
+/// A downtime of a stream (delisted, removed) that ends when a run has the stream again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LastingDowntime {
+    pub stream: String,
+    pub from_ns: i64,
+    pub reason: DowntimeReason,
 }
 
 /// A message on the edge's audit subject.
@@ -96,6 +106,8 @@ pub struct Resumption {
     pub streams: BTreeSet<StreamId>,
     /// Messages of the run before, and the end of its downtime.
     pub unsent: Vec<UnsentMessage>,
+    /// Downtimes of earlier runs that last.
+    pub lasting: Vec<LastingDowntime>,
 }
 
 impl Resumption {
@@ -104,8 +116,12 @@ impl Resumption {
         origin: &AuditOrigin,
         is_configured: impl Fn(&StreamId) -> bool,
     ) -> Result<Self, AuditError> {
-        let Some(JournaledRun { stop, mut unsent, .. }) = last else { return Ok(Self::default()) };
-        let Some(CleanStop { at_ns, streams }) = stop else { return Ok(Self { unsent, ..Self::default() }) };
+        let Some(JournaledRun { stop, mut unsent, mut lasting, .. }) = last else {
+            return Ok(Self::default());
+        };
+        let Some(CleanStop { at_ns, streams }) = stop else {
+            return Ok(Self { unsent, lasting, ..Self::default() });
+        };
         let all: Vec<StreamId> = streams.iter().filter_map(|text| StreamId::parse(text).ok()).collect();
         let (kept, removed): (BTreeSet<_>, Vec<_>) = {
             let (kept, removed): (Vec<_>, Vec<_>) = all.iter().cloned().partition(is_configured);
@@ -113,12 +129,17 @@ impl Resumption {
         };
         // The clock went back: how long the edge was down is unknown, so the downtime ends where it began.
         let to_ns = origin.run_ns.max(at_ns.saturating_add(1));
+        lasting.extend(removed.iter().map(|stream| LastingDowntime {
+            stream: stream.to_string(),
+            from_ns: to_ns,
+            reason: DowntimeReason::Removed,
+        }));
         let stopped = origin.downtime(at_ns, Some(to_ns), DowntimeReason::Stopped, all);
         let removed = origin.downtime(to_ns, None, DowntimeReason::Removed, removed);
         for downtime in [stopped, removed] {
             unsent.append(&mut encode_downtime(downtime)?);
         }
-        Ok(Self { after_clean_stop: at_ns < origin.run_ns, streams: kept, unsent })
+        Ok(Self { after_clean_stop: at_ns < origin.run_ns, streams: kept, unsent, lasting })
     }
 }
 
@@ -156,10 +177,15 @@ mod tests {
 
     const STREAMS: [&str; 2] = ["trade.sim_spot.spot.A-B", "trade.sim_old.spot.C-D"];
 
+    fn gone() -> LastingDowntime {
+        let stream = "trade.sim_spot.spot.GONE-B".to_owned();
+        LastingDowntime { stream, from_ns: 3, reason: DowntimeReason::Delisted }
+    }
+
     fn stopped(at_ns: i64) -> JournaledRun {
         let streams = STREAMS.map(str::to_owned).to_vec();
         let unsent = vec![UnsentMessage { id: "a".into(), payload: "{\"x\":\"y\"}".into() }];
-        JournaledRun { run_ns: 5, stop: Some(CleanStop { at_ns, streams }), unsent }
+        JournaledRun { run_ns: 5, stop: Some(CleanStop { at_ns, streams }), unsent, lasting: vec![gone()] }
     }
 
     fn resume(last: Option<JournaledRun>, run_ns: i64) -> Resumption {
@@ -210,6 +236,9 @@ mod tests {
             [(100, Some(150), DowntimeReason::Stopped, 2), (150, None, DowntimeReason::Removed, 1)]
         );
         assert_eq!(resumed.streams.len(), 1);
+        let removed =
+            LastingDowntime { stream: STREAMS[1].to_owned(), from_ns: 150, reason: DowntimeReason::Removed };
+        assert_eq!(resumed.lasting, [gone(), removed]);
     }
 
     #[test]
@@ -217,6 +246,7 @@ mod tests {
         let killed = JournaledRun { stop: None, ..stopped(100) };
         let resumed = resume(Some(killed), 150);
         assert_eq!((resumed.after_clean_stop, resumed.unsent.len(), resumed.streams.len()), (false, 1, 0));
+        assert_eq!(resumed.lasting, [gone()], "known for longer than a run");
         let back = resume(Some(stopped(100)), 60);
         assert!(!back.after_clean_stop);
         assert_eq!(downtimes(&back.unsent)[0], (100, Some(101), DowntimeReason::Stopped, 2));

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use marketprism_schema::{DataTypeMap, DowntimeReason, Gap, GapCause, GapKind, StreamId};
 
 use super::auditor::{AuditOrigin, AuditState, Auditor};
+use super::run_journal::LastingDowntime;
 use super::streams::{AuditFeed, AuditStream, AuditedFeed, StreamTable, SubscribedStream};
 use crate::limits::{LASTING_DOWNTIMES_MAX, SYMBOLS_NAMED_MAX};
 
@@ -60,6 +61,16 @@ impl Auditor {
         if let Some(feed) = self.lock().feeds.get_mut(feed) {
             feed.not_listed = symbols.iter().take(SYMBOLS_NAMED_MAX).cloned().collect();
         }
+    }
+
+    /// Downtimes that last, for the journal of the run.
+    pub fn lasting_downtimes(&self) -> Vec<LastingDowntime> {
+        let lasting = |(stream, (from_ns, reason)): (&StreamId, &(i64, DowntimeReason))| LastingDowntime {
+            stream: stream.to_string(),
+            from_ns: *from_ns,
+            reason: *reason,
+        };
+        self.lock().lasting.iter().map(lasting).collect()
     }
 
     /// A feed starts with these streams, per instrument and data type.

@@ -266,7 +266,8 @@ impl AuditSender {
     async fn keep(&self, stop: Option<CleanStop>, unsent: Vec<UnsentMessage>) -> bool {
         let Some((journal, run_ns)) = self.journal.clone() else { return false };
         let path = journal.path().to_owned();
-        let run = JournaledRun { run_ns, stop, unsent };
+        let lasting = self.auditor.lasting_downtimes();
+        let run = JournaledRun { run_ns, stop, unsent, lasting };
         match tokio::task::spawn_blocking(move || journal.write(&run)).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {

@@ -102,7 +102,8 @@ pub async fn run_journaled(url: &str, journal: &RunJournal) -> Running {
     let run_ns = clock::now_ns();
     let resumption = Resumption::new(journal.read().unwrap(), &origin(run_ns), |_| true).unwrap();
     let audited = audited_after(&resumption, run_ns, &SYMBOLS.map(str::to_owned));
-    let run = JournaledRun { run_ns, stop: None, unsent: resumption.unsent };
+    let Resumption { unsent, lasting, .. } = resumption;
+    let run = JournaledRun { run_ns, stop: None, unsent, lasting };
     journal.write(&run).unwrap();
     start(url, 100_000, audited, Some((journal, run)), DRAIN).await
 }

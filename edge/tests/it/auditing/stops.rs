@@ -9,7 +9,7 @@ use marketprism_tests::broker::Broker;
 use marketprism_tests::wait::eventually;
 
 use super::setup::{
-    NUMBERED, SECOND, SYMBOLS, audit_payloads, audited_after, create_streams, run_journaled, trades,
+    NUMBERED, SECOND, SYMBOLS, audit_payloads, audited, audited_after, create_streams, run_journaled, trades,
 };
 
 const DELIVERED: (DrainResult, u64) = (DrainResult { undelivered: 0 }, 0);
@@ -73,7 +73,7 @@ async fn last_words_that_the_broker_did_not_get_are_sent_by_the_next_start() {
 #[test]
 fn streams_that_are_no_longer_configured_or_listed_are_reported_once_as_removed_or_delisted() {
     let streams = BTreeSet::from([trades("A-B"), trades("GONE-B"), trades("X-Y")]);
-    let resumption = Resumption { after_clean_stop: true, streams, unsent: Vec::new() };
+    let resumption = Resumption { after_clean_stop: true, streams, ..Resumption::default() };
     let start = 1_000 * SECOND + SECOND / 2;
     let audited = audited_after(&resumption, start, &SYMBOLS.map(str::to_owned));
     let removed = audited.auditor.take_downtimes();
@@ -94,4 +94,18 @@ fn streams_that_are_no_longer_configured_or_listed_are_reported_once_as_removed_
         let [ended] = &audited.auditor.take_downtimes()[..] else { panic!("{symbol}: one downtime") };
         assert_eq!((ended.from, ended.to, ended.reason), (start, Some(at), reason), "{symbol} is back");
     }
+}
+
+#[test]
+fn a_stream_that_was_delisted_in_an_earlier_run_ends_its_downtime_when_it_is_back() {
+    let start = 1_000 * SECOND;
+    let first = audited(start);
+    first.auditor.end_streams(first.feed, vec![first.streams[1]], start + 5);
+    let lasting = first.auditor.lasting_downtimes();
+    let resumption = Resumption { lasting, ..Resumption::default() };
+    let second = audited_after(&resumption, start + SECOND, &SYMBOLS.map(str::to_owned));
+    let [ended] = &second.auditor.take_downtimes()[..] else { panic!("one downtime") };
+    assert_eq!((ended.from, ended.to), (start + 5, Some(start + SECOND)));
+    assert_eq!((ended.reason, &ended.streams), (DowntimeReason::Delisted, &vec![trades("C-D")]));
+    assert_eq!(second.auditor.lasting_downtimes(), []);
 }
