@@ -1,6 +1,6 @@
 //! The journal's shared state. Records are encoded into a bounded buffer, which the writer thread takes; nothing here waits for the disk.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use marketprism_schema::{DataType, STREAMS};
 
 use super::files::JournalFiles;
-use super::frame::{self, PositionRange, StreamAck};
+use super::frame::{self, Frame, FrameScanner, PositionRange, StreamAck};
 use super::index::{
     EventState, JournalIndex, KeepLimits, PerStream, STREAM_COUNT, SegmentIndex, StreamMark, stream_number,
 };
@@ -294,5 +294,49 @@ impl JournalState {
             self.open_segment(options);
             self.write(|out| frame::write_settled(out, &PositionRange::join(settled)));
         }
+    }
+
+    /// Writes again what a segment that is about to be deleted says of events of older ones, as far as it still holds. False: nothing.
+    pub(super) fn repeat_notes(&mut self, options: &JournalOptions, first: u64, bytes: &[u8]) -> bool {
+        let noted = |frame| match frame {
+            Frame::Stored(_, ranges) | Frame::Settled(ranges) | Frame::Again(ranges) => ranges,
+            Frame::Segment { .. } | Frame::Event(_) => Vec::new(),
+        };
+        let ranges = FrameScanner::new(bytes, 0).flat_map(noted);
+        let positions = ranges.flat_map(PositionRange::positions).filter(|position| *position < first);
+        let (mut stored, mut settled, mut again) = (Vec::new(), Vec::new(), Vec::new());
+        let mut sequences: PerStream<u64> = [0; STREAM_COUNT];
+        for position in positions.collect::<BTreeSet<u64>>() {
+            let Some(segment) = self.index.segment_of(position) else { continue };
+            match segment.get(position) {
+                Some((data_type, EventState::Stored)) => {
+                    stored.push(position);
+                    let number = stream_number(data_type);
+                    if let (Some(to), Some(of)) = (sequences.get_mut(number), segment.stored_max.get(number))
+                    {
+                        *to = (*of).max(*to);
+                    }
+                }
+                Some((_, EventState::Settled)) => settled.push(position),
+                Some((_, EventState::Again)) => again.push(position),
+                _ => {}
+            }
+        }
+        if !self.may_write() || stored.len() + settled.len() + again.len() == 0 {
+            return false;
+        }
+        self.open_segment(options);
+        let acks: Vec<StreamAck> = (0_u8..)
+            .zip(sequences)
+            .zip(&self.index.streams)
+            .filter(|((_, sequence), _)| *sequence > 0)
+            .map(|((stream, sequence), mark)| StreamAck { stream, created_ns: mark.created_ns, sequence })
+            .collect();
+        self.write(|out| {
+            frame::write_stored(out, &acks, &PositionRange::join(stored));
+            frame::write_settled(out, &PositionRange::join(settled));
+            frame::write_again(out, &PositionRange::join(again));
+        });
+        true
     }
 }

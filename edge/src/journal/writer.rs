@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,8 @@ pub(super) struct Writer {
     syncer: Arc<Syncer>,
     current: Option<OpenSegment>,
     swept: Instant,
+    /// Files whose notes about older events are written again first.
+    deleted_next: Vec<PathBuf>,
     error_lines: LogLimit,
 }
 
@@ -35,16 +37,19 @@ struct OpenSegment {
 
 impl Writer {
     pub(super) fn new(shared: Arc<JournalShared>, syncer: Arc<Syncer>) -> Self {
-        Self { shared, syncer, current: None, swept: Instant::now(), error_lines: LogLimit::default() }
+        let (swept, error_lines) = (Instant::now(), LogLimit::default());
+        Self { shared, syncer, current: None, swept, deleted_next: Vec::new(), error_lines }
     }
 
     pub(super) fn run(mut self) {
         loop {
             let (chunks, is_closing) = self.next_chunks();
+            let deleted = std::mem::take(&mut self.deleted_next);
             let before = self.current.as_ref().map(|segment| segment.first);
             for chunk in &chunks {
                 self.write(chunk);
             }
+            deleted.iter().for_each(|path| self.delete(path));
             let has_new_segment = before != self.current.as_ref().map(|segment| segment.first);
             if has_new_segment || self.swept.elapsed() >= JOURNAL_SWEEP {
                 self.swept = Instant::now();
@@ -195,7 +200,25 @@ impl Writer {
                 "the oldest events of the journal were lost unsent"
             );
         }
-        if let Err(error) = self.shared.files.remove(&path)
+        if self.repeat_notes(segment, &path) {
+            self.deleted_next.push(path);
+        } else {
+            self.delete(&path);
+        }
+    }
+
+    /// What a segment says of events of older ones must outlive it: they would be sent without need, or not be sent again.
+    fn repeat_notes(&self, segment: &SegmentIndex, path: &Path) -> bool {
+        let is_older = |oldest: &SegmentIndex| oldest.first < segment.first;
+        if !self.shared.lock().index.segments.front().is_some_and(is_older) {
+            return false;
+        }
+        let bytes = std::fs::read(path).unwrap_or_default();
+        self.shared.lock().repeat_notes(&self.shared.options, segment.first, &bytes)
+    }
+
+    fn delete(&mut self, path: &Path) {
+        if let Err(error) = self.shared.files.remove(path)
             && error.kind() != io::ErrorKind::NotFound
             && let Some(held_back) = self.error_lines.allow(Instant::now())
         {

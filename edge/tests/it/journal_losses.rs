@@ -5,9 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use marketprism_edge::journal::{DiskFiles, JournalFiles, JournalLoss, JournalOptions, JournalStatus};
+use marketprism_edge::audit::Auditor;
+use marketprism_edge::journal::{
+    DiskFiles, JournalFiles, JournalLoss, JournalOptions, JournalStatus, StreamFacts,
+};
 use marketprism_edge::queue::{
-    AbandonedRecords, Confirmation, EventQueue, EventRecord, JournalPosition, QueueLane, QueuePosition,
+    AbandonedRecords, Confirmation, EventQueue, EventRecord, JournalPosition, QueueEntry, QueueLane,
+    QueuePosition,
 };
 use marketprism_edge::telemetry::Coverage;
 use marketprism_schema::{DataType, GapKind};
@@ -154,4 +158,56 @@ fn at_a_stop_the_audits_list_what_the_next_run_will_send() {
     assert_eq!(streams().map(|stream| stream.unsure.len()).sum::<usize>(), 500);
     assert_eq!((unsettled, streams().map(|stream| stream.dropped).sum::<u64>()), (0, 0));
     assert!(journaled.journal.close(DISK_LIMIT));
+}
+
+/// An unsent event keeps the oldest segment, while the segments with the acks of its other events are deleted for want of room.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_deleted_segment_says_of_older_events_outlives_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = || JournalOptions { bytes: 1 << 20, ..options(folder.path()) };
+    let run = audited_journal(options(), Arc::new(DiskFiles), Arc::new(Auditor::off()));
+    eventually("the journal is read", || async { run.journal.stored_max(0) }).await;
+    let mut entries = Vec::new();
+    run.append(0..100);
+    run.queue.read_next(100, usize::MAX, &mut entries);
+    let mut sequence = 0;
+    let mut store = |entries: &[QueueEntry]| {
+        let confirmations = entries.iter().map(|entry| {
+            sequence += 1;
+            Confirmation { position: entry.position, sequence: Some(sequence) }
+        });
+        run.queue.confirm(&confirmations.collect::<Vec<_>>());
+    };
+    // The first is in flight until the kill.
+    store(&entries[1..]);
+    let facts = StreamFacts {
+        stream: 0,
+        created_ns: 1,
+        last_sequence: 1 << 40,
+        stored_before: 0,
+        confirmed: Some(1 << 40),
+    };
+    assert_eq!(run.journal.observe(facts), None);
+    let noted = eventually("the segment with the acks is on disk", || async {
+        let files = files_of(folder.path());
+        files.iter().max().filter(|_| files.len() as u64 == run.journal.status().segments).cloned()
+    })
+    .await;
+    eventually("the segment with the acks is deleted", || {
+        run.append(100..200);
+        entries.clear();
+        run.queue.read_next(100, usize::MAX, &mut entries);
+        store(&entries);
+        std::future::ready((!noted.exists()).then_some(()))
+    })
+    .await;
+    assert!(run.journal.close(DISK_LIMIT));
+    drop(run);
+    let next = audited_journal(options(), Arc::new(DiskFiles), Arc::new(Auditor::off()));
+    let recovered = eventually("the journal is read", || async {
+        next.journal.stored_max(0).map(|_| next.journal.status().recovered)
+    })
+    .await;
+    assert_eq!(recovered, 1, "only the event that was not stored is sent again");
+    assert!(next.journal.close(DISK_LIMIT));
 }
