@@ -256,12 +256,17 @@ impl JournalIndex {
     }
 
     fn replay_ack(&mut self, ack: StreamAck) {
-        let Some(mark) = self.streams.get_mut(usize::from(ack.stream)) else { return };
+        let stream = usize::from(ack.stream);
+        let Some(mark) = self.streams.get_mut(stream) else { return };
         if ack.created_ns != 0 && mark.created_ns != ack.created_ns {
             let stored_max = if mark.created_ns == 0 { mark.stored_max } else { 0 };
+            let is_new = mark.created_ns != 0;
             *mark = StreamMark { created_ns: ack.created_ns, stored_max, confirmed: 0 };
+            if is_new {
+                self.restart_sequences(stream, ack.sequence);
+            }
         }
-        mark.stored_max = mark.stored_max.max(ack.sequence);
+        raise(self.streams.get_mut(stream).map(|mark| &mut mark.stored_max), ack.sequence);
     }
 
     pub(super) fn oldest_waiting_ns(&self, run_ns: i64) -> Option<i64> {
@@ -303,10 +308,15 @@ impl JournalIndex {
         self.segments.remove(index).map(|segment| (segment, reason))
     }
 
-    /// The stream counts its messages anew.
-    pub(super) fn forget_sequences(&mut self, stream: usize) {
-        for stored_max in self.segments.iter_mut().filter_map(|segment| segment.stored_max.get_mut(stream)) {
-            *stored_max = 0;
+    /// The stream counts its messages anew. Stored events that are not to be sent again are in hot, or in the new stream up to `last`.
+    pub(super) fn restart_sequences(&mut self, stream: usize, last: u64) {
+        for segment in &mut self.segments {
+            let is_stored =
+                |(_, data_type, state)| state == EventState::Stored && stream_number(data_type) == stream;
+            let has_stored = segment.positions().any(is_stored);
+            if let Some(stored_max) = segment.stored_max.get_mut(stream) {
+                *stored_max = if has_stored { last } else { 0 };
+            }
         }
     }
 
@@ -414,6 +424,37 @@ mod tests {
         assert_eq!(index.segments[1].to_send(), 10);
         assert_eq!(index.segments[1].get(21), Some((DataType::OrderBook, EventState::Stored)));
         assert!(index.send_again(0, 10).is_empty());
+    }
+
+    /// The watermark of the new stream would pass a sequence of the old one late or never.
+    #[test]
+    fn sequences_of_a_stream_that_was_created_again_are_not_compared_with_those_before() {
+        let mut index = index(3);
+        let range = |first, count| vec![super::super::frame::PositionRange { first, count }];
+        let ack = |created_ns, sequence| vec![StreamAck { stream: 0, created_ns, sequence }];
+        index.replay(&Frame::Stored(ack(3, 1_000_000), range(1, 10)));
+        index.replay(&Frame::Stored(ack(4, 50), range(11, 10)));
+        index.streams[0].confirmed = 49;
+        assert_eq!(evicted(&mut index, 50), []);
+        index.streams[0].confirmed = 60;
+        assert_eq!(
+            evicted(&mut index, 50),
+            [(1, EvictionReason::Confirmed), (11, EvictionReason::Confirmed)]
+        );
+    }
+
+    /// Their low sequences are below the confirmed one of the stream before.
+    #[test]
+    fn events_stored_in_a_new_stream_before_it_is_known_stay_until_hot_has_them() {
+        let mut index = index(2);
+        index.streams[0].confirmed = 1_000;
+        store_all(&mut index, 0);
+        assert!(index.send_again(0, 1_000).is_empty());
+        index.restart_sequences(0, 10);
+        index.streams[0].confirmed = 9;
+        assert_eq!(evicted(&mut index, 50), []);
+        index.streams[0].confirmed = 10;
+        assert_eq!(evicted(&mut index, 50), [(1, EvictionReason::Confirmed)]);
     }
 
     #[test]

@@ -204,12 +204,18 @@ impl JournalState {
     }
 
     /// The stream counts anew from behind what it had acknowledged. How much of that it kept, its sequences do not tell, as other edges
-    /// publish too: what is not in hot is sent again. Returns the number of events.
-    pub(super) fn went_back(&mut self, options: &JournalOptions, stream: usize, mark: StreamMark) -> usize {
+    /// publish too: what is not in hot is sent again. `last`: its highest sequence. Returns the number of events.
+    pub(super) fn went_back(
+        &mut self,
+        options: &JournalOptions,
+        stream: usize,
+        mark: StreamMark,
+        last: u64,
+    ) -> usize {
         let Some(current) = self.index.streams.get_mut(stream) else { return 0 };
         let before = std::mem::replace(current, mark);
         let again = self.index.send_again(stream, before.confirmed);
-        self.index.forget_sequences(stream);
+        self.index.restart_sequences(stream, last);
         self.again(options, &again);
         again.len()
     }
@@ -245,7 +251,7 @@ impl JournalState {
             let confirmed = mark.confirmed.min(least.saturating_sub(1));
             // It may be another stream of that name.
             let anew = StreamMark { created_ns: 0, stored_max: 0, confirmed };
-            events += self.went_back(options, stream, anew);
+            events += self.went_back(options, stream, anew, least);
             reasons.push(format!("stream {} gave sequence {least} after {}", facts.name, mark.stored_max));
         }
         (!reasons.is_empty()).then(|| (events, reasons.join("; ")))
