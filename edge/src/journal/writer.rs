@@ -207,7 +207,7 @@ impl Writer {
         }
     }
 
-    /// What a segment says of events of older ones must outlive it: they would be sent without need, or not be sent again.
+    /// Notes about events of older segments must outlive this one: those would be sent without need, or not be sent again.
     fn repeat_notes(&self, segment: &SegmentIndex, path: &Path) -> bool {
         let is_older = |oldest: &SegmentIndex| oldest.first < segment.first;
         if !self.shared.lock().index.segments.front().is_some_and(is_older) {
