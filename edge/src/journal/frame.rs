@@ -107,6 +107,7 @@ impl EventFrame<'_> {
             timestamp_us: self.timestamp_us,
             payload: self.payload.to_vec().into(),
             journal: Some(JournalPosition(self.position)),
+            is_resend: false,
         }
     }
 }

@@ -18,7 +18,9 @@ pub(super) enum EventState {
     Queued,
     /// On disk only, to be sent.
     Waiting,
-    /// As waiting, but stored, or of a closed window, before: no audit counts it.
+    /// As waiting, but of an earlier run or a closed window: no audit counts it.
+    Unaudited,
+    /// As unaudited, but acknowledged before: the broker may still know its message id.
     Again,
     Stored,
     /// Not to be sent.
@@ -26,7 +28,9 @@ pub(super) enum EventState {
 }
 
 impl EventState {
-    const ALL: [Self; 5] = [Self::Queued, Self::Waiting, Self::Again, Self::Stored, Self::Settled];
+    const ALL: [Self; 6] =
+        [Self::Queued, Self::Waiting, Self::Unaudited, Self::Again, Self::Stored, Self::Settled];
+    pub(super) const TO_SEND: [Self; 3] = [Self::Waiting, Self::Unaudited, Self::Again];
 }
 
 /// Data type and state of an event in one byte.
@@ -90,7 +94,7 @@ impl SegmentIndex {
     }
 
     pub(super) fn to_send(&self) -> u64 {
-        self.count(EventState::Waiting) + self.count(EventState::Again)
+        EventState::TO_SEND.into_iter().map(|state| self.count(state)).sum()
     }
 
     pub(super) fn has_pending(&self) -> bool {

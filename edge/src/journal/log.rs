@@ -221,7 +221,7 @@ impl EventJournal for Journal {
         for JournalPosition(position) in records.iter().filter_map(|record| record.journal) {
             let Some(segment) = state.index.segment_of(position) else { continue };
             let before = segment.get(position).map(|(_, before)| before);
-            if matches!(before, Some(EventState::Waiting | EventState::Again)) {
+            if before.is_some_and(|before| EventState::TO_SEND.contains(&before)) {
                 segment.set(position, EventState::Queued);
             }
         }

@@ -141,7 +141,10 @@ impl CatchUp {
         drop(state);
         match event_state {
             EventState::Waiting => Some(event.to_record(of_this_run)),
-            EventState::Again => Some(EventRecord { stream: None, ..event.to_record(of_this_run) }),
+            EventState::Unaudited => Some(EventRecord { stream: None, ..event.to_record(of_this_run) }),
+            EventState::Again => {
+                Some(EventRecord { stream: None, is_resend: true, ..event.to_record(of_this_run) })
+            }
             _ => None,
         }
     }
@@ -178,12 +181,12 @@ impl CatchUp {
     fn give_up(&mut self, first: u64, reason: &str) {
         let mut state = self.shared.lock();
         let Some(segment) = state.index.segment_of(first) else { return };
-        let lost = segment.count_by_type(&[EventState::Waiting, EventState::Again]);
+        let lost = segment.count_by_type(&EventState::TO_SEND);
         // Before their states change: as long as an event waits, its window stays open.
         if let Some(received) = segment.received.filter(|_| segment.run_ns == self.shared.options.run_ns) {
             self.shared.auditor.lost_unread(received, &segment.count_by_type(&[EventState::Waiting]));
         }
-        let is_lost = |state| matches!(state, EventState::Waiting | EventState::Again);
+        let is_lost = |state| EventState::TO_SEND.contains(&state);
         let positions: Vec<u64> = segment
             .positions()
             .filter(|(.., state)| is_lost(*state))

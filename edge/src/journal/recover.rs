@@ -86,7 +86,7 @@ fn replay(index: &mut JournalIndex, first: u64, bytes: &[u8]) -> SegmentDamage {
         match frame {
             Frame::Segment { run_ns, .. } => segment.run_ns = run_ns,
             Frame::Event(event) => {
-                segment.insert(event.position, event.data_type, event.received_at_ns, EventState::Again);
+                segment.insert(event.position, event.data_type, event.received_at_ns, EventState::Unaudited);
             }
             other => index.replay(&other),
         }

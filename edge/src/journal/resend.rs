@@ -188,7 +188,7 @@ impl JournalShared {
         let mut state = self.lock();
         for position in &positions {
             if let Some(segment) = state.index.segment_of(*position) {
-                segment.set(*position, EventState::Again);
+                segment.set(*position, EventState::Unaudited);
             }
         }
         !positions.is_empty()
@@ -239,8 +239,8 @@ impl JournalShared {
                     again.push(position);
                     sent += 1;
                 }
-                Some((_, EventState::Queued | EventState::Waiting | EventState::Again)) => sent += 1,
                 Some((_, EventState::Settled)) | None => {}
+                Some(_) => sent += 1,
             }
         }
         state.again(&self.options, &again);

@@ -137,7 +137,7 @@ impl Writer {
                     lost[data_type] += 1;
                     outcomes.push(event.to_record(true).with_outcome(PublishOutcome::Dropped));
                 }
-                Some((data_type, EventState::Again)) => lost[data_type] += 1,
+                Some((data_type, EventState::Unaudited | EventState::Again)) => lost[data_type] += 1,
                 Some((data_type, EventState::Queued)) => state.status.unjournaled[data_type] += 1,
                 _ => {}
             }
@@ -173,7 +173,7 @@ impl Writer {
 
     fn evict(&mut self, segment: &SegmentIndex, reason: EvictionReason) {
         let path = self.shared.path_of(segment.first);
-        let lost = segment.count_by_type(&[EventState::Waiting, EventState::Again]);
+        let lost = segment.count_by_type(&EventState::TO_SEND);
         let count: u64 = lost.values().sum();
         if segment.run_ns == self.shared.options.run_ns {
             self.audit_lost(segment, &path);

@@ -140,7 +140,10 @@ impl Publisher {
     /// Hands a message to the client. After a failure it is published again when its acknowledgement times out.
     async fn send(&mut self, position: QueuePosition, record: &EventRecord) {
         let mut headers = HeaderMap::new();
-        headers.insert(NATS_MESSAGE_ID, HeaderValue::from(record.event_id.to_string()));
+        // Without a message id, central looks the event up in hot.
+        if !record.is_resend {
+            headers.insert(NATS_MESSAGE_ID, HeaderValue::from(record.event_id.to_string()));
+        }
         headers.insert(CONTENT_TYPE, HeaderValue::from(record.form.content_type()));
         let reply = format!("{}.{}", self.inbox, position.0);
         let publish = self.client.publish_with_reply_and_headers(

@@ -27,6 +27,8 @@ pub struct EventRecord {
     pub payload: Bytes,
     /// `None`: it is in memory only.
     pub journal: Option<JournalPosition>,
+    /// The broker acknowledged an earlier copy, by whose message id it would drop this one.
+    pub is_resend: bool,
 }
 
 impl EventRecord {
@@ -63,6 +65,7 @@ impl EventRecord {
             timestamp_us: 0,
             payload: Bytes::from(id.to_string()),
             journal: None,
+            is_resend: false,
         }
     }
 }

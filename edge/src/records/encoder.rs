@@ -183,6 +183,7 @@ impl EventEncoder {
             timestamp_us: time_us,
             payload: self.buffer.split().freeze(),
             journal: None,
+            is_resend: false,
         }))
     }
 }

@@ -97,8 +97,12 @@ pub fn record(
         sequence: None,
         received_at_ns,
         timestamp_us: received_at_ns / 1_000,
-        payload: Bytes::from(format!("{{\"received_at\":{received_at_ns},\"filler\":\"{filler}\"}}")),
+        payload: Bytes::from(format!(
+            "{{\"event_id\":\"{}\",\"received_at\":{received_at_ns},\"filler\":\"{filler}\"}}",
+            EventId(id)
+        )),
         journal: None,
+        is_resend: false,
     }
 }
 
@@ -133,5 +137,6 @@ pub fn header<'a>(message: &'a jetstream::Message, name: &str) -> &'a str {
 }
 
 pub fn event_id(message: &jetstream::Message) -> EventId {
-    EventId::parse(header(message, "Nats-Msg-Id")).unwrap()
+    let payload: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
+    EventId::parse(payload["event_id"].as_str().unwrap()).unwrap()
 }

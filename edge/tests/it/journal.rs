@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_nats::jetstream::{self, stream};
+use async_nats::jetstream;
 use marketprism_edge::audit::Auditor;
 use marketprism_edge::journal::{
     DiskFiles, Journal, JournalFiles, JournalOptions, JournalStatus, StreamFacts, answer_requests,
@@ -24,7 +24,9 @@ use marketprism_tests::wait::eventually;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{Publishing, STREAM, create_stream, event_id, limits, messages, publish_queue, record};
+use crate::broker::{
+    Publishing, STREAM, create_stream, event_id, header, limits, messages, publish_queue, record,
+};
 use crate::disks::{FullDisk, SyncedDisk};
 
 const CATCH_UP: QueueLimits = QueueLimits { messages: 64, bytes: 1 << 20 };
@@ -161,6 +163,10 @@ async fn what_does_not_fit_into_memory_and_what_a_killed_run_left_is_sent_after_
     .await;
     let edge = second.publish(&broker.url()).await;
     stored_once(&broker.url(), 2_050).await;
+    for message in messages(&broker.url(), STREAM).await {
+        // The first run may have sent it.
+        assert_eq!(header(&message, "Nats-Msg-Id"), event_id(&message).to_string());
+    }
     let ids = stored(&broker.url()).await;
     let live = ids.iter().position(|id| *id == 2_049).unwrap();
     assert!(live < 1_000, "the newest live event is number {live} in the stream");
@@ -282,20 +288,13 @@ async fn when_hot_went_back_or_a_stream_was_created_again_what_it_lacks_is_sent_
     assert!(journaled.journal.close(Duration::from_secs(20)));
 }
 
-/// Purged by an operator: the broker's sequences do not show it.
+/// Purged by an operator: the broker's sequences do not show it, and it still knows the message ids.
 #[tokio::test(flavor = "multi_thread")]
 async fn on_request_events_are_sent_again_by_time_id_or_sequence_and_what_is_not_kept_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::start(folder.path()).await;
     let context = jetstream::new(async_nats::connect(broker.url()).await.unwrap());
-    let config = stream::Config {
-        name: STREAM.to_owned(),
-        subjects: vec!["trade.>".to_owned()],
-        // The broker would drop what it still remembers.
-        duplicate_window: Duration::from_millis(100),
-        ..Default::default()
-    };
-    let stream = context.create_stream(config).await.unwrap();
+    create_stream(&broker.url(), STREAM, "trade.>").await;
     let journaled = journaled(options(&folder.path().join("journal")), Arc::new(DiskFiles));
     let began_ns = clock::now_ns();
     let edge = journaled.publish(&broker.url()).await;
@@ -325,11 +324,15 @@ async fn on_request_events_are_sent_again_by_time_id_or_sequence_and_what_is_not
     let answer = ask(&other).await.unwrap();
     assert_eq!((answer.state, answer.resent), (RepairState::NotKept, 0));
 
-    stream.purge().await.unwrap();
-    // Until the broker has forgotten the message ids.
+    eventually("nothing is being sent", || async {
+        let on_the_way = journaled.journal.status().waiting + edge.queue.status().catch_up;
+        if on_the_way == 0 { Ok(()) } else { Err(format!("{on_the_way} events")) }
+    })
+    .await;
+    context.get_stream(STREAM).await.unwrap().purge().await.unwrap();
+    let answer = ask(&whole).await.unwrap();
+    assert_eq!((answer.state, answer.resent), (RepairState::Resent, 50));
     eventually("all are in the stream again", || async {
-        let answer = ask(&whole).await.unwrap();
-        assert_eq!((answer.state, answer.resent), (RepairState::Resent, 50));
         let distinct: BTreeSet<u128> = stored(&broker.url()).await.into_iter().collect();
         if distinct.len() == 50 { Ok(()) } else { Err(format!("{} events", distinct.len())) }
     })

@@ -25,7 +25,9 @@ async fn stored_ids(url: &str) -> Vec<u128> {
     let mut ids = Vec::new();
     for message in messages(url, STREAM).await {
         assert_eq!(header(&message, "Content-Type"), "application/json");
-        ids.push(event_id(&message).0);
+        let id = event_id(&message);
+        assert_eq!(header(&message, "Nats-Msg-Id"), id.to_string());
+        ids.push(id.0);
     }
     ids.sort_unstable();
     ids
