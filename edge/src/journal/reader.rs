@@ -5,10 +5,10 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use marketprism_service::LogLimit;
+use marketprism_service::{LogLimit, clock};
 
 use super::frame::{EventFrame, Frame, FrameScanner};
-use super::index::{EventState, StreamMark};
+use super::index::{EventState, SegmentIndex, StreamMark};
 use super::recover::recover;
 use super::state::{JournalShared, JournalState};
 use super::status::{JournalLoss, JournalStatus};
@@ -85,8 +85,15 @@ impl CatchUp {
 
     /// The oldest segment with events to send; waits for one. `None` inside: nothing to send now. `None`: the end.
     fn next_segment(&self) -> Option<Option<(u64, i64)>> {
+        let (run_ns, age_ns) = (self.shared.options.run_ns, self.shared.keep_limits(false).age_ns);
         let find = |state: &JournalState| {
-            let segment = state.index.segments.iter().find(|segment| segment.to_send() > 0)?;
+            // What a stopped edge left for too long is about to be deleted: central may refuse it.
+            let has_expired = |segment: &SegmentIndex| {
+                let last = segment.received.map_or(segment.run_ns, |(_, last)| last);
+                segment.run_ns != run_ns && clock::now_ns().saturating_sub(last) >= age_ns
+            };
+            let mut to_send = state.index.segments.iter().filter(|segment| segment.to_send() > 0);
+            let segment = to_send.find(|segment| !has_expired(segment))?;
             Some((segment.first, segment.run_ns))
         };
         let state = self.shared.lock();

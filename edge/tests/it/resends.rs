@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use marketprism_edge::journal::DiskFiles;
+use marketprism_edge::journal::{DiskFiles, JournalLoss, JournalOptions};
 use marketprism_edge::queue::EventQueue;
+use marketprism_schema::DataType;
 use marketprism_tests::broker::Broker;
 use marketprism_tests::wait::eventually;
 
@@ -39,4 +41,33 @@ async fn a_stream_that_went_back_and_passed_its_old_sequence_before_it_is_asked_
     })
     .await;
     assert_eq!(journaled.journal.status().sent_again, 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stopped_edge_left_for_longer_than_the_journals_age_is_counted_and_not_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    create_stream(&broker.url(), STREAM, "trade.>").await;
+    let path = folder.path().join("journal");
+    let first = journaled(options(&path), Arc::new(DiskFiles));
+    first.append(0..500);
+    first.written(500).await;
+    assert!(first.journal.close(Duration::from_secs(20)));
+    drop(first);
+
+    let second = journaled(JournalOptions { age: Duration::ZERO, ..options(&path) }, Arc::new(DiskFiles));
+    let edge = second.publish(&broker.url()).await;
+    let lost = eventually("all are lost", || async {
+        second.append(500..501);
+        let status = second.journal.status();
+        let lost = status.lost[JournalLoss::Expired as usize][DataType::Trade];
+        if lost + stored(&broker.url()).await.iter().filter(|id| **id < 500).count() as u64 >= 500 {
+            Ok(lost)
+        } else {
+            Err(format!("{lost} events"))
+        }
+    })
+    .await;
+    assert_eq!(lost, 500);
+    drop(edge);
 }
