@@ -426,7 +426,9 @@ mod tests {
         let rows = [row("e1", 0, 1), row("e1", 1, 1)];
         let ledger = of(&rows, &[start(-2, -2), start(-1, -2), start(0, -2)]);
         assert_eq!((ledger.starts, ledger.gaps_total, ledger.gaps.is_empty()), (1, 0, true));
-        let ledger = of(&rows, &[start(0, -9)]);
-        assert_eq!((ledger.starts, ledger.gaps_total), (0, 1), "its begin is unknown");
+        let ledger = of(&rows, &[start(0, -9), start(1, -9)]);
+        assert_eq!((ledger.starts, ledger.gaps_total), (2, 0), "windows closed before the feed started");
+        let ledger = of(&rows, &[start(0, -61)]);
+        assert_eq!((ledger.starts, ledger.gaps_total), (0, 1), "verdicts of that time are not read");
     }
 }
