@@ -148,7 +148,9 @@ impl SymbolMarket {
             _ => self.sequence.restart(self.last_id, self.first_id),
         };
         if let (true, Some((price, quantity))) = (restarted, self.book.farthest(Side::Bid)) {
-            self.advance_engine(now_ms);
+            // An engine that starts again is later than all that it said before.
+            let before_ms = self.engine_ms;
+            self.engine_ms = self.advance_engine(now_ms).max(before_ms + 1);
             self.change(Side::Bid, price, quantity + 1);
             self.flush(now_ms, out);
         }
