@@ -246,10 +246,11 @@ impl WindowLog {
         cold.ask(cold.query(&sql).fetch_optional::<i64>()).await
     }
 
+    /// Writes nothing if the watermark is not the one that it is to be moved from.
     pub async fn move_watermark(
         self,
         cold: &Endpoint,
-        upto_ms: i64,
+        (from_ms, upto_ms): (Option<i64>, i64),
         hot_newest_ms: i64,
         state: &str,
     ) -> Result<(), CopyError> {
@@ -258,9 +259,11 @@ impl WindowLog {
         let sql = format!(
             "INSERT INTO {watermarks} (table_name, upto, hot_newest, state, moved_at) SELECT '{table}', {}, {}, '{state}', \
              greatest(now64(3, 'UTC'), (SELECT max(moved_at) FROM {watermarks} WHERE table_name = '{table}') + \
-             toIntervalMillisecond(1))",
+             toIntervalMillisecond(1)) WHERE (SELECT argMax(toUnixTimestamp64Milli(upto), moved_at) FROM {watermarks} WHERE \
+             table_name = '{table}') = {}",
             sql::millis(upto_ms),
-            sql::millis(hot_newest_ms)
+            sql::millis(hot_newest_ms),
+            from_ms.unwrap_or(0)
         );
         cold.ask(cold.query(&sql).execute()).await
     }

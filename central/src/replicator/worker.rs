@@ -223,22 +223,9 @@ impl<'a> TableWorker<'a> {
     /// no window there can have been closed.
     async fn check_watermark(&mut self, ops: &WindowOps<'_>, now_ms: i64) -> Result<(), CopyError> {
         let (table, cold) = (ops.table.name, &ops.pair.cold);
-        let found_ms = ops.log.watermark(cold).await?;
-        if found_ms < self.upto_ms {
-            let shown = |ms: Option<i64>| ms.map_or_else(|| "none".to_owned(), |ms| Time(ms).to_string());
-            let (watermark, before) = (shown(found_ms), shown(self.upto_ms));
-            tracing::error!(
-                table,
-                watermark,
-                before,
-                "cold was put back to an earlier state; copying again from there"
-            );
-            self.context.metrics.put_back.with_label_values(&[table]).inc();
-            self.recheck.restart(found_ms);
-        }
-        self.upto_ms = found_ms;
+        self.follow_watermark(ops).await?;
         if let Some(upto_ms) =
-            found_ms.filter(|upto_ms| *upto_ms > align(now_ms, ops.width_ms) + ops.width_ms)
+            self.upto_ms.filter(|upto_ms| *upto_ms > align(now_ms, ops.width_ms) + ops.width_ms)
         {
             let back_ms = ops.log.last_end_before(cold, align(now_ms, ops.width_ms)).await?;
             let (watermark, back) = (Time(upto_ms).to_string(), Time(back_ms).to_string());
@@ -250,6 +237,26 @@ impl<'a> TableWorker<'a> {
             );
             self.advance_watermark(ops, back_ms).await?;
         }
+        Ok(())
+    }
+
+    /// Follows the watermark of cold. One that went back without this central: cold was put back to an earlier state.
+    async fn follow_watermark(&mut self, ops: &WindowOps<'_>) -> Result<(), CopyError> {
+        let found_ms = ops.log.watermark(&ops.pair.cold).await?;
+        let before_ms = std::mem::replace(&mut self.upto_ms, found_ms);
+        if found_ms >= before_ms {
+            return Ok(());
+        }
+        let shown = |ms: Option<i64>| ms.map_or_else(|| "none".to_owned(), |ms| Time(ms).to_string());
+        let (table, watermark, before) = (ops.table.name, shown(found_ms), shown(before_ms));
+        tracing::error!(
+            table,
+            watermark,
+            before,
+            "cold was put back to an earlier state; copying again from there"
+        );
+        self.context.metrics.put_back.with_label_values(&[table]).inc();
+        self.recheck.restart(found_ms);
         Ok(())
     }
 
@@ -290,10 +297,15 @@ impl<'a> TableWorker<'a> {
         Ok(if span.to_ms < closed_ms { RoundEnd::More } else { RoundEnd::Idle })
     }
 
+    /// Moves the watermark from where it is known to be; a restore between two looks at it must not be covered up.
     async fn advance_watermark(&mut self, ops: &WindowOps<'_>, upto_ms: i64) -> Result<(), CopyError> {
         let newest_ms = self.newest(ops, upto_ms).await?;
         ops.check_lease()?;
-        ops.log.move_watermark(&ops.pair.cold, upto_ms, newest_ms, "copying").await?;
+        let (log, cold) = (ops.log, &ops.pair.cold);
+        log.move_watermark(cold, (self.upto_ms, upto_ms), newest_ms, "copying").await?;
+        if log.watermark(cold).await? != Some(upto_ms) {
+            return self.follow_watermark(ops).await;
+        }
         tracing::trace!(table = self.table.name, upto = %Time(upto_ms), "watermark moved");
         self.upto_ms = Some(upto_ms);
         Ok(())

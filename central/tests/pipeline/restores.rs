@@ -126,6 +126,30 @@ async fn a_restored_cold_is_copied_to_again() {
     sides.stack.metrics_tell("marketprism_cold_put_back_total{table=\"trades\"} 1");
 }
 
+/// A restore that is over before any query fails: the next window closes, or not, before the watermark is looked at.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cold_restored_in_an_instant_is_noticed_each_time() {
+    let Some(sides) = TwoSides::on_one_engine(&settings().replace("recheck_seconds = 1\n", "")).await else {
+        return;
+    };
+    let jetstream = sides.stack.jetstream().await;
+    let central = sides.replicate();
+    store(&sides.stack, &jetstream, 0..OLD, now_us()).await;
+    sides.cold_holds_once("trades", OLD).await;
+    let sql = "SELECT toInt64(max(upto)) FROM marketprism_cold.watermarks WHERE table_name = 'trades'";
+    let watermark =
+        async || sides.cold().query_raw(sql).fetch_one::<i64>().await.ok().filter(|upto| *upto > 0);
+    for restored in 1..=5 {
+        let first = eventually("a watermark", &watermark).await;
+        eventually("it to move", async || watermark().await.filter(|upto| *upto > first)).await;
+        sides.in_cold("TRUNCATE TABLE marketprism_cold.watermarks").await;
+        let told = format!("marketprism_cold_put_back_total{{table=\"trades\"}} {restored}");
+        eventually(&told, async || sides.stack.get("/metrics")?.1.contains(&told).then_some(())).await;
+    }
+    sides.cold_holds_once("trades", OLD).await;
+    drop(central);
+}
+
 /// The store is deleted while the broker is down for a moment; then a bucket, a consumer and a stream, each alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_deleted_at_the_broker_is_created_again() {
