@@ -14,7 +14,7 @@ use crate::audit::{AuditOrigin, Auditor, JournaledRun, Resumption, RunJournal};
 use crate::broker::{BrokerLink, connect};
 use crate::config::{Adapters, Config};
 use crate::feed::{EdgeContext, FeedContext, FeedRoster, FrameObserver, run_feed};
-use crate::http::{EdgeState, answer_status, bind};
+use crate::http::{AccessToken, EdgeState, answer_status, bind};
 use crate::journal::{DiskFiles, Journal, JournalOptions, answer_requests, follow_confirmations};
 use crate::limits::{
     HEALTH_GRACE, JOURNAL_CATCH_UP_PART, JOURNAL_CLOSE, JOURNAL_END, PIPELINES_DRAIN, PUBLISHER_DRAIN,
@@ -103,6 +103,7 @@ impl Edge {
             grace: grace()?,
             feeds: Arc::clone(&feeds.roster),
             link,
+            access: AccessToken::new(config.http.token.clone()),
         });
         let answers = answer_status(client, Arc::clone(&state), http_stop.clone());
         let pages = bound.serve(state, http_stop.clone());

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::header::WWW_AUTHENTICATE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use marketprism_config::Secret;
-use subtle::ConstantTimeEq as _;
+use marketprism_service::{TokenRefusal, check_bearer, credentials, is_token};
 
 use super::App;
 use super::problem::Problem;
@@ -44,56 +44,37 @@ fn may_read(http: &Http, headers: &HeaderMap) -> Result<(), Problem> {
         refused("header `Authorization: Bearer <token>` required; in a browser, the token is the password")
     })?;
     let tokens = [Some(read_token), http.token.as_ref()];
-    if tokens.into_iter().flatten().any(|token| is_equal(token, &given)) { Ok(()) } else { Err(wrong()) }
+    let is_known = tokens.into_iter().flatten().any(|token| is_token(token.reveal(), &given));
+    if is_known { Ok(()) } else { Err(TokenRefusal::Wrong.into()) }
 }
 
 /// Allows requests that change something.
 pub fn check_token(configured: Option<&Secret>, headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(token) = configured else {
-        let text = "no token is configured, so requests that change something are refused; write a token to a file and set \
-                    token_file under [http], or set MARKETPRISM_HTTP__TOKEN";
-        return Err(Problem::new(StatusCode::FORBIDDEN, text));
-    };
-    // Not as a password: a browser would send it with a request that a page of another site makes.
-    match bearer(headers) {
-        Some(given) if is_equal(token, given) => Ok(()),
-        Some(_) => Err(wrong()),
-        None => Err(refused("header `Authorization: Bearer <token>` required")),
-    }
+    Ok(check_bearer(configured.map(Secret::reveal), headers)?)
 }
 
-fn wrong() -> Problem {
-    refused("wrong token")
+impl From<TokenRefusal> for Problem {
+    fn from(refusal: TokenRefusal) -> Self {
+        Self::new(refusal.status(), refusal.to_string())
+    }
 }
 
 fn refused(text: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, format!("authorization: {text}"))
 }
 
-/// Constant time, wherever the first difference is.
-fn is_equal(token: &Secret, given: &[u8]) -> bool {
-    given.ct_eq(token.reveal().as_bytes()).into()
-}
-
 fn token_of(headers: &HeaderMap) -> Option<Vec<u8>> {
-    bearer(headers).map(<[u8]>::to_vec).or_else(|| {
+    credentials(headers, b"bearer ").map(<[u8]>::to_vec).or_else(|| {
         let pair = BASE64_STANDARD.decode(credentials(headers, b"basic ")?).ok()?;
         let colon = pair.iter().position(|byte| *byte == b':')?;
         pair.get(colon + 1..).map(<[u8]>::to_vec)
     })
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    credentials(headers, b"bearer ")
-}
-
-fn credentials<'h>(headers: &'h HeaderMap, scheme: &[u8]) -> Option<&'h [u8]> {
-    let (given, rest) = headers.get(AUTHORIZATION)?.as_bytes().split_at_checked(scheme.len())?;
-    given.eq_ignore_ascii_case(scheme).then_some(rest)
-}
-
 #[cfg(test)]
 mod tests {
+    use axum::http::header::AUTHORIZATION;
+
     use super::*;
 
     fn headers(given: Option<&str>) -> HeaderMap {
@@ -102,21 +83,6 @@ mod tests {
 
     fn status(answer: Result<(), Problem>) -> Option<u16> {
         answer.err().map(|problem| problem.into_response().status().as_u16())
-    }
-
-    #[test]
-    fn only_the_configured_token_is_accepted() {
-        let answer = |configured: Option<&str>, given| {
-            let secret = configured.map(|token| Secret::new(token.to_owned()));
-            status(check_token(secret.as_ref(), &headers(given)))
-        };
-        assert_eq!(answer(Some("secret"), Some("Bearer secret")), None);
-        assert_eq!(answer(Some("secret"), Some("bearer secret")), None);
-        for wrong in ["Bearer secre", "Bearer secrets", "Bearer ", "Basic OnNlY3JldA==", "secret"] {
-            assert_eq!(answer(Some("secret"), Some(wrong)), Some(401), "{wrong}");
-        }
-        assert_eq!(answer(Some("secret"), None), Some(401));
-        assert_eq!(answer(None, Some("Bearer ")), Some(403));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use marketprism_adapter_host::Limits;
-use marketprism_config::{ConfigError, Document, Nats, Problems};
+use marketprism_config::{ConfigError, Document, Nats, Problems, Secret};
 use marketprism_schema::{DataType, DataTypeMap, EDGE_NAME_ALLOWED, WireForm, is_edge_name};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,9 @@ use super::feed::{FeedConfig, check_overlap};
 use super::network::Network;
 use super::symbols::check_symbols;
 use crate::limits;
+
+/// A shorter token could be found by trying.
+const TOKEN_BYTES_MIN: usize = 16;
 
 /// A validated configuration.
 #[derive(Debug, Clone)]
@@ -191,6 +194,8 @@ pub struct Http {
     /// Host names under which the listeners answer, besides localhost and IP addresses; `*` for every name. A listener that other
     /// machines reach also answers under names without a dot.
     pub allowed_hosts: Vec<String>,
+    /// At least 16 characters. Requests that change something need `Authorization: Bearer <token>`; without a token they are refused.
+    pub token: Option<Secret>,
 }
 
 impl Http {
@@ -209,7 +214,7 @@ impl Http {
 impl Default for Http {
     fn default() -> Self {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Self { listen: at(8087), metrics_listen: at(9093), allowed_hosts: Vec::new() }
+        Self { listen: at(8087), metrics_listen: at(9093), allowed_hosts: Vec::new(), token: None }
     }
 }
 
@@ -316,6 +321,9 @@ fn check_sections(publisher: PublisherLimits, audit: Audits, http: &Http, proble
         format!("is {seconds}"),
         "a divisor of 60",
     );
+    let is_long = http.token.as_ref().is_none_or(|token| token.reveal().len() >= TOKEN_BYTES_MIN);
+    let at_least = format!("at least {TOKEN_BYTES_MIN} characters");
+    problems.demand(is_long, "http.token_file", "holds a token that can be guessed", at_least);
     let apart = http.listen != http.metrics_listen || http.listen.port() == 0;
     let what = format!("is {}", http.metrics_listen);
     problems.demand(apart, "http.metrics_listen", what, "another address than http.listen");

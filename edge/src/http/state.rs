@@ -7,6 +7,7 @@ use marketprism_adapter_host::{FaultCause, Stats};
 use marketprism_book::BookState;
 use serde_json::{Value, json};
 
+use super::access::AccessToken;
 use crate::broker::BrokerLink;
 use crate::feed::{EdgeContext, FeedPhase, FeedRoster};
 
@@ -17,6 +18,7 @@ pub struct EdgeState {
     pub grace: Duration,
     pub feeds: Arc<FeedRoster>,
     pub link: Arc<BrokerLink>,
+    pub access: AccessToken,
 }
 
 pub(super) const fn state_text(state: BookState) -> &'static str {

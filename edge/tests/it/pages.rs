@@ -12,7 +12,7 @@ use marketprism_edge::audit::Auditor;
 use marketprism_edge::broker::BrokerLink;
 use marketprism_edge::config::Http;
 use marketprism_edge::feed::{EdgeContext, FeedRoster, FeedStatus};
-use marketprism_edge::http::{EdgeState, bind};
+use marketprism_edge::http::{AccessToken, EdgeState, bind};
 use marketprism_edge::queue::{EventQueue, MemoryQueue, QueueLane, QueueLimits};
 use marketprism_edge::telemetry::{Coverage, Metrics};
 use marketprism_schema::{DataType, InvalidKind, InvalidValue};
@@ -62,6 +62,7 @@ fn state(grace: Duration) -> EdgeState {
             adapter,
         ))])),
         link: Arc::new(BrokerLink::new(&marketprism_config::Nats::default(), "test")),
+        access: AccessToken::default(),
     }
 }
 
@@ -70,7 +71,7 @@ fn state(grace: Duration) -> EdgeState {
 async fn symbols_that_are_not_listed_degrade_the_health_and_are_named() {
     let local = SocketAddr::from(([127, 0, 0, 1], 0));
     let bound =
-        bind(&Http { listen: local, metrics_listen: local, allowed_hosts: Vec::new() }).await.unwrap();
+        bind(&Http { listen: local, metrics_listen: local, ..Http::default() }).await.unwrap();
     let (main, _) = bound.addresses().unwrap();
     let (stop, state) = (CancellationToken::new(), Arc::new(state(Duration::from_secs(60))));
     let served = tokio::spawn(bound.serve(Arc::clone(&state), stop.clone()));
@@ -100,6 +101,7 @@ async fn health_is_unhealthy_with_every_reason_after_the_grace_time_and_metrics_
             listen: local,
             metrics_listen: local,
             allowed_hosts: vec!["edge.example".to_owned()],
+            ..Http::default()
         })
         .await
         .unwrap();
@@ -189,7 +191,7 @@ async fn health_is_degraded_while_events_are_refused_and_not_longer() {
 
 async fn serve(state: EdgeState) -> (SocketAddr, SocketAddr, CancellationToken) {
     let local = SocketAddr::from(([127, 0, 0, 1], 0));
-    let http = Http { listen: local, metrics_listen: local, allowed_hosts: Vec::new() };
+    let http = Http { listen: local, metrics_listen: local, ..Http::default() };
     let bound = bind(&http).await.unwrap();
     let (main, metrics) = bound.addresses().unwrap();
     let stop = CancellationToken::new();

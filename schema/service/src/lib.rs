@@ -4,6 +4,8 @@
 
 mod accept;
 mod backoff;
+#[cfg(feature = "http")]
+mod bearer;
 pub mod clock;
 mod disk;
 mod file_lock;
@@ -21,6 +23,8 @@ mod tls;
 
 pub use accept::{accept, serve_connections};
 pub use backoff::{Backoff, jitter};
+#[cfg(feature = "http")]
+pub use bearer::{TokenRefusal, check_bearer, credentials, is_token};
 pub use disk::DiskSpace;
 pub use file_lock::FileLock;
 pub use files::{open_file, read_file, read_text};
