@@ -70,8 +70,7 @@ fn state(grace: Duration) -> EdgeState {
 #[tokio::test]
 async fn symbols_that_are_not_listed_degrade_the_health_and_are_named() {
     let local = SocketAddr::from(([127, 0, 0, 1], 0));
-    let bound =
-        bind(&Http { listen: local, metrics_listen: local, ..Http::default() }).await.unwrap();
+    let bound = bind(&Http { listen: local, metrics_listen: local, ..Http::default() }).await.unwrap();
     let (main, _) = bound.addresses().unwrap();
     let (stop, state) = (CancellationToken::new(), Arc::new(state(Duration::from_secs(60))));
     let served = tokio::spawn(bound.serve(Arc::clone(&state), stop.clone()));
