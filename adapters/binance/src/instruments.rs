@@ -3,7 +3,7 @@
 use crate::describe::Exchange;
 use marketprism_adapter_sdk::symbol::{self, Expiry};
 use marketprism_adapter_sdk::{
-    Answer, Cursor, Instrument, Listing, MarketType, ParseResult, decimal, decimal_places, each_element,
+    Answer, Cursor, Decimal, Instrument, Listing, MarketType, ParseResult, decimal, decimal_places, each_element,
     each_member,
 };
 use std::borrow::Cow;
@@ -42,10 +42,16 @@ fn instrument(exchange: Exchange, listed: &ListedSymbol<'_>) -> Option<Instrumen
         quote: listed.quote.to_string(),
         contract_size: None,
         contract_value: None,
-        price_scale: listed.tick_places.or(listed.price_precision).unwrap_or(PLACES_DEFAULT),
-        quantity_scale: listed.step_places.or(listed.quantity_precision).unwrap_or(PLACES_DEFAULT),
+        price_scale: places(listed.tick).or(listed.price_precision).unwrap_or(PLACES_DEFAULT),
+        quantity_scale: places(listed.step).or(listed.quantity_precision).unwrap_or(PLACES_DEFAULT),
+        tick_size: listed.tick,
+        step_size: listed.step,
         trading: listed.status == "TRADING",
     })
+}
+
+fn places(step: Option<Decimal>) -> Option<u8> {
+    step.map(|step| step.scale)
 }
 
 /// `PERPETUAL`, `TRADIFI_PERPETUAL`, `CURRENT_QUARTER`, `NEXT_QUARTER`; each also with ` DELIVERING` or
@@ -80,9 +86,8 @@ struct ListedSymbol<'a> {
     contract_type: Option<Cow<'a, str>>,
     /// Futures only, milliseconds.
     delivery_date: Option<i64>,
-    /// Decimal places of the tick and step sizes.
-    tick_places: Option<u8>,
-    step_places: Option<u8>,
+    tick: Option<Decimal>,
+    step: Option<Decimal>,
     /// Decimal places that the venue states apart from the steps.
     price_precision: Option<u8>,
     quantity_precision: Option<u8>,
@@ -151,23 +156,23 @@ fn filters<'a>(cursor: &mut Cursor<'a>, listed: &mut ListedSymbol<'a>) -> ParseR
         while cursor.more(b'}', &mut first)? {
             match &*cursor.key_text()? {
                 "filterType" => kind = cursor.text("`filterType`")?,
-                "tickSize" => tick = step_places(cursor)?,
-                "stepSize" => step = step_places(cursor)?,
+                "tickSize" => tick = step_size(cursor)?,
+                "stepSize" => step = step_size(cursor)?,
                 _ => cursor.skip()?,
             }
         }
         match &*kind {
-            "PRICE_FILTER" => listed.tick_places = tick,
-            "LOT_SIZE" => listed.step_places = step,
+            "PRICE_FILTER" => listed.tick = tick,
+            "LOT_SIZE" => listed.step = step,
             _ => {}
         }
     }
     Ok(())
 }
 
-fn step_places(cursor: &mut Cursor<'_>) -> ParseResult<Option<u8>> {
+fn step_size(cursor: &mut Cursor<'_>) -> ParseResult<Option<Decimal>> {
     let start = *cursor;
     let text = cursor.text("a step size in quotes")?;
-    decimal::places_of_step(text.as_bytes())
+    decimal::step(text.as_bytes())
         .or_else(|_| start.expected("a step size of at most 18 decimal places"))
 }

@@ -4,7 +4,7 @@ use crate::describe::SPOT;
 use crate::plan::get;
 use marketprism_adapter_sdk::symbol::{Expiry, dated, pair};
 use marketprism_adapter_sdk::{
-    Answer, Cursor, Endpoints, Feed, Instrument, Listing, MarketType, Object, ParseResult, Refusal, Request,
+    Answer, Cursor, Decimal, Endpoints, Feed, Instrument, Listing, MarketType, Object, ParseResult, Refusal, Request,
     each_element, percent_encoded, refusal, whole,
 };
 
@@ -76,6 +76,8 @@ fn instrument(listed: &Object<'_>, spot: bool) -> ParseResult<Option<Instrument>
                 .read("contractType", |cursor, _| cursor.expected("LinearPerpetual or LinearFutures"));
         }
     };
+    let tick = size(listed, "priceFilter", "tickSize")?;
+    let step = size(listed, "lotSizeFilter", if spot { "basePrecision" } else { "qtyStep" })?;
     Ok(Some(Instrument {
         symbol,
         market_type,
@@ -85,15 +87,17 @@ fn instrument(listed: &Object<'_>, spot: bool) -> ParseResult<Option<Instrument>
         // Quantities of linear contracts are in base units.
         contract_size: None,
         contract_value: None,
-        price_scale: places(listed, "priceFilter", "tickSize")?,
-        quantity_scale: places(listed, "lotSizeFilter", if spot { "basePrecision" } else { "qtyStep" })?,
+        price_scale: tick.scale,
+        quantity_scale: step.scale,
+        tick_size: Some(tick),
+        step_size: Some(step),
         trading: listed.read("status", Cursor::text)? == "Trading",
     }))
 }
 
-fn places(listed: &Object<'_>, filter: &'static str, step: &'static str) -> ParseResult<u8> {
+fn size(listed: &Object<'_>, filter: &'static str, step: &'static str) -> ParseResult<Decimal> {
     let filter = listed.read(filter, |cursor, _| Object::parse(cursor))?;
-    filter.read(step, Cursor::decimal).map(|step| step.scale)
+    filter.read(step, Cursor::decimal)
 }
 
 /// Special characters of a page's cursor come escaped; any others are escaped here.

@@ -52,6 +52,8 @@ fn index((name, coin): (&str, &str)) -> Instrument {
         // Percent points with two places.
         price_scale: 2,
         quantity_scale: 0,
+        tick_size: None,
+        step_size: None,
         trading: true,
     }
 }
@@ -124,11 +126,12 @@ fn instrument(listed: &ListedInstrument<'_>) -> Option<Instrument> {
         _ => return None,
     };
     let inverse = market_type != MarketType::Options && inverse(listed, quote)?;
-    let places = |step: Option<Decimal>| step.filter(|step| step.mantissa > 0).map(|step| step.scale);
-    let price_scale = places(listed.tick).unwrap_or(PLACES_DEFAULT);
-    let amount_scale =
-        places(listed.least_amount).max(places(listed.contract_size)).unwrap_or(PLACES_DEFAULT);
-    let contract = listed.contract_size.filter(|size| size.mantissa > 0);
+    let positive = |size: Option<Decimal>| size.filter(|size| size.mantissa > 0);
+    let (tick, step, contract) =
+        (positive(listed.tick), positive(listed.least_amount), positive(listed.contract_size));
+    let places = |size: Option<Decimal>| size.map(|size| size.scale);
+    let price_scale = places(tick).unwrap_or(PLACES_DEFAULT);
+    let amount_scale = places(step).max(places(contract)).unwrap_or(PLACES_DEFAULT);
     Some(Instrument {
         symbol,
         venue_symbol: listed.name.to_string(),
@@ -140,6 +143,8 @@ fn instrument(listed: &ListedInstrument<'_>) -> Option<Instrument> {
         contract_value: if inverse { Some(contract?) } else { None },
         price_scale,
         quantity_scale: if inverse { decimal::derived_scale(price_scale) } else { amount_scale },
+        tick_size: tick,
+        step_size: step,
         trading: trading(listed),
     })
 }

@@ -2,7 +2,7 @@
 
 use marketprism_adapter_sdk::symbol::pair;
 use marketprism_adapter_sdk::{
-    Answer, Cursor, Endpoints, Instrument, Listing, MarketType, Object, ParseResult, Refusal, Request,
+    Answer, Cursor, Decimal, Endpoints, Instrument, Listing, MarketType, Object, ParseResult, Refusal, Request,
     decimal_places, each_element, each_member, get, refusal,
 };
 
@@ -52,6 +52,8 @@ fn instrument(listed: &Object<'_>) -> ParseResult<Option<Instrument>> {
     };
     let (base, quote) = (asset(base), asset(quote));
     let trading = listed.optional("status", Cursor::text)?.is_none_or(|status| status == "online");
+    let (places, lot_places) =
+        (listed.read("pair_decimals", decimal_places)?, listed.read("lot_decimals", decimal_places)?);
     Ok(Some(Instrument {
         symbol: pair(base, quote),
         venue_symbol: format!("{base}/{quote}"),
@@ -61,8 +63,10 @@ fn instrument(listed: &Object<'_>) -> ParseResult<Option<Instrument>> {
         contract_size: None,
         contract_value: None,
         // Also the places that the checksum is written with, so they must be exactly the venue's.
-        price_scale: listed.read("pair_decimals", decimal_places)?,
-        quantity_scale: listed.read("lot_decimals", decimal_places)?,
+        price_scale: places,
+        quantity_scale: lot_places,
+        tick_size: listed.optional("tick_size", Cursor::decimal)?,
+        step_size: Some(Decimal { mantissa: 1, scale: lot_places }),
         trading,
     }))
 }

@@ -145,16 +145,16 @@ fn instrument(market_type: MarketType, listed: &ListedInstrument<'_>) -> Option<
             symbol::option(base, quote, expiry(listed)?, strike, option_kind(listed)?)
         }
     };
-    let price_scale = decimal::places_of_step(listed.tick.as_bytes()).ok()??;
-    let lot_places = decimal::places_of_step(listed.lot.as_bytes()).ok()??;
+    let tick = decimal::step(listed.tick.as_bytes()).ok()??;
+    let lot = decimal::step(listed.lot.as_bytes()).ok()??;
     let (contract_size, contract_value) = match market_type {
         MarketType::Spot => (None, None),
         _ => contract(market_type, listed, base, quote)?,
     };
     let quantity_scale = match (contract_size, contract_value) {
-        (_, Some(_)) => decimal::derived_scale(price_scale),
-        (Some(size), None) => lot_places + size.scale,
-        (None, None) => lot_places,
+        (_, Some(_)) => decimal::derived_scale(tick.scale),
+        (Some(size), None) => lot.scale + size.scale,
+        (None, None) => lot.scale,
     };
     Some(Instrument {
         symbol,
@@ -164,8 +164,10 @@ fn instrument(market_type: MarketType, listed: &ListedInstrument<'_>) -> Option<
         quote: quote.to_owned(),
         contract_size,
         contract_value,
-        price_scale,
+        price_scale: tick.scale,
         quantity_scale: Some(quantity_scale).filter(|scale| *scale <= decimal::SCALE_MAX)?,
+        tick_size: Some(tick),
+        step_size: Some(lot),
         trading: listed.state == "live",
     })
 }

@@ -133,6 +133,8 @@ mod tests {
             contract_value: contract_value.map(of),
             price_scale: scales.0,
             quantity_scale: scales.1,
+            tick_size: None,
+            step_size: None,
             trading: true,
         }
     }

@@ -179,11 +179,10 @@ pub fn rescale(number: Decimal, scale: u8) -> Result<i64, DecimalError> {
     Ok(number.mantissa / power)
 }
 
-/// The decimal places of a step such as a tick size: 4 for `0.00010000`. None where the step is zero, which
-/// venues write for "no step".
-pub fn places_of_step(text: &[u8]) -> Result<Option<u8>, DecimalError> {
+/// A step such as a tick size: 1 with scale 4 for `0.00010000`. None where the step is zero, which venues write for "no step".
+pub fn step(text: &[u8]) -> Result<Option<Decimal>, DecimalError> {
     let step = parse(text)?;
-    Ok((step.mantissa != 0).then_some(step.scale))
+    Ok((step.mantissa != 0).then_some(step))
 }
 
 /// The exact product.
@@ -400,11 +399,12 @@ mod tests {
 
     #[test]
     fn steps_give_places() {
-        assert_eq!(places_of_step(b"0.00010000"), Ok(Some(4)));
-        assert_eq!(places_of_step(b"1.00000000"), Ok(Some(0)));
-        assert_eq!(places_of_step(b"10"), Ok(Some(0)));
-        assert_eq!(places_of_step(b"0.00000000"), Ok(None));
-        assert_eq!(places_of_step(b""), Err(DecimalError::NotANumber));
+        let some = |mantissa, scale| Ok(Some(Decimal { mantissa, scale }));
+        assert_eq!(step(b"0.00010000"), some(1, 4));
+        assert_eq!(step(b"1.00000000"), some(1, 0));
+        assert_eq!(step(b"10"), some(10, 0));
+        assert_eq!(step(b"0.00000000"), Ok(None));
+        assert_eq!(step(b""), Err(DecimalError::NotANumber));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::cursor::{Cursor, ParseError, ParseResult};
 use crate::feed::refusal;
 use crate::log;
 use crate::object::each_member;
-use crate::types::{Instrument, Refusal};
+use crate::types::{Decimal, Instrument, Refusal};
 use crate::values::value_text;
 
 /// Rows that are named in the log.
@@ -51,7 +51,7 @@ impl Listing {
                     "{names} (expected names of 1 to {NAME_BYTES} bytes, the first without blanks, `.`, `*` and `>`)"
                 ));
             }
-            Ok(found) => self.instruments.extend(found),
+            Ok(found) => self.instruments.extend(found.map(with_positive_steps)),
             Err(error) => {
                 *cursor = start;
                 cursor.skip()?;
@@ -103,6 +103,12 @@ impl Listing {
     pub(crate) fn into_parts(self) -> (Vec<Instrument>, Vec<String>) {
         (self.instruments, self.left_out)
     }
+}
+
+/// Venues write 0 for a step that they do not have.
+fn with_positive_steps(one: Instrument) -> Instrument {
+    let positive = |step: Option<Decimal>| step.filter(|step| step.mantissa > 0);
+    Instrument { tick_size: positive(one.tick_size), step_size: positive(one.step_size), ..one }
 }
 
 /// False for names that no subject can hold: an edge would refuse all instruments for this one.
@@ -177,6 +183,8 @@ mod tests {
                 contract_value: None,
                 price_scale: 0,
                 quantity_scale: 0,
+                tick_size: None,
+                step_size: None,
                 trading: true,
             };
             listing.row(&mut Cursor::new(b"{}"), |_| Ok(Some(instrument))).unwrap();

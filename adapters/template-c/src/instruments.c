@@ -11,24 +11,19 @@ static string_t pair(bytes_t base, bytes_t quote) {
     return symbol;
 }
 
-/* Decimal places of the field `tick` or `step`. */
-static bool read_places(const object_t *listed, const char *step, uint8_t *places) {
+/* The field `tick` or `step`. */
+static bool read_step(const object_t *listed, const char *key, number_t *step) {
     cursor_t cursor;
-    number_t number;
-    if (!object_value(listed, step, &cursor) || !read_amount(&cursor, step, &number)) {
-        return false;
-    }
-    *places = number.scale;
-    return true;
+    return object_value(listed, key, &cursor) && read_amount(&cursor, key, step);
 }
 
 static bool read_instrument(cursor_t *cursor, instrument_t *instrument) {
     object_t listed;
     bytes_t base, quote, name, status;
-    uint8_t price_scale, quantity_scale;
+    number_t tick, step;
     if (!object_parse(cursor, &listed) || !object_text(&listed, "base", &base) ||
         !object_text(&listed, "quote", &quote) || !object_text(&listed, "name", &name) ||
-        !read_places(&listed, "tick", &price_scale) || !read_places(&listed, "step", &quantity_scale) ||
+        !read_step(&listed, "tick", &tick) || !read_step(&listed, "step", &step) ||
         !object_text(&listed, "status", &status)) {
         return false;
     }
@@ -38,8 +33,10 @@ static bool read_instrument(cursor_t *cursor, instrument_t *instrument) {
         .market_type = MARKETPRISM_ADAPTER_TYPES_MARKET_TYPE_SPOT,
         .base = copied(base),
         .quote = copied(quote),
-        .price_scale = price_scale,
-        .quantity_scale = quantity_scale,
+        .price_scale = tick.scale,
+        .quantity_scale = step.scale,
+        .tick_size = {.is_some = true, .val = {tick.mantissa, tick.scale}},
+        .step_size = {.is_some = true, .val = {step.mantissa, step.scale}},
         .trading = bytes_equal(status, "open"),
     };
     return true;

@@ -33,7 +33,7 @@ fn instrument(listed: &Object<'_>) -> ParseResult<Instrument> {
     // Base and quote as the list names them: cutting them out of a symbol's text goes wrong sooner or later.
     let (base, quote) = (listed.read("base", Cursor::text)?, listed.read("quote", Cursor::text)?);
     // Every price and quantity of the instrument fits these decimal places.
-    let places = |step: &'static str| listed.read(step, Cursor::decimal).map(|step| step.scale);
+    let (tick, step) = (listed.read("tick", Cursor::decimal)?, listed.read("step", Cursor::decimal)?);
     Ok(Instrument {
         symbol: pair(&base, &quote),
         venue_symbol: listed.read("name", Cursor::text)?.into_owned(),
@@ -43,8 +43,10 @@ fn instrument(listed: &Object<'_>) -> ParseResult<Instrument> {
         // For venues that count contracts: the worth of one, in base or in quote units.
         contract_size: None,
         contract_value: None,
-        price_scale: places("tick")?,
-        quantity_scale: places("step")?,
+        price_scale: tick.scale,
+        quantity_scale: step.scale,
+        tick_size: Some(tick),
+        step_size: Some(step),
         trading: listed.read("status", Cursor::text)? == "open",
     })
 }

@@ -268,6 +268,8 @@ mod tests {
             contract_value: None,
             price_scale: 0,
             quantity_scale: 0,
+            tick_size: None,
+            step_size: None,
             trading,
         }
     }

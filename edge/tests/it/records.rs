@@ -21,6 +21,8 @@ pub fn instrument(symbol: &str, market_type: MarketType) -> Instrument {
         contract_value: None,
         price_scale: 2,
         quantity_scale: 3,
+        tick_size: None,
+        step_size: None,
         trading: true,
     }
 }

@@ -80,7 +80,7 @@ impl VenueAdapter for SoundVenue {
 fn market(cursor: &mut Cursor<'_>) -> ParseResult<Option<Instrument>> {
     let listed = Object::parse(cursor)?;
     let (base, quote) = (listed.read("base", Cursor::text)?, listed.read("quote", Cursor::text)?);
-    let places = |step: &'static str| listed.read(step, Cursor::decimal).map(|step| step.scale);
+    let (tick, step) = (listed.read("tick", Cursor::decimal)?, listed.read("step", Cursor::decimal)?);
     Ok(Some(Instrument {
         symbol: pair(&base, &quote),
         venue_symbol: listed.read("name", Cursor::text)?.into_owned(),
@@ -89,8 +89,10 @@ fn market(cursor: &mut Cursor<'_>) -> ParseResult<Option<Instrument>> {
         quote: quote.into_owned(),
         contract_size: None,
         contract_value: None,
-        price_scale: places("tick")?,
-        quantity_scale: places("step")?,
+        price_scale: tick.scale,
+        quantity_scale: step.scale,
+        tick_size: Some(tick),
+        step_size: Some(step),
         trading: true,
     }))
 }

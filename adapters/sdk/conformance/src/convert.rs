@@ -102,7 +102,7 @@ macro_rules! conversion {
             Decimal { mantissa scale }
             Instrument {
                 symbol venue_symbol market_type base quote contract_size contract_value price_scale quantity_scale
-                trading
+                tick_size step_size trading
             }
             Charge { budget units }
             Budget { name units window_ms }

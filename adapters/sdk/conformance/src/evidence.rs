@@ -277,6 +277,8 @@ mod tests {
             contract_value: contract_value.map(number),
             price_scale: 1,
             quantity_scale: 12,
+            tick_size: None,
+            step_size: None,
             trading: true,
         }
     }

@@ -75,7 +75,8 @@ fn instrument(instrument: &Instrument) -> Value {
         "quote": instrument.quote,
         "contract_size": instrument.contract_size.map(to_text),
         "contract_value": instrument.contract_value.map(to_text), "price_scale": instrument.price_scale,
-        "quantity_scale": instrument.quantity_scale, "trading": instrument.trading,
+        "quantity_scale": instrument.quantity_scale, "tick_size": instrument.tick_size.map(to_text),
+        "step_size": instrument.step_size.map(to_text), "trading": instrument.trading,
     }})
 }
 

@@ -73,9 +73,13 @@ pub(crate) fn instruments(instruments: &[Instrument], limits: &Limits) -> Check 
         at_most(&of("length of quote"), instrument.quote.len(), NAME_BYTES)?;
         scale(&of("price scale"), instrument.price_scale)?;
         scale(&of("quantity scale"), instrument.quantity_scale)?;
-        for (what, amount) in
-            [("contract size", &instrument.contract_size), ("contract value", &instrument.contract_value)]
-        {
+        let amounts = [
+            ("contract size", &instrument.contract_size),
+            ("contract value", &instrument.contract_value),
+            ("tick size", &instrument.tick_size),
+            ("step size", &instrument.step_size),
+        ];
+        for (what, amount) in amounts {
             let Some(amount) = amount else { continue };
             scale(&of(&format!("scale of the {what}")), amount.scale)?;
             if amount.mantissa <= 0 {

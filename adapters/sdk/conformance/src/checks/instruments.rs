@@ -172,6 +172,8 @@ mod tests {
                 contract_value: None,
                 price_scale: 1,
                 quantity_scale: 1,
+                tick_size: None,
+                step_size: None,
                 trading: true,
             })
         };
