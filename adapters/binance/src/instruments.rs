@@ -3,8 +3,8 @@
 use crate::describe::Exchange;
 use marketprism_adapter_sdk::symbol::{self, Expiry};
 use marketprism_adapter_sdk::{
-    Answer, Cursor, Decimal, Instrument, Listing, MarketType, ParseResult, decimal, decimal_places, each_element,
-    each_member,
+    Answer, Cursor, Decimal, Instrument, Listing, MarketType, ParseResult, decimal, decimal_places,
+    each_element, each_member,
 };
 use std::borrow::Cow;
 
@@ -173,6 +173,5 @@ fn filters<'a>(cursor: &mut Cursor<'a>, listed: &mut ListedSymbol<'a>) -> ParseR
 fn step_size(cursor: &mut Cursor<'_>) -> ParseResult<Option<Decimal>> {
     let start = *cursor;
     let text = cursor.text("a step size in quotes")?;
-    decimal::step(text.as_bytes())
-        .or_else(|_| start.expected("a step size of at most 18 decimal places"))
+    decimal::step(text.as_bytes()).or_else(|_| start.expected("a step size of at most 18 decimal places"))
 }

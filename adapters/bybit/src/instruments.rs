@@ -4,8 +4,8 @@ use crate::describe::SPOT;
 use crate::plan::get;
 use marketprism_adapter_sdk::symbol::{Expiry, dated, pair};
 use marketprism_adapter_sdk::{
-    Answer, Cursor, Decimal, Endpoints, Feed, Instrument, Listing, MarketType, Object, ParseResult, Refusal, Request,
-    each_element, percent_encoded, refusal, whole,
+    Answer, Cursor, Decimal, Endpoints, Feed, Instrument, Listing, MarketType, Object, ParseResult, Refusal,
+    Request, each_element, percent_encoded, refusal, whole,
 };
 
 /// The list of the feed's category, page by page. Spot has no pages.

@@ -2,8 +2,8 @@
 
 use marketprism_adapter_sdk::symbol::pair;
 use marketprism_adapter_sdk::{
-    Answer, Cursor, Decimal, Endpoints, Instrument, Listing, MarketType, Object, ParseResult, Refusal, Request,
-    decimal_places, each_element, each_member, get, refusal,
+    Answer, Cursor, Decimal, Endpoints, Instrument, Listing, MarketType, Object, ParseResult, Refusal,
+    Request, decimal_places, each_element, each_member, get, refusal,
 };
 
 pub(crate) fn instrument_requests(endpoints: &Endpoints, answers: &[Answer]) -> Vec<Request> {
