@@ -122,13 +122,17 @@ pub const START_RECENT: Duration = Duration::from_secs(60);
 pub const SCHEMA_FRESH: Duration = Duration::from_secs(60);
 /// Wait of a report for a new schema comparison; then it uses the previous one. The first is waited for like any source.
 pub const SCHEMA_PATIENCE: Duration = Duration::from_millis(1_500);
-/// Longest HTTP request: twice the timeout of a source, the wait for a turn, and a margin.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(25);
-/// Bounds of the HTTP listener. Connections full: the next one waits in the system's queue. No request in time: the connection is closed.
-pub const HTTP: HttpBounds =
-    HttpBounds { connections: 256, head: Duration::from_secs(30), drain: CLOSE_DEADLINE };
-/// Largest body of an HTTP request.
-pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Bounds of the HTTP listener. Connections full: the next one waits in the system's queue. No request in time, or a client that does not
+/// read: the connection is closed.
+pub const HTTP: HttpBounds = HttpBounds {
+    connections: 256,
+    head: Duration::from_secs(30),
+    body: 64 * 1024,
+    // Twice the timeout of a source, the wait for a turn, and a margin.
+    request: Duration::from_secs(25),
+    write: Duration::from_secs(30),
+    drain: CLOSE_DEADLINE,
+};
 /// Prefetch of audits, which may be 1 MiB long.
 pub const PREFETCH_AUDITS: usize = 64;
 /// Windows evaluated at once when an edge reports a stop: a day of minutes. The recheck evaluates the older ones of a longer stop.

@@ -144,9 +144,16 @@ pub const VENUE_TIME_WAIT: Duration = Duration::from_secs(1);
 /// Interval at which a recording is flushed to its file.
 pub const RECORDING_FLUSH: Duration = Duration::from_millis(500);
 
-/// Bounds of each HTTP listener. Connections full: the next waits in the system's queue. No request in time: the connection is closed.
-pub const HTTP: HttpBounds =
-    HttpBounds { connections: 128, head: Duration::from_secs(10), drain: Duration::from_secs(1) };
+/// Bounds of each HTTP listener. Connections full: the next waits in the system's queue. No request in time, or a client that does not
+/// read: the connection is closed.
+pub const HTTP: HttpBounds = HttpBounds {
+    connections: 128,
+    head: Duration::from_secs(10),
+    body: 64 * 1024,
+    request: Duration::from_secs(10),
+    write: Duration::from_secs(10),
+    drain: Duration::from_secs(1),
+};
 
 /// Open windows of the audits: three hours of them at the default length. Full (a long outage of the broker): the oldest is given up,
 /// counted, and can never be verified.

@@ -98,8 +98,13 @@ impl Edge {
 
     /// Sets a variable of the process.
     pub fn with_variable(mut self, name: &str, value: &str) -> Self {
-        self.variables.push((name.to_owned(), value.to_owned()));
+        self.set_variable(name, value);
         self
+    }
+
+    /// Of the process from its next start on.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.variables.push((name.to_owned(), value.to_owned()));
     }
 
     /// SIGKILL.
@@ -111,12 +116,21 @@ impl Edge {
 
     /// Starts it (again); returns when it answers `/metrics`.
     pub async fn restart(&mut self) {
+        self.start_without_waiting();
+        let url = format!("http://127.0.0.1:{}/metrics", self.port);
+        until("the edge answers /metrics", Duration::from_secs(30), || get(url.clone())).await;
+    }
+
+    /// Starts it (again), whatever becomes of it.
+    pub fn start_without_waiting(&mut self) {
         self.kill();
         let mut command = command("run", &self.folder.join("edge.toml"));
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         self.process = Some(Process::start("edge", &mut command, &self.folder));
-        let url = format!("http://127.0.0.1:{}/metrics", self.port);
-        until("the edge answers /metrics", Duration::from_secs(30), || get(url.clone())).await;
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// See [`check`].

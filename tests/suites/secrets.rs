@@ -142,11 +142,8 @@ async fn no_output_shows_a_secret_of_the_configuration() {
 async fn reports_are_read_over_tls_with_a_token_and_under_an_own_name() {
     let folder = tempfile::tempdir().unwrap();
     let mut stack = start(folder.path()).await;
-    let CertifiedKey { cert, signing_key } =
-        generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
-    std::fs::write(&certificate, cert.pem()).unwrap();
-    std::fs::write(&key, signing_key.serialize_pem()).unwrap();
+    let https = write_certificate(&certificate, &key);
     let port = stack.central.port();
     let variables = [
         ("MARKETPRISM_HTTP__LISTEN", format!("0.0.0.0:{port}")),
@@ -156,8 +153,6 @@ async fn reports_are_read_over_tls_with_a_token_and_under_an_own_name() {
     ];
     stack.central.set_variables(&variables);
     stack.central.start_without_waiting();
-    let certificate = reqwest::Certificate::from_pem(cert.pem().as_bytes()).unwrap();
-    let https = reqwest::Client::builder().no_proxy().add_root_certificate(certificate).build().unwrap();
     let get = |path: &str| https.get(format!("https://localhost:{port}{path}"));
     let health = until("central answers over TLS", Duration::from_secs(60), || async {
         get("/health").send().await.map_err(|error| error.to_string())
@@ -203,4 +198,34 @@ async fn reports_are_read_over_tls_with_a_token_and_under_an_own_name() {
         let request = get("/coverage").bearer_auth(READ_TOKEN).header("Host", host);
         assert_eq!(status(request).await, expected, "{host}");
     }
+    renewed_certificates_are_served(&mut stack, &certificate, &key).await;
+}
+
+/// By central, which runs, and by an edge.
+async fn renewed_certificates_are_served(stack: &mut Stack, certificate: &Path, key: &Path) {
+    stack.edge.set_variable("MARKETPRISM_HTTP__TLS_CERT_FILE", &certificate.display().to_string());
+    stack.edge.set_variable("MARKETPRISM_HTTP__TLS_KEY_FILE", &key.display().to_string());
+    stack.edge.start_without_waiting();
+    let urls =
+        [stack.central.port(), stack.edge.port()].map(|port| format!("https://localhost:{port}/health"));
+    for round in ["the edge's certificate", "a renewed certificate"] {
+        // Trusts this certificate alone.
+        let https = write_certificate(certificate, key);
+        for url in &urls {
+            until(&format!("{url} serves {round}"), Duration::from_secs(60), || async {
+                https.get(url).send().await.map(drop).map_err(|error| format!("{error:?}"))
+            })
+            .await;
+        }
+    }
+}
+
+/// A new certificate for localhost, and a client that trusts no other.
+fn write_certificate(certificate: &Path, key: &Path) -> reqwest::Client {
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(certificate, cert.pem()).unwrap();
+    std::fs::write(key, signing_key.serialize_pem()).unwrap();
+    let trusted = reqwest::Certificate::from_pem(cert.pem().as_bytes()).unwrap();
+    reqwest::Client::builder().no_proxy().add_root_certificate(trusted).build().unwrap()
 }

@@ -1,4 +1,4 @@
-//! Promise: the edge publishes over TLS with a client certificate, and logs the reason when the broker refuses it.
+//! Promise: the edge publishes over TLS with a client certificate, logs the reason when the broker refuses it, and follows renewed certificates.
 
 use std::path::Path;
 use std::time::Duration;
@@ -41,7 +41,7 @@ async fn the_broker_accepts_an_edge_only_with_certificate_and_password() {
         folder.path().join("server.key"),
         folder.path().join("ca.pem"),
     );
-    let broker = Broker::with_settings(folder.path(), &settings).await;
+    let mut broker = Broker::with_settings(folder.path(), &settings).await;
     let clickhouse = ClickHouse::start(folder.path()).await;
     let nats = nats_table(&broker, folder.path(), true);
     let _central = Central::with_nats(folder.path(), &nats, &clickhouse.url()).await;
@@ -69,6 +69,16 @@ async fn the_broker_accepts_an_edge_only_with_certificate_and_password() {
     until("trades arrive over TLS", Duration::from_secs(60), || async {
         let rows = clickhouse.number(rows).await?;
         if rows > 50 { Ok(()) } else { Err(format!("{rows} rows")) }
+    })
+    .await;
+
+    // A new authority and new certificates of all: edge and central read their files again when they connect again.
+    certificates(folder.path(), &["localhost", "127.0.0.1"]);
+    broker.restart().await;
+    let before = clickhouse.number(rows).await.unwrap();
+    until("trades arrive with renewed certificates", Duration::from_secs(60), || async {
+        let rows = clickhouse.number(rows).await?;
+        if rows > before + 50 { Ok(()) } else { Err(format!("{rows} rows, {before} before")) }
     })
     .await;
 }

@@ -38,7 +38,7 @@ pub struct Http {
     /// Host names under which the listener answers, besides localhost and IP addresses; `*` for every name. A listener that other
     /// machines reach also answers under names without a dot.
     pub allowed_hosts: Vec<String>,
-    /// Certificate chain in PEM form, read at the start. With it the listener speaks HTTPS only.
+    /// Certificate chain in PEM form, read again when the file changes. With it the listener speaks HTTPS only.
     #[schemars(extend("x-file" = true))]
     pub tls_cert_file: Option<PathBuf>,
     /// Key of the certificate, in PEM form.

@@ -4,14 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{Method, StatusCode, Uri};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::middleware::from_fn_with_state;
 use axum::{Json, Router};
-use marketprism_service::{HostRule, HttpListener, serve_http, tls_acceptor};
+use marketprism_service::{HostRule, HttpListener, ServerTls, serve_http};
 use tokio::net::TcpListener;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -27,7 +24,9 @@ use crate::limits;
 
 pub async fn bind(listen: SocketAddr, http: &crate::config::Http) -> anyhow::Result<HttpListener> {
     let tls = match (&http.tls_cert_file, &http.tls_key_file) {
-        (Some(certificate), Some(key)) => Some(tls_acceptor(certificate, key).context("http.tls_cert_file")?),
+        (Some(certificate), Some(key)) => {
+            Some(Arc::new(ServerTls::load(certificate, key).context("http.tls_cert_file")?))
+        }
         _ => None,
     };
     if http.is_exposed() {
@@ -52,9 +51,7 @@ fn router(app: Arc<App>) -> Router {
     routes
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn(within_time))
         .layer(from_fn_with_state(Arc::clone(&app), check_read))
-        .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))
         .with_state(app)
 }
 
@@ -90,17 +87,6 @@ async fn unknown_path(uri: Uri) -> Problem {
 async fn wrong_method(method: Method, uri: Uri) -> Problem {
     let text = format!("method {method} not allowed for {}; see /openapi.json", uri.path());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, text)
-}
-
-async fn within_time(request: Request, next: Next) -> Response {
-    match timeout(limits::REQUEST_TIMEOUT, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => {
-            let seconds = limits::REQUEST_TIMEOUT.as_secs();
-            let text = format!("no answer within {seconds} s");
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, text).into_response()
-        }
-    }
 }
 
 #[derive(OpenApi)]

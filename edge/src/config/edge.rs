@@ -196,6 +196,12 @@ pub struct Http {
     pub allowed_hosts: Vec<String>,
     /// At least 16 characters. Requests that change something need `Authorization: Bearer <token>`; without a token they are refused.
     pub token: Option<Secret>,
+    /// Certificate chain in PEM form, read again when the file changes. With it both listeners speak HTTPS only.
+    #[schemars(extend("x-file" = true))]
+    pub tls_cert_file: Option<PathBuf>,
+    /// Key of the certificate, in PEM form.
+    #[schemars(extend("x-file" = true))]
+    pub tls_key_file: Option<PathBuf>,
 }
 
 impl Http {
@@ -214,7 +220,14 @@ impl Http {
 impl Default for Http {
     fn default() -> Self {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Self { listen: at(8087), metrics_listen: at(9093), allowed_hosts: Vec::new(), token: None }
+        Self {
+            listen: at(8087),
+            metrics_listen: at(9093),
+            allowed_hosts: Vec::new(),
+            token: None,
+            tls_cert_file: None,
+            tls_key_file: None,
+        }
     }
 }
 
@@ -327,4 +340,8 @@ fn check_sections(publisher: PublisherLimits, audit: Audits, http: &Http, proble
     let apart = http.listen != http.metrics_listen || http.listen.port() == 0;
     let what = format!("is {}", http.metrics_listen);
     problems.demand(apart, "http.metrics_listen", what, "another address than http.listen");
+    let (has_certificate, has_key) = (http.tls_cert_file.is_some(), http.tls_key_file.is_some());
+    let missing = if has_certificate { "http.tls_key_file" } else { "http.tls_cert_file" };
+    let allowed = "both of tls_cert_file and tls_key_file, or neither";
+    problems.demand(has_certificate == has_key, missing, "is missing", allowed);
 }

@@ -10,7 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use marketprism_service::{HostRule, HttpListener, serve_http};
+use marketprism_service::{HostRule, HttpListener, ServerTls, serve_http};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -28,10 +28,17 @@ pub struct Bound {
 
 /// Binds both listeners; a port in use is an error of the start.
 pub async fn bind(http: &Http) -> anyhow::Result<Bound> {
+    let tls = match (&http.tls_cert_file, &http.tls_key_file) {
+        (Some(certificate), Some(key)) => {
+            Some(Arc::new(ServerTls::load(certificate, key).context("http.tls_cert_file")?))
+        }
+        _ => None,
+    };
     let one = async |key: &str, address: SocketAddr| {
         let listener = TcpListener::bind(address).await;
         let listener = listener.with_context(|| format!("http.{key} cannot listen on {address}"))?;
-        anyhow::Ok(HttpListener { listener, hosts: HostRule::new(address, &http.allowed_hosts), tls: None })
+        let hosts = HostRule::new(address, &http.allowed_hosts);
+        anyhow::Ok(HttpListener { listener, hosts, tls: tls.clone() })
     };
     let bound = Bound {
         main: one("listen", http.listen).await?,

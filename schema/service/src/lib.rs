@@ -18,8 +18,11 @@ mod log_file;
 mod logs;
 mod mask;
 mod process;
+#[cfg(feature = "http")]
+mod server_tls;
 #[cfg(feature = "tls")]
 mod tls;
+mod write_timeout;
 
 pub use accept::{accept, serve_connections};
 pub use backoff::{Backoff, jitter};
@@ -31,9 +34,12 @@ pub use files::{open_file, read_file, read_text};
 pub use host_limits::{check_threads, host_limit, start_thread, thread_limit, threads_needed};
 pub use hosts::HostRule;
 #[cfg(feature = "http")]
-pub use http::{HttpBounds, HttpListener, serve_http, tls_acceptor};
+pub use http::{HttpBounds, HttpListener, serve_http};
 pub use logs::{LogLimit, init_logs};
 pub use mask::{MASK, error_text, mask, mask_arguments};
 pub use process::{Exit, Failure, FailureContext, Signals, cancel_on_signal, print, report};
+#[cfg(feature = "http")]
+pub use server_tls::ServerTls;
 #[cfg(feature = "tls")]
 pub use tls::{tls_client, tls_problem};
+pub use write_timeout::WriteTimeout;
