@@ -202,7 +202,7 @@ async fn reports_are_read_over_tls_with_a_token_and_under_an_own_name() {
 }
 
 /// By central, which runs, and by an edge.
-async fn renewed_certificates_are_served(stack: &mut Stack, certificate: &Path, key: &Path) {
+async fn renewed_certificates_are_served(stack: &mut SecretStack, certificate: &Path, key: &Path) {
     stack.edge.set_variable("MARKETPRISM_HTTP__TLS_CERT_FILE", &certificate.display().to_string());
     stack.edge.set_variable("MARKETPRISM_HTTP__TLS_KEY_FILE", &key.display().to_string());
     stack.edge.start_without_waiting();
