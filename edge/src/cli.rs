@@ -132,7 +132,8 @@ fn run_command(command: Command) -> Result<Exit, Failure> {
         Command::Run(file) => {
             let config = load(&file.config, &mut adapters)?;
             let runtime = runtime()?;
-            let edge = runtime.block_on(Edge::start(config, &adapters)).or_exit(Exit::NOT_STARTED)?;
+            let edge =
+                runtime.block_on(Edge::start(&file.config, config, adapters)).or_exit(Exit::NOT_STARTED)?;
             let left = runtime.block_on(edge.run())?;
             return Ok(if left.is_complete() { Exit::SUCCESS } else { Exit::UNDELIVERED });
         }

@@ -16,6 +16,7 @@ pub mod publisher;
 pub mod queue;
 pub mod recorder;
 pub mod records;
+pub mod reload;
 pub mod replay;
 pub mod run;
 pub mod telemetry;

@@ -108,6 +108,22 @@ pub const IMPLAUSIBLE_LISTS: u32 = 6;
 /// touched.
 pub const ADDED_PARTS_MAX: usize = 4;
 
+/// Interval at which the configuration file is looked at. A change is applied once two looks in a row find the same content, so that a file
+/// that is being written is not read half.
+pub const CONFIG_WATCH_EVERY: Duration = Duration::from_secs(2);
+
+/// Requests for a reload that wait for the one that runs. More: refused with 503.
+pub const RELOADS_WAITING_MAX: usize = 4;
+
+/// Reload: time for the venues to list what changed feeds select. Passed: the change is refused, the running feeds stay.
+pub const RELOAD_LISTING: Duration = Duration::from_secs(60);
+
+/// Reload: time for a pipeline to end streams in the order of its frames. Passed: they end at once in the audits.
+pub const STREAMS_END: Duration = Duration::from_secs(5);
+
+/// Starts of feeds that a reload caused and that the audits remember, to tell whose gap it is. More: the oldest counts as ours.
+pub const PLANNED_STARTS_MAX: usize = 64;
+
 /// Streams whose downtime (delisted, removed) has no end yet. More: the oldest is forgotten; if it is listed again, its downtime gets no end.
 pub const LASTING_DOWNTIMES_MAX: usize = 20_000;
 

@@ -18,10 +18,9 @@ use tokio::time::{interval, sleep};
 
 use crate::audit::Auditor;
 use crate::config::{Adapters, Config};
-use crate::feed::{EdgeContext, FrameObserver, SourceMap};
+use crate::feed::{EdgeContext, FeedSet, FrameObserver, SourceMap};
 use crate::limits::{RECORDING_BYTES_MAX, RECORDING_FILE_BYTES, RECORDING_FLUSH};
 use crate::queue::DiscardQueue;
-use crate::run::FeedTasks;
 
 /// Length of a recording without a limit: a century.
 const NO_LIMIT: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -40,7 +39,7 @@ pub async fn record(
     let context = Arc::new(context);
     let recorders: Vec<Arc<Recorder>> =
         config.feeds.iter().map(|feed| Arc::new(Recorder::new(dir, &feed.exchange))).collect();
-    let mut feeds = FeedTasks::start(&context, &config, adapters, |index| {
+    let feeds = FeedSet::start(&context, &config, adapters, |index| {
         recorders.get(index).map(|recorder| Arc::clone(recorder) as Arc<dyn FrameObserver>)
     })?;
     let end = sleep(limit.unwrap_or(NO_LIMIT));

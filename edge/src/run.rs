@@ -1,63 +1,36 @@
 //! The command `run`: starts every part of the edge and stops them in the order of the data: sockets, pipelines, publisher, audits.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use async_nats::Client;
 use marketprism_schema::{StreamId, edge_connection};
-use marketprism_service::{Exit, Signals, clock};
-use tokio::task::{JoinHandle, JoinSet};
+use marketprism_service::{Exit, Signals, clock, error_text, set_log_filter};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{AuditOrigin, Auditor, JournaledRun, Resumption, RunJournal};
 use crate::broker::{BrokerLink, connect};
 use crate::config::{Adapters, Config};
-use crate::feed::{EdgeContext, FeedContext, FeedRoster, FrameObserver, run_feed};
+use crate::feed::{EdgeContext, FeedSet};
 use crate::http::{AccessToken, EdgeState, answer_status, bind};
 use crate::journal::{DiskFiles, Journal, JournalOptions, answer_requests, follow_confirmations};
 use crate::limits::{
     HEALTH_GRACE, JOURNAL_CATCH_UP_PART, JOURNAL_CLOSE, JOURNAL_END, PIPELINES_DRAIN, PUBLISHER_DRAIN,
 };
 use crate::publisher::{AuditSender, DrainResult, Publisher};
-use crate::queue::{AbandonedRecords, EventQueue, MemoryQueue, QueueLane, QueueLimits};
+use crate::queue::{AbandonedRecords, EventQueue, MemoryQueue, QueueLimits};
+use crate::reload::{ApplySettings, ReloadHandle, Reloader};
 use crate::telemetry::{LossAtStop, Metrics};
-
-pub(crate) struct FeedTasks {
-    tasks: JoinSet<()>,
-    roster: Arc<FeedRoster>,
-}
-
-impl FeedTasks {
-    /// `observer` gives the observer of a feed by its position in the configuration.
-    pub(crate) fn start(
-        edge: &Arc<EdgeContext>,
-        config: &Config,
-        adapters: &Adapters,
-        observer: impl Fn(usize) -> Option<Arc<dyn FrameObserver>>,
-    ) -> anyhow::Result<Self> {
-        let mut feeds = Self { tasks: JoinSet::new(), roster: Arc::default() };
-        for (index, feed) in config.feeds.iter().enumerate() {
-            let adapter = adapters.get(&feed.adapter).context("the adapter is not loaded")?.clone();
-            let lane = QueueLane::of_feed(index);
-            let context = FeedContext::new(edge, feed, lane, adapter, observer(index))?;
-            feeds.roster.add(Arc::clone(&context.status));
-            feeds.tasks.spawn(run_feed(context, feed.clone(), Arc::clone(&feeds.roster)));
-        }
-        Ok(feeds)
-    }
-
-    pub(crate) async fn join(&mut self) {
-        while self.tasks.join_next().await.is_some() {}
-    }
-}
 
 /// Overrides [`HEALTH_GRACE`].
 const GRACE_VARIABLE: &str = "HEALTH_GRACE_SECONDS";
 
 pub struct Edge {
     context: Arc<EdgeContext>,
-    feeds: FeedTasks,
+    feeds: JoinHandle<FeedSet>,
     queue: Arc<MemoryQueue>,
     publisher: JoinHandle<anyhow::Result<DrainResult>>,
     publisher_stop: CancellationToken,
@@ -69,8 +42,9 @@ pub struct Edge {
 
 impl Edge {
     /// Starts every part. Venues and broker may be unreachable: feeds and publisher keep trying.
-    pub async fn start(config: Config, adapters: &Adapters) -> anyhow::Result<Self> {
-        let signals = Signals::new().context("signals cannot be received")?;
+    /// `path`: of the configuration, which a reload reads again.
+    pub async fn start(path: &Path, config: Config, adapters: Adapters) -> anyhow::Result<Self> {
+        let (signals, reload_signal) = Signals::with_reload().context("signals cannot be received")?;
         let auditor = Arc::new(auditor(&config));
         let journal = open_journal(&config, &auditor)?;
         let queue = Arc::new(queue(&config, &auditor, journal.as_ref())?);
@@ -96,15 +70,32 @@ impl Edge {
         );
         let (publisher_stop, http_stop) = (CancellationToken::new(), CancellationToken::new());
         let publisher = tokio::spawn(publisher.run(publisher_stop.clone(), PUBLISHER_DRAIN));
-        let feeds = FeedTasks::start(&context, &config, adapters, |_| None)?;
+        let feeds = FeedSet::start(&context, &config, &adapters, |_| None)?;
+        let (reload, requests) = ReloadHandle::new();
+        let (reload, access) = (Arc::new(reload), Arc::new(AccessToken::default()));
+        let apply = apply_settings(Arc::clone(&access));
+        apply(&config);
         let state = Arc::new(EdgeState {
             context: Arc::clone(&context),
             started: Instant::now(),
             grace: grace()?,
-            feeds: Arc::clone(&feeds.roster),
+            feeds: feeds.roster(),
             link,
-            access: AccessToken::new(config.http.token.clone()),
+            access,
+            reload: Arc::clone(&reload),
         });
+        let reloader = Reloader {
+            path: path.to_owned(),
+            config,
+            adapters,
+            feeds,
+            handle: reload,
+            requests,
+            signal: reload_signal,
+            apply,
+            metrics: context.metrics.clone(),
+        };
+        let feeds = tokio::spawn(reloader.run(context.stop.clone()));
         let answers = answer_status(client, Arc::clone(&state), http_stop.clone());
         let pages = bound.serve(state, http_stop.clone());
         let http = tokio::spawn(async {
@@ -123,20 +114,11 @@ impl Edge {
             }
         }
         tracing::info!("stopping: sockets, then pipelines, then publisher");
-        let Self {
-            context,
-            mut feeds,
-            queue,
-            publisher,
-            publisher_stop,
-            audits,
-            http,
-            http_stop,
-            mut signals,
-        } = self;
+        let Self { context, feeds, queue, publisher, publisher_stop, audits, http, http_stop, mut signals } =
+            self;
         context.stop.cancel();
         let stopping = async {
-            feeds.join().await;
+            feeds.await.context("the owner of the feeds panicked")?.join().await;
             queue.close();
             publisher_stop.cancel();
             let drained = publisher.await.context("the publisher panicked")?;
@@ -186,6 +168,16 @@ impl StopResult {
     pub const fn is_complete(self) -> bool {
         self.unprocessed == 0 && self.undelivered == 0
     }
+}
+
+/// Settings outside the feeds, at the start and at a reload.
+fn apply_settings(access: Arc<AccessToken>) -> ApplySettings {
+    Box::new(move |config| {
+        access.set(config.http.token.clone());
+        if let Err(error) = set_log_filter(config.log.filter.as_deref()) {
+            tracing::warn!(error = error_text(error.as_ref()), "log.filter not applied");
+        }
+    })
 }
 
 fn queue(

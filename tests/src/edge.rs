@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::broker::free_port;
 use crate::central::get;
+use crate::clickhouse::client;
 use crate::parts;
 use crate::process::Process;
 use crate::wait::until;
@@ -89,7 +90,7 @@ impl Edge {
         let metrics = free_port();
         let feeds: String = feeds.iter().map(Feed::toml).collect();
         let config = format!(
-            "[edge]\nname = {name:?}\nregion = \"test\"\ndata_dir = {:?}\n[nats]\n{nats}\n[http]\nlisten = \"127.0.0.1:{port}\"\nmetrics_listen = \"127.0.0.1:{metrics}\"\n{feeds}",
+            "[edge]\nname = {name:?}\nregion = \"test\"\ndata_dir = {:?}\nwatch_config = false\n[nats]\n{nats}\n[http]\nlisten = \"127.0.0.1:{port}\"\nmetrics_listen = \"127.0.0.1:{metrics}\"\n{feeds}",
             folder.join("data")
         );
         std::fs::write(folder.join("edge.toml"), config).unwrap();
@@ -112,6 +113,22 @@ impl Edge {
         if let Some(mut process) = self.process.take() {
             process.kill();
         }
+    }
+
+    /// Writes other feeds into the configuration.
+    pub fn set_feeds(&self, feeds: &[Feed]) {
+        let path = self.folder.join("edge.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (head, _) = text.split_once("[[feed]]").unwrap();
+        let feeds: String = feeds.iter().map(Feed::toml).collect();
+        std::fs::write(&path, format!("{head}{feeds}")).unwrap();
+    }
+
+    /// `POST` with a token: status and answer.
+    pub async fn post(&self, path: &str, token: &str) -> (u16, serde_json::Value) {
+        let url = format!("http://127.0.0.1:{}{path}", self.port);
+        let answer = client().post(url).bearer_auth(token).send().await.unwrap();
+        (answer.status().as_u16(), serde_json::from_str(&answer.text().await.unwrap()).unwrap())
     }
 
     /// Starts it (again); returns when it answers `/metrics`.

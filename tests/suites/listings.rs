@@ -36,7 +36,7 @@ async fn page(edge: &Edge) -> Value {
 fn collected(page: &Value, symbol: &str) -> Option<(u64, String, u64)> {
     page["feeds"].as_array().unwrap().iter().find_map(|feed| {
         let instruments = feed["instruments"].as_array().unwrap().iter();
-        let mut listed = instruments.filter(|one| one["symbol"] == symbol && one["delisted"] == false);
+        let mut listed = instruments.filter(|one| one["symbol"] == symbol && one["ended"].is_null());
         let book = &listed.next()?["orderbook"];
         Some((feed["part"].as_u64()?, book["state"].as_str()?.to_owned(), book["epoch"].as_u64()?))
     })

@@ -31,6 +31,7 @@ mod listings;
 mod local;
 mod proxies;
 mod recordings;
+mod reload;
 mod sandbox;
 mod scale;
 mod secrets;

@@ -59,14 +59,14 @@ pub(super) struct AuditState {
     pub(super) open_gaps: BTreeMap<(AuditStream, GapKind), Gap>,
     window_ns: i64,
     pub(super) status: AuditStatus,
-    /// Start of the run if it follows a clean stop.
-    resumed_ns: Option<i64>,
+    /// Start of the run if it follows a clean stop, and starts of feeds that a changed configuration stopped.
+    pub(super) planned_starts: BTreeSet<i64>,
     /// Streams of the run before whose feeds have not started.
     pub(super) resumed: BTreeSet<StreamId>,
     /// Those of them that the configuration still selects.
     pub(super) selected: BTreeSet<StreamId>,
-    /// Numbers of streams that ended because they were delisted, with their end. Others may take them over.
-    pub(super) delisted: BTreeMap<AuditStream, i64>,
+    /// Numbers of streams that ended, delisted or no longer configured, with their end. Others may take them over.
+    pub(super) ended: BTreeMap<AuditStream, i64>,
     /// Begin and reason of the downtimes that last, by stream; another run's number may stand for it when it is listed again.
     pub(super) lasting: BTreeMap<StreamId, (i64, DowntimeReason)>,
     /// Downtimes that are not published.
@@ -91,7 +91,7 @@ impl Auditor {
     ) {
         let Some(origin) = &self.origin else { return };
         let mut state = self.lock();
-        state.resumed_ns = after_clean_stop.then_some(origin.run_ns);
+        state.planned_starts = after_clean_stop.then_some(origin.run_ns).into_iter().collect();
         state.resumed.clone_from(streams);
         let known = lasting.iter().filter_map(|LastingDowntime { stream, from_ns, reason }| {
             Some((StreamId::parse(stream).ok()?, (*from_ns, *reason)))
@@ -260,9 +260,9 @@ impl AuditState {
 
     /// Streams that were subscribed at this time or later.
     fn collected_after(&self, start_ns: i64) -> BTreeSet<AuditStream> {
-        let delisted = self.delisted.iter().filter(|(_, end_ns)| **end_ns > start_ns);
+        let ended = self.ended.iter().filter(|(_, end_ns)| **end_ns > start_ns);
         let subscribed = self.feeds.iter().flat_map(|feed| &feed.subscribed);
-        subscribed.chain(delisted.map(|(stream, _)| stream)).copied().collect()
+        subscribed.chain(ended.map(|(stream, _)| stream)).copied().collect()
     }
 
     fn record(&mut self, records: &[RecordOutcome]) {
@@ -336,7 +336,7 @@ impl AuditState {
         let mut start_ns = self.start_of(gap.from).max(self.status.open_since_ns);
         while start_ns <= at_ns {
             let end_ns = start_ns.saturating_add(self.window_ns);
-            if let Some(part) = part_of(&gap, start_ns, end_ns, at_ns, self.resumed_ns) {
+            if let Some(part) = part_of(&gap, start_ns, end_ns, at_ns, &self.planned_starts) {
                 self.tally(stream, start_ns, |tally| tally.gap(part));
             }
             start_ns = end_ns;
@@ -389,17 +389,19 @@ impl AuditState {
         let trade_ids = self.trade_id_gaps.get(&stream).into_iter().flatten();
         let shown = trade_ids.filter(|gap| start_ns <= gap.to && gap.to < to_ns).cloned();
         let open = GapKind::ALL.iter().filter_map(|kind| self.open_gaps.get(&(stream, *kind)));
-        shown.chain(open.filter_map(|gap| part_of(gap, start_ns, to_ns, to_ns, self.resumed_ns))).collect()
+        shown
+            .chain(open.filter_map(|gap| part_of(gap, start_ns, to_ns, to_ns, &self.planned_starts)))
+            .collect()
     }
 }
 
-/// Part of an open gap in a window. A short start of a feed is the operator's after a clean stop (`resumed_ns` is the start of the run
+/// Part of an open gap in a window. A short start of a feed is the operator's after a clean stop or a reload (`planned` has its time
 /// then), else this system's, whatever the gap's cause.
-fn part_of(gap: &Gap, start_ns: i64, end_ns: i64, known_to_ns: i64, resumed_ns: Option<i64>) -> Option<Gap> {
+fn part_of(gap: &Gap, start_ns: i64, end_ns: i64, known_to_ns: i64, planned: &BTreeSet<i64>) -> Option<Gap> {
     let part = gap.within(start_ns, end_ns, known_to_ns)?;
     let is_short = known_to_ns.saturating_sub(gap.from) <= nanos(START_GAP_SHORT);
     let cause = match gap.kind {
-        GapKind::Start if is_short && resumed_ns == Some(gap.from) => GapCause::Operator,
+        GapKind::Start if is_short && planned.contains(&gap.from) => GapCause::Operator,
         GapKind::Start if is_short => GapCause::Ours,
         _ => gap.cause,
     };
@@ -417,7 +419,10 @@ mod tests {
     #[test]
     fn a_short_start_is_the_operators_after_a_clean_stop_else_ours_and_a_long_one_is_the_networks() {
         let start = Gap::open(GapKind::Start, GapCause::Network, 5, "start");
-        let cause = |to_ns: i64, resumed_ns| part_of(&start, 0, i64::MAX, to_ns, resumed_ns).unwrap().cause;
+        let cause = |to_ns: i64, planned: Option<i64>| {
+            let planned = planned.into_iter().collect();
+            part_of(&start, 0, i64::MAX, to_ns, &planned).unwrap().cause
+        };
         assert_eq!(cause(9_000_000_000, None), GapCause::Ours);
         assert_eq!(cause(9_000_000_000, Some(5)), GapCause::Operator);
         assert_eq!(cause(9_000_000_000, Some(4)), GapCause::Ours, "a feed that failed later starts again");

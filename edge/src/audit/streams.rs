@@ -74,6 +74,8 @@ pub(super) struct AuditedFeed {
     pub(super) ended: BTreeSet<AuditStream>,
     /// Symbols of its configuration that the venue does not list.
     pub(super) not_listed: Vec<String>,
+    /// It was stopped for this reason, and starts again.
+    pub(super) restart: Option<String>,
     /// It will not run again: its number is free for another feed of the exchange.
     pub(super) is_released: bool,
     /// Everything received before is in the queue, or reported as lost. `i64::MAX` while the feed does not run.
@@ -92,6 +94,7 @@ impl AuditedFeed {
             subscribed: Vec::new(),
             ended: BTreeSet::new(),
             not_listed: Vec::new(),
+            restart: None,
             is_released: false,
             frontier_ns: i64::MAX,
             last_ns: 0,

@@ -7,7 +7,7 @@ use marketprism_schema::{DataTypeMap, DowntimeReason, Gap, GapCause, GapKind, St
 use super::auditor::{AuditOrigin, AuditState, Auditor};
 use super::run_journal::LastingDowntime;
 use super::streams::{AuditFeed, AuditStream, AuditedFeed, StreamTable, SubscribedStream};
-use crate::limits::{LASTING_DOWNTIMES_MAX, SYMBOLS_NAMED_MAX};
+use crate::limits::{LASTING_DOWNTIMES_MAX, PLANNED_STARTS_MAX, SYMBOLS_NAMED_MAX};
 
 impl Auditor {
     /// Registers a feed that does not run yet.
@@ -34,26 +34,57 @@ impl Auditor {
         }
     }
 
-    /// A feed has ended for good: the streams that it still has end too.
-    pub fn release(&self, feed: AuditFeed, now_ns: i64) {
+    /// A feed has ended for good: the streams that it still has end too, for this reason.
+    pub fn release(&self, feed: AuditFeed, now_ns: i64, reason: DowntimeReason) {
         let mut state = self.lock();
-        let Some(released) = state.feeds.get_mut(feed.0) else { return };
-        // Also of a feed that panicked: it must not hold up the windows of all others.
-        (released.is_released, released.frontier_ns) = (true, i64::MAX);
-        let streams = std::mem::take(&mut released.subscribed);
-        if let Some(origin) = &self.origin {
-            state.end_streams(origin, streams, now_ns);
+        let Some((exchange, streams)) = state.release(feed) else { return };
+        let Some(origin) = &self.origin else { return };
+        state.end_streams(origin, streams, now_ns, reason);
+        if reason == DowntimeReason::Removed && !state.is_collected(&exchange) {
+            // Its feeds never started, and will not.
+            state.selected.retain(|stream| stream.exchange != exchange);
         }
+        state.note_removed(origin, &exchange);
     }
 
-    /// The venue does not list the instrument of these streams any more. All that was received of them is in the queue.
-    pub fn end_streams(&self, AuditFeed(feed): AuditFeed, streams: Vec<AuditStream>, at_ns: i64) {
+    /// These streams end: the venue does not list their instrument any more, or it is no longer configured. All that was received of them
+    /// is in the queue.
+    pub fn end_streams(
+        &self,
+        AuditFeed(feed): AuditFeed,
+        streams: Vec<AuditStream>,
+        at_ns: i64,
+        reason: DowntimeReason,
+    ) {
         let Some(origin) = &self.origin else { return };
         let mut state = self.lock();
         let Some(feed) = state.feeds.get_mut(feed) else { return };
         feed.subscribed.retain(|stream| !streams.contains(stream));
         feed.ended.extend(&streams);
-        state.end_streams(origin, streams, at_ns);
+        state.end_streams(origin, streams, at_ns, reason);
+    }
+
+    /// Ends the streams of a feed that the configuration does not select any more.
+    pub fn end_unselected(&self, of: AuditFeed, is_selected: &dyn Fn(&StreamId) -> bool, at_ns: i64) {
+        let unselected = {
+            let state = self.lock();
+            let Some(feed) = state.feeds.get(of.0) else { return };
+            let is_out =
+                |stream: &&AuditStream| state.streams.id(**stream).is_some_and(|id| !is_selected(id));
+            feed.subscribed.iter().filter(is_out).copied().collect()
+        };
+        self.end_streams(of, unselected, at_ns, DowntimeReason::Removed);
+    }
+
+    /// A feed that was stopped starts again, with all that its parts collected; `why` is the evidence of the gap until then.
+    pub fn restarts(&self, into: AuditFeed, parts: &[AuditFeed], why: &str) {
+        let mut state = self.lock();
+        let of_parts: Vec<AuditStream> =
+            parts.iter().filter_map(|part| state.release(*part)).flat_map(|(_, streams)| streams).collect();
+        if let Some(feed) = state.feeds.get_mut(into.0) {
+            feed.subscribed.extend(of_parts);
+            feed.restart = Some(why.to_owned());
+        }
     }
 
     /// Symbols of a feed that the venue does not list; an audit names the first ones.
@@ -91,13 +122,17 @@ impl Auditor {
         (feed.not_running, feed.frontier_ns, feed.last_ns) = (None, now_ns, now_ns);
         feed.ended.clear();
         let before = std::mem::replace(&mut feed.subscribed, subscribed.iter().copied().collect());
+        let restart = feed.restart.take();
+        if restart.is_some() {
+            state.note_planned_start(now_ns);
+        }
         for stream in &before {
             state.end_gap(*stream, GapKind::AdapterFault, now_ns, None);
-            state.end_restart_gap(*stream, now_ns);
+            state.end_restart_gap(*stream, now_ns, restart.as_deref());
         }
-        // Within a run only a delisting takes streams from a feed.
+        // Those that are not selected any more have ended.
         let gone = before.into_iter().filter(|stream| !subscribed.contains(stream)).collect();
-        state.end_streams(origin, gone, now_ns);
+        state.end_streams(origin, gone, now_ns, DowntimeReason::Delisted);
         state.resume_streams(origin, &subscribed, now_ns);
         for (stream, _) in streams.iter().flat_map(DataTypeMap::values).flatten() {
             state.resumed.remove(stream);
@@ -131,9 +166,30 @@ impl Auditor {
 }
 
 impl AuditState {
+    /// The exchange of a feed that has ended, and the streams that it still has.
+    fn release(&mut self, AuditFeed(feed): AuditFeed) -> Option<(String, Vec<AuditStream>)> {
+        let released = self.feeds.get_mut(feed)?;
+        // Also of a feed that panicked: it must not hold up the windows of all others.
+        (released.is_released, released.frontier_ns) = (true, i64::MAX);
+        Some((released.exchange.clone(), std::mem::take(&mut released.subscribed)))
+    }
+
+    fn is_collected(&self, exchange: &str) -> bool {
+        self.feeds.iter().any(|feed| feed.exchange == exchange && !feed.is_released)
+    }
+
+    /// A short start gap from this time on is the operator's.
+    fn note_planned_start(&mut self, at_ns: i64) {
+        self.planned_starts.insert(at_ns);
+        if self.planned_starts.len() > PLANNED_STARTS_MAX {
+            self.planned_starts.pop_first();
+        }
+    }
+
     /// Once all feeds of an exchange have started: streams of the run before that none of them has are delisted, or no longer configured.
     fn note_removed(&mut self, origin: &AuditOrigin, exchange: &str) {
-        if self.feeds.iter().any(|feed| feed.exchange == exchange && feed.last_ns == 0) {
+        let waits = |feed: &AuditedFeed| feed.exchange == exchange && feed.last_ns == 0 && !feed.is_released;
+        if self.feeds.iter().any(waits) {
             return;
         }
         let (removed, kept): (BTreeSet<_>, BTreeSet<_>) =
@@ -146,29 +202,39 @@ impl AuditState {
         }
     }
 
-    /// The numbers of streams. Those of delisted streams whose windows are all closed are free: instruments may come and go for months.
+    /// The numbers of streams. Those of ended streams whose windows are all closed are free: instruments may come and go for months.
     fn numbers(&mut self, ids: &DataTypeMap<Option<SubscribedStream>>) -> DataTypeMap<Option<AuditStream>> {
-        let (registry, delisted, open_ns) =
-            (&mut self.streams, &mut self.delisted, self.status.open_since_ns);
+        let (registry, ended, open_ns) = (&mut self.streams, &mut self.ended, self.status.open_since_ns);
         let mut free = || {
-            let stream = *delisted.iter().find(|(_, end_ns)| **end_ns < open_ns)?.0;
-            delisted.remove(&stream).map(|_| stream)
+            let stream = *ended.iter().find(|(_, end_ns)| **end_ns < open_ns)?.0;
+            ended.remove(&stream).map(|_| stream)
         };
         DataTypeMap::from_fn(|kind| registry.number(ids[kind].as_ref()?, &mut free))
     }
 
-    /// Ends streams that the venue does not list any more, with their gaps.
-    fn end_streams(&mut self, origin: &AuditOrigin, streams: Vec<AuditStream>, at_ns: i64) {
+    /// Ends streams, with their gaps. One that another feed has goes on.
+    fn end_streams(
+        &mut self,
+        origin: &AuditOrigin,
+        streams: Vec<AuditStream>,
+        at_ns: i64,
+        reason: DowntimeReason,
+    ) {
+        if streams.is_empty() {
+            return;
+        }
+        let others: BTreeSet<AuditStream> =
+            self.feeds.iter().flat_map(|feed| feed.subscribed.iter().copied()).collect();
         let mut ids = Vec::new();
-        for stream in streams {
+        for stream in streams.into_iter().filter(|stream| !others.contains(stream)) {
             for kind in GapKind::ALL {
                 self.end_gap(stream, *kind, at_ns, None);
             }
-            if self.delisted.insert(stream, at_ns).is_none() {
+            if self.ended.insert(stream, at_ns).is_none() {
                 ids.extend(self.streams.id(stream).cloned());
             }
         }
-        self.begin_downtime(origin, at_ns, DowntimeReason::Delisted, ids);
+        self.begin_downtime(origin, at_ns, reason, ids);
     }
 
     /// A downtime of streams, until they are subscribed again.
@@ -194,13 +260,12 @@ impl AuditState {
         self.downtimes.push(origin.downtime(at_ns, None, reason, streams));
     }
 
-    /// Ends the gap of a stop that was no stop of the edge: the feed started again with other instruments.
-    fn end_restart_gap(&mut self, stream: AuditStream, now_ns: i64) {
+    /// Ends the gap of a stop that was no stop of the edge: the feed started again as an operator changed it, or with other instruments.
+    fn end_restart_gap(&mut self, stream: AuditStream, now_ns: i64, change: Option<&str>) {
         if let Some(gap) = self.open_gaps.get_mut(&(stream, GapKind::Stop)) {
-            gap.explain(
-                GapCause::Ours,
-                "the connections started again with newly listed instruments".to_owned(),
-            );
+            let cause = if change.is_some() { GapCause::Operator } else { GapCause::Ours };
+            let why = change.unwrap_or("the connections started again with newly listed instruments");
+            gap.explain(cause, why.to_owned());
         }
         self.end_gap(stream, GapKind::Stop, now_ns, None);
     }
@@ -209,7 +274,7 @@ impl AuditState {
     fn resume_streams(&mut self, origin: &AuditOrigin, subscribed: &BTreeSet<AuditStream>, now_ns: i64) {
         let mut resumed: BTreeMap<(i64, DowntimeReason), Vec<StreamId>> = BTreeMap::new();
         for stream in subscribed {
-            self.delisted.remove(stream);
+            self.ended.remove(stream);
             let Some(id) = self.streams.id(*stream) else { continue };
             if let Some(begin) = self.lasting.remove(id) {
                 resumed.entry(begin).or_default().push(id.clone());

@@ -32,6 +32,17 @@ impl Adapters {
         self.loaded.get(path)?.as_ref().ok()
     }
 
+    /// Files that could not be loaded are tried again.
+    pub fn forget_errors(&mut self) {
+        self.loaded.retain(|_, loaded| loaded.is_ok());
+        self.host_limit = None;
+    }
+
+    /// Forgets the adapters of other files.
+    pub fn retain(&mut self, is_used: impl Fn(&Path) -> bool) {
+        self.loaded.retain(|path, _| is_used(path));
+    }
+
     /// Resource that the host denies every adapter: no file and no key of a configuration is at fault.
     pub fn host_limit(&self) -> Option<&str> {
         self.host_limit.as_deref()

@@ -5,17 +5,22 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use marketprism_adapter_host::Limits;
 use marketprism_config::{ConfigError, Document, Nats, Problems, Secret};
 use marketprism_schema::{DataType, DataTypeMap, EDGE_NAME_ALLOWED, WireForm, is_edge_name};
+use marketprism_service::{LOG_FILTER_ALLOWED, check_log_filter, read_file};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::adapter::Adapters;
 use super::feed::{FeedConfig, check_overlap};
 use super::network::Network;
+use super::sandbox::Sandbox;
 use super::symbols::check_symbols;
 use crate::limits;
+
+/// Largest file of certificate authorities that is compared.
+const CA_BYTES_MAX: u64 = 4 << 20;
 
 /// A shorter token could be found by trying.
 const TOKEN_BYTES_MIN: usize = 16;
@@ -33,6 +38,9 @@ pub struct Config {
     pub sandbox: Sandbox,
     pub wire: DataTypeMap<WireForm>,
     pub audit: Audits,
+    pub log: Logging,
+    /// The file is applied when it changes.
+    pub watch_config: bool,
     pub feeds: Vec<FeedConfig>,
 }
 
@@ -49,6 +57,7 @@ pub struct ConfigFile {
     http: Http,
     network: Network,
     sandbox: Sandbox,
+    log: Logging,
     #[schemars(extend("x-required" = true))]
     feed: Vec<FeedConfig>,
 }
@@ -75,12 +84,27 @@ struct Identity {
     region: String,
     /// Compiled adapters, quarantined frames, the journal, and the state of the last run.
     data_dir: PathBuf,
+    /// Apply this file when its content changes, as SIGHUP and `POST /reload` do.
+    watch_config: bool,
 }
 
 impl Default for Identity {
     fn default() -> Self {
-        Self { name: String::new(), region: String::new(), data_dir: ".marketprism/edge".into() }
+        Self {
+            name: String::new(),
+            region: String::new(),
+            data_dir: ".marketprism/edge".into(),
+            watch_config: true,
+        }
     }
+}
+
+/// Log lines.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Logging {
+    /// Filter of the lines: a level, or a list such as `info,marketprism_edge=debug`. Not given: `info,async_nats=warn`. The variables
+    /// `MARKETPRISM_LOG` and `LOG_LEVEL` win.
+    pub filter: Option<String>,
 }
 
 /// Audits of what the broker stored.
@@ -185,7 +209,7 @@ impl Default for JournalSettings {
 /// Addresses of the HTTP listeners.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Http {
-    /// `/health /ready /metrics /coverage /adapters`. The variable `HEALTH_CHECK_PORT` changes its port.
+    /// `/health /ready /metrics /coverage /adapters /reload`. The variable `HEALTH_CHECK_PORT` changes its port.
     #[schemars(with = "String", extend("x-address" = true))]
     pub listen: SocketAddr,
     /// `/metrics` alone, for a scraper. The variable `METRICS_PORT` changes its port.
@@ -231,36 +255,6 @@ impl Default for Http {
     }
 }
 
-/// Bounds of one adapter instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Sandbox {
-    /// Longest adapter call.
-    #[serde(rename = "call_deadline_ms", with = "marketprism_config::millis")]
-    #[schemars(with = "u64", range(min = 10, max = 60_000))]
-    pub call_deadline: Duration,
-    /// Memory of one adapter instance.
-    #[serde(rename = "memory_limit_bytes")]
-    #[schemars(range(min = 1_048_576, max = 4_294_967_296_u64))]
-    pub memory_bytes: usize,
-    /// Frames kept that made an adapter fault.
-    #[serde(rename = "quarantine_max_files")]
-    #[schemars(range(min = 1, max = 1_000_000))]
-    pub quarantine_files: usize,
-}
-
-impl Default for Sandbox {
-    fn default() -> Self {
-        Self { call_deadline: Duration::from_millis(100), memory_bytes: 64 << 20, quarantine_files: 1_000 }
-    }
-}
-
-impl Sandbox {
-    /// The host's limits with these bounds.
-    pub fn limits(&self) -> Limits {
-        Limits { call_deadline: self.call_deadline, memory_bytes: self.memory_bytes, ..Limits::default() }
-    }
-}
-
 impl Config {
     /// Folder of this edge's journal.
     pub fn journal_dir(&self) -> PathBuf {
@@ -287,12 +281,18 @@ impl Config {
             mut http,
             network,
             sandbox,
+            log,
             feed: mut feeds,
         } = file;
         http.take_predecessors(&mut problems);
         check_name("edge.name", &edge.name, &mut problems);
         check_name("edge.region", &edge.region, &mut problems);
         check_sections(publisher, audit, &http, &mut problems);
+        if let Some(filter) = &log.filter
+            && let Err(error) = check_log_filter(filter)
+        {
+            problems.report("log.filter", error, LOG_FILTER_ALLOWED);
+        }
         for (index, feed) in feeds.iter().enumerate() {
             let at = format!("feed[{index}]");
             check_symbols(&at, feed, &mut problems);
@@ -305,12 +305,33 @@ impl Config {
         for (index, feed) in feeds.iter_mut().enumerate() {
             let at = format!("feed[{index}]");
             feed.egress = feed.network.egress(&at, &network, &variables, &mut problems);
+            (feed.sandbox, feed.wire) = (sandbox.of_feeds(), wire);
+            feed.ca_digest = feed.ca_file.as_deref().and_then(digest);
         }
         nats.check(&mut problems);
         problems.finish()?;
-        let Identity { name, region, data_dir } = edge;
-        Ok(Self { name, region, data_dir, nats, publisher, journal, http, sandbox, wire, audit, feeds })
+        let Identity { name, region, data_dir, watch_config } = edge;
+        Ok(Self {
+            name,
+            region,
+            data_dir,
+            nats,
+            publisher,
+            journal,
+            http,
+            sandbox,
+            wire,
+            audit,
+            log,
+            watch_config,
+            feeds,
+        })
     }
+}
+
+/// Of a file's content: another one under the same name is a change too. What cannot be read is reported where it is used.
+fn digest(path: &Path) -> Option<u64> {
+    Some(xxh3_64(&read_file(path, CA_BYTES_MAX).ok()?))
 }
 
 fn check_name(path: &str, name: &str, problems: &mut Problems<'_>) {

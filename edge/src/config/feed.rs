@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use marketprism_config::{MaskedUrl, Problems, names_schema};
-use marketprism_schema::{DataType, MarketType, StreamId};
+use marketprism_schema::{DataType, DataTypeMap, MarketType, StreamId, WireForm};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::network::{Egress, Network};
+use super::sandbox::Sandbox;
 use super::symbols::{SymbolSelection, common};
 use crate::limits::LISTING_INTERVAL;
 
@@ -62,6 +63,15 @@ pub struct FeedConfig {
     /// As its keys, `[network]` and the environment say.
     #[serde(skip)]
     pub egress: Egress,
+    /// As `[sandbox]` says.
+    #[serde(skip)]
+    pub sandbox: Sandbox,
+    /// As `[wire]` says.
+    #[serde(skip)]
+    pub wire: DataTypeMap<WireForm>,
+    /// Of the content of `ca_file`.
+    #[serde(skip)]
+    pub ca_digest: Option<u64>,
 }
 
 impl Default for FeedConfig {
@@ -81,6 +91,9 @@ impl Default for FeedConfig {
             endpoints: BTreeMap::new(),
             network: Network::default(),
             egress: Egress::default(),
+            sandbox: Sandbox::default().of_feeds(),
+            wire: DataTypeMap::default(),
+            ca_digest: None,
         }
     }
 }

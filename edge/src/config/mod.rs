@@ -1,13 +1,17 @@
 //! The configuration of an edge: read, validated as a whole, every error listed at once.
 
 mod adapter;
+mod difference;
 mod edge;
 mod feed;
 mod network;
+mod sandbox;
 mod symbols;
 
 pub use adapter::{Adapters, book_depth, offered};
-pub use edge::{Audits, Config, ConfigFile, Http, JournalSettings, PublisherLimits, Sandbox};
+pub use difference::{ChangedFeed, ConfigDifference, FeedsDifference, KeyChange};
+pub use edge::{Audits, Config, ConfigFile, Http, JournalSettings, Logging, PublisherLimits};
 pub use feed::{FeedConfig, wants};
 pub use network::{Egress, Network};
+pub use sandbox::Sandbox;
 pub use symbols::SymbolSelection;

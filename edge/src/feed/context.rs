@@ -4,16 +4,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use marketprism_adapter_host::{Adapter, Quarantine};
-use marketprism_schema::{DataTypeMap, WireForm};
 use marketprism_socket::{BackoffOptions, Budgets, SocketEvent, SocketOptions};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::listing::{FeedListing, ListingReader};
-use super::parts::InstrumentParts;
+use super::parts::{InstrumentParts, PartNumber};
 use super::sources::SourceMap;
 use super::status::FeedStatus;
 use crate::audit::{AuditFeed, Auditor};
-use crate::config::{Config, FeedConfig, Sandbox};
+use crate::config::{Config, FeedConfig};
 use crate::journal::Journal;
 use crate::limits::QUARANTINE_BYTES_MAX;
 use crate::queue::{EventQueue, QueueLane};
@@ -26,8 +26,6 @@ pub struct EdgeContext {
     pub name: String,
     pub region: String,
     pub data_dir: PathBuf,
-    pub sandbox: Sandbox,
-    pub wire: DataTypeMap<WireForm>,
     pub quarantine: Arc<Quarantine>,
     /// Rate limits, shared by all feeds.
     pub budgets: Budgets,
@@ -50,8 +48,6 @@ impl EdgeContext {
             name: config.name.clone(),
             region: config.region.clone(),
             data_dir: config.data_dir.clone(),
-            sandbox: config.sandbox,
-            wire: config.wire,
             quarantine: Arc::new(quarantine),
             budgets: Budgets::new(),
             queue,
@@ -73,32 +69,71 @@ pub struct FeedContext {
     pub observer: Option<Arc<dyn FrameObserver>>,
     /// Shared by the parts of a feed.
     pub parts: Arc<InstrumentParts>,
-    pub reader: Arc<ListingReader>,
+    /// Shared by the parts of a feed; a reload replaces it.
+    pub setup: Arc<watch::Sender<Arc<FeedSetup>>>,
     pub stop: CancellationToken,
+}
+
+/// A feed as it is configured, with the reader of its venue's lists.
+#[derive(Debug)]
+pub struct FeedSetup {
+    pub config: FeedConfig,
+    pub reader: ListingReader,
+}
+
+impl FeedSetup {
+    pub fn new(
+        edge: &EdgeContext,
+        config: &FeedConfig,
+        adapter: &Adapter,
+        report_sent: bool,
+    ) -> anyhow::Result<Self> {
+        let options = socket_options(config, report_sent);
+        let reader =
+            ListingReader::new(adapter, config.sandbox.limits(), edge.budgets.clone(), options, config)?;
+        Ok(Self { config: config.clone(), reader })
+    }
 }
 
 impl FeedContext {
     /// The first part of a feed.
     pub fn new(
         edge: &Arc<EdgeContext>,
-        config: &FeedConfig,
-        lane: QueueLane,
+        setup: FeedSetup,
+        (audit_feed, lane): (AuditFeed, QueueLane),
         adapter: Adapter,
         observer: Option<Arc<dyn FrameObserver>>,
-    ) -> anyhow::Result<Self> {
-        let options = socket_options(config, observer.is_some());
-        let budgets = edge.budgets.clone();
-        let reader = ListingReader::new(&adapter, edge.sandbox.limits(), budgets, options, config)?;
-        Ok(Self {
+    ) -> Self {
+        let FeedConfig { exchange, data_types, .. } = &setup.config;
+        Self {
             edge: Arc::clone(edge),
-            audit_feed: edge.auditor.feed(&config.exchange),
+            audit_feed,
             lane,
-            status: Arc::new(FeedStatus::new(&config.exchange, &config.data_types, adapter)),
+            status: Arc::new(FeedStatus::new(exchange, data_types, adapter)),
             observer,
             parts: Arc::default(),
-            reader: Arc::new(reader),
+            setup: Arc::new(watch::Sender::new(Arc::new(setup))),
             stop: edge.stop.child_token(),
-        })
+        }
+    }
+
+    /// Another part of the feed.
+    pub fn part(&self, number: PartNumber, audit_feed: AuditFeed) -> Self {
+        let FeedStatus { exchange, data_types, adapter, .. } = &*self.status;
+        Self {
+            edge: Arc::clone(&self.edge),
+            audit_feed,
+            lane: self.lane,
+            status: Arc::new(FeedStatus::new(exchange, data_types, adapter.clone()).with_part(number)),
+            observer: None,
+            parts: Arc::clone(&self.parts),
+            setup: Arc::clone(&self.setup),
+            stop: self.stop.child_token(),
+        }
+    }
+
+    pub fn setup(&self) -> Arc<FeedSetup> {
+        Arc::clone(&self.setup.borrow())
     }
 
     /// Names what the venue does not list: in `/coverage`, `/health`, the metrics, the audits and, when it changes, the log.

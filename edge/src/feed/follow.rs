@@ -1,37 +1,100 @@
 //! Follows the venue's listings: reads its lists again on schedule, collects what is new in parts of its own, and ends what is gone. No other
-//! stream is touched: its connections, its books and their epochs stay.
+//! stream is touched: its connections, its books and their epochs stay. A reload changes the selection by the same parts.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use marketprism_adapter_host::contract::Instrument;
+use marketprism_schema::{DowntimeReason, StreamId};
 use marketprism_service::{clock, error_text, jitter};
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
-use super::context::FeedContext;
+use super::context::{FeedContext, FeedSetup};
 use super::listing::FeedListing;
-use super::parts::{FeedRoster, InstrumentKey, ListingChange, PartNumber};
+use super::parts::{FeedRoster, InstrumentKey, KeysByPart, ListingChange, PartNumber};
 use super::remark_log::LISTING;
-use super::status::{FeedPhase, FeedStatus};
+use super::status::FeedPhase;
 use super::supervise::run_part;
 use crate::audit::AuditFeed;
-use crate::config::FeedConfig;
-use crate::limits::{ADDED_PARTS_MAX, SYMBOLS_NAMED_MAX};
+use crate::limits::{ADDED_PARTS_MAX, STREAMS_END, SYMBOLS_NAMED_MAX};
 use crate::telemetry::ANY;
 
 /// Labels of changes of the venue's lists.
 pub const LISTING_CHANGES: [&str; 2] = ["listed", "delisted"];
 
-/// Runs a feed with all its parts until the edge stops.
-pub async fn run_feed(context: FeedContext, config: FeedConfig, roster: Arc<FeedRoster>) {
-    let follower = ListingFollower::new(&context, &config, roster);
-    tokio::join!(run_part(&context, &config, None), follower.run());
+/// Runs a feed with all its parts until it is stopped. `instruments`: of its first start, else the venue's lists are read.
+pub async fn run_feed(parts: Arc<Mutex<PartSet>>, instruments: Option<Vec<Instrument>>) {
+    let first = Arc::clone(&parts.lock().await.first);
+    tokio::join!(run_part(&first, instruments), follow(&first, &parts));
 }
 
-struct ListingFollower<'a> {
-    first: &'a FeedContext,
-    config: &'a FeedConfig,
+async fn follow(first: &FeedContext, parts: &Mutex<PartSet>) {
+    // A recording keeps the instruments of its start: its frames are numbered by them.
+    while first.observer.is_none() && !first.stop.is_cancelled() {
+        // A feed that does not run reads the lists at its next start.
+        if pause(first).await && first.status.phase() == FeedPhase::Running {
+            read(first, parts).await;
+        }
+    }
+    first.stop.cancelled().await;
+    let added = std::mem::take(&mut parts.lock().await.added);
+    for part in added {
+        join(part).await;
+    }
+}
+
+/// True once the interval has passed; false at the stop, or when it may have changed.
+async fn pause(first: &FeedContext) -> bool {
+    let mut setup = first.setup.subscribe();
+    let interval = setup.borrow_and_update().config.listing_interval;
+    tokio::select! {
+        () = sleep(jittered(interval)) => true,
+        _ = setup.changed() => false,
+        () = first.stop.cancelled() => false,
+    }
+}
+
+async fn read(first: &FeedContext, parts: &Mutex<PartSet>) {
+    let (setup, collected) = (first.setup(), first.parts.symbols());
+    let read = tokio::select! {
+        read = setup.reader.read(&collected, None) => read,
+        () = first.stop.cancelled() => return,
+    };
+    let mut parts = parts.lock().await;
+    if !Arc::ptr_eq(&setup, &first.setup()) {
+        // The listing of the reload that came meanwhile is newer.
+        return;
+    }
+    match read {
+        Ok(listing) => {
+            let AppliedListing { listed, delisted } = parts.apply(listing).await;
+            parts.count(LISTING_CHANGES[0], listed.len());
+            parts.count(LISTING_CHANGES[1], delisted);
+        }
+        Err(error) => {
+            let (exchange, error) = (&first.status.exchange, error_text(error.as_ref()));
+            tracing::warn!(
+                exchange,
+                error,
+                "the venue's lists cannot be read again, the feed stays as it is"
+            );
+            parts.count_error();
+        }
+    }
+}
+
+/// Changes that a listing made.
+pub struct AppliedListing {
+    /// Symbols of new instruments.
+    pub listed: Vec<String>,
+    pub delisted: usize,
+}
+
+/// The first part of a feed, and those that were added to it.
+pub struct PartSet {
+    pub first: Arc<FeedContext>,
     roster: Arc<FeedRoster>,
     /// Oldest first.
     added: Vec<AddedPart>,
@@ -43,55 +106,65 @@ struct AddedPart {
     task: JoinHandle<()>,
 }
 
-impl<'a> ListingFollower<'a> {
-    fn new(first: &'a FeedContext, config: &'a FeedConfig, roster: Arc<FeedRoster>) -> Self {
-        Self { first, config, roster, added: Vec::new(), last_number: 0 }
+impl PartSet {
+    pub fn new(first: FeedContext, roster: Arc<FeedRoster>) -> Self {
+        roster.add(Arc::clone(&first.status));
+        Self { first: Arc::new(first), roster, added: Vec::new(), last_number: 0 }
     }
 
-    async fn run(mut self) {
-        // A recording keeps the instruments of its start: its frames are numbered by them.
-        while self.first.observer.is_none() && self.pause().await {
-            // A feed that does not run reads the lists at its next start.
-            if self.first.status.phase() == FeedPhase::Running {
-                self.read().await;
+    fn contexts(&self) -> impl Iterator<Item = &Arc<FeedContext>> {
+        std::iter::once(&self.first).chain(self.added.iter().map(|part| &part.context))
+    }
+
+    pub fn audit_feeds(&self) -> Vec<AuditFeed> {
+        self.contexts().map(|context| context.audit_feed).collect()
+    }
+
+    /// Takes all parts out of the pages.
+    pub fn leave_roster(&self) {
+        self.contexts().for_each(|context| self.roster.remove(&context.status));
+    }
+
+    /// Changes the selection: what it does not include ends, and the feed's next lists are read by it. Gives the symbols that ended.
+    pub async fn select(&mut self, setup: Arc<FeedSetup>) -> Vec<String> {
+        self.first.setup.send_replace(Arc::clone(&setup));
+        let removed = self.first.parts.deselect(setup.reader.selection());
+        self.end_configured(&removed, &|stream| setup.config.selects(stream)).await;
+        self.join_empty().await;
+        removed.into_values().flatten().map(|(symbol, _)| symbol).collect()
+    }
+
+    /// Ends all streams, in the order of their frames.
+    pub async fn end_all(&mut self) {
+        let mut all = KeysByPart::new();
+        for context in self.contexts() {
+            let keys = context
+                .status
+                .instruments()
+                .iter()
+                .map(|one| (one.symbol.clone(), one.market_type))
+                .collect();
+            all.insert(context.status.part, keys);
+        }
+        self.end_configured(&all, &|_| false).await;
+    }
+
+    /// A pipeline ends its streams behind the frames that it has. What does not run, or takes too long, ends now.
+    async fn end_configured(&self, keys: &KeysByPart, is_selected: &(dyn Fn(&StreamId) -> bool + Sync)) {
+        for (part, keys) in keys {
+            self.end(*part, keys, DowntimeReason::Removed);
+        }
+        for context in self.contexts() {
+            if timeout(STREAMS_END, context.status.ended_instruments()).await.is_err() {
+                let (exchange, limit) = (&context.status.exchange, STREAMS_END);
+                tracing::warn!(exchange, ?limit, "the pipeline did not end streams in time");
             }
-        }
-        self.first.stop.cancelled().await;
-        for part in self.added {
-            join(part).await;
-        }
-    }
-
-    /// False at the stop.
-    async fn pause(&self) -> bool {
-        tokio::select! {
-            () = sleep(jittered(self.config.listing_interval)) => true,
-            () = self.first.stop.cancelled() => false,
-        }
-    }
-
-    async fn read(&mut self) {
-        let collected = self.first.parts.symbols();
-        let read = tokio::select! {
-            read = self.first.reader.read(&collected, None) => read,
-            () = self.first.stop.cancelled() => return,
-        };
-        match read {
-            Ok(listing) => self.apply(listing).await,
-            Err(error) => {
-                let (exchange, error) = (&self.config.exchange, error_text(error.as_ref()));
-                tracing::warn!(
-                    exchange,
-                    error,
-                    "the venue's lists cannot be read again, the feed stays as it is"
-                );
-                self.count_error();
-            }
+            context.edge.auditor.end_unselected(context.audit_feed, is_selected, clock::now_ns());
         }
     }
 
     fn count_error(&self) {
-        let labels = [self.config.exchange.as_str(), ANY, LISTING];
+        let labels = [self.first.status.exchange.as_str(), ANY, LISTING];
         self.first.edge.metrics.collector_errors.with_label_values(&labels).inc();
     }
 
@@ -100,7 +173,7 @@ impl<'a> ListingFollower<'a> {
             return;
         }
         let symbols = named(change.missed.iter().map(|(symbol, _)| symbol.as_str()));
-        let exchange = &self.config.exchange;
+        let exchange = &self.first.status.exchange;
         if change.is_implausible {
             self.count_error();
             let allowed = "at least half of the collected instruments";
@@ -119,53 +192,46 @@ impl<'a> ListingFollower<'a> {
         }
     }
 
-    async fn apply(&mut self, listing: FeedListing) {
+    /// Takes over the venue's lists: ends what is gone, collects what is new.
+    pub async fn apply(&mut self, listing: FeedListing) -> AppliedListing {
         self.first.publish_not_listed(&listing);
         let number = self.last_number + 1;
         let change = self.first.parts.change(&listing.instruments, number);
         self.tell_missed(&change);
         let ListingChange { new, delisted, .. } = change;
         for (part, keys) in &delisted {
-            self.end(*part, keys);
+            self.end(*part, keys, DowntimeReason::Delisted);
         }
         self.join_empty().await;
+        let delisted = delisted.values().map(Vec::len).sum();
+        let listed: Vec<String> = new.iter().map(|one| one.symbol.clone()).collect();
         if !new.is_empty() {
             self.last_number = number;
-            self.count(LISTING_CHANGES[0], new.len());
-            let symbols = named(new.iter().map(|one| one.symbol.as_str()));
-            tracing::info!(
-                exchange = self.config.exchange,
-                symbols,
-                part = number,
-                "new instruments are collected"
-            );
-            let (auditor, exchange) = (&self.first.edge.auditor, &self.config.exchange);
-            let added_feed = || (new, auditor.added_feed(exchange, clock::now_ns()));
+            let exchange = self.first.status.exchange.clone();
+            let symbols = named(listed.iter().map(String::as_str));
+            tracing::info!(exchange, symbols, part = number, "new instruments are collected");
+            let edge = Arc::clone(&self.first.edge);
+            let added_feed = || (new, edge.auditor.added_feed(&exchange, clock::now_ns()));
             let merged = self.make_room(number).await;
             let (instruments, audit_feed) = merged.unwrap_or_else(added_feed);
             self.add(number, instruments, audit_feed);
         }
+        AppliedListing { listed, delisted }
     }
 
     fn count(&self, change: &str, instruments: usize) {
-        let labels = [self.config.exchange.as_str(), change];
+        let labels = [self.first.status.exchange.as_str(), change];
         let count = u64::try_from(instruments).unwrap_or_default();
         self.first.edge.metrics.listing_changes.with_label_values(&labels).inc_by(count);
     }
 
     /// The part's pipeline ends the streams. A part that does not run leaves them out at its next start.
-    fn end(&self, part: PartNumber, keys: &[InstrumentKey]) {
-        self.count(LISTING_CHANGES[1], keys.len());
+    fn end(&self, part: PartNumber, keys: &[InstrumentKey], reason: DowntimeReason) {
         let symbols = named(keys.iter().map(|(symbol, _)| symbol.as_str()));
-        tracing::info!(
-            exchange = self.config.exchange,
-            symbols,
-            part,
-            "instruments are not listed any more, their streams end"
-        );
-        let added = self.added.iter().map(|part| part.context.as_ref());
-        if let Some(of) = added.chain([self.first]).find(|context| context.status.part == part) {
-            of.status.end_instruments(keys);
+        let (exchange, why) = (&self.first.status.exchange, reason.words());
+        tracing::info!(exchange, symbols, part, why, "streams of instruments end");
+        if let Some(of) = self.contexts().find(|context| context.status.part == part) {
+            of.status.end_instruments(keys, reason);
         }
     }
 
@@ -189,7 +255,7 @@ impl<'a> ListingFollower<'a> {
         let newest = self.added.pop()?;
         let part = newest.context.status.part;
         tracing::warn!(
-            exchange = self.config.exchange,
+            exchange = self.first.status.exchange,
             part,
             limit = ADDED_PARTS_MAX,
             "as many parts as may be: the newest starts again with the new instruments"
@@ -206,28 +272,14 @@ impl<'a> ListingFollower<'a> {
         let context = Arc::clone(&part.context);
         join(part).await;
         self.roster.remove(&context.status);
-        context.edge.auditor.release(context.audit_feed, clock::now_ns());
+        context.edge.auditor.release(context.audit_feed, clock::now_ns(), DowntimeReason::Delisted);
     }
 
     fn add(&mut self, number: PartNumber, instruments: Vec<Instrument>, audit_feed: AuditFeed) {
-        let FeedContext { edge, lane, parts, reader, status, stop, .. } = self.first;
-        let exchange = self.config.exchange.as_str();
-        let status =
-            FeedStatus::new(exchange, &self.config.data_types, status.adapter.clone()).with_part(number);
-        let status = Arc::new(status);
-        self.roster.add(Arc::clone(&status));
-        let context = Arc::new(FeedContext {
-            edge: Arc::clone(edge),
-            audit_feed,
-            lane: *lane,
-            status,
-            observer: None,
-            parts: Arc::clone(parts),
-            reader: Arc::clone(reader),
-            stop: stop.child_token(),
-        });
-        let (of_task, config) = (Arc::clone(&context), self.config.clone());
-        let task = tokio::spawn(async move { run_part(&of_task, &config, Some(instruments)).await });
+        let context = Arc::new(self.first.part(number, audit_feed));
+        self.roster.add(Arc::clone(&context.status));
+        let of_task = Arc::clone(&context);
+        let task = tokio::spawn(async move { run_part(&of_task, Some(instruments)).await });
         self.added.push(AddedPart { context, task });
     }
 }
@@ -244,7 +296,7 @@ fn jittered(interval: Duration) -> Duration {
     interval * 9 / 10 + jitter(interval / 5)
 }
 
-fn named<'s>(symbols: impl ExactSizeIterator<Item = &'s str>) -> String {
+pub fn named<'s>(symbols: impl ExactSizeIterator<Item = &'s str>) -> String {
     let count = symbols.len();
     let mut text = symbols.take(SYMBOLS_NAMED_MAX).collect::<Vec<_>>().join(", ");
     if count > SYMBOLS_NAMED_MAX {

@@ -58,6 +58,10 @@ impl ListingReader {
         })
     }
 
+    pub const fn selection(&self) -> &SymbolSelection {
+        &self.selection
+    }
+
     /// The feed as the adapter contract has it, with these instruments.
     pub fn feed(&self, instruments: &[Instrument]) -> Feed {
         let symbols: BTreeSet<&String> = instruments.iter().map(|instrument| &instrument.symbol).collect();

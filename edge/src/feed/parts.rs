@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use marketprism_adapter_host::contract::Instrument;
-use marketprism_schema::MarketType;
+use marketprism_schema::{DowntimeReason, MarketType};
 
 use super::status::FeedStatus;
+use crate::config::SymbolSelection;
 use crate::limits::{IMPLAUSIBLE_LISTS, LISTS_WITHOUT};
 
 /// Position of a part in its feed; 0 is the part of the start.
@@ -35,15 +36,15 @@ struct CollectedInstrument {
 #[derive(Debug, Default)]
 pub struct InstrumentParts(Mutex<BTreeMap<InstrumentKey, CollectedInstrument>>);
 
-/// Instruments that a listing takes from a part, by part.
-pub type DelistedKeys = BTreeMap<PartNumber, Vec<InstrumentKey>>;
+/// Instruments that a listing or a configuration takes from a part, by part.
+pub type KeysByPart = BTreeMap<PartNumber, Vec<InstrumentKey>>;
 
 /// Consequences of a new listing.
 #[derive(Debug, Default)]
 pub struct ListingChange {
     /// For a new part.
     pub new: Vec<Instrument>,
-    pub delisted: DelistedKeys,
+    pub delisted: KeysByPart,
     /// Collected instruments that the list lacks, and too few lists before it.
     pub missed: Vec<InstrumentKey>,
     /// The list lacks more than half of what is collected.
@@ -85,11 +86,31 @@ impl InstrumentParts {
         of_part(&self.lock(), part)
     }
 
-    /// The keys of these instruments that are not the part's own.
-    pub fn lost(&self, part: PartNumber, instruments: &[Instrument]) -> Vec<InstrumentKey> {
+    /// The keys of these instruments that are not the part's own (any more), with the reason.
+    pub fn lost(
+        &self,
+        part: PartNumber,
+        instruments: &[Instrument],
+        selection: &SymbolSelection,
+    ) -> [(DowntimeReason, Vec<InstrumentKey>); 2] {
         let all = self.lock();
         let is_own = |key: &InstrumentKey| all.get(key).is_some_and(|one| one.part == part);
-        instruments.iter().map(key_of).filter(|key| !is_own(key)).collect()
+        let lost = instruments.iter().map(key_of).filter(|key| !is_own(key));
+        let (delisted, removed) = lost.partition(|(symbol, _)| selection.includes(symbol));
+        [(DowntimeReason::Delisted, delisted), (DowntimeReason::Removed, removed)]
+    }
+
+    /// Takes out what a new selection does not include.
+    pub fn deselect(&self, selection: &SymbolSelection) -> KeysByPart {
+        let mut removed = KeysByPart::new();
+        self.lock().retain(|key, one| {
+            let stays = selection.includes(&key.0);
+            if !stays {
+                removed.entry(one.part).or_default().push(key.clone());
+            }
+            stays
+        });
+        removed
     }
 
     pub fn is_empty(&self, part: PartNumber) -> bool {
@@ -222,7 +243,14 @@ mod tests {
         assert!(parts.is_empty(1) && !parts.is_empty(2));
         parts.merge(2, 3);
         assert_eq!(names(&parts.of(3)), ["C"]);
-        assert_eq!(parts.lost(0, &listed(&["A", "C"])), [key("C")]);
+        let selection = SymbolSelection::new(&["B".to_owned(), "C".to_owned()], &[]);
+        let lost = parts.lost(0, &listed(&["A", "C", "X"]), &selection);
+        assert_eq!(
+            lost,
+            [(DowntimeReason::Delisted, vec![key("C")]), (DowntimeReason::Removed, vec![key("X")])]
+        );
+        assert_eq!(parts.deselect(&selection), [(0, vec![key("A")])].into());
+        assert_eq!(parts.symbols(), ["B".to_owned(), "C".to_owned()].into());
     }
 
     /// During maintenance a venue answers with an empty or a partial list.

@@ -1,12 +1,13 @@
 //! State of a feed for the HTTP pages: written by its pipeline, read by the listeners.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use marketprism_adapter_host::contract::{Instrument, Plan};
 use marketprism_adapter_host::{Adapter, InstrumentIndex, Stats};
-use marketprism_schema::{DataType, DataTypeMap, InvalidValue, MarketType};
+use marketprism_schema::{DataType, DataTypeMap, DowntimeReason, InvalidValue, MarketType};
 use marketprism_socket::FeedSockets;
 use tokio::sync::Notify;
 
@@ -29,8 +30,8 @@ pub struct InstrumentName {
     pub symbol: String,
     pub venue_symbol: String,
     pub market_type: MarketType,
-    /// The venue does not list it any more: its streams have ended.
-    pub delisted: bool,
+    /// Its streams have ended: the venue does not list it any more, or it is no longer configured.
+    pub ended: Option<DowntimeReason>,
 }
 
 impl From<&Instrument> for InstrumentName {
@@ -39,7 +40,7 @@ impl From<&Instrument> for InstrumentName {
             symbol: instrument.symbol.clone(),
             venue_symbol: instrument.venue_symbol.clone(),
             market_type: instrument.market_type.into(),
-            delisted: false,
+            ended: None,
         }
     }
 }
@@ -64,6 +65,8 @@ pub struct FeedStatus {
     pub adapter: Adapter,
     pub part: PartNumber,
     state: Mutex<FeedState>,
+    /// Instruments wait for their end: looked at in every turn.
+    is_ending: AtomicBool,
     /// Wakes who waits for the end of instruments.
     ended: Notify,
 }
@@ -77,8 +80,8 @@ struct FeedState {
     report: FeedReport,
     delays_ms: DataTypeMap<u32>,
     not_listed: Arc<[String]>,
-    /// Delisted instruments whose streams the pipeline has not ended.
-    ending: Vec<InstrumentIndex>,
+    /// Instruments whose streams the pipeline has not ended.
+    ending: Vec<(InstrumentIndex, DowntimeReason)>,
     refusals: BTreeMap<DataType, EventRefusals>,
 }
 
@@ -105,7 +108,15 @@ impl FeedStatus {
             refusals: BTreeMap::new(),
         };
         let (exchange, data_types) = (exchange.to_owned(), data_types.to_vec());
-        Self { exchange, data_types, adapter, part: 0, state: Mutex::new(state), ended: Notify::new() }
+        Self {
+            exchange,
+            data_types,
+            adapter,
+            part: 0,
+            state: Mutex::new(state),
+            is_ending: AtomicBool::new(false),
+            ended: Notify::new(),
+        }
     }
 
     #[must_use]
@@ -125,6 +136,7 @@ impl FeedStatus {
         let mut state = self.lock();
         if phase != FeedPhase::Running {
             state.ending.clear();
+            self.is_ending.store(false, Ordering::Release);
             self.ended.notify_waiters();
         }
         state.phase = phase;
@@ -139,8 +151,9 @@ impl FeedStatus {
         self.lock().not_listed = symbols.into();
     }
 
-    /// The venue does not list these instruments any more: the pipeline of a running feed ends their streams.
-    pub fn end_instruments(&self, keys: &[InstrumentKey]) {
+    /// The venue does not list these instruments any more, or they are no longer configured: the pipeline of a running feed ends their
+    /// streams.
+    pub fn end_instruments(&self, keys: &[InstrumentKey], reason: DowntimeReason) {
         let mut state = self.lock();
         if state.phase != FeedPhase::Running {
             return;
@@ -148,25 +161,32 @@ impl FeedStatus {
         let mut instruments = state.instruments.to_vec();
         for (index, one) in InstrumentIndex::enumerate(&mut instruments) {
             let is_gone = keys.iter().any(|(symbol, of)| *symbol == one.symbol && *of == one.market_type);
-            if is_gone && !one.delisted {
-                one.delisted = true;
-                state.ending.push(index);
+            if is_gone && one.ended.is_none() {
+                one.ended = Some(reason);
+                state.ending.push((index, reason));
             }
         }
         state.instruments = instruments.into();
+        self.is_ending.store(!state.ending.is_empty(), Ordering::Release);
     }
 
-    pub fn ending_instruments(&self) -> Vec<InstrumentIndex> {
+    pub fn is_ending(&self) -> bool {
+        self.is_ending.load(Ordering::Acquire)
+    }
+
+    pub fn ending_instruments(&self) -> Vec<(InstrumentIndex, DowntimeReason)> {
         self.lock().ending.clone()
     }
 
     /// The streams of these instruments have ended.
-    pub fn instruments_ended(&self, ended: &[InstrumentIndex]) {
-        self.lock().ending.retain(|instrument| !ended.contains(instrument));
+    pub fn instruments_ended(&self, ended: &[(InstrumentIndex, DowntimeReason)]) {
+        let mut state = self.lock();
+        state.ending.retain(|one| !ended.contains(one));
+        self.is_ending.store(!state.ending.is_empty(), Ordering::Release);
         self.ended.notify_waiters();
     }
 
-    /// Waits until the streams of all delisted instruments have ended, or the feed does not run.
+    /// Waits until the streams of all these instruments have ended, or the feed does not run.
     pub async fn ended_instruments(&self) {
         loop {
             let ended = self.ended.notified();

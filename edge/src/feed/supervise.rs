@@ -17,7 +17,7 @@ use tokio::task::block_in_place;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::context::{FeedContext, socket_options};
+use super::context::{FeedContext, FeedSetup, socket_options};
 use super::pipeline::{Pipeline, PipelineParts};
 use super::remark_log::FEED_START;
 use super::sources::SourceMap;
@@ -31,15 +31,15 @@ use crate::telemetry::{ANY, CoverageIndex, LossAtStop};
 
 /// Runs one part of a feed until it is stopped; a panic is a failure of the part, which starts again. `instruments`: of its first start, else
 /// the venue's lists are read.
-pub async fn run_part(context: &FeedContext, config: &FeedConfig, mut instruments: Option<Vec<Instrument>>) {
+pub async fn run_part(context: &FeedContext, mut instruments: Option<Vec<Instrument>>) {
     let mut backoff = Backoff::new(START_BACKOFF.0, START_BACKOFF.1);
     while !context.stop.is_cancelled() {
-        let running = AssertUnwindSafe(run_until_stop(context, config, instruments.take()));
+        let running = AssertUnwindSafe(run_until_stop(context, instruments.take()));
         if running.catch_unwind().await.is_ok() {
             return;
         }
         tracing::error!(
-            exchange = config.exchange,
+            exchange = context.status.exchange,
             part = context.status.part,
             "the feed panicked, starting it again"
         );
@@ -66,11 +66,7 @@ fn end(context: &FeedContext) {
     context.status.set_phase(FeedPhase::Stopped);
 }
 
-async fn run_until_stop(
-    context: &FeedContext,
-    config: &FeedConfig,
-    mut instruments: Option<Vec<Instrument>>,
-) {
+async fn run_until_stop(context: &FeedContext, mut instruments: Option<Vec<Instrument>>) {
     let mut backoff = Backoff::new(START_BACKOFF.0, START_BACKOFF.1);
     while !context.stop.is_cancelled() {
         let listing = async {
@@ -87,7 +83,7 @@ async fn run_until_stop(
             rest(context).await;
             break;
         }
-        let ended = match listed.and_then(|instruments| start(context, config, instruments)) {
+        let ended = match listed.and_then(|instruments| start(context, &context.setup(), instruments)) {
             Ok(feed) => {
                 backoff.reset();
                 collect(context, feed).await
@@ -96,7 +92,7 @@ async fn run_until_stop(
         };
         let Err(error) = ended else { break };
         let error = error_text(error.as_ref());
-        tracing::error!(exchange = config.exchange, error, "the feed failed, starting it again");
+        tracing::error!(exchange = context.status.exchange, error, "the feed failed, starting it again");
         fail(context, error);
         tokio::select! {
             () = sleep(backoff.pause()) => {}
@@ -111,8 +107,12 @@ async fn collect(context: &FeedContext, feed: StartedFeed) -> anyhow::Result<()>
     let sockets = Arc::downgrade(&feed.sockets);
     let (stats, adapter) = (Arc::clone(feed.adapter.stats()), &feed.adapter);
     context.status.set_running(adapter.instruments(), feed.sockets, stats, adapter.plan());
-    // Delisted while the part started.
-    context.status.end_instruments(&context.parts.lost(context.status.part, adapter.instruments()));
+    // Ended while the part started.
+    let setup = context.setup();
+    let lost = context.parts.lost(context.status.part, adapter.instruments(), setup.reader.selection());
+    for (reason, keys) in lost {
+        context.status.end_instruments(&keys, reason);
+    }
     let abort = CancellationToken::new();
     let pipeline = Pipeline::new(PipelineParts {
         inputs: feed.inputs,
@@ -189,15 +189,24 @@ struct StartedFeed {
 /// The part's instruments that the venue lists at the moment.
 async fn listed(context: &FeedContext) -> anyhow::Result<Vec<Instrument>> {
     let is_first = context.status.part == 0;
-    // A part that starts again needs what it had, whether it trades or not.
-    let listing = context.reader.read(&context.parts.symbols(), context.observer.as_deref()).await?;
-    if is_first {
-        context.publish_not_listed(&listing);
+    loop {
+        let setup = context.setup();
+        // A part that starts again needs what it had, whether it trades or not.
+        let listing = setup.reader.read(&context.parts.symbols(), context.observer.as_deref()).await?;
+        let instruments = context.parts.begin(context.status.part, &listing.instruments);
+        let newest = context.setup();
+        if !Arc::ptr_eq(&setup, &newest) {
+            // A reload came meanwhile.
+            context.parts.deselect(newest.reader.selection());
+            continue;
+        }
+        if is_first {
+            context.publish_not_listed(&listing);
+        }
+        let others = is_first && !context.parts.symbols().is_empty();
+        ensure!(others || !instruments.is_empty(), "the venue lists no instrument of this part any more");
+        return Ok(instruments);
     }
-    let instruments = context.parts.begin(context.status.part, &listing.instruments);
-    let others = is_first && !context.parts.symbols().is_empty();
-    ensure!(others || !instruments.is_empty(), "the venue lists no instrument of this part any more");
-    Ok(instruments)
 }
 
 /// Nothing of the first part is listed any more, but other parts run.
@@ -211,12 +220,12 @@ async fn rest(context: &FeedContext) {
 
 fn start(
     context: &FeedContext,
-    config: &FeedConfig,
+    FeedSetup { config, reader }: &FeedSetup,
     instruments: Vec<Instrument>,
 ) -> anyhow::Result<StartedFeed> {
-    let feed = context.reader.feed(&instruments);
+    let feed = reader.feed(&instruments);
     let options = socket_options(config, context.observer.is_some());
-    let (adapter, limits) = (&context.status.adapter, Arc::new(context.edge.sandbox.limits()));
+    let (adapter, limits) = (&context.status.adapter, Arc::new(config.sandbox.limits()));
     let quarantine = Some(Arc::clone(&context.edge.quarantine));
     // Calls into an adapter may compute for seconds.
     let supervisor = block_in_place(|| {
@@ -272,7 +281,7 @@ fn record_builder(
     let capabilities = stream_capabilities(venue, plan);
     let ids = audited_streams(config, &options.subscription, instruments, &capabilities);
     let streams = context.edge.auditor.subscribe(context.audit_feed, &ids, clock::now_ns());
-    let encoder = encoder.with_coverage(coverage).with_forms(context.edge.wire).with_streams(&streams);
+    let encoder = encoder.with_coverage(coverage).with_forms(config.wire).with_streams(&streams);
     Ok((RecordBuilder::new(options, encoder, instruments.len()), streams))
 }
 

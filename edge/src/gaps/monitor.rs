@@ -7,7 +7,7 @@ use std::sync::Arc;
 use marketprism_adapter_host::contract::Plan;
 use marketprism_adapter_host::{InstrumentIndex, SourceIndex};
 use marketprism_book::{BookGap, BookState};
-use marketprism_schema::{DataType, Gap, GapCause, GapKind};
+use marketprism_schema::{DataType, DowntimeReason, Gap, GapCause, GapKind};
 use marketprism_socket::CloseReason;
 
 use super::evidence::{
@@ -293,13 +293,13 @@ impl GapMonitor {
         }
     }
 
-    /// The venue does not list an instrument any more: its streams end at `at_ns`. Everything of it is in the queue.
-    pub fn end_instrument(&mut self, instrument: InstrumentIndex, at_ns: i64) {
+    /// The streams of an instrument end at `at_ns`. Everything of it is in the queue.
+    pub fn end_instrument(&mut self, instrument: InstrumentIndex, at_ns: i64, reason: DowntimeReason) {
         self.report_events(None);
         self.broken.remove(&instrument);
         let Some(row) = self.streams.get_mut(instrument.position()) else { return };
         let streams = std::mem::take(row).values().copied().flatten().collect();
-        self.auditor.end_streams(self.feed, streams, at_ns);
+        self.auditor.end_streams(self.feed, streams, at_ns, reason);
     }
 
     /// The pipeline ends, and everything is in the queue.

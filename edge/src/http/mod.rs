@@ -1,4 +1,4 @@
-//! The edge's HTTP pages, and its status for central. They only read.
+//! The edge's HTTP pages, its status for central, and requests that change something, which need the token.
 
 mod access;
 mod metrics;

@@ -54,6 +54,7 @@ pub(super) fn health_state(state: &EdgeState) -> Health {
     let is_good = reasons.is_empty() || is_in_grace(state);
     let now = Instant::now();
     let mut degraded = limitations(state);
+    degraded.extend(state.reload.problem());
     degraded.extend(state.feeds.list().iter().flat_map(|feed| feed.refusals(now)));
     let word = match (is_good, degraded.is_empty()) {
         (false, _) => "unhealthy",
@@ -220,7 +221,7 @@ fn feed_json(feed: &FeedStatus) -> Value {
                 "symbol": instrument.symbol,
                 "venue_symbol": instrument.venue_symbol,
                 "market_type": instrument.market_type.as_str(),
-                "delisted": instrument.delisted,
+                "ended": instrument.ended.map(|reason| reason.as_str()),
                 "orderbook": books.get(&index).map(|book| book_json(book)),
                 "trade_gaps": trades.get(&index).map(|trades| trades_json(trades)),
             })

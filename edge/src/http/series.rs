@@ -14,6 +14,7 @@ use crate::feed::{
 };
 use crate::journal::JournalLoss;
 use crate::publisher::{HOPS, REJECTED, RetryReason};
+use crate::reload::ReloadResult;
 use crate::telemetry::{ANY, LossAtStop, Metrics};
 
 /// Cause of events dropped from the full queue.
@@ -32,6 +33,9 @@ pub(super) fn expect_edge(metrics: &Metrics) {
     }
     for what in JOURNAL_ERRORS {
         metrics.journal_errors.with_label_values(&[what]);
+    }
+    for result in ReloadResult::ALL {
+        metrics.reloads.with_label_values(&[result.as_str()]);
     }
     for what in LossAtStop::ALL {
         metrics.lost.with_label_values(&[ANY, what.as_str()]);

@@ -1,4 +1,4 @@
-//! The two HTTP listeners: all pages, and the metrics alone.
+//! The two HTTP listeners: all pages and the requests that change something, and the metrics alone.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use marketprism_service::{HostRule, HttpListener, ServerTls, serve_http};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +19,7 @@ use super::state::EdgeState;
 use super::{metrics, pages};
 use crate::config::Http;
 use crate::limits::HTTP;
+use crate::reload::ReloadResult;
 use crate::telemetry::Metrics;
 
 pub struct Bound {
@@ -62,6 +63,7 @@ impl Bound {
             .route("/metrics", get(metrics_page))
             .route("/coverage", get(coverage_page))
             .route("/adapters", get(adapters_page))
+            .route("/reload", post(reload))
             .with_state(state);
         tokio::join!(
             serve_http(self.main, all, HTTP, stop.cancelled()),
@@ -86,6 +88,26 @@ async fn coverage_page(State(state): PageState) -> Json<Value> {
 
 async fn adapters_page(State(state): PageState) -> Json<Value> {
     Json(pages::adapters(&state))
+}
+
+/// Applies the configuration file; answers once that is done.
+async fn reload(State(state): PageState, headers: HeaderMap) -> Response {
+    if let Err(refusal) = state.access.check(&headers) {
+        return problem(refusal.status(), &refusal.to_string());
+    }
+    let Some(report) = state.reload.reload().await else {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "too many reloads wait already, or the edge stops");
+    };
+    let status = match report.result {
+        ReloadResult::Applied | ReloadResult::Unchanged => StatusCode::OK,
+        ReloadResult::Refused => StatusCode::UNPROCESSABLE_ENTITY,
+        ReloadResult::Failed => StatusCode::CONFLICT,
+    };
+    (status, Json(report)).into_response()
+}
+
+pub(super) fn problem(status: StatusCode, error: &str) -> Response {
+    (status, Json(json!({ "error": error }))).into_response()
 }
 
 async fn metrics_page(State(state): PageState) -> Response {

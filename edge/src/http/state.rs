@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::access::AccessToken;
 use crate::broker::BrokerLink;
 use crate::feed::{EdgeContext, FeedPhase, FeedRoster};
+use crate::reload::ReloadHandle;
 
 pub struct EdgeState {
     pub context: Arc<EdgeContext>,
@@ -18,7 +19,8 @@ pub struct EdgeState {
     pub grace: Duration,
     pub feeds: Arc<FeedRoster>,
     pub link: Arc<BrokerLink>,
-    pub access: AccessToken,
+    pub access: Arc<AccessToken>,
+    pub reload: Arc<ReloadHandle>,
 }
 
 pub(super) const fn state_text(state: BookState) -> &'static str {

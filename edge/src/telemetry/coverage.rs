@@ -27,6 +27,8 @@ impl CoverageIndex {
 struct CoverageEntry {
     exchange: String,
     data_type: DataType,
+    /// False: no feed collects it any more.
+    is_collected: bool,
     /// 0: no event yet.
     last_success_ns: AtomicI64,
 }
@@ -53,10 +55,21 @@ impl Coverage {
         let found = entries.iter().position(|row| row.exchange == exchange && row.data_type == data_type);
         let index = found.unwrap_or_else(|| {
             let exchange = exchange.to_owned();
-            entries.push(CoverageEntry { exchange, data_type, last_success_ns: AtomicI64::new(0) });
+            let last_success_ns = AtomicI64::new(0);
+            entries.push(CoverageEntry { exchange, data_type, is_collected: true, last_success_ns });
             entries.len() - 1
         });
+        if let Some(row) = entries.get_mut(index).filter(|row| !row.is_collected) {
+            (row.is_collected, row.last_success_ns) = (true, AtomicI64::new(0));
+        }
         CoverageIndex(u16::try_from(index).unwrap_or(u16::MAX))
+    }
+
+    /// Takes out the rows that are not collected any more; confirmations of them may still come.
+    pub fn retain(&self, is_collected: impl Fn(&str, DataType) -> bool) {
+        for row in self.entries.write().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+            row.is_collected &= is_collected(&row.exchange, row.data_type);
+        }
     }
 
     pub fn confirmed(&self, rows: impl IntoIterator<Item = CoverageIndex>, now_ns: i64) {
@@ -70,7 +83,7 @@ impl Coverage {
 
     pub fn rows(&self, now_ns: i64) -> Vec<CoverageRow> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        entries.iter().map(|entry| entry.row_at(now_ns)).collect()
+        entries.iter().filter(|entry| entry.is_collected).map(|entry| entry.row_at(now_ns)).collect()
     }
 }
 
@@ -114,5 +127,10 @@ mod tests {
         assert_eq!(statuses(62), ["stale", "ok"]);
         assert_eq!(statuses(1 + 8 * 3_600 + 1), ["stale", "stale"]);
         assert_eq!(coverage.rows(5 * NANOS_PER_SECOND)[0].age_seconds, Some(4));
+        coverage.retain(|_, kind| kind == DataType::Trade);
+        coverage.confirmed([funding], 2 * NANOS_PER_SECOND);
+        assert_eq!(coverage.rows(0).len(), 1);
+        assert_eq!(coverage.row("sim_spot", DataType::FundingRate), funding);
+        assert_eq!(coverage.rows(3 * NANOS_PER_SECOND)[1].status, "missing", "collected again");
     }
 }

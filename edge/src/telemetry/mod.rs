@@ -94,6 +94,8 @@ metrics! {
     not_listed: IntGaugeVec = "marketprism_edge_symbols_not_listed" ["exchange"],
     /// Instruments that the venue listed or delisted while the feed ran, by change.
     listing_changes: IntCounterVec = "marketprism_edge_listing_changes_total" ["exchange", "change"],
+    /// Reloads of the configuration, by result.
+    reloads: IntCounterVec = "marketprism_edge_reloads_total" ["result"],
     /// Connections by state.
     connections: IntGaugeVec = "marketprism_edge_connections" ["exchange", "state"],
     /// Discarded, refused and repeated operations of the sockets, by kind.

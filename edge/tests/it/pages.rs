@@ -12,8 +12,9 @@ use marketprism_edge::audit::Auditor;
 use marketprism_edge::broker::BrokerLink;
 use marketprism_edge::config::Http;
 use marketprism_edge::feed::{EdgeContext, FeedRoster, FeedStatus};
-use marketprism_edge::http::{AccessToken, EdgeState, bind};
+use marketprism_edge::http::{EdgeState, bind};
 use marketprism_edge::queue::{EventQueue, MemoryQueue, QueueLane, QueueLimits};
+use marketprism_edge::reload::ReloadHandle;
 use marketprism_edge::telemetry::{Coverage, Metrics};
 use marketprism_schema::{DataType, InvalidKind, InvalidValue};
 use marketprism_service::clock;
@@ -62,7 +63,8 @@ fn state(grace: Duration) -> EdgeState {
             adapter,
         ))])),
         link: Arc::new(BrokerLink::new(&marketprism_config::Nats::default(), "test")),
-        access: AccessToken::default(),
+        access: Arc::default(),
+        reload: Arc::new(ReloadHandle::new().0),
     }
 }
 

@@ -7,13 +7,14 @@ use marketprism_adapter_host::fixtures::{FixtureKind, component};
 use marketprism_adapter_host::{Adapter, Engine, Limits};
 use marketprism_edge::audit::Auditor;
 use marketprism_edge::feed::{
-    EdgeContext, FeedContext, FeedPhase, FeedRoster, FrameObserver, SourceMap, run_feed,
+    EdgeContext, FeedContext, FeedPhase, FeedRoster, FeedSetup, FrameObserver, PartSet, SourceMap, run_feed,
 };
 use marketprism_edge::queue::{DiscardQueue, QueueLane};
 use marketprism_socket::SocketEvent;
 use marketprism_tests::wait::eventually;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use crate::configuration::{folder, good, read};
@@ -69,10 +70,13 @@ async fn a_feed_that_panics_starts_again() {
     let observer = Arc::new(PanickingObserver::default());
     let observing = Arc::clone(&observer) as Arc<dyn FrameObserver>;
     let feed = config.feeds[0].clone();
-    let context =
-        FeedContext::new(&edge, &feed, QueueLane::default(), adapter.unwrap(), Some(observing)).unwrap();
+    let adapter = adapter.unwrap();
+    let setup = FeedSetup::new(&edge, &feed, &adapter, true).unwrap();
+    let place = (edge.auditor.feed(&feed.exchange), QueueLane::default());
+    let context = FeedContext::new(&edge, setup, place, adapter, Some(observing));
     let status = Arc::clone(&context.status);
-    let running = tokio::spawn(run_feed(context, feed, Arc::new(FeedRoster::default())));
+    let parts = PartSet::new(context, Arc::new(FeedRoster::default()));
+    let running = tokio::spawn(run_feed(Arc::new(Mutex::new(parts)), None));
     eventually("the lists are read again", || async {
         (observer.0.load(Ordering::Acquire) > 1).then_some(())
     })

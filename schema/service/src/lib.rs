@@ -35,9 +35,9 @@ pub use host_limits::{check_threads, host_limit, start_thread, thread_limit, thr
 pub use hosts::HostRule;
 #[cfg(feature = "http")]
 pub use http::{HttpBounds, HttpListener, serve_http};
-pub use logs::{LogLimit, init_logs};
+pub use logs::{LOG_FILTER_ALLOWED, LogLimit, check_log_filter, init_logs, set_log_filter};
 pub use mask::{MASK, error_text, mask, mask_arguments};
-pub use process::{Exit, Failure, FailureContext, Signals, cancel_on_signal, print, report};
+pub use process::{Exit, Failure, FailureContext, ReloadSignal, Signals, cancel_on_signal, print, report};
 #[cfg(feature = "http")]
 pub use server_tls::ServerTls;
 #[cfg(feature = "tls")]

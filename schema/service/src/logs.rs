@@ -1,7 +1,7 @@
 //! Log output of the binaries, and the rate limit of lines that could come with every frame or message.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::io::{Result, Write};
+use std::io::Write;
 use std::panic::PanicHookInfo;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -63,6 +63,14 @@ const LEVELS: [(&str, &str); 7] = [
 /// File for the lines instead of standard error; bounded, with the text before in `<file>.1`.
 const FILE: &str = "MARKETPRISM_LOG_FILE";
 
+/// Values of a log filter, for messages.
+pub const LOG_FILTER_ALLOWED: &str = "a level, or a list such as info,marketprism_edge=debug";
+const DEFAULT_FILTER: &str = "info,async_nats=warn";
+
+type ReplaceFilter = Box<dyn Fn(EnvFilter) -> anyhow::Result<()> + Send + Sync>;
+
+static REPLACE_FILTER: OnceLock<ReplaceFilter> = OnceLock::new();
+
 static LOG_FILE: OnceLock<Mutex<LogFile>> = OnceLock::new();
 
 /// Starts logging to standard error, or to the file that `MARKETPRISM_LOG_FILE` names. `MARKETPRISM_LOG` filters, below it `LOG_LEVEL`;
@@ -83,15 +91,50 @@ pub fn init_logs() -> anyhow::Result<()> {
     }
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| MaskedWriter(LogOutput));
     let started = if std::env::var("MARKETPRISM_LOG_FORMAT").is_ok_and(|format| format == "json") {
-        builder.json().try_init()
+        let builder = builder.json().with_filter_reloading();
+        let filter = builder.reload_handle();
+        builder.try_init().map(|()| keep(move |new| Ok(filter.reload(new)?)))
     } else {
-        builder.with_ansi(path.is_none() && std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init()
+        let is_terminal = path.is_none() && std::io::IsTerminal::is_terminal(&std::io::stderr());
+        let builder = builder.with_ansi(is_terminal).with_filter_reloading();
+        let filter = builder.reload_handle();
+        builder.try_init().map(|()| keep(move |new| Ok(filter.reload(new)?)))
     };
     match started {
         Ok(()) => std::panic::set_hook(Box::new(report_panic)),
         Err(error) => tracing::debug!(%error, "logging was already started"),
     }
     Ok(())
+}
+
+fn keep(replace: impl Fn(EnvFilter) -> anyhow::Result<()> + Send + Sync + 'static) {
+    // Set before by an earlier call.
+    let _ = REPLACE_FILTER.set(Box::new(replace));
+}
+
+/// Replaces the filter of the lines; without a text by the default. The variables that filter lines win.
+///
+/// # Errors
+/// The text is no filter.
+pub fn set_log_filter(text: Option<&str>) -> anyhow::Result<()> {
+    let filter = parse_filter("log filter", text.unwrap_or(DEFAULT_FILTER))?;
+    let has_variable = variable(FILTER)?.is_some() || variable(LEVEL)?.is_some();
+    match REPLACE_FILTER.get().filter(|_| !has_variable) {
+        Some(replace) => replace(filter),
+        None => Ok(()),
+    }
+}
+
+/// The error of a text that is no filter.
+///
+/// # Errors
+/// The text is no filter.
+pub fn check_log_filter(text: &str) -> Result<(), String> {
+    EnvFilter::try_new(text).map(drop).map_err(|error| format!("is {text:?}: {error}"))
+}
+
+fn parse_filter(name: &str, text: &str) -> anyhow::Result<EnvFilter> {
+    EnvFilter::try_new(text).with_context(|| format!("{name}: is {text:?} (allowed: {LOG_FILTER_ALLOWED})"))
 }
 
 fn variable(name: &str) -> anyhow::Result<Option<String>> {
@@ -105,7 +148,7 @@ fn variable(name: &str) -> anyhow::Result<Option<String>> {
 fn filter(filter: Option<&str>, level: Option<&str>) -> anyhow::Result<EnvFilter> {
     let text = match (filter, level) {
         (Some(filter), _) => filter.to_owned(),
-        (None, None) => "info,async_nats=warn".to_owned(),
+        (None, None) => DEFAULT_FILTER.to_owned(),
         (None, Some(level)) => {
             let known = LEVELS.iter().find(|(name, _)| name.eq_ignore_ascii_case(level.trim()));
             let allowed = || LEVELS.map(|(name, _)| name).join(", ");
@@ -117,15 +160,14 @@ fn filter(filter: Option<&str>, level: Option<&str>) -> anyhow::Result<EnvFilter
             format!("{others},async_nats={broker},marketprism={level}")
         }
     };
-    let allowed = "a level, or a list such as info,marketprism_edge=debug";
-    EnvFilter::try_new(&text).with_context(|| format!("{FILTER}: is {text:?} (allowed: {allowed})"))
+    parse_filter(FILTER, &text)
 }
 
 /// The log file if there is one, else standard error.
 struct LogOutput;
 
 impl Write for LogOutput {
-    fn write(&mut self, text: &[u8]) -> Result<usize> {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
         match LOG_FILE.get() {
             // A line that was cut by a panic does not keep others from being written.
             Some(file) => file.lock().unwrap_or_else(PoisonError::into_inner).write(text),
@@ -133,7 +175,7 @@ impl Write for LogOutput {
         }
     }
 
-    fn flush(&mut self) -> Result<()> {
+    fn flush(&mut self) -> std::io::Result<()> {
         match LOG_FILE.get() {
             Some(file) => file.lock().unwrap_or_else(PoisonError::into_inner).flush(),
             None => std::io::stderr().flush(),
@@ -158,7 +200,7 @@ const LINE_BYTES_MAX: usize = 64 << 10;
 struct MaskedWriter<W>(W);
 
 impl<W: Write> Write for MaskedWriter<W> {
-    fn write(&mut self, text: &[u8]) -> Result<usize> {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
         let line = String::from_utf8_lossy(text);
         let masked = mask(&line);
         match masked.split_at_checked(masked.floor_char_boundary(LINE_BYTES_MAX)) {
@@ -168,11 +210,11 @@ impl<W: Write> Write for MaskedWriter<W> {
         Ok(text.len())
     }
 
-    fn write_fmt(&mut self, text: std::fmt::Arguments<'_>) -> Result<()> {
+    fn write_fmt(&mut self, text: std::fmt::Arguments<'_>) -> std::io::Result<()> {
         self.write_all(text.to_string().as_bytes())
     }
 
-    fn flush(&mut self) -> Result<()> {
+    fn flush(&mut self) -> std::io::Result<()> {
         self.0.flush()
     }
 }

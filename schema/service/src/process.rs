@@ -91,7 +91,7 @@ pub fn print(text: &str) -> std::io::Result<()> {
     }
 }
 
-/// SIGTERM, SIGINT and SIGHUP of this process. SIGQUIT keeps its meaning, an end at once with a core dump for a person who
+/// SIGTERM, SIGINT and, unless it means a reload, SIGHUP of this process. SIGQUIT keeps its meaning, an end at once with a core dump for a person who
 /// looks for a fault; SIGPIPE is ignored.
 #[derive(Debug)]
 pub struct Signals {
@@ -109,6 +109,13 @@ impl Signals {
         Ok(Self { terminate, interrupt, hangup })
     }
 
+    /// SIGTERM and SIGINT alone, and SIGHUP apart, for a program that reads its configuration again at a SIGHUP.
+    pub fn with_reload() -> std::io::Result<(Self, ReloadSignal)> {
+        let mut signals = Self::new()?;
+        let hangup = signals.hangup.take();
+        Ok((signals, ReloadSignal(hangup)))
+    }
+
     /// Waits for the next one.
     pub async fn next(&mut self) {
         tokio::select! {
@@ -116,6 +123,17 @@ impl Signals {
             _ = self.interrupt.recv() => {}
             () = received(self.hangup.as_mut()) => {}
         }
+    }
+}
+
+/// SIGHUP.
+#[derive(Debug)]
+pub struct ReloadSignal(Option<Signal>);
+
+impl ReloadSignal {
+    /// Waits for the next one; for ever under `nohup`.
+    pub async fn next(&mut self) {
+        received(self.0.as_mut()).await;
     }
 }
 

@@ -42,7 +42,7 @@ names! {
     DowntimeReason, "reason", {
         /// The edge was stopped cleanly.
         Stopped = "stopped",
-        /// The stream is no longer configured.
+        /// The stream is no longer configured: the edge started, or was told, without it.
         Removed = "removed",
         /// The venue does not list the stream's instrument any more.
         Delisted = "delisted",
@@ -54,7 +54,7 @@ impl DowntimeReason {
     pub const fn words(self) -> &'static str {
         match self {
             Self::Stopped => "stopped by operator",
-            Self::Removed => "removed from the configuration",
+            Self::Removed => "ended: configuration",
             Self::Delisted => "ended: delisted",
         }
     }

@@ -50,17 +50,19 @@ impl Pipeline {
             if let Some(books) = self.parts.builder.books() {
                 books.check_crossed(now_ns);
             }
-            self.end_delisted(now_ns);
             self.report();
+        }
+        if self.parts.status.is_ending() {
+            self.end_instruments(now_ns);
         }
     }
 
-    /// Ends the streams of instruments that the venue does not list any more.
-    fn end_delisted(&mut self, now_ns: i64) {
+    /// Ends the streams of instruments that are not listed, or not configured, any more.
+    fn end_instruments(&mut self, now_ns: i64) {
         let ending = self.parts.status.ending_instruments();
-        for instrument in &ending {
+        for (instrument, reason) in &ending {
             self.parts.builder.unsubscribe(*instrument);
-            self.parts.gaps.end_instrument(*instrument, now_ns);
+            self.parts.gaps.end_instrument(*instrument, now_ns, *reason);
         }
         if !ending.is_empty() {
             self.parts.status.instruments_ended(&ending);

@@ -14,7 +14,7 @@ fn a_delisted_stream_ends_without_a_gap_and_begins_again_with_another_feed() {
     let lost = |at_ns| Gap::open(GapKind::Connection, GapCause::Network, at_ns, "lost");
     let end = start + SECOND / 2;
     auditor.set_not_listed(feed, &["GONE-B".to_owned()]);
-    auditor.end_streams(feed, vec![ends], end);
+    auditor.end_streams(feed, vec![ends], end, DowntimeReason::Delisted);
     let later = vec![GapEvent::Began(ends, lost(end + 1)), GapEvent::Began(stays, lost(end + 1))];
     auditor.observe(feed, later, Some(start + 9 * SECOND));
     let [ended] = &auditor.take_downtimes()[..] else { panic!("one downtime") };
@@ -58,7 +58,7 @@ fn the_number_of_a_delisted_stream_is_taken_over_once_its_windows_are_closed() {
         auditor.observe(feed, Vec::new(), Some(start + 9 * SECOND));
         table[0][DataType::Trade].unwrap()
     };
-    auditor.end_streams(audited.feed, vec![audited.streams[1]], start + 1);
+    auditor.end_streams(audited.feed, vec![audited.streams[1]], start + 1, DowntimeReason::Delisted);
     auditor.observe(audited.feed, Vec::new(), Some(start + 9 * SECOND));
     assert!(!audited.streams.contains(&add("E-F", start + 2)), "its last window is open");
     assert_eq!(auditor.close(start + 9 * SECOND, auditor.frontier_ns(), 2).len(), 2);
@@ -84,10 +84,11 @@ fn a_released_feed_ends_its_streams_and_leaves_its_number() {
     let first = auditor.added_feed("sim_spot", start);
     auditor.subscribe(first, &[row()], start);
     // Not `feed_ended`: its task may have panicked.
-    auditor.release(first, start + 1);
+    auditor.release(first, start + 1, DowntimeReason::Removed);
     auditor.observe(audited.feed, Vec::new(), Some(start + SECOND / 2));
     assert_eq!(auditor.frontier_ns(), start + SECOND / 2, "it holds up no window");
-    assert_eq!(auditor.take_downtimes()[0].streams, [trades("E-F")]);
+    let ended = auditor.take_downtimes();
+    assert_eq!((&ended[0].streams, ended[0].reason), (&vec![trades("E-F")], DowntimeReason::Removed));
     let second = auditor.added_feed("sim_spot", start + 2);
     assert_eq!(second, first, "feeds that come and go take no room");
     auditor.subscribe(second, &[row()], start + 2);
@@ -96,4 +97,46 @@ fn a_released_feed_ends_its_streams_and_leaves_its_number() {
     let audits = auditor.close(start + 9 * SECOND, auditor.frontier_ns(), 1);
     let [of_pairs, ..] = audits[0].silent.as_slice() else { panic!("{audits:?}") };
     assert_eq!(of_pairs.streams.len(), silent("A-B")[0].streams.len() + 2);
+}
+
+/// A reload stops a feed and its parts, and starts it with other symbols.
+#[test]
+fn a_feed_that_starts_again_with_another_configuration_has_a_gap_of_the_operators_and_ends_what_is_not_selected()
+ {
+    let start = 1_000 * SECOND;
+    let audited = audited(start);
+    let (auditor, feed) = (&audited.auditor, audited.feed);
+    let row =
+        |symbol| DataTypeMap::from_fn(|kind| (kind == DataType::Trade).then(|| (trades(symbol), NUMBERED)));
+    let part = auditor.added_feed("sim_spot", start);
+    let added = auditor.subscribe(part, &[row("E-F")], start)[0][DataType::Trade].unwrap();
+    let stop = start + SECOND / 4;
+    let gap = Gap::open(GapKind::Stop, GapCause::Operator, stop, "stopped");
+    for (of, stream) in [(feed, audited.streams[0]), (feed, audited.streams[1]), (part, added)] {
+        auditor.observe(of, vec![GapEvent::Began(stream, gap.clone())], Some(i64::MAX));
+    }
+    auditor.feed_ended(feed, None);
+    auditor.feed_ended(part, None);
+    auditor.restarts(feed, &[part], "depth changed");
+    auditor.end_unselected(feed, &|stream| stream.symbol != "C-D", stop);
+    let again = start + SECOND / 2;
+    auditor.subscribe(feed, &[row("A-B"), row("E-F")], again);
+    let began = Gap::open(GapKind::Start, GapCause::Network, again, "started");
+    auditor.observe(feed, vec![GapEvent::Began(audited.streams[0], began)], Some(again));
+    let recovered = GapEvent::Recovered(audited.streams[0], GapKind::Start, again + 5, None);
+    auditor.observe(feed, vec![recovered], Some(start + 9 * SECOND));
+    let [removed] = &auditor.take_downtimes()[..] else { panic!("one downtime") };
+    assert_eq!((&removed.streams, removed.from, removed.to), (&vec![trades("C-D")], stop, None));
+    assert_eq!(removed.reason, DowntimeReason::Removed);
+    let audits = auditor.close(start + 9 * SECOND, auditor.frontier_ns(), 2);
+    for (symbol, gaps) in [("A-B", 2), ("E-F", 1)] {
+        let of = audits[0].streams.iter().find(|stream| stream.id == trades(symbol)).unwrap();
+        assert_eq!(of.gaps.len(), gaps, "{of:?}");
+        assert!(of.gaps.iter().all(|gap| gap.cause == GapCause::Operator), "{of:?}");
+        assert!(
+            of.gaps.iter().any(|gap| (gap.from, gap.to) == (stop, again) && gap.evidence == "depth changed")
+        );
+    }
+    let named: Vec<_> = audits[1].silent.iter().flat_map(|silent| &silent.streams).collect();
+    assert_eq!(named, [&trades("A-B"), &trades("E-F")], "expected from then on");
 }

@@ -100,7 +100,7 @@ fn streams_that_are_no_longer_configured_or_listed_are_reported_once_as_removed_
 fn a_stream_that_was_delisted_in_an_earlier_run_ends_its_downtime_when_it_is_back() {
     let start = 1_000 * SECOND;
     let first = audited(start);
-    first.auditor.end_streams(first.feed, vec![first.streams[1]], start + 5);
+    first.auditor.end_streams(first.feed, vec![first.streams[1]], start + 5, DowntimeReason::Delisted);
     let lasting = first.auditor.lasting_downtimes();
     let resumption = Resumption { lasting, ..Resumption::default() };
     let second = audited_after(&resumption, start + SECOND, &SYMBOLS.map(str::to_owned));

@@ -1,0 +1,90 @@
+//! Changes of the configuration file, by its content.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use marketprism_service::read_file;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Larger files are no configuration.
+const CONFIG_BYTES_MAX: u64 = 4 << 20;
+
+#[derive(Debug)]
+pub(super) struct ConfigWatch {
+    path: PathBuf,
+    /// Of the content that was read last, by a reload or at the start.
+    known: Option<u64>,
+    /// Another content, at the look before.
+    pending: Option<u64>,
+    stamp: Option<FileStamp>,
+}
+
+/// Without a change of it the file is not read.
+type FileStamp = (SystemTime, u64);
+
+impl ConfigWatch {
+    pub(super) fn new(path: &Path) -> Self {
+        let mut watch = Self { path: path.to_owned(), known: None, pending: None, stamp: None };
+        watch.read();
+        watch
+    }
+
+    /// A reload reads the file now.
+    pub(super) fn read(&mut self) {
+        (self.known, self.pending, self.stamp) = (self.content(), None, None);
+    }
+
+    /// True if the file has another content than was read, and the same as at the look before.
+    pub(super) fn has_changed(&mut self) -> bool {
+        let stamp = self.stamp();
+        if self.pending.is_none() && stamp.is_some() && stamp == self.stamp {
+            return false;
+        }
+        let Some(content) = self.content() else { return false };
+        let is_known = self.known == Some(content);
+        let is_settled = self.pending == Some(content);
+        self.pending = (!is_known).then_some(content);
+        // A write within the resolution of the time is found at the next look.
+        self.stamp = stamp.filter(|(at, _)| is_known && at.elapsed().is_ok_and(|age| age.as_secs() > 2));
+        !is_known && is_settled
+    }
+
+    fn stamp(&self) -> Option<FileStamp> {
+        let metadata = std::fs::metadata(&self.path).ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    }
+
+    fn content(&self) -> Option<u64> {
+        Some(xxh3_64(&read_file(&self.path, CONFIG_BYTES_MAX).ok()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_told_once_and_not_while_the_file_is_being_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("edge.toml");
+        let write = |text: &str| std::fs::write(&path, text).unwrap();
+        write("a");
+        let mut watch = ConfigWatch::new(&path);
+        assert!(!watch.has_changed() && !watch.has_changed());
+        write("ab");
+        assert!(!watch.has_changed(), "half");
+        write("abc");
+        assert!(!watch.has_changed(), "it changes still");
+        assert!(watch.has_changed());
+        watch.read();
+        assert!(!watch.has_changed() && !watch.has_changed());
+        write("abd");
+        assert!(!watch.has_changed());
+        write("abc");
+        assert!(!watch.has_changed() && !watch.has_changed(), "as it was");
+        std::fs::remove_file(&path).unwrap();
+        assert!(!watch.has_changed() && !watch.has_changed(), "a file that is replaced is away for a moment");
+        write("new");
+        assert!(!watch.has_changed() && watch.has_changed());
+    }
+}

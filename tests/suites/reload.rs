@@ -1,0 +1,224 @@
+//! Promise: a changed configuration is applied while frames flow; what it does not change keeps its sockets, books and epochs, and an invalid
+//! one changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use marketprism_schema::{AuditPayload, DowntimeReason, GapKind, decode_audit_payload};
+use marketprism_tests::broker::Broker;
+use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::wait::until;
+use marketprism_venue_sim::{Sim, SimConfig};
+use serde_json::Value;
+
+use crate::edge_audits::{create_streams, messages};
+
+const STAYS: &str = "okx_spot";
+const CHANGES: &str = "binance_spot";
+const RESTARTS: &str = "bybit_derivatives";
+const TOKEN: &str = "a token for tests only";
+const TIME: Duration = Duration::from_secs(40);
+const POOL: [&str; 5] = ["AAA", "BBB", "CCC", "DDD", "EEE"];
+
+/// Repeatable: a failure names its seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, most: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % most
+    }
+
+    fn is_even(&mut self) -> bool {
+        self.below(2) == 0
+    }
+}
+
+async fn page(edge: &Edge) -> Value {
+    serde_json::from_str(&edge.get("/coverage").await.unwrap()).unwrap()
+}
+
+/// Symbols of an exchange that are collected, with state and epoch of their books.
+fn collected(page: &Value, exchange: &str) -> BTreeMap<String, (String, u64)> {
+    let feeds = page["feeds"].as_array().unwrap().iter().filter(|feed| feed["exchange"] == exchange);
+    let instruments = feeds.flat_map(|feed| feed["instruments"].as_array().unwrap());
+    let listed = instruments.filter(|one| one["ended"].is_null());
+    listed
+        .map(|one| {
+            let book = &one["orderbook"];
+            let state = book["state"].as_str().unwrap_or_default().to_owned();
+            (one["symbol"].as_str().unwrap().to_owned(), (state, book["epoch"].as_u64().unwrap_or_default()))
+        })
+        .collect()
+}
+
+/// Waits until exactly these symbols of an exchange are collected, with live books.
+async fn wait_for(edge: &Edge, exchange: &str, symbols: &[String]) -> BTreeMap<String, (String, u64)> {
+    until("the symbols are collected", TIME, || async {
+        let found = collected(&page(edge).await, exchange);
+        let is_right = found.keys().eq(&symbols.iter().cloned().collect::<BTreeSet<_>>());
+        let is_live = found.values().all(|(state, _)| state == "LIVE");
+        if is_right && is_live { Ok(found) } else { Err(format!("{exchange} {symbols:?}: {found:?}")) }
+    })
+    .await
+}
+
+fn sockets(sim: &Sim, exchange: &str) -> BTreeSet<u64> {
+    let all = sim.connections().into_iter().filter(|connection| connection.exchange == exchange);
+    all.map(|connection| connection.id).collect()
+}
+
+fn symbols(bases: &[&str]) -> Vec<String> {
+    bases.iter().map(|base| format!("{base}-USDT")).collect()
+}
+
+fn feed(sim: &Sim, exchange: &str, bases: &[&str], extra: &str) -> Feed {
+    let names = symbols(bases);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let feed = Feed::simulated(exchange, &sim.addr().to_string(), &names);
+    Feed { extra: extra.to_owned(), ..feed }
+}
+
+/// Random bases of the pool after those that are always there.
+fn draw(dice: &mut Dice, always: &[&'static str]) -> Vec<&'static str> {
+    always.iter().copied().chain(POOL.into_iter().filter(|_| dice.is_even())).collect()
+}
+
+async fn start(folder: &std::path::Path, nats: &str, sim: &Sim) -> Edge {
+    let tables = "[audit]\nwindow_seconds = 1\nsettle_ms = 300";
+    let feeds = [feed(sim, STAYS, &["BTC", "ETH"], ""), feed(sim, CHANGES, &["BTC"], "")];
+    let edge = Edge::prepared(folder, &format!("urls = [{nats:?}]\n{tables}"), &feeds);
+    let mut edge = edge.with_variable("MARKETPRISM_HTTP__TOKEN", TOKEN);
+    edge.restart().await;
+    edge
+}
+
+async fn sim() -> Sim {
+    let bases = || ["BTC", "ETH"].into_iter().chain(POOL);
+    let config = SimConfig {
+        exchanges: [STAYS, CHANGES, RESTARTS].map(str::to_owned).to_vec(),
+        symbols: bases().map(|base| format!("{base}USDT")).collect(),
+        rate: 400,
+        ..SimConfig::default()
+    };
+    Sim::start(config).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn random_changes_under_load_touch_nothing_else_and_invalid_ones_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    create_streams(&broker).await;
+    let sim = sim().await;
+    let mut edge = start(folder.path(), &broker.url(), &sim).await;
+    let untouched = wait_for(&edge, STAYS, &symbols(&["BTC", "ETH"])).await;
+    let kept = wait_for(&edge, CHANGES, &symbols(&["BTC"])).await;
+    let before = (sockets(&sim, STAYS), sockets(&sim, CHANGES));
+    let mut dice = Dice(1);
+    let (mut restarting, mut ended) = (Vec::new(), BTreeSet::new());
+    let mut now = vec!["BTC"];
+    for round in 0..10_u64 {
+        let next = draw(&mut dice, &["BTC"]);
+        ended.extend(symbols(&now).into_iter().filter(|symbol| !symbols(&next).contains(symbol)));
+        now = next;
+        restarting = if dice.below(3) == 0 { Vec::new() } else { draw(&mut dice, &["ETH"]) };
+        let depth = format!("depth = {}", 20 + dice.below(3) * 10);
+        let feeds = [
+            feed(&sim, RESTARTS, &restarting, &depth),
+            feed(&sim, CHANGES, &now, ""),
+            feed(&sim, STAYS, &["BTC", "ETH"], ""),
+        ];
+        edge.set_feeds(&feeds[usize::from(restarting.is_empty())..]);
+        let (status, answer) = edge.post("/reload", TOKEN).await;
+        assert_eq!(status, 200, "round {round}: {answer}");
+        wait_for(&edge, CHANGES, &symbols(&now)).await;
+        wait_for(&edge, RESTARTS, &symbols(&restarting)).await;
+
+        let invalid = format!("depth = {}\nno_such_key = {round}", dice.below(9) * 100_000 + 100_000);
+        edge.set_feeds(&[feed(&sim, CHANGES, &["BTC"], &invalid)]);
+        let (status, answer) = edge.post("/reload", TOKEN).await;
+        assert_eq!((status, answer["errors"].as_array().unwrap().len()), (422, 2), "round {round}: {answer}");
+    }
+    let health: Value = serde_json::from_str(&edge.get("/health").await.unwrap()).unwrap();
+    assert!(health["degraded"].to_string().contains("the configuration file is invalid"), "{health}");
+    assert_eq!(edge.metric("marketprism_edge_reloads_total", "refused").await, 10);
+    assert_eq!(wait_for(&edge, STAYS, &symbols(&["BTC", "ETH"])).await, untouched, "states and epochs");
+    assert_eq!(wait_for(&edge, CHANGES, &symbols(&now)).await["BTC-USDT"], kept["BTC-USDT"]);
+    wait_for(&edge, RESTARTS, &symbols(&restarting)).await;
+    assert_eq!(sockets(&sim, STAYS), before.0, "the same sockets");
+    assert!(sockets(&sim, CHANGES).is_superset(&before.1), "the same socket beside others");
+    assert!(edge.process().terminate(TIME).await.success());
+    check_audits(&broker, &ended).await;
+}
+
+/// Streams of feeds that were not restarted have no gap but their starts and the stop at the end; removed ones end.
+async fn check_audits(broker: &Broker, ended: &BTreeSet<String>) {
+    let mut removed = BTreeSet::new();
+    for message in messages(broker, "AUDIT").await {
+        match decode_audit_payload(&message.payload).unwrap() {
+            AuditPayload::Downtime(downtime) if downtime.reason == DowntimeReason::Removed => {
+                let of_feed = downtime.streams.iter().filter(|stream| stream.exchange == CHANGES);
+                removed.extend(of_feed.map(|stream| stream.symbol.clone()));
+                assert!(downtime.streams.iter().all(|stream| stream.exchange != STAYS), "{downtime:?}");
+            }
+            AuditPayload::Downtime(_) => {}
+            AuditPayload::Audit(audit) => {
+                for stream in audit.streams.iter().filter(|stream| stream.id.exchange == STAYS) {
+                    let is_known = |kind| matches!(kind, GapKind::Start | GapKind::Stop);
+                    assert!(stream.gaps.iter().all(|gap| is_known(gap.kind)), "{stream:?}");
+                }
+            }
+        }
+    }
+    assert_eq!(removed, *ended);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_and_a_changed_file_reload_and_what_needs_a_restart_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    create_streams(&broker).await;
+    let sim = sim().await;
+    let mut edge = start(folder.path(), &broker.url(), &sim).await;
+    wait_for(&edge, CHANGES, &symbols(&["BTC"])).await;
+    let path = edge.folder().join("edge.toml");
+    let change = |from: &str, to: &str| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(&path, text.replace(from, to)).unwrap();
+    };
+    assert_eq!(edge.post("/reload", "a wrong token of this test").await.0, 401);
+    let (status, answer) = edge.post("/reload", TOKEN).await;
+    assert_eq!((status, &answer["result"], answer["kept"].as_u64()), (200, &"unchanged".into(), Some(2)));
+
+    change("region = \"test\"", "region = \"other\"");
+    let (status, answer) = edge.post("/reload", TOKEN).await;
+    assert_eq!((status, &answer["result"]), (200, &"unchanged".into()), "{answer}");
+    let key = &answer["needs_restart"][0];
+    assert_eq!((&key["key"], &key["to"]), (&"edge.region".into(), &"\"other\"".into()), "{answer}");
+
+    edge.set_feeds(&[feed(&sim, CHANGES, &["BTC", "AAA"], "")]);
+    edge.process().signal("HUP");
+    wait_for(&edge, CHANGES, &symbols(&["AAA", "BTC"])).await;
+    wait_for(&edge, STAYS, &[]).await;
+    let applied = async |edge: &Edge| edge.metric("marketprism_edge_reloads_total", "\"applied\"").await;
+    until("the reload is counted", TIME, || async { (applied(&edge).await == 1).then_some(()) }).await;
+
+    change("watch_config = false", "watch_config = true");
+    assert_eq!(edge.post("/reload", TOKEN).await.1["result"], "applied");
+    edge.set_feeds(&[feed(&sim, CHANGES, &["AAA"], "")]);
+    wait_for(&edge, CHANGES, &symbols(&["AAA"])).await;
+
+    // The venue refuses: nothing is changed.
+    edge.set_feeds(&[feed(&sim, CHANGES, &["AAA"], "depth = 5"), feed(&sim, STAYS, &["BTC"], "")]);
+    until("the added feed is collected", TIME, || async { (applied(&edge).await == 4).then_some(()) }).await;
+    wait_for(&edge, STAYS, &symbols(&["BTC"])).await;
+    let before = sockets(&sim, STAYS);
+    edge.set_feeds(&[feed(&sim, CHANGES, &["ETH"], "depth = 5"), feed(&sim, STAYS, &["NONE"], "")]);
+    let (status, answer) = edge.post("/reload", TOKEN).await;
+    assert_eq!((status, &answer["result"]), (409, &"failed".into()), "{answer}");
+    assert!(answer["errors"][0].as_str().unwrap().contains("lists none of [\"NONE-USDT\"]"), "{answer}");
+    wait_for(&edge, CHANGES, &symbols(&["AAA"])).await;
+    assert_eq!(sockets(&sim, STAYS), before);
+    assert!(edge.process().terminate(TIME).await.success());
+}
