@@ -25,6 +25,9 @@ pub const ACK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for which a failed write to the leases is a reason in `/health`; the next try comes within the time of a lease.
 pub const LEASE_PROBLEM: Duration = Duration::from_secs(30);
 
+/// Time over which writes to the leases must fail to be a reason: those on their way while the process was suspended fail all at once.
+pub const LEASE_PROBLEM_MIN: Duration = Duration::from_secs(1);
+
 /// Wait for a connection to ClickHouse, shared by the addresses of the server's name.
 pub const CLICKHOUSE_CONNECT: Duration = Duration::from_secs(3);
 /// Interval of probes of a quiet connection to ClickHouse.

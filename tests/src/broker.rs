@@ -1,9 +1,10 @@
 //! A real nats-server with JetStream, alone or as a cluster.
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::parts;
@@ -162,11 +163,20 @@ fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-/// A free port of loopback, below the range from which the kernel takes ports for outgoing connections: none of those of a test that runs
-/// beside this one takes it before the process under test does.
+/// UDP sockets on the TCP ports that [`free_port`] gave out.
+static RESERVED: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
+
+/// A free port of loopback, below the range from which the kernel takes ports for outgoing connections. No other call, in this process or
+/// in one beside it, returns it as long as this process lives: what listens there may start late, and be away for a while.
 #[must_use]
 pub fn free_port() -> u16 {
     let random = || RandomState::new().hash_one(std::process::id()) % 20_000;
-    let ports = std::iter::repeat_with(|| 10_000 + u16::try_from(random()).unwrap());
-    ports.take(1_000).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
+    let mut ports = std::iter::repeat_with(|| 10_000 + u16::try_from(random()).unwrap()).take(1_000);
+    let reserved = ports.find_map(|port| {
+        let reservation = UdpSocket::bind(("127.0.0.1", port)).ok()?;
+        TcpListener::bind(("127.0.0.1", port)).ok()?;
+        RESERVED.lock().unwrap_or_else(PoisonError::into_inner).push(reservation);
+        Some(port)
+    });
+    reserved.unwrap()
 }

@@ -139,9 +139,13 @@ async fn overlapping_connections_do_not_mix(sim: &Sim, edge: &Edge) {
 /// Nothing is sent while the connections are away: what was under way comes again with the first trades of the new ones.
 async fn cut(sim: &Sim) {
     sim.pause();
+    let before: BTreeSet<_> = sim.connections().iter().map(|one| one.id).collect();
     sim.cut_all();
     until("the sockets are back", Duration::from_secs(60), || async {
         let connections = sim.connections();
+        if connections.iter().any(|one| before.contains(&one.id)) {
+            return Err("old connections".to_owned());
+        }
         let back: BTreeSet<&String> = connections.iter().flat_map(|one| &one.subscriptions).collect();
         let all = 2 * PAIRS.len();
         if back.len() == all { Ok(()) } else { Err(format!("{} of {all} subscriptions", back.len())) }

@@ -1,6 +1,6 @@
 //! Promise: every trade of the venue is in hot ClickHouse exactly once and exact to the last digit, through kills and connection losses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use marketprism_tests::clickhouse::ClickHouse;
@@ -136,13 +136,15 @@ async fn every_trade_is_stored_exactly_once_through_kills_and_cuts() {
     stack.broker.restart().await;
     flows(&stack.clickhouse, 300).await;
 
+    let connected = || sim.connections().iter().map(|one| one.id).collect::<BTreeSet<_>>();
     for cut in 1..=10 {
-        let before = sim.connections().len();
-        assert!(before > 0, "cut {cut}: nothing is connected");
+        let before = connected();
+        assert!(!before.is_empty(), "cut {cut}: nothing is connected");
         sim.cut_all();
         until("the sockets are back", Duration::from_secs(60), || async {
-            let now = sim.connections().len();
-            if now >= EXCHANGES.len() { Ok(()) } else { Err(format!("{now} connections")) }
+            let now = connected();
+            let are_new = now.is_disjoint(&before) && now.len() >= EXCHANGES.len();
+            if are_new { Ok(()) } else { Err(format!("{before:?} before, now {now:?}")) }
         })
         .await;
         feeds_live(&edge).await;

@@ -257,6 +257,12 @@ impl System {
     async fn restarts(&mut self) {
         self.edge.restart().await;
         until("the feed is ready again", PATIENCE, || self.edge.get("/ready")).await;
+        // The first frame ends the downtime.
+        until("frames arrive again", PATIENCE, || async {
+            let frames = self.edge.metric("marketprism_edge_frames_total", "").await;
+            if frames > 0 { Ok(()) } else { Err("none".to_owned()) }
+        })
+        .await;
     }
 }
 

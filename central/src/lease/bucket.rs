@@ -48,9 +48,29 @@ struct BucketState {
     created_ns: Option<i128>,
     /// When this process found another bucket than before. The claims of the earlier one are gone, but their holders may still work.
     recreated: Option<Instant>,
-    /// Failure of the last read, and of the last write with its time: a broker with a full disk answers reads.
+    /// Failure of the last read, and of the last writes: a broker with a full disk answers reads.
     read_problem: Option<String>,
-    write_problem: Option<(String, Instant)>,
+    write_failures: Option<WriteFailures>,
+}
+
+/// Failed writes without a successful one in between.
+#[derive(Debug)]
+struct WriteFailures {
+    problem: String,
+    first: Instant,
+    last: Instant,
+}
+
+impl WriteFailures {
+    fn after(earlier: Option<&Self>, problem: String, now: Instant) -> Self {
+        let earlier = earlier.filter(|earlier| now - earlier.last < limits::LEASE_PROBLEM);
+        Self { problem, first: earlier.map_or(now, |earlier| earlier.first), last: now }
+    }
+
+    /// Whoever could not write tries again within seconds, unless another process has the lease meanwhile.
+    fn is_problem(&self, now: Instant) -> bool {
+        now - self.last < limits::LEASE_PROBLEM && self.last - self.first >= limits::LEASE_PROBLEM_MIN
+    }
 }
 
 impl Bucket {
@@ -61,9 +81,8 @@ impl Bucket {
     /// Why leases cannot be read or written now.
     pub(super) fn problem(&self) -> Option<String> {
         let state = self.lock();
-        // Whoever could not write tries again within seconds, unless another process has the lease meanwhile.
-        let write = state.write_problem.as_ref().filter(|(_, at)| at.elapsed() < limits::LEASE_PROBLEM);
-        write.map(|(problem, _)| problem.clone()).or_else(|| state.read_problem.clone())
+        let writes = state.write_failures.as_ref().filter(|failures| failures.is_problem(Instant::now()));
+        writes.map(|failures| failures.problem.clone()).or_else(|| state.read_problem.clone())
     }
 
     /// Time since this process found the bucket recreated; `None` if it never was.
@@ -162,7 +181,10 @@ impl Bucket {
 
     fn noted_write<T>(&self, result: anyhow::Result<T>) -> anyhow::Result<T> {
         let mut state = self.lock();
-        state.write_problem = result.as_ref().err().map(|error| (format!("{error:#}"), Instant::now()));
+        let failed = result.as_ref().err().map(|error| format!("{error:#}"));
+        let earlier = state.write_failures.take();
+        state.write_failures =
+            failed.map(|problem| WriteFailures::after(earlier.as_ref(), problem, Instant::now()));
         if result.is_err() {
             state.store = None;
         }
@@ -184,4 +206,23 @@ where
     E: std::error::Error + Send + Sync + 'static,
 {
     within(what, answer).await?.with_context(|| format!("cannot {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_that_fail_all_at_once_are_no_problem_yet() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let after = |earlier: Option<&WriteFailures>, ms| WriteFailures::after(earlier, "no answer".to_owned(), at(ms));
+        let first = after(None, 0);
+        let burst = after(Some(&first), 900);
+        assert!(!first.is_problem(at(5_000)) && !burst.is_problem(at(5_000)));
+        let lasting = after(Some(&burst), 1_000);
+        assert!(lasting.is_problem(at(1_000)) && lasting.is_problem(at(30_999)));
+        assert!(!lasting.is_problem(at(31_000)), "another process has the lease");
+        assert!(!after(Some(&burst), 30_900).is_problem(at(30_900)), "a burst much later is another one");
+    }
 }

@@ -77,7 +77,7 @@ impl Lease {
         if self.held.lost.is_cancelled() {
             return Duration::ZERO;
         }
-        self.held.times.validity().saturating_sub(self.held.state().renewed.elapsed())
+        self.held.left()
     }
 
     pub fn times(&self) -> LeaseTimes {
@@ -112,15 +112,14 @@ impl RenewedLease {
     async fn renew(self: Arc<Self>) {
         let mut watched = RevisionAge::default();
         loop {
-            sleep(self.times.poll()).await;
-            let age = self.state().renewed.elapsed();
-            if age >= self.times.validity() {
+            // Neither the pause nor a slow answer may delay the detection of a lost lease: others may take it soon after its validity.
+            sleep(self.times.poll().min(self.left())).await;
+            let left = self.left();
+            if left.is_zero() {
                 tracing::warn!(lease = self.key, "the lease could not be renewed in time; its work stops");
                 return self.lost.cancel();
             }
-            let left = self.times.validity().saturating_sub(age);
-            // An answer slower than the validity must not delay the detection of a lost lease.
-            let tried = tokio::time::timeout(left, self.step(age, &mut watched)).await;
+            let tried = tokio::time::timeout(left, self.step(&mut watched)).await;
             match tried {
                 Ok(Ok(true)) => {}
                 Ok(Ok(false)) => {
@@ -140,10 +139,10 @@ impl RenewedLease {
     }
 
     /// Renews the lease when due and checks for another demand. Returns false if the lease is lost.
-    async fn step(&self, age: Duration, watched: &mut RevisionAge) -> anyhow::Result<bool> {
-        if age >= self.times.renewal() {
+    async fn step(&self, watched: &mut RevisionAge) -> anyhow::Result<bool> {
+        let Renewal { revision, renewed } = self.state();
+        if renewed.elapsed() >= self.times.renewal() {
             let began = Instant::now();
-            let Renewal { revision, .. } = self.state();
             match self.bucket.update(&self.key, &self.claim, revision).await? {
                 Some(revision) => self.set(Renewal { revision, renewed: began }),
                 // A renewal whose answer was lost conflicts with itself.
@@ -167,11 +166,45 @@ impl RenewedLease {
         Ok(true)
     }
 
+    /// Validity without a further renewal.
+    fn left(&self) -> Duration {
+        self.times.validity().saturating_sub(self.state().renewed.elapsed())
+    }
+
     fn state(&self) -> Renewal {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set(&self, state: Renewal) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use marketprism_config::Nats;
+
+    use super::*;
+    use crate::broker::Broker;
+
+    /// Nothing listens there, so every request hangs. A stall may make one try late, not all of them.
+    #[tokio::test]
+    async fn the_loss_is_told_before_another_process_may_take_the_lease() {
+        let nats = Nats { urls: vec!["nats://127.0.0.1:9".into()], ..Nats::default() };
+        let bucket = Arc::new(Bucket::new(Broker::start(&nats).await.unwrap(), 1));
+        let claim = Claim { holder: "central".to_owned(), term: "1".to_owned(), since_ns: 0 };
+        let times = LeaseTimes { expiry: Duration::from_secs(1) };
+        let mut ages = Vec::new();
+        for _ in 0..10 {
+            let acquired = (1, Instant::now());
+            let lease =
+                Lease::start(Arc::clone(&bucket), Arc::default(), "task", claim.clone(), acquired, times);
+            lease.lost().cancelled().await;
+            ages.push(acquired.1.elapsed());
+            if ages.last().is_some_and(|age| *age < times.expiry) {
+                return;
+            }
+        }
+        panic!("others may take it after {:?}, the loss was told after {ages:?}", times.expiry);
     }
 }

@@ -12,13 +12,19 @@ use crate::events::{now_us, publish_bytes, trade};
 use crate::stack::Stack;
 
 pub const SECONDS: u16 = 2;
-const WINDOW_NS: i64 = 2_000_000_000;
+pub const WINDOW_NS: i64 = 2_000_000_000;
 
 pub const QUICK: &str = "[batch]\nmax_age_ms = 50\n[ledger]\nwindow_seconds = 2\ngrace_seconds = 1\ninterval_ms = 100\nrecheck_seconds = 1\n";
 
 pub fn window_before(count: i64) -> i64 {
+    let [window] = windows_before([count]);
+    window
+}
+
+/// Counted from one moment.
+pub fn windows_before<const N: usize>(counts: [i64; N]) -> [i64; N] {
     let now = now_us() * 1_000;
-    now - now.rem_euclid(WINDOW_NS) - count * WINDOW_NS
+    counts.map(|count| now - now.rem_euclid(WINDOW_NS) - count * WINDOW_NS)
 }
 
 /// Numbered trades of an edge, a microsecond apart from the begin of the window.

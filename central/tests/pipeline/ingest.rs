@@ -46,7 +46,7 @@ async fn trades_arrive_once_with_exact_values() {
     let set = "SELECT countIf(data_source = 'live' AND stream_seq > 0 AND abs(created_at - now64(3)) < 300 \
                AND edge = 'edge-test' AND symbol = 'BTC-USDT' AND venue_symbol = 'BTCUSDT') FROM marketprism_hot.trades";
     assert_eq!(stack.number(set).await, Some(TRADES));
-    stack.metrics_tell("hot_storage_messages_processed_total 20000");
+    stack.metrics_tell("hot_storage_messages_processed_total 20000").await;
     assert_eq!(stack.get("/health").unwrap().0, 200);
 }
 
@@ -117,7 +117,7 @@ async fn a_copy_is_never_a_second_row() {
     all_acknowledged(&stack, "MARKET_DATA", 3 * TRADES).await;
     stack.holds_once("trades", TRADES).await;
     let stored = "marketprism_central_duplicates_total{found=\"stored\",stream=\"MARKET_DATA\"} 3000";
-    stack.metrics_tell(stored);
+    stack.metrics_tell(stored).await;
 }
 
 /// Old events received now, published before and after a restart, without message ids.

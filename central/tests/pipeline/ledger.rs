@@ -6,6 +6,7 @@ use marketprism_tests::wait::eventually;
 
 use crate::auditing::{
     NUMBERED, QUICK, audit, ids, judged, renamed, stored, subject, tell, trades, verdict, window_before,
+    windows_before,
 };
 use crate::events::{publish, publish_bytes};
 use crate::stack::Stack;
@@ -15,7 +16,7 @@ const A: &str = "BTC-USDT";
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_edge_stored_is_verified() {
     let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
-    let (first, second) = (window_before(5), window_before(4));
+    let [first, second] = windows_before([5, 4]);
     let (btc, eth) = (trades("e1", first, 0, 300), renamed(trades("e1", first, 0, 50), "ETH-USDT"));
     let later = trades("e1", second, 300, 400);
     publish(&jetstream, btc.iter().chain(&eth).chain(&later).cloned()).await;
@@ -50,17 +51,17 @@ async fn what_an_edge_stored_is_verified() {
     // ETH was reported before, and now is not: nobody vouches for it.
     let left_out = judged(&stack, "ETH-USDT", "e1", second, "unverifiable").await;
     assert!(left_out.reason.contains("other streams"), "{}", left_out.reason);
-    stack.metrics_tell("marketprism_ledger_audits_taken_total 2");
+    stack.metrics_tell("marketprism_ledger_audits_taken_total 2").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_withheld_audit_leaves_the_window_unverifiable() {
     let settings = QUICK.replace("grace_seconds = 1", "grace_seconds = 4");
     let Some((stack, _central, jetstream)) = Stack::ready(&settings).await else { return };
-    let window = window_before(0);
-    let (before, withheld) = (trades("e1", window_before(1), 0, 10), trades("e1", window, 10, 30));
+    let [earlier, window] = windows_before([1, 0]);
+    let (before, withheld) = (trades("e1", earlier, 0, 10), trades("e1", window, 10, 30));
     publish(&jetstream, before.iter().chain(&withheld).cloned()).await;
-    tell(&jetstream, &audit("e1", window_before(1), vec![stored(A, &before)])).await;
+    tell(&jetstream, &audit("e1", earlier, vec![stored(A, &before)])).await;
     judged(&stack, A, "e1", window, "open").await;
     let late = judged(&stack, A, "e1", window, "unverifiable").await;
     assert!(late.reason.contains("hot has rows of this window"), "{}", late.reason);
@@ -70,7 +71,7 @@ async fn a_withheld_audit_leaves_the_window_unverifiable() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lying_audit_and_a_lost_event_are_mismatches() {
     let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
-    let windows = [window_before(8), window_before(7), window_before(6)];
+    let windows = windows_before([8, 7, 6]);
     let [counted, printed, lost] = windows.map(|window| trades("e1", window, 0, 100));
     // Every window has its own trades.
     let [printed, lost] = [renamed(printed, "ETH-USDT"), renamed(lost, "XRP-USDT")];
@@ -95,7 +96,7 @@ async fn a_lying_audit_and_a_lost_event_are_mismatches() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_deleted_by_hand_is_found() {
     let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
-    let (first, second) = (window_before(6), window_before(5));
+    let [first, second] = windows_before([6, 5]);
     for (window, from) in [(first, 0), (second, 100)] {
         let events = trades("e1", window, from, from + 100);
         publish(&jetstream, events.iter().cloned()).await;
@@ -117,7 +118,7 @@ async fn a_row_deleted_by_hand_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unsure_events_must_be_in_hot() {
     let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
-    let (own, away) = (window_before(6), window_before(5));
+    let [own, away] = windows_before([6, 5]);
     let mine = trades("e1", own, 0, 100);
     let others = trades("e2", own, 100, 110);
     let further = trades("e1", away, 200, 300);
@@ -172,7 +173,7 @@ async fn copies_of_a_second_edge_are_verified_for_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_runs_in_one_window_add_up() {
     let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
-    let windows = [window_before(8), window_before(7), window_before(6)];
+    let windows = windows_before([8, 7, 6]);
     for (window, (end, begin)) in windows.into_iter().zip([(1_000, 1_000), (600, 1_500), (0, 1_500)]) {
         let number = u64::try_from(window / 1_000_000_000).unwrap() % 100_000 * 100;
         let events = trades("e1", window, number, number + 60);

@@ -5,7 +5,7 @@ use marketprism_tests::wait::eventually;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::auditing::{QUICK, audit, judged, stored, tell, trades, verdict, window_before};
+use crate::auditing::{QUICK, audit, judged, stored, tell, trades, verdict, window_before, windows_before};
 use crate::events::publish;
 use crate::ingest::all_acknowledged;
 use crate::stack::Stack;
@@ -81,7 +81,7 @@ async fn an_audit_an_hour_late_judges_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_feed_that_does_not_run_explains_its_windows() {
     let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
-    let (before, after) = (window_before(6), window_before(5));
+    let [before, after] = windows_before([6, 5]);
     let events = trades("e1", before, 0, 50);
     publish(&jetstream, events.iter().cloned()).await;
     let feed = |malformed, not_running: Option<&str>| FeedAudit {

@@ -45,7 +45,7 @@ async fn what_was_discarded_before_it_was_taken_is_named() {
     assert!(named.iter().all(|loss| loss.3 == "retention" && loss.4.contains("first sequence")), "{named:?}");
     confirmed(&stack, TRADES).await;
     let counted = format!("lost_messages_total{{cause=\"retention\",stream=\"MARKET_DATA\"}} {first}");
-    stack.metrics_tell(&counted);
+    stack.metrics_tell(&counted).await;
     assert_eq!(central.terminate(PATIENCE).await.code(), Some(0));
 
     publish(&jetstream, (TRADES..TRADES + 10).map(|n| trade(n, base))).await;
@@ -139,5 +139,5 @@ async fn poison_goes_to_the_dead_letters() {
     let kept =
         "SELECT payload FROM marketprism_hot.dead_letters WHERE content_type = 'application/x-unknown'";
     assert_eq!(stack.hot().query_raw(kept).fetch_one::<String>().await.unwrap().into_bytes(), good);
-    stack.metrics_tell("hot_storage_messages_failed_total 9");
+    stack.metrics_tell("hot_storage_messages_failed_total 9").await;
 }

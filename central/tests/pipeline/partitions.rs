@@ -68,7 +68,7 @@ async fn a_central_cut_off_from_the_broker_is_replaced() {
         more_rows(&stack, 1).await;
         let took = since.elapsed();
         eprintln!("the other central stored the first trade {} ms after the cut", took.as_millis());
-        assert!(took < Duration::from_secs(15), "{took:?}");
+        assert!(took < Duration::from_secs(30), "{took:?}");
 
         more_rows(&stack, 4_000).await;
         assert_eq!(inserts(&pair, cut_off), inserted, "one without the lease has inserted");

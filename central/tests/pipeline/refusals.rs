@@ -4,7 +4,7 @@ use async_nats::HeaderMap;
 use marketprism_schema::{Body, Decimal, Event, EventId, Liquidation, Side};
 use marketprism_tests::wait::eventually;
 
-use crate::auditing::{QUICK, audit, ids, judged, stored, tell, trades, window_before};
+use crate::auditing::{QUICK, audit, ids, judged, stored, tell, trades, windows_before};
 use crate::events::{book, event, message, now_us, publish, publish_bytes, trade};
 use crate::ingest::all_acknowledged;
 use crate::stack::Stack;
@@ -112,8 +112,8 @@ async fn what_cannot_be_true_is_a_dead_letter_with_its_reason() {
     for (label, expected) in &refused {
         assert!(reasons.iter().any(|reason| reason.contains(expected)), "{expected}: {reasons:#?}");
         let count = refused.iter().filter(|(other, _)| other == label).count();
-        stack
-            .metrics_tell(&format!("marketprism_central_dead_letters_total{{reason=\"{label}\"}} {count}\n"));
+        let counted = format!("marketprism_central_dead_letters_total{{reason=\"{label}\"}} {count}\n");
+        stack.metrics_tell(&counted).await;
     }
     stack.holds_once("trades", TRUE).await;
     for table in ["orderbooks", "liquidations"] {
@@ -126,7 +126,7 @@ async fn what_cannot_be_true_is_a_dead_letter_with_its_reason() {
 async fn a_window_whose_events_another_message_erased_is_not_verified() {
     const SYMBOL: &str = "BTC-USDT";
     let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
-    let (first, second) = (window_before(3), window_before(2));
+    let [first, second] = windows_before([3, 2]);
     let taken = trades("e1", first, 0, 40);
     for trade in &taken {
         let mut headers = HeaderMap::new();

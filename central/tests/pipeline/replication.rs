@@ -57,7 +57,7 @@ async fn every_way_of_copying_gives_the_same_rows() {
         fill(&sides, minutes_ago(10)).await;
         let _central = sides.replicate();
         all_is_copied(&sides).await;
-        sides.stack.metrics_tell("marketprism_cold_replication_lag_minutes{table=\"trades\"}");
+        sides.stack.metrics_tell("marketprism_cold_replication_lag_minutes{table=\"trades\"}").await;
     }
 }
 
@@ -151,7 +151,7 @@ async fn another_central_takes_over() {
     sides.trades(2_000..4_000, first_ms + 5 * MINUTE_MS, 1_000).await;
     sides.cold_holds_once("trades", 4_000).await;
     let took = died.elapsed();
-    assert!(took < Duration::from_secs(15), "the other central took {took:?}");
+    assert!(took < Duration::from_secs(30), "the other central took {took:?}");
     sides.windows_are("trades", &[("verified", 4)]).await;
     drop(second);
 }
@@ -176,7 +176,7 @@ async fn an_old_event_published_again_stays_one_row() {
     assert_eq!(rows, 2, "hot holds what was new to cold");
     let (state, reason) = sides.window("trades", first_ms).await.unwrap();
     assert_eq!((state.as_str(), reason.as_str()), ("verified", ""));
-    sides.stack.metrics_tell("marketprism_cold_published_again_total{table=\"trades\"} 100");
+    sides.stack.metrics_tell("marketprism_cold_published_again_total{table=\"trades\"} 100").await;
 }
 
 /// The pause between rounds is longer than the test's patience.

@@ -50,7 +50,7 @@ async fn what_a_restored_hot_lost_is_taken_in_again_once() {
     all_acknowledged(&sides.stack, "MARKET_DATA", ALL).await;
     assert_eq!(losses(&sides.stack).await, []);
     assert!(central.output().contains("hot lost rows"), "{}", central.output());
-    sides.stack.metrics_tell("marketprism_central_hot_put_back_total{stream=\"MARKET_DATA\"} 1");
+    sides.stack.metrics_tell("marketprism_central_hot_put_back_total{stream=\"MARKET_DATA\"} 1").await;
     let unsound = "SELECT count() FROM marketprism_cold.window_log FINAL WHERE state != 'verified'";
     until("every window to be verified", Duration::from_secs(40), async || {
         let count = sides.cold().query_raw(unsound).fetch_one::<u64>().await.unwrap();
@@ -123,7 +123,7 @@ async fn a_restored_cold_is_copied_to_again() {
     sides.cold_holds_once("trades", ALL).await;
     sides.are_the_same("trades").await;
     assert!(central.output().contains("cold was put back"), "{}", central.output());
-    sides.stack.metrics_tell("marketprism_cold_put_back_total{table=\"trades\"} 1");
+    sides.stack.metrics_tell("marketprism_cold_put_back_total{table=\"trades\"} 1").await;
 }
 
 /// A restore that is over before any query fails: the next window closes, or not, before the watermark is looked at.
@@ -163,16 +163,24 @@ async fn what_is_deleted_at_the_broker_is_created_again() {
     stack.holds_once("trades", 2 * OLD).await;
     stack.is_ready().await;
     confirmed(&stack, OLD).await;
-    let told = central.output();
     for what in ["the stream was deleted at the broker", "MARKETPRISM_LEASES"] {
-        assert!(told.lines().any(|line| line.contains("ERROR") && line.contains(what)), "{what}: {told}");
+        eventually(what, async || {
+            let log = central.output();
+            let is_told = log.lines().any(|line| line.contains("ERROR") && line.contains(what));
+            if is_told { Ok(()) } else { Err(log) }
+        })
+        .await;
     }
 
     for bucket in ["MARKETPRISM_LEASES", "MARKETPRISM_CONFIRMED"] {
         jetstream.delete_key_value(bucket).await.unwrap();
         eventually(&format!("bucket {bucket}"), async || jetstream.get_key_value(bucket).await.ok()).await;
     }
-    jetstream.get_stream("AUDIT").await.unwrap().delete_consumer("central-audit").await.unwrap();
+    // It is created again when its next pull fails, maybe after central is ready.
+    eventually("the consumer of AUDIT to delete", async || {
+        jetstream.get_stream("AUDIT").await.ok()?.delete_consumer("central-audit").await.ok()
+    })
+    .await;
     jetstream.delete_stream("ORDERBOOK_SNAP").await.unwrap();
     for stream in ["ORDERBOOK_SNAP", "AUDIT"] {
         let consumer = format!("central-{}", stream.to_lowercase().replace('_', "-"));
@@ -200,7 +208,10 @@ async fn leases_that_the_broker_does_not_store_are_a_reason() {
     bucket(1).await;
     let reason = stack.is_unready_for("leases: ").await;
     assert!(reason.contains("lease") && reason.contains("maximum bytes exceeded"), "{reason}");
-    assert!(central.output().contains("leases cannot be read or written"), "{}", central.output());
+    eventually("the log tells it", async || {
+        central.output().contains("leases cannot be read or written").then_some(())
+    })
+    .await;
     bucket(-1).await;
     stack.is_ready().await;
     publish(&jetstream, (0..10).map(|n| trade(n, now_us()))).await;

@@ -125,7 +125,7 @@ async fn a_central_takes_over_from_another() {
     stack.has_trades(at_first + 1).await;
     let took = since.elapsed();
     eprintln!("the other central stored the first trade {} ms after the kill", took.as_millis());
-    assert!(took < Duration::from_secs(15), "{took:?}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
 
     publish(&jetstream, (0..BOOKS).map(|n| book(n, 20, base))).await;
     pair.restart(&stack, killed);

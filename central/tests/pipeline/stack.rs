@@ -255,9 +255,13 @@ impl Stack {
         .await;
     }
 
-    pub fn metrics_tell(&self, text: &str) {
-        let (_, metrics) = self.get("/metrics").unwrap();
-        assert!(metrics.contains(text), "{text}: {metrics}");
+    /// Waits for a line, or a part of it, in `/metrics`: a counter may follow what it counts.
+    pub async fn metrics_tell(&self, text: &str) {
+        eventually(text, async || {
+            let (_, metrics) = self.get("/metrics").ok_or("no answer")?;
+            if metrics.contains(text) { Ok(()) } else { Err(metrics) }
+        })
+        .await;
     }
 
     pub async fn jetstream(&self) -> jetstream::Context {

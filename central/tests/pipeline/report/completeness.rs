@@ -5,7 +5,7 @@ use marketprism_tests::wait::eventually;
 use serde_json::Value;
 
 use super::rules::{has, integrity};
-use crate::auditing::{QUICK, audit, judged, stored, tell, trades, window_before};
+use crate::auditing::{QUICK, audit, judged, stored, tell, trades, windows_before};
 use crate::events::publish;
 use crate::stack::Stack;
 
@@ -40,7 +40,7 @@ fn duplicates(events: &[Event<'static>]) -> StreamAudit {
 #[tokio::test(flavor = "multi_thread")]
 async fn trades_that_both_edges_miss_are_missing_whichever_window_noticed_them() {
     let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
-    let [before, first, second, after] = [9, 8, 7, 6].map(window_before);
+    let [before, first, second, after] = windows_before([9, 8, 7, 6]);
     let x = [
         trades("x", before, 0, 100),
         [trades("x", first, 100, 150), trades("x", first, 388, 700)].concat(),
@@ -100,7 +100,7 @@ async fn trades_that_both_edges_miss_are_missing_whichever_window_noticed_them()
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_verified_complete_without_numbers_or_with_lower_bounds() {
     let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
-    let windows = [8, 7, 6, 5].map(window_before);
+    let windows = windows_before([8, 7, 6, 5]);
     let mut all = Vec::new();
     for (window, from) in windows.into_iter().zip([0, 100, 200, 300]) {
         // As of a venue that has dropped every second trade: nobody can see that.
