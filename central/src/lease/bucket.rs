@@ -216,7 +216,9 @@ mod tests {
     fn writes_that_fail_all_at_once_are_no_problem_yet() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let after = |earlier: Option<&WriteFailures>, ms| WriteFailures::after(earlier, "no answer".to_owned(), at(ms));
+        let after = |earlier: Option<&WriteFailures>, ms| {
+            WriteFailures::after(earlier, "no answer".to_owned(), at(ms))
+        };
         let first = after(None, 0);
         let burst = after(Some(&first), 900);
         assert!(!first.is_problem(at(5_000)) && !burst.is_problem(at(5_000)));

@@ -354,8 +354,7 @@ fn a_poisonous_reference_is_forgotten() {
 
 #[test]
 fn kept_references_are_bounded() {
-    let mut adapter =
-        start_remembering(&Limits { reference_bytes: 4, ..limits() }, FaultPolicy::default());
+    let mut adapter = start_remembering(&Limits { reference_bytes: 4, ..limits() }, FaultPolicy::default());
     for newest in ["Ra", "Rb", "Rc"] {
         replies(&mut adapter, &[(newest, REFERENCE)]);
     }
