@@ -23,7 +23,33 @@ pub struct BrokerLink {
     changed: Notify,
     ending: AtomicBool,
     stalls: PublishStalls,
+    progress: PublishProgress,
     problems: NatsProblems,
+}
+
+/// Counters that stand still when publishing does.
+#[derive(Debug, Default)]
+pub struct PublishProgress {
+    turns: AtomicU64,
+    replies: AtomicU64,
+}
+
+impl PublishProgress {
+    pub(crate) fn turn(&self) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_replies(&self, replies: usize) {
+        self.replies.fetch_add(u64::try_from(replies).unwrap_or_default(), Ordering::Relaxed);
+    }
+
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    pub fn replies(&self) -> u64 {
+        self.replies.load(Ordering::Relaxed)
+    }
 }
 
 impl BrokerLink {
@@ -35,6 +61,7 @@ impl BrokerLink {
             changed: Notify::new(),
             ending: AtomicBool::new(false),
             stalls: PublishStalls::default(),
+            progress: PublishProgress::default(),
             problems: NatsProblems::new(nats, name),
         }
     }
@@ -54,6 +81,10 @@ impl BrokerLink {
 
     pub const fn stalls(&self) -> &PublishStalls {
         &self.stalls
+    }
+
+    pub const fn progress(&self) -> &PublishProgress {
+        &self.progress
     }
 
     pub(crate) async fn changed(&self) {

@@ -23,7 +23,8 @@ use crate::config::{Adapters, Config, FeedConfig};
 use crate::feed::check_online;
 use crate::recorder::record;
 use crate::replay::{Replay, ReplayOptions};
-use crate::run::Edge;
+use crate::run::{Edge, RunResult};
+use crate::selfcare::start_again;
 
 /// Collects market data of venues, normalizes it in sandboxed adapters and publishes it to NATS JetStream.
 #[derive(Debug, Parser)]
@@ -130,11 +131,21 @@ fn run_command(command: Command) -> Result<Exit, Failure> {
     let mut adapters = Adapters::default();
     match command {
         Command::Run(file) => {
+            // Now: later the file may have been replaced, and the name that the system gives would be of no file.
+            let program = std::env::current_exe().context("path of this program")?;
             let config = load(&file.config, &mut adapters)?;
             let runtime = runtime()?;
             let edge =
                 runtime.block_on(Edge::start(&file.config, config, adapters)).or_exit(Exit::NOT_STARTED)?;
-            let left = runtime.block_on(edge.run())?;
+            let RunResult { left, restart } = runtime.block_on(edge.run())?;
+            if restart.is_some() {
+                let error = start_again(&program);
+                return Err(anyhow!(
+                    "{}: {error}; the edge has stopped and does not start again",
+                    program.display()
+                ))
+                .or_exit(Exit::FAILED);
+            }
             return Ok(if left.is_complete() { Exit::SUCCESS } else { Exit::UNDELIVERED });
         }
         Command::Check(arguments) => {

@@ -19,4 +19,5 @@ pub mod records;
 pub mod reload;
 pub mod replay;
 pub mod run;
+pub mod selfcare;
 pub mod telemetry;

@@ -62,6 +62,19 @@ pub const REPUBLISH_BACKOFF: (Duration, Duration) = (Duration::from_millis(250),
 /// Time for acknowledgements after a reconnect. Passed: messages sent before it are published again.
 pub const REPUBLISH_AFTER_RECONNECT: Duration = Duration::from_millis(500);
 
+/// Interval at which the progress of pipelines and publisher is checked.
+pub const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// Checks in a row without progress, 30 s, until a pipeline or the publisher's connection is restarted. A pipeline may need
+/// `sandbox.call_deadline_ms` more.
+pub const STUCK_CHECKS: u32 = 30;
+
+/// Pipelines that were given up and whose threads still hang, all feeds. Full: a feed whose pipeline hangs waits until one of them has ended.
+pub const HANGING_PIPELINES_MAX: usize = 4;
+
+/// Time for the broker's client to take the request to connect again. Passed: it is asked again after as many checks.
+pub const RECONNECT_ANSWER: Duration = Duration::from_secs(2);
+
 /// Longest time without an acknowledgement while messages wait for one. Passed: an error line and a reason in `/health`.
 pub const PUBLISH_STALL: Duration = Duration::from_secs(5);
 /// Time after an event that was refused for an impossible value in which `/health` is degraded for it.

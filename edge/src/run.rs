@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use async_nats::Client;
-use marketprism_schema::{StreamId, edge_connection};
+use futures_util::FutureExt as _;
+use marketprism_schema::{DowntimeReason, StreamId, edge_connection};
 use marketprism_service::{Exit, Signals, clock, error_text, set_log_filter};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::{AuditOrigin, Auditor, JournaledRun, Resumption, RunJournal};
+use crate::audit::{AuditOrigin, Auditor, JournaledRun, Resumption, RunJournal, StopCause};
 use crate::broker::{BrokerLink, connect};
 use crate::config::{Adapters, Config};
 use crate::feed::{EdgeContext, FeedSet};
@@ -23,6 +25,7 @@ use crate::limits::{
 use crate::publisher::{AuditSender, DrainResult, Publisher};
 use crate::queue::{AbandonedRecords, EventQueue, MemoryQueue, QueueLimits};
 use crate::reload::{ApplySettings, ReloadHandle, Reloader};
+use crate::selfcare::{RestartLog, RestartRequest, SelfCare};
 use crate::telemetry::{LossAtStop, Metrics};
 
 /// Overrides [`HEALTH_GRACE`].
@@ -37,6 +40,9 @@ pub struct Edge {
     audits: AuditTasks,
     http: JoinHandle<()>,
     http_stop: CancellationToken,
+    selfcare: JoinHandle<()>,
+    restarts: mpsc::Receiver<RestartRequest>,
+    restart_log: RestartLog,
     signals: Signals,
 }
 
@@ -75,6 +81,16 @@ impl Edge {
         let (reload, access) = (Arc::new(reload), Arc::new(AccessToken::default()));
         let apply = apply_settings(Arc::clone(&access));
         apply(&config);
+        let restart_log = RestartLog::new(&config.data_dir, &config.name);
+        restart_log.show(&context.metrics);
+        let (ask_restart, restarts) = mpsc::channel(1);
+        let selfcare = SelfCare {
+            limits: config.selfcare,
+            context: Arc::clone(&context),
+            client: client.clone(),
+            link: Arc::clone(&link),
+        };
+        let selfcare = tokio::spawn(selfcare.run(ask_restart, context.stop.clone()));
         let state = Arc::new(EdgeState {
             context: Arc::clone(&context),
             started: Instant::now(),
@@ -101,24 +117,58 @@ impl Edge {
         let http = tokio::spawn(async {
             tokio::join!(pages, answers);
         });
-        Ok(Self { context, feeds, queue, publisher, publisher_stop, audits, http, http_stop, signals })
+        Ok(Self {
+            context,
+            feeds,
+            queue,
+            publisher,
+            publisher_stop,
+            audits,
+            http,
+            http_stop,
+            selfcare,
+            restarts,
+            restart_log,
+            signals,
+        })
     }
 
-    /// Runs until a signal, then stops in order. A second signal ends the process at once.
-    pub async fn run(mut self) -> anyhow::Result<StopResult> {
+    /// Runs until a signal or a request of self-care, then stops in order. A signal while self-care stops the edge cancels the restart; a
+    /// second signal ends the process at once.
+    pub async fn run(mut self) -> anyhow::Result<RunResult> {
+        let mut restart = None;
         tokio::select! {
             () = self.signals.next() => {}
+            Some(request) = self.restarts.recv() => restart = Some(request),
             ended = &mut self.publisher => {
                 ended.context("the publisher panicked")??;
                 bail!("the publisher ended without a stop");
             }
         }
         tracing::info!("stopping: sockets, then pipelines, then publisher");
-        let Self { context, feeds, queue, publisher, publisher_stop, audits, http, http_stop, mut signals } =
-            self;
+        let Self {
+            context,
+            feeds,
+            queue,
+            publisher,
+            publisher_stop,
+            audits,
+            http,
+            http_stop,
+            selfcare,
+            restarts: _,
+            restart_log,
+            mut signals,
+        } = self;
+        if let Some(request) = &restart {
+            note_restart(&context, &restart_log, request);
+        }
         context.stop.cancel();
         let stopping = async {
             feeds.await.context("the owner of the feeds panicked")?.join().await;
+            if selfcare.await.is_err() {
+                tracing::warn!("the task of self-care panicked");
+            }
             queue.close();
             publisher_stop.cancel();
             let drained = publisher.await.context("the publisher panicked")?;
@@ -130,22 +180,46 @@ impl Edge {
             close_journal(&context, kept).await;
             drained
         };
-        tokio::select! {
-            drained = stopping => drained?,
-            () = signals.next() => {
-                let lost = context.queue.status().messages;
-                tracing::error!(lost, "second signal: the process ends at once, queued events and frames are lost");
-                Exit::INTERRUPTED.now();
+        tokio::pin!(stopping);
+        loop {
+            tokio::select! {
+                drained = &mut stopping => {
+                    drained?;
+                    break;
+                }
+                () = signals.next() => {}
             }
-        };
+            if restart.take().is_some() {
+                tracing::info!("stopped by a signal: the edge does not start again");
+                context.auditor.set_stop_cause(StopCause::default());
+                continue;
+            }
+            let lost = context.queue.status().messages;
+            tracing::error!(
+                lost,
+                "second signal: the process ends at once, queued events and frames are lost"
+            );
+            Exit::INTERRUPTED.now();
+        }
         let left = StopResult::of(&context.metrics);
         log_end(&context, left);
         http_stop.cancel();
         if http.await.is_err() {
             tracing::warn!("the http listeners, or the answers to requests for the status, panicked");
         }
-        Ok(left)
+        // A signal that came meanwhile would be lost with this process's image.
+        if restart.is_some() && signals.next().now_or_never().is_some() {
+            restart = None;
+        }
+        Ok(RunResult { left, restart })
     }
+}
+
+#[derive(Debug)]
+pub struct RunResult {
+    pub left: StopResult,
+    /// The process has to start again.
+    pub restart: Option<RestartRequest>,
 }
 
 /// Left behind by the stop, and lost.
@@ -167,6 +241,15 @@ impl StopResult {
 
     pub const fn is_complete(self) -> bool {
         self.unprocessed == 0 && self.undelivered == 0
+    }
+}
+
+fn note_restart(context: &EdgeContext, log: &RestartLog, RestartRequest { cause, detail }: &RestartRequest) {
+    let detail = Some(detail.clone());
+    context.auditor.set_stop_cause(StopCause { reason: DowntimeReason::SelfCare, detail });
+    context.metrics.selfcare_restarts.with_label_values(&[cause.as_str()]).inc();
+    if let Err(error) = log.add(*cause) {
+        tracing::warn!(%error, "number of restarts not written: the next run counts without this one");
     }
 }
 

@@ -36,6 +36,7 @@ mod sandbox;
 mod scale;
 mod secrets;
 mod security;
+mod selfcare;
 mod stranger;
 
 use std::collections::BTreeSet;

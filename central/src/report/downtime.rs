@@ -19,10 +19,18 @@ struct EdgePause {
     from: i64,
     to: i64,
     why: String,
+    detail: String,
     streams: u64,
 }
 
 impl EdgePause {
+    /// The edge itself was stopped, not only one of its streams.
+    fn is_of_edge(&self) -> bool {
+        [DowntimeReason::Stopped, DowntimeReason::SelfCare]
+            .map(DowntimeReason::as_str)
+            .contains(&self.why.as_str())
+    }
+
     const fn meets(&self, from: i64, to: i64) -> bool {
         from <= self.to && self.from <= to
     }
@@ -46,12 +54,13 @@ pub fn list(
     let mut edges: BTreeMap<&str, Vec<EdgePause>> = BTreeMap::new();
     for downtime in downtimes {
         let to = if downtime.end_ns == 0 { LASTS } else { downtime.end_ns };
-        let (from, why, streams) = (downtime.begin_ns, downtime.why.clone(), downtime.streams);
-        edges.entry(&downtime.edge).or_default().push(EdgePause { from, to, why, streams });
+        let (why, detail) = (downtime.why.clone(), downtime.detail.clone());
+        let pause = EdgePause { from: downtime.begin_ns, to, why, detail, streams: downtime.streams };
+        edges.entry(&downtime.edge).or_default().push(pause);
     }
     for gap in gaps.iter().filter(|gap| gap.cause == GapCause::Operator.as_str()) {
         let pauses = edges.get_mut(gap.edge.as_str()).into_iter().flatten();
-        for pause in pauses.filter(|pause| pause.why == DowntimeReason::Stopped.as_str()) {
+        for pause in pauses.filter(|pause| pause.is_of_edge()) {
             if pause.meets(gap.from_ns, gap.to_ns) {
                 pause.widen(gap.from_ns, gap.to_ns);
             }
@@ -59,9 +68,10 @@ pub fn list(
     }
     let mut listed = Vec::new();
     for (edge, mut pauses) in edges {
-        pauses.sort_by(|a, b| (&a.why, a.from).cmp(&(&b.why, b.from)));
+        pauses.sort_by(|a, b| (&a.why, &a.detail, a.from).cmp(&(&b.why, &b.detail, b.from)));
         pauses.dedup_by(|next, before| {
-            let is_one = next.why == before.why && before.meets(next.from, next.to);
+            let is_one = (&next.why, &next.detail) == (&before.why, &before.detail)
+                && before.meets(next.from, next.to);
             if is_one {
                 before.widen(next.from, next.to);
                 before.streams = before.streams.max(next.streams);
@@ -86,7 +96,7 @@ fn reported(edge: &str, pause: &EdgePause, uncovered: &[TimeRuns]) -> ReportedDo
         reason: pause
             .why
             .parse()
-            .map_or_else(|_| pause.why.clone(), |why: DowntimeReason| why.words().to_owned()),
+            .map_or_else(|_| pause.why.clone(), |why: DowntimeReason| why.text(&pause.detail)),
         streams: pause.streams,
         uncovered_streams: u64::try_from(uncovered.iter().filter(meets).count()).unwrap_or(u64::MAX),
     }
@@ -125,7 +135,7 @@ pub fn findings(
         let text = format!(
             "streams that were not collected for a time: {}, {}",
             streams.len(),
-            DowntimeReason::Stopped.words()
+            DowntimeReason::Stopped.text("")
         );
         add(Code::LedgerNotCollected, Level::Downtime, edge, text, "");
     }
@@ -162,7 +172,8 @@ mod tests {
     const STOP: i64 = 1_795_900_903 * SECOND;
 
     fn downtime(edge: &str, end_ns: i64) -> EdgeDowntime {
-        EdgeDowntime { edge: edge.into(), begin_ns: STOP, end_ns, why: "stopped".into(), streams: 2 }
+        let (edge, why) = (edge.into(), "stopped".into());
+        EdgeDowntime { edge, begin_ns: STOP, end_ns, why, detail: String::new(), streams: 2 }
     }
 
     fn pause(from_ns: i64, to_ns: i64) -> EdgeGap {
@@ -206,6 +217,22 @@ mod tests {
             "{}",
             finding.text
         );
+    }
+
+    #[test]
+    fn a_restart_by_self_care_is_told_with_the_limit_that_was_passed_and_excuses_no_silence() {
+        let detail = "memory 612 MB above 600 MB".to_owned();
+        let care = |end_ns| EdgeDowntime {
+            why: "self_care".into(),
+            detail: detail.clone(),
+            ..downtime("e1", end_ns)
+        };
+        let gaps = [pause(STOP - 2 * SECOND, STOP)];
+        let listed = list(&[care(STOP + 3 * SECOND)], &gaps, &idle());
+        let [finding] = &findings(&listed, &idle(), 0)[..] else { panic!("{listed:?}") };
+        let text = "not collected 2026-11-28 21:21:41 to 21:21:46, restarted by self-care: memory 612 MB above 600 MB (1 of 2 streams)";
+        assert_eq!((finding.level, finding.text.as_str()), (Level::Downtime, text));
+        assert!(!is_stopped(&[care(0)], "e1"), "it should be running again");
     }
 
     #[test]

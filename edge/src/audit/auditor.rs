@@ -9,7 +9,7 @@ use marketprism_schema::{
     StreamAudit, StreamId,
 };
 
-use super::run_journal::{LastingDowntime, Resumption};
+use super::run_journal::{LastingDowntime, Resumption, StopCause};
 use super::streams::{AuditFeed, AuditStream, AuditedFeed, StreamRegistry};
 use super::window::{GapEvent, RecordOutcome, StreamTally, WindowTally};
 use crate::limits::{AUDIT_DUPLICATE_IDS_MAX, AUDIT_WINDOWS_MAX, START_GAP_SHORT};
@@ -71,6 +71,7 @@ pub(super) struct AuditState {
     pub(super) lasting: BTreeMap<StreamId, (i64, DowntimeReason)>,
     /// Downtimes that are not published.
     pub(super) downtimes: Vec<Downtime>,
+    stop_cause: StopCause,
 }
 
 impl Auditor {
@@ -208,11 +209,24 @@ impl Auditor {
         std::mem::take(&mut self.lock().downtimes)
     }
 
+    /// Of the stop that comes.
+    pub fn set_stop_cause(&self, cause: StopCause) {
+        self.lock().stop_cause = cause;
+    }
+
+    pub fn stop_cause(&self) -> StopCause {
+        self.lock().stop_cause.clone()
+    }
+
     /// A clean stop: nothing is collected from `stop_ns` on, and everything before is audited or unknown.
     pub fn last_words(&self, stop_ns: i64) -> Vec<Downtime> {
         let Some(origin) = &self.origin else { return Vec::new() };
         let mut state = self.lock();
-        let downtime = |from, streams| origin.downtime(from, None, DowntimeReason::Stopped, streams);
+        let StopCause { reason, detail } = state.stop_cause.clone();
+        let downtime = |from, streams| Downtime {
+            detail: detail.clone(),
+            ..origin.downtime(from, None, reason, streams)
+        };
         let subscribed: BTreeSet<AuditStream> =
             state.feeds.iter().flat_map(|feed| feed.subscribed.iter().copied()).collect();
         let known = state.streams.iter().filter(|(stream, ..)| subscribed.contains(stream));

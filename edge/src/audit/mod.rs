@@ -8,7 +8,8 @@ mod window;
 
 pub use auditor::{AuditOrigin, AuditStatus, Auditor};
 pub use run_journal::{
-    CleanStop, JournaledRun, LastingDowntime, Resumption, RunJournal, UnsentMessage, encode_downtime,
+    CleanStop, JournaledRun, LastingDowntime, Resumption, RunJournal, StopCause, UnsentMessage,
+    encode_downtime,
 };
 pub use streams::{AuditFeed, AuditStream, StreamTable, SubscribedStream};
 pub use window::{FeedCounts, GapEvent, GapSum, PublishOutcome, RecordOutcome};

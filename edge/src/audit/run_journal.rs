@@ -39,6 +39,21 @@ pub struct JournaledRun {
 pub struct CleanStop {
     pub at_ns: i64,
     pub streams: Vec<String>,
+    pub cause: StopCause,
+}
+
+/// Why a run stops cleanly: by default, an operator stops it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StopCause {
+    pub reason: DowntimeReason,
+    pub detail: Option<String>,
+}
+
+impl Default for StopCause {
+    fn default() -> Self {
+        Self { reason: DowntimeReason::Stopped, detail: None }
+    }
 }
 
 /// A downtime of a stream (delisted, removed) that ends when a run has the stream again.
@@ -119,7 +134,7 @@ impl Resumption {
         let Some(JournaledRun { stop, mut unsent, mut lasting, .. }) = last else {
             return Ok(Self::default());
         };
-        let Some(CleanStop { at_ns, streams }) = stop else {
+        let Some(CleanStop { at_ns, streams, cause }) = stop else {
             return Ok(Self { unsent, lasting, ..Self::default() });
         };
         let all: Vec<StreamId> = streams.iter().filter_map(|text| StreamId::parse(text).ok()).collect();
@@ -134,7 +149,8 @@ impl Resumption {
             from_ns: to_ns,
             reason: DowntimeReason::Removed,
         }));
-        let stopped = origin.downtime(at_ns, Some(to_ns), DowntimeReason::Stopped, all);
+        let StopCause { reason, detail } = cause;
+        let stopped = Downtime { detail, ..origin.downtime(at_ns, Some(to_ns), reason, all) };
         let removed = origin.downtime(to_ns, None, DowntimeReason::Removed, removed);
         for downtime in [stopped, removed] {
             unsent.append(&mut encode_downtime(downtime)?);
@@ -163,7 +179,7 @@ impl AuditOrigin {
         streams: Vec<StreamId>,
     ) -> Downtime {
         let (edge, region) = (self.edge.clone(), self.region.clone());
-        Downtime { version: DOWNTIME_VERSION, edge, region, from, to, reason, streams }
+        Downtime { version: DOWNTIME_VERSION, edge, region, from, to, reason, detail: None, streams }
     }
 }
 
@@ -185,7 +201,12 @@ mod tests {
     fn stopped(at_ns: i64) -> JournaledRun {
         let streams = STREAMS.map(str::to_owned).to_vec();
         let unsent = vec![UnsentMessage { id: "a".into(), payload: "{\"x\":\"y\"}".into() }];
-        JournaledRun { run_ns: 5, stop: Some(CleanStop { at_ns, streams }), unsent, lasting: vec![gone()] }
+        JournaledRun {
+            run_ns: 5,
+            stop: Some(CleanStop { at_ns, streams, cause: StopCause::default() }),
+            unsent,
+            lasting: vec![gone()],
+        }
     }
 
     fn resume(last: Option<JournaledRun>, run_ns: i64) -> Resumption {

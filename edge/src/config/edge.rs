@@ -16,6 +16,7 @@ use super::adapter::Adapters;
 use super::feed::{FeedConfig, check_overlap};
 use super::network::Network;
 use super::sandbox::Sandbox;
+use super::selfcare::SelfCareLimits;
 use super::symbols::check_symbols;
 use crate::limits;
 
@@ -41,6 +42,7 @@ pub struct Config {
     pub log: Logging,
     /// The file is applied when it changes.
     pub watch_config: bool,
+    pub selfcare: SelfCareLimits,
     pub feeds: Vec<FeedConfig>,
 }
 
@@ -55,6 +57,7 @@ pub struct ConfigFile {
     wire: DataTypeMap<WireForm>,
     audit: Audits,
     http: Http,
+    selfcare: SelfCareLimits,
     network: Network,
     sandbox: Sandbox,
     log: Logging,
@@ -279,12 +282,14 @@ impl Config {
             wire,
             audit,
             mut http,
+            mut selfcare,
             network,
             sandbox,
             log,
             feed: mut feeds,
         } = file;
         http.take_predecessors(&mut problems);
+        selfcare.take_predecessors(&mut problems);
         check_name("edge.name", &edge.name, &mut problems);
         check_name("edge.region", &edge.region, &mut problems);
         check_sections(publisher, audit, &http, &mut problems);
@@ -324,6 +329,7 @@ impl Config {
             audit,
             log,
             watch_config,
+            selfcare,
             feeds,
         })
     }

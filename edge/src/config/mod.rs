@@ -6,6 +6,7 @@ mod edge;
 mod feed;
 mod network;
 mod sandbox;
+mod selfcare;
 mod symbols;
 
 pub use adapter::{Adapters, book_depth, offered};
@@ -14,4 +15,5 @@ pub use edge::{Audits, Config, ConfigFile, Http, JournalSettings, Logging, Publi
 pub use feed::{FeedConfig, wants};
 pub use network::{Egress, Network};
 pub use sandbox::Sandbox;
+pub use selfcare::SelfCareLimits;
 pub use symbols::SymbolSelection;

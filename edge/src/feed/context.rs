@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::listing::{FeedListing, ListingReader};
 use super::parts::{InstrumentParts, PartNumber};
+use super::progress::{HangingPipelines, PipelineTimes};
 use super::sources::SourceMap;
 use super::status::FeedStatus;
 use crate::audit::{AuditFeed, Auditor};
@@ -35,6 +36,8 @@ pub struct EdgeContext {
     pub coverage: Arc<Coverage>,
     pub auditor: Arc<Auditor>,
     pub metrics: Metrics,
+    pub pipeline_times: PipelineTimes,
+    pub hanging: HangingPipelines,
     pub stop: CancellationToken,
 }
 
@@ -55,6 +58,8 @@ impl EdgeContext {
             coverage: Arc::new(Coverage::default()),
             auditor,
             metrics: Metrics::new()?,
+            pipeline_times: PipelineTimes::default(),
+            hanging: HangingPipelines::default(),
             stop: CancellationToken::new(),
         })
     }

@@ -2,9 +2,10 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use futures_util::FutureExt as _;
 use marketprism_adapter_host::contract::{Feed, Instrument, Plan, Venue};
 use marketprism_adapter_host::{AdapterSupervisor, FaultPolicy, InstrumentIndex};
@@ -19,15 +20,21 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::{FeedContext, FeedSetup, socket_options};
 use super::pipeline::{Pipeline, PipelineParts};
+use super::progress::PipelineProgress;
 use super::remark_log::FEED_START;
 use super::sources::SourceMap;
 use super::status::{FeedPhase, planned_delays_ms};
 use crate::audit::{StreamTable, SubscribedStream};
 use crate::config::FeedConfig;
 use crate::gaps::GapMonitor;
-use crate::limits::{FEED_INPUT_BYTES_MAX, FEED_INPUTS_MAX, PIPELINES_DRAIN, SOCKETS_STOP, START_BACKOFF};
+use crate::limits::{
+    FEED_INPUT_BYTES_MAX, FEED_INPUTS_MAX, HANGING_PIPELINES_MAX, SOCKETS_STOP, START_BACKOFF,
+};
 use crate::records::{EventEncoder, EventOrigin, RecordBuilder, RecordOptions, Subscription};
 use crate::telemetry::{ANY, CoverageIndex, LossAtStop};
+
+/// Label of pipelines that were restarted because they made no progress.
+pub const PIPELINE: &str = "pipeline";
 
 /// Runs one part of a feed until it is stopped; a panic is a failure of the part, which starts again. `instruments`: of its first start, else
 /// the venue's lists are read.
@@ -106,9 +113,11 @@ async fn run_until_stop(context: &FeedContext, mut instruments: Option<Vec<Instr
 async fn collect(context: &FeedContext, feed: StartedFeed) -> anyhow::Result<()> {
     let sockets = Arc::downgrade(&feed.sockets);
     let (stats, adapter) = (Arc::clone(feed.adapter.stats()), &feed.adapter);
-    context.status.set_running(adapter.instruments(), feed.sockets, stats, adapter.plan());
+    let progress = Arc::new(PipelineProgress::default());
+    context.status.set_running(adapter.instruments(), feed.sockets, Arc::clone(&stats), adapter.plan());
     // Ended while the part started.
     let setup = context.setup();
+    let times = context.edge.pipeline_times.with_call(setup.config.sandbox.call_deadline);
     let lost = context.parts.lost(context.status.part, adapter.instruments(), setup.reader.selection());
     for (reason, keys) in lost {
         context.status.end_instruments(&keys, reason);
@@ -127,6 +136,7 @@ async fn collect(context: &FeedContext, feed: StartedFeed) -> anyhow::Result<()>
         gaps: feed.gaps,
         observer: context.observer.clone(),
         abort: abort.clone(),
+        progress: Arc::clone(&progress),
     });
     let (ended, mut end) = oneshot::channel::<()>();
     let runtime = Handle::current();
@@ -137,28 +147,51 @@ async fn collect(context: &FeedContext, feed: StartedFeed) -> anyhow::Result<()>
         drop(ended);
     })
     .context("the pipeline's thread cannot start")?;
-    let was_stopped = tokio::select! {
-        _ = &mut end => false,
-        () = context.stop.cancelled() => true,
+    let (was_stopped, is_stuck) = tokio::select! {
+        _ = &mut end => (false, false),
+        () = context.stop.cancelled() => (true, false),
+        () = progress.until_stuck(&stats, times) => (false, true),
     };
+    let drain = async |end: &mut oneshot::Receiver<()>| timeout(times.drain, end).await.is_ok();
     stop_sockets(context).await;
-    if was_stopped && timeout(PIPELINES_DRAIN, &mut end).await.is_err() {
-        let (exchange, limit) = (&context.status.exchange, PIPELINES_DRAIN);
+    let mut has_ended = !(was_stopped || is_stuck) || (was_stopped && drain(&mut end).await);
+    if !has_ended {
+        let (exchange, limit) = (&context.status.exchange, times.drain);
         tracing::warn!(exchange, ?limit, "the pipeline did not drain in time, frames may be lost");
         abort.cancel();
-        let _ = timeout(PIPELINES_DRAIN, &mut end).await;
+        has_ended = drain(&mut end).await;
     }
-    if thread.is_finished() || was_stopped {
+    if !has_ended {
+        give_up(context, &progress, thread);
+    } else {
         let joined = tokio::task::block_in_place(|| thread.join());
         ensure!(joined.is_ok(), "the pipeline panicked");
+    }
+    if is_stuck {
+        let labels = [context.status.exchange.as_str(), PIPELINE];
+        context.edge.metrics.stuck_restarts.with_label_values(&labels).inc();
+        bail!("the pipeline made no progress for {:?}", times.check_every.saturating_mul(times.checks));
     }
     ensure!(was_stopped, "the pipeline ended without a stop");
     Ok(())
 }
 
-/// Waits until no HTTP page reads the sockets, then stops them.
+/// Leaves a thread that does not end to itself.
+fn give_up(context: &FeedContext, progress: &PipelineProgress, thread: JoinHandle<()>) {
+    progress.give_up();
+    context.edge.hanging.add(thread);
+    let (exchange, hanging) = (&context.status.exchange, context.edge.hanging.count());
+    tracing::error!(
+        exchange,
+        hanging,
+        "the pipeline's thread hangs: it is given up with the frames that it has"
+    );
+}
+
+/// Waits until nobody reads the sockets, then stops them.
 async fn stop_sockets(context: &FeedContext) {
     let Some(mut sockets) = context.status.take_sockets() else { return };
+    let deadline = Instant::now() + SOCKETS_STOP;
     loop {
         match Arc::<FeedSockets>::try_unwrap(sockets) {
             Ok(owned) => {
@@ -168,6 +201,8 @@ async fn stop_sockets(context: &FeedContext) {
                 let discarded = discarded.into_iter().map(|what| counters[what]).sum();
                 return context.edge.metrics.lost_at_stop(LossAtStop::Unprocessed, discarded);
             }
+            // A pipeline that hangs holds them; its end stops them.
+            Err(_shared) if Instant::now() >= deadline => return,
             Err(shared) => {
                 sockets = shared;
                 sleep(Duration::from_millis(2)).await;
@@ -223,6 +258,10 @@ fn start(
     FeedSetup { config, reader }: &FeedSetup,
     instruments: Vec<Instrument>,
 ) -> anyhow::Result<StartedFeed> {
+    ensure!(
+        !context.edge.hanging.is_full(),
+        "{HANGING_PIPELINES_MAX} pipelines hang, and no other may: restart the edge"
+    );
     let feed = reader.feed(&instruments);
     let options = socket_options(config, context.observer.is_some());
     let (adapter, limits) = (&context.status.adapter, Arc::new(config.sandbox.limits()));

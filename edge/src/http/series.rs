@@ -9,13 +9,13 @@ use marketprism_socket::{RequestFailure, SocketCounters};
 
 use super::metrics::FeedTotals;
 use crate::feed::{
-    FEED_ERRORS, FeedStatus, LISTING_CHANGES, NORMALIZED_HOP, SILENCE_HINTS, UNUSABLE_ANSWERS,
+    FEED_ERRORS, FeedStatus, LISTING_CHANGES, NORMALIZED_HOP, PIPELINE, SILENCE_HINTS, UNUSABLE_ANSWERS,
     ignored_reasons, invalid_cause,
 };
 use crate::journal::JournalLoss;
-use crate::publisher::{HOPS, REJECTED, RetryReason};
+use crate::publisher::{HOPS, PUBLISHER, REJECTED, RetryReason};
 use crate::reload::ReloadResult;
-use crate::telemetry::{ANY, LossAtStop, Metrics};
+use crate::telemetry::{ANY, CareLimit, LossAtStop, Metrics, RestartCause};
 
 /// Cause of events dropped from the full queue.
 pub(super) const QUEUE_FULL: &str = "queue_full";
@@ -37,6 +37,13 @@ pub(super) fn expect_edge(metrics: &Metrics) {
     for result in ReloadResult::ALL {
         metrics.reloads.with_label_values(&[result.as_str()]);
     }
+    metrics.stuck_restarts.with_label_values(&[ANY, PUBLISHER]);
+    for cause in RestartCause::ALL {
+        metrics.selfcare_restarts.with_label_values(&[cause.as_str()]);
+    }
+    for limit in CareLimit::ALL {
+        metrics.selfcare_exceeded.with_label_values(&[limit.as_str()]);
+    }
     for what in LossAtStop::ALL {
         metrics.lost.with_label_values(&[ANY, what.as_str()]);
     }
@@ -52,6 +59,7 @@ impl FeedTotals<'_> {
         for reason in ignored_reasons() {
             metrics.ignored.with_label_values(&[exchange, reason]);
         }
+        metrics.stuck_restarts.with_label_values(&[exchange, PIPELINE]);
         for change in LISTING_CHANGES {
             metrics.listing_changes.with_label_values(&[exchange, change]);
         }

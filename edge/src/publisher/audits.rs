@@ -285,7 +285,8 @@ impl AuditSender {
         self.enqueue_downtimes(self.auditor.take_downtimes());
         let last_words = self.auditor.last_words(stop_ns);
         let streams = last_words.iter().flat_map(|downtime| &downtime.streams).map(ToString::to_string);
-        let stop = CleanStop { at_ns: stop_ns, streams: streams.collect() };
+        let cause = self.auditor.stop_cause();
+        let stop = CleanStop { at_ns: stop_ns, streams: streams.collect(), cause };
         self.enqueue_downtimes(last_words);
         // A kill while the messages are sent leaves them in the journal.
         self.keep(Some(stop.clone()), self.outbox.unsent()).await;

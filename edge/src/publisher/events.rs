@@ -28,6 +28,9 @@ pub(super) const NO_STREAM: &str =
 
 /// Label of the hops that the publisher times.
 pub const HOPS: [&str; 2] = ["publish_to_ack", "receive_to_ack"];
+/// Label of connections that were made again because they answered nothing.
+pub const PUBLISHER: &str = "publisher";
+
 /// Label of events that the broker will never store.
 pub const REJECTED: &str = "refused";
 
@@ -96,6 +99,7 @@ impl Publisher {
         let mut drain_until: Option<Instant> = None;
         let mut more = true;
         loop {
+            link.progress().turn();
             let may_send = link.is_connected() && self.window.room() > 0;
             tokio::select! {
                 biased;
@@ -139,6 +143,7 @@ impl Publisher {
 
     /// Hands a message to the client. After a failure it is published again when its acknowledgement times out.
     async fn send(&mut self, position: QueuePosition, record: &EventRecord) {
+        self.link.progress().turn();
         let mut headers = HeaderMap::new();
         // Without a message id, central looks the event up in hot.
         if !record.is_resend {
@@ -210,6 +215,7 @@ impl Publisher {
     }
 
     fn take_replies(&mut self, replies: &[Message]) {
+        self.link.progress().add_replies(replies.len());
         let now = Instant::now();
         let now_ns = clock::now_ns();
         let mut stored: Vec<Confirmation> = Vec::with_capacity(replies.len());

@@ -5,5 +5,5 @@ mod events;
 mod inflight;
 
 pub use audits::AuditSender;
-pub use events::{DrainResult, HOPS, Publisher, REJECTED};
+pub use events::{DrainResult, HOPS, PUBLISHER, Publisher, REJECTED};
 pub use inflight::RetryReason;

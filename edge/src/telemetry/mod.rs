@@ -1,8 +1,10 @@
 //! Metrics, and the time of the last event that the broker confirmed per exchange and data type. Labels of metrics come from closed sets:
 //! exchanges, data types, reasons. Hot loops add once per batch.
 
+mod care;
 mod coverage;
 
+pub use care::{CareLimit, RestartCause};
 pub use coverage::{Coverage, CoverageIndex, CoverageRow};
 
 use prometheus::{
@@ -164,6 +166,12 @@ metrics! {
     in_flight: IntGauge = "marketprism_edge_in_flight_messages" [],
     /// Seconds without an acknowledgement by the stream while messages wait for one; 0 below the limit.
     unacknowledged: IntGaugeVec = "marketprism_edge_unacknowledged_seconds" ["stream"],
+    /// Restarts of the edge by itself since its first run, by cause.
+    selfcare_restarts: IntCounterVec = "marketprism_edge_selfcare_restarts_total" ["cause"],
+    /// 1 while a limit of self-care is passed, else 0.
+    selfcare_exceeded: IntGaugeVec = "marketprism_edge_selfcare_exceeded" ["limit"],
+    /// Pipelines and connections of the publisher restarted because they made no progress.
+    stuck_restarts: IntCounterVec = "marketprism_edge_stuck_restarts_total" ["exchange", "part"],
     /// 1 while the broker is connected, else 0.
     nats_connected: IntGauge = "marketprism_edge_nats_connected" [],
     /// Connections made to the broker.

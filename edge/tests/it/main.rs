@@ -20,4 +20,5 @@ mod records;
 mod resends;
 mod restarts;
 mod routing;
+mod stuck;
 mod subscription;

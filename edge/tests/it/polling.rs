@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::records::{builder, options};
 
 /// Answers every request with `!`, for which the fixture asks for one more page.
-async fn serve(listener: TcpListener) {
+pub async fn serve(listener: TcpListener) {
     while let Ok((mut stream, _)) = listener.accept().await {
         let mut request = [0; 4_096];
         if stream.read(&mut request).await.is_ok() {
@@ -78,6 +78,7 @@ async fn a_failed_page_is_counted_at_its_poll_which_goes_on_and_a_stream_without
         gaps: GapMonitor::off(&plan),
         observer: None,
         abort: abort.clone(),
+        progress: Arc::default(),
     });
     let runtime = Handle::current();
     let thread = std::thread::spawn(move || pipeline.run(&runtime));

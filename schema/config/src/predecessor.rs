@@ -1,5 +1,7 @@
 //! Variables of the Python system that this one replaces. They win over the file, and lose to a variable of ours for the same key.
 
+use std::ops::RangeInclusive;
+
 use crate::document::Problems;
 use crate::masked_url::MaskedUrl;
 
@@ -16,6 +18,32 @@ impl<'a> Problems<'a> {
         let value = document.variable(variable)?.trim();
         self.predecessors.insert(key.to_owned(), variable);
         Some(value)
+    }
+
+    /// [`Self::predecessor`] of a whole number; another text is an error.
+    pub fn predecessor_number(
+        &mut self,
+        variable: &'static str,
+        key: &str,
+        allowed: RangeInclusive<u64>,
+    ) -> Option<u64> {
+        let text = self.predecessor(variable, key)?;
+        let number = text.parse().ok().filter(|number| allowed.contains(number));
+        let range = format!("a whole number from {} to {}", allowed.start(), allowed.end());
+        self.demand(number.is_some(), variable, format!("is {text:?}"), range);
+        number
+    }
+
+    /// [`Self::predecessor`] of a choice; another text is an error.
+    pub fn predecessor_flag(&mut self, variable: &'static str, key: &str) -> Option<bool> {
+        let text = self.predecessor(variable, key)?;
+        let is_on = match text {
+            "1" | "true" => Some(true),
+            "0" | "false" => Some(false),
+            _ => None,
+        };
+        self.demand(is_on.is_some(), variable, format!("is {text:?}"), "1, 0, true or false");
+        is_on
     }
 
     /// [`Self::predecessor`] of a port; one that is none is an error.

@@ -11,6 +11,9 @@ use crate::texts;
 /// Version of the message form that this crate writes and reads.
 pub const DOWNTIME_VERSION: u32 = 1;
 
+/// Longest [`Downtime::detail`], in bytes.
+const DETAIL_BYTES_MAX: usize = 200;
+
 /// Begin of every encoded [`Downtime`], which tells it from an [`Audit`] on the same subject.
 const PREFIX: &[u8] = b"{\"downtime\":";
 
@@ -32,6 +35,9 @@ pub struct Downtime {
     pub to: Option<i64>,
     /// Why.
     pub reason: DowntimeReason,
+    /// What led to it, such as `memory 612 MB above 600 MB`, where there is more to tell than the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
     /// Streams that were collected until `from`.
     #[serde(with = "texts")]
     pub streams: Vec<StreamId>,
@@ -42,6 +48,8 @@ names! {
     DowntimeReason, "reason", {
         /// The edge was stopped cleanly.
         Stopped = "stopped",
+        /// The edge stopped itself to start again; the detail tells the limit that was passed.
+        SelfCare = "self_care",
         /// The stream is no longer configured: the edge started, or was told, without it.
         Removed = "removed",
         /// The venue does not list the stream's instrument any more.
@@ -50,10 +58,17 @@ names! {
 }
 
 impl DowntimeReason {
+    /// The reason with its detail, if it has one, as reports show it.
+    pub fn text(self, detail: &str) -> String {
+        let words = self.words();
+        if detail.is_empty() { words.to_owned() } else { format!("{words}: {detail}") }
+    }
+
     /// The reason in words, as reports show it.
     pub const fn words(self) -> &'static str {
         match self {
             Self::Stopped => "stopped by operator",
+            Self::SelfCare => "restarted by self-care",
             Self::Removed => "ended: configuration",
             Self::Delisted => "ended: delisted",
         }
@@ -63,7 +78,8 @@ impl DowntimeReason {
 impl Downtime {
     /// Cuts the list of streams, so that each message has at most `bytes_max` bytes. Each one is complete in itself.
     pub fn into_parts(self, bytes_max: usize) -> Vec<Self> {
-        let room = bytes_max.saturating_sub(self.edge.len() + self.region.len() + 256);
+        let detail = self.detail.as_ref().map_or(0, String::len);
+        let room = bytes_max.saturating_sub(self.edge.len() + self.region.len() + 2 * detail + 256);
         let head = Self { streams: Vec::new(), ..self.clone() };
         let (mut parts, mut used): (Vec<Self>, usize) = (Vec::new(), room);
         for stream in self.streams {
@@ -98,6 +114,8 @@ impl Downtime {
         demand(self.from > 0, "from", &self.from, "a time after 1970")?;
         let to = self.to.unwrap_or(i64::MAX);
         demand(self.from < to, "to", &to, "a time after `from`")?;
+        let detail = self.detail.as_deref().unwrap_or_default();
+        demand(detail.len() <= DETAIL_BYTES_MAX, "detail", &detail, "at most 200 bytes")?;
         Ok(self)
     }
 }
@@ -135,6 +153,7 @@ mod tests {
             from: 5,
             to: None,
             reason: DowntimeReason::Stopped,
+            detail: None,
             streams: (0..streams).map(stream).collect(),
         }
     }
@@ -149,9 +168,12 @@ mod tests {
         let closed = Downtime { to: Some(9), ..open };
         let read = decode_audit_payload(&closed.encode().unwrap()).unwrap();
         assert_eq!(read, AuditPayload::Downtime(closed.clone()));
-        let backwards = Downtime { to: Some(5), ..closed };
+        let backwards = Downtime { to: Some(5), ..closed.clone() };
         let error = decode_audit_payload(&backwards.encode().unwrap()).unwrap_err().to_string();
         assert!(error.contains("to is 5"), "{error}");
+        let long = Downtime { detail: Some("x".repeat(DETAIL_BYTES_MAX + 1)), to: None, ..closed.clone() };
+        let error = decode_audit_payload(&long.encode().unwrap()).unwrap_err().to_string();
+        assert!(error.contains("at most 200 bytes"), "{error}");
         let newer = text.replace("\"downtime\":1", "\"downtime\":2");
         assert!(matches!(decode_audit_payload(newer.as_bytes()), Err(AuditError::Version { found: 2 })));
     }

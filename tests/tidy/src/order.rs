@@ -5,7 +5,7 @@
 pub const ORDER: [(&str, &str); 10] = [
     (
         "edge",
-        "cli recorder replay run http reload feed gaps records books publisher journal queue audit broker config \
+        "cli recorder replay run selfcare http reload feed gaps records books publisher journal queue audit broker config \
          telemetry limits",
     ),
     (

@@ -17,6 +17,7 @@ pub const DOWNTIMES: &[Column] = &[
     ("from_ns", "Int64"),
     ("to_ns", "Int64"),
     ("reason", TEXT),
+    ("detail", "String"),
     ("stream_seq", "UInt64"),
     ("created_at", "DateTime64(3, 'UTC')"),
 ];
@@ -30,6 +31,7 @@ pub fn encode_downtime_rows(downtime: &Downtime, stream_seq: u64, published_ns: 
         binary::int64(out, downtime.from);
         binary::int64(out, downtime.to.unwrap_or_default());
         binary::text(out, downtime.reason.as_str());
+        binary::text(out, downtime.detail.as_deref().unwrap_or_default());
         binary::uint64(out, stream_seq);
         binary::int64(out, published_ns / 1_000_000);
     }
@@ -70,6 +72,7 @@ mod tests {
             from,
             to,
             reason: DowntimeReason::Stopped,
+            detail: None,
             streams: Vec::new(),
         };
         let some = |from, to| touched_windows(&downtime(from, to), grid, 100 * minute + 5);

@@ -16,8 +16,10 @@ pub fn not_collected(
     let downtimes = downtimes.iter().filter(|downtime| downtime.touches(window));
     let ranges = || downtimes.clone().map(|downtime| downtime.range).chain(pauses.clone());
     let (from, to) = (ranges().map(|range| range.from).min()?, ranges().map(|range| range.to).max()?);
-    let reason = downtimes.clone().map(|downtime| downtime.reason).next().unwrap_or(DowntimeReason::Stopped);
-    let (from, words) = (moment(from, window), reason.words());
+    let first = downtimes.clone().next();
+    let words =
+        first.map_or(DowntimeReason::Stopped.text(""), |downtime| downtime.reason.text(&downtime.detail));
+    let from = moment(from, window);
     Some(match to {
         LASTS => format!("not collected since {from}, {words}"),
         to => format!("not collected {from} to {}, {words}", moment(to, window)),

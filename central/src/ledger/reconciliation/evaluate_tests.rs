@@ -213,7 +213,8 @@ fn runs_cover_a_window_in_any_order_and_holes_are_named() {
 
 fn down(from: i64, to: i64) -> DowntimeSpan {
     let to = if to == LASTS { LASTS } else { to * MILLI_NS };
-    DowntimeSpan { range: WindowRange { from: from * MILLI_NS, to }, reason: DowntimeReason::Stopped }
+    let range = WindowRange { from: from * MILLI_NS, to };
+    DowntimeSpan { range, reason: DowntimeReason::Stopped, detail: String::new() }
 }
 
 #[test]

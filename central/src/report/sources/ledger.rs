@@ -289,6 +289,7 @@ pub struct EdgeDowntime {
     /// 0 while it lasts.
     pub end_ns: i64,
     pub why: String,
+    pub detail: String,
     pub streams: u64,
 }
 
@@ -296,15 +297,15 @@ pub async fn downtimes(sources: &Sources, scope: &ReportScope) -> Answer<Vec<Edg
     let nanos = |time: Time| time.0.saturating_mul(1_000_000);
     let only = scope.data_type_sql();
     let of_stream = format!(
-        "SELECT edge, from_ns, max(to_ns) AS until_ns, any(reason) AS cause FROM {}.downtimes WHERE from_ns < {}{only} \
+        "SELECT edge, from_ns, max(to_ns) AS until_ns, any(reason) AS cause, any(downtimes.detail) AS what FROM {}.downtimes WHERE from_ns < {}{only} \
          GROUP BY data_type, exchange, market_type, symbol, edge, from_ns HAVING until_ns = 0 OR until_ns > {}",
         sources.hot.database,
         nanos(scope.to),
         nanos(scope.from),
     );
     let query = format!(
-        "SELECT toString(edge) AS edge, from_ns AS begin_ns, until_ns AS end_ns, toString(cause) AS why, count() AS streams \
-         FROM ({of_stream}) GROUP BY edge, begin_ns, end_ns, why ORDER BY begin_ns DESC LIMIT {LISTED_MAX}"
+        "SELECT toString(edge) AS edge, from_ns AS begin_ns, until_ns AS end_ns, toString(cause) AS why, what AS detail, \
+         count() AS streams FROM ({of_stream}) GROUP BY edge, begin_ns, end_ns, why, detail ORDER BY begin_ns DESC LIMIT {LISTED_MAX}"
     );
     sources.rows::<EdgeDowntime>(&sources.hot, &query).await
 }

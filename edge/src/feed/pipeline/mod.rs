@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use self::handover::BookHandover;
 use self::reactions::{SilentStream, hides_lost_books};
 use super::context::FrameObserver;
+use super::progress::PipelineProgress;
 use super::remark_log::RemarkLog;
 use super::sources::{PollTracker, SourceMap};
 use super::status::FeedStatus;
@@ -53,6 +54,7 @@ pub struct PipelineParts {
     pub observer: Option<Arc<dyn FrameObserver>>,
     /// Ends the pipeline now; frames that are left are lost and counted.
     pub abort: CancellationToken,
+    pub progress: Arc<PipelineProgress>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -120,8 +122,12 @@ impl Pipeline {
         while self.receive(runtime, &mut inputs) {
             for input in inputs.drain(..) {
                 self.take(input);
+                if self.parts.progress.is_given_up() {
+                    return self.leave();
+                }
             }
             self.end_turn();
+            self.parts.progress.turn();
             if self.parts.abort.is_cancelled() {
                 break;
             }

@@ -7,7 +7,7 @@ use marketprism_adapter_host::contract::{self, Ignored, Note, Remark};
 use marketprism_adapter_host::{FrameIndex, Health, InstrumentIndex, PlanSource, SourceIndex};
 use marketprism_schema::{DataType, InvalidKind};
 use marketprism_service::clock;
-use marketprism_socket::{CommandError, SilenceHint, SocketEvent};
+use marketprism_socket::{CommandError, ReceivedFrame, SilenceHint, SocketEvent};
 use prometheus::local::LocalHistogram;
 
 use super::{FrameOrigin, Pipeline};
@@ -145,14 +145,31 @@ impl Pipeline {
         });
     }
 
-    pub(super) fn finish(mut self) {
+    /// Its feed has started again without it: books, gaps and status are those of another pipeline now.
+    pub(super) fn leave(mut self) {
+        let lost = self.take_rest().len() + self.batch.len();
+        self.count_left(u64::try_from(lost).unwrap_or(u64::MAX));
+    }
+
+    /// Frames that were not processed.
+    fn take_rest(&mut self) -> Vec<ReceivedFrame> {
         self.parts.inputs.close();
-        let mut lost = 0_u64;
-        while let Ok(input) = self.parts.inputs.try_recv() {
-            if let SocketEvent::Frame(frame) = input {
-                lost += 1;
-                self.parts.gaps.frame_lost(IncidentKind::FrameLost, frame.source, frame.received_at_ns);
-            }
+        let rest = std::iter::from_fn(|| self.parts.inputs.try_recv().ok());
+        rest.filter_map(|input| if let SocketEvent::Frame(frame) = input { Some(frame) } else { None })
+            .collect()
+    }
+
+    fn count_left(&self, lost: u64) {
+        if lost > 0 {
+            self.parts.metrics.lost_at_stop(LossAtStop::Unprocessed, lost);
+            tracing::error!(exchange = self.exchange(), lost, "stopped before all frames were processed");
+        }
+    }
+
+    pub(super) fn finish(mut self) {
+        let rest = self.take_rest();
+        for frame in &rest {
+            self.parts.gaps.frame_lost(IncidentKind::FrameLost, frame.source, frame.received_at_ns);
         }
         let now_ns = clock::now_ns();
         self.parts.builder.publish_rest(now_ns, &mut self.records);
@@ -160,14 +177,7 @@ impl Pipeline {
         self.append();
         self.report();
         self.parts.gaps.finish();
-        if lost > 0 {
-            self.parts.metrics.lost_at_stop(LossAtStop::Unprocessed, lost);
-            tracing::error!(
-                exchange = self.exchange(),
-                lost,
-                "the edge stopped before all frames were processed"
-            );
-        }
+        self.count_left(u64::try_from(rest.len()).unwrap_or(u64::MAX));
     }
 }
 

@@ -14,10 +14,11 @@ use crate::storage::{Storage, StorageError};
 pub const LASTS: i64 = i64::MAX;
 
 /// Time between a clean stop of an edge and its next start, for one stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DowntimeSpan {
     pub range: WindowRange,
     pub reason: DowntimeReason,
+    pub detail: String,
 }
 
 impl DowntimeSpan {
@@ -35,6 +36,7 @@ struct DowntimeRow {
     /// 0 while it lasts.
     end_ns: i64,
     why: String,
+    detail: String,
 }
 
 /// Downtimes that touch a range. The report of the end has the same begin as that of the stop, and counts.
@@ -44,7 +46,7 @@ pub async fn downtimes(
 ) -> Result<HashMap<EdgeStream, Vec<DowntimeSpan>>, StorageError> {
     let query = format!(
         "SELECT {SUBJECT} AS stream, toString(edge) AS edge, from_ns AS begin_ns, max(to_ns) AS end_ns, \
-         toString(any(reason)) AS why FROM {}.downtimes WHERE from_ns < {} \
+         toString(any(reason)) AS why, any(downtimes.detail) AS detail FROM {}.downtimes WHERE from_ns < {} \
          GROUP BY data_type, exchange, market_type, symbol, edge, from_ns HAVING end_ns = 0 OR end_ns > {} \
          ORDER BY begin_ns",
         storage.database, range.to, range.from
@@ -53,7 +55,8 @@ pub async fn downtimes(
     for row in fetch::<DowntimeRow>(storage, &query).await? {
         let (Some(stream), Ok(reason)) = (row.stream, row.why.parse()) else { continue };
         let to = if row.end_ns == 0 { LASTS } else { row.end_ns };
-        let span = DowntimeSpan { range: WindowRange { from: row.begin_ns, to }, reason };
+        let range = WindowRange { from: row.begin_ns, to };
+        let span = DowntimeSpan { range, reason, detail: row.detail };
         downtimes.entry(EdgeStream { stream, edge: row.edge }).or_default().push(span);
     }
     Ok(downtimes)

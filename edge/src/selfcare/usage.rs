@@ -1,0 +1,53 @@
+//! Memory and CPU time of this process, as Linux reports them.
+
+use std::io::{Error, ErrorKind, Result};
+use std::time::Duration;
+
+/// Linux reports CPU time to user space in hundredths of a second, whatever its own clock.
+const TICK: Duration = Duration::from_millis(10);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessUsage {
+    pub resident_bytes: u64,
+    /// Of all threads since the start of the process.
+    pub cpu: Duration,
+}
+
+impl ProcessUsage {
+    pub fn now() -> Result<Self> {
+        let read = |name: &str| std::fs::read_to_string(format!("/proc/self/{name}"));
+        let (status, stat) = (read("status")?, read("stat")?);
+        let found = resident_bytes(&status).zip(cpu(&stat));
+        let (resident_bytes, cpu) = found.ok_or_else(|| Error::from(ErrorKind::InvalidData))?;
+        Ok(Self { resident_bytes, cpu })
+    }
+}
+
+fn resident_bytes(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1_024)
+}
+
+/// The name in brackets may hold blanks; user and system time are fields 14 and 15.
+fn cpu(stat: &str) -> Option<Duration> {
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut ticks = fields.split(' ').skip(11).map(str::parse::<u32>);
+    TICK.checked_mul(ticks.next()?.ok()?.checked_add(ticks.next()?.ok()?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_rises_with_memory_and_work() {
+        let before = ProcessUsage::now().unwrap();
+        let memory = vec![1_u8; 64 << 20];
+        while ProcessUsage::now().unwrap().cpu < before.cpu + 3 * TICK {
+            std::hint::black_box(memory.iter().map(|byte| u64::from(*byte)).sum::<u64>());
+        }
+        let after = ProcessUsage::now().unwrap();
+        assert!(after.resident_bytes > before.resident_bytes + (48 << 20), "{before:?} {after:?}");
+        drop(memory);
+    }
+}

@@ -1,0 +1,53 @@
+//! Promise: an edge above a limit of its own drains, starts again in the same process, and the report tells why it did not collect meanwhile.
+
+use std::time::Duration;
+
+use marketprism_tests::broker::Broker;
+use marketprism_tests::central::Central;
+use marketprism_tests::clickhouse::ClickHouse;
+use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::wait::until;
+use marketprism_venue_sim::{Sim, SimConfig};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Every check is above the limit, so that the edge starts again after each cooldown.
+const LIMITS: &str = "[audit]\nwindow_seconds = 1\nsettle_ms = 200\n[selfcare]\nauto_restart = true\nmemory_mb = 1\n\
+                      monitor_interval_seconds = 1\nrestart_cooldown_seconds = 6\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_above_its_memory_limit_starts_again_in_place_and_the_report_tells_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (broker, clickhouse) = tokio::join!(Broker::start(folder.path()), ClickHouse::start(folder.path()));
+    let nats = format!("urls = [{:?}]\n", broker.url());
+    let mut central = Central::with_nats(folder.path(), &nats, &clickhouse.url()).await;
+    let sim =
+        Sim::start(SimConfig { symbols: vec!["BTCUSDT".to_owned()], ..SimConfig::default() }).await.unwrap();
+    let feed = Feed::simulated("binance_spot", &sim.addr().to_string(), &["BTC-USDT"]);
+    let mut edge = Edge::with_tables(folder.path(), &nats, LIMITS, &[feed]).await;
+
+    let ended = "SELECT count() FROM marketprism_hot.downtimes WHERE reason = 'self_care' AND to_ns > from_ns AND \
+                 match(detail, '^memory [0-9]+ MB above 1 MB$')";
+    until("the restart is in the ledger", PATIENCE, || async {
+        let rows = clickhouse.number(ended).await?;
+        if rows > 0 { Ok(()) } else { Err(edge.process().output()) }
+    })
+    .await;
+    assert!(edge.process().is_running(), "another process goes on in its place");
+    let output = edge.process().output();
+    assert!(output.contains("self-care restarts the edge"), "{output}");
+    // The page is away during a start.
+    until("the restart is counted", PATIENCE, || async {
+        let text = edge.get("/metrics").await?;
+        let name = "marketprism_edge_selfcare_restarts_total{cause=\"memory\"} ";
+        let count = text.lines().find_map(|line| line.strip_prefix(name)?.parse::<u64>().ok());
+        count.filter(|count| *count > 0).ok_or(text)
+    })
+    .await;
+    let report = central.ask(&["integrity", "--json"]).await.1;
+    assert!(report.contains("restarted by self-care: memory "), "{report}");
+
+    // Also while it stops for a restart, a signal ends it.
+    assert!(edge.process().terminate(Duration::from_secs(60)).await.success());
+    let twice = "SELECT count() - uniqExact(event_id) FROM marketprism_hot.trades";
+    assert_eq!(clickhouse.number(twice).await.unwrap(), 0);
+}
