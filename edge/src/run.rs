@@ -40,9 +40,7 @@ pub struct Edge {
     audits: AuditTasks,
     http: JoinHandle<()>,
     http_stop: CancellationToken,
-    selfcare: JoinHandle<()>,
-    restarts: mpsc::Receiver<RestartRequest>,
-    restart_log: RestartLog,
+    selfcare: SelfCareTask,
     signals: Signals,
 }
 
@@ -81,16 +79,7 @@ impl Edge {
         let (reload, access) = (Arc::new(reload), Arc::new(AccessToken::default()));
         let apply = apply_settings(Arc::clone(&access));
         apply(&config);
-        let restart_log = RestartLog::new(&config.data_dir, &config.name);
-        restart_log.show(&context.metrics);
-        let (ask_restart, restarts) = mpsc::channel(1);
-        let selfcare = SelfCare {
-            limits: config.selfcare,
-            context: Arc::clone(&context),
-            client: client.clone(),
-            link: Arc::clone(&link),
-        };
-        let selfcare = tokio::spawn(selfcare.run(ask_restart, context.stop.clone()));
+        let selfcare = SelfCareTask::start(&config, &context, &client, &link);
         let state = Arc::new(EdgeState {
             context: Arc::clone(&context),
             started: Instant::now(),
@@ -127,8 +116,6 @@ impl Edge {
             http,
             http_stop,
             selfcare,
-            restarts,
-            restart_log,
             signals,
         })
     }
@@ -139,7 +126,7 @@ impl Edge {
         let mut restart = None;
         tokio::select! {
             () = self.signals.next() => {}
-            Some(request) = self.restarts.recv() => restart = Some(request),
+            Some(request) = self.selfcare.restarts.recv() => restart = Some(request),
             ended = &mut self.publisher => {
                 ended.context("the publisher panicked")??;
                 bail!("the publisher ended without a stop");
@@ -156,17 +143,15 @@ impl Edge {
             http,
             http_stop,
             selfcare,
-            restarts: _,
-            restart_log,
             mut signals,
         } = self;
         if let Some(request) = &restart {
-            note_restart(&context, &restart_log, request);
+            selfcare.note_restart(&context, request);
         }
         context.stop.cancel();
         let stopping = async {
             feeds.await.context("the owner of the feeds panicked")?.join().await;
-            if selfcare.await.is_err() {
+            if selfcare.task.await.is_err() {
                 tracing::warn!("the task of self-care panicked");
             }
             queue.close();
@@ -244,12 +229,29 @@ impl StopResult {
     }
 }
 
-fn note_restart(context: &EdgeContext, log: &RestartLog, RestartRequest { cause, detail }: &RestartRequest) {
-    let detail = Some(detail.clone());
-    context.auditor.set_stop_cause(StopCause { reason: DowntimeReason::SelfCare, detail });
-    context.metrics.selfcare_restarts.with_label_values(&[cause.as_str()]).inc();
-    if let Err(error) = log.add(*cause) {
-        tracing::warn!(%error, "number of restarts not written: the next run counts without this one");
+struct SelfCareTask {
+    task: JoinHandle<()>,
+    restarts: mpsc::Receiver<RestartRequest>,
+    log: RestartLog,
+}
+
+impl SelfCareTask {
+    fn start(config: &Config, context: &Arc<EdgeContext>, client: &Client, link: &Arc<BrokerLink>) -> Self {
+        let log = RestartLog::new(&config.data_dir, &config.name);
+        log.show(&context.metrics);
+        let (requests, restarts) = mpsc::channel(1);
+        let (client, link) = (client.clone(), Arc::clone(link));
+        let care = SelfCare { limits: config.selfcare, context: Arc::clone(context), client, link };
+        Self { task: tokio::spawn(care.run(requests, context.stop.clone())), restarts, log }
+    }
+
+    fn note_restart(&self, context: &EdgeContext, RestartRequest { cause, detail }: &RestartRequest) {
+        let detail = Some(detail.clone());
+        context.auditor.set_stop_cause(StopCause { reason: DowntimeReason::SelfCare, detail });
+        context.metrics.selfcare_restarts.with_label_values(&[cause.as_str()]).inc();
+        if let Err(error) = self.log.add(*cause) {
+            tracing::warn!(%error, "number of restarts not written: the next run counts without this one");
+        }
     }
 }
 

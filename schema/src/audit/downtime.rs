@@ -35,7 +35,7 @@ pub struct Downtime {
     pub to: Option<i64>,
     /// Why.
     pub reason: DowntimeReason,
-    /// What led to it, such as `memory 612 MB above 600 MB`, where there is more to tell than the reason.
+    /// Cause in words, such as `memory 612 MB above 600 MB`, where there is more to tell than the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// Streams that were collected until `from`.
