@@ -15,6 +15,9 @@ use crate::server_clock::{ClocksApart, ServerClock};
 use crate::storage::{Storage, StorageError, bounded};
 use crate::{limits, sql};
 
+/// Setting of ClickHouse 26 and later.
+pub const SELECT_DEDUPLICATION: &str = "deduplicate_insert_select";
+
 /// Start of the window, then the fields of [`WindowDigest`].
 type DigestRow = (i64, u64, u64, u64, u64, u64, i64, u64);
 
@@ -23,6 +26,8 @@ pub struct Endpoint {
     pub side: &'static str,
     pub storage: Storage,
     pub limit: Duration,
+    /// The server has a rule of its own for the deduplication of `INSERT SELECT`: without it in the query it may take none.
+    pub has_select_deduplication: bool,
 }
 
 #[derive(Clone)]
@@ -41,19 +46,23 @@ impl HotCold {
             let storage = storage.map_err(|error| StorageError::Unreachable(error_text(error.as_ref())));
             let storage = storage.map_err(|error| CopyError::Storage { side, error })?;
             let client = storage.client.clone().with_compression(compression);
-            Ok::<_, CopyError>(Endpoint { side, storage: Storage { client, ..storage }, limit })
+            Ok::<_, CopyError>(Endpoint {
+                side,
+                storage: Storage { client, ..storage },
+                limit,
+                has_select_deduplication: false,
+            })
         };
-        let pair = Self {
+        let mut pair = Self {
             hot: endpoint("hot", Storage::hot(&config.clickhouse))?,
             cold: endpoint("cold", Storage::cold(&config.clickhouse))?,
         };
-        let answers = async |side: &Endpoint| {
-            let answer = side.storage.client.query_raw("SELECT 1").fetch_one::<u8>();
+        for side in [&mut pair.hot, &mut pair.cold] {
+            let sql = format!("SELECT count() FROM system.settings WHERE name = '{SELECT_DEDUPLICATION}'");
+            let answer = side.storage.client.query_raw(&sql).fetch_one::<u64>();
             let answered = bounded(config.replication.connect_timeout, answer).await;
-            answered.map_err(|error| side.failed(error))
-        };
-        answers(&pair.hot).await?;
-        answers(&pair.cold).await?;
+            side.has_select_deduplication = answered.map_err(|error| side.failed(error))? > 0;
+        }
         Ok(pair)
     }
 
