@@ -3,6 +3,9 @@
 use crate::settings::SequenceRule;
 use crate::update::BookUpdate;
 
+/// Two connections may lead to servers that write other times into the same message: no repetition is newer by more than this.
+const CLOCKS_OF_CONNECTIONS_US: i64 = 1_000_000;
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BookPosition {
     pub(crate) last_id: i64,
@@ -49,12 +52,18 @@ pub(crate) fn next(rule: SequenceRule, at: BookPosition, update: &BookUpdate<'_>
 /// at the next id.
 fn contiguous(at: BookPosition, update: &BookUpdate<'_>) -> SequenceVerdict {
     let expected = at.last_id.saturating_add(1);
+    let gap = SequenceVerdict::Gap { expected, got: update.first_id };
     if update.last_id <= at.last_id {
-        SequenceVerdict::Old
+        // The first messages of restarted numbers were lost: without this the book would stand still for ever.
+        let restarted = update
+            .time_us
+            .zip(at.time_us)
+            .is_some_and(|(theirs, ours)| theirs.saturating_sub(ours) > CLOCKS_OF_CONNECTIONS_US);
+        if restarted { gap } else { SequenceVerdict::Old }
     } else if update.first_id <= expected {
         SequenceVerdict::Apply
     } else {
-        SequenceVerdict::Gap { expected, got: update.first_id }
+        gap
     }
 }
 
@@ -131,6 +140,17 @@ mod tests {
             assert_eq!(verdict(101, 110), SequenceVerdict::Apply);
             assert_eq!(verdict(102, 110), SequenceVerdict::Gap { expected: 101, got: 102 });
         }
+    }
+
+    #[test]
+    fn contiguous_rule_after_restarted_numbers_whose_first_was_lost() {
+        let verdict =
+            |time_us| next(SequenceRule::Contiguous, at(100), &BookUpdate { time_us, ..delta(2, 2, None) });
+        let limit = 1_000 + CLOCKS_OF_CONNECTIONS_US;
+        for repetition in [None, Some(900), Some(1_000), Some(limit)] {
+            assert_eq!(verdict(repetition), SequenceVerdict::Old, "{repetition:?}");
+        }
+        assert_eq!(verdict(Some(limit + 1)), SequenceVerdict::Gap { expected: 101, got: 2 });
     }
 
     #[test]
