@@ -14,7 +14,7 @@ pub struct Migration {
 
 impl Migration {
     /// Every step, in the order in which they are applied.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self {
             version: 0,
             name: "schema_migrations",
@@ -25,6 +25,7 @@ impl Migration {
         Self { version: 3, name: "ledger", source: include_str!("../sql/0003_ledger.sql") },
         Self { version: 4, name: "feed_audits", source: include_str!("../sql/0004_feed_audits.sql") },
         Self { version: 5, name: "downtimes", source: include_str!("../sql/0005_downtimes.sql") },
+        Self { version: 6, name: "instruments", source: include_str!("../sql/0006_instruments.sql") },
     ];
 
     /// The version of a database that has everything.
@@ -230,6 +231,7 @@ mod tests {
             "d49fe086dd209d9e13c58cc16267f2ee",
             "c73f8052a2bb194012c9b82322df5d05",
             "eb41d9d9f4208001498f63b7255cf6d3",
+            "f1b59bfd1aadb18d60536014998741f9",
         ];
         let checksums: Vec<String> = Migration::ALL.iter().map(Migration::checksum).collect();
         assert_eq!(checksums, released);
@@ -271,10 +273,14 @@ mod tests {
             "positions",
             "feed_audits",
             "downtimes",
+            "instruments",
         ];
         let hot = named(&events, &ledger);
         assert_eq!(Migration::tables(DatabaseKind::Hot), hot);
-        assert_eq!(Migration::tables(DatabaseKind::Cold), named(&events, &["window_log", "watermarks"]));
+        assert_eq!(
+            Migration::tables(DatabaseKind::Cold),
+            named(&events, &["window_log", "watermarks", "instruments"])
+        );
     }
 
     const FILE: &str = "-- A comment.\n\

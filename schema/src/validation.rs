@@ -24,6 +24,9 @@ const SHOWN_CHARS: usize = 48;
 /// Names of edges and regions, in words.
 pub const EDGE_NAME_ALLOWED: &str = "1 to 32 of a-z, 0-9 and -";
 
+/// Exchange ids, in words.
+pub(crate) const EXCHANGE_NAME_ALLOWED: &str = "1 to 64 of a-z, 0-9 and _";
+
 /// The Bitcoin network began in 2009: no venue has earlier data. 2009-01-01, microseconds.
 const FIRST_VENUE_TIME_US: i64 = 1_230_768_000_000_000;
 /// Venue's clock ahead of the broker's: beyond it the unit or the value is wrong.
@@ -93,6 +96,12 @@ pub fn is_edge_name(name: &str) -> bool {
     (1..=EDGE_NAME_MAX).contains(&name.len()) && name.bytes().all(in_name)
 }
 
+/// True for an exchange id.
+pub(crate) fn is_exchange_name(name: &str) -> bool {
+    let in_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(in_name)
+}
+
 /// Checks an event that the broker received at this time (nanoseconds since 1970 UTC): every value, and the id.
 pub fn validate_event(event: &Event<'_>, published_ns: i64) -> Check {
     validate_content(event, published_ns)?;
@@ -128,7 +137,9 @@ fn names(event: &Event<'_>) -> Check {
             return Err(wrong_text(field, name, EDGE_NAME_ALLOWED.to_owned()));
         }
     }
-    text("exchange", exchange, NAME_BYTES_MAX, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')?;
+    if !is_exchange_name(exchange) {
+        return Err(wrong_text("exchange", exchange, EXCHANGE_NAME_ALLOWED.to_owned()));
+    }
     text("symbol", symbol, NAME_BYTES_MAX, StreamId::allows)?;
     text("venue_symbol", venue_symbol, NAME_BYTES_MAX, is_printed)?;
     text("adapter", adapter, ADAPTER_BYTES_MAX, |c| c.is_ascii_graphic())

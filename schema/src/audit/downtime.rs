@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::instruments::{self, InstrumentListing};
 use super::message::{AUDIT_BYTES_MAX, Audit, AuditError, check_edge, decode_audit, demand};
 use crate::names::names;
 use crate::stream_id::StreamId;
@@ -127,17 +128,22 @@ pub enum AuditPayload {
     Audit(Audit),
     /// A stop or a start.
     Downtime(Downtime),
+    /// Instruments with their terms.
+    Instruments(InstrumentListing),
 }
 
 /// Reads a message of an edge's audit subject. Everything that it says about itself is consistent then.
 pub fn decode_audit_payload(bytes: &[u8]) -> Result<AuditPayload, AuditError> {
-    if !bytes.starts_with(PREFIX) {
-        return decode_audit(bytes).map(AuditPayload::Audit);
-    }
     if bytes.len() > AUDIT_BYTES_MAX {
         return Err(AuditError::TooLong { found: bytes.len() });
     }
-    serde_json::from_slice::<Downtime>(bytes)?.check().map(AuditPayload::Downtime)
+    if bytes.starts_with(PREFIX) {
+        serde_json::from_slice::<Downtime>(bytes)?.check().map(AuditPayload::Downtime)
+    } else if bytes.starts_with(instruments::PREFIX) {
+        serde_json::from_slice::<InstrumentListing>(bytes)?.check().map(AuditPayload::Instruments)
+    } else {
+        decode_audit(bytes).map(AuditPayload::Audit)
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod capability;
 mod downtime;
 mod fingerprint;
 mod gap;
+mod instruments;
 mod message;
 mod packed_ids;
 
@@ -11,6 +12,7 @@ pub use capability::{Capability, Completeness, Numbering};
 pub use downtime::{AuditPayload, DOWNTIME_VERSION, Downtime, DowntimeReason, decode_audit_payload};
 pub use fingerprint::{FINGERPRINT_SQL, Fingerprint};
 pub use gap::{GAPS_MAX, Gap, GapCause, GapKind};
+pub use instruments::{INSTRUMENTS_VERSION, InstrumentListing, InstrumentTerms};
 pub use message::{
     AUDIT_BYTES_MAX, AUDIT_PART_BYTES, AUDIT_VERSION, Audit, AuditError, DUPLICATES_MAX, FeedAudit,
     SilentStreams, StreamAudit, UNSURE_MAX, audit_message_id, audit_subject, decode_audit, encode_audit,
