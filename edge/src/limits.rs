@@ -137,6 +137,10 @@ pub const STREAMS_END: Duration = Duration::from_secs(5);
 /// Starts of feeds that a reload caused and that the audits remember, to tell whose gap it is. More: the oldest counts as ours.
 pub const PLANNED_STARTS_MAX: usize = 64;
 
+/// Time after which the terms of an instrument are told central again, though they have not changed: heals what a message lost, or another edge
+/// told wrongly.
+pub const INSTRUMENTS_TOLD_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Streams whose downtime (delisted, removed) has no end yet. More: the oldest is forgotten; if it is listed again, its downtime gets no end.
 pub const LASTING_DOWNTIMES_MAX: usize = 20_000;
 

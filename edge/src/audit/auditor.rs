@@ -9,6 +9,7 @@ use marketprism_schema::{
     StreamAudit, StreamId,
 };
 
+use super::listings::ToldTerms;
 use super::run_journal::{LastingDowntime, Resumption, StopCause};
 use super::streams::{AuditFeed, AuditStream, AuditedFeed, StreamRegistry};
 use super::window::{GapEvent, RecordOutcome, StreamTally, WindowTally};
@@ -69,6 +70,7 @@ pub(super) struct AuditState {
     pub(super) ended: BTreeMap<AuditStream, i64>,
     /// Begin and reason of the downtimes that last, by stream; another run's number may stand for it when it is listed again.
     pub(super) lasting: BTreeMap<StreamId, (i64, DowntimeReason)>,
+    pub(super) terms: ToldTerms,
     /// Downtimes that are not published.
     pub(super) downtimes: Vec<Downtime>,
     stop_cause: StopCause,

@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use marketprism_schema::{
-    AUDIT_PART_BYTES, AuditError, DOWNTIME_VERSION, Downtime, DowntimeReason, StreamId,
+    AUDIT_PART_BYTES, AuditError, DOWNTIME_VERSION, Downtime, DowntimeReason, InstrumentListing, StreamId,
 };
 use marketprism_service::read_file;
 use serde::{Deserialize, Serialize};
@@ -157,6 +157,16 @@ impl Resumption {
         }
         Ok(Self { after_clean_stop: at_ns < origin.run_ns, streams: kept, unsent, lasting })
     }
+}
+
+/// Messages of a listing.
+pub fn encode_listing(listing: InstrumentListing) -> Result<Vec<UnsentMessage>, AuditError> {
+    let encode = |part: InstrumentListing| {
+        let bytes = part.encode()?;
+        let id = part.message_id(&bytes);
+        Ok(UnsentMessage { id, payload: String::from_utf8_lossy(&bytes).into_owned() })
+    };
+    listing.into_parts(AUDIT_PART_BYTES)?.into_iter().map(encode).collect()
 }
 
 /// Messages of a downtime; none if it has no stream.

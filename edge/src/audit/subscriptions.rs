@@ -248,6 +248,7 @@ impl AuditState {
         if streams.is_empty() {
             return;
         }
+        self.terms.forget(&streams);
         for stream in &streams {
             self.lasting.insert(stream.clone(), (at_ns, reason));
         }

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use marketprism_adapter_host::contract::{Decimal, Instrument};
 use marketprism_adapter_host::{Adapter, Quarantine};
+use marketprism_schema::InstrumentTerms;
+use marketprism_service::clock;
 use marketprism_socket::{BackoffOptions, Budgets, SocketEvent, SocketOptions};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -141,6 +144,12 @@ impl FeedContext {
         Arc::clone(&self.setup.borrow())
     }
 
+    /// Tells central the terms of the listed instruments, where they are new or have changed.
+    pub fn tell_terms(&self, listing: &FeedListing) {
+        let terms = listing.instruments.iter().map(terms_of).collect();
+        self.edge.auditor.list_instruments(&self.status.exchange, terms, clock::now_ns());
+    }
+
     /// Names what the venue does not list: in `/coverage`, `/health`, the metrics, the audits and, when it changes, the log.
     pub fn publish_not_listed(&self, FeedListing { not_listed, hint, .. }: &FeedListing) {
         let exchange = self.status.exchange.as_str();
@@ -158,6 +167,25 @@ impl FeedContext {
         }
         self.edge.auditor.set_not_listed(self.audit_feed, not_listed);
         self.status.set_not_listed(not_listed);
+    }
+}
+
+fn terms_of(instrument: &Instrument) -> InstrumentTerms {
+    let decimal =
+        |number: Option<Decimal>| number.map(|number| marketprism_schema::Decimal::from(number).normalized());
+    InstrumentTerms {
+        symbol: instrument.symbol.clone(),
+        venue_symbol: instrument.venue_symbol.clone(),
+        market_type: instrument.market_type.into(),
+        base: instrument.base.clone(),
+        quote: instrument.quote.clone(),
+        contract_size: decimal(instrument.contract_size),
+        contract_value: decimal(instrument.contract_value),
+        price_scale: instrument.price_scale,
+        quantity_scale: instrument.quantity_scale,
+        tick_size: decimal(instrument.tick_size),
+        step_size: decimal(instrument.step_size),
+        trading: instrument.trading,
     }
 }
 

@@ -195,6 +195,7 @@ impl PartSet {
     /// Takes over the venue's lists: ends what is gone, collects what is new.
     pub async fn apply(&mut self, listing: FeedListing) -> AppliedListing {
         self.first.publish_not_listed(&listing);
+        self.first.tell_terms(&listing);
         let number = self.last_number + 1;
         let change = self.first.parts.change(&listing.instruments, number);
         self.tell_missed(&change);

@@ -238,6 +238,7 @@ async fn listed(context: &FeedContext) -> anyhow::Result<Vec<Instrument>> {
         if is_first {
             context.publish_not_listed(&listing);
         }
+        context.tell_terms(&listing);
         let others = is_first && !context.parts.symbols().is_empty();
         ensure!(others || !instruments.is_empty(), "the venue lists no instrument of this part any more");
         return Ok(instruments);

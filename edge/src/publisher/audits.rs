@@ -9,14 +9,17 @@ use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::{Client, HeaderMap, HeaderValue, Request};
 use bytes::Bytes;
 use marketprism_schema::{
-    AUDIT_PART_BYTES, Audit, AuditError, Downtime, audit_message_id, audit_subject, encode_audit,
+    AUDIT_PART_BYTES, Audit, AuditError, Downtime, InstrumentListing, audit_message_id, audit_subject,
+    encode_audit,
 };
 use marketprism_service::{Backoff, LogLimit, clock};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::events::NO_STREAM;
-use crate::audit::{Auditor, CleanStop, JournaledRun, RunJournal, UnsentMessage, encode_downtime};
+use crate::audit::{
+    Auditor, CleanStop, JournaledRun, RunJournal, UnsentMessage, encode_downtime, encode_listing,
+};
 use crate::broker::{BrokerLink, PublishReply};
 use crate::limits::{
     AUDIT_ACK, AUDIT_BACKOFF, AUDIT_CLOSE_EVERY, AUDIT_CLOSE_MAX, AUDIT_DRAIN, AUDIT_OUTBOX_BYTES,
@@ -106,6 +109,7 @@ impl AuditSender {
             let audits = self.auditor.close(clock::now_ns(), self.settled_ns(), AUDIT_CLOSE_MAX);
             self.enqueue(audits);
             self.enqueue_downtimes(self.auditor.take_downtimes());
+            self.enqueue_listings(self.auditor.take_listings());
             if self.link.is_connected() && Instant::now() >= self.retry_at {
                 tokio::select! {
                     () = self.send() => {}
@@ -129,6 +133,16 @@ impl AuditSender {
                 // Unreachable: every audit can be encoded.
                 tracing::error!(%error, "audit not encoded, it is lost");
                 self.metrics.audits_dropped.inc();
+            }
+        }
+    }
+
+    fn enqueue_listings(&mut self, listings: Vec<InstrumentListing>) {
+        for listing in listings {
+            match encode_listing(listing) {
+                Ok(messages) => self.enqueue_messages(messages),
+                // Unreachable: every listing can be encoded.
+                Err(error) => tracing::error!(%error, "listing of instruments not encoded, it is lost"),
             }
         }
     }
@@ -283,6 +297,7 @@ impl AuditSender {
         let (audits, unsettled) = self.auditor.close_all(stop_ns, self.settled_ns());
         self.enqueue(audits);
         self.enqueue_downtimes(self.auditor.take_downtimes());
+        self.enqueue_listings(self.auditor.take_listings());
         let last_words = self.auditor.last_words(stop_ns);
         let streams = last_words.iter().flat_map(|downtime| &downtime.streams).map(ToString::to_string);
         let cause = self.auditor.stop_cause();

@@ -4,4 +4,5 @@ mod delistings;
 mod delivery;
 pub mod setup;
 mod stops;
+mod terms;
 mod windows;

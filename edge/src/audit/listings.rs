@@ -1,0 +1,62 @@
+//! Terms of the instruments that this run has told central: each change of them once, and all of them again once a day.
+
+use std::collections::BTreeMap;
+
+use marketprism_schema::{INSTRUMENTS_VERSION, InstrumentListing, InstrumentTerms, MarketType, StreamId};
+
+use super::auditor::Auditor;
+use crate::limits::INSTRUMENTS_TOLD_EVERY;
+
+/// Exchange, symbol and market type.
+type ToldInstrument = (String, String, MarketType);
+
+#[derive(Debug, Default)]
+pub(super) struct ToldTerms {
+    told: BTreeMap<ToldInstrument, (InstrumentTerms, i64)>,
+    /// Messages that are not published.
+    listings: Vec<InstrumentListing>,
+}
+
+impl ToldTerms {
+    /// These streams ended: if the instrument of one is listed again, its terms are told again.
+    pub(super) fn forget(&mut self, streams: &[StreamId]) {
+        for StreamId { exchange, symbol, market_type, .. } in streams {
+            self.told.remove(&(exchange.clone(), symbol.clone(), *market_type));
+        }
+    }
+
+    /// True if the terms are new, or told long ago; then they count as told.
+    fn is_due(&mut self, exchange: &str, terms: &InstrumentTerms, at_ns: i64) -> bool {
+        let key = (exchange.to_owned(), terms.symbol.clone(), terms.market_type);
+        let again_ns = i64::try_from(INSTRUMENTS_TOLD_EVERY.as_nanos()).unwrap_or(i64::MAX);
+        let is_known = |(known, told_ns): &(InstrumentTerms, i64)| {
+            known == terms && at_ns.saturating_sub(*told_ns) < again_ns
+        };
+        if self.told.get(&key).is_some_and(is_known) {
+            return false;
+        }
+        self.told.insert(key, (terms.clone(), at_ns));
+        true
+    }
+}
+
+impl Auditor {
+    /// The instruments of a feed, as the venue's list has them.
+    pub fn list_instruments(&self, exchange: &str, instruments: Vec<InstrumentTerms>, at_ns: i64) {
+        let Some(origin) = &self.origin else { return };
+        let terms = &mut self.lock().terms;
+        let due = instruments.into_iter().filter(|one| terms.is_due(exchange, one, at_ns));
+        let listed: Vec<InstrumentTerms> = due.collect();
+        if !listed.is_empty() {
+            let (edge, exchange) = (origin.edge.clone(), exchange.to_owned());
+            let listing =
+                InstrumentListing { version: INSTRUMENTS_VERSION, edge, exchange, at: at_ns, listed };
+            terms.listings.push(listing);
+        }
+    }
+
+    /// Listings since the last call.
+    pub fn take_listings(&self) -> Vec<InstrumentListing> {
+        std::mem::take(&mut self.lock().terms.listings)
+    }
+}
