@@ -143,6 +143,8 @@ pub const DOWNTIME_WINDOWS: i64 = 1_440;
 /// Audits per insert, and their bytes; the rest waits at the broker.
 pub const AUDITS_A_BATCH: usize = 256;
 pub const AUDIT_BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Symbols per query for the versions of instruments: they stand in its text, of which servers read 256 KiB.
+pub const INSTRUMENTS_A_QUERY: usize = 500;
 /// One query of a reconciliation, which reads the rows of a span of windows. Longer means that the server is in trouble; it is retried.
 pub const COMPARISON_TIMEOUT: Duration = Duration::from_secs(60);
 /// Server threads per query of a reconciliation: ingest comes first.

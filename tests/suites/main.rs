@@ -25,6 +25,7 @@ mod edge_audits;
 mod figures;
 mod floods;
 mod host_limits;
+mod instruments;
 mod integrity;
 mod journal;
 mod listings;

@@ -1,8 +1,10 @@
 //! The integrity ledger: compares the audits of edges with hot, window by window.
 //!
-//! One central at a time keeps it, under a lease. `intake` stores audits, `reconciliation` writes `verdicts`.
+//! One central at a time keeps it, under a lease. `intake` stores audits, `instruments` keeps the versions of instruments, `reconciliation` writes
+//! `verdicts`.
 
 mod insert;
+mod instruments;
 mod intake;
 mod reconciliation;
 mod run;

@@ -6,6 +6,7 @@
 mod copy;
 mod evaluate;
 mod hot_deletion;
+mod instruments;
 mod queries;
 mod reconcile;
 mod replicate;
@@ -31,6 +32,7 @@ use crate::metrics::ReplicationMetrics;
 
 /// Creates counters and histograms at 0, so that `increase()` sees the first event.
 pub fn expect_series(metrics: &ReplicationMetrics) {
+    metrics.rows.with_label_values(&[instruments::INSTRUMENTS]);
     for table in Table::ALL.map(|table| table.name) {
         for family in
             [&metrics.rows, &metrics.retries, &metrics.removed, &metrics.published_again, &metrics.put_back]

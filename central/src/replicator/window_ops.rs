@@ -1,7 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::try_join;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::copy::{Copier, CopyPiece, Direction};
 use super::evaluate::RowDiff;
@@ -28,6 +30,28 @@ pub struct CopyContext<'a> {
 impl CopyContext<'_> {
     pub fn is_wanted(&self) -> bool {
         self.lease.is_some_and(Lease::is_wanted)
+    }
+
+    pub fn check_lease(&self) -> Result<(), CopyError> {
+        match self.lease {
+            Some(lease) if lease.valid_for() >= lease.times().write_margin() => Ok(()),
+            _ => Err(CopyError::LeaseLost),
+        }
+    }
+
+    /// Sleeps; returns early at the stop, or when another central wants the lease.
+    pub async fn rest(&self, pause: Duration, stop: &CancellationToken) {
+        let until = Instant::now() + pause;
+        while !self.is_wanted() {
+            let left = until.saturating_duration_since(Instant::now()).min(self.config.lease.poll());
+            if left.is_zero() {
+                return;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(left) => {}
+            }
+        }
     }
 }
 
@@ -56,7 +80,7 @@ impl WindowOps<'_> {
         let copier = Copier::new(self.pair, self.table, self.context.config, Direction::ToCold);
         for piece in self.pieces(span, hot, cold, salt) {
             self.check_lease()?;
-            let timer = std::time::Instant::now();
+            let timer = Instant::now();
             copier.copy(&piece).await?;
             self.context
                 .metrics
@@ -151,10 +175,7 @@ impl WindowOps<'_> {
 
     /// Fails if another central may write now or before a short step ends.
     pub fn check_lease(&self) -> Result<(), CopyError> {
-        match self.context.lease {
-            Some(lease) if lease.valid_for() >= lease.times().write_margin() => Ok(()),
-            _ => Err(CopyError::LeaseLost),
-        }
+        self.context.check_lease()
     }
 
     /// Log entry of a verified window.

@@ -1,13 +1,14 @@
 //! Replication of the tables, round by round, while this central holds the lease.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::copy::clear_leftovers;
+use super::instruments::copy_instruments;
 use super::queries::{CopyError, HotCold, TableSpec};
 use super::reconcile::TableRecheck;
 use super::window::{TimeRange, WindowDigest, align};
@@ -72,22 +73,7 @@ impl<'a> TableWorker<'a> {
     pub async fn run(mut self, stop: &CancellationToken) {
         while !stop.is_cancelled() && !self.context.is_wanted() {
             if self.round_with_retries(stop).await == RoundEnd::Idle {
-                self.rest(self.context.config.replication.interval, stop).await;
-            }
-        }
-    }
-
-    /// Sleeps; returns early when another central wants the lease.
-    async fn rest(&self, pause: Duration, stop: &CancellationToken) {
-        let until = Instant::now() + pause;
-        while !self.context.is_wanted() {
-            let left = until.saturating_duration_since(Instant::now()).min(self.context.config.lease.poll());
-            if left.is_zero() {
-                return;
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = sleep(left) => {}
+                self.context.rest(self.context.config.replication.interval, stop).await;
             }
         }
     }
@@ -126,7 +112,7 @@ impl<'a> TableWorker<'a> {
                 break;
             }
             self.context.metrics.retries.with_label_values(&[table]).inc();
-            self.rest(pause, stop).await;
+            self.context.rest(pause, stop).await;
             pause *= 2;
         }
         RoundEnd::Idle
@@ -411,5 +397,5 @@ async fn all_tables(context: CopyContext<'_>, stop: &CancellationToken) {
         }
     }
     let workers = TableSpec::all().into_iter().map(|table| TableWorker::new(context, table).run(stop));
-    join_all(workers).await;
+    join(join_all(workers), copy_instruments(context, stop)).await;
 }

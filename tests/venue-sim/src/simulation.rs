@@ -173,6 +173,13 @@ impl Simulation {
         Ok(())
     }
 
+    /// The list states a tick of so many ticks from here on; the market keeps its own. Binance only.
+    pub fn set_listed_ticks(&self, exchange: &str, symbol: &str, ticks: i64) -> Result<(), Unknown> {
+        let (exchange, index) = self.find(exchange, symbol)?;
+        exchange.set_listed_ticks(index, ticks);
+        Ok(())
+    }
+
     /// All kept trades of a symbol, of the kind that the exchange's adapter takes.
     pub fn all_trades(&self, exchange: &str, symbol: &str) -> Result<Vec<TradeView>, Unknown> {
         self.trades(&TradeQuery { exchange, symbol, kind: None, from_id: 0, limit: usize::MAX })

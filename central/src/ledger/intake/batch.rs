@@ -1,4 +1,4 @@
-//! Audit messages on their way into `audits`, `feed_audits` and `downtimes`: decoded, validated, encoded as rows, fixed before the first insert.
+//! Audit messages on their way into `audits`, `feed_audits`, `downtimes` and `instruments`: decoded, validated, encoded as rows, fixed before the first insert.
 
 use async_nats::{Message, Subject, jetstream};
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use marketprism_schema::{
 
 use super::downtime_rows::{encode_downtime_rows, touched_windows};
 use crate::ingest::{Delivery, header};
+use crate::ledger::instruments::InstrumentWords;
 use crate::ledger::windows::WindowGrid;
 use crate::row::{CREATED_AT_BYTES, Column, DeadLetter, TEXT, binary, encode_dead_letter};
 
@@ -22,6 +23,7 @@ pub struct AuditMessage {
     pub rows: Bytes,
     pub feeds: Bytes,
     pub downtimes: Bytes,
+    pub instruments: Vec<InstrumentWords>,
     /// First nanoseconds of the windows whose verdicts may change; none when the message is refused.
     pub windows: Vec<i64>,
 }
@@ -47,6 +49,7 @@ impl DecodedAudits {
         match read_audit(&message, now_ns) {
             Ok(payload) => {
                 let (mut rows, mut feeds, mut downtimes) = (Vec::new(), Vec::new(), Vec::new());
+                let mut instruments = Vec::new();
                 let (stream_seq, published_ns) = (delivery.stream_seq, delivery.published_ns);
                 let windows = match payload {
                     AuditPayload::Audit(audit) => {
@@ -56,11 +59,17 @@ impl DecodedAudits {
                     }
                     AuditPayload::Downtime(downtime) => {
                         encode_downtime_rows(&downtime, stream_seq, published_ns, &mut downtimes);
+                        instruments = InstrumentWords::of_downtime(&downtime, published_ns);
                         touched_windows(&downtime, grid, now_ns)
+                    }
+                    AuditPayload::Instruments(listing) => {
+                        instruments.push(InstrumentWords::of_listing(listing, published_ns));
+                        Vec::new()
                     }
                 };
                 let (rows, feeds, downtimes) = (rows.into(), feeds.into(), downtimes.into());
-                let message = AuditMessage { message, delivery, rows, feeds, downtimes, windows };
+                let message =
+                    AuditMessage { message, delivery, rows, feeds, downtimes, instruments, windows };
                 self.good.entries.push(message);
             }
             Err(reason) => self.refuse(message, delivery, &reason),
@@ -86,8 +95,16 @@ impl DecodedAudits {
         row.truncate(row.len().saturating_sub(CREATED_AT_BYTES));
         row.extend_from_slice(&(delivery.published_ns / 1_000_000).to_le_bytes());
         let (rows, feeds, downtimes) = (row.into(), Bytes::new(), Bytes::new());
-        let windows = Vec::new();
-        self.bad.entries.push(AuditMessage { message, delivery, rows, feeds, downtimes, windows });
+        let (instruments, windows) = (Vec::new(), Vec::new());
+        self.bad.entries.push(AuditMessage {
+            message,
+            delivery,
+            rows,
+            feeds,
+            downtimes,
+            instruments,
+            windows,
+        });
     }
 }
 
@@ -102,6 +119,10 @@ impl AuditBatch {
 
     pub fn downtimes(&self) -> Bytes {
         self.entries.iter().flat_map(|entry| entry.downtimes.iter().copied()).collect()
+    }
+
+    pub fn instruments(&self) -> impl Iterator<Item = &InstrumentWords> {
+        self.entries.iter().flat_map(|entry| &entry.instruments)
     }
 
     pub fn replies(&self) -> Vec<Subject> {
@@ -119,6 +140,7 @@ fn read_audit(message: &Message, now_ns: i64) -> Result<AuditPayload, String> {
     let (edge, field, at_ns) = match &payload {
         AuditPayload::Audit(audit) => (&audit.edge, "window_start", audit.window_start),
         AuditPayload::Downtime(Downtime { edge, from, to, .. }) => (edge, "to", to.unwrap_or(*from)),
+        AuditPayload::Instruments(listing) => (&listing.edge, "at", listing.at),
     };
     let subject = audit_subject(edge);
     if *message.subject != *subject {

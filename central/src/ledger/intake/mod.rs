@@ -1,4 +1,5 @@
-//! Intake of audits: rows of `audits`, of `feed_audits` for feeds with problems, and of `downtimes` for stops of edges.
+//! Intake of audits: rows of `audits`, of `feed_audits` for feeds with problems, of `downtimes` for stops of edges, and
+//! words about instruments.
 //!
 //! A message is acknowledged after the insert of its rows; a redelivery gives the same bytes, and so the same rows. Memory is bounded by one
 //! batch and the messages requested ahead; while ClickHouse is unreachable they are kept in progress at the broker.

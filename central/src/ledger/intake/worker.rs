@@ -9,6 +9,7 @@ use async_nats::jetstream::consumer::pull::Stream as Pull;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 use marketprism_schema::DEAD_LETTERS;
+use marketprism_service::Backoff;
 use tokio::time::{MissedTickBehavior, interval_at, sleep};
 
 use super::batch::{AUDIT, AUDIT_DEAD_LETTER, AUDITS, AuditBatch, AuditMessage, DecodedAudits, FEED_AUDITS};
@@ -18,8 +19,10 @@ use crate::config::Stream;
 use crate::context::CentralContext;
 use crate::ingest::{acknowledge, subscribe};
 use crate::ledger::insert::insert;
+use crate::ledger::instruments::{InstrumentWords, store_words};
 use crate::ledger::windows::{DirtyWindows, WindowGrid};
 use crate::row::{Column, Target};
+use crate::storage::StorageError;
 use crate::{clock, limits};
 
 const TABLE: &str = "audits";
@@ -154,8 +157,10 @@ async fn store_audits(
     refused
 }
 
-/// Audits last: their arrival triggers the evaluation, which reads all three.
+/// Audits last: their arrival triggers the evaluation, which reads downtimes and troubles of feeds too.
 async fn store_batch(shared: &CentralContext, batch: &AuditBatch) -> Result<(), String> {
+    let words: Vec<&InstrumentWords> = batch.instruments().collect();
+    store_instruments(shared, &words).await?;
     let feeds = batch.feeds();
     if !feeds.is_empty() {
         insert_with_retry(shared, FEEDS, FEED_AUDITS, feeds).await?;
@@ -197,21 +202,36 @@ async fn insert_with_retry(
     rows: Bytes,
 ) -> Result<(), String> {
     let mut backoff = limits::BACKOFF;
-    loop {
-        match insert(&shared.storage, table, columns, rows.clone()).await {
-            Ok(()) => {
-                shared.status.clear(INTAKE);
-                return Ok(());
-            }
-            Err(error) if error.is_content() => return Err(error.to_string()),
-            Err(error) => {
-                if shared.status.fail(INTAKE, error.to_string()) {
-                    tracing::warn!(%error, "audit insert failed; retrying, no audit is lost");
-                }
-                sleep(backoff.pause()).await;
-            }
-        }
+    while let Err(error) = insert(&shared.storage, table, columns, rows.clone()).await {
+        pause_after(shared, error, &mut backoff).await?;
     }
+    shared.status.clear(INTAKE);
+    Ok(())
+}
+
+/// As [`insert_with_retry`].
+async fn store_instruments(shared: &CentralContext, words: &[&InstrumentWords]) -> Result<(), String> {
+    let mut backoff = limits::BACKOFF;
+    while let Err(error) = store_words(&shared.storage, words).await {
+        pause_after(shared, error, &mut backoff).await?;
+    }
+    Ok(())
+}
+
+/// Returns the message of an error that the content of the rows causes.
+async fn pause_after(
+    shared: &CentralContext,
+    error: StorageError,
+    backoff: &mut Backoff,
+) -> Result<(), String> {
+    if error.is_content() {
+        return Err(error.to_string());
+    }
+    if shared.status.fail(INTAKE, error.to_string()) {
+        tracing::warn!(%error, "audit insert failed; retrying, no audit is lost");
+    }
+    sleep(backoff.pause()).await;
+    Ok(())
 }
 
 async fn acknowledge_batch(

@@ -1,38 +1,68 @@
-//! Instruments that an exchange lists and delists while it runs. A delisted one is in no answer, gets no events, and no new subscriber.
+//! Instruments that an exchange lists and delists while it runs, or gives other terms. A delisted one is in no answer, gets no events, and no new
+//! subscriber.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use super::state::Exchange;
+use crate::market::Instrument;
 use crate::venue::ListedInstrument;
 
 /// By position of the instrument in its exchange.
 #[derive(Debug)]
-pub(crate) struct Delisted(Vec<AtomicBool>);
+pub(crate) struct Listings(Vec<Listing>);
 
-impl Delisted {
-    pub(crate) fn none(instruments: usize) -> Delisted {
-        Delisted((0..instruments).map(|_| AtomicBool::new(false)).collect())
+#[derive(Debug)]
+struct Listing {
+    is_delisted: AtomicBool,
+    /// Tick of the list, in ticks of the market.
+    ticks: AtomicI64,
+}
+
+impl Listings {
+    pub(crate) fn all(instruments: usize) -> Listings {
+        let listing = |_| Listing { is_delisted: AtomicBool::new(false), ticks: AtomicI64::new(1) };
+        Listings((0..instruments).map(listing).collect())
     }
 
     pub(crate) fn has(&self, index: usize) -> bool {
-        self.0.get(index).is_some_and(|delisted| delisted.load(Ordering::Acquire))
+        self.0.get(index).is_none_or(|listing| !listing.is_delisted.load(Ordering::Acquire))
+    }
+
+    fn ticks(&self, index: usize) -> i64 {
+        self.0.get(index).map_or(1, |listing| listing.ticks.load(Ordering::Acquire))
     }
 }
 
 impl Exchange {
     pub(crate) fn set_listed(&self, index: usize, listed: bool) {
-        if let Some(delisted) = self.delisted.0.get(index) {
-            delisted.store(!listed, Ordering::Release);
+        if let Some(listing) = self.listings.0.get(index) {
+            listing.is_delisted.store(!listed, Ordering::Release);
         }
     }
 
-    /// The instruments that are listed now.
+    pub(crate) fn set_listed_ticks(&self, index: usize, ticks: i64) {
+        if let Some(listing) = self.listings.0.get(index) {
+            listing.ticks.store(ticks, Ordering::Release);
+        }
+    }
+
+    /// The instruments that are listed now, with the terms of now.
     pub(crate) fn listed_now(&self) -> Cow<'_, [ListedInstrument]> {
-        let is_listed = |one: &&ListedInstrument| !self.delisted.has(one.index);
-        if self.listed.iter().all(|one| is_listed(&one)) {
+        let is_as_ever = |one: &ListedInstrument| {
+            self.listings.has(one.index) && self.listings.ticks(one.index) == one.instrument.listed_ticks
+        };
+        if self.listed.iter().all(is_as_ever) {
             return Cow::Borrowed(&self.listed);
         }
-        Cow::Owned(self.listed.iter().filter(is_listed).cloned().collect())
+        let listed = self.listed.iter().filter(|one| self.listings.has(one.index));
+        let with_terms = |one: &ListedInstrument| {
+            let listed_ticks = self.listings.ticks(one.index);
+            ListedInstrument {
+                instrument: Instrument { listed_ticks, ..one.instrument.clone() },
+                ..one.clone()
+            }
+        };
+        Cow::Owned(listed.map(with_terms).collect())
     }
 }

@@ -32,7 +32,7 @@ impl Exchange {
         let (mut hub, mut ledger) = (lock(&self.hub), self.ledger());
         while made < frames {
             let chosen = dice.random_range(0..symbols.len());
-            if self.delisted.has(chosen) {
+            if !self.listings.has(chosen) {
                 made += 1;
                 continue;
             }
@@ -63,7 +63,7 @@ impl Exchange {
 
     fn due(&self, now_ms: i64) -> Vec<usize> {
         let market = lock(&self.market);
-        let is_due = |(n, symbol): &(usize, &SymbolMarket)| !self.delisted.has(*n) && symbol.is_due(now_ms);
+        let is_due = |(n, symbol): &(usize, &SymbolMarket)| self.listings.has(*n) && symbol.is_due(now_ms);
         let due = market.symbols.iter().enumerate().filter(is_due);
         due.map(|(n, _)| n).collect()
     }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
-use super::listings::Delisted;
+use super::listings::Listings;
 use crate::clock;
 use crate::config::SimConfig;
 use crate::delivery::{Counters, DeliveryContext, Hub, Rolling, Verdict, Weights};
@@ -32,7 +32,7 @@ pub struct Exchange {
     pub(crate) config: SimConfig,
     pub(crate) limits: Limits,
     pub(crate) listed: Vec<ListedInstrument>,
-    pub(crate) delisted: Delisted,
+    pub(crate) listings: Listings,
     by_name: HashMap<String, usize>,
     /// Symbol and content of each stream; `None` for one that carries several instruments.
     pub(super) streams: HashMap<Arc<str>, Option<(usize, Content)>>,
@@ -119,7 +119,7 @@ impl Exchange {
             venue,
             limits,
             config: config.clone(),
-            delisted: Delisted::none(listed.len()),
+            listings: Listings::all(listed.len()),
             listed,
             faults,
             recording,
@@ -154,7 +154,7 @@ impl Exchange {
     }
 
     pub fn has_stream(&self, stream: &str) -> bool {
-        let listed = |of: &Option<(usize, Content)>| of.is_none_or(|(index, _)| !self.delisted.has(index));
+        let listed = |of: &Option<(usize, Content)>| of.is_none_or(|(index, _)| self.listings.has(index));
         self.streams.get(stream).is_some_and(listed)
     }
 

@@ -151,6 +151,8 @@ pub struct Instrument {
     /// Digits behind the point of a printed price.
     pub price_scale: u8,
     pub tick: i64,
+    /// The tick that the venue's list states, in ticks.
+    pub listed_ticks: i64,
     /// Digits behind the point of a printed quantity.
     pub quantity_scale: u8,
     pub step: i64,

@@ -184,6 +184,7 @@ mod tests {
             trims: None,
             price_scale: 8,
             tick: 1_000_000,
+            listed_ticks: 1,
             quantity_scale: 8,
             step: 1000,
             start_ticks: 6_500_000,

@@ -248,7 +248,7 @@ impl Source for RestView<'_> {
     }
 
     fn find(&self, symbol: &str) -> Option<&ListedInstrument> {
-        self.exchange.find_symbol(symbol).filter(|found| !self.exchange.delisted.has(found.index))
+        self.exchange.find_symbol(symbol).filter(|found| self.exchange.listings.has(found.index))
     }
 
     fn now_ms(&self) -> i64 {

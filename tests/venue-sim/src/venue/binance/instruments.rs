@@ -94,6 +94,7 @@ impl Binance {
             trims: None,
             price_scale,
             tick,
+            listed_ticks: 1,
             quantity_scale,
             step,
             start_ticks,
@@ -142,7 +143,7 @@ fn filters(i: &Instrument) -> Value {
     let quantity = |units| Decimal { units, scale: i.quantity_scale }.to_string();
     json!([
         {"filterType": "PRICE_FILTER", "minPrice": price(i.tick), "maxPrice": price(i.tick * 100_000_000),
-            "tickSize": price(i.tick)},
+            "tickSize": price(i.tick * i.listed_ticks)},
         {"filterType": "LOT_SIZE", "minQty": quantity(i.step), "maxQty": quantity(i.step * 900_000_000),
             "stepSize": quantity(i.step)},
     ])

@@ -55,6 +55,7 @@ pub(super) fn by_name(name: &str, spot: bool) -> Option<Instrument> {
         funding_hours: perpetual.then_some(if base.starts_with("1000") { 4 } else { 8 }),
         price_scale,
         tick,
+        listed_ticks: 1,
         quantity_scale,
         step,
         trims: None,

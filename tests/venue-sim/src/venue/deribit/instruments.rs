@@ -42,6 +42,7 @@ pub(super) fn by_name(name: &str) -> Option<Instrument> {
         contract,
         price_scale,
         tick,
+        listed_ticks: 1,
         quantity_scale,
         step,
         trims: Some(1),

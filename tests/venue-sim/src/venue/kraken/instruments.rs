@@ -34,6 +34,7 @@ pub(super) fn by_name(symbol: &str) -> Option<Instrument> {
         funding_hours: None,
         price_scale,
         tick: 1,
+        listed_ticks: 1,
         quantity_scale,
         step: 1,
         trims,

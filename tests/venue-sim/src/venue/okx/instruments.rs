@@ -95,6 +95,7 @@ fn instrument(name: &str, (base, quote): (&str, &str), contract: Contract, margi
         contract,
         price_scale,
         tick,
+        listed_ticks: 1,
         quantity_scale: 0,
         step: 1,
         trims: Some(0),

@@ -1,0 +1,7 @@
+//! Versions of instruments in the table `instruments`: what edges tell of listings, changed terms and delistings becomes one history of each
+//! instrument, whichever edge tells it first, how often and in which order.
+
+mod store;
+mod versions;
+
+pub use store::{InstrumentWords, store_words};

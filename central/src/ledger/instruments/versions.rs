@@ -1,0 +1,243 @@
+//! The history of one instrument as words of edges build it up. Pure.
+
+use marketprism_schema::InstrumentTerms;
+
+/// State of an instrument at a time, as an edge tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToldState {
+    Listed(Box<InstrumentTerms>),
+    Delisted,
+}
+
+/// Times are microseconds, but `updated_ns`. `from <= version <= seen`, and `seen` is before `to`: at `version` and at `seen` an edge told this state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstrumentVersion {
+    /// Identity of the row: it stays when `from` moves back.
+    pub version: i64,
+    /// Of a delisted instrument the last terms.
+    pub terms: InstrumentTerms,
+    pub is_delisted: bool,
+    pub from: i64,
+    /// None: it lasts.
+    pub to: Option<i64>,
+    pub seen: i64,
+    pub updated_ns: i64,
+    /// Not stored in this form.
+    pub is_changed: bool,
+}
+
+impl InstrumentVersion {
+    fn new(state: (InstrumentTerms, bool), at: i64, to: Option<i64>, told_ns: i64) -> Self {
+        let (terms, is_delisted) = state;
+        Self {
+            version: at,
+            terms,
+            is_delisted,
+            from: at,
+            to,
+            seen: at,
+            updated_ns: told_ns,
+            is_changed: true,
+        }
+    }
+
+    fn is(&self, state: &ToldState) -> bool {
+        match state {
+            ToldState::Listed(terms) => !self.is_delisted && self.terms == **terms,
+            ToldState::Delisted => self.is_delisted,
+        }
+    }
+
+    /// The newest row of a version counts, so a change is later than the row that it replaces, whenever it was told.
+    fn touch(&mut self, told_ns: i64) {
+        self.updated_ns = told_ns.max(self.updated_ns.saturating_add(1));
+        self.is_changed = true;
+    }
+}
+
+/// Versions of one instrument, oldest first, each up to the next one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InstrumentHistory(pub Vec<InstrumentVersion>);
+
+impl InstrumentHistory {
+    /// Adds a word about the time `at`. `told_ns`: time at which the broker received it.
+    pub fn apply(&mut self, state: &ToldState, at: i64, told_ns: i64) {
+        let later = self.0.partition_point(|version| version.from <= at);
+        let Some(current) = later.checked_sub(1).and_then(|index| self.0.get_mut(index)) else {
+            return self.apply_before_first(state, at, told_ns);
+        };
+        if current.is(state) {
+            if current.seen < at {
+                current.seen = at;
+                current.touch(told_ns);
+            }
+            return;
+        }
+        if [current.from, current.version, current.seen].contains(&at) {
+            // Two edges contradict each other about one moment.
+            return self.apply(state, at.saturating_add(1), told_ns);
+        }
+        let state_after = match state {
+            ToldState::Listed(terms) => ((**terms).clone(), false),
+            ToldState::Delisted => (InstrumentTerms { trading: false, ..current.terms.clone() }, true),
+        };
+        let tail = current.split_off(at, told_ns);
+        if let Some(tail) = tail {
+            self.0.insert(later, tail);
+        }
+        match self.0.get_mut(later) {
+            Some(next) if next.is(state) => {
+                next.from = at;
+                next.touch(told_ns);
+            }
+            next => {
+                let to = next.map(|next| next.from);
+                self.0.insert(later, InstrumentVersion::new(state_after, at, to, told_ns));
+            }
+        }
+    }
+
+    /// Nothing is known of an instrument that is delisted before it was listed.
+    fn apply_before_first(&mut self, state: &ToldState, at: i64, told_ns: i64) {
+        let ToldState::Listed(terms) = state else { return };
+        match self.0.first_mut() {
+            Some(first) if first.is(state) => {
+                first.from = at;
+                first.touch(told_ns);
+            }
+            first => {
+                let to = first.map(|first| first.from);
+                let version = InstrumentVersion::new(((**terms).clone(), false), at, to, told_ns);
+                self.0.insert(0, version);
+            }
+        }
+    }
+}
+
+impl InstrumentVersion {
+    /// Ends the version at `at`. Gives the rest if an edge told this state later too.
+    fn split_off(&mut self, at: i64, told_ns: i64) -> Option<Self> {
+        let mut tail = (self.seen > at).then(|| self.clone());
+        if let Some(tail) = &mut tail {
+            tail.from = if tail.version > at { tail.version } else { tail.seen };
+            tail.version = tail.from;
+            tail.touch(told_ns);
+        }
+        if self.version > at {
+            // The tail keeps the row.
+            self.version = self.from;
+        }
+        if tail.is_some() {
+            self.seen = self.version;
+        }
+        self.to = Some(at);
+        self.touch(told_ns);
+        tail
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use marketprism_schema::{Decimal, MarketType};
+    use rand::rngs::StdRng;
+    use rand::seq::SliceRandom as _;
+    use rand::{Rng as _, SeedableRng as _};
+
+    use super::*;
+
+    fn terms(tick: i64) -> ToldState {
+        ToldState::Listed(Box::new(InstrumentTerms {
+            symbol: "A-B".to_owned(),
+            venue_symbol: "AB".to_owned(),
+            market_type: MarketType::Spot,
+            base: "A".to_owned(),
+            quote: "B".to_owned(),
+            contract_size: None,
+            contract_value: None,
+            price_scale: 1,
+            quantity_scale: 1,
+            tick_size: Some(Decimal { mantissa: tick, scale: 1 }),
+            step_size: None,
+            trading: true,
+        }))
+    }
+
+    /// Tick (0: delisted), from and to of each version, after these words in this order.
+    fn history(words: &[(i64, i64)]) -> Vec<(i64, i64, Option<i64>)> {
+        let mut history = InstrumentHistory::default();
+        for (told_ns, (tick, at)) in (1_i64..).zip(words) {
+            let state = if *tick == 0 { ToldState::Delisted } else { terms(*tick) };
+            history.apply(&state, *at, told_ns);
+            check(&history);
+        }
+        let tick = |one: &InstrumentVersion| one.terms.tick_size.map_or(0, |tick| tick.mantissa);
+        let told = |one: &InstrumentVersion| (if one.is_delisted { 0 } else { tick(one) }, one.from, one.to);
+        history.0.iter().map(told).collect()
+    }
+
+    fn check(InstrumentHistory(versions): &InstrumentHistory) {
+        for one in versions {
+            assert!(one.from <= one.version && one.version <= one.seen, "{one:?}");
+            assert!(one.to.is_none_or(|to| one.seen < to), "{one:?}");
+        }
+        for pair in versions.windows(2) {
+            assert_eq!(pair[0].to, Some(pair[1].from), "{versions:?}");
+            assert!(pair[0].terms != pair[1].terms || pair[0].is_delisted != pair[1].is_delisted);
+        }
+        assert!(versions.last().is_none_or(|last| last.to.is_none()));
+    }
+
+    #[test]
+    fn a_version_begins_with_a_change_only_and_a_delisting_ends_it() {
+        assert_eq!(history(&[(5, 10), (5, 12), (5, 11), (5, 30)]), [(5, 10, None)], "edges and restarts");
+        assert_eq!(history(&[(5, 10), (1, 20), (1, 21)]), [(5, 10, Some(20)), (1, 20, None)]);
+        assert_eq!(
+            history(&[(5, 10), (0, 20), (0, 21), (5, 30)]),
+            [(5, 10, Some(20)), (0, 20, Some(30)), (5, 30, None)]
+        );
+        assert_eq!(history(&[(0, 5)]), [], "nothing is known of it");
+    }
+
+    #[test]
+    fn late_words_take_their_place() {
+        let changed = [(5, 10, Some(20)), (1, 20, None)];
+        assert_eq!(history(&[(1, 20), (5, 10)]), changed);
+        assert_eq!(history(&[(5, 10), (1, 25), (1, 20)]), changed, "an edge saw the change earlier");
+        assert_eq!(history(&[(5, 15), (1, 20), (5, 10)]), changed, "and the instrument");
+        assert_eq!(history(&[(5, 10), (0, 25), (0, 20)]), [(5, 10, Some(20)), (0, 20, None)]);
+        let between = [(5, 10, Some(20)), (1, 20, Some(30)), (5, 30, None)];
+        assert_eq!(history(&[(5, 10), (5, 30), (1, 20)]), between);
+        assert_eq!(history(&[(5, 30), (5, 10), (1, 20)]), between, "told before, of a time before");
+        assert_eq!(history(&[(5, 10), (1, 10)]), [(5, 10, Some(11)), (1, 11, None)], "a contradiction");
+    }
+
+    /// Edges that tell the truth at random times, heard in any order and twice.
+    #[test]
+    fn any_order_of_the_words_gives_the_same_history() {
+        for seed in 0..300 {
+            let mut random = StdRng::seed_from_u64(seed);
+            let changes = random.random_range(1..6);
+            let words: Vec<(i64, i64)> = (0..changes * 5).map(|n| (n / 5 + 1, 100 + n * 10)).collect();
+            let mut expected: Vec<(i64, i64, Option<i64>)> = Vec::new();
+            for tick in 1..=changes {
+                let to = (tick < changes).then_some(100 + tick * 50);
+                expected.push((tick, 50 + tick * 50, to));
+            }
+            let mut heard = [words.clone(), words].concat();
+            heard.shuffle(&mut random);
+            assert_eq!(history(&heard), expected, "seed {seed}: {heard:?}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_changes_nothing_changes_no_row_and_a_change_is_later_than_its_row() {
+        let mut history = InstrumentHistory::default();
+        history.apply(&terms(5), 10, 1_000);
+        history.0.iter_mut().for_each(|version| version.is_changed = false);
+        history.apply(&terms(5), 10, 2_000);
+        assert!(!history.0[0].is_changed, "a redelivery");
+        history.apply(&terms(1), 20, 900);
+        let [first, second] = history.0.as_slice() else { panic!("{history:?}") };
+        assert_eq!((first.is_changed, first.updated_ns, second.updated_ns), (true, 1_001, 900));
+    }
+}

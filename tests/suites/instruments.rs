@@ -1,0 +1,108 @@
+//! Promise: the table `instruments` has each version of an instrument once, in hot and cold, and gives rows the terms of their day.
+
+use std::time::Duration;
+
+use marketprism_tests::broker::Broker;
+use marketprism_tests::central::{Central, Settings};
+use marketprism_tests::clickhouse::ClickHouse;
+use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::wait::until;
+use marketprism_venue_sim::{Sim, SimConfig};
+use serde_json::{Value, json};
+
+const EXCHANGE: &str = "binance_spot";
+const TIME: Duration = Duration::from_secs(60);
+const REPLICATION: &str = "[batch]\nmax_age_ms = 50\n[replication]\nwindow_seconds = 2\nsafety_lag_seconds = 1\ninterval_ms = 200\n";
+
+/// Status, tick and whether it lasts, of each version in order.
+async fn versions(clickhouse: &ClickHouse, database: &str, symbol: &str) -> Result<Value, String> {
+    let query = format!(
+        "SELECT toString(status), toString(tick_size), valid_to IS NULL FROM {database}.instruments FINAL \
+         WHERE exchange = '{EXCHANGE}' AND symbol = '{symbol}' ORDER BY valid_from FORMAT JSONCompact"
+    );
+    let answer: Value = serde_json::from_str(&clickhouse.text(&query).await?).map_err(|e| e.to_string())?;
+    Ok(answer["data"].clone())
+}
+
+/// Waits until both sides have these versions.
+async fn reach(hot: &ClickHouse, cold: &ClickHouse, symbol: &str, expected: &[(&str, &str, u8)]) {
+    let expected = json!(expected);
+    for (side, database) in [(hot, "marketprism_hot"), (cold, "marketprism_cold")] {
+        until("the versions are there", TIME, || async {
+            let found = versions(side, database, symbol).await?;
+            if found == expected { Ok(()) } else { Err(format!("{database}: {found}, expected {expected}")) }
+        })
+        .await;
+    }
+}
+
+async fn trades_after(hot: &ClickHouse, symbol: &str) {
+    let count = format!("SELECT count() FROM marketprism_hot.trades WHERE symbol = '{symbol}'");
+    let before = hot.number(&count).await.unwrap();
+    until("trades arrive", TIME, || async {
+        let found = hot.number(&count).await?;
+        if found > before { Ok(()) } else { Err(format!("{found} trades")) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_terms_begin_a_version_and_rows_are_read_with_the_terms_of_their_day() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let (broker, hot, cold) =
+        tokio::join!(Broker::start(path), ClickHouse::start(path), ClickHouse::named(path, "cold"));
+    let nats = format!("urls = [{:?}]", broker.url());
+    let (hot_url, cold_url) = (hot.url(), cold.url());
+    let settings = Settings { cold: Some(&cold_url), more: REPLICATION, ..Settings::plain(&nats, &hot_url) };
+    let _central = Central::with_settings(path, &settings).await;
+    let symbols = ["BTCUSDT", "SOLUSDT"].map(str::to_owned).to_vec();
+    let exchanges = vec![EXCHANGE.to_owned()];
+    let sim = Sim::start(SimConfig { exchanges, symbols, rate: 100, ..SimConfig::default() }).await.unwrap();
+    sim.set_listed(EXCHANGE, "SOLUSDT", false).unwrap();
+    let address = sim.addr().to_string();
+    let feed = Feed {
+        extra: "listing_interval_ms = 500".to_owned(),
+        ..Feed::simulated(EXCHANGE, &address, &["*-USDT"])
+    };
+    // Two edges tell the same.
+    let mut edge = Edge::start_as("e1", path, &nats, std::slice::from_ref(&feed)).await;
+    let _other = Edge::start_as("e2", path, &nats, std::slice::from_ref(&feed)).await;
+    reach(&hot, &cold, "BTC-USDT", &[("trading", "0.01", 1)]).await;
+    trades_after(&hot, "BTC-USDT").await;
+
+    sim.set_listed_ticks(EXCHANGE, "BTCUSDT", 5).unwrap();
+    let changed = [("trading", "0.01", 0), ("trading", "0.05", 1)];
+    reach(&hot, &cold, "BTC-USDT", &changed).await;
+    sim.set_listed(EXCHANGE, "SOLUSDT", true).unwrap();
+    reach(&hot, &cold, "SOL-USDT", &[("trading", "0.01", 1)]).await;
+    sim.set_listed(EXCHANGE, "SOLUSDT", false).unwrap();
+    reach(&hot, &cold, "SOL-USDT", &[("trading", "0.01", 0), ("delisted", "0.01", 1)]).await;
+
+    // A restarted edge tells the terms again: it confirms a version and begins none.
+    let seen = "SELECT max(toUnixTimestamp64Micro(seen_at)) FROM marketprism_hot.instruments FINAL WHERE symbol = 'BTC-USDT'";
+    let before = hot.number(seen).await.unwrap();
+    edge.restart().await;
+    until("the version is confirmed", TIME, || async {
+        let found = hot.number(seen).await?;
+        if found > before { Ok(()) } else { Err(format!("seen at {found}")) }
+    })
+    .await;
+    reach(&hot, &cold, "BTC-USDT", &changed).await;
+
+    trades_after(&hot, "BTC-USDT").await;
+    let readme = include_str!("../../schema/sql/README.md");
+    let (_, query) = readme.split_once("```sql\n").unwrap();
+    let (query, _) = query.split_once("```").unwrap();
+    let by_terms = format!(
+        "SELECT groupArray((tick, before)) FROM (SELECT toString(tick_size) AS tick, \
+         toBool(max(timestamp) < (SELECT max(valid_from) FROM marketprism_cold.instruments FINAL WHERE symbol = 'BTC-USDT')) AS before \
+         FROM ({query}) WHERE symbol = 'BTC-USDT' GROUP BY tick_size ORDER BY tick_size) FORMAT TSV"
+    );
+    until("trades with both ticks are in cold", TIME, || async {
+        let found = cold.text(&by_terms).await?;
+        let found = found.trim();
+        if found == "[('0.01',true),('0.05',false)]" { Ok(()) } else { Err(found.to_owned()) }
+    })
+    .await;
+}
