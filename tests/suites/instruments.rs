@@ -62,7 +62,7 @@ async fn changed_terms_begin_a_version_and_rows_are_read_with_the_terms_of_their
     sim.set_listed(EXCHANGE, "SOLUSDT", false).unwrap();
     let address = sim.addr().to_string();
     let feed = Feed {
-        extra: "listing_interval_ms = 500".to_owned(),
+        extra: "listing_interval_ms = 1000".to_owned(),
         ..Feed::simulated(EXCHANGE, &address, &["*-USDT"])
     };
     // Two edges tell the same.
@@ -75,13 +75,14 @@ async fn changed_terms_begin_a_version_and_rows_are_read_with_the_terms_of_their
     let changed = [("trading", "0.01", 0), ("trading", "0.05", 1)];
     reach(&hot, &cold, "BTC-USDT", &changed).await;
     sim.set_listed(EXCHANGE, "SOLUSDT", true).unwrap();
-    reach(&hot, &cold, "SOL-USDT", &[("trading", "0.01", 1)]).await;
+    reach(&hot, &cold, "SOL-USDT", &[("trading", "0.0001", 1)]).await;
     sim.set_listed(EXCHANGE, "SOLUSDT", false).unwrap();
-    reach(&hot, &cold, "SOL-USDT", &[("trading", "0.01", 0), ("delisted", "0.01", 1)]).await;
+    reach(&hot, &cold, "SOL-USDT", &[("trading", "0.0001", 0), ("delisted", "0.0001", 1)]).await;
 
     // A restarted edge tells the terms again: it confirms a version and begins none.
     let seen = "SELECT max(toUnixTimestamp64Micro(seen_at)) FROM marketprism_hot.instruments FINAL WHERE symbol = 'BTC-USDT'";
     let before = hot.number(seen).await.unwrap();
+    assert!(edge.process().terminate(TIME).await.success());
     edge.restart().await;
     until("the version is confirmed", TIME, || async {
         let found = hot.number(seen).await?;
