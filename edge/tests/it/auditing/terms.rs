@@ -1,6 +1,6 @@
 //! Terms of instruments on their way to central.
 
-use marketprism_schema::{Decimal, InstrumentTerms, MarketType};
+use marketprism_schema::{Decimal, DowntimeReason, InstrumentTerms, MarketType};
 
 use super::setup::{SECOND, audited};
 
@@ -40,7 +40,7 @@ fn terms_are_told_when_they_are_new_or_change_after_a_delisting_and_once_a_day()
     assert_eq!(told(&both, start + 1), [], "nothing has changed");
     let changed = [terms("A-B", 1), terms("C-D", 5)];
     assert_eq!(told(&changed, start + 2), [of("A-B", start + 2)], "the tick alone, with the same scale");
-    auditor.end_streams(audited.feed, vec![audited.streams[1]], start + 3);
+    auditor.end_streams(audited.feed, vec![audited.streams[1]], start + 3, DowntimeReason::Delisted);
     assert_eq!(told(&changed[..1], start + 4), []);
     assert_eq!(told(&changed, start + 5), [of("C-D", start + 5)], "listed again");
     let tomorrow = start + 86_400 * SECOND + 2;
