@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use marketprism_schema::{INSTRUMENTS_VERSION, InstrumentListing, InstrumentTerms, MarketType, StreamId};
 
-use super::auditor::Auditor;
 use crate::limits::INSTRUMENTS_TOLD_EVERY;
 
 /// Exchange, symbol and market type.
@@ -25,6 +24,27 @@ impl ToldTerms {
         }
     }
 
+    /// The instruments of a feed, as the venue's list has them.
+    pub(super) fn list(&mut self, edge: &str, exchange: &str, instruments: Vec<InstrumentTerms>, at_ns: i64) {
+        let due = instruments.into_iter().filter(|one| self.is_due(exchange, one, at_ns));
+        let listed: Vec<InstrumentTerms> = due.collect();
+        if !listed.is_empty() {
+            let (edge, exchange) = (edge.to_owned(), exchange.to_owned());
+            self.listings.push(InstrumentListing {
+                version: INSTRUMENTS_VERSION,
+                edge,
+                exchange,
+                at: at_ns,
+                listed,
+            });
+        }
+    }
+
+    /// Listings since the last call.
+    pub(super) fn take(&mut self) -> Vec<InstrumentListing> {
+        std::mem::take(&mut self.listings)
+    }
+
     /// True if the terms are new, or told long ago; then they count as told.
     fn is_due(&mut self, exchange: &str, terms: &InstrumentTerms, at_ns: i64) -> bool {
         let key = (exchange.to_owned(), terms.symbol.clone(), terms.market_type);
@@ -37,26 +57,5 @@ impl ToldTerms {
         }
         self.told.insert(key, (terms.clone(), at_ns));
         true
-    }
-}
-
-impl Auditor {
-    /// The instruments of a feed, as the venue's list has them.
-    pub fn list_instruments(&self, exchange: &str, instruments: Vec<InstrumentTerms>, at_ns: i64) {
-        let Some(origin) = &self.origin else { return };
-        let terms = &mut self.lock().terms;
-        let due = instruments.into_iter().filter(|one| terms.is_due(exchange, one, at_ns));
-        let listed: Vec<InstrumentTerms> = due.collect();
-        if !listed.is_empty() {
-            let (edge, exchange) = (origin.edge.clone(), exchange.to_owned());
-            let listing =
-                InstrumentListing { version: INSTRUMENTS_VERSION, edge, exchange, at: at_ns, listed };
-            terms.listings.push(listing);
-        }
-    }
-
-    /// Listings since the last call.
-    pub fn take_listings(&self) -> Vec<InstrumentListing> {
-        std::mem::take(&mut self.lock().terms.listings)
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use marketprism_schema::{DataTypeMap, DowntimeReason, Gap, GapCause, GapKind, StreamId};
+use marketprism_schema::{
+    DataTypeMap, DowntimeReason, Gap, GapCause, GapKind, InstrumentListing, InstrumentTerms, StreamId,
+};
 
 use super::auditor::{AuditOrigin, AuditState, Auditor};
 use super::run_journal::LastingDowntime;
@@ -85,6 +87,18 @@ impl Auditor {
             feed.subscribed.extend(of_parts);
             feed.restart = Some(why.to_owned());
         }
+    }
+
+    /// The instruments of a feed, as the venue's list has them: central is told what is new or has changed.
+    pub fn list_instruments(&self, exchange: &str, instruments: Vec<InstrumentTerms>, at_ns: i64) {
+        if let Some(origin) = &self.origin {
+            self.lock().terms.list(&origin.edge, exchange, instruments, at_ns);
+        }
+    }
+
+    /// Listings since the last call.
+    pub fn take_listings(&self) -> Vec<InstrumentListing> {
+        self.lock().terms.take()
     }
 
     /// Symbols of a feed that the venue does not list; an audit names the first ones.

@@ -10,10 +10,10 @@ use crate::venue::ListedInstrument;
 
 /// By position of the instrument in its exchange.
 #[derive(Debug)]
-pub(crate) struct Listings(Vec<Listing>);
+pub(crate) struct Listings(Vec<ListingState>);
 
 #[derive(Debug)]
-struct Listing {
+struct ListingState {
     is_delisted: AtomicBool,
     /// Tick of the list, in ticks of the market.
     ticks: AtomicI64,
@@ -21,7 +21,7 @@ struct Listing {
 
 impl Listings {
     pub(crate) fn all(instruments: usize) -> Listings {
-        let listing = |_| Listing { is_delisted: AtomicBool::new(false), ticks: AtomicI64::new(1) };
+        let listing = |_| ListingState { is_delisted: AtomicBool::new(false), ticks: AtomicI64::new(1) };
         Listings((0..instruments).map(listing).collect())
     }
 
