@@ -1,5 +1,7 @@
 //! Commands, arguments, output and exit status of the command line.
 
+mod changes;
+
 use std::fmt::Write;
 use std::io::BufWriter;
 use std::net::UdpSocket;
@@ -25,6 +27,9 @@ use crate::recorder::record;
 use crate::replay::{Replay, ReplayOptions};
 use crate::run::{Edge, RunResult};
 use crate::selfcare::start_again;
+use crate::swap::resume_adapters;
+
+use self::changes::{EdgeArguments, KeygenArguments, LoadArguments, RollBackArguments, SignArguments};
 
 /// Collects market data of venues, normalizes it in sandboxed adapters and publishes it to NATS JetStream.
 #[derive(Debug, Parser)]
@@ -45,7 +50,7 @@ enum Command {
     Replay(ReplayArguments),
     /// Record the frames of the venues without publishing anything.
     Record(RecordArguments),
-    /// List, inspect and test adapters.
+    /// List, inspect, test, sign and change adapters.
     #[command(subcommand)]
     Adapter(AdapterCommand),
 }
@@ -91,8 +96,17 @@ struct RecordArguments {
 
 #[derive(Debug, Subcommand)]
 enum AdapterCommand {
-    /// Print the adapters of a configuration.
-    List(ConfigArgument),
+    /// Print the adapters of a running edge and their changes.
+    List(EdgeArguments),
+    /// Change to another version of an adapter in a running edge. Exit status: 0 it runs, 1 it was refused or rolled back, 2 the edge did
+    /// not take it.
+    Load(LoadArguments),
+    /// Return to the version before, or roll a change back that runs.
+    Rollback(RollBackArguments),
+    /// Draw a key to sign adapters with.
+    Keygen(KeygenArguments),
+    /// Put golden frames and a signature into a component.
+    Sign(SignArguments),
     /// Print identity and capabilities of an adapter as JSON.
     Inspect {
         /// Component of the adapter.
@@ -134,6 +148,7 @@ fn run_command(command: Command) -> Result<Exit, Failure> {
             // Now: later the file may have been replaced, and the name that the system gives would be of no file.
             let program = std::env::current_exe().context("path of this program")?;
             let config = load(&file.config, &mut adapters)?;
+            resume_adapters(&config, &mut adapters);
             let runtime = runtime()?;
             let edge =
                 runtime.block_on(Edge::start(&file.config, config, adapters)).or_exit(Exit::NOT_STARTED)?;
@@ -163,17 +178,27 @@ fn run_command(command: Command) -> Result<Exit, Failure> {
             let limit = arguments.for_seconds.map(Duration::from_secs);
             runtime()?.block_on(record(config, &adapters, &arguments.out, limit))?;
         }
-        Command::Adapter(AdapterCommand::List(file)) => {
-            let config = load(&file.config, &mut adapters)?;
-            print(&list(&config, &adapters))?;
+        Command::Adapter(command) => return run_adapter_command(command),
+    }
+    Ok(Exit::SUCCESS)
+}
+
+fn run_adapter_command(command: AdapterCommand) -> Result<Exit, Failure> {
+    let changed = |(text, is_done): (String, bool)| {
+        print(&text).or_exit(Exit::NOT_DONE)?;
+        Ok(if is_done { Exit::SUCCESS } else { Exit::FAILED })
+    };
+    match command {
+        AdapterCommand::Inspect { adapter } => print(&describe(&load_adapter(&adapter)?))?,
+        AdapterCommand::Test(arguments) => return changed(run_suite(arguments).or_exit(Exit::NOT_DONE)?),
+        AdapterCommand::Keygen(arguments) => print(&changes::keygen(&arguments)?)?,
+        AdapterCommand::Sign(arguments) => print(&changes::sign(&arguments)?)?,
+        AdapterCommand::List(edge) => print(&runtime()?.block_on(changes::list(&edge))?)?,
+        AdapterCommand::Load(arguments) => {
+            return changed(runtime()?.block_on(changes::load(arguments)).or_exit(Exit::NOT_DONE)?);
         }
-        Command::Adapter(AdapterCommand::Inspect { adapter }) => {
-            print(&describe(&load_adapter(&adapter)?))?;
-        }
-        Command::Adapter(AdapterCommand::Test(arguments)) => {
-            let (text, passed) = run_suite(arguments).or_exit(Exit::NOT_DONE)?;
-            print(&text).or_exit(Exit::NOT_DONE)?;
-            return Ok(if passed { Exit::SUCCESS } else { Exit::FAILED });
+        AdapterCommand::Rollback(arguments) => {
+            return changed(runtime()?.block_on(changes::roll_back(arguments)).or_exit(Exit::NOT_DONE)?);
         }
     }
     Ok(Exit::SUCCESS)
@@ -262,7 +287,8 @@ fn summary(config: &Config, adapters: &Adapters) -> String {
             feed.symbols.join(", "),
             feed.adapter.display()
         );
-        let venue = adapters.get(&feed.adapter).and_then(|adapter| adapter.venue(&feed.exchange));
+        let adapter = adapters.get(&feed.adapter);
+        let venue = adapter.as_ref().and_then(|adapter| adapter.venue(&feed.exchange));
         for line in venue.map(|venue| egress_lines(feed, venue)).unwrap_or_default() {
             let _ = writeln!(text, "  {line}");
         }
@@ -294,16 +320,6 @@ fn egress_lines(feed: &FeedConfig, venue: &Venue) -> Vec<String> {
         Some(format!("{address} {}{from}", feed.egress.proxy.route(&url)))
     };
     addresses.filter_map(line).collect()
-}
-
-/// One line per feed: id of the adapter, exchange, file.
-fn list(config: &Config, adapters: &Adapters) -> String {
-    let mut text = String::new();
-    for feed in &config.feeds {
-        let id = adapters.get(&feed.adapter).map_or("?", Adapter::id);
-        let _ = writeln!(text, "{id}  {}  {}", feed.exchange, feed.adapter.display());
-    }
-    text
 }
 
 fn describe(adapter: &Adapter) -> String {

@@ -20,4 +20,5 @@ pub mod reload;
 pub mod replay;
 pub mod run;
 pub mod selfcare;
+pub mod swap;
 pub mod telemetry;

@@ -25,6 +25,33 @@ pub const FEED_BEHIND: Duration = Duration::from_secs(60);
 /// dropped, counted as `buffer_full`, and a newer snapshot is needed.
 pub const BOOKS_PENDING_BYTES_MAX: usize = 128 << 20;
 
+/// Defaults of `adapters.shadow_frames`, `shadow_ms` and `probation_ms`.
+pub const SHADOW_FRAMES: u64 = 10_000;
+pub const SHADOW_TIME: Duration = Duration::from_secs(30);
+pub const PROBATION_TIME: Duration = Duration::from_secs(300);
+
+/// Wait for the frames of a shadow beyond its time. Passed: the new adapter is refused.
+pub const SHADOW_WAIT_MAX: Duration = Duration::from_secs(600);
+
+/// Pause between two looks at the comparison of two versions of an adapter.
+pub const TRIAL_LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Longest wait for a pipeline to obey a command about its adapter's version. Passed: the change is refused or rolled back.
+pub const VERSION_ANSWER: Duration = Duration::from_secs(10);
+
+/// Instances of a new adapter that are started because reference answers were renewed meanwhile. More: it is refused.
+pub const SUCCESSOR_TRIES: usize = 5;
+
+/// Changes of adapters in the history. More: the oldest are forgotten.
+pub const SWAPS_KEPT: usize = 32;
+
+/// Bytes of an adapter's component, and the time to receive it by HTTP. More: it is refused.
+pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
+pub const COMPONENT_RECEIVE: Duration = Duration::from_secs(60);
+
+/// Pause between two looks into `adapters.watch_dir`.
+pub const WATCH_EVERY: Duration = Duration::from_secs(1);
+
 /// Default of `feed.depth`, where the venue has as many levels a side.
 pub const DEPTH_DEFAULT: u32 = 400;
 

@@ -26,6 +26,7 @@ use crate::publisher::{AuditSender, DrainResult, Publisher};
 use crate::queue::{AbandonedRecords, EventQueue, MemoryQueue, QueueLimits};
 use crate::reload::{ApplySettings, ReloadHandle, Reloader};
 use crate::selfcare::{RestartLog, RestartRequest, SelfCare};
+use crate::swap::SwapExecutor;
 use crate::telemetry::{LossAtStop, Metrics};
 
 /// Overrides [`HEALTH_GRACE`].
@@ -34,6 +35,7 @@ const GRACE_VARIABLE: &str = "HEALTH_GRACE_SECONDS";
 pub struct Edge {
     context: Arc<EdgeContext>,
     feeds: JoinHandle<FeedSet>,
+    swaps: JoinHandle<()>,
     queue: Arc<MemoryQueue>,
     publisher: JoinHandle<anyhow::Result<DrainResult>>,
     publisher_stop: CancellationToken,
@@ -80,6 +82,7 @@ impl Edge {
         let apply = apply_settings(Arc::clone(&access));
         apply(&config);
         let selfcare = SelfCareTask::start(&config, &context, &client, &link);
+        let swap_executor = SwapExecutor::new(&context, &config, &adapters, &feeds.roster());
         let state = Arc::new(EdgeState {
             context: Arc::clone(&context),
             started: Instant::now(),
@@ -88,6 +91,7 @@ impl Edge {
             link,
             access,
             reload: Arc::clone(&reload),
+            swaps: swap_executor.swaps(),
         });
         let reloader = Reloader {
             path: path.to_owned(),
@@ -101,6 +105,7 @@ impl Edge {
             metrics: context.metrics.clone(),
         };
         let feeds = tokio::spawn(reloader.run(context.stop.clone()));
+        let swaps = tokio::spawn(swap_executor.run());
         let answers = answer_status(client, Arc::clone(&state), http_stop.clone());
         let pages = bound.serve(state, http_stop.clone());
         let http = tokio::spawn(async {
@@ -109,6 +114,7 @@ impl Edge {
         Ok(Self {
             context,
             feeds,
+            swaps,
             queue,
             publisher,
             publisher_stop,
@@ -136,6 +142,7 @@ impl Edge {
         let Self {
             context,
             feeds,
+            swaps,
             queue,
             publisher,
             publisher_stop,
@@ -150,6 +157,9 @@ impl Edge {
         }
         context.stop.cancel();
         let stopping = async {
+            if swaps.await.is_err() {
+                tracing::warn!("the task of changes of adapters panicked");
+            }
             feeds.await.context("the owner of the feeds panicked")?.join().await;
             if selfcare.task.await.is_err() {
                 tracing::warn!("the task of self-care panicked");

@@ -39,6 +39,7 @@ mod secrets;
 mod security;
 mod selfcare;
 mod stranger;
+mod swaps;
 
 use std::collections::BTreeSet;
 

@@ -14,7 +14,7 @@ pub enum Change {
 }
 
 /// Levels are interleaved pairs of price mantissa and quantity mantissa at the update's scales.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BookUpdate<'a> {
     pub change: Change,
     /// Venue time, microseconds since 1970 UTC.

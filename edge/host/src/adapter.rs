@@ -66,7 +66,7 @@ impl Adapter {
             })?;
         let description = sandbox.describe().map_err(LoadError::of_describe)?;
         validate::description(&description).map_err(|detail| LoadError::Describe(Fault::invalid(detail)))?;
-        let digest: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = component_digest(bytes);
         let short = digest.get(..12).unwrap_or_default();
         let id = format!("{}@{}+{short}", description.name, description.version);
         Ok(Adapter { inner: Arc::new(CompiledAdapter { pre, description, digest, id, contract }) })
@@ -96,6 +96,11 @@ impl Adapter {
     pub fn contract(&self) -> &str {
         &self.inner.contract
     }
+}
+
+/// SHA-256 of a component, 64 hex digits.
+pub fn component_digest(component: &[u8]) -> String {
+    Sha256::digest(component).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Sandbox {

@@ -8,6 +8,7 @@
 
 mod adapter;
 mod circuit_breaker;
+mod comparison;
 mod error;
 mod frames;
 mod host_limit;
@@ -19,6 +20,8 @@ mod quarantine;
 mod reference_answers;
 mod runtime;
 mod sandbox;
+mod sections;
+mod signature;
 mod stats;
 mod supervisor;
 mod v1;
@@ -28,8 +31,9 @@ pub mod contract;
 #[cfg(feature = "fixtures")]
 pub mod fixtures;
 
-pub use adapter::Adapter;
+pub use adapter::{Adapter, component_digest};
 pub use circuit_breaker::{FaultPolicy, Health};
+pub use comparison::{DifferenceExample, DifferenceKind, Differences, KindDifferences};
 pub use error::{CallError, Fault, LoadError};
 pub use frames::{Frame, FrameBatch, MAX_BATCH_BYTES, MAX_BATCH_FRAMES, MAX_FRAME_BYTES, PushError};
 pub use host_limit::HostLimit;
@@ -38,6 +42,11 @@ pub use limits::Limits;
 pub use quarantine::{Quarantine, QuarantineError, QuarantinedFrame};
 pub use runtime::{Engine, EngineError};
 pub use sandbox::{InstrumentRounds, Sandbox};
+pub use sections::{GOLDEN_SECTION, SIGNATURE_SECTION, custom_section, with_custom_section};
+pub use signature::{SignatureError, SigningKey, VerifyingKey, verify_signature};
 pub use stats::{FaultCause, Stats, StatsSnapshot};
-pub use supervisor::{AdapterSupervisor, FrameFault, NormalizedBatch};
+pub use supervisor::{
+    AdapterSupervisor, FrameFault, NormalizedBatch, Successor, SuccessorError, SuccessorSeed, TrialMonitor,
+    TrialReport,
+};
 pub use validate::{plan_problems, request_problems};

@@ -103,6 +103,11 @@ impl MemoryLimiter {
     pub(crate) fn new(limits: Arc<Limits>, stats: Arc<Stats>) -> Self {
         MemoryLimiter { limits, stats, memory_bytes: 0 }
     }
+
+    pub(crate) fn count_in(&mut self, stats: &Arc<Stats>) {
+        stats.memory_grew(self.memory_bytes);
+        self.stats = Arc::clone(stats);
+    }
 }
 
 impl ResourceLimiter for MemoryLimiter {

@@ -28,6 +28,12 @@ impl StoreState {
             stats: Arc::clone(stats),
         }
     }
+
+    /// From here on the instance counts there.
+    pub(crate) fn count_in(&mut self, stats: &Arc<Stats>) {
+        self.limiter.count_in(stats);
+        self.stats = Arc::clone(stats);
+    }
 }
 
 impl types::Host for StoreState {}

@@ -9,13 +9,15 @@ use crate::index::{FrameIndex, SourceIndex};
 use crate::sandbox::Sandbox;
 
 /// The newest answer of each reference poll, replayed in the order of their sources right after `load`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ReferenceAnswers {
     answers: BTreeMap<SourceIndex, Answer>,
     bytes_max: usize,
+    /// Grows with every change: equal numbers of one feed are equal answers.
+    changes: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Answer {
     /// The pages with their receive times, in order.
     pages: Vec<(Vec<u8>, i64)>,
@@ -31,7 +33,7 @@ impl ReferenceAnswers {
     pub(crate) fn new(plan: &Plan, bytes_max: usize) -> Self {
         let polls = plan.polls.iter().enumerate().filter(|(_, poll)| poll.reference);
         let answers = polls.map(|(poll, _)| (SourceIndex::of_poll(plan, poll), Answer::default()));
-        Self { answers: answers.collect(), bytes_max }
+        Self { answers: answers.collect(), bytes_max, changes: 0 }
     }
 
     /// Stores the batch's answers of reference polls that the adapter noted as reference. Malformed answers and venue errors are
@@ -67,6 +69,7 @@ impl ReferenceAnswers {
         let others: usize =
             self.answers.iter().filter(|(at, _)| **at != frame.source).map(|(_, a)| a.bytes()).sum();
         let Some(answer) = self.answers.get_mut(&frame.source) else { return Ok(()) };
+        self.changes += 1;
         if !answer.is_open {
             answer.pages.clear();
         }
@@ -102,8 +105,13 @@ impl ReferenceAnswers {
 
     pub(crate) fn remove(&mut self, source: SourceIndex) {
         if let Some(answer) = self.answers.get_mut(&source) {
+            self.changes += 1;
             *answer = Answer::default();
         }
+    }
+
+    pub(crate) const fn changes(&self) -> u64 {
+        self.changes
     }
 
     pub(crate) fn is_reference(&self, source: SourceIndex) -> bool {

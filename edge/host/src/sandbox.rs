@@ -97,6 +97,12 @@ impl Sandbox {
         Ok(plan)
     }
 
+    /// From here on the instance counts there.
+    pub(crate) fn count_in(&mut self, stats: &Arc<Stats>) {
+        self.store.data_mut().count_in(stats);
+        self.stats = Arc::clone(stats);
+    }
+
     pub(crate) fn set_budgets(&mut self, budgets: Arc<[Budget]>) {
         self.budgets = Some(budgets);
     }

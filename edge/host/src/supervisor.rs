@@ -5,6 +5,8 @@
 //! cost: after too many faults frames go to quarantine without a call for a while. Where the host denies an instance
 //! its resources, frames wait, for a bounded time; nothing of it counts as a fault.
 
+mod trial;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,13 +23,16 @@ use crate::reference_answers::{AnswerTooLarge, ReferenceAnswers};
 use crate::sandbox::Sandbox;
 use crate::stats::{FaultCause, Stats};
 
+use self::trial::Trial;
+pub use self::trial::{Successor, SuccessorError, SuccessorSeed, TrialMonitor, TrialReport};
+
 /// Log lines about faults per second.
 const LINES_PER_SECOND: u32 = 5;
 
 /// Between two attempts while the host denies resources.
 const HOST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Runs the adapter of one feed.
+/// Runs the adapter of one feed, and the changes of its version.
 pub struct AdapterSupervisor {
     adapter: Adapter,
     limits: Arc<Limits>,
@@ -44,6 +49,8 @@ pub struct AdapterSupervisor {
     lines: LogRate,
     host_wait: Duration,
     host_limit: Option<String>,
+    trial: Option<Trial>,
+    versions: u64,
 }
 
 /// Result of a batch.
@@ -93,6 +100,8 @@ impl AdapterSupervisor {
             sandbox: Some(sandbox),
             host_wait: policy.host_wait,
             host_limit: None,
+            trial: None,
+            versions: 0,
             circuit: CircuitBreaker::new(policy),
             quarantine,
             single: FrameBatch::new(),
@@ -140,18 +149,27 @@ impl AdapterSupervisor {
         if batch.is_empty() {
             return NormalizedBatch { normalized: empty_result(), faults: Vec::new() };
         }
+        match self.trial.take() {
+            Some(trial) => self.normalize_in_trial(trial, batch),
+            None => self.normalize_active(batch),
+        }
+    }
+
+    fn normalize_active(&mut self, batch: &FrameBatch) -> NormalizedBatch {
         if self.sandbox.is_some() && !self.circuit.is_open(Instant::now()) {
             match self.try_batch(batch) {
-                Ok(normalized) => {
-                    let stored = self.references.record(batch, &normalized);
-                    self.report_stored(stored);
-                    self.circuit.good();
-                    return NormalizedBatch { normalized, faults: Vec::new() };
-                }
+                Ok(normalized) => return self.good_batch(batch, normalized),
                 Err(fault) => self.discard(&fault),
             }
         }
         self.one_by_one(batch)
+    }
+
+    fn good_batch(&mut self, batch: &FrameBatch, normalized: Normalized) -> NormalizedBatch {
+        let stored = self.references.record(batch, &normalized);
+        self.report_stored(stored);
+        self.circuit.good();
+        NormalizedBatch { normalized, faults: Vec::new() }
     }
 
     fn try_batch(&mut self, batch: &FrameBatch) -> Result<Normalized, Fault> {

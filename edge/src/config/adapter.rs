@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use marketprism_adapter_host::contract::Venue;
 use marketprism_adapter_host::{Adapter, Engine, EngineError, Limits};
@@ -18,17 +19,43 @@ type Report<'a> = &'a mut dyn FnMut(&str, String, String);
 /// Name of the compile cache inside the data folder.
 const CACHE: &str = "compiled";
 
+/// Version that the feeds of an adapter file start with. Clones share it.
+#[derive(Debug, Clone)]
+pub struct CurrentAdapter(Arc<Mutex<Adapter>>);
+
+impl From<Adapter> for CurrentAdapter {
+    fn from(adapter: Adapter) -> Self {
+        Self(Arc::new(Mutex::new(adapter)))
+    }
+}
+
+impl CurrentAdapter {
+    pub fn get(&self) -> Adapter {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set(&self, adapter: Adapter) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = adapter;
+    }
+}
+
 /// Every adapter that was loaded, by its file. One engine runs them all.
 #[derive(Default)]
 pub struct Adapters {
     engine: Option<Engine>,
-    loaded: BTreeMap<PathBuf, Result<Adapter, String>>,
+    loaded: BTreeMap<PathBuf, Result<CurrentAdapter, String>>,
+    /// Configured adapters in whose place others run.
+    configured: BTreeMap<PathBuf, Adapter>,
     host_limit: Option<String>,
 }
 
 impl Adapters {
-    /// The adapter of a file that was loaded before.
-    pub fn get(&self, path: &Path) -> Option<&Adapter> {
+    /// The running version of the adapter of a file that was loaded before.
+    pub fn get(&self, path: &Path) -> Option<Adapter> {
+        self.current(path).map(CurrentAdapter::get)
+    }
+
+    pub fn current(&self, path: &Path) -> Option<&CurrentAdapter> {
         self.loaded.get(path)?.as_ref().ok()
     }
 
@@ -43,6 +70,24 @@ impl Adapters {
         self.loaded.retain(|path, _| is_used(path));
     }
 
+    /// The engine, once an adapter was loaded.
+    pub const fn engine(&self) -> Option<&Engine> {
+        self.engine.as_ref()
+    }
+
+    /// Puts a version in place of the configured one.
+    pub fn resume(&mut self, path: &Path, adapter: Adapter) {
+        if let Some(Ok(current)) = self.loaded.get(path) {
+            self.configured.entry(path.to_owned()).or_insert_with(|| current.get());
+            current.set(adapter);
+        }
+    }
+
+    /// Configured adapters with the versions that run in their place.
+    pub fn resumed(&self) -> impl Iterator<Item = (&Adapter, Adapter)> {
+        self.configured.iter().filter_map(|(path, configured)| Some((configured, self.get(path)?)))
+    }
+
     /// Resource that the host denies every adapter: no file and no key of a configuration is at fault.
     pub fn host_limit(&self) -> Option<&str> {
         self.host_limit.as_deref()
@@ -51,10 +96,10 @@ impl Adapters {
     /// Loads a file once; later calls return the same adapter or error.
     pub fn load(&mut self, path: &Path, data_dir: Option<&Path>) -> Result<Adapter, String> {
         if let Some(known) = self.loaded.get(path) {
-            return known.clone();
+            return known.as_ref().map(CurrentAdapter::get).map_err(Clone::clone);
         }
         let loaded = self.compile(path, data_dir);
-        self.loaded.insert(path.to_owned(), loaded.clone());
+        self.loaded.insert(path.to_owned(), loaded.clone().map(CurrentAdapter::from));
         loaded
     }
 

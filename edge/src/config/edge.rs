@@ -17,6 +17,7 @@ use super::feed::{FeedConfig, check_overlap};
 use super::network::Network;
 use super::sandbox::Sandbox;
 use super::selfcare::SelfCareLimits;
+use super::swap::SwapSettings;
 use super::symbols::check_symbols;
 use crate::limits;
 
@@ -43,6 +44,7 @@ pub struct Config {
     /// The file is applied when it changes.
     pub watch_config: bool,
     pub selfcare: SelfCareLimits,
+    pub adapters: SwapSettings,
     pub feeds: Vec<FeedConfig>,
 }
 
@@ -61,6 +63,7 @@ pub struct ConfigFile {
     network: Network,
     sandbox: Sandbox,
     log: Logging,
+    adapters: SwapSettings,
     #[schemars(extend("x-required" = true))]
     feed: Vec<FeedConfig>,
 }
@@ -244,6 +247,15 @@ impl Http {
     }
 }
 
+/// The listeners of a running edge, from its configuration; nothing else of it is validated.
+pub fn read_http(document: &Document) -> Result<Http, ConfigError> {
+    let (file, mut problems) = document.read::<ConfigFile>();
+    let mut http = file.http;
+    http.take_predecessors(&mut problems);
+    problems.finish()?;
+    Ok(http)
+}
+
 impl Default for Http {
     fn default() -> Self {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
@@ -286,6 +298,7 @@ impl Config {
             network,
             sandbox,
             log,
+            adapters: swaps,
             feed: mut feeds,
         } = file;
         http.take_predecessors(&mut problems);
@@ -306,6 +319,7 @@ impl Config {
                 adapters.verify(&at, feed, &edge.data_dir, &mut problems);
             }
         }
+        swaps.check(&mut problems);
         let variables = OnceCell::new();
         for (index, feed) in feeds.iter_mut().enumerate() {
             let at = format!("feed[{index}]");
@@ -316,6 +330,7 @@ impl Config {
         nats.check(&mut problems);
         problems.finish()?;
         let Identity { name, region, data_dir, watch_config } = edge;
+        let adapters = swaps;
         Ok(Self {
             name,
             region,
@@ -330,6 +345,7 @@ impl Config {
             log,
             watch_config,
             selfcare,
+            adapters,
             feeds,
         })
     }

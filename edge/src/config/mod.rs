@@ -7,13 +7,15 @@ mod feed;
 mod network;
 mod sandbox;
 mod selfcare;
+mod swap;
 mod symbols;
 
-pub use adapter::{Adapters, book_depth, offered};
+pub use adapter::{Adapters, CurrentAdapter, book_depth, offered};
 pub use difference::{ChangedFeed, ConfigDifference, FeedsDifference, KeyChange};
-pub use edge::{Audits, Config, ConfigFile, Http, JournalSettings, Logging, PublisherLimits};
+pub use edge::{Audits, Config, ConfigFile, Http, JournalSettings, Logging, PublisherLimits, read_http};
 pub use feed::{FeedConfig, wants};
 pub use network::{Egress, Network};
 pub use sandbox::Sandbox;
 pub use selfcare::SelfCareLimits;
+pub use swap::SwapSettings;
 pub use symbols::SymbolSelection;

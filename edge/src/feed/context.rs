@@ -3,21 +3,21 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use marketprism_adapter_host::Quarantine;
 use marketprism_adapter_host::contract::{Decimal, Instrument};
-use marketprism_adapter_host::{Adapter, Quarantine};
 use marketprism_schema::InstrumentTerms;
 use marketprism_service::clock;
 use marketprism_socket::{BackoffOptions, Budgets, SocketEvent, SocketOptions};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::listing::{FeedListing, ListingReader};
+use super::listing::{FeedListing, ListingReader, ListingReaders};
 use super::parts::{InstrumentParts, PartNumber};
 use super::progress::{HangingPipelines, PipelineTimes};
 use super::sources::SourceMap;
 use super::status::FeedStatus;
 use crate::audit::{AuditFeed, Auditor};
-use crate::config::{Config, FeedConfig};
+use crate::config::{Config, CurrentAdapter, FeedConfig};
 use crate::journal::Journal;
 use crate::limits::QUARANTINE_BYTES_MAX;
 use crate::queue::{EventQueue, QueueLane};
@@ -33,6 +33,7 @@ pub struct EdgeContext {
     pub quarantine: Arc<Quarantine>,
     /// Rate limits, shared by all feeds.
     pub budgets: Budgets,
+    pub readers: ListingReaders,
     pub queue: Arc<dyn EventQueue>,
     /// `None`: nothing is kept on disk.
     pub journal: Option<Arc<Journal>>,
@@ -56,6 +57,7 @@ impl EdgeContext {
             data_dir: config.data_dir.clone(),
             quarantine: Arc::new(quarantine),
             budgets: Budgets::new(),
+            readers: ListingReaders::default(),
             queue,
             journal: None,
             coverage: Arc::new(Coverage::default()),
@@ -93,7 +95,7 @@ impl FeedSetup {
     pub fn new(
         edge: &EdgeContext,
         config: &FeedConfig,
-        adapter: &Adapter,
+        adapter: &CurrentAdapter,
         report_sent: bool,
     ) -> anyhow::Result<Self> {
         let options = socket_options(config, report_sent);
@@ -109,10 +111,11 @@ impl FeedContext {
         edge: &Arc<EdgeContext>,
         setup: FeedSetup,
         (audit_feed, lane): (AuditFeed, QueueLane),
-        adapter: Adapter,
+        adapter: CurrentAdapter,
         observer: Option<Arc<dyn FrameObserver>>,
     ) -> Self {
         let FeedConfig { exchange, data_types, .. } = &setup.config;
+        edge.readers.set(exchange, &setup.reader);
         Self {
             edge: Arc::clone(edge),
             audit_feed,
@@ -127,12 +130,12 @@ impl FeedContext {
 
     /// Another part of the feed.
     pub fn part(&self, number: PartNumber, audit_feed: AuditFeed) -> Self {
-        let FeedStatus { exchange, data_types, adapter, .. } = &*self.status;
+        let FeedStatus { exchange, data_types, current, .. } = &*self.status;
         Self {
             edge: Arc::clone(&self.edge),
             audit_feed,
             lane: self.lane,
-            status: Arc::new(FeedStatus::new(exchange, data_types, adapter.clone()).with_part(number)),
+            status: Arc::new(FeedStatus::new(exchange, data_types, current.clone()).with_part(number)),
             observer: None,
             parts: Arc::clone(&self.parts),
             setup: Arc::clone(&self.setup),

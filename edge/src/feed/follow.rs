@@ -127,6 +127,7 @@ impl PartSet {
 
     /// Changes the selection: what it does not include ends, and the feed's next lists are read by it. Gives the symbols that ended.
     pub async fn select(&mut self, setup: Arc<FeedSetup>) -> Vec<String> {
+        self.first.edge.readers.set(&setup.config.exchange, &setup.reader);
         self.first.setup.send_replace(Arc::clone(&setup));
         let removed = self.first.parts.deselect(setup.reader.selection());
         self.end_configured(&removed, &|stream| setup.config.selects(stream)).await;

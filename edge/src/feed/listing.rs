@@ -1,7 +1,7 @@
 //! The venue's instrument lists, and the instruments of a feed in them. A symbol that is not listed costs only itself.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -14,19 +14,34 @@ use marketprism_socket::{Budgets, SocketOptions, http_client};
 use tokio::task::block_in_place;
 
 use super::context::FrameObserver;
-use crate::config::{FeedConfig, SymbolSelection, book_depth};
+use crate::config::{CurrentAdapter, FeedConfig, SymbolSelection, book_depth};
 use crate::limits::INSTRUMENTS_MAX;
 
 /// Reads a venue's lists for one feed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ListingReader {
-    adapter: Adapter,
+    adapter: CurrentAdapter,
     limits: Arc<Limits>,
     budgets: Budgets,
     options: SocketOptions,
     /// Without symbols.
     feed: Feed,
     selection: SymbolSelection,
+}
+
+/// The reader of each feed, by exchange.
+#[derive(Debug, Default)]
+pub struct ListingReaders(Mutex<BTreeMap<String, ListingReader>>);
+
+impl ListingReaders {
+    pub fn set(&self, exchange: &str, reader: &ListingReader) {
+        let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        readers.insert(exchange.to_owned(), reader.clone());
+    }
+
+    pub fn get(&self, exchange: &str) -> Option<ListingReader> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(exchange).cloned()
+    }
 }
 
 /// The instruments of a feed that the venue lists at the moment.
@@ -41,13 +56,14 @@ pub struct FeedListing {
 
 impl ListingReader {
     pub fn new(
-        adapter: &Adapter,
+        adapter: &CurrentAdapter,
         limits: Limits,
         budgets: Budgets,
         options: SocketOptions,
         config: &FeedConfig,
     ) -> anyhow::Result<Self> {
-        let venue = adapter.venue(&config.exchange).context("the adapter does not serve the exchange")?;
+        let loaded = adapter.get();
+        let venue = loaded.venue(&config.exchange).context("the adapter does not serve the exchange")?;
         Ok(Self {
             adapter: adapter.clone(),
             limits: Arc::new(limits),
@@ -60,6 +76,11 @@ impl ListingReader {
 
     pub const fn selection(&self) -> &SymbolSelection {
         &self.selection
+    }
+
+    /// Reader of this feed by another version.
+    pub fn with_adapter(&self, adapter: Adapter) -> Self {
+        Self { adapter: adapter.into(), ..self.clone() }
     }
 
     /// The feed as the adapter contract has it, with these instruments.
@@ -75,7 +96,7 @@ impl ListingReader {
         collected: &BTreeSet<String>,
         observer: Option<&dyn FrameObserver>,
     ) -> anyhow::Result<FeedListing> {
-        let mut sandbox = Sandbox::new(&self.adapter, &self.limits, &Arc::new(Stats::default()))?;
+        let mut sandbox = Sandbox::new(&self.adapter.get(), &self.limits, &Arc::new(Stats::default()))?;
         let mut feed = self.feed.clone();
         if self.selection.patterns().is_empty() {
             feed.symbols = self.selection.names().iter().chain(collected).cloned().collect();
@@ -121,7 +142,7 @@ impl ListingReader {
     /// The plan of these instruments: the adapter refuses more than the venue allows.
     pub fn plan(&self, instruments: &[Instrument]) -> anyhow::Result<Plan> {
         block_in_place(|| {
-            let mut sandbox = Sandbox::new(&self.adapter, &self.limits, &Arc::new(Stats::default()))?;
+            let mut sandbox = Sandbox::new(&self.adapter.get(), &self.limits, &Arc::new(Stats::default()))?;
             sandbox.load(&self.feed(instruments), instruments)?;
             Ok(sandbox.plan()?)
         })

@@ -44,7 +44,7 @@ async fn read(
     adapters: &Adapters,
     budgets: Budgets,
 ) -> anyhow::Result<(FeedListing, Plan)> {
-    let adapter = adapters.get(&feed.adapter).context("the adapter is not loaded")?;
+    let adapter = adapters.current(&feed.adapter).context("the adapter is not loaded")?;
     let options = socket_options(feed, false);
     let reader = ListingReader::new(adapter, config.sandbox.limits(), budgets, options, feed)?;
     let listing = reader.read(&BTreeSet::new(), None).await?;

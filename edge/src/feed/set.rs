@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use futures_util::future::join_all;
-use marketprism_adapter_host::Adapter;
 use marketprism_schema::DowntimeReason;
 use marketprism_service::{clock, error_text};
 use tokio::sync::Mutex;
@@ -19,7 +18,7 @@ use super::listing::FeedListing;
 use super::parts::FeedRoster;
 use super::status::FeedPhase;
 use crate::audit::AuditFeed;
-use crate::config::{Adapters, ChangedFeed, Config, FeedConfig, FeedsDifference};
+use crate::config::{Adapters, ChangedFeed, Config, CurrentAdapter, FeedConfig, FeedsDifference};
 use crate::limits::RELOAD_LISTING;
 use crate::queue::QueueLane;
 
@@ -45,7 +44,7 @@ pub struct PreparedFeeds {
 
 struct PreparedFeed {
     setup: FeedSetup,
-    adapter: Adapter,
+    adapter: CurrentAdapter,
     /// `None`: the feed does not run at the moment, or is new; it reads the lists at its next start.
     listing: Option<FeedListing>,
 }
@@ -69,7 +68,7 @@ impl FeedSet {
     ) -> anyhow::Result<Self> {
         let mut set = Self { edge: Arc::clone(edge), roster: Arc::default(), feeds: Vec::new() };
         for (index, feed) in config.feeds.iter().enumerate() {
-            let adapter = adapters.get(&feed.adapter).context("the adapter is not loaded")?.clone();
+            let adapter = adapters.current(&feed.adapter).context("the adapter is not loaded")?.clone();
             let observer = observer(index);
             let setup = FeedSetup::new(edge, feed, &adapter, observer.is_some())?;
             let place = (edge.auditor.feed(&feed.exchange), QueueLane::of_feed(index));
@@ -131,7 +130,7 @@ impl FeedSet {
         running: Option<&RunningFeed>,
         adapters: &Adapters,
     ) -> anyhow::Result<PreparedFeed> {
-        let adapter = adapters.get(&config.adapter).context("the adapter is not loaded")?.clone();
+        let adapter = adapters.current(&config.adapter).context("the adapter is not loaded")?.clone();
         let setup = FeedSetup::new(&self.edge, config, &adapter, false)?;
         let running = running.filter(|feed| feed.first.status.phase() == FeedPhase::Running);
         let Some(running) = running else { return Ok(PreparedFeed { setup, adapter, listing: None }) };

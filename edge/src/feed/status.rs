@@ -13,7 +13,9 @@ use tokio::sync::Notify;
 
 use super::parts::{InstrumentKey, PartNumber};
 use super::sources::PollReport;
+use super::version::VersionMailbox;
 use crate::books::BookReport;
+use crate::config::CurrentAdapter;
 use crate::limits::REFUSALS_SHOWN;
 use crate::records::TradeIdReport;
 
@@ -62,7 +64,10 @@ pub struct FeedReport {
 pub struct FeedStatus {
     pub exchange: String,
     pub data_types: Vec<DataType>,
-    pub adapter: Adapter,
+    /// Version that the feed's parts start with.
+    pub current: CurrentAdapter,
+    /// Commands for the pipeline.
+    pub versions: VersionMailbox,
     pub part: PartNumber,
     state: Mutex<FeedState>,
     /// Instruments wait for their end: looked at in every turn.
@@ -74,6 +79,10 @@ pub struct FeedStatus {
 #[derive(Debug)]
 struct FeedState {
     phase: FeedPhase,
+    /// Version that the pipeline runs.
+    adapter: Option<Adapter>,
+    /// Starts of a pipeline.
+    starts: u64,
     instruments: Arc<[InstrumentName]>,
     sockets: Option<Arc<FeedSockets>>,
     stats: Option<Arc<Stats>>,
@@ -95,9 +104,11 @@ struct EventRefusals {
 }
 
 impl FeedStatus {
-    pub fn new(exchange: &str, data_types: &[DataType], adapter: Adapter) -> Self {
+    pub fn new(exchange: &str, data_types: &[DataType], adapter: impl Into<CurrentAdapter>) -> Self {
         let state = FeedState {
             phase: FeedPhase::Starting("requesting the venue's instrument lists".to_owned()),
+            adapter: None,
+            starts: 0,
             instruments: Arc::default(),
             sockets: None,
             stats: None,
@@ -111,7 +122,8 @@ impl FeedStatus {
         Self {
             exchange,
             data_types,
-            adapter,
+            current: adapter.into(),
+            versions: VersionMailbox::default(),
             part: 0,
             state: Mutex::new(state),
             is_ending: AtomicBool::new(false),
@@ -137,6 +149,8 @@ impl FeedStatus {
         if phase != FeedPhase::Running {
             state.ending.clear();
             self.is_ending.store(false, Ordering::Release);
+            state.adapter = None;
+            self.versions.clear();
             self.ended.notify_waiters();
         }
         state.phase = phase;
@@ -197,8 +211,24 @@ impl FeedStatus {
         }
     }
 
+    /// The version that runs, or that the next start begins with.
+    pub fn adapter(&self) -> Adapter {
+        let running = self.lock().adapter.clone();
+        running.unwrap_or_else(|| self.current.get())
+    }
+
+    pub fn set_running_adapter(&self, adapter: Adapter) {
+        self.lock().adapter = Some(adapter);
+    }
+
+    /// Number of starts of a pipeline: the same number is the same pipeline.
+    pub fn starts(&self) -> u64 {
+        self.lock().starts
+    }
+
     pub fn set_running(
         &self,
+        adapter: Adapter,
         instruments: &[Instrument],
         sockets: Arc<FeedSockets>,
         stats: Arc<Stats>,
@@ -207,6 +237,8 @@ impl FeedStatus {
         let mut state = self.lock();
         state.delays_ms = planned_delays_ms(plan);
         state.phase = FeedPhase::Running;
+        state.adapter = Some(adapter);
+        state.starts += 1;
         state.instruments = instruments.iter().map(InstrumentName::from).collect();
         state.sockets = Some(sockets);
         state.stats = Some(stats);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use futures_util::FutureExt as _;
 use marketprism_adapter_host::contract::{Feed, Instrument, Plan, Venue};
-use marketprism_adapter_host::{AdapterSupervisor, FaultPolicy, InstrumentIndex};
+use marketprism_adapter_host::{Adapter, AdapterSupervisor, FaultPolicy, InstrumentIndex};
 use marketprism_schema::{Capability, DataTypeMap, StreamId};
 use marketprism_service::{Backoff, clock, error_text, start_thread};
 use marketprism_socket::{FeedSockets, InputBounds, InputReceiver, SocketCounter, input_queue};
@@ -113,8 +113,9 @@ async fn run_until_stop(context: &FeedContext, mut instruments: Option<Vec<Instr
 async fn collect(context: &FeedContext, feed: StartedFeed) -> anyhow::Result<()> {
     let sockets = Arc::downgrade(&feed.sockets);
     let (stats, adapter) = (Arc::clone(feed.adapter.stats()), &feed.adapter);
-    let progress = Arc::new(PipelineProgress::default());
-    context.status.set_running(adapter.instruments(), feed.sockets, Arc::clone(&stats), adapter.plan());
+    let (version, progress) = (adapter.adapter().clone(), Arc::new(PipelineProgress::default()));
+    let instruments = adapter.instruments();
+    context.status.set_running(version, instruments, feed.sockets, Arc::clone(&stats), adapter.plan());
     // Ended while the part started.
     let setup = context.setup();
     let times = context.edge.pipeline_times.with_call(setup.config.sandbox.call_deadline);
@@ -265,12 +266,12 @@ fn start(
     );
     let feed = reader.feed(&instruments);
     let options = socket_options(config, context.observer.is_some());
-    let (adapter, limits) = (&context.status.adapter, Arc::new(config.sandbox.limits()));
+    let (adapter, limits) = (context.status.current.get(), Arc::new(config.sandbox.limits()));
     let quarantine = Some(Arc::clone(&context.edge.quarantine));
     // Calls into an adapter may compute for seconds.
     let supervisor = block_in_place(|| {
         AdapterSupervisor::start(
-            adapter,
+            &adapter,
             &limits,
             FaultPolicy::default(),
             feed.clone(),
@@ -280,7 +281,7 @@ fn start(
     })?;
     let (plan, instruments) = (supervisor.plan(), supervisor.instruments());
     let sources = SourceMap::new(plan, instruments.len());
-    let (builder, streams) = record_builder(context, config, &feed, instruments, plan)?;
+    let (builder, streams) = record_builder(context, config, (&feed, &adapter), instruments, plan)?;
     let since_ns = context.edge.auditor.since_ns(context.audit_feed).unwrap_or_else(clock::now_ns);
     let gaps =
         GapMonitor::new(Arc::clone(&context.edge.auditor), context.audit_feed, streams, plan, since_ns);
@@ -300,11 +301,10 @@ fn start(
 fn record_builder(
     context: &FeedContext,
     config: &FeedConfig,
-    feed: &Feed,
+    (feed, adapter): (&Feed, &Adapter),
     instruments: &[Instrument],
     plan: &Plan,
 ) -> anyhow::Result<(RecordBuilder, StreamTable)> {
-    let adapter = &context.status.adapter;
     let venue = adapter.venue(&config.exchange).context("the adapter does not serve the exchange")?;
     let options = RecordOptions::new(venue, feed, instruments, plan, config.publish_interval);
     let origin = EventOrigin {

@@ -1,6 +1,7 @@
 //! The edge's HTTP pages, its status for central, and requests that change something, which need the token.
 
 mod access;
+mod adapters;
 mod metrics;
 mod pages;
 mod series;
@@ -9,6 +10,7 @@ mod state;
 mod status_requests;
 
 pub use access::AccessToken;
+pub use adapters::unknown_kind;
 pub use serve::{Bound, bind};
 pub use state::EdgeState;
 pub use status_requests::answer_status;

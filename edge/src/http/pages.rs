@@ -1,4 +1,4 @@
-//! `/health`, `/ready`, `/adapters` and `/coverage`.
+//! `/health`, `/ready` and `/coverage`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use marketprism_service::clock;
 use marketprism_socket::ConnectionPhase;
 use serde_json::{Value, json};
 
-use super::state::{EdgeState, faults_json, phase_text, state_text};
+use super::state::{EdgeState, phase_text, state_text};
 use crate::books::BookReport;
 use crate::feed::{FeedPhase, FeedReport, FeedStatus, PollReport};
 use crate::limits::{AUDIT_HEALTHY, FEED_BEHIND, SYMBOLS_NAMED_MAX};
@@ -110,24 +110,6 @@ pub(super) fn ready(state: &EdgeState) -> (bool, Value) {
     (missing.is_empty(), json!({ "ready": missing.is_empty(), "missing": missing }))
 }
 
-pub(super) fn adapters(state: &EdgeState) -> Value {
-    let adapter = |feed: &Arc<FeedStatus>| {
-        let description = feed.adapter.description();
-        let faults = feed.stats().map(|stats| faults_json(&stats));
-        json!({
-            "exchange": feed.exchange,
-            "name": description.name,
-            "version": description.version,
-            "digest": feed.adapter.digest(),
-            "id": feed.adapter.id(),
-            "contract": feed.adapter.contract(),
-            "state": phase_text(&feed.phase()),
-            "faults": faults,
-        })
-    };
-    Value::Array(state.feeds.list().iter().map(adapter).collect())
-}
-
 fn feed_problem(exchange: &str, phase: &FeedPhase) -> Option<String> {
     (*phase != FeedPhase::Running).then(|| format!("{exchange}: {}", phase_text(phase)))
 }
@@ -146,7 +128,7 @@ fn problems(state: &EdgeState) -> Vec<String> {
             reasons.push(format!("{}: no adapter instance, frames wait: {limit}", feed.exchange));
         }
         if report.adapter_unhealthy {
-            reasons.push(format!("{}: adapter {} faults on every frame", feed.exchange, feed.adapter.id()));
+            reasons.push(format!("{}: adapter {} faults on every frame", feed.exchange, feed.adapter().id()));
         }
         reasons.extend(behind_problem(feed));
     }
@@ -232,7 +214,7 @@ fn feed_json(feed: &FeedStatus) -> Value {
         "part": feed.part,
         "state": phase_text(&feed.phase()),
         "not_listed": *feed.not_listed(),
-        "adapter": feed.adapter.id(),
+        "adapter": feed.adapter().id(),
         "data_types": feed.data_types.iter().map(|kind| kind.as_str()).collect::<Vec<_>>(),
         "orderbook_gaps": book_gaps_json(&report),
         "missing_trades": report.trades.iter().map(|trades| trades.missing).sum::<u64>(),
@@ -365,8 +347,9 @@ fn cells(state: &EdgeState, now_ns: i64) -> Vec<Value> {
 }
 
 fn cell(exchange: &str, kind: DataType, row: Option<&CoverageRow>, feeds: &[&FeedStatus]) -> Value {
-    let capability = feeds.iter().find_map(|feed| feed.adapter.venue(&feed.exchange)?.capability(kind));
-    let status = match (row, capability) {
+    let described = |feed: &&FeedStatus| feed.adapter().venue(&feed.exchange)?.capability(kind).cloned();
+    let capability = feeds.iter().find_map(described);
+    let status = match (row, &capability) {
         (Some(row), _) => row.status,
         (None, Some(_)) => "not_collected",
         (None, None) => "unsupported",
@@ -380,7 +363,7 @@ fn cell(exchange: &str, kind: DataType, row: Option<&CoverageRow>, feeds: &[&Fee
     }
     if let Some(capability) = capability {
         let delay_ms = feeds.iter().filter_map(|feed| feed.delay_ms(kind)).max();
-        fields.insert("delivery".into(), json!(delivery(capability)));
+        fields.insert("delivery".into(), json!(delivery(&capability)));
         fields.insert("lower_bound".into(), json!(capability.completeness == Completeness::LowerBound));
         fields.insert("delayed_seconds".into(), json!(delay_ms.map(|ms| ms / 1_000)));
         let markets = capability.market_types.iter().map(|offered| MarketType::from(*offered).as_str());

@@ -15,6 +15,7 @@ use crate::feed::{
 use crate::journal::JournalLoss;
 use crate::publisher::{HOPS, PUBLISHER, REJECTED, RetryReason};
 use crate::reload::ReloadResult;
+use crate::swap::SWAP_OUTCOMES;
 use crate::telemetry::{ANY, CareLimit, LossAtStop, Metrics, RestartCause};
 
 /// Cause of events dropped from the full queue.
@@ -30,6 +31,9 @@ pub(super) fn expect_edge(metrics: &Metrics) {
     }
     for reason in RetryReason::ALL {
         metrics.republished.with_label_values(&[reason.as_str()]);
+    }
+    for outcome in SWAP_OUTCOMES {
+        metrics.adapter_swaps.with_label_values(&[outcome]);
     }
     for what in JOURNAL_ERRORS {
         metrics.journal_errors.with_label_values(&[what]);
@@ -66,9 +70,10 @@ impl FeedTotals<'_> {
         for code in FEED_ERRORS {
             metrics.collector_errors.with_label_values(&[exchange, ANY, code]);
         }
+        let adapter = feed.adapter();
         for kind in &feed.data_types {
             expect_type(metrics, exchange, *kind);
-            let capability = feed.adapter.venue(exchange).and_then(|venue| venue.capability(*kind));
+            let capability = adapter.venue(exchange).and_then(|venue| venue.capability(*kind));
             if capability.is_some_and(|capability| capability.delivery == Delivery::Poll) {
                 self.expect_poll(exchange, *kind);
             }
@@ -80,6 +85,7 @@ impl FeedTotals<'_> {
             metrics.book_updated.with_label_values(&[exchange]);
             self.add_book(exchange, &BookStats::default(), 0);
         }
+        metrics.adapter_swap_pause.with_label_values(&[exchange]);
         self.add_adapter(exchange, &StatsSnapshot::default());
         self.add_socket_events(exchange, &SocketCounters::default());
     }

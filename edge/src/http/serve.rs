@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::state::EdgeState;
-use super::{metrics, pages};
+use super::{adapters, metrics, pages};
 use crate::config::Http;
 use crate::limits::HTTP;
 use crate::reload::ReloadResult;
@@ -62,7 +62,9 @@ impl Bound {
             .route("/ready", get(ready_page))
             .route("/metrics", get(metrics_page))
             .route("/coverage", get(coverage_page))
-            .route("/adapters", get(adapters_page))
+            .route("/adapters", get(adapters::adapters_page))
+            .route("/adapters/load", post(adapters::load))
+            .route("/adapters/rollback", post(adapters::roll_back))
             .route("/reload", post(reload))
             .with_state(state);
         tokio::join!(
@@ -84,10 +86,6 @@ async fn ready_page(State(state): PageState) -> Response {
 
 async fn coverage_page(State(state): PageState) -> Json<Value> {
     Json(pages::coverage(&state))
-}
-
-async fn adapters_page(State(state): PageState) -> Json<Value> {
-    Json(pages::adapters(&state))
 }
 
 /// Applies the configuration file; answers once that is done.

@@ -11,6 +11,7 @@ use super::access::AccessToken;
 use crate::broker::BrokerLink;
 use crate::feed::{EdgeContext, FeedPhase, FeedRoster};
 use crate::reload::ReloadHandle;
+use crate::swap::AdapterSwaps;
 
 pub struct EdgeState {
     pub context: Arc<EdgeContext>,
@@ -21,6 +22,7 @@ pub struct EdgeState {
     pub link: Arc<BrokerLink>,
     pub access: Arc<AccessToken>,
     pub reload: Arc<ReloadHandle>,
+    pub swaps: Arc<AdapterSwaps>,
 }
 
 pub(super) const fn state_text(state: BookState) -> &'static str {

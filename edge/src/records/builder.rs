@@ -105,6 +105,11 @@ impl RecordBuilder {
         }
     }
 
+    /// Events carry this id of an adapter from now on.
+    pub fn set_adapter(&mut self, id: &str) {
+        self.encoder.set_adapter(id);
+    }
+
     pub fn is_subscribed(&self, kind: DataType, instrument: InstrumentIndex) -> bool {
         self.options.subscription.includes(kind, instrument)
     }

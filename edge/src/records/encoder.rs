@@ -68,6 +68,10 @@ impl EventEncoder {
         })
     }
 
+    pub fn set_adapter(&mut self, id: &str) {
+        id.clone_into(&mut self.origin.adapter);
+    }
+
     pub const fn with_coverage(mut self, coverage: DataTypeMap<CoverageIndex>) -> Self {
         self.coverage = coverage;
         self

@@ -114,6 +114,10 @@ metrics! {
     adapter_calls: IntCounterVec = "marketprism_edge_adapter_calls_total" ["exchange"],
     /// Time spent in adapters, in microseconds.
     adapter_micros: IntCounterVec = "marketprism_edge_adapter_microseconds_total" ["exchange"],
+    /// Ended changes of adapters, by outcome.
+    adapter_swaps: IntCounterVec = "marketprism_edge_adapter_swaps_total" ["outcome"],
+    /// Time in which a change of its adapter kept a feed's pipeline from taking frames.
+    adapter_swap_pause: HistogramVec = "marketprism_edge_adapter_swap_pause_seconds" ["exchange"],
     /// Bytes that were read and wait for the pipeline.
     input_bytes: IntGaugeVec = "marketprism_edge_input_queue_bytes" ["exchange"],
     /// Seconds for which sockets have been waiting for the pipeline; 0 while it keeps up.

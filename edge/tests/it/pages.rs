@@ -65,6 +65,7 @@ fn state(grace: Duration) -> EdgeState {
         link: Arc::new(BrokerLink::new(&marketprism_config::Nats::default(), "test")),
         access: Arc::default(),
         reload: Arc::new(ReloadHandle::new().0),
+        swaps: Arc::default(),
     }
 }
 

@@ -8,6 +8,7 @@ use marketprism_adapter_sdk::{
 };
 
 use crate::sound::SoundVenue;
+use crate::swap_fault::SwapFault;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -71,7 +72,7 @@ pub struct Broken {
 
 impl Adapter for Broken {
     fn describe() -> Description {
-        VenueInstance::<SoundVenue>::describe()
+        SwapFault::of_component().describe(VenueInstance::<SoundVenue>::describe())
     }
 
     fn instrument_requests(feed: &Feed, answers: &[Answer]) -> Result<Vec<Request>, Refusal> {
@@ -83,7 +84,8 @@ impl Adapter for Broken {
         if Fault::of(&feed.exchange) == Fault::StrictList && answers.iter().any(has_null) {
             return Err(refusal("instruments", "null", "a value"));
         }
-        VenueInstance::<SoundVenue>::instruments(feed, answers)
+        let instruments = VenueInstance::<SoundVenue>::instruments(feed, answers)?;
+        Ok(SwapFault::of_component().instruments(instruments))
     }
 
     fn load(feed: Feed, instruments: Vec<Instrument>) -> Result<Broken, Refusal> {
@@ -93,7 +95,7 @@ impl Adapter for Broken {
     }
 
     fn plan(&self) -> Result<Plan, Refusal> {
-        self.sound.plan()
+        Ok(SwapFault::of_component().plan(self.sound.plan()?))
     }
 
     fn normalize(&mut self, frames: &Frames) -> Normalized {
@@ -101,6 +103,7 @@ impl Adapter for Broken {
             trap_on_bad_text(&frames.data);
         }
         let mut normalized = self.sound.normalize(frames);
+        SwapFault::of_component().spoil(frames, &mut normalized);
         match self.fault {
             Fault::None | Fault::BadUtf8Trap | Fault::StrictList => {}
             Fault::WrongSide => each_trade(&mut normalized, |trade| trade.side = opposite(trade.side)),

@@ -5,7 +5,7 @@
 pub const ORDER: [(&str, &str); 10] = [
     (
         "edge",
-        "cli recorder replay run selfcare http reload feed gaps records books publisher journal queue audit broker config \
+        "cli recorder replay run selfcare http swap reload feed gaps records books publisher journal queue audit broker config \
          telemetry limits",
     ),
     (
@@ -20,8 +20,8 @@ pub const ORDER: [(&str, &str); 10] = [
     ),
     (
         "edge/host",
-        "fixtures supervisor quarantine reference_answers mapping circuit_breaker adapter sandbox \
-         runtime validate frames error logging index contract v1 limits host_limit stats",
+        "fixtures supervisor comparison quarantine reference_answers mapping circuit_breaker adapter sandbox \
+         signature sections runtime validate frames error logging index contract v1 limits host_limit stats",
     ),
     ("edge/book", "sync book outcome pending pacing contents sequence ladder settings update side"),
     (

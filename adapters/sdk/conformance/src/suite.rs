@@ -1,5 +1,7 @@
 //! All checks on one component.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context, bail};
 use marketprism_adapter_host::contract::Venue;
 use marketprism_adapter_host::{Adapter, Engine, Limits, LoadError};
@@ -60,6 +62,22 @@ pub fn measure(options: &Options, effort: BenchEffort) -> anyhow::Result<Vec<(St
         measured.extend(cost.map(|cost| (venue.exchange.clone(), cost)));
     }
     Ok(measured)
+}
+
+/// Causes why an adapter fails on the golden frames of a folder that holds `frames` and `expected`; empty if it passes.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn check_golden(adapter: &Adapter, limits: &Limits, folder: &Path) -> anyhow::Result<Vec<String>> {
+    let options = Options { golden: Some(folder.to_owned()), ..Options::new(PathBuf::new()) };
+    let subject = TestedAdapter::new(adapter.clone(), limits.clone());
+    let mut causes = Vec::new();
+    for venue in &adapter.description().venues {
+        let cases = Cases::read(&subject, venue, &options)?;
+        causes.extend(cases.closed.iter().cloned());
+        causes.append(&mut checks::golden(&cases).causes);
+    }
+    Ok(causes)
 }
 
 fn chosen<'a>(adapter: &'a Adapter, exchanges: &[String]) -> anyhow::Result<Vec<&'a Venue>> {

@@ -3,6 +3,7 @@
 
 mod directories;
 mod hostile;
+mod trials;
 
 use std::sync::{Arc, OnceLock};
 

@@ -2,6 +2,7 @@
 
 mod handover;
 mod reactions;
+mod versions;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::handover::BookHandover;
 use self::reactions::{SilentStream, hides_lost_books};
+use self::versions::VersionFollower;
 use super::context::FrameObserver;
 use super::progress::PipelineProgress;
 use super::remark_log::RemarkLog;
@@ -84,6 +86,7 @@ pub struct Pipeline {
     refusal_lines: LogLimit,
     invalid_lines: LogLimit,
     reported_at: Instant,
+    versions: VersionFollower,
     /// Everything received before is in this turn or was in an earlier one.
     frontier_ns: i64,
 }
@@ -111,6 +114,7 @@ impl Pipeline {
             refusal_lines: LogLimit::default(),
             invalid_lines: LogLimit::default(),
             reported_at: Instant::now(),
+            versions: VersionFollower::new(&parts.adapter),
             frontier_ns: 0,
             parts,
         }
@@ -127,6 +131,8 @@ impl Pipeline {
                 }
             }
             self.end_turn();
+            let PipelineParts { adapter, builder, status, .. } = &mut self.parts;
+            self.versions.obey(adapter, builder, status);
             self.parts.progress.turn();
             if self.parts.abort.is_cancelled() {
                 break;
@@ -159,11 +165,12 @@ impl Pipeline {
         }
         let wait = self.wait();
         let receiver = &mut self.parts.inputs;
-        let abort = &self.parts.abort;
+        let (abort, status) = (&self.parts.abort, &self.parts.status);
         let first = runtime.block_on(async {
             tokio::select! {
                 received = receiver.recv() => Some(received),
                 () = tokio::time::sleep(wait) => None,
+                () = status.versions.arrived() => None,
                 () = abort.cancelled() => None,
             }
         });
@@ -251,6 +258,9 @@ impl Pipeline {
             return;
         }
         let result = self.parts.adapter.normalize(&self.batch);
+        // A version on probation may have been rolled back: the result is the other one's.
+        let PipelineParts { adapter, builder, status, .. } = &mut self.parts;
+        self.versions.follow(adapter, builder, status);
         let now_ns = clock::now_ns();
         for (frame, events, notes) in result.normalized.by_frame(self.batch.len()) {
             for event in events {

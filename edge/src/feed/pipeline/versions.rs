@@ -1,0 +1,76 @@
+//! Changes of the adapter's version between two batches.
+
+use std::time::Instant;
+
+use marketprism_adapter_host::AdapterSupervisor;
+
+use crate::feed::status::FeedStatus;
+use crate::feed::version::{SwitchedVersion, VersionCommand};
+use crate::records::RecordBuilder;
+
+/// Keeps records and status with the version that events come from.
+#[derive(Debug)]
+pub(super) struct VersionFollower {
+    versions: u64,
+}
+
+impl VersionFollower {
+    pub(super) fn new(adapter: &AdapterSupervisor) -> Self {
+        Self { versions: adapter.versions() }
+    }
+
+    /// Obeys the commands that wait. The batch is empty.
+    pub(super) fn obey(
+        &mut self,
+        adapter: &mut AdapterSupervisor,
+        builder: &mut RecordBuilder,
+        status: &FeedStatus,
+    ) {
+        while let Some(command) = status.versions.take() {
+            let began = Instant::now();
+            // Whoever asked may have given up; it takes the trial back then.
+            match command {
+                VersionCommand::Seed(answer) => {
+                    let _ = answer.send(adapter.seed());
+                }
+                VersionCommand::Shadow(successor, accepted, answer) => {
+                    let _ = answer.send(adapter.begin_shadow(*successor, accepted));
+                }
+                VersionCommand::Switch(answer) => {
+                    let monitor = adapter.switch();
+                    self.follow(adapter, builder, status);
+                    let pause = began.elapsed();
+                    let _ = answer.send(monitor.map(|monitor| SwitchedVersion { monitor, pause }));
+                }
+                VersionCommand::Replace(successor, answer) => {
+                    let is_replaced = adapter.replace(*successor);
+                    self.follow(adapter, builder, status);
+                    let _ = answer.send(is_replaced);
+                }
+                VersionCommand::RollBack(answer) => {
+                    adapter.roll_back();
+                    self.follow(adapter, builder, status);
+                    let _ = answer.send(());
+                }
+                VersionCommand::EndTrial(answer) => {
+                    adapter.end_trial();
+                    let _ = answer.send(());
+                }
+            }
+        }
+    }
+
+    /// Events carry the version that they come from.
+    pub(super) fn follow(
+        &mut self,
+        adapter: &AdapterSupervisor,
+        builder: &mut RecordBuilder,
+        status: &FeedStatus,
+    ) {
+        if adapter.versions() != self.versions {
+            self.versions = adapter.versions();
+            builder.set_adapter(adapter.adapter().id());
+            status.set_running_adapter(adapter.adapter().clone());
+        }
+    }
+}

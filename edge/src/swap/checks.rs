@@ -1,0 +1,136 @@
+//! Checks of a new version before it gets a live frame.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use marketprism_adapter_host::contract::{Instrument, Venue};
+use marketprism_adapter_host::{
+    Adapter, Engine, GOLDEN_SECTION, Limits, LoadError, custom_section, verify_signature,
+};
+use marketprism_service::error_text;
+
+use super::golden::run_golden;
+use super::record::SwapStep;
+use crate::config::SwapSettings;
+use crate::feed::{InstrumentKey, ListingReader, key_of};
+
+/// Differing instruments that a reason names.
+const NAMED: usize = 3;
+
+/// End of a change before the promotion.
+#[derive(Debug)]
+pub(super) struct SwapFailure {
+    pub(super) step: SwapStep,
+    pub(super) reason: String,
+}
+
+impl SwapFailure {
+    pub(super) fn new(step: SwapStep, reason: impl Into<String>) -> Self {
+        Self { step, reason: reason.into() }
+    }
+}
+
+pub(super) struct ComponentChecks<'a> {
+    pub(super) engine: Option<&'a Engine>,
+    pub(super) limits: &'a Limits,
+    pub(super) settings: &'a SwapSettings,
+    pub(super) scratch: PathBuf,
+}
+
+impl ComponentChecks<'_> {
+    /// Signature, compilation, contract, golden frames. Computes for seconds; what was compiled before comes from the cache.
+    pub(super) fn run(&self, component: &[u8], step: impl Fn(SwapStep)) -> Result<Adapter, SwapFailure> {
+        step(SwapStep::Signature);
+        let signed = verify_signature(component, &self.settings.verifying_keys());
+        if let Err(error) = signed
+            && !self.settings.allow_unsigned
+        {
+            return Err(SwapFailure::new(SwapStep::Signature, error.to_string()));
+        }
+        step(SwapStep::Compile);
+        let no_engine = || SwapFailure::new(SwapStep::Compile, "no WebAssembly engine runs");
+        let engine = self.engine.ok_or_else(no_engine)?;
+        let adapter = Adapter::from_bytes(engine, component, self.limits)
+            .map_err(|error| SwapFailure::new(step_of(&error), error_text(&error)))?;
+        step(SwapStep::Golden);
+        if let Some(section) = custom_section(component, GOLDEN_SECTION) {
+            let checked = run_golden(&adapter, self.limits, section, &self.scratch);
+            checked.map_err(|error| SwapFailure::new(SwapStep::Golden, format!("{error:#}")))?;
+        }
+        Ok(adapter)
+    }
+}
+
+const fn step_of(error: &LoadError) -> SwapStep {
+    match error {
+        LoadError::Read { .. } | LoadError::Host(_) | LoadError::CoreModule | LoadError::NotAComponent(_) => {
+            SwapStep::Compile
+        }
+        _ => SwapStep::Contract,
+    }
+}
+
+/// The first difference between two descriptions of an exchange.
+pub(super) fn venue_difference(running: Option<&Venue>, new: Option<&Venue>) -> Option<String> {
+    let (running, new) = match (running, new) {
+        (Some(running), Some(new)) if running != new => (running, new),
+        (Some(_), None) => return Some("it does not serve it".to_owned()),
+        _ => return None,
+    };
+    let capabilities = running.capabilities.iter().zip(&new.capabilities).enumerate();
+    let differing = capabilities.into_iter().find(|(_, (running, new))| running != new);
+    Some(match differing {
+        Some((index, (running, new))) => format!("capabilities[{index}] is {new:?}, running is {running:?}"),
+        None => format!(
+            "{} capabilities, market types {:?}, endpoints {:?}; running are {}, {:?}, {:?}",
+            new.capabilities.len(),
+            new.market_types,
+            new.endpoints,
+            running.capabilities.len(),
+            running.market_types,
+            running.endpoints
+        ),
+    })
+}
+
+/// Checks that the new version reads the running instruments from the venue's lists as the running one does.
+pub(super) async fn check_instruments(
+    reader: &ListingReader,
+    adapter: &Adapter,
+    running: &[Instrument],
+) -> Result<(), SwapFailure> {
+    let failed = |who: &str, error: anyhow::Error| {
+        let reason =
+            format!("the venue's lists cannot be read by the {who} version: {}", error_text(error.as_ref()));
+        SwapFailure::new(SwapStep::Instruments, reason)
+    };
+    let symbols: BTreeSet<String> = running.iter().map(|instrument| instrument.symbol.clone()).collect();
+    let read = async |reader: &ListingReader| {
+        let listing = reader.read(&symbols, None).await?;
+        let by_key = listing.instruments.into_iter().map(|instrument| (key_of(&instrument), instrument));
+        anyhow::Ok(by_key.collect::<BTreeMap<InstrumentKey, Instrument>>())
+    };
+    let new = read(&reader.with_adapter(adapter.clone())).await.map_err(|error| failed("new", error))?;
+    let differs = |instrument: &&Instrument| new.get(&key_of(instrument)) != Some(instrument);
+    if !running.iter().any(|instrument| differs(&instrument)) {
+        return Ok(());
+    }
+    // The venue may have changed them since the feed started: what the running version reads now decides.
+    let now = read(reader).await.map_err(|error| failed("running", error))?;
+    let differing: Vec<String> = running
+        .iter()
+        .map(key_of)
+        .filter(|key| new.get(key) != now.get(key))
+        .map(|key| {
+            format!("{}: {}, the running version reads {}", key.0, shown(new.get(&key)), shown(now.get(&key)))
+        })
+        .collect();
+    let Some(_) = differing.first() else { return Ok(()) };
+    let named = differing.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+    let reason = format!("{} instruments differ: {named}", differing.len());
+    Err(SwapFailure::new(SwapStep::Instruments, reason))
+}
+
+fn shown(instrument: Option<&Instrument>) -> String {
+    instrument.map_or_else(|| "not listed".to_owned(), |instrument| format!("{instrument:?}"))
+}

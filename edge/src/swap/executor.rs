@@ -1,0 +1,404 @@
+//! Works the requested changes of adapters off, one after the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use marketprism_adapter_host::{Adapter, DifferenceKind, Differences, Engine, Limits};
+use tokio::sync::mpsc::Receiver;
+use tokio::task::block_in_place;
+use tokio::time::sleep;
+
+use super::checks::{ComponentChecks, SwapFailure, check_instruments, venue_difference};
+use super::parts::{PartSwap, running_parts, totals};
+use super::record::{SwapOutcome, SwapStep};
+use super::store::AdapterStore;
+use super::swaps::{AdapterSwaps, SwapAction, SwapRequest};
+use super::watch::watch_folder;
+use crate::config::{Adapters, Config, SwapSettings};
+use crate::feed::{EdgeContext, FeedRoster};
+use crate::limits::{SHADOW_WAIT_MAX, TRIAL_LOOK_EVERY};
+
+pub struct SwapExecutor {
+    context: Arc<EdgeContext>,
+    roster: Arc<FeedRoster>,
+    settings: SwapSettings,
+    limits: Limits,
+    engine: Option<Engine>,
+    swaps: Arc<AdapterSwaps>,
+    requests: Receiver<SwapRequest>,
+    store: AdapterStore,
+    /// Version before the running one, by name of the adapter.
+    previous: BTreeMap<String, Adapter>,
+    /// Digest of the configured component, by that of the running one where they differ.
+    configured: BTreeMap<String, String>,
+}
+
+/// A change that has begun.
+#[derive(Default)]
+struct SwapTrial {
+    parts: Vec<PartSwap>,
+    to: Option<Adapter>,
+    is_switched: bool,
+}
+
+impl SwapExecutor {
+    pub fn new(
+        context: &Arc<EdgeContext>,
+        config: &Config,
+        adapters: &Adapters,
+        roster: &Arc<FeedRoster>,
+    ) -> Self {
+        let store = AdapterStore::open(&config.data_dir);
+        let (swaps, requests) = AdapterSwaps::with_history(store.history());
+        let resumed = || adapters.resumed();
+        Self {
+            context: Arc::clone(context),
+            roster: Arc::clone(roster),
+            settings: config.adapters.clone(),
+            limits: config.sandbox.limits(),
+            engine: adapters.engine().cloned(),
+            swaps: Arc::new(swaps),
+            requests,
+            store,
+            previous: resumed().map(|(from, _)| (from.description().name.clone(), from.clone())).collect(),
+            configured: resumed()
+                .map(|(from, to)| (to.digest().to_owned(), from.digest().to_owned()))
+                .collect(),
+        }
+    }
+
+    pub fn swaps(&self) -> Arc<AdapterSwaps> {
+        Arc::clone(&self.swaps)
+    }
+
+    /// Runs until the edge stops.
+    pub async fn run(mut self) {
+        let (stop, swaps) = (self.context.stop.clone(), Arc::clone(&self.swaps));
+        let folder = self.settings.watch_dir.clone();
+        let watch = async {
+            if let Some(folder) = &folder {
+                watch_folder(folder, &swaps, &stop).await;
+            }
+        };
+        let work = async {
+            loop {
+                let request = tokio::select! {
+                    request = self.requests.recv() => request,
+                    () = stop.cancelled() => None,
+                };
+                let Some(request) = request else { return };
+                self.work(request).await;
+            }
+        };
+        tokio::join!(watch, work);
+    }
+
+    async fn work(&mut self, request: SwapRequest) {
+        let number = request.number;
+        match request.action {
+            SwapAction::Load { component, accepted } => {
+                let mut trial = SwapTrial::default();
+                let (stop, cancel) = (self.context.stop.clone(), request.cancel);
+                let failed = |reason: &str| Err(SwapFailure::new(self.swaps.step(), reason));
+                let loaded = tokio::select! {
+                    loaded = self.load(&component, &accepted, &mut trial) => loaded,
+                    () = cancel.cancelled() => failed("rolled back by request"),
+                    () = stop.cancelled() => failed("the edge stopped"),
+                };
+                match loaded {
+                    Ok(()) => self.promote(trial, &component).await,
+                    Err(failure) => self.take_back(trial, failure).await,
+                }
+            }
+            SwapAction::RollBack { adapter } => match self.roll_back(&adapter).await {
+                Ok(()) => self.end(SwapOutcome::RolledBack, Some("by request".to_owned())),
+                Err(failure) => self.end_failed(SwapOutcome::Refused, failure),
+            },
+        }
+        tracing::debug!(number, "change of an adapter worked off");
+    }
+
+    fn step(&self, step: SwapStep) {
+        self.swaps.update(|record| record.step = step);
+    }
+
+    /// Checks, shadow, switch and probation of a new version.
+    async fn load(
+        &self,
+        component: &Bytes,
+        accepted: &BTreeSet<DifferenceKind>,
+        trial: &mut SwapTrial,
+    ) -> Result<(), SwapFailure> {
+        let adapter = block_in_place(|| self.check_component(component))?;
+        self.step(SwapStep::Feeds);
+        trial.parts = self.parts(&adapter)?;
+        self.step(SwapStep::Instruments);
+        self.check_lists(&adapter, &trial.parts).await?;
+        self.step(SwapStep::Plan);
+        trial.to = Some(adapter.clone());
+        for part in &mut trial.parts {
+            part.begin_shadow(&adapter, accepted).await?;
+        }
+        self.step(SwapStep::Shadow);
+        tracing::info!(
+            adapter = adapter.id(),
+            feeds = trial.parts.len(),
+            "new adapter gets the live frames beside the running one"
+        );
+        self.shadow(&trial.parts, accepted).await?;
+        self.step(SwapStep::Switch);
+        trial.is_switched = true;
+        self.switch(&adapter, &mut trial.parts).await?;
+        self.step(SwapStep::Probation);
+        self.probation(&trial.parts).await
+    }
+
+    fn check_component(&self, component: &[u8]) -> Result<Adapter, SwapFailure> {
+        let checks = ComponentChecks {
+            engine: self.engine.as_ref(),
+            limits: &self.limits,
+            settings: &self.settings,
+            scratch: self.store.scratch(),
+        };
+        let adapter = checks.run(component, |step| self.step(step))?;
+        self.swaps.update(|record| record.to = Some(adapter.id().to_owned()));
+        Ok(adapter)
+    }
+
+    /// The running parts whose adapter this one replaces. It must describe their exchanges as the running one does: books go on.
+    fn parts(&self, adapter: &Adapter) -> Result<Vec<PartSwap>, SwapFailure> {
+        let failed = |reason: String| Err(SwapFailure::new(SwapStep::Feeds, reason));
+        let name = &adapter.description().name;
+        let parts = running_parts(&self.roster, name);
+        let Some(first) = parts.first() else {
+            let running: BTreeSet<String> =
+                self.roster.list().iter().map(|feed| feed.adapter().description().name.clone()).collect();
+            let running = running.into_iter().collect::<Vec<_>>().join(", ");
+            return failed(format!("no running feed has an adapter named {name:?} (allowed: {running})"));
+        };
+        if parts.iter().all(|part| part.from.digest() == adapter.digest()) {
+            return failed(format!("{} runs already", adapter.id()));
+        }
+        self.swaps.update(|record| record.from = Some(first.from.id().to_owned()));
+        for part in &parts {
+            let exchange = &part.status.exchange;
+            let (running, new) = (part.from.venue(exchange), adapter.venue(exchange));
+            if let Some(difference) = venue_difference(running, new) {
+                return failed(format!("describes {exchange} otherwise: {difference}"));
+            }
+        }
+        Ok(parts)
+    }
+
+    async fn check_lists(&self, adapter: &Adapter, parts: &[PartSwap]) -> Result<(), SwapFailure> {
+        let exchanges: BTreeSet<&String> = parts.iter().map(|part| &part.status.exchange).collect();
+        for exchange in exchanges {
+            let mut running = Vec::new();
+            for part in parts.iter().filter(|part| part.status.exchange == *exchange) {
+                running.append(&mut part.instruments().await?);
+            }
+            if let Some(reader) = self.context.readers.get(exchange) {
+                check_instruments(&reader, adapter, &running).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the new version has seen enough; differences that are not accepted refuse it.
+    async fn shadow(
+        &self,
+        parts: &[PartSwap],
+        accepted: &BTreeSet<DifferenceKind>,
+    ) -> Result<(), SwapFailure> {
+        let failed = |reason: String| Err(SwapFailure::new(SwapStep::Shadow, reason));
+        let (began, wanted) = (Instant::now(), self.settings.shadow_frames);
+        let differences = loop {
+            sleep(TRIAL_LOOK_EVERY).await;
+            let totals = totals(parts, &self.roster);
+            let (frames, passed) = (totals.frames, began.elapsed());
+            self.swaps.update(|record| {
+                record.shadow_frames = frames;
+                record.set_differences(&totals.differences);
+            });
+            if let Some(failure) = totals.failure {
+                return failed(failure);
+            }
+            if frames >= wanted && passed >= self.settings.shadow {
+                break totals.differences;
+            }
+            if passed > self.settings.shadow + SHADOW_WAIT_MAX {
+                return failed(format!("{frames} frames came in {passed:?}, needed are {wanted}"));
+            }
+        };
+        match unaccepted(&differences, accepted) {
+            Some(reason) => failed(reason),
+            None => Ok(()),
+        }
+    }
+
+    async fn switch(&self, adapter: &Adapter, parts: &mut [PartSwap]) -> Result<(), SwapFailure> {
+        for part in parts.iter_mut() {
+            let pause = part.switch().await?;
+            let exchange = part.status.exchange.as_str();
+            tracing::info!(
+                exchange,
+                adapter = adapter.id(),
+                ?pause,
+                "the new adapter runs, the earlier one beside it"
+            );
+            self.context
+                .metrics
+                .adapter_swap_pause
+                .with_label_values(&[exchange])
+                .observe(pause.as_secs_f64());
+            let micros = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
+            self.swaps.update(|record| record.pauses_us.push(micros));
+            part.status.current.set(adapter.clone());
+        }
+        // Parts that started during the shadow.
+        self.settle(adapter).await
+    }
+
+    /// Changes the version of every part of the adapter's feeds that runs another one.
+    async fn settle(&self, adapter: &Adapter) -> Result<(), SwapFailure> {
+        for part in running_parts(&self.roster, &adapter.description().name) {
+            if part.from.digest() != adapter.digest()
+                && part.status.current.get().digest() == adapter.digest()
+            {
+                part.replace(adapter).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn probation(&self, parts: &[PartSwap]) -> Result<(), SwapFailure> {
+        let began = Instant::now();
+        loop {
+            sleep(TRIAL_LOOK_EVERY).await;
+            let totals = totals(parts, &self.roster);
+            self.swaps.update(|record| record.probation_frames = totals.frames);
+            if let Some(failure) = totals.failure {
+                self.swaps.update(|record| record.set_differences(&totals.differences));
+                return Err(SwapFailure::new(SwapStep::Probation, failure));
+            }
+            if began.elapsed() >= self.settings.probation {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn promote(&mut self, trial: SwapTrial, component: &[u8]) {
+        for part in &trial.parts {
+            if let Err(SwapFailure { reason, .. }) = part.end_trial().await {
+                tracing::warn!(reason, "end of the probation not told to a feed");
+            }
+        }
+        let Some(to) = trial.to else { return };
+        for from in trial.parts.iter().map(|part| &part.from) {
+            self.remember(from, &to, Some(component));
+            self.previous.insert(to.description().name.clone(), from.clone());
+        }
+        self.step(SwapStep::Done);
+        self.end(SwapOutcome::Promoted, None);
+    }
+
+    /// Notes the version that a restart begins with. `component`: of a version that is not the configured one.
+    fn remember(&mut self, from: &Adapter, to: &Adapter, component: Option<&[u8]>) {
+        let configured = self.configured.remove(from.digest()).unwrap_or_else(|| from.digest().to_owned());
+        let component = component.filter(|_| configured != to.digest());
+        if let Err(error) = self.store.keep(&configured, component, from.digest()) {
+            let adapter = to.id();
+            tracing::error!(adapter, %error, "change of the adapter not stored: a restart begins with the earlier one");
+        }
+        if configured != to.digest() {
+            self.configured.insert(to.digest().to_owned(), configured);
+        }
+    }
+
+    /// Goes back to the versions from before the change, in every part.
+    async fn take_back(&mut self, trial: SwapTrial, failure: SwapFailure) {
+        for part in &trial.parts {
+            if part.status.current.get().digest() != part.from.digest() {
+                part.status.current.set(part.from.clone());
+            }
+            // A part that has ended starts with the version from before.
+            let _ = part.roll_back().await;
+        }
+        let outcome = if trial.is_switched { SwapOutcome::RolledBack } else { SwapOutcome::Refused };
+        if trial.is_switched {
+            for from in trial.parts.iter().map(|part| &part.from) {
+                if let Err(SwapFailure { reason, .. }) = self.settle(from).await {
+                    tracing::error!(reason, "rolled back adapter still runs: restart the edge");
+                }
+            }
+        }
+        self.end_failed(outcome, failure);
+    }
+
+    /// Goes back to the version before the running one, without a shadow: it has run before.
+    async fn roll_back(&mut self, name: &str) -> Result<(), SwapFailure> {
+        self.step(SwapStep::Feeds);
+        let failed = |reason: String| SwapFailure::new(SwapStep::Feeds, reason);
+        let to = self.previous.get(name).cloned();
+        let to =
+            to.ok_or_else(|| failed(format!("no earlier version of an adapter named {name:?} is known")))?;
+        self.swaps.update(|record| record.to = Some(to.id().to_owned()));
+        let parts = running_parts(&self.roster, name);
+        let first =
+            parts.first().ok_or_else(|| failed(format!("no running feed has an adapter named {name:?}")))?;
+        self.swaps.update(|record| record.from = Some(first.from.id().to_owned()));
+        self.step(SwapStep::Switch);
+        for (done, part) in parts.iter().enumerate() {
+            part.status.current.set(to.clone());
+            if let Err(failure) = part.replace(&to).await {
+                for part in parts.iter().take(done + 1) {
+                    part.status.current.set(part.from.clone());
+                }
+                self.settle(&first.from).await?;
+                return Err(failure);
+            }
+        }
+        let from = first.from.clone();
+        let component = self.store.component_of(to.digest());
+        self.remember(&from, &to, component.as_deref());
+        self.previous.remove(name);
+        Ok(())
+    }
+
+    fn end_failed(&mut self, outcome: SwapOutcome, SwapFailure { step, reason }: SwapFailure) {
+        self.step(step);
+        self.end(outcome, Some(reason));
+    }
+
+    fn end(&mut self, outcome: SwapOutcome, reason: Option<String>) {
+        let Some(record) = self.swaps.end(outcome, reason) else { return };
+        self.context.metrics.adapter_swaps.with_label_values(&[outcome.as_str()]).inc();
+        let adapter = record.to.as_deref().unwrap_or(&record.digest);
+        let (from, step, outcome) = (record.from.as_deref(), record.step.as_str(), outcome.as_str());
+        match &record.reason {
+            Some(reason) => {
+                tracing::warn!(adapter, from, step, outcome, reason, "change of the adapter ended")
+            }
+            None => tracing::info!(adapter, from, outcome, "change of the adapter ended"),
+        }
+        if let Err(error) = self.store.set_history(self.swaps.history()) {
+            tracing::warn!(%error, "history of changes of adapters not stored");
+        }
+    }
+}
+
+fn unaccepted(differences: &Differences, accepted: &BTreeSet<DifferenceKind>) -> Option<String> {
+    let others = differences.iter().filter(|(kind, _)| !accepted.contains(kind));
+    let texts: Vec<String> = others
+        .map(|(kind, found)| {
+            let example = found.examples.first();
+            let example = example.map(|one| {
+                format!(", such as `{}`: {}, the running version gave {}", one.frame, one.new, one.running)
+            });
+            format!("{kind} in {} frames{}", found.frames, example.unwrap_or_default())
+        })
+        .collect();
+    (!texts.is_empty()).then(|| format!("differences that are not accepted: {}", texts.join("; ")))
+}

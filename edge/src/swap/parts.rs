@@ -1,0 +1,148 @@
+//! A change of version in all running parts of the feeds of an adapter.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use marketprism_adapter_host::contract::Instrument;
+use marketprism_adapter_host::{Adapter, DifferenceKind, Differences, Successor, TrialMonitor};
+use tokio::sync::oneshot;
+use tokio::task::block_in_place;
+use tokio::time::timeout;
+
+use super::checks::SwapFailure;
+use super::record::SwapStep;
+use crate::feed::{FeedPhase, FeedRoster, FeedStatus, VersionCommand};
+use crate::limits::{SUCCESSOR_TRIES, VERSION_ANSWER};
+
+/// A running part of a feed with the version that it ran at first.
+pub(super) struct PartSwap {
+    pub(super) status: Arc<FeedStatus>,
+    pub(super) from: Adapter,
+    starts: u64,
+    monitor: Option<Arc<TrialMonitor>>,
+}
+
+/// Comparison over all parts.
+#[derive(Default)]
+pub(super) struct TrialTotals {
+    pub(super) frames: u64,
+    pub(super) differences: Differences,
+    /// The first failure, with its feed.
+    pub(super) failure: Option<String>,
+}
+
+/// The running parts of the feeds that run an adapter of this name.
+pub(super) fn running_parts(roster: &FeedRoster, name: &str) -> Vec<PartSwap> {
+    let part = |status: Arc<FeedStatus>| {
+        let from = status.adapter();
+        let is_of = status.phase() == FeedPhase::Running && from.description().name == name;
+        is_of.then(|| PartSwap { starts: status.starts(), from, status, monitor: None })
+    };
+    roster.list().into_iter().filter_map(part).collect()
+}
+
+impl PartSwap {
+    fn failure(&self, step: SwapStep, reason: &str) -> SwapFailure {
+        SwapFailure::new(step, format!("{}: {reason}", self.status.exchange))
+    }
+
+    async fn ask<T>(
+        &self,
+        step: SwapStep,
+        command: impl FnOnce(oneshot::Sender<T>) -> VersionCommand,
+    ) -> Result<T, SwapFailure> {
+        let (sender, answer) = oneshot::channel();
+        self.status.versions.send(command(sender));
+        match timeout(VERSION_ANSWER, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_ended)) => Err(self.failure(step, "the feed ended meanwhile")),
+            Err(_elapsed) => {
+                Err(self.failure(step, &format!("no answer of the pipeline in {VERSION_ANSWER:?}")))
+            }
+        }
+    }
+
+    pub(super) async fn instruments(&self) -> Result<Vec<Instrument>, SwapFailure> {
+        let seed = self.ask(SwapStep::Instruments, VersionCommand::Seed).await?;
+        Ok(seed.instruments().to_vec())
+    }
+
+    async fn successor(&self, adapter: &Adapter) -> Result<Successor, SwapFailure> {
+        let seed = self.ask(SwapStep::Plan, VersionCommand::Seed).await?;
+        let prepared = block_in_place(|| seed.prepare(adapter));
+        prepared.map_err(|error| self.failure(SwapStep::Plan, &error.to_string()))
+    }
+
+    /// Starts the new version beside the running one.
+    pub(super) async fn begin_shadow(
+        &mut self,
+        adapter: &Adapter,
+        accepted: &BTreeSet<DifferenceKind>,
+    ) -> Result<(), SwapFailure> {
+        for _ in 0..SUCCESSOR_TRIES {
+            let successor = Box::new(self.successor(adapter).await?);
+            let begin = |answer| VersionCommand::Shadow(successor, accepted.clone(), answer);
+            self.monitor = self.ask(SwapStep::Plan, begin).await?;
+            if self.monitor.is_some() {
+                return Ok(());
+            }
+        }
+        Err(self.failure(SwapStep::Plan, "reference answers are renewed faster than they can be replayed"))
+    }
+
+    /// Changes the version without a shadow.
+    pub(super) async fn replace(&self, adapter: &Adapter) -> Result<(), SwapFailure> {
+        for _ in 0..SUCCESSOR_TRIES {
+            let successor = Box::new(self.successor(adapter).await?);
+            if self.ask(SwapStep::Switch, |answer| VersionCommand::Replace(successor, answer)).await? {
+                return Ok(());
+            }
+        }
+        Err(self.failure(SwapStep::Switch, "reference answers are renewed faster than they can be replayed"))
+    }
+
+    /// Returns the time in which the pipeline took no frame.
+    pub(super) async fn switch(&mut self) -> Result<Duration, SwapFailure> {
+        let switched = self.ask(SwapStep::Switch, VersionCommand::Switch).await?;
+        let Some(switched) = switched else {
+            let failure = self.monitor.as_ref().and_then(|monitor| monitor.report().failure);
+            let reason =
+                failure.unwrap_or_else(|| "the new version is not in the shadow any more".to_owned());
+            return Err(self.failure(SwapStep::Shadow, &reason));
+        };
+        self.monitor = Some(switched.monitor);
+        Ok(switched.pause)
+    }
+
+    pub(super) async fn roll_back(&self) -> Result<(), SwapFailure> {
+        self.ask(SwapStep::Switch, VersionCommand::RollBack).await
+    }
+
+    pub(super) async fn end_trial(&self) -> Result<(), SwapFailure> {
+        self.ask(SwapStep::Probation, VersionCommand::EndTrial).await
+    }
+}
+
+/// Adds up the trials. A part that ended because nothing of it is listed any more is left out, one that started again is a failure.
+pub(super) fn totals(parts: &[PartSwap], roster: &FeedRoster) -> TrialTotals {
+    let mut totals = TrialTotals::default();
+    let all = roster.list();
+    for part in parts.iter().filter(|part| all.iter().any(|one| Arc::ptr_eq(one, &part.status))) {
+        let exchange = &part.status.exchange;
+        if part.status.phase() != FeedPhase::Running || part.status.starts() != part.starts {
+            totals.failure.get_or_insert(format!("{exchange}: the feed started again meanwhile"));
+        }
+        let Some(report) = part.monitor.as_ref().map(|monitor| monitor.report()) else { continue };
+        totals.frames += report.frames;
+        for (kind, found) in report.differences {
+            let of_kind = totals.differences.entry(kind).or_default();
+            of_kind.frames += found.frames;
+            of_kind.examples.extend(found.examples);
+        }
+        if let Some(failure) = report.failure {
+            totals.failure.get_or_insert(format!("{exchange}: {failure}"));
+        }
+    }
+    totals
+}

@@ -1,0 +1,195 @@
+//! Last good versions of adapters and the history of their changes, on disk: a restart begins with them.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use marketprism_adapter_host::{Adapter, Limits, component_digest, verify_signature};
+use marketprism_service::{error_text, read_file};
+use serde::{Deserialize, Serialize};
+
+use super::record::SwapRecord;
+use crate::config::{Adapters, Config};
+use crate::limits::COMPONENT_BYTES_MAX;
+
+/// Folder inside the data folder.
+const FOLDER: &str = "adapters";
+
+const STATE: &str = "swaps.json";
+
+/// The history is bounded; this is above its largest size.
+const STATE_BYTES_MAX: u64 = 16 << 20;
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct StoredSwaps {
+    /// By the digest of the configured component. Another configured component begins anew.
+    kept: BTreeMap<String, KeptVersion>,
+    history: Vec<SwapRecord>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct KeptVersion {
+    /// Of the last good component.
+    digest: String,
+    /// Of the one before it, for a return to it.
+    previous: String,
+}
+
+#[derive(Debug)]
+pub(super) struct AdapterStore {
+    folder: PathBuf,
+    stored: StoredSwaps,
+}
+
+impl AdapterStore {
+    /// A state that cannot be read is an error in the log, and an empty one.
+    pub(super) fn open(data_dir: &Path) -> Self {
+        let folder = data_dir.join(FOLDER);
+        let path = folder.join(STATE);
+        let stored = match read_file(&path, STATE_BYTES_MAX) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::from),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(StoredSwaps::default()),
+            Err(error) => Err(error),
+        };
+        let stored = stored.unwrap_or_else(|error| {
+            let path = path.display().to_string();
+            tracing::error!(path, %error, "changes of adapters not readable: the configured adapters run");
+            StoredSwaps::default()
+        });
+        Self { folder, stored }
+    }
+
+    pub(super) fn history(&self) -> Vec<SwapRecord> {
+        self.stored.history.clone()
+    }
+
+    /// Folder for the golden files of a component that is checked.
+    pub(super) fn scratch(&self) -> PathBuf {
+        self.folder.join("golden")
+    }
+
+    fn component(&self, digest: &str) -> PathBuf {
+        self.folder.join(format!("{digest}.wasm"))
+    }
+
+    fn kept(&self, configured: &Adapter, config: &Config) -> anyhow::Result<Option<Vec<u8>>> {
+        let Some(KeptVersion { digest, .. }) = self.stored.kept.get(configured.digest()) else {
+            return Ok(None);
+        };
+        let path = self.component(digest);
+        let bytes = read_file(&path, COMPONENT_BYTES_MAX).with_context(|| path.display().to_string())?;
+        ensure!(component_digest(&bytes) == *digest, "{} was changed", path.display());
+        if !config.adapters.allow_unsigned {
+            verify_signature(&bytes, &config.adapters.verifying_keys())?;
+        }
+        Ok(Some(bytes))
+    }
+
+    /// A component that was kept, if it is still there.
+    pub(super) fn component_of(&self, digest: &str) -> Option<Vec<u8>> {
+        read_file(&self.component(digest), COMPONENT_BYTES_MAX).ok()
+    }
+
+    /// Notes the last good component for the next start; `None`: the configured one. `previous` is the digest of the one before.
+    pub(super) fn keep(
+        &mut self,
+        configured: &str,
+        component: Option<&[u8]>,
+        previous: &str,
+    ) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        self.stored.kept.remove(configured);
+        if let Some(component) = component {
+            let digest = component_digest(component);
+            write_synced(&self.component(&digest), component)?;
+            let kept = KeptVersion { digest, previous: previous.to_owned() };
+            self.stored.kept.insert(configured.to_owned(), kept);
+        }
+        self.write()?;
+        self.remove_others()
+    }
+
+    pub(super) fn set_history(&mut self, history: Vec<SwapRecord>) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        self.stored.history = history;
+        self.write()
+    }
+
+    fn write(&self) -> io::Result<()> {
+        write_synced(&self.folder.join(STATE), &serde_json::to_vec(&self.stored)?)
+    }
+
+    /// Removes components that no start needs.
+    fn remove_others(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            let is_component = path.extension().is_some_and(|extension| extension == "wasm");
+            let is_kept = |kept: &KeptVersion| {
+                [&kept.digest, &kept.previous].into_iter().any(|digest| path == self.component(digest))
+            };
+            if is_component && !self.stored.kept.values().any(is_kept) {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// After a crash of the machine the file has the old or the new content.
+fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
+    let part = path.with_extension("part");
+    let mut file = File::create(&part)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&part, path)?;
+    File::open(path.parent().unwrap_or_else(|| Path::new(".")))?.sync_all()
+}
+
+/// Puts the last good version in place of each configured adapter that has one. A version that cannot be used is an error in the log.
+pub fn resume_adapters(config: &Config, adapters: &mut Adapters) {
+    let store = AdapterStore::open(&config.data_dir);
+    for feed in &config.feeds {
+        let Some(configured) = adapters.get(&feed.adapter) else { continue };
+        let adapter = configured.id();
+        match resumed(&store, &configured, config, adapters) {
+            Ok(Some(kept)) => {
+                let (exchange, runs) = (&feed.exchange, kept.id());
+                tracing::info!(
+                    exchange,
+                    adapter,
+                    runs,
+                    "the last good version runs instead of the configured one"
+                );
+                adapters.resume(&feed.adapter, kept);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                let error = error_text(error.as_ref());
+                tracing::error!(adapter, error, "last good version not usable: the configured one runs");
+            }
+        }
+    }
+}
+
+fn resumed(
+    store: &AdapterStore,
+    configured: &Adapter,
+    config: &Config,
+    adapters: &Adapters,
+) -> anyhow::Result<Option<Adapter>> {
+    let Some(bytes) = store.kept(configured, config)? else { return Ok(None) };
+    let engine = adapters.engine().context("no engine runs")?;
+    let kept = Adapter::from_bytes(engine, &bytes, &Limits::default())?;
+    for feed in config
+        .feeds
+        .iter()
+        .filter(|feed| adapters.get(&feed.adapter).is_some_and(|of| of.digest() == configured.digest()))
+    {
+        let is_same = kept.venue(&feed.exchange) == configured.venue(&feed.exchange);
+        ensure!(is_same, "it describes {} differently", feed.exchange);
+    }
+    Ok(Some(kept))
+}

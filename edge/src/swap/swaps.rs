@@ -1,0 +1,161 @@
+//! Requests for changes of adapters, and their history. Shared by HTTP, the watched folder and the task that works them off.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use marketprism_adapter_host::{DifferenceKind, component_digest};
+use marketprism_service::clock;
+use thiserror::Error;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio_util::sync::CancellationToken;
+
+use super::record::{SwapOutcome, SwapRecord, SwapStep};
+use crate::limits::SWAPS_KEPT;
+
+/// Labels of ended changes.
+pub const SWAP_OUTCOMES: [&str; 3] = ["promoted", "refused", "rolled_back"];
+
+/// Rejection of a request before it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SwapRefused {
+    #[error("change {0} of an adapter runs; wait for its end, or roll it back")]
+    Busy(u64),
+    #[error("the edge stops")]
+    Stopping,
+}
+
+pub(super) struct SwapRequest {
+    pub(super) number: u64,
+    pub(super) action: SwapAction,
+    /// Ends a running change: it is rolled back.
+    pub(super) cancel: CancellationToken,
+}
+
+pub(super) enum SwapAction {
+    Load {
+        component: Bytes,
+        accepted: BTreeSet<DifferenceKind>,
+    },
+    /// To the version before, of the adapter of this name.
+    RollBack {
+        adapter: String,
+    },
+}
+
+#[derive(Debug)]
+struct SwapBoard {
+    next: u64,
+    running: Option<(SwapRecord, CancellationToken)>,
+    /// Newest last.
+    ended: VecDeque<SwapRecord>,
+}
+
+#[derive(Debug)]
+pub struct AdapterSwaps {
+    board: Mutex<SwapBoard>,
+    requests: Sender<SwapRequest>,
+}
+
+/// Without history, and without anybody who works requests off.
+impl Default for AdapterSwaps {
+    fn default() -> Self {
+        Self::with_history(Vec::new()).0
+    }
+}
+
+impl AdapterSwaps {
+    /// With the history of earlier runs. The receiver is for the executor.
+    pub(super) fn with_history(ended: Vec<SwapRecord>) -> (Self, Receiver<SwapRequest>) {
+        // One change runs at a time, so one request waits at most.
+        let (requests, receiver) = channel(1);
+        let next = ended.iter().map(|record| record.number + 1).max().unwrap_or(1);
+        let board = SwapBoard { next, running: None, ended: ended.into() };
+        (Self { board: Mutex::new(board), requests }, receiver)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SwapBoard> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to load a component; returns the number of the change.
+    pub fn load(
+        &self,
+        component: Bytes,
+        accepted: BTreeSet<DifferenceKind>,
+        source: &str,
+    ) -> Result<u64, SwapRefused> {
+        let names = accepted.iter().map(ToString::to_string).collect();
+        let digest = component_digest(&component);
+        self.begin(source, digest, names, SwapAction::Load { component, accepted })
+    }
+
+    /// Begins to return to the version before; a change that runs is rolled back instead.
+    pub fn roll_back(&self, adapter: &str) -> Result<u64, SwapRefused> {
+        if let Some((record, cancel)) = &self.lock().running {
+            cancel.cancel();
+            return Ok(record.number);
+        }
+        let action = SwapAction::RollBack { adapter: adapter.to_owned() };
+        self.begin("rollback", String::new(), Vec::new(), action)
+    }
+
+    fn begin(
+        &self,
+        source: &str,
+        digest: String,
+        accepted: Vec<String>,
+        action: SwapAction,
+    ) -> Result<u64, SwapRefused> {
+        let mut board = self.lock();
+        if let Some((record, _)) = &board.running {
+            return Err(SwapRefused::Busy(record.number));
+        }
+        let (number, cancel) = (board.next, CancellationToken::new());
+        let request = SwapRequest { number, action, cancel: cancel.clone() };
+        self.requests.try_send(request).map_err(|_closed| SwapRefused::Stopping)?;
+        board.next += 1;
+        let record = SwapRecord::new(number, source, digest, accepted, clock::now_ns() / 1_000_000_000);
+        board.running = Some((record, cancel));
+        Ok(number)
+    }
+
+    pub(super) fn update(&self, change: impl FnOnce(&mut SwapRecord)) {
+        if let Some((record, _)) = &mut self.lock().running {
+            change(record);
+        }
+    }
+
+    pub(super) fn step(&self) -> SwapStep {
+        self.lock().running.as_ref().map_or(SwapStep::Done, |(record, _)| record.step)
+    }
+
+    /// Ends the change that runs. Returns its record.
+    pub(super) fn end(&self, outcome: SwapOutcome, reason: Option<String>) -> Option<SwapRecord> {
+        let mut board = self.lock();
+        let (mut record, _) = board.running.take()?;
+        record.outcome = outcome;
+        record.reason = reason;
+        record.ended = Some(clock::now_ns() / 1_000_000_000);
+        board.ended.push_back(record.clone());
+        while board.ended.len() > SWAPS_KEPT {
+            board.ended.pop_front();
+        }
+        Some(record)
+    }
+
+    /// Changes that ended, oldest first, and the one that runs.
+    pub fn history(&self) -> Vec<SwapRecord> {
+        let board = self.lock();
+        board.ended.iter().chain(board.running.as_ref().map(|(record, _)| record)).cloned().collect()
+    }
+
+    /// True if a change to this component is in the history.
+    pub(super) fn knows(&self, digest: &str) -> bool {
+        self.history().iter().any(|record| record.digest == digest)
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.lock().running.is_some()
+    }
+}

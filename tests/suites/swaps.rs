@@ -1,0 +1,357 @@
+//! Promise: adapters change while frames flow. No event is lost or doubled, books go on, and a version that is worse never stays.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+use futures_util::SinkExt;
+use marketprism_adapter_host::fixtures::{FixtureKind, component};
+use marketprism_adapter_host::{component_digest, with_custom_section};
+use marketprism_broken_adapters::SwapFault;
+use marketprism_schema::{Body, WireForm};
+use marketprism_tests::broker::Broker;
+use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::parts;
+use marketprism_tests::wait::eventually;
+use marketprism_venue_sim::{Sim, SimConfig};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::edge_audits::{create_streams, messages};
+
+const EXCHANGE: &str = "binance_spot";
+const TOKEN: (&str, &str) = ("MARKETPRISM_HTTP__TOKEN", "a token for tests only");
+
+/// An edge with a broker, and the keys of its operator.
+struct SwappedEdge {
+    edge: Edge,
+    broker: Broker,
+    folder: tempfile::TempDir,
+}
+
+impl SwappedEdge {
+    async fn start(feed: Feed, probation_ms: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let broker = Broker::start(folder.path()).await;
+        create_streams(&broker).await;
+        let key = keygen(&folder.path().join("key"));
+        keygen(&folder.path().join("stranger"));
+        let watched = folder.path().join("watched");
+        std::fs::create_dir(&watched).unwrap();
+        let tables = format!(
+            "[adapters]\ntrusted_keys = [{:?}]\nwatch_dir = {watched:?}\nshadow_frames = 40\nshadow_ms = 0\nprobation_ms = {probation_ms}",
+            key.trim()
+        );
+        let nats = format!("urls = [{:?}]\n{tables}", broker.url());
+        let mut edge = Edge::prepared(folder.path(), &nats, &[feed]).with_variable(TOKEN.0, TOKEN.1);
+        edge.restart().await;
+        eventually("the edge is ready", || edge.get("/ready")).await;
+        Self { edge, broker, folder }
+    }
+
+    /// Runs `adapter` with these arguments for the edge: exit status and output.
+    async fn adapter(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let config = self.edge.folder().join("edge.toml");
+        let mut command = tokio::process::Command::new(parts::binary("marketprism-edge"));
+        command.arg("adapter").args(arguments).arg("--config").arg(config).env(TOKEN.0, TOKEN.1);
+        let output = command.output().await.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    }
+
+    async fn load(&self, file: &Path) -> (Option<i32>, String) {
+        self.adapter(&["load", file.to_str().unwrap()]).await
+    }
+
+    fn sign(&self, component: &[u8], name: &str, key: &str, golden: Option<&Path>) -> PathBuf {
+        let file = self.folder.path().join(format!("{name}.wasm"));
+        std::fs::write(&file, component).unwrap();
+        let mut command = Command::new(parts::binary("marketprism-edge"));
+        command.args(["adapter", "sign"]).arg(&file).arg("--key").arg(self.folder.path().join(key));
+        command.args(golden.map(|folder| format!("--frames={}", folder.display())));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        file
+    }
+
+    async fn page(&self) -> Value {
+        serde_json::from_str(&self.edge.get("/adapters").await.unwrap()).unwrap()
+    }
+
+    async fn running_digest(&self) -> String {
+        self.page().await["feeds"][0]["digest"].as_str().unwrap().to_owned()
+    }
+
+    /// The newest change.
+    async fn last(&self) -> Value {
+        self.page().await["swaps"].as_array().unwrap().last().unwrap().clone()
+    }
+
+    /// Ids and sides of the trades in the broker, and the adapters that they name.
+    async fn trades(&self) -> (Vec<(u64, String)>, BTreeSet<String>) {
+        let (mut trades, mut adapters) = (Vec::new(), BTreeSet::new());
+        for message in messages(&self.broker, "MARKET_DATA").await {
+            let header = message.headers.as_ref().unwrap().get("Content-Type").unwrap().as_str();
+            let event = WireForm::of_content_type(header).unwrap().decode(&message.payload).unwrap();
+            if let Body::Trade(trade) = &event.body {
+                trades.push((trade.trade_id.parse().unwrap(), format!("{:?}", trade.side)));
+                adapters.insert(event.header.adapter.to_string());
+            }
+        }
+        trades.sort();
+        (trades, adapters)
+    }
+}
+
+fn keygen(path: &Path) -> String {
+    let mut command = Command::new(parts::binary("marketprism-edge"));
+    let output = command.args(["adapter", "keygen", "--out"]).arg(path).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn digest(file: &Path) -> String {
+    component_digest(&std::fs::read(file).unwrap())
+}
+
+async fn epochs(edge: &Edge) -> Vec<(String, u64)> {
+    eventually("the books are live", || async {
+        let page: Value = serde_json::from_str(&edge.get("/coverage").await?).unwrap();
+        let instruments = page["feeds"][0]["instruments"].as_array().unwrap().clone();
+        let book = |one: Value| {
+            let epoch =
+                (one["orderbook"]["state"] == "LIVE").then(|| one["orderbook"]["epoch"].as_u64())??;
+            Some((one["symbol"].as_str()?.to_owned(), epoch))
+        };
+        let live: Option<Vec<_>> = instruments.into_iter().map(book).collect();
+        live.ok_or_else(|| page.to_string())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_change_while_frames_flow_and_a_restart_has_the_last_good_one() {
+    let symbols = ["BTCUSDT", "ETHUSDT"].map(str::to_owned).to_vec();
+    let exchanges = vec![EXCHANGE.to_owned()];
+    let sim = SimConfig {
+        exchanges,
+        symbols: symbols.clone(),
+        rate: 400,
+        start_paused: true,
+        ..SimConfig::default()
+    };
+    let sim = Sim::start(sim).await.unwrap();
+    let feed = Feed::simulated(EXCHANGE, &sim.addr().to_string(), &["BTC-USDT", "ETH-USDT"]);
+    let built = std::fs::read(&feed.adapter).unwrap();
+    let mut swapped = SwappedEdge::start(feed, 100).await;
+    sim.resume();
+    let untouched = epochs(&swapped.edge).await;
+    let version = |number: u8| with_custom_section(&built, "version", &[number]);
+
+    let (status, text) = swapped.load(&parts::adapter("binance")).await;
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("step signature: component has no signature"), "{text}");
+    let strange = swapped.sign(&version(0), "strange", "stranger", None);
+    let (status, text) = swapped.load(&strange).await;
+    assert!(status == Some(1) && text.contains("fits none of the 1 keys"), "{text}");
+
+    let golden = parts::root().join("adapters/binance");
+    let mut digests = Vec::new();
+    for number in 1..=3 {
+        let file = swapped.sign(&version(number), "new", "key", (number == 1).then_some(golden.as_path()));
+        let (status, text) = swapped.load(&file).await;
+        assert_eq!(status, Some(0), "{text}");
+        digests.push(digest(&file));
+        assert_eq!(swapped.running_digest().await, digests[digests.len() - 1]);
+        println!("version {number}: pauses {} us", swapped.last().await["pauses_us"]);
+    }
+    let watched = swapped.sign(&version(4), "watched/four", "key", None);
+    digests.push(digest(&watched));
+    eventually("the version in the watched folder runs", || async {
+        let last = swapped.last().await;
+        let is_promoted = last["digest"] == digests[3].as_str() && last["outcome"] == "promoted";
+        if is_promoted { Ok(()) } else { Err(last.to_string()) }
+    })
+    .await;
+    let (status, text) = swapped.adapter(&["rollback", "binance"]).await;
+    assert!(status == Some(0) && swapped.running_digest().await == digests[2], "{text}");
+
+    assert_eq!(epochs(&swapped.edge).await, untouched, "books went on");
+    sim.pause();
+    let mut sent: Vec<u64> = Vec::new();
+    for symbol in &symbols {
+        sent.extend(
+            sim.all_trades(EXCHANGE, symbol)
+                .unwrap()
+                .iter()
+                .map(|trade| trade.trade_id.parse::<u64>().unwrap()),
+        );
+    }
+    sent.sort_unstable();
+    eventually("every trade is in the broker", || async {
+        let (trades, adapters) = swapped.trades().await;
+        let ids: Vec<u64> = trades.into_iter().map(|(id, _)| id).collect();
+        let is_named = digests.iter().all(|digest| adapters.iter().any(|id| id.ends_with(&digest[..12])));
+        let state = format!("{} of {} trades, adapters {adapters:?}", ids.len(), sent.len());
+        if ids == sent && is_named { Ok(()) } else { Err(state) }
+    })
+    .await;
+    assert_eq!(swapped.edge.metric("marketprism_edge_adapter_swaps_total", "promoted").await, 4);
+
+    swapped.edge.restart().await;
+    assert_eq!(swapped.running_digest().await, digests[2], "the last good one");
+    assert_eq!(swapped.last().await["outcome"], "rolled_back", "the history is kept");
+}
+
+/// A venue of the adapter `sound`: trades with rising ids, marked for the faults or not.
+struct SoundVenue {
+    ws: String,
+    rest: String,
+    next_id: Arc<AtomicU64>,
+    is_marked: Arc<AtomicBool>,
+    is_paused: Arc<AtomicBool>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl SoundVenue {
+    async fn start() -> Self {
+        let (ws, rest) = (
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        );
+        let mut venue = Self {
+            ws: format!("ws://{}", ws.local_addr().unwrap()),
+            rest: format!("http://{}", rest.local_addr().unwrap()),
+            next_id: Arc::default(),
+            is_marked: Arc::default(),
+            is_paused: Arc::default(),
+            tasks: Vec::new(),
+        };
+        let (next, marked, paused) =
+            (Arc::clone(&venue.next_id), Arc::clone(&venue.is_marked), Arc::clone(&venue.is_paused));
+        venue.tasks.push(tokio::spawn(stream(ws, next, marked, paused)));
+        venue.tasks.push(tokio::spawn(list(rest)));
+        venue
+    }
+
+    fn feed(&self) -> Feed {
+        Feed {
+            exchange: "sound".to_owned(),
+            adapter: parts::adapter("broken-adapters"),
+            symbols: vec!["BTC-USD".to_owned()],
+            data_types: vec!["trade".to_owned()],
+            ws: self.ws.clone(),
+            rest: self.rest.clone(),
+            extra: String::new(),
+        }
+    }
+}
+
+async fn stream(
+    listener: TcpListener,
+    next: Arc<AtomicU64>,
+    is_marked: Arc<AtomicBool>,
+    is_paused: Arc<AtomicBool>,
+) {
+    loop {
+        let (socket, _) = listener.accept().await.unwrap();
+        let Ok(mut socket) = tokio_tungstenite::accept_async(socket).await else { continue };
+        loop {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            if is_paused.load(Ordering::SeqCst) {
+                continue;
+            }
+            let id = next.load(Ordering::SeqCst) + 1;
+            let mark = if is_marked.load(Ordering::SeqCst) { "!" } else { "" };
+            let time_us = UNIX_EPOCH.elapsed().unwrap().as_micros();
+            let text = format!(
+                r#"{{"type":"trade","name":"BTC/USD","id":{id},"time_us":{time_us},"price":"87543.2","quantity":"1.5","taker":"buy","mark":"{mark}"}}"#
+            );
+            if socket.send(Message::text(text)).await.is_err() {
+                break;
+            }
+            next.store(id, Ordering::SeqCst);
+        }
+    }
+}
+
+async fn list(listener: TcpListener) {
+    let body = r#"{"markets":[{"name":"BTC/USD","base":"BTC","quote":"USD","tick":"0.1","step":"0.00001"}]}"#;
+    loop {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut head = [0; 4_096];
+        let _ = socket.read(&mut head).await;
+        let answer =
+            format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+        let _ = socket.write_all(answer.as_bytes()).await;
+    }
+}
+
+/// Versions with a fault from their start, with the step that refuses them and a text of the cause.
+const REFUSED: [(SwapFault, &str, &str); 4] = [
+    (SwapFault::OtherVenue, "feeds", "describes sound otherwise: capabilities[1] is "),
+    (SwapFault::OtherInstruments, "instruments", "BTC-USD: "),
+    (SwapFault::OtherPlan, "plan", "connections[0] is "),
+    (SwapFault::WrongSide, "shadow", "differences that are not accepted: trade in "),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_versions_are_refused_or_rolled_back_and_cost_no_event() {
+    let venue = SoundVenue::start().await;
+    let built = std::fs::read(parts::adapter("broken-adapters")).unwrap();
+    // Longer than any wait of this test: a version that is not rolled back does not pass.
+    let mut swapped = SwappedEdge::start(venue.feed(), 600_000).await;
+    let broken = |fault: SwapFault| fault.put(&built).unwrap();
+
+    for (kind, step) in [(FixtureKind::Contract("2.0.0"), "contract"), (FixtureKind::CoreModule, "compile")] {
+        let file = swapped.sign(&component(kind), "fixture", "key", None);
+        let (status, text) = swapped.load(&file).await;
+        assert!(status == Some(1) && text.contains(&format!("step {step}: ")), "{kind:?}: {text}");
+    }
+    venue.is_marked.store(true, Ordering::SeqCst);
+    for (fault, step, cause) in REFUSED {
+        let (status, text) = swapped.load(&swapped.sign(&broken(fault), "broken", "key", None)).await;
+        assert_eq!((status, swapped.last().await["outcome"].as_str()), (Some(1), Some("refused")), "{text}");
+        assert!(text.contains(&format!("step {step}: ")) && text.contains(cause), "{fault:?}: {text}");
+    }
+    for fault in [SwapFault::Trap, SwapFault::Silent] {
+        venue.is_marked.store(false, Ordering::SeqCst);
+        // Marked frames may be on their way, and one being written: unmarked ones follow them.
+        let id = venue.next_id.load(Ordering::SeqCst);
+        eventually("the marked frames are processed", || async {
+            let (trades, _) = swapped.trades().await;
+            trades.last().filter(|(newest, _)| *newest > id + 1).map(|_| ())
+        })
+        .await;
+        let file = swapped.sign(&broken(fault), "later", "key", None);
+        let (loaded, ()) = tokio::join!(swapped.load(&file), async {
+            eventually("the new version runs", || async {
+                let last = swapped.last().await;
+                (last["step"] == "probation" && last["outcome"] == "running").then_some(())
+            })
+            .await;
+            venue.is_marked.store(true, Ordering::SeqCst);
+        });
+        let last = swapped.last().await;
+        assert_eq!((loaded.0, last["outcome"].as_str()), (Some(1), Some("rolled_back")), "{fault:?}: {last}");
+        assert!(loaded.1.contains("step probation: sound: "), "{fault:?}: {}", loaded.1);
+    }
+    assert_eq!(swapped.running_digest().await, component_digest(&built));
+    venue.is_paused.store(true, Ordering::SeqCst);
+    eventually("every trade is in the broker once, with its side", || async {
+        let (trades, _) = swapped.trades().await;
+        let sent: Vec<_> =
+            (1..=venue.next_id.load(Ordering::SeqCst)).map(|id| (id, "Buy".to_owned())).collect();
+        if trades == sent { Ok(()) } else { Err(format!("{} of {} trades", trades.len(), sent.len())) }
+    })
+    .await;
+    let (status, text) = swapped.adapter(&["list"]).await;
+    assert!(status == Some(0) && text.contains("rolled_back at step probation"), "{text}");
+    assert!(swapped.edge.process().is_running());
+    venue.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+}
