@@ -71,9 +71,10 @@ async fn a_feed_that_panics_starts_again() {
     let observing = Arc::clone(&observer) as Arc<dyn FrameObserver>;
     let feed = config.feeds[0].clone();
     let adapter = adapter.unwrap();
-    let setup = FeedSetup::new(&edge, &feed, &adapter, true).unwrap();
+    let current = marketprism_edge::config::CurrentAdapter::from(adapter);
+    let setup = FeedSetup::new(&edge, &feed, &current, true).unwrap();
     let place = (edge.auditor.feed(&feed.exchange), QueueLane::default());
-    let context = FeedContext::new(&edge, setup, place, adapter, Some(observing));
+    let context = FeedContext::new(&edge, setup, place, current, Some(observing));
     let status = Arc::clone(&context.status);
     let parts = PartSet::new(context, Arc::new(FeedRoster::default()));
     let running = tokio::spawn(run_feed(Arc::new(Mutex::new(parts)), None));
