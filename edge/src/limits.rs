@@ -45,9 +45,8 @@ pub const SUCCESSOR_TRIES: usize = 5;
 /// Changes of adapters in the history. More: the oldest are forgotten.
 pub const SWAPS_KEPT: usize = 32;
 
-/// Bytes of an adapter's component, and the time to receive it by HTTP. More: it is refused.
+/// Bytes of an adapter's component. More: it is refused.
 pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
-pub const COMPONENT_RECEIVE: Duration = Duration::from_secs(60);
 
 /// Pause between two looks into `adapters.watch_dir`.
 pub const WATCH_EVERY: Duration = Duration::from_secs(1);

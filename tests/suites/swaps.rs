@@ -56,9 +56,13 @@ impl SwappedEdge {
 
     /// Runs `adapter` with these arguments for the edge: exit status and output.
     async fn adapter(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        self.adapter_with(arguments, TOKEN.1).await
+    }
+
+    async fn adapter_with(&self, arguments: &[&str], token: &str) -> (Option<i32>, String) {
         let config = self.edge.folder().join("edge.toml");
         let mut command = tokio::process::Command::new(parts::binary("marketprism-edge"));
-        command.arg("adapter").args(arguments).arg("--config").arg(config).env(TOKEN.0, TOKEN.1);
+        command.arg("adapter").args(arguments).arg("--config").arg(config).env(TOKEN.0, token);
         let output = command.output().await.unwrap();
         let text = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8(text).unwrap())
@@ -153,6 +157,10 @@ async fn versions_change_while_frames_flow_and_a_restart_has_the_last_good_one()
     let untouched = epochs(&swapped.edge).await;
     let version = |number: u8| with_custom_section(&built, "version", &[number]);
 
+    for command in [["load", parts::adapter("binance").to_str().unwrap()], ["rollback", "binance"]] {
+        let (status, text) = swapped.adapter_with(&command, "a token of a stranger").await;
+        assert!(status == Some(2) && text.contains("wrong token"), "{text}");
+    }
     let (status, text) = swapped.load(&parts::adapter("binance")).await;
     assert_eq!(status, Some(1), "{text}");
     assert!(text.contains("step signature: component has no signature"), "{text}");

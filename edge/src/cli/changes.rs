@@ -26,7 +26,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::{Http, read_http};
 use crate::http::unknown_kind;
-use crate::limits::{COMPONENT_BYTES_MAX, COMPONENT_RECEIVE};
+use crate::limits::COMPONENT_BYTES_MAX;
 use crate::swap::{SwapOutcome, SwapRecord, pack_golden};
 
 /// Bytes of an answer of the edge.
@@ -34,6 +34,9 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// Between two looks at a change that runs.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Longest exchange with the edge.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// Bytes of a key file.
 const KEY_BYTES_MAX: u64 = 4_096;
@@ -262,11 +265,9 @@ impl EdgeClient {
         body: Vec<u8>,
     ) -> anyhow::Result<A> {
         let what = format!("{method} http://{}{path}", self.http.listen);
-        let sent = timeout(COMPONENT_RECEIVE, self.exchange(method, path, body)).await;
-        let (status, bytes) = sent
-            .map_err(|_| anyhow!("no answer in {COMPONENT_RECEIVE:?}"))
-            .flatten()
-            .context(what.clone())?;
+        let sent = timeout(ANSWER, self.exchange(method, path, body)).await;
+        let (status, bytes) =
+            sent.map_err(|_| anyhow!("no answer in {ANSWER:?}")).flatten().context(what.clone())?;
         let refused = || match serde_json::from_slice(&bytes) {
             Ok(RefusedChange { error }) => error,
             Err(_) => String::from_utf8_lossy(&bytes).into_owned(),

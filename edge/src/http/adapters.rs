@@ -11,12 +11,11 @@ use axum::response::{IntoResponse, Response};
 use marketprism_adapter_host::DifferenceKind;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use super::serve::problem;
 use super::state::{EdgeState, faults_json, phase_text};
 use crate::feed::FeedStatus;
-use crate::limits::{COMPONENT_BYTES_MAX, COMPONENT_RECEIVE};
+use crate::limits::COMPONENT_BYTES_MAX;
 use crate::swap::SwapRefused;
 
 #[derive(Debug, Deserialize)]
@@ -73,15 +72,12 @@ pub(super) async fn load(
         Err(name) => return problem(StatusCode::BAD_REQUEST, &unknown_kind(name)),
     };
     let limit = usize::try_from(COMPONENT_BYTES_MAX).unwrap_or(usize::MAX);
-    match timeout(COMPONENT_RECEIVE, to_bytes(body, limit)).await {
-        Ok(Ok(component)) => started(state.swaps.load(component, accepted, "http")),
-        Ok(Err(error)) => {
+    // Within the time of a request, as all handlers.
+    match to_bytes(body, limit).await {
+        Ok(component) => started(state.swaps.load(component, accepted, "http")),
+        Err(error) => {
             let text = format!("component not received: {error} (allowed: {COMPONENT_BYTES_MAX} bytes)");
             problem(StatusCode::PAYLOAD_TOO_LARGE, &text)
-        }
-        Err(_elapsed) => {
-            let text = format!("component not received in {COMPONENT_RECEIVE:?}");
-            problem(StatusCode::REQUEST_TIMEOUT, &text)
         }
     }
 }

@@ -83,9 +83,10 @@ impl RunningFeed {
         // The fixture's poll goes there.
         feed.endpoints.insert("ws".to_owned(), url.as_str().into());
         let observing = Arc::clone(observer) as Arc<dyn FrameObserver>;
-        let setup = FeedSetup::new(&edge, &feed, &adapter, true).unwrap();
+        let current = marketprism_edge::config::CurrentAdapter::from(adapter);
+        let setup = FeedSetup::new(&edge, &feed, &current, true).unwrap();
         let place = (edge.auditor.feed(&feed.exchange), QueueLane::default());
-        let context = FeedContext::new(&edge, setup, place, adapter, Some(observing));
+        let context = FeedContext::new(&edge, setup, place, current, Some(observing));
         let status = Arc::clone(&context.status);
         let parts = PartSet::new(context, Arc::new(FeedRoster::default()));
         let task = tokio::spawn(run_feed(Arc::new(tokio::sync::Mutex::new(parts)), None));
