@@ -160,8 +160,8 @@ pub const RELOAD_LISTING: Duration = Duration::from_secs(60);
 /// Reload: time for a pipeline to end streams in the order of its frames. Passed: they end at once in the audits.
 pub const STREAMS_END: Duration = Duration::from_secs(5);
 
-/// Starts of feeds that a reload caused and that the audits remember, to tell whose gap it is. More: the oldest counts as ours.
-pub const PLANNED_STARTS_MAX: usize = 64;
+/// Starts of feeds with a cause that the audits remember, such as a reload. More: a gap since the oldest counts as ours.
+pub const STARTS_MAX: usize = 64;
 
 /// Time after which the terms of an instrument are told central again, though they have not changed: heals what a message lost, or another edge
 /// told wrongly.

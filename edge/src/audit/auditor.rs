@@ -60,8 +60,8 @@ pub(super) struct AuditState {
     pub(super) open_gaps: BTreeMap<(AuditStream, GapKind), Gap>,
     window_ns: i64,
     pub(super) status: AuditStatus,
-    /// Start of the run if it follows a clean stop, and starts of feeds that a changed configuration stopped.
-    pub(super) planned_starts: BTreeSet<i64>,
+    /// Causes of starts that are known: after a clean stop, a reload, changed terms of an instrument.
+    pub(super) starts: BTreeMap<i64, GapCause>,
     /// Streams of the run before whose feeds have not started.
     pub(super) resumed: BTreeSet<StreamId>,
     /// Those of them that the configuration still selects.
@@ -94,7 +94,7 @@ impl Auditor {
     ) {
         let Some(origin) = &self.origin else { return };
         let mut state = self.lock();
-        state.planned_starts = after_clean_stop.then_some(origin.run_ns).into_iter().collect();
+        state.starts = after_clean_stop.then_some((origin.run_ns, GapCause::Operator)).into_iter().collect();
         state.resumed.clone_from(streams);
         let known = lasting.iter().filter_map(|LastingDowntime { stream, from_ns, reason }| {
             Some((StreamId::parse(stream).ok()?, (*from_ns, *reason)))
@@ -352,7 +352,7 @@ impl AuditState {
         let mut start_ns = self.start_of(gap.from).max(self.status.open_since_ns);
         while start_ns <= at_ns {
             let end_ns = start_ns.saturating_add(self.window_ns);
-            if let Some(part) = part_of(&gap, start_ns, end_ns, at_ns, &self.planned_starts) {
+            if let Some(part) = part_of(&gap, start_ns, end_ns, at_ns, &self.starts) {
                 self.tally(stream, start_ns, |tally| tally.gap(part));
             }
             start_ns = end_ns;
@@ -405,20 +405,23 @@ impl AuditState {
         let trade_ids = self.trade_id_gaps.get(&stream).into_iter().flatten();
         let shown = trade_ids.filter(|gap| start_ns <= gap.to && gap.to < to_ns).cloned();
         let open = GapKind::ALL.iter().filter_map(|kind| self.open_gaps.get(&(stream, *kind)));
-        shown
-            .chain(open.filter_map(|gap| part_of(gap, start_ns, to_ns, to_ns, &self.planned_starts)))
-            .collect()
+        shown.chain(open.filter_map(|gap| part_of(gap, start_ns, to_ns, to_ns, &self.starts))).collect()
     }
 }
 
-/// Part of an open gap in a window. A short start of a feed is the operator's after a clean stop or a reload (`planned` has its time
-/// then), else this system's, whatever the gap's cause.
-fn part_of(gap: &Gap, start_ns: i64, end_ns: i64, known_to_ns: i64, planned: &BTreeSet<i64>) -> Option<Gap> {
+/// Part of an open gap in a window. A short start of a feed has the cause that is known of its time (`starts`), else it is this system's,
+/// whatever the gap's cause.
+fn part_of(
+    gap: &Gap,
+    start_ns: i64,
+    end_ns: i64,
+    known_to_ns: i64,
+    starts: &BTreeMap<i64, GapCause>,
+) -> Option<Gap> {
     let part = gap.within(start_ns, end_ns, known_to_ns)?;
     let is_short = known_to_ns.saturating_sub(gap.from) <= nanos(START_GAP_SHORT);
     let cause = match gap.kind {
-        GapKind::Start if is_short && planned.contains(&gap.from) => GapCause::Operator,
-        GapKind::Start if is_short => GapCause::Ours,
+        GapKind::Start if is_short => starts.get(&gap.from).copied().unwrap_or(GapCause::Ours),
         _ => gap.cause,
     };
     Some(Gap { cause, ..part })
@@ -436,8 +439,8 @@ mod tests {
     fn a_short_start_is_the_operators_after_a_clean_stop_else_ours_and_a_long_one_is_the_networks() {
         let start = Gap::open(GapKind::Start, GapCause::Network, 5, "start");
         let cause = |to_ns: i64, planned: Option<i64>| {
-            let planned = planned.into_iter().collect();
-            part_of(&start, 0, i64::MAX, to_ns, &planned).unwrap().cause
+            let starts = planned.map(|at_ns| (at_ns, GapCause::Operator)).into_iter().collect();
+            part_of(&start, 0, i64::MAX, to_ns, &starts).unwrap().cause
         };
         assert_eq!(cause(9_000_000_000, None), GapCause::Ours);
         assert_eq!(cause(9_000_000_000, Some(5)), GapCause::Operator);

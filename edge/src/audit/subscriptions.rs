@@ -9,7 +9,7 @@ use marketprism_schema::{
 use super::auditor::{AuditOrigin, AuditState, Auditor};
 use super::run_journal::LastingDowntime;
 use super::streams::{AuditFeed, AuditStream, AuditedFeed, StreamTable, SubscribedStream};
-use crate::limits::{LASTING_DOWNTIMES_MAX, PLANNED_STARTS_MAX, SYMBOLS_NAMED_MAX};
+use crate::limits::{LASTING_DOWNTIMES_MAX, STARTS_MAX, SYMBOLS_NAMED_MAX};
 
 impl Auditor {
     /// Registers a feed that does not run yet.
@@ -78,6 +78,32 @@ impl Auditor {
         self.end_streams(of, unselected, at_ns, DowntimeReason::Removed);
     }
 
+    /// Another feed goes on with these streams, which have a gap of the venue's from `at_ns` until it has a frame of them.
+    pub fn move_streams(
+        &self,
+        (from, to): (AuditFeed, AuditFeed),
+        is_moved: &dyn Fn(&StreamId) -> bool,
+        at_ns: i64,
+        why: &str,
+    ) {
+        let mut state = self.lock();
+        let Some(feed) = state.feeds.get(from.0) else { return };
+        let moved = |stream: &&AuditStream| state.streams.id(**stream).is_some_and(is_moved);
+        let moved: Vec<AuditStream> = feed.subscribed.iter().filter(moved).copied().collect();
+        if let Some(feed) = state.feeds.get_mut(from.0) {
+            feed.subscribed.retain(|stream| !moved.contains(stream));
+            feed.ended.extend(&moved);
+        }
+        state.note_start(at_ns, GapCause::Venue);
+        let gap = Gap::open(GapKind::Start, GapCause::Venue, at_ns, why.to_owned());
+        for stream in &moved {
+            state.begin_gap(*stream, gap.clone());
+        }
+        if let Some(feed) = state.feeds.get_mut(to.0) {
+            feed.subscribed.extend(moved);
+        }
+    }
+
     /// A feed that was stopped starts again, with all that its parts collected; `why` is the evidence of the gap until then.
     pub fn restarts(&self, into: AuditFeed, parts: &[AuditFeed], why: &str) {
         let mut state = self.lock();
@@ -138,7 +164,7 @@ impl Auditor {
         let before = std::mem::replace(&mut feed.subscribed, subscribed.iter().copied().collect());
         let restart = feed.restart.take();
         if restart.is_some() {
-            state.note_planned_start(now_ns);
+            state.note_start(now_ns, GapCause::Operator);
         }
         for stream in &before {
             state.end_gap(*stream, GapKind::AdapterFault, now_ns, None);
@@ -192,11 +218,11 @@ impl AuditState {
         self.feeds.iter().any(|feed| feed.exchange == exchange && !feed.is_released)
     }
 
-    /// A short start gap from this time on is the operator's.
-    fn note_planned_start(&mut self, at_ns: i64) {
-        self.planned_starts.insert(at_ns);
-        if self.planned_starts.len() > PLANNED_STARTS_MAX {
-            self.planned_starts.pop_first();
+    /// A short start gap from this time on has this cause.
+    fn note_start(&mut self, at_ns: i64, cause: GapCause) {
+        self.starts.insert(at_ns, cause);
+        if self.starts.len() > STARTS_MAX {
+            self.starts.pop_first();
         }
     }
 

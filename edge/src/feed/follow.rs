@@ -13,16 +13,16 @@ use tokio::time::{sleep, timeout};
 
 use super::context::{FeedContext, FeedSetup};
 use super::listing::FeedListing;
-use super::parts::{FeedRoster, InstrumentKey, KeysByPart, ListingChange, PartNumber};
+use super::parts::{FeedRoster, InstrumentKey, KeysByPart, ListingChange, PartNumber, key_of};
 use super::remark_log::LISTING;
-use super::status::FeedPhase;
+use super::status::{FeedPhase, InstrumentEnd};
 use super::supervise::run_part;
 use crate::audit::AuditFeed;
 use crate::limits::{ADDED_PARTS_MAX, STREAMS_END, SYMBOLS_NAMED_MAX};
 use crate::telemetry::ANY;
 
 /// Labels of changes of the venue's lists.
-pub const LISTING_CHANGES: [&str; 2] = ["listed", "delisted"];
+pub const LISTING_CHANGES: [&str; 3] = ["listed", "delisted", "changed"];
 
 /// Runs a feed with all its parts until it is stopped. `instruments`: of its first start, else the venue's lists are read.
 pub async fn run_feed(parts: Arc<Mutex<PartSet>>, instruments: Option<Vec<Instrument>>) {
@@ -69,9 +69,10 @@ async fn read(first: &FeedContext, parts: &Mutex<PartSet>) {
     }
     match read {
         Ok(listing) => {
-            let AppliedListing { listed, delisted } = parts.apply(listing).await;
-            parts.count(LISTING_CHANGES[0], listed.len());
-            parts.count(LISTING_CHANGES[1], delisted);
+            let AppliedListing { listed, delisted, changed } = parts.apply(listing).await;
+            for (change, count) in LISTING_CHANGES.into_iter().zip([listed.len(), delisted, changed]) {
+                parts.count(change, count);
+            }
         }
         Err(error) => {
             let (exchange, error) = (&first.status.exchange, error_text(error.as_ref()));
@@ -90,6 +91,8 @@ pub struct AppliedListing {
     /// Symbols of new instruments.
     pub listed: Vec<String>,
     pub delisted: usize,
+    /// Instruments with other terms than before.
+    pub changed: usize,
 }
 
 /// The first part of a feed, and those that were added to it.
@@ -131,7 +134,7 @@ impl PartSet {
         self.first.setup.send_replace(Arc::clone(&setup));
         let removed = self.first.parts.deselect(setup.reader.selection());
         self.end_configured(&removed, &|stream| setup.config.selects(stream)).await;
-        self.join_empty().await;
+        self.join_empty(&KeysByPart::new()).await;
         removed.into_values().flatten().map(|(symbol, _)| symbol).collect()
     }
 
@@ -153,14 +156,32 @@ impl PartSet {
     /// A pipeline ends its streams behind the frames that it has. What does not run, or takes too long, ends now.
     async fn end_configured(&self, keys: &KeysByPart, is_selected: &(dyn Fn(&StreamId) -> bool + Sync)) {
         for (part, keys) in keys {
-            self.end(*part, keys, DowntimeReason::Removed);
+            self.end(*part, keys, InstrumentEnd::Downtime(DowntimeReason::Removed));
         }
+        self.wait_for_ends().await;
+        for context in self.contexts() {
+            context.edge.auditor.end_unselected(context.audit_feed, is_selected, clock::now_ns());
+        }
+    }
+
+    async fn wait_for_ends(&self) {
         for context in self.contexts() {
             if timeout(STREAMS_END, context.status.ended_instruments()).await.is_err() {
                 let (exchange, limit) = (&context.status.exchange, STREAMS_END);
                 tracing::warn!(exchange, ?limit, "the pipeline did not end streams in time");
             }
-            context.edge.auditor.end_unselected(context.audit_feed, is_selected, clock::now_ns());
+        }
+    }
+
+    /// The streams of instruments with changed terms go on in another part.
+    fn move_streams(&self, changed: &KeysByPart, to: AuditFeed, at_ns: i64) {
+        for context in self.contexts() {
+            let Some(keys) = changed.get(&context.status.part) else { continue };
+            let is_moved = |stream: &StreamId| {
+                keys.iter().any(|(symbol, market)| *symbol == stream.symbol && *market == stream.market_type)
+            };
+            let why = "the venue changed the instrument's terms (tick, step or contract size): it is subscribed again by them";
+            context.edge.auditor.move_streams((context.audit_feed, to), &is_moved, at_ns, why);
         }
     }
 
@@ -200,25 +221,33 @@ impl PartSet {
         let number = self.last_number + 1;
         let change = self.first.parts.change(&listing.instruments, number);
         self.tell_missed(&change);
-        let ListingChange { new, delisted, .. } = change;
-        for (part, keys) in &delisted {
-            self.end(*part, keys, DowntimeReason::Delisted);
+        let ListingChange { new, changed, delisted, .. } = change;
+        let changed_ns = clock::now_ns();
+        for (part, keys) in &changed {
+            self.end(*part, keys, InstrumentEnd::Moved);
         }
-        self.join_empty().await;
+        for (part, keys) in &delisted {
+            self.end(*part, keys, InstrumentEnd::Downtime(DowntimeReason::Delisted));
+        }
+        self.wait_for_ends().await;
+        self.join_empty(&changed).await;
         let delisted = delisted.values().map(Vec::len).sum();
-        let listed: Vec<String> = new.iter().map(|one| one.symbol.clone()).collect();
+        let is_changed = |one: &&Instrument| changed.values().flatten().any(|key| *key == key_of(one));
+        let listed = new.iter().filter(|one| !is_changed(one)).map(|one| one.symbol.clone()).collect();
         if !new.is_empty() {
             self.last_number = number;
             let exchange = self.first.status.exchange.clone();
-            let symbols = named(listed.iter().map(String::as_str));
-            tracing::info!(exchange, symbols, part = number, "new instruments are collected");
+            let symbols = named(new.iter().map(|one| one.symbol.as_str()));
+            tracing::info!(exchange, symbols, part = number, "instruments are collected by a new part");
             let edge = Arc::clone(&self.first.edge);
             let added_feed = || (new, edge.auditor.added_feed(&exchange, clock::now_ns()));
             let merged = self.make_room(number).await;
             let (instruments, audit_feed) = merged.unwrap_or_else(added_feed);
+            self.move_streams(&changed, audit_feed, changed_ns);
             self.add(number, instruments, audit_feed);
         }
-        AppliedListing { listed, delisted }
+        self.join_empty(&KeysByPart::new()).await;
+        AppliedListing { listed, delisted, changed: changed.values().map(Vec::len).sum() }
     }
 
     fn count(&self, change: &str, instruments: usize) {
@@ -228,23 +257,25 @@ impl PartSet {
     }
 
     /// The part's pipeline ends the streams. A part that does not run leaves them out at its next start.
-    fn end(&self, part: PartNumber, keys: &[InstrumentKey], reason: DowntimeReason) {
+    fn end(&self, part: PartNumber, keys: &[InstrumentKey], end: InstrumentEnd) {
         let symbols = named(keys.iter().map(|(symbol, _)| symbol.as_str()));
-        let (exchange, why) = (&self.first.status.exchange, reason.words());
-        tracing::info!(exchange, symbols, part, why, "streams of instruments end");
+        let (exchange, why) = (&self.first.status.exchange, end.as_str());
+        tracing::info!(exchange, symbols, part, why, "streams of instruments end in their part");
         if let Some(of) = self.contexts().find(|context| context.status.part == part) {
-            of.status.end_instruments(keys, reason);
+            of.status.end_instruments(keys, end);
         }
     }
 
-    /// Stops parts without an instrument once their pipelines have ended all streams.
-    async fn join_empty(&mut self) {
-        let is_empty = |part: &AddedPart| self.first.parts.is_empty(part.context.status.part);
-        let (empty, added) = std::mem::take(&mut self.added).into_iter().partition(is_empty);
+    /// Stops parts without an instrument, but those whose streams another part is to take over. Their pipelines have ended all streams.
+    async fn join_empty(&mut self, busy: &KeysByPart) {
+        let is_empty = |part: &AddedPart| {
+            let number = part.context.status.part;
+            self.first.parts.is_empty(number) && !busy.contains_key(&number)
+        };
+        let (empty, added): (Vec<AddedPart>, Vec<AddedPart>) =
+            std::mem::take(&mut self.added).into_iter().partition(is_empty);
         self.added = added;
         for part in empty {
-            let part: AddedPart = part;
-            part.context.status.ended_instruments().await;
             self.leave(part).await;
         }
     }

@@ -42,8 +42,10 @@ pub type KeysByPart = BTreeMap<PartNumber, Vec<InstrumentKey>>;
 /// Consequences of a new listing.
 #[derive(Debug, Default)]
 pub struct ListingChange {
-    /// For a new part.
+    /// For a new part: also those with changed terms.
     pub new: Vec<Instrument>,
+    /// Instruments with other terms than before, by the part that they leave: its adapter instance and books know the old terms.
+    pub changed: KeysByPart,
     pub delisted: KeysByPart,
     /// Collected instruments that the list lacks, and too few lists before it.
     pub missed: Vec<InstrumentKey>,
@@ -73,8 +75,9 @@ impl InstrumentParts {
 
     pub fn change(&self, listed: &[Instrument], added: PartNumber) -> ListingChange {
         let mut all = self.lock();
+        let changed = take_changed(&mut all, listed);
         let change = miss(&mut all, listed, |_| true);
-        ListingChange { new: take_new(&mut all, listed, added), ..change }
+        ListingChange { new: take_new(&mut all, listed, added), changed, ..change }
     }
 
     /// Moves the instruments of a part that ends to another one.
@@ -149,6 +152,25 @@ fn miss(
         stays
     });
     change
+}
+
+/// Takes the instruments with other terms from their parts.
+fn take_changed(all: &mut BTreeMap<InstrumentKey, CollectedInstrument>, listed: &[Instrument]) -> KeysByPart {
+    let mut changed = KeysByPart::new();
+    for instrument in listed {
+        let key = key_of(instrument);
+        if all.get(&key).is_some_and(|one| !has_same_terms(&one.instrument, instrument))
+            && let Some(one) = all.remove(&key)
+        {
+            changed.entry(one.part).or_default().push(key);
+        }
+    }
+    changed
+}
+
+/// Trading or not, it is read the same way.
+fn has_same_terms(one: &Instrument, other: &Instrument) -> bool {
+    *one == Instrument { trading: one.trading, ..other.clone() }
 }
 
 /// Gives the listed instruments that have no part to this one.
@@ -251,6 +273,24 @@ mod tests {
         );
         assert_eq!(parts.deselect(&selection), [(0, vec![key("A")])].into());
         assert_eq!(parts.symbols(), ["B".to_owned(), "C".to_owned()].into());
+    }
+
+    #[test]
+    fn an_instrument_with_other_terms_moves_to_the_new_part_and_no_other_does() {
+        let parts = InstrumentParts::default();
+        parts.begin(0, &listed(&["A", "B"]));
+        let mut again = listed(&["A", "B"]);
+        again[0].trading = false;
+        assert!(parts.change(&again, 1).new.is_empty());
+        again[1].price_scale = 3;
+        let change = parts.change(&again, 1);
+        assert_eq!((names(&change.new), &change.changed), (vec!["B"], &[(0, vec![key("B")])].into()));
+        assert!(change.delisted.is_empty() && change.missed.is_empty());
+        assert_eq!(parts.of(1)[0].price_scale, 3);
+        assert!(parts.change(&again, 2).changed.is_empty());
+        again[1].price_scale = 4;
+        assert_eq!(parts.begin(1, &again)[0].price_scale, 4, "a part that starts takes the new terms");
+        assert!(parts.change(&again, 2).changed.is_empty());
     }
 
     /// During maintenance a venue answers with an empty or a partial list.

@@ -27,13 +27,31 @@ pub enum FeedPhase {
     Stopped,
 }
 
+/// End of an instrument's streams in a part that runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InstrumentEnd {
+    /// The venue does not list it any more, or it is no longer configured.
+    Downtime(DowntimeReason),
+    /// Its terms changed: another part goes on with its streams.
+    Moved,
+}
+
+impl InstrumentEnd {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Downtime(reason) => reason.as_str(),
+            Self::Moved => "moved",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstrumentName {
     pub symbol: String,
     pub venue_symbol: String,
     pub market_type: MarketType,
-    /// Its streams have ended: the venue does not list it any more, or it is no longer configured.
-    pub ended: Option<DowntimeReason>,
+    /// Its streams have ended in this part.
+    pub ended: Option<InstrumentEnd>,
 }
 
 impl From<&Instrument> for InstrumentName {
@@ -90,7 +108,7 @@ struct FeedState {
     delays_ms: DataTypeMap<u32>,
     not_listed: Arc<[String]>,
     /// Instruments whose streams the pipeline has not ended.
-    ending: Vec<(InstrumentIndex, DowntimeReason)>,
+    ending: Vec<(InstrumentIndex, InstrumentEnd)>,
     refusals: BTreeMap<DataType, EventRefusals>,
 }
 
@@ -165,9 +183,8 @@ impl FeedStatus {
         self.lock().not_listed = symbols.into();
     }
 
-    /// The venue does not list these instruments any more, or they are no longer configured: the pipeline of a running feed ends their
-    /// streams.
-    pub fn end_instruments(&self, keys: &[InstrumentKey], reason: DowntimeReason) {
+    /// The pipeline of a running part ends the streams of these instruments.
+    pub fn end_instruments(&self, keys: &[InstrumentKey], end: InstrumentEnd) {
         let mut state = self.lock();
         if state.phase != FeedPhase::Running {
             return;
@@ -176,8 +193,8 @@ impl FeedStatus {
         for (index, one) in InstrumentIndex::enumerate(&mut instruments) {
             let is_gone = keys.iter().any(|(symbol, of)| *symbol == one.symbol && *of == one.market_type);
             if is_gone && one.ended.is_none() {
-                one.ended = Some(reason);
-                state.ending.push((index, reason));
+                one.ended = Some(end);
+                state.ending.push((index, end));
             }
         }
         state.instruments = instruments.into();
@@ -188,12 +205,12 @@ impl FeedStatus {
         self.is_ending.load(Ordering::Acquire)
     }
 
-    pub fn ending_instruments(&self) -> Vec<(InstrumentIndex, DowntimeReason)> {
+    pub fn ending_instruments(&self) -> Vec<(InstrumentIndex, InstrumentEnd)> {
         self.lock().ending.clone()
     }
 
     /// The streams of these instruments have ended.
-    pub fn instruments_ended(&self, ended: &[(InstrumentIndex, DowntimeReason)]) {
+    pub fn instruments_ended(&self, ended: &[(InstrumentIndex, InstrumentEnd)]) {
         let mut state = self.lock();
         state.ending.retain(|one| !ended.contains(one));
         self.is_ending.store(!state.ending.is_empty(), Ordering::Release);

@@ -23,7 +23,7 @@ use super::pipeline::{Pipeline, PipelineParts};
 use super::progress::PipelineProgress;
 use super::remark_log::FEED_START;
 use super::sources::SourceMap;
-use super::status::{FeedPhase, planned_delays_ms};
+use super::status::{FeedPhase, InstrumentEnd, planned_delays_ms};
 use crate::audit::{StreamTable, SubscribedStream};
 use crate::config::FeedConfig;
 use crate::gaps::GapMonitor;
@@ -121,7 +121,7 @@ async fn collect(context: &FeedContext, feed: StartedFeed) -> anyhow::Result<()>
     let times = context.edge.pipeline_times.with_call(setup.config.sandbox.call_deadline);
     let lost = context.parts.lost(context.status.part, adapter.instruments(), setup.reader.selection());
     for (reason, keys) in lost {
-        context.status.end_instruments(&keys, reason);
+        context.status.end_instruments(&keys, InstrumentEnd::Downtime(reason));
     }
     let abort = CancellationToken::new();
     let pipeline = Pipeline::new(PipelineParts {

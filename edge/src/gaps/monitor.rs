@@ -14,7 +14,7 @@ use super::evidence::{
     GapSource, IncidentKind, Incidents, book_gap, carries, explanation, gap_sources, stream_of, time_of_day,
     trade_gap,
 };
-use crate::audit::{AuditFeed, Auditor, FeedCounts, GapEvent, StreamTable};
+use crate::audit::{AuditFeed, AuditStream, Auditor, FeedCounts, GapEvent, StreamTable};
 use crate::books::BookReport;
 use crate::limits::VENUE_TIME_WAIT;
 use crate::records::RecordBuilder;
@@ -295,11 +295,20 @@ impl GapMonitor {
 
     /// The streams of an instrument end at `at_ns`. Everything of it is in the queue.
     pub fn end_instrument(&mut self, instrument: InstrumentIndex, at_ns: i64, reason: DowntimeReason) {
+        let streams = self.take_streams(instrument);
+        self.auditor.end_streams(self.feed, streams, at_ns, reason);
+    }
+
+    /// Another part observes the streams of an instrument from here on. Everything of it is in the queue.
+    pub fn leave_instrument(&mut self, instrument: InstrumentIndex) {
+        self.take_streams(instrument);
+    }
+
+    fn take_streams(&mut self, instrument: InstrumentIndex) -> Vec<AuditStream> {
         self.report_events(None);
         self.broken.remove(&instrument);
-        let Some(row) = self.streams.get_mut(instrument.position()) else { return };
-        let streams = std::mem::take(row).values().copied().flatten().collect();
-        self.auditor.end_streams(self.feed, streams, at_ns, reason);
+        let row = self.streams.get_mut(instrument.position()).map(std::mem::take).unwrap_or_default();
+        row.values().copied().flatten().collect()
     }
 
     /// The pipeline ends, and everything is in the queue.

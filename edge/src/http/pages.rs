@@ -203,7 +203,7 @@ fn feed_json(feed: &FeedStatus) -> Value {
                 "symbol": instrument.symbol,
                 "venue_symbol": instrument.venue_symbol,
                 "market_type": instrument.market_type.as_str(),
-                "ended": instrument.ended.map(|reason| reason.as_str()),
+                "ended": instrument.ended.map(|end| end.as_str()),
                 "orderbook": books.get(&index).map(|book| book_json(book)),
                 "trade_gaps": trades.get(&index).map(|trades| trades_json(trades)),
             })

@@ -94,7 +94,7 @@ metrics! {
     feed_running: IntGaugeVec = "marketprism_edge_feed_running" ["exchange"],
     /// Symbols of the configuration that the venue does not list.
     not_listed: IntGaugeVec = "marketprism_edge_symbols_not_listed" ["exchange"],
-    /// Instruments that the venue listed or delisted while the feed ran, by change.
+    /// Instruments that the venue listed, delisted or gave other terms while the feed ran, by change.
     listing_changes: IntCounterVec = "marketprism_edge_listing_changes_total" ["exchange", "change"],
     /// Reloads of the configuration, by result.
     reloads: IntCounterVec = "marketprism_edge_reloads_total" ["result"],

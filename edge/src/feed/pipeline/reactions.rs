@@ -11,7 +11,7 @@ use marketprism_socket::{CommandError, ReceivedFrame, SilenceHint, SocketEvent};
 use prometheus::local::LocalHistogram;
 
 use super::{FrameOrigin, Pipeline};
-use crate::feed::status::FeedReport;
+use crate::feed::status::{FeedReport, InstrumentEnd};
 use crate::gaps::IncidentKind;
 use crate::limits::STATUS_EVERY;
 use crate::records::InvalidEvent;
@@ -60,9 +60,14 @@ impl Pipeline {
     /// Ends the streams of instruments that are not listed, or not configured, any more.
     fn end_instruments(&mut self, now_ns: i64) {
         let ending = self.parts.status.ending_instruments();
-        for (instrument, reason) in &ending {
+        for (instrument, end) in &ending {
             self.parts.builder.unsubscribe(*instrument);
-            self.parts.gaps.end_instrument(*instrument, now_ns, *reason);
+            match end {
+                InstrumentEnd::Downtime(reason) => {
+                    self.parts.gaps.end_instrument(*instrument, now_ns, *reason);
+                }
+                InstrumentEnd::Moved => self.parts.gaps.leave_instrument(*instrument),
+            }
         }
         if !ending.is_empty() {
             self.parts.status.instruments_ended(&ending);

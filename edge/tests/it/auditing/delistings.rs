@@ -140,3 +140,31 @@ fn a_feed_that_starts_again_with_another_configuration_has_a_gap_of_the_operator
     let named: Vec<_> = audits[1].silent.iter().flat_map(|silent| &silent.streams).collect();
     assert_eq!(named, [&trades("A-B"), &trades("E-F")], "expected from then on");
 }
+
+#[test]
+fn a_stream_whose_instrument_has_other_terms_goes_on_in_another_feed_with_a_gap_of_the_venues() {
+    let start = 1_000 * SECOND;
+    let audited = audited(start);
+    let (auditor, feed) = (&audited.auditor, audited.feed);
+    let moved = audited.streams[1];
+    let (at, frame) = (start + SECOND / 4, start + SECOND / 2);
+    let part = auditor.added_feed("sim_spot", at);
+    auditor.move_streams((feed, part), &|stream| stream.symbol == "C-D", at, "tick changed");
+    let row = DataTypeMap::from_fn(|kind| (kind == DataType::Trade).then(|| (trades("C-D"), NUMBERED)));
+    assert_eq!(auditor.subscribe(part, &[row], at + 5)[0][DataType::Trade], Some(moved));
+    // The old feed still watches the connection; the new one tells its own start.
+    let lost = Gap::open(GapKind::Connection, GapCause::Network, at + 9, "lost");
+    auditor.observe(feed, vec![GapEvent::Began(moved, lost)], Some(start + 9 * SECOND));
+    let began = Gap::open(GapKind::Start, GapCause::Network, at + 5, "no frame");
+    let recovered = GapEvent::Recovered(moved, GapKind::Start, frame, None);
+    auditor.observe(part, vec![GapEvent::Began(moved, began), recovered], Some(start + 9 * SECOND));
+    let audits = auditor.close(start + 9 * SECOND, auditor.frontier_ns(), 2);
+    let gaps = |number: usize| {
+        let streams = audits[number].streams.iter().filter(|stream| stream.id == trades("C-D"));
+        streams.flat_map(|stream| &stream.gaps).cloned().collect::<Vec<_>>()
+    };
+    let [gap] = &gaps(0)[..] else { panic!("{audits:?}") };
+    assert_eq!((gap.kind, gap.cause, gap.from, gap.to), (GapKind::Start, GapCause::Venue, at, frame));
+    assert_eq!(gap.evidence, "tick changed");
+    assert!(gaps(1).is_empty() && auditor.take_downtimes().is_empty());
+}
