@@ -208,6 +208,11 @@ async fn a_signal_and_a_changed_file_reload_and_what_needs_a_restart_is_named() 
     assert_eq!(edge.post("/reload", TOKEN).await.1["result"], "applied");
     edge.set_feeds(&[feed(&sim, CHANGES, &["AAA"], "")]);
     wait_for(&edge, CHANGES, &symbols(&["AAA"])).await;
+    until("the connection without a stream is closed", TIME, || async {
+        let open = sockets(&sim, CHANGES).len();
+        if open == 1 { Ok(()) } else { Err(format!("{open} connections")) }
+    })
+    .await;
 
     // The venue refuses: nothing is changed.
     edge.set_feeds(&[feed(&sim, CHANGES, &["AAA"], "depth = 5"), feed(&sim, STAYS, &["BTC"], "")]);

@@ -51,6 +51,7 @@ pub struct FeedSockets {
 struct ConnectionHandle {
     state: Arc<ConnectionState>,
     commands: mpsc::Sender<ConnectionCommand>,
+    stop: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -204,6 +205,15 @@ impl FeedSockets {
         }
     }
 
+    /// Ends a connection or a poll whose data is not needed any more; the others stay.
+    pub fn retire(&self, source: impl Into<SourceIndex>) {
+        let position = source.into().position();
+        let poll = || self.polls.get(position.checked_sub(self.connections.len())?).map(PageQueue::stop);
+        if let Some(stop) = self.connections.get(position).map(|connection| &connection.stop).or_else(poll) {
+            stop.cancel();
+        }
+    }
+
     pub fn status(&self) -> Vec<ConnectionStatus> {
         self.connections.iter().map(|connection| connection.state.read()).collect()
     }
@@ -292,16 +302,17 @@ fn start_connections(plan: &Plan, feed: &Arc<FeedContext>, set: &mut JoinSet<()>
         let connection = Arc::new(connection.clone());
         let state = Arc::new(ConnectionState::new(source, &connection, origin));
         let (commands, receiver) = mpsc::channel(CONNECTION_COMMANDS_MAX);
+        let stop = feed.stop.child_token();
         let supervisor = ConnectionSupervisor::new(
             source,
             connection,
             Arc::clone(feed),
             Arc::clone(&state),
-            receiver,
+            (receiver, stop.clone()),
             delay,
         );
         set.spawn(feed.tasks.track_future(supervisor.run()));
-        handles.push(ConnectionHandle { state, commands });
+        handles.push(ConnectionHandle { state, commands, stop });
         delay += feed.options.stagger / 2 + jitter(feed.options.stagger);
     }
     handles
@@ -316,11 +327,12 @@ fn start_polls(
     let count = plan.polls.len();
     let polls = plan.polls.iter().enumerate().map(|(index, poll)| {
         let source = SourceIndex::of_poll(plan, index);
-        let (pages, queue, round) = PageQueue::new(Arc::clone(&requester.feed.counters));
+        let stop = requester.feed.stop.child_token();
+        let (pages, queue, round) = PageQueue::new(Arc::clone(&requester.feed.counters), stop.clone());
         let requester = Arc::clone(requester);
         let tasks = requester.feed.tasks.clone();
         let (place, pending) = ((index, count), Arc::clone(pending));
-        let task = PollTask::new(requester, source, poll.clone(), place, (queue, round), pending);
+        let task = PollTask::new(requester, source, poll.clone(), place, (queue, round, stop), pending);
         set.spawn(tasks.track_future(task.run()));
         pages
     });

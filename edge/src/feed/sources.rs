@@ -1,6 +1,6 @@
 //! The sources of a plan: streams of its connections, health of its polls.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use marketprism_adapter_host::contract::{Connection, Payload, Plan};
 use marketprism_adapter_host::{InstrumentIndex, PlanSource, SourceIndex, StreamIndex};
@@ -47,6 +47,19 @@ impl SourceMap {
         streams.get(&(kind, Some(payload.instrument()))).or_else(|| streams.get(&(kind, None))).copied()
     }
 
+    /// Connections and polls that carry nothing but these instruments.
+    pub fn only_of(&self, ended: &BTreeSet<InstrumentIndex>) -> Vec<SourceIndex> {
+        let all = ended.len() >= self.instruments;
+        let is_ended = |instrument: Option<u32>| instrument.is_some_and(|one| ended.contains(&one.into()));
+        let connections = self.plan.connections.iter().map(|connection| {
+            let mut streams = connection.streams.iter();
+            !connection.streams.is_empty() && streams.all(|stream| is_ended(stream.instrument))
+        });
+        let polls = self.plan.polls.iter().map(|poll| is_ended(poll.instrument));
+        let sources = (0..).map(SourceIndex::at).zip(connections.chain(polls));
+        sources.filter(|(_, is_over)| all || *is_over).map(|(source, _)| source).collect()
+    }
+
     pub fn books_of(&self, source: SourceIndex) -> Vec<InstrumentIndex> {
         let Some(streams) = self.streams.get(source.position()) else { return Vec::new() };
         if streams.contains_key(&(DataType::OrderBook, None)) {
@@ -84,6 +97,8 @@ pub(super) struct PollTracker {
 
 #[derive(Debug)]
 struct PollState {
+    /// It is not requested any more.
+    is_retired: bool,
     data_type: DataType,
     answers: u64,
     failures: BTreeMap<&'static str, u64>,
@@ -94,6 +109,7 @@ struct PollState {
 impl PollTracker {
     pub(super) fn new(plan: &Plan) -> Self {
         let polls = plan.polls.iter().map(|poll| PollState {
+            is_retired: false,
             data_type: poll.data_type.into(),
             answers: 0,
             failures: BTreeMap::new(),
@@ -105,6 +121,12 @@ impl PollTracker {
 
     fn get(&mut self, source: SourceIndex) -> Option<&mut PollState> {
         self.polls.get_mut(source.position().checked_sub(self.first)?)
+    }
+
+    pub(super) fn retire(&mut self, source: SourceIndex) {
+        if let Some(poll) = self.get(source) {
+            poll.is_retired = true;
+        }
     }
 
     pub(super) fn succeeded(&mut self, source: SourceIndex, at_ns: i64) {
@@ -125,7 +147,7 @@ impl PollTracker {
 
     pub(super) fn reports(&self) -> Vec<(DataType, PollReport)> {
         let mut reports: BTreeMap<DataType, (PollReport, i64)> = BTreeMap::new();
-        for poll in &self.polls {
+        for poll in self.polls.iter().filter(|poll| !poll.is_retired) {
             let (report, failed_at) = reports.entry(poll.data_type).or_default();
             report.polls += 1;
             report.answers += poll.answers;
@@ -157,7 +179,7 @@ impl PollTracker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use marketprism_adapter_host::contract::{self, Method, Poll, Request};
+    use marketprism_adapter_host::contract::{self, DataStream, Heartbeat, Method, Poll, Request};
 
     fn poll(kind: contract::DataType) -> Poll {
         let request = Request {
@@ -169,6 +191,47 @@ mod tests {
             timeout_ms: 1_000,
         };
         Poll { request, data_type: kind, instrument: None, period_ms: 1_000, window: None, reference: false }
+    }
+
+    #[test]
+    fn a_source_is_over_once_all_instruments_that_it_carries_have_ended() {
+        let stream = |instrument| DataStream {
+            data_type: contract::DataType::Trade,
+            instrument,
+            expected_silence_ms: 0,
+            resubscribe: Vec::new(),
+        };
+        let connection = |instruments: &[Option<u32>]| Connection {
+            name: String::new(),
+            url: String::new(),
+            headers: Vec::new(),
+            on_open: Vec::new(),
+            heartbeat: Heartbeat::Passive,
+            idle_timeout_ms: 0,
+            max_age_ms: 0,
+            messages_max: 0,
+            messages_window_ms: 0,
+            charges: Vec::new(),
+            streams: instruments.iter().map(|one| stream(*one)).collect(),
+        };
+        let of_one = Poll { instrument: Some(0), ..poll(contract::DataType::OpenInterest) };
+        let plan = Plan {
+            connections: vec![
+                connection(&[Some(0), Some(0)]),
+                connection(&[Some(0), Some(1)]),
+                connection(&[Some(0), None]),
+            ],
+            polls: vec![of_one, poll(contract::DataType::OpenInterest)],
+            resyncs: Vec::new(),
+            budgets: Vec::new(),
+        };
+        let sources = SourceMap::new(&plan, 3);
+        let over = |ended: &[u32]| -> Vec<usize> {
+            let ended = ended.iter().map(|one| InstrumentIndex::from(*one)).collect();
+            sources.only_of(&ended).into_iter().map(SourceIndex::position).collect()
+        };
+        assert_eq!((over(&[1]), over(&[0]), over(&[0, 1])), (vec![], vec![0, 3], vec![0, 1, 3]));
+        assert_eq!(over(&[0, 1, 2]), [0, 1, 2, 3, 4], "nothing is left");
     }
 
     #[test]
@@ -198,6 +261,8 @@ mod tests {
         let after = report(&polls);
         assert_eq!((after.newest_success_ns, after.oldest_success_ns), (Some(20), Some(10)));
         assert_eq!((after.failures["timeout"], after.last_failure), (1, None));
+        polls.retire(2.into());
+        assert_eq!((report(&polls).polls, report(&polls).newest_success_ns), (1, Some(10)));
         let kinds: Vec<DataType> = polls.reports().into_iter().map(|(kind, _)| kind).collect();
         assert_eq!(kinds, [DataType::OpenInterest, DataType::LsrAllAccount]);
     }

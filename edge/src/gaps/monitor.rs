@@ -308,7 +308,11 @@ impl GapMonitor {
         self.report_events(None);
         self.broken.remove(&instrument);
         let row = self.streams.get_mut(instrument.position()).map(std::mem::take).unwrap_or_default();
-        row.values().copied().flatten().collect()
+        let taken: Vec<AuditStream> = row.values().copied().flatten().collect();
+        for source in &mut self.sources {
+            source.streams.retain(|stream| !taken.contains(stream));
+        }
+        taken
     }
 
     /// The pipeline ends, and everything is in the queue.

@@ -101,7 +101,8 @@ pub(super) fn ready(state: &EdgeState) -> (bool, Value) {
         missing.extend(feed_problem(&feed.exchange, &feed.phase()));
         let Some(sockets) = feed.sockets() else { continue };
         for connection in sockets.status() {
-            if !matches!(connection.phase, ConnectionPhase::Open | ConnectionPhase::Replacing) {
+            // A stopped one carries nothing any more.
+            if matches!(connection.phase, ConnectionPhase::Connecting | ConnectionPhase::Waiting) {
                 let error = connection.last_error.unwrap_or_else(|| "not open yet".to_owned());
                 missing.push(format!("{}: connection {}: {error}", feed.exchange, connection.name));
             }

@@ -60,6 +60,8 @@ pub(crate) struct ConnectionSupervisor {
     feed: Arc<FeedContext>,
     state: Arc<ConnectionState>,
     commands: mpsc::Receiver<ConnectionCommand>,
+    /// Cancelled with the feed, or for this connection alone.
+    stop: CancellationToken,
     /// Cloned into every session.
     news: mpsc::Sender<(u64, SessionEvent)>,
     events: mpsc::Receiver<(u64, SessionEvent)>,
@@ -87,7 +89,7 @@ impl ConnectionSupervisor {
         plan: Arc<Connection>,
         feed: Arc<FeedContext>,
         state: Arc<ConnectionState>,
-        commands: mpsc::Receiver<ConnectionCommand>,
+        (commands, stop): (mpsc::Receiver<ConnectionCommand>, CancellationToken),
         open_delay: Duration,
     ) -> Self {
         let silence = SilenceWatch::new(&plan.streams, Instant::now());
@@ -99,6 +101,7 @@ impl ConnectionSupervisor {
             feed,
             state,
             commands,
+            stop,
             news,
             events,
             sessions: JoinSet::new(),
@@ -116,12 +119,12 @@ impl ConnectionSupervisor {
         }
     }
 
-    /// Runs until the feed stops or the event queue is closed, then waits for every generation.
+    /// Runs until the stop, or until the event queue is closed, then waits for every generation.
     pub(crate) async fn run(mut self) {
-        let feed = Arc::clone(&self.feed);
+        let (feed, stop) = (Arc::clone(&self.feed), self.stop.clone());
         tokio::select! {
             biased;
-            () = feed.stop.cancelled() => {}
+            () = stop.cancelled() => {}
             () = feed.inputs.closed() => feed.stop.cancel(),
             () = feed.references.opened() => self.open_at = Instant::now() + self.open_delay,
         }
@@ -131,7 +134,7 @@ impl ConnectionSupervisor {
             // Events first: the end of a generation must not overtake its opening.
             tokio::select! {
                 biased;
-                () = feed.stop.cancelled() => break,
+                () = stop.cancelled() => break,
                 // Without a reader of the events there is nothing to do.
                 () = feed.inputs.closed() => feed.stop.cancel(),
                 Some((generation, event)) = self.events.recv() => self.on_event(generation, event),
@@ -189,7 +192,7 @@ impl ConnectionSupervisor {
         self.newest += 1;
         let generation = self.newest;
         let (texts, receiver) = mpsc::channel(SESSION_COMMANDS_MAX);
-        let retire = self.feed.stop.child_token();
+        let retire = self.stop.child_token();
         let session = Session {
             source: self.source,
             generation,

@@ -13,6 +13,7 @@ use marketprism_service::clock::now_ns;
 use marketprism_service::{Backoff, jitter, mask};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use self::schedule::{CoveredTime, Schedule};
 use crate::context::ReferencePending;
@@ -29,6 +30,8 @@ pub(crate) struct PollTask {
     covered: Option<CoveredTime>,
     pages: mpsc::Receiver<Request>,
     round: Arc<PollRound>,
+    /// Cancelled with the feed, or for this poll alone.
+    stop: CancellationToken,
     /// Of a reference poll, until its first answer or failure.
     pending: Option<ReferencePending>,
     /// Of a reference poll, until its first answer.
@@ -45,7 +48,7 @@ impl PollTask {
         source: SourceIndex,
         plan: Poll,
         (index, count): (usize, usize),
-        (pages, round): (mpsc::Receiver<Request>, Arc<PollRound>),
+        (pages, round, stop): (mpsc::Receiver<Request>, Arc<PollRound>, CancellationToken),
         pending: ReferencePending,
     ) -> Self {
         let now = Instant::now();
@@ -61,6 +64,7 @@ impl PollTask {
             schedule,
             pages,
             round,
+            stop,
         }
     }
 
@@ -71,7 +75,7 @@ impl PollTask {
             let requested = Instant::now();
             tokio::select! {
                 biased;
-                () = feed.stop.cancelled() => return,
+                () = self.stop.cancelled() => return,
                 () = feed.references.opened() => self.schedule.delay(requested.elapsed()),
             }
             self.at = self.schedule.at();
@@ -85,7 +89,7 @@ impl PollTask {
         loop {
             let page = tokio::select! {
                 biased;
-                () = feed.stop.cancelled() => return Err(FeedStopped),
+                () = self.stop.cancelled() => return Err(FeedStopped),
                 Some(page) = self.pages.recv() => page,
                 () = sleep_until(self.at) => return Ok(()),
             };
@@ -168,6 +172,7 @@ pub(crate) struct PageQueue {
     queue: mpsc::Sender<Request>,
     round: Arc<PollRound>,
     counters: Arc<Counters>,
+    stop: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -177,10 +182,17 @@ pub(crate) struct PollRound {
 }
 
 impl PageQueue {
-    pub(crate) fn new(counters: Arc<Counters>) -> (Self, mpsc::Receiver<Request>, Arc<PollRound>) {
+    pub(crate) fn new(
+        counters: Arc<Counters>,
+        stop: CancellationToken,
+    ) -> (Self, mpsc::Receiver<Request>, Arc<PollRound>) {
         let (queue, receiver) = mpsc::channel(PAGES_PER_ROUND_MAX as usize);
         let round = Arc::new(PollRound::default());
-        (Self { queue, round: Arc::clone(&round), counters }, receiver, round)
+        (Self { queue, round: Arc::clone(&round), counters, stop }, receiver, round)
+    }
+
+    pub(crate) const fn stop(&self) -> &CancellationToken {
+        &self.stop
     }
 
     /// Bounded per round, against venues and adapters that never finish.

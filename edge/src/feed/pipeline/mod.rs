@@ -4,7 +4,7 @@ mod handover;
 mod reactions;
 mod versions;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -76,6 +76,10 @@ pub struct Pipeline {
     /// The stream of the event before: most events are of the same stream.
     last_active: Option<(SourceIndex, DataType, InstrumentIndex)>,
     polls: PollTracker,
+    /// Instruments whose streams have ended.
+    ended: BTreeSet<InstrumentIndex>,
+    /// Connections and polls that were ended with them.
+    retired: BTreeSet<SourceIndex>,
     handover: BookHandover,
     /// Frames of the batch that are no success of their poll.
     unusable: HashSet<FrameIndex>,
@@ -107,6 +111,8 @@ impl Pipeline {
             active: HashSet::new(),
             last_active: None,
             polls: PollTracker::new(parts.adapter.plan()),
+            ended: BTreeSet::new(),
+            retired: BTreeSet::new(),
             handover: BookHandover::default(),
             unusable: HashSet::new(),
             gap_lines: LogLimit::default(),

@@ -70,7 +70,21 @@ impl Pipeline {
             }
         }
         if !ending.is_empty() {
+            self.ended.extend(ending.iter().map(|(instrument, _)| *instrument));
+            self.retire_sources();
             self.parts.status.instruments_ended(&ending);
+        }
+    }
+
+    /// Ends connections and polls that carry nothing any more.
+    fn retire_sources(&mut self) {
+        let Some(sockets) = self.parts.sockets.upgrade() else { return };
+        for source in self.parts.sources.only_of(&self.ended) {
+            if self.retired.insert(source) {
+                tracing::info!(exchange = self.exchange(), %source, "no stream of the source is left, it ends");
+                self.polls.retire(source);
+                sockets.retire(source);
+            }
         }
     }
 

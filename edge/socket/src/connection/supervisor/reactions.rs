@@ -179,7 +179,7 @@ impl ConnectionSupervisor {
     pub(super) async fn on_ended(&mut self, joined: Result<SessionEnd, JoinError>) {
         let Some((generation, ended)) = self.identify(joined) else { return };
         let Some(gone) = self.generations.remove(&generation) else { return };
-        let stopping = self.feed.stop.is_cancelled();
+        let stopping = self.stop.is_cancelled();
         if self.candidate == Some(generation) {
             self.candidate = None;
             self.takeover_at = None;
