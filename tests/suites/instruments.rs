@@ -66,8 +66,9 @@ async fn changed_terms_begin_a_version_and_rows_are_read_with_the_terms_of_their
         ..Feed::simulated(EXCHANGE, &address, &["*-USDT"])
     };
     // Two edges tell the same.
-    let mut edge = Edge::start_as("e1", path, &nats, std::slice::from_ref(&feed)).await;
-    let _other = Edge::start_as("e2", path, &nats, std::slice::from_ref(&feed)).await;
+    let feeds = [feed];
+    let (mut edge, _other) =
+        tokio::join!(Edge::start_as("e1", path, &nats, &feeds), Edge::start_as("e2", path, &nats, &feeds));
     reach(&hot, &cold, "BTC-USDT", &[("trading", "0.01", 1)]).await;
     trades_after(&hot, "BTC-USDT").await;
 
@@ -89,6 +90,10 @@ async fn changed_terms_begin_a_version_and_rows_are_read_with_the_terms_of_their
         if found > before { Ok(()) } else { Err(format!("seen at {found}")) }
     })
     .await;
+    reach(&hot, &cold, "BTC-USDT", &changed).await;
+
+    // Hot lost the table's rows: they come back from cold.
+    hot.text("TRUNCATE TABLE marketprism_hot.instruments").await.unwrap();
     reach(&hot, &cold, "BTC-USDT", &changed).await;
 
     trades_after(&hot, "BTC-USDT").await;
