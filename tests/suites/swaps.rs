@@ -44,7 +44,7 @@ impl SwappedEdge {
         let watched = folder.path().join("watched");
         std::fs::create_dir(&watched).unwrap();
         let tables = format!(
-            "[adapters]\ntrusted_keys = [{:?}]\nwatch_dir = {watched:?}\nshadow_frames = 40\nshadow_ms = 0\nprobation_ms = {probation_ms}",
+            "[adapters]\ntrusted_keys = [{:?}]\nwatch_dir = {watched:?}\nshadow_frames = 40\nshadow_ms = 0\nprobation_ms = {probation_ms}\n[sandbox]\ncall_deadline_ms = 5000",
             key.trim()
         );
         let nats = format!("urls = [{:?}]\n{tables}", broker.url());

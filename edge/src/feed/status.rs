@@ -168,7 +168,7 @@ impl FeedStatus {
             state.ending.clear();
             self.is_ending.store(false, Ordering::Release);
             state.adapter = None;
-            self.versions.clear();
+            self.versions.close();
             self.ended.notify_waiters();
         }
         state.phase = phase;
@@ -256,6 +256,7 @@ impl FeedStatus {
         state.phase = FeedPhase::Running;
         state.adapter = Some(adapter);
         state.starts += 1;
+        self.versions.open();
         state.instruments = instruments.iter().map(InstrumentName::from).collect();
         state.sockets = Some(sockets);
         state.stats = Some(stats);

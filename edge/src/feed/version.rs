@@ -31,7 +31,8 @@ pub struct SwitchedVersion {
 /// Commands that wait for the end of a pipeline's turn. Their sender awaits each answer, so few wait.
 #[derive(Default)]
 pub struct VersionMailbox {
-    commands: Mutex<VecDeque<VersionCommand>>,
+    /// `None`: no pipeline is there to obey, and a command is dropped, which its sender sees.
+    commands: Mutex<Option<VecDeque<VersionCommand>>>,
     arrived: Notify,
 }
 
@@ -43,12 +44,14 @@ impl std::fmt::Debug for VersionMailbox {
 
 impl VersionMailbox {
     pub fn send(&self, command: VersionCommand) {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push_back(command);
-        self.arrived.notify_one();
+        if let Some(commands) = &mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner) {
+            commands.push_back(command);
+            self.arrived.notify_one();
+        }
     }
 
     pub fn take(&self) -> Option<VersionCommand> {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.pop_front()
     }
 
     /// Waits for a command that came after the last take.
@@ -56,8 +59,13 @@ impl VersionMailbox {
         self.arrived.notified().await;
     }
 
-    /// No pipeline is there to obey.
-    pub fn clear(&self) {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    /// A pipeline begins to obey.
+    pub fn open(&self) {
+        *self.commands.lock().unwrap_or_else(PoisonError::into_inner) = Some(VecDeque::new());
+    }
+
+    /// The pipeline has ended.
+    pub fn close(&self) {
+        *self.commands.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }

@@ -373,7 +373,7 @@ impl SwapExecutor {
     }
 
     fn end(&mut self, outcome: SwapOutcome, reason: Option<String>) {
-        let Some(record) = self.swaps.end(outcome, reason) else { return };
+        let Some(record) = self.swaps.ended(outcome, reason) else { return };
         self.context.metrics.adapter_swaps.with_label_values(&[outcome.as_str()]).inc();
         let adapter = record.to.as_deref().unwrap_or(&record.digest);
         let (from, step, outcome) = (record.from.as_deref(), record.step.as_str(), outcome.as_str());
@@ -383,9 +383,10 @@ impl SwapExecutor {
             }
             None => tracing::info!(adapter, from, outcome, "change of the adapter ended"),
         }
-        if let Err(error) = self.store.set_history(self.swaps.history()) {
+        if let Err(error) = self.store.set_history(self.swaps.history_with(&record)) {
             tracing::warn!(%error, "history of changes of adapters not stored");
         }
+        self.swaps.end(record);
     }
 }
 

@@ -130,18 +130,30 @@ impl AdapterSwaps {
         self.lock().running.as_ref().map_or(SwapStep::Done, |(record, _)| record.step)
     }
 
-    /// Ends the change that runs. Returns its record.
-    pub(super) fn end(&self, outcome: SwapOutcome, reason: Option<String>) -> Option<SwapRecord> {
-        let mut board = self.lock();
-        let (mut record, _) = board.running.take()?;
+    /// The change that runs as it will be in the history.
+    pub(super) fn ended(&self, outcome: SwapOutcome, reason: Option<String>) -> Option<SwapRecord> {
+        let mut record = self.lock().running.as_ref().map(|(record, _)| record.clone())?;
         record.outcome = outcome;
         record.reason = reason;
         record.ended = Some(clock::now_ns() / 1_000_000_000);
-        board.ended.push_back(record.clone());
+        Some(record)
+    }
+
+    /// The history with this record, for the disk: what pages show as ended survives a kill.
+    pub(super) fn history_with(&self, record: &SwapRecord) -> Vec<SwapRecord> {
+        let board = self.lock();
+        let kept = board.ended.len().min(SWAPS_KEPT - 1);
+        board.ended.iter().skip(board.ended.len() - kept).chain([record]).cloned().collect()
+    }
+
+    /// Ends the change that runs; another one may begin.
+    pub(super) fn end(&self, record: SwapRecord) {
+        let mut board = self.lock();
+        board.running = None;
+        board.ended.push_back(record);
         while board.ended.len() > SWAPS_KEPT {
             board.ended.pop_front();
         }
-        Some(record)
     }
 
     /// Changes that ended, oldest first, and the one that runs.

@@ -1,6 +1,7 @@
 //! Changes of an adapter's version between two batches.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use marketprism_adapter_host::contract::{Ignored, Remark};
 use marketprism_adapter_host::fixtures::{FixtureKind, component};
@@ -11,14 +12,19 @@ use marketprism_adapter_host::{
 
 use crate::{engine, feed, instruments};
 
+/// Calls of a busy machine are not cut off.
+fn limits() -> Limits {
+    Limits { call_deadline: Duration::from_secs(1), ..Limits::default() }
+}
+
 /// Versions of one fixture differ by a section.
 fn version(kind: FixtureKind, number: u8) -> Adapter {
     let bytes = with_custom_section(&component(kind), "version", &[number]);
-    Adapter::from_bytes(engine(), &bytes, &Limits::default()).unwrap()
+    Adapter::from_bytes(engine(), &bytes, &limits()).unwrap()
 }
 
 fn start(kind: FixtureKind) -> AdapterSupervisor {
-    let (adapter, limits) = (version(kind, 1), Limits::default());
+    let (adapter, limits) = (version(kind, 1), limits());
     let instruments = instruments(&adapter, &limits);
     AdapterSupervisor::start(&adapter, &limits, FaultPolicy::default(), feed(), instruments, None).unwrap()
 }
