@@ -36,8 +36,15 @@ struct Budget {
     to_near: Option<u64>,
 }
 
+#[derive(Debug, Default)]
+struct GateState {
+    budget: Budget,
+    /// Number of cuts. What was held before the last one never passes.
+    cuts: u64,
+}
+
 #[derive(Debug, Clone, Default)]
-struct Gate(Arc<Mutex<Budget>>);
+struct Gate(Arc<Mutex<GateState>>);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Direction {
@@ -47,12 +54,16 @@ enum Direction {
 
 impl Gate {
     fn set(&self, budget: Budget) {
-        *self.0.lock().unwrap() = budget;
+        self.0.lock().unwrap().budget = budget;
     }
 
-    fn admits(&self, direction: Direction, bytes: usize) -> bool {
-        let mut budget = self.0.lock().unwrap();
-        match (direction, &mut *budget) {
+    /// `cuts`: those before the connection.
+    fn admits(&self, direction: Direction, bytes: usize, cuts: u64) -> bool {
+        let mut state = self.0.lock().unwrap();
+        if state.cuts != cuts {
+            return false;
+        }
+        match (direction, &mut state.budget) {
             (Direction::ToFar, Budget { to_far: Some(0), .. })
             | (Direction::ToNear, Budget { to_near: Some(0), .. }) => return false,
             (Direction::ToFar, Budget { to_far: Some(left), to_near }) => {
@@ -66,8 +77,8 @@ impl Gate {
         true
     }
 
-    async fn pass(&self, direction: Direction, bytes: usize) {
-        while !self.admits(direction, bytes) {
+    async fn pass(&self, direction: Direction, bytes: usize, cuts: u64) {
+        while !self.admits(direction, bytes, cuts) {
             tokio::time::sleep(POLL).await;
         }
     }
@@ -112,7 +123,7 @@ impl Link {
 
     /// True when both directions are held.
     pub fn is_shut(&self) -> bool {
-        self.gate.0.lock().unwrap().to_far == Some(0)
+        self.gate.0.lock().unwrap().budget.to_far == Some(0)
     }
 
     /// Lets everything pass, held bytes first.
@@ -122,8 +133,12 @@ impl Link {
 
     /// Closes all connections, drops held bytes, and opens the link for new connections.
     pub fn cut(&self) {
-        self.cuts.send_modify(|cuts| *cuts += 1);
-        self.open();
+        let cuts = {
+            let mut state = self.gate.0.lock().unwrap();
+            *state = GateState { budget: Budget::default(), cuts: state.cuts + 1 };
+            state.cuts
+        };
+        self.cuts.send_replace(cuts);
     }
 }
 
@@ -136,13 +151,13 @@ async fn accept(listener: TcpListener, far: u16, gate: Gate, cut: watch::Receive
             stream.set_nodelay(true).unwrap();
         }
         let (gate, mut cut) = (gate.clone(), cut.clone());
-        cut.mark_unchanged();
+        let cuts = *cut.borrow_and_update();
         relays.spawn(async move {
             let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
             let both = async {
                 tokio::join!(
-                    relay(from_near, to_far, &gate, Direction::ToFar),
-                    relay(from_far, to_near, &gate, Direction::ToNear)
+                    relay(from_near, to_far, &gate, Direction::ToFar, cuts),
+                    relay(from_far, to_near, &gate, Direction::ToNear, cuts)
                 )
             };
             tokio::select! {
@@ -155,15 +170,21 @@ async fn accept(listener: TcpListener, far: u16, gate: Gate, cut: watch::Receive
     }
 }
 
-async fn relay(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, gate: &Gate, direction: Direction) {
+async fn relay(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    gate: &Gate,
+    direction: Direction,
+    cuts: u64,
+) {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        gate.pass(direction, length).await;
+        gate.pass(direction, length, cuts).await;
         if to.write_all(&buffer[..length]).await.is_err() {
             break;
         }
     }
     // The end of a connection is held up like its bytes.
-    gate.pass(direction, 0).await;
+    gate.pass(direction, 0, cuts).await;
     let _ = to.shutdown().await;
 }

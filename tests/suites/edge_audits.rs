@@ -13,6 +13,7 @@ use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::wait::until;
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim};
+use serde_json::Value;
 
 use crate::{SYMBOLS, VENUE_SYMBOLS, two_symbols};
 
@@ -152,6 +153,14 @@ async fn audits_are_exact_and_report_every_missing_trade_with_its_cause() {
     fires(&sim, &edge, fault(FaultAction::Drop, "BTCUSDT", "trade")).await;
     let corrupted = FaultSpec { replace: Some(true), ..fault(FaultAction::Garbage, "ETHUSDT", "trade") };
     fires(&sim, &edge, corrupted).await;
+    // A book that is not live yet has no gap.
+    until("the books are live", Duration::from_secs(30), || async {
+        let page: Value = serde_json::from_str(&edge.get("/coverage").await?).unwrap();
+        let instruments = page["feeds"][0]["instruments"].as_array().unwrap();
+        let are_live = instruments.iter().all(|instrument| instrument["orderbook"]["state"] == "LIVE");
+        if are_live { Ok(()) } else { Err(page.to_string()) }
+    })
+    .await;
     fires(&sim, &edge, fault(FaultAction::Gap, "BTCUSDT", "@depth")).await;
     broker.kill();
     broker.restart().await;

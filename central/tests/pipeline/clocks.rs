@@ -31,8 +31,11 @@ fn clock_of(offset: &Path, library: &str) -> Vec<(&'static str, PathBuf)> {
     ]
 }
 
+/// Renamed into place: central reads the file at any time.
 fn set(offset: &Path, text: &str) {
-    std::fs::write(offset, text).unwrap();
+    let written = offset.with_extension("new");
+    std::fs::write(&written, text).unwrap();
+    std::fs::rename(written, offset).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -170,7 +170,11 @@ async fn what_does_not_fit_into_memory_and_what_a_killed_run_left_is_sent_after_
     let ids = stored(&broker.url()).await;
     let live = ids.iter().position(|id| *id == 2_049).unwrap();
     assert!(live < 1_000, "the newest live event is number {live} in the stream");
-    eventually("nothing waits", || async { (second.journal.status().waiting == 0).then_some(()) }).await;
+    eventually("nothing waits", || async {
+        let waiting = (second.journal.status().waiting, edge.queue.status().messages);
+        if waiting == (0, 0) { Ok(()) } else { Err(format!("{waiting:?}")) }
+    })
+    .await;
     end(second, edge).await;
 
     let third = journaled(options(&path), Arc::new(DiskFiles));
@@ -356,9 +360,12 @@ async fn a_full_disk_stops_nobody_is_named_in_health_and_what_is_lost_for_it_is_
     assert!(status.write_errors > 0 && status.reasons()[0].contains("in memory only"), "{status:?}");
     // Memory takes a hundred.
     journaled.append(50..150);
-    let dropped = journaled.queue.status().dropped[DataType::Trade];
-    let lost: u64 = journaled.journal.status().lost.iter().map(|lost| lost[DataType::Trade]).sum();
-    assert_eq!(dropped + lost, 50);
+    eventually("what does not fit is counted", || async {
+        let dropped = journaled.queue.status().dropped[DataType::Trade];
+        let lost: u64 = journaled.journal.status().lost.iter().map(|lost| lost[DataType::Trade]).sum();
+        if dropped + lost == 50 { Ok(()) } else { Err(format!("{dropped} dropped, {lost} lost")) }
+    })
+    .await;
     full.store(false, Ordering::Release);
     eventually("the disk is tried again", || async {
         let coverage = Coverage::default();

@@ -126,12 +126,22 @@ mod tests {
 
     use super::*;
 
+    /// With a time of its own: within one tick of the kernel's file times two writes have the same.
+    fn write(path: &Path, text: String) {
+        let before = std::fs::metadata(path).and_then(|before| before.modified());
+        std::fs::write(path, text).unwrap();
+        if let Ok(before) = before {
+            let file = std::fs::File::options().write(true).open(path).unwrap();
+            file.set_modified(before + Duration::from_secs(1)).unwrap();
+        }
+    }
+
     /// Writes a self-signed certificate and its key, each if asked for.
     fn write_pair(folder: &Path, with_key: bool) -> rcgen::CertifiedKey<rcgen::KeyPair> {
         let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        std::fs::write(folder.join("server.pem"), pair.cert.pem()).unwrap();
+        write(&folder.join("server.pem"), pair.cert.pem());
         if with_key {
-            std::fs::write(folder.join("server.key"), pair.signing_key.serialize_pem()).unwrap();
+            write(&folder.join("server.key"), pair.signing_key.serialize_pem());
         }
         pair
     }
@@ -170,7 +180,7 @@ mod tests {
         presented(&tls, first.cert.der()).await.unwrap();
         assert!(presented(&tls, half.cert.der()).await.is_err(), "a certificate without its key is in use");
 
-        std::fs::write(folder.path().join("server.key"), half.signing_key.serialize_pem()).unwrap();
+        write(&folder.path().join("server.key"), half.signing_key.serialize_pem());
         presented(&tls, half.cert.der()).await.unwrap();
         std::fs::remove_file(folder.path().join("server.pem")).unwrap();
         presented(&tls, half.cert.der()).await.unwrap();

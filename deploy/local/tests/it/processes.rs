@@ -10,6 +10,7 @@ use marketprism_local::process::{self, ProcessIdentity, ProcessRecord, ProcessSt
 use marketprism_local::stack::{self, DataAfterStop, PartSpec, PortUse, ReadyCheck, SIMULATOR, Starter};
 use marketprism_local::{Client, Console, StackPaths};
 use marketprism_service::FileLock;
+use marketprism_tests::broker::free_port;
 
 struct Guarded(Child);
 
@@ -163,11 +164,8 @@ fn command(root: &Path, arguments: &[&str]) -> Command {
     for name in ["MARKETPRISM_NATS_URL", "NATS_URL", "CLICKHOUSE_URL", "MARKETPRISM_CACHE"] {
         command.env_remove(name);
     }
-    let held: Vec<TcpListener> = (0..6).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let names = ["NATS", "NATS_MONITORING", "CLICKHOUSE", "CENTRAL", "EDGE", "EDGE_METRICS"];
-    for (name, listener) in names.iter().zip(&held) {
-        let port = listener.local_addr().unwrap().port().to_string();
-        command.env(format!("MARKETPRISM_LOCAL__{name}_PORT"), port);
+    for name in ["NATS", "NATS_MONITORING", "CLICKHOUSE", "CENTRAL", "EDGE", "EDGE_METRICS"] {
+        command.env(format!("MARKETPRISM_LOCAL__{name}_PORT"), free_port().to_string());
     }
     command
 }

@@ -164,7 +164,7 @@ fn plan_of_300(url: &str) -> Plan {
         (one.messages_max, one.messages_window_ms) = (21, 100);
         one.max_age_ms = 3000;
         one.charges = vec![charge("connects", 1)];
-        one.streams = one.on_open.iter().map(|text| stream(1000, &[text])).collect();
+        one.streams = one.on_open.iter().map(|text| stream(3_000, &[text])).collect();
         one
     });
     let mut plan = plan(connections.collect());
@@ -219,7 +219,7 @@ async fn hundreds_of_streams_lose_nothing_and_stay_small() {
         let (first, flags) = ticks.as_ref().unwrap_or_else(|| panic!("stream {place} never came"));
         let missing = flags.iter().filter(|flag| !**flag).count();
         assert_eq!(missing, 0, "stream {place} misses ticks after {first}");
-        assert!(flags.len() > 100, "stream {place} has {} ticks only", flags.len());
+        assert!(flags.len() > 30, "stream {place} has {} ticks only", flags.len());
     }
     assert!(renewals >= CONNECTIONS, "{renewals} renewals");
     assert!(grown < 32 * 1024, "memory grew by {grown} KiB");

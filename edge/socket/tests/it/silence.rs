@@ -42,7 +42,7 @@ async fn a_frozen_stream_is_asked_for_again_then_reconnected() {
     })
     .await;
     let mut first = connection(server.ws());
-    first.streams = vec![stream(300, &["again a"]), stream(300, &["off b", "on b"])];
+    first.streams = vec![stream(1_000, &["again a"]), stream(1_000, &["off b", "on b"])];
     let (sockets, mut inputs) = start(&plan(vec![first]));
     let mut silences = Vec::new();
     let reason = until(&mut inputs, |input| match input {
@@ -52,7 +52,7 @@ async fn a_frozen_stream_is_asked_for_again_then_reconnected() {
         }
         SocketEvent::Silent { stream, silence_ms, hint, .. } => {
             silences.push((stream.position(), hint));
-            assert!((300..2000).contains(&silence_ms), "{silence_ms} ms");
+            assert!((1_000..5_000).contains(&silence_ms), "{silence_ms} ms");
             assert!(sockets.status()[0].streams[1].silent);
             None
         }
@@ -94,7 +94,7 @@ async fn a_confirmed_stream_that_never_came_has_its_own_hint() {
     })
     .await;
     let mut alive = connection(server.ws());
-    alive.streams = vec![stream(200, &[])];
+    alive.streams = vec![stream(1_000, &[])];
     alive.on_open = vec!["subscribe".to_owned()];
     let mut options = quick();
     options.stagger = Duration::from_millis(100);
@@ -135,7 +135,7 @@ async fn a_confirmed_stream_that_never_came_has_its_own_hint() {
     }
     assert_eq!(silences.len(), 1, "{silences:?}");
     let status = sockets.status();
-    assert!(status[0].streams[0].last_frame_age.unwrap() < Duration::from_millis(200));
+    assert!(status[0].streams[0].last_frame_age.unwrap() < Duration::from_secs(1));
     assert_eq!((status[1].streams[0].last_frame_at_ns, status[1].streams[0].silent), (None, true));
     stop(sockets, &mut inputs).await;
 }
@@ -162,8 +162,8 @@ async fn subscribing_slowly_is_no_silence() {
     .await;
     let mut first = connection(server.ws());
     first.on_open = (0..12).map(|number| number.to_string()).collect();
-    (first.messages_max, first.messages_window_ms) = (4, 200);
-    first.streams = vec![stream(300, &["again"])];
+    (first.messages_max, first.messages_window_ms) = (4, 600);
+    first.streams = vec![stream(1_000, &["again"])];
     let (sockets, mut inputs) = start(&plan(vec![first]));
     for _ in 0..100 {
         match next(&mut inputs).await {
@@ -176,7 +176,8 @@ async fn subscribing_slowly_is_no_silence() {
 }
 
 const STREAMS: u32 = 100;
-const EXPECTED: Duration = Duration::from_millis(200);
+const EXPECTED: Duration = Duration::from_millis(600);
+const TICK: Duration = Duration::from_millis(50);
 
 struct StreamReport {
     silences: Vec<(u32, SilenceHint)>,
@@ -185,7 +186,7 @@ struct StreamReport {
     counters: SocketCounters,
 }
 
-/// Runs one connection with 100 streams. The venue sends a frame of each stream every 20 ms while `alive(stream, elapsed)`.
+/// Runs one connection with 100 streams. The venue sends a frame of each stream every 50 ms while `alive(stream, elapsed)`.
 async fn run(time: Duration, alive: impl Fn(u32, Duration) -> bool + Send + Sync + 'static) -> StreamReport {
     let start = Instant::now();
     let alive = Arc::new(alive);
@@ -193,7 +194,7 @@ async fn run(time: Duration, alive: impl Fn(u32, Duration) -> bool + Send + Sync
     let server = Server::websocket(move |mut socket, _| {
         let (alive, asked) = (Arc::clone(&alive), asked.clone());
         async move {
-            let mut ticks = tokio::time::interval(Duration::from_millis(20));
+            let mut ticks = tokio::time::interval(TICK);
             loop {
                 tokio::select! {
                     _ = ticks.tick() => {
@@ -246,7 +247,7 @@ async fn run(time: Duration, alive: impl Fn(u32, Duration) -> bool + Send + Sync
 #[tokio::test]
 async fn a_dead_stream_among_many_makes_no_storm() {
     let report =
-        run(Duration::from_secs(3), |number, at| number != 7 || at < Duration::from_millis(300)).await;
+        run(Duration::from_secs(9), |number, at| number != 7 || at < Duration::from_millis(900)).await;
     assert_eq!(report.silences, [(7, SilenceHint::WentQuiet)]);
     assert_eq!(report.asked_again, 1);
     assert_eq!(report.connects, 3);
@@ -255,8 +256,8 @@ async fn a_dead_stream_among_many_makes_no_storm() {
 
 #[tokio::test]
 async fn streams_that_die_one_after_the_other_make_no_storm() {
-    let report = run(Duration::from_secs(3), |number, at| {
-        number >= 40 || at < Duration::from_millis(300 + 60 * u64::from(number))
+    let report = run(Duration::from_secs(9), |number, at| {
+        number >= 40 || at < Duration::from_millis(900 + 150 * u64::from(number))
     })
     .await;
     assert!(report.silences.len() >= 25, "{:?}", report.silences);
@@ -266,7 +267,7 @@ async fn streams_that_die_one_after_the_other_make_no_storm() {
 
 #[tokio::test]
 async fn flapping_streams_are_not_asked_for_each_time() {
-    let report = run(Duration::from_secs(4), |number, at| number >= 10 || at.as_millis() % 300 < 50).await;
+    let report = run(Duration::from_secs(12), |number, at| number >= 10 || at.as_millis() % 900 < 150).await;
     let again = usize::try_from(report.counters[SocketCounter::SilenceResubscribes]).unwrap();
     assert!(report.silences.len() >= 60, "{} silences", report.silences.len());
     assert!(report.counters[SocketCounter::SilenceResubscribesHeld] >= 20);

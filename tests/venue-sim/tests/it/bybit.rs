@@ -294,7 +294,7 @@ async fn lists_have_pages_and_ratios_are_shares() {
 
 #[tokio::test]
 async fn too_many_requests_shut_out_without_a_time() {
-    let sim = play(SPOT, |config| (config.weight_max, config.ban_ms) = (Some(2), Some(400))).await;
+    let sim = play(SPOT, |config| (config.weight_max, config.ban_ms) = (Some(2), Some(2_000))).await;
     let path = format!("/{SPOT}/v5/market/time");
     for status in [200, 200, 403, 403] {
         let answer = get(&sim, &path).await;

@@ -17,6 +17,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 pub const SOON: Duration = Duration::from_secs(10);
 /// Nothing came for this long: the stream is silent.
 pub const SILENCE: Duration = Duration::from_millis(300);
+/// Nothing came for this long: what was on its way has come, also on a busy machine.
+const DRAINED: Duration = Duration::from_secs(1);
 
 pub async fn start(change: impl FnOnce(&mut SimConfig)) -> Sim {
     let mut config = SimConfig { rate: 400, ..SimConfig::default() };
@@ -112,11 +114,11 @@ impl Ws {
     /// Every text frame until nothing came for a while.
     pub async fn drain(&mut self) -> Vec<Value> {
         let mut all = Vec::new();
-        let mut until = Instant::now() + SILENCE;
+        let mut until = Instant::now() + DRAINED;
         loop {
             match self.got(until.saturating_duration_since(Instant::now())).await {
                 Got::Text(text) => {
-                    until = Instant::now() + SILENCE;
+                    until = Instant::now() + DRAINED;
                     all.push(serde_json::from_str(&text).expect("JSON"));
                 }
                 Got::Ping(_) => {}

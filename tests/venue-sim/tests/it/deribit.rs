@@ -159,9 +159,9 @@ async fn credits_run_out_and_come_back() {
 
 #[tokio::test]
 async fn test_requests_must_be_answered() {
-    let sim = deribit(|config| (config.rate, config.heartbeat_ms) = (0, Some(400))).await;
+    let sim = deribit(|config| (config.rate, config.heartbeat_ms) = (0, Some(1_000))).await;
     let mut ws = open(&sim).await;
-    assert_eq!(ws.got(Duration::from_millis(600)).await, Got::Nothing, "nobody asked for it");
+    assert_eq!(ws.got(Duration::from_millis(1_500)).await, Got::Nothing, "nobody asked for it");
     assert_eq!(ask(&mut ws, "public/set_heartbeat", json!({"interval": 30})).await["result"], "ok");
     for _ in 0..4 {
         for kind in ["heartbeat", "test_request"] {
@@ -173,7 +173,7 @@ async fn test_requests_must_be_answered() {
     }
     let silent = Instant::now();
     assert!(matches!(ws.end().await, Got::Close(Some((1000, _)))));
-    assert!(silent.elapsed() >= Duration::from_millis(600));
+    assert!(silent.elapsed() >= Duration::from_millis(1_200));
     eventually("counted", || sim.state().exchanges[DERIBIT].counters.unanswered == 1).await;
 }
 

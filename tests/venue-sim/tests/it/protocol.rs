@@ -132,8 +132,8 @@ async fn instrument_tables_are_the_venues() {
 async fn pings_come_and_must_be_answered() {
     let sim = start(|config| {
         config.rate = 0;
-        config.ping_ms = Some(100);
-        config.pong_within_ms = Some(400);
+        config.ping_ms = Some(300);
+        config.pong_within_ms = Some(1_200);
         config.messages_per_second = Some(50);
     })
     .await;
