@@ -123,6 +123,17 @@ pub(crate) async fn flows(edge: &Edge, more: u64) {
     .await;
 }
 
+/// A book that is not live yet has no gap.
+async fn books_are_live(edge: &Edge) {
+    until("the books are live", Duration::from_secs(30), || async {
+        let page: Value = serde_json::from_str(&edge.get("/coverage").await?).unwrap();
+        let instruments = page["feeds"][0]["instruments"].as_array().unwrap();
+        let are_live = instruments.iter().all(|instrument| instrument["orderbook"]["state"] == "LIVE");
+        if are_live { Ok(()) } else { Err(page.to_string()) }
+    })
+    .await;
+}
+
 async fn fires(sim: &Sim, edge: &Edge, fault: FaultSpec) {
     let id = sim.fault(fault).unwrap();
     until("the fault happens", Duration::from_secs(20), || async {
@@ -153,14 +164,7 @@ async fn audits_are_exact_and_report_every_missing_trade_with_its_cause() {
     fires(&sim, &edge, fault(FaultAction::Drop, "BTCUSDT", "trade")).await;
     let corrupted = FaultSpec { replace: Some(true), ..fault(FaultAction::Garbage, "ETHUSDT", "trade") };
     fires(&sim, &edge, corrupted).await;
-    // A book that is not live yet has no gap.
-    until("the books are live", Duration::from_secs(30), || async {
-        let page: Value = serde_json::from_str(&edge.get("/coverage").await?).unwrap();
-        let instruments = page["feeds"][0]["instruments"].as_array().unwrap();
-        let are_live = instruments.iter().all(|instrument| instrument["orderbook"]["state"] == "LIVE");
-        if are_live { Ok(()) } else { Err(page.to_string()) }
-    })
-    .await;
+    books_are_live(&edge).await;
     fires(&sim, &edge, fault(FaultAction::Gap, "BTCUSDT", "@depth")).await;
     broker.kill();
     broker.restart().await;
