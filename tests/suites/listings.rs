@@ -121,6 +121,19 @@ async fn instruments_come_and_go_and_touch_no_other_stream() {
     for change in ["listed", "delisted"] {
         assert_eq!(edge.metric("marketprism_edge_listing_changes_total", &format!("\"{change}\"")).await, 2);
     }
+
+    // Other terms: the instrument moves to a part of its own, the others stay.
+    sim.set_listed_ticks(EXCHANGE, "A3USDT", 5).unwrap();
+    until("the instrument has moved", TIME, || async {
+        let part = live(&edge, "A3-USDT").await.0;
+        if part == 3 { Ok(()) } else { Err(format!("part {part}")) }
+    })
+    .await;
+    let but_moved = |all: Vec<(u64, u64)>| -> Vec<_> {
+        all.into_iter().enumerate().filter(|(index, _)| *index != 4).map(|(_, one)| one).collect()
+    };
+    assert_eq!(but_moved(epochs(&edge, &others).await), but_moved(untouched), "parts and epochs");
+    assert!(sockets().is_superset(&before), "the same sockets beside a new one");
     assert!(edge.process().terminate(TIME).await.success());
     check_audits(&broker).await;
 }
@@ -160,7 +173,7 @@ async fn the_newest_part_takes_what_comes_when_there_are_as_many_as_may_be() {
 
 /// The delisted streams end, twice, and have no gap but their starts; the others have none but start and stop.
 async fn check_audits(broker: &Broker) {
-    let (mut ends, mut resumed, mut named) = (0, 0, false);
+    let (mut ends, mut resumed, mut named, mut moved) = (0, 0, false, BTreeSet::new());
     for message in messages(broker, "AUDIT").await {
         match decode_audit_payload(&message.payload).unwrap() {
             AuditPayload::Downtime(downtime) if downtime.reason == DowntimeReason::Delisted => {
@@ -176,6 +189,8 @@ async fn check_audits(broker: &Broker) {
                         _ => matches!(kind, GapKind::Start | GapKind::Stop),
                     };
                     assert!(stream.gaps.iter().all(|gap| is_known(gap.kind)), "{stream:?}");
+                    let of_venue = stream.gaps.iter().find(|gap| gap.cause == GapCause::Venue);
+                    moved.extend(of_venue.map(|_| stream.id.symbol.clone()));
                 }
                 let [feed] = audit.feeds.as_slice() else { panic!("one exchange: {:?}", audit.feeds) };
                 named |= feed.not_listed.iter().any(|symbol| symbol == "GONE-USDT");
@@ -183,6 +198,7 @@ async fn check_audits(broker: &Broker) {
         }
     }
     assert_eq!((ends, resumed, named), (2, 1, true));
+    assert_eq!(moved, ["A3-USDT".to_owned()].into());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use marketprism_adapter_host::contract::{Instrument, Plan};
 use marketprism_adapter_host::{Adapter, InstrumentIndex, Stats};
@@ -87,6 +87,7 @@ pub struct FeedStatus {
     /// Commands for the pipeline.
     pub versions: VersionMailbox,
     pub part: PartNumber,
+    created: Instant,
     state: Mutex<FeedState>,
     /// Instruments wait for their end: looked at in every turn.
     is_ending: AtomicBool,
@@ -143,6 +144,7 @@ impl FeedStatus {
             current: adapter.into(),
             versions: VersionMailbox::default(),
             part: 0,
+            created: Instant::now(),
             state: Mutex::new(state),
             is_ending: AtomicBool::new(false),
             ended: Notify::new(),
@@ -156,6 +158,11 @@ impl FeedStatus {
 
     fn lock(&self) -> MutexGuard<'_, FeedState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Time since the feed, or this part of it, was added.
+    pub fn age(&self) -> Duration {
+        self.created.elapsed()
     }
 
     pub fn phase(&self) -> FeedPhase {

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use marketprism_schema::{DataType, stale_after};
 
@@ -29,6 +30,7 @@ struct CoverageEntry {
     data_type: DataType,
     /// False: no feed collects it any more.
     is_collected: bool,
+    since: Instant,
     /// 0: no event yet.
     last_success_ns: AtomicI64,
 }
@@ -46,6 +48,8 @@ pub struct CoverageRow {
     pub age_seconds: Option<i64>,
     /// `ok`, `stale` or `missing`.
     pub status: &'static str,
+    /// Time since a feed began to collect it.
+    pub collected_for: Duration,
 }
 
 impl Coverage {
@@ -56,11 +60,17 @@ impl Coverage {
         let index = found.unwrap_or_else(|| {
             let exchange = exchange.to_owned();
             let last_success_ns = AtomicI64::new(0);
-            entries.push(CoverageEntry { exchange, data_type, is_collected: true, last_success_ns });
+            entries.push(CoverageEntry {
+                exchange,
+                data_type,
+                is_collected: true,
+                since: Instant::now(),
+                last_success_ns,
+            });
             entries.len() - 1
         });
         if let Some(row) = entries.get_mut(index).filter(|row| !row.is_collected) {
-            (row.is_collected, row.last_success_ns) = (true, AtomicI64::new(0));
+            (row.is_collected, row.since, row.last_success_ns) = (true, Instant::now(), AtomicI64::new(0));
         }
         CoverageIndex(u16::try_from(index).unwrap_or(u16::MAX))
     }
@@ -104,6 +114,7 @@ impl CoverageEntry {
             last_success_ns,
             age_seconds,
             status,
+            collected_for: self.since.elapsed(),
         }
     }
 }
