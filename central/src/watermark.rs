@@ -5,6 +5,7 @@
 
 use anyhow::{Context as _, anyhow};
 use async_nats::jetstream::kv::{Operation, UpdateErrorKind};
+use marketprism_schema::EDGE_LEASES_BUCKET;
 pub use marketprism_schema::{CONFIRMED_BUCKET as BUCKET, Watermark};
 
 use crate::broker::{Broker, OpenBucket, within};
@@ -29,8 +30,9 @@ impl WatermarkEntry {
 pub struct Watermarks(OpenBucket);
 
 impl Watermarks {
-    /// Opens the bucket, creating it if needed.
+    /// Opens the bucket, creating it if needed, and the one in which edges hold their names: they may not create it.
     pub async fn open(broker: &Broker, replicas: usize) -> anyhow::Result<Self> {
+        broker.bucket(EDGE_LEASES_BUCKET, "processes that run the edges", replicas).await?;
         broker
             .bucket(BUCKET, "highest contiguous sequence of each stream stored in hot", replicas)
             .await

@@ -22,6 +22,7 @@ pub struct BrokerLink {
     connects: AtomicU64,
     changed: Notify,
     ending: AtomicBool,
+    is_held_back: AtomicBool,
     stalls: PublishStalls,
     progress: PublishProgress,
     problems: NatsProblems,
@@ -60,6 +61,7 @@ impl BrokerLink {
             connects: AtomicU64::new(0),
             changed: Notify::new(),
             ending: AtomicBool::new(false),
+            is_held_back: AtomicBool::new(false),
             stalls: PublishStalls::default(),
             progress: PublishProgress::default(),
             problems: NatsProblems::new(nats, name),
@@ -73,6 +75,23 @@ impl BrokerLink {
 
     pub fn is_connected(&self) -> bool {
         self.connected.load(Ordering::Acquire)
+    }
+
+    /// Nothing is published until [`Self::admit`].
+    pub(crate) fn hold_back(&self) {
+        self.is_held_back.store(true, Ordering::Release);
+    }
+
+    /// No other edge of this name is known to run.
+    pub(crate) fn admit(&self) {
+        if self.is_held_back.swap(false, Ordering::AcqRel) {
+            self.changed.notify_one();
+        }
+    }
+
+    /// The broker is connected, and the name is not held by another edge.
+    pub fn may_publish(&self) -> bool {
+        self.is_connected() && !self.is_held_back.load(Ordering::Acquire)
     }
 
     pub fn connects(&self) -> u64 {

@@ -10,6 +10,7 @@ pub mod config;
 pub mod feed;
 pub mod gaps;
 pub mod http;
+pub mod instance;
 pub mod journal;
 pub mod limits;
 pub mod publisher;

@@ -88,6 +88,16 @@ pub const REPUBLISH_BACKOFF: (Duration, Duration) = (Duration::from_millis(250),
 /// Time for acknowledgements after a reconnect. Passed: messages sent before it are published again.
 pub const REPUBLISH_AFTER_RECONNECT: Duration = Duration::from_millis(500);
 
+/// Interval at which the lease of the edge's name is written.
+pub const NAME_LEASE_EVERY: Duration = Duration::from_secs(3);
+
+/// Time without a write after which another host may take it: three writes that failed. A new host waits as long before it publishes, and
+/// collects meanwhile.
+pub const NAME_LEASE_EXPIRY: Duration = Duration::from_secs(10);
+
+/// Time for the broker to answer about the lease. Passed: the edge publishes, the name is not known to be free, a WARN.
+pub const NAME_LEASE_ANSWER: Duration = Duration::from_secs(2);
+
 /// Interval at which the progress of pipelines and publisher is checked.
 pub const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 use async_nats::Client;
 use futures_util::FutureExt as _;
-use marketprism_schema::{DowntimeReason, StreamId, edge_connection};
-use marketprism_service::{Exit, Signals, clock, error_text, set_log_filter};
+use marketprism_schema::{DowntimeReason, EdgeLease, StreamId, edge_connection};
+use marketprism_service::{Exit, Failure, FailureContext as _, Signals, clock, error_text, set_log_filter};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use crate::broker::{BrokerLink, connect};
 use crate::config::{Adapters, Config};
 use crate::feed::{EdgeContext, FeedSet};
 use crate::http::{AccessToken, EdgeState, answer_status, bind};
+use crate::instance::{InstanceLock, LeaseTimes, NameLease, twin_text};
 use crate::journal::{DiskFiles, Journal, JournalOptions, answer_requests, follow_confirmations};
 use crate::limits::{
     HEALTH_GRACE, JOURNAL_CATCH_UP_PART, JOURNAL_CLOSE, JOURNAL_END, PIPELINES_DRAIN, PUBLISHER_DRAIN,
@@ -43,7 +44,9 @@ pub struct Edge {
     http: JoinHandle<()>,
     http_stop: CancellationToken,
     selfcare: SelfCareTask,
+    lease: Option<LeaseTask>,
     signals: Signals,
+    _lock: Option<InstanceLock>,
 }
 
 impl Edge {
@@ -51,6 +54,10 @@ impl Edge {
     /// `path`: of the configuration, which a reload reads again.
     pub async fn start(path: &Path, config: Config, adapters: Adapters) -> anyhow::Result<Self> {
         let (signals, reload_signal) = Signals::with_reload().context("signals cannot be received")?;
+        // First: all that follows writes into the folders of this edge.
+        let lock = (!config.allow_multiple)
+            .then(|| InstanceLock::take(&config.data_dir, &config.name))
+            .transpose()?;
         let auditor = Arc::new(auditor(&config));
         let journal = open_journal(&config, &auditor)?;
         let queue = Arc::new(queue(&config, &auditor, journal.as_ref())?);
@@ -63,6 +70,7 @@ impl Edge {
         let (client, link) = connect(&config.nats, &edge_connection(&config.name)).await?;
         let (edge, region, nats) = (&config.name, &config.region, config.nats.shown_urls());
         tracing::info!(edge, region, nats, "edge starts");
+        let lease = lock.as_ref().map(|lock| LeaseTask::start(&client, &link, &lock.lease));
         let start = resume(&config, &context.auditor)?;
         let audits = AuditTasks::start(&client, &link, &context, start);
         let publisher = Publisher::new(
@@ -122,20 +130,48 @@ impl Edge {
             http,
             http_stop,
             selfcare,
+            lease,
             signals,
+            _lock: lock,
         })
+    }
+
+    /// Another process runs this edge: nothing more is published, neither events nor audits, and what was collected stays in the journal.
+    async fn give_way(self) {
+        let Self { context, feeds, queue, publisher, audits, http, selfcare, .. } = self;
+        publisher.abort();
+        context.stop.cancel();
+        match feeds.await {
+            Ok(feeds) => feeds.join().await,
+            Err(_panicked) => tracing::warn!("the owner of the feeds panicked"),
+        }
+        queue.close();
+        let AbandonedRecords { lost, kept } = queue.abandon();
+        context.metrics.lost_at_stop(LossAtStop::Undelivered, lost);
+        audits.abandon().await;
+        close_journal(&context, kept).await;
+        http.abort();
+        for task in [publisher.await.map(drop), http.await, selfcare.task.await] {
+            if task.is_err_and(|error| error.is_panic()) {
+                tracing::warn!("a task panicked");
+            }
+        }
     }
 
     /// Runs until a signal or a request of self-care, then stops in order. A signal while self-care stops the edge cancels the restart; a
     /// second signal ends the process at once.
-    pub async fn run(mut self) -> anyhow::Result<RunResult> {
+    pub async fn run(mut self) -> Result<RunResult, Failure> {
         let mut restart = None;
         tokio::select! {
             () = self.signals.next() => {}
+            twin = LeaseTask::twin(self.lease.as_mut()) => {
+                self.give_way().await;
+                return Err(anyhow!(twin_text(&twin))).or_exit(Exit::NOT_STARTED);
+            }
             Some(request) = self.selfcare.restarts.recv() => restart = Some(request),
             ended = &mut self.publisher => {
                 ended.context("the publisher panicked")??;
-                bail!("the publisher ended without a stop");
+                return Err(anyhow!("the publisher ended without a stop").into());
             }
         }
         tracing::info!("stopping: sockets, then pipelines, then publisher");
@@ -150,7 +186,9 @@ impl Edge {
             http,
             http_stop,
             selfcare,
+            lease,
             mut signals,
+            _lock,
         } = self;
         if let Some(request) = &restart {
             selfcare.note_restart(&context, request);
@@ -202,11 +240,52 @@ impl Edge {
         if http.await.is_err() {
             tracing::warn!("the http listeners, or the answers to requests for the status, panicked");
         }
+        if let Some(lease) = lease {
+            lease.stop(restart.is_some()).await;
+        }
         // A signal that came meanwhile would be lost with this process's image.
         if restart.is_some() && signals.next().now_or_never().is_some() {
             restart = None;
         }
         Ok(RunResult { left, restart })
+    }
+}
+
+/// Holds the edge's name at the broker.
+struct LeaseTask {
+    task: JoinHandle<Option<EdgeLease>>,
+    client: Client,
+    own: EdgeLease,
+    stop: CancellationToken,
+}
+
+impl LeaseTask {
+    fn start(client: &Client, link: &Arc<BrokerLink>, own: &EdgeLease) -> Self {
+        let stop = CancellationToken::new();
+        let lease = NameLease::new(client.clone(), Arc::clone(link), own.clone(), LeaseTimes::default());
+        let task = tokio::spawn(lease.hold(stop.clone()));
+        Self { task, client: client.clone(), own: own.clone(), stop }
+    }
+
+    /// Returns when another process holds the name.
+    async fn twin(lease: Option<&mut Self>) -> EdgeLease {
+        if let Some(lease) = lease
+            && let Ok(Some(twin)) = (&mut lease.task).await
+        {
+            return twin;
+        }
+        std::future::pending().await
+    }
+
+    /// The next start in this place takes over what is kept.
+    async fn stop(self, is_kept: bool) {
+        self.stop.cancel();
+        if self.task.await.is_err() {
+            tracing::warn!("the task that holds the edge's name panicked");
+        }
+        if !is_kept {
+            NameLease::release(&self.client, &self.own).await;
+        }
     }
 }
 
@@ -415,6 +494,17 @@ impl AuditTasks {
             repair: tokio::spawn(repair),
             confirmations,
             stop,
+        }
+    }
+
+    async fn abandon(self) {
+        let repair = std::iter::once(self.repair).chain(self.confirmations);
+        self.audits.abort();
+        // Their end was asked for.
+        let _ = self.audits.await;
+        for task in repair {
+            task.abort();
+            let _ = task.await;
         }
     }
 

@@ -1,12 +1,12 @@
 //! Users of the broker and what each may publish and subscribe, as text for nats-server's configuration.
 //!
-//! An edge may publish events of its exchanges and its own audits, and nothing else: the stranger who may publish an event can forge one, and the
+//! An edge may publish events of its exchanges, its own audits and the lease of its name, and nothing else: the stranger who may publish an event can forge one, and the
 //! one who may publish under the message id of a coming event erases it. Of the API of JetStream an edge reaches the state of the event
 //! streams and the confirmed sequences only, to read; central may neither delete nor purge a stream.
 
 use crate::{
     Carries, DataType, EDGE_STATUS_SUBJECT, STREAMS, audit_subject, confirmed_request_subject,
-    repair_subject, stream_info_subject,
+    edge_lease_request_subject, edge_lease_subject, repair_subject, stream_info_subject,
 };
 
 /// User of central.
@@ -75,10 +75,11 @@ impl BrokerUser {
         let events = STREAMS.iter().filter(|stream| stream.carries == Carries::Events);
         let reads = events
             .flat_map(|stream| [stream_info_subject(stream.name), confirmed_request_subject(stream.name)]);
+        let own = [audit_subject(edge), edge_lease_subject(edge), edge_lease_request_subject(edge)];
         Self {
             name: edge.to_owned(),
             password: password.to_owned(),
-            publish: data.chain([audit_subject(edge)]).chain(reads).collect(),
+            publish: data.chain(own).chain(reads).collect(),
             subscribe: vec![
                 inboxes(&edge_connection(edge)),
                 repair_subject(edge),

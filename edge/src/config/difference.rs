@@ -57,6 +57,7 @@ impl ConfigDifference {
             needs_restart.extend(changes(key, from, to));
         }
         needs_restart.extend(changes("edge.data_dir", &old.data_dir, &new.data_dir));
+        needs_restart.extend(changes("edge.allow_multiple", &old.allow_multiple, &new.allow_multiple));
         needs_restart.extend(changes("nats", &old.nats, &new.nats));
         needs_restart.extend(changes("publisher", &old.publisher, &new.publisher));
         needs_restart.extend(changes("journal", &old.journal, &new.journal));

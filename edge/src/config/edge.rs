@@ -33,6 +33,7 @@ pub struct Config {
     pub name: String,
     pub region: String,
     pub data_dir: PathBuf,
+    pub allow_multiple: bool,
     pub nats: Nats,
     pub publisher: PublisherLimits,
     pub journal: JournalSettings,
@@ -92,6 +93,9 @@ struct Identity {
     data_dir: PathBuf,
     /// Apply this file when its content changes, as SIGHUP and `POST /reload` do.
     watch_config: bool,
+    /// Start although another edge of this name runs, here or on another host. Each needs a `data_dir` or `journal.dir` of its own, and
+    /// their audits are told apart by nothing. The variable `ALLOW_MULTIPLE` (1 or 0) wins.
+    allow_multiple: bool,
 }
 
 impl Default for Identity {
@@ -101,6 +105,7 @@ impl Default for Identity {
             region: String::new(),
             data_dir: ".marketprism/edge".into(),
             watch_config: true,
+            allow_multiple: false,
         }
     }
 }
@@ -287,7 +292,7 @@ impl Config {
     pub fn read(document: &Document, adapters: &mut Adapters) -> Result<Self, ConfigError> {
         let (file, mut problems) = document.read::<ConfigFile>();
         let ConfigFile {
-            edge,
+            mut edge,
             mut nats,
             publisher,
             journal,
@@ -301,6 +306,9 @@ impl Config {
             adapters: swaps,
             feed: mut feeds,
         } = file;
+        if let Some(given) = problems.predecessor_flag("ALLOW_MULTIPLE", "edge.allow_multiple") {
+            edge.allow_multiple = given;
+        }
         http.take_predecessors(&mut problems);
         selfcare.take_predecessors(&mut problems);
         check_name("edge.name", &edge.name, &mut problems);
@@ -329,12 +337,13 @@ impl Config {
         }
         nats.check(&mut problems);
         problems.finish()?;
-        let Identity { name, region, data_dir, watch_config } = edge;
+        let Identity { name, region, data_dir, watch_config, allow_multiple } = edge;
         let adapters = swaps;
         Ok(Self {
             name,
             region,
             data_dir,
+            allow_multiple,
             nats,
             publisher,
             journal,

@@ -110,7 +110,7 @@ impl AuditSender {
             self.enqueue(audits);
             self.enqueue_downtimes(self.auditor.take_downtimes());
             self.enqueue_listings(self.auditor.take_listings());
-            if self.link.is_connected() && Instant::now() >= self.retry_at {
+            if self.link.may_publish() && Instant::now() >= self.retry_at {
                 tokio::select! {
                     () = self.send() => {}
                     () = stop.cancelled() => {}

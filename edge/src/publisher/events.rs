@@ -100,7 +100,7 @@ impl Publisher {
         let mut more = true;
         loop {
             link.progress().turn();
-            let may_send = link.is_connected() && self.window.room() > 0;
+            let may_send = link.may_publish() && self.window.room() > 0;
             tokio::select! {
                 biased;
                 _ = scan.tick() => self.check().await,

@@ -97,7 +97,7 @@ impl SelfCare {
         monitor: &ResourceMonitor,
     ) -> Option<RestartRequest> {
         let sample = ProgressSample {
-            is_connected: self.link.is_connected(),
+            is_connected: self.link.may_publish(),
             waiting: self.context.queue.status().messages > 0,
             turns: self.link.progress().turns(),
             replies: self.link.progress().replies(),

@@ -11,9 +11,14 @@ pub struct FileLock {
 }
 
 impl FileLock {
-    /// Takes the lock, creating folder and file if needed. The inner error is the id of the process that holds it; empty if
-    /// that has not been written yet.
+    /// Takes the lock as this process, with its id as the text.
     pub fn try_take(path: &Path) -> Result<std::result::Result<Self, String>> {
+        Self::try_take_as(path, &std::process::id().to_string())
+    }
+
+    /// Takes the lock, creating folder and file if needed. The inner error is the text of the process that holds it; empty if
+    /// that has not been written yet.
+    pub fn try_take_as(path: &Path, text: &str) -> Result<std::result::Result<Self, String>> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
@@ -29,7 +34,7 @@ impl FileLock {
         }
         file.set_len(0)?;
         file.rewind()?;
-        writeln!(file, "{}", std::process::id())?;
+        writeln!(file, "{text}")?;
         Ok(Ok(Self { _file: file }))
     }
 }

@@ -5,7 +5,7 @@
 pub const ORDER: [(&str, &str); 10] = [
     (
         "edge",
-        "cli recorder replay run selfcare http swap reload feed gaps records books publisher journal queue audit broker config \
+        "cli recorder replay run selfcare instance http swap reload feed gaps records books publisher journal queue audit broker config \
          telemetry limits",
     ),
     (
@@ -26,7 +26,7 @@ pub const ORDER: [(&str, &str); 10] = [
     ("edge/book", "sync book outcome pending pacing contents sequence ladder settings update side"),
     (
         "schema",
-        "broker_users edge_status recording wire audit repair confirmed validation event migration stream table stream_id decimal names texts",
+        "broker_users edge_lease edge_status recording wire audit repair confirmed validation event migration stream table stream_id decimal names texts",
     ),
     ("adapters/build", "build clang component toolchain workspace"),
     ("deploy/chdb-server", "run sandbox http access sql engine config memory limits"),
