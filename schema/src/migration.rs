@@ -230,7 +230,7 @@ mod tests {
             "48ddf1eaa43b6979a05adddea2f5ddbb",
             "d49fe086dd209d9e13c58cc16267f2ee",
             "c73f8052a2bb194012c9b82322df5d05",
-            "eb41d9d9f4208001498f63b7255cf6d3",
+            "af3f1bf530876e96a6092dcbae2e8e6d",
             "f1b59bfd1aadb18d60536014998741f9",
         ];
         let checksums: Vec<String> = Migration::ALL.iter().map(Migration::checksum).collect();

@@ -116,6 +116,10 @@ async fn strangers_stay_out_an_edge_publishes_only_its_own_and_everything_works(
         "$JS.API.CONSUMER.MSG.NEXT.MARKET_DATA.x",
         "$JS.ACK.MARKET_DATA.x.1.1.1.1.1",
         "$KV.MARKETPRISM_LEASES.ledger",
+        "$KV.MARKETPRISM_EDGES.edge-other",
+        "$KV.MARKETPRISM_CONFIRMED.MARKET_DATA",
+        "$JS.API.STREAM.CREATE.x",
+        "$JS.API.STREAM.MSG.GET.MARKET_DATA",
         "_INBOX.marketprism-central.x",
     ] {
         forger.may_not("publish", subject).await;
@@ -125,7 +129,9 @@ async fn strangers_stay_out_an_edge_publishes_only_its_own_and_everything_works(
     }
     for subject in [
         "trade.binance_spot.spot.BTC-USDT",
+        "orderbook.binance_spot.spot.BTC-USDT",
         "audit.edge-test",
+        "$KV.MARKETPRISM_EDGES.edge-test",
         "$JS.API.STREAM.DELETE.MARKET_DATA",
         "$JS.API.STREAM.PURGE.MARKET_DATA",
         "$JS.API.STREAM.MSG.DELETE.MARKET_DATA",
@@ -134,6 +140,15 @@ async fn strangers_stay_out_an_edge_publishes_only_its_own_and_everything_works(
     }
     reader.may_not("publish", "trade.binance_spot.spot.BTC-USDT").await;
 
+    until("the edge holds its name", PATIENCE, || async {
+        let key = own
+            .client
+            .request("$JS.API.DIRECT.GET.KV_MARKETPRISM_EDGES.$KV.MARKETPRISM_EDGES.edge-test", "".into());
+        let value = key.await.map_err(|error| error.to_string())?;
+        let text = String::from_utf8_lossy(&value.payload).into_owned();
+        if text.contains("\"edge\":\"edge-test\"") { Ok(()) } else { Err(text) }
+    })
+    .await;
     for output in [edge.process().output(), central.process().output()] {
         assert!(!output.to_lowercase().contains("permissions violation"), "{output}");
     }

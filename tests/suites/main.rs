@@ -40,6 +40,7 @@ mod security;
 mod selfcare;
 mod stranger;
 mod swaps;
+mod twins;
 
 use std::collections::BTreeSet;
 

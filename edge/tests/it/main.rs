@@ -11,6 +11,7 @@ mod auditing;
 mod broker;
 mod configuration;
 mod disks;
+mod instance;
 mod journal;
 mod journal_losses;
 mod pages;

@@ -1,0 +1,122 @@
+//! Leases of edge names at a real broker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::{self, kv};
+use marketprism_config::Nats;
+use marketprism_edge::broker::{BrokerLink, connect};
+use marketprism_edge::instance::{LeaseTimes, NameLease};
+use marketprism_schema::{EDGE_LEASES_BUCKET, EdgeLease};
+use marketprism_tests::broker::Broker;
+use marketprism_tests::wait::eventually;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// A process of some host that runs the edge `e1`.
+struct Host {
+    client: async_nats::Client,
+    link: Arc<BrokerLink>,
+    own: EdgeLease,
+    stop: CancellationToken,
+    task: JoinHandle<Option<EdgeLease>>,
+}
+
+impl Host {
+    async fn start(broker: &Broker, host: &str, times: LeaseTimes) -> Self {
+        let nats = Nats { urls: vec![broker.url().as_str().into()], ..Nats::default() };
+        let (client, link) = connect(&nats, host).await.unwrap();
+        let data_id = format!("folder of {host}");
+        let own = EdgeLease { edge: "e1".into(), host: host.to_owned(), pid: 7, data_id, since: 5 };
+        let stop = CancellationToken::new();
+        let lease = NameLease::new(client.clone(), Arc::clone(&link), own.clone(), times);
+        let task = tokio::spawn(lease.hold(stop.clone()));
+        Self { client, link, own, stop, task }
+    }
+
+    async fn publishes(&self) {
+        eventually("the name is free", || async { self.link.may_publish().then_some(()) }).await;
+    }
+
+    /// Returns the process that holds the name.
+    async fn gives_way(self) -> EdgeLease {
+        let twin = tokio::time::timeout(Duration::from_secs(60), self.task).await.unwrap().unwrap();
+        assert!(!self.link.may_publish(), "it published beside the holder");
+        twin.expect("nobody else holds the name")
+    }
+
+    async fn release(self) {
+        self.stop.cancel();
+        assert_eq!(self.task.await.unwrap(), None);
+        NameLease::release(&self.client, &self.own).await;
+    }
+}
+
+const NEVER: Duration = Duration::from_secs(3_600);
+
+fn times(expiry: Duration) -> LeaseTimes {
+    LeaseTimes { every: Duration::from_millis(50), expiry }
+}
+
+async fn bucket(broker: &Broker) {
+    let client = async_nats::connect(broker.url()).await.unwrap();
+    let config = kv::Config { bucket: EDGE_LEASES_BUCKET.to_owned(), history: 1, ..kv::Config::default() };
+    jetstream::new(client).create_key_value(config).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_host_gives_way_to_one_that_lives_and_follows_one_that_stopped_or_died() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    bucket(&broker).await;
+    let first = Host::start(&broker, "first", times(NEVER)).await;
+    first.publishes().await;
+    let twin = Host::start(&broker, "second", times(NEVER)).await.gives_way().await;
+    assert_eq!(twin, first.own);
+    first.release().await;
+
+    let second = Host::start(&broker, "second", times(NEVER)).await;
+    second.publishes().await;
+    second.task.abort();
+    let third = Host::start(&broker, "third", times(Duration::from_millis(200))).await;
+    third.publishes().await;
+    let again = Host::start(&broker, "second", times(NEVER)).await.gives_way().await;
+    assert_eq!(again.host, "third");
+    third.release().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_that_comes_back_and_finds_another_one_gives_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    bucket(&broker).await;
+    let first = Host::start(&broker, "first", times(NEVER)).await;
+    first.publishes().await;
+    // Taken over while the first one was suspended, for example.
+    let other = EdgeLease { host: "second".to_owned(), data_id: "another".to_owned(), ..first.own.clone() };
+    let store = jetstream::new(first.client.clone()).get_key_value(EDGE_LEASES_BUCKET).await.unwrap();
+    store.put("e1", serde_json::to_vec(&other).unwrap().into()).await.unwrap();
+    let twin = tokio::time::timeout(Duration::from_secs(60), first.task).await.unwrap().unwrap();
+    assert_eq!(twin, Some(other));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_bucket_or_broker_the_edge_runs_and_the_name_is_taken_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(folder.path()).await;
+    broker.kill();
+    let host = Host::start(&broker, "first", times(NEVER)).await;
+    assert!(!host.link.may_publish());
+    broker.restart().await;
+    host.publishes().await;
+    bucket(&broker).await;
+    let mut host = host;
+    let mut second = Host::start(&broker, "second", times(NEVER)).await;
+    // The first one may not have written yet: then it gives way.
+    let gave_way = tokio::select! {
+        twin = &mut host.task => twin,
+        twin = &mut second.task => twin,
+        () = tokio::time::sleep(Duration::from_secs(60)) => panic!("both run"),
+    };
+    assert!(gave_way.unwrap().is_some());
+}
