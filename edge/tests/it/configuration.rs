@@ -287,3 +287,37 @@ fn a_feeds_proxy_wins_over_that_of_all_feeds_and_both_over_the_environment() {
         assert!(error.contains(wanted) && !error.contains("hidden"), "{error} does not tell {wanted}");
     }
 }
+
+#[test]
+fn self_care_has_the_defaults_and_the_variables_of_the_earlier_system() {
+    let dir = folder();
+    let config = read(&good(dir.path()), dir.path(), &[]).unwrap();
+    let care = config.selfcare;
+    assert_eq!((care.auto_restart, care.memory_mb, care.cpu_percent), (false, 800, 90));
+    assert_eq!((care.max_uptime_hours, care.monitor_interval.as_secs()), (24, 60));
+    assert_eq!((care.restart_cooldown.as_secs(), config.allow_multiple), (300, false));
+    let variables = [
+        ("AUTO_RESTART_ON_HEALTH_CRITICAL", "1"),
+        ("COLLECTOR_MEMORY_MB", "600"),
+        ("COLLECTOR_CPU_THRESHOLD", "80"),
+        ("COLLECTOR_MON_INTERVAL", "5"),
+        ("COLLECTOR_MAX_UPTIME_H", "12"),
+        ("COLLECTOR_RESTART_COOLDOWN", "10"),
+        ("ALLOW_MULTIPLE", "1"),
+        ("MARKETPRISM_SELFCARE__CPU_PERCENT", "70"),
+    ];
+    let config = read(&good(dir.path()), dir.path(), &variables).unwrap();
+    let care = config.selfcare;
+    assert_eq!((care.auto_restart, care.memory_mb, care.cpu_percent), (true, 600, 70), "ours wins");
+    assert_eq!((care.max_uptime_hours, care.monitor_interval.as_secs()), (12, 5));
+    assert_eq!((care.restart_cooldown.as_secs(), config.allow_multiple), (10, true));
+    let wrong = [("COLLECTOR_MEMORY_MB", "much"), ("ALLOW_MULTIPLE", "yes"), ("COLLECTOR_MON_INTERVAL", "0")];
+    let error = read(&good(dir.path()), dir.path(), &wrong).unwrap_err();
+    for expected in [
+        "COLLECTOR_MEMORY_MB: is \"much\" (allowed: a whole number from 0 to 1048576)",
+        "ALLOW_MULTIPLE: is \"yes\" (allowed: 1, 0, true or false)",
+        "COLLECTOR_MON_INTERVAL: is \"0\" (allowed: a whole number from 1 to 3600)",
+    ] {
+        assert!(error.contains(expected), "{expected}\n{error}");
+    }
+}
