@@ -1,32 +1,33 @@
 //! The command `run`: starts every part of the edge and stops them in the order of the data: sockets, pipelines, publisher, audits.
 
+mod tasks;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use async_nats::Client;
 use futures_util::FutureExt as _;
-use marketprism_schema::{DowntimeReason, EdgeLease, StreamId, edge_connection};
+use marketprism_schema::{StreamId, edge_connection};
 use marketprism_service::{Exit, Failure, FailureContext as _, Signals, clock, error_text, set_log_filter};
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::tasks::{AuditTasks, JournaledStart, LeaseTask, SelfCareTask};
 use crate::audit::{AuditOrigin, Auditor, JournaledRun, Resumption, RunJournal, StopCause};
-use crate::broker::{BrokerLink, connect};
+use crate::broker::connect;
 use crate::config::{Adapters, Config};
 use crate::feed::{EdgeContext, FeedSet};
 use crate::http::{AccessToken, EdgeState, answer_status, bind};
-use crate::instance::{InstanceLock, LeaseTimes, NameLease, twin_text};
-use crate::journal::{DiskFiles, Journal, JournalOptions, answer_requests, follow_confirmations};
+use crate::instance::{InstanceLock, twin_text};
+use crate::journal::{DiskFiles, Journal, JournalOptions};
 use crate::limits::{
     HEALTH_GRACE, JOURNAL_CATCH_UP_PART, JOURNAL_CLOSE, JOURNAL_END, PIPELINES_DRAIN, PUBLISHER_DRAIN,
 };
-use crate::publisher::{AuditSender, DrainResult, Publisher};
+use crate::publisher::{DrainResult, Publisher};
 use crate::queue::{AbandonedRecords, EventQueue, MemoryQueue, QueueLimits};
 use crate::reload::{ApplySettings, ReloadHandle, Reloader};
-use crate::selfcare::{RestartLog, RestartRequest, SelfCare};
+use crate::selfcare::RestartRequest;
 use crate::swap::SwapExecutor;
 use crate::telemetry::{LossAtStop, Metrics};
 
@@ -54,10 +55,7 @@ impl Edge {
     /// `path`: of the configuration, which a reload reads again.
     pub async fn start(path: &Path, config: Config, adapters: Adapters) -> anyhow::Result<Self> {
         let (signals, reload_signal) = Signals::with_reload().context("signals cannot be received")?;
-        // First: all that follows writes into the folders of this edge.
-        let lock = (!config.allow_multiple)
-            .then(|| InstanceLock::take(&config.data_dir, &config.name))
-            .transpose()?;
+        let lock = lock(&config)?;
         let auditor = Arc::new(auditor(&config));
         let journal = open_journal(&config, &auditor)?;
         let queue = Arc::new(queue(&config, &auditor, journal.as_ref())?);
@@ -174,6 +172,10 @@ impl Edge {
                 return Err(anyhow!("the publisher ended without a stop").into());
             }
         }
+        self.stop(restart).await
+    }
+
+    async fn stop(self, mut restart: Option<RestartRequest>) -> Result<RunResult, Failure> {
         tracing::info!("stopping: sockets, then pipelines, then publisher");
         let Self {
             context,
@@ -251,44 +253,6 @@ impl Edge {
     }
 }
 
-/// Holds the edge's name at the broker.
-struct LeaseTask {
-    task: JoinHandle<Option<EdgeLease>>,
-    client: Client,
-    own: EdgeLease,
-    stop: CancellationToken,
-}
-
-impl LeaseTask {
-    fn start(client: &Client, link: &Arc<BrokerLink>, own: &EdgeLease) -> Self {
-        let stop = CancellationToken::new();
-        let lease = NameLease::new(client.clone(), Arc::clone(link), own.clone(), LeaseTimes::default());
-        let task = tokio::spawn(lease.hold(stop.clone()));
-        Self { task, client: client.clone(), own: own.clone(), stop }
-    }
-
-    /// Returns when another process holds the name.
-    async fn twin(lease: Option<&mut Self>) -> EdgeLease {
-        if let Some(lease) = lease
-            && let Ok(Some(twin)) = (&mut lease.task).await
-        {
-            return twin;
-        }
-        std::future::pending().await
-    }
-
-    /// The next start in this place takes over what is kept.
-    async fn stop(self, is_kept: bool) {
-        self.stop.cancel();
-        if self.task.await.is_err() {
-            tracing::warn!("the task that holds the edge's name panicked");
-        }
-        if !is_kept {
-            NameLease::release(&self.client, &self.own).await;
-        }
-    }
-}
-
 #[derive(Debug)]
 pub struct RunResult {
     pub left: StopResult,
@@ -318,32 +282,6 @@ impl StopResult {
     }
 }
 
-struct SelfCareTask {
-    task: JoinHandle<()>,
-    restarts: mpsc::Receiver<RestartRequest>,
-    log: RestartLog,
-}
-
-impl SelfCareTask {
-    fn start(config: &Config, context: &Arc<EdgeContext>, client: &Client, link: &Arc<BrokerLink>) -> Self {
-        let log = RestartLog::new(&config.data_dir, &config.name);
-        log.show(&context.metrics);
-        let (requests, restarts) = mpsc::channel(1);
-        let (client, link) = (client.clone(), Arc::clone(link));
-        let care = SelfCare { limits: config.selfcare, context: Arc::clone(context), client, link };
-        Self { task: tokio::spawn(care.run(requests, context.stop.clone())), restarts, log }
-    }
-
-    fn note_restart(&self, context: &EdgeContext, RestartRequest { cause, detail }: &RestartRequest) {
-        let detail = Some(detail.clone());
-        context.auditor.set_stop_cause(StopCause { reason: DowntimeReason::SelfCare, detail });
-        context.metrics.selfcare_restarts.with_label_values(&[cause.as_str()]).inc();
-        if let Err(error) = self.log.add(*cause) {
-            tracing::warn!(%error, "number of restarts not written: the next run counts without this one");
-        }
-    }
-}
-
 /// Settings outside the feeds, at the start and at a reload.
 fn apply_settings(access: Arc<AccessToken>) -> ApplySettings {
     Box::new(move |config| {
@@ -352,6 +290,11 @@ fn apply_settings(access: Arc<AccessToken>) -> ApplySettings {
             tracing::warn!(error = error_text(error.as_ref()), "log.filter not applied");
         }
     })
+}
+
+/// Before all that writes into the folders of this edge.
+fn lock(config: &Config) -> anyhow::Result<Option<InstanceLock>> {
+    (!config.allow_multiple).then(|| InstanceLock::take(&config.data_dir, &config.name)).transpose()
 }
 
 fn queue(
@@ -445,83 +388,6 @@ fn resume(config: &Config, auditor: &Auditor) -> anyhow::Result<Option<Journaled
         journal.remove().with_context(|| format!("cannot replace or remove {}", path.display()))?;
     }
     Ok(Some(JournaledStart { journal, run }))
-}
-
-struct JournaledStart {
-    journal: RunJournal,
-    run: JournaledRun,
-}
-
-/// The tasks that report about the data: audits, answers to repair requests, confirmed sequences.
-struct AuditTasks {
-    audits: JoinHandle<u64>,
-    repair: JoinHandle<()>,
-    confirmations: Option<JoinHandle<()>>,
-    stop: CancellationToken,
-}
-
-impl AuditTasks {
-    fn start(
-        client: &Client,
-        link: &Arc<BrokerLink>,
-        context: &EdgeContext,
-        start: Option<JournaledStart>,
-    ) -> Self {
-        let stop = CancellationToken::new();
-        let mut sender = AuditSender::new(
-            client.clone(),
-            Arc::clone(link),
-            Arc::clone(&context.queue),
-            Arc::clone(&context.auditor),
-            context.metrics.clone(),
-            &context.name,
-        );
-        if let Some(JournaledStart { journal, run }) = start {
-            sender = sender.with_journal(journal, run.run_ns, run.unsent);
-        }
-        let answers =
-            answer_requests(client.clone(), context.name.clone(), context.journal.clone(), stop.clone());
-        let repair = async move {
-            if let Err(error) = answers.await {
-                tracing::error!(error = format!("{error:#}"), "repair requests are no longer answered");
-            }
-        };
-        let confirmations = context.journal.clone().map(|journal| {
-            tokio::spawn(follow_confirmations(client.clone(), Arc::clone(link), journal, stop.clone()))
-        });
-        Self {
-            audits: tokio::spawn(sender.run(stop.clone())),
-            repair: tokio::spawn(repair),
-            confirmations,
-            stop,
-        }
-    }
-
-    async fn abandon(self) {
-        let repair = std::iter::once(self.repair).chain(self.confirmations);
-        self.audits.abort();
-        // Their end was asked for.
-        let _ = self.audits.await;
-        for task in repair {
-            task.abort();
-            let _ = task.await;
-        }
-    }
-
-    async fn stop(self) {
-        self.stop.cancel();
-        if self.audits.await.is_err() {
-            tracing::error!("the audit task panicked: the last windows cannot be verified");
-        }
-        if self.repair.await.is_err() {
-            tracing::warn!("the repair task panicked");
-        }
-        if let Some(confirmations) = self.confirmations
-            && confirmations.await.is_err()
-        {
-            tracing::warn!("the task of confirmed sequences panicked");
-        }
-    }
 }
 
 fn log_end(context: &EdgeContext, left: StopResult) {

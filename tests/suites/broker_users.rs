@@ -106,6 +106,23 @@ async fn strangers_stay_out_an_edge_publishes_only_its_own_and_everything_works(
 
     assert!(async_nats::connect(broker.url()).await.is_err(), "a stranger is let in");
     let forger = Visitor::new(&broker, EDGE, &edge_connection(EDGE)).await;
+    all_else_is_refused(&forger, &own, &reader).await;
+    until("the edge holds its name", PATIENCE, || async {
+        let key = own
+            .client
+            .request("$JS.API.DIRECT.GET.KV_MARKETPRISM_EDGES.$KV.MARKETPRISM_EDGES.edge-test", "".into());
+        let value = key.await.map_err(|error| error.to_string())?;
+        let text = String::from_utf8_lossy(&value.payload).into_owned();
+        if text.contains("\"edge\":\"edge-test\"") { Ok(()) } else { Err(text) }
+    })
+    .await;
+    for output in [edge.process().output(), central.process().output()] {
+        assert!(!output.to_lowercase().contains("permissions violation"), "{output}");
+    }
+}
+
+/// `forger` has the edge's credentials, `own` those of central.
+async fn all_else_is_refused(forger: &Visitor, own: &Visitor, reader: &Visitor) {
     for subject in [
         "trade.okx_spot.spot.BTC-USDT",
         "trade.binance_spot.spot",
@@ -139,17 +156,4 @@ async fn strangers_stay_out_an_edge_publishes_only_its_own_and_everything_works(
         own.may_not("publish", subject).await;
     }
     reader.may_not("publish", "trade.binance_spot.spot.BTC-USDT").await;
-
-    until("the edge holds its name", PATIENCE, || async {
-        let key = own
-            .client
-            .request("$JS.API.DIRECT.GET.KV_MARKETPRISM_EDGES.$KV.MARKETPRISM_EDGES.edge-test", "".into());
-        let value = key.await.map_err(|error| error.to_string())?;
-        let text = String::from_utf8_lossy(&value.payload).into_owned();
-        if text.contains("\"edge\":\"edge-test\"") { Ok(()) } else { Err(text) }
-    })
-    .await;
-    for output in [edge.process().output(), central.process().output()] {
-        assert!(!output.to_lowercase().contains("permissions violation"), "{output}");
-    }
 }

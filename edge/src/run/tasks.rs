@@ -1,0 +1,168 @@
+//! Tasks of the command `run` beside the way of the data.
+
+use std::sync::Arc;
+
+use async_nats::Client;
+use marketprism_schema::{DowntimeReason, EdgeLease};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::{JournaledRun, RunJournal, StopCause};
+use crate::broker::BrokerLink;
+use crate::config::Config;
+use crate::feed::EdgeContext;
+use crate::instance::{LeaseTimes, NameLease};
+use crate::journal::{answer_requests, follow_confirmations};
+use crate::publisher::AuditSender;
+use crate::selfcare::{RestartLog, RestartRequest, SelfCare};
+
+/// Holds the edge's name at the broker.
+pub(super) struct LeaseTask {
+    pub(super) task: JoinHandle<Option<EdgeLease>>,
+    client: Client,
+    own: EdgeLease,
+    stop: CancellationToken,
+}
+
+impl LeaseTask {
+    pub(super) fn start(client: &Client, link: &Arc<BrokerLink>, own: &EdgeLease) -> Self {
+        let stop = CancellationToken::new();
+        let lease = NameLease::new(client.clone(), Arc::clone(link), own.clone(), LeaseTimes::default());
+        let task = tokio::spawn(lease.hold(stop.clone()));
+        Self { task, client: client.clone(), own: own.clone(), stop }
+    }
+
+    /// Returns when another process holds the name.
+    pub(super) async fn twin(lease: Option<&mut Self>) -> EdgeLease {
+        if let Some(lease) = lease
+            && let Ok(Some(twin)) = (&mut lease.task).await
+        {
+            return twin;
+        }
+        std::future::pending().await
+    }
+
+    /// The next start in this place takes over what is kept.
+    pub(super) async fn stop(self, is_kept: bool) {
+        self.stop.cancel();
+        if self.task.await.is_err() {
+            tracing::warn!("the task that holds the edge's name panicked");
+        }
+        if !is_kept {
+            NameLease::release(&self.client, &self.own).await;
+        }
+    }
+}
+
+pub(super) struct SelfCareTask {
+    pub(super) task: JoinHandle<()>,
+    pub(super) restarts: mpsc::Receiver<RestartRequest>,
+    log: RestartLog,
+}
+
+impl SelfCareTask {
+    pub(super) fn start(
+        config: &Config,
+        context: &Arc<EdgeContext>,
+        client: &Client,
+        link: &Arc<BrokerLink>,
+    ) -> Self {
+        let log = RestartLog::new(&config.data_dir, &config.name);
+        log.show(&context.metrics);
+        let (requests, restarts) = mpsc::channel(1);
+        let (client, link) = (client.clone(), Arc::clone(link));
+        let care = SelfCare { limits: config.selfcare, context: Arc::clone(context), client, link };
+        Self { task: tokio::spawn(care.run(requests, context.stop.clone())), restarts, log }
+    }
+
+    pub(super) fn note_restart(
+        &self,
+        context: &EdgeContext,
+        RestartRequest { cause, detail }: &RestartRequest,
+    ) {
+        let detail = Some(detail.clone());
+        context.auditor.set_stop_cause(StopCause { reason: DowntimeReason::SelfCare, detail });
+        context.metrics.selfcare_restarts.with_label_values(&[cause.as_str()]).inc();
+        if let Err(error) = self.log.add(*cause) {
+            tracing::warn!(%error, "number of restarts not written: the next run counts without this one");
+        }
+    }
+}
+
+pub(super) struct JournaledStart {
+    pub(super) journal: RunJournal,
+    pub(super) run: JournaledRun,
+}
+
+/// The tasks that report about the data: audits, answers to repair requests, confirmed sequences.
+pub(super) struct AuditTasks {
+    audits: JoinHandle<u64>,
+    repair: JoinHandle<()>,
+    confirmations: Option<JoinHandle<()>>,
+    stop: CancellationToken,
+}
+
+impl AuditTasks {
+    pub(super) fn start(
+        client: &Client,
+        link: &Arc<BrokerLink>,
+        context: &EdgeContext,
+        start: Option<JournaledStart>,
+    ) -> Self {
+        let stop = CancellationToken::new();
+        let mut sender = AuditSender::new(
+            client.clone(),
+            Arc::clone(link),
+            Arc::clone(&context.queue),
+            Arc::clone(&context.auditor),
+            context.metrics.clone(),
+            &context.name,
+        );
+        if let Some(JournaledStart { journal, run }) = start {
+            sender = sender.with_journal(journal, run.run_ns, run.unsent);
+        }
+        let answers =
+            answer_requests(client.clone(), context.name.clone(), context.journal.clone(), stop.clone());
+        let repair = async move {
+            if let Err(error) = answers.await {
+                tracing::error!(error = format!("{error:#}"), "repair requests are no longer answered");
+            }
+        };
+        let confirmations = context.journal.clone().map(|journal| {
+            tokio::spawn(follow_confirmations(client.clone(), Arc::clone(link), journal, stop.clone()))
+        });
+        Self {
+            audits: tokio::spawn(sender.run(stop.clone())),
+            repair: tokio::spawn(repair),
+            confirmations,
+            stop,
+        }
+    }
+
+    pub(super) async fn abandon(self) {
+        let repair = std::iter::once(self.repair).chain(self.confirmations);
+        self.audits.abort();
+        // Their end was asked for.
+        let _ = self.audits.await;
+        for task in repair {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+
+    pub(super) async fn stop(self) {
+        self.stop.cancel();
+        if self.audits.await.is_err() {
+            tracing::error!("the audit task panicked: the last windows cannot be verified");
+        }
+        if self.repair.await.is_err() {
+            tracing::warn!("the repair task panicked");
+        }
+        if let Some(confirmations) = self.confirmations
+            && confirmations.await.is_err()
+        {
+            tracing::warn!("the task of confirmed sequences panicked");
+        }
+    }
+}
