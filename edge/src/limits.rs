@@ -249,6 +249,14 @@ pub const AUDIT_OUTBOX_BYTES: usize = 32 * 1024 * 1024;
 /// Size of a journal of the last run: three times the outbox. Larger: it is no journal, and the time since the last stop cannot be verified.
 pub const RUN_JOURNAL_BYTES: u64 = 96 * 1024 * 1024;
 
+/// Killed runs whose audits are recovered by one start. An edge that is killed again and again before it has recovered any gives up the
+/// oldest: their windows stay unverifiable.
+pub const KILLED_RUNS_MAX: usize = 64;
+
+/// Bytes of checkpoints a second, and pause between two: a larger checkpoint makes the pause longer. After a kill the time since the last
+/// one is not audited.
+pub const CHECKPOINT_BYTES_A_SECOND: u64 = 256 * 1024;
+
 /// Time for the broker to store an audit. Passed: it is sent again with the same id.
 pub const AUDIT_ACK: Duration = Duration::from_secs(5);
 

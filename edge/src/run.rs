@@ -58,9 +58,12 @@ impl Edge {
         let lock = lock(&config)?;
         let auditor = Arc::new(auditor(&config));
         let journal = open_journal(&config, &auditor)?;
+        // Not before the journal is locked: another process of this name would lose what its run left.
+        let start = resume(&config, &auditor)?;
         let queue = Arc::new(queue(&config, &auditor, journal.as_ref())?);
         if let Some(journal) = &journal {
-            journal.start(Arc::clone(&queue)).context("the threads of the journal cannot start")?;
+            let killed = start.as_ref().map(|start| start.run.killed.clone()).unwrap_or_default();
+            journal.start(Arc::clone(&queue), killed).context("the threads of the journal cannot start")?;
         }
         let context = EdgeContext::new(&config, Arc::clone(&queue) as Arc<dyn EventQueue>, auditor)?;
         let context = Arc::new(EdgeContext { journal, ..context });
@@ -69,7 +72,6 @@ impl Edge {
         let (edge, region, nats) = (&config.name, &config.region, config.nats.shown_urls());
         tracing::info!(edge, region, nats, "edge starts");
         let lease = lock.as_ref().map(|lock| LeaseTask::start(&client, &link, &lock.lease));
-        let start = resume(&config, &context.auditor)?;
         let audits = AuditTasks::start(&client, &link, &context, start);
         let publisher = Publisher::new(
             client.clone(),
@@ -380,8 +382,11 @@ fn resume(config: &Config, auditor: &Auditor) -> anyhow::Result<Option<Journaled
     let is_configured = |stream: &StreamId| config.feeds.iter().any(|feed| feed.exchange == stream.exchange);
     let resumption = Resumption::new(last, origin, is_configured)?;
     auditor.resume(&resumption, |stream| config.feeds.iter().any(|feed| feed.selects(stream)));
-    let Resumption { unsent, lasting, .. } = resumption;
-    let run = JournaledRun { run_ns: origin.run_ns, stop: None, unsent, lasting };
+    let Resumption { unsent, lasting, mut killed, .. } = resumption;
+    if !config.journal.enabled {
+        killed.clear();
+    }
+    let run = JournaledRun { run_ns: origin.run_ns, stop: None, unsent, lasting, killed };
     if let Err(error) = journal.write(&run) {
         // A full disk does not keep the edge from collecting; but the stop of the run before must not be taken for one of this run.
         tracing::error!(%error, ?path, "journal of the run not written: a message that the broker does not store before a kill is lost");

@@ -309,22 +309,72 @@ async fn a_clean_stop_is_known_downtime_with_its_times_and_a_kill_is_not() {
     let summary = report["summary"].as_str().unwrap();
     assert!(summary.contains("not collected") && summary.contains("stopped by operator"), "{summary}");
 
-    let first_window = stop.0 / WINDOW_SECONDS * WINDOW_SECONDS;
+    // The last trade may be in the window before that of the stop.
+    let first_window = (stop.0 / WINDOW_SECONDS - 1) * WINDOW_SECONDS;
     let query = format!("SELECT formatDateTime(toDateTime({first_window}, 'UTC'), '%Y-%m-%dT%H:%i:%SZ')");
     let rest = Span { from: span.from, to: system.hot.text(&query).await.unwrap().trim().to_owned() };
     system.complete("the rest is whole", &rest).await;
 
+    kills_are_named(&mut system).await;
+}
+
+impl System {
+    /// Trades that the venue sent and hot does not have.
+    async fn lost(&self) -> u64 {
+        let query = "SELECT uniqExact(venue_symbol, trade_id) FROM marketprism_hot.trades";
+        self.venue_trades() - self.hot.number(query).await.unwrap()
+    }
+}
+
+/// Two kills, the second one while the first may still be recovered.
+async fn kills_are_named(system: &mut System) {
+    let lost_before = system.lost().await;
+    let mut kills = Vec::new();
     let killed = system
         .collect(300, async |system| {
-            system.edge.kill();
-            system.passes(2).await;
-            system.restarts().await;
+            for _ in 0..2 {
+                let before = seconds(&system.hot).await;
+                system.edge.kill();
+                system.passes(2).await;
+                system.restarts().await;
+                kills.push((before, seconds(&system.hot).await));
+                // Killed again while it may still recover what the first kill left.
+            }
         })
         .await;
+    let is_named = |report: &Value| {
+        let named = |window: &Value| window["reason"].as_str().unwrap_or_default().contains("edge killed");
+        let downtimes = report["downtimes"].as_array().unwrap();
+        !downtimes.is_empty() && items(report, "worst_windows").iter().all(named)
+    };
+    let count = |report: &Value, state: &str| report["windows"][state].as_u64().unwrap();
     let report = system
-        .report("a kill leaves no last words", &killed, |code, report| {
-            code != 0 && report["verdict"] != "not_collected" && count(report, "unverifiable") > 0
-        })
+        .report(
+            "what was recorded before a kill is verified, and the rest is named",
+            &killed,
+            |code, report| {
+                let closed = count(report, "unverifiable") > 0 && count(report, "open") == 0;
+                code == 1 && report["verdict"] == "not_whole" && closed && is_named(report)
+            },
+        )
         .await;
-    assert_eq!(report["downtimes"].as_array().unwrap().len(), 0, "{report}");
+    assert_eq!(count(&report, "mismatch"), 0, "{report}");
+    for downtime in report["downtimes"].as_array().unwrap() {
+        assert_eq!((&downtime["edge"], &downtime["reason"]), (&"edge-test".into(), &"edge killed".into()));
+        let mut found = Vec::new();
+        for end in ["from", "to"] {
+            let text = downtime[end].as_str().unwrap();
+            let query = format!("SELECT toUInt64(toUnixTimestamp(parseDateTime64BestEffort('{text}')))");
+            found.push(system.hot.number(&query).await.unwrap());
+        }
+        // From the last checkpoint before a kill to the next start.
+        let is_of = |kill: &(u64, u64)| found[0] <= kill.1 && kill.0 <= found[1] && found[1] <= kill.1;
+        assert!(kills.iter().any(is_of), "{downtime} {kills:?}");
+    }
+    // Every trade of the kills is missing, and no other one.
+    let streams = report["heat_map"]["streams"].as_array().unwrap().iter();
+    let missing: u64 = streams.map(|stream| stream["missing_events"].as_u64().unwrap()).sum();
+    assert_eq!(missing, system.lost().await - lost_before, "{report}");
+    let causes = report["findings"].to_string();
+    assert!(causes.contains("ours: "), "{causes}");
 }

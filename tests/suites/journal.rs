@@ -30,8 +30,10 @@ fn journaled(folder: &Path) -> BTreeSet<TradeKey> {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();
         for (at, _) in bytes.windows(START.len()).enumerate().filter(|(_, window)| *window == START) {
             let mut payloads = serde_json::Deserializer::from_slice(&bytes[at..]).into_iter::<Value>();
-            // A torn tail has half a trade.
-            if let Some(Ok(trade)) = payloads.next() {
+            // A torn tail has half a trade; checkpoints of audits name streams of trades.
+            if let Some(Ok(trade)) = payloads.next()
+                && trade.get("event_id").is_some()
+            {
                 found.insert(key(&trade));
             }
         }

@@ -15,7 +15,7 @@ use super::inputs::{ReportInputs, Verified, WORST_MAX};
 use super::period::recent_window;
 use super::sources::tables::{Market, ReplicationBucket, TableAnswer};
 use super::sources::{Answer, SchemaCache, Sources, ledger};
-use super::{ReportScope, Time, downtime, rules, verify};
+use super::{ReportScope, Time, downtime, redundancy, rules, verify};
 
 /// Most heatmap cells whose windows are listed.
 const WORST_CELLS: usize = 40;
@@ -54,9 +54,11 @@ fn write(inputs: ReportInputs, ledger: LedgerSummary, worst: Answer<Vec<WorstWin
     let downtimes = downtime::list(
         inputs.downtimes.as_deref().unwrap_or_default(),
         inputs.edge_gaps.as_deref().unwrap_or_default(),
-        &ledger.idle,
+        &ledger,
     );
+    let (alone, filled) = (redundancy::list(&ledger.alone), redundancy::list(&ledger.filled));
     let mut findings = rules::evaluate(&inputs, &ledger, &tables, &coverage, &downtimes);
+    findings.extend(redundancy::findings(&alone, &filled));
     let mut unanswered = inputs.unanswered();
     if let Err(reason) = &worst {
         unanswered.push(Unanswered { part: "worst windows".into(), reason: reason.clone() });
@@ -88,6 +90,8 @@ fn write(inputs: ReportInputs, ledger: LedgerSummary, worst: Answer<Vec<WorstWin
         coverage,
         heat_map: ledger.map,
         downtimes,
+        alone,
+        filled,
         gaps: TruncatedList { total: gaps_total, items: inputs.gaps.unwrap_or_default() },
         losses: inputs.losses.unwrap_or_default(),
         dead_letters: inputs.dead_letters.unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! Times in which edges collected nothing on purpose: listed, and reported where nothing else covers them. Pure.
+//! Times in which edges collected nothing: listed, and reported where nothing else covers them. Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +7,7 @@ use marketprism_schema::{DowntimeReason, GapCause};
 use super::Time;
 use super::completeness::TimeRuns;
 use super::document::{Finding, FindingCode as Code, Level, ReportedDowntime};
+use super::heatmap::LedgerSummary;
 use super::sources::ledger::{EdgeDowntime, EdgeGap};
 
 /// Most findings; the document lists more.
@@ -45,12 +46,8 @@ impl EdgePause {
     }
 }
 
-/// Newest first. `idle`: windows that nothing covers, of each edge's streams.
-pub fn list(
-    downtimes: &[EdgeDowntime],
-    gaps: &[EdgeGap],
-    idle: &BTreeMap<String, Vec<TimeRuns>>,
-) -> Vec<ReportedDowntime> {
+/// Newest first.
+pub fn list(downtimes: &[EdgeDowntime], gaps: &[EdgeGap], ledger: &LedgerSummary) -> Vec<ReportedDowntime> {
     let mut edges: BTreeMap<&str, Vec<EdgePause>> = BTreeMap::new();
     for downtime in downtimes {
         let to = if downtime.end_ns == 0 { LASTS } else { downtime.end_ns };
@@ -78,11 +75,17 @@ pub fn list(
             }
             is_one
         });
-        let uncovered = idle.get(edge).map(Vec::as_slice).unwrap_or_default();
-        listed.extend(pauses.iter().map(|pause| reported(edge, pause, uncovered)));
+        listed.extend(pauses.iter().map(|pause| {
+            let windows = if is_killed(&pause.why) { &ledger.unaudited } else { &ledger.idle };
+            reported(edge, pause, windows.get(edge).map(Vec::as_slice).unwrap_or_default())
+        }));
     }
     listed.sort_by_key(|downtime| std::cmp::Reverse(downtime.from));
     listed
+}
+
+fn is_killed(why: &str) -> bool {
+    why == DowntimeReason::Killed.as_str()
 }
 
 fn reported(edge: &str, pause: &EdgePause, uncovered: &[TimeRuns]) -> ReportedDowntime {
@@ -102,19 +105,21 @@ fn reported(edge: &str, pause: &EdgePause, uncovered: &[TimeRuns]) -> ReportedDo
     }
 }
 
-/// `events`: numbers that the venue gave meanwhile.
-pub fn findings(
-    listed: &[ReportedDowntime],
-    idle: &BTreeMap<String, Vec<TimeRuns>>,
-    events: u64,
-) -> Vec<Finding> {
+pub fn findings(listed: &[ReportedDowntime], ledger: &LedgerSummary) -> Vec<Finding> {
+    let (idle, events) = (&ledger.idle, ledger.not_collected_events);
     let mut findings = Vec::new();
     let mut add = |code, level, edge: &str, text: String, remedy: &str| {
         findings.push(Finding::new(code, level, format!("edge {edge}"), text, remedy));
     };
     for downtime in listed.iter().take(FINDINGS_MAX) {
         let text = sentence(downtime);
-        if downtime.uncovered_streams > 0 {
+        let was_killed = downtime.reason == DowntimeReason::Killed.words();
+        if was_killed && downtime.uncovered_streams > 0 {
+            let (open, all) = (downtime.uncovered_streams, downtime.streams);
+            let remedy = "run a second edge for the venue: it covers kills of the first";
+            let text = format!("{text} ({open} of {all} streams)");
+            add(Code::EdgeKilled, Level::Unknown, &downtime.edge, text, remedy);
+        } else if downtime.uncovered_streams > 0 {
             let (open, all) = (downtime.uncovered_streams, downtime.streams);
             let events = if events > 0 {
                 format!("; {events} events that the venue numbered meanwhile")
@@ -192,16 +197,17 @@ mod tests {
         }
     }
 
-    fn idle() -> BTreeMap<String, Vec<TimeRuns>> {
+    fn idle() -> LedgerSummary {
         let window = STOP / SECOND / 60 * 60;
-        BTreeMap::from([("e1".to_owned(), vec![[(window, window + 60)].into_iter().collect()])])
+        let idle = BTreeMap::from([("e1".to_owned(), vec![[(window, window + 60)].into_iter().collect()])]);
+        LedgerSummary { idle, not_collected_events: 7, ..LedgerSummary::default() }
     }
 
     #[test]
     fn a_stop_is_told_from_the_last_connection_to_the_first_frame() {
         let gaps = [pause(STOP - 2 * SECOND, STOP), pause(STOP + 46 * SECOND, STOP + 48 * SECOND)];
         let listed = list(&[downtime("e1", STOP + 46 * SECOND)], &gaps, &idle());
-        let [finding] = &findings(&listed, &idle(), 7)[..] else { panic!("{listed:?}") };
+        let [finding] = &findings(&listed, &idle())[..] else { panic!("{listed:?}") };
         assert_eq!((finding.level, finding.subject.as_str()), (Level::Downtime, "edge e1"));
         let text = "not collected 2026-11-28 21:21:41 to 21:22:31, stopped by operator (1 of 2 streams; 7 events that the venue numbered meanwhile)";
         assert_eq!(finding.text, text);
@@ -209,8 +215,8 @@ mod tests {
 
     #[test]
     fn a_covered_stop_is_a_note_and_one_that_lasts_has_no_end() {
-        let listed = list(&[downtime("e1", 0)], &[], &BTreeMap::new());
-        let [finding] = &findings(&listed, &BTreeMap::new(), 0)[..] else { panic!("{listed:?}") };
+        let listed = list(&[downtime("e1", 0)], &[], &LedgerSummary::default());
+        let [finding] = &findings(&listed, &LedgerSummary::default())[..] else { panic!("{listed:?}") };
         assert_eq!(finding.level, Level::Info);
         assert!(
             finding.text.starts_with("not collected since 2026-11-28 21:21:43, stopped"),
@@ -229,10 +235,26 @@ mod tests {
         };
         let gaps = [pause(STOP - 2 * SECOND, STOP)];
         let listed = list(&[care(STOP + 3 * SECOND)], &gaps, &idle());
-        let [finding] = &findings(&listed, &idle(), 0)[..] else { panic!("{listed:?}") };
-        let text = "not collected 2026-11-28 21:21:41 to 21:21:46, restarted by self-care: memory 612 MB above 600 MB (1 of 2 streams)";
+        let [finding] = &findings(&listed, &idle())[..] else { panic!("{listed:?}") };
+        let text = "not collected 2026-11-28 21:21:41 to 21:21:46, restarted by self-care: memory 612 MB above 600 MB (1 of 2 streams; 7 events that the venue numbered meanwhile)";
         assert_eq!((finding.level, finding.text.as_str()), (Level::Downtime, text));
         assert!(!is_stopped(&[care(0)], "e1"), "it should be running again");
+    }
+
+    #[test]
+    fn a_kill_is_told_with_its_times_and_excuses_nothing() {
+        let killed = EdgeDowntime { why: "killed".into(), ..downtime("e1", STOP + 46 * SECOND) };
+        let LedgerSummary { idle: unaudited, .. } = idle();
+        let ledger = LedgerSummary { unaudited, ..LedgerSummary::default() };
+        let listed = list(std::slice::from_ref(&killed), &[], &ledger);
+        let [finding] = &findings(&listed, &ledger)[..] else { panic!("{listed:?}") };
+        assert_eq!((finding.code, finding.level), (Code::EdgeKilled, Level::Unknown));
+        assert_eq!(
+            finding.text,
+            "not collected 2026-11-28 21:21:43 to 21:22:29, edge killed (1 of 2 streams)"
+        );
+        let covered = list(&[killed], &[], &LedgerSummary::default());
+        assert_eq!(findings(&covered, &LedgerSummary::default())[0].level, Level::Info);
     }
 
     #[test]
@@ -249,7 +271,7 @@ mod tests {
 
     #[test]
     fn idle_windows_that_no_listed_stop_names_are_told_all_the_same() {
-        let found = findings(&[], &idle(), 0);
+        let found = findings(&[], &idle());
         assert_eq!((found.len(), found[0].level), (1, Level::Downtime));
     }
 }

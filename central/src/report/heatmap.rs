@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use marketprism_schema::{Completeness, DataType, StreamId};
 
-use super::completeness::{self, GapRole, StreamCompleteness, StreamFacts, TimeRuns};
+use super::completeness::{
+    self, GapRole, Redundancy, StreamCompleteness, StreamFacts, StreamTimes, TimeRuns,
+};
 use super::document::{CELL, EvidenceCounts, GapCount, HeatMap, StreamState, TableRow, WindowCounts};
 use super::period::TimeBuckets;
 use super::sources::ledger::{EdgeGap, StoredIdsRow, VerdictBucket};
@@ -41,6 +43,12 @@ pub struct LedgerSummary {
     pub evidence: EvidenceCounts,
     /// Windows not collected on purpose that nothing resolves, of each edge's streams.
     pub idle: BTreeMap<String, Vec<TimeRuns>>,
+    /// Unverifiable windows that nothing resolves, of each edge's streams.
+    pub unaudited: BTreeMap<String, Vec<TimeRuns>>,
+    /// Windows that only one of several edges has whole.
+    pub alone: StreamTimes,
+    /// Windows with holes of an edge that another one has whole.
+    pub filled: StreamTimes,
     /// Events that the venue numbered meanwhile.
     pub not_collected_events: u64,
     /// First starts of streams.
@@ -149,6 +157,16 @@ impl StreamBuckets<'_> {
         for (edge, runs) in &self.found.not_collected {
             ledger.idle.entry(edge.clone()).or_default().push(runs.clone());
         }
+        for (edge, runs) in &self.found.uncovered {
+            ledger.unaudited.entry(edge.clone()).or_default().push(runs.clone());
+        }
+        let Redundancy { alone, filled } = completeness::redundancy(&self.facts);
+        for (edge, runs) in alone {
+            ledger.alone.entry((edge, None)).or_default().push(runs);
+        }
+        for ((edge, by), runs) in filled {
+            ledger.filled.entry((edge, Some(by))).or_default().push(runs);
+        }
         ledger.not_collected_events += not_collected_events;
         let absent_windows = self.found.absent.windows(window);
         let state = StreamState {
@@ -229,7 +247,7 @@ impl StreamBuckets<'_> {
             match gap.role {
                 GapRole::Stop => {}
                 GapRole::FirstStart => ledger.starts += 1,
-                GapRole::Loss => {
+                GapRole::Loss | GapRole::Killed => {
                     ledger.gaps_total += 1;
                     let (missing, unknown) =
                         (gap.missing.unwrap_or_default(), u64::from(gap.missing.is_none()));

@@ -10,6 +10,7 @@ mod downtime;
 mod heatmap;
 mod inputs;
 mod period;
+mod redundancy;
 mod response_cache;
 pub mod rules;
 pub mod sources;

@@ -24,7 +24,7 @@ pub fn evaluate(
     if inputs.verdicts.is_ok() {
         evaluate_ledger(ledger, venues, &mut findings);
         silent_edges(inputs, ledger, &mut findings);
-        findings.extend(downtime::findings(downtimes, &ledger.idle, ledger.not_collected_events));
+        findings.extend(downtime::findings(downtimes, ledger));
     }
     evaluate_losses(inputs, &mut findings);
     evaluate_systems(inputs, &mut findings);

@@ -6,9 +6,9 @@ use std::io::IsTerminal as _;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::document::{
-    BrokerConsumer, Finding, LeaseState, Level, LostMessages, Report, ReportVerdict, ReportedDowntime,
-    ReportedGap, ServerState, StreamState, TableContents, TableReport, VenueState, VerifiedAudits,
-    VerifiedTable, WindowCounts, WindowPercent, WorstWindow,
+    BrokerConsumer, EdgeTime, Finding, LeaseState, Level, LostMessages, Report, ReportVerdict,
+    ReportedDowntime, ReportedGap, ServerState, StreamState, TableContents, TableReport, VenueState,
+    VerifiedAudits, VerifiedTable, WindowCounts, WindowPercent, WorstWindow,
 };
 
 /// Most streams, windows and gaps shown; `--json` has more.
@@ -255,6 +255,12 @@ fn gaps(report: &Report, paint: Paint, out: &mut String) {
     };
     let columns = "from,to,edge,reason,streams,not covered";
     text_table("not collected", columns, report.downtimes.iter().take(SHOWN).map(row), paint, out);
+    let row = |time: &EdgeTime| {
+        let filled = time.by.as_ref().map(|by| format!("holes filled by {by}"));
+        cells![time.from, time.to, time.edge, filled.unwrap_or_else(|| "alone".to_owned()), time.streams]
+    };
+    let times = report.alone.items.iter().take(SHOWN).chain(report.filled.items.iter().take(SHOWN));
+    text_table("edges of one stream", "from,to,edge,state,streams", times.map(row), paint, out);
     let row = |gap: &ReportedGap| {
         let missing = gap.missing.map_or("unknown".to_owned(), |missing| missing.to_string());
         let (from, to) = (or_dash(gap.from), or_dash(gap.to));

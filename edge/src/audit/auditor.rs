@@ -5,28 +5,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use marketprism_schema::{
-    AUDIT_VERSION, Audit, DataType, DataTypeMap, Downtime, DowntimeReason, Gap, GapCause, GapKind,
-    StreamAudit, StreamId,
+    Audit, DataType, DataTypeMap, Downtime, DowntimeReason, Gap, GapCause, GapKind, StreamAudit, StreamId,
 };
 
+use super::killed_run::{KilledRun, RecoveredAudits};
 use super::listings::ToldTerms;
+use super::origin::AuditOrigin;
 use super::run_journal::{LastingDowntime, Resumption, StopCause};
 use super::streams::{AuditFeed, AuditStream, AuditedFeed, StreamRegistry};
 use super::window::{GapEvent, RecordOutcome, StreamTally, WindowTally};
 use crate::limits::{AUDIT_DUPLICATE_IDS_MAX, AUDIT_WINDOWS_MAX, START_GAP_SHORT};
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuditOrigin {
-    pub edge: String,
-    pub region: String,
-    pub run_ns: i64,
-    /// 1 to 60, a divisor of 60.
-    pub window_seconds: u16,
-    /// Least time from a window's end to its audit.
-    pub settle: Duration,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AuditStatus {
@@ -53,12 +43,21 @@ pub struct Auditor {
 pub(super) struct AuditState {
     pub(super) streams: StreamRegistry,
     pub(super) feeds: Vec<AuditedFeed>,
-    windows: BTreeMap<i64, WindowTally>,
+    pub(super) windows: BTreeMap<i64, WindowTally>,
     /// Ids of duplicates in the open windows.
     duplicate_ids: usize,
     trade_id_gaps: BTreeMap<AuditStream, Vec<Gap>>,
     pub(super) open_gaps: BTreeMap<(AuditStream, GapKind), Gap>,
-    window_ns: i64,
+    pub(super) window_ns: i64,
+    /// End of what the last checkpoint tells.
+    pub(super) checkpoint_ns: i64,
+    /// Streams began or ended since the last checkpoint.
+    pub(super) are_streams_changed: bool,
+    /// Earlier runs whose audits wait for outcomes.
+    pub(super) killed: Vec<KilledRun>,
+    pub(super) recovered: Vec<RecoveredAudits>,
+    /// Streams of these whose feeds have not started.
+    pub(super) inherited: BTreeSet<StreamId>,
     pub(super) status: AuditStatus,
     /// Causes of starts that are known: after a clean stop, a reload, changed terms of an instrument.
     pub(super) starts: BTreeMap<i64, GapCause>,
@@ -122,8 +121,20 @@ impl Auditor {
     }
 
     pub fn record(&self, records: &[RecordOutcome]) {
-        if self.is_on() && !records.is_empty() {
-            self.lock().record(records);
+        if !self.is_on() || records.is_empty() {
+            return;
+        }
+        let killed = |record: &RecordOutcome| record.stream.filter(|stream| !stream.is_of_this_run());
+        let mut state = self.lock();
+        // Between events of this run, for each batch is of one lane or of the journal.
+        for part in records.chunk_by(|one, next| killed(one).is_some() == killed(next).is_some()) {
+            if part.first().is_none_or(|record| killed(record).is_none()) {
+                state.record(part);
+                continue;
+            }
+            for (stream, record) in part.iter().filter_map(|record| Some((killed(record)?, record))) {
+                state.record_of_killed_run(stream, record);
+            }
         }
     }
 
@@ -275,7 +286,7 @@ impl AuditState {
     }
 
     /// Streams that were subscribed at this time or later.
-    fn collected_after(&self, start_ns: i64) -> BTreeSet<AuditStream> {
+    pub(super) fn collected_after(&self, start_ns: i64) -> BTreeSet<AuditStream> {
         let ended = self.ended.iter().filter(|(_, end_ns)| **end_ns > start_ns);
         let subscribed = self.feeds.iter().flat_map(|feed| &feed.subscribed);
         subscribed.chain(ended.map(|(stream, _)| stream)).copied().collect()
@@ -306,7 +317,13 @@ impl AuditState {
         match event {
             GapEvent::TradeIds(stream, mut gaps) => {
                 gaps.retain(|gap| gap.to >= self.status.open_since_ns);
-                self.trade_id_gaps.insert(stream, gaps);
+                let before = self.trade_id_gaps.insert(stream, gaps.clone()).unwrap_or_default();
+                for gap in before.iter().chain(&gaps) {
+                    let start_ns = self.start_of(gap.to);
+                    if let Some(window) = self.windows.get_mut(&start_ns) {
+                        window.is_changed = true;
+                    }
+                }
             }
             GapEvent::Ended(stream, gap) => self.tally(stream, gap.to, |tally| tally.gap(gap)),
             GapEvent::Began(stream, gap) => self.begin_gap(stream, gap),
@@ -326,7 +343,9 @@ impl AuditState {
     }
 
     fn tally(&mut self, stream: AuditStream, at_ns: i64, add: impl FnOnce(&mut StreamTally)) {
-        if let Some(tally) = self.window(at_ns, 1).and_then(|window| window.stream(stream)) {
+        let Some(window) = self.window(at_ns, 1) else { return };
+        window.is_changed = true;
+        if let Some(tally) = window.stream(stream) {
             add(tally);
         }
     }
@@ -367,21 +386,9 @@ impl AuditState {
         self.duplicate_ids = self.duplicate_ids.saturating_sub(window.duplicate_ids());
         self.status.open_since_ns = end_ns;
         let collected = self.collected_after(start_ns);
-        let mut audit = Audit {
-            version: AUDIT_VERSION,
-            edge: origin.edge.clone(),
-            region: origin.region.clone(),
-            run: origin.run_ns,
-            window_start: start_ns,
-            window_seconds: origin.window_seconds,
-            from: start_ns.max(origin.run_ns.min(to_ns)),
-            to: to_ns,
-            part: 1,
-            parts: 1,
-            streams: Vec::new(),
-            silent: Vec::new(),
-            feeds: window.feeds(&self.feeds),
-        };
+        let times = (start_ns.max(origin.run_ns.min(to_ns)), to_ns);
+        let feeds = window.feeds(&self.feeds);
+        let mut audit = Audit { feeds, ..origin.audit(origin.run_ns, start_ns, times) };
         for (stream, id, capability) in self.streams.iter() {
             let tally = window.take(stream);
             let gaps = self.gaps_of(stream, start_ns, to_ns);
@@ -401,7 +408,7 @@ impl AuditState {
     }
 
     /// Gaps in trade ids that a trade of the window showed, and the window's parts of open gaps.
-    fn gaps_of(&self, stream: AuditStream, start_ns: i64, to_ns: i64) -> Vec<Gap> {
+    pub(super) fn gaps_of(&self, stream: AuditStream, start_ns: i64, to_ns: i64) -> Vec<Gap> {
         let trade_ids = self.trade_id_gaps.get(&stream).into_iter().flatten();
         let shown = trade_ids.filter(|gap| start_ns <= gap.to && gap.to < to_ns).cloned();
         let open = GapKind::ALL.iter().filter_map(|kind| self.open_gaps.get(&(stream, *kind)));

@@ -1,16 +1,24 @@
 //! Per window of receive time and stream: what the broker stored, what is missing, and why. Nothing here talks to the broker.
 
 mod auditor;
+mod checkpoint;
+mod killed_run;
 mod listings;
+mod origin;
+mod recovery;
 mod run_journal;
+mod snapshot;
 mod streams;
 mod subscriptions;
 mod window;
 
-pub use auditor::{AuditOrigin, AuditStatus, Auditor};
+pub use auditor::{AuditStatus, Auditor};
+pub use checkpoint::AuditCheckpoint;
+pub use killed_run::{KilledRun, RecoveredAudits};
+pub use origin::AuditOrigin;
 pub use run_journal::{
-    CleanStop, JournaledRun, LastingDowntime, Resumption, RunJournal, StopCause, UnsentMessage,
-    encode_downtime, encode_listing,
+    CleanStop, JournaledRun, LastingDowntime, Resumption, RunJournal, StopCause, UnfinishedRun,
+    UnsentMessage, encode_downtime, encode_listing,
 };
 pub use streams::{AuditFeed, AuditStream, StreamTable, SubscribedStream};
 pub use window::{FeedCounts, GapEvent, GapSum, PublishOutcome, RecordOutcome};

@@ -7,13 +7,13 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use marketprism_schema::{
-    AUDIT_PART_BYTES, AuditError, DOWNTIME_VERSION, Downtime, DowntimeReason, InstrumentListing, StreamId,
+    AUDIT_PART_BYTES, AuditError, Downtime, DowntimeReason, InstrumentListing, StreamId,
 };
 use marketprism_service::read_file;
 use serde::{Deserialize, Serialize};
 
-use super::auditor::AuditOrigin;
-use crate::limits::RUN_JOURNAL_BYTES;
+use super::origin::AuditOrigin;
+use crate::limits::{KILLED_RUNS_MAX, RUN_JOURNAL_BYTES};
 
 /// Folder of the journals inside the data folder.
 const RUNS: &str = "runs";
@@ -32,6 +32,17 @@ pub struct JournaledRun {
     pub lasting: Vec<LastingDowntime>,
     /// Oldest first.
     pub unsent: Vec<UnsentMessage>,
+    /// Earlier runs that were killed and whose audits the broker does not have yet, oldest first.
+    pub killed: Vec<UnfinishedRun>,
+}
+
+/// A run that was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnfinishedRun {
+    pub run_ns: i64,
+    /// Start of the run after it.
+    pub next_ns: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +134,8 @@ pub struct Resumption {
     pub unsent: Vec<UnsentMessage>,
     /// Downtimes of earlier runs that last.
     pub lasting: Vec<LastingDowntime>,
+    /// Runs that were killed and whose audits are to be recovered from the journal, oldest first.
+    pub killed: Vec<UnfinishedRun>,
 }
 
 impl Resumption {
@@ -131,11 +144,14 @@ impl Resumption {
         origin: &AuditOrigin,
         is_configured: impl Fn(&StreamId) -> bool,
     ) -> Result<Self, AuditError> {
-        let Some(JournaledRun { stop, mut unsent, mut lasting, .. }) = last else {
+        let Some(JournaledRun { run_ns, stop, mut unsent, mut lasting, mut killed }) = last else {
             return Ok(Self::default());
         };
         let Some(CleanStop { at_ns, streams, cause }) = stop else {
-            return Ok(Self { unsent, lasting, ..Self::default() });
+            killed.push(UnfinishedRun { run_ns, next_ns: origin.run_ns });
+            let most = killed.len().saturating_sub(KILLED_RUNS_MAX);
+            killed.drain(..most);
+            return Ok(Self { unsent, lasting, killed, ..Self::default() });
         };
         let all: Vec<StreamId> = streams.iter().filter_map(|text| StreamId::parse(text).ok()).collect();
         let (kept, removed): (BTreeSet<_>, Vec<_>) = {
@@ -155,7 +171,7 @@ impl Resumption {
         for downtime in [stopped, removed] {
             unsent.append(&mut encode_downtime(downtime)?);
         }
-        Ok(Self { after_clean_stop: at_ns < origin.run_ns, streams: kept, unsent, lasting })
+        Ok(Self { after_clean_stop: at_ns < origin.run_ns, streams: kept, unsent, lasting, killed })
     }
 }
 
@@ -178,19 +194,6 @@ pub fn encode_downtime(downtime: Downtime) -> Result<Vec<UnsentMessage>, AuditEr
         Ok(UnsentMessage { id, payload: String::from_utf8_lossy(&bytes).into_owned() })
     };
     downtime.into_parts(AUDIT_PART_BYTES).into_iter().map(encode).collect()
-}
-
-impl AuditOrigin {
-    pub(super) fn downtime(
-        &self,
-        from: i64,
-        to: Option<i64>,
-        reason: DowntimeReason,
-        streams: Vec<StreamId>,
-    ) -> Downtime {
-        let (edge, region) = (self.edge.clone(), self.region.clone());
-        Downtime { version: DOWNTIME_VERSION, edge, region, from, to, reason, detail: None, streams }
-    }
 }
 
 #[cfg(test)]
@@ -216,6 +219,7 @@ mod tests {
             stop: Some(CleanStop { at_ns, streams, cause: StopCause::default() }),
             unsent,
             lasting: vec![gone()],
+            killed: vec![UnfinishedRun { run_ns: 3, next_ns: 4 }],
         }
     }
 
@@ -278,6 +282,8 @@ mod tests {
         let resumed = resume(Some(killed), 150);
         assert_eq!((resumed.after_clean_stop, resumed.unsent.len(), resumed.streams.len()), (false, 1, 0));
         assert_eq!(resumed.lasting, [gone()], "known for longer than a run");
+        let killed = [(3, 4), (5, 150)].map(|(run_ns, next_ns)| UnfinishedRun { run_ns, next_ns });
+        assert_eq!(resumed.killed, killed, "their audits are still to be recovered");
         let back = resume(Some(stopped(100)), 60);
         assert!(!back.after_clean_stop);
         assert_eq!(downtimes(&back.unsent)[0], (100, Some(101), DowntimeReason::Stopped, 2));

@@ -10,6 +10,14 @@ use marketprism_schema::{Capability, DataTypeMap, StreamId};
 pub struct AuditStream(u32);
 
 impl AuditStream {
+    /// Streams of killed runs have the numbers from here on.
+    pub(super) const FIRST_OF_KILLED_RUNS: u32 = 1 << 31;
+
+    /// False: its events were left by a run that was killed.
+    pub(crate) const fn is_of_this_run(self) -> bool {
+        self.0 < Self::FIRST_OF_KILLED_RUNS
+    }
+
     pub(super) const fn position(self) -> usize {
         self.0 as usize
     }
@@ -53,6 +61,10 @@ impl StreamRegistry {
         }
         let (index, _) = self.0.insert_full(id.clone(), *capability);
         u32::try_from(index).ok().map(AuditStream)
+    }
+
+    pub(super) fn number_of(&self, id: &StreamId) -> Option<AuditStream> {
+        u32::try_from(self.0.get_index_of(id)?).ok().map(AuditStream)
     }
 
     pub(super) fn id(&self, stream: AuditStream) -> Option<&StreamId> {

@@ -6,7 +6,8 @@ use marketprism_schema::{
     DataTypeMap, DowntimeReason, Gap, GapCause, GapKind, InstrumentListing, InstrumentTerms, StreamId,
 };
 
-use super::auditor::{AuditOrigin, AuditState, Auditor};
+use super::auditor::{AuditState, Auditor};
+use super::origin::AuditOrigin;
 use super::run_journal::LastingDowntime;
 use super::streams::{AuditFeed, AuditStream, AuditedFeed, StreamTable, SubscribedStream};
 use crate::limits::{LASTING_DOWNTIMES_MAX, STARTS_MAX, SYMBOLS_NAMED_MAX};
@@ -153,6 +154,7 @@ impl Auditor {
     ) -> StreamTable {
         let Some(origin) = &self.origin else { return vec![DataTypeMap::default(); streams.len()] };
         let mut state = self.lock();
+        state.are_streams_changed = true;
         let table: StreamTable = streams.iter().map(|ids| state.numbers(ids)).collect();
         let subscribed: BTreeSet<AuditStream> =
             table.iter().flat_map(|row| row.values().copied().flatten()).collect();
@@ -176,6 +178,7 @@ impl Auditor {
         state.resume_streams(origin, &subscribed, now_ns);
         for (stream, _) in streams.iter().flat_map(DataTypeMap::values).flatten() {
             state.resumed.remove(stream);
+            state.inherited.remove(stream);
         }
         state.note_removed(origin, &exchange);
         table
@@ -266,6 +269,7 @@ impl AuditState {
         let others: BTreeSet<AuditStream> =
             self.feeds.iter().flat_map(|feed| feed.subscribed.iter().copied()).collect();
         let mut ids = Vec::new();
+        self.are_streams_changed = true;
         for stream in streams.into_iter().filter(|stream| !others.contains(stream)) {
             for kind in GapKind::ALL {
                 self.end_gap(stream, *kind, at_ns, None);

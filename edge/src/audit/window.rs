@@ -99,6 +99,17 @@ impl StreamTally {
         self.rare.get_or_insert_with(Box::default)
     }
 
+    /// Writes everything but events into `audit`, with further `gaps`. False: there is nothing.
+    fn note(&self, audit: &mut StreamAudit, gaps: &[Gap]) -> bool {
+        let Some(rare) = self.rare.as_deref() else { return false };
+        (audit.malformed, audit.conflated) = (rare.malformed, rare.conflated);
+        audit.dropped = rare.dropped.count;
+        let mut list = rare.gaps.clone();
+        rare.dropped.dropped_gap().into_iter().chain(gaps.iter().cloned()).for_each(|gap| list.push(gap));
+        audit.gaps = list.into_gaps();
+        audit.malformed + audit.conflated + audit.dropped > 0 || !audit.gaps.is_empty()
+    }
+
     pub(super) const fn is_empty(&self) -> bool {
         self.stored.count == 0 && self.duplicates == 0 && self.rare.is_none()
     }
@@ -109,8 +120,7 @@ impl StreamTally {
         (audit.first_sequence, audit.last_sequence) = self.sequences.unzip();
         audit.oldest_timestamp = self.oldest_us;
         let mut rare = self.rare.map(|rare| *rare).unwrap_or_default();
-        let dropped =
-            rare.dropped.gap(GapKind::Dropped, "not published, for the queue was full or the edge stopped");
+        let dropped = rare.dropped.dropped_gap();
         let rejected = rare.rejected.gap(GapKind::Refused, "the broker rejected messages for their content");
         for gap in dropped.into_iter().chain(rejected).chain(gaps) {
             rare.gaps.push(gap);
@@ -150,6 +160,10 @@ impl LossCount {
         widen(&mut self.times, Some(record.received_at_ns));
         widen(&mut self.venue_times, Some(record.timestamp_us.saturating_mul(1_000)));
         widen(&mut self.sequences, record.sequence);
+    }
+
+    fn dropped_gap(&self) -> Option<Gap> {
+        self.gap(GapKind::Dropped, "not published, for the queue was full or the edge stopped")
     }
 
     fn gap(&self, kind: GapKind, evidence: &str) -> Option<Gap> {
@@ -220,6 +234,8 @@ impl GapEvent {
 
 #[derive(Debug, Default)]
 pub(super) struct WindowTally {
+    /// More than events has changed since the last checkpoint.
+    pub(super) is_changed: bool,
     streams: Vec<StreamTally>,
     feeds: Vec<FeedCounts>,
 }
@@ -249,11 +265,17 @@ impl WindowTally {
         self.streams.get_mut(index)
     }
 
+    /// As [`StreamTally::note`].
+    pub(super) fn note(&self, stream: AuditStream, audit: &mut StreamAudit, gaps: &[Gap]) -> bool {
+        self.streams.get(stream.position()).is_some_and(|tally| tally.note(audit, gaps))
+    }
+
     pub(super) fn take(&mut self, stream: AuditStream) -> StreamTally {
         self.streams.get_mut(stream.position()).map(std::mem::take).unwrap_or_default()
     }
 
     pub(super) fn count(&mut self, AuditFeed(feed): AuditFeed, counts: FeedCounts) {
+        self.is_changed = true;
         if feed >= self.feeds.len() {
             self.feeds.resize_with(feed + 1, FeedCounts::default);
         }
@@ -320,7 +342,7 @@ impl GapSum {
 }
 
 /// Gaps of one stream in one window, [`GAPS_MAX`] at most.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct GapList {
     gaps: Vec<Gap>,
     rest: GapSum,

@@ -4,7 +4,9 @@
 use marketprism_schema::{DataType, EventId, WireForm};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::audit::AuditStream;
+use super::event_state::EventState;
+use super::positions::PositionRange;
+use crate::audit::{AuditStream, PublishOutcome, RecordOutcome};
 use crate::queue::{EventRecord, JournalPosition};
 use crate::telemetry::CoverageIndex;
 
@@ -17,36 +19,11 @@ const BODY_BYTES_MAX: usize = 128 << 20;
 
 const SEGMENT: u8 = 0;
 const EVENT: u8 = 1;
-const STORED: u8 = 2;
-const SETTLED: u8 = 3;
-const AGAIN: u8 = 4;
+const NOTE: u8 = 2;
+const CHECKPOINT: u8 = 3;
+const AUDIT: u8 = 4;
 
-/// Consecutive positions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct PositionRange {
-    pub(super) first: u64,
-    pub(super) count: u32,
-}
-
-impl PositionRange {
-    /// Joins sorted positions.
-    pub(super) fn join(positions: impl IntoIterator<Item = u64>) -> Vec<Self> {
-        let mut ranges: Vec<Self> = Vec::new();
-        for position in positions {
-            match ranges.last_mut() {
-                Some(last) if last.first + u64::from(last.count) == position => last.count += 1,
-                _ => ranges.push(Self { first: position, count: 1 }),
-            }
-        }
-        ranges
-    }
-
-    pub(super) fn positions(self) -> impl Iterator<Item = u64> {
-        (0..u64::from(self.count)).map(move |offset| self.first.saturating_add(offset))
-    }
-}
-
-/// Highest sequence of a stream among the messages of a [`Frame::Stored`].
+/// Highest sequence of a stream among the stored messages of a [`Frame::Note`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StreamAck {
     /// Position in `STREAMS`.
@@ -64,11 +41,26 @@ pub(super) enum Frame<'a> {
         first: u64,
     },
     Event(EventFrame<'a>),
-    Stored(Vec<StreamAck>, Vec<PositionRange>),
-    /// Never to be sent: conflated or rejected.
-    Settled(Vec<PositionRange>),
-    /// Stored before, to be sent again.
-    Again(Vec<PositionRange>),
+    /// New state of events before it, with the acks of stored ones.
+    Note(EventState, Vec<StreamAck>, Vec<PositionRange>),
+    Checkpoint(CheckpointFrame<'a>),
+    /// An audit that is about to be sent.
+    Audit {
+        run_ns: i64,
+        window_start_ns: i64,
+        window_end_ns: i64,
+        messages: &'a [u8],
+    },
+}
+
+/// Everything but its events that the open windows of a run hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CheckpointFrame<'a> {
+    pub(super) run_ns: i64,
+    /// Oldest segment with events of open windows.
+    pub(super) needs_from: u64,
+    pub(super) is_full: bool,
+    pub(super) checkpoint: &'a [u8],
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +82,21 @@ pub(super) struct EventFrame<'a> {
 const NO_STREAM: u32 = u32::MAX;
 
 impl EventFrame<'_> {
+    pub(super) const fn outcome(
+        &self,
+        stream: Option<AuditStream>,
+        outcome: PublishOutcome,
+    ) -> RecordOutcome {
+        RecordOutcome {
+            stream,
+            received_at_ns: self.received_at_ns,
+            timestamp_us: self.timestamp_us,
+            event_id: self.event_id,
+            sequence: self.sequence,
+            outcome,
+        }
+    }
+
     /// `of_this_run`: its numbers of coverage rows and audited streams are those of this process.
     pub(super) fn to_record(self, of_this_run: bool) -> EventRecord {
         let stream = (of_this_run && self.stream != NO_STREAM).then(|| AuditStream::of_number(self.stream));
@@ -138,8 +145,9 @@ pub(super) fn write_event(out: &mut Vec<u8>, position: u64, record: &EventRecord
     });
 }
 
-pub(super) fn write_stored(out: &mut Vec<u8>, acks: &[StreamAck], ranges: &[PositionRange]) {
-    write_frame(out, STORED, |body| {
+pub(super) fn write_note(out: &mut Vec<u8>, state: EventState, acks: &[StreamAck], ranges: &[PositionRange]) {
+    write_frame(out, NOTE, |body| {
+        body.push(state as u8);
         body.push(u8::try_from(acks.len()).unwrap_or(u8::MAX));
         for ack in acks {
             body.push(ack.stream);
@@ -150,12 +158,27 @@ pub(super) fn write_stored(out: &mut Vec<u8>, acks: &[StreamAck], ranges: &[Posi
     });
 }
 
-pub(super) fn write_settled(out: &mut Vec<u8>, ranges: &[PositionRange]) {
-    write_frame(out, SETTLED, |body| write_ranges(body, ranges));
+pub(super) fn write_checkpoint(out: &mut Vec<u8>, frame: &CheckpointFrame<'_>) {
+    write_frame(out, CHECKPOINT, |body| {
+        body.extend(frame.run_ns.to_le_bytes());
+        body.extend(frame.needs_from.to_le_bytes());
+        body.push(u8::from(frame.is_full));
+        body.extend_from_slice(frame.checkpoint);
+    });
 }
 
-pub(super) fn write_again(out: &mut Vec<u8>, ranges: &[PositionRange]) {
-    write_frame(out, AGAIN, |body| write_ranges(body, ranges));
+pub(super) fn write_audit(
+    out: &mut Vec<u8>,
+    run_ns: i64,
+    (window_start_ns, window_end_ns): (i64, i64),
+    messages: &[u8],
+) {
+    write_frame(out, AUDIT, |body| {
+        body.extend(run_ns.to_le_bytes());
+        body.extend(window_start_ns.to_le_bytes());
+        body.extend(window_end_ns.to_le_bytes());
+        body.extend_from_slice(messages);
+    });
 }
 
 fn write_ranges(body: &mut Vec<u8>, ranges: &[PositionRange]) {
@@ -291,12 +314,23 @@ impl<'a> Fields<'a> {
                 first: u64::from_le_bytes(self.take()?),
             },
             EVENT => Frame::Event(self.event()?),
-            STORED => {
+            NOTE => {
+                let state = *EventState::ALL.get(usize::from(self.byte()?))?;
                 let acks = (0..self.byte()?).map(|_| self.ack()).collect::<Option<_>>()?;
-                Frame::Stored(acks, self.ranges()?)
+                Frame::Note(state, acks, self.ranges()?)
             }
-            SETTLED => Frame::Settled(self.ranges()?),
-            AGAIN => Frame::Again(self.ranges()?),
+            CHECKPOINT => Frame::Checkpoint(CheckpointFrame {
+                run_ns: i64::from_le_bytes(self.take()?),
+                needs_from: u64::from_le_bytes(self.take()?),
+                is_full: self.byte()? != 0,
+                checkpoint: self.0,
+            }),
+            AUDIT => Frame::Audit {
+                run_ns: i64::from_le_bytes(self.take()?),
+                window_start_ns: i64::from_le_bytes(self.take()?),
+                window_end_ns: i64::from_le_bytes(self.take()?),
+                messages: self.0,
+            },
             _ => return None,
         })
     }
@@ -351,6 +385,9 @@ impl<'a> Fields<'a> {
 mod tests {
     use super::*;
 
+    const CHECKPOINT_FRAME: CheckpointFrame<'_> =
+        CheckpointFrame { run_ns: 11, needs_from: 7, is_full: true, checkpoint: b"{}" };
+
     /// One frame of every kind, each with its end.
     fn segment() -> (Vec<u8>, Vec<usize>) {
         let mut bytes = Vec::new();
@@ -367,11 +404,11 @@ mod tests {
         end(&bytes);
         write_event(&mut bytes, 7, &record);
         end(&bytes);
-        write_stored(&mut bytes, &[ack], &[range]);
+        write_note(&mut bytes, EventState::Duplicate, &[ack], &[range]);
         end(&bytes);
-        write_settled(&mut bytes, &[range, range]);
+        write_checkpoint(&mut bytes, &CHECKPOINT_FRAME);
         end(&bytes);
-        write_again(&mut bytes, &[range]);
+        write_audit(&mut bytes, 11, (60, 120), b"[]");
         end(&bytes);
         write_event(&mut bytes, 8, &record);
         end(&bytes);
@@ -388,16 +425,17 @@ mod tests {
     fn every_kind_of_frame_is_read_back() {
         let (bytes, _) = segment();
         let frames: Vec<_> = FrameScanner::new(&bytes, 0).collect();
-        let [Frame::Segment { run_ns: 11, first: 7 }, Frame::Event(event), stored, settled, again, _] =
+        let [Frame::Segment { run_ns: 11, first: 7 }, Frame::Event(event), note, checkpoint, audit, _] =
             frames.as_slice()
         else {
             panic!("{frames:?}");
         };
         let range = PositionRange { first: 7, count: 2 };
         let ack = StreamAck { stream: 1, created_ns: 5, sequence: 99 };
-        assert_eq!(*stored, Frame::Stored(vec![ack], vec![range]));
-        assert_eq!(*settled, Frame::Settled(vec![range, range]));
-        assert_eq!(*again, Frame::Again(vec![range]));
+        assert_eq!(*note, Frame::Note(EventState::Duplicate, vec![ack], vec![range]));
+        assert_eq!(*checkpoint, Frame::Checkpoint(CHECKPOINT_FRAME));
+        let (run_ns, window_start_ns, window_end_ns) = (11, 60, 120);
+        assert_eq!(*audit, Frame::Audit { run_ns, window_start_ns, window_end_ns, messages: b"[]" });
         let record = event.to_record(true);
         assert_eq!((record.event_id.0, record.sequence, record.received_at_ns), (41, Some(-3), 12));
         assert_eq!((&*record.payload, record.subject.as_str()), (&b"41"[..], "trade.sim_spot.spot.A-B"));
@@ -428,12 +466,5 @@ mod tests {
             let places = u64::from(!is_last);
             assert_eq!((damage.places, damage.torn_bytes > 0), (places, is_last), "bit {bit}");
         }
-    }
-
-    #[test]
-    fn consecutive_positions_are_one_range() {
-        let ranges = PositionRange::join([1, 2, 3, 7, 9, 10]);
-        let found: Vec<_> = ranges.iter().map(|range| (range.first, range.count)).collect();
-        assert_eq!(found, [(1, 3), (7, 1), (9, 2)]);
     }
 }

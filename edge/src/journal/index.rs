@@ -5,33 +5,13 @@ use std::collections::VecDeque;
 
 use marketprism_schema::{DataType, DataTypeMap, STREAMS, stream_of};
 
+use super::event_state::EventState;
 use super::frame::{Frame, StreamAck};
 
 pub(super) const STREAM_COUNT: usize = STREAMS.len();
 
 /// A value per stream of the broker, by its position in `STREAMS`.
 pub(super) type PerStream<T> = [T; STREAM_COUNT];
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum EventState {
-    /// In memory too: waiting or in flight.
-    Queued,
-    /// On disk only, to be sent.
-    Waiting,
-    /// As waiting, but of an earlier run or a closed window: no audit counts it.
-    Unaudited,
-    /// As unaudited, but acknowledged before: the broker may still know its message id.
-    Again,
-    Stored,
-    /// Not to be sent.
-    Settled,
-}
-
-impl EventState {
-    const ALL: [Self; 6] =
-        [Self::Queued, Self::Waiting, Self::Unaudited, Self::Again, Self::Stored, Self::Settled];
-    pub(super) const TO_SEND: [Self; 3] = [Self::Waiting, Self::Unaudited, Self::Again];
-}
 
 /// Data type and state of an event in one byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,13 +199,13 @@ impl JournalIndex {
     }
 
     /// The message of an event is in its stream under this sequence.
-    pub(super) fn stored(&mut self, position: u64, sequence: u64) -> Option<DataType> {
+    pub(super) fn stored(&mut self, position: u64, sequence: u64, state: EventState) -> Option<DataType> {
         let segment = self.segment_of(position)?;
         let (data_type, before) = segment.get(position)?;
-        if before == EventState::Settled {
+        if before.is_over() {
             return None;
         }
-        segment.set(position, EventState::Stored);
+        segment.set(position, state);
         let stream = stream_number(data_type);
         raise(segment.stored_max.get_mut(stream), sequence);
         raise(self.streams.get_mut(stream).map(|mark| &mut mark.stored_max), sequence);
@@ -234,28 +214,17 @@ impl JournalIndex {
 
     /// Applies what a segment says about events of itself and of older ones.
     pub(super) fn replay(&mut self, frame: &Frame<'_>) {
-        match frame {
-            Frame::Segment { .. } | Frame::Event(_) => {}
-            Frame::Stored(acks, ranges) => {
-                acks.iter().for_each(|ack| self.replay_ack(*ack));
-                let sequence_of = |data_type| {
-                    let number = stream_number(data_type);
-                    acks.iter().find(|ack| usize::from(ack.stream) == number).map(|ack| ack.sequence)
-                };
-                for position in ranges.iter().flat_map(|range| range.positions()) {
-                    let Some(segment) = self.segment_of(position) else { continue };
-                    let Some((data_type, _)) = segment.set(position, EventState::Stored) else { continue };
-                    let stored_max = segment.stored_max.get_mut(stream_number(data_type));
-                    raise(stored_max, sequence_of(data_type).unwrap_or_default());
-                }
-            }
-            Frame::Settled(ranges) | Frame::Again(ranges) => {
-                let state =
-                    if matches!(frame, Frame::Again(_)) { EventState::Again } else { EventState::Settled };
-                for position in ranges.iter().flat_map(|range| range.positions()) {
-                    self.segment_of(position).and_then(|segment| segment.set(position, state));
-                }
-            }
+        let Frame::Note(state, acks, ranges) = frame else { return };
+        acks.iter().for_each(|ack| self.replay_ack(*ack));
+        let sequence_of = |data_type| {
+            let number = stream_number(data_type);
+            acks.iter().find(|ack| usize::from(ack.stream) == number).map(|ack| ack.sequence)
+        };
+        for position in ranges.iter().flat_map(|range| range.positions()) {
+            let Some(segment) = self.segment_of(position) else { continue };
+            let Some((data_type, _)) = segment.set(position, *state) else { continue };
+            let stored_max = segment.stored_max.get_mut(stream_number(data_type));
+            raise(stored_max, sequence_of(data_type).unwrap_or_default());
         }
     }
 
@@ -315,8 +284,9 @@ impl JournalIndex {
     /// The stream counts its messages anew. Stored events that are not to be sent again are in hot, or in the new stream up to `last`.
     pub(super) fn restart_sequences(&mut self, stream: usize, last: u64) {
         for segment in &mut self.segments {
-            let is_stored =
-                |(_, data_type, state)| state == EventState::Stored && stream_number(data_type) == stream;
+            let is_stored = |(_, data_type, state): (u64, DataType, EventState)| {
+                state.is_stored() && stream_number(data_type) == stream
+            };
             let has_stored = segment.positions().any(is_stored);
             if let Some(stored_max) = segment.stored_max.get_mut(stream) {
                 *stored_max = if has_stored { last } else { 0 };
@@ -332,7 +302,7 @@ impl JournalIndex {
                 continue;
             }
             let is_lost =
-                |data_type, state| state == EventState::Stored && stream_number(data_type) == stream;
+                |data_type, state: EventState| state.is_stored() && stream_number(data_type) == stream;
             let lost: Vec<u64> = segment
                 .positions()
                 .filter(|(_, data_type, state)| is_lost(*data_type, *state))
@@ -379,7 +349,7 @@ mod tests {
 
     fn store_all(index: &mut JournalIndex, segment: u64) {
         (1 + segment * 10..11 + segment * 10).for_each(|position| {
-            index.stored(position, position).unwrap();
+            index.stored(position, position, EventState::Stored).unwrap();
         });
     }
 
@@ -423,7 +393,7 @@ mod tests {
         index.segments[1].insert(21, DataType::OrderBook, 1, EventState::Queued);
         store_all(&mut index, 0);
         store_all(&mut index, 1);
-        index.stored(21, 500);
+        index.stored(21, 500, EventState::Stored);
         assert_eq!(index.send_again(0, 10), (11..21).collect::<Vec<_>>());
         assert_eq!(index.segments[1].to_send(), 10);
         assert_eq!(index.segments[1].get(21), Some((DataType::OrderBook, EventState::Stored)));
@@ -434,10 +404,10 @@ mod tests {
     #[test]
     fn sequences_of_a_stream_that_was_created_again_are_not_compared_with_those_before() {
         let mut index = index(3);
-        let range = |first, count| vec![super::super::frame::PositionRange { first, count }];
+        let range = |first, count| vec![super::super::positions::PositionRange { first, count }];
         let ack = |created_ns, sequence| vec![StreamAck { stream: 0, created_ns, sequence }];
-        index.replay(&Frame::Stored(ack(3, 1_000_000), range(1, 10)));
-        index.replay(&Frame::Stored(ack(4, 50), range(11, 10)));
+        index.replay(&Frame::Note(EventState::Stored, ack(3, 1_000_000), range(1, 10)));
+        index.replay(&Frame::Note(EventState::Stored, ack(4, 50), range(11, 10)));
         index.streams[0].confirmed = 49;
         assert_eq!(evicted(&mut index, 50), []);
         index.streams[0].confirmed = 60;
@@ -464,11 +434,11 @@ mod tests {
     #[test]
     fn what_a_segment_says_of_older_ones_is_replayed() {
         let mut index = index(2);
-        let range = |first, count| vec![super::super::frame::PositionRange { first, count }];
+        let range = |first, count| vec![super::super::positions::PositionRange { first, count }];
         let ack = StreamAck { stream: 0, created_ns: 3, sequence: 77 };
-        index.replay(&Frame::Stored(vec![ack], range(1, 12)));
-        index.replay(&Frame::Settled(range(13, 1)));
-        index.replay(&Frame::Again(range(2, 1)));
+        index.replay(&Frame::Note(EventState::Stored, vec![ack], range(1, 12)));
+        index.replay(&Frame::Note(EventState::Settled, vec![], range(13, 1)));
+        index.replay(&Frame::Note(EventState::Again, vec![], range(2, 1)));
         assert_eq!(index.segments[0].count(EventState::Stored), 9);
         assert_eq!(index.segments[0].to_send(), 1);
         assert_eq!(index.segments[1].count(EventState::Queued), 7);

@@ -11,14 +11,15 @@ use anyhow::{Context, bail};
 use marketprism_schema::{DataType, DataTypeMap, STREAMS};
 use marketprism_service::start_thread;
 
+use super::event_state::EventState;
 use super::files::JournalFiles;
-use super::index::{EventState, SegmentIndex, StreamMark, stream_number};
+use super::index::{SegmentIndex, StreamMark, stream_number};
 use super::reader::CatchUp;
 use super::recover;
 use super::state::{JournalOptions, JournalShared};
 use super::status::JournalStatus;
 use super::writer::{Syncer, Writer};
-use crate::audit::Auditor;
+use crate::audit::{Auditor, PublishOutcome, UnfinishedRun};
 use crate::queue::{EventJournal, EventRecord, JournalPosition, MemoryQueue, StoredRecord};
 
 /// State of a stream at the broker, and of what central has confirmed of it.
@@ -54,11 +55,11 @@ impl Journal {
         Ok(Self { shared, threads: Mutex::default(), _lock: lock })
     }
 
-    /// Starts the threads. Before, records are only buffered.
-    pub fn start(&self, queue: Arc<MemoryQueue>) -> io::Result<()> {
+    /// Starts the threads. Before, records are only buffered. `killed_runs`: earlier runs whose audits are recovered.
+    pub fn start(&self, queue: Arc<MemoryQueue>, killed_runs: Vec<UnfinishedRun>) -> io::Result<()> {
         let syncer = Arc::new(Syncer::default());
         let writer = Writer::new(Arc::clone(&self.shared), Arc::clone(&syncer));
-        let catch_up = CatchUp::new(Arc::clone(&self.shared), queue);
+        let catch_up = CatchUp::new(Arc::clone(&self.shared), queue, killed_runs);
         let shared = Arc::clone(&self.shared);
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             start_thread(std::thread::Builder::new().name(name.to_owned()), run)
@@ -230,7 +231,7 @@ impl EventJournal for Journal {
     fn holds(&self, JournalPosition(position): JournalPosition) -> bool {
         let mut state = self.shared.lock();
         let event = state.index.segment_of(position).and_then(|segment| segment.get(position));
-        event.is_some_and(|(_, state)| state != EventState::Settled)
+        event.is_some_and(|(_, state)| !state.is_over())
     }
 
     fn stored(&self, records: &[StoredRecord]) {
@@ -253,9 +254,9 @@ impl EventJournal for Journal {
         sequences
     }
 
-    fn settle(&self, positions: &[JournalPosition]) {
+    fn settle(&self, positions: &[JournalPosition], outcome: PublishOutcome) {
         if !positions.is_empty() {
-            self.shared.lock().settle(&self.shared.options, positions);
+            self.shared.lock().settle(&self.shared.options, positions, EventState::of_outcome(outcome));
             self.shared.written.notify_one();
         }
     }

@@ -4,11 +4,15 @@
 //! No crate keeps all of this: okaywal and raft-engine sync each commit, commitlog is not maintained, fjall rewrites its data and stops
 //! after a full disk; none gives up the oldest data within a bound, or goes on behind a damaged record.
 
+mod checkpoints;
 mod confirmations;
+mod event_state;
 mod files;
 mod frame;
 mod index;
+mod killed_runs;
 mod log;
+mod positions;
 mod reader;
 mod recover;
 mod resend;

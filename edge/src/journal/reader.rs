@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 
 use marketprism_service::{LogLimit, clock};
 
+use super::event_state::EventState;
 use super::frame::{EventFrame, Frame, FrameScanner};
-use super::index::{EventState, SegmentIndex, StreamMark};
+use super::index::{SegmentIndex, StreamMark};
+use super::killed_runs::{KilledRunScan, recover_audits};
 use super::recover::recover;
 use super::state::{JournalShared, JournalState};
 use super::status::{JournalLoss, JournalStatus};
+use crate::audit::UnfinishedRun;
 use crate::limits::{JOURNAL_CATCH_UP_BATCH, JOURNAL_READ_RETRIES, JOURNAL_RETRY};
 use crate::queue::{EventRecord, MemoryQueue, QueueLimits};
 
@@ -21,6 +24,7 @@ const TURN: Duration = Duration::from_millis(100);
 pub(super) struct CatchUp {
     shared: Arc<JournalShared>,
     queue: Arc<MemoryQueue>,
+    killed_runs: Vec<UnfinishedRun>,
     cursor: Option<Cursor>,
     failures: u32,
     error_lines: LogLimit,
@@ -37,8 +41,12 @@ struct Cursor {
 }
 
 impl CatchUp {
-    pub(super) fn new(shared: Arc<JournalShared>, queue: Arc<MemoryQueue>) -> Self {
-        Self { shared, queue, cursor: None, failures: 0, error_lines: LogLimit::default() }
+    pub(super) fn new(
+        shared: Arc<JournalShared>,
+        queue: Arc<MemoryQueue>,
+        killed_runs: Vec<UnfinishedRun>,
+    ) -> Self {
+        Self { shared, queue, killed_runs, cursor: None, failures: 0, error_lines: LogLimit::default() }
     }
 
     pub(super) fn run(mut self) {
@@ -56,7 +64,10 @@ impl CatchUp {
         let started = Instant::now();
         let upto = self.shared.first_of_run;
         let mut found = JournalStatus::default();
-        let index = recover(&self.shared.options.folder, upto, &mut found);
+        let folder = &self.shared.options.folder;
+        let mut scan = KilledRunScan::new(&self.killed_runs);
+        let mut index = recover(folder, upto, &mut scan, &mut found);
+        recover_audits(scan, folder, &mut index, &self.shared.auditor);
         let mut state = self.shared.lock();
         let JournalState { index: current, status, .. } = &mut *state;
         for segment in index.segments.into_iter().rev() {
@@ -116,7 +127,6 @@ impl CatchUp {
         };
         self.failures = 0;
         let mut scanner = FrameScanner::new(&cursor.bytes, cursor.at);
-        let of_this_run = cursor.run_ns == self.shared.options.run_ns;
         let most = |room: u64, batch: usize| usize::try_from(room).unwrap_or(usize::MAX).min(batch);
         let messages_max = most(room.messages, JOURNAL_CATCH_UP_BATCH.0);
         let bytes_max = most(room.bytes, JOURNAL_CATCH_UP_BATCH.1);
@@ -125,7 +135,7 @@ impl CatchUp {
         while let Some(frame) = scanner.next() {
             cursor.at = scanner.position();
             let Frame::Event(event) = frame else { continue };
-            let Some(record) = self.record_to_send(event, of_this_run) else { continue };
+            let Some(record) = self.record_to_send(event, cursor.run_ns) else { continue };
             bytes += record.size();
             batch.push(record);
             if batch.len() >= messages_max || bytes >= bytes_max {
@@ -142,13 +152,18 @@ impl CatchUp {
         }
     }
 
-    fn record_to_send(&self, event: EventFrame<'_>, of_this_run: bool) -> Option<EventRecord> {
+    fn record_to_send(&self, event: EventFrame<'_>, run_ns: i64) -> Option<EventRecord> {
         let mut state = self.shared.lock();
         let (_, event_state) = state.index.segment_of(event.position)?.get(event.position)?;
         drop(state);
+        let of_this_run = run_ns == self.shared.options.run_ns;
         match event_state {
             EventState::Waiting => Some(event.to_record(of_this_run)),
-            EventState::Unaudited => Some(EventRecord { stream: None, ..event.to_record(of_this_run) }),
+            EventState::Unaudited => {
+                let (subject, at_ns) = (event.subject, event.received_at_ns);
+                let stream = self.shared.auditor.stream_of_killed_run(run_ns, subject, at_ns);
+                Some(EventRecord { stream, ..event.to_record(of_this_run) })
+            }
             EventState::Again => {
                 Some(EventRecord { stream: None, is_resend: true, ..event.to_record(of_this_run) })
             }
@@ -193,6 +208,7 @@ impl CatchUp {
         if let Some(received) = segment.received.filter(|_| segment.run_ns == self.shared.options.run_ns) {
             self.shared.auditor.lost_unread(received, &segment.count_by_type(&[EventState::Waiting]));
         }
+        self.shared.auditor.give_up_killed_run(segment.run_ns);
         let is_lost = |state| EventState::TO_SEND.contains(&state);
         let positions: Vec<u64> = segment
             .positions()

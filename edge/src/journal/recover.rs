@@ -4,8 +4,10 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use super::event_state::EventState;
 use super::frame::{Frame, FrameScanner, SegmentDamage};
-use super::index::{EventState, JournalIndex, SegmentIndex};
+use super::index::{JournalIndex, SegmentIndex};
+use super::killed_runs::KilledRunScan;
 use super::status::JournalStatus;
 
 const EXTENSION: &str = "journal";
@@ -53,7 +55,12 @@ pub(super) fn next_position(folder: &Path) -> u64 {
 }
 
 /// Reads every segment before `upto`: what was not known to be stored is to be sent again.
-pub(super) fn recover(folder: &Path, upto: u64, status: &mut JournalStatus) -> JournalIndex {
+pub(super) fn recover(
+    folder: &Path,
+    upto: u64,
+    killed: &mut KilledRunScan,
+    status: &mut JournalStatus,
+) -> JournalIndex {
     let mut index = JournalIndex::new(upto);
     let found = segments(folder).unwrap_or_else(|error| {
         tracing::error!(%error, ?folder, "journal not readable: events of earlier runs are not sent");
@@ -64,7 +71,7 @@ pub(super) fn recover(folder: &Path, upto: u64, status: &mut JournalStatus) -> J
         let path = path_of(folder, first);
         match fs::read(&path) {
             Ok(bytes) => {
-                let damage = replay(&mut index, first, &bytes);
+                let damage = replay(&mut index, killed, first, &bytes);
                 note_damage(&path, damage, bytes.len(), status);
             }
             Err(error) => {
@@ -78,18 +85,24 @@ pub(super) fn recover(folder: &Path, upto: u64, status: &mut JournalStatus) -> J
 }
 
 /// Frames in order: a note of stored events is for events before it.
-fn replay(index: &mut JournalIndex, first: u64, bytes: &[u8]) -> SegmentDamage {
+fn replay(index: &mut JournalIndex, killed: &mut KilledRunScan, first: u64, bytes: &[u8]) -> SegmentDamage {
     let mut scanner = FrameScanner::new(bytes, 0);
     index.segments.push_back(SegmentIndex::new(first, 0));
-    for frame in scanner.by_ref() {
+    let (mut run_ns, mut places) = (0, 0);
+    while let Some(frame) = scanner.next() {
+        let is_damaged = std::mem::replace(&mut places, scanner.damage().places) != scanner.damage().places;
         let Some(segment) = index.segments.back_mut() else { break };
-        match frame {
-            Frame::Segment { run_ns, .. } => segment.run_ns = run_ns,
+        match &frame {
+            Frame::Segment { run_ns: of_segment, .. } => {
+                (run_ns, segment.run_ns) = (*of_segment, *of_segment);
+                killed.begin_segment(run_ns, first);
+            }
             Frame::Event(event) => {
                 segment.insert(event.position, event.data_type, event.received_at_ns, EventState::Unaudited);
             }
-            other => index.replay(&other),
+            other => index.replay(other),
         }
+        killed.frame(run_ns, &frame, is_damaged);
     }
     let damage = scanner.damage();
     if let Some(segment) = index.segments.back_mut() {
@@ -122,7 +135,8 @@ fn note_damage(path: &Path, damage: SegmentDamage, length: usize, status: &mut J
 mod tests {
     use marketprism_schema::DataType;
 
-    use super::super::frame::{PositionRange, StreamAck, write_event, write_segment, write_stored};
+    use super::super::frame::{StreamAck, write_event, write_note, write_segment};
+    use super::super::positions::PositionRange;
     use super::*;
     use crate::queue::EventRecord;
 
@@ -134,7 +148,7 @@ mod tests {
             write_event(&mut bytes, position, &EventRecord::fixture(position, DataType::Trade, "A-B"));
         }
         let ack = StreamAck { stream: 0, created_ns: 4, sequence: 70 };
-        write_stored(&mut bytes, &[ack], &[PositionRange { first: first + 1, count: 2 }]);
+        write_note(&mut bytes, EventState::Stored, &[ack], &[PositionRange { first: first + 1, count: 2 }]);
         bytes
     }
 
@@ -148,13 +162,13 @@ mod tests {
         fs::write(path_of(folder.path(), 30), segment(30)).unwrap();
         assert_eq!(next_position(folder.path()), 36);
         let mut status = JournalStatus::default();
-        let index = recover(folder.path(), 36, &mut status);
+        let index = recover(folder.path(), 36, &mut KilledRunScan::default(), &mut status);
         // The header of the torn write is whole.
         assert_eq!((status.recovered, status.torn_tails, status.damaged), (6, 1, 0));
         assert_eq!(index.segments[0].count(EventState::Stored), 2);
         assert_eq!((index.segments[1].run_ns, index.streams[0].stored_max), (9, 70));
         let mut again = JournalStatus::default();
-        recover(folder.path(), 36, &mut again);
+        recover(folder.path(), 36, &mut KilledRunScan::default(), &mut again);
         assert_eq!((again.recovered, again.torn_tails), (6, 0));
     }
 
@@ -166,7 +180,7 @@ mod tests {
         bytes[middle] ^= 4;
         fs::write(path_of(folder.path(), 1), &bytes).unwrap();
         let mut status = JournalStatus::default();
-        let index = recover(folder.path(), 99, &mut status);
+        let index = recover(folder.path(), 99, &mut KilledRunScan::default(), &mut status);
         assert_eq!((status.damaged, status.torn_tails, status.recovered), (1, 0, 2));
         assert_eq!(index.segments[0].count(EventState::Stored), 2);
     }
@@ -175,6 +189,10 @@ mod tests {
     fn an_empty_folder_begins_at_one() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(next_position(&folder.path().join("none")), 1);
-        assert!(recover(folder.path(), 1, &mut JournalStatus::default()).segments.is_empty());
+        assert!(
+            recover(folder.path(), 1, &mut KilledRunScan::default(), &mut JournalStatus::default())
+                .segments
+                .is_empty()
+        );
     }
 }

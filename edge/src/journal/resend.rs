@@ -12,8 +12,8 @@ use marketprism_schema::{EventId, REPAIR_VERSION, RepairAnswer, RepairRequest, R
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::event_state::EventState;
 use super::frame::{EventFrame, Frame, FrameScanner};
-use super::index::EventState;
 use super::log::Journal;
 use super::state::JournalShared;
 use crate::audit::PublishOutcome;
@@ -153,11 +153,13 @@ impl Journal {
         let deadline = Instant::now() + limit;
         let shared = self.shared();
         while let Some(segment) = shared.next_unaudited() {
-            // What was handed to the writer last may not be in the file yet.
-            if Instant::now() >= deadline
-                || !shared.audit_waiting(segment) && !shared.wait_for_writes(deadline)
-            {
+            // What was handed to the writer last may not be in the file yet: asked before the file is read, for the write may end meanwhile.
+            let was_writing = shared.is_writing();
+            if Instant::now() >= deadline || !shared.audit_waiting(segment) && !was_writing {
                 return false;
+            }
+            while shared.is_writing() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(1));
             }
         }
         true
@@ -194,17 +196,9 @@ impl JournalShared {
         !positions.is_empty()
     }
 
-    /// True if something was being written and is.
-    fn wait_for_writes(&self, deadline: Instant) -> bool {
-        let is_writing = || {
-            let state = self.lock();
-            state.buffered + state.unwritten > 0
-        };
-        let was_writing = is_writing();
-        while is_writing() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        was_writing
+    fn is_writing(&self) -> bool {
+        let state = self.lock();
+        state.buffered + state.unwritten > 0
     }
 }
 
@@ -234,13 +228,13 @@ impl JournalShared {
         for position in found {
             let Some(segment) = state.index.segment_of(position) else { continue };
             match segment.get(position) {
-                Some((_, EventState::Stored)) => {
+                Some((_, state)) if state.is_stored() => {
                     segment.set(position, EventState::Again);
                     again.push(position);
                     sent += 1;
                 }
-                Some((_, EventState::Settled)) | None => {}
-                Some(_) => sent += 1,
+                Some((_, state)) if !state.is_over() => sent += 1,
+                _ => {}
             }
         }
         state.again(&self.options, &again);

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use marketprism_schema::{DataType, STREAMS};
 
+use super::event_state::EventState;
 use super::files::JournalFiles;
-use super::frame::{self, Frame, FrameScanner, PositionRange, StreamAck};
+use super::frame::{self, Frame, FrameScanner, StreamAck};
 use super::index::{
-    EventState, JournalIndex, KeepLimits, PerStream, STREAM_COUNT, SegmentIndex, StreamMark, stream_number,
+    JournalIndex, KeepLimits, PerStream, STREAM_COUNT, SegmentIndex, StreamMark, stream_number,
 };
+use super::positions::PositionRange;
 use super::recover;
 use super::status::JournalStatus;
 use crate::audit::Auditor;
@@ -72,6 +74,10 @@ pub(super) struct JournalState {
     /// Newest receive time in a segment that was deleted.
     pub(super) freed_to_ns: i64,
     pub(super) is_closing: bool,
+    /// Segment that begins with everything that the newest checkpoint says.
+    pub(super) full_checkpoint: Option<u64>,
+    /// First and last receive time of this run's events that the journal does not have or has no more.
+    pub(super) unrecorded: Option<(i64, i64)>,
     pub(super) status: JournalStatus,
 }
 
@@ -104,6 +110,8 @@ impl JournalShared {
             is_recovered: false,
             freed_to_ns: i64::MIN,
             is_closing: false,
+            full_checkpoint: None,
+            unrecorded: None,
             status: JournalStatus::default(),
         };
         let (state, written, waiting) = (Mutex::new(state), Condvar::new(), Condvar::new());
@@ -129,7 +137,7 @@ impl JournalShared {
 
 impl JournalState {
     /// Begins a new segment where that is due.
-    fn open_segment(&mut self, options: &JournalOptions) {
+    pub(super) fn open_segment(&mut self, options: &JournalOptions) {
         let is_full = |segment: &SegmentIndex| segment.bytes >= options.segment_bytes();
         let is_due = self.is_rolled
             || self.opened.elapsed() >= JOURNAL_SEGMENT_AGE
@@ -148,7 +156,7 @@ impl JournalState {
     }
 
     /// Adds a frame to the newest segment.
-    fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let before = self.active.bytes.len();
         write(&mut self.active.bytes);
         let added = self.active.bytes.len().saturating_sub(before);
@@ -172,7 +180,7 @@ impl JournalState {
     }
 
     /// True if the disk may be tried.
-    fn may_write(&self) -> bool {
+    pub(super) fn may_write(&self) -> bool {
         self.retry_at.is_none_or(|at| Instant::now() >= at)
     }
 
@@ -181,6 +189,7 @@ impl JournalState {
         let is_spared = self.status.is_tight && record.data_type == DataType::OrderBook;
         if is_spared || self.buffered >= JOURNAL_BUFFER_BYTES || !self.may_write() {
             self.status.unjournaled[record.data_type] += 1;
+            self.not_recorded((record.received_at_ns, record.received_at_ns));
             return;
         }
         self.open_segment(options);
@@ -193,13 +202,19 @@ impl JournalState {
         record.journal = Some(JournalPosition(position));
     }
 
+    /// Events received in this time are in no checkpoint of this run: a killed run is audited up to the first of them.
+    pub(super) fn not_recorded(&mut self, (from_ns, to_ns): (i64, i64)) {
+        let (first, last) = self.unrecorded.get_or_insert((from_ns, to_ns));
+        (*first, *last) = (from_ns.min(*first), to_ns.max(*last));
+    }
+
     /// Notes in the log that events are to be sent again.
     pub(super) fn again(&mut self, options: &JournalOptions, positions: &[u64]) {
         self.status.sent_again += u64::try_from(positions.len()).unwrap_or(u64::MAX);
         if !positions.is_empty() && self.may_write() {
             self.open_segment(options);
             let ranges = PositionRange::join(positions.iter().copied());
-            self.write(|out| frame::write_again(out, &ranges));
+            self.write(|out| frame::write_note(out, EventState::Again, &[], &ranges));
         }
     }
 
@@ -264,10 +279,15 @@ impl JournalState {
         records: &[StoredRecord],
     ) -> Option<(usize, String)> {
         let again = self.compare_acks(options, records);
-        let mut acks: Vec<StreamAck> = Vec::new();
-        let mut positions = Vec::with_capacity(records.len());
-        for StoredRecord { position: JournalPosition(position), sequence, .. } in records {
-            let Some(data_type) = self.index.stored(*position, *sequence) else { continue };
+        let mut notes: Vec<(EventState, Vec<StreamAck>, Vec<u64>)> = Vec::new();
+        for StoredRecord { position: JournalPosition(position), sequence, outcome, .. } in records {
+            let of_event = EventState::of_outcome(*outcome);
+            let Some(data_type) = self.index.stored(*position, *sequence, of_event) else { continue };
+            if !notes.iter().any(|(state, ..)| *state == of_event) {
+                notes.push((of_event, Vec::new(), Vec::new()));
+            }
+            let note = notes.iter_mut().find(|(state, ..)| *state == of_event);
+            let Some((_, acks, positions)) = note else { continue };
             positions.push(*position);
             let number = stream_number(data_type);
             let Ok(stream) = u8::try_from(number) else { continue };
@@ -278,57 +298,63 @@ impl JournalState {
             }
         }
         // Without a note of them the next run sends them again, which the message ids make harmless.
-        if !positions.is_empty() && self.may_write() && self.buffered < 2 * JOURNAL_BUFFER_BYTES {
-            positions.sort_unstable();
-            self.open_segment(options);
-            let ranges = PositionRange::join(positions);
-            self.write(|out| frame::write_stored(out, &acks, &ranges));
+        if self.may_write() && self.buffered < 2 * JOURNAL_BUFFER_BYTES {
+            for (state, acks, mut positions) in notes {
+                positions.sort_unstable();
+                self.open_segment(options);
+                let ranges = PositionRange::join(positions);
+                self.write(|out| frame::write_note(out, state, &acks, &ranges));
+            }
         }
         again
     }
 
-    pub(super) fn settle(&mut self, options: &JournalOptions, positions: &[JournalPosition]) {
+    /// `state`: rejected or settled.
+    pub(super) fn settle(
+        &mut self,
+        options: &JournalOptions,
+        positions: &[JournalPosition],
+        state: EventState,
+    ) {
         let mut settled: Vec<u64> = Vec::with_capacity(positions.len());
         for JournalPosition(position) in positions {
             let segment = self.index.segment_of(*position);
-            if segment.and_then(|segment| segment.set(*position, EventState::Settled)).is_some() {
+            if segment.and_then(|segment| segment.set(*position, state)).is_some() {
                 settled.push(*position);
             }
         }
         if !settled.is_empty() && self.may_write() && self.buffered < 2 * JOURNAL_BUFFER_BYTES {
             settled.sort_unstable();
             self.open_segment(options);
-            self.write(|out| frame::write_settled(out, &PositionRange::join(settled)));
+            let ranges = PositionRange::join(settled);
+            self.write(|out| frame::write_note(out, state, &[], &ranges));
         }
     }
 
     /// Writes again what a segment that is about to be deleted says of events of older ones, as far as it still holds. False: nothing.
     pub(super) fn repeat_notes(&mut self, options: &JournalOptions, first: u64, bytes: &[u8]) -> bool {
         let noted = |frame| match frame {
-            Frame::Stored(_, ranges) | Frame::Settled(ranges) | Frame::Again(ranges) => ranges,
-            Frame::Segment { .. } | Frame::Event(_) => Vec::new(),
+            Frame::Note(_, _, ranges) => ranges,
+            _ => Vec::new(),
         };
         let ranges = FrameScanner::new(bytes, 0).flat_map(noted);
         let positions = ranges.flat_map(PositionRange::positions).filter(|position| *position < first);
-        let (mut stored, mut settled, mut again) = (Vec::new(), Vec::new(), Vec::new());
+        let mut notes = EventState::NOTED.map(|state| (state, Vec::new()));
         let mut sequences: PerStream<u64> = [0; STREAM_COUNT];
         for position in positions.collect::<BTreeSet<u64>>() {
             let Some(segment) = self.index.segment_of(position) else { continue };
-            match segment.get(position) {
-                Some((data_type, EventState::Stored)) => {
-                    stored.push(position);
-                    let number = stream_number(data_type);
-                    if let (Some(to), Some(of)) = (sequences.get_mut(number), segment.stored_max.get(number))
-                    {
-                        *to = (*of).max(*to);
-                    }
-                }
-                Some((_, EventState::Settled)) => settled.push(position),
-                Some((_, EventState::Again)) => again.push(position),
-                _ => {}
+            let Some((data_type, state)) = segment.get(position) else { continue };
+            if let Some((_, positions)) = notes.iter_mut().find(|(noted, _)| *noted == state) {
+                positions.push(position);
+            }
+            let number = stream_number(data_type);
+            if state.is_stored()
+                && let (Some(to), Some(of)) = (sequences.get_mut(number), segment.stored_max.get(number))
+            {
+                *to = (*of).max(*to);
             }
         }
-        if !self.may_write() || stored.len() + settled.len() + again.len() == 0 {
+        if !self.may_write() || notes.iter().all(|(_, positions)| positions.is_empty()) {
             return false;
         }
         self.open_segment(options);
@@ -338,11 +364,13 @@ impl JournalState {
             .filter(|((_, sequence), _)| *sequence > 0)
             .map(|((stream, sequence), mark)| StreamAck { stream, created_ns: mark.created_ns, sequence })
             .collect();
-        self.write(|out| {
-            frame::write_stored(out, &acks, &PositionRange::join(stored));
-            frame::write_settled(out, &PositionRange::join(settled));
-            frame::write_again(out, &PositionRange::join(again));
-        });
+        for (state, positions) in notes {
+            let acks = if state.is_stored() { acks.as_slice() } else { &[] };
+            let ranges = PositionRange::join(positions);
+            if !ranges.is_empty() {
+                self.write(|out| frame::write_note(out, state, acks, &ranges));
+            }
+        }
         true
     }
 }

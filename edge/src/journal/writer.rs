@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use marketprism_schema::DataTypeMap;
 use marketprism_service::{LogLimit, clock};
 
+use super::event_state::EventState;
 use super::files::JournalFile;
 use super::frame::{Frame, FrameScanner};
-use super::index::{EventState, EvictionReason, SegmentIndex};
+use super::index::{EvictionReason, SegmentIndex};
 use super::state::{Chunk, JournalShared};
 use super::status::JournalLoss;
 use crate::audit::PublishOutcome;
@@ -131,6 +132,7 @@ impl Writer {
         let mut state = self.shared.lock();
         for frame in FrameScanner::new(&chunk.bytes, 0) {
             let Frame::Event(event) = frame else { continue };
+            state.not_recorded((event.received_at_ns, event.received_at_ns));
             let segment = state.index.segment_of(event.position);
             match segment.and_then(|segment| segment.set(event.position, EventState::Settled)) {
                 Some((data_type, EventState::Waiting)) => {
@@ -175,15 +177,22 @@ impl Writer {
         let path = self.shared.path_of(segment.first);
         let lost = segment.count_by_type(&EventState::TO_SEND);
         let count: u64 = lost.values().sum();
-        if segment.run_ns == self.shared.options.run_ns {
-            self.audit_lost(segment, &path);
+        let is_of_run = segment.run_ns == self.shared.options.run_ns;
+        if is_of_run {
+            self.audit_lost(segment, &path, EventState::Waiting);
+        } else if self.shared.auditor.recovers(segment.run_ns) {
+            self.audit_lost(segment, &path, EventState::Unaudited);
         }
         let mut state = self.shared.lock();
+        if let Some(received) = segment.received.filter(|_| is_of_run) {
+            state.not_recorded(received);
+        }
         state.evicted_ns = None;
         let last_ns = segment.received.map_or(i64::MIN, |(_, last)| last);
         state.freed_to_ns = state.freed_to_ns.max(last_ns);
         if reason != EvictionReason::Confirmed {
-            state.status.freed_unconfirmed += segment.count(EventState::Stored);
+            let stored = EventState::ALL.into_iter().filter(|state| state.is_stored());
+            state.status.freed_unconfirmed += stored.map(|state| segment.count(state)).sum::<u64>();
             let loss = if reason == EvictionReason::Full { JournalLoss::Full } else { JournalLoss::Expired };
             state.status.lose(loss, &lost);
         }
@@ -226,24 +235,35 @@ impl Writer {
         }
     }
 
-    /// The audits of this run get an outcome of each lost event, and a gap for those that cannot be read.
-    fn audit_lost(&self, segment: &SegmentIndex, path: &Path) {
-        let mut unread = segment.count_by_type(&[EventState::Waiting]);
+    /// The audits of its run get an outcome of each event in this state, all of which are lost, and a gap for those that cannot be read.
+    fn audit_lost(&self, segment: &SegmentIndex, path: &Path, lost: EventState) {
+        let mut unread = segment.count_by_type(&[lost]);
         if unread.values().all(|count| *count == 0) {
             return;
         }
+        let (auditor, run_ns) = (&self.shared.auditor, segment.run_ns);
+        let is_of_run = run_ns == self.shared.options.run_ns;
         let bytes = std::fs::read(path).unwrap_or_default();
         let mut outcomes = Vec::new();
         for frame in FrameScanner::new(&bytes, 0) {
             let Frame::Event(event) = frame else { continue };
-            if let Some((data_type, EventState::Waiting)) = segment.get(event.position) {
+            if let Some((data_type, state)) = segment.get(event.position)
+                && state == lost
+            {
                 unread[data_type] = unread[data_type].saturating_sub(1);
-                outcomes.push(event.to_record(true).with_outcome(PublishOutcome::Dropped));
+                let stream = if is_of_run {
+                    event.to_record(true).stream
+                } else {
+                    auditor.stream_of_killed_run(run_ns, event.subject, event.received_at_ns)
+                };
+                outcomes.push(event.outcome(stream, PublishOutcome::Dropped));
             }
         }
-        self.shared.auditor.record(&outcomes);
-        if let Some(received) = segment.received {
-            self.shared.auditor.lost_unread(received, &unread);
+        auditor.record(&outcomes);
+        match segment.received {
+            Some(received) if is_of_run => auditor.lost_unread(received, &unread),
+            Some(_) if unread.values().any(|count| *count > 0) => auditor.give_up_killed_run(run_ns),
+            _ => {}
         }
     }
 }

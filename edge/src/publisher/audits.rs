@@ -1,13 +1,11 @@
 //! Closes windows and publishes their audits, one by one and in order.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_nats::client::RequestErrorKind;
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::{Client, HeaderMap, HeaderValue, Request};
-use bytes::Bytes;
 use marketprism_schema::{
     AUDIT_PART_BYTES, Audit, AuditError, Downtime, InstrumentListing, audit_message_id, audit_subject,
     encode_audit,
@@ -17,13 +15,16 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::events::NO_STREAM;
+use super::outbox::{AuditOutbox, PendingAudit};
 use crate::audit::{
-    Auditor, CleanStop, JournaledRun, RunJournal, UnsentMessage, encode_downtime, encode_listing,
+    AuditCheckpoint, Auditor, CleanStop, JournaledRun, RecoveredAudits, RunJournal, UnfinishedRun,
+    UnsentMessage, encode_downtime, encode_listing,
 };
 use crate::broker::{BrokerLink, PublishReply};
+use crate::journal::Journal;
 use crate::limits::{
     AUDIT_ACK, AUDIT_BACKOFF, AUDIT_CLOSE_EVERY, AUDIT_CLOSE_MAX, AUDIT_DRAIN, AUDIT_OUTBOX_BYTES,
-    AUDIT_OUTBOX_MESSAGES,
+    AUDIT_OUTBOX_MESSAGES, CHECKPOINT_BYTES_A_SECOND,
 };
 use crate::queue::EventQueue;
 use crate::telemetry::{Metrics, follow, gauge};
@@ -52,9 +53,15 @@ pub struct AuditSender {
     retry_lines: LogLimit,
     loss_lines: LogLimit,
     lost_windows: u64,
-    journal: Option<(RunJournal, i64)>,
-    /// Messages of earlier runs, which the journal holds until they are stored.
+    runs: Option<(RunJournal, i64)>,
+    /// Messages of earlier runs, which the journal of runs holds until they are stored.
     journaled: usize,
+    /// Killed runs whose audits the broker does not have yet.
+    killed: Vec<UnfinishedRun>,
+    /// Those of them whose messages are in the outbox, with the number of messages sent when the broker has them.
+    recovering: Vec<(i64, usize)>,
+    journal: Option<Arc<Journal>>,
+    checkpoint_at: Instant,
     /// Messages that left the outbox.
     sent: usize,
 }
@@ -82,18 +89,27 @@ impl AuditSender {
             retry_lines: LogLimit::default(),
             loss_lines: LogLimit::default(),
             lost_windows: 0,
-            journal: None,
+            runs: None,
             journaled: 0,
+            killed: Vec::new(),
+            recovering: Vec::new(),
+            journal: None,
+            checkpoint_at: Instant::now(),
             sent: 0,
         }
     }
 
-    /// Sends the messages of earlier runs first, and keeps in `journal` what the broker has not stored at the end of this run.
-    pub fn with_journal(mut self, journal: RunJournal, run_ns: i64, unsent: Vec<UnsentMessage>) -> Self {
-        self.journal = Some((journal, run_ns));
-        self.journaled = unsent.len();
-        self.enqueue_messages(unsent);
+    /// Sends the messages of earlier runs first, and keeps in `runs` what the broker has not stored at the end of this run.
+    pub fn with_runs(mut self, runs: RunJournal, run: JournaledRun) -> Self {
+        self.runs = Some((runs, run.run_ns));
+        (self.journaled, self.killed) = (run.unsent.len(), run.killed);
+        self.enqueue_messages(run.unsent);
         self
+    }
+
+    /// Keeps in the journal what a killed run is audited from.
+    pub fn with_journal(self, journal: Option<Arc<Journal>>) -> Self {
+        Self { journal, ..self }
     }
 
     /// Runs until `stop`, which comes after the end of feeds and publisher; then closes all windows and sends their audits within
@@ -110,6 +126,8 @@ impl AuditSender {
             self.enqueue(audits);
             self.enqueue_downtimes(self.auditor.take_downtimes());
             self.enqueue_listings(self.auditor.take_listings());
+            self.enqueue_recovered();
+            self.checkpoint();
             if self.link.may_publish() && Instant::now() >= self.retry_at {
                 tokio::select! {
                     () = self.send() => {}
@@ -125,6 +143,39 @@ impl AuditSender {
     fn settled_ns(&self) -> i64 {
         let frontier_ns = self.auditor.frontier_ns();
         self.queue.oldest_pending_ns().map_or(frontier_ns, |pending_ns| pending_ns.min(frontier_ns))
+    }
+
+    /// Tells the journal what it does not hold of the open windows.
+    fn checkpoint(&mut self) {
+        let Some(journal) = self.journal.as_ref().filter(|_| Instant::now() >= self.checkpoint_at) else {
+            return;
+        };
+        // First: what was received before is in the journal by now.
+        let known_to_ns = self.auditor.frontier_ns().min(clock::now_ns());
+        let unsent_since_ns = self.outbox.first_window_ns();
+        let bytes = journal.checkpoint(|is_full| {
+            let checkpoint = self.auditor.checkpoint(is_full, known_to_ns)?;
+            Some(AuditCheckpoint { unsent_since_ns, ..checkpoint })
+        });
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let pause = Duration::from_millis(bytes.saturating_mul(1_000) / CHECKPOINT_BYTES_A_SECOND);
+        self.checkpoint_at = Instant::now() + pause;
+    }
+
+    /// Audits of killed runs that are complete, and the times that they do not cover.
+    fn enqueue_recovered(&mut self) {
+        for RecoveredAudits { run_ns, audits, downtimes, unsent } in self.auditor.take_recovered() {
+            let from_ns = audits.first().map_or(i64::MAX, |audit| audit.window_start);
+            let windows = audits.len();
+            let messages = recovered_messages(audits, downtimes);
+            if let Some(journal) = self.journal.as_ref().filter(|_| !messages.is_empty()) {
+                journal.keep_audit(run_ns, (from_ns, i64::MAX), &messages);
+            }
+            tracing::info!(run_ns, windows, "audits of a killed run recovered from the journal");
+            self.enqueue_messages(unsent);
+            self.enqueue_messages(messages);
+            self.recovering.push((run_ns, self.sent.saturating_add(self.outbox.len())));
+        }
     }
 
     fn enqueue(&mut self, audits: Vec<Audit>) {
@@ -160,19 +211,26 @@ impl AuditSender {
     fn enqueue_messages(&mut self, messages: Vec<UnsentMessage>) {
         let since_ns = clock::now_ns();
         for UnsentMessage { id: message_id, payload } in messages {
-            let dropped = self.outbox.push(PendingAudit { message_id, payload: payload.into(), since_ns });
+            let dropped = self.outbox.push(PendingAudit {
+                message_id,
+                payload: payload.into(),
+                since_ns,
+                window_ns: i64::MAX,
+            });
             self.metrics.audits_dropped.inc_by(dropped);
         }
     }
 
     fn enqueue_one(&mut self, audit: Audit) -> Result<(), AuditError> {
-        let window_start = audit.window_start;
-        let mut dropped = 0;
-        for part in audit.into_parts(AUDIT_PART_BYTES)? {
-            let encoded = encode_audit(&part)?;
-            let message_id = audit_message_id(&part, &encoded);
-            let since_ns = clock::now_ns();
-            dropped += self.outbox.push(PendingAudit { message_id, payload: encoded.into(), since_ns });
+        let (run_ns, window_start, to_ns) = (audit.run, audit.window_start, audit.to);
+        let messages = encode_parts(audit)?;
+        if let Some(journal) = &self.journal {
+            journal.keep_audit(run_ns, (window_start, to_ns), &messages);
+        }
+        let (mut dropped, since_ns) = (0, clock::now_ns());
+        for UnsentMessage { id: message_id, payload } in messages {
+            let (payload, window_ns) = (payload.into(), window_start);
+            dropped += self.outbox.push(PendingAudit { message_id, payload, since_ns, window_ns });
         }
         if dropped > 0 {
             self.metrics.audits_dropped.inc_by(dropped);
@@ -268,20 +326,31 @@ impl AuditSender {
         }
     }
 
-    /// Empties the journal when the messages of earlier runs are stored.
+    /// Takes out of the journal of runs what the broker has stored.
     async fn forget_sent(&mut self) {
-        if self.journaled > 0 && self.sent >= self.journaled {
-            self.journaled = 0;
-            self.keep(None, Vec::new()).await;
+        let sent = self.sent;
+        let is_stored = |(_, after): &(i64, usize)| *after <= sent;
+        let has_sent_unsent = self.journaled > 0 && sent >= self.journaled;
+        if !has_sent_unsent && !self.recovering.iter().any(is_stored) {
+            return;
         }
+        let stored: Vec<i64> =
+            self.recovering.iter().filter(|run| is_stored(run)).map(|(run_ns, _)| *run_ns).collect();
+        self.recovering.retain(|run| !is_stored(run));
+        self.killed.retain(|run| !stored.contains(&run.run_ns));
+        if has_sent_unsent {
+            self.journaled = 0;
+        }
+        let unsent = self.outbox.unsent(self.journaled.saturating_sub(sent));
+        self.keep(None, unsent).await;
     }
 
-    /// Writes the journal; true if it holds the messages now.
+    /// Writes the journal of runs; true if it holds the messages now.
     async fn keep(&self, stop: Option<CleanStop>, unsent: Vec<UnsentMessage>) -> bool {
-        let Some((journal, run_ns)) = self.journal.clone() else { return false };
+        let Some((journal, run_ns)) = self.runs.clone() else { return false };
         let path = journal.path().to_owned();
-        let lasting = self.auditor.lasting_downtimes();
-        let run = JournaledRun { run_ns, stop, unsent, lasting };
+        let (lasting, killed) = (self.auditor.lasting_downtimes(), self.killed.clone());
+        let run = JournaledRun { run_ns, stop, unsent, lasting, killed };
         match tokio::task::spawn_blocking(move || journal.write(&run)).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
@@ -298,13 +367,18 @@ impl AuditSender {
         self.enqueue(audits);
         self.enqueue_downtimes(self.auditor.take_downtimes());
         self.enqueue_listings(self.auditor.take_listings());
+        self.enqueue_recovered();
+        // From here on the journal of runs keeps their messages.
+        for (run_ns, _) in std::mem::take(&mut self.recovering) {
+            self.killed.retain(|run| run.run_ns != run_ns);
+        }
         let last_words = self.auditor.last_words(stop_ns);
         let streams = last_words.iter().flat_map(|downtime| &downtime.streams).map(ToString::to_string);
         let cause = self.auditor.stop_cause();
         let stop = CleanStop { at_ns: stop_ns, streams: streams.collect(), cause };
         self.enqueue_downtimes(last_words);
         // A kill while the messages are sent leaves them in the journal.
-        self.keep(Some(stop.clone()), self.outbox.unsent()).await;
+        self.keep(Some(stop.clone()), self.outbox.unsent(usize::MAX)).await;
         let deadline = Instant::now() + AUDIT_DRAIN;
         while self.outbox.len() > 0 && Instant::now() < deadline {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -316,7 +390,7 @@ impl AuditSender {
         }
         self.update_status();
         let mut unsent = u64::try_from(self.outbox.len()).unwrap_or(u64::MAX);
-        if self.keep(Some(stop), self.outbox.unsent()).await && unsent > 0 {
+        if self.keep(Some(stop), self.outbox.unsent(usize::MAX)).await && unsent > 0 {
             tracing::warn!(unsent, "audits wait for the broker: the next start sends them");
             unsent = 0;
         }
@@ -332,85 +406,29 @@ impl AuditSender {
     }
 }
 
+fn encode_parts(audit: Audit) -> Result<Vec<UnsentMessage>, AuditError> {
+    let encode = |part: Audit| {
+        let encoded = encode_audit(&part)?;
+        let id = audit_message_id(&part, &encoded);
+        // JSON is UTF-8.
+        Ok(UnsentMessage { id, payload: String::from_utf8_lossy(&encoded).into_owned() })
+    };
+    audit.into_parts(AUDIT_PART_BYTES)?.into_iter().map(encode).collect()
+}
+
+fn recovered_messages(audits: Vec<Audit>, downtimes: Vec<Downtime>) -> Vec<UnsentMessage> {
+    let audits = audits.into_iter().map(encode_parts);
+    let messages = audits.chain(downtimes.into_iter().map(encode_downtime));
+    let messages = messages.flat_map(|messages| {
+        messages.unwrap_or_else(|error| {
+            // Unreachable: every audit can be encoded.
+            tracing::error!(%error, "audit of a killed run not encoded, it is lost");
+            Vec::new()
+        })
+    });
+    messages.collect()
+}
+
 fn no_stream() -> String {
     NO_STREAM.to_owned()
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct PendingAudit {
-    pub(super) message_id: String,
-    pub(super) payload: Bytes,
-    pub(super) since_ns: i64,
-}
-
-#[derive(Debug)]
-pub(super) struct AuditOutbox {
-    waiting: VecDeque<PendingAudit>,
-    bytes: usize,
-    messages_max: usize,
-    bytes_max: usize,
-}
-
-impl AuditOutbox {
-    pub(super) const fn new(messages_max: usize, bytes_max: usize) -> Self {
-        Self { waiting: VecDeque::new(), bytes: 0, messages_max, bytes_max }
-    }
-
-    /// Adds a message; returns the number of older ones that were dropped.
-    pub(super) fn push(&mut self, message: PendingAudit) -> u64 {
-        self.bytes = self.bytes.saturating_add(message.payload.len());
-        self.waiting.push_back(message);
-        let mut dropped = 0;
-        while self.waiting.len() > 1
-            && (self.waiting.len() > self.messages_max || self.bytes > self.bytes_max)
-        {
-            self.pop();
-            dropped += 1;
-        }
-        dropped
-    }
-
-    pub(super) fn first(&self) -> Option<&PendingAudit> {
-        self.waiting.front()
-    }
-
-    pub(super) fn pop(&mut self) {
-        if let Some(message) = self.waiting.pop_front() {
-            self.bytes = self.bytes.saturating_sub(message.payload.len());
-        }
-    }
-
-    pub(super) fn unsent(&self) -> Vec<UnsentMessage> {
-        let unsent = |message: &PendingAudit| UnsentMessage {
-            id: message.message_id.clone(),
-            payload: String::from_utf8_lossy(&message.payload).into_owned(),
-        };
-        self.waiting.iter().map(unsent).collect()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.waiting.len()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn messages_leave_in_order_and_a_full_outbox_drops_the_oldest_by_number_and_by_bytes() {
-        let message = |number: usize, bytes: usize| PendingAudit {
-            message_id: number.to_string(),
-            payload: Bytes::from(vec![b'x'; bytes]),
-            since_ns: 0,
-        };
-        let mut outbox = AuditOutbox::new(3, 100);
-        assert_eq!((0..5).map(|number| outbox.push(message(number, 10))).sum::<u64>(), 2);
-        assert_eq!(outbox.first().unwrap().message_id, "2");
-        assert_eq!(outbox.push(message(5, 90)), 2);
-        assert_eq!(outbox.len(), 2);
-        assert_eq!(outbox.push(message(6, 500)), 2);
-        outbox.pop();
-        assert_eq!((outbox.len(), outbox.bytes), (0, 0));
-    }
 }

@@ -231,8 +231,9 @@ impl Publisher {
                     let Some(flight) = self.window.remove(position) else { continue };
                     duplicates += u64::from(duplicate);
                     self.observe(&flight, now, now_ns);
-                    stored.push(Confirmation { position, sequence: Some(sequence), is_duplicate: duplicate });
-                    outcomes.push(flight.record.with_outcome(publish_outcome(duplicate, flight.tries)));
+                    let outcome = publish_outcome(duplicate, &flight);
+                    stored.push(Confirmation { position, sequence: Some(sequence), outcome });
+                    outcomes.push(flight.record.with_outcome(outcome));
                     self.stored(&flight, now);
                     if !rows.contains(&flight.record.coverage) {
                         rows.push(flight.record.coverage);
@@ -306,16 +307,17 @@ impl Publisher {
             tracing::error!(subject = %record.subject, event_id = %record.event_id, text, held_back, "event rejected by the broker, it is lost");
         }
         self.auditor.record(&[record.with_outcome(PublishOutcome::Rejected)]);
-        self.queue.confirm(&[Confirmation { position, sequence: None, is_duplicate: false }]);
+        self.queue.confirm(&[Confirmation { position, sequence: None, outcome: PublishOutcome::Rejected }]);
     }
 }
 
 /// Outcome of an acknowledged message. A duplicate of a message that was sent more than once may be its own first copy, whose
-/// acknowledgement was lost.
-const fn publish_outcome(duplicate: bool, tries: u32) -> PublishOutcome {
-    match (duplicate, tries) {
+/// acknowledgement was lost; a run that was killed may have sent its messages.
+fn publish_outcome(duplicate: bool, flight: &InFlightMessage) -> PublishOutcome {
+    let is_of_killed_run = flight.record.stream.is_some_and(|stream| !stream.is_of_this_run());
+    match (duplicate, flight.tries) {
         (false, _) => PublishOutcome::Stored,
-        (true, ..=1) => PublishOutcome::Duplicate,
+        (true, ..=1) if !is_of_killed_run => PublishOutcome::Duplicate,
         (true, _) => PublishOutcome::Ambiguous,
     }
 }

@@ -3,6 +3,7 @@
 mod audits;
 mod events;
 mod inflight;
+mod outbox;
 
 pub use audits::AuditSender;
 pub use events::{DrainResult, HOPS, PUBLISHER, Publisher, REJECTED};

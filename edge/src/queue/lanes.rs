@@ -12,7 +12,7 @@ use super::record::{
     AppendResult, Confirmation, EventJournal, EventRecord, JournalPosition, QueueEntry, QueueLane,
     QueuePosition, QueueStatus, StoredRecord,
 };
-use crate::audit::{PublishOutcome, RecordOutcome};
+use crate::audit::{AuditStream, PublishOutcome, RecordOutcome};
 
 /// Bytes read from a lane before the next has its turn.
 const TURN_BYTES: usize = 64 << 10;
@@ -170,7 +170,7 @@ impl Lanes {
         self.pending.add(record.received_at_ns);
         self.lost.push(old.with_outcome(PublishOutcome::Conflated));
         if let (Some(journal), Some(position)) = (journal, old.journal) {
-            journal.settle(&[position]);
+            journal.settle(&[position], PublishOutcome::Conflated);
         }
         true
     }
@@ -199,7 +199,7 @@ impl Lanes {
 
     pub(super) fn append_catch_up(&mut self, record: EventRecord) {
         // Records of earlier runs keep no window of this one open.
-        if record.stream.is_some() {
+        if record.stream.is_some_and(AuditStream::is_of_this_run) {
             self.pending.add(record.received_at_ns);
         }
         self.status.catch_up += 1;
@@ -263,14 +263,15 @@ impl Lanes {
 
     pub(super) fn confirm(&mut self, confirmations: &[Confirmation], journal: Option<&dyn EventJournal>) {
         let (mut stored, mut settled) = (Vec::new(), Vec::new());
-        for Confirmation { position, sequence, is_duplicate } in confirmations {
+        for Confirmation { position, sequence, outcome: published } in confirmations {
             let Some(sent) = self.in_flight.remove(position) else { continue };
             let InFlightRecord { lane, journal, sent_after, bytes, outcome } = sent;
-            let sent_after = if *is_duplicate { 0 } else { sent_after };
+            let sent_after = if *published == PublishOutcome::Stored { sent_after } else { 0 };
             self.status.confirmed += 1;
             match (journal, *sequence) {
                 (Some(position), Some(sequence)) => {
-                    stored.push(StoredRecord { position, sequence, sent_after });
+                    let outcome = *published;
+                    stored.push(StoredRecord { position, sequence, sent_after, outcome });
                 }
                 (Some(position), None) => settled.push(position),
                 (None, _) => {}
@@ -282,14 +283,14 @@ impl Lanes {
                 self.free(outcome.received_at_ns, bytes);
             } else {
                 self.status.catch_up = self.status.catch_up.saturating_sub(1);
-                if outcome.stream.is_some() {
+                if outcome.stream.is_some_and(AuditStream::is_of_this_run) {
                     self.pending.remove(outcome.received_at_ns);
                 }
             }
         }
         if let Some(journal) = journal {
             journal.stored(&stored);
-            journal.settle(&settled);
+            journal.settle(&settled, PublishOutcome::Rejected);
         }
     }
 
@@ -417,7 +418,10 @@ mod tests {
             let mut out = Vec::new();
             lanes.read_next(1, usize::MAX, &mut out);
             let position = out[0].position;
-            lanes.confirm(&[Confirmation { position, sequence: Some(1), is_duplicate: false }], None);
+            lanes.confirm(
+                &[Confirmation { position, sequence: Some(1), outcome: PublishOutcome::Stored }],
+                None,
+            );
         }
         assert_eq!((lanes.status.messages, lanes.in_flight.len()), (1, 1));
         assert!(lanes.lanes[0].unread.capacity() < 16);

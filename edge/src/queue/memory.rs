@@ -253,6 +253,7 @@ mod tests {
 
     use super::super::record::QueuePosition;
     use super::*;
+    use crate::audit::PublishOutcome;
 
     const LANE: QueueLane = QueueLane::of_feed(0);
 
@@ -276,7 +277,7 @@ mod tests {
     }
 
     fn at(position: u64) -> Confirmation {
-        Confirmation { position: QueuePosition(position), sequence: Some(1), is_duplicate: false }
+        Confirmation { position: QueuePosition(position), sequence: Some(1), outcome: PublishOutcome::Stored }
     }
 
     #[test]

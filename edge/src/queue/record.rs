@@ -98,6 +98,7 @@ pub struct StoredRecord {
     /// Highest sequence of the stream that was acknowledged when the message was sent first: the broker gives greater ones unless it
     /// went back. 0 for the sequence of an earlier copy.
     pub sent_after: u64,
+    pub outcome: PublishOutcome,
 }
 
 /// The journal on disk, as the queue uses it. No call waits for the disk.
@@ -120,7 +121,7 @@ pub trait EventJournal: Send + Sync {
     fn acknowledged(&self) -> DataTypeMap<u64>;
 
     /// These records will never be sent: conflated or rejected.
-    fn settle(&self, positions: &[JournalPosition]);
+    fn settle(&self, positions: &[JournalPosition], outcome: PublishOutcome);
 
     /// A time at or before the receive time of every spilled record of this run.
     fn oldest_waiting_ns(&self) -> Option<i64>;
@@ -132,8 +133,8 @@ pub struct Confirmation {
     pub position: QueuePosition,
     /// Of its message in the stream; `None`: it is not stored and will not be.
     pub sequence: Option<u64>,
-    /// The sequence is that of an earlier copy.
-    pub is_duplicate: bool,
+    /// Unless it is stored, the sequence is that of an earlier copy.
+    pub outcome: PublishOutcome,
 }
 
 /// Identity of a record that was read; rises with each.

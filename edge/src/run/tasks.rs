@@ -120,8 +120,9 @@ impl AuditTasks {
             &context.name,
         );
         if let Some(JournaledStart { journal, run }) = start {
-            sender = sender.with_journal(journal, run.run_ns, run.unsent);
+            sender = sender.with_runs(journal, run);
         }
+        sender = sender.with_journal(context.journal.clone());
         let answers =
             answer_requests(client.clone(), context.name.clone(), context.journal.clone(), stop.clone());
         let repair = async move {

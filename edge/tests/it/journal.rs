@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream;
-use marketprism_edge::audit::Auditor;
+use marketprism_edge::audit::{Auditor, PublishOutcome};
 use marketprism_edge::journal::{
     DiskFiles, Journal, JournalFiles, JournalOptions, JournalStatus, StreamFacts, answer_requests,
     follow_confirmations,
@@ -62,7 +62,7 @@ pub fn audited_journal(
     let bounds = QueueLimits { messages: 100, bytes: 1 << 20 };
     let queue = MemoryQueue::with_room_wait(bounds, Arc::clone(&auditor), Duration::from_millis(1));
     let queue = Arc::new(queue.with_journal(Arc::clone(&journal) as _, CATCH_UP));
-    journal.start(Arc::clone(&queue)).unwrap();
+    journal.start(Arc::clone(&queue), Vec::new()).unwrap();
     Journaled { journal, queue, auditor }
 }
 
@@ -267,7 +267,11 @@ async fn when_hot_went_back_or_a_stream_was_created_again_what_it_lacks_is_sent_
         .await;
         let confirmations = entries.iter().map(|entry| {
             sequence += 1;
-            Confirmation { position: entry.position, sequence: Some(sequence), is_duplicate: false }
+            Confirmation {
+                position: entry.position,
+                sequence: Some(sequence),
+                outcome: PublishOutcome::Stored,
+            }
         });
         journaled.queue.confirm(&confirmations.collect::<Vec<_>>());
     };

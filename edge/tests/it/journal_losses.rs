@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use marketprism_edge::audit::Auditor;
+use marketprism_edge::audit::{Auditor, PublishOutcome};
 use marketprism_edge::journal::{
     DiskFiles, JournalFiles, JournalLoss, JournalOptions, JournalStatus, StreamFacts,
 };
@@ -53,7 +53,7 @@ impl SmallSegments {
         self.journaled.queue.read_next(1_000, usize::MAX, &mut entries);
         let stored = |position: QueuePosition| {
             // The broker's sequences rise.
-            Confirmation { position, sequence: Some(position.0 + 1), is_duplicate: false }
+            Confirmation { position, sequence: Some(position.0 + 1), outcome: PublishOutcome::Stored }
         };
         let confirmations: Vec<_> = entries.iter().map(|entry| stored(entry.position)).collect();
         self.journaled.queue.confirm(&confirmations);
@@ -176,7 +176,11 @@ async fn what_a_deleted_segment_says_of_older_events_outlives_it() {
     let mut store = |entries: &[QueueEntry]| {
         let confirmations = entries.iter().map(|entry| {
             sequence += 1;
-            Confirmation { position: entry.position, sequence: Some(sequence), is_duplicate: false }
+            Confirmation {
+                position: entry.position,
+                sequence: Some(sequence),
+                outcome: PublishOutcome::Stored,
+            }
         });
         run.queue.confirm(&confirmations.collect::<Vec<_>>());
     };

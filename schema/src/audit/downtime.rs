@@ -1,4 +1,4 @@
-//! Time in which an edge collects nothing on purpose: reported at a clean stop, and again with its end by the next start.
+//! Time in which an edge collects nothing: reported at a clean stop, and again with its end by the next start; after a kill by that start only.
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -45,7 +45,7 @@ pub struct Downtime {
 }
 
 names! {
-    /// Reasons why an edge collects nothing on purpose.
+    /// Reasons why an edge collects nothing.
     DowntimeReason, "reason", {
         /// The edge was stopped cleanly.
         Stopped = "stopped",
@@ -55,6 +55,8 @@ names! {
         Removed = "removed",
         /// The venue does not list the stream's instrument any more.
         Delisted = "delisted",
+        /// The edge was killed: what it received since its last checkpoint is not audited. Nobody wanted this time.
+        Killed = "killed",
     }
 }
 
@@ -65,6 +67,11 @@ impl DowntimeReason {
         if detail.is_empty() { words.to_owned() } else { format!("{words}: {detail}") }
     }
 
+    /// False: the time is lost.
+    pub const fn is_on_purpose(self) -> bool {
+        !matches!(self, Self::Killed)
+    }
+
     /// The reason in words, as reports show it.
     pub const fn words(self) -> &'static str {
         match self {
@@ -72,6 +79,7 @@ impl DowntimeReason {
             Self::SelfCare => "restarted by self-care",
             Self::Removed => "ended: configuration",
             Self::Delisted => "ended: delisted",
+            Self::Killed => "edge killed",
         }
     }
 }

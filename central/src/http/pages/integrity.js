@@ -154,6 +154,15 @@ function lists(r, now) {
     ['streams', (d) => number(d.streams), 'num'],
     ['not covered', (d) => el('span', { class: d.uncovered_streams ? 'idle' : 'good' }, number(d.uncovered_streams)), 'num'],
   ], r.downtimes, 'none'));
+  const together = [...r.alone.items, ...r.filled.items].sort((a, b) => (a.from < b.from ? 1 : -1));
+  $('redundancy-card').hidden = !together.length;
+  put('redundancy', table([
+    ['from (UTC)', (t) => clock(t.from), 'mono'],
+    ['to', (t) => clock(t.to), 'mono'],
+    ['edge', (t) => t.edge],
+    ['', (t) => (t.by ? `holes filled by ${t.by}` : 'alone')],
+    ['streams', (t) => number(t.streams), 'num'],
+  ], together, 'none'));
   put('gaps-hint', r.gaps.total ? `${number(r.gaps.total)} in all; the newest ${number(r.gaps.items.length)} with cause and evidence.` : 'Gaps that edges detected, with cause and evidence.');
   put('gaps', table([
     ['from (UTC)', (g) => (g.from ? clock(g.from) : '\u2013'), 'mono'],

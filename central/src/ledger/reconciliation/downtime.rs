@@ -1,4 +1,4 @@
-//! Text that reports a time in which an edge collected nothing on purpose. Pure.
+//! Text that reports a time in which an edge collected nothing. Pure.
 
 use marketprism_schema::DowntimeReason;
 
@@ -6,14 +6,14 @@ use super::queries::{DowntimeSpan, LASTS};
 use crate::ledger::windows::WindowRange;
 use crate::time::Time;
 
-/// The time that is not collected on purpose in or around a window; none if all of it is collected. `pauses` are the gaps around a stop and
-/// the next start.
-pub fn not_collected(
-    downtimes: &[DowntimeSpan],
+/// Begin, end and reason of the downtimes in or around a window; none if there is no such time. `pauses` are the gaps around a stop and the
+/// next start.
+pub fn downtime_as_text<'a>(
+    downtimes: impl Iterator<Item = &'a DowntimeSpan> + Clone,
     pauses: impl Iterator<Item = WindowRange> + Clone,
     window: WindowRange,
 ) -> Option<String> {
-    let downtimes = downtimes.iter().filter(|downtime| downtime.touches(window));
+    let downtimes = downtimes.filter(|downtime| downtime.touches(window));
     let ranges = || downtimes.clone().map(|downtime| downtime.range).chain(pauses.clone());
     let (from, to) = (ranges().map(|range| range.from).min()?, ranges().map(|range| range.to).max()?);
     let first = downtimes.clone().next();
@@ -21,8 +21,8 @@ pub fn not_collected(
         first.map_or(DowntimeReason::Stopped.text(""), |downtime| downtime.reason.text(&downtime.detail));
     let from = moment(from, window);
     Some(match to {
-        LASTS => format!("not collected since {from}, {words}"),
-        to => format!("not collected {from} to {}, {words}", moment(to, window)),
+        LASTS => format!("since {from}, {words}"),
+        to => format!("{from} to {}, {words}", moment(to, window)),
     })
 }
 

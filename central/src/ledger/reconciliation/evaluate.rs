@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use marketprism_schema::{Capability, Fingerprint};
 
-use super::downtime::not_collected;
+use super::downtime::downtime_as_text;
 use super::expected_streams::Expectation;
 use super::queries::{DowntimeSpan, GapSummary, HotContents, WindowAudit};
 use super::verdict::{IdRange, VerdictState, WindowVerdict};
@@ -80,9 +80,10 @@ pub fn evaluate(inputs: &WindowInputs<'_>) -> Evaluation {
     let is_covered =
         covered.is_ok() || inputs.is_first && covers(pieces(inputs), from_first_start(inputs)).is_ok();
     if is_equal && truncated.is_none() && is_covered {
-        return replace(match idle_time(inputs) {
-            Some(reason) => verdict(inputs, VerdictState::NotCollected, reason),
-            None => verdict(inputs, VerdictState::Verified, gaps_as_text(inputs)),
+        return replace(match (killed_time(inputs), idle_time(inputs)) {
+            (Some(reason), _) => verdict(inputs, VerdictState::Unverifiable, reason),
+            (None, Some(reason)) => verdict(inputs, VerdictState::NotCollected, reason),
+            (None, None) => verdict(inputs, VerdictState::Verified, gaps_as_text(inputs)),
         });
     }
     let (difference, event) = difference(inputs, stored, contents.ids);
@@ -131,11 +132,13 @@ fn replace(verdict: WindowVerdict) -> Evaluation {
 
 fn without_audit(inputs: &WindowInputs<'_>, rows: u64) -> Evaluation {
     let edge = &inputs.edge_stream.edge;
+    let lost = killed_time(inputs).map(|reason| (VerdictState::Unverifiable, reason));
+    let known = lost.or_else(|| idle_time(inputs).map(|reason| (VerdictState::NotCollected, reason)));
     if rows == 0
         && covers(pieces(inputs), inputs.window).is_ok()
-        && let Some(reason) = idle_time(inputs)
+        && let Some((state, reason)) = known
     {
-        let verdict = verdict(inputs, VerdictState::NotCollected, reason);
+        let verdict = verdict(inputs, state, reason);
         return if inputs.contents.is_none() { Evaluation::Keep(verdict) } else { replace(verdict) };
     }
     if inputs.arrival != Arrival::Complete {
@@ -248,10 +251,19 @@ fn gaps_of(inputs: &WindowInputs<'_>) -> GapSummary {
     sum
 }
 
+/// The time in or around the window of which a killed edge has no audit. The rest of the window is compared.
+fn killed_time(inputs: &WindowInputs<'_>) -> Option<String> {
+    let killed = inputs.downtimes.iter().filter(|downtime| !downtime.reason.is_on_purpose());
+    let time = downtime_as_text(killed, std::iter::empty(), inputs.window)?;
+    let rest = if inputs.audits.is_empty() { "" } else { ", verified before and after" };
+    Some(format!("edge {} has no audit of {time}{rest}", inputs.edge_stream.edge))
+}
+
 /// The time around the window that is not collected on purpose. Before an edge's first start nothing was to be collected.
 fn idle_time(inputs: &WindowInputs<'_>) -> Option<String> {
     let pauses = inputs.audits.iter().filter(|_| !inputs.is_first).filter_map(|audit| audit.pause);
-    not_collected(inputs.downtimes, pauses, inputs.window)
+    let on_purpose = inputs.downtimes.iter().filter(|downtime| downtime.reason.is_on_purpose());
+    Some(format!("not collected {}", downtime_as_text(on_purpose, pauses, inputs.window)?))
 }
 
 /// Times of which everything is known: audited, or not collected on purpose.

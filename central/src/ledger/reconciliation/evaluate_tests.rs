@@ -276,3 +276,28 @@ fn a_delisted_stream_ends_and_is_no_gap() {
         assert!(found.reason.ends_with("00:01:20, ended: delisted"), "{}", found.reason);
     }
 }
+
+#[test]
+fn a_killed_edge_is_verified_up_to_its_last_record_and_the_rest_is_named() {
+    let killed = DowntimeSpan { reason: DowntimeReason::Killed, ..down(80_000, 104_000) };
+    let runs = [run(60_000, 80_000, 0..5), run(104_000, 120_000, 5..9)];
+    let of = |audits: &[WindowAudit], contents| {
+        let expectation = Some(Expectation::BetweenReports);
+        verdict(&WindowInputs { downtimes: &[killed], expectation, ..case(audits, Some(contents)) })
+    };
+    let found = of(&runs, 0..9);
+    assert_eq!(found.state, Unverifiable);
+    let time = "has no audit of 00:01:20 to 00:01:44, edge killed";
+    assert!(found.reason.ends_with(&format!("{time}, verified before and after")), "{}", found.reason);
+    assert_eq!(of(&runs, 0..8).state, Mismatch, "what it had recorded must be there");
+    assert_eq!(of(&runs[1..], 0..4).state, Unverifiable, "its audit has not arrived");
+    let long = DowntimeSpan { reason: DowntimeReason::Killed, ..down(10_000, 900_000) };
+    let whole = WindowInputs {
+        downtimes: &[long],
+        expectation: Some(Expectation::BetweenReports),
+        ..case(&[], Some(0..0))
+    };
+    let found = verdict(&whole);
+    assert_eq!(found.state, Unverifiable);
+    assert!(found.reason.ends_with("has no audit of 00:00:10 to 00:15:00, edge killed"), "{}", found.reason);
+}

@@ -8,7 +8,9 @@ use marketprism_schema::{DataType, Table};
 use tokio::time::timeout;
 
 use super::expected_streams::{Expectation, ExpectedStreams};
-use super::queries::{self, DowntimeSpan, HotContents, LASTS, StoredIds, WindowAudit, WindowKey};
+use super::queries::{
+    self, DowntimeSpan, HotContents, KilledTimes, LASTS, StoredIds, WindowAudit, WindowKey,
+};
 use super::verdict::{IdRange, WindowVerdict};
 use crate::broker::Broker;
 use crate::ledger::intake::AUDIT;
@@ -128,6 +130,7 @@ impl InputReader<'_> {
         tables: &[Table],
         inputs: &mut RangeInputs,
     ) -> anyhow::Result<()> {
+        let killed = KilledTimes::of(&inputs.downtimes);
         let copied = queries::types_with_copies(self.storage, range).await.context("cannot read copies")?;
         let mut plain = Vec::new();
         for table in Table::ALL {
@@ -147,14 +150,15 @@ impl InputReader<'_> {
                 continue;
             }
             let flags = (has_copies, !ambiguous.is_empty());
-            let rows = queries::contents_with_copies(self.storage, self.grid, &table, range, flags).await;
+            let rows =
+                queries::contents_with_copies(self.storage, self.grid, &table, range, &killed, flags).await;
             inputs.contents.extend(rows.with_context(|| format!("cannot read {}", table.name))?);
             if !ambiguous.is_empty() {
                 let missing = self.ambiguous_missing(&inputs.audits, &table, range, &ambiguous).await?;
                 inputs.ambiguous_missing.extend(missing);
             }
         }
-        let rows = queries::contents(self.storage, self.grid, &plain, range).await;
+        let rows = queries::contents(self.storage, self.grid, &plain, range, &killed).await;
         inputs.contents.extend(rows.context("cannot read rows")?);
         Ok(())
     }

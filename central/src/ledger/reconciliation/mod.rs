@@ -29,6 +29,6 @@ pub use write_verdicts::VerdictGauges;
 pub mod model_parts {
     pub use super::evaluate::{Arrival, Evaluation, WindowInputs, evaluate};
     pub use super::expected_streams::ExpectedStreams;
-    pub use super::queries::{HotContents, WindowAudit};
+    pub use super::queries::{DowntimeSpan, HotContents, WindowAudit};
     pub use super::verdict::{VerdictState, WindowVerdict};
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use marketprism_schema::{Capability, Completeness, Numbering};
 
-use super::{EdgeFacts, IdRun, StreamCompleteness, StreamFacts, TimeRun, TimeRuns, judge};
+use super::{EdgeFacts, GapFact, GapRole, IdRun, StreamCompleteness, StreamFacts, TimeRun, TimeRuns, judge};
 
 const PERIOD: TimeRun = (0, 600);
 
@@ -60,4 +60,38 @@ fn a_stop_without_a_hole_in_the_ids_or_with_another_edge_that_stored_is_whole() 
         (&runs(&[(180, 240)]), &runs(&[(180, 240)]))
     );
     assert!(!judged(Numbering::Unnumbered, &edge, &[]).is_whole(), "nothing numbers the events");
+}
+
+#[test]
+fn ids_that_begin_anew_leave_no_hole_and_ids_that_an_edge_missed_do() {
+    let edge = EdgeFacts { not_collected: TimeRuns::default(), ..stopped(&[]) };
+    let restarted = [ids(1, 40, 180, 540), ids(9_000, 9_100, 0, 180)];
+    let found = judged(Numbering::ByOne, &[("e1", edge.clone())], &restarted);
+    assert!(found.is_whole(), "{found:?}");
+    let filled_later = [ids(1, 50, 0, 120), ids(53, 55, 540, 540), ids(61, 90, 120, 180)];
+    let found = judged(Numbering::ByOne, &[("e1", edge.clone())], &filled_later);
+    assert_eq!(found.missing.iter().map(|events| events.count).collect::<Vec<_>>(), [2, 5]);
+    let gap = GapFact {
+        at: (120, 180),
+        role: GapRole::Loss,
+        cause: "venue".into(),
+        ids: Some((41, 8_999)),
+        missing: Some(8_959),
+    };
+    let noticed = EdgeFacts { gaps: vec![gap], ..edge };
+    let found = judged(Numbering::ByOne, &[("e1", noticed)], &restarted);
+    assert_eq!(found.missing.len(), 1, "an edge saw them missing: {found:?}");
+}
+
+#[test]
+fn trades_missing_while_the_edge_was_killed_have_that_cause() {
+    let at = (120, 240);
+    let gap = GapFact { at, role: GapRole::Killed, cause: "ours".into(), ids: None, missing: None };
+    let collected = stopped(&[at]);
+    let killed =
+        EdgeFacts { unverifiable: runs(&[at]), not_collected: runs(&[]), gaps: vec![gap], ..collected };
+    let stored = [ids(1, 49, 0, 120), ids(60, 99, 180, 540)];
+    let found = judged(Numbering::ByOne, &[("e1", killed)], &stored);
+    let [missing] = found.missing.as_slice() else { panic!("{found:?}") };
+    assert_eq!((missing.ids, missing.cause.as_str()), (Some((50, 59)), "ours"));
 }

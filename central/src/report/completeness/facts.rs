@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use marketprism_schema::{Capability, GapCause, GapKind, StreamId};
+use marketprism_schema::{Capability, DowntimeReason, GapCause, GapKind, StreamId};
 
 use super::{EdgeFacts, GapFact, GapRole, IdRun, StreamFacts, TimeRun};
 use crate::report::sources::ledger::{EdgeGap, RunState, StoredIdsRow, VerdictBucket};
@@ -133,6 +133,7 @@ fn add_gaps(
         let at = touched(gap.from_ns, gap.to_ns, window);
         let role = match gap.kind.as_str() {
             kind if kind == GapKind::Stop.as_str() => GapRole::Stop,
+            kind if kind == DowntimeReason::Killed.as_str() => GapRole::Killed,
             kind if kind == GapKind::Start.as_str() => {
                 let is_earliest =
                     earliest.get(&key).is_none_or(|first_ms| at.0 <= first_ms.div_euclid(1_000));

@@ -9,6 +9,7 @@ mod downtime_tests;
 mod facts;
 #[cfg(test)]
 mod model;
+mod redundancy;
 mod runs;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use marketprism_schema::{Capability, Completeness, Numbering};
 
 pub use facts::collect;
+pub use redundancy::{Redundancy, StreamTimes, redundancy};
 pub use runs::{TimeRun, TimeRuns};
 
 /// Cause of missing ids in which no edge saw a gap.
@@ -67,6 +69,8 @@ pub struct GapFact {
 pub enum GapRole {
     /// Something may be missing.
     Loss,
+    /// The edge was killed: what it received in this time is not audited.
+    Killed,
     /// An edge's first start with this stream: nothing was to be collected before.
     FirstStart,
     /// Stop of a run: the start after it reports the same gap. Also the start after a stop by an operator: its time is known.
@@ -139,7 +143,7 @@ pub fn judge(facts: &StreamFacts, period: TimeRun) -> StreamCompleteness {
             Some(numbers) => numbers.accounted.clone(),
             None => covered(facts, name),
         };
-        for gap in edge.gaps.iter().filter(|gap| gap.role == GapRole::Loss) {
+        for gap in edge.gaps.iter().filter(|gap| matches!(gap.role, GapRole::Loss | GapRole::Killed)) {
             unresolved_gap(gap, numbers.is_some(), &resolved, period, &mut found);
         }
         let uncovered = edge.unverifiable.minus(&resolved);
@@ -169,7 +173,7 @@ fn idle(facts: &StreamFacts) -> TimeRuns {
 /// Windows in which another edge of the stream has everything that this one may lack.
 fn covered(facts: &StreamFacts, name: &str) -> TimeRuns {
     let others = facts.edges.iter().filter(|(other, edge)| *other != name && edge.is_known);
-    others.flat_map(|(_, edge)| edge.storing.minus(&edge.touched()).iter().collect::<Vec<_>>()).collect()
+    others.flat_map(|(_, edge)| edge.whole().iter().collect::<Vec<_>>()).collect()
 }
 
 fn unresolved_gap(
@@ -208,7 +212,7 @@ fn proven(facts: &StreamFacts, edge: &EdgeFacts, numbers: Option<&Numbers>) -> T
                 .within(&numbers.accounted)
                 .minus(&holes)
         }
-        None if facts.capability.numbering == Numbering::Linked => edge.storing.minus(&edge.touched()),
+        None if facts.capability.numbering == Numbering::Linked => edge.whole(),
         None => TimeRuns::default(),
     }
 }
@@ -240,8 +244,12 @@ struct Numbers {
 impl Numbers {
     fn of(facts: &StreamFacts) -> Self {
         let window = facts.window;
-        let holes = facts.stored.windows(2).filter_map(|pair| {
+        let restart = restart(facts);
+        let holes = facts.stored.windows(2).zip(1..).filter_map(|(pair, number)| {
             let [before, after] = pair else { return None };
+            if restart == Some(number) {
+                return None;
+            }
             let (first, last) = (before.last.saturating_add(1), after.first.saturating_sub(1));
             let at = (
                 before.last_window.min(after.first_window),
@@ -250,8 +258,16 @@ impl Numbers {
             Some(missing_ids(facts, first, last, at))
         });
         let holes = holes.collect();
-        let from = facts.stored.first().map(|ids| ids.first_window + window);
-        let to = facts.stored.last().map(|ids| ids.last_window);
+        // After a restart the greatest ids are the oldest.
+        let from = facts.stored.iter().map(|ids| ids.first_window + window).min();
+        let to = facts.stored.iter().map(|ids| ids.last_window).max();
+        let (from, to) = match restart {
+            Some(_) => (from, to),
+            None => (
+                facts.stored.first().map(|ids| ids.first_window + window),
+                facts.stored.last().map(|ids| ids.last_window),
+            ),
+        };
         Self { holes, accounted: from.zip(to).into_iter().collect() }
     }
 
@@ -286,10 +302,29 @@ impl Numbers {
     }
 }
 
+/// Number of the ids in hot that came before all lower ones: the venue began to number anew. An edge that misses the ids between them
+/// saw no restart.
+fn restart(facts: &StreamFacts) -> Option<usize> {
+    let is_restart = |number: &usize| {
+        let (lower, higher) = facts.stored.split_at(*number);
+        let begin = lower.iter().map(|ids| ids.first_window).min();
+        let end = higher.iter().map(|ids| ids.last_window).max();
+        let is_later = begin.zip(end).is_some_and(|(begin, end)| begin >= end);
+        let (Some(before), Some(after)) = (lower.last(), higher.first()) else { return false };
+        let gaps = || facts.edges.values().flat_map(|edge| &edge.gaps).filter_map(|gap| gap.ids);
+        is_later
+            && before.last_window > after.first_window
+            && !gaps().any(|(first, last)| first < after.first && before.last < last)
+    };
+    (1..facts.stored.len()).find(is_restart)
+}
+
 fn missing_ids(facts: &StreamFacts, first: i64, last: i64, at: TimeRun) -> MissingEvents {
     let overlaps =
         |gap: &&GapFact| gap.ids.is_some_and(|(gap_first, gap_last)| gap_first <= last && first <= gap_last);
-    let cause = facts.edges.values().flat_map(|edge| &edge.gaps).find(overlaps);
+    let is_killed = |gap: &&GapFact| gap.role == GapRole::Killed && gap.at.0 < at.1 && at.0 < gap.at.1;
+    let gaps = || facts.edges.values().flat_map(|edge| &edge.gaps);
+    let cause = gaps().find(overlaps).or_else(|| gaps().find(is_killed));
     MissingEvents {
         at,
         count: last.abs_diff(first).saturating_add(1),

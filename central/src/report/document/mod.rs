@@ -8,8 +8,8 @@ mod whole;
 
 pub use codes::FindingCode;
 pub use streams::{
-    CELL, EvidenceCounts, GapCount, HeatMap, LostMessages, ReportedDowntime, ReportedGap, StreamState,
-    TableRow, WindowCounts, WindowPercent, WorstWindow,
+    CELL, EdgeTime, EvidenceCounts, GapCount, HeatMap, LostMessages, ReportedDowntime, ReportedGap,
+    StreamState, TableRow, WindowCounts, WindowPercent, WorstWindow,
 };
 pub use systems::{
     BrokerConsumer, BrokerStream, Disk, LeaseState, SchemaDifference, SchemaReport, ServerState,

@@ -258,7 +258,7 @@ pub struct ReportedGap {
     pub evidence: String,
 }
 
-/// Time in which an edge collected nothing on purpose.
+/// Time in which an edge collected nothing on purpose, or of which a killed edge has no audit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Downtime)]
 pub struct ReportedDowntime {
@@ -273,6 +273,18 @@ pub struct ReportedDowntime {
     pub streams: u64,
     /// Those that neither another edge nor the venue's numbers cover.
     pub uncovered_streams: u64,
+}
+
+/// Windows of several streams in which an edge was alone, or in which another edge filled its holes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct EdgeTime {
+    pub edge: String,
+    /// The edge that had what this one missed; absent where the edge was alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    pub from: Time,
+    pub to: Time,
+    pub streams: u64,
 }
 
 /// Messages that the broker discarded before they were stored.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    BrokerStream, EvidenceCounts, FindingCode, HeatMap, LeaseState, LostMessages, ReportedDowntime,
+    BrokerStream, EdgeTime, EvidenceCounts, FindingCode, HeatMap, LeaseState, LostMessages, ReportedDowntime,
     ReportedGap, SchemaReport, ServerState, TableReport, VenueState, Verification, WindowCounts,
     WindowPercent, WorstWindow,
 };
@@ -46,6 +46,10 @@ pub struct Report {
     pub worst_windows: TruncatedList<WorstWindow>,
     /// Times in which edges collected nothing on purpose, the newest first.
     pub downtimes: Vec<ReportedDowntime>,
+    /// Times in which only one of several edges collected a stream whole.
+    pub alone: TruncatedList<EdgeTime>,
+    /// Times in which one edge had what another one missed.
+    pub filled: TruncatedList<EdgeTime>,
     /// Gaps that edges detected, the newest first.
     pub gaps: TruncatedList<ReportedGap>,
     /// Messages that the broker discarded before they were stored, the newest first.

@@ -1,7 +1,9 @@
 //! Verdicts of the ledger, gaps, lost messages and dead letters.
 
 use clickhouse::Row;
-use marketprism_schema::{Capability, Completeness, DataType, GapKind, Numbering, StreamId};
+use marketprism_schema::{
+    Capability, Completeness, DataType, DowntimeReason, GapCause, GapKind, Numbering, StreamId,
+};
 use serde::Deserialize;
 
 use super::{Answer, Sources, within};
@@ -9,7 +11,7 @@ use crate::report::ReportScope;
 use crate::report::document::{DeadLetters, LostMessages, ReportedGap, TruncatedList, WorstWindow};
 use crate::report::period::TimeBuckets;
 use crate::sql::{self, SUBJECT};
-use crate::time::Time;
+use crate::time::{DAY_MS, Time};
 
 const NO_FINAL_ACROSS: &str = "SETTINGS do_not_merge_across_partitions_select_final = 1";
 
@@ -255,8 +257,30 @@ pub async fn gaps(sources: &Sources, scope: &ReportScope, closed_before_ms: i64)
         to = sql::millis(scope.to.0),
         to_ns = scope.to.0.saturating_mul(1_000_000),
     );
-    let rows = sources.rows::<EdgeGap>(&sources.hot, &query).await?;
+    let killed = killed(sources, scope);
+    let (mut rows, killed) = tokio::try_join!(
+        sources.rows::<EdgeGap>(&sources.hot, &query),
+        sources.rows::<EdgeGap>(&sources.hot, &killed)
+    )?;
+    rows.extend(killed);
     bounded(rows, EDGE_GAPS_MAX)
+}
+
+/// SQL: times of which killed edges have no audit, as gaps. However long they are, a report that touches them sees them.
+fn killed(sources: &Sources, scope: &ReportScope) -> String {
+    let nanos = |time: Time| time.0.saturating_mul(1_000_000);
+    format!(
+        "SELECT {SUBJECT} AS stream, toString(edge) AS edge, intDiv(to_ns, 1000000) AS window_ms, toInt64(0) AS run, \
+         toString(reason) AS kind, '{ours}' AS cause, from_ns, to_ns, CAST(NULL, 'Nullable(Int64)') AS from_sequence, \
+         CAST(NULL, 'Nullable(Int64)') AS to_sequence, CAST(NULL, 'Nullable(UInt64)') AS missing FROM {}.downtimes FINAL \
+         WHERE reason = '{killed}' AND from_ns < {} AND to_ns > {}{only} LIMIT {EDGE_GAPS_MAX}",
+        sources.hot.database,
+        nanos(scope.to),
+        nanos(scope.from),
+        ours = GapCause::Ours,
+        killed = DowntimeReason::Killed,
+        only = scope.data_type_sql(),
+    )
 }
 
 /// A truncated answer would look complete.
@@ -303,9 +327,18 @@ pub async fn downtimes(sources: &Sources, scope: &ReportScope) -> Answer<Vec<Edg
         nanos(scope.to),
         nanos(scope.from),
     );
+    // An edge that reports again and does not tell the end of its stop has lost its data folder: the stop excuses nothing.
+    let heard = format!(
+        "SELECT edge, max(covers_to) AS heard_ns FROM {}.audits WHERE {} GROUP BY edge",
+        sources.hot.database,
+        within("window_start", scope.from.0 - DAY_MS, scope.to.0),
+    );
     let query = format!(
         "SELECT toString(edge) AS edge, from_ns AS begin_ns, until_ns AS end_ns, toString(cause) AS why, what AS detail, \
-         count() AS streams FROM ({of_stream}) GROUP BY edge, begin_ns, end_ns, why, detail ORDER BY begin_ns DESC LIMIT {LISTED_MAX}"
+         count() AS streams FROM ({of_stream}) AS times LEFT JOIN ({heard}) AS audited USING edge \
+         WHERE until_ns > 0 OR cause != '{stopped}' OR heard_ns <= from_ns \
+         GROUP BY edge, begin_ns, end_ns, why, detail ORDER BY begin_ns DESC LIMIT {LISTED_MAX}",
+        stopped = DowntimeReason::Stopped,
     );
     sources.rows::<EdgeDowntime>(&sources.hot, &query).await
 }

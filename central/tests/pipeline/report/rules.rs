@@ -107,10 +107,39 @@ async fn every_fault_leads_to_its_verdict() {
         assert_eq!(status, expected, "{wanted}: {:#}", report["findings"]);
         assert!(has(&report, wanted), "{wanted}: {:#}", report["findings"]);
     }
+    a_stop_excuses_silence_until_the_edge_reports_again(&stack, &config).await;
     // Recent rows do not matter for a period of yesterday.
     let (_, report) = integrity(&stack, &config, &["--from", "2d", "--to", "1d"]);
     assert!(!has(&report, "fail table.no_recent_rows trades"), "{report:#}");
     assert!(has(&report, "unknown ledger.no_windows no window"), "{report:#}");
+}
+
+/// An edge that lost its data folder never tells the end of its stop.
+async fn a_stop_excuses_silence_until_the_edge_reports_again(stack: &Stack, config: &Path) {
+    seed::healthy(stack).await;
+    stack
+        .execute(&format!(
+            "ALTER TABLE marketprism_hot.verdicts DELETE WHERE window_start > {} SETTINGS mutations_sync = 2",
+            seed::window(20)
+        ))
+        .await;
+    let stop = format!("toInt64(toUnixTimestamp({})) * 1000000000", seed::window(30));
+    stack
+        .execute(&format!(
+            "INSERT INTO marketprism_hot.downtimes SELECT 'trade', 'sim_spot', 'spot', 'BTC-USDT', 'e1', 'r', {stop}, 0, \
+             'stopped', 1, now64(3)"
+        ))
+        .await;
+    let silent = "unknown edge.no_recent_audit edge e1: no audit since the window of";
+    let (_, report) = integrity(stack, config, &["--from", "1h"]);
+    assert!(!has(&report, silent) && report["downtimes"][0]["edge"] == "e1", "{report:#}");
+    let again = seed::gap_of_unknown_size(25).replace("created_at) SELECT", "created_at, covers_to) SELECT");
+    let covers_to = format!("now64(3), toInt64(toUnixTimestamp({})) * 1000000000", seed::window(24));
+    let again = again.strip_suffix("now64(3)").unwrap().to_owned() + &covers_to;
+    stack.execute(&again).await;
+    let (_, report) = integrity(stack, config, &["--from", "1h"]);
+    assert!(has(&report, silent) && report["downtimes"].as_array().unwrap().is_empty(), "{report:#}");
+    stack.execute("TRUNCATE TABLE marketprism_hot.downtimes").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

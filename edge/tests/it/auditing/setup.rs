@@ -102,8 +102,8 @@ pub async fn run_journaled(url: &str, journal: &RunJournal) -> Running {
     let run_ns = clock::now_ns();
     let resumption = Resumption::new(journal.read().unwrap(), &origin(run_ns), |_| true).unwrap();
     let audited = audited_after(&resumption, run_ns, &SYMBOLS.map(str::to_owned));
-    let Resumption { unsent, lasting, .. } = resumption;
-    let run = JournaledRun { run_ns, stop: None, unsent, lasting };
+    let Resumption { unsent, lasting, killed, .. } = resumption;
+    let run = JournaledRun { run_ns, stop: None, unsent, lasting, killed };
     journal.write(&run).unwrap();
     start(url, 100_000, audited, Some((journal, run)), DRAIN).await
 }
@@ -127,7 +127,7 @@ async fn start(
         "e1",
     );
     if let Some((journal, run)) = journaled {
-        sender = sender.with_journal(journal.clone(), run.run_ns, run.unsent);
+        sender = sender.with_runs(journal.clone(), run);
     }
     let audits_stop = CancellationToken::new();
     Running { audited, publishing, audits: tokio::spawn(sender.run(audits_stop.clone())), audits_stop }

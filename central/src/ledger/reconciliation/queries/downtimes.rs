@@ -13,7 +13,7 @@ use crate::storage::{Storage, StorageError};
 /// [`DowntimeSpan::range`] ends here while it lasts.
 pub const LASTS: i64 = i64::MAX;
 
-/// Time between a clean stop of an edge and its next start, for one stream.
+/// Time in which an edge collected nothing of one stream: between a clean stop and the next start, for example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DowntimeSpan {
     pub range: WindowRange,

@@ -6,7 +6,7 @@ use marketprism_schema::{DataType, FINGERPRINT_SQL, Fingerprint, MarketType, Str
 use serde::Deserialize;
 
 use super::super::verdict::IdRange;
-use super::{EdgeStream, WindowKey, fetch, within_millis, within_nanos};
+use super::{DowntimeSpan, EdgeStream, WindowKey, fetch, within_millis, within_nanos};
 use crate::ledger::windows::{WindowGrid, WindowRange};
 use crate::sql::SUBJECT;
 use crate::storage::{Storage, StorageError};
@@ -21,6 +21,28 @@ pub struct HotContents {
     pub ids: Fingerprint,
     /// Those of them in `copies`.
     pub copies: u64,
+}
+
+/// Times of which killed edges have no audit: events received in them were published, and are compared with nothing.
+#[derive(Debug, Default)]
+pub struct KilledTimes(BTreeSet<(String, WindowRange)>);
+
+impl KilledTimes {
+    pub fn of(downtimes: &HashMap<EdgeStream, Vec<DowntimeSpan>>) -> Self {
+        let times = downtimes.iter().flat_map(|(edge_stream, spans)| {
+            let killed = spans.iter().filter(|span| !span.reason.is_on_purpose());
+            killed.map(|span| (edge_stream.edge.clone(), span.range))
+        });
+        Self(times.collect())
+    }
+
+    fn excluded(&self, range: WindowRange) -> String {
+        let touching = self.0.iter().filter(|(_, killed)| killed.from < range.to && range.from < killed.to);
+        let excluded = touching.map(|(edge, killed)| {
+            format!(" AND NOT (edge = {} AND {})", sql::quote(edge), within_nanos("received_at", *killed))
+        });
+        excluded.collect()
+    }
 }
 
 /// No alias may be a column's name: ClickHouse would resolve the column to it in GROUP BY.
@@ -43,12 +65,13 @@ pub async fn contents(
     grid: WindowGrid,
     tables: &[Table],
     range: WindowRange,
+    killed: &KilledTimes,
 ) -> Result<HashMap<WindowKey, HotContents>, StorageError> {
     if tables.is_empty() {
         return Ok(HashMap::new());
     }
     let names: Vec<&str> = tables.iter().map(|table| table.name).collect();
-    let within = within_nanos("received_at", range);
+    let within = within_nanos("received_at", range) + &killed.excluded(range);
     let from = format!("merge('{}', '^({})$') WHERE {within}", storage.database, names.join("|"));
     let query = grouped("toString(any(_table))", "toUInt8(0)", &from, "sipHash64(_table)", (grid, range));
     read(storage, grid, &query).await
@@ -63,10 +86,11 @@ pub async fn contents_with_copies(
     grid: WindowGrid,
     table: &Table,
     range: WindowRange,
+    killed: &KilledTimes,
     (has_copies, has_ambiguous): (bool, bool),
 ) -> Result<HashMap<WindowKey, HotContents>, StorageError> {
-    let (database, data_type, within) =
-        (&storage.database, table.data_type, within_nanos("received_at", range));
+    let (database, data_type) = (&storage.database, table.data_type);
+    let within = within_nanos("received_at", range) + &killed.excluded(range);
     let not_ambiguous = if has_ambiguous {
         let length = grid.length_ns();
         let columns = format!(

@@ -10,8 +10,8 @@ use clickhouse::{RowOwned, RowRead};
 pub use audits::{FeedProblemRow, GapSummary, WindowAudit, audits, feed_problems, reporting_periods};
 pub use downtimes::{DowntimeSpan, LASTS, downtimes};
 pub use hot::{
-    HotContents, StoredIds, ambiguous_in_hot, contents, contents_with_copies, duplicates_missing,
-    occupied_hours, stored_ids, types_with_copies,
+    HotContents, KilledTimes, StoredIds, ambiguous_in_hot, contents, contents_with_copies,
+    duplicates_missing, occupied_hours, stored_ids, types_with_copies,
 };
 pub use verdicts::{DeadLetterRow, LossRow, counts_by_state, dead_letters, losses, verdicts};
 

@@ -6,6 +6,7 @@ mod simulation;
 use std::collections::BTreeSet;
 
 use super::{StreamCompleteness, TimeRuns, collect, judge};
+use crate::report::sources::ledger::RunState;
 use rows::SimRows;
 use simulation::{Simulation, Step, WINDOW};
 
@@ -136,7 +137,7 @@ impl Random {
 
     fn step(&mut self) -> Step {
         let edge = self.below(3);
-        match self.below(32) {
+        match self.below(34) {
             0..8 => Step::Trade,
             8..14 => Step::Pass(1 + self.below(70)),
             14..16 => Step::Drop(edge),
@@ -151,6 +152,7 @@ impl Random {
             28 => Step::Late(edge),
             29 => Step::Lose(edge),
             30 => Step::Restore(1 + self.below(4)),
+            31 | 32 => Step::Crash(edge),
             _ if edge == 0 => Step::Stranger,
             _ => Step::Refill,
         }
@@ -236,6 +238,27 @@ fn a_gap_counts_in_windows_that_closed_before_it_was_noticed() {
     let mut simulation = history.run();
     simulation.close();
     assert!(!judged(&simulation.rows(true), simulation.period()).is_whole());
+}
+
+/// The edge is away for hours, and the report begins in this time: no verdict of before is read.
+#[test]
+fn the_time_of_a_killed_edge_is_seen_by_a_report_that_begins_in_it() {
+    use Step::{Crash, Pass, Start, Trade};
+    let away = [Trade; 3].into_iter().chain([Pass(60); 90]);
+    let steps = [Trade, Crash(0)].into_iter().chain(away).chain([Start(0), Trade, Pass(60), Trade]).collect();
+    let history = SimHistory { edges: 1, is_numbered: false, steps };
+    let mut simulation = history.run();
+    simulation.close();
+    let (from, to) = simulation.period();
+    let mut rows = simulation.rows(true);
+    let start = simulation.killed[0].2 / 1_000_000_000 / WINDOW * WINDOW;
+    // The windows while it was away have no verdict yet, and everything before is out of reach.
+    for bucket in &mut rows.verdicts {
+        bucket.runs = vec![(start + WINDOW, to, RunState::Storing.code())];
+        bucket.first_ms = (start + WINDOW) * 1_000;
+    }
+    let found = judged(&rows, (from + 30 * WINDOW, to));
+    assert_eq!(found.unknown_gaps.get("ours"), Some(&1), "{found:?}");
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use marketprism_schema::{Capability, EventId, Fingerprint, Gap, StreamId};
+use marketprism_schema::{Capability, DowntimeReason, EventId, Fingerprint, Gap, StreamId};
 
 use super::simulation::{BEGIN, SECOND_NS, STRANGER, SimAudit, Simulation, WINDOW, WINDOW_NS};
 use crate::ledger::model_parts::{
-    Arrival, Evaluation, ExpectedStreams, HotContents, VerdictState, WindowAudit, WindowInputs,
+    Arrival, DowntimeSpan, Evaluation, ExpectedStreams, HotContents, VerdictState, WindowAudit, WindowInputs,
     WindowVerdict, evaluate,
 };
 use crate::ledger::{EdgeStream, WindowRange};
@@ -31,8 +31,12 @@ impl Simulation {
         let mut contents: BTreeMap<(String, i64), Vec<i64>> = BTreeMap::new();
         let mut by_window: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
         for (id, (edge, at_ns)) in &self.hot {
-            let window_ns = at_ns - at_ns.rem_euclid(WINDOW_NS);
-            contents.entry((format!("e{edge}"), window_ns)).or_default().push(*id);
+            let (window_ns, name) = (at_ns - at_ns.rem_euclid(WINDOW_NS), format!("e{edge}"));
+            let is_unaudited =
+                self.killed.iter().any(|(killed, from, to)| *killed == name && from <= at_ns && at_ns < to);
+            if !is_unaudited {
+                contents.entry((name, window_ns)).or_default().push(*id);
+            }
             by_window.entry(window_ns).or_default().push(*id);
         }
         let mut expected = ExpectedStreams::new(WINDOW_NS);
@@ -69,6 +73,7 @@ impl Simulation {
         for audit in arrived.values().flatten() {
             rows.gaps.extend(audit.gaps.iter().map(|gap| gap_row(audit, gap)));
         }
+        rows.gaps.extend(self.killed.iter().map(|(edge, from, to)| killed_row(edge, *from, *to)));
         rows
     }
 
@@ -89,6 +94,14 @@ impl Simulation {
             let (from, to, duplicates) = (window_ns, window_ns + WINDOW_NS, 5);
             told.push(WindowAudit { from, to, duplicates, ..WindowAudit::new(self.capability()) });
         }
+        let killed = self.killed.iter().filter(|(killed, ..)| killed == name);
+        let downtimes: Vec<DowntimeSpan> = killed
+            .map(|(_, from, to)| DowntimeSpan {
+                range: WindowRange { from: *from, to: *to },
+                reason: DowntimeReason::Killed,
+                detail: String::new(),
+            })
+            .collect();
         let inputs = WindowInputs {
             edge_stream: &source,
             window: WindowRange { from: window_ns, to: window_ns + WINDOW_NS },
@@ -96,7 +109,7 @@ impl Simulation {
             contents: Some(HotContents { ids: fingerprint(ids), copies: 0 }),
             capability: self.capability(),
             stored_ids: ranges,
-            downtimes: &[],
+            downtimes: &downtimes,
             ambiguous_missing: 0,
             duplicates_missing: 0,
             expectation: expected.expects(&source, window_ns),
@@ -217,5 +230,22 @@ fn gap_row(audit: &SimAudit, gap: &Gap) -> EdgeGap {
         from_sequence: gap.from_sequence,
         to_sequence: gap.to_sequence,
         missing: gap.missing,
+    }
+}
+
+/// As the report's query reads a downtime of a killed edge.
+fn killed_row(edge: &str, from_ns: i64, to_ns: i64) -> EdgeGap {
+    EdgeGap {
+        stream: stream(),
+        edge: edge.to_owned(),
+        window_ms: to_ns / 1_000_000,
+        run: 0,
+        kind: DowntimeReason::Killed.to_string(),
+        cause: "ours".into(),
+        from_ns,
+        to_ns,
+        from_sequence: None,
+        to_sequence: None,
+        missing: None,
     }
 }

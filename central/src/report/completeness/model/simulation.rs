@@ -24,8 +24,10 @@ pub enum Step {
     /// The edge's connection is lost, and it knows that, until `Join`.
     Cut(u8),
     Join(u8),
-    /// Without last words.
+    /// Without last words, and without its journal.
     Kill(u8),
+    /// Without last words: the next start recovers the audit up to the last record.
+    Crash(u8),
     /// With an audit up to now.
     Stop(u8),
     Start(u8),
@@ -89,6 +91,10 @@ pub struct Simulation {
     /// Send time of every trade.
     pub sent: BTreeMap<i64, i64>,
     pub audits: Vec<SimAudit>,
+    /// Audits of crashed edges that the next start recovers.
+    crashed: BTreeMap<usize, SimAudit>,
+    /// Edge, end of its recovered audit, and its next start.
+    pub killed: Vec<(String, i64, i64)>,
     pub stranger: BTreeSet<i64>,
 }
 
@@ -104,6 +110,8 @@ impl Simulation {
             removed: BTreeMap::new(),
             sent: BTreeMap::new(),
             audits: Vec::new(),
+            crashed: BTreeMap::new(),
+            killed: Vec::new(),
             stranger: BTreeSet::new(),
         };
         for edge in 0..edges {
@@ -152,7 +160,11 @@ impl Simulation {
             Step::Flow(of) => self.edges[edge(of)].is_dropped = false,
             Step::Cut(of) => self.cut(edge(of)),
             Step::Join(of) => self.edges[edge(of)].is_connected = self.edges[edge(of)].run_ns.is_some(),
-            Step::Kill(of) => self.edges[edge(of)] = SimEdge::default(),
+            Step::Kill(of) => {
+                self.crashed.remove(&edge(of));
+                self.edges[edge(of)] = SimEdge::default();
+            }
+            Step::Crash(of) => self.crash(edge(of)),
             Step::Stop(of) => self.stop(edge(of)),
             Step::Start(of) => {
                 self.pass(SECOND_NS);
@@ -192,6 +204,10 @@ impl Simulation {
 
     fn start(&mut self, edge: usize) {
         if self.edges[edge].run_ns.is_none() {
+            if let Some(audit) = self.crashed.remove(&edge) {
+                self.killed.push((audit.edge.clone(), audit.to, self.now_ns.max(audit.to + 1)));
+                self.audits.push(audit);
+            }
             let gap = Gap::open(GapKind::Start, GapCause::Network, self.now_ns, "start");
             self.edges[edge] = SimEdge {
                 run_ns: Some(self.now_ns),
@@ -222,6 +238,22 @@ impl Simulation {
             self.audit(edge, self.now_ns);
             self.edges[edge] = SimEdge::default();
         }
+    }
+
+    /// The last checkpoint was before the newest trade of the window.
+    fn crash(&mut self, edge: usize) {
+        if self.edges[edge].run_ns.is_none() {
+            return;
+        }
+        let (last_ns, window_ns) = (self.edges[edge].last_ns, self.window_ns());
+        let known_to_ns = if last_ns > window_ns { last_ns } else { self.now_ns };
+        self.edges[edge].is_lost = false;
+        self.audit(edge, known_to_ns);
+        let mut audit = self.audits.pop().unwrap();
+        audit.stored.retain(|id| self.sent[id] < known_to_ns);
+        audit.gaps.retain(|gap| gap.kind != GapKind::TradeIds || gap.to < known_to_ns);
+        self.crashed.insert(edge, audit);
+        self.edges[edge] = SimEdge::default();
     }
 
     fn trade(&mut self) {

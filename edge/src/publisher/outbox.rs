@@ -1,0 +1,95 @@
+//! Audit messages that wait for the broker, in order and bounded.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::audit::UnsentMessage;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PendingAudit {
+    pub(super) message_id: String,
+    pub(super) payload: Bytes,
+    pub(super) since_ns: i64,
+    /// Window of an audit of this run, else `i64::MAX`.
+    pub(super) window_ns: i64,
+}
+
+#[derive(Debug)]
+pub(super) struct AuditOutbox {
+    waiting: VecDeque<PendingAudit>,
+    bytes: usize,
+    messages_max: usize,
+    bytes_max: usize,
+}
+
+impl AuditOutbox {
+    pub(super) const fn new(messages_max: usize, bytes_max: usize) -> Self {
+        Self { waiting: VecDeque::new(), bytes: 0, messages_max, bytes_max }
+    }
+
+    /// Adds a message; returns the number of older ones that were dropped.
+    pub(super) fn push(&mut self, message: PendingAudit) -> u64 {
+        self.bytes = self.bytes.saturating_add(message.payload.len());
+        self.waiting.push_back(message);
+        let mut dropped = 0;
+        while self.waiting.len() > 1
+            && (self.waiting.len() > self.messages_max || self.bytes > self.bytes_max)
+        {
+            self.pop();
+            dropped += 1;
+        }
+        dropped
+    }
+
+    pub(super) fn first(&self) -> Option<&PendingAudit> {
+        self.waiting.front()
+    }
+
+    /// Window of the oldest audit of this run.
+    pub(super) fn first_window_ns(&self) -> i64 {
+        self.waiting.iter().map(|message| message.window_ns).min().unwrap_or(i64::MAX)
+    }
+
+    pub(super) fn pop(&mut self) {
+        if let Some(message) = self.waiting.pop_front() {
+            self.bytes = self.bytes.saturating_sub(message.payload.len());
+        }
+    }
+
+    /// The oldest messages, at most so many.
+    pub(super) fn unsent(&self, most: usize) -> Vec<UnsentMessage> {
+        let unsent = |message: &PendingAudit| UnsentMessage {
+            id: message.message_id.clone(),
+            payload: String::from_utf8_lossy(&message.payload).into_owned(),
+        };
+        self.waiting.iter().take(most).map(unsent).collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_leave_in_order_and_a_full_outbox_drops_the_oldest_by_number_and_by_bytes() {
+        let message = |number: usize, bytes: usize| PendingAudit {
+            message_id: number.to_string(),
+            payload: Bytes::from(vec![b'x'; bytes]),
+            since_ns: 0,
+            window_ns: i64::MAX,
+        };
+        let mut outbox = AuditOutbox::new(3, 100);
+        assert_eq!((0..5).map(|number| outbox.push(message(number, 10))).sum::<u64>(), 2);
+        assert_eq!(outbox.first().unwrap().message_id, "2");
+        assert_eq!(outbox.push(message(5, 90)), 2);
+        assert_eq!(outbox.len(), 2);
+        assert_eq!(outbox.push(message(6, 500)), 2);
+        outbox.pop();
+        assert_eq!((outbox.len(), outbox.bytes), (0, 0));
+    }
+}
