@@ -283,7 +283,11 @@ fn a_killed_edge_is_verified_up_to_its_last_record_and_the_rest_is_named() {
     let runs = [run(60_000, 80_000, 0..5), run(104_000, 120_000, 5..9)];
     let of = |audits: &[WindowAudit], contents| {
         let expectation = Some(Expectation::BetweenReports);
-        verdict(&WindowInputs { downtimes: &[killed], expectation, ..case(audits, Some(contents)) })
+        verdict(&WindowInputs {
+            downtimes: std::slice::from_ref(&killed),
+            expectation,
+            ..case(audits, Some(contents))
+        })
     };
     let found = of(&runs, 0..9);
     assert_eq!(found.state, Unverifiable);
