@@ -61,10 +61,7 @@ impl Edge {
         // Not before the journal is locked: another process of this name would lose what its run left.
         let start = resume(&config, &auditor)?;
         let queue = Arc::new(queue(&config, &auditor, journal.as_ref())?);
-        if let Some(journal) = &journal {
-            let killed = start.as_ref().map(|start| start.run.killed.clone()).unwrap_or_default();
-            journal.start(Arc::clone(&queue), killed).context("the threads of the journal cannot start")?;
-        }
+        start_journal(journal.as_ref(), &queue, start.as_ref())?;
         let context = EdgeContext::new(&config, Arc::clone(&queue) as Arc<dyn EventQueue>, auditor)?;
         let context = Arc::new(EdgeContext { journal, ..context });
         let bound = bind(&config.http).await?;
@@ -331,6 +328,16 @@ fn open_journal(config: &Config, auditor: &Arc<Auditor>) -> anyhow::Result<Optio
         sync_every: config.journal.sync_interval,
     };
     Ok(Some(Arc::new(Journal::open(options, Arc::new(DiskFiles), Arc::clone(auditor))?)))
+}
+
+fn start_journal(
+    journal: Option<&Arc<Journal>>,
+    queue: &Arc<MemoryQueue>,
+    start: Option<&JournaledStart>,
+) -> anyhow::Result<()> {
+    let Some(journal) = journal else { return Ok(()) };
+    let killed = start.map(|start| start.run.killed.clone()).unwrap_or_default();
+    journal.start(Arc::clone(queue), killed).context("the threads of the journal cannot start")
 }
 
 /// Before the last audits.
