@@ -1,7 +1,7 @@
 //! Events and messages for unit tests.
 
 use async_nats::{HeaderMap, Message};
-use marketprism_schema::{Body, Decimal, Event, EventId, Header, MarketType, Side, Trade};
+use marketprism_schema::{Body, DataSource, Decimal, Event, EventId, Header, MarketType, Side, Trade};
 
 pub const TRADE_SUBJECT: &str = "trade.sim_spot.spot.A-B";
 
@@ -17,6 +17,7 @@ pub fn header() -> Header<'static> {
         edge: "e".into(),
         region: "r".into(),
         adapter: "a".into(),
+        data_source: DataSource::Live,
     }
 }
 

@@ -347,6 +347,7 @@ fn venue(venue: &Venue) -> Value {
                 "checksum": lower(&capability.checksum),
                 "snapshot": lower(&capability.snapshot),
                 "contiguous_trade_ids": capability.contiguous_trade_ids,
+                "backfill": capability.backfill,
                 "completeness": lower(&capability.completeness),
                 "max_depth": capability.max_depth,
             })

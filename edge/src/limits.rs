@@ -337,3 +337,33 @@ pub const CONFIRMED_EVERY: Duration = Duration::from_secs(2);
 
 /// Time for an answer to that. Passed: it is asked again at the next interval.
 pub const CONFIRMED_ANSWER: Duration = Duration::from_secs(5);
+
+/// Time between a hole in trade ids and the first request for its trades: late ones may still come.
+pub const BACKFILL_DELAY: Duration = Duration::from_secs(1);
+
+/// Holes in trade ids of one part of a feed that wait for the venue's history. Full: new ones are not filled, counted as `given_up`.
+pub const BACKFILL_HOLES_MAX: usize = 1_024;
+
+/// Answers in a row without a trade of the requested ids. Reached: these ids are not served, counted, and the ids after them are next.
+pub const BACKFILL_MISSES_MAX: u32 = 3;
+
+/// Requests in a row without a usable answer. Reached: the hole is given up, counted.
+pub const BACKFILL_FAILURES_MAX: u32 = 10;
+
+/// Pauses after such an answer or request: double from the first to the last.
+pub const BACKFILL_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// Time for an answer, with the wait for budgets and retries. Passed: the request counts as failed.
+pub const BACKFILL_ANSWER_MAX: Duration = Duration::from_secs(300);
+
+/// Time to fill a hole. Passed: the rest is given up, counted.
+pub const BACKFILL_TIME_MAX: Duration = Duration::from_secs(3_600);
+
+/// Interval at which the positions of trades are written.
+pub const TRADE_POSITIONS_EVERY: Duration = Duration::from_secs(1);
+
+/// Age of a position. Older: trades since then are not filled.
+pub const TRADE_POSITION_AGE_MAX: Duration = Duration::from_secs(7 * 86_400);
+
+/// Bytes of the file of positions. More: it counts as not readable.
+pub const TRADE_POSITIONS_BYTES: u64 = 64 << 20;

@@ -212,6 +212,7 @@ impl Edge {
             end_journaled_run(&context).await;
             audits.stop().await;
             close_journal(&context, kept).await;
+            save_positions(&context).await;
             drained
         };
         tokio::pin!(stopping);
@@ -359,6 +360,15 @@ async fn close_journal(context: &EdgeContext, kept: u64) {
     let closed = tokio::task::spawn_blocking(move || journal.close(JOURNAL_CLOSE)).await;
     if !matches!(closed, Ok(true)) {
         tracing::error!(limit = ?JOURNAL_CLOSE, "journal not closed: its disk does not answer, its newest events may be lost");
+    }
+}
+
+/// After the pipelines; their records are delivered or in the journal.
+async fn save_positions(context: &EdgeContext) {
+    let positions = Arc::clone(&context.positions);
+    let saved = tokio::task::spawn_blocking(move || positions.save_newest()).await;
+    if !matches!(saved, Ok(Ok(()))) {
+        tracing::warn!(?saved, "trade positions not written: trades until the next start may not be filled");
     }
 }
 

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::decimal::Decimal;
-use crate::names::{DataType, MarketType, Side};
+use crate::names::{DataSource, DataType, MarketType, Side};
 
 /// One normalized event. Text is borrowed where it can be, so that an edge builds events without allocating.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +41,8 @@ pub struct Header<'a> {
     pub region: Cow<'a, str>,
     /// `name@version+digest` of the adapter.
     pub adapter: Cow<'a, str>,
+    /// Not part of the event id: a trade from the history has the id of its live copy.
+    pub data_source: DataSource,
 }
 
 /// Fields of each data type beside the header.

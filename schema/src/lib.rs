@@ -41,7 +41,7 @@ pub use event::{
     OrderBook, Trade, VolatilityIndex,
 };
 pub use migration::{DatabaseKind, Layout, Migration, Statement};
-pub use names::{DataType, DataTypeMap, MarketType, Side, UnknownName, stale_after};
+pub use names::{DataSource, DataType, DataTypeMap, MarketType, Side, UnknownName, stale_after};
 pub use recording::{Line, LineError, RecordingKind};
 pub use repair::{
     REPAIR_BYTES_MAX, REPAIR_VERSION, RepairAnswer, RepairError, RepairRequest, RepairState, repair_subject,

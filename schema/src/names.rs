@@ -92,6 +92,18 @@ pub const fn stale_after(data_type: DataType) -> Duration {
 }
 
 names! {
+    /// Where an edge got an event from.
+    #[derive(Default)]
+    DataSource, "data_source", {
+        /// A subscription, or a request on a schedule.
+        #[default]
+        Live = "live",
+        /// The venue's history of trades, to fill a gap.
+        Backfill = "backfill",
+    }
+}
+
+names! {
     /// Kind of instrument.
     MarketType, "market_type", {
         /// Immediate exchange of the two assets.

@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use marketprism_schema::{
-    Body, BookLevels, Decimal, Event, EventId, FundingRate, Header, InvalidKind, Liquidation, LongShortRatio,
-    MarketType, OpenInterest, OrderBook, RECEIVED_AHEAD_MAX, RECEIVED_BEHIND_MAX, Side, Trade,
-    VolatilityIndex, is_edge_name, validate_event,
+    Body, BookLevels, DataSource, Decimal, Event, EventId, FundingRate, Header, InvalidKind, Liquidation,
+    LongShortRatio, MarketType, OpenInterest, OrderBook, RECEIVED_AHEAD_MAX, RECEIVED_BEHIND_MAX, Side,
+    Trade, VolatilityIndex, is_edge_name, validate_event,
 };
 
 const NOW_NS: i64 = 1_763_800_000_000_000_000;
@@ -23,6 +23,7 @@ fn event(market_type: MarketType, body: Body<'static>) -> Event<'static> {
         edge: "edge-1".into(),
         region: "eu".into(),
         adapter: "sim@1.0.0+0123456789ab".into(),
+        data_source: DataSource::Live,
     };
     sealed(Event { header, body })
 }

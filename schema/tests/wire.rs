@@ -5,9 +5,9 @@
 use std::borrow::Cow;
 
 use marketprism_schema::{
-    Body, BookLevels, DataType, Decimal, DecodeError, Event, EventId, FundingRate, Header, Liquidation,
-    LongShortRatio, MarketType, OpenInterest, OrderBook, Side, Trade, VolatilityIndex, WireForm, decode_json,
-    decode_protobuf, encode_json,
+    Body, BookLevels, DataSource, DataType, Decimal, DecodeError, Event, EventId, FundingRate, Header,
+    Liquidation, LongShortRatio, MarketType, OpenInterest, OrderBook, Side, Trade, VolatilityIndex, WireForm,
+    decode_json, decode_protobuf, encode_json,
 };
 
 fn event(body: Body<'_>) -> Event<'_> {
@@ -23,6 +23,7 @@ fn event(body: Body<'_>) -> Event<'_> {
             edge: "edge-1".into(),
             region: "eu".into(),
             adapter: "sim@1.0.0+0123456789ab".into(),
+            data_source: DataSource::Live,
         },
         body,
     };
@@ -242,4 +243,25 @@ fn bad_payloads_are_refused_by_name() {
     }
     let book = json(&book(7)).replacen("\"1\"]]", "\"9223372036854775807\"]]", 1);
     assert!(decode_json(book.as_bytes()).unwrap_err().to_string().contains("63 bits"), "{book}");
+}
+
+#[test]
+fn a_trade_from_the_history_has_the_id_of_its_live_copy_and_says_where_it_came_from() {
+    let live = trade("12345");
+    let mut filled = live.clone();
+    filled.header.data_source = DataSource::Backfill;
+    assert_eq!(EventId::of(&live), EventId::of(&filled));
+    for form in [WireForm::Json, WireForm::Protobuf] {
+        let mut payload = Vec::new();
+        form.encode(&filled, &mut payload);
+        assert_eq!(form.decode(&payload).unwrap(), filled, "{form:?}");
+    }
+    let mut payload = Vec::new();
+    encode_json(&filled, &mut payload);
+    let text = String::from_utf8(payload).unwrap();
+    let place = r#""adapter":"sim@1.0.0+0123456789ab","data_source":"backfill","trade_id":"12345""#;
+    assert!(text.contains(place), "{text}");
+    let other = text.replace("backfill", "elsewhere");
+    let error = decode_json(other.as_bytes()).unwrap_err().to_string();
+    assert_eq!(error, r#"payload: data_source: "elsewhere" is not one of live, backfill"#);
 }

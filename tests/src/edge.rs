@@ -31,6 +31,8 @@ pub struct Feed {
     pub ws: String,
     /// Base address of the venue's REST API; empty where the adapter uses none.
     pub rest: String,
+    /// Off in tests of gaps: they would be filled.
+    pub backfill: bool,
     pub extra: String,
 }
 
@@ -44,6 +46,7 @@ impl Feed {
             data_types: vec!["trade".to_owned(), "orderbook".to_owned()],
             ws: format!("ws://{address}/{exchange}"),
             rest: format!("http://{address}/{exchange}"),
+            backfill: false,
             extra: String::new(),
         }
     }
@@ -51,8 +54,8 @@ impl Feed {
     pub fn toml(&self) -> String {
         let rest = if self.rest.is_empty() { String::new() } else { format!("rest = {:?}\n", self.rest) };
         format!(
-            "[[feed]]\nexchange = {:?}\nadapter = {:?}\nsymbols = {:?}\ndata_types = {:?}\n{}\n[feed.endpoints]\nws = {:?}\n{rest}",
-            self.exchange, self.adapter, self.symbols, self.data_types, self.extra, self.ws
+            "[[feed]]\nexchange = {:?}\nadapter = {:?}\nsymbols = {:?}\ndata_types = {:?}\nbackfill = {}\n{}\n[feed.endpoints]\nws = {:?}\n{rest}",
+            self.exchange, self.adapter, self.symbols, self.data_types, self.backfill, self.extra, self.ws
         )
     }
 }

@@ -123,7 +123,7 @@ fn config() -> SimConfig {
     SimConfig { backlog: true, backlog_limit: 50_000, ..two_symbols(400) }
 }
 
-/// The simulator resends trades that did not provably arrive before a cut: the edge does not yet fill such gaps by REST.
+/// The simulator resends trades that did not provably arrive before a cut, and the edge does not fill gaps here.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_trade_is_stored_exactly_once_through_kills_and_cuts() {
     let (mut stack, sim, edge) = flowing().await;

@@ -44,6 +44,10 @@ struct Span {
 
 impl System {
     async fn start() -> Self {
+        Self::with_backfill(false).await
+    }
+
+    async fn with_backfill(backfill: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         let (broker, hot, cold) =
@@ -58,7 +62,7 @@ impl System {
         let away = FaultSpec::new(FaultAction::Refuse).exchange(EXCHANGE).duration_ms(WINDOW_SECONDS * 1_000);
         sim.fault(away).unwrap();
         let address = sim.addr().to_string();
-        let feed = Feed::simulated(EXCHANGE, &address, &SYMBOLS);
+        let feed = Feed { backfill, ..Feed::simulated(EXCHANGE, &address, &SYMBOLS) };
         let edge = Edge::with_tables(path, &nats, AUDIT, std::slice::from_ref(&feed)).await;
         until("the feed is ready", Duration::from_secs(30), || edge.get("/ready")).await;
         Self { edge, central, sim, hot, cold, broker, _folder: folder }
@@ -377,4 +381,87 @@ async fn kills_are_named(system: &mut System) {
     }
     let causes = report["findings"].to_string();
     assert!(causes.contains("ours: "), "{causes}");
+}
+
+/// Trades of the first symbol that the venue's history has no more.
+const FORGOTTEN: usize = 8;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gaps_that_the_venues_history_fills_are_complete_and_exactly_the_rest_is_missing() {
+    let mut system = System::with_backfill(true).await;
+    let (mut withheld, mut forgotten) = (0, (0, 0));
+    let span = system
+        .collect(300, async |system| {
+            let sim = &system.sim;
+            let lose = |symbol: &&str| {
+                let lost =
+                    FaultSpec::new(FaultAction::Drop).exchange(EXCHANGE).symbol(symbol).stream("@trade");
+                sim.fault(lost.count(u64::MAX)).unwrap()
+            };
+            let faults: Vec<_> = VENUE_SYMBOLS.iter().map(lose).collect();
+            let lost = |symbol: &str| -> Vec<u64> {
+                let trades = sim.all_trades(EXCHANGE, symbol).unwrap();
+                trades.iter().filter(|trade| trade.withheld > 0).map(|trade| trade.id).collect()
+            };
+            until("both symbols lose trades", PATIENCE, || async {
+                let least = VENUE_SYMBOLS.map(|symbol| lost(symbol).len()).into_iter().min().unwrap();
+                if least > 2 * FORGOTTEN { Ok(()) } else { Err(least.to_string()) }
+            })
+            .await;
+            // No trade has shown the gaps yet.
+            sim.pause();
+            for id in faults {
+                sim.remove_fault(id);
+            }
+            let first = lost(VENUE_SYMBOLS[0]);
+            forgotten = (first[0], first[FORGOTTEN - 1]);
+            sim.set_history(EXCHANGE, VENUE_SYMBOLS[0], first[FORGOTTEN]).unwrap();
+            withheld = VENUE_SYMBOLS.iter().map(|symbol| lost(symbol).len()).sum();
+            sim.resume();
+            // Both ends are told in the windows of the span.
+            let edge = &system.edge;
+            until("every hole is decided", PATIENCE, || async {
+                let count = async |outcome| {
+                    let label = format!("outcome=\"{outcome}\"");
+                    edge.metric("marketprism_edge_backfill_trades_total", &label).await as usize
+                };
+                let decided = (count("filled").await, count("not_served").await);
+                if decided == (withheld - FORGOTTEN, FORGOTTEN) {
+                    Ok(())
+                } else {
+                    Err(format!("{decided:?}"))
+                }
+            })
+            .await;
+        })
+        .await;
+    let stored = system.venue_trades() - FORGOTTEN as u64;
+    reaches(&system.hot, "SELECT uniqExact(event_id) + count() FROM marketprism_hot.trades", 2 * stored)
+        .await;
+    let filled = "SELECT count() FROM marketprism_hot.trades WHERE data_source = 'backfill'";
+    assert_eq!(system.hot.number(filled).await.unwrap(), (withheld - FORGOTTEN) as u64);
+    let told = |report: &Value, symbol: &str| {
+        let of_stream = format!("trade.{EXCHANGE}.spot.{symbol}");
+        let gaps = items(report, "gaps").iter();
+        gaps.filter(|gap| gap["kind"] == "backfilled" && gap["stream"] == of_stream)
+            .map(|gap| (gap["missing"].as_u64().unwrap(), gap["evidence"].as_str().unwrap().to_owned()))
+            .collect::<Vec<_>>()
+    };
+    let report = system
+        .report("the gaps are told as filled", &span, |code, report| {
+            let count = |state: &str| report["windows"][state].as_u64().unwrap();
+            code == 1 && count("open") == 0 && SYMBOLS.iter().all(|symbol| told(report, symbol).len() == 1)
+        })
+        .await;
+    let (first, last) = forgotten;
+    let [(missing, evidence)] = &told(&report, SYMBOLS[0])[..] else { panic!("{report}") };
+    assert_eq!(*missing, FORGOTTEN as u64);
+    assert!(
+        evidence.contains(&format!("trades {first} to {last} not served by the venue's history")),
+        "{evidence}"
+    );
+    assert_eq!(told(&report, SYMBOLS[1])[0].0, 0, "{report}");
+    let text = format!("{FORGOTTEN} events missing (venue: {FORGOTTEN} missing in 1 gap)");
+    let findings = report["findings"].as_array().unwrap();
+    assert!(findings.iter().any(|finding| finding["text"] == text.as_str()), "{report}");
 }

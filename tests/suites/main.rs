@@ -10,6 +10,7 @@
     missing_docs
 )]
 
+mod backfill;
 mod books;
 mod broker_refusals;
 mod broker_users;

@@ -26,6 +26,7 @@ fn hostile_feed(folder: &Path, kind: FixtureKind, address: &str) -> Feed {
         data_types: vec!["trade".to_owned()],
         ws: format!("ws://{address}"),
         rest: String::new(),
+        backfill: false,
         extra: String::new(),
     }
 }

@@ -67,6 +67,7 @@ async fn collects_through(adapter: PathBuf) {
         data_types: vec!["trade".to_owned(), "orderbook".to_owned()],
         ws: format!("ws://{address}"),
         rest: format!("http://{address}"),
+        backfill: false,
         extra: String::new(),
     };
     let _edge = stack.edge(&[feed]).await;

@@ -255,6 +255,7 @@ impl SoundVenue {
             data_types: vec!["trade".to_owned()],
             ws: self.ws.clone(),
             rest: self.rest.clone(),
+            backfill: false,
             extra: String::new(),
         }
     }

@@ -55,7 +55,7 @@ pub(crate) fn capabilities(exchange: Exchange) -> Vec<Capability> {
         Exchange::Spot => (&[Spot], SequenceRule::Contiguous, 5000),
         Exchange::UsdM => (&[Perpetual, Futures], SequenceRule::Chained, 1000),
     };
-    let trade = Capability { contiguous_trade_ids: true, ..pushed(DataType::Trade, every) };
+    let trade = Capability { contiguous_trade_ids: true, backfill: true, ..pushed(DataType::Trade, every) };
     let orderbook = Capability {
         sequence,
         snapshot: SnapshotSource::Request,

@@ -11,8 +11,8 @@ mod streams;
 use crate::describe::Exchange;
 use crate::funding_intervals::FundingIntervals;
 use marketprism_adapter_sdk::{
-    Answer, BookScales, Description, Endpoints, Feed, Frame, Listing, LoadedFeed, Output, ParseResult, Plan,
-    Refusal, Request, VenueAdapter, VenueInstance,
+    Answer, BookScales, Description, Endpoints, Feed, Frame, Instrument, Listing, LoadedFeed, Output,
+    ParseResult, Plan, Refusal, Request, TradeRange, VenueAdapter, VenueInstance,
 };
 
 pub type Binance = VenueInstance<BinanceVenue>;
@@ -55,6 +55,15 @@ impl VenueAdapter for BinanceVenue {
 
     fn plan(&mut self, loaded: &LoadedFeed) -> Result<Plan, Refusal> {
         plan::plan(self.exchange, loaded)
+    }
+
+    fn backfill(
+        &self,
+        loaded: &LoadedFeed,
+        instrument: &Instrument,
+        trades: TradeRange,
+    ) -> Result<Request, Refusal> {
+        Ok(plan::backfill(self.exchange, loaded.endpoints.url("rest"), instrument, trades))
     }
 
     #[inline(always)]

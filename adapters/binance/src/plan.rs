@@ -4,7 +4,7 @@ use crate::describe::{Exchange, capabilities};
 use crate::streams::{self, StreamRoute};
 use marketprism_adapter_sdk::{
     Answer, Budget, Charge, Connection, DataStream, DataType, Delivery, Endpoints, Heartbeat, Instrument,
-    LoadedFeed, MarketType, Plan, Poll, Refusal, Request, Resync, ResyncAction, budget, charge,
+    LoadedFeed, MarketType, Plan, Poll, Refusal, Request, Resync, ResyncAction, TradeRange, budget, charge,
     data_type_name, get, json_string, market_type_name, numbered, percent_encoded, poll, refusal,
 };
 use std::ops::RangeInclusive;
@@ -13,6 +13,8 @@ use std::ops::RangeInclusive;
 const STREAMS_PER_CONNECTION: usize = 200;
 /// Keeps a subscribe message near 2 kB.
 const STREAMS_PER_MESSAGE: usize = 100;
+/// Rows of an answer of past trades, at most.
+const TRADES_PER_PAGE: u64 = 1000;
 /// The venue closes connections after 24 hours.
 const MAX_AGE_MS: u32 = 23 * 3_600_000;
 
@@ -145,6 +147,23 @@ fn depth_request(exchange: Exchange, instrument: &Instrument, depth: u32, rest: 
     };
     let symbol = percent_encoded(&instrument.venue_symbol);
     get(format!("{rest}{path}?symbol={symbol}&limit={limit}"), vec![weight_charge(exchange, weight)], 10_000)
+}
+
+/// The ids are those of the stream: of matches on spot, of aggregates on USD-M.
+pub(crate) fn backfill(
+    exchange: Exchange,
+    rest: &str,
+    instrument: &Instrument,
+    TradeRange { first, last, .. }: TradeRange,
+) -> Request {
+    let (path, weight) = match exchange {
+        Exchange::Spot => ("/api/v3/historicalTrades", 25),
+        Exchange::UsdM => ("/fapi/v1/aggTrades", 20),
+    };
+    let symbol = percent_encoded(&instrument.venue_symbol);
+    let limit = last.saturating_sub(first).saturating_add(1).min(TRADES_PER_PAGE);
+    let url = format!("{rest}{path}?symbol={symbol}&fromId={first}&limit={limit}");
+    get(url, vec![weight_charge(exchange, weight)], 10_000)
 }
 
 fn weight_charge(exchange: Exchange, weight: u32) -> Charge {

@@ -53,7 +53,7 @@ pub(crate) fn describe() -> Description {
 fn capability(data_type: DataType) -> Capability {
     let base = pushed(data_type, markets(data_type));
     match data_type {
-        DataType::Trade => Capability { contiguous_trade_ids: true, ..base },
+        DataType::Trade => Capability { contiguous_trade_ids: true, backfill: true, ..base },
         DataType::Orderbook => Capability {
             sequence: SequenceRule::Chained,
             snapshot: SnapshotSource::InBand,

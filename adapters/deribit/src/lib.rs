@@ -14,7 +14,7 @@ use crate::numbers::ContractUnits;
 use crate::plan::SubscribedChannels;
 use marketprism_adapter_sdk::{
     Answer, Description, Endpoints, Feed, Frame, Instrument, Listing, LoadedFeed, Output, ParseResult, Plan,
-    Refusal, Request, VenueAdapter, VenueInstance,
+    Refusal, Request, TradeRange, VenueAdapter, VenueInstance,
 };
 
 pub type Deribit = VenueInstance<DeribitVenue>;
@@ -59,6 +59,15 @@ impl VenueAdapter for DeribitVenue {
         let (plan, subscribed) = plan::plan(loaded)?;
         self.subscribed = subscribed;
         Ok(plan)
+    }
+
+    fn backfill(
+        &self,
+        loaded: &LoadedFeed,
+        instrument: &Instrument,
+        trades: TradeRange,
+    ) -> Result<Request, Refusal> {
+        plan::backfill(loaded, instrument, trades)
     }
 
     #[inline(always)]

@@ -6,8 +6,8 @@ use crate::describe::{EXCHANGE, coin_of_index, markets};
 use crate::instruments::needs_lists;
 use marketprism_adapter_sdk::{
     Answer, Budget, Charge, Connection, DataStream, DataType, Endpoints, Feed, Heartbeat, Instrument,
-    LoadedFeed, MarketType, Plan, Poll, Refusal, Request, TimeWindow, budget, charge, get, numbered, poll,
-    refusal, resubscribe,
+    LoadedFeed, MarketType, Plan, Poll, Refusal, Request, TimeWindow, TradeRange, budget, charge, get,
+    numbered, poll, refusal, resubscribe,
 };
 use std::collections::BTreeMap;
 
@@ -27,6 +27,9 @@ pub(crate) const FROM_PARAMETER: &str = "start_timestamp";
 pub(crate) const TO_PARAMETER: &str = "end_timestamp";
 /// Every trade is polled six times while it is in the window.
 const LIQUIDATION_PERIOD_MS: u32 = 300_000;
+
+/// Rows of an answer of trades, at most.
+const TRADES_PER_PAGE: u64 = 1000;
 
 /// Credits of a subscription, and of any other public request.
 const SUBSCRIBE_CREDITS: u32 = 3000;
@@ -206,6 +209,25 @@ fn trades_poll(index: u32, instrument: &Instrument, rest: &str) -> Poll {
         to_ago_ms: WINDOW_TO_AGO_MS,
     };
     Poll { window: Some(window), ..poll(DataType::Liquidation, index, request, LIQUIDATION_PERIOD_MS) }
+}
+
+/// Past trades by `trade_seq`. The main host keeps about a day of them.
+pub(crate) fn backfill(
+    loaded: &LoadedFeed,
+    instrument: &Instrument,
+    TradeRange { first, last, .. }: TradeRange,
+) -> Result<Request, Refusal> {
+    let name = &instrument.venue_symbol;
+    if coin_of_index(name.as_bytes()).is_some() {
+        return Err(refusal("backfill", name, "an instrument: an index has no trades"));
+    }
+    let path = "/api/v2/public/get_last_trades_by_instrument";
+    let rest = loaded.endpoints.url("rest");
+    let count = last.saturating_sub(first).saturating_add(1).min(TRADES_PER_PAGE);
+    let url = format!(
+        "{rest}{path}?instrument_name={name}&start_seq={first}&end_seq={last}&count={count}&sorting=asc"
+    );
+    Ok(get(url, vec![pool_charge("requests", REQUEST_CREDITS)], 10_000))
 }
 
 fn pool_charge(name: &str, units: u32) -> Charge {

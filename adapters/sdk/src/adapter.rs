@@ -1,6 +1,8 @@
 //! The trait that an adapter implements, and its export as a component.
 
-use crate::types::{Answer, Description, Feed, Frames, Instrument, Normalized, Plan, Refusal, Request};
+use crate::types::{
+    Answer, Description, Feed, Frames, Instrument, Normalized, Plan, Refusal, Request, TradeRange,
+};
 
 /// The contract's functions, implemented by [`VenueInstance`](crate::VenueInstance). Each is a pure function of its input.
 pub trait Adapter: Sized + 'static {
@@ -19,6 +21,9 @@ pub trait Adapter: Sized + 'static {
 
     /// Connections, polls, resyncs and budgets of the feed.
     fn plan(&self) -> Result<Plan, Refusal>;
+
+    /// The request whose answer holds trades of the range, or a first page of them.
+    fn backfill(&self, trades: TradeRange) -> Result<Request, Refusal>;
 
     /// Turns frames into events and notes.
     fn normalize(&mut self, frames: &Frames) -> Normalized;
@@ -70,6 +75,13 @@ macro_rules! export_adapter {
                     LOADED.with_borrow(|loaded| match loaded {
                         Some(adapter) => $crate::Adapter::plan(adapter),
                         None => Err($crate::refusal("plan", "not loaded", "a call of `load` first")),
+                    })
+                }
+
+                fn backfill(trades: $crate::TradeRange) -> Result<$crate::Request, $crate::Refusal> {
+                    LOADED.with_borrow(|loaded| match loaded {
+                        Some(adapter) => $crate::Adapter::backfill(adapter, trades),
+                        None => Err($crate::refusal("backfill", "not loaded", "a call of `load` first")),
                     })
                 }
 

@@ -16,6 +16,7 @@ pub fn pushed(data_type: DataType, market_types: &[MarketType]) -> Capability {
         checksum: ChecksumRule::Unchecked,
         snapshot: SnapshotSource::NotApplicable,
         contiguous_trade_ids: false,
+        backfill: false,
         completeness: Completeness::Complete,
         max_depth: 0,
     }

@@ -2,13 +2,14 @@
 
 use crate::adapter::Adapter;
 use crate::cursor::ParseResult;
-use crate::feed::{Endpoints, check_feed};
+use crate::feed::{Endpoints, check_feed, refusal};
 use crate::instrument_table::InstrumentTable;
 use crate::listing::Listing;
 use crate::output::{Frame, Output, each_frame};
 use crate::select::select;
 use crate::types::{
     Answer, DataType, Description, Feed, Frames, Ignored, Instrument, Normalized, Plan, Refusal, Request,
+    TradeRange,
 };
 
 /// The functions of a venue. The type itself is the state that an instance keeps between frames; [`VenueInstance`] makes an
@@ -43,6 +44,14 @@ pub trait VenueAdapter: Sized + 'static {
     /// Connections, polls and resyncs of the feed. May keep what later frames are compared with.
     fn plan(&mut self, loaded: &LoadedFeed) -> Result<Plan, Refusal>;
 
+    /// The request whose answer holds trades of an instrument with these ids, or a first page of them: for a capability with `backfill`.
+    ///
+    /// # Errors
+    /// The instrument has no such trades, or the venue no such request: the default.
+    fn backfill(&self, _: &LoadedFeed, instrument: &Instrument, _: TradeRange) -> Result<Request, Refusal> {
+        Err(refusal("backfill", &instrument.symbol, "nothing: past trades cannot be requested by id"))
+    }
+
     /// Adds the events and notes of a frame to the output. An error makes the frame malformed and takes back what it had added.
     /// Statically dispatched: a venue may read its usual frames with a [`Cursor`](crate::Cursor) first, all others by
     /// [`Object`](crate::Object).
@@ -58,6 +67,8 @@ pub enum FrameSource {
     Poll(u32),
     /// The answer of a resync's request.
     Resync(u32),
+    /// Past trades of this instrument.
+    Backfill(u32),
 }
 
 /// The feed that an instance was loaded with.
@@ -75,6 +86,7 @@ pub struct LoadedFeed {
     data_types: u32,
     first_poll: u32,
     first_resync: u32,
+    first_backfill: u32,
 }
 
 impl LoadedFeed {
@@ -93,6 +105,7 @@ impl LoadedFeed {
             },
             first_poll: 0,
             first_resync: 0,
+            first_backfill: u32::MAX,
         }
     }
 
@@ -136,7 +149,9 @@ impl LoadedFeed {
 
     /// The origin of frames with this source number.
     pub fn source(&self, source: u32) -> FrameSource {
-        if let Some(position) = source.checked_sub(self.first_resync) {
+        if let Some(position) = source.checked_sub(self.first_backfill) {
+            FrameSource::Backfill(position)
+        } else if let Some(position) = source.checked_sub(self.first_resync) {
             FrameSource::Resync(position)
         } else if let Some(position) = source.checked_sub(self.first_poll) {
             FrameSource::Poll(position)
@@ -182,11 +197,24 @@ impl<A: VenueAdapter> Adapter for VenueInstance<A> {
         let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
         loaded.first_poll = count(loaded.plan.connections.len());
         loaded.first_resync = loaded.first_poll.saturating_add(count(loaded.plan.polls.len()));
+        loaded.first_backfill = loaded.first_resync.saturating_add(count(loaded.plan.resyncs.len()));
         Ok(VenueInstance { adapter, loaded })
     }
 
     fn plan(&self) -> Result<Plan, Refusal> {
         Ok(self.loaded.plan.clone())
+    }
+
+    fn backfill(&self, trades: TradeRange) -> Result<Request, Refusal> {
+        let TradeRange { instrument, first, last } = trades;
+        let Some(named) = self.loaded.instruments.get(instrument as usize) else {
+            let allowed = format!("below {}", self.loaded.instruments.len());
+            return Err(refusal("instrument", instrument.to_string(), allowed));
+        };
+        if first > last {
+            return Err(refusal("last", last.to_string(), format!("at least {first}, the first id")));
+        }
+        self.adapter.backfill(&self.loaded, named, trades)
     }
 
     #[inline]
@@ -205,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sources_count_connections_then_polls_then_resyncs() {
+    fn sources_count_connections_then_polls_then_resyncs_then_backfills() {
         let feed = Feed {
             exchange: String::new(),
             symbols: Vec::new(),
@@ -222,13 +250,13 @@ mod tests {
         };
         let endpoints = Endpoints::new(&feed, &venue).unwrap();
         let mut loaded = LoadedFeed::new(feed, endpoints, Vec::new());
-        (loaded.first_poll, loaded.first_resync) = (2, 3);
-        use FrameSource::{Connection, Poll, Resync};
+        (loaded.first_poll, loaded.first_resync, loaded.first_backfill) = (2, 3, 4);
+        use FrameSource::{Backfill, Connection, Poll, Resync};
         assert_eq!(
-            [0, 1, 2, 3].map(|source| loaded.source(source)),
-            [Connection(0), Connection(1), Poll(0), Resync(0)]
+            [0, 1, 2, 3, 4, 5].map(|source| loaded.source(source)),
+            [Connection(0), Connection(1), Poll(0), Resync(0), Backfill(0), Backfill(1)]
         );
-        assert_eq!(loaded.source(u32::MAX), Resync(u32::MAX - 3));
+        assert_eq!(loaded.source(u32::MAX), Backfill(u32::MAX - 4));
         let has =
             [DataType::Trade, DataType::Orderbook, DataType::VolatilityIndex].map(|one| loaded.has(one));
         assert_eq!(has, [true, false, true]);

@@ -24,6 +24,7 @@ void exports_marketprism_adapter_adapter_describe(exports_marketprism_adapter_ad
         .checksum = MARKETPRISM_ADAPTER_TYPES_CHECKSUM_RULE_UNCHECKED,
         .snapshot = MARKETPRISM_ADAPTER_TYPES_SNAPSHOT_SOURCE_NOT_APPLICABLE,
         .contiguous_trade_ids = true,
+        .backfill = true,
         .completeness = MARKETPRISM_ADAPTER_TYPES_COMPLETENESS_COMPLETE,
         .max_depth = 0,
     };
@@ -33,6 +34,7 @@ void exports_marketprism_adapter_adapter_describe(exports_marketprism_adapter_ad
     capabilities[1].sequence = MARKETPRISM_ADAPTER_TYPES_SEQUENCE_RULE_CONTIGUOUS;
     capabilities[1].snapshot = MARKETPRISM_ADAPTER_TYPES_SNAPSHOT_SOURCE_IN_BAND;
     capabilities[1].contiguous_trade_ids = false;
+    capabilities[1].backfill = false;
     capabilities[1].max_depth = DEPTH_OFFERED;
     endpoint_t *endpoints = zeroed(2, sizeof(endpoint_t));
     endpoints[0] = (endpoint_t){joined("ws", NULL), joined("wss://stream.template.example", NULL)};
@@ -104,6 +106,23 @@ bool exports_marketprism_adapter_adapter_plan(plan_t *ret, refusal_t *err) {
         return refuse(err, "plan", joined("not loaded", NULL), "a call of `load` first");
     }
     make_plan(&loaded, ret);
+    return true;
+}
+
+bool exports_marketprism_adapter_adapter_backfill(exports_marketprism_adapter_adapter_trade_range_t *trades,
+                                                  exports_marketprism_adapter_adapter_request_t *ret, refusal_t *err) {
+    if (!loaded.ready) {
+        return refuse(err, "backfill", joined("not loaded", NULL), "a call of `load` first");
+    }
+    char digits[11];
+    if (trades->instrument >= loaded.instruments.len) {
+        const char *given = number_text(trades->instrument, digits);
+        return refuse(err, "instrument", joined(given, NULL), "an instrument of the feed");
+    }
+    if (trades->first > trades->last) {
+        return refuse(err, "last", joined("less than the first", NULL), "at least the first id");
+    }
+    make_backfill(&loaded, trades, ret);
     return true;
 }
 

@@ -14,6 +14,8 @@ typedef marketprism_adapter_types_instrument_t instrument_t;
 typedef exports_marketprism_adapter_adapter_list_instrument_t instruments_t;
 typedef marketprism_adapter_types_plan_t plan_t;
 typedef marketprism_adapter_types_refusal_t refusal_t;
+typedef marketprism_adapter_types_request_t request_t;
+typedef marketprism_adapter_types_trade_range_t trade_range_t;
 typedef marketprism_adapter_types_normalized_t normalized_t;
 typedef marketprism_adapter_types_ignored_t ignored_t;
 typedef marketprism_adapter_types_data_type_t data_type_t;
@@ -49,6 +51,8 @@ typedef struct {
 } loaded_t;
 
 void make_plan(const loaded_t *loaded, plan_t *plan);
+/* The instrument is one of the feed. */
+void make_backfill(const loaded_t *loaded, const trade_range_t *trades, request_t *request);
 
 /* The meaning of a batch, as it grows. */
 typedef struct {

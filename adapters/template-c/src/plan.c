@@ -10,6 +10,7 @@ typedef marketprism_adapter_types_resync_t resync_t;
 enum { CHANNELS_PER_CONNECTION = 100 };
 
 static const char CONNECTS[] = "template_spot.connects";
+static const char REQUESTS[] = "template_spot.requests";
 
 /* Writes to a buffer, or only measures where there is none. */
 typedef struct {
@@ -127,9 +128,10 @@ void make_plan(const loaded_t *loaded, plan_t *plan) {
     *plan = (plan_t){
         .connections = {connections > 0 ? zeroed(connections, sizeof(connection_t)) : NULL, connections},
         .resyncs = {books > 0 ? zeroed(books, sizeof(resync_t)) : NULL, 0},
-        .budgets = {zeroed(1, sizeof(marketprism_adapter_types_budget_t)), 1},
+        .budgets = {zeroed(2, sizeof(marketprism_adapter_types_budget_t)), 2},
     };
     plan->budgets.ptr[0] = (marketprism_adapter_types_budget_t){joined(CONNECTS, NULL), 10, 60000};
+    plan->budgets.ptr[1] = (marketprism_adapter_types_budget_t){joined(REQUESTS, NULL), 10, 1000};
     for (size_t index = 0; index < connections; index++) {
         size_t first = index * CHANNELS_PER_CONNECTION, rest = channels - first;
         size_t count = rest < CHANNELS_PER_CONNECTION ? rest : CHANNELS_PER_CONNECTION;
@@ -140,4 +142,41 @@ void make_plan(const loaded_t *loaded, plan_t *plan) {
             plan->resyncs.ptr[plan->resyncs.len++] = resync(loaded, number);
         }
     }
+}
+
+static void put_number(writer_t *writer, uint64_t number) {
+    char digits[20];
+    size_t at = sizeof digits;
+    do {
+        digits[--at] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    put(writer, digits + at, sizeof digits - at);
+}
+
+/* Names of this venue hold letters, digits and underscores only, so they need no escapes. */
+static void put_trade_url(writer_t *writer, const loaded_t *loaded, const trade_range_t *trades) {
+    bytes_t base = endpoint_url(&loaded->feed, "rest");
+    string_t name = loaded->instruments.ptr[trades->instrument].venue_symbol;
+    put(writer, base.ptr, base.len);
+    put_text(writer, "/v1/trade?name=");
+    put(writer, name.ptr, name.len);
+    put_text(writer, "&id=");
+    put_number(writer, trades->first);
+}
+
+/* The venue gives past trades one by one, in the form of the stream: the edge asks again for the rest of the range. */
+void make_backfill(const loaded_t *loaded, const trade_range_t *trades, request_t *request) {
+    writer_t writer = {NULL, 0};
+    put_trade_url(&writer, loaded, trades);
+    string_t text = {allocated(writer.length), writer.length};
+    writer = (writer_t){text.ptr, 0};
+    put_trade_url(&writer, loaded, trades);
+    *request = (request_t){
+        .method = MARKETPRISM_ADAPTER_TYPES_METHOD_GET,
+        .url = text,
+        .charges = {zeroed(1, sizeof(marketprism_adapter_types_charge_t)), 1},
+        .timeout_ms = 10000,
+    };
+    request->charges.ptr[0] = (marketprism_adapter_types_charge_t){joined(REQUESTS, NULL), 1};
 }

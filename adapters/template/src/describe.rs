@@ -10,6 +10,8 @@ pub(crate) fn describe() -> Description {
     let trade = Capability {
         // Only where ids of one instrument rise by exactly one: each hole is then reported as a lost trade.
         contiguous_trade_ids: true,
+        // Only where the history gives the trades of the stream: same ids, prices, quantities and sides. The edge then fills holes.
+        backfill: true,
         // Pushed, complete, without sequence and checksum; see `pushed` for the other fields.
         ..pushed(DataType::Trade, &[MarketType::Spot])
     };

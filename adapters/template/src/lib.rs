@@ -8,8 +8,8 @@ mod numbers;
 mod plan;
 
 use marketprism_adapter_sdk::{
-    Answer, Description, Endpoints, Feed, Frame, Listing, LoadedFeed, Output, ParseResult, Plan, Refusal,
-    Request, VenueAdapter, VenueInstance,
+    Answer, Description, Endpoints, Feed, Frame, Instrument, Listing, LoadedFeed, Output, ParseResult, Plan,
+    Refusal, Request, TradeRange, VenueAdapter, VenueInstance,
 };
 
 pub type Template = VenueInstance<TemplateVenue>;
@@ -41,6 +41,15 @@ impl VenueAdapter for TemplateVenue {
 
     fn plan(&mut self, loaded: &LoadedFeed) -> Result<Plan, Refusal> {
         Ok(plan::plan(loaded))
+    }
+
+    fn backfill(
+        &self,
+        loaded: &LoadedFeed,
+        instrument: &Instrument,
+        trades: TradeRange,
+    ) -> Result<Request, Refusal> {
+        Ok(plan::backfill(loaded, instrument, trades))
     }
 
     fn normalize(&mut self, loaded: &LoadedFeed, output: &mut Output, frame: Frame<'_>) -> ParseResult<()> {

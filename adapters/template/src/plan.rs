@@ -1,12 +1,14 @@
 //! Connections, polls, resyncs and budgets. The edge carries them out: an adapter has no clock and no socket.
 
 use marketprism_adapter_sdk::{
-    Connection, DataStream, DataType, Heartbeat, LoadedFeed, Plan, TextHeartbeat, budget, charge, resubscribe,
+    Connection, DataStream, DataType, Heartbeat, Instrument, LoadedFeed, Plan, Request, TextHeartbeat,
+    TradeRange, budget, charge, get, percent_encoded, resubscribe,
 };
 
 /// The venue allows 100 channels on a connection.
 const CHANNELS_PER_CONNECTION: usize = 100;
 const CONNECTS: &str = "template_spot.connects";
+const REQUESTS: &str = "template_spot.requests";
 
 pub(crate) fn plan(loaded: &LoadedFeed) -> Plan {
     let mut streams = Vec::new();
@@ -29,7 +31,7 @@ pub(crate) fn plan(loaded: &LoadedFeed) -> Plan {
         polls: Vec::new(),
         resyncs: Vec::new(),
         // Shared by all connections and requests that name it.
-        budgets: vec![budget(CONNECTS, 10, 60_000)],
+        budgets: vec![budget(CONNECTS, 10, 60_000), budget(REQUESTS, 10, 1_000)],
     };
     for (number, part) in (0u32..).zip(streams.chunks(CHANNELS_PER_CONNECTION)) {
         let channels: Vec<&str> = part.iter().map(|(channel, _)| channel.as_str()).collect();
@@ -58,6 +60,13 @@ pub(crate) fn plan(loaded: &LoadedFeed) -> Plan {
         });
     }
     plan
+}
+
+/// The venue gives past trades one by one, in the form of the stream: the edge asks again for the rest of the range.
+pub(crate) fn backfill(loaded: &LoadedFeed, instrument: &Instrument, trades: TradeRange) -> Request {
+    let name = percent_encoded(&instrument.venue_symbol);
+    let url = format!("{}/v1/trade?name={name}&id={}", loaded.endpoints.url("rest"), trades.first);
+    get(url, vec![charge(REQUESTS, 1)], 10_000)
 }
 
 fn channel(data_type: DataType) -> &'static str {

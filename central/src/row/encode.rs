@@ -4,8 +4,6 @@ use marketprism_schema::{Body, BookLevels, Decimal, Event, LongShortRatio};
 
 use super::{CREATED_AT_BYTES, binary};
 
-const DATA_SOURCE: &str = "live";
-
 /// The TTL expression's `DateTime` has 32 bits of seconds: up to 2106-02-07.
 const TIMESTAMP_MAX_US: i64 = 4_294_967_295 * 1_000_000;
 
@@ -34,7 +32,7 @@ pub fn encode_event(event: &Event<'_>, stream_seq: u64, out: &mut Vec<u8>) -> Re
     body(&event.body, out)?;
     binary::int64(out, header.received_at_ns);
     binary::uint128(out, header.event_id.0);
-    for text in [&header.edge, &header.region, &header.adapter, DATA_SOURCE] {
+    for text in [&header.edge, &header.region, &header.adapter, header.data_source.as_str()] {
         binary::text(out, text);
     }
     binary::uint64(out, stream_seq);

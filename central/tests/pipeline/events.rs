@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
 use marketprism_schema::{
-    Body, BookLevels, Decimal, Event, EventId, FundingRate, Header, Liquidation, LongShortRatio, MarketType,
-    OpenInterest, OrderBook, Side, Trade, VolatilityIndex, encode_json,
+    Body, BookLevels, DataSource, Decimal, Event, EventId, FundingRate, Header, Liquidation, LongShortRatio,
+    MarketType, OpenInterest, OrderBook, Side, Trade, VolatilityIndex, encode_json,
 };
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -30,6 +30,7 @@ pub fn event(venue_symbol: &'static str, timestamp_us: i64, body: Body<'static>)
         edge: "edge-test".into(),
         region: "test".into(),
         adapter: "sim@1.0.0+0123456789ab".into(),
+        data_source: DataSource::Live,
     };
     let mut event = Event { header, body };
     event.header.event_id = EventId::of(&event);

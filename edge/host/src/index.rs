@@ -56,7 +56,7 @@ index! {
     FrameIndex
 }
 index! {
-    /// Source of a frame: the plan's connections first, then its polls, then its resyncs.
+    /// Source of a frame: the plan's connections first, then its polls, then its resyncs, then the backfill of each instrument.
     SourceIndex
 }
 index! {
@@ -101,7 +101,18 @@ impl SourceIndex {
         Self::at(plan.connections.len() + plan.polls.len() + position)
     }
 
-    /// The plan's entry with this number.
+    /// The source of backfill answers of an instrument.
+    pub fn of_backfill(plan: &Plan, instrument: InstrumentIndex) -> Self {
+        Self::at(Self::of_resync(plan, plan.resyncs.len()).position() + instrument.position())
+    }
+
+    /// The instrument whose backfill answers have this source.
+    pub fn backfilled(self, plan: &Plan) -> Option<InstrumentIndex> {
+        let first = Self::of_resync(plan, plan.resyncs.len());
+        self.position().checked_sub(first.position()).map(InstrumentIndex::at)
+    }
+
+    /// The plan's entry with this number; none for a backfill.
     pub fn entry(self, plan: &Plan) -> Option<PlanSource<'_>> {
         let connections = plan.connections.iter().map(PlanSource::Connection);
         let polls = plan.polls.iter().map(PlanSource::Poll);

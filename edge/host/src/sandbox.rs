@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use wasmtime::Store;
 
-use crate::contract::{Answer, Budget, Description, Feed, Instrument, Normalized, Plan, Refusal, Request};
+use crate::contract::{
+    Answer, Budget, Description, Feed, Instrument, Normalized, Plan, Refusal, Request, TradeRange,
+};
 use crate::error::{CallError, Fault};
 use crate::frames::FrameBatch;
 use crate::limits::Limits;
@@ -101,6 +103,14 @@ impl Sandbox {
     pub(crate) fn count_in(&mut self, stats: &Arc<Stats>) {
         self.store.data_mut().count_in(stats);
         self.stats = Arc::clone(stats);
+    }
+
+    /// The request for trades of the loaded feed that were missed.
+    pub fn backfill(&mut self, trades: TradeRange) -> Result<Request, CallError> {
+        let request = self.control(|guest, store| guest.call_backfill(store, trades))?;
+        let request = self.accept(request)?;
+        self.checked(validate::backfill(&request, self.budgets.as_deref()))?;
+        Ok(request)
     }
 
     pub(crate) fn set_budgets(&mut self, budgets: Arc<[Budget]>) {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::adapter::Adapter;
 use crate::circuit_breaker::{CircuitBreaker, FaultPolicy, Health};
-use crate::contract::{Budget, Feed, Instrument, Normalized, Payload, Plan};
+use crate::contract::{Budget, Feed, Instrument, Normalized, Payload, Plan, Request, TradeRange};
 use crate::error::{CallError, Fault};
 use crate::frames::{Frame, FrameBatch};
 use crate::index::{FrameIndex, PlanSource, SourceIndex};
@@ -144,6 +144,30 @@ impl AdapterSupervisor {
         self.references.close(source);
     }
 
+    /// The request for trades that were missed. A fault replaces the instance.
+    ///
+    /// # Errors
+    /// The adapter refused or faulted, or there is no instance now.
+    pub fn backfill(&mut self, trades: TradeRange) -> Result<Request, CallError> {
+        if self.circuit.is_open(Instant::now()) {
+            return Err(no_instance().into());
+        }
+        if self.sandbox.is_none() {
+            self.sandbox = Some(self.restart()?);
+        }
+        let Some(sandbox) = &mut self.sandbox else { return Err(no_instance().into()) };
+        let began = Instant::now();
+        let asked = sandbox.backfill(trades);
+        if let Err(CallError::Fault(fault)) = &asked {
+            self.discard(fault);
+            let now = Instant::now();
+            if !fault.is_host_limit() && self.circuit.fault(now, now.saturating_duration_since(began)) {
+                self.report_back_off(fault);
+            }
+        }
+        asked
+    }
+
     /// Turns frames into events; faults are handled and reported in the result.
     pub fn normalize(&mut self, batch: &FrameBatch) -> NormalizedBatch {
         if batch.is_empty() {
@@ -175,7 +199,7 @@ impl AdapterSupervisor {
     fn try_batch(&mut self, batch: &FrameBatch) -> Result<Normalized, Fault> {
         match &mut self.sandbox {
             Some(sandbox) => sandbox.normalize(batch),
-            None => Err(Fault { cause: FaultCause::Reload, detail: "there is no instance".into() }),
+            None => Err(no_instance()),
         }
     }
 
@@ -376,6 +400,10 @@ impl AdapterSupervisor {
             None => tracing::error!(adapter, exchange, cause, "frame lost, no quarantine configured"),
         }
     }
+}
+
+fn no_instance() -> Fault {
+    Fault { cause: FaultCause::Reload, detail: "there is no instance".into() }
 }
 
 /// The connection and the URL of a frame's source, in the terms of a recording.

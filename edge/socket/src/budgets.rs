@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::error::BudgetError;
-use crate::limits::{UNDEFINED_CHARGE_AGE, UNDEFINED_CHARGES_MAX};
+use crate::limits::{SPARE_CHECK_EVERY, UNDEFINED_CHARGE_AGE, UNDEFINED_CHARGES_MAX};
 
 #[derive(Debug, Clone, Default)]
 pub struct Budgets {
@@ -52,6 +52,23 @@ impl Budgets {
             permit.holds.push(ReservedUnits { window, id, used: false });
         }
         Ok(permit)
+    }
+
+    /// Waits until the charges leave half of each budget to other requests and none of them waits, at most `wait_max`.
+    pub(crate) async fn spare(&self, charges: &[Charge], wait_max: Duration) -> Result<(), BudgetError> {
+        let scarce = || {
+            let mut windows = charges.iter().map(|charge| (self.window(&charge.budget), charge.units));
+            windows.find(|(window, units)| !window.has_spare(u64::from(*units))).map(|(window, _)| window)
+        };
+        let waiting = async {
+            while scarce().is_some() {
+                tokio::time::sleep(SPARE_CHECK_EVERY).await;
+            }
+        };
+        tokio::time::timeout(wait_max, waiting).await.or_else(|_| match scarce() {
+            Some(window) => Err(BudgetError::Exhausted { budget: window.name.clone(), waited: wait_max }),
+            None => Ok(()),
+        })
     }
 
     /// Blocks after a refusal: for the `named` time, else for `usual`, doubled with each further refusal up
@@ -190,6 +207,19 @@ struct RateWindow {
 impl RateWindow {
     fn state(&self) -> MutexGuard<'_, WindowState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_spare(&self, units: u64) -> bool {
+        if self.turn.try_lock().is_err() {
+            return false;
+        }
+        let now = Instant::now();
+        let mut state = self.state();
+        state.forget_expired(now);
+        let is_blocked = state.blocked_until.is_some_and(|until| until > now);
+        let half = state.limit.map_or(u64::MAX, |limit| u64::from(limit.units) / 2);
+        // What is dearer than the half goes alone.
+        !is_blocked && (state.used() == 0 || state.used() + units <= half)
     }
 
     async fn take(&self, units: u64, wait_max: Duration) -> Result<u64, BudgetError> {

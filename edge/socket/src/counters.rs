@@ -72,6 +72,8 @@ counters! {
     FollowUpsFailed = "follow_ups_failed",
     /// Too many in a round, or a request outside the plan's budgets.
     FollowUpsRefused = "follow_ups_refused",
+    BackfillsAnswered = "backfills_answered",
+    BackfillsFailed = "backfills_failed",
     ResyncsAnswered = "resyncs_answered",
     ResyncsFailed = "resyncs_failed",
     RequestTries = "request_tries",

@@ -24,7 +24,7 @@ use crate::limits::{CONNECTION_COMMANDS_MAX, LARGE_MESSAGES_AT_ONCE};
 use crate::options::SocketOptions;
 use crate::poll::{PageQueue, PollTask};
 use crate::renewals::Renewals;
-use crate::request_runner::{RequestRunner, ResyncRequest};
+use crate::request_runner::{BackfillRequest, RequestRunner, ResyncRequest};
 use crate::rest::RestClient;
 use crate::status::{ConnectionState, ConnectionStatus};
 use crate::{request_runner, tls};
@@ -36,6 +36,7 @@ pub struct FeedSockets {
     polls: Vec<PageQueue>,
     resyncs: Vec<ResyncHandle>,
     resync_requests: mpsc::Sender<ResyncRequest>,
+    backfills: mpsc::Sender<BackfillRequest>,
     plan_budgets: Vec<Budget>,
     counters: Arc<Counters>,
     inputs: InputRoom,
@@ -111,7 +112,9 @@ impl FeedSockets {
             |client| RequestRunner { feed: Arc::clone(&feed), client, at_once: Semaphore::new(at_once) };
         let polls = start_polls(plan, &Arc::new(requester(client.clone())), &pending, &mut set);
         drop(pending);
-        let (resyncs, resync_requests) = start_resyncs(plan, &Arc::new(requester(client)), &mut set);
+        let (resyncs, resync_requests) = start_resyncs(plan, &Arc::new(requester(client.clone())), &mut set);
+        let (backfills, asked) = mpsc::channel(1);
+        set.spawn(feed.tasks.track_future(request_runner::run_backfills(requester(client), asked)));
         let abort = CancellationToken::new();
         let owned = own(set, Arc::clone(&counters), abort.clone());
         let owner = Some(runtime.spawn(tasks.track_future(owned)));
@@ -122,6 +125,7 @@ impl FeedSockets {
             polls,
             resyncs,
             resync_requests,
+            backfills,
             plan_budgets,
             counters,
             inputs: gauge,
@@ -182,6 +186,17 @@ impl FeedSockets {
             return Err(pages.refuse(CommandError::BadRequest));
         }
         pages.request(request)
+    }
+
+    /// Requests past trades: the answer is a frame with this source, else there is a [`SocketEvent::RequestFailed`](crate::SocketEvent) of it.
+    /// Requests run one at a time while their budgets have room to spare; one may wait.
+    pub fn backfill(&self, source: impl Into<SourceIndex>, request: Request) -> Result<(), CommandError> {
+        let problems = request_problems("backfill", &request, Some(&self.plan_budgets));
+        if !problems.is_empty() {
+            return Err(CommandError::BadRequest);
+        }
+        let asked = BackfillRequest { source: source.into(), request };
+        self.backfills.try_send(asked).map_err(|error| refused(&error))
     }
 
     /// A poll's answer was an error or unreadable: its round counts for nothing, and a window is requested again.

@@ -82,6 +82,12 @@ pub(crate) const UNAVAILABLE_MAX: Duration = Duration::from_secs(600);
 /// Further pages of a poll per round. Full: the page is refused and counted.
 pub(crate) const PAGES_PER_ROUND_MAX: u32 = 100;
 
+/// Pause between two looks for spare room in the budgets of a backfill.
+pub(crate) const SPARE_CHECK_EVERY: Duration = Duration::from_millis(200);
+
+/// Longest wait of a backfill for spare room. Over: the request fails.
+pub(crate) const SPARE_WAIT_MAX: Duration = Duration::from_secs(120);
+
 /// Wait for a further page after an answer; at most a quarter of the period.
 pub(crate) const PAGE_GRACE: Duration = Duration::from_millis(250);
 

@@ -16,6 +16,7 @@ use crate::context::FeedContext;
 use crate::counters::SocketCounter;
 use crate::error::{BudgetError, RequestFailure};
 use crate::event::{ReceivedFrame, SocketEvent};
+use crate::limits::SPARE_WAIT_MAX;
 use crate::rest::{RestClient, StampUrl};
 
 #[derive(Debug)]
@@ -114,6 +115,39 @@ pub(crate) async fn run_resyncs(
         }
     }
     while running.join_next().await.is_some() {}
+}
+
+#[derive(Debug)]
+pub(crate) struct BackfillRequest {
+    pub(crate) source: SourceIndex,
+    pub(crate) request: Request,
+}
+
+/// One at a time, when its budgets have room to spare: live requests go first.
+pub(crate) async fn run_backfills(requester: RequestRunner, mut asked: mpsc::Receiver<BackfillRequest>) {
+    let feed = Arc::clone(&requester.feed);
+    loop {
+        let BackfillRequest { source, request } = tokio::select! {
+            biased;
+            () = feed.stop.cancelled() => return,
+            Some(asked) = asked.recv() => asked,
+            else => return,
+        };
+        let spare = tokio::select! {
+            biased;
+            () = feed.stop.cancelled() => return,
+            spare = feed.budgets.spare(&request.charges, SPARE_WAIT_MAX) => spare,
+        };
+        let outcome = match spare {
+            Ok(()) => requester.run(source, &request, &mut |_| {}).await,
+            Err(scarce) => requester.failed(source, RequestFailure::Budget(scarce)).await,
+        };
+        match outcome {
+            RequestOutcome::Answered => feed.counters.count(SocketCounter::BackfillsAnswered),
+            RequestOutcome::Failed { .. } => feed.counters.count(SocketCounter::BackfillsFailed),
+            RequestOutcome::Stopped => return,
+        }
+    }
 }
 
 async fn run_resync(requester: &RequestRunner, request: ResyncRequest) {

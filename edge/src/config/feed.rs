@@ -53,6 +53,9 @@ pub struct FeedConfig {
     #[serde(rename = "listing_interval_ms", with = "marketprism_config::millis")]
     #[schemars(with = "u64", range(min = 1_000, max = 86_400_000))]
     pub listing_interval: Duration,
+    /// Trades that were missed are requested from the venue's history, where the adapter offers it (`adapter inspect`), also those between two
+    /// runs. Such rows have the `data_source` `backfill`.
+    pub backfill: bool,
     /// Additional certificate authority for sockets and requests of this feed.
     #[schemars(extend("x-file" = true))]
     pub ca_file: Option<PathBuf>,
@@ -87,6 +90,7 @@ impl Default for FeedConfig {
             publish_interval: Duration::from_millis(100),
             reconnect_wait_max: Duration::from_secs(60),
             listing_interval: LISTING_INTERVAL,
+            backfill: true,
             ca_file: None,
             endpoints: BTreeMap::new(),
             network: Network::default(),

@@ -18,6 +18,7 @@ use super::sources::SourceMap;
 use super::status::FeedStatus;
 use crate::audit::{AuditFeed, Auditor};
 use crate::config::{Config, CurrentAdapter, FeedConfig};
+use crate::gaps::TradePositions;
 use crate::journal::Journal;
 use crate::limits::QUARANTINE_BYTES_MAX;
 use crate::queue::{EventQueue, QueueLane};
@@ -42,6 +43,7 @@ pub struct EdgeContext {
     pub metrics: Metrics,
     pub pipeline_times: PipelineTimes,
     pub hanging: HangingPipelines,
+    pub positions: Arc<TradePositions>,
     pub stop: CancellationToken,
 }
 
@@ -65,6 +67,7 @@ impl EdgeContext {
             metrics: Metrics::new()?,
             pipeline_times: PipelineTimes::default(),
             hanging: HangingPipelines::default(),
+            positions: Arc::new(TradePositions::open(&config.data_dir, &config.name)),
             stop: CancellationToken::new(),
         })
     }

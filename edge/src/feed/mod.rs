@@ -6,6 +6,7 @@ mod listing;
 mod online;
 mod parts;
 mod pipeline;
+mod positions;
 mod progress;
 mod remark_log;
 mod set;
@@ -20,6 +21,7 @@ pub use listing::{FeedListing, ListingReader, ListingReaders, listed_instruments
 pub use online::{OnlineCheck, check_online};
 pub use parts::{FeedRoster, InstrumentKey, key_of};
 pub use pipeline::{NORMALIZED_HOP, Pipeline, PipelineParts, SILENCE_HINTS, invalid_cause};
+pub use positions::FeedPositions;
 pub use progress::{HangingPipelines, PipelineProgress, PipelineTimes};
 pub use remark_log::{FEED_ERRORS, UNUSABLE_ANSWERS, ignored_reasons};
 pub use set::{FeedSet, PreparedFeeds, SelectedChange};

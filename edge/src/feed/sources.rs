@@ -28,6 +28,11 @@ impl SourceMap {
         source.entry(&self.plan)
     }
 
+    /// The instrument whose backfill answers come from this source.
+    pub fn backfilled(&self, source: SourceIndex) -> Option<InstrumentIndex> {
+        source.backfilled(&self.plan)
+    }
+
     pub const fn is_connection(&self, source: SourceIndex) -> bool {
         source.position() < self.streams.len()
     }

@@ -9,7 +9,7 @@ use anyhow::{Context, bail, ensure};
 use futures_util::FutureExt as _;
 use marketprism_adapter_host::contract::{Feed, Instrument, Plan, Venue};
 use marketprism_adapter_host::{Adapter, AdapterSupervisor, FaultPolicy, InstrumentIndex};
-use marketprism_schema::{Capability, DataTypeMap, StreamId};
+use marketprism_schema::{Capability, DataType, DataTypeMap, StreamId};
 use marketprism_service::{Backoff, clock, error_text, start_thread};
 use marketprism_socket::{FeedSockets, InputBounds, InputReceiver, SocketCounter, input_queue};
 use tokio::runtime::Handle;
@@ -20,13 +20,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::{FeedContext, FeedSetup, socket_options};
 use super::pipeline::{Pipeline, PipelineParts};
+use super::positions::FeedPositions;
 use super::progress::PipelineProgress;
 use super::remark_log::FEED_START;
 use super::sources::SourceMap;
 use super::status::{FeedPhase, InstrumentEnd, planned_delays_ms};
 use crate::audit::{StreamTable, SubscribedStream};
 use crate::config::FeedConfig;
-use crate::gaps::GapMonitor;
+use crate::gaps::{Backfill, GapMonitor};
 use crate::limits::{
     FEED_INPUT_BYTES_MAX, FEED_INPUTS_MAX, HANGING_PIPELINES_MAX, SOCKETS_STOP, START_BACKOFF,
 };
@@ -135,6 +136,8 @@ async fn collect(context: &FeedContext, feed: StartedFeed) -> anyhow::Result<()>
         status: Arc::clone(&context.status),
         metrics: context.edge.metrics.clone(),
         gaps: feed.gaps,
+        backfill: feed.backfill,
+        positions: feed.positions,
         observer: context.observer.clone(),
         abort: abort.clone(),
         progress: Arc::clone(&progress),
@@ -218,6 +221,8 @@ struct StartedFeed {
     sources: SourceMap,
     builder: RecordBuilder,
     gaps: GapMonitor,
+    backfill: Option<Backfill>,
+    positions: Option<FeedPositions>,
     sockets: Arc<FeedSockets>,
     inputs: InputReceiver,
 }
@@ -281,7 +286,14 @@ fn start(
     })?;
     let (plan, instruments) = (supervisor.plan(), supervisor.instruments());
     let sources = SourceMap::new(plan, instruments.len());
-    let (builder, streams) = record_builder(context, config, (&feed, &adapter), instruments, plan)?;
+    let (mut builder, streams) = record_builder(context, config, (&feed, &adapter), instruments, plan)?;
+    let is_backfilled = config.backfill && context.observer.is_none() && offers_backfill(&adapter, config);
+    let backfill = is_backfilled.then(|| Backfill::new(&context.edge.metrics, &config.exchange));
+    let positions = is_backfilled
+        .then(|| FeedPositions::new(Arc::clone(&context.edge.positions), &config.exchange, instruments));
+    if let Some(positions) = &positions {
+        positions.resume(&mut builder);
+    }
     let since_ns = context.edge.auditor.since_ns(context.audit_feed).unwrap_or_else(clock::now_ns);
     let gaps =
         GapMonitor::new(Arc::clone(&context.edge.auditor), context.audit_feed, streams, plan, since_ns);
@@ -295,7 +307,13 @@ fn start(
         polls = plan.polls.len(),
         "feed started"
     );
-    Ok(StartedFeed { adapter: supervisor, sources, builder, gaps, sockets, inputs })
+    Ok(StartedFeed { adapter: supervisor, sources, builder, gaps, backfill, positions, sockets, inputs })
+}
+
+fn offers_backfill(adapter: &Adapter, config: &FeedConfig) -> bool {
+    let venue = adapter.venue(&config.exchange);
+    let trades = venue.and_then(|venue| venue.capability(DataType::Trade));
+    config.data_types.contains(&DataType::Trade) && trades.is_some_and(|trades| trades.backfill)
 }
 
 fn record_builder(

@@ -1,7 +1,11 @@
 //! Gaps of a feed as its pipeline sees them, with cause and evidence; reported to the audits.
 
+mod backfill;
 mod evidence;
 mod monitor;
+mod positions;
 
+pub use backfill::{BACKFILL_OUTCOMES, Backfill, BackfilledHole};
 pub use evidence::IncidentKind;
 pub use monitor::GapMonitor;
+pub use positions::TradePositions;

@@ -10,6 +10,7 @@ use marketprism_book::{BookGap, BookState};
 use marketprism_schema::{DataType, DowntimeReason, Gap, GapCause, GapKind};
 use marketprism_socket::CloseReason;
 
+use super::backfill::BackfilledHole;
 use super::evidence::{
     GapSource, IncidentKind, Incidents, book_gap, carries, explanation, gap_sources, stream_of, time_of_day,
     trade_gap,
@@ -276,6 +277,13 @@ impl GapMonitor {
         let recoveries = self.recovering.iter().filter_map(|source| self.recovered_at_ns(*source));
         let oldest_ns = recoveries.min().unwrap_or(i64::MAX).min(oldest_book_ns);
         self.report_events(Some(self.frontier_ns.min(oldest_ns)));
+    }
+
+    /// Every id of a hole is decided.
+    pub fn backfilled(&mut self, hole: &BackfilledHole) {
+        if let Some(stream) = stream_of(&self.streams, DataType::Trade, hole.instrument) {
+            self.push(GapEvent::Ended(stream, hole.as_gap()));
+        }
     }
 
     fn report_book(&mut self, book: &BookReport) {

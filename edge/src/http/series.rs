@@ -12,6 +12,7 @@ use crate::feed::{
     FEED_ERRORS, FeedStatus, LISTING_CHANGES, NORMALIZED_HOP, PIPELINE, SILENCE_HINTS, UNUSABLE_ANSWERS,
     ignored_reasons, invalid_cause,
 };
+use crate::gaps::BACKFILL_OUTCOMES;
 use crate::journal::JournalLoss;
 use crate::publisher::{HOPS, PUBLISHER, REJECTED, RetryReason};
 use crate::reload::ReloadResult;
@@ -80,6 +81,10 @@ impl FeedTotals<'_> {
         }
         if feed.data_types.contains(&DataType::Trade) {
             metrics.trade_gaps.with_label_values(&[exchange]);
+            metrics.backfill_requests.with_label_values(&[exchange]);
+            for outcome in BACKFILL_OUTCOMES {
+                metrics.backfill_trades.with_label_values(&[exchange, outcome]);
+            }
         }
         if feed.data_types.contains(&DataType::OrderBook) {
             metrics.book_updated.with_label_values(&[exchange]);

@@ -7,10 +7,10 @@ use std::time::Duration;
 use marketprism_adapter_host::InstrumentIndex;
 use marketprism_adapter_host::contract::{Feed, Instrument, Payload, Plan, TradeId, Venue};
 use marketprism_book::{BookView, UpdateOutcome};
-use marketprism_schema::{DataType, DataTypeMap, Gap, GapCause, InvalidValue, MarketType};
+use marketprism_schema::{DataSource, DataType, DataTypeMap, Gap, GapCause, InvalidValue, MarketType};
 
 use super::encoder::EventEncoder;
-use super::ids::{RecentIds, TradeIdCheck, TradeIdReport, TradeIdTracker};
+use super::ids::{RecentIds, TradeIdCheck, TradeIdRange, TradeIdReport, TradeIdTracker};
 use crate::books::{BooksPlan, OrderBooks};
 use crate::config::wants;
 use crate::queue::EventRecord;
@@ -71,23 +71,33 @@ pub struct InvalidEvent {
 }
 
 #[derive(Debug, Default)]
-struct InstrumentState {
+pub(super) struct InstrumentState {
     recent: DataTypeMap<Option<Box<RecentIds>>>,
-    trade_ids: TradeIdTracker,
+    pub(super) trade_ids: TradeIdTracker,
 }
 
 pub struct RecordBuilder {
-    options: RecordOptions,
-    encoder: EventEncoder,
+    pub(super) options: RecordOptions,
+    pub(super) encoder: EventEncoder,
     books: Option<OrderBooks>,
-    instruments: Vec<InstrumentState>,
+    pub(super) instruments: Vec<InstrumentState>,
     /// Instruments with a gap in their trade ids that is not explained yet.
     unexplained: BTreeSet<InstrumentIndex>,
     /// Instruments whose open gaps changed since the last call of `take_changed_trade_gaps`.
-    changed: BTreeSet<InstrumentIndex>,
-    counts: RecordCounts,
+    pub(super) changed: BTreeSet<InstrumentIndex>,
+    pub(super) counts: RecordCounts,
     /// Since the last call of `take_invalid`; of one turn.
-    invalid: Vec<InvalidEvent>,
+    pub(super) invalid: Vec<InvalidEvent>,
+    /// Of one turn.
+    pub(super) holes: TradeHoles,
+}
+
+/// Missing trade ids since the last call of [`RecordBuilder::take_trade_holes`].
+#[derive(Debug, Default)]
+pub struct TradeHoles {
+    pub found: Vec<(InstrumentIndex, TradeIdRange)>,
+    /// Ids that left the full list of an instrument: they are not filled any more.
+    pub overflow: Vec<(InstrumentIndex, TradeIdRange)>,
 }
 
 impl RecordBuilder {
@@ -102,6 +112,7 @@ impl RecordBuilder {
             changed: BTreeSet::new(),
             counts: RecordCounts::default(),
             invalid: Vec::new(),
+            holes: TradeHoles::default(),
         }
     }
 
@@ -154,7 +165,7 @@ impl RecordBuilder {
             self.check_trade(payload, received_at_ns);
             return None;
         }
-        let record = match self.encoder.event(payload, received_at_ns) {
+        let record = match self.encoder.event(payload, received_at_ns, DataSource::Live) {
             Ok(record) => record?,
             Err(error) => {
                 self.invalid.push(InvalidEvent { data_type: kind, instrument, error });
@@ -172,7 +183,7 @@ impl RecordBuilder {
         None
     }
 
-    fn check_trade(&mut self, payload: &Payload, received_at_ns: i64) {
+    pub(super) fn check_trade(&mut self, payload: &Payload, received_at_ns: i64) {
         if let Payload::Trade(trade) = payload
             && let TradeId::Number(id) = trade.id
             && self.options.contiguous_trade_ids
@@ -182,7 +193,7 @@ impl RecordBuilder {
         }
     }
 
-    fn is_new(&mut self, instrument: InstrumentIndex, record: &EventRecord) -> bool {
+    pub(super) fn is_new(&mut self, instrument: InstrumentIndex, record: &EventRecord) -> bool {
         let Some(state) = self.instruments.get_mut(instrument.position()) else { return true };
         let recent = &mut state.recent[record.data_type];
         recent.get_or_insert_with(|| Box::new(RecentIds::of(record.data_type))).insert(record.event_id)
@@ -191,13 +202,18 @@ impl RecordBuilder {
     fn check_trade_id(&mut self, instrument: InstrumentIndex, id: u64, at_ns: i64, venue_ns: i64) {
         let Some(state) = self.instruments.get_mut(instrument.position()) else { return };
         let check = state.trade_ids.check(id, at_ns, venue_ns);
-        if check == TradeIdCheck::Gap {
+        if check == TradeIdCheck::InOrder {
+            return;
+        }
+        self.holes.overflow.extend(state.trade_ids.take_overflow().into_iter().map(|ids| (instrument, ids)));
+        if let TradeIdCheck::Gap(ids) | TradeIdCheck::EarlierGap(ids) = check {
+            self.holes.found.push((instrument, ids));
+        }
+        if let TradeIdCheck::Gap(_) = check {
             self.counts.trade_gaps += 1;
             self.unexplained.insert(instrument);
         }
-        if check != TradeIdCheck::InOrder {
-            self.changed.insert(instrument);
-        }
+        self.changed.insert(instrument);
     }
 
     /// Sets cause and evidence of the gaps in trade ids since the last call.
@@ -290,7 +306,7 @@ impl RecordBuilder {
 }
 
 /// True for an id without a trade, and for a forced order without a quantity.
-const fn is_empty(payload: &Payload) -> bool {
+pub(super) const fn is_empty(payload: &Payload) -> bool {
     match payload {
         Payload::Trade(trade) => trade.quantity.mantissa == 0,
         Payload::Liquidation(order) => order.quantity.mantissa == 0,

@@ -8,9 +8,9 @@ use marketprism_adapter_host::InstrumentIndex;
 use marketprism_adapter_host::contract::{self, Payload, TradeId};
 use marketprism_book::BookView;
 use marketprism_schema::{
-    Body, BookLevels, DataType, DataTypeMap, Decimal, Event, EventId, FundingRate, Header, InvalidValue,
-    Liquidation, LongShortRatio, MarketType, OpenInterest, OrderBook, StreamId, StreamIdError, Trade,
-    VolatilityIndex, WireForm, validate_content,
+    Body, BookLevels, DataSource, DataType, DataTypeMap, Decimal, Event, EventId, FundingRate, Header,
+    InvalidValue, Liquidation, LongShortRatio, MarketType, OpenInterest, OrderBook, StreamId, StreamIdError,
+    Trade, VolatilityIndex, WireForm, validate_content,
 };
 
 use crate::audit::{AuditStream, StreamTable};
@@ -97,6 +97,7 @@ impl EventEncoder {
         &mut self,
         payload: &Payload,
         received_at_ns: i64,
+        data_source: DataSource,
     ) -> Result<Option<EventRecord>, InvalidValue> {
         let mut digits = itoa::Buffer::new();
         let Some((time_us, body)) = event_body(payload, &mut digits) else { return Ok(None) };
@@ -104,7 +105,7 @@ impl EventEncoder {
             Payload::Trade(contract::Trade { id: TradeId::Number(id), .. }) => i64::try_from(*id).ok(),
             _ => None,
         };
-        let record = self.encode(payload.instrument(), time_us, received_at_ns, body)?;
+        let record = self.encode(payload.instrument(), time_us, (received_at_ns, data_source), body)?;
         Ok(record.map(|record| EventRecord { sequence, ..record }))
     }
 
@@ -135,7 +136,7 @@ impl EventEncoder {
         });
         let received_at_ns = view.received_at_ns();
         let time_us = view.time_us().unwrap_or(received_at_ns / 1_000);
-        let record = self.encode(instrument, time_us, received_at_ns, body);
+        let record = self.encode(instrument, time_us, (received_at_ns, DataSource::Live), body);
         self.bids = bids;
         self.asks = asks;
         Ok(record?.map(|record| EventRecord { sequence: Some(view.last_update_id()), ..record }))
@@ -145,7 +146,7 @@ impl EventEncoder {
         &mut self,
         instrument: InstrumentIndex,
         time_us: i64,
-        received_at_ns: i64,
+        (received_at_ns, data_source): (i64, DataSource),
         body: Body<'_>,
     ) -> Result<Option<EventRecord>, InvalidValue> {
         let Some(route) = self.instruments.get(instrument.position()) else { return Ok(None) };
@@ -162,6 +163,7 @@ impl EventEncoder {
                 edge: Cow::Borrowed(&self.origin.edge),
                 region: Cow::Borrowed(&self.origin.region),
                 adapter: Cow::Borrowed(&self.origin.adapter),
+                data_source,
             },
             body,
         };

@@ -1,9 +1,11 @@
 //! From normalized events to records: subscription, order books, deduplication, event id, encoding.
 
+mod backfilled;
 mod builder;
 mod encoder;
 mod ids;
 
-pub use builder::{InvalidEvent, RecordBuilder, RecordOptions, Subscription};
+pub use backfilled::PastTrade;
+pub use builder::{InvalidEvent, RecordBuilder, RecordOptions, Subscription, TradeHoles};
 pub use encoder::{EventEncoder, EventOrigin};
-pub use ids::TradeIdReport;
+pub use ids::{TradeIdRange, TradeIdReport, TradePosition};

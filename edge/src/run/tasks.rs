@@ -100,6 +100,7 @@ pub(super) struct AuditTasks {
     audits: JoinHandle<u64>,
     repair: JoinHandle<()>,
     confirmations: Option<JoinHandle<()>>,
+    positions: JoinHandle<()>,
     stop: CancellationToken,
 }
 
@@ -137,6 +138,7 @@ impl AuditTasks {
             audits: tokio::spawn(sender.run(stop.clone())),
             repair: tokio::spawn(repair),
             confirmations,
+            positions: tokio::spawn(Arc::clone(&context.positions).keep(stop.clone())),
             stop,
         }
     }
@@ -164,6 +166,9 @@ impl AuditTasks {
             && confirmations.await.is_err()
         {
             tracing::warn!("the task of confirmed sequences panicked");
+        }
+        if self.positions.await.is_err() {
+            tracing::warn!("the task of trade positions panicked");
         }
     }
 }

@@ -76,6 +76,10 @@ metrics! {
     trade_gaps: IntCounterVec = "marketprism_edge_trade_gaps_total" ["exchange"],
     /// Trades that are missing now, by trade id.
     trades_missing: IntGaugeVec = "marketprism_edge_trades_missing" ["exchange"],
+    /// Trades of gaps by the outcome of their backfill; `discarded`: rows of answers whose ids were not missing.
+    backfill_trades: IntCounterVec = "marketprism_edge_backfill_trades_total" ["exchange", "outcome"],
+    /// Requests for past trades, including those that failed.
+    backfill_requests: IntCounterVec = "marketprism_edge_backfill_requests_total" ["exchange"],
     /// Gaps of live order books, by detection: sequence or checksum.
     book_gaps: IntCounterVec = "marketprism_edge_orderbook_gaps_total" ["exchange", "cause"],
     /// Live order books thrown away, by reason.

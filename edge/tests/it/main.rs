@@ -8,6 +8,7 @@
 )]
 
 mod auditing;
+mod backfill;
 mod broker;
 mod configuration;
 mod disks;

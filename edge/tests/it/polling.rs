@@ -75,6 +75,8 @@ async fn a_failed_page_is_counted_at_its_poll_which_goes_on_and_a_stream_without
         lane: QueueLane::default(),
         status: Arc::clone(&status),
         metrics: metrics.clone(),
+        backfill: None,
+        positions: None,
         gaps: GapMonitor::off(&plan),
         observer: None,
         abort: abort.clone(),

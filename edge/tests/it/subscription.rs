@@ -21,6 +21,7 @@ fn capability(data_type: Kind, market_types: &[Market]) -> Capability {
         checksum: ChecksumRule::Unchecked,
         snapshot: SnapshotSource::NotApplicable,
         contiguous_trade_ids: false,
+        backfill: false,
         completeness: Completeness::Complete,
         max_depth: 0,
     }

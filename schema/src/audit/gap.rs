@@ -122,6 +122,8 @@ names! {
     GapKind, "kind", {
         /// Missing trade ids, where they rise by one.
         TradeIds = "trade_ids",
+        /// Trades of an earlier gap that came from the venue's history: nothing is missing.
+        Backfilled = "backfilled",
         /// A missing update of an order book.
         BookSequence = "book_sequence",
         /// An order book whose checksum is not the venue's.

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use crate::{
-    Body, BookLevels, DataType, Decimal, Event, EventId, FundingRate, Header, Liquidation, LongShortRatio,
-    MarketType, OpenInterest, OrderBook, Side, Trade, UnknownName, VolatilityIndex,
+    Body, BookLevels, DataSource, DataType, Decimal, Event, EventId, FundingRate, Header, Liquidation,
+    LongShortRatio, MarketType, OpenInterest, OrderBook, Side, Trade, UnknownName, VolatilityIndex,
 };
 
 /// Why a payload is not an event.
@@ -63,6 +63,7 @@ pub(super) fn decode_any_json(payload: &[u8]) -> Result<Event<'_>, DecodeError> 
         edge: raw.edge,
         region: raw.region,
         adapter: raw.adapter,
+        data_source: raw.data_source.as_deref().map_or(Ok(DataSource::Live), str::parse)?,
     };
     Ok(Event { header, body })
 }
@@ -88,6 +89,9 @@ struct Raw<'a> {
     region: Cow<'a, str>,
     #[serde(borrow)]
     adapter: Cow<'a, str>,
+    /// Absent: live.
+    #[serde(borrow)]
+    data_source: Option<Cow<'a, str>>,
     #[serde(borrow)]
     trade_id: Option<Cow<'a, str>>,
     price: Option<DecimalText>,

@@ -7,7 +7,8 @@ use std::borrow::Cow;
 
 use super::decode::{DecodeError, decode_any_json, level_columns};
 use crate::{
-    Body, BookLevels, DataType, Decimal, Event, EventId, Header, MarketType, OrderBook, Side, Trade,
+    Body, BookLevels, DataSource, DataType, Decimal, Event, EventId, Header, MarketType, OrderBook, Side,
+    Trade,
 };
 
 /// Reads one JSON payload. Keys that this version does not know are passed over, so that an older central reads a newer edge.
@@ -31,6 +32,7 @@ fn read(payload: &[u8]) -> Option<Event<'_>> {
         edge: rest.text(",\"edge\":\"")?,
         region: rest.text(",\"region\":\"")?,
         adapter: rest.text(",\"adapter\":\"")?,
+        data_source: data_source(&mut rest)?,
     };
     let body = match data_type {
         DataType::Trade => Body::Trade(trade(&mut rest)?),
@@ -40,6 +42,11 @@ fn read(payload: &[u8]) -> Option<Event<'_>> {
     };
     rest.literal("}")?;
     rest.0.is_empty().then_some(Event { header, body })
+}
+
+fn data_source(rest: &mut Rest<'_>) -> Option<DataSource> {
+    const KEY: &str = ",\"data_source\":\"";
+    if rest.0.starts_with(KEY) { rest.text(KEY)?.parse().ok() } else { Some(DataSource::Live) }
 }
 
 fn trade<'a>(rest: &mut Rest<'a>) -> Option<Trade<'a>> {
@@ -134,7 +141,7 @@ mod tests {
     use super::*;
     use crate::wire::encode_json;
 
-    fn header() -> Header<'static> {
+    fn header(data_source: DataSource) -> Header<'static> {
         Header {
             exchange: "sim_spot".into(),
             market_type: MarketType::Perpetual,
@@ -146,6 +153,7 @@ mod tests {
             edge: "edge-\u{f6}stlich".into(),
             region: "r".into(),
             adapter: "sim@1.0.0+0123456789ab".into(),
+            data_source,
         }
     }
 
@@ -168,7 +176,9 @@ mod tests {
             book(Some(3_414_189_729), vec![[1, 1]], Vec::new()),
             book(None, Vec::new(), Vec::new()),
         ];
-        bodies.map(|body| Event { header: header(), body }).into()
+        let live = bodies.clone().map(|body| Event { header: header(DataSource::Live), body });
+        let filled = bodies.map(|body| Event { header: header(DataSource::Backfill), body });
+        live.into_iter().chain(filled).collect()
     }
 
     fn written(event: &Event<'_>) -> Vec<u8> {

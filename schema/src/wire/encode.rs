@@ -1,6 +1,6 @@
 //! Writing the JSON form. By hand, because decimals go straight from mantissa and scale to text.
 
-use crate::{Body, BookLevels, Decimal, Event, EventId, LongShortRatio};
+use crate::{Body, BookLevels, DataSource, Decimal, Event, EventId, LongShortRatio};
 
 /// Appends the event as one JSON object without a line feed.
 pub fn encode_json(event: &Event<'_>, out: &mut Vec<u8>) {
@@ -18,6 +18,9 @@ pub fn encode_json(event: &Event<'_>, out: &mut Vec<u8>) {
     text(out, "edge", &header.edge);
     text(out, "region", &header.region);
     text(out, "adapter", &header.adapter);
+    if header.data_source != DataSource::Live {
+        text(out, "data_source", header.data_source.as_str());
+    }
     body(out, &event.body);
     out.push(b'}');
 }

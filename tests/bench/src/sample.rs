@@ -10,7 +10,8 @@ use async_nats::jetstream::consumer::{AckPolicy, pull};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use marketprism_schema::{
-    Body, BookLevels, Decimal, Event, EventId, Header, MarketType, OrderBook, Side, StreamId, Trade, WireForm,
+    Body, BookLevels, DataSource, Decimal, Event, EventId, Header, MarketType, OrderBook, Side, StreamId,
+    Trade, WireForm,
 };
 
 /// BookLevels per side of a sample book: the depth of most venues' streams.
@@ -92,6 +93,7 @@ fn header() -> Header<'static> {
         edge: "edge-bench".into(),
         region: "bench".into(),
         adapter: "bench@1.0.0+0123456789ab".into(),
+        data_source: DataSource::Live,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use marketprism_adapter_sdk::{
     Adapter, Answer, Decimal, Description, Event, Feed, Frames, Ignored, Instrument, Normalized, Note,
-    Payload, Plan, Refusal, Remark, Request, Trade, TradeId, VenueInstance, opposite, refusal,
+    Payload, Plan, Refusal, Remark, Request, Trade, TradeId, TradeRange, VenueInstance, opposite, refusal,
 };
 
 use crate::sound::SoundVenue;
@@ -28,10 +28,12 @@ pub enum Fault {
     Batching,
     /// One value that is not set refuses the whole list of instruments.
     StrictList,
+    /// The request for past trades does not depend on their ids.
+    SameBackfill,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 9] = [
+    pub const ALL: [Fault; 10] = [
         Fault::None,
         Fault::WrongSide,
         Fault::LostScale,
@@ -41,6 +43,7 @@ impl Fault {
         Fault::Nondeterminism,
         Fault::Batching,
         Fault::StrictList,
+        Fault::SameBackfill,
     ];
 
     pub fn exchange(self) -> &'static str {
@@ -54,6 +57,7 @@ impl Fault {
             Fault::Nondeterminism => "broken_nondeterminism",
             Fault::Batching => "broken_batching",
             Fault::StrictList => "broken_strict_list",
+            Fault::SameBackfill => "broken_same_backfill",
         }
     }
 
@@ -98,6 +102,11 @@ impl Adapter for Broken {
         Ok(SwapFault::of_component().plan(self.sound.plan()?))
     }
 
+    fn backfill(&self, trades: TradeRange) -> Result<Request, Refusal> {
+        let first = if self.fault == Fault::SameBackfill { trades.first.min(1) } else { trades.first };
+        self.sound.backfill(TradeRange { first, ..trades })
+    }
+
     fn normalize(&mut self, frames: &Frames) -> Normalized {
         if self.fault == Fault::BadUtf8Trap {
             trap_on_bad_text(&frames.data);
@@ -105,7 +114,7 @@ impl Adapter for Broken {
         let mut normalized = self.sound.normalize(frames);
         SwapFault::of_component().spoil(frames, &mut normalized);
         match self.fault {
-            Fault::None | Fault::BadUtf8Trap | Fault::StrictList => {}
+            Fault::None | Fault::BadUtf8Trap | Fault::StrictList | Fault::SameBackfill => {}
             Fault::WrongSide => each_trade(&mut normalized, |trade| trade.side = opposite(trade.side)),
             Fault::LostScale => each_trade(&mut normalized, |trade| trade.price.scale = 0),
             Fault::RoundedDecimal => each_trade(&mut normalized, |trade| round(&mut trade.quantity)),

@@ -6,8 +6,8 @@ use marketprism_adapter_sdk::{
     Answer, Book, BookChange, BookLevels, BookScales, Capability, Connection, Cursor, DataStream, DataType,
     Description, Endpoints, Feed, Frame, Heartbeat, Ignored, Instrument, Listing, LoadedFeed, MarketType,
     Object, Output, ParseResult, Payload, Plan, Refusal, Request, SequenceRule, SnapshotSource, Trade,
-    TradeId, Venue, VenueAdapter, amount, amount_at, budget, charge, each_element, endpoints, get, pushed,
-    resubscribe, side,
+    TradeId, TradeRange, Venue, VenueAdapter, amount, amount_at, budget, charge, each_element, endpoints,
+    get, percent_encoded, pushed, resubscribe, side,
 };
 
 const STREAMS_PER_CONNECTION: usize = 100;
@@ -17,7 +17,11 @@ pub(crate) struct SoundVenue;
 
 impl VenueAdapter for SoundVenue {
     fn describe() -> Description {
-        let trade = Capability { contiguous_trade_ids: true, ..pushed(DataType::Trade, &[MarketType::Spot]) };
+        let trade = Capability {
+            contiguous_trade_ids: true,
+            backfill: true,
+            ..pushed(DataType::Trade, &[MarketType::Spot])
+        };
         let orderbook = Capability {
             sequence: SequenceRule::Chained,
             snapshot: SnapshotSource::InBand,
@@ -61,6 +65,17 @@ impl VenueAdapter for SoundVenue {
 
     fn plan(&mut self, loaded: &LoadedFeed) -> Result<Plan, Refusal> {
         Ok(plan(loaded))
+    }
+
+    fn backfill(
+        &self,
+        loaded: &LoadedFeed,
+        instrument: &Instrument,
+        trades: TradeRange,
+    ) -> Result<Request, Refusal> {
+        let name = percent_encoded(&instrument.venue_symbol);
+        let url = format!("{}/trade?name={name}&id={}", loaded.endpoints.url("rest"), trades.first);
+        Ok(get(url, vec![charge("requests", 1)], 10_000))
     }
 
     fn normalize(&mut self, loaded: &LoadedFeed, output: &mut Output, frame: Frame<'_>) -> ParseResult<()> {
@@ -130,7 +145,7 @@ fn plan(loaded: &LoadedFeed) -> Plan {
             streams: part.to_vec(),
         });
     }
-    let budgets = vec![budget("connects", 10, 60_000)];
+    let budgets = vec![budget("connects", 10, 60_000), budget("requests", 10, 1_000)];
     Plan { connections, polls: Vec::new(), resyncs, budgets }
 }
 

@@ -48,6 +48,7 @@ fn due(fault: Fault) -> (&'static str, &'static [&'static str]) {
         Fault::BadUtf8Trap => ("malformed", &["seed 1, mutation", "adapter fault trap"]),
         Fault::Nondeterminism => ("determinism", &["trades.jsonl, given once more: frame 0"]),
         Fault::StrictList => ("odd_input", &["null at /markets/0/base", "adapter refuses"]),
+        Fault::SameBackfill => ("backfill", &["7001 to 7005 and 9001 to 9005 have the same request", "id=1"]),
         Fault::Batching => ("batching", &["trades.jsonl, in batches of 7: frame 1: event.time_us"]),
     }
 }

@@ -71,6 +71,14 @@ struct Listing {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct HistoryChange {
+    exchange: String,
+    symbol: String,
+    first_id: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Burst {
     exchange: String,
     frames: u64,
@@ -119,6 +127,11 @@ fn route(sim: &Simulation, method: &Method, path: &str, query: &Query, bytes: &[
         "/sim/listing" if post => {
             let Listing { exchange, symbol, listed } = body(bytes)?;
             known(sim.set_listed(&exchange, &symbol, listed))?;
+            Ok(give(&json!({})))
+        }
+        "/sim/history" if post => {
+            let HistoryChange { exchange, symbol, first_id } = body(bytes)?;
+            known(sim.set_history(&exchange, &symbol, first_id))?;
             Ok(give(&json!({})))
         }
         "/sim/pause" if post => {

@@ -180,6 +180,13 @@ impl Simulation {
         Ok(())
     }
 
+    /// REST no longer gives trades before this id by their ids.
+    pub fn set_history(&self, exchange: &str, symbol: &str, first_id: u64) -> Result<(), Unknown> {
+        let (exchange, index) = self.find(exchange, symbol)?;
+        exchange.history.set(index, first_id);
+        Ok(())
+    }
+
     /// All kept trades of a symbol, of the kind that the exchange's adapter takes.
     pub fn all_trades(&self, exchange: &str, symbol: &str) -> Result<Vec<TradeView>, Unknown> {
         self.trades(&TradeQuery { exchange, symbol, kind: None, from_id: 0, limit: usize::MAX })

@@ -4,6 +4,7 @@ mod book;
 mod control;
 mod event;
 mod funding;
+mod history;
 mod liquidation;
 mod polled;
 mod trade;
@@ -55,6 +56,7 @@ impl BinanceVenue {
                 Some(resync) => self.snapshot(output, frame, resync.instrument),
                 None => Cursor::new(frame.bytes).expected("a source number of the plan"),
             },
+            FrameSource::Backfill(instrument) => self.history(output, frame, instrument),
             FrameSource::Connection(poll) | FrameSource::Poll(poll) => {
                 self.polled(loaded, output, frame, poll)
             }

@@ -7,6 +7,7 @@
     clippy::print_stdout
 )]
 
+mod backfill;
 mod contract;
 mod oracle;
 mod plan;
@@ -14,4 +15,4 @@ mod recordings;
 
 use marketprism_adapter_binance::Binance;
 
-marketprism_adapter_sdk::adapter_tests!(Binance, at least 12 golden cases);
+marketprism_adapter_sdk::adapter_tests!(Binance, at least 14 golden cases);

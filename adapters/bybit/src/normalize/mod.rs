@@ -30,7 +30,9 @@ pub(crate) fn normalize(
         FrameSource::Connection(connection) => message(state, loaded, output, connection, frame.bytes),
         // Only ratios are polled.
         FrameSource::Poll(_) => ratio::answer(loaded, output, frame.bytes),
-        FrameSource::Resync(_) => Cursor::new(frame.bytes).expected("a source number of the plan"),
+        FrameSource::Resync(_) | FrameSource::Backfill(_) => {
+            Cursor::new(frame.bytes).expected("a source number of the plan")
+        }
     }
 }
 

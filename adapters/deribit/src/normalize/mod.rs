@@ -24,6 +24,7 @@ impl DeribitVenue {
     ) -> ParseResult<()> {
         match loaded.source(frame.source) {
             FrameSource::Connection(_) => {}
+            FrameSource::Backfill(instrument) => return self.history(loaded, output, frame, instrument),
             FrameSource::Poll(poll) | FrameSource::Resync(poll) => {
                 return self.polled(loaded, output, frame, poll);
             }

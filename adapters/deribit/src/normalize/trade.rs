@@ -1,11 +1,12 @@
 //! Rows of trades: `trades.{instrument}.{interval}`, and answers of the trades request.
 
+use super::control;
 use super::liquidation::{ForcedOrder, ForcedSide};
 use crate::DeribitVenue;
 use crate::numbers::{ContractUnits, amount, member, micros, pass, text};
 use marketprism_adapter_sdk::{
-    Cursor, DataType, Decimal, Ignored, LoadedFeed, Output, ParseResult, Payload, Side, Trade, TradeId,
-    decimal::fit, once,
+    Cursor, DataType, Decimal, Frame, Ignored, LoadedFeed, Object, Output, ParseResult, Payload, Side, Trade,
+    TradeId, decimal::fit, once,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -36,14 +37,7 @@ impl DeribitVenue {
                 return Ok(());
             };
             if wanted {
-                output.event(Payload::Trade(Trade {
-                    instrument,
-                    time_us: row.time_us,
-                    id: TradeId::Number(row.sequence),
-                    price: fit(row.price, units.scales.price.places()),
-                    quantity: units.base_quantity(cursor, row.amount, row.price)?,
-                    side: row.side,
-                }));
+                output.event(Payload::Trade(trade(&row, instrument, &units, cursor)?));
             }
             match self.liquidation(loaded, output, cursor, &row)? {
                 ForcedOrder::None if !wanted => output.ignored(Ignored::OtherDataType),
@@ -51,6 +45,36 @@ impl DeribitVenue {
                 _ => {}
             }
             Ok(())
+        })?;
+        if count == 0 {
+            output.ignored(Ignored::Empty);
+        }
+        Ok(())
+    }
+
+    /// Rows of past trades. Those that are marked as forced belong to another data type's polls.
+    pub(super) fn history(
+        &self,
+        loaded: &LoadedFeed,
+        output: &mut Output,
+        frame: Frame<'_>,
+        asked: u32,
+    ) -> ParseResult<()> {
+        let answer = Object::whole(frame.bytes)?;
+        if control::error(output, &answer, None)? {
+            return Ok(());
+        }
+        let result = answer.read("result", |cursor, _| Object::parse(cursor))?;
+        let count = result.read("trades", |cursor, _| {
+            output.each_item(cursor, |output, cursor| {
+                let row = self.row(loaded, cursor)?;
+                let Some((instrument, units)) = row.instrument.filter(|(one, _)| *one == asked) else {
+                    output.ignored(Ignored::OtherInstrument);
+                    return Ok(());
+                };
+                output.event(Payload::Trade(trade(&row, instrument, &units, cursor)?));
+                Ok(())
+            })
         })?;
         if count == 0 {
             output.ignored(Ignored::Empty);
@@ -86,6 +110,18 @@ impl DeribitVenue {
         };
         Ok(TradeRow { instrument, sequence, time_us, price, amount, side, forced: forced.flatten() })
     }
+}
+
+#[inline(always)]
+fn trade(row: &TradeRow, instrument: u32, units: &ContractUnits, cursor: &Cursor<'_>) -> ParseResult<Trade> {
+    Ok(Trade {
+        instrument,
+        time_us: row.time_us,
+        id: TradeId::Number(row.sequence),
+        price: fit(row.price, units.scales.price.places()),
+        quantity: units.base_quantity(cursor, row.amount, row.price)?,
+        side: row.side,
+    })
 }
 
 fn direction(cursor: &mut Cursor<'_>) -> ParseResult<Side> {

@@ -7,6 +7,7 @@
     clippy::print_stdout
 )]
 
+mod backfill;
 mod contract;
 mod oracle;
 mod plan;
@@ -16,7 +17,7 @@ use marketprism_adapter_deribit::Deribit;
 use marketprism_adapter_sdk::testkit;
 use marketprism_adapter_sdk::{Adapter, Answer, DataType, Feed, Instrument};
 
-marketprism_adapter_sdk::adapter_tests!(Deribit, at least 9 golden cases);
+marketprism_adapter_sdk::adapter_tests!(Deribit, at least 10 golden cases);
 
 const EXCHANGE: &str = "deribit_derivatives";
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use marketprism_adapter_host::contract::{Answer, Feed, Instrument, Plan, Venue};
+use marketprism_adapter_host::contract::{Answer, Feed, Instrument, Plan, TradeRange, Venue};
 use marketprism_adapter_host::{Adapter, Fault, InstrumentRounds, Limits, Sandbox, Stats};
 use marketprism_adapter_sdk::testkit;
 use marketprism_adapter_sdk::testkit::{OwnedFrame, RecordedMessage, is_answer, is_part};
@@ -118,7 +118,18 @@ impl<'a> Market<'a> {
     }
 
     pub(crate) fn frames(&self, records: &[RecordedMessage]) -> Vec<OwnedFrame> {
-        testkit::frames(&self.plan.to_sdk(), records)
+        testkit::frames(&self.plan.to_sdk(), &self.backfill_urls(), records)
+    }
+
+    /// The address of each instrument's backfill.
+    fn backfill_urls(&self) -> Vec<Option<String>> {
+        let is_offered = self.venue.capabilities.iter().any(|capability| capability.backfill);
+        let Some(mut instance) = self.instance().ok().filter(|_| is_offered) else { return Vec::new() };
+        let url = |(instrument, _): (u32, &Instrument)| {
+            let asked = instance.backfill(TradeRange { instrument, first: 1, last: 1 });
+            asked.ok().map(|request| request.url)
+        };
+        (0..).zip(&self.instruments).map(url).collect()
     }
 
     /// The instrument at a position, as causes name it.

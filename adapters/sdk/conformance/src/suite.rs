@@ -111,6 +111,7 @@ fn exchange(
         checks::decimals(&cases),
         checks::scales(&cases),
         checks::sequence(&cases),
+        checks::backfill(&cases),
         checks::odd_input(&cases),
         checks::malformed(&cases, options),
         checks::simulator(&subject, venue, options),

@@ -4,7 +4,7 @@ use super::json::lines;
 use super::recording::{RecordKind, RecordedMessage, read};
 use crate::adapter::Adapter;
 use crate::types::{
-    Answer, Endpoint, Feed, Frames, Instrument, Normalized, Plan, Refusal, Remark, ResyncAction,
+    Answer, Endpoint, Feed, Frames, Instrument, Normalized, Plan, Refusal, Remark, ResyncAction, TradeRange,
 };
 use serde_json::Value;
 use std::path::Path;
@@ -94,7 +94,12 @@ impl<A: Adapter> Session<A> {
 
     /// The frames of a recording, see [`frames`].
     pub fn frames(&self, records: &[RecordedMessage]) -> Vec<OwnedFrame> {
-        frames(&self.plan, records)
+        let backfill = |instrument| {
+            let trades = TradeRange { instrument, first: 1, last: 1 };
+            self.adapter.backfill(trades).ok().map(|request| request.url)
+        };
+        let count = u32::try_from(self.instruments.len()).unwrap_or(u32::MAX);
+        frames(&self.plan, &(0..count).map(backfill).collect::<Vec<_>>(), records)
     }
 
     /// Golden lines of these frames.
@@ -132,15 +137,16 @@ impl<A: Adapter> Session<A> {
     }
 }
 
-/// The input of `normalize` in a recording: messages of sockets as from the plan's first connection, answers of polls and resyncs by path and
-/// symbol. Answers that the plan does not request are omitted.
-pub fn frames(plan: &Plan, records: &[RecordedMessage]) -> Vec<OwnedFrame> {
+/// The input of `normalize` in a recording: messages of sockets as from the plan's first connection, answers of polls, resyncs and backfills
+/// by path and symbol. `backfills`: address of the backfill of each instrument. Other answers are omitted.
+pub fn frames(plan: &Plan, backfills: &[Option<String>], records: &[RecordedMessage]) -> Vec<OwnedFrame> {
     let polls = plan.polls.iter().map(|poll| Some(poll.request.url.as_str()));
     let resyncs = plan.resyncs.iter().map(|resync| match &resync.action {
         ResyncAction::Request(request) => Some(request.url.as_str()),
         ResyncAction::Resubscribe(_) => None,
     });
-    let requested: Vec<Option<&str>> = polls.chain(resyncs).collect();
+    let backfills = backfills.iter().map(Option::as_deref);
+    let requested: Vec<Option<&str>> = polls.chain(resyncs).chain(backfills).collect();
     let source = |record: &RecordedMessage| match record.kind {
         RecordKind::In => Some(0),
         RecordKind::Rest => {
@@ -227,7 +233,8 @@ fn path(url: &str) -> &str {
 
 /// The parameters that distinguish requests of the same path.
 fn identifying(url: &str) -> Vec<(&str, &str)> {
-    const NAMES: [&str; 11] = [
+    const NAMES: [&str; 12] = [
+        "name",
         "symbol",
         "instId",
         "instrument_name",

@@ -5,4 +5,4 @@ mod contract;
 
 use marketprism_adapter_template::Template;
 
-marketprism_adapter_sdk::adapter_tests!(Template, at least 1 golden cases);
+marketprism_adapter_sdk::adapter_tests!(Template, at least 6 golden cases);

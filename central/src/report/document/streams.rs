@@ -236,7 +236,8 @@ pub struct ReportedGap {
     /// Begin of the audit window that reported it.
     pub window_start: Time,
     /// Detected by: `trade_ids`, `book_sequence`, `book_checksum`, `connection`, `dropped`, `refused`, `adapter_fault`;
-    /// `start` and `stop`: before a run's first and after its last frame.
+    /// `start` and `stop`: before a run's first and after its last frame; `backfilled`: trades of an earlier gap came from the venue's
+    /// history, and `missing` are those that it did not have.
     pub kind: String,
     /// `venue`, `network`, `ours` (a part of MarketPrism), `operator` (stopped on purpose) or `retention`.
     pub cause: String,

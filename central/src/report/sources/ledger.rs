@@ -240,7 +240,7 @@ fn audits(sources: &Sources, scope: &ReportScope, (from_ms, to_ms): (i64, i64)) 
     )
 }
 
-/// Gaps that touch the period, those that a later window noticed included, unless the grace period of that window lasts. Also starts
+/// Gaps that touch the period (the ids in hot show what was filled), those that a later window noticed included, unless the grace period of that window lasts. Also starts
 /// shortly before the period: each window has its own part of a start.
 pub async fn gaps(sources: &Sources, scope: &ReportScope, closed_before_ms: i64) -> Answer<Vec<EdgeGap>> {
     let later = (scope.to.0 + margin_ms(scope)).min(closed_before_ms).max(scope.to.0);
@@ -250,10 +250,11 @@ pub async fn gaps(sources: &Sources, scope: &ReportScope, closed_before_ms: i64)
          greatest(gap.to_ns, ifNull(gap.venue_to_ns, gap.to_ns)) AS to_ns, \
          gap.from_sequence AS from_sequence, gap.to_sequence AS to_sequence, gap.missing AS missing \
          FROM {} ARRAY JOIN gaps AS gap WHERE (window_start < {to} OR from_ns < {to_ns}) \
-         AND (window_start >= {from} OR gap.kind = '{start}') LIMIT {EDGE_GAPS_MAX}",
+         AND (window_start >= {from} OR gap.kind = '{start}') AND gap.kind != '{backfilled}' LIMIT {EDGE_GAPS_MAX}",
         audits(sources, scope, (scope.from.0 - margin_ms(scope), later)),
         from = sql::millis(scope.from.0),
         start = GapKind::Start,
+        backfilled = GapKind::Backfilled,
         to = sql::millis(scope.to.0),
         to_ns = scope.to.0.saturating_mul(1_000_000),
     );

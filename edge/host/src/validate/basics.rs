@@ -48,6 +48,12 @@ pub(crate) fn description(description: &Description) -> Check {
             return Err(format!("exchange {:?} is described twice", venue.exchange));
         }
         at_most("number of capabilities", venue.capabilities.len(), MAX_VENUES)?;
+        if venue.capabilities.iter().any(|one| one.backfill && !one.contiguous_trade_ids) {
+            return Err(format!(
+                "backfill of {:?} is true, allowed with contiguous trade ids only",
+                venue.exchange
+            ));
+        }
         at_most("number of endpoints", venue.endpoints.len(), MAX_VENUES)?;
         for endpoint in &venue.endpoints {
             token("endpoint name", &endpoint.name, NAME_BYTES, |c| {

@@ -9,4 +9,4 @@ mod plan;
 pub(crate) use basics::{description, instruments};
 pub use contradictions::{plan_problems, request_problems};
 pub(crate) use normalized::{ResultBounds, normalized};
-pub(crate) use plan::{plan, requests};
+pub(crate) use plan::{backfill, plan, requests};

@@ -53,6 +53,10 @@ pub(super) fn request(what: &str, request: &Request, budgets: Option<&[Budget]>)
     request_problems(what, request, budgets).into_iter().next().map_or(Ok(()), Err)
 }
 
+pub(crate) fn backfill(asked: &Request, budgets: Option<&[Budget]>) -> Check {
+    request("a backfill", asked, budgets)
+}
+
 pub(crate) fn requests(requests: &[Request], limits: &Limits) -> Check {
     at_most("number of instrument requests", requests.len(), limits.plan_entries)?;
     requests.iter().try_for_each(|one| request("an instrument request", one, None))

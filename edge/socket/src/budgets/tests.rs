@@ -204,3 +204,28 @@ async fn two_budgets_cannot_deadlock() {
     let all = async { while tasks.join_next().await.is_some() {} };
     tokio::time::timeout(Duration::from_secs(60), all).await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_can_wait_leaves_half_of_a_budget_and_goes_behind_those_that_wait() {
+    let budgets = Budgets::new();
+    let window = Duration::from_secs(60);
+    budgets.define("weight", 20, window);
+    let spare = async |units, wait| budgets.spare(&[charge("weight", units)], wait).await;
+    assert!(spare(10, Duration::ZERO).await.is_ok(), "half");
+    drop(use_now(&budgets, 1).await);
+    let scarce = spare(10, Duration::from_secs(1)).await;
+    assert!(matches!(scarce, Err(BudgetError::Exhausted { .. })), "{scarce:?}");
+    assert!(spare(9, Duration::ZERO).await.is_ok());
+    let start = Instant::now();
+    assert!(spare(15, FOREVER).await.is_ok(), "dearer than the half: alone");
+    assert!(start.elapsed() >= window - Duration::from_secs(1));
+    drop(use_now(&budgets, 20).await);
+    let waiting = tokio::spawn({
+        let budgets = budgets.clone();
+        async move { drop(use_now(&budgets, 20).await) }
+    });
+    tokio::time::sleep(window - Duration::from_millis(1)).await;
+    assert!(spare(1, Duration::ZERO).await.is_err(), "another one waits");
+    waiting.await.unwrap();
+    assert!(spare(1, FOREVER).await.is_ok());
+}

@@ -1,5 +1,6 @@
 //! The pipeline of one feed: frames in batches through the adapter, records into the queue. It owns a thread and all its state.
 
+mod backfilling;
 mod handover;
 mod reactions;
 mod versions;
@@ -26,11 +27,12 @@ use self::handover::BookHandover;
 use self::reactions::{SilentStream, hides_lost_books};
 use self::versions::VersionFollower;
 use super::context::FrameObserver;
+use super::positions::FeedPositions;
 use super::progress::PipelineProgress;
 use super::remark_log::RemarkLog;
 use super::sources::{PollTracker, SourceMap};
 use super::status::FeedStatus;
-use crate::gaps::{GapMonitor, IncidentKind};
+use crate::gaps::{Backfill, GapMonitor, IncidentKind};
 use crate::limits::{INPUT_BYTES_PER_TURN_MAX, INPUTS_PER_TURN_MAX, STATUS_EVERY, TURN_RECORDS_MAX};
 use crate::queue::{EventQueue, EventRecord, QueueLane};
 use crate::records::RecordBuilder;
@@ -53,6 +55,9 @@ pub struct PipelineParts {
     pub status: Arc<FeedStatus>,
     pub metrics: Metrics,
     pub gaps: GapMonitor,
+    /// `None`: the adapter offers none, or the feed wants none.
+    pub backfill: Option<Backfill>,
+    pub positions: Option<FeedPositions>,
     pub observer: Option<Arc<dyn FrameObserver>>,
     /// Ends the pipeline now; frames that are left are lost and counted.
     pub abort: CancellationToken,
@@ -83,6 +88,8 @@ pub struct Pipeline {
     handover: BookHandover,
     /// Frames of the batch that are no success of their poll.
     unusable: HashSet<FrameIndex>,
+    /// Trades of the frame at hand that filled a hole.
+    past_filled: u64,
     receive_to_normalized: Histogram,
     venue_to_edge: DataTypeMap<Option<LocalHistogram>>,
     gap_lines: LogLimit,
@@ -115,6 +122,7 @@ impl Pipeline {
             retired: BTreeSet::new(),
             handover: BookHandover::default(),
             unusable: HashSet::new(),
+            past_filled: 0,
             gap_lines: LogLimit::default(),
             loss_lines: LogLimit::default(),
             refusal_lines: LogLimit::default(),
@@ -253,6 +261,9 @@ impl Pipeline {
                 }
                 // Frames that came before it are processed before it.
                 self.normalize();
+                if let Some(asked) = self.backfilled(frame.source) {
+                    self.backfill_failed(asked, "the answer is too large");
+                }
                 self.unnumbered_frame_lost(frame.source, clock::now_ns());
             }
         }
@@ -278,6 +289,7 @@ impl Pipeline {
             for note in notes {
                 self.remark(frame, &note.remark, now_ns);
             }
+            self.past_answered(frame);
             if events.is_empty() && self.unusable.contains(&frame) {
                 self.answer_unusable(frame);
             }
@@ -319,6 +331,9 @@ impl Pipeline {
                     false => "not given to the adapter: limit of this host".to_owned(),
                 };
                 self.polls.failed(origin.source, error, &detail, now_ns);
+                if let Some(asked) = self.backfilled(origin.source) {
+                    self.backfill_failed(asked, &detail);
+                }
                 self.snapshot_failed(origin.source, now_ns);
                 self.unnumbered_frame_lost(origin.source, now_ns);
             }
@@ -327,6 +342,9 @@ impl Pipeline {
 
     fn event(&mut self, frame: FrameIndex, payload: &Payload, levels: &[i64], now_ns: i64) {
         let Some(origin) = self.origin(frame) else { return };
+        if let Some(asked) = self.backfilled(origin.source) {
+            return self.past_event(asked, origin, payload);
+        }
         self.mark_active(origin.source, payload);
         let received_at_ns = origin.received_at_ns;
         if let Payload::Book(book) = payload

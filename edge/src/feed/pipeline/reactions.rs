@@ -44,6 +44,7 @@ impl Pipeline {
         self.parts.builder.publish_due(now_ns, &mut self.records);
         self.count_invalid(None);
         self.append();
+        self.backfill();
         self.request_snapshots(now_ns);
         if self.reported_at.elapsed() >= STATUS_EVERY {
             self.reported_at = Instant::now();
@@ -154,6 +155,7 @@ impl Pipeline {
 
     fn report(&mut self) {
         let books = self.parts.builder.books().map(|books| books.reports()).unwrap_or_default();
+        self.keep_positions();
         self.parts.gaps.report(&mut self.parts.builder, &books);
         self.parts.status.set_report(FeedReport {
             books,
@@ -301,6 +303,7 @@ impl Pipeline {
     ) {
         let kind = match self.parts.sources.entry(source) {
             Some(PlanSource::Poll(poll)) => poll.data_type.into(),
+            None => DataType::Trade,
             _ => DataType::OrderBook,
         };
         let exchange = self.parts.status.exchange.as_str();
@@ -311,6 +314,9 @@ impl Pipeline {
         }
         self.polls.failed(source, code, &reason.to_string(), at_ns);
         self.parts.adapter.page_failed(source);
+        if let Some(asked) = self.backfilled(source) {
+            self.backfill_failed(asked, &reason.to_string());
+        }
         self.snapshot_failed(source, clock::now_ns());
     }
 

@@ -21,6 +21,8 @@ pub struct Event {
     pub region: ::prost::alloc::string::String,
     #[prost(string, tag = "10")]
     pub adapter: ::prost::alloc::string::String,
+    #[prost(enumeration = "DataSource", tag = "19")]
+    pub data_source: i32,
     #[prost(oneof = "event::Body", tags = "11, 12, 13, 14, 15, 16, 17, 18")]
     pub body: ::core::option::Option<event::Body>,
 }
@@ -141,6 +143,32 @@ pub struct VolatilityIndex {
     pub index_value: ::core::option::Option<Decimal>,
     #[prost(string, tag = "2")]
     pub underlying_asset: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DataSource {
+    Live = 0,
+    Backfill = 1,
+}
+impl DataSource {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Live => "DATA_SOURCE_LIVE",
+            Self::Backfill => "DATA_SOURCE_BACKFILL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DATA_SOURCE_LIVE" => Some(Self::Live),
+            "DATA_SOURCE_BACKFILL" => Some(Self::Backfill),
+            _ => None,
+        }
+    }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -12,15 +12,16 @@ use prost::Message as _;
 
 use self::message::event::Body as BodyMessage;
 use self::message::{
-    Decimal as DecimalMessage, Event as EventMessage, FundingRate as FundingRateMessage,
-    Liquidation as LiquidationMessage, LongShortRatio as LongShortRatioMessage, MarketType as MarketTypeName,
+    DataSource as DataSourceName, Decimal as DecimalMessage, Event as EventMessage,
+    FundingRate as FundingRateMessage, Liquidation as LiquidationMessage,
+    LongShortRatio as LongShortRatioMessage, MarketType as MarketTypeName,
     OpenInterest as OpenInterestMessage, OrderBook as OrderBookMessage, Side as SideName,
     Trade as TradeMessage, VolatilityIndex as VolatilityIndexMessage,
 };
 use super::decode::DecodeError;
 use crate::{
-    Body, BookLevels, DataType, Decimal, Event, EventId, FundingRate, Header, Liquidation, LongShortRatio,
-    MarketType, OpenInterest, OrderBook, SCALE_MAX, Side, Trade, VolatilityIndex,
+    Body, BookLevels, DataSource, DataType, Decimal, Event, EventId, FundingRate, Header, Liquidation,
+    LongShortRatio, MarketType, OpenInterest, OrderBook, SCALE_MAX, Side, Trade, VolatilityIndex,
 };
 
 /// Appends the packed form of an event.
@@ -37,6 +38,7 @@ pub fn encode_protobuf(event: &Event<'_>, out: &mut Vec<u8>) {
         edge: header.edge.as_ref().to_owned(),
         region: header.region.as_ref().to_owned(),
         adapter: header.adapter.as_ref().to_owned(),
+        data_source: data_source_number(header.data_source).into(),
         body: Some(write_body(&event.body)),
     };
     out.extend_from_slice(&message.encode_to_vec());
@@ -123,6 +125,13 @@ const fn side_number(side: Side) -> SideName {
     }
 }
 
+const fn data_source_number(source: DataSource) -> DataSourceName {
+    match source {
+        DataSource::Live => DataSourceName::Live,
+        DataSource::Backfill => DataSourceName::Backfill,
+    }
+}
+
 const fn market_type_number(market_type: MarketType) -> MarketTypeName {
     match market_type {
         MarketType::Spot => MarketTypeName::Spot,
@@ -149,6 +158,7 @@ pub fn decode_protobuf(payload: &[u8]) -> Result<Event<'static>, DecodeError> {
         edge: message.edge.into(),
         region: message.region.into(),
         adapter: message.adapter.into(),
+        data_source: data_source(message.data_source)?,
     };
     Ok(Event { header, body: read_body(body)? })
 }
@@ -251,6 +261,14 @@ fn side(side: i32) -> Result<Side, DecodeError> {
         Ok(SideName::Buy) => Ok(Side::Buy),
         Ok(SideName::Sell) => Ok(Side::Sell),
         Ok(SideName::Unspecified) | Err(_) => Err(DecodeError::Field("side", "1 (buy) or 2 (sell)")),
+    }
+}
+
+fn data_source(source: i32) -> Result<DataSource, DecodeError> {
+    match DataSourceName::try_from(source) {
+        Ok(DataSourceName::Live) => Ok(DataSource::Live),
+        Ok(DataSourceName::Backfill) => Ok(DataSource::Backfill),
+        Err(_) => Err(DecodeError::Field("data_source", "0 (live) or 1 (backfill)")),
     }
 }
 

@@ -2,7 +2,7 @@
 //! subscriber.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use super::state::Exchange;
 use crate::market::Instrument;
@@ -31,6 +31,26 @@ impl Listings {
 
     fn ticks(&self, index: usize) -> i64 {
         self.0.get(index).map_or(1, |listing| listing.ticks.load(Ordering::Acquire))
+    }
+}
+
+/// The oldest trade that REST still gives by its id, by position of the instrument.
+#[derive(Debug)]
+pub(crate) struct HistoryHorizon(Vec<AtomicU64>);
+
+impl HistoryHorizon {
+    pub(crate) fn none(instruments: usize) -> HistoryHorizon {
+        HistoryHorizon((0..instruments).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    pub(crate) fn first_id(&self, index: usize) -> u64 {
+        self.0.get(index).map_or(0, |first| first.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set(&self, index: usize, first_id: u64) {
+        if let Some(first) = self.0.get(index) {
+            first.store(first_id, Ordering::Release);
+        }
     }
 }
 

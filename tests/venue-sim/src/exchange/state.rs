@@ -9,7 +9,7 @@ use std::time::Instant;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
-use super::listings::Listings;
+use super::listings::{HistoryHorizon, Listings};
 use crate::clock;
 use crate::config::SimConfig;
 use crate::delivery::{Counters, DeliveryContext, Hub, Rolling, Verdict, Weights};
@@ -33,6 +33,7 @@ pub struct Exchange {
     pub(crate) limits: Limits,
     pub(crate) listed: Vec<ListedInstrument>,
     pub(crate) listings: Listings,
+    pub(crate) history: HistoryHorizon,
     by_name: HashMap<String, usize>,
     /// Symbol and content of each stream; `None` for one that carries several instruments.
     pub(super) streams: HashMap<Arc<str>, Option<(usize, Content)>>,
@@ -120,6 +121,7 @@ impl Exchange {
             limits,
             config: config.clone(),
             listings: Listings::all(listed.len()),
+            history: HistoryHorizon::none(listed.len()),
             listed,
             faults,
             recording,

@@ -289,6 +289,7 @@ impl Source for RestView<'_> {
     }
 
     fn trades_from(&self, symbol: usize, kind: TradeKind, from_id: u64, limit: usize) -> Vec<TradeRecord> {
+        let from_id = from_id.max(self.exchange.history.first_id(symbol));
         self.exchange.ledger().trades.list(symbol, kind, from_id, limit)
     }
 

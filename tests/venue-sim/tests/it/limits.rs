@@ -107,3 +107,38 @@ async fn throughput_of_one_client_is_tens_of_thousands_of_frames_a_second() {
         drop(ws);
     }
 }
+
+#[tokio::test]
+async fn past_trades_are_served_by_id_in_pages_from_the_horizon_on() {
+    let sim = start(|config| config.rate = 400).await;
+    let histories = [
+        ("binance_spot", "BTCUSDT", "api/v3/historicalTrades?symbol=BTCUSDT&limit=3&fromId="),
+        ("binance_derivatives", "BTCUSDT", "fapi/v1/aggTrades?symbol=BTCUSDT&limit=3&fromId="),
+        (
+            "deribit_derivatives",
+            "BTC-PERPETUAL",
+            "api/v2/public/get_last_trades_by_instrument?instrument_name=BTC-PERPETUAL&count=3&sorting=asc&start_seq=",
+        ),
+    ];
+    let known = |exchange, symbol| sim.all_trades(exchange, symbol).expect("played");
+    // A request is a visit, and other exchanges then rest.
+    for (exchange, symbol, _) in histories {
+        eventually("trades", || known(exchange, symbol).len() > 10).await;
+    }
+    sim.pause();
+    for (exchange, symbol, path) in histories {
+        let first = known(exchange, symbol)[2].id;
+        let ids = async |from: u64| -> Vec<u64> {
+            let answer = get(&sim, &format!("/{exchange}/{path}{from}")).await.json();
+            let rows =
+                answer.as_array().or_else(|| answer["result"]["trades"].as_array()).expect("rows").clone();
+            let id = |row: &serde_json::Value| {
+                ["id", "a", "trade_seq"].iter().find_map(|name| row[name].as_u64()).expect("an id")
+            };
+            rows.iter().map(id).collect()
+        };
+        assert_eq!(ids(first).await, [first, first + 1, first + 2], "{exchange}");
+        sim.set_history(exchange, symbol, first + 2).expect("played");
+        assert_eq!(ids(first).await, [first + 2, first + 3, first + 4], "{exchange}");
+    }
+}

@@ -99,6 +99,9 @@ fn contradictions(venue: &Venue, capability: &Capability) -> Vec<String> {
     if capability.contiguous_trade_ids && capability.data_type != DataType::Trade {
         found.push("contiguous_trade_ids is true, only trades have them".to_owned());
     }
+    if capability.backfill && !capability.contiguous_trade_ids {
+        found.push("backfill is true, only contiguous trade ids show what is missing".to_owned());
+    }
     found
 }
 

@@ -1,5 +1,6 @@
 //! The checks, one file for each promise or group of promises.
 
+mod backfill;
 mod claims;
 mod cost;
 mod determinism;
@@ -12,6 +13,7 @@ mod plan;
 mod sequence;
 mod simulator;
 
+pub(crate) use backfill::backfill;
 pub(crate) use claims::{contract, describe, refusals, refused};
 pub use cost::BenchEffort;
 pub(crate) use cost::cost;

@@ -131,13 +131,14 @@ impl AuditRow {
         }
     }
 
-    /// Gaps, and the gap of the run's start. A stop is ignored: the start after it reports the same gap. Gaps of an operator are no gaps.
+    /// Gaps, and the gap of the run's start. A stop is ignored: the start after it reports the same gap; so is the end of a gap that was filled. Gaps of an operator are no gaps.
     fn gaps(&self) -> (GapSummary, GapSummary) {
         let (mut gaps, mut start) = (GapSummary::default(), GapSummary::default());
         for ((kind, cause), missing) in self.gap_kinds.iter().zip(&self.gap_causes).zip(&self.gap_missing) {
             let sum = match kind {
                 _ if cause == GapCause::Operator.as_str() => continue,
                 kind if kind == GapKind::Stop.as_str() => continue,
+                kind if kind == GapKind::Backfilled.as_str() => continue,
                 kind if kind == GapKind::Start.as_str() => &mut start,
                 _ => &mut gaps,
             };

@@ -71,8 +71,9 @@ impl Binance {
             },
             (true, "exchangeInfo") | (false, "aggTrades") => 20,
             (true, "aggTrades") => 4,
-            (true, "trades") => 25,
+            (true, "trades" | "historicalTrades") => 25,
             (false, "trades") => 5,
+            (false, "historicalTrades") => 20,
             (_, "premiumIndex") if request.get("symbol").is_none() => 10,
             (_, "fundingInfo") => 0,
             (_, name) if name.starts_with("data/") => 0,
@@ -121,6 +122,14 @@ impl Binance {
             "depth" => self.depth_answer(request, listed()?, source),
             "trades" => {
                 let records = source.newest_trades(listed()?.index, TradeKind::Trade, list_limit(request));
+                Ok(list(records.iter().map(trade_row)))
+            }
+            "historicalTrades" => {
+                let (index, limit) = (listed()?.index, list_limit(request));
+                let records = match request.get("fromId").and_then(|text| text.parse().ok()) {
+                    Some(from) => source.trades_from(index, TradeKind::Trade, from, limit),
+                    None => source.newest_trades(index, TradeKind::Trade, limit),
+                };
                 Ok(list(records.iter().map(trade_row)))
             }
             "aggTrades" => Ok(self.aggregates(request, listed()?, source)),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::frames::{forced_of, liquidation_events, trade};
 use super::{instruments, rpc};
-use crate::ledger::TradeKind;
-use crate::venue::{PerWindow, RestAnswer, RestCall, RestRequest, Source};
+use crate::ledger::{TradeKind, TradeRecord};
+use crate::venue::{ListedInstrument, PerWindow, RestAnswer, RestCall, RestRequest, Source};
 
 /// Default number of trades per page.
 const PAGE: usize = 10;
@@ -28,7 +28,8 @@ pub(super) fn answer(request: &RestRequest, source: &dyn Source) -> RestAnswer {
     let answer = match request.path.strip_prefix("/api/v2/public/") {
         Some("get_time") => Ok(RestAnswer::new(200, now_ms.to_string())),
         Some("get_instruments") => list(request, source),
-        Some("get_last_trades_by_instrument_and_time") => trades(request, source),
+        Some("get_last_trades_by_instrument_and_time") => trades_by_time(request, source),
+        Some("get_last_trades_by_instrument") => trades_by_sequence(request, source),
         _ => Err(rpc::NO_METHOD.to_owned()),
     };
     match answer {
@@ -72,15 +73,40 @@ fn needed(request: &RestRequest, name: &str) -> Result<i64, String> {
     number(request, name)?.ok_or_else(|| rpc::bad_parameter(name, "is missing"))
 }
 
-fn trades(request: &RestRequest, source: &dyn Source) -> Result<RestAnswer, String> {
+fn instrument<'a>(request: &RestRequest, source: &'a dyn Source) -> Result<&'a ListedInstrument, String> {
     let name = request.get("instrument_name").unwrap_or_default();
-    let listed = source.find(name).ok_or_else(|| rpc::bad_parameter("instrument_name", "wrong format"))?;
+    source.find(name).ok_or_else(|| rpc::bad_parameter("instrument_name", "wrong format"))
+}
+
+fn trades_by_time(request: &RestRequest, source: &dyn Source) -> Result<RestAnswer, String> {
+    let listed = instrument(request, source)?;
     let (from_ms, to_ms) = (needed(request, "start_timestamp")?, needed(request, "end_timestamp")?);
+    let found = source.trades_between(listed.index, TradeKind::Trade, from_ms, to_ms);
+    page(request, source, listed, found)
+}
+
+fn trades_by_sequence(request: &RestRequest, source: &dyn Source) -> Result<RestAnswer, String> {
+    let listed = instrument(request, source)?;
+    let sequence = |name: &str| {
+        let sequence = number(request, name)?.map(u64::try_from).transpose();
+        sequence.map_err(|_| rpc::bad_parameter(name, "must not be negative"))
+    };
+    let (first, last) = (sequence("start_seq")?.unwrap_or(0), sequence("end_seq")?.unwrap_or(u64::MAX));
+    let mut found = source.trades_from(listed.index, TradeKind::Trade, first, usize::MAX);
+    found.retain(|record| record.id <= last);
+    page(request, source, listed, found)
+}
+
+fn page(
+    request: &RestRequest,
+    source: &dyn Source,
+    listed: &ListedInstrument,
+    mut found: Vec<TradeRecord>,
+) -> Result<RestAnswer, String> {
     let count = number(request, "count")?.map_or(Some(PAGE), |count| usize::try_from(count).ok());
     let Some(count) = count.filter(|count| (1..=PAGE_MAX).contains(count)) else {
         return Err(rpc::bad_parameter("count", "must be between 1 and 1000"));
     };
-    let mut found = source.trades_between(listed.index, TradeKind::Trade, from_ms, to_ms);
     match request.get("sorting") {
         Some("asc") => {}
         None | Some("desc" | "default") => found.reverse(),

@@ -1,0 +1,314 @@
+//! Holes in the trade ids of a feed that its venue's history may fill: a bounded queue, one request at a time, each for the lowest ids that
+//! are still missing. What is filled, what the history does not have and what is given up is told exactly once.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use marketprism_adapter_host::InstrumentIndex;
+use marketprism_schema::{Gap, GapCause, GapKind};
+use marketprism_service::Backoff;
+use prometheus::IntCounter;
+
+use crate::limits::{
+    BACKFILL_ANSWER_MAX, BACKFILL_DELAY, BACKFILL_FAILURES_MAX, BACKFILL_HOLES_MAX, BACKFILL_MISSES_MAX,
+    BACKFILL_PAUSE, BACKFILL_TIME_MAX,
+};
+use crate::records::{RecordBuilder, TradeHoles, TradeIdRange};
+use crate::telemetry::Metrics;
+
+/// Labels of trades by their outcome.
+pub const BACKFILL_OUTCOMES: [&str; 5] = ["requested", "filled", "not_served", "given_up", "discarded"];
+
+/// Ranges that the evidence of a hole names. More: their number.
+const NAMED_MAX: usize = 8;
+
+#[derive(Debug)]
+struct QueuedHole {
+    instrument: InstrumentIndex,
+    /// Ids that were missing when it was noticed.
+    whole: TradeIdRange,
+    /// Ids that are not decided.
+    rest: TradeIdRange,
+    since: Instant,
+    since_ns: i64,
+    due: Instant,
+    pause: Backoff,
+    /// Answers in a row without a trade of the hole.
+    misses: u32,
+    /// Requests in a row without an answer that can be used.
+    failures: u32,
+    filled: u64,
+    left: Vec<(TradeIdRange, LeftMissing)>,
+}
+
+/// Reason for which trades stay missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum LeftMissing {
+    NotServed,
+    GivenUp(String),
+}
+
+impl LeftMissing {
+    fn text(&self) -> String {
+        match self {
+            Self::NotServed => "not served by the venue's history".to_owned(),
+            Self::GivenUp(why) => format!("given up: {why}"),
+        }
+    }
+}
+
+/// A hole of which every id is decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackfilledHole {
+    pub instrument: InstrumentIndex,
+    pub ids: TradeIdRange,
+    pub filled: u64,
+    /// Trades that stay missing.
+    pub left: u64,
+    /// Time in which it was filled.
+    pub from_ns: i64,
+    pub to_ns: i64,
+    pub evidence: String,
+}
+
+impl BackfilledHole {
+    /// As it is told to the audits: no gap, but the end of one.
+    pub fn as_gap(&self) -> Gap {
+        let mut gap = Gap::open(GapKind::Backfilled, GapCause::Venue, self.from_ns, self.evidence.clone());
+        gap.set_trade_ids(self.ids.first, self.ids.last);
+        Gap { missing: Some(self.left), to: self.to_ns, ..gap }
+    }
+}
+
+#[derive(Debug)]
+struct AskedRange {
+    hole: QueuedHole,
+    range: TradeIdRange,
+    at: Instant,
+}
+
+#[derive(Debug)]
+struct BackfillCounters {
+    requests: IntCounter,
+    requested: IntCounter,
+    filled: IntCounter,
+    not_served: IntCounter,
+    given_up: IntCounter,
+    discarded: IntCounter,
+}
+
+/// Backfill of one part of a feed.
+#[derive(Debug)]
+pub struct Backfill {
+    holes: VecDeque<QueuedHole>,
+    asked: Option<AskedRange>,
+    done: Vec<BackfilledHole>,
+    counters: BackfillCounters,
+}
+
+impl Backfill {
+    pub fn new(metrics: &Metrics, exchange: &str) -> Self {
+        let [requested, filled, not_served, given_up, discarded] =
+            BACKFILL_OUTCOMES.map(|outcome| metrics.backfill_trades.with_label_values(&[exchange, outcome]));
+        let requests = metrics.backfill_requests.with_label_values(&[exchange]);
+        Self {
+            holes: VecDeque::new(),
+            asked: None,
+            done: Vec::new(),
+            counters: BackfillCounters { requests, requested, filled, not_served, given_up, discarded },
+        }
+    }
+
+    /// Takes over what the builder found missing.
+    pub fn take_holes(&mut self, builder: &mut RecordBuilder, now: Instant, now_ns: i64) {
+        let TradeHoles { found, overflow } = builder.take_trade_holes();
+        for (instrument, ids) in found {
+            let mut hole = QueuedHole {
+                instrument,
+                whole: ids,
+                rest: ids,
+                since: now,
+                since_ns: now_ns,
+                due: now + BACKFILL_DELAY,
+                pause: Backoff::new(BACKFILL_PAUSE.0, BACKFILL_PAUSE.1),
+                misses: 0,
+                failures: 0,
+                filled: 0,
+                left: Vec::new(),
+            };
+            self.counters.requested.inc_by(ids.count());
+            if self.holes.len() < BACKFILL_HOLES_MAX {
+                self.holes.push_back(hole);
+            } else {
+                let why = format!("{BACKFILL_HOLES_MAX} other holes wait");
+                self.leave(&mut hole, ids, &LeftMissing::GivenUp(why), builder);
+                self.finish(hole, now_ns);
+            }
+        }
+        for (instrument, ids) in overflow {
+            let asked = self.asked.as_mut().map(|asked| &mut asked.hole);
+            let mut holes = self.holes.iter_mut().chain(asked);
+            let known = holes.find(|hole| hole.instrument == instrument && hole.whole.contains(ids.first));
+            if let Some(hole) = known {
+                let why = "the list of open gaps of the instrument is full".to_owned();
+                hole.left.push((ids, LeftMissing::GivenUp(why)));
+                self.counters.given_up.inc_by(ids.count());
+            }
+        }
+    }
+
+    /// The ids to request now; then one of [`Backfill::answered`] and [`Backfill::failed`] is due.
+    pub fn next(
+        &mut self,
+        builder: &mut RecordBuilder,
+        now: Instant,
+        now_ns: i64,
+    ) -> Option<(InstrumentIndex, TradeIdRange)> {
+        if self.asked.as_ref().is_some_and(|asked| now >= asked.at + BACKFILL_ANSWER_MAX) {
+            self.failed("no answer", builder, now, now_ns);
+        }
+        while self.asked.is_none() {
+            let position = self.holes.iter().position(|hole| hole.due <= now)?;
+            let mut hole = self.holes.remove(position)?;
+            let Some(range) = builder.first_missing(hole.instrument, hole.rest) else {
+                self.finish(hole, now_ns);
+                continue;
+            };
+            if now >= hole.since + BACKFILL_TIME_MAX {
+                let why = format!("not filled within {} s", BACKFILL_TIME_MAX.as_secs());
+                self.leave_rest(&mut hole, &why, builder);
+                self.finish(hole, now_ns);
+                continue;
+            }
+            self.counters.requests.inc();
+            let instrument = hole.instrument;
+            self.asked = Some(AskedRange { hole, range, at: now });
+            return Some((instrument, range));
+        }
+        None
+    }
+
+    /// A row of the answer was published, or stands for an id without a trade.
+    pub fn filled(&mut self) {
+        self.counters.filled.inc();
+        if let Some(asked) = &mut self.asked {
+            asked.hole.filled += 1;
+        }
+    }
+
+    /// A row of the answer has no missing id.
+    pub fn discarded(&self) {
+        self.counters.discarded.inc();
+    }
+
+    /// The instrument whose answer is due.
+    pub fn asked(&self) -> Option<InstrumentIndex> {
+        Some(self.asked.as_ref()?.hole.instrument)
+    }
+
+    /// The answer is processed, `filled` rows of it by [`Backfill::filled`].
+    pub fn answered(&mut self, filled: u64, builder: &mut RecordBuilder, now: Instant, now_ns: i64) {
+        let Some(AskedRange { mut hole, range, .. }) = self.asked.take() else { return };
+        hole.failures = 0;
+        if filled > 0 {
+            hole.misses = 0;
+            hole.pause.reset();
+            hole.due = now;
+        } else {
+            hole.misses += 1;
+            hole.due = now + hole.pause.pause();
+        }
+        if hole.misses >= BACKFILL_MISSES_MAX {
+            self.leave(&mut hole, range, &LeftMissing::NotServed, builder);
+            (hole.misses, hole.due) = (0, now);
+            hole.pause.reset();
+            hole.rest.first = range.last.saturating_add(1);
+        }
+        self.settle(hole, builder, now_ns);
+    }
+
+    /// No answer came, or it could not be used.
+    pub fn failed(&mut self, why: &str, builder: &mut RecordBuilder, now: Instant, now_ns: i64) {
+        let Some(AskedRange { mut hole, .. }) = self.asked.take() else { return };
+        hole.failures += 1;
+        hole.due = now + hole.pause.pause();
+        if hole.failures >= BACKFILL_FAILURES_MAX {
+            let why = format!("{} requests failed, the last: {why}", hole.failures);
+            self.leave_rest(&mut hole, &why, builder);
+        }
+        self.settle(hole, builder, now_ns);
+    }
+
+    /// The adapter cannot request these trades.
+    pub fn refused(&mut self, why: &str, builder: &mut RecordBuilder, now_ns: i64) {
+        let Some(AskedRange { mut hole, .. }) = self.asked.take() else { return };
+        self.leave_rest(&mut hole, why, builder);
+        self.settle(hole, builder, now_ns);
+    }
+
+    fn settle(&mut self, hole: QueuedHole, builder: &RecordBuilder, now_ns: i64) {
+        match builder.first_missing(hole.instrument, hole.rest) {
+            Some(_) => self.holes.push_front(hole),
+            None => self.finish(hole, now_ns),
+        }
+    }
+
+    /// Leaves every undecided id of a hole missing.
+    fn leave_rest(&mut self, hole: &mut QueuedHole, why: &str, builder: &mut RecordBuilder) {
+        while let Some(range) = builder.first_missing(hole.instrument, hole.rest) {
+            self.leave(hole, range, &LeftMissing::GivenUp(why.to_owned()), builder);
+            match range.last.checked_add(1).filter(|next| *next <= hole.rest.last) {
+                Some(next) => hole.rest.first = next,
+                None => break,
+            }
+        }
+        hole.rest = TradeIdRange { first: 1, last: 0 };
+    }
+
+    fn leave(
+        &self,
+        hole: &mut QueuedHole,
+        ids: TradeIdRange,
+        why: &LeftMissing,
+        builder: &mut RecordBuilder,
+    ) {
+        let counter = match why {
+            LeftMissing::NotServed => &self.counters.not_served,
+            LeftMissing::GivenUp(_) => &self.counters.given_up,
+        };
+        counter.inc_by(ids.count());
+        builder.note_missing(hole.instrument, ids, &format!("{} {}", named(ids), why.text()));
+        hole.left.push((ids, why.clone()));
+    }
+
+    fn finish(&mut self, hole: QueuedHole, now_ns: i64) {
+        let QueuedHole { instrument, whole, since_ns, filled, left, .. } = hole;
+        // Late trades of the stream may have closed it.
+        if filled == 0 && left.is_empty() {
+            return;
+        }
+        let mut parts = vec![format!("{filled} filled from the venue's history")];
+        parts.extend(left.iter().take(NAMED_MAX).map(|(ids, why)| format!("{} {}", named(*ids), why.text())));
+        if left.len() > NAMED_MAX {
+            parts.push(format!("{} more ranges missing", left.len() - NAMED_MAX));
+        }
+        self.done.push(BackfilledHole {
+            instrument,
+            ids: whole,
+            filled,
+            left: left.iter().map(|(ids, _)| ids.count()).sum(),
+            from_ns: since_ns,
+            to_ns: now_ns,
+            evidence: format!("{}: {}", named(whole), parts.join("; ")),
+        });
+    }
+
+    /// Holes that were decided since the last call.
+    pub fn take_done(&mut self) -> Vec<BackfilledHole> {
+        std::mem::take(&mut self.done)
+    }
+}
+
+fn named(TradeIdRange { first, last }: TradeIdRange) -> String {
+    if first == last { format!("trade {first}") } else { format!("trades {first} to {last}") }
+}

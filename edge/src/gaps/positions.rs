@@ -1,0 +1,173 @@
+//! The newest trade id of each instrument on disk, so that a later run finds the trades between. One file per edge name, always replaced as a
+//! whole; after a kill it is up to two seconds old, so that it never claims more than the journal has. Older ids are harmless: a trade has
+//! one event id, however often it comes.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use marketprism_service::{LogLimit, clock, read_file};
+use serde::{Deserialize, Serialize};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::limits::{TRADE_POSITION_AGE_MAX, TRADE_POSITIONS_BYTES, TRADE_POSITIONS_EVERY};
+use crate::records::TradePosition;
+
+/// Folder of the files inside the data folder.
+const POSITIONS: &str = "positions";
+
+/// Positions by `exchange/market type/venue symbol`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PositionFile {
+    trades: BTreeMap<String, TradePosition>,
+}
+
+#[derive(Debug, Default)]
+struct PositionState {
+    newest: PositionFile,
+    /// As of one interval ago: its trades are in the journal.
+    settled: PositionFile,
+    written: PositionFile,
+}
+
+#[derive(Debug)]
+pub struct TradePositions {
+    path: PathBuf,
+    state: Mutex<PositionState>,
+}
+
+impl TradePositions {
+    /// Reads the file. One that cannot be read is replaced: holes since the last run are then seen by central only.
+    pub fn open(data_dir: &Path, edge: &str) -> Self {
+        let path = data_dir.join(POSITIONS).join(format!("{edge}.json"));
+        let mut newest = read(&path).unwrap_or_else(|error| {
+            tracing::warn!(%error, ?path, "trade positions of the last run not readable: trades since its stop are not filled");
+            PositionFile::default()
+        });
+        let age_ns = i64::try_from(TRADE_POSITION_AGE_MAX.as_nanos()).unwrap_or(i64::MAX);
+        let oldest_ns = clock::now_ns().saturating_sub(age_ns);
+        newest.trades.retain(|_, position| position.last_venue_ns >= oldest_ns);
+        let state = PositionState { settled: newest.clone(), written: PositionFile::default(), newest };
+        Self { path, state: Mutex::new(state) }
+    }
+
+    pub fn get(&self, key: &str) -> Option<TradePosition> {
+        self.lock().newest.trades.get(key).cloned()
+    }
+
+    pub fn set(&self, key: &str, position: TradePosition) {
+        self.lock().newest.trades.insert(key.to_owned(), position);
+    }
+
+    /// Writes what changed, until it is stopped.
+    pub async fn keep(self: Arc<Self>, stop: CancellationToken) {
+        let mut ticks = interval(TRADE_POSITIONS_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut lines = LogLimit::default();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let positions = Arc::clone(&self);
+            let saved = tokio::task::spawn_blocking(move || positions.save_settled()).await;
+            if let Ok(Err(error)) = saved
+                && let Some(held_back) = lines.allow(Instant::now())
+            {
+                tracing::warn!(%error, path = ?self.path, held_back, "trade positions not written: trades until a restart may not be filled");
+            }
+        }
+    }
+
+    fn save_settled(&self) -> io::Result<()> {
+        let settled = {
+            let mut state = self.lock();
+            let newest = state.newest.clone();
+            std::mem::replace(&mut state.settled, newest)
+        };
+        self.save(settled)
+    }
+
+    /// Writes the newest positions: their trades are published or in the journal.
+    pub fn save_newest(&self) -> io::Result<()> {
+        let newest = self.lock().newest.clone();
+        self.save(newest)
+    }
+
+    fn save(&self, file: PositionFile) -> io::Result<()> {
+        if self.lock().written == file {
+            return Ok(());
+        }
+        if let Some(folder) = self.path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let part = self.path.with_extension("part");
+        let mut new = File::create(&part)?;
+        new.write_all(&serde_json::to_vec(&file)?)?;
+        new.sync_all()?;
+        fs::rename(&part, &self.path)?;
+        self.lock().written = file;
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, PositionState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read(path: &Path) -> io::Result<PositionFile> {
+    match read_file(path, TRADE_POSITIONS_BYTES) {
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(PositionFile::default()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::TradeIdRange;
+
+    fn position(next: i64) -> TradePosition {
+        let holes = vec![TradeIdRange { first: 3, last: 4 }];
+        TradePosition { next, last_venue_ns: clock::now_ns(), holes }
+    }
+
+    #[test]
+    fn a_kill_leaves_the_positions_of_an_interval_ago_and_a_stop_the_newest() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || TradePositions::open(folder.path(), "edge");
+        let (first, second) = (position(10), position(20));
+        let positions = open();
+        positions.set("a", first.clone());
+        positions.save_settled().unwrap();
+        assert_eq!(open().get("a"), None, "its trades may not be in the journal");
+        positions.set("a", second.clone());
+        positions.save_settled().unwrap();
+        assert_eq!(open().get("a"), Some(first));
+        positions.save_newest().unwrap();
+        assert_eq!(open().get("a"), Some(second));
+    }
+
+    #[test]
+    fn positions_that_are_old_or_cannot_be_read_are_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || TradePositions::open(folder.path(), "edge");
+        let positions = open();
+        positions.set("old", TradePosition { last_venue_ns: 1, ..position(10) });
+        positions.set("new", position(10));
+        positions.save_newest().unwrap();
+        assert!(open().get("old").is_none() && open().get("new").is_some());
+        fs::write(folder.path().join(POSITIONS).join("edge.json"), "{").unwrap();
+        let damaged = open();
+        assert_eq!(damaged.get("new"), None);
+        damaged.set("new", position(11));
+        damaged.save_newest().unwrap();
+        assert!(open().get("new").is_some());
+    }
+}

@@ -1,0 +1,236 @@
+//! Holes in trade ids: which trades are requested, published and told as missing.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use marketprism_adapter_host::InstrumentIndex;
+use marketprism_adapter_host::contract::MarketType;
+use marketprism_edge::gaps::{Backfill, BackfilledHole};
+use marketprism_edge::limits::{
+    BACKFILL_DELAY, BACKFILL_FAILURES_MAX, BACKFILL_HOLES_MAX, BACKFILL_MISSES_MAX, BACKFILL_PAUSE,
+    BACKFILL_TIME_MAX,
+};
+use marketprism_edge::queue::EventRecord;
+use marketprism_edge::records::{PastTrade, RecordBuilder, RecordOptions, TradeIdRange, TradePosition};
+use marketprism_edge::telemetry::Metrics;
+use marketprism_schema::{DataSource, DataType, GapKind, decode_json};
+
+use crate::records::{AT_US, builder, instrument, options, trade};
+
+const EXCHANGE: &str = "sim_spot";
+const AT_NS: i64 = AT_US * 1_000;
+
+struct Filling {
+    builder: RecordBuilder,
+    backfill: Backfill,
+    metrics: Metrics,
+    records: Vec<EventRecord>,
+    start: Instant,
+    passed: Duration,
+}
+
+impl Filling {
+    fn of(instruments: usize) -> Self {
+        let instruments: Vec<_> =
+            (0..instruments).map(|at| instrument(&format!("A{at}-CD"), MarketType::Spot)).collect();
+        let options = RecordOptions { contiguous_trade_ids: true, ..options(instruments.len()) };
+        let metrics = Metrics::new().unwrap();
+        Self {
+            builder: builder(EXCHANGE, &instruments, options),
+            backfill: Backfill::new(&metrics, EXCHANGE),
+            metrics,
+            records: Vec::new(),
+            start: Instant::now(),
+            passed: Duration::ZERO,
+        }
+    }
+
+    fn live(&mut self, instrument: u32, ids: impl IntoIterator<Item = u64>) {
+        for id in ids {
+            self.builder.event(&trade(instrument, id), &[], AT_NS, AT_NS, &mut self.records);
+        }
+        let (now, now_ns) = self.now();
+        self.backfill.take_holes(&mut self.builder, now, now_ns);
+    }
+
+    fn now(&self) -> (Instant, i64) {
+        (self.start + self.passed, AT_NS + i64::try_from(self.passed.as_nanos()).unwrap())
+    }
+
+    /// The next request after a pause.
+    fn next_after(&mut self, pause: Duration) -> Option<(u64, u64)> {
+        self.passed += pause;
+        let (now, now_ns) = self.now();
+        let asked = self.backfill.next(&mut self.builder, now, now_ns);
+        asked.map(|(_, ids)| (ids.first, ids.last))
+    }
+
+    fn answer(&mut self, ids: impl IntoIterator<Item = u64>) {
+        let mut filled = 0;
+        for id in ids {
+            let asked = self.backfill.asked().unwrap();
+            let row = trade(asked.into(), id);
+            match self.builder.past_trade(asked, &row, AT_NS, &mut self.records) {
+                PastTrade::Fills => {
+                    self.backfill.filled();
+                    filled += 1;
+                }
+                PastTrade::NotMissing => self.backfill.discarded(),
+                PastTrade::Invalid => panic!("trade {id}"),
+            }
+        }
+        let (now, now_ns) = self.now();
+        self.backfill.answered(filled, &mut self.builder, now, now_ns);
+    }
+
+    fn done(&mut self) -> Vec<BackfilledHole> {
+        self.backfill.take_done()
+    }
+
+    fn counted(&self, outcome: &str) -> u64 {
+        self.metrics.backfill_trades.with_label_values(&[EXCHANGE, outcome]).get()
+    }
+
+    fn missing(&mut self, instrument: u32) -> Vec<(i64, i64)> {
+        let (gaps, _) = self.builder.trade_gaps(instrument.into());
+        gaps.iter().map(|gap| (gap.from_sequence.unwrap(), gap.to_sequence.unwrap())).collect()
+    }
+}
+
+#[test]
+fn only_missing_trades_are_published_each_once_with_the_id_of_the_live_trade() {
+    let mut filling = Filling::of(2);
+    filling.live(0, [10, 14]);
+    let asked = InstrumentIndex::from(0);
+    let mut publish = |row: (u32, u64)| {
+        filling.builder.past_trade(asked, &trade(row.0, row.1), AT_NS + 7, &mut filling.records)
+    };
+    for (row, expected) in [
+        ((0, 9), PastTrade::NotMissing),
+        ((0, 10), PastTrade::NotMissing),
+        ((0, 14), PastTrade::NotMissing),
+        ((0, 15), PastTrade::NotMissing),
+        ((1, 12), PastTrade::NotMissing),
+        ((0, 12), PastTrade::Fills),
+        ((0, 12), PastTrade::NotMissing),
+        ((0, 11), PastTrade::Fills),
+        ((0, 13), PastTrade::Fills),
+    ] {
+        assert_eq!(publish(row), expected, "{row:?}");
+    }
+    let sources =
+        filling.records.iter().map(|record| decode_json(&record.payload).unwrap().header.data_source);
+    let mut expected = vec![DataSource::Live; 2];
+    expected.resize(5, DataSource::Backfill);
+    assert_eq!(sources.collect::<Vec<_>>(), expected);
+    let ids: BTreeSet<_> = filling.records.iter().map(|record| record.event_id).collect();
+    assert_eq!(ids.len(), 5);
+    let mut live = Filling::of(1);
+    live.live(0, 10..=14);
+    assert_eq!(ids, live.records.iter().map(|record| record.event_id).collect());
+    assert_eq!(filling.missing(0), []);
+    assert_eq!(filling.builder.take_counts().events[DataType::Trade], 5);
+}
+
+#[test]
+fn a_hole_is_filled_page_by_page_and_the_audits_are_told() {
+    let mut filling = Filling::of(1);
+    filling.live(0, [10, 20]);
+    assert_eq!(filling.next_after(Duration::ZERO), None, "late trades may still come");
+    filling.live(0, [11]);
+    assert_eq!(filling.next_after(BACKFILL_DELAY), Some((12, 19)));
+    assert_eq!(filling.next_after(Duration::ZERO), None, "one request at a time");
+    filling.answer(10..=15);
+    assert_eq!(filling.next_after(Duration::ZERO), Some((16, 19)));
+    assert_eq!(filling.done(), []);
+    filling.answer(16..=25);
+    let done = filling.done();
+    let gap = done[0].as_gap();
+    assert_eq!((done.len(), gap.kind, gap.missing), (1, GapKind::Backfilled, Some(0)));
+    assert_eq!((gap.from_sequence, gap.to_sequence), (Some(11), Some(19)));
+    assert_eq!(gap.evidence, "trades 11 to 19: 8 filled from the venue's history");
+    assert_eq!(
+        ["requested", "filled", "discarded", "not_served"].map(|one| filling.counted(one)),
+        [9, 8, 8, 0]
+    );
+    assert_eq!(filling.metrics.backfill_requests.with_label_values(&[EXCHANGE]).get(), 2);
+    assert_eq!(filling.next_after(Duration::from_secs(9_000)), None);
+}
+
+#[test]
+fn what_the_history_does_not_have_stays_named_and_the_ids_after_it_are_filled() {
+    let mut filling = Filling::of(1);
+    filling.live(0, [10, 20]);
+    assert_eq!(filling.next_after(BACKFILL_DELAY), Some((11, 19)));
+    // The horizon of the history lies within the hole.
+    filling.answer(14..=16);
+    for _ in 0..BACKFILL_MISSES_MAX {
+        assert_eq!(filling.next_after(BACKFILL_PAUSE.1), Some((11, 13)));
+        filling.answer([]);
+    }
+    assert_eq!(filling.next_after(Duration::ZERO), Some((17, 19)), "without a pause");
+    filling.answer([17, 18, 19]);
+    let done = filling.done();
+    assert_eq!((done.len(), done[0].filled, done[0].left), (1, 6, 3));
+    let evidence = "trades 11 to 19: 6 filled from the venue's history; trades 11 to 13 not served by the venue's history";
+    assert_eq!(done[0].evidence, evidence);
+    assert_eq!(["filled", "not_served", "given_up"].map(|one| filling.counted(one)), [6, 3, 0]);
+    let (gaps, _) = filling.builder.trade_gaps(0.into());
+    assert_eq!((gaps.len(), gaps[0].missing), (1, Some(3)));
+    assert!(gaps[0].evidence.ends_with("trades 11 to 13 not served by the venue's history"));
+}
+
+#[test]
+fn a_hole_is_given_up_after_failures_a_refusal_an_hour_or_with_a_full_queue() {
+    let mut filling = Filling::of(1);
+    filling.live(0, [10, 12]);
+    for _ in 0..BACKFILL_FAILURES_MAX {
+        assert_eq!(filling.next_after(BACKFILL_PAUSE.1), Some((11, 11)));
+        let now = filling.start + filling.passed;
+        filling.backfill.failed("timeout", &mut filling.builder, now, AT_NS);
+    }
+    let done = filling.done();
+    let evidence = "trade 11: 0 filled from the venue's history; trade 11 given up: 10 requests failed, the last: timeout";
+    assert_eq!(done[0].evidence, evidence);
+    filling.live(0, [14]);
+    assert_eq!(filling.next_after(BACKFILL_DELAY), Some((13, 13)));
+    filling.backfill.refused("not offered", &mut filling.builder, AT_NS);
+    assert!(filling.done()[0].evidence.ends_with("trade 13 given up: not offered"));
+    filling.live(0, [16]);
+    assert_eq!(filling.next_after(BACKFILL_TIME_MAX), None);
+    assert!(filling.done()[0].evidence.ends_with("trade 15 given up: not filled within 3600 s"));
+    assert_eq!(filling.counted("given_up"), 3);
+
+    let instruments = BACKFILL_HOLES_MAX / 32;
+    let mut full = Filling::of(instruments);
+    for instrument in (0..).take(instruments) {
+        full.live(instrument, (0..=32).map(|number| number * 2));
+    }
+    assert_eq!((full.counted("given_up"), full.done().len()), (0, 0));
+    full.live(0, [100]);
+    let done = full.done();
+    assert_eq!((done.len(), done[0].left), (1, 35), "trades 65 to 99");
+    assert!(done[0].evidence.ends_with("given up: 1024 other holes wait"), "{}", done[0].evidence);
+}
+
+#[test]
+fn a_later_run_fills_what_was_traded_since_the_one_before() {
+    let mut before = Filling::of(1);
+    before.live(0, [10, 13]);
+    let positions = before.builder.take_trade_positions();
+    let hole = |first, last| TradeIdRange { first, last };
+    let position = TradePosition { next: 14, last_venue_ns: AT_NS, holes: vec![hole(11, 12)] };
+    assert_eq!(positions, [(0.into(), position.clone())]);
+    assert_eq!(before.builder.take_trade_positions(), []);
+    let mut after = Filling::of(1);
+    after.builder.resume_trades(0.into(), &position);
+    after.live(0, [20]);
+    assert_eq!(after.missing(0), [], "central sees them by the ids in hot");
+    assert_eq!(after.next_after(BACKFILL_DELAY), Some((11, 12)));
+    after.answer([11, 12]);
+    assert_eq!(after.next_after(Duration::ZERO), Some((14, 19)));
+    after.answer(14..=19);
+    let told: Vec<_> = after.done().iter().map(|hole| (hole.ids, hole.filled)).collect();
+    assert_eq!(told, [(hole(11, 12), 2), (hole(14, 19), 6)]);
+    assert_eq!(after.records.len(), 9);
+}

@@ -1,0 +1,159 @@
+//! Promise: trades that the sockets missed come from the venue's history, each once: over lost messages, lost connections, a stop and a kill
+//! of the edge. The audits tell which.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use marketprism_schema::{
+    Audit, AuditPayload, Body, DataSource, EventId, GapKind, WireForm, decode_audit_payload,
+};
+use marketprism_tests::broker::Broker;
+use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::wait::until;
+use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
+
+use crate::edge_audits::{create_streams, flows, messages};
+use crate::two_symbols;
+
+/// Exchange, symbol of the venue, symbol, and a part of the name of its stream of trades.
+const STREAMS: [(&str, &str, &str, &str); 3] = [
+    ("binance_spot", "BTCUSDT", "BTC-USDT", "trade"),
+    ("binance_derivatives", "BTCUSDT", "BTC-USDT", "aggTrade"),
+    ("deribit_derivatives", "BTC-PERPETUAL", "BTC-USD", "trades."),
+];
+const PATIENCE: Duration = Duration::from_secs(60);
+const DROPPED: u64 = 4;
+/// Trades of each stream while the edge is away.
+const PASSED: usize = 10;
+
+#[derive(Default)]
+struct StoredTrades {
+    ids: BTreeSet<u64>,
+    from_history: BTreeSet<u64>,
+}
+
+/// Trades in the broker by exchange; none is there twice.
+async fn stored(broker: &Broker) -> BTreeMap<String, StoredTrades> {
+    let (mut found, mut events) = (BTreeMap::<String, StoredTrades>::new(), BTreeSet::<EventId>::new());
+    for message in messages(broker, "MARKET_DATA").await {
+        let header = message.headers.as_ref().unwrap().get("Content-Type").unwrap().as_str();
+        let event = WireForm::of_content_type(header).unwrap().decode(&message.payload).unwrap();
+        let Body::Trade(trade) = &event.body else { continue };
+        assert!(events.insert(event.header.event_id), "twice in the stream: {event:?}");
+        let stream = found.entry(event.header.exchange.to_string()).or_default();
+        let id = trade.trade_id.parse().unwrap();
+        stream.ids.insert(id);
+        if event.header.data_source == DataSource::Backfill {
+            stream.from_history.insert(id);
+        }
+    }
+    found
+}
+
+/// Every trade of the venue between the first and the last one that is stored.
+async fn whole(broker: &Broker, sim: &Sim) -> Result<BTreeMap<String, StoredTrades>, String> {
+    let found = stored(broker).await;
+    for (exchange, venue_symbol, ..) in STREAMS {
+        let ids = &found.get(exchange).ok_or("nothing yet")?.ids;
+        let (first, last) = (*ids.first().ok_or("nothing yet")?, *ids.last().ok_or("nothing yet")?);
+        let sent = sim.all_trades(exchange, venue_symbol).unwrap();
+        let missing = sent.iter().map(|trade| trade.id).filter(|id| (first..=last).contains(id));
+        let missing: Vec<u64> = missing.filter(|id| !ids.contains(id)).collect();
+        if !missing.is_empty() {
+            return Err(format!("{exchange}: {} missing, first {:?}", missing.len(), missing.first()));
+        }
+    }
+    Ok(found)
+}
+
+/// Each stream has this many more trades.
+async fn trades_pass(sim: &Sim) {
+    let counts =
+        || STREAMS.map(|(exchange, venue_symbol, ..)| sim.all_trades(exchange, venue_symbol).unwrap().len());
+    let before = counts();
+    until("the venues trade on", PATIENCE, || async {
+        let now = counts();
+        let passed = now.iter().zip(before).all(|(now, before)| *now >= before + PASSED);
+        if passed { Ok(()) } else { Err(format!("{before:?}, then {now:?}")) }
+    })
+    .await;
+}
+
+async fn ready(edge: &Edge) {
+    until("the edge is ready", PATIENCE, || edge.get("/ready")).await;
+    flows(edge, 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missed_trades_come_from_the_venues_history_each_once_over_losses_cuts_a_stop_and_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    create_streams(&broker).await;
+    let exchanges = STREAMS.map(|(exchange, ..)| exchange.to_owned()).to_vec();
+    let sim = Sim::start(SimConfig { exchanges, trade_percent: 80, ..two_symbols(300) }).await.unwrap();
+    let feeds = STREAMS.map(|(exchange, _, symbol, _)| {
+        let mut feed = Feed::simulated(exchange, &sim.addr().to_string(), &[symbol]);
+        feed.data_types = vec!["trade".to_owned()];
+        feed.backfill = true;
+        feed.extra = "market_types = []\nreconnect_wait_max_ms = 500".to_owned();
+        feed
+    });
+    let nats = format!("urls = [{:?}]\n[audit]\nwindow_seconds = 1\nsettle_ms = 300", broker.url());
+    let mut edge = Edge::start(folder.path(), &nats, &feeds).await;
+    until("the edge is ready", PATIENCE, || edge.get("/ready")).await;
+    sim.resume();
+    flows(&edge, 200).await;
+    for (exchange, symbol, _, stream) in STREAMS {
+        let lost = FaultSpec::new(FaultAction::Drop).exchange(exchange).symbol(symbol).stream(stream);
+        let id = sim.fault(lost.count(DROPPED)).unwrap();
+        until("messages are lost", PATIENCE, || async {
+            if sim.fired(id) >= DROPPED { Ok(()) } else { Err(sim.fired(id).to_string()) }
+        })
+        .await;
+    }
+    for (exchange, ..) in STREAMS {
+        let label = format!("exchange=\"{exchange}\",outcome=\"filled\"");
+        until("they are filled", PATIENCE, || async {
+            let filled = edge.metric("marketprism_edge_backfill_trades_total", &label).await;
+            if filled >= DROPPED { Ok(()) } else { Err(format!("{exchange}: {filled}")) }
+        })
+        .await;
+    }
+    sim.cut_all();
+    ready(&edge).await;
+
+    assert!(edge.process().terminate(Duration::from_secs(40)).await.success());
+    trades_pass(&sim).await;
+    edge.restart().await;
+    ready(&edge).await;
+
+    edge.kill();
+    trades_pass(&sim).await;
+    edge.restart().await;
+    ready(&edge).await;
+    sim.pause();
+    let found = until("every trade is stored", PATIENCE, || whole(&broker, &sim)).await;
+    for (exchange, trades) in &found {
+        let (filled, all) = (trades.from_history.len(), trades.ids.len());
+        let least = usize::try_from(DROPPED).unwrap() + 2 * PASSED;
+        assert!(filled >= least && filled < all, "{exchange}: {filled} of {all} from the history");
+    }
+    assert!(edge.process().terminate(Duration::from_secs(40)).await.success());
+    let read = |payload: &[u8]| match decode_audit_payload(payload).unwrap() {
+        AuditPayload::Audit(audit) => Some(audit),
+        AuditPayload::Downtime(_) | AuditPayload::Instruments(_) => None,
+    };
+    let audits: Vec<Audit> =
+        messages(&broker, "AUDIT").await.iter().filter_map(|message| read(&message.payload)).collect();
+    for (exchange, ..) in STREAMS {
+        let of_exchange = audits.iter().flat_map(|audit| &audit.streams);
+        let gaps =
+            of_exchange.filter(|stream| stream.id.exchange == exchange).flat_map(|stream| &stream.gaps);
+        let filled: Vec<_> = gaps.filter(|gap| gap.kind == GapKind::Backfilled).collect();
+        let told = |gap: &&&marketprism_schema::Gap| {
+            gap.missing == Some(0) && gap.evidence.contains("filled from the venue's history")
+        };
+        assert!(filled.iter().filter(told).count() >= 3, "{exchange}: {filled:?}");
+    }
+    sim.stop().await;
+}
