@@ -124,7 +124,7 @@ fn problems(state: &EdgeState) -> Vec<String> {
     reasons.extend(state.link.stalls().reasons(Instant::now()));
     for feed in &state.feeds.list() {
         // A reload, or a new listing, added it.
-        let is_new = feed.age() < state.grace;
+        let is_new = !is_in_grace(state) && feed.age() < state.grace;
         reasons.extend(feed_problem(&feed.exchange, &feed.phase()).filter(|_| !is_new));
         let report = feed.report();
         if let Some(limit) = report.host_limit {
@@ -142,7 +142,7 @@ fn problems(state: &EdgeState) -> Vec<String> {
     for row in state.context.coverage.rows(clock::now_ns()) {
         // Types of low frequency may be silent without a problem.
         let is_frequent = matches!(row.data_type, DataType::Trade | DataType::OrderBook);
-        let is_new = row.status == "missing" && row.collected_for < state.grace;
+        let is_new = !is_in_grace(state) && row.status == "missing" && row.collected_for < state.grace;
         if is_frequent && row.status != "ok" && !is_new {
             let age = row.age_seconds.map_or("never".to_owned(), |age| format!("{age} s ago"));
             reasons.push(format!("{} {}: {}, last success {age}", row.exchange, row.data_type, row.status));
