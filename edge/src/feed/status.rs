@@ -237,8 +237,12 @@ impl FeedStatus {
 
     /// The version that runs, or that the next start begins with.
     pub fn adapter(&self) -> Adapter {
-        let running = self.lock().adapter.clone();
-        running.unwrap_or_else(|| self.current.get())
+        self.running_adapter().unwrap_or_else(|| self.current.get())
+    }
+
+    /// `None`: no pipeline runs. A resting part is running without one.
+    pub fn running_adapter(&self) -> Option<Adapter> {
+        self.lock().adapter.clone()
     }
 
     pub fn set_running_adapter(&self, adapter: Adapter) {

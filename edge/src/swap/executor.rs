@@ -31,8 +31,6 @@ pub struct SwapExecutor {
     store: AdapterStore,
     /// Version before the running one, by name of the adapter.
     previous: BTreeMap<String, Adapter>,
-    /// Digest of the configured component, by that of the running one where they differ.
-    configured: BTreeMap<String, String>,
 }
 
 /// A change that has begun.
@@ -50,9 +48,13 @@ impl SwapExecutor {
         adapters: &Adapters,
         roster: &Arc<FeedRoster>,
     ) -> Self {
-        let store = AdapterStore::open(&config.data_dir);
+        let mut store = AdapterStore::open(&config.data_dir);
         let (swaps, requests) = AdapterSwaps::with_history(store.history());
-        let resumed = || adapters.resumed();
+        for (configured, running) in adapters.resumed() {
+            store.set_running(configured.digest(), running.digest());
+        }
+        let previous =
+            adapters.resumed().map(|(from, _)| (from.description().name.clone(), from.clone())).collect();
         Self {
             context: Arc::clone(context),
             roster: Arc::clone(roster),
@@ -62,10 +64,7 @@ impl SwapExecutor {
             swaps: Arc::new(swaps),
             requests,
             store,
-            previous: resumed().map(|(from, _)| (from.description().name.clone(), from.clone())).collect(),
-            configured: resumed()
-                .map(|(from, to)| (to.digest().to_owned(), from.digest().to_owned()))
-                .collect(),
+            previous,
         }
     }
 
@@ -296,24 +295,21 @@ impl SwapExecutor {
             }
         }
         let Some(to) = trial.to else { return };
-        for from in trial.parts.iter().map(|part| &part.from) {
-            self.remember(from, &to, Some(component));
+        self.remember(&trial.parts, &to, Some(component));
+        let replaced = trial.parts.iter().map(|part| &part.from).find(|from| from.digest() != to.digest());
+        if let Some(from) = replaced {
             self.previous.insert(to.description().name.clone(), from.clone());
         }
         self.step(SwapStep::Done);
         self.end(SwapOutcome::Promoted, None);
     }
 
-    /// Notes the version that a restart begins with. `component`: of a version that is not the configured one.
-    fn remember(&mut self, from: &Adapter, to: &Adapter, component: Option<&[u8]>) {
-        let configured = self.configured.remove(from.digest()).unwrap_or_else(|| from.digest().to_owned());
-        let component = component.filter(|_| configured != to.digest());
-        if let Err(error) = self.store.keep(&configured, component, from.digest()) {
+    /// Notes the version that a restart begins with.
+    fn remember(&mut self, parts: &[PartSwap], to: &Adapter, component: Option<&[u8]>) {
+        let replaced = parts.iter().map(|part| part.from.digest()).collect();
+        if let Err(error) = self.store.replace(&replaced, to.digest(), component) {
             let adapter = to.id();
             tracing::error!(adapter, %error, "change of the adapter not stored: a restart begins with the earlier one");
-        }
-        if configured != to.digest() {
-            self.configured.insert(to.digest().to_owned(), configured);
         }
     }
 
@@ -360,14 +356,14 @@ impl SwapExecutor {
                 return Err(failure);
             }
         }
-        let from = first.from.clone();
-        let component = self.store.component_of(to.digest());
-        self.remember(&from, &to, component.as_deref());
+        self.remember(&parts, &to, None);
         self.previous.remove(name);
         Ok(())
     }
 
     fn end_failed(&mut self, outcome: SwapOutcome, SwapFailure { step, reason }: SwapFailure) {
+        // Parts that end with the edge fail the change in their own ways.
+        let outcome = if self.context.stop.is_cancelled() { SwapOutcome::Stopped } else { outcome };
         self.step(step);
         self.end(outcome, Some(reason));
     }

@@ -35,8 +35,8 @@ pub(super) struct TrialTotals {
 /// The running parts of the feeds that run an adapter of this name.
 pub(super) fn running_parts(roster: &FeedRoster, name: &str) -> Vec<PartSwap> {
     let part = |status: Arc<FeedStatus>| {
-        let from = status.adapter();
-        let is_of = status.phase() == FeedPhase::Running && from.description().name == name;
+        let from = status.running_adapter()?;
+        let is_of = from.description().name == name;
         is_of.then(|| PartSwap { starts: status.starts(), from, status, monitor: None })
     };
     roster.list().into_iter().filter_map(part).collect()
@@ -145,4 +145,27 @@ pub(super) fn totals(parts: &[PartSwap], roster: &FeedRoster) -> TrialTotals {
         }
     }
     totals
+}
+
+#[cfg(test)]
+mod tests {
+    use marketprism_adapter_host::fixtures::{EXCHANGE, FixtureKind, component};
+    use marketprism_adapter_host::{Engine, Limits};
+
+    use super::*;
+
+    #[test]
+    fn a_resting_part_gets_no_command() {
+        let engine = Engine::new(None).unwrap();
+        let adapter =
+            Adapter::from_bytes(&engine, &component(FixtureKind::WellBehaved), &Limits::default()).unwrap();
+        let name = adapter.description().name.clone();
+        let status = Arc::new(FeedStatus::new(EXCHANGE, &[], adapter.clone()));
+        let roster = FeedRoster::new(vec![Arc::clone(&status)]);
+        status.set_resting();
+        assert_eq!(status.phase(), FeedPhase::Running);
+        assert_eq!(running_parts(&roster, &name).len(), 0);
+        status.set_running_adapter(adapter);
+        assert_eq!(running_parts(&roster, &name).len(), 1);
+    }
 }

@@ -52,6 +52,8 @@ pub enum SwapOutcome {
     Refused,
     /// The earlier version runs again.
     RolledBack,
+    /// The edge stopped before the end: the earlier version runs after the restart, and the new one may be tried again.
+    Stopped,
 }
 
 impl SwapOutcome {
@@ -61,6 +63,7 @@ impl SwapOutcome {
             Self::Promoted => "promoted",
             Self::Refused => "refused",
             Self::RolledBack => "rolled_back",
+            Self::Stopped => "stopped",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Last good versions of adapters and the history of their changes, on disk: a restart begins with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
@@ -42,6 +42,8 @@ struct KeptVersion {
 pub(super) struct AdapterStore {
     folder: PathBuf,
     stored: StoredSwaps,
+    /// Digest of the running component by that of the configured one, where they differ or did.
+    running: BTreeMap<String, String>,
 }
 
 impl AdapterStore {
@@ -59,7 +61,12 @@ impl AdapterStore {
             tracing::error!(path, %error, "changes of adapters not readable: the configured adapters run");
             StoredSwaps::default()
         });
-        Self { folder, stored }
+        Self { folder, stored, running: BTreeMap::new() }
+    }
+
+    /// A component runs in place of the configured one since the start.
+    pub(super) fn set_running(&mut self, configured: &str, running: &str) {
+        self.running.insert(configured.to_owned(), running.to_owned());
     }
 
     pub(super) fn history(&self) -> Vec<SwapRecord> {
@@ -88,25 +95,37 @@ impl AdapterStore {
         Ok(Some(bytes))
     }
 
-    /// A component that was kept, if it is still there.
-    pub(super) fn component_of(&self, digest: &str) -> Option<Vec<u8>> {
-        read_file(&self.component(digest), COMPONENT_BYTES_MAX).ok()
-    }
-
-    /// Notes the last good component for the next start; `None`: the configured one. `previous` is the digest of the one before.
-    pub(super) fn keep(
+    /// Notes for the next start that `to` runs in place of each of these. Without a component it is one that was kept.
+    pub(super) fn replace(
         &mut self,
-        configured: &str,
+        replaced: &BTreeSet<&str>,
+        to: &str,
         component: Option<&[u8]>,
-        previous: &str,
     ) -> io::Result<()> {
+        let mut changed: Vec<(String, &str)> = Vec::new();
+        for from in replaced.iter().copied().filter(|from| *from != to) {
+            let before = changed.len();
+            let of = self.running.iter().filter(|(_, running)| *running == from);
+            changed.extend(of.map(|(configured, _)| (configured.clone(), from)));
+            if changed.len() == before {
+                changed.push((from.to_owned(), from));
+            }
+        }
+        for (configured, _) in &changed {
+            self.set_running(configured, to);
+        }
         fs::create_dir_all(&self.folder)?;
-        self.stored.kept.remove(configured);
-        if let Some(component) = component {
-            let digest = component_digest(component);
-            write_synced(&self.component(&digest), component)?;
-            let kept = KeptVersion { digest, previous: previous.to_owned() };
-            self.stored.kept.insert(configured.to_owned(), kept);
+        if changed.iter().any(|(configured, _)| configured != to) {
+            let path = self.component(to);
+            component.map_or_else(|| fs::metadata(&path).map(drop), |bytes| write_synced(&path, bytes))?;
+        }
+        for (configured, from) in changed {
+            if configured == to {
+                self.stored.kept.remove(&configured);
+            } else {
+                let kept = KeptVersion { digest: to.to_owned(), previous: from.to_owned() };
+                self.stored.kept.insert(configured, kept);
+            }
         }
         self.write()?;
         self.remove_others()
@@ -192,4 +211,46 @@ fn resumed(
         ensure!(is_same, "it describes {} differently", feed.exchange);
     }
     Ok(Some(kept))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_start_begins_with_the_last_good_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second] = [b"first".as_slice(), b"second"];
+        let (one, two) = (component_digest(first), component_digest(second));
+        let mut store = AdapterStore::open(folder.path());
+        let kept = |store: &AdapterStore| -> Vec<(String, String)> {
+            let kept = AdapterStore::open(folder.path()).stored.kept;
+            assert_eq!(kept.len(), store.stored.kept.len());
+            kept.into_iter().map(|(configured, kept)| (configured, kept.digest)).collect()
+        };
+        let runs = |digest: &str| vec![("configured".to_owned(), digest.to_owned())];
+
+        store.replace(&["configured"].into(), &one, Some(first)).unwrap();
+        assert_eq!(kept(&store), runs(&one));
+        // A part that started meanwhile runs the new version already.
+        store.replace(&[one.as_str(), two.as_str()].into(), &two, Some(second)).unwrap();
+        assert_eq!(kept(&store), runs(&two));
+        store.replace(&[two.as_str()].into(), &one, None).unwrap();
+        assert_eq!(kept(&store), runs(&one));
+        store.replace(&[one.as_str()].into(), "configured", None).unwrap();
+        assert_eq!(kept(&store), Vec::new());
+        assert!(store.replace(&["configured"].into(), &one, None).is_err(), "its component is gone");
+    }
+
+    #[test]
+    fn a_version_in_place_of_two_configured_ones_is_kept_for_both() {
+        let folder = tempfile::tempdir().unwrap();
+        let new = component_digest(b"new");
+        let mut store = AdapterStore::open(folder.path());
+        store.set_running("second", "resumed");
+        store.replace(&["first", "resumed"].into(), &new, Some(b"new")).unwrap();
+        let kept = AdapterStore::open(folder.path()).stored.kept;
+        assert_eq!(kept.keys().collect::<Vec<_>>(), ["first", "second"]);
+        assert!(kept.values().all(|kept| kept.digest == new));
+    }
 }

@@ -14,7 +14,7 @@ use super::record::{SwapOutcome, SwapRecord, SwapStep};
 use crate::limits::SWAPS_KEPT;
 
 /// Labels of ended changes.
-pub const SWAP_OUTCOMES: [&str; 3] = ["promoted", "refused", "rolled_back"];
+pub const SWAP_OUTCOMES: [&str; 4] = ["promoted", "refused", "rolled_back", "stopped"];
 
 /// Rejection of a request before it runs.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -162,12 +162,30 @@ impl AdapterSwaps {
         board.ended.iter().chain(board.running.as_ref().map(|(record, _)| record)).cloned().collect()
     }
 
-    /// True if a change to this component is in the history.
+    /// True if a change to this component is in the history, and was tried to its end.
     pub(super) fn knows(&self, digest: &str) -> bool {
-        self.history().iter().any(|record| record.digest == digest)
+        self.history().iter().any(|record| record.digest == digest && record.outcome != SwapOutcome::Stopped)
     }
 
     pub(super) fn is_running(&self) -> bool {
         self.lock().running.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_that_a_stop_ended_is_tried_again() {
+        let record = |outcome| {
+            let mut record = SwapRecord::new(1, "file", "digest".to_owned(), Vec::new(), 0);
+            record.outcome = outcome;
+            record
+        };
+        for (outcome, knows) in [(SwapOutcome::Stopped, false), (SwapOutcome::RolledBack, true)] {
+            let (swaps, _requests) = AdapterSwaps::with_history(vec![record(outcome)]);
+            assert_eq!(swaps.knows("digest"), knows, "{outcome:?}");
+        }
     }
 }
