@@ -17,7 +17,7 @@ use marketprism_adapter_host::contract::Venue;
 use marketprism_config::MaskedUrl;
 use marketprism_schema::{DataType, MarketType};
 use marketprism_service::{
-    Exit, Failure, FailureContext as _, check_threads, init_logs, print, report, threads_needed,
+    Exit, Failure, FailureContext as _, Signals, check_threads, init_logs, print, report, threads_needed,
 };
 use serde_json::{Value, json};
 
@@ -147,12 +147,19 @@ fn run_command(command: Command) -> Result<Exit, Failure> {
         Command::Run(file) => {
             // Now: later the file may have been replaced, and the name that the system gives would be of no file.
             let program = std::env::current_exe().context("path of this program")?;
+            let runtime = runtime()?;
+            // Before the adapters are compiled: a signal meanwhile is a stop, not a kill.
+            let signals = runtime.block_on(async { Signals::with_reload() });
+            let signals = signals.context("signals cannot be received").or_exit(Exit::NOT_STARTED)?;
             let config = load(&file.config, &mut adapters)?;
             resume_adapters(&config, &mut adapters);
-            let runtime = runtime()?;
-            let edge =
-                runtime.block_on(Edge::start(&file.config, config, adapters)).or_exit(Exit::NOT_STARTED)?;
-            let RunResult { left, restart } = runtime.block_on(edge.run())?;
+            let edge = runtime
+                .block_on(Edge::start(&file.config, config, adapters, signals))
+                .or_exit(Exit::NOT_STARTED)?;
+            let ended = runtime.block_on(edge.run());
+            // Tasks that hang keep nobody.
+            runtime.shutdown_background();
+            let RunResult { left, restart } = ended?;
             if restart.is_some() {
                 let error = start_again(&program);
                 return Err(anyhow!(

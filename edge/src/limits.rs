@@ -198,6 +198,10 @@ pub const PIPELINES_DRAIN: Duration = Duration::from_secs(5);
 /// Stop: time for the last acknowledgements. Passed: the rest is counted as lost, and the exit code says so.
 pub const PUBLISHER_DRAIN: Duration = Duration::from_secs(10);
 
+/// Stop: time for the publisher's task to end, and for each step of the queue. Passed (they hang): the stop goes on without them, and what
+/// they hold counts as lost unless it is in the journal.
+pub const PUBLISHER_END: Duration = Duration::from_secs(15);
+
 /// Default of `HEALTH_GRACE_SECONDS`: time after the start in which `/health` is healthy with `grace`.
 pub const HEALTH_GRACE: Duration = Duration::from_secs(120);
 

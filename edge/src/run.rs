@@ -9,8 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use futures_util::FutureExt as _;
 use marketprism_schema::{StreamId, edge_connection};
-use marketprism_service::{Exit, Failure, FailureContext as _, Signals, clock, error_text, set_log_filter};
+use marketprism_service::{
+    Exit, Failure, FailureContext as _, ReloadSignal, Signals, clock, error_text, set_log_filter,
+};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use self::tasks::{AuditTasks, JournaledStart, LeaseTask, SelfCareTask};
@@ -23,6 +26,7 @@ use crate::instance::{InstanceLock, twin_text};
 use crate::journal::{DiskFiles, Journal, JournalOptions};
 use crate::limits::{
     HEALTH_GRACE, JOURNAL_CATCH_UP_PART, JOURNAL_CLOSE, JOURNAL_END, PIPELINES_DRAIN, PUBLISHER_DRAIN,
+    PUBLISHER_END,
 };
 use crate::publisher::{DrainResult, Publisher};
 use crate::queue::{AbandonedRecords, EventQueue, MemoryQueue, QueueLimits};
@@ -53,8 +57,12 @@ pub struct Edge {
 impl Edge {
     /// Starts every part. Venues and broker may be unreachable: feeds and publisher keep trying.
     /// `path`: of the configuration, which a reload reads again.
-    pub async fn start(path: &Path, config: Config, adapters: Adapters) -> anyhow::Result<Self> {
-        let (signals, reload_signal) = Signals::with_reload().context("signals cannot be received")?;
+    pub async fn start(
+        path: &Path,
+        config: Config,
+        adapters: Adapters,
+        (signals, reload_signal): (Signals, ReloadSignal),
+    ) -> anyhow::Result<Self> {
         let lock = lock(&config)?;
         let auditor = Arc::new(auditor(&config));
         let journal = open_journal(&config, &auditor)?;
@@ -203,11 +211,13 @@ impl Edge {
             if selfcare.task.await.is_err() {
                 tracing::warn!("the task of self-care panicked");
             }
-            queue.close();
+            within_end(&queue, |queue| queue.close()).await;
             publisher_stop.cancel();
-            let drained = publisher.await.context("the publisher panicked")?;
+            let drained = end_publisher(publisher).await;
             // After the publisher: the audits get an outcome of every record.
-            let AbandonedRecords { lost, kept } = queue.abandon();
+            let abandoned = within_end(&queue, |queue| queue.abandon()).await;
+            // One for the events of a queue that hangs, which nobody can count.
+            let AbandonedRecords { lost, kept } = abandoned.unwrap_or(AbandonedRecords { lost: 1, kept: 0 });
             context.metrics.lost_at_stop(LossAtStop::Undelivered, lost);
             end_journaled_run(&context).await;
             audits.stop().await;
@@ -290,6 +300,31 @@ fn apply_settings(access: Arc<AccessToken>) -> ApplySettings {
             tracing::warn!(error = error_text(error.as_ref()), "log.filter not applied");
         }
     })
+}
+
+/// Waits for the publisher. One that hangs is left: the journal has its events.
+async fn end_publisher(mut publisher: JoinHandle<anyhow::Result<DrainResult>>) -> anyhow::Result<()> {
+    match timeout(PUBLISHER_END, &mut publisher).await {
+        Ok(ended) => ended.context("the publisher panicked")?.map(drop),
+        Err(_elapsed) => {
+            publisher.abort();
+            tracing::error!(limit = ?PUBLISHER_END, "the publisher hangs: the stop goes on without it");
+            Ok(())
+        }
+    }
+}
+
+/// `None`: the queue hangs.
+async fn within_end<T: Send + 'static>(
+    queue: &Arc<MemoryQueue>,
+    work: impl FnOnce(&MemoryQueue) -> T + Send + 'static,
+) -> Option<T> {
+    let queue = Arc::clone(queue);
+    let done = timeout(PUBLISHER_END, tokio::task::spawn_blocking(move || work(&queue))).await;
+    if !matches!(done, Ok(Ok(_))) {
+        tracing::error!(limit = ?PUBLISHER_END, "the event queue hangs: the stop goes on without it");
+    }
+    done.ok()?.ok()
 }
 
 /// Before all that writes into the folders of this edge.

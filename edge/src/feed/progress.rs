@@ -9,6 +9,7 @@ use marketprism_adapter_host::Stats;
 use tokio::time::sleep;
 
 use crate::limits::{HANGING_PIPELINES_MAX, PIPELINES_DRAIN, PROGRESS_EVERY, STUCK_CHECKS};
+use crate::queue::EventQueue;
 
 /// Times after which a pipeline is given up.
 #[derive(Debug, Clone, Copy)]
@@ -40,12 +41,21 @@ impl PipelineTimes {
 #[derive(Debug, Default)]
 pub struct PipelineProgress {
     turns: AtomicU64,
+    /// It puts records into the queue, and waits for room there as long as others leave it.
+    is_in_queue: AtomicBool,
     is_given_up: AtomicBool,
 }
 
 impl PipelineProgress {
     pub fn turn(&self) {
         self.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn in_queue<T>(&self, append: impl FnOnce() -> T) -> T {
+        self.is_in_queue.store(true, Ordering::Release);
+        let done = append();
+        self.is_in_queue.store(false, Ordering::Release);
+        done
     }
 
     /// Another pipeline has taken its place: it must not touch what both share.
@@ -57,10 +67,18 @@ impl PipelineProgress {
         self.is_given_up.store(true, Ordering::Release);
     }
 
-    /// Returns when the pipeline has made no progress: no turn, and no call into its adapter has ended. Checks are counted, not seconds: a
+    /// Returns when the pipeline has made no progress: no turn, no call into its adapter has ended, and the queue
+    /// that it waits for lets no record go. Checks are counted, not seconds: a
     /// process that was suspended has not waited.
-    pub(super) async fn until_stuck(&self, adapter: &Stats, times: PipelineTimes) {
-        let read = || (self.turns.load(Ordering::Relaxed), adapter.snapshot().calls);
+    pub(super) async fn until_stuck(&self, adapter: &Stats, queue: &dyn EventQueue, times: PipelineTimes) {
+        let left_queue = || {
+            let status = queue.status();
+            status.confirmed.saturating_add(status.dropped.values().sum())
+        };
+        let read = || {
+            let left = self.is_in_queue.load(Ordering::Acquire).then(left_queue);
+            (self.turns.load(Ordering::Relaxed), adapter.snapshot().calls, left)
+        };
         let (mut last, mut same) = (read(), 0);
         while same < times.checks {
             sleep(times.check_every).await;

@@ -154,7 +154,7 @@ async fn collect(context: &FeedContext, feed: StartedFeed) -> anyhow::Result<()>
     let (was_stopped, is_stuck) = tokio::select! {
         _ = &mut end => (false, false),
         () = context.stop.cancelled() => (true, false),
-        () = progress.until_stuck(&stats, times) => (false, true),
+        () = progress.until_stuck(&stats, context.edge.queue.as_ref(), times) => (false, true),
     };
     let drain = async |end: &mut oneshot::Receiver<()>| timeout(times.drain, end).await.is_ok();
     stop_sockets(context).await;
@@ -167,6 +167,11 @@ async fn collect(context: &FeedContext, feed: StartedFeed) -> anyhow::Result<()>
     }
     if !has_ended {
         give_up(context, &progress, thread);
+        if was_stopped {
+            // One for the frames that nobody can count.
+            context.edge.metrics.lost_at_stop(LossAtStop::Unprocessed, 1);
+            context.edge.auditor.feed_ended(context.audit_feed, Some("the pipeline hung at the stop"));
+        }
     } else {
         let joined = tokio::task::block_in_place(|| thread.join());
         ensure!(joined.is_ok(), "the pipeline panicked");

@@ -136,7 +136,7 @@ impl GapMonitor {
     /// A connection ended without an overlapping successor.
     pub fn closed(&mut self, source: SourceIndex, reason: &CloseReason, at_ns: i64) {
         if matches!(reason, CloseReason::Stopped) {
-            let what = "stopped by operator, the edge closed the connection";
+            let what = "the edge stopped and closed the connection";
             return self.down(source, at_ns, GapKind::Stop, GapCause::Operator, what);
         }
         self.count(at_ns, |counts| counts.reconnects += 1);

@@ -12,6 +12,7 @@ use marketprism_edge::feed::{
     PipelineTimes, SourceMap, run_feed,
 };
 use marketprism_edge::queue::{DiscardQueue, QueueLane};
+use marketprism_edge::telemetry::LossAtStop;
 use marketprism_socket::SocketEvent;
 use marketprism_tests::wait::eventually;
 use tokio::net::TcpListener;
@@ -93,7 +94,8 @@ impl RunningFeed {
         Self { edge, status, task, venue: tokio::spawn(serve(listener)), _folder: folder }
     }
 
-    async fn stop(self) {
+    /// Returns the frames that nobody processed.
+    async fn stop(self) -> u64 {
         self.edge.stop.cancel();
         tokio::time::timeout(Duration::from_secs(60), self.task)
             .await
@@ -101,6 +103,7 @@ impl RunningFeed {
             .unwrap();
         assert_eq!(self.status.phase(), FeedPhase::Stopped);
         self.venue.abort();
+        self.edge.metrics.left_at_stop(LossAtStop::Unprocessed)
     }
 }
 
@@ -131,7 +134,7 @@ async fn a_stop_does_not_wait_for_a_pipeline_that_hangs() {
     let observer = HoldingObserver::new(1);
     let feed = RunningFeed::start(&observer, times(u32::MAX)).await;
     eventually("the pipeline is held", || async { (observer.held() > 0).then_some(()) }).await;
-    feed.stop().await;
+    assert!(feed.stop().await > 0, "its frames are lost silently");
     observer.release();
 }
 

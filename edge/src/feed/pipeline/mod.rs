@@ -145,6 +145,9 @@ impl Pipeline {
                 }
             }
             self.end_turn();
+            if self.parts.progress.is_given_up() {
+                return self.leave();
+            }
             let PipelineParts { adapter, builder, status, .. } = &mut self.parts;
             self.versions.obey(adapter, builder, status);
             self.parts.progress.turn();
@@ -275,6 +278,9 @@ impl Pipeline {
             return;
         }
         let result = self.parts.adapter.normalize(&self.batch);
+        if self.parts.progress.is_given_up() {
+            return;
+        }
         // A version on probation may have been rolled back: the result is the other one's.
         let PipelineParts { adapter, builder, status, .. } = &mut self.parts;
         self.versions.follow(adapter, builder, status);

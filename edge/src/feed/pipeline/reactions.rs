@@ -39,11 +39,17 @@ impl Pipeline {
     /// Publishes due books, fills the queue, requests snapshots, reports.
     pub(super) fn end_turn(&mut self) {
         self.normalize();
+        if self.parts.progress.is_given_up() {
+            return;
+        }
         self.parts.gaps.end_turn(&mut self.parts.builder, self.frontier_ns);
         let now_ns = clock::now_ns();
         self.parts.builder.publish_due(now_ns, &mut self.records);
         self.count_invalid(None);
         self.append();
+        if self.parts.progress.is_given_up() {
+            return;
+        }
         self.backfill();
         self.request_snapshots(now_ns);
         if self.reported_at.elapsed() >= STATUS_EVERY {
@@ -113,7 +119,8 @@ impl Pipeline {
         }
         self.remarks.flush();
         self.venue_to_edge.values().flatten().for_each(LocalHistogram::flush);
-        let dropped = self.parts.queue.append(self.parts.lane, &mut self.records).dropped;
+        let (queue, lane, records) = (&self.parts.queue, self.parts.lane, &mut self.records);
+        let dropped = self.parts.progress.in_queue(|| queue.append(lane, records)).dropped;
         if dropped > 0
             && let Some(held_back) = self.loss_lines.allow(Instant::now())
         {
