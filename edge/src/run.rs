@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
+use async_nats::Client;
 use futures_util::FutureExt as _;
 use marketprism_schema::{StreamId, edge_connection};
 use marketprism_service::{
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::tasks::{AuditTasks, JournaledStart, LeaseTask, SelfCareTask};
 use crate::audit::{AuditOrigin, Auditor, JournaledRun, Resumption, RunJournal, StopCause};
-use crate::broker::connect;
+use crate::broker::{BrokerLink, connect};
 use crate::config::{Adapters, Config};
 use crate::feed::{EdgeContext, FeedSet};
 use crate::http::{AccessToken, EdgeState, answer_status, bind};
@@ -78,15 +79,7 @@ impl Edge {
         tracing::info!(edge, region, nats, "edge starts");
         let lease = lock.as_ref().map(|lock| LeaseTask::start(&client, &link, &lock.lease));
         let audits = AuditTasks::start(&client, &link, &context, start);
-        let publisher = Publisher::new(
-            client.clone(),
-            Arc::clone(&link),
-            Arc::clone(&context.queue),
-            Arc::clone(&context.coverage),
-            Arc::clone(&context.auditor),
-            context.metrics.clone(),
-            config.publisher,
-        );
+        let publisher = publisher(&config, &context, &client, &link);
         let (publisher_stop, http_stop) = (CancellationToken::new(), CancellationToken::new());
         let publisher = tokio::spawn(publisher.run(publisher_stop.clone(), PUBLISHER_DRAIN));
         let feeds = FeedSet::start(&context, &config, &adapters, |_| None)?;
@@ -300,6 +293,18 @@ fn apply_settings(access: Arc<AccessToken>) -> ApplySettings {
             tracing::warn!(error = error_text(error.as_ref()), "log.filter not applied");
         }
     })
+}
+
+fn publisher(config: &Config, context: &EdgeContext, client: &Client, link: &Arc<BrokerLink>) -> Publisher {
+    Publisher::new(
+        client.clone(),
+        Arc::clone(link),
+        Arc::clone(&context.queue),
+        Arc::clone(&context.coverage),
+        Arc::clone(&context.auditor),
+        context.metrics.clone(),
+        config.publisher,
+    )
 }
 
 /// Waits for the publisher. One that hangs is left: the journal has its events.
