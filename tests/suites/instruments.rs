@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 const EXCHANGE: &str = "binance_spot";
 const TIME: Duration = Duration::from_secs(60);
-const REPLICATION: &str = "[batch]\nmax_age_ms = 50\n[replication]\nwindow_seconds = 2\nsafety_lag_seconds = 1\ninterval_ms = 200\n";
+const REPLICATION: &str = "[batch]\nmax_age_ms = 50\n[replication]\nwindow_seconds = 2\nsafety_lag_seconds = 1\ninterval_ms = 200\n[ledger]\ninterval_ms = 500\n";
 
 /// Status, tick and whether it lasts, of each version in order.
 async fn versions(clickhouse: &ClickHouse, database: &str, symbol: &str) -> Result<Value, String> {
@@ -95,6 +95,14 @@ async fn changed_terms_begin_a_version_and_rows_are_read_with_the_terms_of_their
     // Hot lost the table's rows: they come back from cold.
     hot.text("TRUNCATE TABLE marketprism_hot.instruments").await.unwrap();
     reach(&hot, &cold, "BTC-USDT", &changed).await;
+
+    // A word that arrived before them began the lasting version anew: it ends the one that came back.
+    let begun = "INSERT INTO marketprism_hot.instruments SELECT * REPLACE (now64(6, 'UTC') AS version, now64(6, 'UTC') AS valid_from, \
+                 now64(6, 'UTC') AS seen_at, now64(9, 'UTC') AS updated_at) FROM marketprism_hot.instruments FINAL \
+                 WHERE symbol = 'BTC-USDT' AND valid_to IS NULL";
+    hot.text(begun).await.unwrap();
+    reach(&hot, &cold, "BTC-USDT", &[("trading", "0.01", 0), ("trading", "0.05", 0), ("trading", "0.05", 1)])
+        .await;
 
     trades_after(&hot, "BTC-USDT").await;
     let readme = include_str!("../../schema/sql/README.md");

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::instruments::mend_histories;
 use super::intake::{INTAKE, take_in};
 use super::reconciliation::{Recheck, Reconciler, VerdictGauges};
 use super::windows::DirtyWindows;
@@ -59,6 +60,7 @@ async fn reconcile(shared: &Arc<CentralContext>, dirty: &Arc<DirtyWindows>, leas
             if let Some(took) = recheck.step(&mut reconciler).await? {
                 metrics.recheck_seconds.set(i64::try_from(took.as_secs()).unwrap_or(i64::MAX));
             }
+            mend_histories(&shared.storage).await.context("cannot mend versions of instruments")?;
             gauges.set(shared).await.context("cannot count verdicts")
         };
         match done.await {

@@ -4,4 +4,4 @@
 mod store;
 mod versions;
 
-pub use store::{InstrumentWords, store_words};
+pub use store::{InstrumentWords, mend_histories, store_words};

@@ -77,8 +77,43 @@ pub async fn store_words(storage: &Storage, words: &[&InstrumentWords]) -> Resul
             histories.entry((exchange, key.clone())).or_default().apply(state, *at_us, *told_ns);
         }
     }
+    let changed = histories.iter().map(|((exchange, _), history)| (*exchange, history));
+    insert_changed(storage, changed).await
+}
+
+/// Mends the histories whose versions do not follow each other: hot lost rows and got them back from cold after words had begun others.
+pub async fn mend_histories(storage: &Storage) -> Result<(), StorageError> {
+    let query = format!(
+        "SELECT toString(exchange) AS name, toString(symbol) AS at_exchange FROM {}.{TABLE} FINAL \
+         GROUP BY exchange, market_type, symbol \
+         HAVING arrayPopFront(arraySort(groupArray(toUnixTimestamp64Micro(valid_from)))) \
+         != arraySort(groupArray(toUnixTimestamp64Micro(valid_to)))",
+        storage.database
+    );
+    let broken =
+        bounded(limits::QUERY_TIMEOUT, storage.client.query_raw(&query).fetch_all::<(String, String)>());
+    let mut symbols: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (exchange, symbol) in broken.await? {
+        symbols.entry(exchange).or_default().insert(symbol);
+    }
+    for (exchange, symbols) in &symbols {
+        let symbols = symbols.iter().map(String::as_str).collect();
+        let mut histories: BTreeMap<InstrumentKey, InstrumentHistory> = BTreeMap::new();
+        for (key, version) in read_versions(storage, exchange, &symbols).await? {
+            histories.entry(key).or_default().0.push(version);
+        }
+        histories.values_mut().for_each(InstrumentHistory::mend);
+        insert_changed(storage, histories.values().map(|history| (exchange.as_str(), history))).await?;
+    }
+    Ok(())
+}
+
+async fn insert_changed<'a>(
+    storage: &Storage,
+    histories: impl Iterator<Item = (&'a str, &'a InstrumentHistory)>,
+) -> Result<(), StorageError> {
     let mut rows = Vec::new();
-    for ((exchange, _), history) in &histories {
+    for (exchange, history) in histories {
         for version in history.0.iter().filter(|version| version.is_changed) {
             encode_version(exchange, version, &mut rows);
         }

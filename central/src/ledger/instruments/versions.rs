@@ -1,5 +1,7 @@
 //! The history of one instrument as words of edges build it up. Pure.
 
+use std::collections::VecDeque;
+
 use marketprism_schema::InstrumentTerms;
 
 /// State of an instrument at a time, as an edge tells it.
@@ -112,6 +114,42 @@ impl InstrumentHistory {
             }
         }
     }
+
+    /// Makes one history of versions of two: those that were told while hot had lost its rows, and those that came back from cold. Each ends where the
+    /// next one begins. No row goes away, so neighbours may have the same terms.
+    pub fn mend(&mut self) {
+        let mut rest: VecDeque<InstrumentVersion> = std::mem::take(&mut self.0).into();
+        sort(&mut rest);
+        while let Some(mut current) = rest.pop_front() {
+            // Two versions at one moment: the later row begins when its terms were first told.
+            while let Some(next) = rest.front_mut().filter(|next| {
+                next.from < next.version && [current.from, current.version].contains(&next.from)
+            }) {
+                next.from = next.version;
+                next.touch(0);
+                sort(&mut rest);
+            }
+            let next = rest.front().map(|next| next.from);
+            let is_late = next.is_some_and(|next| current.seen >= next);
+            if let Some(next) = next.filter(|_| is_late) {
+                // Exactly at the begin of the next one they contradict each other, and the next one counts.
+                let tail = current.split_off(next, 0);
+                current.seen = current.seen.min(next.saturating_sub(1)).max(current.version);
+                let is_known =
+                    |tail: &InstrumentVersion| rest.iter().any(|other| other.version == tail.version);
+                rest.extend(tail.filter(|tail| !is_known(tail)));
+                sort(&mut rest);
+            } else if current.to != next {
+                current.to = next;
+                current.touch(0);
+            }
+            self.0.push(current);
+        }
+    }
+}
+
+fn sort(versions: &mut VecDeque<InstrumentVersion>) {
+    versions.make_contiguous().sort_by_key(|version| (version.from, version.version));
 }
 
 impl InstrumentVersion {
@@ -138,6 +176,8 @@ impl InstrumentVersion {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use marketprism_schema::{Decimal, MarketType};
     use rand::rngs::StdRng;
     use rand::seq::SliceRandom as _;
@@ -175,14 +215,20 @@ mod tests {
         history.0.iter().map(told).collect()
     }
 
-    fn check(InstrumentHistory(versions): &InstrumentHistory) {
+    fn check(history: &InstrumentHistory) {
+        check_chain(history);
+        for pair in history.0.windows(2) {
+            assert!(pair[0].terms != pair[1].terms || pair[0].is_delisted != pair[1].is_delisted);
+        }
+    }
+
+    fn check_chain(InstrumentHistory(versions): &InstrumentHistory) {
         for one in versions {
             assert!(one.from <= one.version && one.version <= one.seen, "{one:?}");
             assert!(one.to.is_none_or(|to| one.seen < to), "{one:?}");
         }
         for pair in versions.windows(2) {
             assert_eq!(pair[0].to, Some(pair[1].from), "{versions:?}");
-            assert!(pair[0].terms != pair[1].terms || pair[0].is_delisted != pair[1].is_delisted);
         }
         assert!(versions.last().is_none_or(|last| last.to.is_none()));
     }
@@ -239,5 +285,63 @@ mod tests {
         history.apply(&terms(1), 20, 900);
         let [first, second] = history.0.as_slice() else { panic!("{history:?}") };
         assert_eq!((first.is_changed, first.updated_ns, second.updated_ns), (true, 1_001, 900));
+    }
+
+    fn applied(words: &[(i64, i64)]) -> InstrumentHistory {
+        let mut history = InstrumentHistory::default();
+        for (told_ns, (tick, at)) in (1_i64..).zip(words) {
+            history.apply(&terms(*tick), *at, told_ns);
+        }
+        history
+    }
+
+    /// Rows of both, of each version the newer one.
+    fn joined(one: InstrumentHistory, other: InstrumentHistory) -> InstrumentHistory {
+        let mut rows = BTreeMap::<i64, InstrumentVersion>::new();
+        for version in one.0.into_iter().chain(other.0) {
+            if rows.get(&version.version).is_none_or(|known| known.updated_ns < version.updated_ns) {
+                rows.insert(version.version, InstrumentVersion { is_changed: false, ..version });
+            }
+        }
+        InstrumentHistory(rows.into_values().collect())
+    }
+
+    #[test]
+    fn rows_that_come_back_from_cold_and_those_told_meanwhile_become_one_history() {
+        let mended = |cold: &[(i64, i64)], hot: &[(i64, i64)]| {
+            let mut history = joined(applied(cold), applied(hot));
+            history.mend();
+            check_chain(&history);
+            let tick = |one: &InstrumentVersion| one.terms.tick_size.map_or(0, |tick| tick.mantissa);
+            history.0.iter().map(|one| (tick(one), one.from, one.to)).collect::<Vec<_>>()
+        };
+        assert_eq!(mended(&[(5, 10)], &[(5, 30)]), [(5, 10, Some(30)), (5, 30, None)], "hot was emptied");
+        let expected = [(5, 10, Some(20)), (1, 20, Some(30)), (2, 30, None)];
+        assert_eq!(mended(&[(5, 10), (1, 20)], &[(5, 10), (2, 30)]), expected, "hot was put back");
+        let expected = [(5, 10, Some(20)), (1, 20, Some(30)), (5, 30, None)];
+        assert_eq!(mended(&[(5, 10), (1, 20)], &[(5, 10), (5, 10), (5, 30)]), expected, "it was told again");
+        assert_eq!(mended(&[(5, 10)], &[(5, 30), (5, 10)]), [(5, 10, Some(30)), (5, 30, None)], "one moment");
+    }
+
+    /// Two sides that heard different words, in any order, of edges that may contradict each other.
+    #[test]
+    fn any_two_histories_become_one_without_overlap() {
+        for seed in 0..2_000 {
+            let mut random = StdRng::seed_from_u64(seed);
+            let mut words = || -> Vec<(i64, i64)> {
+                let count = random.random_range(0..8);
+                (0..count).map(|_| (random.random_range(1..4), random.random_range(10..25))).collect()
+            };
+            let mut history = joined(applied(&words()), applied(&words()));
+            let rows: BTreeSet<i64> = history.0.iter().map(|version| version.version).collect();
+            history.mend();
+            check_chain(&history);
+            let kept: BTreeSet<i64> = history.0.iter().map(|version| version.version).collect();
+            assert_eq!(kept.len(), history.0.len(), "seed {seed}: each row once");
+            assert!(kept.is_superset(&rows), "seed {seed}: rows stay in the table");
+            let mut again = history.clone();
+            again.mend();
+            assert_eq!(again, history, "seed {seed}");
+        }
     }
 }
