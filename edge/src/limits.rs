@@ -170,6 +170,9 @@ pub const RELOAD_LISTING: Duration = Duration::from_secs(60);
 /// Reload: time for a pipeline to end streams in the order of its frames. Passed: they end at once in the audits.
 pub const STREAMS_END: Duration = Duration::from_secs(5);
 
+/// Longest wait for the answer of a reload, behind those that wait before it. Passed: 503, and the reload goes on.
+pub const RELOAD_ANSWER: Duration = Duration::from_secs(600);
+
 /// Starts of feeds with a cause that the audits remember, such as a reload. More: a gap since the oldest counts as ours.
 pub const STARTS_MAX: usize = 64;
 

@@ -114,6 +114,12 @@ impl FeedConfig {
             && wants(stream.data_type, &self.market_types, stream.market_type)
             && self.selection().includes(&stream.symbol)
     }
+
+    /// True if an instrument of this type that the feed collected `before` is still the feed's.
+    pub fn keeps_market(&self, before: &Self, market: MarketType) -> bool {
+        let is_same = self.market_types == before.market_types && self.data_types == before.data_types;
+        is_same || wants(DataType::Trade, &self.market_types, market)
+    }
 }
 
 fn data_types(_: &mut SchemaGenerator) -> Schema {

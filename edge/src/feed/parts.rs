@@ -85,6 +85,14 @@ impl InstrumentParts {
         self.lock().values_mut().filter(|one| one.part == from).for_each(|one| one.part = to);
     }
 
+    /// The feed starts again with another configuration: its first part takes what it still selects, so that one list without an
+    /// instrument does not end it then either.
+    pub fn restart(&self, is_selected: impl Fn(&InstrumentKey) -> bool) {
+        let mut all = self.lock();
+        all.retain(|key, _| is_selected(key));
+        all.values_mut().for_each(|one| one.part = 0);
+    }
+
     pub fn of(&self, part: PartNumber) -> Vec<Instrument> {
         of_part(&self.lock(), part)
     }
@@ -291,6 +299,17 @@ mod tests {
         again[1].price_scale = 4;
         assert_eq!(parts.begin(1, &again)[0].price_scale, 4, "a part that starts takes the new terms");
         assert!(parts.change(&again, 2).changed.is_empty());
+    }
+
+    #[test]
+    fn a_feed_that_starts_again_by_a_partial_list_keeps_what_all_its_parts_collected_and_is_selected() {
+        let parts = InstrumentParts::default();
+        parts.begin(0, &listed(&["A", "B", "C"]));
+        parts.change(&listed(&["A", "B", "C", "D"]), 1);
+        parts.restart(|(symbol, _)| symbol != "B");
+        assert_eq!(names(&parts.begin(0, &listed(&["A", "E"]))), ["A", "C", "D", "E"]);
+        let change = parts.change(&listed(&["A", "C", "E"]), 1);
+        assert_eq!((change.delisted[&0].as_slice(), change.new.len()), (&[key("D")][..], 0));
     }
 
     /// During maintenance a venue answers with an empty or a partial list.

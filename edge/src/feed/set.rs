@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::context::{EdgeContext, FeedContext, FeedSetup, FrameObserver};
 use super::follow::{PartSet, named, run_feed};
 use super::listing::FeedListing;
-use super::parts::FeedRoster;
+use super::parts::{FeedRoster, InstrumentParts};
 use super::status::FeedPhase;
 use crate::audit::AuditFeed;
 use crate::config::{Adapters, ChangedFeed, Config, CurrentAdapter, FeedConfig, FeedsDifference};
@@ -194,7 +194,7 @@ impl FeedSet {
             let exchange = prepared.setup.config.exchange.as_str();
             let audit_feed = self.edge.auditor.added_feed(exchange, clock::now_ns());
             if let Some(free) = new.get_mut(position) {
-                *free = Some(self.begin(prepared, (audit_feed, lane)));
+                *free = Some(self.begin(prepared, (audit_feed, lane), Arc::default()));
             }
         }
         self.feeds = new.into_iter().flatten().collect();
@@ -202,11 +202,17 @@ impl FeedSet {
         selected
     }
 
-    fn begin(&self, prepared: PreparedFeed, place: (AuditFeed, QueueLane)) -> RunningFeed {
-        let PreparedFeed { setup, adapter, listing } = prepared;
+    fn begin(
+        &self,
+        PreparedFeed { setup, adapter, listing }: PreparedFeed,
+        place: (AuditFeed, QueueLane),
+        parts: Arc<InstrumentParts>,
+    ) -> RunningFeed {
         let context = FeedContext::new(&self.edge, setup, place, adapter, None);
+        let context = FeedContext { parts, ..context };
         let instruments = listing.map(|listing| {
             context.publish_not_listed(&listing);
+            context.tell_terms(&listing);
             context.parts.begin(0, &listing.instruments)
         });
         RunningFeed::start(context, &self.roster, instruments)
@@ -217,13 +223,17 @@ impl FeedSet {
         let (audit_feed, lane) = (feed.first.audit_feed, feed.first.lane);
         let keys: Vec<&str> = change.keys.iter().map(|change| change.key.as_str()).collect();
         let why = format!("the feed started again with a changed configuration: {}", keys.join(", "));
+        let (collected, before) = (Arc::clone(&feed.first.parts), feed.first.setup());
         let audit_feeds = feed.stop().await;
         let parts: Vec<AuditFeed> = audit_feeds.into_iter().filter(|part| *part != audit_feed).collect();
         let auditor = &self.edge.auditor;
         auditor.restarts(audit_feed, &parts, &why);
         let config = prepared.setup.config.clone();
         auditor.end_unselected(audit_feed, &|stream| config.selects(stream), clock::now_ns());
-        self.begin(prepared, (audit_feed, lane))
+        collected.restart(|(symbol, market)| {
+            config.selection().includes(symbol) && config.keeps_market(&before.config, *market)
+        });
+        self.begin(prepared, (audit_feed, lane), collected)
     }
 
     async fn remove(&self, feed: RunningFeed) {

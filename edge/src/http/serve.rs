@@ -5,20 +5,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use marketprism_service::{HostRule, HttpListener, ServerTls, serve_http};
+use marketprism_service::{HostRule, HttpBounds, HttpListener, ServerTls, serve_http};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::state::EdgeState;
 use super::{adapters, metrics, pages};
 use crate::config::Http;
-use crate::limits::HTTP;
+use crate::limits::{HTTP, RELOAD_ANSWER};
 use crate::reload::ReloadResult;
 use crate::telemetry::Metrics;
 
@@ -65,13 +67,22 @@ impl Bound {
             .route("/adapters", get(adapters::adapters_page))
             .route("/adapters/load", post(adapters::load))
             .route("/adapters/rollback", post(adapters::roll_back))
+            .route_layer(from_fn(within_time))
+            // A reload waits for the venues' lists, and for reloads before it.
             .route("/reload", post(reload))
             .with_state(state);
+        let bounds = HttpBounds { request: RELOAD_ANSWER, ..HTTP };
         tokio::join!(
-            serve_http(self.main, all, HTTP, stop.cancelled()),
+            serve_http(self.main, all, bounds, stop.cancelled()),
             serve_http(self.metrics, metrics_only, HTTP, stop.cancelled())
         );
     }
+}
+
+async fn within_time(request: Request, next: Next) -> Response {
+    timeout(HTTP.request, next.run(request)).await.unwrap_or_else(|_elapsed| {
+        problem(StatusCode::SERVICE_UNAVAILABLE, &format!("no answer within {:?}", HTTP.request))
+    })
 }
 
 type PageState = State<Arc<EdgeState>>;

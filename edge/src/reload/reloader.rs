@@ -57,6 +57,8 @@ impl Reloader {
             };
             watch.read();
             let report = self.reload(&stop).await;
+            // Also what a refused file named: it may be another file by the next time.
+            self.adapters.retain(|path| self.config.feeds.iter().any(|feed| feed.adapter == path));
             report.log(cause);
             self.metrics.reloads.with_label_values(&[report.result.as_str()]).inc();
             self.handle.note(&report);
@@ -83,7 +85,6 @@ impl Reloader {
         let old = std::mem::replace(&mut self.config, updated);
         (self.apply)(&self.config);
         let selected = self.feeds.change(prepared).await;
-        self.adapters.retain(|path| self.config.feeds.iter().any(|feed| feed.adapter == path));
         ReloadReport::applied(difference, (&old, &self.config), &selected)
     }
 
