@@ -10,7 +10,7 @@ use crate::frames::FrameBatch;
 use crate::index::FrameIndex;
 
 /// Examples kept of each kind of difference.
-const EXAMPLES: usize = 3;
+pub const DIFFERENCE_EXAMPLES: usize = 3;
 
 /// Bytes of an example's frame, and of each of its two outputs.
 const EXAMPLE_BYTES: usize = 240;
@@ -97,7 +97,7 @@ pub(crate) fn add_differences(
         let mut add = |kind: DifferenceKind, outputs: [String; 2]| {
             let of_kind = differences.entry(kind).or_default();
             of_kind.frames += 1;
-            if of_kind.examples.len() < EXAMPLES {
+            if of_kind.examples.len() < DIFFERENCE_EXAMPLES {
                 let bytes = batch.frame(frame).map(|frame| frame.bytes).unwrap_or_default();
                 let bytes = bytes.get(..EXAMPLE_BYTES).unwrap_or(bytes);
                 let [running, new] = outputs.map(cut);

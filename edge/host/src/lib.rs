@@ -33,7 +33,7 @@ pub mod fixtures;
 
 pub use adapter::{Adapter, component_digest};
 pub use circuit_breaker::{FaultPolicy, Health};
-pub use comparison::{DifferenceExample, DifferenceKind, Differences, KindDifferences};
+pub use comparison::{DIFFERENCE_EXAMPLES, DifferenceExample, DifferenceKind, Differences, KindDifferences};
 pub use error::{CallError, Fault, LoadError};
 pub use frames::{Frame, FrameBatch, MAX_BATCH_BYTES, MAX_BATCH_FRAMES, MAX_FRAME_BYTES, PushError};
 pub use host_limit::HostLimit;

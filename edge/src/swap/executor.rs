@@ -149,6 +149,7 @@ impl SwapExecutor {
         self.shadow(&trial.parts, accepted).await?;
         self.step(SwapStep::Switch);
         trial.is_switched = true;
+        trial.parts.retain(|part| part.is_in(&self.roster));
         self.switch(&adapter, &mut trial.parts).await?;
         self.step(SwapStep::Probation);
         self.probation(&trial.parts).await
@@ -177,13 +178,17 @@ impl SwapExecutor {
             let running = running.into_iter().collect::<Vec<_>>().join(", ");
             return failed(format!("no running feed has an adapter named {name:?} (allowed: {running})"));
         };
+        self.swaps.update(|record| record.from = Some(first.from.id().to_owned()));
         if parts.iter().all(|part| part.from.digest() == adapter.digest()) {
             return failed(format!("{} runs already", adapter.id()));
         }
-        self.swaps.update(|record| record.from = Some(first.from.id().to_owned()));
-        for part in &parts {
-            let exchange = &part.status.exchange;
-            let (running, new) = (part.from.venue(exchange), adapter.venue(exchange));
+        // Feeds that do not run at the moment start with the new version too.
+        for status in self.roster.list() {
+            let (exchange, from) = (&status.exchange, status.adapter());
+            if from.description().name != *name {
+                continue;
+            }
+            let (running, new) = (from.venue(exchange), adapter.venue(exchange));
             if let Some(difference) = venue_difference(running, new) {
                 return failed(format!("describes {exchange} otherwise: {difference}"));
             }
@@ -293,6 +298,10 @@ impl SwapExecutor {
             if let Err(SwapFailure { reason, .. }) = part.end_trial().await {
                 tracing::warn!(reason, "end of the probation not told to a feed");
             }
+        }
+        // A pipeline may have fallen back since the last look.
+        if let Some(failure) = totals(&trial.parts, &self.roster).failure {
+            return self.take_back(trial, SwapFailure::new(SwapStep::Probation, failure)).await;
         }
         let Some(to) = trial.to else { return };
         self.remember(&trial.parts, &to, Some(component));

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use marketprism_adapter_host::contract::Instrument;
-use marketprism_adapter_host::{Adapter, DifferenceKind, Differences, Successor, TrialMonitor};
+use marketprism_adapter_host::{
+    Adapter, DIFFERENCE_EXAMPLES, DifferenceKind, Differences, Successor, TrialMonitor,
+};
 use tokio::sync::oneshot;
 use tokio::task::block_in_place;
 use tokio::time::timeout;
@@ -61,6 +63,10 @@ impl PartSwap {
                 Err(self.failure(step, &format!("no answer of the pipeline in {VERSION_ANSWER:?}")))
             }
         }
+    }
+
+    pub(super) fn is_in(&self, roster: &FeedRoster) -> bool {
+        roster.list().iter().any(|one| Arc::ptr_eq(one, &self.status))
     }
 
     pub(super) async fn instruments(&self) -> Result<Vec<Instrument>, SwapFailure> {
@@ -128,7 +134,15 @@ impl PartSwap {
 pub(super) fn totals(parts: &[PartSwap], roster: &FeedRoster) -> TrialTotals {
     let mut totals = TrialTotals::default();
     let all = roster.list();
-    for part in parts.iter().filter(|part| all.iter().any(|one| Arc::ptr_eq(one, &part.status))) {
+    let (there, gone): (Vec<_>, Vec<_>) =
+        parts.iter().partition(|part| all.iter().any(|one| Arc::ptr_eq(one, &part.status)));
+    let is_again = |gone: &PartSwap| {
+        all.iter().any(|one| one.exchange == gone.status.exchange && one.part == gone.status.part)
+    };
+    if let Some(part) = gone.into_iter().find(|part| there.is_empty() || is_again(part)) {
+        totals.failure = Some(format!("{}: the feed ended meanwhile", part.status.exchange));
+    }
+    for part in there {
         let exchange = &part.status.exchange;
         if part.status.phase() != FeedPhase::Running || part.status.starts() != part.starts {
             totals.failure.get_or_insert(format!("{exchange}: the feed started again meanwhile"));
@@ -139,6 +153,8 @@ pub(super) fn totals(parts: &[PartSwap], roster: &FeedRoster) -> TrialTotals {
             let of_kind = totals.differences.entry(kind).or_default();
             of_kind.frames += found.frames;
             of_kind.examples.extend(found.examples);
+            // The stored history is bounded, whatever the number of parts.
+            of_kind.examples.truncate(DIFFERENCE_EXAMPLES);
         }
         if let Some(failure) = report.failure {
             totals.failure.get_or_insert(format!("{exchange}: {failure}"));
@@ -167,5 +183,29 @@ mod tests {
         assert_eq!(running_parts(&roster, &name).len(), 0);
         status.set_running_adapter(adapter);
         assert_eq!(running_parts(&roster, &name).len(), 1);
+    }
+
+    #[test]
+    fn a_feed_that_a_reload_replaced_is_no_evidence() {
+        let engine = Engine::new(None).unwrap();
+        let adapter =
+            Adapter::from_bytes(&engine, &component(FixtureKind::WellBehaved), &Limits::default()).unwrap();
+        let part = |number| {
+            let status = FeedStatus::new(EXCHANGE, &[], adapter.clone()).with_part(number);
+            status.set_resting();
+            status.set_running_adapter(adapter.clone());
+            Arc::new(status)
+        };
+        let (first, second) = (part(0), part(1));
+        let roster = FeedRoster::new(vec![Arc::clone(&first), Arc::clone(&second)]);
+        let parts = running_parts(&roster, &adapter.description().name);
+        let failure = || totals(&parts, &roster).failure;
+        assert_eq!((parts.len(), failure()), (2, None));
+        roster.remove(&second);
+        assert_eq!(failure(), None, "an ended part is left out");
+        roster.add(part(1));
+        assert!(failure().is_some_and(|reason| reason.ends_with("the feed ended meanwhile")));
+        roster.remove(&first);
+        assert!(failure().is_some());
     }
 }

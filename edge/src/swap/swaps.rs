@@ -162,9 +162,16 @@ impl AdapterSwaps {
         board.ended.iter().chain(board.running.as_ref().map(|(record, _)| record)).cloned().collect()
     }
 
-    /// True if a change to this component is in the history, and was tried to its end.
+    /// True if a change to this component is in the history. One that a stop or feeds that did not run kept from its trial is to be tried again,
+    /// but not over a version that came later.
     pub(super) fn knows(&self, digest: &str) -> bool {
-        self.history().iter().any(|record| record.digest == digest && record.outcome != SwapOutcome::Stopped)
+        let history = self.history();
+        let is_promoted = |record: &SwapRecord| record.outcome == SwapOutcome::Promoted;
+        history.iter().enumerate().filter(|(_, record)| record.digest == digest).any(|(place, record)| {
+            let had_no_feed = record.step == SwapStep::Feeds && record.from.is_none();
+            let was_kept = record.outcome == SwapOutcome::Stopped || had_no_feed;
+            !was_kept || history.iter().skip(place + 1).any(is_promoted)
+        })
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -177,15 +184,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_that_a_stop_ended_is_tried_again() {
-        let record = |outcome| {
-            let mut record = SwapRecord::new(1, "file", "digest".to_owned(), Vec::new(), 0);
-            record.outcome = outcome;
-            record
-        };
-        for (outcome, knows) in [(SwapOutcome::Stopped, false), (SwapOutcome::RolledBack, true)] {
-            let (swaps, _requests) = AdapterSwaps::with_history(vec![record(outcome)]);
+    fn a_change_that_was_kept_from_its_trial_is_tried_again() {
+        for (outcome, step, knows) in [
+            (SwapOutcome::Stopped, SwapStep::Shadow, false),
+            (SwapOutcome::Refused, SwapStep::Feeds, false),
+            (SwapOutcome::Refused, SwapStep::Shadow, true),
+            (SwapOutcome::RolledBack, SwapStep::Probation, true),
+        ] {
+            let record = SwapRecord::new(1, "file", "digest".to_owned(), Vec::new(), 0);
+            let (swaps, _requests) = AdapterSwaps::with_history(vec![SwapRecord { outcome, step, ..record }]);
             assert_eq!(swaps.knows("digest"), knows, "{outcome:?}");
+            let mut newer = SwapRecord::new(2, "file", "newer".to_owned(), Vec::new(), 0);
+            newer.outcome = SwapOutcome::Promoted;
+            swaps.lock().ended.push_back(newer);
+            assert!(swaps.knows("digest"), "{outcome:?}: it would go back behind the newer version");
         }
     }
 }

@@ -337,7 +337,7 @@ impl AdapterSupervisor {
                 self.trial = Some(trial);
                 self.good_batch(batch, new)
             }
-            (Err(fault), Ok(running)) if !fault.is_host_limit() => {
+            (Err(fault), Ok(running)) => {
                 self.stats.faulted(fault.cause);
                 self.fall_back(trial, fault.to_string());
                 self.good_batch(batch, running)
