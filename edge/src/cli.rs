@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use crate::config::{Adapters, Config, FeedConfig};
 use crate::feed::check_online;
 use crate::recorder::record;
+use crate::reload::ConfigWatch;
 use crate::replay::{Replay, ReplayOptions};
 use crate::run::{Edge, RunResult};
 use crate::selfcare::start_again;
@@ -151,11 +152,11 @@ fn run_command(command: Command) -> Result<Exit, Failure> {
             // Before the adapters are compiled: a signal meanwhile is a stop, not a kill.
             let signals = runtime.block_on(async { Signals::with_reload() });
             let signals = signals.context("signals cannot be received").or_exit(Exit::NOT_STARTED)?;
+            let watch = ConfigWatch::new(&file.config);
             let config = load(&file.config, &mut adapters)?;
             resume_adapters(&config, &mut adapters);
-            let edge = runtime
-                .block_on(Edge::start(&file.config, config, adapters, signals))
-                .or_exit(Exit::NOT_STARTED)?;
+            let edge =
+                runtime.block_on(Edge::start(watch, config, adapters, signals)).or_exit(Exit::NOT_STARTED)?;
             let ended = runtime.block_on(edge.run());
             // Tasks that hang keep nobody.
             runtime.shutdown_background();

@@ -2,7 +2,6 @@
 
 mod tasks;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,7 +30,7 @@ use crate::limits::{
 };
 use crate::publisher::{DrainResult, Publisher};
 use crate::queue::{AbandonedRecords, EventQueue, MemoryQueue, QueueLimits};
-use crate::reload::{ApplySettings, ReloadHandle, Reloader};
+use crate::reload::{ApplySettings, ConfigWatch, ReloadHandle, Reloader};
 use crate::selfcare::RestartRequest;
 use crate::swap::SwapExecutor;
 use crate::telemetry::{LossAtStop, Metrics};
@@ -57,9 +56,9 @@ pub struct Edge {
 
 impl Edge {
     /// Starts every part. Venues and broker may be unreachable: feeds and publisher keep trying.
-    /// `path`: of the configuration, which a reload reads again.
+    /// `watch`: of the file that `config` was read from.
     pub async fn start(
-        path: &Path,
+        watch: ConfigWatch,
         config: Config,
         adapters: Adapters,
         (signals, reload_signal): (Signals, ReloadSignal),
@@ -100,7 +99,7 @@ impl Edge {
             swaps: swap_executor.swaps(),
         });
         let reloader = Reloader {
-            path: path.to_owned(),
+            watch,
             config,
             adapters,
             feeds,

@@ -102,6 +102,12 @@ impl Auditor {
         state.selected = streams.iter().filter(|stream| is_selected(stream)).cloned().collect();
     }
 
+    /// The configuration has changed.
+    pub fn select(&self, is_selected: impl Fn(&StreamId) -> bool) {
+        let mut state = self.lock();
+        state.selected = state.resumed.iter().filter(|stream| is_selected(stream)).cloned().collect();
+    }
+
     pub fn off() -> Self {
         let state = AuditState { window_ns: NANOS_PER_SECOND, ..AuditState::default() };
         Self { origin: None, state: Mutex::new(state) }

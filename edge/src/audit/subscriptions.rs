@@ -43,10 +43,6 @@ impl Auditor {
         let Some((exchange, streams)) = state.release(feed) else { return };
         let Some(origin) = &self.origin else { return };
         state.end_streams(origin, streams, now_ns, reason);
-        if reason == DowntimeReason::Removed && !state.is_collected(&exchange) {
-            // Its feeds never started, and will not.
-            state.selected.retain(|stream| stream.exchange != exchange);
-        }
         state.note_removed(origin, &exchange);
     }
 
@@ -215,10 +211,6 @@ impl AuditState {
         // Also of a feed that panicked: it must not hold up the windows of all others.
         (released.is_released, released.frontier_ns) = (true, i64::MAX);
         Some((released.exchange.clone(), std::mem::take(&mut released.subscribed)))
-    }
-
-    fn is_collected(&self, exchange: &str) -> bool {
-        self.feeds.iter().any(|feed| feed.exchange == exchange && !feed.is_released)
     }
 
     /// A short start gap from this time on has this cause.

@@ -8,7 +8,7 @@ use marketprism_adapter_host::contract::{Decimal, Instrument};
 use marketprism_schema::InstrumentTerms;
 use marketprism_service::clock;
 use marketprism_socket::{BackoffOptions, Budgets, SocketEvent, SocketOptions};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::listing::{FeedListing, ListingReader, ListingReaders};
@@ -84,6 +84,8 @@ pub struct FeedContext {
     pub parts: Arc<InstrumentParts>,
     /// Shared by the parts of a feed; a reload replaces it.
     pub setup: Arc<watch::Sender<Arc<FeedSetup>>>,
+    /// The feed runs by lists that were read for another setup.
+    pub relist: Arc<Notify>,
     pub stop: CancellationToken,
 }
 
@@ -127,6 +129,7 @@ impl FeedContext {
             observer,
             parts: Arc::default(),
             setup: Arc::new(watch::Sender::new(Arc::new(setup))),
+            relist: Arc::default(),
             stop: edge.stop.child_token(),
         }
     }
@@ -142,6 +145,7 @@ impl FeedContext {
             observer: None,
             parts: Arc::clone(&self.parts),
             setup: Arc::clone(&self.setup),
+            relist: Arc::clone(&self.relist),
             stop: self.stop.child_token(),
         }
     }

@@ -45,12 +45,13 @@ async fn follow(first: &FeedContext, parts: &Mutex<PartSet>) {
     }
 }
 
-/// True once the interval has passed; false at the stop, or when it may have changed.
+/// True once the interval has passed, or the lists are needed now; false at the stop, or when the interval may have changed.
 async fn pause(first: &FeedContext) -> bool {
     let mut setup = first.setup.subscribe();
     let interval = setup.borrow_and_update().config.listing_interval;
     tokio::select! {
         () = sleep(jittered(interval)) => true,
+        () = first.relist.notified() => true,
         _ = setup.changed() => false,
         () = first.stop.cancelled() => false,
     }

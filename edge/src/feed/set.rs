@@ -146,7 +146,8 @@ impl FeedSet {
     }
 
     /// Makes the change. What ends ends before anything begins, so that no stream is collected by two feeds.
-    pub async fn change(&mut self, prepared: PreparedFeeds) -> Vec<SelectedChange> {
+    pub async fn change(&mut self, prepared: PreparedFeeds, new: &[FeedConfig]) -> Vec<SelectedChange> {
+        self.edge.auditor.select(|stream| new.iter().any(|feed| feed.selects(stream)));
         let PreparedFeeds { difference, mut setups } = prepared;
         let mut old: Vec<Option<RunningFeed>> =
             std::mem::take(&mut self.feeds).into_iter().map(Some).collect();
@@ -175,6 +176,10 @@ impl FeedSet {
                 continue;
             }
             let removed = feed.parts.lock().await.select(Arc::new(prepared.setup)).await;
+            if prepared.listing.is_none() && feed.first.status.phase() == FeedPhase::Running {
+                // It started meanwhile, by the selection before.
+                feed.first.relist.notify_one();
+            }
             grow.extend(prepared.listing.map(|listing| (selected.len(), Arc::clone(&feed.parts), listing)));
             selected.push(SelectedChange { feed: change.new, added: Vec::new(), removed });
             place(change.new, Some(feed));

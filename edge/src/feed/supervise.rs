@@ -79,7 +79,7 @@ async fn run_until_stop(context: &FeedContext, mut instruments: Option<Vec<Instr
     while !context.stop.is_cancelled() {
         let listing = async {
             match instruments.take() {
-                Some(instruments) => Ok(instruments),
+                Some(instruments) => Ok((context.setup(), instruments)),
                 None => listed(context).await,
             }
         };
@@ -87,14 +87,16 @@ async fn run_until_stop(context: &FeedContext, mut instruments: Option<Vec<Instr
             listed = listing => listed,
             () = context.stop.cancelled() => break,
         };
-        if listed.as_ref().is_ok_and(Vec::is_empty) {
+        if listed.as_ref().is_ok_and(|(_, instruments)| instruments.is_empty()) {
             rest(context).await;
             break;
         }
-        let ended = match listed.and_then(|instruments| start(context, &context.setup(), instruments)) {
-            Ok(feed) => {
+        let started =
+            listed.and_then(|(setup, instruments)| Ok((start(context, &setup, instruments)?, setup)));
+        let ended = match started {
+            Ok((feed, setup)) => {
                 backoff.reset();
-                collect(context, feed).await
+                collect(context, feed, &setup).await
             }
             Err(error) => Err(error),
         };
@@ -111,7 +113,11 @@ async fn run_until_stop(context: &FeedContext, mut instruments: Option<Vec<Instr
 }
 
 /// Runs the pipeline until the feed is stopped; any other end is an error.
-async fn collect(context: &FeedContext, feed: StartedFeed) -> anyhow::Result<()> {
+async fn collect(
+    context: &FeedContext,
+    feed: StartedFeed,
+    listed_for: &Arc<FeedSetup>,
+) -> anyhow::Result<()> {
     let sockets = Arc::downgrade(&feed.sockets);
     let (stats, adapter) = (Arc::clone(feed.adapter.stats()), &feed.adapter);
     let (version, progress) = (adapter.adapter().clone(), Arc::new(PipelineProgress::default()));
@@ -119,6 +125,9 @@ async fn collect(context: &FeedContext, feed: StartedFeed) -> anyhow::Result<()>
     context.status.set_running(version, instruments, feed.sockets, Arc::clone(&stats), adapter.plan());
     // Ended while the part started.
     let setup = context.setup();
+    if context.status.part == 0 && !Arc::ptr_eq(&setup, listed_for) {
+        context.relist.notify_one();
+    }
     let times = context.edge.pipeline_times.with_call(setup.config.sandbox.call_deadline);
     let lost = context.parts.lost(context.status.part, adapter.instruments(), setup.reader.selection());
     for (reason, keys) in lost {
@@ -233,7 +242,7 @@ struct StartedFeed {
 }
 
 /// The part's instruments that the venue lists at the moment.
-async fn listed(context: &FeedContext) -> anyhow::Result<Vec<Instrument>> {
+async fn listed(context: &FeedContext) -> anyhow::Result<(Arc<FeedSetup>, Vec<Instrument>)> {
     let is_first = context.status.part == 0;
     loop {
         let setup = context.setup();
@@ -252,7 +261,7 @@ async fn listed(context: &FeedContext) -> anyhow::Result<Vec<Instrument>> {
         context.tell_terms(&listing);
         let others = is_first && !context.parts.symbols().is_empty();
         ensure!(others || !instruments.is_empty(), "the venue lists no instrument of this part any more");
-        return Ok(instruments);
+        return Ok((setup, instruments));
     }
 }
 

@@ -9,3 +9,4 @@ mod watch;
 pub use handle::{ReloadHandle, ReloadRequests};
 pub use reloader::{ApplySettings, Reloader};
 pub use report::{FeedReload, ReloadReport, ReloadResult};
+pub use watch::ConfigWatch;

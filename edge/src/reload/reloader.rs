@@ -1,6 +1,6 @@
 //! Owns the running configuration, the loaded adapters and the feeds; one reload at a time.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use marketprism_config::ConfigError;
@@ -22,7 +22,7 @@ use crate::telemetry::Metrics;
 pub type ApplySettings = Box<dyn Fn(&Config) + Send>;
 
 pub struct Reloader {
-    pub path: PathBuf,
+    pub watch: ConfigWatch,
     pub config: Config,
     pub adapters: Adapters,
     pub feeds: FeedSet,
@@ -41,7 +41,6 @@ const FILE: &str = "the file changed";
 impl Reloader {
     /// Reloads on request until the stop; a reload that runs is finished. Gives the feeds back.
     pub async fn run(mut self, stop: CancellationToken) -> FeedSet {
-        let mut watch = ConfigWatch::new(&self.path);
         let mut look = interval(CONFIG_WATCH_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -50,12 +49,12 @@ impl Reloader {
                 () = stop.cancelled() => return self.feeds,
                 () = self.signal.next() => (SIGNAL, None),
                 Some(answer) = self.requests.recv() => (REQUEST, Some(answer)),
-                _ = look.tick() => match self.config.watch_config && watch.has_changed() {
+                _ = look.tick() => match self.config.watch_config && self.watch.has_changed() {
                     true => (FILE, None),
                     false => continue,
                 },
             };
-            watch.read();
+            self.watch.read();
             let report = self.reload(&stop).await;
             // Also what a refused file named: it may be another file by the next time.
             self.adapters.retain(|path| self.config.feeds.iter().any(|feed| feed.adapter == path));
@@ -84,13 +83,13 @@ impl Reloader {
         let updated = self.config.updated_to(new);
         let old = std::mem::replace(&mut self.config, updated);
         (self.apply)(&self.config);
-        let selected = self.feeds.change(prepared).await;
+        let selected = self.feeds.change(prepared, &self.config.feeds).await;
         ReloadReport::applied(difference, (&old, &self.config), &selected)
     }
 
     /// Reads and validates the file as a start does. Adapters that run are not loaded again.
     async fn read(&mut self) -> Result<Config, Vec<String>> {
-        let (path, mut adapters) = (self.path.clone(), std::mem::take(&mut self.adapters));
+        let (path, mut adapters) = (self.watch.path().to_owned(), std::mem::take(&mut self.adapters));
         let read = spawn_blocking(move || {
             adapters.forget_errors();
             let read = read(&path, &mut adapters);

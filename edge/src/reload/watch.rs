@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 const CONFIG_BYTES_MAX: u64 = 4 << 20;
 
 #[derive(Debug)]
-pub(super) struct ConfigWatch {
+pub struct ConfigWatch {
     path: PathBuf,
     /// Of the content that was read last, by a reload or at the start.
     known: Option<u64>,
@@ -23,10 +23,15 @@ pub(super) struct ConfigWatch {
 type FileStamp = (SystemTime, u64);
 
 impl ConfigWatch {
-    pub(super) fn new(path: &Path) -> Self {
+    /// Before the file is read: a change meanwhile is found then.
+    pub fn new(path: &Path) -> Self {
         let mut watch = Self { path: path.to_owned(), known: None, pending: None, stamp: None };
         watch.read();
         watch
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// A reload reads the file now.

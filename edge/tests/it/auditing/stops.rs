@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use marketprism_edge::audit::{Resumption, RunJournal};
+use marketprism_edge::audit::{Auditor, Resumption, RunJournal};
 use marketprism_edge::publisher::DrainResult;
 use marketprism_schema::{DataType, DataTypeMap, DowntimeReason};
 use marketprism_tests::broker::Broker;
 use marketprism_tests::wait::eventually;
 
 use super::setup::{
-    NUMBERED, SECOND, SYMBOLS, audit_payloads, audited, audited_after, create_streams, run_journaled, trades,
+    NUMBERED, SECOND, SYMBOLS, audit_payloads, audited, audited_after, create_streams, origin, run_journaled,
+    trades,
 };
 
 const DELIVERED: (DrainResult, u64) = (DrainResult { undelivered: 0 }, 0);
@@ -94,6 +95,24 @@ fn streams_that_are_no_longer_configured_or_listed_are_reported_once_as_removed_
         let [ended] = &audited.auditor.take_downtimes()[..] else { panic!("{symbol}: one downtime") };
         assert_eq!((ended.from, ended.to, ended.reason), (start, Some(at), reason), "{symbol} is back");
     }
+}
+
+#[test]
+fn a_stream_that_a_reload_deselects_before_its_feed_started_is_no_longer_configured_and_not_delisted() {
+    let streams = BTreeSet::from([trades("GONE-A"), trades("GONE-B")]);
+    let start = 1_000 * SECOND;
+    let auditor = Auditor::new(origin(start));
+    auditor.resume(&Resumption { streams, ..Resumption::default() }, |_| true);
+    let feed = auditor.feed("sim_spot");
+    auditor.select(|stream| stream.symbol == "GONE-B");
+    auditor.subscribe(feed, &[], start);
+    let downtimes = auditor.take_downtimes();
+    let of: Vec<_> = downtimes.iter().map(|one| (one.reason, one.streams.as_slice())).collect();
+    let expected = [
+        (DowntimeReason::Delisted, &[trades("GONE-B")][..]),
+        (DowntimeReason::Removed, &[trades("GONE-A")][..]),
+    ];
+    assert_eq!(of, expected);
 }
 
 #[test]
