@@ -51,6 +51,9 @@ pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 /// Pause between two looks into `adapters.watch_dir`.
 pub const WATCH_EVERY: Duration = Duration::from_secs(1);
 
+/// First and longest pause before a file of `adapters.watch_dir` that found no running feed is tried again; doubled each time.
+pub const WATCH_RETRY: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
+
 /// Default of `feed.depth`, where the venue has as many levels a side.
 pub const DEPTH_DEFAULT: u32 = 400;
 

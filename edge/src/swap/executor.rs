@@ -164,6 +164,7 @@ impl SwapExecutor {
         };
         let adapter = checks.run(component, |step| self.step(step))?;
         self.swaps.update(|record| record.to = Some(adapter.id().to_owned()));
+        self.swaps.set_cancellable(&adapter.description().name);
         Ok(adapter)
     }
 
@@ -294,6 +295,10 @@ impl SwapExecutor {
     }
 
     async fn promote(&mut self, trial: SwapTrial, component: &[u8]) {
+        if !self.swaps.keep() {
+            let failure = SwapFailure::new(self.swaps.step(), "rolled back by request");
+            return self.take_back(trial, failure).await;
+        }
         for part in &trial.parts {
             if let Err(SwapFailure { reason, .. }) = part.end_trial().await {
                 tracing::warn!(reason, "end of the probation not told to a feed");

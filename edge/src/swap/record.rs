@@ -130,6 +130,11 @@ impl SwapRecord {
         }
     }
 
+    /// No running feed had an adapter of this name.
+    pub(super) fn had_no_feed(&self) -> bool {
+        self.step == SwapStep::Feeds && self.outcome != SwapOutcome::Running && self.from.is_none()
+    }
+
     pub fn set_differences(&mut self, differences: &Differences) {
         let recorded = differences.iter().map(|(kind, found)| {
             let examples = found.examples.iter().map(|example| RecordedExample {

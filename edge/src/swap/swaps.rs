@@ -47,6 +47,8 @@ pub(super) enum SwapAction {
 struct SwapBoard {
     next: u64,
     running: Option<(SwapRecord, CancellationToken)>,
+    /// Adapter that the running change is of, while a rollback of it ends the change.
+    cancellable: Option<String>,
     /// Newest last.
     ended: VecDeque<SwapRecord>,
 }
@@ -70,7 +72,7 @@ impl AdapterSwaps {
         // One change runs at a time, so one request waits at most.
         let (requests, receiver) = channel(1);
         let next = ended.iter().map(|record| record.number + 1).max().unwrap_or(1);
-        let board = SwapBoard { next, running: None, ended: ended.into() };
+        let board = SwapBoard { next, running: None, cancellable: None, ended: ended.into() };
         (Self { board: Mutex::new(board), requests }, receiver)
     }
 
@@ -90,12 +92,16 @@ impl AdapterSwaps {
         self.begin(source, digest, names, SwapAction::Load { component, accepted })
     }
 
-    /// Begins to return to the version before; a change that runs is rolled back instead.
+    /// Begins to return to the version before; a change of the adapter that runs is rolled back instead.
     pub fn roll_back(&self, adapter: &str) -> Result<u64, SwapRefused> {
-        if let Some((record, cancel)) = &self.lock().running {
+        let board = self.lock();
+        if let Some((record, cancel)) = &board.running
+            && board.cancellable.as_deref() == Some(adapter)
+        {
             cancel.cancel();
             return Ok(record.number);
         }
+        drop(board);
         let action = SwapAction::RollBack { adapter: adapter.to_owned() };
         self.begin("rollback", String::new(), Vec::new(), action)
     }
@@ -115,6 +121,8 @@ impl AdapterSwaps {
         let request = SwapRequest { number, action, cancel: cancel.clone() };
         self.requests.try_send(request).map_err(|_closed| SwapRefused::Stopping)?;
         board.next += 1;
+        // One that found no feed before is tried again: the newest of these says it all.
+        board.ended.retain(|earlier| earlier.digest != digest || !earlier.had_no_feed());
         let record = SwapRecord::new(number, source, digest, accepted, clock::now_ns() / 1_000_000_000);
         board.running = Some((record, cancel));
         Ok(number)
@@ -124,6 +132,18 @@ impl AdapterSwaps {
         if let Some((record, _)) = &mut self.lock().running {
             change(record);
         }
+    }
+
+    /// From now on a rollback of this adapter ends the running change.
+    pub(super) fn set_cancellable(&self, adapter: &str) {
+        self.lock().cancellable = Some(adapter.to_owned());
+    }
+
+    /// The running change stays. False: a rollback came before.
+    pub(super) fn keep(&self) -> bool {
+        let mut board = self.lock();
+        board.cancellable = None;
+        board.running.as_ref().is_some_and(|(_, cancel)| !cancel.is_cancelled())
     }
 
     pub(super) fn step(&self) -> SwapStep {
@@ -149,7 +169,7 @@ impl AdapterSwaps {
     /// Ends the change that runs; another one may begin.
     pub(super) fn end(&self, record: SwapRecord) {
         let mut board = self.lock();
-        board.running = None;
+        (board.running, board.cancellable) = (None, None);
         board.ended.push_back(record);
         while board.ended.len() > SWAPS_KEPT {
             board.ended.pop_front();
@@ -168,8 +188,7 @@ impl AdapterSwaps {
         let history = self.history();
         let is_promoted = |record: &SwapRecord| record.outcome == SwapOutcome::Promoted;
         history.iter().enumerate().filter(|(_, record)| record.digest == digest).any(|(place, record)| {
-            let had_no_feed = record.step == SwapStep::Feeds && record.from.is_none();
-            let was_kept = record.outcome == SwapOutcome::Stopped || had_no_feed;
+            let was_kept = record.outcome == SwapOutcome::Stopped || record.had_no_feed();
             !was_kept || history.iter().skip(place + 1).any(is_promoted)
         })
     }
@@ -182,6 +201,20 @@ impl AdapterSwaps {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rollback_ends_a_change_of_its_own_adapter_only() {
+        let (swaps, _requests) = AdapterSwaps::with_history(Vec::new());
+        let number = swaps.load(Bytes::from_static(b"one"), BTreeSet::new(), "file").unwrap();
+        assert_eq!(swaps.roll_back("one"), Err(SwapRefused::Busy(number)), "not known yet whose it is");
+        swaps.set_cancellable("one");
+        assert_eq!(swaps.roll_back("other"), Err(SwapRefused::Busy(number)));
+        assert!(swaps.keep());
+        assert_eq!(swaps.roll_back("one"), Err(SwapRefused::Busy(number)), "it is being kept");
+        swaps.set_cancellable("one");
+        assert_eq!(swaps.roll_back("one"), Ok(number));
+        assert!(!swaps.keep());
+    }
 
     #[test]
     fn a_change_that_was_kept_from_its_trial_is_tried_again() {
