@@ -85,6 +85,8 @@ struct AskedRange {
     hole: QueuedHole,
     range: TradeIdRange,
     at: Instant,
+    /// The answer has a row of the range with a value that cannot be true.
+    is_invalid: bool,
 }
 
 #[derive(Debug)]
@@ -182,7 +184,7 @@ impl Backfill {
             }
             self.counters.requests.inc();
             let instrument = hole.instrument;
-            self.asked = Some(AskedRange { hole, range, at: now });
+            self.asked = Some(AskedRange { hole, range, at: now, is_invalid: false });
             return Some((instrument, range));
         }
         None
@@ -193,6 +195,13 @@ impl Backfill {
         self.counters.filled.inc();
         if let Some(asked) = &mut self.asked {
             asked.hole.filled += 1;
+        }
+    }
+
+    /// A row of the answer is not published: a value cannot be true.
+    pub fn invalid(&mut self, id: u64) {
+        if let Some(asked) = &mut self.asked {
+            asked.is_invalid |= asked.range.contains(id);
         }
     }
 
@@ -208,7 +217,7 @@ impl Backfill {
 
     /// The answer is processed, `filled` rows of it by [`Backfill::filled`].
     pub fn answered(&mut self, filled: u64, builder: &mut RecordBuilder, now: Instant, now_ns: i64) {
-        let Some(AskedRange { mut hole, range, .. }) = self.asked.take() else { return };
+        let Some(AskedRange { mut hole, range, is_invalid, .. }) = self.asked.take() else { return };
         hole.failures = 0;
         if filled > 0 {
             hole.misses = 0;
@@ -219,7 +228,11 @@ impl Backfill {
             hole.due = now + hole.pause.pause();
         }
         if hole.misses >= BACKFILL_MISSES_MAX {
-            self.leave(&mut hole, range, &LeftMissing::NotServed, builder);
+            let why = match is_invalid {
+                true => LeftMissing::GivenUp("the venue's rows have values that cannot be true".to_owned()),
+                false => LeftMissing::NotServed,
+            };
+            self.leave(&mut hole, range, &why, builder);
             (hole.misses, hole.due) = (0, now);
             hole.pause.reset();
             hole.rest.first = range.last.saturating_add(1);

@@ -14,8 +14,8 @@ pub enum PastTrade {
     Fills,
     /// It is not published: another event, or an id that is not missing.
     NotMissing,
-    /// It is not published: a value cannot be true.
-    Invalid,
+    /// Its id is missing, and it is not published: a value cannot be true.
+    Invalid { id: u64 },
 }
 
 impl RecordBuilder {
@@ -51,7 +51,7 @@ impl RecordBuilder {
             Ok(None) => return PastTrade::NotMissing,
             Err(error) => {
                 self.invalid.push(InvalidEvent { data_type: DataType::Trade, instrument: asked, error });
-                return PastTrade::Invalid;
+                return PastTrade::Invalid { id };
             }
         }
         self.check_trade(payload, received_at_ns);

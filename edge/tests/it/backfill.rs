@@ -76,7 +76,7 @@ impl Filling {
                     filled += 1;
                 }
                 PastTrade::NotMissing => self.backfill.discarded(),
-                PastTrade::Invalid => panic!("trade {id}"),
+                PastTrade::Invalid { id } => self.backfill.invalid(id),
             }
         }
         let (now, now_ns) = self.now();
@@ -178,6 +178,21 @@ fn what_the_history_does_not_have_stays_named_and_the_ids_after_it_are_filled() 
     let (gaps, _) = filling.builder.trade_gaps(0.into());
     assert_eq!((gaps.len(), gaps[0].missing), (1, Some(3)));
     assert!(gaps[0].evidence.ends_with("trades 11 to 13 not served by the venue's history"));
+}
+
+#[test]
+fn a_row_that_cannot_be_true_is_given_up_and_not_told_as_missing_in_the_history() {
+    let mut filling = Filling::of(1);
+    filling.live(0, [10, 14]);
+    assert_eq!(filling.next_after(BACKFILL_DELAY), Some((11, 13)));
+    filling.answer([11]);
+    for _ in 0..BACKFILL_MISSES_MAX {
+        assert_eq!(filling.next_after(BACKFILL_PAUSE.1), Some((12, 13)));
+        filling.backfill.invalid(12);
+        filling.answer([]);
+    }
+    assert_eq!(["filled", "not_served", "given_up"].map(|one| filling.counted(one)), [1, 0, 2]);
+    assert!(filling.done()[0].evidence.ends_with("given up: the venue's rows have values that cannot be true"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use marketprism_adapter_host::contract::{Payload, TradeRange};
-use marketprism_adapter_host::{CallError, FrameIndex, InstrumentIndex, SourceIndex};
+use marketprism_adapter_host::{CallError, FrameFault, FrameIndex, InstrumentIndex, SourceIndex};
 use marketprism_service::clock;
 
 use super::{FrameOrigin, Pipeline};
@@ -57,16 +57,23 @@ impl Pipeline {
                 self.past_filled += 1;
             }
             PastTrade::NotMissing => backfill.discarded(),
-            PastTrade::Invalid => self.count_invalid(Some((origin.source, received_at_ns))),
+            PastTrade::Invalid { id } => {
+                backfill.invalid(id);
+                self.count_invalid(Some((origin.source, received_at_ns)));
+            }
         }
     }
 
     /// The frame is processed: if it is the answer of a backfill, the rest of the hole is next.
-    pub(super) fn past_answered(&mut self, frame: FrameIndex) {
+    pub(super) fn past_answered(&mut self, frame: FrameIndex, faults: &[FrameFault]) {
         let Some(asked) = self.origin(frame).and_then(|origin| self.backfilled(origin.source)) else {
             return;
         };
         let filled = std::mem::take(&mut self.past_filled);
+        // The adapter did not read it: no evidence about the venue's history. The request fails with the fault.
+        if faults.iter().any(|fault| fault.frame == frame) {
+            return;
+        }
         if filled == 0 && self.unusable.contains(&frame) {
             return self.backfill_failed(asked, "the answer is an error, or not readable");
         }

@@ -295,7 +295,7 @@ impl Pipeline {
             for note in notes {
                 self.remark(frame, &note.remark, now_ns);
             }
-            self.past_answered(frame);
+            self.past_answered(frame, &result.faults);
             if events.is_empty() && self.unusable.contains(&frame) {
                 self.answer_unusable(frame);
             }
