@@ -192,7 +192,9 @@ fn a_row_that_cannot_be_true_is_given_up_and_not_told_as_missing_in_the_history(
         filling.answer([]);
     }
     assert_eq!(["filled", "not_served", "given_up"].map(|one| filling.counted(one)), [1, 0, 2]);
-    assert!(filling.done()[0].evidence.ends_with("given up: the venue's rows have values that cannot be true"));
+    assert!(
+        filling.done()[0].evidence.ends_with("given up: the venue's rows have values that cannot be true")
+    );
 }
 
 #[test]
