@@ -42,9 +42,8 @@ pub struct NameLease {
     link: Arc<BrokerLink>,
     own: EdgeLease,
     times: LeaseTimes,
-    is_held: bool,
-    /// Sequence of another process's lease, and since when it is the newest.
-    watched: Option<(u64, Instant)>,
+    has_written: bool,
+    watch: TwinWatch,
     is_told: bool,
 }
 
@@ -69,7 +68,7 @@ impl NameLease {
     /// Until the name is known to be free, `link` holds publishing back.
     pub fn new(client: Client, link: Arc<BrokerLink>, own: EdgeLease, times: LeaseTimes) -> Self {
         link.hold_back();
-        Self { client, link, own, times, is_held: false, watched: None, is_told: false }
+        Self { client, link, own, times, has_written: false, watch: TwinWatch::default(), is_told: false }
     }
 
     /// Holds the lease until `stop`; a living process of another host that holds it ends this earlier and is returned.
@@ -88,7 +87,8 @@ impl NameLease {
             match step {
                 Ok(Some(LeaseStep::Twin(twin))) => return Some(twin),
                 Ok(Some(LeaseStep::Held)) => self.link.admit(),
-                Ok(Some(LeaseStep::Waiting) | None) => {}
+                Ok(Some(LeaseStep::Waiting)) => {}
+                Ok(None) => self.watch.interrupted(),
                 Err(error) => self.unknown(&error),
             }
             tokio::select! {
@@ -131,13 +131,13 @@ impl NameLease {
 
     async fn step(&mut self) -> anyhow::Result<LeaseStep> {
         let StoredLease { sequence, lease } = read(&self.client, &self.own.edge).await?;
-        if let Some(other) = lease.filter(|lease| lease.data_id != self.own.data_id) {
-            if self.is_held {
-                return Ok(LeaseStep::Twin(other));
-            }
-            match self.watched {
-                Some((seen, _)) if seen != sequence => return Ok(LeaseStep::Twin(other)),
-                Some((_, since)) if since.elapsed() >= self.times.expiry => {
+        if let Some(other) = lease.filter(|lease| self.is_twin(lease)) {
+            // Also by the holder: a broker that was restored shows the lease of a dead process.
+            self.link.hold_back();
+            match self.watch.see(sequence, Instant::now(), self.times.expiry) {
+                TwinState::Alive => return Ok(LeaseStep::Twin(other)),
+                TwinState::Unknown => return Ok(LeaseStep::Waiting),
+                TwinState::Dead => {
                     let (host, pid) = (other.host, other.pid);
                     tracing::warn!(
                         host,
@@ -145,24 +145,28 @@ impl NameLease {
                         "the process that held the edge's name is dead: its lease is taken over"
                     );
                 }
-                Some(_) => return Ok(LeaseStep::Waiting),
-                None => {
-                    self.watched = Some((sequence, Instant::now()));
-                    return Ok(LeaseStep::Waiting);
-                }
             }
         }
         if !write(&self.client, &self.own.edge, sequence, Some(&self.own)).await? {
             // Somebody wrote in between.
             return Ok(LeaseStep::Waiting);
         }
-        (self.is_held, self.watched, self.is_told) = (true, None, false);
+        (self.has_written, self.watch, self.is_told) = (true, TwinWatch::default(), false);
         Ok(LeaseStep::Held)
     }
 
-    /// Publishing goes on: a twin does less harm than a standstill.
+    /// The lock of the folder ended a predecessor on this host. Once this process has written, every other lease is a twin's, also from a copy
+    /// of the folder.
+    fn is_twin(&self, lease: &EdgeLease) -> bool {
+        let (id, host) = (&self.own.data_id, &self.own.host);
+        if self.has_written { *lease != self.own } else { lease.data_id != *id || lease.host != *host }
+    }
+
+    /// Publishing goes on: a twin does less harm than a standstill. A name that is known to be held waits one expiry longer.
     fn unknown(&mut self, error: &anyhow::Error) {
-        self.link.admit();
+        if self.watch.failed(Instant::now(), self.times.expiry) {
+            self.link.admit();
+        }
         if !std::mem::replace(&mut self.is_told, true) {
             let error = format!("{error:#}");
             tracing::warn!(
@@ -170,6 +174,45 @@ impl NameLease {
                 "lease of the edge's name not known: an edge of this name on another host goes unnoticed"
             );
         }
+    }
+}
+
+/// Signs of life of another process that holds the name.
+#[derive(Debug, Default)]
+struct TwinWatch {
+    /// Sequence of its lease, and since when it is the newest while it could be written.
+    seen: Option<(u64, Instant)>,
+    is_known: bool,
+    failing_since: Option<Instant>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum TwinState {
+    Unknown,
+    Alive,
+    Dead,
+}
+
+impl TwinWatch {
+    fn see(&mut self, sequence: u64, now: Instant, expiry: Duration) -> TwinState {
+        (self.is_known, self.failing_since) = (true, None);
+        match *self.seen.get_or_insert((sequence, now)) {
+            (seen, _) if seen != sequence => TwinState::Alive,
+            (_, since) if now.duration_since(since) >= expiry => TwinState::Dead,
+            _ => TwinState::Unknown,
+        }
+    }
+
+    /// The broker is away: nobody can write, so silence says nothing.
+    fn interrupted(&mut self) {
+        (self.seen, self.failing_since) = (None, None);
+    }
+
+    /// The broker does not answer. True: publishing goes on.
+    fn failed(&mut self, now: Instant, expiry: Duration) -> bool {
+        self.seen = None;
+        let since = *self.failing_since.get_or_insert(now);
+        !self.is_known || now.duration_since(since) >= expiry
     }
 }
 
@@ -241,5 +284,35 @@ async fn request(client: &Client, subject: String, request: Request) -> anyhow::
         }
         Ok(Err(error)) => Err(error).context(subject),
         Err(_elapsed) => bail!("{subject}: no answer"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXPIRY: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_lease_that_nobody_could_write_is_not_silent() {
+        let (mut watch, start) = (TwinWatch::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(watch.see(7, at(0), EXPIRY), TwinState::Unknown);
+        watch.interrupted();
+        assert_eq!(watch.see(7, at(12), EXPIRY), TwinState::Unknown, "the broker was away");
+        assert!(!watch.failed(at(20), EXPIRY), "the name is known to be held");
+        assert_eq!(watch.see(7, at(23), EXPIRY), TwinState::Unknown, "the broker did not answer");
+        assert_eq!(watch.see(7, at(32), EXPIRY), TwinState::Unknown);
+        assert_eq!(watch.see(7, at(33), EXPIRY), TwinState::Dead);
+        assert_eq!(watch.see(8, at(34), EXPIRY), TwinState::Alive);
+    }
+
+    #[test]
+    fn a_broker_that_does_not_answer_holds_nothing_back_for_ever() {
+        let (mut watch, start) = (TwinWatch::default(), Instant::now());
+        assert!(watch.failed(start, EXPIRY), "nobody is known to hold the name");
+        watch.see(7, start, EXPIRY);
+        assert!(!watch.failed(start, EXPIRY));
+        assert!(watch.failed(start + EXPIRY, EXPIRY));
     }
 }

@@ -248,7 +248,7 @@ impl AuditSender {
 
     /// Sends the waiting audits until one fails.
     async fn send(&mut self) {
-        while let Some(message) = self.outbox.first().cloned() {
+        while let Some(message) = self.outbox.first().filter(|_| self.link.may_publish()).cloned() {
             self.first_sent.get_or_insert_with(Instant::now);
             match self.send_one(&message).await {
                 AuditSendResult::Stored => {
@@ -310,7 +310,7 @@ impl AuditSender {
         let waiting = u64::try_from(self.outbox.len()).unwrap_or(u64::MAX);
         self.auditor.set_waiting(waiting, since_ns);
         self.metrics.audits_pending.set(gauge(waiting));
-        let sent = self.first_sent.filter(|_| self.link.is_connected());
+        let sent = self.first_sent.filter(|_| self.link.may_publish());
         let stalled = self.link.stalls().update(STREAM, sent, Instant::now());
         self.metrics.unacknowledged.with_label_values(&[STREAM]).set(gauge(stalled));
         let status = self.auditor.status();

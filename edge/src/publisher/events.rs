@@ -185,7 +185,7 @@ impl Publisher {
             self.window.reconnected(now);
             self.link.stalls().reconnected(now);
         }
-        if self.link.is_connected() {
+        if self.link.may_publish() {
             let due = self.window.due(now);
             for (position, again) in due {
                 self.resend(position, again, now).await;
@@ -199,8 +199,8 @@ impl Publisher {
         let oldest = self.window.oldest_sent();
         let carry_events = STREAMS.iter().filter(|stream| stream.carries == Carries::Events);
         for stream in carry_events.map(|stream| stream.name) {
-            // While the broker is away that is the reason.
-            let oldest = oldest.get(stream).filter(|_| self.link.is_connected()).copied();
+            // While the broker is away, or the name is not known to be free, that is the reason.
+            let oldest = oldest.get(stream).filter(|_| self.link.may_publish()).copied();
             let seconds = self.link.stalls().update(stream, oldest, now);
             self.metrics.unacknowledged.with_label_values(&[stream]).set(gauge(seconds));
         }

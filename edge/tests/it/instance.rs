@@ -24,10 +24,14 @@ struct Host {
 
 impl Host {
     async fn start(broker: &Broker, host: &str, times: LeaseTimes) -> Self {
-        let nats = Nats { urls: vec![broker.url().as_str().into()], ..Nats::default() };
-        let (client, link) = connect(&nats, host).await.unwrap();
         let data_id = format!("folder of {host}");
         let own = EdgeLease { edge: "e1".into(), host: host.to_owned(), pid: 7, data_id, since: 5 };
+        Self::start_as(broker, own, times).await
+    }
+
+    async fn start_as(broker: &Broker, own: EdgeLease, times: LeaseTimes) -> Self {
+        let nats = Nats { urls: vec![broker.url().as_str().into()], ..Nats::default() };
+        let (client, link) = connect(&nats, &own.host).await.unwrap();
         let stop = CancellationToken::new();
         let lease = NameLease::new(client.clone(), Arc::clone(&link), own.clone(), times);
         let task = tokio::spawn(lease.hold(stop.clone()));
@@ -95,9 +99,56 @@ async fn a_holder_that_comes_back_and_finds_another_one_gives_way() {
     // Taken over while the first one was suspended, for example.
     let other = EdgeLease { host: "second".to_owned(), data_id: "another".to_owned(), ..first.own.clone() };
     let store = jetstream::new(first.client.clone()).get_key_value(EDGE_LEASES_BUCKET).await.unwrap();
-    store.put("e1", serde_json::to_vec(&other).unwrap().into()).await.unwrap();
-    let twin = tokio::time::timeout(Duration::from_secs(60), first.task).await.unwrap().unwrap();
-    assert_eq!(twin, Some(other));
+    let stop = CancellationToken::new();
+    let lease = serde_json::to_vec(&other).unwrap();
+    let written = tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            while !stop.is_cancelled() {
+                store.put("e1", lease.clone().into()).await.unwrap();
+            }
+        }
+    });
+    assert_eq!(first.gives_way().await, other);
+    stop.cancel();
+    written.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_outlives_the_lease_of_a_dead_process_that_a_restored_broker_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    bucket(&broker).await;
+    let first = Host::start(&broker, "first", times(Duration::from_millis(200))).await;
+    first.publishes().await;
+    let store = jetstream::new(first.client.clone()).get_key_value(EDGE_LEASES_BUCKET).await.unwrap();
+    let dead = EdgeLease { host: "dead".to_owned(), data_id: "another".to_owned(), ..first.own.clone() };
+    store.put("e1", serde_json::to_vec(&dead).unwrap().into()).await.unwrap();
+    eventually("the holder writes its lease again", || async {
+        let lease = store.get("e1").await.ok()??;
+        (serde_json::from_slice::<EdgeLease>(&lease).unwrap() == first.own).then_some(())
+    })
+    .await;
+    first.publishes().await;
+    first.release().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_processes_with_copies_of_one_folder_one_gives_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    bucket(&broker).await;
+    let first = Host::start(&broker, "first", times(NEVER)).await;
+    first.publishes().await;
+    let copied = EdgeLease { host: "second".to_owned(), since: 9, ..first.own.clone() };
+    let holder = first.own.clone();
+    assert_eq!(Host::start_as(&broker, copied, times(NEVER)).await.gives_way().await, holder);
+    // A cloned machine has the name of the host too, as a process that starts again in the folder of a killed one.
+    let cloned = EdgeLease { since: 9, ..holder };
+    let cloned = Host::start_as(&broker, cloned, times(NEVER)).await;
+    assert_eq!(first.gives_way().await, cloned.own);
+    cloned.publishes().await;
+    cloned.release().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
