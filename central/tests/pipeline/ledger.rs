@@ -1,12 +1,14 @@
 //! Verdicts of the ledger on windows of simulated edges.
 
 use async_nats::HeaderMap;
-use marketprism_schema::{EventId, Gap, GapCause, GapKind};
+use marketprism_schema::{
+    DOWNTIME_VERSION, Downtime, DowntimeReason, EventId, Gap, GapCause, GapKind, audit_subject,
+};
 use marketprism_tests::wait::eventually;
 
 use crate::auditing::{
-    NUMBERED, QUICK, audit, ids, judged, renamed, stored, subject, tell, trades, verdict, window_before,
-    windows_before,
+    NUMBERED, QUICK, WINDOW_NS, audit, ids, judged, renamed, stored, subject, tell, trades, verdict,
+    window_before, windows_before,
 };
 use crate::events::{publish, publish_bytes};
 use crate::stack::Stack;
@@ -52,6 +54,45 @@ async fn what_an_edge_stored_is_verified() {
     let left_out = judged(&stack, "ETH-USDT", "e1", second, "unverifiable").await;
     assert!(left_out.reason.contains("other streams"), "{}", left_out.reason);
     stack.metrics_tell("marketprism_ledger_audits_taken_total 2").await;
+}
+
+/// Streams whose feeds had not started at a kill have killed times that those of other feeds do not have.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_killed_time_of_one_stream_hides_no_events_of_another_stream_of_the_edge() {
+    let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
+    let window = window_before(5);
+    let (btc, eth) = (trades("e1", window, 0, 300), renamed(trades("e1", window, 0, 50), "ETH-USDT"));
+    publish(&jetstream, btc.iter().chain(&eth).cloned()).await;
+    let killed = Downtime {
+        version: DOWNTIME_VERSION,
+        edge: "e1".to_owned(),
+        region: "test".to_owned(),
+        from: window,
+        to: Some(window + WINDOW_NS),
+        reason: DowntimeReason::Killed,
+        detail: None,
+        streams: vec![subject("ETH-USDT")],
+    };
+    let payload = killed.encode().unwrap();
+    publish_bytes(&jetstream, &audit_subject("e1"), HeaderMap::new(), payload).await;
+    eventually("the downtime is stored", || async {
+        let stored = stack.number("SELECT count() FROM marketprism_hot.downtimes").await;
+        stored.filter(|rows| *rows == 1)
+    })
+    .await;
+    let mut told = audit("e1", window, vec![stored(A, &btc)]);
+    told.add_silent(NUMBERED, subject("ETH-USDT"));
+    tell(&jetstream, &told).await;
+    let judged = async |symbol| {
+        eventually(symbol, || async {
+            verdict(&stack, symbol, "e1", window).await.filter(|of| of.state != "open")
+        })
+        .await
+    };
+    let whole = judged(A).await;
+    assert_eq!((whole.state.as_str(), whole.expected, whole.found), ("verified", 300, 300), "{whole:?}");
+    let excluded = judged("ETH-USDT").await;
+    assert_eq!((excluded.state.as_str(), excluded.found), ("unverifiable", 0), "{excluded:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,12 +46,12 @@ pub(super) struct AuditState {
     pub(super) windows: BTreeMap<i64, WindowTally>,
     /// Ids of duplicates in the open windows.
     duplicate_ids: usize,
-    trade_id_gaps: BTreeMap<AuditStream, Vec<Gap>>,
+    pub(super) trade_id_gaps: BTreeMap<AuditStream, Vec<Gap>>,
     pub(super) open_gaps: BTreeMap<(AuditStream, GapKind), Gap>,
     pub(super) window_ns: i64,
-    /// End of what the last checkpoint tells.
-    pub(super) checkpoint_ns: i64,
-    /// Streams began or ended since the last checkpoint.
+    /// Streams with gaps that began or ended since the last checkpoint.
+    pub(super) changed_gaps: BTreeSet<AuditStream>,
+    /// Streams began or ended since the last checkpoint, or feeds.
     pub(super) are_streams_changed: bool,
     /// Earlier runs whose audits wait for outcomes.
     pub(super) killed: Vec<KilledRun>,
@@ -326,7 +326,7 @@ impl AuditState {
                 let before = self.trade_id_gaps.insert(stream, gaps.clone()).unwrap_or_default();
                 for gap in before.iter().chain(&gaps) {
                     let start_ns = self.start_of(gap.to);
-                    if let Some(window) = self.windows.get_mut(&start_ns) {
+                    if let Some(window) = self.window(start_ns, 0) {
                         window.is_changed = true;
                     }
                 }
@@ -367,11 +367,13 @@ impl AuditState {
             self.tally(stream, open_ns, |tally| tally.gap(before));
         }
         self.open_gaps.insert(key, gap);
+        self.changed_gaps.insert(stream);
     }
 
     /// Each open window keeps its part of the gap.
     pub(super) fn end_gap(&mut self, stream: AuditStream, kind: GapKind, at_ns: i64, venue_ns: Option<i64>) {
         let Some(mut gap) = self.open_gaps.remove(&(stream, kind)) else { return };
+        self.changed_gaps.insert(stream);
         gap.to = at_ns;
         gap.set_venue_times(gap.venue_from, venue_ns.filter(|_| gap.venue_from.is_some()));
         let mut start_ns = self.start_of(gap.from).max(self.status.open_since_ns);
@@ -413,18 +415,28 @@ impl AuditState {
         audit
     }
 
-    /// Gaps in trade ids that a trade of the window showed, and the window's parts of open gaps.
-    pub(super) fn gaps_of(&self, stream: AuditStream, start_ns: i64, to_ns: i64) -> Vec<Gap> {
+    /// Gaps in trade ids that a trade of the window showed.
+    pub(super) fn shown_gaps(
+        &self,
+        stream: AuditStream,
+        start_ns: i64,
+        to_ns: i64,
+    ) -> impl Iterator<Item = Gap> {
         let trade_ids = self.trade_id_gaps.get(&stream).into_iter().flatten();
-        let shown = trade_ids.filter(|gap| start_ns <= gap.to && gap.to < to_ns).cloned();
+        trade_ids.filter(move |gap| start_ns <= gap.to && gap.to < to_ns).cloned()
+    }
+
+    /// Gaps in trade ids that a trade of the window showed, and the window's parts of open gaps.
+    fn gaps_of(&self, stream: AuditStream, start_ns: i64, to_ns: i64) -> Vec<Gap> {
         let open = GapKind::ALL.iter().filter_map(|kind| self.open_gaps.get(&(stream, *kind)));
+        let shown = self.shown_gaps(stream, start_ns, to_ns);
         shown.chain(open.filter_map(|gap| part_of(gap, start_ns, to_ns, to_ns, &self.starts))).collect()
     }
 }
 
 /// Part of an open gap in a window. A short start of a feed has the cause that is known of its time (`starts`), else it is this system's,
 /// whatever the gap's cause.
-fn part_of(
+pub(super) fn part_of(
     gap: &Gap,
     start_ns: i64,
     end_ns: i64,

@@ -58,11 +58,12 @@ impl KilledRun {
             let capability = silent.capability;
             silent.streams.iter().map(move |id| (id.clone(), capability)).collect::<Vec<_>>()
         };
-        let streams = checkpoint.streams.iter().flatten().flat_map(of).collect();
+        let known = checkpoint.streams.as_ref();
+        let streams = known.iter().flat_map(|known| &known.collected).flat_map(of).collect();
+        let inherited = known.iter().flat_map(|known| &known.inherited);
+        let inherited = inherited.filter_map(|text| StreamId::parse(text).ok()).collect();
         let known_to_ns = checkpoint.known_to_ns.max(from_ns);
         let checkpoint = AuditCheckpoint { known_to_ns, ..checkpoint };
-        let inherited: Vec<StreamId> =
-            checkpoint.inherited.iter().filter_map(|text| StreamId::parse(text).ok()).collect();
         Self {
             run_ns,
             next_ns,
@@ -177,21 +178,20 @@ impl KilledRun {
             audit.feeds = std::mem::take(&mut window.feeds);
             noted = window.streams.drain(..).map(|stream| (stream.id.clone(), stream)).collect();
         }
+        audit.feeds = self.checkpoint.feeds_with(audit.feeds);
         let mut window = self.windows.remove(&start_ns).unwrap_or_default();
         for (number, (id, capability)) in (0..).zip(&self.streams) {
-            let tally = window.take(AuditStream::of_number(number));
-            let Some(before) = noted.remove(id) else {
-                if tally.is_empty() {
-                    audit.add_silent(*capability, id.clone());
-                } else {
-                    let mut told = StreamAudit::new(id, *capability);
-                    tally.write(&mut told, Vec::new());
-                    audit.streams.push(told);
-                }
+            let (tally, before) = (window.take(AuditStream::of_number(number)), noted.remove(id));
+            let has_note = before.is_some();
+            let before = before.unwrap_or_else(|| StreamAudit::new(id, *capability));
+            let mut gaps = before.gaps;
+            gaps.extend(self.checkpoint.gaps_of(id, start_ns, to_ns));
+            if !has_note && tally.is_empty() && gaps.is_empty() {
+                audit.add_silent(*capability, id.clone());
                 continue;
-            };
+            }
             let mut told = StreamAudit::new(id, *capability);
-            tally.write(&mut told, before.gaps);
+            tally.write(&mut told, gaps);
             told.malformed += before.malformed;
             told.conflated += before.conflated;
             told.dropped += before.dropped;

@@ -71,6 +71,10 @@ impl StreamRegistry {
         self.0.get_index(stream.position()).map(|(id, _)| id)
     }
 
+    pub(super) fn get(&self, stream: AuditStream) -> Option<(&StreamId, Capability)> {
+        self.0.get_index(stream.position()).map(|(id, capability)| (id, *capability))
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (AuditStream, &StreamId, Capability)> {
         (0_u32..).map(AuditStream).zip(&self.0).map(|(stream, (id, capability))| (stream, id, *capability))
     }

@@ -126,7 +126,9 @@ impl Auditor {
 
     /// Symbols of a feed that the venue does not list; an audit names the first ones.
     pub fn set_not_listed(&self, AuditFeed(feed): AuditFeed, symbols: &[String]) {
-        if let Some(feed) = self.lock().feeds.get_mut(feed) {
+        let mut state = self.lock();
+        state.are_streams_changed = true;
+        if let Some(feed) = state.feeds.get_mut(feed) {
             feed.not_listed = symbols.iter().take(SYMBOLS_NAMED_MAX).cloned().collect();
         }
     }
@@ -188,6 +190,7 @@ impl Auditor {
     /// A feed ended or could not start; `error` if it was not stopped on request.
     pub fn feed_ended(&self, AuditFeed(feed): AuditFeed, error: Option<&str>) {
         let mut state = self.lock();
+        state.are_streams_changed = true;
         let Some(feed) = state.feeds.get_mut(feed) else { return };
         let ran = feed.frontier_ns != i64::MAX;
         feed.frontier_ns = i64::MAX;
@@ -210,12 +213,14 @@ impl AuditState {
         let released = self.feeds.get_mut(feed)?;
         // Also of a feed that panicked: it must not hold up the windows of all others.
         (released.is_released, released.frontier_ns) = (true, i64::MAX);
+        self.are_streams_changed = true;
         Some((released.exchange.clone(), std::mem::take(&mut released.subscribed)))
     }
 
     /// A short start gap from this time on has this cause.
     fn note_start(&mut self, at_ns: i64, cause: GapCause) {
         self.starts.insert(at_ns, cause);
+        self.are_streams_changed = true;
         if self.starts.len() > STARTS_MAX {
             self.starts.pop_first();
         }

@@ -244,6 +244,7 @@ impl WindowTally {
     /// `room`: ids of duplicates that may be kept. Returns what is left of it.
     pub(super) fn record(&mut self, records: &[RecordOutcome], mut room: usize) -> usize {
         for record in records {
+            self.is_changed |= matches!(record.outcome, PublishOutcome::Conflated | PublishOutcome::Dropped);
             if let Some(tally) = record.stream.and_then(|stream| self.stream(stream)) {
                 tally.record(record, &mut room);
             }
@@ -263,6 +264,12 @@ impl WindowTally {
             self.streams.resize_with(index + 1, StreamTally::default);
         }
         self.streams.get_mut(index)
+    }
+
+    /// Streams that [`StreamTally::note`] may have something of.
+    pub(super) fn with_rare_counts(&self) -> impl Iterator<Item = AuditStream> {
+        let numbered = (0..).zip(&self.streams).filter(|(_, tally)| tally.rare.is_some());
+        numbered.map(|(number, _)| AuditStream::of_number(number))
     }
 
     /// As [`StreamTally::note`].

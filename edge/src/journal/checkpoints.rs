@@ -71,6 +71,7 @@ fn newest(state: &JournalState) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -91,7 +92,7 @@ mod tests {
             open_since_ns,
             unsent_since_ns,
             streams: None,
-            inherited: Vec::new(),
+            open_gaps: BTreeMap::new(),
             windows: Vec::new(),
         }
     }

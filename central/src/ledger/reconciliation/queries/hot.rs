@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use marketprism_schema::{DataType, FINGERPRINT_SQL, Fingerprint, MarketType, StreamId, Table};
+use marketprism_schema::{
+    DataType, DowntimeReason, FINGERPRINT_SQL, Fingerprint, MarketType, StreamId, Table,
+};
 use serde::Deserialize;
 
 use super::super::verdict::IdRange;
@@ -23,7 +25,7 @@ pub struct HotContents {
     pub copies: u64,
 }
 
-/// Times of which killed edges have no audit: events received in them were published, and are compared with nothing.
+/// Times of which killed edges have no audit of some streams: events received in them were published, and are compared with nothing.
 #[derive(Debug, Default)]
 pub struct KilledTimes(BTreeSet<(String, WindowRange)>);
 
@@ -36,13 +38,30 @@ impl KilledTimes {
         Self(times.collect())
     }
 
-    fn excluded(&self, range: WindowRange) -> String {
+    /// Condition on rows; `data_type`: SQL of a row's data type. The killed times of an edge's streams differ, and may be of thousands of
+    /// streams: their names stay on the server.
+    fn excluded(&self, database: &str, range: WindowRange, data_type: &str) -> String {
         let touching = self.0.iter().filter(|(_, killed)| killed.from < range.to && range.from < killed.to);
         let excluded = touching.map(|(edge, killed)| {
-            format!(" AND NOT (edge = {} AND {})", sql::quote(edge), within_nanos("received_at", *killed))
+            let (edge, within) = (sql::quote(edge), within_nanos("received_at", *killed));
+            let stream = "toString(exchange), toString(market_type), toString(symbol)";
+            format!(
+                " AND NOT (edge = {edge} AND {within} AND ({data_type}, {stream}) IN (SELECT toString(data_type), {stream} \
+                 FROM {database}.downtimes WHERE edge = {edge} AND from_ns = {} AND to_ns = {} AND reason = '{}'))",
+                killed.from,
+                killed.to,
+                DowntimeReason::Killed.as_str()
+            )
         });
         excluded.collect()
     }
+}
+
+/// SQL: data type of a row of `merge`.
+fn type_of_table() -> String {
+    let list = |of: fn(Table) -> String| Table::ALL.map(|table| format!("'{}'", of(table))).join(",");
+    let (names, types) = (list(|table| table.name.to_owned()), list(|table| table.data_type.to_string()));
+    format!("transform(toString(_table), [{names}], [{types}], '')")
 }
 
 /// No alias may be a column's name: ClickHouse would resolve the column to it in GROUP BY.
@@ -71,7 +90,8 @@ pub async fn contents(
         return Ok(HashMap::new());
     }
     let names: Vec<&str> = tables.iter().map(|table| table.name).collect();
-    let within = within_nanos("received_at", range) + &killed.excluded(range);
+    let excluded = killed.excluded(&storage.database, range, &type_of_table());
+    let within = within_nanos("received_at", range) + &excluded;
     let from = format!("merge('{}', '^({})$') WHERE {within}", storage.database, names.join("|"));
     let query = grouped("toString(any(_table))", "toUInt8(0)", &from, "sipHash64(_table)", (grid, range));
     read(storage, grid, &query).await
@@ -90,7 +110,8 @@ pub async fn contents_with_copies(
     (has_copies, has_ambiguous): (bool, bool),
 ) -> Result<HashMap<WindowKey, HotContents>, StorageError> {
     let (database, data_type) = (&storage.database, table.data_type);
-    let within = within_nanos("received_at", range) + &killed.excluded(range);
+    let excluded = killed.excluded(database, range, &format!("'{data_type}'"));
+    let within = within_nanos("received_at", range) + &excluded;
     let not_ambiguous = if has_ambiguous {
         let length = grid.length_ns();
         let columns = format!(
