@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use marketprism_schema::{Audit, FeedAudit, Gap, GapCause, SilentStreams, StreamId};
 use serde::{Deserialize, Serialize};
 
-use super::auditor::part_of;
+use super::open_gap::part_of;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -4,6 +4,7 @@ mod auditor;
 mod checkpoint;
 mod killed_run;
 mod listings;
+mod open_gap;
 mod origin;
 mod recovery;
 mod run_journal;
