@@ -366,7 +366,7 @@ pub const BACKFILL_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Durati
 /// Time for an answer, with the wait for budgets and retries. Passed: the request counts as failed.
 pub const BACKFILL_ANSWER_MAX: Duration = Duration::from_secs(300);
 
-/// Time to fill a hole. Passed: the rest is given up, counted.
+/// Time since the first request for a hole, or its last trade. Passed: the rest is given up, counted.
 pub const BACKFILL_TIME_MAX: Duration = Duration::from_secs(3_600);
 
 /// Interval at which the positions of trades are written.

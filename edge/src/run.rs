@@ -137,6 +137,7 @@ impl Edge {
     async fn give_way(self) {
         let Self { context, feeds, queue, publisher, audits, http, selfcare, .. } = self;
         publisher.abort();
+        audits.abandon().await;
         context.stop.cancel();
         match feeds.await {
             Ok(feeds) => feeds.join().await,
@@ -145,7 +146,6 @@ impl Edge {
         queue.close();
         let AbandonedRecords { lost, kept } = queue.abandon();
         context.metrics.lost_at_stop(LossAtStop::Undelivered, lost);
-        audits.abandon().await;
         close_journal(&context, kept).await;
         http.abort();
         for task in [publisher.await.map(drop), http.await, selfcare.task.await] {
@@ -213,8 +213,8 @@ impl Edge {
             context.metrics.lost_at_stop(LossAtStop::Undelivered, lost);
             end_journaled_run(&context).await;
             audits.stop().await;
-            close_journal(&context, kept).await;
-            save_positions(&context).await;
+            let is_kept = close_journal(&context, kept).await && lost == 0;
+            save_positions(&context, is_kept).await;
             drained
         };
         tokio::pin!(stopping);
@@ -390,23 +390,30 @@ async fn end_journaled_run(context: &EdgeContext) {
 }
 
 /// After everything that writes into it.
-async fn close_journal(context: &EdgeContext, kept: u64) {
-    let Some(journal) = context.journal.clone() else { return };
+/// False: events may be lost.
+async fn close_journal(context: &EdgeContext, kept: u64) -> bool {
+    let Some(journal) = context.journal.clone() else { return true };
     let waiting = kept + journal.status().waiting;
     if waiting > 0 {
         tracing::warn!(waiting, "events wait in the journal: the next start sends them");
     }
     let closed = tokio::task::spawn_blocking(move || journal.close(JOURNAL_CLOSE)).await;
-    if !matches!(closed, Ok(true)) {
+    let is_closed = matches!(closed, Ok(true));
+    if !is_closed {
         tracing::error!(limit = ?JOURNAL_CLOSE, "journal not closed: its disk does not answer, its newest events may be lost");
     }
+    is_closed
 }
 
-/// After the pipelines; their records are delivered or in the journal.
-async fn save_positions(context: &EdgeContext) {
+/// After the pipelines. Positions after lost events would hide their trades from the next run.
+async fn save_positions(context: &EdgeContext, is_kept: bool) {
+    if !is_kept {
+        return;
+    }
     let positions = Arc::clone(&context.positions);
-    let saved = tokio::task::spawn_blocking(move || positions.save_newest()).await;
-    if !matches!(saved, Ok(Ok(()))) {
+    let saved = tokio::task::spawn_blocking(move || positions.save_newest());
+    let saved = timeout(JOURNAL_CLOSE, saved).await;
+    if !matches!(saved, Ok(Ok(Ok(())))) {
         tracing::warn!(?saved, "trade positions not written: trades until the next start may not be filled");
     }
 }

@@ -29,7 +29,8 @@ struct QueuedHole {
     whole: TradeIdRange,
     /// Ids that are not decided.
     rest: TradeIdRange,
-    since: Instant,
+    /// First request, or last answer with a trade of the hole.
+    tried: Option<Instant>,
     since_ns: i64,
     due: Instant,
     pause: Backoff,
@@ -129,7 +130,7 @@ impl Backfill {
                 instrument,
                 whole: ids,
                 rest: ids,
-                since: now,
+                tried: None,
                 since_ns: now_ns,
                 due: now + BACKFILL_DELAY,
                 pause: Backoff::new(BACKFILL_PAUSE.0, BACKFILL_PAUSE.1),
@@ -176,7 +177,8 @@ impl Backfill {
                 self.finish(hole, now_ns);
                 continue;
             };
-            if now >= hole.since + BACKFILL_TIME_MAX {
+            let tried = *hole.tried.get_or_insert(now);
+            if now >= tried + BACKFILL_TIME_MAX {
                 let why = format!("not filled within {} s", BACKFILL_TIME_MAX.as_secs());
                 self.leave_rest(&mut hole, &why, builder);
                 self.finish(hole, now_ns);
@@ -222,7 +224,7 @@ impl Backfill {
         if filled > 0 {
             hole.misses = 0;
             hole.pause.reset();
-            hole.due = now;
+            (hole.due, hole.tried) = (now, Some(now));
         } else {
             hole.misses += 1;
             hole.due = now + hole.pause.pause();
@@ -261,7 +263,8 @@ impl Backfill {
 
     fn settle(&mut self, hole: QueuedHole, builder: &RecordBuilder, now_ns: i64) {
         match builder.first_missing(hole.instrument, hole.rest) {
-            Some(_) => self.holes.push_front(hole),
+            // Behind the others: a long hole does not keep them waiting.
+            Some(_) => self.holes.push_back(hole),
             None => self.finish(hole, now_ns),
         }
     }
@@ -290,7 +293,7 @@ impl Backfill {
             LeftMissing::GivenUp(_) => &self.counters.given_up,
         };
         counter.inc_by(ids.count());
-        builder.note_missing(hole.instrument, ids, &format!("{} {}", named(ids), why.text()));
+        builder.leave_missing(hole.instrument, ids, &format!("{} {}", named(ids), why.text()));
         hole.left.push((ids, why.clone()));
     }
 

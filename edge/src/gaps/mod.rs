@@ -8,4 +8,4 @@ mod positions;
 pub use backfill::{BACKFILL_OUTCOMES, Backfill, BackfilledHole};
 pub use evidence::IncidentKind;
 pub use monitor::GapMonitor;
-pub use positions::TradePositions;
+pub use positions::{DeliveryState, TradePositions};

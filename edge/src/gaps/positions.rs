@@ -1,6 +1,6 @@
 //! The newest trade id of each instrument on disk, so that a later run finds the trades between. One file per edge name, always replaced as a
-//! whole; after a kill it is up to two seconds old, so that it never claims more than the journal has. Older ids are harmless: a trade has
-//! one event id, however often it comes.
+//! whole; after a kill it is two seconds old, or as old as the newest trade that broker or journal took: it never claims a trade that is only in
+//! memory. Older ids are harmless: a trade has one event id, however often it comes.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -27,12 +27,42 @@ struct PositionFile {
     trades: BTreeMap<String, TradePosition>,
 }
 
+/// Where the trades before the positions are.
+#[derive(Debug, Clone, Copy)]
+pub struct DeliveryState {
+    /// Receive time of the oldest event that the broker has not stored.
+    pub oldest_pending_ns: Option<i64>,
+    /// Failed writes and trades that found no place. `None`: there is no journal, or its disk fails.
+    pub journal_errors: Option<u64>,
+}
+
 #[derive(Debug, Default)]
 struct PositionState {
     newest: PositionFile,
-    /// As of one interval ago: its trades are in the journal.
+    /// As of an interval ago, or longer: written once its trades are in the broker or the journal.
     settled: PositionFile,
+    settled_ns: i64,
     written: PositionFile,
+    /// Since when the journal takes everything.
+    journaled_since_ns: i64,
+    journal_errors: u64,
+}
+
+impl PositionState {
+    /// The settled positions, if nothing before them is in memory only.
+    fn settle(&mut self, delivery: DeliveryState, now_ns: i64) -> Option<PositionFile> {
+        let is_stored = |to_ns| delivery.oldest_pending_ns.is_none_or(|pending_ns| pending_ns > to_ns);
+        let is_journaled = delivery.journal_errors == Some(self.journal_errors);
+        if !is_journaled {
+            self.journaled_since_ns = now_ns;
+            self.journal_errors = delivery.journal_errors.unwrap_or(self.journal_errors);
+        }
+        let is_safe = is_stored(self.settled_ns) || (is_journaled && is_stored(self.journaled_since_ns));
+        is_safe.then(|| {
+            self.settled_ns = now_ns;
+            std::mem::replace(&mut self.settled, self.newest.clone())
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -52,7 +82,7 @@ impl TradePositions {
         let age_ns = i64::try_from(TRADE_POSITION_AGE_MAX.as_nanos()).unwrap_or(i64::MAX);
         let oldest_ns = clock::now_ns().saturating_sub(age_ns);
         newest.trades.retain(|_, position| position.last_venue_ns >= oldest_ns);
-        let state = PositionState { settled: newest.clone(), written: PositionFile::default(), newest };
+        let state = PositionState { settled: newest.clone(), newest, ..PositionState::default() };
         Self { path, state: Mutex::new(state) }
     }
 
@@ -65,7 +95,7 @@ impl TradePositions {
     }
 
     /// Writes what changed, until it is stopped.
-    pub async fn keep(self: Arc<Self>, stop: CancellationToken) {
+    pub async fn keep(self: Arc<Self>, delivery: impl Fn() -> DeliveryState + Send, stop: CancellationToken) {
         let mut ticks = interval(TRADE_POSITIONS_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut lines = LogLimit::default();
@@ -74,8 +104,8 @@ impl TradePositions {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            let positions = Arc::clone(&self);
-            let saved = tokio::task::spawn_blocking(move || positions.save_settled()).await;
+            let (positions, delivery) = (Arc::clone(&self), delivery());
+            let saved = tokio::task::spawn_blocking(move || positions.save_settled(delivery)).await;
             if let Ok(Err(error)) = saved
                 && let Some(held_back) = lines.allow(Instant::now())
             {
@@ -84,16 +114,12 @@ impl TradePositions {
         }
     }
 
-    fn save_settled(&self) -> io::Result<()> {
-        let settled = {
-            let mut state = self.lock();
-            let newest = state.newest.clone();
-            std::mem::replace(&mut state.settled, newest)
-        };
-        self.save(settled)
+    fn save_settled(&self, delivery: DeliveryState) -> io::Result<()> {
+        let settled = self.lock().settle(delivery, clock::now_ns());
+        settled.map_or(Ok(()), |settled| self.save(settled))
     }
 
-    /// Writes the newest positions: their trades are published or in the journal.
+    /// Writes the newest positions. Their trades must be published or in the journal.
     pub fn save_newest(&self) -> io::Result<()> {
         let newest = self.lock().newest.clone();
         self.save(newest)
@@ -138,6 +164,29 @@ mod tests {
         TradePosition { next, last_venue_ns: clock::now_ns(), holes }
     }
 
+    const JOURNALED: DeliveryState = DeliveryState { oldest_pending_ns: Some(1), journal_errors: Some(0) };
+
+    #[test]
+    fn trades_that_are_only_in_memory_are_not_claimed() {
+        let mut state = PositionState::default();
+        let mut settle = |newest, pending_ns, journal_errors, now_ns| {
+            state.newest.trades.insert("a".to_owned(), position(newest));
+            let delivery = DeliveryState { oldest_pending_ns: pending_ns, journal_errors };
+            let settled = state.settle(delivery, now_ns)?;
+            Some(settled.trades.get("a").map_or(0, |position| position.next))
+        };
+        assert_eq!(settle(1, None, None, 10), Some(0));
+        assert_eq!(settle(2, Some(9), None, 20), None, "no journal, and the broker has not all of it");
+        assert_eq!(settle(3, Some(11), None, 30), Some(1), "what is newer may wait");
+        assert_eq!(settle(4, Some(11), Some(0), 40), None, "the journal does not have what came before");
+        assert_eq!(settle(5, None, Some(0), 50), Some(3));
+        assert_eq!(settle(6, Some(45), Some(0), 60), Some(5), "in the journal");
+        assert_eq!(settle(7, Some(45), Some(1), 70), None, "the journal did not take one");
+        assert_eq!(settle(8, Some(45), Some(1), 80), None, "it takes the later ones only");
+        assert_eq!(settle(9, Some(75), Some(1), 90), Some(6));
+        assert_eq!(settle(10, Some(75), Some(1), 100), Some(9));
+    }
+
     #[test]
     fn a_kill_leaves_the_positions_of_an_interval_ago_and_a_stop_the_newest() {
         let folder = tempfile::tempdir().unwrap();
@@ -145,10 +194,10 @@ mod tests {
         let (first, second) = (position(10), position(20));
         let positions = open();
         positions.set("a", first.clone());
-        positions.save_settled().unwrap();
+        positions.save_settled(JOURNALED).unwrap();
         assert_eq!(open().get("a"), None, "its trades may not be in the journal");
         positions.set("a", second.clone());
-        positions.save_settled().unwrap();
+        positions.save_settled(JOURNALED).unwrap();
         assert_eq!(open().get("a"), Some(first));
         positions.save_newest().unwrap();
         assert_eq!(open().get("a"), Some(second));

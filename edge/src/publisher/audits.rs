@@ -24,7 +24,7 @@ use crate::broker::{BrokerLink, PublishReply};
 use crate::journal::Journal;
 use crate::limits::{
     AUDIT_ACK, AUDIT_BACKOFF, AUDIT_CLOSE_EVERY, AUDIT_CLOSE_MAX, AUDIT_DRAIN, AUDIT_OUTBOX_BYTES,
-    AUDIT_OUTBOX_MESSAGES, CHECKPOINT_BYTES_A_SECOND,
+    AUDIT_OUTBOX_MESSAGES, CHECKPOINT_BYTES_A_SECOND, JOURNAL_CLOSE,
 };
 use crate::queue::EventQueue;
 use crate::telemetry::{Metrics, follow, gauge};
@@ -351,13 +351,18 @@ impl AuditSender {
         let path = journal.path().to_owned();
         let (lasting, killed) = (self.auditor.lasting_downtimes(), self.killed.clone());
         let run = JournaledRun { run_ns, stop, unsent, lasting, killed };
-        match tokio::task::spawn_blocking(move || journal.write(&run)).await {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
+        let written = tokio::task::spawn_blocking(move || journal.write(&run));
+        match timeout(JOURNAL_CLOSE, written).await {
+            Ok(Ok(Ok(()))) => true,
+            Ok(Ok(Err(error))) => {
                 tracing::error!(%error, ?path, "journal of the run not written: after the next start the time since the stop cannot be verified");
                 false
             }
-            Err(_panicked) => false,
+            Ok(Err(_panicked)) => false,
+            Err(_elapsed) => {
+                tracing::error!(?path, limit = ?JOURNAL_CLOSE, "journal of the run not written: its disk does not answer");
+                false
+            }
         }
     }
 

@@ -67,10 +67,10 @@ impl RecordBuilder {
         self.instruments.get(instrument.position())?.trade_ids.first_missing(range)
     }
 
-    /// Adds to the evidence of the gaps with trade ids of the range.
-    pub fn note_missing(&mut self, instrument: InstrumentIndex, range: TradeIdRange, note: &str) {
+    /// These trades stay missing, which the evidence of their gaps says; later runs do not look for them.
+    pub fn leave_missing(&mut self, instrument: InstrumentIndex, range: TradeIdRange, note: &str) {
         if let Some(state) = self.instruments.get_mut(instrument.position()) {
-            state.trade_ids.note(range, note);
+            state.trade_ids.leave(range, note);
             self.changed.insert(instrument);
         }
     }

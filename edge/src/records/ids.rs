@@ -80,10 +80,12 @@ impl TradeIdRange {
         (first <= last).then_some(Self { first, last })
     }
 
-    /// The parts before and after an id.
-    fn without(self, id: u64) -> impl Iterator<Item = Self> {
-        let before = (self.first < id).then(|| Self { first: self.first, last: id - 1 });
-        let after = (id < self.last).then(|| Self { first: id + 1, last: self.last });
+    /// The parts before and after another range.
+    fn without(self, other: Self) -> impl Iterator<Item = Self> {
+        let before = Self { last: self.last.min(other.first.saturating_sub(1)), ..self };
+        let after = Self { first: self.first.max(other.last.saturating_add(1)), ..self };
+        let before = (self.first < other.first).then_some(before);
+        let after = (other.last < self.last).then_some(after);
         before.into_iter().chain(after)
     }
 }
@@ -118,6 +120,8 @@ pub(super) struct TradeIdTracker {
     open: VecDeque<Gap>,
     /// Missing from before this run: these ids are filled, and not reported as a gap of this run.
     earlier: VecDeque<TradeIdRange>,
+    /// Parts of open gaps that stay missing: a later run does not look for them.
+    decided: Vec<TradeIdRange>,
     /// No trade since the position of an earlier run.
     is_resumed: bool,
     /// Changed since the last call of [`TradeIdTracker::take_position`].
@@ -199,12 +203,19 @@ impl TradeIdTracker {
         self.holes().filter_map(|hole| hole.within(range)).min_by_key(|hole| hole.first)
     }
 
-    /// Adds to the evidence of the gaps with ids of the range.
-    pub(super) fn note(&mut self, range: TradeIdRange, note: &str) {
-        let concerns = |gap: &&mut Gap| TradeIdRange::of(gap).is_some_and(|gap| gap.within(range).is_some());
-        for gap in self.open.iter_mut().filter(concerns) {
+    /// These ids stay missing: adds to the evidence of their gaps, and forgets those from before this run.
+    pub(super) fn leave(&mut self, range: TradeIdRange, note: &str) {
+        let is_in = |gap: &Gap, range| TradeIdRange::of(gap).is_some_and(|gap| gap.within(range).is_some());
+        for gap in self.open.iter_mut().filter(|gap| is_in(gap, range)) {
             gap.evidence = format!("{}; {note}", gap.evidence);
         }
+        self.earlier = self.earlier.iter().flat_map(|hole| hole.without(range)).collect();
+        self.decided.push(range);
+        self.decided.retain(|range| self.open.iter().any(|gap| is_in(gap, *range)));
+        // More than one for each gap: the oldest would be requested again.
+        let surplus = self.decided.len().saturating_sub(TRADE_GAPS_MAX);
+        self.decided.drain(..surplus);
+        self.is_moved = true;
     }
 
     /// Goes on where an earlier run ended.
@@ -219,7 +230,11 @@ impl TradeIdTracker {
     /// The position, if it changed since the last call.
     pub(super) fn take_position(&mut self) -> Option<TradePosition> {
         let next = self.next.filter(|_| std::mem::take(&mut self.is_moved))?;
-        Some(TradePosition { next, last_venue_ns: self.newest_venue_ns, holes: self.holes().collect() })
+        let without = |holes: Vec<TradeIdRange>, decided: &TradeIdRange| {
+            holes.iter().flat_map(|hole| hole.without(*decided)).collect()
+        };
+        let holes = self.decided.iter().fold(self.holes().collect(), without);
+        Some(TradePosition { next, last_venue_ns: self.newest_venue_ns, holes })
     }
 
     /// The sum of the gaps that left the full list since the last call.
@@ -267,8 +282,9 @@ impl TradeIdTracker {
     }
 
     fn fill_earlier(&mut self, id: u64) -> bool {
+        let only = TradeIdRange { first: id, last: id };
         let Some(index) = self.earlier.iter().position(|hole| hole.contains(id)) else { return false };
-        for part in self.earlier.remove(index).into_iter().flat_map(|hole| hole.without(id)) {
+        for part in self.earlier.remove(index).into_iter().flat_map(|hole| hole.without(only)) {
             self.earlier.push_back(part);
         }
         self.bound();
@@ -369,6 +385,25 @@ mod tests {
         assert_eq!(after.first_missing(range(0, 100)), Some(range(11, 11)));
         assert_eq!(after.take_position().unwrap().holes, [range(11, 11), range(13, 13), range(18, 19)]);
         assert_eq!(after.check(22, 7, 7), TradeIdCheck::Gap(range(21, 21)), "of this run");
+    }
+
+    #[test]
+    fn ids_that_are_decided_are_not_looked_for_again() {
+        let range = |first, last| TradeIdRange { first, last };
+        let mut tracker = TradeIdTracker::default();
+        let position = TradePosition { next: 10, last_venue_ns: 1, holes: vec![range(3, 4), range(6, 8)] };
+        tracker.resume(&position);
+        for (id, at) in [(10, 1), (20, 2), (30, 3)] {
+            tracker.check(id, at, at);
+        }
+        for left in [range(3, 4), range(7, 7), range(13, 29)] {
+            tracker.leave(left, "not served");
+        }
+        assert_eq!(tracker.first_missing(range(0, 10)), Some(range(6, 6)));
+        assert_eq!(tracker.open().map(ids).collect::<Vec<_>>(), [(11, 19), (21, 29)], "still gaps");
+        assert_eq!(tracker.take_position().unwrap().holes, [range(11, 12), range(6, 6), range(8, 8)]);
+        tracker.leave(range(11, 12), "not served");
+        assert_eq!(tracker.take_position().unwrap().holes, [range(6, 6), range(8, 8)], "without a trade too");
     }
 
     #[test]

@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use async_nats::Client;
-use marketprism_schema::{DowntimeReason, EdgeLease};
+use marketprism_schema::{DataType, DowntimeReason, EdgeLease};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{JournaledRun, RunJournal, StopCause};
 use crate::broker::BrokerLink;
 use crate::config::Config;
 use crate::feed::EdgeContext;
+use crate::gaps::DeliveryState;
 use crate::instance::{LeaseTimes, NameLease};
 use crate::journal::{answer_requests, follow_confirmations};
+use crate::limits::JOURNAL_CLOSE;
 use crate::publisher::AuditSender;
 use crate::selfcare::{RestartLog, RestartRequest, SelfCare};
 
@@ -138,13 +141,13 @@ impl AuditTasks {
             audits: tokio::spawn(sender.run(stop.clone())),
             repair: tokio::spawn(repair),
             confirmations,
-            positions: tokio::spawn(Arc::clone(&context.positions).keep(stop.clone())),
+            positions: tokio::spawn(Arc::clone(&context.positions).keep(delivery(context), stop.clone())),
             stop,
         }
     }
 
     pub(super) async fn abandon(self) {
-        let repair = std::iter::once(self.repair).chain(self.confirmations);
+        let repair = [self.repair, self.positions].into_iter().chain(self.confirmations);
         self.audits.abort();
         // Their end was asked for.
         let _ = self.audits.await;
@@ -159,16 +162,34 @@ impl AuditTasks {
         if self.audits.await.is_err() {
             tracing::error!("the audit task panicked: the last windows cannot be verified");
         }
-        if self.repair.await.is_err() {
-            tracing::warn!("the repair task panicked");
+        end(self.repair, "answers to repair requests").await;
+        if let Some(confirmations) = self.confirmations {
+            end(confirmations, "confirmed sequences").await;
         }
-        if let Some(confirmations) = self.confirmations
-            && confirmations.await.is_err()
-        {
-            tracing::warn!("the task of confirmed sequences panicked");
+        end(self.positions, "trade positions").await;
+    }
+}
+
+/// Waits for a task that was stopped. One that waits for its disk is left.
+async fn end(mut task: JoinHandle<()>, name: &str) {
+    match timeout(JOURNAL_CLOSE, &mut task).await {
+        Ok(Ok(())) => {}
+        Ok(Err(_panicked)) => tracing::warn!(name, "a task panicked"),
+        Err(_elapsed) => {
+            task.abort();
+            tracing::warn!(name, limit = ?JOURNAL_CLOSE, "a task waits for its disk: the stop goes on without it");
         }
-        if self.positions.await.is_err() {
-            tracing::warn!("the task of trade positions panicked");
-        }
+    }
+}
+
+fn delivery(context: &EdgeContext) -> impl Fn() -> DeliveryState + Send + use<> {
+    let (queue, journal) = (Arc::clone(&context.queue), context.journal.clone());
+    move || {
+        // First: an event that the journal did not take later is pending.
+        let oldest_pending_ns = queue.oldest_pending_ns();
+        let status = journal.as_ref().map(|journal| journal.status());
+        let working = status.filter(|status| status.failing.is_none());
+        let journal_errors = working.map(|status| status.write_errors + status.unjournaled[DataType::Trade]);
+        DeliveryState { oldest_pending_ns, journal_errors }
     }
 }

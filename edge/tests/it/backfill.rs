@@ -181,6 +181,22 @@ fn what_the_history_does_not_have_stays_named_and_the_ids_after_it_are_filled() 
 }
 
 #[test]
+fn a_long_hole_is_filled_in_turn_with_the_others() {
+    let mut filling = Filling::of(2);
+    filling.live(0, [10, 1_000]);
+    filling.live(1, [5, 7]);
+    assert_eq!(filling.next_after(BACKFILL_DELAY), Some((11, 999)));
+    filling.answer(11..=20);
+    assert_eq!(filling.next_after(Duration::ZERO), Some((6, 6)));
+    filling.answer([6]);
+    assert_eq!(filling.next_after(Duration::ZERO), Some((21, 999)));
+    filling.answer(21..=30);
+    assert_eq!(filling.next_after(BACKFILL_TIME_MAX / 2), Some((31, 999)));
+    filling.answer(31..=40);
+    assert_eq!(filling.next_after(BACKFILL_TIME_MAX / 2), Some((41, 999)), "it goes on");
+}
+
+#[test]
 fn a_row_that_cannot_be_true_is_given_up_and_not_told_as_missing_in_the_history() {
     let mut filling = Filling::of(1);
     filling.live(0, [10, 14]);
@@ -214,6 +230,9 @@ fn a_hole_is_given_up_after_failures_a_refusal_an_hour_or_with_a_full_queue() {
     filling.backfill.refused("not offered", &mut filling.builder, AT_NS);
     assert!(filling.done()[0].evidence.ends_with("trade 13 given up: not offered"));
     filling.live(0, [16]);
+    // However long the others take before it.
+    assert_eq!(filling.next_after(2 * BACKFILL_TIME_MAX), Some((15, 15)));
+    filling.answer([]);
     assert_eq!(filling.next_after(BACKFILL_TIME_MAX), None);
     assert!(filling.done()[0].evidence.ends_with("trade 15 given up: not filled within 3600 s"));
     assert_eq!(filling.counted("given_up"), 3);
