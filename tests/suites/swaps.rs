@@ -277,24 +277,34 @@ async fn stream(
             }
             let id = next.load(Ordering::SeqCst) + 1;
             let mark = if is_marked.load(Ordering::SeqCst) { "!" } else { "" };
-            let time_us = UNIX_EPOCH.elapsed().unwrap().as_micros();
-            let text = format!(
-                r#"{{"type":"trade","name":"BTC/USD","id":{id},"time_us":{time_us},"price":"87543.2","quantity":"1.5","taker":"buy","mark":"{mark}"}}"#
-            );
-            if socket.send(Message::text(text)).await.is_err() {
+            if socket.send(Message::text(trade(id, mark))).await.is_err() {
                 break;
             }
-            next.store(id, Ordering::SeqCst);
+            // Trades that a test skips meanwhile stay skipped.
+            next.fetch_max(id, Ordering::SeqCst);
         }
     }
 }
 
+fn trade(id: u64, mark: &str) -> String {
+    let time_us = UNIX_EPOCH.elapsed().unwrap().as_micros();
+    format!(
+        r#"{{"type":"trade","name":"BTC/USD","id":{id},"time_us":{time_us},"price":"87543.2","quantity":"1.5","taker":"buy","mark":"{mark}"}}"#
+    )
+}
+
+/// The venue's REST API: its list of instruments, and past trades.
 async fn list(listener: TcpListener) {
     let body = r#"{"markets":[{"name":"BTC/USD","base":"BTC","quote":"USD","tick":"0.1","step":"0.00001"}]}"#;
     loop {
         let (mut socket, _) = listener.accept().await.unwrap();
         let mut head = [0; 4_096];
-        let _ = socket.read(&mut head).await;
+        let read = socket.read(&mut head).await.unwrap_or_default();
+        let head = String::from_utf8_lossy(&head[..read]).into_owned();
+        // A past trade, marked for the faults.
+        let asked = head.split_whitespace().nth(1).filter(|path| path.contains("/trade?"));
+        let id = asked.and_then(|path| path.split_once("&id=")).map(|(_, id)| id.to_owned());
+        let body = id.map_or_else(|| body.to_owned(), |id| trade(id.parse().unwrap(), "!"));
         let answer =
             format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
         let _ = socket.write_all(answer.as_bytes()).await;
@@ -363,4 +373,28 @@ async fn broken_versions_are_refused_or_rolled_back_and_cost_no_event() {
     assert!(status == Some(0) && text.contains("rolled_back at step probation"), "{text}");
     assert!(swapped.edge.process().is_running());
     venue.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_the_adapter_faults_on_says_nothing_about_the_venues_history() {
+    let (venue, folder) = (SoundVenue::start().await, tempfile::tempdir().unwrap());
+    let adapter = folder.path().join("trap.wasm");
+    let sound = std::fs::read(parts::adapter("broken-adapters")).unwrap();
+    std::fs::write(&adapter, SwapFault::Trap.put(&sound).unwrap()).unwrap();
+    let broker = Broker::start(folder.path()).await;
+    let feed = Feed { adapter, backfill: true, ..venue.feed() };
+    let edge = Edge::start(folder.path(), &format!("urls = [{:?}]", broker.url()), &[feed]).await;
+    let trades = async |outcome| edge.metric("marketprism_edge_backfill_trades_total", outcome).await;
+    eventually("trades arrive", || async {
+        (edge.metric("marketprism_edge_frames_total", "sound").await > 0).then_some(())
+    })
+    .await;
+    venue.next_id.fetch_add(2, Ordering::SeqCst);
+    // One request more than the answers without a trade after which the history is known not to have it.
+    eventually("the request is repeated", || async {
+        (edge.metric("marketprism_edge_backfill_requests_total", "sound").await >= 4).then_some(())
+    })
+    .await;
+    assert!(trades("requested").await > 0);
+    assert_eq!(trades("not_served").await, 0);
 }
