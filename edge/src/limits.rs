@@ -267,6 +267,10 @@ pub const KILLED_RUNS_MAX: usize = 64;
 /// one is not audited.
 pub const CHECKPOINT_BYTES_A_SECOND: u64 = 256 * 1024;
 
+/// While events wait for the broker their segments stay, with the checkpoints: the pause doubles with each such part of `journal.max_bytes`
+/// in checkpoints, so that they do not push out events. A day takes a sixteenth.
+pub const CHECKPOINT_SHARE: u64 = 256;
+
 /// Time for the broker to store an audit. Passed: it is sent again with the same id.
 pub const AUDIT_ACK: Duration = Duration::from_secs(5);
 

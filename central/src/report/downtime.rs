@@ -75,22 +75,28 @@ pub fn list(downtimes: &[EdgeDowntime], gaps: &[EdgeGap], ledger: &LedgerSummary
             }
             is_one
         });
-        listed.extend(pauses.iter().map(|pause| {
-            let windows = if is_killed(&pause.why) { &ledger.unaudited } else { &ledger.idle };
-            reported(edge, pause, windows.get(edge).map(Vec::as_slice).unwrap_or_default())
-        }));
+        listed
+            .extend(pauses.iter().map(|pause| reported(edge, pause, uncovered_streams(edge, pause, ledger))));
     }
     listed.sort_by_key(|downtime| std::cmp::Reverse(downtime.from));
     listed
 }
 
-fn is_killed(why: &str) -> bool {
-    why == DowntimeReason::Killed.as_str()
+/// Of a kill: streams of which not all that it touches is compared and known. Of a stop: those with windows that nothing resolves.
+fn uncovered_streams(edge: &str, pause: &EdgePause, ledger: &LedgerSummary) -> u64 {
+    let (from, to) = (pause.from.div_euclid(1_000_000_000), pause.to.div_euclid(1_000_000_000));
+    let count = |of: &BTreeMap<String, Vec<TimeRuns>>, is_meant: &dyn Fn((i64, i64)) -> bool| {
+        let streams = of.get(edge).into_iter().flatten();
+        u64::try_from(streams.filter(|runs| runs.iter().any(is_meant)).count()).unwrap_or(u64::MAX)
+    };
+    if pause.why != DowntimeReason::Killed.as_str() {
+        return count(&ledger.idle, &|(begin, end)| begin <= to && from < end);
+    }
+    let (from, to) = (from.max(ledger.period.0), to.saturating_add(1).min(ledger.period.1));
+    pause.streams.saturating_sub(count(&ledger.covered, &|(begin, end)| begin <= from && to <= end))
 }
 
-fn reported(edge: &str, pause: &EdgePause, uncovered: &[TimeRuns]) -> ReportedDowntime {
-    let seconds = (pause.from.div_euclid(1_000_000_000), pause.to.div_euclid(1_000_000_000));
-    let meets = |runs: &&TimeRuns| runs.iter().any(|(from, to)| from <= seconds.1 && seconds.0 < to);
+fn reported(edge: &str, pause: &EdgePause, uncovered_streams: u64) -> ReportedDowntime {
     let time = |ns: i64| Time(ns.div_euclid(1_000_000));
     ReportedDowntime {
         edge: edge.to_owned(),
@@ -101,7 +107,7 @@ fn reported(edge: &str, pause: &EdgePause, uncovered: &[TimeRuns]) -> ReportedDo
             .parse()
             .map_or_else(|_| pause.why.clone(), |why: DowntimeReason| why.text(&pause.detail)),
         streams: pause.streams,
-        uncovered_streams: u64::try_from(uncovered.iter().filter(meets).count()).unwrap_or(u64::MAX),
+        uncovered_streams,
     }
 }
 
@@ -244,8 +250,14 @@ mod tests {
     #[test]
     fn a_kill_is_told_with_its_times_and_excuses_nothing() {
         let killed = EdgeDowntime { why: "killed".into(), ..downtime("e1", STOP + 46 * SECOND) };
-        let LedgerSummary { idle: unaudited, .. } = idle();
-        let ledger = LedgerSummary { unaudited, ..LedgerSummary::default() };
+        let window = STOP / SECOND / 60 * 60;
+        let covered = |streams: &[i64]| {
+            let runs = streams.iter().map(|end| [(window - 60, *end)].into_iter().collect()).collect();
+            let covered = BTreeMap::from([("e1".to_owned(), runs)]);
+            LedgerSummary { covered, period: (window - 600, window + 600), ..LedgerSummary::default() }
+        };
+        // The second stream has no final verdict, or a mismatch, in the window of the end.
+        let ledger = covered(&[window + 120, window + 60]);
         let listed = list(std::slice::from_ref(&killed), &[], &ledger);
         let [finding] = &findings(&listed, &ledger)[..] else { panic!("{listed:?}") };
         assert_eq!((finding.code, finding.level), (Code::EdgeKilled, Level::Unknown));
@@ -253,8 +265,11 @@ mod tests {
             finding.text,
             "not collected 2026-11-28 21:21:43 to 21:22:29, edge killed (1 of 2 streams)"
         );
-        let covered = list(&[killed], &[], &LedgerSummary::default());
-        assert_eq!(findings(&covered, &LedgerSummary::default())[0].level, Level::Info);
+        let level = |ledger: &LedgerSummary| {
+            findings(&list(std::slice::from_ref(&killed), &[], ledger), ledger)[0].level
+        };
+        assert_eq!(level(&LedgerSummary::default()), Level::Unknown, "nothing is compared yet");
+        assert_eq!(level(&covered(&[window + 120, window + 120])), Level::Info);
     }
 
     #[test]

@@ -43,8 +43,10 @@ pub struct LedgerSummary {
     pub evidence: EvidenceCounts,
     /// Windows not collected on purpose that nothing resolves, of each edge's streams.
     pub idle: BTreeMap<String, Vec<TimeRuns>>,
-    /// Unverifiable windows that nothing resolves, of each edge's streams.
-    pub unaudited: BTreeMap<String, Vec<TimeRuns>>,
+    /// Begin and end in seconds.
+    pub period: (i64, i64),
+    /// Windows of each edge's streams in which nothing is unknown or missing, by the edge, another one or the venue's numbers.
+    pub covered: BTreeMap<String, Vec<TimeRuns>>,
     /// Windows that only one of several edges has whole.
     pub alone: StreamTimes,
     /// Windows with holes of an edge that another one has whole.
@@ -87,6 +89,7 @@ pub fn add_up(
         by_stream.entry(&row.stream).or_default().push(row);
     }
     let period = (scope.from.0.div_euclid(1_000), (scope.to.0 + 999).div_euclid(1_000));
+    ledger.period = period;
     let streams = completeness::collect(verdicts, gaps, ids, period.0).into_iter().map(|(key, facts)| {
         let rows = by_stream.remove(&key).unwrap_or_default();
         let found = completeness::judge(&facts, period);
@@ -157,8 +160,9 @@ impl StreamBuckets<'_> {
         for (edge, runs) in &self.found.not_collected {
             ledger.idle.entry(edge.clone()).or_default().push(runs.clone());
         }
-        for (edge, runs) in &self.found.uncovered {
-            ledger.unaudited.entry(edge.clone()).or_default().push(runs.clone());
+        for edge in self.facts.edges.keys() {
+            let covered = self.found.covered(&self.facts, edge);
+            ledger.covered.entry(edge.clone()).or_default().push(covered);
         }
         let Redundancy { alone, filled } = completeness::redundancy(&self.facts);
         for (edge, runs) in alone {

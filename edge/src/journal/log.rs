@@ -105,6 +105,10 @@ impl Journal {
         self.shared.lock().index.streams.get(stream).is_some_and(|mark| mark.created_ns != 0)
     }
 
+    pub fn max_bytes(&self) -> u64 {
+        self.shared().options.bytes
+    }
+
     pub fn status(&self) -> JournalStatus {
         let state = self.shared.lock();
         let segments = &state.index.segments;

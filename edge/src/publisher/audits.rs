@@ -24,7 +24,7 @@ use crate::broker::{BrokerLink, PublishReply};
 use crate::journal::Journal;
 use crate::limits::{
     AUDIT_ACK, AUDIT_BACKOFF, AUDIT_CLOSE_EVERY, AUDIT_CLOSE_MAX, AUDIT_DRAIN, AUDIT_OUTBOX_BYTES,
-    AUDIT_OUTBOX_MESSAGES, CHECKPOINT_BYTES_A_SECOND, JOURNAL_CLOSE,
+    AUDIT_OUTBOX_MESSAGES, CHECKPOINT_BYTES_A_SECOND, CHECKPOINT_SHARE, JOURNAL_CLOSE,
 };
 use crate::queue::EventQueue;
 use crate::telemetry::{Metrics, follow, gauge};
@@ -61,7 +61,10 @@ pub struct AuditSender {
     /// Those of them whose messages are in the outbox, with the number of messages sent when the broker has them.
     recovering: Vec<(i64, usize)>,
     journal: Option<Arc<Journal>>,
-    checkpoint_at: Instant,
+    /// Time and bytes of the last checkpoint.
+    checkpointed: (Instant, u64),
+    /// Bytes of the checkpoints since a time up to which not all events are sent.
+    checkpoints_held: (i64, u64),
     /// Messages that left the outbox.
     sent: usize,
 }
@@ -94,7 +97,8 @@ impl AuditSender {
             killed: Vec::new(),
             recovering: Vec::new(),
             journal: None,
-            checkpoint_at: Instant::now(),
+            checkpointed: (Instant::now(), 0),
+            checkpoints_held: (0, 0),
             sent: 0,
         }
     }
@@ -147,9 +151,14 @@ impl AuditSender {
 
     /// Tells the journal what it does not hold of the open windows.
     fn checkpoint(&mut self) {
-        let Some(journal) = self.journal.as_ref().filter(|_| Instant::now() >= self.checkpoint_at) else {
+        let Some(journal) = &self.journal else { return };
+        if self.queue.oldest_pending_ns().is_none_or(|pending_ns| pending_ns > self.checkpoints_held.0) {
+            self.checkpoints_held = (clock::now_ns(), 0);
+        }
+        let (at, bytes) = self.checkpointed;
+        if at.elapsed() < checkpoint_pause(bytes, self.checkpoints_held.1, journal.max_bytes()) {
             return;
-        };
+        }
         // First: what was received before is in the journal by now.
         let known_to_ns = self.auditor.frontier_ns().min(clock::now_ns());
         let unsent_since_ns = self.outbox.first_window_ns();
@@ -158,8 +167,8 @@ impl AuditSender {
             Some(AuditCheckpoint { unsent_since_ns, ..checkpoint })
         });
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        let pause = Duration::from_millis(bytes.saturating_mul(1_000) / CHECKPOINT_BYTES_A_SECOND);
-        self.checkpoint_at = Instant::now() + pause;
+        self.checkpointed = (Instant::now(), bytes);
+        self.checkpoints_held.1 = self.checkpoints_held.1.saturating_add(bytes);
     }
 
     /// Audits of killed runs that are complete, and the times that they do not cover.
@@ -436,4 +445,30 @@ fn recovered_messages(audits: Vec<Audit>, downtimes: Vec<Downtime>) -> Vec<Unsen
 
 fn no_stream() -> String {
     NO_STREAM.to_owned()
+}
+
+/// Pause after a checkpoint of so many bytes; `held`: bytes of checkpoints in segments that unsent events keep.
+fn checkpoint_pause(bytes: u64, held: u64, journal_bytes: u64) -> Duration {
+    let doublings = held / (journal_bytes / CHECKPOINT_SHARE).max(1);
+    let millis = bytes.saturating_mul(1_000) / CHECKPOINT_BYTES_A_SECOND;
+    Duration::from_millis(millis.saturating_mul(1 << doublings.min(16)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_of_a_day_without_the_broker_take_a_sixteenth_of_the_journal_at_most() {
+        const JOURNAL: u64 = 1 << 30;
+        for bytes in [2_000, 400_000, 4_000_000] {
+            let (mut held, mut time) = (0, Duration::ZERO);
+            while time < Duration::from_secs(86_400) {
+                held += bytes;
+                time += checkpoint_pause(bytes, held, JOURNAL).max(AUDIT_CLOSE_EVERY);
+            }
+            assert!(held <= JOURNAL / 16 + bytes, "{held} bytes in checkpoints of {bytes}");
+        }
+        assert_eq!(checkpoint_pause(CHECKPOINT_BYTES_A_SECOND, 0, JOURNAL), Duration::from_secs(1));
+    }
 }

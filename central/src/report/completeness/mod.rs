@@ -115,6 +115,14 @@ pub struct StreamCompleteness {
 }
 
 impl StreamCompleteness {
+    /// Windows of an edge with a final verdict in which nothing is unknown or missing.
+    pub fn covered(&self, facts: &StreamFacts, edge: &str) -> TimeRuns {
+        let Some(of_edge) = facts.edges.get(edge) else { return TimeRuns::default() };
+        let uncovered = self.uncovered.get(edge).cloned().unwrap_or_default();
+        let missing = self.missing.iter().map(|events| events.at).collect();
+        of_edge.verified.union(&of_edge.unverifiable).minus(&uncovered).minus(&missing)
+    }
+
     /// Nothing is missing and nothing is unknown, apart from mismatches and open windows; and everything was collected.
     #[cfg(test)]
     pub fn is_whole(&self) -> bool {
