@@ -127,7 +127,7 @@ async fn a_stop_excuses_silence_until_the_edge_reports_again(stack: &Stack, conf
     stack
         .execute(&format!(
             "INSERT INTO marketprism_hot.downtimes SELECT 'trade', 'sim_spot', 'spot', 'BTC-USDT', 'e1', 'r', {stop}, 0, \
-             'stopped', 1, now64(3)"
+             'stopped', '', 1, now64(3)"
         ))
         .await;
     let silent = "unknown edge.no_recent_audit edge e1: no audit since the window of";
