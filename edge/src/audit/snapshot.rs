@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use marketprism_schema::{Audit, Gap, GapKind, StreamAudit};
+use marketprism_schema::{Audit, Gap, GapKind, StreamAudit, StreamId};
 
 use super::auditor::{AuditState, Auditor};
 use super::checkpoint::{AuditCheckpoint, CheckpointStreams};
@@ -50,7 +50,10 @@ impl AuditState {
         for (_, id, capability) in self.streams.iter().filter(|(stream, ..)| collected.contains(stream)) {
             audit.add_silent(capability, id.clone());
         }
-        let inherited = self.resumed.union(&self.inherited).map(ToString::to_string).collect();
+        let is_configured =
+            |stream: &&StreamId| self.feeds.iter().any(|feed| feed.exchange == stream.exchange);
+        let inherited = self.resumed.union(&self.inherited).filter(is_configured);
+        let inherited = inherited.map(ToString::to_string).collect();
         let mut feeds = WindowTally::default().feeds(&self.feeds);
         feeds.retain(|feed| !feed.is_quiet());
         CheckpointStreams { collected: audit.silent, inherited, feeds, starts: self.starts.clone() }
@@ -91,7 +94,7 @@ impl AuditState {
 mod tests {
     use std::time::Duration;
 
-    use marketprism_schema::{Capability, DataType, DataTypeMap, GapCause, StreamId};
+    use marketprism_schema::{Capability, DataType, DataTypeMap, GapCause};
 
     use super::super::killed_run::KilledRun;
     use super::super::run_journal::UnfinishedRun;
@@ -111,7 +114,9 @@ mod tests {
         let id = StreamId::parse("trade.sim_spot.spot.A-B").unwrap();
         let of = |kind| (kind == DataType::Trade).then(|| (id.clone(), Capability::UNNUMBERED));
         let stream = auditor.subscribe(feed, &[DataTypeMap::from_fn(of)], RUN)[0][DataType::Trade].unwrap();
+        auditor.lock().inherited.insert(StreamId::parse("trade.gone_spot.spot.A-B").unwrap());
         let mut known = auditor.checkpoint(true, RUN + 60 * SECOND).unwrap();
+        assert_eq!(known.streams.as_ref().unwrap().inherited, [""; 0], "an exchange that is not configured");
         let lost = Gap::open(GapKind::Connection, GapCause::Network, RUN + 40 * SECOND, "lost");
         let skipped = Gap::trade_ids(1, 2, RUN + 50 * SECOND, RUN + 51 * SECOND);
         let events = vec![GapEvent::Began(stream, lost), GapEvent::TradeIds(stream, vec![skipped])];

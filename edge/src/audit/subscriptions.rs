@@ -235,6 +235,9 @@ impl AuditState {
         let (removed, kept): (BTreeSet<_>, BTreeSet<_>) =
             std::mem::take(&mut self.resumed).into_iter().partition(|stream| stream.exchange == exchange);
         self.resumed = kept;
+        // Of these it is not known since when they are gone: this run does not call them killed.
+        self.inherited.retain(|stream| stream.exchange != exchange);
+        self.are_streams_changed = true;
         let (delisted, removed): (Vec<_>, Vec<_>) =
             removed.into_iter().partition(|stream| self.selected.contains(stream));
         for (reason, streams) in [(DowntimeReason::Delisted, delisted), (DowntimeReason::Removed, removed)] {

@@ -1,7 +1,7 @@
 //! Finds what the journal holds of runs that were killed: the last checkpoint with no record missing since the oldest window that it has
 //! open, the audits that were not sent, and the events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use marketprism_schema::StreamId;
@@ -14,9 +14,13 @@ use crate::audit::{
     AuditCheckpoint, Auditor, KilledRun, PublishOutcome, RecoveredAudits, UnfinishedRun, UnsentMessage,
 };
 
-/// By the start of the run.
 #[derive(Debug, Default)]
-pub(super) struct KilledRunScan(BTreeMap<i64, RunScan>);
+pub(super) struct KilledRunScan {
+    /// By the start of the run.
+    runs: BTreeMap<i64, RunScan>,
+    /// First position of the segment that is read.
+    segment: u64,
+}
 
 #[derive(Debug, Default)]
 struct RunScan {
@@ -39,17 +43,19 @@ struct RunScan {
 struct KeptAudit {
     from_ns: i64,
     to_ns: i64,
-    messages: Vec<u8>,
+    /// First position of its segment, from which its messages are read once it is known that they are needed.
+    segment: u64,
 }
 
 impl KilledRunScan {
     pub(super) fn new(killed: &[UnfinishedRun]) -> Self {
         let scan = |run: &UnfinishedRun| (run.run_ns, RunScan { next_ns: run.next_ns, ..RunScan::default() });
-        Self(killed.iter().map(scan).collect())
+        Self { runs: killed.iter().map(scan).collect(), segment: 0 }
     }
 
     pub(super) fn begin_segment(&mut self, run_ns: i64, first: u64) {
-        let Some(run) = self.0.get_mut(&run_ns) else { return };
+        self.segment = first;
+        let Some(run) = self.runs.get_mut(&run_ns) else { return };
         if run.usable > 0 {
             run.current.truncate(run.usable);
             run.last = std::mem::take(&mut run.current);
@@ -63,13 +69,12 @@ impl KilledRunScan {
 
     /// `is_damaged`: bytes before the frame are no record.
     pub(super) fn frame(&mut self, run_ns: i64, frame: &Frame<'_>, is_damaged: bool) {
-        if let Frame::Audit { run_ns, window_start_ns: from_ns, window_end_ns: to_ns, messages } = frame
-            && let Some(run) = self.0.get_mut(run_ns)
+        if let Frame::Audit { run_ns, window_start_ns: from_ns, window_end_ns: to_ns, .. } = frame
+            && let Some(run) = self.runs.get_mut(run_ns)
         {
-            let (from_ns, to_ns, messages) = (*from_ns, *to_ns, messages.to_vec());
-            run.audits.push(KeptAudit { from_ns, to_ns, messages });
+            run.audits.push(KeptAudit { from_ns: *from_ns, to_ns: *to_ns, segment: self.segment });
         }
-        let Some(run) = self.0.get_mut(&run_ns) else { return };
+        let Some(run) = self.runs.get_mut(&run_ns) else { return };
         if is_damaged {
             run.hole();
         }
@@ -119,12 +124,27 @@ impl RunScan {
         Some(newest)
     }
 
-    fn unsent(&self, since_ns: i64) -> Vec<UnsentMessage> {
-        let kept = self.audits.iter().filter(|audit| audit.to_ns > since_ns && audit.from_ns >= since_ns);
-        let read = |audit: &KeptAudit| -> Vec<UnsentMessage> {
-            serde_json::from_slice(&audit.messages).unwrap_or_default()
-        };
-        kept.flat_map(read).collect()
+    fn unsent(&self, of_run: i64, since_ns: i64, folder: &Path) -> Vec<UnsentMessage> {
+        let is_unsent = |from_ns: i64, to_ns: i64| to_ns > since_ns && from_ns >= since_ns;
+        let kept = self.audits.iter().filter(|audit| is_unsent(audit.from_ns, audit.to_ns));
+        let segments: BTreeSet<u64> = kept.map(|audit| audit.segment).collect();
+        let mut unsent: Vec<UnsentMessage> = Vec::new();
+        for first in segments {
+            let path = path_of(folder, first);
+            let bytes = std::fs::read(&path).unwrap_or_else(|error| {
+                tracing::error!(%error, ?path, "segment not readable: closed audits of a killed run are lost");
+                Vec::new()
+            });
+            for frame in FrameScanner::new(&bytes, 0) {
+                if let Frame::Audit { run_ns, window_start_ns, window_end_ns, messages } = frame
+                    && run_ns == of_run
+                    && is_unsent(window_start_ns, window_end_ns)
+                {
+                    unsent.extend(serde_json::from_slice::<Vec<UnsentMessage>>(messages).unwrap_or_default());
+                }
+            }
+        }
+        unsent
     }
 }
 
@@ -136,12 +156,12 @@ pub(super) fn recover_audits(
     auditor: &Auditor,
 ) {
     let mut streams: Vec<StreamId> = Vec::new();
-    for (run_ns, run) in scan.0 {
+    for (run_ns, run) in scan.runs {
         let checkpoint = run.newest();
         let is_known = checkpoint.is_some();
         let checkpoint = checkpoint.unwrap_or_else(|| AuditCheckpoint::none(run_ns));
         let closed_to_ns = run.audits.iter().map(|audit| audit.to_ns).max().unwrap_or(i64::MIN);
-        let unsent = run.unsent(checkpoint.unsent_since_ns.min(checkpoint.open_since_ns));
+        let unsent = run.unsent(run_ns, checkpoint.unsent_since_ns.min(checkpoint.open_since_ns), folder);
         let audits = unsent.len();
         if closed_to_ns == i64::MAX {
             auditor.add_recovered(RecoveredAudits {
