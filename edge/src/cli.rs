@@ -17,7 +17,7 @@ use marketprism_adapter_host::contract::Venue;
 use marketprism_config::MaskedUrl;
 use marketprism_schema::{DataType, MarketType};
 use marketprism_service::{
-    Exit, Failure, FailureContext as _, Signals, check_threads, init_logs, print, report, threads_needed,
+    Exit, Failure, FailureContext as _, Signals, check_host, init_logs, print, report,
 };
 use serde_json::{Value, json};
 
@@ -137,7 +137,7 @@ fn load_adapter(path: &Path) -> anyhow::Result<Adapter> {
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    check_threads(threads_needed()).map_err(|limit| anyhow!(limit)).or_exit(Exit::NOT_STARTED)?;
+    check_host().map_err(|limit| anyhow!(limit)).or_exit(Exit::NOT_STARTED)?;
     let built = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("edge").build();
     built.context("the async runtime cannot start").or_exit(Exit::NOT_STARTED)
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use marketprism_service::{Exit, FailureContext as _, check_threads, init_logs, report, threads_needed};
+use marketprism_service::{Exit, FailureContext as _, check_host, init_logs, report};
 
 use super::{repair, reports};
 use crate::config::Config;
@@ -70,7 +70,7 @@ pub fn main() -> ExitCode {
 
 fn execute(cli: Cli) -> anyhow::Result<Exit> {
     let config = Config::load(&cli.config)?;
-    check_threads(threads_needed()).map_err(|limit| anyhow::anyhow!(limit))?;
+    check_host().map_err(|limit| anyhow::anyhow!(limit))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
-use marketprism_service::{Exit, FileLock, HostRule, Signals, check_threads, threads_needed};
+use marketprism_service::{Exit, FileLock, HostRule, Signals, check_host};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use tokio::net::TcpListener;
@@ -41,7 +41,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let listener = listener.with_context(|| format!("cannot listen on {}", arguments.listen))?;
     // Before the first thread: threads inherit it.
     restrict(arguments, &Folders { data: &data, library: &library })?;
-    check_threads(threads_needed()).map_err(|limit| anyhow::anyhow!(limit))?;
+    check_host().map_err(|limit| anyhow::anyhow!(limit))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

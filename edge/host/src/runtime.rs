@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use marketprism_service::{check_threads, threads_needed};
+use marketprism_service::check_host;
 use thiserror::Error;
 use wasmtime::{Cache, CacheConfig, Config, OptLevel, WasmBacktraceDetails};
 
@@ -47,7 +47,7 @@ impl Engine {
     /// machine code that the process runs, so only the owner may read and write the directory.
     pub fn new(cache_dir: Option<&Path>) -> Result<Self, EngineError> {
         // Compiler and cache start threads by libraries that panic when one does not start.
-        check_threads(threads_needed()).map_err(|limit| HostLimit::of_threads(&limit))?;
+        check_host().map_err(|limit| HostLimit::of_threads(&limit))?;
         let mut config = Config::new();
         config
             .wasm_component_model(true)

@@ -1,6 +1,7 @@
 //! Limits that the host sets to a process, in words, with their remedies. A part that meets one is not at fault.
 
 use std::error::Error;
+use std::fs::File;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
@@ -70,11 +71,28 @@ fn shown(resource: Resource) -> String {
     getrlimit(resource).current.map_or("unlimited".to_owned(), |value| value.to_string())
 }
 
-/// Starts so many threads at once and ends them: the async runtime and the compiler panic where one does not start.
+/// Files that the async runtime opens for itself, with some to spare.
+const RUNTIME_FILES: usize = 16;
+
+/// Opens the files and starts the threads of a process at once and ends them: the async runtime and the compiler panic where one
+/// cannot be had.
 ///
 /// # Errors
 /// The limit, with its remedy.
-pub fn check_threads(count: usize) -> Result<(), String> {
+pub fn check_host() -> Result<(), String> {
+    check_files(RUNTIME_FILES)?;
+    check_threads(threads_needed())
+}
+
+fn check_files(count: usize) -> Result<(), String> {
+    let opened: io::Result<Vec<File>> = (0..count).map(|_| File::open("/dev/null")).collect();
+    let told = |error: io::Error| {
+        host_limit(&error).unwrap_or_else(|| format!("/dev/null cannot be opened: {error}"))
+    };
+    opened.map(drop).map_err(told)
+}
+
+fn check_threads(count: usize) -> Result<(), String> {
     let gate = Arc::new(RwLock::new(()));
     let closed = gate.write().unwrap_or_else(PoisonError::into_inner);
     let (mut started, mut refused) = (Vec::with_capacity(count), None);
@@ -105,7 +123,7 @@ pub fn start_thread<T: Send + 'static>(
 }
 
 /// Threads that a process starts by itself: workers of the runtime and of the compiler, and some for blocking calls.
-pub fn threads_needed() -> usize {
+fn threads_needed() -> usize {
     2 * thread::available_parallelism().map_or(1, usize::from) + 6
 }
 

@@ -31,7 +31,7 @@ pub use bearer::{TokenRefusal, check_bearer, credentials, is_token};
 pub use disk::DiskSpace;
 pub use file_lock::FileLock;
 pub use files::{open_file, read_file, read_text};
-pub use host_limits::{check_threads, host_limit, start_thread, thread_limit, threads_needed};
+pub use host_limits::{check_host, host_limit, start_thread, thread_limit};
 pub use hosts::HostRule;
 #[cfg(feature = "http")]
 pub use http::{HttpBounds, HttpListener, serve_http};
