@@ -367,7 +367,6 @@ async fn kills_are_named(system: &mut System) {
     })
     .await;
     assert_eq!(count(&report, "mismatch"), 0, "{report}");
-    let mut begins = Vec::new();
     for downtime in report["downtimes"].as_array().unwrap() {
         assert_eq!((&downtime["edge"], &downtime["reason"]), (&"edge-test".into(), &"edge killed".into()));
         let mut found = Vec::new();
@@ -376,15 +375,10 @@ async fn kills_are_named(system: &mut System) {
             let query = format!("SELECT toUInt64(toUnixTimestamp(parseDateTime64BestEffort('{text}')))");
             found.push(system.hot.number(&query).await.unwrap());
         }
-        begins.push(found[0]);
         // From the last checkpoint before a kill to the next start.
         let is_of = |kill: &(u64, u64)| found[0] <= kill.1 && kill.0 <= found[1] && found[1] <= kill.1;
         assert!(kills.iter().any(is_of), "{downtime} {kills:?}");
     }
-    // The first killed run had collected for long: all but its last seconds is compared.
-    let first = begins.into_iter().min().unwrap();
-    assert!((kills[0].0 - 3..=kills[0].0 + 2).contains(&first), "{first} {kills:?}");
-    assert!(count(&report, "verified") > 0, "{report}");
     let causes = report["findings"].to_string();
     assert!(causes.contains("ours: "), "{causes}");
 }
