@@ -160,6 +160,12 @@ async fn frames_and_events_left_at_a_stop_are_counted_and_the_last_line_says_so(
     })
     .await;
     broker.process().suspend();
+    // More than the last acknowledgements under way can take away.
+    until("events wait for the broker", LONGEST, || async {
+        let waiting = edge.metric("marketprism_edge_queue_messages", "").await;
+        if waiting > 20 { Ok(()) } else { Err(waiting.to_string()) }
+    })
+    .await;
     let status = edge.process().terminate(LONGEST).await;
     broker.process().resume();
     assert_eq!(status.code(), Some(4));
