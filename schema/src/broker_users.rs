@@ -1,12 +1,13 @@
 //! Users of the broker and what each may publish and subscribe, as text for nats-server's configuration.
 //!
-//! An edge may publish events of its exchanges, its own audits and the lease of its name, and nothing else: the stranger who may publish an event can forge one, and the
+//! An edge may publish events of its exchanges, its own audits, the lease of its name and its heartbeat, and nothing else: the stranger who may publish an event can forge one, and the
 //! one who may publish under the message id of a coming event erases it. Of the API of JetStream an edge reaches the state of the event
 //! streams and the confirmed sequences only, to read; central may neither delete nor purge a stream.
 
 use crate::{
     Carries, DataType, EDGE_STATUS_SUBJECT, STREAMS, audit_subject, confirmed_request_subject,
-    edge_lease_request_subject, edge_lease_subject, repair_subject, stream_info_subject,
+    edge_heartbeat_subject, edge_lease_request_subject, edge_lease_subject, repair_subject,
+    stream_info_subject,
 };
 
 /// User of central.
@@ -55,7 +56,8 @@ impl BrokerUser {
             "$KV.MARKETPRISM_CONFIRMED.>",
             "$KV.MARKETPRISM_LEASES.>",
         ];
-        let requests = [repair_subject("*"), EDGE_STATUS_SUBJECT.to_owned()];
+        // To forget an edge.
+        let requests = [repair_subject("*"), EDGE_STATUS_SUBJECT.to_owned(), edge_heartbeat_subject("*")];
         let publish = publish.map(str::to_owned).into_iter().chain(requests).collect();
         let subscribe = vec![inboxes(CENTRAL_CONNECTION)];
         Self {
@@ -75,7 +77,12 @@ impl BrokerUser {
         let events = STREAMS.iter().filter(|stream| stream.carries == Carries::Events);
         let reads = events
             .flat_map(|stream| [stream_info_subject(stream.name), confirmed_request_subject(stream.name)]);
-        let own = [audit_subject(edge), edge_lease_subject(edge), edge_lease_request_subject(edge)];
+        let own = [
+            audit_subject(edge),
+            edge_lease_subject(edge),
+            edge_lease_request_subject(edge),
+            edge_heartbeat_subject(edge),
+        ];
         Self {
             name: edge.to_owned(),
             password: password.to_owned(),

@@ -8,6 +8,7 @@ mod audit;
 mod broker_users;
 mod confirmed;
 mod decimal;
+mod edge_heartbeat;
 mod edge_lease;
 mod edge_status;
 mod event;
@@ -32,6 +33,11 @@ pub use audit::{
 pub use broker_users::{BrokerUser, CENTRAL_CONNECTION, CENTRAL_USER, broker_authorization, edge_connection};
 pub use confirmed::{CONFIRMED_BUCKET, Watermark, confirmed_request_subject, stream_info_subject};
 pub use decimal::{Decimal, DecimalError, SCALE_MAX};
+pub use edge_heartbeat::{
+    AdapterState, AdapterSwap, ClockHeartbeat, EDGE_HEARTBEAT_BYTES_MAX, EDGE_HEARTBEAT_VERSION,
+    EdgeHeartbeat, EdgeHeartbeatError, EdgeRunState, FeedHeartbeat, FeedRunState, HEARTBEAT_SWAPS_MAX,
+    JournalHeartbeat, RunningAdapter, edge_heartbeat_key, edge_heartbeat_subject, edge_of_heartbeat,
+};
 pub use edge_lease::{EDGE_LEASES_BUCKET, EdgeLease, edge_lease_request_subject, edge_lease_subject};
 pub use edge_status::{
     EDGE_STATUS_BYTES_MAX, EDGE_STATUS_SUBJECT, EDGE_STATUS_VERSION, EdgeDisk, EdgeStatus, EdgeStatusError,
