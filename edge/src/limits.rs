@@ -91,6 +91,12 @@ pub const REPUBLISH_BACKOFF: (Duration, Duration) = (Duration::from_millis(250),
 /// Time for acknowledgements after a reconnect. Passed: messages sent before it are published again.
 pub const REPUBLISH_AFTER_RECONNECT: Duration = Duration::from_millis(500);
 
+/// Interval of the edge's heartbeat. Central calls an edge silent that missed five.
+pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(3);
+
+/// Interval at which an edge that may not publish looks whether it may write its heartbeat.
+pub const HEARTBEAT_LOOK: Duration = Duration::from_millis(200);
+
 /// Interval at which the lease of the edge's name is written.
 pub const NAME_LEASE_EVERY: Duration = Duration::from_secs(3);
 

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use self::tasks::{AuditTasks, JournaledStart, LeaseTask, SelfCareTask};
+use self::tasks::{AuditTasks, HeartbeatTask, JournaledStart, LeaseTask, SelfCareTask};
 use crate::audit::{AuditOrigin, Auditor, JournaledRun, Resumption, RunJournal, StopCause};
 use crate::broker::{BrokerLink, connect};
 use crate::config::{Adapters, Config};
@@ -49,6 +49,7 @@ pub struct Edge {
     http: JoinHandle<()>,
     http_stop: CancellationToken,
     selfcare: SelfCareTask,
+    heartbeat: HeartbeatTask,
     lease: Option<LeaseTask>,
     signals: Signals,
     _lock: Option<InstanceLock>,
@@ -108,9 +109,11 @@ impl Edge {
             signal: reload_signal,
             apply,
             metrics: context.metrics.clone(),
+            auditor: Arc::clone(&context.auditor),
         };
         let feeds = tokio::spawn(reloader.run(context.stop.clone()));
         let swaps = tokio::spawn(swap_executor.run());
+        let heartbeat = HeartbeatTask::start(&client, &state);
         let answers = answer_status(client, Arc::clone(&state), http_stop.clone());
         let pages = bound.serve(state, http_stop.clone());
         let http = tokio::spawn(async {
@@ -127,6 +130,7 @@ impl Edge {
             http,
             http_stop,
             selfcare,
+            heartbeat,
             lease,
             signals,
             _lock: lock,
@@ -135,7 +139,8 @@ impl Edge {
 
     /// Another process runs this edge: nothing more is published, neither events nor audits, and what was collected stays in the journal.
     async fn give_way(self) {
-        let Self { context, feeds, queue, publisher, audits, http, selfcare, .. } = self;
+        let Self { context, feeds, queue, publisher, audits, http, selfcare, heartbeat, .. } = self;
+        heartbeat.stop(false).await;
         publisher.abort();
         audits.abandon().await;
         context.stop.cancel();
@@ -187,6 +192,7 @@ impl Edge {
             http,
             http_stop,
             selfcare,
+            heartbeat,
             lease,
             mut signals,
             _lock,
@@ -248,9 +254,8 @@ impl Edge {
             lease.stop(restart.is_some()).await;
         }
         // A signal that came meanwhile would be lost with this process's image.
-        if restart.is_some() && signals.next().now_or_never().is_some() {
-            restart = None;
-        }
+        restart = restart.filter(|_| signals.next().now_or_never().is_none());
+        heartbeat.stop(restart.is_none()).await;
         Ok(RunResult { left, restart })
     }
 }

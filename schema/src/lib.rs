@@ -25,10 +25,11 @@ mod wire;
 
 pub use audit::{
     AUDIT_BYTES_MAX, AUDIT_PART_BYTES, AUDIT_VERSION, Audit, AuditError, AuditPayload, Capability,
-    Completeness, DOWNTIME_VERSION, DUPLICATES_MAX, Downtime, DowntimeReason, FINGERPRINT_SQL, FeedAudit,
-    Fingerprint, GAPS_MAX, Gap, GapCause, GapKind, INSTRUMENTS_VERSION, InstrumentListing, InstrumentTerms,
-    Numbering, SilentStreams, StreamAudit, UNSURE_MAX, audit_message_id, audit_subject, decode_audit,
-    decode_audit_payload, encode_audit,
+    ChangeKind, ChangeOutcome, Completeness, DOWNTIME_VERSION, DUPLICATES_MAX, Downtime, DowntimeReason,
+    EDGE_CHANGES_VERSION, EdgeChange, EdgeChanges, FINGERPRINT_SQL, FeedAudit, Fingerprint, GAPS_MAX, Gap,
+    GapCause, GapKind, INSTRUMENTS_VERSION, InstrumentListing, InstrumentTerms, Numbering, SilentStreams,
+    StreamAudit, UNSURE_MAX, audit_message_id, audit_subject, decode_audit, decode_audit_payload,
+    encode_audit,
 };
 pub use broker_users::{BrokerUser, CENTRAL_CONNECTION, CENTRAL_USER, broker_authorization, edge_connection};
 pub use confirmed::{CONFIRMED_BUCKET, Watermark, confirmed_request_subject, stream_info_subject};

@@ -14,7 +14,7 @@ pub struct Migration {
 
 impl Migration {
     /// Every step, in the order in which they are applied.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self {
             version: 0,
             name: "schema_migrations",
@@ -26,6 +26,7 @@ impl Migration {
         Self { version: 4, name: "feed_audits", source: include_str!("../sql/0004_feed_audits.sql") },
         Self { version: 5, name: "downtimes", source: include_str!("../sql/0005_downtimes.sql") },
         Self { version: 6, name: "instruments", source: include_str!("../sql/0006_instruments.sql") },
+        Self { version: 7, name: "edge_changes", source: include_str!("../sql/0007_edge_changes.sql") },
     ];
 
     /// The version of a database that has everything.
@@ -232,6 +233,7 @@ mod tests {
             "c73f8052a2bb194012c9b82322df5d05",
             "af3f1bf530876e96a6092dcbae2e8e6d",
             "f1b59bfd1aadb18d60536014998741f9",
+            "5e5a4313bb372b0c241c1eb19cc0dc47",
         ];
         let checksums: Vec<String> = Migration::ALL.iter().map(Migration::checksum).collect();
         assert_eq!(checksums, released);
@@ -274,6 +276,7 @@ mod tests {
             "feed_audits",
             "downtimes",
             "instruments",
+            "edge_changes",
         ];
         let hot = named(&events, &ledger);
         assert_eq!(Migration::tables(DatabaseKind::Hot), hot);

@@ -181,7 +181,7 @@ async fn check_audits(broker: &Broker) {
                 assert!(downtime.streams.iter().all(|stream| stream.symbol == "SOL-USDT"));
                 if downtime.to.is_some() { resumed += 1 } else { ends += 1 }
             }
-            AuditPayload::Downtime(_) | AuditPayload::Instruments(_) => {}
+            AuditPayload::Downtime(_) | AuditPayload::Instruments(_) | AuditPayload::Changes(_) => {}
             AuditPayload::Audit(audit) => {
                 for stream in &audit.streams {
                     let is_known = |kind| match stream.id.symbol.as_str() {

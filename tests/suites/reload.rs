@@ -161,7 +161,7 @@ async fn check_audits(broker: &Broker, ended: &BTreeSet<String>) {
                 removed.extend(of_feed.map(|stream| stream.symbol.clone()));
                 assert!(downtime.streams.iter().all(|stream| stream.exchange != STAYS), "{downtime:?}");
             }
-            AuditPayload::Downtime(_) | AuditPayload::Instruments(_) => {}
+            AuditPayload::Downtime(_) | AuditPayload::Instruments(_) | AuditPayload::Changes(_) => {}
             AuditPayload::Audit(audit) => {
                 for stream in audit.streams.iter().filter(|stream| stream.id.exchange == STAYS) {
                     let is_known = |kind| matches!(kind, GapKind::Start | GapKind::Stop);

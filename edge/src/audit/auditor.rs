@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use marketprism_schema::{
-    Audit, DataType, DataTypeMap, Downtime, DowntimeReason, Gap, GapCause, GapKind, StreamAudit, StreamId,
+    Audit, DataType, DataTypeMap, Downtime, DowntimeReason, EdgeChange, Gap, GapCause, GapKind, StreamAudit,
+    StreamId,
 };
 
 use super::killed_run::{KilledRun, RecoveredAudits};
@@ -72,6 +73,8 @@ pub(super) struct AuditState {
     pub(super) terms: ToldTerms,
     /// Downtimes that are not published.
     pub(super) downtimes: Vec<Downtime>,
+    /// Changes that are not published.
+    pub(super) changes: Vec<EdgeChange>,
     stop_cause: StopCause,
 }
 

@@ -1,6 +1,7 @@
 //! Per window of receive time and stream: what the broker stored, what is missing, and why. Nothing here talks to the broker.
 
 mod auditor;
+mod changes;
 mod checkpoint;
 mod killed_run;
 mod listings;
@@ -19,7 +20,7 @@ pub use killed_run::{KilledRun, RecoveredAudits};
 pub use origin::AuditOrigin;
 pub use run_journal::{
     CleanStop, JournaledRun, LastingDowntime, Resumption, RunJournal, StopCause, UnfinishedRun,
-    UnsentMessage, encode_downtime, encode_listing,
+    UnsentMessage, encode_changes, encode_downtime, encode_listing,
 };
 pub use streams::{AuditFeed, AuditStream, StreamTable, SubscribedStream};
 pub use window::{FeedCounts, GapEvent, GapSum, PublishOutcome, RecordOutcome};

@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use marketprism_schema::{
-    AUDIT_PART_BYTES, AuditError, Downtime, DowntimeReason, InstrumentListing, StreamId,
+    AUDIT_PART_BYTES, AuditError, Downtime, DowntimeReason, EdgeChanges, InstrumentListing, StreamId,
 };
 use marketprism_service::read_file;
 use serde::{Deserialize, Serialize};
@@ -82,6 +82,13 @@ pub struct LastingDowntime {
 pub struct UnsentMessage {
     pub id: String,
     pub payload: String,
+}
+
+impl UnsentMessage {
+    /// The payload is JSON, so it is UTF-8.
+    pub fn new(id: String, payload: Vec<u8>) -> Self {
+        Self { id, payload: String::from_utf8_lossy(&payload).into_owned() }
+    }
 }
 
 impl RunJournal {
@@ -179,8 +186,7 @@ impl Resumption {
 pub fn encode_listing(listing: InstrumentListing) -> Result<Vec<UnsentMessage>, AuditError> {
     let encode = |part: InstrumentListing| {
         let bytes = part.encode()?;
-        let id = part.message_id(&bytes);
-        Ok(UnsentMessage { id, payload: String::from_utf8_lossy(&bytes).into_owned() })
+        Ok(UnsentMessage::new(part.message_id(&bytes), bytes))
     };
     listing.into_parts(AUDIT_PART_BYTES)?.into_iter().map(encode).collect()
 }
@@ -189,11 +195,15 @@ pub fn encode_listing(listing: InstrumentListing) -> Result<Vec<UnsentMessage>, 
 pub fn encode_downtime(downtime: Downtime) -> Result<Vec<UnsentMessage>, AuditError> {
     let encode = |part: Downtime| {
         let bytes = part.encode()?;
-        let id = part.message_id(&bytes);
-        // JSON is UTF-8.
-        Ok(UnsentMessage { id, payload: String::from_utf8_lossy(&bytes).into_owned() })
+        Ok(UnsentMessage::new(part.message_id(&bytes), bytes))
     };
     downtime.into_parts(AUDIT_PART_BYTES).into_iter().map(encode).collect()
+}
+
+/// The message of changes.
+pub fn encode_changes(changes: &EdgeChanges) -> Result<Vec<UnsentMessage>, AuditError> {
+    let bytes = changes.encode()?;
+    Ok(vec![UnsentMessage::new(changes.message_id(&bytes), bytes)])
 }
 
 #[cfg(test)]

@@ -182,6 +182,13 @@ impl Auditor {
         table
     }
 
+    /// Number of streams that the feeds of an exchange collect.
+    pub fn subscribed_streams(&self, exchange: &str) -> u64 {
+        let state = self.lock();
+        let feeds = state.feeds.iter().filter(|feed| feed.exchange == exchange);
+        u64::try_from(feeds.map(|feed| feed.subscribed.len()).sum::<usize>()).unwrap_or(u64::MAX)
+    }
+
     /// Start of the time for which a feed's streams are audited: the run's start, or that of the feed if it ran before.
     pub fn since_ns(&self, AuditFeed(feed): AuditFeed) -> Option<i64> {
         self.lock().feeds.get(feed).map(|feed| feed.since_ns)

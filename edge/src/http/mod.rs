@@ -2,6 +2,7 @@
 
 mod access;
 mod adapters;
+mod heartbeat;
 mod metrics;
 mod pages;
 mod series;
@@ -11,6 +12,7 @@ mod status_requests;
 
 pub use access::AccessToken;
 pub use adapters::unknown_kind;
+pub use heartbeat::heartbeat;
 pub use serve::{Bound, bind};
 pub use state::EdgeState;
 pub use status_requests::answer_status;

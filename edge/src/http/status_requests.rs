@@ -57,7 +57,7 @@ fn edge_status(state: &EdgeState) -> EdgeStatus {
     }
 }
 
-fn edge_disk(data_dir: &Path) -> Option<EdgeDisk> {
+pub(super) fn edge_disk(data_dir: &Path) -> Option<EdgeDisk> {
     let DiskSpace { free_bytes, total_bytes } = DiskSpace::of(data_dir).ok()?;
     Some(EdgeDisk { free_bytes, total_bytes })
 }

@@ -7,21 +7,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use async_nats::client::RequestErrorKind;
-use async_nats::{Client, HeaderMap, Message, Request};
+use async_nats::{Client, HeaderMap, Request};
 use marketprism_schema::{EdgeLease, edge_lease_request_subject, edge_lease_subject};
-use serde::Deserialize;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::bucket::{self, request};
 use crate::broker::BrokerLink;
-use crate::limits::{NAME_LEASE_ANSWER, NAME_LEASE_EVERY, NAME_LEASE_EXPIRY};
+use crate::limits::{NAME_LEASE_EVERY, NAME_LEASE_EXPIRY};
 
 const EXPECTED: &str = "Nats-Expected-Last-Subject-Sequence";
 const SEQUENCE: &str = "Nats-Sequence";
 const OPERATION: &str = "KV-Operation";
-/// JetStream's error code of another sequence than the expected one.
-const WRONG_LAST_SEQUENCE: u32 = 10_071;
 
 #[derive(Debug, Clone, Copy)]
 pub struct LeaseTimes {
@@ -216,20 +213,6 @@ impl TwinWatch {
     }
 }
 
-#[derive(Deserialize)]
-struct WriteReply {
-    #[serde(default)]
-    error: Option<WriteError>,
-}
-
-#[derive(Deserialize)]
-struct WriteError {
-    #[serde(default)]
-    err_code: u32,
-    #[serde(default)]
-    description: String,
-}
-
 async fn read(client: &Client, edge: &str) -> anyhow::Result<StoredLease> {
     const NOT_FOUND: u16 = 404;
     let message = request(client, edge_lease_request_subject(edge), Request::new()).await?;
@@ -265,26 +248,8 @@ async fn write(
             Vec::new()
         }
     };
-    let message =
-        request(client, edge_lease_subject(edge), Request::new().headers(headers).payload(payload.into()));
-    let reply: WriteReply = serde_json::from_slice(&message.await?.payload).context("reply to a write")?;
-    match reply.error {
-        None => Ok(true),
-        Some(error) if error.err_code == WRONG_LAST_SEQUENCE => Ok(false),
-        Some(error) => bail!("{} ({})", error.description, error.err_code),
-    }
-}
-
-async fn request(client: &Client, subject: String, request: Request) -> anyhow::Result<Message> {
-    let request = request.timeout(Some(NAME_LEASE_ANSWER));
-    match timeout(NAME_LEASE_ANSWER * 2, client.send_request(subject.clone(), request)).await {
-        Ok(Ok(message)) => Ok(message),
-        Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
-            bail!("{subject}: no such bucket yet; central creates it")
-        }
-        Ok(Err(error)) => Err(error).context(subject),
-        Err(_elapsed) => bail!("{subject}: no answer"),
-    }
+    let request = Request::new().headers(headers).payload(payload.into());
+    bucket::write(client, edge_lease_subject(edge), request).await
 }
 
 #[cfg(test)]

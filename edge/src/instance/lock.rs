@@ -29,7 +29,7 @@ impl InstanceLock {
     /// Fails while another process runs this edge in this folder.
     pub fn take(data_dir: &Path, edge: &str) -> anyhow::Result<Self> {
         let folder = data_dir.join("runs");
-        let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+        let host = host_name();
         let (pid, since) = (std::process::id(), clock::now_ns());
         let path = folder.join(format!("{edge}.lock"));
         let holder = holder_text(&host, pid, since);
@@ -42,6 +42,10 @@ impl InstanceLock {
         let data_id = data_id(&path).with_context(|| format!("identity {}", path.display()))?;
         Ok(Self { _file: file, lease: EdgeLease { edge: edge.to_owned(), host, pid, data_id, since } })
     }
+}
+
+pub(super) fn host_name() -> String {
+    fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }
 
 /// Refusal for a process of another host.

@@ -7,8 +7,7 @@ use async_nats::client::RequestErrorKind;
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::{Client, HeaderMap, HeaderValue, Request};
 use marketprism_schema::{
-    AUDIT_PART_BYTES, Audit, AuditError, Downtime, InstrumentListing, audit_message_id, audit_subject,
-    encode_audit,
+    AUDIT_PART_BYTES, Audit, AuditError, Downtime, audit_message_id, audit_subject, encode_audit,
 };
 use marketprism_service::{Backoff, LogLimit, clock};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -18,7 +17,7 @@ use super::events::NO_STREAM;
 use super::outbox::{AuditOutbox, PendingAudit};
 use crate::audit::{
     AuditCheckpoint, Auditor, CleanStop, JournaledRun, RecoveredAudits, RunJournal, UnfinishedRun,
-    UnsentMessage, encode_downtime, encode_listing,
+    UnsentMessage, encode_changes, encode_downtime, encode_listing,
 };
 use crate::broker::{BrokerLink, PublishReply};
 use crate::journal::Journal;
@@ -54,8 +53,10 @@ pub struct AuditSender {
     loss_lines: LogLimit,
     lost_windows: u64,
     runs: Option<(RunJournal, i64)>,
-    /// Messages of earlier runs, which the journal of runs holds until they are stored.
+    /// Messages that the journal of runs holds until they are stored: those of earlier runs, and changes.
     journaled: usize,
+    /// There are more of them than it holds.
+    has_new_kept: bool,
     /// Killed runs whose audits the broker does not have yet.
     killed: Vec<UnfinishedRun>,
     /// Those of them whose messages are in the outbox, with the number of messages sent when the broker has them.
@@ -94,6 +95,7 @@ impl AuditSender {
             lost_windows: 0,
             runs: None,
             journaled: 0,
+            has_new_kept: false,
             killed: Vec::new(),
             recovering: Vec::new(),
             journal: None,
@@ -107,7 +109,8 @@ impl AuditSender {
     pub fn with_runs(mut self, runs: RunJournal, run: JournaledRun) -> Self {
         self.runs = Some((runs, run.run_ns));
         (self.journaled, self.killed) = (run.unsent.len(), run.killed);
-        self.enqueue_messages(run.unsent);
+        self.enqueue_messages(run.unsent, true);
+        self.has_new_kept = false;
         self
     }
 
@@ -128,9 +131,8 @@ impl AuditSender {
             }
             let audits = self.auditor.close(clock::now_ns(), self.settled_ns(), AUDIT_CLOSE_MAX);
             self.enqueue(audits);
-            self.enqueue_downtimes(self.auditor.take_downtimes());
-            self.enqueue_listings(self.auditor.take_listings());
-            self.enqueue_recovered();
+            self.enqueue_news();
+            self.keep_changes().await;
             self.checkpoint();
             if self.link.may_publish() && Instant::now() >= self.retry_at {
                 tokio::select! {
@@ -181,8 +183,8 @@ impl AuditSender {
                 journal.keep_audit(run_ns, (from_ns, i64::MAX), &messages);
             }
             tracing::info!(run_ns, windows, "audits of a killed run recovered from the journal");
-            self.enqueue_messages(unsent);
-            self.enqueue_messages(messages);
+            self.enqueue_messages(unsent, false);
+            self.enqueue_messages(messages, false);
             self.recovering.push((run_ns, self.sent.saturating_add(self.outbox.len())));
         }
     }
@@ -197,36 +199,35 @@ impl AuditSender {
         }
     }
 
-    fn enqueue_listings(&mut self, listings: Vec<InstrumentListing>) {
-        for listing in listings {
-            match encode_listing(listing) {
-                Ok(messages) => self.enqueue_messages(messages),
-                // Unreachable: every listing can be encoded.
-                Err(error) => tracing::error!(%error, "listing of instruments not encoded, it is lost"),
-            }
+    /// Downtimes, listings and changes since the last call, and audits of killed runs.
+    fn enqueue_news(&mut self) {
+        for downtime in self.auditor.take_downtimes() {
+            self.enqueue_encoded(encode_downtime(downtime), false);
+        }
+        for listing in self.auditor.take_listings() {
+            self.enqueue_encoded(encode_listing(listing), false);
+        }
+        for changes in self.auditor.take_changes() {
+            self.enqueue_encoded(encode_changes(&changes), true);
+        }
+        self.enqueue_recovered();
+    }
+
+    fn enqueue_encoded(&mut self, encoded: Result<Vec<UnsentMessage>, AuditError>, is_kept: bool) {
+        match encoded {
+            Ok(messages) => self.enqueue_messages(messages, is_kept),
+            // Unreachable: all of them can be encoded.
+            Err(error) => tracing::error!(%error, "message of the audits not encoded, it is lost"),
         }
     }
 
-    fn enqueue_downtimes(&mut self, downtimes: Vec<Downtime>) {
-        for downtime in downtimes {
-            match encode_downtime(downtime) {
-                Ok(messages) => self.enqueue_messages(messages),
-                // Unreachable: every downtime can be encoded.
-                Err(error) => tracing::error!(%error, "downtime not encoded, it is lost"),
-            }
-        }
-    }
-
-    fn enqueue_messages(&mut self, messages: Vec<UnsentMessage>) {
-        let since_ns = clock::now_ns();
+    fn enqueue_messages(&mut self, messages: Vec<UnsentMessage>, is_kept: bool) {
+        let (since_ns, window_ns) = (clock::now_ns(), i64::MAX);
+        self.has_new_kept |= is_kept && !messages.is_empty();
         for UnsentMessage { id: message_id, payload } in messages {
-            let dropped = self.outbox.push(PendingAudit {
-                message_id,
-                payload: payload.into(),
-                since_ns,
-                window_ns: i64::MAX,
-            });
-            self.metrics.audits_dropped.inc_by(dropped);
+            let payload = payload.into();
+            let message = PendingAudit { message_id, payload, since_ns, window_ns, is_kept };
+            self.metrics.audits_dropped.inc_by(self.outbox.push(message));
         }
     }
 
@@ -239,7 +240,8 @@ impl AuditSender {
         let (mut dropped, since_ns) = (0, clock::now_ns());
         for UnsentMessage { id: message_id, payload } in messages {
             let (payload, window_ns) = (payload.into(), window_start);
-            dropped += self.outbox.push(PendingAudit { message_id, payload, since_ns, window_ns });
+            let is_kept = false;
+            dropped += self.outbox.push(PendingAudit { message_id, payload, since_ns, window_ns, is_kept });
         }
         if dropped > 0 {
             self.metrics.audits_dropped.inc_by(dropped);
@@ -339,19 +341,27 @@ impl AuditSender {
     async fn forget_sent(&mut self) {
         let sent = self.sent;
         let is_stored = |(_, after): &(i64, usize)| *after <= sent;
-        let has_sent_unsent = self.journaled > 0 && sent >= self.journaled;
-        if !has_sent_unsent && !self.recovering.iter().any(is_stored) {
+        let has_sent_kept = self.journaled > 0 && self.outbox.kept() == 0;
+        if !has_sent_kept && !self.recovering.iter().any(is_stored) {
             return;
         }
         let stored: Vec<i64> =
             self.recovering.iter().filter(|run| is_stored(run)).map(|(run_ns, _)| *run_ns).collect();
         self.recovering.retain(|run| !is_stored(run));
         self.killed.retain(|run| !stored.contains(&run.run_ns));
-        if has_sent_unsent {
-            self.journaled = 0;
+        self.keep_kept().await;
+    }
+
+    /// Writes new changes into the journal of runs before they are sent.
+    async fn keep_changes(&mut self) {
+        if self.has_new_kept {
+            self.keep_kept().await;
         }
-        let unsent = self.outbox.unsent(self.journaled.saturating_sub(sent));
-        self.keep(None, unsent).await;
+    }
+
+    async fn keep_kept(&mut self) {
+        (self.journaled, self.has_new_kept) = (self.outbox.kept(), false);
+        self.keep(None, self.outbox.unsent(false)).await;
     }
 
     /// Writes the journal of runs; true if it holds the messages now.
@@ -379,9 +389,7 @@ impl AuditSender {
         let stop_ns = clock::now_ns();
         let (audits, unsettled) = self.auditor.close_all(stop_ns, self.settled_ns());
         self.enqueue(audits);
-        self.enqueue_downtimes(self.auditor.take_downtimes());
-        self.enqueue_listings(self.auditor.take_listings());
-        self.enqueue_recovered();
+        self.enqueue_news();
         // From here on the journal of runs keeps their messages.
         for (run_ns, _) in std::mem::take(&mut self.recovering) {
             self.killed.retain(|run| run.run_ns != run_ns);
@@ -390,9 +398,11 @@ impl AuditSender {
         let streams = last_words.iter().flat_map(|downtime| &downtime.streams).map(ToString::to_string);
         let cause = self.auditor.stop_cause();
         let stop = CleanStop { at_ns: stop_ns, streams: streams.collect(), cause };
-        self.enqueue_downtimes(last_words);
+        for downtime in last_words {
+            self.enqueue_encoded(encode_downtime(downtime), false);
+        }
         // A kill while the messages are sent leaves them in the journal.
-        self.keep(Some(stop.clone()), self.outbox.unsent(usize::MAX)).await;
+        self.keep(Some(stop.clone()), self.outbox.unsent(true)).await;
         let deadline = Instant::now() + AUDIT_DRAIN;
         while self.outbox.len() > 0 && Instant::now() < deadline {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -404,7 +414,7 @@ impl AuditSender {
         }
         self.update_status();
         let mut unsent = u64::try_from(self.outbox.len()).unwrap_or(u64::MAX);
-        if self.keep(Some(stop), self.outbox.unsent(usize::MAX)).await && unsent > 0 {
+        if self.keep(Some(stop), self.outbox.unsent(true)).await && unsent > 0 {
             tracing::warn!(unsent, "audits wait for the broker: the next start sends them");
             unsent = 0;
         }
@@ -423,9 +433,7 @@ impl AuditSender {
 fn encode_parts(audit: Audit) -> Result<Vec<UnsentMessage>, AuditError> {
     let encode = |part: Audit| {
         let encoded = encode_audit(&part)?;
-        let id = audit_message_id(&part, &encoded);
-        // JSON is UTF-8.
-        Ok(UnsentMessage { id, payload: String::from_utf8_lossy(&encoded).into_owned() })
+        Ok(UnsentMessage::new(audit_message_id(&part, &encoded), encoded))
     };
     audit.into_parts(AUDIT_PART_BYTES)?.into_iter().map(encode).collect()
 }

@@ -13,11 +13,15 @@ pub(super) struct PendingAudit {
     pub(super) since_ns: i64,
     /// Window of an audit of this run, else `i64::MAX`.
     pub(super) window_ns: i64,
+    /// The journal of runs has it, so that a kill does not lose it.
+    pub(super) is_kept: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct AuditOutbox {
     waiting: VecDeque<PendingAudit>,
+    /// Number of those that are kept.
+    kept: usize,
     bytes: usize,
     messages_max: usize,
     bytes_max: usize,
@@ -25,12 +29,13 @@ pub(super) struct AuditOutbox {
 
 impl AuditOutbox {
     pub(super) const fn new(messages_max: usize, bytes_max: usize) -> Self {
-        Self { waiting: VecDeque::new(), bytes: 0, messages_max, bytes_max }
+        Self { waiting: VecDeque::new(), kept: 0, bytes: 0, messages_max, bytes_max }
     }
 
     /// Adds a message; returns the number of older ones that were dropped.
     pub(super) fn push(&mut self, message: PendingAudit) -> u64 {
         self.bytes = self.bytes.saturating_add(message.payload.len());
+        self.kept += usize::from(message.is_kept);
         self.waiting.push_back(message);
         let mut dropped = 0;
         while self.waiting.len() > 1
@@ -54,16 +59,20 @@ impl AuditOutbox {
     pub(super) fn pop(&mut self) {
         if let Some(message) = self.waiting.pop_front() {
             self.bytes = self.bytes.saturating_sub(message.payload.len());
+            self.kept -= usize::from(message.is_kept);
         }
     }
 
-    /// The oldest messages, at most so many.
-    pub(super) fn unsent(&self, most: usize) -> Vec<UnsentMessage> {
-        let unsent = |message: &PendingAudit| UnsentMessage {
-            id: message.message_id.clone(),
-            payload: String::from_utf8_lossy(&message.payload).into_owned(),
-        };
-        self.waiting.iter().take(most).map(unsent).collect()
+    /// All messages, or those that are kept. Oldest first.
+    pub(super) fn unsent(&self, is_whole: bool) -> Vec<UnsentMessage> {
+        let unsent =
+            |message: &PendingAudit| UnsentMessage::new(message.message_id.clone(), message.payload.to_vec());
+        self.waiting.iter().filter(|message| is_whole || message.is_kept).map(unsent).collect()
+    }
+
+    /// Number of messages that are kept.
+    pub(super) const fn kept(&self) -> usize {
+        self.kept
     }
 
     pub(super) fn len(&self) -> usize {
@@ -82,14 +91,20 @@ mod tests {
             payload: Bytes::from(vec![b'x'; bytes]),
             since_ns: 0,
             window_ns: i64::MAX,
+            is_kept: number % 2 == 1,
         };
         let mut outbox = AuditOutbox::new(3, 100);
         assert_eq!((0..5).map(|number| outbox.push(message(number, 10))).sum::<u64>(), 2);
         assert_eq!(outbox.first().unwrap().message_id, "2");
+        let ids = |is_whole| outbox.unsent(is_whole).into_iter().map(|one| one.id).collect::<Vec<_>>();
+        assert_eq!(
+            (ids(true), ids(false), outbox.kept()),
+            (vec!["2".into(), "3".into(), "4".into()], vec!["3".into()], 1)
+        );
         assert_eq!(outbox.push(message(5, 90)), 2);
         assert_eq!(outbox.len(), 2);
         assert_eq!(outbox.push(message(6, 500)), 2);
         outbox.pop();
-        assert_eq!((outbox.len(), outbox.bytes), (0, 0));
+        assert_eq!((outbox.len(), outbox.bytes, outbox.kept()), (0, 0, 0));
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use marketprism_config::ConfigError;
-use marketprism_service::ReloadSignal;
+use marketprism_service::{ReloadSignal, clock};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::handle::{ReloadHandle, ReloadRequests};
 use super::report::{ReloadReport, ReloadResult};
 use super::watch::ConfigWatch;
+use crate::audit::Auditor;
 use crate::config::{Adapters, Config, ConfigDifference};
 use crate::feed::FeedSet;
 use crate::limits::CONFIG_WATCH_EVERY;
@@ -31,6 +32,7 @@ pub struct Reloader {
     pub signal: ReloadSignal,
     pub apply: ApplySettings,
     pub metrics: Metrics,
+    pub auditor: Arc<Auditor>,
 }
 
 /// Causes of a reload, in the log.
@@ -59,6 +61,7 @@ impl Reloader {
             // Also what a refused file named: it may be another file by the next time.
             self.adapters.retain(|path| self.config.feeds.iter().any(|feed| feed.adapter == path));
             report.log(cause);
+            self.auditor.note_changes(report.changes(cause, clock::now_ns()));
             self.metrics.reloads.with_label_values(&[report.result.as_str()]).inc();
             self.handle.note(&report);
             // Whoever asked may be gone.

@@ -1,5 +1,6 @@
 //! Result of a reload, for its answer and the log.
 
+use marketprism_schema::{ChangeKind, ChangeOutcome, EdgeChange};
 use serde::Serialize;
 
 use crate::config::{Config, ConfigDifference, KeyChange};
@@ -102,6 +103,50 @@ impl ReloadReport {
         }
     }
 
+    /// Entries of the audits; none if nothing was changed or refused. `why`: cause of the reload.
+    pub fn changes(&self, why: &str, at_ns: i64) -> Vec<EdgeChange> {
+        let change = |kind, subject: &str, from: &str, to: &str| EdgeChange {
+            id: String::new(),
+            at: at_ns,
+            kind,
+            subject: subject.to_owned(),
+            why: why.to_owned(),
+            from: from.to_owned(),
+            to: to.to_owned(),
+            outcome: ChangeOutcome::Applied,
+            cause: None,
+            digest: None,
+        };
+        let setting = |at: &str, KeyChange { key, from, to }: &KeyChange| {
+            change(ChangeKind::Setting, &format!("{at}{key}"), from, to)
+        };
+        let mut changes: Vec<EdgeChange> = self.changed.iter().map(|key| setting("", key)).collect();
+        for FeedReload { exchange, change: word, keys, symbols_added, symbols_removed } in &self.feeds {
+            let (from, to) = match *word {
+                "added" => ("", "running"),
+                "removed" => ("running", ""),
+                word => ("running", word),
+            };
+            changes.push(change(ChangeKind::Feed, exchange, from, to));
+            changes.extend(keys.iter().map(|key| setting(&format!("{exchange}: "), key)));
+            if !symbols_added.is_empty() || !symbols_removed.is_empty() {
+                changes.push(change(ChangeKind::Symbols, exchange, symbols_removed, symbols_added));
+            }
+        }
+        if let Some(error) = self.errors.first() {
+            let refused = change(ChangeKind::Configuration, "configuration", "", "");
+            let cause = match self.errors.len() {
+                1 => error.clone(),
+                count => format!("{error}; and {} more", count - 1),
+            };
+            changes.push(EdgeChange { outcome: ChangeOutcome::Refused, cause: Some(cause), ..refused });
+        }
+        for (number, change) in changes.iter_mut().enumerate() {
+            change.id = format!("reload-{number}");
+        }
+        changes
+    }
+
     pub fn log(&self, cause: &str) {
         for error in &self.errors {
             tracing::error!(cause, error, "configuration not applied, the running one stays");
@@ -121,5 +166,55 @@ impl ReloadReport {
         if self.result == ReloadResult::Unchanged && self.needs_restart.is_empty() {
             tracing::info!(cause, "the configuration is unchanged");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_change_of_a_reload_is_an_entry_of_its_own() {
+        let key = |key: &str| KeyChange { key: key.to_owned(), from: "1".to_owned(), to: "2".to_owned() };
+        let feed = |exchange: &str, change| FeedReload {
+            exchange: exchange.to_owned(),
+            change,
+            ..FeedReload::default()
+        };
+        let changed = FeedReload {
+            keys: vec![key("symbols")],
+            symbols_added: "C-D".to_owned(),
+            symbols_removed: "A-B".to_owned(),
+            ..feed("sim_spot", "changed")
+        };
+        let report = ReloadReport {
+            result: ReloadResult::Applied,
+            changed: vec![key("log.filter")],
+            feeds: vec![feed("sim_old", "removed"), feed("sim_new", "added"), changed],
+            kept: 1,
+            needs_restart: vec![key("edge.name")],
+            errors: Vec::new(),
+        };
+        let changes = report.changes("SIGHUP", 7);
+        let texts: Vec<String> = changes
+            .iter()
+            .map(|one| format!("{} {} {} {:?} to {:?}", one.id, one.kind, one.subject, one.from, one.to))
+            .collect();
+        let expected = [
+            "reload-0 setting log.filter \"1\" to \"2\"",
+            "reload-1 feed sim_old \"running\" to \"\"",
+            "reload-2 feed sim_new \"\" to \"running\"",
+            "reload-3 feed sim_spot \"running\" to \"changed\"",
+            "reload-4 setting sim_spot: symbols \"1\" to \"2\"",
+            "reload-5 symbols sim_spot \"A-B\" to \"C-D\"",
+        ];
+        assert_eq!(texts, expected);
+        assert!(changes.iter().all(|one| one.at == 7 && one.why == "SIGHUP"));
+        let errors = vec!["feed[0].depth: is 7".to_owned(), "b".to_owned()];
+        let refused = ReloadReport::refused(ReloadResult::Refused, errors).changes("POST /reload", 7);
+        assert_eq!(
+            (refused.len(), refused[0].outcome, refused[0].cause.as_deref()),
+            (1, ChangeOutcome::Refused, Some("feed[0].depth: is 7; and 1 more"))
+        );
     }
 }

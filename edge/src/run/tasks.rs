@@ -14,7 +14,8 @@ use crate::broker::BrokerLink;
 use crate::config::Config;
 use crate::feed::EdgeContext;
 use crate::gaps::DeliveryState;
-use crate::instance::{LeaseTimes, NameLease};
+use crate::http::EdgeState;
+use crate::instance::{HeartbeatWriter, LeaseTimes, NameLease};
 use crate::journal::{answer_requests, follow_confirmations};
 use crate::limits::JOURNAL_CLOSE;
 use crate::publisher::AuditSender;
@@ -54,6 +55,34 @@ impl LeaseTask {
         }
         if !is_kept {
             NameLease::release(&self.client, &self.own).await;
+        }
+    }
+}
+
+/// Tells central that the edge lives, and how.
+pub(super) struct HeartbeatTask {
+    task: JoinHandle<HeartbeatWriter>,
+    stop: CancellationToken,
+}
+
+impl HeartbeatTask {
+    pub(super) fn start(client: &Client, state: &Arc<EdgeState>) -> Self {
+        let stop = CancellationToken::new();
+        let (writer, stopped) = (HeartbeatWriter::new(client.clone(), Arc::clone(state)), stop.clone());
+        let task = tokio::spawn(async move {
+            writer.run(&stopped).await;
+            writer
+        });
+        Self { task, stop }
+    }
+
+    /// `is_last`: no start in this place follows.
+    pub(super) async fn stop(self, is_last: bool) {
+        self.stop.cancel();
+        match self.task.await {
+            Ok(writer) if is_last => writer.write_last().await,
+            Ok(_) => {}
+            Err(_panicked) => tracing::warn!("the task of the heartbeat panicked"),
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::checks::{ComponentChecks, SwapFailure, check_instruments, venue_difference};
 use super::parts::{PartSwap, running_parts, totals};
-use super::record::{SwapOutcome, SwapStep};
+use super::record::{SwapOutcome, SwapRecord, SwapStep};
 use super::store::AdapterStore;
 use super::swaps::{AdapterSwaps, SwapAction, SwapRequest};
 use super::watch::watch_folder;
@@ -50,6 +50,8 @@ impl SwapExecutor {
     ) -> Self {
         let mut store = AdapterStore::open(&config.data_dir);
         let (swaps, requests) = AdapterSwaps::with_history(store.history());
+        // Again: the run before may have been killed before the broker had them.
+        context.auditor.note_changes(store.history().iter().map(SwapRecord::change));
         for (configured, running) in adapters.resumed() {
             store.set_running(configured.digest(), running.digest());
         }
@@ -100,7 +102,8 @@ impl SwapExecutor {
             SwapAction::Load { component, accepted } => {
                 let mut trial = SwapTrial::default();
                 let (stop, cancel) = (self.context.stop.clone(), request.cancel);
-                let failed = |reason: &str| Err(SwapFailure::new(self.swaps.step(), reason));
+                let swaps = Arc::clone(&self.swaps);
+                let failed = |reason: &str| Err(SwapFailure::new(swaps.step(), reason));
                 let loaded = tokio::select! {
                     loaded = self.load(&component, &accepted, &mut trial) => loaded,
                     () = cancel.cancelled() => failed("rolled back by request"),
@@ -125,7 +128,7 @@ impl SwapExecutor {
 
     /// Checks, shadow, switch and probation of a new version.
     async fn load(
-        &self,
+        &mut self,
         component: &Bytes,
         accepted: &BTreeSet<DifferenceKind>,
         trial: &mut SwapTrial,
@@ -152,6 +155,10 @@ impl SwapExecutor {
         trial.parts.retain(|part| part.is_in(&self.roster));
         self.switch(&adapter, &mut trial.parts).await?;
         self.step(SwapStep::Probation);
+        // Its events are published from here on: a kill must not hide that.
+        if let Some(record) = self.swaps.running() {
+            self.record(&record);
+        }
         self.probation(&trial.parts).await
     }
 
@@ -163,7 +170,10 @@ impl SwapExecutor {
             scratch: self.store.scratch(),
         };
         let adapter = checks.run(component, |step| self.step(step))?;
-        self.swaps.update(|record| record.to = Some(adapter.id().to_owned()));
+        self.swaps.update(|record| {
+            record.to = Some(adapter.id().to_owned());
+            record.adapter = Some(adapter.description().name.clone());
+        });
         self.swaps.set_cancellable(&adapter.description().name);
         Ok(adapter)
     }
@@ -393,10 +403,16 @@ impl SwapExecutor {
             }
             None => tracing::info!(adapter, from, outcome, "change of the adapter ended"),
         }
-        if let Err(error) = self.store.set_history(self.swaps.history_with(&record)) {
+        self.record(&record);
+        self.swaps.end(record);
+    }
+
+    /// On disk, and in the audits.
+    fn record(&mut self, record: &SwapRecord) {
+        if let Err(error) = self.store.set_history(self.swaps.history_with(record)) {
             tracing::warn!(%error, "history of changes of adapters not stored");
         }
-        self.swaps.end(record);
+        self.context.auditor.note_changes([record.change()]);
     }
 }
 

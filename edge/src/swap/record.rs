@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 
 use marketprism_adapter_host::Differences;
+use marketprism_schema::{AdapterSwap, ChangeKind, ChangeOutcome, EdgeChange};
+use marketprism_service::clock;
 use serde::{Deserialize, Serialize};
+
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
 /// Step of a change that runs, or at which it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +90,8 @@ pub struct RecordedExample {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SwapRecord {
     pub number: u64,
+    /// Name of the adapter, once it is known.
+    pub adapter: Option<String>,
     /// `http`, `rollback`, or the file in the watched folder.
     pub source: String,
     /// Seconds since 1970.
@@ -113,6 +119,7 @@ impl SwapRecord {
     pub fn new(number: u64, source: &str, digest: String, accepted: Vec<String>, now: i64) -> Self {
         Self {
             number,
+            adapter: None,
             source: source.to_owned(),
             started: now,
             ended: None,
@@ -127,6 +134,56 @@ impl SwapRecord {
             probation_frames: 0,
             differences: BTreeMap::new(),
             pauses_us: Vec::new(),
+        }
+    }
+
+    /// Its entry in the audits.
+    pub(super) fn change(&self) -> EdgeChange {
+        let outcome = match self.outcome {
+            SwapOutcome::Running => ChangeOutcome::Running,
+            SwapOutcome::Promoted => ChangeOutcome::Promoted,
+            SwapOutcome::Refused => ChangeOutcome::Refused,
+            SwapOutcome::RolledBack => ChangeOutcome::RolledBack,
+            SwapOutcome::Stopped => ChangeOutcome::Stopped,
+        };
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        EdgeChange {
+            id: format!("adapter-{}", self.number),
+            at: self.started.saturating_mul(NANOS_PER_SECOND).max(1),
+            kind: ChangeKind::Adapter,
+            subject: text(&self.adapter),
+            why: self.source.clone(),
+            from: text(&self.from),
+            to: text(&self.to),
+            outcome,
+            cause: self.reason.as_ref().map(|reason| format!("{}: {reason}", self.step.as_str())),
+            digest: (!self.digest.is_empty()).then(|| self.digest.clone()),
+        }
+    }
+
+    /// Its form in the heartbeat.
+    pub fn reported(&self) -> AdapterSwap {
+        AdapterSwap {
+            number: self.number,
+            adapter: self.adapter.clone(),
+            source: self.source.clone(),
+            digest: self.digest.clone(),
+            from: self.from.clone(),
+            to: self.to.clone(),
+            step: self.step.as_str().to_owned(),
+            outcome: self.outcome.as_str().to_owned(),
+            cause: self.reason.clone(),
+            started: self.started,
+            ended: self.ended,
+        }
+    }
+
+    /// The process ended before the change did.
+    pub(super) fn end_with_process(&mut self) {
+        if self.outcome == SwapOutcome::Running {
+            self.outcome = SwapOutcome::Stopped;
+            self.ended = Some(clock::now_ns() / NANOS_PER_SECOND);
+            self.reason = Some("the edge was killed".to_owned());
         }
     }
 

@@ -56,11 +56,12 @@ impl AdapterStore {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(StoredSwaps::default()),
             Err(error) => Err(error),
         };
-        let stored = stored.unwrap_or_else(|error| {
+        let mut stored = stored.unwrap_or_else(|error| {
             let path = path.display().to_string();
             tracing::error!(path, %error, "changes of adapters not readable: the configured adapters run");
             StoredSwaps::default()
         });
+        stored.history.iter_mut().for_each(SwapRecord::end_with_process);
         Self { folder, stored, running: BTreeMap::new() }
     }
 

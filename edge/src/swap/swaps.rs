@@ -118,12 +118,17 @@ impl AdapterSwaps {
             return Err(SwapRefused::Busy(record.number));
         }
         let (number, cancel) = (board.next, CancellationToken::new());
+        let adapter = match &action {
+            SwapAction::RollBack { adapter } => Some(adapter.clone()),
+            SwapAction::Load { .. } => None,
+        };
         let request = SwapRequest { number, action, cancel: cancel.clone() };
         self.requests.try_send(request).map_err(|_closed| SwapRefused::Stopping)?;
         board.next += 1;
         // One that found no feed before is tried again: the newest of these says it all.
         board.ended.retain(|earlier| earlier.digest != digest || !earlier.had_no_feed());
-        let record = SwapRecord::new(number, source, digest, accepted, clock::now_ns() / 1_000_000_000);
+        let mut record = SwapRecord::new(number, source, digest, accepted, clock::now_ns() / 1_000_000_000);
+        record.adapter = adapter;
         board.running = Some((record, cancel));
         Ok(number)
     }
@@ -150,9 +155,13 @@ impl AdapterSwaps {
         self.lock().running.as_ref().map_or(SwapStep::Done, |(record, _)| record.step)
     }
 
+    pub(super) fn running(&self) -> Option<SwapRecord> {
+        self.lock().running.as_ref().map(|(record, _)| record.clone())
+    }
+
     /// The change that runs as it will be in the history.
     pub(super) fn ended(&self, outcome: SwapOutcome, reason: Option<String>) -> Option<SwapRecord> {
-        let mut record = self.lock().running.as_ref().map(|(record, _)| record.clone())?;
+        let mut record = self.running()?;
         record.outcome = outcome;
         record.reason = reason;
         record.ended = Some(clock::now_ns() / 1_000_000_000);

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::changes::{self, EdgeChanges};
 use super::instruments::{self, InstrumentListing};
 use super::message::{AUDIT_BYTES_MAX, Audit, AuditError, check_edge, decode_audit, demand};
 use crate::names::names;
@@ -138,6 +139,8 @@ pub enum AuditPayload {
     Downtime(Downtime),
     /// Instruments with their terms.
     Instruments(InstrumentListing),
+    /// Changes of the running edge.
+    Changes(EdgeChanges),
 }
 
 /// Reads a message of an edge's audit subject. Everything that it says about itself is consistent then.
@@ -149,6 +152,8 @@ pub fn decode_audit_payload(bytes: &[u8]) -> Result<AuditPayload, AuditError> {
         serde_json::from_slice::<Downtime>(bytes)?.check().map(AuditPayload::Downtime)
     } else if bytes.starts_with(instruments::PREFIX) {
         serde_json::from_slice::<InstrumentListing>(bytes)?.check().map(AuditPayload::Instruments)
+    } else if bytes.starts_with(changes::PREFIX) {
+        serde_json::from_slice::<EdgeChanges>(bytes)?.check().map(AuditPayload::Changes)
     } else {
         decode_audit(bytes).map(AuditPayload::Audit)
     }

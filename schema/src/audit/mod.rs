@@ -1,6 +1,7 @@
 //! Audits of an edge: what the broker stored per closed window of receive time, and the wire form.
 
 mod capability;
+mod changes;
 mod downtime;
 mod fingerprint;
 mod gap;
@@ -9,6 +10,7 @@ mod message;
 mod packed_ids;
 
 pub use capability::{Capability, Completeness, Numbering};
+pub use changes::{ChangeKind, ChangeOutcome, EDGE_CHANGES_VERSION, EdgeChange, EdgeChanges};
 pub use downtime::{AuditPayload, DOWNTIME_VERSION, Downtime, DowntimeReason, decode_audit_payload};
 pub use fingerprint::{FINGERPRINT_SQL, Fingerprint};
 pub use gap::{GAPS_MAX, Gap, GapCause, GapKind};

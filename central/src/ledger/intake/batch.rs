@@ -1,4 +1,4 @@
-//! Audit messages on their way into `audits`, `feed_audits`, `downtimes` and `instruments`: decoded, validated, encoded as rows, fixed before the first insert.
+//! Audit messages on their way into `audits`, `feed_audits`, `downtimes`, `edge_changes` and `instruments`: decoded, validated, encoded as rows, fixed before the first insert.
 
 use async_nats::{Message, Subject, jetstream};
 use bytes::Bytes;
@@ -7,6 +7,7 @@ use marketprism_schema::{
     decode_audit_payload,
 };
 
+use super::change_rows::encode_change_rows;
 use super::downtime_rows::{encode_downtime_rows, touched_windows};
 use crate::ingest::{Delivery, header};
 use crate::ledger::instruments::InstrumentWords;
@@ -23,6 +24,7 @@ pub struct AuditMessage {
     pub rows: Bytes,
     pub feeds: Bytes,
     pub downtimes: Bytes,
+    pub changes: Bytes,
     pub instruments: Vec<InstrumentWords>,
     /// First nanoseconds of the windows whose verdicts may change; none when the message is refused.
     pub windows: Vec<i64>,
@@ -49,7 +51,7 @@ impl DecodedAudits {
         match read_audit(&message, now_ns) {
             Ok(payload) => {
                 let (mut rows, mut feeds, mut downtimes) = (Vec::new(), Vec::new(), Vec::new());
-                let mut instruments = Vec::new();
+                let (mut changes, mut instruments) = (Vec::new(), Vec::new());
                 let (stream_seq, published_ns) = (delivery.stream_seq, delivery.published_ns);
                 let windows = match payload {
                     AuditPayload::Audit(audit) => {
@@ -66,11 +68,21 @@ impl DecodedAudits {
                         instruments.push(InstrumentWords::of_listing(listing, published_ns));
                         Vec::new()
                     }
+                    AuditPayload::Changes(changed) => {
+                        encode_change_rows(&changed, stream_seq, published_ns, &mut changes);
+                        Vec::new()
+                    }
                 };
-                let (rows, feeds, downtimes) = (rows.into(), feeds.into(), downtimes.into());
-                let message =
-                    AuditMessage { message, delivery, rows, feeds, downtimes, instruments, windows };
-                self.good.entries.push(message);
+                self.good.entries.push(AuditMessage {
+                    message,
+                    delivery,
+                    rows: rows.into(),
+                    feeds: feeds.into(),
+                    downtimes: downtimes.into(),
+                    changes: changes.into(),
+                    instruments,
+                    windows,
+                });
             }
             Err(reason) => self.refuse(message, delivery, &reason),
         }
@@ -94,14 +106,15 @@ impl DecodedAudits {
         // The broker's time, so that a redelivery gives the same row.
         row.truncate(row.len().saturating_sub(CREATED_AT_BYTES));
         row.extend_from_slice(&(delivery.published_ns / 1_000_000).to_le_bytes());
-        let (rows, feeds, downtimes) = (row.into(), Bytes::new(), Bytes::new());
-        let (instruments, windows) = (Vec::new(), Vec::new());
+        let (feeds, downtimes, changes) = Default::default();
+        let (rows, instruments, windows) = (row.into(), Vec::new(), Vec::new());
         self.bad.entries.push(AuditMessage {
             message,
             delivery,
             rows,
             feeds,
             downtimes,
+            changes,
             instruments,
             windows,
         });
@@ -119,6 +132,10 @@ impl AuditBatch {
 
     pub fn downtimes(&self) -> Bytes {
         self.entries.iter().flat_map(|entry| entry.downtimes.iter().copied()).collect()
+    }
+
+    pub fn changes(&self) -> Bytes {
+        self.entries.iter().flat_map(|entry| entry.changes.iter().copied()).collect()
     }
 
     pub fn instruments(&self) -> impl Iterator<Item = &InstrumentWords> {
@@ -141,6 +158,10 @@ fn read_audit(message: &Message, now_ns: i64) -> Result<AuditPayload, String> {
         AuditPayload::Audit(audit) => (&audit.edge, "window_start", audit.window_start),
         AuditPayload::Downtime(Downtime { edge, from, to, .. }) => (edge, "to", to.unwrap_or(*from)),
         AuditPayload::Instruments(listing) => (&listing.edge, "at", listing.at),
+        AuditPayload::Changes(changes) => {
+            let newest = changes.changed.iter().map(|change| change.at).max();
+            (&changes.edge, "at", newest.unwrap_or_default())
+        }
     };
     let subject = audit_subject(edge);
     if *message.subject != *subject {

@@ -1,10 +1,11 @@
-//! Intake of audits: rows of `audits`, of `feed_audits` for feeds with problems, of `downtimes` for stops of edges, and
-//! words about instruments.
+//! Intake of audits: rows of `audits`, of `feed_audits` for feeds with problems, of `downtimes` for stops of edges, of
+//! `edge_changes`, and words about instruments.
 //!
 //! A message is acknowledged after the insert of its rows; a redelivery gives the same bytes, and so the same rows. Memory is bounded by one
 //! batch and the messages requested ahead; while ClickHouse is unreachable they are kept in progress at the broker.
 
 mod batch;
+mod change_rows;
 mod downtime_rows;
 mod position;
 mod worker;

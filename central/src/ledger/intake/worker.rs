@@ -13,6 +13,7 @@ use marketprism_service::Backoff;
 use tokio::time::{MissedTickBehavior, interval_at, sleep};
 
 use super::batch::{AUDIT, AUDIT_DEAD_LETTER, AUDITS, AuditBatch, AuditMessage, DecodedAudits, FEED_AUDITS};
+use super::change_rows::EDGE_CHANGES;
 use super::downtime_rows::DOWNTIMES;
 use super::position::AuditPosition;
 use crate::config::Stream;
@@ -28,6 +29,7 @@ use crate::{clock, limits};
 const TABLE: &str = "audits";
 const FEEDS: &str = "feed_audits";
 const STOPS: &str = "downtimes";
+const CHANGES: &str = "edge_changes";
 pub const INTAKE: &str = "audits";
 
 /// Never returns. Cancellation is safe at any point: unacknowledged messages are redelivered and give the same rows.
@@ -161,19 +163,17 @@ async fn store_audits(
 async fn store_batch(shared: &CentralContext, batch: &AuditBatch) -> Result<(), String> {
     let words: Vec<&InstrumentWords> = batch.instruments().collect();
     store_instruments(shared, &words).await?;
-    let feeds = batch.feeds();
-    if !feeds.is_empty() {
-        insert_with_retry(shared, FEEDS, FEED_AUDITS, feeds).await?;
+    for (table, columns, rows) in [
+        (FEEDS, FEED_AUDITS, batch.feeds()),
+        (STOPS, DOWNTIMES, batch.downtimes()),
+        (CHANGES, EDGE_CHANGES, batch.changes()),
+        (TABLE, AUDITS, batch.rows()),
+    ] {
+        if !rows.is_empty() {
+            insert_with_retry(shared, table, columns, rows).await?;
+        }
     }
-    let downtimes = batch.downtimes();
-    if !downtimes.is_empty() {
-        insert_with_retry(shared, STOPS, DOWNTIMES, downtimes).await?;
-    }
-    let rows = batch.rows();
-    if rows.is_empty() {
-        return Ok(());
-    }
-    insert_with_retry(shared, TABLE, AUDITS, rows).await
+    Ok(())
 }
 
 async fn store_dead_letters(shared: &CentralContext, batch: &AuditBatch, position: &mut AuditPosition) {

@@ -1,0 +1,73 @@
+//! Writes the edge's heartbeat to its key, so that central knows the edge and notices its silence.
+//!
+//! It holds nothing up: one that is not written is replaced by the next. A process that may not publish writes none.
+
+use std::sync::Arc;
+
+use async_nats::{Client, Request};
+use marketprism_schema::{EdgeRunState, edge_heartbeat_subject};
+use marketprism_service::clock;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::bucket::write;
+use super::lock::host_name;
+use crate::http::{EdgeState, heartbeat};
+use crate::limits::{HEARTBEAT_EVERY, HEARTBEAT_LOOK};
+
+pub struct HeartbeatWriter {
+    client: Client,
+    state: Arc<EdgeState>,
+    host: String,
+    started_ns: i64,
+}
+
+impl HeartbeatWriter {
+    pub fn new(client: Client, state: Arc<EdgeState>) -> Self {
+        let age_ns = i64::try_from(state.started.elapsed().as_nanos()).unwrap_or_default();
+        let started_ns = clock::now_ns().saturating_sub(age_ns);
+        Self { client, state, host: host_name(), started_ns }
+    }
+
+    /// Writes until `stop`.
+    pub async fn run(&self, stop: &CancellationToken) {
+        let mut is_told = false;
+        while !stop.is_cancelled() {
+            let pause = if self.state.link.may_publish() {
+                match self.write(EdgeRunState::Running).await {
+                    Ok(()) => is_told = false,
+                    Err(error) => {
+                        let error = format!("{error:#}");
+                        if !std::mem::replace(&mut is_told, true) {
+                            tracing::warn!(error, "heartbeat not written: central may call this edge silent");
+                        }
+                    }
+                }
+                HEARTBEAT_EVERY
+            } else {
+                HEARTBEAT_LOOK
+            };
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// Tells that the edge was stopped on purpose: its silence is none.
+    pub async fn write_last(&self) {
+        if !self.state.link.may_publish() {
+            return;
+        }
+        if let Err(error) = self.write(EdgeRunState::Stopped).await {
+            let error = format!("{error:#}");
+            tracing::warn!(error, "last heartbeat not written: central will call this edge silent");
+        }
+    }
+
+    async fn write(&self, life: EdgeRunState) -> anyhow::Result<()> {
+        let beat = heartbeat(&self.state, &self.host, self.started_ns, life).encode()?;
+        let subject = edge_heartbeat_subject(&self.state.context.name);
+        write(&self.client, subject, Request::new().payload(beat.into())).await.map(drop)
+    }
+}
