@@ -36,6 +36,9 @@ pub const SHADOW_WAIT_MAX: Duration = Duration::from_secs(600);
 /// Pause between two looks at the comparison of two versions of an adapter.
 pub const TRIAL_LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// Pause between two looks at parts that run another version of an adapter than their feeds start with, while no change runs.
+pub const VERSIONS_LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// Longest wait for a pipeline to obey a command about its adapter's version. Passed: the change is refused or rolled back.
 pub const VERSION_ANSWER: Duration = Duration::from_secs(10);
 
@@ -47,6 +50,9 @@ pub const SWAPS_KEPT: usize = 32;
 
 /// Bytes of an adapter's component. More: it is refused.
 pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
+
+/// Files of `adapters.watch_dir` that are looked at. More: the last by name are not, and a WARN.
+pub const WATCHED_FILES_MAX: usize = 1_000;
 
 /// Pause between two looks into `adapters.watch_dir`.
 pub const WATCH_EVERY: Duration = Duration::from_secs(1);

@@ -7,7 +7,6 @@ use marketprism_schema::DataType;
 
 use crate::contract::{Event, Normalized, Note, Payload, Remark};
 use crate::frames::FrameBatch;
-use crate::index::FrameIndex;
 
 /// Examples kept of each kind of difference.
 pub const DIFFERENCE_EXAMPLES: usize = 3;
@@ -79,21 +78,17 @@ pub struct KindDifferences {
 /// Differences found so far, by kind.
 pub type Differences = BTreeMap<DifferenceKind, KindDifferences>;
 
-/// Adds the differences of a batch. `is_lost`: the running version faulted on the frame, so there is nothing to compare with.
-pub(crate) fn add_differences(
+/// Adds the differences of a batch.
+pub fn add_differences(
     differences: &mut Differences,
     batch: &FrameBatch,
     (running, new): (&Normalized, &Normalized),
-    is_lost: impl Fn(FrameIndex) -> bool,
 ) {
     if running == new {
         return;
     }
     let frames = running.by_frame(batch.len()).zip(new.by_frame(batch.len()));
     for ((frame, events, notes), (_, new_events, new_notes)) in frames {
-        if is_lost(frame) {
-            continue;
-        }
         let mut add = |kind: DifferenceKind, outputs: [String; 2]| {
             let of_kind = differences.entry(kind).or_default();
             of_kind.frames += 1;

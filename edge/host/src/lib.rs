@@ -33,7 +33,9 @@ pub mod fixtures;
 
 pub use adapter::{Adapter, component_digest};
 pub use circuit_breaker::{FaultPolicy, Health};
-pub use comparison::{DIFFERENCE_EXAMPLES, DifferenceExample, DifferenceKind, Differences, KindDifferences};
+pub use comparison::{
+    DIFFERENCE_EXAMPLES, DifferenceExample, DifferenceKind, Differences, KindDifferences, add_differences,
+};
 pub use error::{CallError, Fault, LoadError};
 pub use frames::{Frame, FrameBatch, MAX_BATCH_BYTES, MAX_BATCH_FRAMES, MAX_FRAME_BYTES, PushError};
 pub use host_limit::HostLimit;
@@ -47,6 +49,6 @@ pub use signature::{SignatureError, SigningKey, VerifyingKey, verify_signature};
 pub use stats::{FaultCause, Stats, StatsSnapshot};
 pub use supervisor::{
     AdapterSupervisor, FrameFault, NormalizedBatch, Successor, SuccessorError, SuccessorSeed, TrialMonitor,
-    TrialReport,
+    TrialReport, plan_difference,
 };
 pub use validate::{plan_problems, request_problems};

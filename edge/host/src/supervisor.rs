@@ -5,6 +5,8 @@
 //! cost: after too many faults frames go to quarantine without a call for a while. Where the host denies an instance
 //! its resources, frames wait, for a bounded time; nothing of it counts as a fault.
 
+mod repeat;
+mod successor;
 mod trial;
 
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::adapter::Adapter;
 use crate::circuit_breaker::{CircuitBreaker, FaultPolicy, Health};
-use crate::contract::{Budget, Feed, Instrument, Normalized, Payload, Plan, Request, TradeRange};
+use crate::contract::{Feed, Instrument, Normalized, Plan, Request, TradeRange};
 use crate::error::{CallError, Fault};
 use crate::frames::{Frame, FrameBatch};
 use crate::index::{FrameIndex, PlanSource, SourceIndex};
@@ -23,8 +25,11 @@ use crate::reference_answers::{AnswerTooLarge, ReferenceAnswers};
 use crate::sandbox::Sandbox;
 use crate::stats::{FaultCause, Stats};
 
+use self::repeat::{Repeats, empty_result, single};
+pub use self::repeat::{FrameFault, NormalizedBatch};
+pub use self::successor::{Successor, SuccessorError, SuccessorSeed, plan_difference};
 use self::trial::Trial;
-pub use self::trial::{Successor, SuccessorError, SuccessorSeed, TrialMonitor, TrialReport};
+pub use self::trial::{TrialMonitor, TrialReport};
 
 /// Log lines about faults per second.
 const LINES_PER_SECOND: u32 = 5;
@@ -35,42 +40,16 @@ const HOST_PAUSE: Duration = Duration::from_millis(50);
 /// Runs the adapter of one feed, and the changes of its version.
 pub struct AdapterSupervisor {
     adapter: Adapter,
-    limits: Arc<Limits>,
+    seed: SuccessorSeed,
     stats: Arc<Stats>,
-    feed: Feed,
-    instruments: Vec<Instrument>,
-    plan: Plan,
-    budgets: Arc<[Budget]>,
-    references: ReferenceAnswers,
     sandbox: Option<Sandbox>,
     circuit: CircuitBreaker,
     quarantine: Option<Arc<Quarantine>>,
-    single: FrameBatch,
     lines: LogRate,
     host_wait: Duration,
     host_limit: Option<String>,
     trial: Option<Trial>,
     versions: u64,
-}
-
-/// Result of a batch.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NormalizedBatch {
-    /// Events and notes of all frames except the faulted ones.
-    pub normalized: Normalized,
-    /// Faulted frames in order. They are lost to the stream and stored in quarantine.
-    pub faults: Vec<FrameFault>,
-}
-
-/// Fault of one frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FrameFault {
-    /// Position in the batch.
-    pub frame: FrameIndex,
-    /// Kind of fault.
-    pub cause: FaultCause,
-    /// Skipped: the adapter had faulted too often before, or the host denied resources.
-    pub skipped: bool,
 }
 
 impl AdapterSupervisor {
@@ -88,15 +67,11 @@ impl AdapterSupervisor {
         sandbox.load(&feed, &instruments)?;
         let plan = sandbox.plan()?;
         let references = ReferenceAnswers::new(&plan, limits.reference_bytes);
+        let budgets = plan.budgets.as_slice().into();
         Ok(AdapterSupervisor {
             adapter: adapter.clone(),
-            limits,
+            seed: SuccessorSeed { limits, feed, instruments, plan, budgets, references },
             stats,
-            feed,
-            instruments,
-            references,
-            budgets: plan.budgets.as_slice().into(),
-            plan,
             sandbox: Some(sandbox),
             host_wait: policy.host_wait,
             host_limit: None,
@@ -104,7 +79,6 @@ impl AdapterSupervisor {
             versions: 0,
             circuit: CircuitBreaker::new(policy),
             quarantine,
-            single: FrameBatch::new(),
             lines: LogRate::new(LINES_PER_SECOND),
         })
     }
@@ -116,12 +90,12 @@ impl AdapterSupervisor {
 
     /// Connections, polls and resyncs of the feed.
     pub fn plan(&self) -> &Plan {
-        &self.plan
+        &self.seed.plan
     }
 
     /// Instruments, in the order of their index.
     pub fn instruments(&self) -> &[Instrument] {
-        &self.instruments
+        &self.seed.instruments
     }
 
     /// Counters, readable from any thread.
@@ -141,7 +115,7 @@ impl AdapterSupervisor {
 
     /// A further page of a poll's answer will not come.
     pub fn page_failed(&mut self, source: SourceIndex) {
-        self.references.close(source);
+        self.seed.references.close(source);
     }
 
     /// The request for trades that were missed. A fault replaces the instance.
@@ -190,10 +164,18 @@ impl AdapterSupervisor {
     }
 
     fn good_batch(&mut self, batch: &FrameBatch, normalized: Normalized) -> NormalizedBatch {
-        let stored = self.references.record(batch, &normalized);
+        let stored = self.seed.references.record(batch, &normalized);
         self.report_stored(stored);
         self.circuit.good();
         NormalizedBatch { normalized, faults: Vec::new() }
+    }
+
+    /// Starts an instance first where there is none.
+    fn start_or_try(&mut self, batch: &FrameBatch) -> Result<Normalized, Fault> {
+        if self.sandbox.is_none() {
+            self.sandbox = Some(self.restart()?);
+        }
+        self.try_batch(batch)
     }
 
     fn try_batch(&mut self, batch: &FrameBatch) -> Result<Normalized, Fault> {
@@ -204,47 +186,67 @@ impl AdapterSupervisor {
     }
 
     fn one_by_one(&mut self, batch: &FrameBatch) -> NormalizedBatch {
-        let mut outcome = NormalizedBatch { normalized: empty_result(), faults: Vec::new() };
-        let mut result_bytes = 0;
-        let patience = Instant::now() + self.host_wait;
-        for (position, frame) in FrameIndex::enumerate(batch.iter()) {
-            if self.circuit.is_open(Instant::now()) {
-                outcome.faults.push(self.skip(position, frame));
-                continue;
-            }
-            let began = Instant::now();
-            let result = self.normalize_until(frame, patience).and_then(|part| {
-                // As in one call: repeats must not give the results of a whole batch 64 times.
-                result_bytes += result_size(&part);
-                if result_bytes > self.limits.result_bytes {
-                    let allowed = self.limits.result_bytes;
-                    return Err(Fault::invalid(format!("results of a batch have more than {allowed} bytes")));
+        let mut repeats = Repeats::new(self.host_wait);
+        for frame in FrameIndex::enumerate(batch.iter()) {
+            self.repeat(&mut repeats, frame);
+        }
+        repeats.outcome
+    }
+
+    fn repeat(&mut self, repeats: &mut Repeats, (position, frame): (FrameIndex, Frame<'_>)) {
+        let began = Instant::now();
+        if self.circuit.is_open(began) {
+            return repeats.outcome.faults.push(self.skip(position, frame));
+        }
+        let result = self.normalize_until(frame, repeats.patience);
+        self.take_repeat(repeats, (position, frame), result, began.elapsed());
+    }
+
+    /// Takes the result of a frame's call into those of the batch. A frame without one is lost.
+    fn take_repeat(
+        &mut self,
+        repeats: &mut Repeats,
+        (position, frame): (FrameIndex, Frame<'_>),
+        result: Result<Normalized, Fault>,
+        took: Duration,
+    ) {
+        let allowed = self.seed.limits.result_bytes;
+        let taken = result.and_then(|part| {
+            self.record_reference(frame, &part);
+            repeats.add(part, position, allowed)
+        });
+        match taken {
+            Ok(()) => self.circuit.good(),
+            Err(fault) if fault.is_host_limit() => repeats.outcome.faults.push(self.lose(position, frame)),
+            Err(fault) => {
+                self.discard(&fault);
+                if self.circuit.fault(Instant::now(), took) {
+                    self.report_back_off(&fault);
                 }
-                add_frame(&mut outcome.normalized, part, position)
-                    .ok_or_else(|| Fault::invalid("the batch has too many levels"))
-            });
-            match result {
-                Ok(()) => self.circuit.good(),
-                Err(fault) if fault.is_host_limit() => outcome.faults.push(self.lose(position, frame)),
-                Err(fault) => {
-                    self.discard(&fault);
-                    let now = Instant::now();
-                    if self.circuit.fault(now, now.saturating_duration_since(began)) {
-                        self.report_back_off(&fault);
-                    }
-                    self.stats.frames_faulted(1);
-                    self.quarantine_frame(frame, &fault);
-                    outcome.faults.push(FrameFault { frame: position, cause: fault.cause, skipped: false });
-                }
+                self.stats.frames_faulted(1);
+                self.quarantine_frame(frame, &fault);
+                let fault = FrameFault { frame: position, cause: fault.cause, skipped: false };
+                repeats.outcome.faults.push(fault);
             }
         }
-        outcome
+    }
+
+    fn record_reference(&mut self, frame: Frame<'_>, part: &Normalized) {
+        if self.seed.references.is_reference(frame.source) {
+            let stored = single(frame).map(|batch| self.seed.references.record(&batch, part));
+            self.report_stored(stored.unwrap_or(Ok(())));
+        }
     }
 
     /// Repeats a frame until then while the host denies resources.
-    fn normalize_until(&mut self, frame: Frame<'_>, patience: Instant) -> Result<Normalized, Fault> {
+    fn normalize_until(
+        &mut self,
+        frame: Frame<'_>,
+        patience: Instant,
+    ) -> Result<Normalized, Fault> {
+        let batch = single(frame)?;
         loop {
-            match self.normalize_single(frame) {
+            match self.start_or_try(&batch) {
                 Err(fault) if fault.is_host_limit() => {
                     self.discard(&fault);
                     if Instant::now() >= patience {
@@ -260,47 +262,20 @@ impl AdapterSupervisor {
         }
     }
 
-    /// Runs one frame on the instance, or on a new one.
-    fn normalize_single(&mut self, frame: Frame<'_>) -> Result<Normalized, Fault> {
-        if self.sandbox.is_none() {
-            self.sandbox = Some(self.restart()?);
-        }
-        let mut single = std::mem::take(&mut self.single);
-        single.clear();
-        let result = match single.push(frame.bytes, frame.source, frame.received_at_ns) {
-            Ok(()) => self.try_batch(&single),
-            Err(error) => Err(Fault::invalid(error.to_string())),
-        };
-        if let Ok(normalized) = &result {
-            let stored = self.references.record(&single, normalized);
-            self.report_stored(stored);
-        }
-        self.single = single;
-        result
-    }
-
     /// A new instance with the reference answers. An answer that it faults on is dropped, so that the loop ends.
     fn restart(&mut self) -> Result<Sandbox, Fault> {
-        let reload = |error: CallError| match error {
-            CallError::Fault(fault) if fault.is_host_limit() => fault,
-            error => Fault { cause: FaultCause::Reload, detail: error.to_string() },
-        };
         loop {
-            let mut sandbox = Sandbox::new(&self.adapter, &self.limits, &self.stats)
-                .map_err(|fault| reload(fault.into()))?;
-            sandbox.load(&self.feed, &self.instruments).map_err(reload)?;
-            sandbox.set_budgets(Arc::clone(&self.budgets));
-            match self.references.replay_into(&mut sandbox) {
-                Ok(()) => {
+            match self.seed.instance(&self.adapter, &self.stats) {
+                Ok(sandbox) => {
                     self.stats.restarts(1);
                     return Ok(sandbox);
                 }
-                Err((_, fault)) if fault.is_host_limit() => return Err(fault),
-                Err((source, fault)) => {
-                    self.references.remove(source);
+                Err((Some(source), fault)) if !fault.is_host_limit() => {
+                    self.seed.references.remove(source);
                     self.stats.references_dropped(1);
                     self.discard(&fault);
                 }
+                Err((_, fault)) => return Err(fault),
             }
         }
     }
@@ -309,8 +284,8 @@ impl AdapterSupervisor {
         if stored.is_err() {
             self.stats.references_dropped(1);
             if self.lines.pass() {
-                let (adapter, exchange) = (self.adapter.id(), &*self.feed.exchange);
-                let allowed = self.limits.reference_bytes;
+                let (adapter, exchange) = (self.adapter.id(), &*self.seed.feed.exchange);
+                let allowed = self.seed.limits.reference_bytes;
                 tracing::error!(adapter, exchange, allowed, "reference answer too large to be stored");
             }
         }
@@ -323,7 +298,7 @@ impl AdapterSupervisor {
             return self.report_host_limit(fault);
         }
         if self.lines.pass() {
-            let (adapter, exchange, cause) = (self.adapter.id(), &*self.feed.exchange, fault.cause.as_str());
+            let (adapter, exchange, cause) = (self.adapter.id(), &*self.seed.feed.exchange, fault.cause.as_str());
             tracing::warn!(
                 adapter,
                 exchange,
@@ -336,7 +311,7 @@ impl AdapterSupervisor {
 
     fn report_host_limit(&mut self, fault: &Fault) {
         if self.host_limit.replace(fault.detail.clone()).is_none() && self.lines.pass() {
-            let (adapter, exchange) = (self.adapter.id(), &*self.feed.exchange);
+            let (adapter, exchange) = (self.adapter.id(), &*self.seed.feed.exchange);
             tracing::error!(adapter, exchange, limit = fault.detail, "no adapter instance: frames wait");
         }
     }
@@ -344,19 +319,19 @@ impl AdapterSupervisor {
     /// The host denied resources for too long.
     fn lose(&mut self, position: FrameIndex, frame: Frame<'_>) -> FrameFault {
         self.stats.frames_denied(1);
-        if self.references.is_reference(frame.source) {
-            let stored = self.references.store(frame, false);
+        if self.seed.references.is_reference(frame.source) {
+            let stored = self.seed.references.store(frame, false);
             self.report_stored(stored);
         }
         if self.lines.pass() {
-            let (adapter, exchange) = (self.adapter.id(), &*self.feed.exchange);
+            let (adapter, exchange) = (self.adapter.id(), &*self.seed.feed.exchange);
             tracing::error!(adapter, exchange, wait = ?self.host_wait, "frame lost to a limit of this host");
         }
         FrameFault { frame: position, cause: FaultCause::HostLimit, skipped: true }
     }
 
     fn report_back_off(&self, fault: &Fault) {
-        let (adapter, exchange, cause) = (self.adapter.id(), &*self.feed.exchange, fault.cause.as_str());
+        let (adapter, exchange, cause) = (self.adapter.id(), &*self.seed.feed.exchange, fault.cause.as_str());
         tracing::error!(
             adapter,
             exchange,
@@ -369,8 +344,8 @@ impl AdapterSupervisor {
         let cause = FaultCause::Reload;
         self.stats.frames_unseen(1);
         // The next instance may read it; if it faults, the answer is dropped.
-        if self.references.is_reference(frame.source) {
-            let stored = self.references.store(frame, false);
+        if self.seed.references.is_reference(frame.source) {
+            let stored = self.seed.references.store(frame, false);
             self.report_stored(stored);
         }
         self.quarantine_frame(
@@ -381,8 +356,8 @@ impl AdapterSupervisor {
     }
 
     fn quarantine_frame(&mut self, frame: Frame<'_>, fault: &Fault) {
-        let (adapter, exchange) = (self.adapter.id(), &*self.feed.exchange);
-        let (connection, url) = origin(&self.plan, frame.source);
+        let (adapter, exchange) = (self.adapter.id(), &*self.seed.feed.exchange);
+        let (connection, url) = origin(&self.seed.plan, frame.source);
         let suspect = QuarantinedFrame { frame, connection, url, fault, adapter, exchange };
         let stored = self.quarantine.as_ref().map(|quarantine| quarantine.store(&suspect));
         if !self.lines.pass() {
@@ -412,33 +387,4 @@ fn origin(plan: &Plan, source: SourceIndex) -> (Option<SourceIndex>, &str) {
         Some(PlanSource::Connection(connection)) => (Some(source), &connection.url),
         other => (None, other.and_then(PlanSource::request).map_or("", |request| &request.url)),
     }
-}
-
-fn empty_result() -> Normalized {
-    Normalized { events: Vec::new(), levels: Vec::new(), notes: Vec::new() }
-}
-
-/// Bytes of a result, without short texts.
-fn result_size(result: &Normalized) -> usize {
-    size_of_val(&*result.events) + size_of_val(&*result.levels) + size_of_val(&*result.notes)
-}
-
-/// Adds the result of a single frame as `frame` of the batch. `None` if the levels exceed a 32-bit index, which the result limits
-/// prevent.
-fn add_frame(whole: &mut Normalized, part: Normalized, frame: FrameIndex) -> Option<()> {
-    let moved = u32::try_from(whole.levels.len()).ok()?;
-    u32::try_from(whole.levels.len() + part.levels.len()).ok()?;
-    for mut event in part.events {
-        event.frame = frame.into();
-        if let Payload::Book(book) = &mut event.payload {
-            book.levels_at = book.levels_at.checked_add(moved)?;
-        }
-        whole.events.push(event);
-    }
-    for mut note in part.notes {
-        note.frame = frame.into();
-        whole.notes.push(note);
-    }
-    whole.levels.extend_from_slice(&part.levels);
-    Some(())
 }

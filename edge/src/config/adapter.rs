@@ -34,6 +34,11 @@ impl CurrentAdapter {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// True for clones of one.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     pub fn set(&self, adapter: Adapter) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = adapter;
     }

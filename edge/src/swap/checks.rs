@@ -30,6 +30,19 @@ impl SwapFailure {
     }
 }
 
+/// Reason why the running instruments are not known to be read alike.
+#[derive(Debug)]
+pub(super) enum ListFailure {
+    Unreadable(String),
+    Differ(String),
+}
+
+impl From<ListFailure> for SwapFailure {
+    fn from((ListFailure::Unreadable(reason) | ListFailure::Differ(reason)): ListFailure) -> Self {
+        Self::new(SwapStep::Instruments, reason)
+    }
+}
+
 pub(super) struct ComponentChecks<'a> {
     pub(super) engine: Option<&'a Engine>,
     pub(super) limits: &'a Limits,
@@ -98,11 +111,10 @@ pub(super) async fn check_instruments(
     reader: &ListingReader,
     adapter: &Adapter,
     running: &[Instrument],
-) -> Result<(), SwapFailure> {
+) -> Result<(), ListFailure> {
     let failed = |who: &str, error: anyhow::Error| {
-        let reason =
-            format!("the venue's lists cannot be read by the {who} version: {}", error_text(error.as_ref()));
-        SwapFailure::new(SwapStep::Instruments, reason)
+        let error = error_text(error.as_ref());
+        ListFailure::Unreadable(format!("the venue's lists cannot be read by the {who} version: {error}"))
     };
     let symbols: BTreeSet<String> = running.iter().map(|instrument| instrument.symbol.clone()).collect();
     let read = async |reader: &ListingReader| {
@@ -127,8 +139,7 @@ pub(super) async fn check_instruments(
         .collect();
     let Some(_) = differing.first() else { return Ok(()) };
     let named = differing.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
-    let reason = format!("{} instruments differ: {named}", differing.len());
-    Err(SwapFailure::new(SwapStep::Instruments, reason))
+    Err(ListFailure::Differ(format!("{} instruments differ: {named}", differing.len())))
 }
 
 fn shown(instrument: Option<&Instrument>) -> String {

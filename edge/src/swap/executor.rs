@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use marketprism_adapter_host::{Adapter, DifferenceKind, Differences, Engine, Limits};
+use marketprism_service::error_text;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::block_in_place;
 use tokio::time::sleep;
@@ -15,10 +16,11 @@ use super::parts::{PartSwap, running_parts, totals};
 use super::record::{SwapOutcome, SwapRecord, SwapStep};
 use super::store::AdapterStore;
 use super::swaps::{AdapterSwaps, SwapAction, SwapRequest};
+use super::trial::SwapTrial;
 use super::watch::watch_folder;
 use crate::config::{Adapters, Config, SwapSettings};
 use crate::feed::{EdgeContext, FeedRoster};
-use crate::limits::{SHADOW_WAIT_MAX, TRIAL_LOOK_EVERY};
+use crate::limits::{SHADOW_WAIT_MAX, TRIAL_LOOK_EVERY, VERSIONS_LOOK_EVERY};
 
 pub struct SwapExecutor {
     context: Arc<EdgeContext>,
@@ -33,14 +35,6 @@ pub struct SwapExecutor {
     previous: BTreeMap<String, Adapter>,
 }
 
-/// A change that has begun.
-#[derive(Default)]
-struct SwapTrial {
-    parts: Vec<PartSwap>,
-    to: Option<Adapter>,
-    is_switched: bool,
-}
-
 impl SwapExecutor {
     pub fn new(
         context: &Arc<EdgeContext>,
@@ -52,11 +46,19 @@ impl SwapExecutor {
         let (swaps, requests) = AdapterSwaps::with_history(store.history());
         // Again: the run before may have been killed before the broker had them.
         context.auditor.note_changes(store.history().iter().map(SwapRecord::change));
+        let mut previous = BTreeMap::new();
         for (configured, running) in adapters.resumed() {
             store.set_running(configured.digest(), running.digest());
+            let name = configured.description().name.clone();
+            let known = adapters.engine().map(|engine| store.previous(configured, &config.adapters, engine));
+            match known.transpose().map(Option::flatten) {
+                Ok(before) => previous.extend(before.map(|before| (name, before))),
+                Err(error) => {
+                    let (adapter, error) = (running.id(), error_text(error.as_ref()));
+                    tracing::error!(adapter, error, "earlier version not usable: there is none to roll back to");
+                }
+            }
         }
-        let previous =
-            adapters.resumed().map(|(from, _)| (from.description().name.clone(), from.clone())).collect();
         Self {
             context: Arc::clone(context),
             roster: Arc::clone(roster),
@@ -77,16 +79,20 @@ impl SwapExecutor {
     /// Runs until the edge stops.
     pub async fn run(mut self) {
         let (stop, swaps) = (self.context.stop.clone(), Arc::clone(&self.swaps));
-        let folder = self.settings.watch_dir.clone();
+        let (folder, watched) = (self.settings.watch_dir.clone(), self.store.watched());
         let watch = async {
             if let Some(folder) = &folder {
-                watch_folder(folder, &swaps, &stop).await;
+                watch_folder(folder, watched, &swaps, &stop).await;
             }
         };
         let work = async {
             loop {
                 let request = tokio::select! {
                     request = self.requests.recv() => request,
+                    () = sleep(VERSIONS_LOOK_EVERY) => {
+                        self.settle().await;
+                        continue;
+                    }
                     () = stop.cancelled() => None,
                 };
                 let Some(request) = request else { return };
@@ -100,12 +106,12 @@ impl SwapExecutor {
         let number = request.number;
         match request.action {
             SwapAction::Load { component, accepted } => {
-                let mut trial = SwapTrial::default();
+                let mut trial = SwapTrial::new(accepted);
                 let (stop, cancel) = (self.context.stop.clone(), request.cancel);
                 let swaps = Arc::clone(&self.swaps);
                 let failed = |reason: &str| Err(SwapFailure::new(swaps.step(), reason));
                 let loaded = tokio::select! {
-                    loaded = self.load(&component, &accepted, &mut trial) => loaded,
+                    loaded = self.load(&component, &mut trial) => loaded,
                     () = cancel.cancelled() => failed("rolled back by request"),
                     () = stop.cancelled() => failed("the edge stopped"),
                 };
@@ -127,12 +133,7 @@ impl SwapExecutor {
     }
 
     /// Checks, shadow, switch and probation of a new version.
-    async fn load(
-        &mut self,
-        component: &Bytes,
-        accepted: &BTreeSet<DifferenceKind>,
-        trial: &mut SwapTrial,
-    ) -> Result<(), SwapFailure> {
+    async fn load(&mut self, component: &Bytes, trial: &mut SwapTrial) -> Result<(), SwapFailure> {
         let adapter = block_in_place(|| self.check_component(component))?;
         self.step(SwapStep::Feeds);
         trial.parts = self.parts(&adapter)?;
@@ -141,7 +142,7 @@ impl SwapExecutor {
         self.step(SwapStep::Plan);
         trial.to = Some(adapter.clone());
         for part in &mut trial.parts {
-            part.begin_shadow(&adapter, accepted).await?;
+            part.begin_shadow(&adapter, &trial.accepted).await?;
         }
         self.step(SwapStep::Shadow);
         tracing::info!(
@@ -149,17 +150,17 @@ impl SwapExecutor {
             feeds = trial.parts.len(),
             "new adapter gets the live frames beside the running one"
         );
-        self.shadow(&trial.parts, accepted).await?;
+        self.shadow(trial).await?;
         self.step(SwapStep::Switch);
         trial.is_switched = true;
         trial.parts.retain(|part| part.is_in(&self.roster));
-        self.switch(&adapter, &mut trial.parts).await?;
+        self.switch(&adapter, trial).await?;
         self.step(SwapStep::Probation);
         // Its events are published from here on: a kill must not hide that.
         if let Some(record) = self.swaps.running() {
             self.record(&record);
         }
-        self.probation(&trial.parts).await
+        self.probation(trial).await
     }
 
     fn check_component(&self, component: &[u8]) -> Result<Adapter, SwapFailure> {
@@ -222,19 +223,16 @@ impl SwapExecutor {
     }
 
     /// Waits until the new version has seen enough; differences that are not accepted refuse it.
-    async fn shadow(
-        &self,
-        parts: &[PartSwap],
-        accepted: &BTreeSet<DifferenceKind>,
-    ) -> Result<(), SwapFailure> {
+    async fn shadow(&self, trial: &mut SwapTrial) -> Result<(), SwapFailure> {
         let failed = |reason: String| Err(SwapFailure::new(SwapStep::Shadow, reason));
         let (began, wanted) = (Instant::now(), self.settings.shadow_frames);
         let differences = loop {
             sleep(TRIAL_LOOK_EVERY).await;
-            let totals = totals(parts, &self.roster);
+            trial.join(&self.roster, &self.context.readers).await?;
+            let totals = totals(&trial.parts, &self.roster);
             let (frames, passed) = (totals.frames, began.elapsed());
             self.swaps.update(|record| {
-                record.shadow_frames = frames;
+                (record.parts, record.shadow_frames) = (trial.parts.len(), frames);
                 record.set_differences(&totals.differences);
             });
             if let Some(failure) = totals.failure {
@@ -247,14 +245,15 @@ impl SwapExecutor {
                 return failed(format!("{frames} frames came in {passed:?}, needed are {wanted}"));
             }
         };
-        match unaccepted(&differences, accepted) {
+        match unaccepted(&differences, &trial.accepted) {
             Some(reason) => failed(reason),
             None => Ok(()),
         }
     }
 
-    async fn switch(&self, adapter: &Adapter, parts: &mut [PartSwap]) -> Result<(), SwapFailure> {
-        for part in parts.iter_mut() {
+    async fn switch(&self, adapter: &Adapter, trial: &mut SwapTrial) -> Result<(), SwapFailure> {
+        trial.begin_with(adapter, &self.roster);
+        for part in &mut trial.parts {
             let pause = part.switch().await?;
             let exchange = part.status.exchange.as_str();
             tracing::info!(
@@ -270,30 +269,35 @@ impl SwapExecutor {
                 .observe(pause.as_secs_f64());
             let micros = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
             self.swaps.update(|record| record.pauses_us.push(micros));
-            part.status.current.set(adapter.clone());
-        }
-        // Parts that started during the shadow.
-        self.settle(adapter).await
-    }
-
-    /// Changes the version of every part of the adapter's feeds that runs another one.
-    async fn settle(&self, adapter: &Adapter) -> Result<(), SwapFailure> {
-        for part in running_parts(&self.roster, &adapter.description().name) {
-            if part.from.digest() != adapter.digest()
-                && part.status.current.get().digest() == adapter.digest()
-            {
-                part.replace(adapter).await?;
-            }
         }
         Ok(())
     }
 
-    async fn probation(&self, parts: &[PartSwap]) -> Result<(), SwapFailure> {
+    /// Changes the version of every part that runs another one than its feed starts with: it was starting while a change ended.
+    async fn settle(&self) {
+        for status in self.roster.list() {
+            let current = status.current.get();
+            for part in running_parts(&self.roster, &current.description().name) {
+                if !Arc::ptr_eq(&part.status, &status) || part.runs(&current) {
+                    continue;
+                }
+                if let Err(SwapFailure { reason, .. }) = part.replace(&current).await {
+                    let adapter = current.id();
+                    tracing::warn!(adapter, reason, "a part runs another version than its feed, trying again");
+                }
+            }
+        }
+    }
+
+    async fn probation(&self, trial: &mut SwapTrial) -> Result<(), SwapFailure> {
         let began = Instant::now();
         loop {
             sleep(TRIAL_LOOK_EVERY).await;
-            let totals = totals(parts, &self.roster);
-            self.swaps.update(|record| record.probation_frames = totals.frames);
+            trial.join(&self.roster, &self.context.readers).await?;
+            let totals = totals(&trial.parts, &self.roster);
+            self.swaps.update(|record| {
+                (record.parts, record.probation_frames) = (trial.parts.len(), totals.frames);
+            });
             if let Some(failure) = totals.failure {
                 self.swaps.update(|record| record.set_differences(&totals.differences));
                 return Err(SwapFailure::new(SwapStep::Probation, failure));
@@ -318,10 +322,9 @@ impl SwapExecutor {
         if let Some(failure) = totals(&trial.parts, &self.roster).failure {
             return self.take_back(trial, SwapFailure::new(SwapStep::Probation, failure)).await;
         }
-        let Some(to) = trial.to else { return };
-        self.remember(&trial.parts, &to, Some(component));
-        let replaced = trial.parts.iter().map(|part| &part.from).find(|from| from.digest() != to.digest());
-        if let Some(from) = replaced {
+        let Some(to) = &trial.to else { return };
+        self.remember(trial.replaced(), to, Some(component));
+        if let Some(from) = trial.replaced().find(|from| from.digest() != to.digest()) {
             self.previous.insert(to.description().name.clone(), from.clone());
         }
         self.step(SwapStep::Done);
@@ -329,8 +332,13 @@ impl SwapExecutor {
     }
 
     /// Notes the version that a restart begins with.
-    fn remember(&mut self, parts: &[PartSwap], to: &Adapter, component: Option<&[u8]>) {
-        let replaced = parts.iter().map(|part| part.from.digest()).collect();
+    fn remember<'a>(
+        &mut self,
+        replaced: impl Iterator<Item = &'a Adapter>,
+        to: &Adapter,
+        component: Option<&[u8]>,
+    ) {
+        let replaced = replaced.map(Adapter::digest).collect();
         if let Err(error) = self.store.replace(&replaced, to.digest(), component) {
             let adapter = to.id();
             tracing::error!(adapter, %error, "change of the adapter not stored: a restart begins with the earlier one");
@@ -338,21 +346,15 @@ impl SwapExecutor {
     }
 
     /// Goes back to the versions from before the change, in every part.
-    async fn take_back(&mut self, trial: SwapTrial, failure: SwapFailure) {
+    async fn take_back(&mut self, mut trial: SwapTrial, failure: SwapFailure) {
+        trial.begin_as_before();
         for part in &trial.parts {
-            if part.status.current.get().digest() != part.from.digest() {
-                part.status.current.set(part.from.clone());
-            }
             // A part that has ended starts with the version from before.
             let _ = part.roll_back().await;
         }
         let outcome = if trial.is_switched { SwapOutcome::RolledBack } else { SwapOutcome::Refused };
         if trial.is_switched {
-            for from in trial.parts.iter().map(|part| &part.from) {
-                if let Err(SwapFailure { reason, .. }) = self.settle(from).await {
-                    tracing::error!(reason, "rolled back adapter still runs: restart the edge");
-                }
-            }
+            self.settle().await;
         }
         self.end_failed(outcome, failure);
     }
@@ -370,17 +372,17 @@ impl SwapExecutor {
             parts.first().ok_or_else(|| failed(format!("no running feed has an adapter named {name:?}")))?;
         self.swaps.update(|record| record.from = Some(first.from.id().to_owned()));
         self.step(SwapStep::Switch);
-        for (done, part) in parts.iter().enumerate() {
-            part.status.current.set(to.clone());
+        let mut trial = SwapTrial::new(BTreeSet::new());
+        trial.begin_with(&to, &self.roster);
+        for part in &parts {
             if let Err(failure) = part.replace(&to).await {
-                for part in parts.iter().take(done + 1) {
-                    part.status.current.set(part.from.clone());
-                }
-                self.settle(&first.from).await?;
+                trial.begin_as_before();
+                self.settle().await;
                 return Err(failure);
             }
         }
-        self.remember(&parts, &to, None);
+        trial.parts = parts;
+        self.remember(trial.replaced(), &to, None);
         self.previous.remove(name);
         Ok(())
     }

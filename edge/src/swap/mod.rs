@@ -8,6 +8,7 @@ mod parts;
 mod record;
 mod store;
 mod swaps;
+mod trial;
 mod watch;
 
 pub use executor::SwapExecutor;

@@ -17,13 +17,15 @@ use super::record::SwapStep;
 use crate::feed::{FeedPhase, FeedRoster, FeedStatus, VersionCommand};
 use crate::limits::{SUCCESSOR_TRIES, VERSION_ANSWER};
 
-/// A running part of a feed with the version that it ran at first.
+/// A running part of a feed with the version from before the change.
 pub(super) struct PartSwap {
     pub(super) status: Arc<FeedStatus>,
     pub(super) from: Adapter,
     starts: u64,
     monitor: Option<Arc<TrialMonitor>>,
 }
+
+type TrialAnswer = oneshot::Sender<Option<Arc<TrialMonitor>>>;
 
 /// Comparison over all parts.
 #[derive(Default)]
@@ -69,6 +71,20 @@ impl PartSwap {
         roster.list().iter().any(|one| Arc::ptr_eq(one, &self.status))
     }
 
+    /// True if the pipeline that was found runs still.
+    pub(super) fn is_running(&self, roster: &FeedRoster) -> bool {
+        let status = &self.status;
+        self.is_in(roster) && status.running_adapter().is_some() && status.starts() == self.starts
+    }
+
+    pub(super) fn replacing(self, from: Adapter) -> Self {
+        Self { from, ..self }
+    }
+
+    pub(super) fn runs(&self, adapter: &Adapter) -> bool {
+        self.status.running_adapter().is_some_and(|running| running.digest() == adapter.digest())
+    }
+
     pub(super) async fn instruments(&self) -> Result<Vec<Instrument>, SwapFailure> {
         let seed = self.ask(SwapStep::Instruments, VersionCommand::Seed).await?;
         Ok(seed.instruments().to_vec())
@@ -86,9 +102,26 @@ impl PartSwap {
         adapter: &Adapter,
         accepted: &BTreeSet<DifferenceKind>,
     ) -> Result<(), SwapFailure> {
+        self.begin_trial(adapter, accepted, VersionCommand::Shadow).await
+    }
+
+    /// Starts the version from before beside the new one, which this part began with.
+    pub(super) async fn begin_probation(
+        &mut self,
+        accepted: &BTreeSet<DifferenceKind>,
+    ) -> Result<(), SwapFailure> {
+        self.begin_trial(&self.from.clone(), accepted, VersionCommand::Probation).await
+    }
+
+    async fn begin_trial(
+        &mut self,
+        beside: &Adapter,
+        accepted: &BTreeSet<DifferenceKind>,
+        command: fn(Box<Successor>, BTreeSet<DifferenceKind>, TrialAnswer) -> VersionCommand,
+    ) -> Result<(), SwapFailure> {
         for _ in 0..SUCCESSOR_TRIES {
-            let successor = Box::new(self.successor(adapter).await?);
-            let begin = |answer| VersionCommand::Shadow(successor, accepted.clone(), answer);
+            let successor = Box::new(self.successor(beside).await?);
+            let begin = |answer| command(successor, accepted.clone(), answer);
             self.monitor = self.ask(SwapStep::Plan, begin).await?;
             if self.monitor.is_some() {
                 return Ok(());

@@ -108,6 +108,8 @@ pub struct SwapRecord {
     /// SHA-256 of the new component.
     pub digest: String,
     pub accepted: Vec<String>,
+    /// Parts of feeds on trial.
+    pub parts: usize,
     pub shadow_frames: u64,
     pub probation_frames: u64,
     pub differences: BTreeMap<String, RecordedDifferences>,
@@ -130,6 +132,7 @@ impl SwapRecord {
             to: None,
             digest,
             accepted,
+            parts: 0,
             shadow_frames: 0,
             probation_frames: 0,
             differences: BTreeMap::new(),

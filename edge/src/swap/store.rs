@@ -6,12 +6,12 @@ use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use marketprism_adapter_host::{Adapter, Limits, component_digest, verify_signature};
+use marketprism_adapter_host::{Adapter, Engine, Limits, component_digest, verify_signature};
 use marketprism_service::{error_text, read_file};
 use serde::{Deserialize, Serialize};
 
 use super::record::SwapRecord;
-use crate::config::{Adapters, Config};
+use crate::config::{Adapters, Config, SwapSettings};
 use crate::limits::COMPONENT_BYTES_MAX;
 
 /// Folder inside the data folder.
@@ -34,8 +34,8 @@ struct StoredSwaps {
 struct KeptVersion {
     /// Of the last good component.
     digest: String,
-    /// Of the one before it, for a return to it.
-    previous: String,
+    /// Of the good one before it, which a rollback returns to. `None` after a rollback: a version that was left is not returned to.
+    previous: Option<String>,
 }
 
 #[derive(Debug)]
@@ -74,6 +74,11 @@ impl AdapterStore {
         self.stored.history.clone()
     }
 
+    /// File of what was tried of the watched folder.
+    pub(super) fn watched(&self) -> PathBuf {
+        self.folder.join("watched.json")
+    }
+
     /// Folder for the golden files of a component that is checked.
     pub(super) fn scratch(&self) -> PathBuf {
         self.folder.join("golden")
@@ -83,20 +88,39 @@ impl AdapterStore {
         self.folder.join(format!("{digest}.wasm"))
     }
 
-    fn kept(&self, configured: &Adapter, config: &Config) -> anyhow::Result<Option<Vec<u8>>> {
-        let Some(KeptVersion { digest, .. }) = self.stored.kept.get(configured.digest()) else {
-            return Ok(None);
-        };
+    /// A stored component. It is as trusted as one that is loaded.
+    fn read(&self, digest: &str, settings: &SwapSettings) -> anyhow::Result<Vec<u8>> {
         let path = self.component(digest);
         let bytes = read_file(&path, COMPONENT_BYTES_MAX).with_context(|| path.display().to_string())?;
         ensure!(component_digest(&bytes) == *digest, "{} was changed", path.display());
-        if !config.adapters.allow_unsigned {
-            verify_signature(&bytes, &config.adapters.verifying_keys())?;
+        if !settings.allow_unsigned {
+            verify_signature(&bytes, &settings.verifying_keys())?;
         }
-        Ok(Some(bytes))
+        Ok(bytes)
     }
 
-    /// Notes for the next start that `to` runs in place of each of these. Without a component it is one that was kept.
+    fn kept(&self, configured: &Adapter, settings: &SwapSettings) -> anyhow::Result<Option<Vec<u8>>> {
+        let kept = self.stored.kept.get(configured.digest());
+        kept.map(|kept| self.read(&kept.digest, settings)).transpose()
+    }
+
+    /// The good version before the one that runs in place of this configured one. `None`: there is none to return to.
+    pub(super) fn previous(
+        &self,
+        configured: &Adapter,
+        settings: &SwapSettings,
+        engine: &Engine,
+    ) -> anyhow::Result<Option<Adapter>> {
+        let kept = self.stored.kept.get(configured.digest());
+        let Some(digest) = kept.and_then(|kept| kept.previous.as_deref()) else { return Ok(None) };
+        if digest == configured.digest() {
+            return Ok(Some(configured.clone()));
+        }
+        let component = self.read(digest, settings)?;
+        Ok(Some(Adapter::from_bytes(engine, &component, &Limits::default())?))
+    }
+
+    /// Notes for the next start that `to` runs in place of each of these. Without a component it is one that was kept, and a rollback.
     pub(super) fn replace(
         &mut self,
         replaced: &BTreeSet<&str>,
@@ -124,7 +148,8 @@ impl AdapterStore {
             if configured == to {
                 self.stored.kept.remove(&configured);
             } else {
-                let kept = KeptVersion { digest: to.to_owned(), previous: from.to_owned() };
+                let previous = component.map(|_| from.to_owned());
+                let kept = KeptVersion { digest: to.to_owned(), previous };
                 self.stored.kept.insert(configured, kept);
             }
         }
@@ -148,7 +173,10 @@ impl AdapterStore {
             let path = entry?.path();
             let is_component = path.extension().is_some_and(|extension| extension == "wasm");
             let is_kept = |kept: &KeptVersion| {
-                [&kept.digest, &kept.previous].into_iter().any(|digest| path == self.component(digest))
+                [Some(&kept.digest), kept.previous.as_ref()]
+                    .into_iter()
+                    .flatten()
+                    .any(|digest| path == self.component(digest))
             };
             if is_component && !self.stored.kept.values().any(is_kept) {
                 fs::remove_file(path)?;
@@ -159,7 +187,7 @@ impl AdapterStore {
 }
 
 /// After a crash of the machine the file has the old or the new content.
-fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(super) fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
     let part = path.with_extension("part");
     let mut file = File::create(&part)?;
     file.write_all(content)?;
@@ -200,7 +228,7 @@ fn resumed(
     config: &Config,
     adapters: &Adapters,
 ) -> anyhow::Result<Option<Adapter>> {
-    let Some(bytes) = store.kept(configured, config)? else { return Ok(None) };
+    let Some(bytes) = store.kept(configured, &config.adapters)? else { return Ok(None) };
     let engine = adapters.engine().context("no engine runs")?;
     let kept = Adapter::from_bytes(engine, &bytes, &Limits::default())?;
     for feed in config
@@ -216,6 +244,9 @@ fn resumed(
 
 #[cfg(test)]
 mod tests {
+    use marketprism_adapter_host::fixtures::{FixtureKind, component};
+    use marketprism_adapter_host::with_custom_section;
+
     use super::*;
 
     #[test]
@@ -241,6 +272,35 @@ mod tests {
         store.replace(&[one.as_str()].into(), "configured", None).unwrap();
         assert_eq!(kept(&store), Vec::new());
         assert!(store.replace(&["configured"].into(), &one, None).is_err(), "its component is gone");
+    }
+
+    #[test]
+    fn a_restart_knows_the_good_version_before_the_running_one_and_not_one_that_was_left() {
+        let (folder, engine) = (tempfile::tempdir().unwrap(), Engine::new(None).unwrap());
+        let bytes = [1, 2, 3].map(|number| {
+            with_custom_section(&component(FixtureKind::WellBehaved), "version", &[number])
+        });
+        let digests = bytes.each_ref().map(|bytes| component_digest(bytes));
+        let [configured, first, second] = digests.each_ref().map(String::as_str);
+        let adapter = Adapter::from_bytes(&engine, &bytes[0], &Limits::default()).unwrap();
+        let unsigned = SwapSettings { allow_unsigned: true, ..SwapSettings::default() };
+        let previous = |settings: &SwapSettings| {
+            let found = AdapterStore::open(folder.path()).previous(&adapter, settings, &engine);
+            found.map(|found| found.map(|found| found.digest().to_owned())).map_err(|error| error.to_string())
+        };
+        let mut store = AdapterStore::open(folder.path());
+        assert_eq!(previous(&unsigned), Ok(None));
+        store.replace(&[configured].into(), first, Some(&bytes[1])).unwrap();
+        assert_eq!(previous(&SwapSettings::default()), Ok(Some(configured.to_owned())));
+        store.replace(&[first].into(), second, Some(&bytes[2])).unwrap();
+        assert_eq!(previous(&unsigned), Ok(Some(first.to_owned())));
+        assert!(previous(&SwapSettings::default()).unwrap_err().contains("component has no signature"));
+        store.replace(&[second].into(), first, None).unwrap();
+        assert_eq!(previous(&unsigned), Ok(None), "the version that was rolled back is not returned to");
+
+        store.replace(&[first].into(), second, Some(&bytes[2])).unwrap();
+        fs::write(store.component(first), "other bytes").unwrap();
+        assert!(previous(&unsigned).unwrap_err().ends_with("was changed"));
     }
 
     #[test]

@@ -43,6 +43,15 @@ pub(super) enum SwapAction {
     },
 }
 
+/// State of a file in the watched folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FileAttempt {
+    /// To be loaded.
+    Open,
+    /// Its change has ended.
+    Ended,
+}
+
 #[derive(Debug)]
 struct SwapBoard {
     next: u64,
@@ -191,15 +200,26 @@ impl AdapterSwaps {
         board.ended.iter().chain(board.running.as_ref().map(|(record, _)| record)).cloned().collect()
     }
 
-    /// True if a change to this component is in the history. One that a stop or feeds that did not run kept from its trial is to be tried again,
-    /// but not over a version that came later.
-    pub(super) fn knows(&self, digest: &str) -> bool {
+    /// Number of the next change.
+    pub(super) fn next_number(&self) -> u64 {
+        self.lock().next
+    }
+
+    /// The last attempt of a file, if it was with this content. One that a stop or feeds that did not run kept from its trial is to be made
+    /// again, but not over a version that came later.
+    pub(super) fn attempt(&self, file: &str, digest: &str, since: u64) -> FileAttempt {
         let history = self.history();
-        let is_promoted = |record: &SwapRecord| record.outcome == SwapOutcome::Promoted;
-        history.iter().enumerate().filter(|(_, record)| record.digest == digest).any(|(place, record)| {
-            let was_kept = record.outcome == SwapOutcome::Stopped || record.had_no_feed();
-            !was_kept || history.iter().skip(place + 1).any(is_promoted)
-        })
+        let is_of_file = |record: &SwapRecord| record.source == file && record.number >= since;
+        let Some(place) = history.iter().rposition(is_of_file) else { return FileAttempt::Open };
+        let Some((record, later)) = history.get(place..).and_then(<[_]>::split_first) else {
+            return FileAttempt::Open;
+        };
+        let was_kept = record.outcome == SwapOutcome::Stopped || record.had_no_feed();
+        let is_superseded = later.iter().any(|record| record.outcome == SwapOutcome::Promoted);
+        match record.digest == digest && (!was_kept || is_superseded) {
+            true => FileAttempt::Ended,
+            false => FileAttempt::Open,
+        }
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -223,23 +243,5 @@ mod tests {
         swaps.set_cancellable("one");
         assert_eq!(swaps.roll_back("one"), Ok(number));
         assert!(!swaps.keep());
-    }
-
-    #[test]
-    fn a_change_that_was_kept_from_its_trial_is_tried_again() {
-        for (outcome, step, knows) in [
-            (SwapOutcome::Stopped, SwapStep::Shadow, false),
-            (SwapOutcome::Refused, SwapStep::Feeds, false),
-            (SwapOutcome::Refused, SwapStep::Shadow, true),
-            (SwapOutcome::RolledBack, SwapStep::Probation, true),
-        ] {
-            let record = SwapRecord::new(1, "file", "digest".to_owned(), Vec::new(), 0);
-            let (swaps, _requests) = AdapterSwaps::with_history(vec![SwapRecord { outcome, step, ..record }]);
-            assert_eq!(swaps.knows("digest"), knows, "{outcome:?}");
-            let mut newer = SwapRecord::new(2, "file", "newer".to_owned(), Vec::new(), 0);
-            newer.outcome = SwapOutcome::Promoted;
-            swaps.lock().ended.push_back(newer);
-            assert!(swaps.knows("digest"), "{outcome:?}: it would go back behind the newer version");
-        }
     }
 }

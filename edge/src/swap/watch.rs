@@ -1,4 +1,5 @@
-//! The watched folder: each component that appears or changes in it is loaded once.
+//! The watched folder: each content of a component's file in it is loaded once, also one that ran before. What was tried is on disk as long as
+//! its file is there, so that a restart repeats nothing and no history has to reach back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,15 +13,21 @@ use tokio::task::block_in_place;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::swaps::AdapterSwaps;
-use crate::limits::{COMPONENT_BYTES_MAX, WATCH_EVERY, WATCH_RETRY};
+use super::store::write_synced;
+use super::swaps::{AdapterSwaps, FileAttempt};
+use crate::limits::{COMPONENT_BYTES_MAX, WATCH_EVERY, WATCH_RETRY, WATCHED_FILES_MAX};
 
 /// Time and size of a file: equal ones are an equal file, and one that is equal twice in a row is complete.
 type FileState = (SystemTime, u64);
 
-/// Looks into the folder until `stop`.
-pub(super) async fn watch_folder(folder: &Path, swaps: &AdapterSwaps, stop: &CancellationToken) {
-    let mut watched = WatchedFolder::new(folder, WATCH_RETRY.0);
+/// Looks into the folder until `stop`. `state` is the file of what was tried.
+pub(super) async fn watch_folder(
+    folder: &Path,
+    state: PathBuf,
+    swaps: &AdapterSwaps,
+    stop: &CancellationToken,
+) {
+    let mut watched = block_in_place(|| WatchedFolder::open(folder, state, WATCH_RETRY.0));
     while !stop.is_cancelled() {
         block_in_place(|| watched.look(swaps));
         tokio::select! {
@@ -32,24 +39,46 @@ pub(super) async fn watch_folder(folder: &Path, swaps: &AdapterSwaps, stop: &Can
 
 struct WatchedFolder<'a> {
     folder: &'a Path,
-    seen: BTreeMap<PathBuf, FileState>,
-    /// Files that were tried, or cannot be read.
-    done: BTreeMap<PathBuf, FileState>,
-    /// Files that were loaded, with the time of the next try: a feed that starts may have kept one from its trial.
-    again: BTreeMap<PathBuf, (FileState, Instant, Duration)>,
+    state: PathBuf,
+    /// Digest of the content that was tried last, by file.
+    tried: BTreeMap<PathBuf, String>,
+    /// `None`: before the first look.
+    files: Option<BTreeMap<PathBuf, WatchedFile>>,
     first_pause: Duration,
     is_readable: bool,
+    is_bounded: bool,
+}
+
+/// A content of a file.
+struct WatchedFile {
+    state: FileState,
+    /// Changes of adapters from this number on may be its own.
+    since: u64,
+    /// Tried, or not readable.
+    is_done: bool,
+    /// A feed that starts may have kept it from its trial: time of the next try, and the pause after it.
+    again: Option<Instant>,
+    pause: Duration,
 }
 
 impl<'a> WatchedFolder<'a> {
-    fn new(folder: &'a Path, first_pause: Duration) -> Self {
-        let (seen, done, again) = Default::default();
-        Self { folder, seen, done, again, first_pause, is_readable: true }
+    fn open(folder: &'a Path, state: PathBuf, first_pause: Duration) -> Self {
+        let tried = read_file(&state, COMPONENT_BYTES_MAX).map(|bytes| serde_json::from_slice(&bytes));
+        let tried = match tried {
+            Ok(Ok(tried)) => tried,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+            unreadable => {
+                let file = state.display().to_string();
+                tracing::error!(file, ?unreadable, "files tried before not readable: each is tried again");
+                BTreeMap::new()
+            }
+        };
+        Self { folder, state, tried, files: None, first_pause, is_readable: true, is_bounded: true }
     }
 
     fn look(&mut self, swaps: &AdapterSwaps) {
-        let files = match components(self.folder) {
-            Ok(files) => files,
+        let mut found = match components(self.folder) {
+            Ok(found) => found,
             Err(error) => {
                 if std::mem::replace(&mut self.is_readable, false) {
                     let folder = self.folder.display().to_string();
@@ -59,39 +88,80 @@ impl<'a> WatchedFolder<'a> {
             }
         };
         self.is_readable = true;
-        let before = std::mem::replace(&mut self.seen, files.clone());
-        self.done.retain(|path, _| files.contains_key(path));
-        self.again.retain(|path, (state, ..)| files.get(path) == Some(state));
-        for (path, state) in &files {
-            let is_complete = before.get(path) == Some(state);
-            let is_early = self.again.get(path).is_some_and(|(_, next, _)| Instant::now() < *next);
-            if is_complete && !is_early && self.done.get(path) != Some(state) {
-                self.load(path, *state, swaps);
+        self.bound(&mut found);
+        self.forget(|path| found.contains_key(path));
+        let (before, next) = (self.files.take(), swaps.next_number());
+        // Changes before the start may be of the files that are there then.
+        let since = if before.is_some() { next } else { 0 };
+        let (mut before, mut files) = (before.unwrap_or_default(), BTreeMap::new());
+        for (path, state) in found {
+            let known = before.remove(&path).filter(|file| file.state == state);
+            let is_complete = known.is_some();
+            let new =
+                || WatchedFile { state, since, is_done: false, again: None, pause: self.first_pause };
+            let mut file = known.unwrap_or_else(new);
+            let is_early = file.again.is_some_and(|next| Instant::now() < next);
+            if is_complete && !is_early && !file.is_done && !swaps.is_running() {
+                self.load(&path, &mut file, swaps);
             }
+            files.insert(path, file);
+        }
+        self.files = Some(files);
+    }
+
+    /// The first files by name are looked at.
+    fn bound(&mut self, found: &mut BTreeMap<PathBuf, FileState>) {
+        let count = found.len();
+        while found.len() > WATCHED_FILES_MAX {
+            found.pop_last();
+        }
+        let was_bounded = std::mem::replace(&mut self.is_bounded, count <= WATCHED_FILES_MAX);
+        if was_bounded && !self.is_bounded {
+            let (folder, allowed) = (self.folder.display().to_string(), WATCHED_FILES_MAX);
+            tracing::warn!(folder, count, allowed, "too many files in adapters.watch_dir, the last by name are not loaded");
         }
     }
 
-    fn load(&mut self, path: &Path, state: FileState, swaps: &AdapterSwaps) {
-        if swaps.is_running() {
-            return;
-        }
-        let file = path.display().to_string();
-        match read_file(path, COMPONENT_BYTES_MAX) {
-            // Tried before: an outcome changes with the file only.
-            Ok(component) if swaps.knows(&component_digest(&component)) => {
-                self.done.insert(path.to_owned(), state);
-            }
-            Ok(component) => {
-                if swaps.load(component.into(), BTreeSet::new(), &file).is_ok() {
-                    let pause = self.again.get(path).map_or(self.first_pause, |(.., pause)| *pause);
-                    let longer = pause.saturating_mul(2).min(WATCH_RETRY.1);
-                    self.again.insert(path.to_owned(), (state, Instant::now() + pause, longer));
-                }
-            }
+    fn load(&mut self, path: &Path, file: &mut WatchedFile, swaps: &AdapterSwaps) {
+        let source = path.display().to_string();
+        let component = match read_file(path, COMPONENT_BYTES_MAX) {
+            Ok(component) => component,
             Err(error) => {
-                tracing::warn!(file, %error, "new adapter not readable");
-                self.done.insert(path.to_owned(), state);
+                tracing::warn!(file = source, %error, "new adapter not readable");
+                file.is_done = true;
+                return;
             }
+        };
+        let digest = component_digest(&component);
+        if self.tried.get(path) == Some(&digest) {
+            file.is_done = true;
+        } else if swaps.attempt(&source, &digest, file.since) == FileAttempt::Ended {
+            file.is_done = true;
+            self.tried.insert(path.to_owned(), digest);
+            self.write();
+        } else if swaps.load(component.into(), BTreeSet::new(), &source).is_ok() {
+            file.again = Some(Instant::now() + file.pause);
+            file.pause = file.pause.saturating_mul(2).min(WATCH_RETRY.1);
+        }
+    }
+
+    /// A file that is gone may come again.
+    fn forget(&mut self, is_there: impl Fn(&PathBuf) -> bool) {
+        let count = self.tried.len();
+        self.tried.retain(|path, _| is_there(path));
+        if self.tried.len() < count {
+            self.write();
+        }
+    }
+
+    fn write(&self) {
+        let written = serde_json::to_vec(&self.tried).map_err(io::Error::from).and_then(|bytes| {
+            fs::create_dir_all(self.state.parent().unwrap_or_else(|| Path::new(".")))?;
+            write_synced(&self.state, &bytes)
+        });
+        if let Err(error) = written {
+            let file = self.state.display().to_string();
+            tracing::warn!(file, %error, "files tried not stored: a restart may try them again");
         }
     }
 }
@@ -110,29 +180,112 @@ fn components(folder: &Path) -> io::Result<BTreeMap<PathBuf, FileState>> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc::Receiver;
+
     use super::super::record::{SwapOutcome, SwapStep};
+    use super::super::swaps::SwapRequest;
     use super::*;
+
+    struct Watching<'a> {
+        folder: &'a Path,
+        watched: WatchedFolder<'a>,
+        swaps: AdapterSwaps,
+        requests: Receiver<SwapRequest>,
+    }
+
+    impl<'a> Watching<'a> {
+        fn start(folder: &'a Path, history: Vec<super::super::record::SwapRecord>) -> Self {
+            let (swaps, requests) = AdapterSwaps::with_history(history);
+            let watched = WatchedFolder::open(folder, folder.join("watched.json"), Duration::ZERO);
+            Self { folder, watched, swaps, requests }
+        }
+
+        fn restarted(self) -> Self {
+            Self::start(self.folder, self.swaps.history())
+        }
+
+        fn put(&self, content: &str) {
+            fs::write(self.folder.join("new.wasm"), content).unwrap();
+        }
+
+        /// Looks until a file that has changed is complete. The digest that is loaded is that of this content.
+        fn loads(&mut self, content: Option<&str>) {
+            for _ in 0..3 {
+                self.watched.look(&self.swaps);
+            }
+            let running = self.swaps.history().pop().filter(|record| record.outcome == SwapOutcome::Running);
+            let digest = running.map(|record| record.digest);
+            assert_eq!(digest, content.map(|content| component_digest(content.as_bytes())), "{content:?}");
+            assert_eq!(self.requests.try_recv().is_ok(), content.is_some());
+        }
+
+        fn end(&self, step: SwapStep, outcome: SwapOutcome) {
+            self.swaps.update(|record| record.step = step);
+            self.swaps.end(self.swaps.ended(outcome, None).unwrap());
+        }
+    }
 
     #[test]
     fn a_file_without_a_running_feed_is_tried_again_and_a_refused_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("new.wasm"), "new").unwrap();
-        let (swaps, mut requests) = AdapterSwaps::with_history(Vec::new());
-        let mut watched = WatchedFolder::new(folder.path(), Duration::ZERO);
-        let end = |step| {
-            swaps.update(|record| record.step = step);
-            swaps.end(swaps.ended(SwapOutcome::Refused, None).unwrap());
-        };
-        watched.look(&swaps);
+        let mut watching = Watching::start(folder.path(), Vec::new());
+        watching.put("new");
         for step in [SwapStep::Feeds, SwapStep::Feeds, SwapStep::Shadow] {
-            watched.again.values_mut().for_each(|(_, next, _)| *next = Instant::now());
-            watched.look(&swaps);
-            requests.try_recv().unwrap();
-            end(step);
+            watching.loads(Some("new"));
+            watching.end(step, SwapOutcome::Refused);
         }
-        watched.again.values_mut().for_each(|(_, next, _)| *next = Instant::now());
-        watched.look(&swaps);
-        assert!(requests.try_recv().is_err(), "a refused component is not tried again");
-        assert_eq!(swaps.history().len(), 1, "the tries without a feed are one record");
+        watching.loads(None);
+        assert_eq!(watching.swaps.history().len(), 1, "the tries without a feed are one record");
+        watching.restarted().loads(None);
+    }
+
+    #[test]
+    fn an_older_version_that_is_put_there_again_is_loaded_and_a_restart_loads_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut watching = Watching::start(folder.path(), Vec::new());
+        for content in ["version 1", "version 2, longer", "version 1", "version 3 is it"] {
+            watching.put(content);
+            watching.loads(Some(content));
+            watching.end(SwapStep::Done, SwapOutcome::Promoted);
+            watching.loads(None);
+        }
+        // The history has nothing of it any more.
+        watching = Watching::start(folder.path(), Vec::new());
+        watching.loads(None);
+        watching.put("version 1");
+        watching.loads(Some("version 1"));
+        watching.end(SwapStep::Done, SwapOutcome::Promoted);
+        watching.loads(None);
+        fs::remove_file(folder.path().join("new.wasm")).unwrap();
+        watching.loads(None);
+        watching.put("version 1");
+        watching.loads(Some("version 1"));
+    }
+
+    #[test]
+    fn a_change_that_the_stop_ended_is_made_after_the_restart_but_not_over_a_later_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut watching = Watching::start(folder.path(), Vec::new());
+        watching.put("new");
+        watching.loads(Some("new"));
+        watching.end(SwapStep::Shadow, SwapOutcome::Stopped);
+        watching = watching.restarted();
+        watching.loads(Some("new"));
+        watching.end(SwapStep::Shadow, SwapOutcome::Stopped);
+        watching.swaps.load(b"later".as_slice().into(), BTreeSet::new(), "http").unwrap();
+        watching.end(SwapStep::Done, SwapOutcome::Promoted);
+        watching = watching.restarted();
+        watching.loads(None);
+    }
+
+    #[test]
+    fn a_change_before_a_kill_is_not_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut watching = Watching::start(folder.path(), Vec::new());
+        watching.put("new");
+        watching.loads(Some("new"));
+        watching.end(SwapStep::Probation, SwapOutcome::RolledBack);
+        assert!(!folder.path().join("watched.json").exists(), "killed before the next look");
+        watching.restarted().loads(None);
     }
 }

@@ -2,25 +2,22 @@
 //! published (shadow). After the switch it is the other way round (probation): what the old version would have published better is published from
 //! it, and it runs again. Both versions see the same frames, so a change loses and doubles nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem::swap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use marketprism_schema::DataType;
-use thiserror::Error;
 
+use super::repeat::{FrameResults, Repeats, single};
+use super::successor::{AdapterVersion, Successor, SuccessorSeed};
 use super::{AdapterSupervisor, NormalizedBatch};
-use crate::adapter::Adapter;
 use crate::comparison::{DifferenceKind, Differences, add_differences};
-use crate::contract::{Feed, Instrument, Normalized, Plan};
-use crate::error::{CallError, Fault};
-use crate::frames::FrameBatch;
-use crate::index::{FrameIndex, SourceIndex};
-use crate::limits::Limits;
-use crate::reference_answers::ReferenceAnswers;
-use crate::sandbox::Sandbox;
-use crate::stats::Stats;
+use crate::contract::Normalized;
+use crate::error::Fault;
+use crate::frames::{Frame, FrameBatch};
+use crate::index::FrameIndex;
+use crate::stats::FaultCause;
 
 /// Events of an accepted kind that the running version gave; a new version that gave none is silent.
 const SILENT_EVENTS: u64 = 20;
@@ -29,85 +26,13 @@ const SILENT_EVENTS: u64 = 20;
 const SLOW_FACTOR: u32 = 10;
 const SLOW_TIME: Duration = Duration::from_secs(1);
 
-/// Everything that an instance of another version of the feed's adapter begins with.
-pub struct SuccessorSeed {
-    limits: Arc<Limits>,
-    feed: Feed,
-    instruments: Vec<Instrument>,
-    plan: Plan,
-    references: ReferenceAnswers,
-}
+/// Longest time of one call that counts for it: a machine that stops for a moment says nothing about a version.
+const SLOW_CALL: Duration = Duration::from_millis(100);
 
-/// An instance of another version that is ready for frames.
-pub struct Successor {
-    version: AdapterVersion,
-    references: u64,
-}
-
-struct AdapterVersion {
-    adapter: Adapter,
-    sandbox: Option<Sandbox>,
-    stats: Arc<Stats>,
-}
-
-/// Rejection of a new version by a feed.
-#[derive(Debug, Error)]
-pub enum SuccessorError {
-    /// It does not take the feed or its instruments.
-    #[error("{0}")]
-    Call(#[from] CallError),
-    /// Other connections, polls, resyncs or budgets than those of the running feed.
-    #[error("plan differs from that of the running feed: {0}")]
-    Plan(String),
-    /// It faults on an answer that the running version has read.
-    #[error("reference answer of source {0}: {1}")]
-    Reference(SourceIndex, Fault),
-}
-
-impl SuccessorSeed {
-    /// Instruments of the running feed.
-    pub fn instruments(&self) -> &[Instrument] {
-        &self.instruments
-    }
-
-    /// Starts an instance; for a thread that may block.
-    pub fn prepare(&self, adapter: &Adapter) -> Result<Successor, SuccessorError> {
-        let stats = Arc::new(Stats::default());
-        let start = || -> Result<Sandbox, CallError> {
-            let mut sandbox = Sandbox::new(adapter, &self.limits, &stats)?;
-            sandbox.load(&self.feed, &self.instruments)?;
-            Ok(sandbox)
-        };
-        let mut sandbox = start()?;
-        let plan = sandbox.plan()?;
-        if let Some(difference) = plan_difference(&self.plan, &plan) {
-            return Err(SuccessorError::Plan(difference));
-        }
-        let replayed = self.references.replay_into(&mut sandbox);
-        replayed.map_err(|(source, fault)| SuccessorError::Reference(source, fault))?;
-        let version = AdapterVersion { adapter: adapter.clone(), sandbox: Some(sandbox), stats };
-        Ok(Successor { version, references: self.references.changes() })
-    }
-}
-
-/// The first difference, in the words of the contract.
-fn plan_difference(running: &Plan, new: &Plan) -> Option<String> {
-    fn of_list<T: PartialEq + std::fmt::Debug>(name: &str, running: &[T], new: &[T]) -> Option<String> {
-        if running.len() != new.len() {
-            return Some(format!("{} {name}, running are {}", new.len(), running.len()));
-        }
-        let (index, (running, new)) =
-            running.iter().zip(new).enumerate().find(|(_, (running, new))| running != new)?;
-        let (mut seen, mut allowed) = (format!("{new:?}"), format!("{running:?}"));
-        crate::logging::cut(&mut seen, 400);
-        crate::logging::cut(&mut allowed, 400);
-        Some(format!("{name}[{index}] is {seen}, running is {allowed}"))
-    }
-    of_list("connections", &running.connections, &new.connections)
-        .or_else(|| of_list("polls", &running.polls, &new.polls))
-        .or_else(|| of_list("resyncs", &running.resyncs, &new.resyncs))
-        .or_else(|| of_list("budgets", &running.budgets, &new.budgets))
-}
+/// A new version that misses this many deadlines more than the earlier one, within [`DEADLINE_BATCHES`] batches, is worse: a busy machine makes
+/// any version miss one, and both get the same batches.
+const DEADLINES_MORE: usize = 3;
+const DEADLINE_BATCHES: u64 = 1_000;
 
 /// Comparison of two versions since the shadow began, or since the switch.
 #[derive(Clone, Debug, Default)]
@@ -139,46 +64,61 @@ impl TrialMonitor {
     }
 }
 
+/// A result of the published version and one of the other.
+type BothResults = [Option<Result<Normalized, Fault>>; 2];
+
 pub(super) struct Trial {
     other: AdapterVersion,
     is_switched: bool,
     accepted: BTreeSet<DifferenceKind>,
     monitor: Arc<TrialMonitor>,
+    batches: u64,
+    /// Batches with a missed deadline of the earlier version, and of the new one.
+    missed: [VecDeque<u64>; 2],
 }
 
 impl Trial {
-    /// Takes a batch into the report. Returns what ends the trial at once.
+    fn new(other: AdapterVersion, is_switched: bool, accepted: BTreeSet<DifferenceKind>) -> Self {
+        let (monitor, missed) = (Arc::default(), Default::default());
+        Self { other, is_switched, accepted, monitor, batches: 0, missed }
+    }
+
+    /// Puts what is of the published version and of the other one in the order of the earlier and the new version.
+    fn by_age<T>(&self, [published, other]: [T; 2]) -> [T; 2] {
+        if self.is_switched { [other, published] } else { [published, other] }
+    }
+
+    /// Takes a batch into the report. Returns what ends the trial at once. The outputs and times are those of the earlier and the new version.
     fn compare(
         &self,
         batch: &FrameBatch,
         outputs: [&Normalized; 2],
         times: [Duration; 2],
-        is_lost: impl Fn(FrameIndex) -> bool,
     ) -> Option<String> {
         let mut report = self.monitor.lock();
         report.frames += u64::try_from(batch.len()).unwrap_or_default();
         for (version, (normalized, time)) in outputs.iter().zip(times).enumerate() {
             if let Some(total) = report.call_time.get_mut(version) {
-                *total += time;
+                *total += time.min(SLOW_CALL);
             }
             for event in &normalized.events {
                 let counts = report.events.entry(event.payload.data_type()).or_default();
                 counts.iter_mut().skip(version).take(1).for_each(|count| *count += 1);
             }
         }
-        add_differences(&mut report.differences, batch, outputs.into(), is_lost);
+        add_differences(&mut report.differences, batch, outputs.into());
         let [running, new] = report.call_time;
-        if new > running * SLOW_FACTOR + SLOW_TIME {
-            return Some(format!(
-                "slow: {new:?} for {} frames, the earlier version took {running:?}",
-                report.frames
-            ));
-        }
+        let is_slow = new > running * SLOW_FACTOR + SLOW_TIME;
+        let frames = report.frames;
+        let slow = || format!("slow: {new:?} for {frames} frames, the earlier version took {running:?}");
         let silent = |(kind, [running, new]): (&DataType, &[u64; 2])| {
             (*new == 0 && *running >= SILENT_EVENTS && self.accepted.contains(&DifferenceKind::Events(*kind)))
                 .then(|| format!("silent: no {kind} event, the earlier version gave {running}"))
         };
-        report.events.iter().find_map(silent)
+        let ended = is_slow.then(slow).or_else(|| report.events.iter().find_map(silent));
+        drop(report);
+        // In the shadow the differences are judged together at its end, with examples of all kinds.
+        self.is_switched.then(|| self.unaccepted()).flatten().or(ended)
     }
 
     /// A difference that is not accepted.
@@ -192,21 +132,38 @@ impl Trial {
         ))
     }
 
+    /// Reason to end the trial at once: the new version faulted on frames that the earlier one read. One of its missed deadlines is none.
+    fn blame(&mut self, both: &BothResults) -> Option<String> {
+        let missed_too_many = self.miss_deadlines(both);
+        let [Some(published), Some(other)] = both else { return None };
+        match self.by_age([published, other]) {
+            [Ok(_), Err(fault)] if fault.cause == FaultCause::Deadline => missed_too_many,
+            [Ok(_), Err(fault)] if !fault.is_host_limit() => Some(fault.to_string()),
+            _ => None,
+        }
+    }
+
+    fn miss_deadlines(&mut self, both: &BothResults) -> Option<String> {
+        let is_missed = |result: &Option<Result<Normalized, Fault>>| {
+            matches!(result, Some(Err(fault)) if fault.cause == FaultCause::Deadline)
+        };
+        let missed = self.by_age(both.each_ref().map(is_missed));
+        for (of, is_missed) in self.missed.iter_mut().zip(missed) {
+            of.extend(is_missed.then_some(self.batches));
+            while of.front().is_some_and(|batch| batch + DEADLINE_BATCHES <= self.batches) {
+                of.pop_front();
+            }
+        }
+        let [earlier, new] = self.missed.each_ref().map(VecDeque::len);
+        (new >= earlier + DEADLINES_MORE).then(|| {
+            format!(
+                "adapter fault deadline: missed {new} times within {DEADLINE_BATCHES} batches, {earlier} times by the earlier version"
+            )
+        })
+    }
+
     fn fail(&self, failure: String) {
         self.monitor.lock().failure = Some(failure);
-    }
-}
-
-impl AdapterVersion {
-    fn normalize(&mut self, batch: &FrameBatch) -> Result<Normalized, Fault> {
-        let result = match &mut self.sandbox {
-            Some(sandbox) => sandbox.normalize(batch),
-            None => Err(Fault::invalid("there is no instance")),
-        };
-        if result.is_err() {
-            self.sandbox = None;
-        }
-        result
     }
 }
 
@@ -219,13 +176,7 @@ fn timed<T>(call: impl FnOnce() -> T) -> (T, Duration) {
 impl AdapterSupervisor {
     /// Everything that another version begins with now.
     pub fn seed(&self) -> SuccessorSeed {
-        SuccessorSeed {
-            limits: Arc::clone(&self.limits),
-            feed: self.feed.clone(),
-            instruments: self.instruments.clone(),
-            plan: self.plan.clone(),
-            references: self.references.clone(),
-        }
+        self.seed.clone()
     }
 
     /// Number of changes of the version that events come from.
@@ -239,12 +190,30 @@ impl AdapterSupervisor {
         successor: Successor,
         accepted: BTreeSet<DifferenceKind>,
     ) -> Option<Arc<TrialMonitor>> {
-        if self.trial.is_some() || successor.references != self.references.changes() {
+        self.begin_trial(successor, accepted, false)
+    }
+
+    /// The version that runs is on probation from now on: the earlier one gets the frames too. `None`: as of a shadow.
+    pub fn begin_probation(
+        &mut self,
+        earlier: Successor,
+        accepted: BTreeSet<DifferenceKind>,
+    ) -> Option<Arc<TrialMonitor>> {
+        self.begin_trial(earlier, accepted, true)
+    }
+
+    fn begin_trial(
+        &mut self,
+        other: Successor,
+        accepted: BTreeSet<DifferenceKind>,
+        is_switched: bool,
+    ) -> Option<Arc<TrialMonitor>> {
+        if self.trial.is_some() || other.references != self.seed.references.changes() {
             return None;
         }
-        let monitor = Arc::new(TrialMonitor::default());
-        let other = successor.version;
-        self.trial = Some(Trial { other, is_switched: false, accepted, monitor: Arc::clone(&monitor) });
+        let trial = Trial::new(other.version, is_switched, accepted);
+        let monitor = Arc::clone(&trial.monitor);
+        self.trial = Some(trial);
         Some(monitor)
     }
 
@@ -253,8 +222,7 @@ impl AdapterSupervisor {
         let mut trial = self.trial.take()?;
         if !trial.is_switched {
             self.exchange(&mut trial.other);
-            trial.is_switched = true;
-            trial.monitor = Arc::default();
+            trial = Trial::new(trial.other, true, trial.accepted);
         }
         let monitor = Arc::clone(&trial.monitor);
         self.trial = Some(trial);
@@ -277,7 +245,7 @@ impl AdapterSupervisor {
 
     /// Changes the version without a trial. False: there are newer reference answers than it has got.
     pub fn replace(&mut self, successor: Successor) -> bool {
-        if successor.references != self.references.changes() {
+        if successor.references != self.seed.references.changes() {
             return false;
         }
         self.trial = None;
@@ -295,69 +263,142 @@ impl AdapterSupervisor {
             }
         }
         self.circuit.good();
+        other.forget_faults();
         self.versions += 1;
     }
 
-    pub(super) fn normalize_in_trial(&mut self, trial: Trial, batch: &FrameBatch) -> NormalizedBatch {
-        if trial.is_switched {
-            self.normalize_on_probation(trial, batch)
-        } else {
-            self.normalize_in_shadow(trial, batch)
+    pub(super) fn normalize_in_trial(&mut self, mut trial: Trial, batch: &FrameBatch) -> NormalizedBatch {
+        if self.circuit.is_open(Instant::now()) {
+            self.trial = Some(trial);
+            return self.one_by_one(batch);
         }
-    }
-
-    fn normalize_in_shadow(&mut self, mut trial: Trial, batch: &FrameBatch) -> NormalizedBatch {
-        let (result, time) = timed(|| self.normalize_active(batch));
-        let (new, new_time) = timed(|| trial.other.normalize(batch));
-        let failure = match new {
-            Ok(new) => {
-                let is_lost = |frame| result.faults.iter().any(|fault| fault.frame == frame);
-                trial.compare(batch, [&result.normalized, &new], [time, new_time], is_lost)
-            }
-            Err(fault) => Some(fault.to_string()),
-        };
-        match failure {
-            Some(failure) => trial.fail(failure),
-            None => self.trial = Some(trial),
-        }
-        result
-    }
-
-    fn normalize_on_probation(&mut self, mut trial: Trial, batch: &FrameBatch) -> NormalizedBatch {
-        let had_other = trial.other.sandbox.is_some();
-        let (new, new_time) = timed(|| self.try_batch(batch));
-        let (running, time) = timed(|| trial.other.normalize(batch));
-        match (new, running) {
-            (Ok(new), Ok(running)) => {
-                let ended = trial.compare(batch, [&running, &new], [time, new_time], |_| false);
-                if let Some(failure) = trial.unaccepted().or(ended) {
-                    self.fall_back(trial, failure);
-                    return self.good_batch(batch, running);
+        trial.batches += 1;
+        let (published, time) = timed(|| self.start_or_try(batch));
+        let (other, other_time) = timed(|| trial.other.normalize(&self.seed, batch));
+        let times = trial.by_age([time, other_time]);
+        let both = [Some(published), other];
+        let failure = trial.blame(&both);
+        match (both, failure) {
+            ([Some(Ok(published)), Some(Ok(other))], _) => {
+                let outputs = trial.by_age([&published, &other]);
+                match trial.compare(batch, outputs, times) {
+                    None => {
+                        self.trial = Some(trial);
+                        self.good_batch(batch, published)
+                    }
+                    Some(failure) if trial.is_switched => {
+                        self.fall_back(trial, failure);
+                        self.good_batch(batch, other)
+                    }
+                    Some(failure) => {
+                        trial.fail(failure);
+                        self.good_batch(batch, published)
+                    }
                 }
+            }
+            ([Some(Ok(published)), None], _) => {
                 self.trial = Some(trial);
-                self.good_batch(batch, new)
+                self.good_batch(batch, published)
             }
-            (Err(fault), Ok(running)) => {
-                self.stats.faulted(fault.cause);
-                self.fall_back(trial, fault.to_string());
-                self.good_batch(batch, running)
+            ([Some(Ok(published)), Some(Err(_))], Some(failure)) if !trial.is_switched => {
+                trial.fail(failure);
+                self.good_batch(batch, published)
             }
-            // The old version, without an instance since an earlier fault, begins with a new one.
-            (Err(fault), Err(_)) if !fault.is_host_limit() && !had_other => {
-                self.stats.faulted(fault.cause);
-                self.fall_back(trial, fault.to_string());
-                self.normalize_active(batch)
-            }
-            (Ok(new), Err(_)) => {
-                self.trial = Some(trial);
-                self.good_batch(batch, new)
-            }
-            (Err(fault), _) => {
+            ([Some(Err(fault)), Some(Ok(other))], Some(failure)) if trial.is_switched => {
                 self.discard(&fault);
-                self.trial = Some(trial);
-                self.one_by_one(batch)
+                self.fall_back(trial, failure);
+                self.good_batch(batch, other)
+            }
+            ([published, other], _) => {
+                if let Some(Err(fault)) = &published {
+                    self.discard(fault);
+                }
+                self.frame_by_frame(trial, batch, [published, other])
             }
         }
+    }
+
+    /// A version faulted on the batch: what it gives for each frame decides. A version that did not fault gets no frame twice.
+    fn frame_by_frame(
+        &mut self,
+        trial: Trial,
+        batch: &FrameBatch,
+        [published, other]: BothResults,
+    ) -> NormalizedBatch {
+        let of_frames = |result: Option<Result<Normalized, Fault>>| {
+            result.and_then(Result::ok).map(|result| FrameResults::new(&result, batch.len()))
+        };
+        let mut known = [of_frames(published), of_frames(other)];
+        let (mut repeats, mut trial) = (Repeats::new(self.host_wait), Some(trial));
+        for (position, frame) in FrameIndex::enumerate(batch.iter()) {
+            let next = known.each_mut().map(|of| of.as_mut().map(FrameResults::next));
+            let was_on_probation = trial.as_ref().is_some_and(|trial| trial.is_switched);
+            match (trial.take(), next) {
+                (Some(running), next) if !self.circuit.is_open(Instant::now()) => {
+                    trial = self.compare_frame(running, &mut repeats, (position, frame), next);
+                    if trial.is_none() && was_on_probation {
+                        known = { let [_, other] = known; [other, None] };
+                    }
+                }
+                (kept, [Some(published), _]) => {
+                    trial = kept;
+                    self.take_repeat(&mut repeats, (position, frame), Ok(published), Duration::ZERO);
+                }
+                (kept, _) => {
+                    trial = kept;
+                    self.repeat(&mut repeats, (position, frame));
+                }
+            }
+        }
+        self.trial = trial;
+        repeats.outcome
+    }
+
+    /// Gives a frame to both versions, where its result is not known, and publishes one result. `None`: that ended the trial.
+    fn compare_frame(
+        &mut self,
+        mut trial: Trial,
+        repeats: &mut Repeats,
+        (position, frame): (FrameIndex, Frame<'_>),
+        known: [Option<Normalized>; 2],
+    ) -> Option<Trial> {
+        let Ok(single) = single(frame) else { return Some(trial) };
+        let [published, other] = known;
+        let (published, time) = timed(|| match published {
+            Some(known) => Ok(known),
+            None => self.normalize_until(frame, repeats.patience),
+        });
+        let (other, other_time) = timed(|| match other {
+            Some(known) => Some(Ok(known)),
+            None => trial.other.normalize(&self.seed, &single),
+        });
+        let both = [Some(published), other];
+        let failure = match &both {
+            [Some(Ok(published)), Some(Ok(other))] => {
+                trial.compare(&single, trial.by_age([published, other]), trial.by_age([time, other_time]))
+            }
+            _ => trial.blame(&both),
+        };
+        let [Some(published), other] = both else { return Some(trial) };
+        let is_switched = trial.is_switched;
+        let result = match (published, other) {
+            (published, Some(Ok(other))) if is_switched && (failure.is_some() || published.is_err()) => {
+                if let Err(fault) = &published {
+                    self.discard(fault);
+                }
+                Ok(other)
+            }
+            (published, _) => published,
+        };
+        let ended = match failure {
+            None => Some(trial),
+            Some(failure) => {
+                if is_switched { self.fall_back(trial, failure) } else { trial.fail(failure) }
+                None
+            }
+        };
+        self.take_repeat(repeats, (position, frame), result, time);
+        ended
     }
 
     fn fall_back(&mut self, mut trial: Trial, failure: String) {

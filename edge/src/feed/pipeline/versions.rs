@@ -36,6 +36,9 @@ impl VersionFollower {
                 VersionCommand::Shadow(successor, accepted, answer) => {
                     let _ = answer.send(adapter.begin_shadow(*successor, accepted));
                 }
+                VersionCommand::Probation(earlier, accepted, answer) => {
+                    let _ = answer.send(adapter.begin_probation(*earlier, accepted));
+                }
                 VersionCommand::Switch(answer) => {
                     let monitor = adapter.switch();
                     self.follow(adapter, builder, status);
