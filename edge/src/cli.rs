@@ -1,6 +1,8 @@
 //! Commands, arguments, output and exit status of the command line.
 
 mod changes;
+mod edge_client;
+mod reload;
 
 use std::fmt::Write;
 use std::io::BufWriter;
@@ -30,7 +32,8 @@ use crate::run::{Edge, RunResult};
 use crate::selfcare::start_again;
 use crate::swap::resume_adapters;
 
-use self::changes::{EdgeArguments, KeygenArguments, LoadArguments, RollBackArguments, SignArguments};
+use self::changes::{KeygenArguments, LoadArguments, RollBackArguments, SignArguments};
+use self::edge_client::EdgeArguments;
 
 /// Collects market data of venues, normalizes it in sandboxed adapters and publishes it to NATS JetStream.
 #[derive(Debug, Parser)]
@@ -47,6 +50,9 @@ enum Command {
     /// Check a configuration as `run` does before it connects. Lists every error; exit status 2 if there is one, 3 if
     /// this host denies what adapters need.
     Check(CheckArguments),
+    /// Apply the configuration file of a running edge. Exit status: 0 it is what runs now, but for what needs a restart, 1 it is invalid or
+    /// cannot be applied, 2 the edge did not answer.
+    Reload(EdgeArguments),
     /// Print the normalized events of recordings as JSON lines. Exit status 2 if a frame was malformed.
     Replay(ReplayArguments),
     /// Record the frames of the venues without publishing anything.
@@ -186,16 +192,21 @@ fn run_command(command: Command) -> Result<Exit, Failure> {
             let limit = arguments.for_seconds.map(Duration::from_secs);
             runtime()?.block_on(record(config, &adapters, &arguments.out, limit))?;
         }
+        Command::Reload(edge) => {
+            return changed(runtime()?.block_on(reload::reload(&edge)).or_exit(Exit::NOT_DONE)?);
+        }
         Command::Adapter(command) => return run_adapter_command(command),
     }
     Ok(Exit::SUCCESS)
 }
 
+/// Prints a report; the second value is true if what was asked for is done.
+fn changed((text, is_done): (String, bool)) -> Result<Exit, Failure> {
+    print(&text).or_exit(Exit::NOT_DONE)?;
+    Ok(if is_done { Exit::SUCCESS } else { Exit::FAILED })
+}
+
 fn run_adapter_command(command: AdapterCommand) -> Result<Exit, Failure> {
-    let changed = |(text, is_done): (String, bool)| {
-        print(&text).or_exit(Exit::NOT_DONE)?;
-        Ok(if is_done { Exit::SUCCESS } else { Exit::FAILED })
-    };
     match command {
         AdapterCommand::Inspect { adapter } => print(&describe(&load_adapter(&adapter)?))?,
         AdapterCommand::Test(arguments) => return changed(run_suite(arguments).or_exit(Exit::NOT_DONE)?),

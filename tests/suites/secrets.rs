@@ -203,6 +203,7 @@ async fn reports_are_read_over_tls_with_a_token_and_under_an_own_name() {
 
 /// By central, which runs, and by an edge.
 async fn renewed_certificates_are_served(stack: &mut SecretStack, certificate: &Path, key: &Path) {
+    stack.edge.set_variable("MARKETPRISM_HTTP__TOKEN", TOKEN);
     stack.edge.set_variable("MARKETPRISM_HTTP__TLS_CERT_FILE", &certificate.display().to_string());
     stack.edge.set_variable("MARKETPRISM_HTTP__TLS_KEY_FILE", &key.display().to_string());
     let urls =
@@ -221,6 +222,19 @@ async fn renewed_certificates_are_served(stack: &mut SecretStack, certificate: &
             .await;
         }
     }
+    let reload = async |more: &[&Path]| {
+        let mut command = tokio::process::Command::new(parts::binary("marketprism-edge"));
+        command.arg("reload").arg("--config").arg(stack.edge.folder().join("edge.toml")).args(more);
+        command.env("MARKETPRISM_HTTP__TOKEN", TOKEN);
+        command.env("MARKETPRISM_HTTP__TLS_CERT_FILE", certificate);
+        let output = command.env("MARKETPRISM_HTTP__TLS_KEY_FILE", key).output().await.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let (status, text) = reload(&[]).await;
+    assert!(status == Some(2) && text.contains("the authority's file with ca_file"), "{text}");
+    let (status, text) = reload(&[Path::new("--ca-file"), certificate]).await;
+    assert!(status == Some(0) && text.contains("configuration unchanged"), "{text}");
 }
 
 /// A new certificate for localhost, and a client that trusts no other.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-use futures_util::SinkExt;
+use futures_util::{SinkExt, StreamExt};
 use marketprism_adapter_host::fixtures::{FixtureKind, component};
 use marketprism_adapter_host::{component_digest, with_custom_section};
 use marketprism_broken_adapters::SwapFault;
@@ -60,9 +60,13 @@ impl SwappedEdge {
     }
 
     async fn adapter_with(&self, arguments: &[&str], token: &str) -> (Option<i32>, String) {
+        self.command(&[&["adapter"], arguments].concat(), token).await
+    }
+
+    async fn command(&self, arguments: &[&str], token: &str) -> (Option<i32>, String) {
         let config = self.edge.folder().join("edge.toml");
         let mut command = tokio::process::Command::new(parts::binary("marketprism-edge"));
-        command.arg("adapter").args(arguments).arg("--config").arg(config).env(TOKEN.0, token);
+        command.args(arguments).arg("--config").arg(config).env(TOKEN.0, token);
         let output = command.output().await.unwrap();
         let text = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8(text).unwrap())
@@ -96,13 +100,15 @@ impl SwappedEdge {
         self.page().await["swaps"].as_array().unwrap().last().unwrap().clone()
     }
 
-    /// Ids and sides of the trades in the broker, and the adapters that they name.
+    /// Ids and sides of the trades in the broker, but those of [`LATE`], and the adapters that they name.
     async fn trades(&self) -> (Vec<(u64, String)>, BTreeSet<String>) {
         let (mut trades, mut adapters) = (Vec::new(), BTreeSet::new());
         for message in messages(&self.broker, "MARKET_DATA").await {
             let header = message.headers.as_ref().unwrap().get("Content-Type").unwrap().as_str();
             let event = WireForm::of_content_type(header).unwrap().decode(&message.payload).unwrap();
-            if let Body::Trade(trade) = &event.body {
+            if let Body::Trade(trade) = &event.body
+                && event.header.symbol != LATE
+            {
                 trades.push((trade.trade_id.parse().unwrap(), format!("{:?}", trade.side)));
                 adapters.insert(event.header.adapter.to_string());
             }
@@ -186,9 +192,6 @@ async fn versions_change_while_frames_flow_and_a_restart_has_the_last_good_one()
         if is_promoted { Ok(()) } else { Err(last.to_string()) }
     })
     .await;
-    let (status, text) = swapped.adapter(&["rollback", "binance"]).await;
-    assert!(status == Some(0) && swapped.running_digest().await == digests[2], "{text}");
-
     assert_eq!(epochs(&swapped.edge).await, untouched, "books went on");
     sim.pause();
     let mut sent: Vec<u64> = Vec::new();
@@ -212,9 +215,15 @@ async fn versions_change_while_frames_flow_and_a_restart_has_the_last_good_one()
     assert_eq!(swapped.edge.metric("marketprism_edge_adapter_swaps_total", "promoted").await, 4);
 
     swapped.edge.restart().await;
-    assert_eq!(swapped.running_digest().await, digests[2], "the last good one");
-    assert_eq!(swapped.last().await["outcome"], "rolled_back", "the history is kept");
+    assert_eq!(swapped.running_digest().await, digests[3], "the last good one");
+    assert_eq!(swapped.last().await["outcome"], "promoted", "the history is kept");
+    eventually("the edge is ready", || swapped.edge.get("/ready")).await;
+    let (status, text) = swapped.adapter(&["rollback", "binance"]).await;
+    assert!(status == Some(0) && swapped.running_digest().await == digests[2], "{text}");
 }
+
+/// Symbol that a test adds while a change of the adapter runs.
+const LATE: &str = "ETH-USD";
 
 /// A venue of the adapter `sound`: trades with rising ids, marked for the faults or not.
 struct SoundVenue {
@@ -223,6 +232,8 @@ struct SoundVenue {
     next_id: Arc<AtomicU64>,
     is_marked: Arc<AtomicBool>,
     is_paused: Arc<AtomicBool>,
+    /// The trades of [`LATE`] are marked.
+    is_late_marked: Arc<AtomicBool>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -238,11 +249,12 @@ impl SoundVenue {
             next_id: Arc::default(),
             is_marked: Arc::default(),
             is_paused: Arc::default(),
+            is_late_marked: Arc::default(),
             tasks: Vec::new(),
         };
         let (next, marked, paused) =
             (Arc::clone(&venue.next_id), Arc::clone(&venue.is_marked), Arc::clone(&venue.is_paused));
-        venue.tasks.push(tokio::spawn(stream(ws, next, marked, paused)));
+        venue.tasks.push(tokio::spawn(stream(ws, [marked, Arc::clone(&venue.is_late_marked)], next, paused)));
         venue.tasks.push(tokio::spawn(list(rest)));
         venue
     }
@@ -263,39 +275,50 @@ impl SoundVenue {
 
 async fn stream(
     listener: TcpListener,
+    is_marked: [Arc<AtomicBool>; 2],
     next: Arc<AtomicU64>,
-    is_marked: Arc<AtomicBool>,
     is_paused: Arc<AtomicBool>,
 ) {
+    let mut connections = tokio::task::JoinSet::new();
     loop {
         let (socket, _) = listener.accept().await.unwrap();
-        let Ok(mut socket) = tokio_tungstenite::accept_async(socket).await else { continue };
-        loop {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-            if is_paused.load(Ordering::SeqCst) {
-                continue;
+        let (is_marked, next, is_paused) = (is_marked.clone(), Arc::clone(&next), Arc::clone(&is_paused));
+        connections.spawn(async move {
+            let Ok(mut socket) = tokio_tungstenite::accept_async(socket).await else { return };
+            let Some(Ok(subscription)) = socket.next().await else { return };
+            let is_late = subscription.to_text().unwrap().contains("ETH/USD");
+            let (name, is_marked) = if is_late { ("ETH/USD", &is_marked[1]) } else { ("BTC/USD", &is_marked[0]) };
+            let next = if is_late { Arc::default() } else { next };
+            loop {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                if is_paused.load(Ordering::SeqCst) {
+                    continue;
+                }
+                let id = next.load(Ordering::SeqCst) + 1;
+                let mark = if is_marked.load(Ordering::SeqCst) { "!" } else { "" };
+                if socket.send(Message::text(trade(name, id, mark))).await.is_err() {
+                    break;
+                }
+                // Trades that a test skips meanwhile stay skipped.
+                next.fetch_max(id, Ordering::SeqCst);
             }
-            let id = next.load(Ordering::SeqCst) + 1;
-            let mark = if is_marked.load(Ordering::SeqCst) { "!" } else { "" };
-            if socket.send(Message::text(trade(id, mark))).await.is_err() {
-                break;
-            }
-            // Trades that a test skips meanwhile stay skipped.
-            next.fetch_max(id, Ordering::SeqCst);
-        }
+        });
     }
 }
 
-fn trade(id: u64, mark: &str) -> String {
+fn trade(name: &str, id: u64, mark: &str) -> String {
     let time_us = UNIX_EPOCH.elapsed().unwrap().as_micros();
     format!(
-        r#"{{"type":"trade","name":"BTC/USD","id":{id},"time_us":{time_us},"price":"87543.2","quantity":"1.5","taker":"buy","mark":"{mark}"}}"#
+        r#"{{"type":"trade","name":"{name}","id":{id},"time_us":{time_us},"price":"87543.2","quantity":"1.5","taker":"buy","mark":"{mark}"}}"#
     )
 }
 
 /// The venue's REST API: its list of instruments, and past trades.
 async fn list(listener: TcpListener) {
-    let body = r#"{"markets":[{"name":"BTC/USD","base":"BTC","quote":"USD","tick":"0.1","step":"0.00001"}]}"#;
+    let market = |base: &str| {
+        format!(r#"{{"name":"{base}/USD","base":"{base}","quote":"USD","tick":"0.1","step":"0.00001"}}"#)
+    };
+    let body = format!(r#"{{"markets":[{},{}]}}"#, market("BTC"), market("ETH"));
     loop {
         let (mut socket, _) = listener.accept().await.unwrap();
         let mut head = [0; 4_096];
@@ -304,7 +327,7 @@ async fn list(listener: TcpListener) {
         // A past trade, marked for the faults.
         let asked = head.split_whitespace().nth(1).filter(|path| path.contains("/trade?"));
         let id = asked.and_then(|path| path.split_once("&id=")).map(|(_, id)| id.to_owned());
-        let body = id.map_or_else(|| body.to_owned(), |id| trade(id.parse().unwrap(), "!"));
+        let body = id.map_or_else(|| body.clone(), |id| trade("BTC/USD", id.parse().unwrap(), "!"));
         let answer =
             format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
         let _ = socket.write_all(answer.as_bytes()).await;
@@ -360,6 +383,7 @@ async fn broken_versions_are_refused_or_rolled_back_and_cost_no_event() {
         assert_eq!((loaded.0, last["outcome"].as_str()), (Some(1), Some("rolled_back")), "{fault:?}: {last}");
         assert!(loaded.1.contains("step probation: sound: "), "{fault:?}: {}", loaded.1);
     }
+    a_part_that_begins_on_probation_rolls_back(&swapped, &venue, &broken(SwapFault::Trap)).await;
     assert_eq!(swapped.running_digest().await, component_digest(&built));
     venue.is_paused.store(true, Ordering::SeqCst);
     eventually("every trade is in the broker once, with its side", || async {
@@ -373,6 +397,43 @@ async fn broken_versions_are_refused_or_rolled_back_and_cost_no_event() {
     assert!(status == Some(0) && text.contains("rolled_back at step probation"), "{text}");
     assert!(swapped.edge.process().is_running());
     venue.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// Its frames alone make the new version fault. The reload is that of the command line.
+async fn a_part_that_begins_on_probation_rolls_back(swapped: &SwappedEdge, venue: &SoundVenue, new: &[u8]) {
+    venue.is_marked.store(false, Ordering::SeqCst);
+    let id = venue.next_id.load(Ordering::SeqCst);
+    eventually("the marked frames are processed", || async {
+        let (trades, _) = swapped.trades().await;
+        trades.last().filter(|(newest, _)| *newest > id + 1).map(|_| ())
+    })
+    .await;
+    let file = swapped.sign(new, "late", "key", None);
+    let trial = async |parts: u64| {
+        let last = swapped.last().await;
+        let is_on_trial = last["step"] == "probation" && last["outcome"] == "running" && last["parts"] == parts;
+        is_on_trial.then_some(()).ok_or_else(|| last.to_string())
+    };
+    let (loaded, ()) = tokio::join!(swapped.load(&file), async {
+        eventually("the new version runs", || trial(1)).await;
+        let feed = venue.feed();
+        swapped.edge.set_feeds(&[Feed { symbols: vec!["BTC-USD".to_owned(), LATE.to_owned()], ..feed }]);
+        let (status, text) = swapped.command(&["reload"], "a token of a stranger").await;
+        assert!(status == Some(2) && text.contains("wrong token"), "{text}");
+        let (status, text) = swapped.command(&["reload"], TOKEN.1).await;
+        assert!(status == Some(0) && text.contains("symbols added: ETH-USD"), "{text}");
+        eventually("the new part is on trial", || trial(2)).await;
+        venue.is_late_marked.store(true, Ordering::SeqCst);
+    });
+    let last = swapped.last().await;
+    assert_eq!((loaded.0, last["outcome"].as_str()), (Some(1), Some("rolled_back")), "{last}");
+    assert!(loaded.1.contains("step probation: sound: adapter fault trap"), "{}", loaded.1);
+    let page = swapped.page().await;
+    let ids: BTreeSet<&str> =
+        page["feeds"].as_array().unwrap().iter().map(|feed| feed["id"].as_str().unwrap()).collect();
+    assert_eq!((page["feeds"].as_array().unwrap().len(), ids.len()), (2, 1), "{page}");
+    let lost = swapped.edge.metric("marketprism_edge_lost_events_total", "").await;
+    assert_eq!((lost, swapped.edge.metric("marketprism_edge_adapter_faults_total", "").await > 0), (0, true));
 }
 
 #[tokio::test(flavor = "multi_thread")]

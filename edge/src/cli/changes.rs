@@ -7,36 +7,24 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, bail};
 use clap::Args;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::client::conn::http1::handshake;
-use hyper::{Method, Request, header};
-use hyper_util::rt::TokioIo;
+use hyper::Method;
 use marketprism_adapter_conformance::golden_folder;
 use marketprism_adapter_host::{
     DifferenceKind, GOLDEN_SECTION, SigningKey, component_digest, with_custom_section,
 };
-use marketprism_config::Document;
 use marketprism_service::{read_file, read_text};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use crate::config::{Http, read_http};
+use super::edge_client::{EdgeArguments, EdgeClient};
 use crate::http::unknown_kind;
 use crate::limits::COMPONENT_BYTES_MAX;
 use crate::swap::{SwapOutcome, SwapRecord, pack_golden};
 
-/// Bytes of an answer of the edge.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
-
 /// Between two looks at a change that runs.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// Longest exchange with the edge.
-const ANSWER: Duration = Duration::from_secs(30);
 
 /// Bytes of a key file.
 const KEY_BYTES_MAX: u64 = 4_096;
@@ -63,13 +51,6 @@ pub(super) struct SignArguments {
     /// File for the signed component. Default: in place.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct EdgeArguments {
-    /// Configuration file of the running edge: its `[http]` has address and token.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -146,11 +127,11 @@ pub(super) async fn load(arguments: LoadArguments) -> anyhow::Result<(String, bo
     }
     let client = EdgeClient::of(&edge)?;
     let path = format!("/adapters/load?accept={}", accepted.join(","));
-    let number = client.change(&path, component(&adapter)?).await?;
+    let number = begin(&client, &path, component(&adapter)?).await?;
     if no_wait {
         return Ok((format!("change {number} of an adapter begins\n"), true));
     }
-    let record = client.ended(number).await?;
+    let record = ended(&client, number).await?;
     Ok((report(&record), record.outcome == SwapOutcome::Promoted))
 }
 
@@ -158,15 +139,15 @@ pub(super) async fn load(arguments: LoadArguments) -> anyhow::Result<(String, bo
 pub(super) async fn roll_back(arguments: RollBackArguments) -> anyhow::Result<(String, bool)> {
     let client = EdgeClient::of(&arguments.edge)?;
     let name: String = url::form_urlencoded::byte_serialize(arguments.adapter.as_bytes()).collect();
-    let number = client.change(&format!("/adapters/rollback?adapter={name}"), Vec::new()).await?;
-    let record = client.ended(number).await?;
+    let number = begin(&client, &format!("/adapters/rollback?adapter={name}"), Vec::new()).await?;
+    let record = ended(&client, number).await?;
     let is_back = record.reason.as_deref().is_some_and(|reason| reason.ends_with("by request"));
     Ok((report(&record), is_back))
 }
 
 /// The running versions and the changes of them.
 pub(super) async fn list(arguments: &EdgeArguments) -> anyhow::Result<String> {
-    let page = EdgeClient::of(arguments)?.page().await?;
+    let page = page(&EdgeClient::of(arguments)?).await?;
     let mut text = String::new();
     for RunningVersion { exchange, id, state } in &page.feeds {
         let _ = writeln!(text, "{exchange}  {id}  {state}");
@@ -223,91 +204,23 @@ struct StartedChange {
     swap: u64,
 }
 
-#[derive(Deserialize)]
-struct RefusedChange {
-    error: String,
+/// Requests a change; returns its number.
+async fn begin(client: &EdgeClient, path: &str, body: Vec<u8>) -> anyhow::Result<u64> {
+    let started: StartedChange = client.ask(Method::POST, path, body).await?;
+    Ok(started.swap)
 }
 
-struct EdgeClient {
-    http: Http,
+async fn page(client: &EdgeClient) -> anyhow::Result<AdaptersPage> {
+    client.ask(Method::GET, "/adapters", Vec::new()).await
 }
 
-impl EdgeClient {
-    fn of(arguments: &EdgeArguments) -> anyhow::Result<Self> {
-        Ok(Self { http: read_http(&Document::load(&arguments.config)?)? })
-    }
-
-    /// Requests a change; returns its number.
-    async fn change(&self, path: &str, body: Vec<u8>) -> anyhow::Result<u64> {
-        let started: StartedChange = self.send(Method::POST, path, body).await?;
-        Ok(started.swap)
-    }
-
-    async fn page(&self) -> anyhow::Result<AdaptersPage> {
-        self.send(Method::GET, "/adapters", Vec::new()).await
-    }
-
-    async fn ended(&self, number: u64) -> anyhow::Result<SwapRecord> {
-        loop {
-            let record = self.page().await?.swaps.into_iter().find(|record| record.number == number);
-            let record = record.with_context(|| format!("the edge has forgotten change {number}"))?;
-            if record.outcome != SwapOutcome::Running {
-                return Ok(record);
-            }
-            sleep(LOOK_EVERY).await;
+async fn ended(client: &EdgeClient, number: u64) -> anyhow::Result<SwapRecord> {
+    loop {
+        let record = page(client).await?.swaps.into_iter().find(|record| record.number == number);
+        let record = record.with_context(|| format!("the edge has forgotten change {number}"))?;
+        if record.outcome != SwapOutcome::Running {
+            return Ok(record);
         }
-    }
-
-    async fn send<A: DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &str,
-        body: Vec<u8>,
-    ) -> anyhow::Result<A> {
-        let what = format!("{method} http://{}{path}", self.http.listen);
-        let sent = timeout(ANSWER, self.exchange(method, path, body)).await;
-        let (status, bytes) =
-            sent.map_err(|_| anyhow!("no answer in {ANSWER:?}")).flatten().context(what.clone())?;
-        let refused = || match serde_json::from_slice(&bytes) {
-            Ok(RefusedChange { error }) => error,
-            Err(_) => String::from_utf8_lossy(&bytes).into_owned(),
-        };
-        ensure!(status.is_success(), "{what}: {status}: {}", refused());
-        serde_json::from_slice(&bytes).with_context(|| format!("{what}: answer not readable"))
-    }
-
-    async fn exchange(
-        &self,
-        method: Method,
-        path: &str,
-        body: Vec<u8>,
-    ) -> anyhow::Result<(hyper::StatusCode, Vec<u8>)> {
-        let mut address = self.http.listen;
-        if address.ip().is_unspecified() {
-            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-        }
-        let stream = TcpStream::connect(address).await?;
-        let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
-        let mut request =
-            Request::builder().method(method).uri(path).header(header::HOST, address.to_string());
-        if let Some(token) = &self.http.token {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.reveal()));
-        }
-        let request = request.body(Full::new(bytes::Bytes::from(body)))?;
-        let answer = async {
-            let answer = sender.send_request(request).await?;
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|error| anyhow!(error))?;
-            anyhow::Ok((status, body.to_bytes().to_vec()))
-        };
-        tokio::pin!(answer);
-        tokio::select! {
-            answer = &mut answer => answer,
-            closed = connection => {
-                closed?;
-                answer.await
-            }
-        }
+        sleep(LOOK_EVERY).await;
     }
 }

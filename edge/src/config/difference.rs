@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use marketprism_service::MASK;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::edge::{Config, Http};
@@ -11,7 +11,7 @@ use super::feed::FeedConfig;
 use super::sandbox::Sandbox;
 
 /// A key with another value. Secrets are masked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyChange {
     pub key: String,
     pub from: String,

@@ -1,12 +1,12 @@
 //! Result of a reload, for its answer and the log.
 
 use marketprism_schema::{ChangeKind, ChangeOutcome, EdgeChange};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, ConfigDifference, KeyChange};
 use crate::feed::SelectedChange;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReloadResult {
     Applied,
@@ -36,7 +36,7 @@ impl ReloadResult {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadReport {
     pub result: ReloadResult,
     /// Keys outside the feeds.
@@ -50,11 +50,11 @@ pub struct ReloadReport {
     pub errors: Vec<String>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FeedReload {
     pub exchange: String,
     /// `added`, `removed`, `restarted`, or `changed` with its connections and books left as they are.
-    pub change: &'static str,
+    pub change: String,
     pub keys: Vec<KeyChange>,
     pub symbols_added: String,
     pub symbols_removed: String,
@@ -75,7 +75,11 @@ impl ReloadReport {
         let exchange = |config: &Config, position: usize| {
             config.feeds.get(position).map(|feed| feed.exchange.clone()).unwrap_or_default()
         };
-        let of = |exchange, change| FeedReload { exchange, change, ..FeedReload::default() };
+        let of = |exchange, change: &str| FeedReload {
+            exchange,
+            change: change.to_owned(),
+            ..FeedReload::default()
+        };
         let mut feeds: Vec<FeedReload> =
             difference.removed.iter().map(|position| of(exchange(old, *position), "removed")).collect();
         feeds.extend(difference.added.iter().map(|position| of(exchange(new, *position), "added")));
@@ -86,7 +90,7 @@ impl ReloadReport {
             };
             FeedReload {
                 exchange: exchange(new, change.new),
-                change: if change.in_place { "changed" } else { "restarted" },
+                change: if change.in_place { "changed" } else { "restarted" }.to_owned(),
                 keys: change.keys,
                 symbols_added: text(|change| &change.added),
                 symbols_removed: text(|change| &change.removed),
