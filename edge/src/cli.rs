@@ -255,6 +255,13 @@ struct TestArguments {
     /// The adapter's folder with `frames` and `expected`. Default: `adapters/<name>` above the component `<name>.wasm`.
     #[arg(long, value_name = "DIR")]
     frames: Option<PathBuf>,
+    /// Component of the version that this one is to replace in running edges: both are given the same frames, and instruments, plan and
+    /// output are compared.
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// Kind of difference to that version that is no fault: a data type, `commands` or `notes`; may be given several times.
+    #[arg(long = "accept", value_name = "KIND", requires = "against")]
+    accepted: Vec<String>,
     /// Base address of a running venue simulator, such as http://127.0.0.1:9400.
     #[arg(long, value_name = "URL")]
     simulator: Option<String>,
@@ -281,6 +288,8 @@ fn run_suite(arguments: TestArguments) -> anyhow::Result<(String, bool)> {
             bail!("--frames {}: expected a folder named `frames`, or one that contains it", folder.display());
         }
     }
+    options.accepted = changes::accepted(&arguments.accepted)?;
+    options.against = arguments.against;
     options.exchanges = arguments.exchanges;
     options.recordings = arguments.recordings;
     options.simulator = arguments.simulator;

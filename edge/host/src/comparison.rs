@@ -5,7 +5,7 @@ use std::fmt;
 
 use marketprism_schema::DataType;
 
-use crate::contract::{Event, Normalized, Note, Payload, Remark};
+use crate::contract::{Event, Normalized, Note, Payload, Plan, Remark, Venue};
 use crate::frames::FrameBatch;
 
 /// Examples kept of each kind of difference.
@@ -77,6 +77,48 @@ pub struct KindDifferences {
 
 /// Differences found so far, by kind.
 pub type Differences = BTreeMap<DifferenceKind, KindDifferences>;
+
+/// The first difference between two descriptions of an exchange. `None`: they are equal.
+pub fn venue_difference(running: Option<&Venue>, new: Option<&Venue>) -> Option<String> {
+    let (running, new) = match (running, new) {
+        (Some(running), Some(new)) if running != new => (running, new),
+        (Some(_), None) => return Some("it does not serve it".to_owned()),
+        _ => return None,
+    };
+    let capabilities = running.capabilities.iter().zip(&new.capabilities).enumerate();
+    let differing = capabilities.into_iter().find(|(_, (running, new))| running != new);
+    Some(match differing {
+        Some((index, (running, new))) => format!("capabilities[{index}] is {new:?}, running is {running:?}"),
+        None => format!(
+            "{} capabilities, market types {:?}, endpoints {:?}; running are {}, {:?}, {:?}",
+            new.capabilities.len(),
+            new.market_types,
+            new.endpoints,
+            running.capabilities.len(),
+            running.market_types,
+            running.endpoints
+        ),
+    })
+}
+
+/// The first difference, in the words of the contract. `None`: the plans are equal.
+pub fn plan_difference(running: &Plan, new: &Plan) -> Option<String> {
+    fn of_list<T: PartialEq + std::fmt::Debug>(name: &str, running: &[T], new: &[T]) -> Option<String> {
+        if running.len() != new.len() {
+            return Some(format!("{} {name}, running are {}", new.len(), running.len()));
+        }
+        let (index, (running, new)) =
+            running.iter().zip(new).enumerate().find(|(_, (running, new))| running != new)?;
+        let (mut seen, mut allowed) = (format!("{new:?}"), format!("{running:?}"));
+        crate::logging::cut(&mut seen, 400);
+        crate::logging::cut(&mut allowed, 400);
+        Some(format!("{name}[{index}] is {seen}, running is {allowed}"))
+    }
+    of_list("connections", &running.connections, &new.connections)
+        .or_else(|| of_list("polls", &running.polls, &new.polls))
+        .or_else(|| of_list("resyncs", &running.resyncs, &new.resyncs))
+        .or_else(|| of_list("budgets", &running.budgets, &new.budgets))
+}
 
 /// Adds the differences of a batch.
 pub fn add_differences(

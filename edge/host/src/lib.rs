@@ -35,6 +35,7 @@ pub use adapter::{Adapter, component_digest};
 pub use circuit_breaker::{FaultPolicy, Health};
 pub use comparison::{
     DIFFERENCE_EXAMPLES, DifferenceExample, DifferenceKind, Differences, KindDifferences, add_differences,
+    plan_difference, venue_difference,
 };
 pub use error::{CallError, Fault, LoadError};
 pub use frames::{Frame, FrameBatch, MAX_BATCH_BYTES, MAX_BATCH_FRAMES, MAX_FRAME_BYTES, PushError};
@@ -49,6 +50,6 @@ pub use signature::{SignatureError, SigningKey, VerifyingKey, verify_signature};
 pub use stats::{FaultCause, Stats, StatsSnapshot};
 pub use supervisor::{
     AdapterSupervisor, FrameFault, NormalizedBatch, Successor, SuccessorError, SuccessorSeed, TrialMonitor,
-    TrialReport, plan_difference,
+    TrialReport,
 };
 pub use validate::{plan_problems, request_problems};

@@ -27,7 +27,7 @@ use crate::stats::{FaultCause, Stats};
 
 use self::repeat::{Repeats, empty_result, single};
 pub use self::repeat::{FrameFault, NormalizedBatch};
-pub use self::successor::{Successor, SuccessorError, SuccessorSeed, plan_difference};
+pub use self::successor::{Successor, SuccessorError, SuccessorSeed};
 use self::trial::Trial;
 pub use self::trial::{TrialMonitor, TrialReport};
 

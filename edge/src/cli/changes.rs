@@ -1,5 +1,6 @@
 //! Commands that sign adapters, and that change those of a running edge.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -7,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use hyper::Method;
 use marketprism_adapter_conformance::golden_folder;
@@ -119,14 +120,18 @@ fn component(path: &Path) -> anyhow::Result<Vec<u8>> {
     read_file(path, COMPONENT_BYTES_MAX).with_context(|| path.display().to_string())
 }
 
+/// The kinds of differences of these names.
+pub(super) fn accepted(names: &[String]) -> anyhow::Result<BTreeSet<DifferenceKind>> {
+    let parse = |name: &String| DifferenceKind::parse(name).with_context(|| unknown_kind(name));
+    names.iter().map(parse).collect()
+}
+
 /// Returns the report, and true if the new version runs.
 pub(super) async fn load(arguments: LoadArguments) -> anyhow::Result<(String, bool)> {
-    let LoadArguments { adapter, edge, accepted, no_wait } = arguments;
-    if let Some(unknown) = accepted.iter().find(|name| DifferenceKind::parse(name).is_none()) {
-        bail!(unknown_kind(unknown));
-    }
+    let LoadArguments { adapter, edge, accepted: names, no_wait } = arguments;
+    accepted(&names)?;
     let client = EdgeClient::of(&edge)?;
-    let path = format!("/adapters/load?accept={}", accepted.join(","));
+    let path = format!("/adapters/load?accept={}", names.join(","));
     let number = begin(&client, &path, component(&adapter)?).await?;
     if no_wait {
         return Ok((format!("change {number} of an adapter begins\n"), true));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use marketprism_adapter_host::contract::{Instrument, Venue};
+use marketprism_adapter_host::contract::Instrument;
 use marketprism_adapter_host::{
     Adapter, Engine, GOLDEN_SECTION, Limits, LoadError, custom_section, verify_signature,
 };
@@ -81,29 +81,6 @@ const fn step_of(error: &LoadError) -> SwapStep {
         }
         _ => SwapStep::Contract,
     }
-}
-
-/// The first difference between two descriptions of an exchange.
-pub(super) fn venue_difference(running: Option<&Venue>, new: Option<&Venue>) -> Option<String> {
-    let (running, new) = match (running, new) {
-        (Some(running), Some(new)) if running != new => (running, new),
-        (Some(_), None) => return Some("it does not serve it".to_owned()),
-        _ => return None,
-    };
-    let capabilities = running.capabilities.iter().zip(&new.capabilities).enumerate();
-    let differing = capabilities.into_iter().find(|(_, (running, new))| running != new);
-    Some(match differing {
-        Some((index, (running, new))) => format!("capabilities[{index}] is {new:?}, running is {running:?}"),
-        None => format!(
-            "{} capabilities, market types {:?}, endpoints {:?}; running are {}, {:?}, {:?}",
-            new.capabilities.len(),
-            new.market_types,
-            new.endpoints,
-            running.capabilities.len(),
-            running.market_types,
-            running.endpoints
-        ),
-    })
 }
 
 /// Checks that the new version reads the running instruments from the venue's lists as the running one does.

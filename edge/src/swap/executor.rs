@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use marketprism_adapter_host::{Adapter, DifferenceKind, Differences, Engine, Limits};
+use marketprism_adapter_host::{Adapter, DifferenceKind, Differences, Engine, Limits, venue_difference};
 use marketprism_service::error_text;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 
-use super::checks::{ComponentChecks, SwapFailure, check_instruments, venue_difference};
+use super::checks::{ComponentChecks, SwapFailure, check_instruments};
 use super::parts::{PartSwap, running_parts, totals};
 use super::record::{SwapOutcome, SwapRecord, SwapStep};
 use super::store::AdapterStore;

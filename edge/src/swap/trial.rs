@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use marketprism_adapter_host::{Adapter, DifferenceKind};
+use marketprism_adapter_host::{Adapter, DifferenceKind, venue_difference};
 
-use super::checks::{ListFailure, SwapFailure, check_instruments, venue_difference};
+use super::checks::{ListFailure, SwapFailure, check_instruments};
 use super::parts::{PartSwap, running_parts};
 use super::record::SwapStep;
 use crate::config::CurrentAdapter;

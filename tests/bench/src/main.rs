@@ -1,4 +1,4 @@
-//! `marketprism-bench [adapter|edge|wire|ingest|ledger|replication|report]...`: measures, prints a table, and fails when a goal is missed.
+//! `marketprism-bench [adapter|edge|swaps|wire|ingest|ledger|replication|report]...`: measures, prints a table, and fails when a goal is missed.
 
 mod adapter;
 mod edge;
@@ -8,6 +8,7 @@ mod ledger;
 mod replication;
 mod report;
 mod sample;
+mod swaps;
 mod wire;
 
 use std::process::ExitCode;
@@ -22,6 +23,8 @@ enum Part {
     Adapter,
     /// A running edge from socket to acknowledgement, relative to a bare publisher.
     Edge,
+    /// Changes of an adapter while a venue sends: pauses, trades, books, memory.
+    Swaps,
     /// Wire forms: bytes per message, time to encode and to decode.
     Wire,
     /// A running central from a filled stream to rows, relative to the engine's limit.
@@ -43,6 +46,12 @@ struct Arguments {
     /// Trades sent through the edge and through central.
     #[arg(long, default_value_t = 300_000)]
     trades: u64,
+    /// Changes of an adapter.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(4..))]
+    swaps: u64,
+    /// Frames a second that the venue sends meanwhile, if this machine carries them.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(100..))]
+    frames_per_second: u64,
     /// Rows copied from hot to cold.
     #[arg(long, default_value_t = 1_000_000)]
     rows: u64,
@@ -50,7 +59,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
-    let Arguments { parts, trades, rows } = Arguments::parse();
+    let Arguments { parts, trades, swaps, frames_per_second, rows } = Arguments::parse();
     let wanted = |part| parts.is_empty() || parts.contains(&part);
     let mut figures = Report::default();
     if wanted(Part::Adapter) {
@@ -58,6 +67,9 @@ async fn main() -> Result<ExitCode> {
     }
     if wanted(Part::Edge) {
         edge::measure(&mut figures, trades).await?;
+    }
+    if wanted(Part::Swaps) {
+        swaps::measure(&mut figures, swaps, frames_per_second).await?;
     }
     if wanted(Part::Wire) {
         tokio::task::block_in_place(|| wire::measure(&mut figures))?;

@@ -6,24 +6,30 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use marketprism_adapter_conformance::{Options, Report, test};
 use marketprism_adapter_host::contract::{
     Answer, DataType, Endpoint, Feed, Instrument, MarketType, Payload, Side,
 };
 use marketprism_adapter_host::{
-    Adapter, AdapterSupervisor, Engine, FaultPolicy, FrameBatch, Limits, NormalizedBatch, Sandbox, Stats,
+    Adapter, AdapterSupervisor, DifferenceKind, Engine, FaultPolicy, FrameBatch, Limits, NormalizedBatch,
+    Sandbox, Stats, with_custom_section,
 };
 use marketprism_broken_adapters::SwapFault;
 
 /// Batches until a fault must have been found; the slow version needs the most.
 const BATCHES: u64 = 2_000;
 
-fn version(fault: SwapFault) -> Adapter {
-    static ENGINE: OnceLock<Engine> = OnceLock::new();
-    let engine = ENGINE.get_or_init(|| Engine::new(None).unwrap());
+fn component(fault: SwapFault) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/adapters/broken-adapters.wasm");
     let component =
         std::fs::read(&path).unwrap_or_else(|_| panic!("{} is missing: run `make test`", path.display()));
-    Adapter::from_bytes(engine, &fault.put(&component).unwrap(), &Limits::default()).unwrap()
+    fault.put(&component).unwrap()
+}
+
+fn version(fault: SwapFault) -> Adapter {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    let engine = ENGINE.get_or_init(|| Engine::new(None).unwrap());
+    Adapter::from_bytes(engine, &component(fault), &Limits::default()).unwrap()
 }
 
 fn feed() -> Feed {
@@ -142,4 +148,62 @@ fn another_plan_other_instruments_and_another_description_are_seen() {
     assert!(error.starts_with("plan differs from that of the running feed: connections[0] is "), "{error}");
     assert_ne!(instruments(&version(SwapFault::OtherInstruments)), supervisor.instruments());
     assert_ne!(version(SwapFault::OtherVenue).venue("sound"), supervisor.adapter().venue("sound"));
+}
+
+/// The report of a version against the sound one, on marked trades.
+fn compared(fault: SwapFault, accepted: Option<DifferenceKind>) -> Report {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    std::fs::write(file("earlier.wasm"), component(SwapFault::None)).unwrap();
+    // A section makes another component of it.
+    let new = with_custom_section(&component(fault), "version", b"2");
+    std::fs::write(file("new.wasm"), new).unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("frames");
+    let mut lines = std::fs::read_to_string(golden.join("sound.instruments.jsonl")).unwrap();
+    for id in 1..=100 {
+        let data = format!(
+            r#"{{"type":"trade","name":"BTC/USD","id":{id},"time_us":1700000000000123,"price":"87543.2","quantity":"1.5","taker":"buy","mark":"!"}}"#
+        );
+        let record = serde_json::json!({"at": 1_700_000_000_000_000_000_u64, "kind": "ws-in", "conn": 1, "data": data});
+        lines.push_str(&format!("{record}\n"));
+    }
+    std::fs::write(file("marked.jsonl"), lines).unwrap();
+    let options = Options {
+        golden: None,
+        exchanges: vec!["sound".to_owned()],
+        recordings: vec![file("marked.jsonl")],
+        against: Some(file("earlier.wasm")),
+        accepted: accepted.into_iter().collect(),
+        mutations: 10,
+        ..Options::new(file("new.wasm"))
+    };
+    test(&options).unwrap()
+}
+
+/// The causes of the check `swap`.
+fn swap_causes(report: &Report) -> Vec<String> {
+    report.all().filter(|(_, check)| check.id == "swap").flat_map(|(_, check)| check.causes.clone()).collect()
+}
+
+#[test]
+fn the_conformance_suite_says_that_a_broken_version_cannot_replace_a_sound_one() {
+    let report = compared(SwapFault::None, None);
+    assert!(swap_causes(&report).is_empty() && report.against.is_some(), "{}", report.text());
+    for (fault, cause) in [
+        (SwapFault::Trap, "marked.jsonl frame 0"),
+        (SwapFault::Silent, "trade differ in 100 frames"),
+        (SwapFault::WrongSide, "trade differ in 100 frames"),
+        (SwapFault::Malformed, "malformed differ in 100 frames"),
+        (SwapFault::MemoryHungry, "adapter fault memory"),
+        (SwapFault::OtherPlan, "plan differs: connections[0] is "),
+        (SwapFault::OtherInstruments, "BTC-USD of 2 differing instruments: "),
+        (SwapFault::OtherVenue, "describes sound otherwise: capabilities[1] is "),
+    ] {
+        let report = compared(fault, None);
+        let causes = swap_causes(&report);
+        assert!(!report.passed && causes.iter().any(|found| found.contains(cause)), "{fault:?}: {causes:?}");
+    }
+    let accepted = compared(SwapFault::WrongSide, DifferenceKind::parse("trade"));
+    assert!(swap_causes(&accepted).is_empty(), "{}", accepted.text());
+    assert!(accepted.text().contains("accepted differences: trade in 100 frames"), "{}", accepted.text());
 }

@@ -1,10 +1,12 @@
 //! Input of the suite: options, golden cases and recordings.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use marketprism_adapter_host::DifferenceKind;
 use marketprism_adapter_host::contract::{Normalized, Venue};
 use marketprism_adapter_sdk::testkit::{OwnedFrame, read};
 use marketprism_service::open_file;
@@ -20,6 +22,10 @@ pub struct Options {
     /// A folder that holds `frames` and `expected`.
     pub golden: Option<PathBuf>,
     pub recordings: Vec<PathBuf>,
+    /// Component of the version that the adapter is to replace in running edges.
+    pub against: Option<PathBuf>,
+    /// Kinds of differences to it that are no fault.
+    pub accepted: BTreeSet<DifferenceKind>,
     /// Base address of a running venue simulator, such as `http://127.0.0.1:9400`.
     pub simulator: Option<String>,
     /// Limit for the simulator to answer every stream of one exchange.
@@ -37,6 +43,8 @@ impl Options {
             adapter,
             exchanges: Vec::new(),
             recordings: Vec::new(),
+            against: None,
+            accepted: BTreeSet::new(),
             simulator: None,
             simulator_time: Duration::from_secs(20),
             mutations: 4_000,

@@ -73,6 +73,8 @@ pub struct Report {
     pub adapter: String,
     pub digest: String,
     pub contract: String,
+    /// Version that it is to replace in running edges.
+    pub against: Option<String>,
     pub golden: Option<String>,
     pub passed: bool,
     pub checks: Vec<Check>,
@@ -99,7 +101,11 @@ impl Report {
         // Writing to a string does not fail.
         let _ = writeln!(text, "adapter {}, contract {}", self.adapter, self.contract);
         let golden = self.golden.as_deref().unwrap_or("none");
-        let _ = writeln!(text, "golden frames: {golden}\n");
+        let _ = writeln!(text, "golden frames: {golden}");
+        if let Some(against) = &self.against {
+            let _ = writeln!(text, "to replace: {against}");
+        }
+        text.push('\n');
         table(&mut text, &self.checks);
         for exchange in &self.exchanges {
             let _ = writeln!(text, "\n{}", exchange.exchange);

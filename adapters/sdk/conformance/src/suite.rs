@@ -24,6 +24,7 @@ pub fn test(options: &Options) -> anyhow::Result<Report> {
         adapter: options.adapter.display().to_string(),
         digest: String::new(),
         contract: "unknown".to_owned(),
+        against: None,
         golden: options.golden.as_ref().map(|folder| folder.display().to_string()),
         passed: false,
         checks: Vec::new(),
@@ -37,13 +38,17 @@ pub fn test(options: &Options) -> anyhow::Result<Report> {
             return Ok(report);
         }
     };
+    let earlier = options.against.as_ref().map(|path| Adapter::load(&engine, path, &limits));
+    let earlier = earlier.transpose().context("the version that is to be replaced")?;
     let again = Adapter::load(&engine, &options.adapter, &limits).context("the component, loaded again")?;
     report.adapter = adapter.id().to_owned();
     report.digest = adapter.digest().to_owned();
     report.contract = adapter.contract().to_owned();
     report.checks = vec![checks::contract(&adapter), checks::describe(&adapter, &again)];
+    report.checks.extend(earlier.as_ref().map(|earlier| checks::replaces(&adapter, earlier)));
+    report.against = earlier.as_ref().map(|earlier| earlier.id().to_owned());
     for venue in chosen(&adapter, &options.exchanges)? {
-        report.exchanges.push(exchange(&adapter, &limits, venue, options)?);
+        report.exchanges.push(exchange((&adapter, earlier.as_ref()), &limits, venue, options)?);
     }
     let passed = report.all().all(|(_, check)| check.outcome != CheckOutcome::Failed);
     report.passed = passed;
@@ -91,7 +96,7 @@ fn chosen<'a>(adapter: &'a Adapter, exchanges: &[String]) -> anyhow::Result<Vec<
 }
 
 fn exchange(
-    adapter: &Adapter,
+    (adapter, earlier): (&Adapter, Option<&Adapter>),
     limits: &Limits,
     venue: &Venue,
     options: &Options,
@@ -99,7 +104,7 @@ fn exchange(
     let subject = TestedAdapter::new(adapter.clone(), limits.clone());
     let cases = Cases::read(&subject, venue, options)?;
     let market = cases.market().map(std::rc::Rc::as_ref);
-    let checks = vec![
+    let mut checks = vec![
         checks::refusals(&subject, venue, market),
         checks::instruments(&cases),
         checks::plan(&cases),
@@ -116,6 +121,9 @@ fn exchange(
         checks::malformed(&cases, options),
         checks::simulator(&subject, venue, options),
     ];
+    if let Some(earlier) = earlier {
+        checks.push(checks::swap(&cases, &TestedAdapter::new(earlier.clone(), limits.clone()), options)?);
+    }
     if let denied @ 1.. = subject.host_limits() {
         bail!(
             "this host denied {denied} calls memory or addresses (`ulimit -a`): the checks of {} say nothing about \

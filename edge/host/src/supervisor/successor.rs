@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::adapter::Adapter;
 use crate::circuit_breaker::{CircuitBreaker, FaultPolicy};
+use crate::comparison::plan_difference;
 use crate::contract::{Budget, Feed, Instrument, Normalized, Plan};
 use crate::error::{CallError, Fault};
 use crate::frames::FrameBatch;
@@ -100,25 +101,6 @@ impl SuccessorSeed {
             Err((source, fault)) => Err((Some(source), fault)),
         }
     }
-}
-
-/// The first difference, in the words of the contract. `None`: the plans are equal.
-pub fn plan_difference(running: &Plan, new: &Plan) -> Option<String> {
-    fn of_list<T: PartialEq + std::fmt::Debug>(name: &str, running: &[T], new: &[T]) -> Option<String> {
-        if running.len() != new.len() {
-            return Some(format!("{} {name}, running are {}", new.len(), running.len()));
-        }
-        let (index, (running, new)) =
-            running.iter().zip(new).enumerate().find(|(_, (running, new))| running != new)?;
-        let (mut seen, mut allowed) = (format!("{new:?}"), format!("{running:?}"));
-        crate::logging::cut(&mut seen, 400);
-        crate::logging::cut(&mut allowed, 400);
-        Some(format!("{name}[{index}] is {seen}, running is {allowed}"))
-    }
-    of_list("connections", &running.connections, &new.connections)
-        .or_else(|| of_list("polls", &running.polls, &new.polls))
-        .or_else(|| of_list("resyncs", &running.resyncs, &new.resyncs))
-        .or_else(|| of_list("budgets", &running.budgets, &new.budgets))
 }
 
 impl AdapterVersion {

@@ -1,6 +1,6 @@
 //! Changes of the adapter's version between two batches.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use marketprism_adapter_host::AdapterSupervisor;
 
@@ -12,11 +12,13 @@ use crate::records::RecordBuilder;
 #[derive(Debug)]
 pub(super) struct VersionFollower {
     versions: u64,
+    /// Longest command since the last seed: a change keeps the pipeline from frames in each of its commands.
+    longest: Duration,
 }
 
 impl VersionFollower {
     pub(super) fn new(adapter: &AdapterSupervisor) -> Self {
-        Self { versions: adapter.versions() }
+        Self { versions: adapter.versions(), longest: Duration::ZERO }
     }
 
     /// Obeys the commands that wait. The batch is empty.
@@ -31,6 +33,7 @@ impl VersionFollower {
             // Whoever asked may have given up; it takes the trial back then.
             match command {
                 VersionCommand::Seed(answer) => {
+                    self.longest = Duration::ZERO;
                     let _ = answer.send(adapter.seed());
                 }
                 VersionCommand::Shadow(successor, accepted, answer) => {
@@ -42,7 +45,7 @@ impl VersionFollower {
                 VersionCommand::Switch(answer) => {
                     let monitor = adapter.switch();
                     self.follow(adapter, builder, status);
-                    let pause = began.elapsed();
+                    let pause = self.longest.max(began.elapsed());
                     let _ = answer.send(monitor.map(|monitor| SwitchedVersion { monitor, pause }));
                 }
                 VersionCommand::Replace(successor, answer) => {
@@ -60,6 +63,7 @@ impl VersionFollower {
                     let _ = answer.send(());
                 }
             }
+            self.longest = self.longest.max(began.elapsed());
         }
     }
 

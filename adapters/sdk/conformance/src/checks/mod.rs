@@ -12,6 +12,7 @@ mod odd_input;
 mod plan;
 mod sequence;
 mod simulator;
+mod swap;
 
 pub(crate) use backfill::backfill;
 pub(crate) use claims::{contract, describe, refusals, refused};
@@ -25,6 +26,7 @@ pub(crate) use odd_input::odd_input;
 pub(crate) use plan::{plan, split};
 pub(crate) use sequence::sequence;
 pub(crate) use simulator::simulator;
+pub(crate) use swap::{replaces, swap};
 
 pub(crate) const NO_MARKET: &str =
     "no answers to the adapter's instrument requests: give golden frames or a recording";
