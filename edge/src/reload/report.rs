@@ -126,7 +126,7 @@ impl ReloadReport {
         };
         let mut changes: Vec<EdgeChange> = self.changed.iter().map(|key| setting("", key)).collect();
         for FeedReload { exchange, change: word, keys, symbols_added, symbols_removed } in &self.feeds {
-            let (from, to) = match *word {
+            let (from, to) = match word.as_str() {
                 "added" => ("", "running"),
                 "removed" => ("running", ""),
                 word => ("running", word),
@@ -180,9 +180,9 @@ mod tests {
     #[test]
     fn every_change_of_a_reload_is_an_entry_of_its_own() {
         let key = |key: &str| KeyChange { key: key.to_owned(), from: "1".to_owned(), to: "2".to_owned() };
-        let feed = |exchange: &str, change| FeedReload {
+        let feed = |exchange: &str, change: &str| FeedReload {
             exchange: exchange.to_owned(),
-            change,
+            change: change.to_owned(),
             ..FeedReload::default()
         };
         let changed = FeedReload {
