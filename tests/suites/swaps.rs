@@ -287,7 +287,8 @@ async fn stream(
             let Ok(mut socket) = tokio_tungstenite::accept_async(socket).await else { return };
             let Some(Ok(subscription)) = socket.next().await else { return };
             let is_late = subscription.to_text().unwrap().contains("ETH/USD");
-            let (name, is_marked) = if is_late { ("ETH/USD", &is_marked[1]) } else { ("BTC/USD", &is_marked[0]) };
+            let (name, is_marked) =
+                if is_late { ("ETH/USD", &is_marked[1]) } else { ("BTC/USD", &is_marked[0]) };
             let next = if is_late { Arc::default() } else { next };
             loop {
                 tokio::time::sleep(Duration::from_millis(2)).await;
@@ -411,7 +412,8 @@ async fn a_part_that_begins_on_probation_rolls_back(swapped: &SwappedEdge, venue
     let file = swapped.sign(new, "late", "key", None);
     let trial = async |parts: u64| {
         let last = swapped.last().await;
-        let is_on_trial = last["step"] == "probation" && last["outcome"] == "running" && last["parts"] == parts;
+        let is_on_trial =
+            last["step"] == "probation" && last["outcome"] == "running" && last["parts"] == parts;
         is_on_trial.then_some(()).ok_or_else(|| last.to_string())
     };
     let (loaded, ()) = tokio::join!(swapped.load(&file), async {

@@ -25,8 +25,8 @@ use crate::reference_answers::{AnswerTooLarge, ReferenceAnswers};
 use crate::sandbox::Sandbox;
 use crate::stats::{FaultCause, Stats};
 
-use self::repeat::{Repeats, empty_result, single};
 pub use self::repeat::{FrameFault, NormalizedBatch};
+use self::repeat::{Repeats, empty_result, single};
 pub use self::successor::{Successor, SuccessorError, SuccessorSeed};
 use self::trial::Trial;
 pub use self::trial::{TrialMonitor, TrialReport};
@@ -239,11 +239,7 @@ impl AdapterSupervisor {
     }
 
     /// Repeats a frame until then while the host denies resources.
-    fn normalize_until(
-        &mut self,
-        frame: Frame<'_>,
-        patience: Instant,
-    ) -> Result<Normalized, Fault> {
+    fn normalize_until(&mut self, frame: Frame<'_>, patience: Instant) -> Result<Normalized, Fault> {
         let batch = single(frame)?;
         loop {
             match self.start_or_try(&batch) {
@@ -298,7 +294,8 @@ impl AdapterSupervisor {
             return self.report_host_limit(fault);
         }
         if self.lines.pass() {
-            let (adapter, exchange, cause) = (self.adapter.id(), &*self.seed.feed.exchange, fault.cause.as_str());
+            let (adapter, exchange, cause) =
+                (self.adapter.id(), &*self.seed.feed.exchange, fault.cause.as_str());
             tracing::warn!(
                 adapter,
                 exchange,

@@ -69,7 +69,10 @@ impl EdgeClient {
         }
         if http.tls_cert_file.is_none() {
             let is_plain = ca_file.is_none() && server_name.is_none();
-            ensure!(is_plain, "--ca-file and --server-name are for an edge with http.tls_cert_file: this one speaks plain HTTP");
+            ensure!(
+                is_plain,
+                "--ca-file and --server-name are for an edge with http.tls_cert_file: this one speaks plain HTTP"
+            );
             return Ok(Self { http, tls: None });
         }
         let trust = tls_client(ca_file.as_deref(), None).context("--ca-file")?;
@@ -112,10 +115,8 @@ impl EdgeClient {
 
     async fn exchange(&self, method: Method, path: &str, body: Vec<u8>) -> anyhow::Result<EdgeAnswer> {
         let stream = TcpStream::connect(self.http.listen).await?;
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, self.http.listen.to_string());
+        let mut request =
+            Request::builder().method(method).uri(path).header(header::HOST, self.http.listen.to_string());
         if let Some(token) = &self.http.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.reveal()));
         }

@@ -55,7 +55,11 @@ impl SwapExecutor {
                 Ok(before) => previous.extend(before.map(|before| (name, before))),
                 Err(error) => {
                     let (adapter, error) = (running.id(), error_text(error.as_ref()));
-                    tracing::error!(adapter, error, "earlier version not usable: there is none to roll back to");
+                    tracing::error!(
+                        adapter,
+                        error,
+                        "earlier version not usable: there is none to roll back to"
+                    );
                 }
             }
         }
@@ -283,7 +287,11 @@ impl SwapExecutor {
                 }
                 if let Err(SwapFailure { reason, .. }) = part.replace(&current).await {
                     let adapter = current.id();
-                    tracing::warn!(adapter, reason, "a part runs another version than its feed, trying again");
+                    tracing::warn!(
+                        adapter,
+                        reason,
+                        "a part runs another version than its feed, trying again"
+                    );
                 }
             }
         }

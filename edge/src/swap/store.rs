@@ -277,9 +277,8 @@ mod tests {
     #[test]
     fn a_restart_knows_the_good_version_before_the_running_one_and_not_one_that_was_left() {
         let (folder, engine) = (tempfile::tempdir().unwrap(), Engine::new(None).unwrap());
-        let bytes = [1, 2, 3].map(|number| {
-            with_custom_section(&component(FixtureKind::WellBehaved), "version", &[number])
-        });
+        let bytes = [1, 2, 3]
+            .map(|number| with_custom_section(&component(FixtureKind::WellBehaved), "version", &[number]));
         let digests = bytes.each_ref().map(|bytes| component_digest(bytes));
         let [configured, first, second] = digests.each_ref().map(String::as_str);
         let adapter = Adapter::from_bytes(&engine, &bytes[0], &Limits::default()).unwrap();

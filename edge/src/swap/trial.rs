@@ -70,7 +70,9 @@ impl SwapTrial {
             let joined = join_part(part, (&to, &self.accepted, self.is_switched), readers).await;
             let (exchange, number) = (&part.status.exchange, part.status.part);
             match joined {
-                Ok(()) => tracing::info!(exchange, part = number, adapter = to.id(), "a part joins the trial"),
+                Ok(()) => {
+                    tracing::info!(exchange, part = number, adapter = to.id(), "a part joins the trial")
+                }
                 Err(failure) if part.is_running(roster) => return Err(failure),
                 Err(_ended) => drop(self.parts.pop()),
             }

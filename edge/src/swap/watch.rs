@@ -97,8 +97,7 @@ impl<'a> WatchedFolder<'a> {
         for (path, state) in found {
             let known = before.remove(&path).filter(|file| file.state == state);
             let is_complete = known.is_some();
-            let new =
-                || WatchedFile { state, since, is_done: false, again: None, pause: self.first_pause };
+            let new = || WatchedFile { state, since, is_done: false, again: None, pause: self.first_pause };
             let mut file = known.unwrap_or_else(new);
             let is_early = file.again.is_some_and(|next| Instant::now() < next);
             if is_complete && !is_early && !file.is_done && !swaps.is_running() {
@@ -118,7 +117,12 @@ impl<'a> WatchedFolder<'a> {
         let was_bounded = std::mem::replace(&mut self.is_bounded, count <= WATCHED_FILES_MAX);
         if was_bounded && !self.is_bounded {
             let (folder, allowed) = (self.folder.display().to_string(), WATCHED_FILES_MAX);
-            tracing::warn!(folder, count, allowed, "too many files in adapters.watch_dir, the last by name are not loaded");
+            tracing::warn!(
+                folder,
+                count,
+                allowed,
+                "too many files in adapters.watch_dir, the last by name are not loaded"
+            );
         }
     }
 

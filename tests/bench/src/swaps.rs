@@ -60,7 +60,9 @@ pub async fn measure(report: &mut Report, swaps: u64, asked: u64) -> Result<()> 
     let per_second = taken as f64 / began.elapsed().as_secs_f64();
     sim.pause();
     report.figure(
-        format!("swaps: {swaps} changes, frames taken meanwhile (asked {asked}/s, this machine carries {rate}/s)"),
+        format!(
+            "swaps: {swaps} changes, frames taken meanwhile (asked {asked}/s, this machine carries {rate}/s)"
+        ),
         per_second,
         "frames/s",
     );
@@ -93,7 +95,8 @@ async fn carried_rate(sim: &Sim, edge: &Edge, asked: u64) -> Result<u64> {
         let taken = edge.metric("marketprism_edge_frames_total", "").await - before;
         let per_second = taken as f64 / began.elapsed().as_secs_f64();
         let page: Value = serde_json::from_str(&edge.get("/coverage").await.map_err(anyhow::Error::msg)?)?;
-        let waiting = page.pointer("/queue/messages").and_then(Value::as_u64).context("no queue in /coverage")?;
+        let waiting =
+            page.pointer("/queue/messages").and_then(Value::as_u64).context("no queue in /coverage")?;
         if waiting > rate || per_second < rate as f64 * 0.9 {
             let carried = rate * 7 / 10;
             sim.set_rate(carried);
@@ -159,7 +162,9 @@ async fn report_rows(report: &mut Report, stack: &Stack, sim: &Sim) -> Result<()
     for (_, symbol) in SYMBOLS {
         let trades = sim.all_trades(EXCHANGE, symbol).map_err(|error| anyhow::anyhow!("{error:?}"))?;
         let last = trades.last().with_context(|| format!("no trade of {symbol}"))?.id;
-        let of_symbol = format!("FROM marketprism_hot.trades WHERE exchange = '{EXCHANGE}' AND venue_symbol = '{symbol}'");
+        let of_symbol = format!(
+            "FROM marketprism_hot.trades WHERE exchange = '{EXCHANGE}' AND venue_symbol = '{symbol}'"
+        );
         let number = async |what: &str| stack.clickhouse.number(&format!("SELECT {what} {of_symbol}")).await;
         // Nothing was sent before the edge had subscribed.
         let first = number("min(toUInt64(trade_id))").await.map_err(anyhow::Error::msg)?;
@@ -179,7 +184,12 @@ async fn report_rows(report: &mut Report, stack: &Stack, sim: &Sim) -> Result<()
     report.figure("swaps: numbered trades sent", sent as f64, "trades");
     report.goal("swaps: trades not in hot", lost as f64, "trades", Goal::AtMost(0.0));
     report.goal("swaps: trades in hot twice", doubled as f64, "rows", Goal::AtMost(0.0));
-    report.goal("swaps: newest books that differ from the venue's", differing as f64, "books", Goal::AtMost(0.0));
+    report.goal(
+        "swaps: newest books that differ from the venue's",
+        differing as f64,
+        "books",
+        Goal::AtMost(0.0),
+    );
     Ok(())
 }
 

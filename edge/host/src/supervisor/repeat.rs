@@ -43,7 +43,12 @@ impl Repeats {
     }
 
     /// Repeats must not give the results of a whole batch 64 times.
-    pub(super) fn add(&mut self, part: Normalized, position: FrameIndex, allowed: usize) -> Result<(), Fault> {
+    pub(super) fn add(
+        &mut self,
+        part: Normalized,
+        position: FrameIndex,
+        allowed: usize,
+    ) -> Result<(), Fault> {
         self.result_bytes += result_size(&part);
         if self.result_bytes > allowed {
             return Err(Fault::invalid(format!("results of a batch have more than {allowed} bytes")));

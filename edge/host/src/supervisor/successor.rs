@@ -92,8 +92,7 @@ impl SuccessorSeed {
             CallError::Fault(fault) if fault.is_host_limit() => (None, fault),
             error => (None, Fault { cause: FaultCause::Reload, detail: error.to_string() }),
         };
-        let mut sandbox =
-            Sandbox::new(adapter, &self.limits, stats).map_err(|fault| reload(fault.into()))?;
+        let mut sandbox = Sandbox::new(adapter, &self.limits, stats).map_err(|fault| reload(fault.into()))?;
         sandbox.load(&self.feed, &self.instruments).map_err(reload)?;
         sandbox.set_budgets(Arc::clone(&self.budgets));
         match self.references.replay_into(&mut sandbox) {

@@ -89,12 +89,7 @@ impl Trial {
     }
 
     /// Takes a batch into the report. Returns what ends the trial at once. The outputs and times are those of the earlier and the new version.
-    fn compare(
-        &self,
-        batch: &FrameBatch,
-        outputs: [&Normalized; 2],
-        times: [Duration; 2],
-    ) -> Option<String> {
+    fn compare(&self, batch: &FrameBatch, outputs: [&Normalized; 2], times: [Duration; 2]) -> Option<String> {
         let mut report = self.monitor.lock();
         report.frames += u64::try_from(batch.len()).unwrap_or_default();
         for (version, (normalized, time)) in outputs.iter().zip(times).enumerate() {
@@ -144,9 +139,7 @@ impl Trial {
     }
 
     fn miss_deadlines(&mut self, both: &BothResults) -> Option<String> {
-        let is_missed = |result: &Option<Result<Normalized, Fault>>| {
-            matches!(result, Some(Err(fault)) if fault.cause == FaultCause::Deadline)
-        };
+        let is_missed = |result: &Option<Result<Normalized, Fault>>| matches!(result, Some(Err(fault)) if fault.cause == FaultCause::Deadline);
         let missed = self.by_age(both.each_ref().map(is_missed));
         for (of, is_missed) in self.missed.iter_mut().zip(missed) {
             of.extend(is_missed.then_some(self.batches));
@@ -337,7 +330,10 @@ impl AdapterSupervisor {
                 (Some(running), next) if !self.circuit.is_open(Instant::now()) => {
                     trial = self.compare_frame(running, &mut repeats, (position, frame), next);
                     if trial.is_none() && was_on_probation {
-                        known = { let [_, other] = known; [other, None] };
+                        known = {
+                            let [_, other] = known;
+                            [other, None]
+                        };
                     }
                 }
                 (kept, [Some(published), _]) => {
@@ -393,7 +389,11 @@ impl AdapterSupervisor {
         let ended = match failure {
             None => Some(trial),
             Some(failure) => {
-                if is_switched { self.fall_back(trial, failure) } else { trial.fail(failure) }
+                if is_switched {
+                    self.fall_back(trial, failure)
+                } else {
+                    trial.fail(failure)
+                }
                 None
             }
         };

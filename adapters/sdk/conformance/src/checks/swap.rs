@@ -90,15 +90,14 @@ fn named_markets<'c, 'a>(cases: &'c Cases<'a>) -> BTreeMap<&'c str, &'c Market<'
 
 fn compare_starts(name: &str, [earlier, new]: [&Market<'_>; 2], findings: &mut Findings) {
     let find = |of: &Market<'_>, wanted: &Instrument| {
-        let is_it = |one: &&Instrument| {
-            one.symbol == wanted.symbol && one.market_type == wanted.market_type
-        };
+        let is_it = |one: &&Instrument| one.symbol == wanted.symbol && one.market_type == wanted.market_type;
         of.instruments.iter().find(is_it).cloned()
     };
     let shown = |instrument: Option<&Instrument>| {
         instrument.map_or_else(|| "not listed".to_owned(), |instrument| format!("{instrument:?}"))
     };
-    let all = earlier.instruments.iter().chain(new.instruments.iter().filter(|one| find(earlier, one).is_none()));
+    let all =
+        earlier.instruments.iter().chain(new.instruments.iter().filter(|one| find(earlier, one).is_none()));
     let differing: Vec<&Instrument> = all.filter(|one| find(earlier, one) != find(new, one)).collect();
     for instrument in differing.iter().take(NAMED) {
         findings.cause(format!(
@@ -164,7 +163,8 @@ fn compare_frames(
         batch.clear();
         let rest = case.frames.get(first..).unwrap_or_default();
         let pushed = rest.iter().take(MAX_BATCH_FRAMES);
-        let taken = pushed.take_while(|frame| batch.push(&frame.bytes, frame.source, frame.at).is_ok()).count();
+        let taken =
+            pushed.take_while(|frame| batch.push(&frame.bytes, frame.source, frame.at).is_ok()).count();
         let frames = rest.get(..taken.max(1)).unwrap_or(rest);
         match instances.normalize(frames)? {
             [Ok(earlier), Ok(new)] => add_differences(differences, &batch, (&earlier, &new)),
