@@ -103,7 +103,7 @@ impl AdapterSupervisor {
         &self.stats
     }
 
-    /// Health of the adapter.
+    /// Consecutive faults of the adapter, and its back-off.
     pub fn health(&self) -> Health {
         self.circuit.health(Instant::now())
     }
