@@ -10,6 +10,7 @@
     missing_docs
 )]
 
+mod alerts;
 mod backfill;
 mod books;
 mod broker_refusals;

@@ -94,6 +94,7 @@ fn refresh_journal(metrics: &Metrics, journal: &JournalStatus) {
     metrics.journal_waiting.set(gauge(journal.waiting));
     let age_ns = journal.oldest_ns.map_or(0, |at_ns| clock::now_ns().saturating_sub(at_ns).max(0));
     metrics.journal_oldest_age.set(age_ns / NANOS_PER_SECOND);
+    metrics.journal_tight.set(i64::from(journal.is_tight));
     metrics.journal_failing.set(i64::from(journal.failing.is_some()));
     follow(&metrics.journal_recovered, journal.recovered);
     follow(&metrics.journal_sent_again, journal.sent_again);

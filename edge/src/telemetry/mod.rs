@@ -150,6 +150,8 @@ metrics! {
     journal_oldest_age: IntGauge = "marketprism_edge_journal_oldest_age_seconds" [],
     /// Events that are in the journal only and wait for the broker.
     journal_waiting: IntGauge = "marketprism_edge_journal_waiting_events" [],
+    /// 1 while events that wait for the broker take more than half of the journal, else 0.
+    journal_tight: IntGauge = "marketprism_edge_journal_tight" [],
     /// 1 while the disk does not take the journal, else 0.
     journal_failing: IntGauge = "marketprism_edge_journal_failing" [],
     /// Events of earlier runs that were found at the start and are sent again.
