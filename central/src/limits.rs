@@ -104,6 +104,9 @@ pub const FLUSH_DEADLINE: Duration = Duration::from_secs(7);
 /// Time after the flush for the last acknowledgements and HTTP answers.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
+/// Interval at which the service manager is told that this process goes on.
+pub const ALIVE_EVERY: Duration = Duration::from_secs(1);
+
 /// Timeout of any one source of `/integrity` and `/`; a source that does not answer is reported as such.
 pub const REPORT_PATIENCE: Duration = Duration::from_secs(8);
 /// [`REPORT_PATIENCE`] of commands: no page waits, and a cold disk cache may slow the first query.

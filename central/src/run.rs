@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use marketprism_schema::{Carries, DatabaseKind};
-use marketprism_service::cancel_on_signal;
+use marketprism_service::{ServiceState, cancel_on_signal, tell_service_manager};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -66,12 +66,15 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
 
     let outcome = match provision_hot(&shared, role, &stop).await {
         Ok(()) => {
+            tell_service_manager(ServiceState::Ready);
+            around.spawn(tell_alive());
             around.spawn(ingest::watch(Arc::clone(&shared), stop.clone()));
             around.spawn(ingest::read_history(Arc::clone(&shared), stop.clone()));
             work(&shared, role, streams, &stop, &mut around).await
         }
         Err(error) => Err(error),
     };
+    tell_service_manager(ServiceState::Stopping);
     stop.cancel();
     last.cancel();
     if timeout(limits::CLOSE_DEADLINE, shared.broker.client.flush()).await.is_err() {
@@ -80,6 +83,14 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     around.shutdown().await;
     tracing::info!("stopped");
     outcome
+}
+
+/// Tells the service manager that the runtime goes on; each task has deadlines of its own.
+async fn tell_alive() -> anyhow::Result<()> {
+    loop {
+        tell_service_manager(ServiceState::Alive);
+        sleep(limits::ALIVE_EVERY).await;
+    }
 }
 
 fn expect_series(metrics: &Metrics) {

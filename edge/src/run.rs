@@ -10,7 +10,8 @@ use async_nats::Client;
 use futures_util::FutureExt as _;
 use marketprism_schema::{StreamId, edge_connection};
 use marketprism_service::{
-    Exit, Failure, FailureContext as _, ReloadSignal, Signals, clock, error_text, set_log_filter,
+    Exit, Failure, FailureContext as _, ReloadSignal, ServiceState, Signals, clock, error_text, set_log_filter,
+    tell_service_manager,
 };
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -164,6 +165,7 @@ impl Edge {
     /// second signal ends the process at once.
     pub async fn run(mut self) -> Result<RunResult, Failure> {
         let mut restart = None;
+        tell_service_manager(ServiceState::Ready);
         tokio::select! {
             () = self.signals.next() => {}
             twin = LeaseTask::twin(self.lease.as_mut()) => {
@@ -180,6 +182,7 @@ impl Edge {
     }
 
     async fn stop(self, mut restart: Option<RestartRequest>) -> Result<RunResult, Failure> {
+        tell_service_manager(ServiceState::Stopping);
         tracing::info!("stopping: sockets, then pipelines, then publisher");
         let Self {
             context,

@@ -40,6 +40,7 @@ mod scale;
 mod secrets;
 mod security;
 mod selfcare;
+mod services;
 mod stranger;
 mod swaps;
 mod twins;

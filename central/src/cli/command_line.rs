@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use marketprism_service::{Exit, FailureContext as _, check_host, init_logs, report};
+use marketprism_service::{Exit, FailureContext as _, check_host, init_logs, print, report};
 
 use super::{repair, reports};
 use crate::config::Config;
@@ -30,6 +30,8 @@ enum Command {
     /// Exit status: 0 all as configured, 1 error or a difference that cannot be changed in place, 3 differences that --apply
     /// would change. Never deletes anything.
     Init(InitArgs),
+    /// Check the configuration file alone: every error at once, without a connection to anything.
+    Check,
     /// Ingest messages into hot and replicate hot to cold until stopped. Creates what is missing first.
     Run(RunArgs),
     /// Report the integrity of the data, window by window, with reasons. Works while no central runs.
@@ -65,11 +67,13 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let error_exit = cli.command.error_exit();
     let started = init_logs().or_exit(Exit::NOT_DONE);
-    report(started.and_then(|()| execute(cli).or_exit(error_exit)))
+    report(started.and_then(|()| {
+        let config = Config::load(&cli.config).or_exit(Exit::NOT_DONE)?;
+        execute(cli, config).or_exit(error_exit)
+    }))
 }
 
-fn execute(cli: Cli) -> anyhow::Result<Exit> {
-    let config = Config::load(&cli.config)?;
+fn execute(cli: Cli, config: Config) -> anyhow::Result<Exit> {
     check_host().map_err(|limit| anyhow::anyhow!(limit))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -77,6 +81,10 @@ fn execute(cli: Cli) -> anyhow::Result<Exit> {
         .context("cannot start the async runtime")?;
     runtime.block_on(async {
         match cli.command {
+            Command::Check => {
+                print(&format!("{}: valid", cli.config.display()))?;
+                Ok(Exit::SUCCESS)
+            }
             Command::Init(args) => execute_init(&config, &args).await,
             Command::Run(args) => execute_run(config, &args).await,
             Command::Integrity(args) => reports::execute_integrity(&config, &args).await,

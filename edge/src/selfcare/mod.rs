@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_nats::Client;
+use marketprism_service::{ServiceState, tell_service_manager};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -49,6 +50,9 @@ impl SelfCare {
                 _ = checks.tick() => self.check(&mut monitor),
                 _ = progress.tick() => {
                     let request = self.check_publishing(&mut publishing, &monitor).await;
+                    if !publishing.is_standing() && !self.context.hanging.is_full() {
+                        tell_service_manager(ServiceState::Alive);
+                    }
                     request.or_else(|| self.check_pipelines(&monitor))
                 }
             };

@@ -29,9 +29,15 @@ pub struct PublishingWatch {
     last: Option<ProgressSample>,
     without_reply: u32,
     without_turn: u32,
+    is_standing: bool,
 }
 
 impl PublishingWatch {
+    /// The task was found standing, and has made no turn since.
+    pub const fn is_standing(&self) -> bool {
+        self.is_standing
+    }
+
     /// Takes a check. A stuck publisher is told again after as many checks as at first.
     pub fn observe(&mut self, sample: ProgressSample) -> Option<StuckPublishing> {
         let last = self.last.replace(sample)?;
@@ -39,8 +45,10 @@ impl PublishingWatch {
         let counted = |checks: u32, is_same: bool| if counts && is_same { checks + 1 } else { 0 };
         self.without_reply = counted(self.without_reply, sample.replies == last.replies);
         self.without_turn = counted(self.without_turn, sample.turns == last.turns);
+        self.is_standing &= sample.turns == last.turns;
         if self.without_turn >= STUCK_CHECKS {
             self.without_turn = 0;
+            self.is_standing = true;
             return Some(StuckPublishing::NoTurn { seconds: seconds() });
         }
         if self.without_reply >= STUCK_CHECKS {
@@ -76,6 +84,22 @@ mod tests {
         assert_eq!(silent, Some((checks, StuckPublishing::NoReply { seconds: 30 })));
         let stopped = told(std::iter::repeat(sample(3, 7)));
         assert_eq!(stopped, Some((checks, StuckPublishing::NoTurn { seconds: 30 })));
+    }
+
+    #[test]
+    fn a_task_stands_from_when_it_was_found_until_its_next_turn() {
+        let mut watch = PublishingWatch::default();
+        let checks = STUCK_CHECKS as usize;
+        let standing: Vec<bool> = std::iter::repeat_n(sample(3, 7), 2 * checks)
+            .chain([sample(4, 7)])
+            .map(|sample| {
+                watch.observe(sample);
+                watch.is_standing()
+            })
+            .collect();
+        let first = standing.iter().position(|is_standing| *is_standing);
+        assert_eq!((first, standing.last()), (Some(checks), Some(&false)));
+        assert!(standing[checks..2 * checks].iter().all(|is_standing| *is_standing), "{standing:?}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Run-time parts that all binaries share: clock, back-off, log set-up and limits, limits of the host, signals, exit codes, accept loop, room on
-//! disks, files that a user names, masks of secrets in texts, host names of listeners.
+//! disks, words to the service manager, files that a user names, masks of secrets in texts, host names of listeners.
 //! Nothing here knows about market data or configuration.
 
 mod accept;
@@ -20,6 +20,7 @@ mod mask;
 mod process;
 #[cfg(feature = "http")]
 mod server_tls;
+mod service_manager;
 #[cfg(feature = "tls")]
 mod tls;
 mod write_timeout;
@@ -40,6 +41,7 @@ pub use mask::{MASK, error_text, mask, mask_arguments};
 pub use process::{Exit, Failure, FailureContext, ReloadSignal, Signals, cancel_on_signal, print, report};
 #[cfg(feature = "http")]
 pub use server_tls::ServerTls;
+pub use service_manager::{ServiceState, tell_service_manager};
 #[cfg(feature = "tls")]
 pub use tls::{tls_client, tls_problem};
 pub use write_timeout::WriteTimeout;

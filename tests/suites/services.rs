@@ -1,0 +1,168 @@
+//! Promise: systemd runs the programs as the units of `deploy/systemd` say, and hears from them that they are ready and go on.
+
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::parts;
+use marketprism_tests::stack::Stack;
+
+const UNITS: [&str; 3] = ["marketprism-edge.service", "marketprism-central@.service", "nats-server.service"];
+/// From 0 (closed) to 10; see `systemd-analyze security`.
+const EXPOSURE_MAX: &str = "20";
+
+/// The place at which systemd listens for what a service says.
+struct Manager {
+    socket: UnixDatagram,
+    path: String,
+}
+
+impl Manager {
+    fn new(folder: &Path, name: &str) -> Self {
+        let path = folder.join(name);
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        Self { socket, path: path.to_str().unwrap().to_owned() }
+    }
+
+    /// Words until `last`, without repetitions that follow each other.
+    fn words_until(&self, last: &str) -> Vec<String> {
+        let mut words: Vec<String> = Vec::new();
+        let mut bytes = [0; 1024];
+        while words.last().is_none_or(|word| word != last) {
+            let length = self.socket.recv(&mut bytes).unwrap();
+            let word = std::str::from_utf8(&bytes[..length]).unwrap().trim().to_owned();
+            if words.last() != Some(&word) {
+                words.push(word);
+            }
+        }
+        words
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn edge_and_central_say_that_they_are_ready_go_on_and_stop() {
+    let mut stack = Stack::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (edge_manager, central_manager) =
+        (Manager::new(folder.path(), "edge"), Manager::new(folder.path(), "central"));
+    stack.central.set_variables(&[("NOTIFY_SOCKET", central_manager.path.clone())]);
+    stack.central.restart().await;
+    // A venue that cannot be reached keeps an edge from nothing.
+    let feed = Feed::simulated("binance_spot", "127.0.0.1:9", &["BTC-USDT"]);
+    let nats = format!("urls = [{:?}]", stack.broker.url());
+    let mut edge = Edge::prepared(stack.folder.path(), &nats, &[feed])
+        .with_variable("NOTIFY_SOCKET", &edge_manager.path);
+    edge.restart().await;
+    let heard = tokio::task::spawn_blocking(move || {
+        for manager in [&edge_manager, &central_manager] {
+            assert_eq!(manager.words_until("WATCHDOG=1"), ["READY=1", "WATCHDOG=1"]);
+        }
+        (edge_manager, central_manager)
+    });
+    let (edge_manager, central_manager) = heard.await.unwrap();
+    edge.process().terminate(Duration::from_secs(60)).await;
+    stack.central.process().terminate(Duration::from_secs(60)).await;
+    for manager in [edge_manager, central_manager] {
+        let words = manager.words_until("STOPPING=1");
+        assert!(words.iter().rev().skip(1).all(|word| word == "WATCHDOG=1"), "{words:?}");
+    }
+}
+
+fn systemd_analyze(arguments: &[&str], unit: &Path) -> Option<Output> {
+    let output = Command::new("systemd-analyze").args(arguments).arg(unit).output();
+    if output.is_err() {
+        eprintln!("SKIPPED: systemd-analyze is missing");
+    }
+    output.ok()
+}
+
+#[test]
+fn the_units_are_valid_and_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    for unit in UNITS {
+        let text = std::fs::read_to_string(parts::root().join("deploy/systemd").join(unit)).unwrap();
+        // The programs are not installed here; systemd looks whether there is something to start.
+        let start = text.lines().find(|line| line.starts_with("ExecStart=")).unwrap();
+        let program = start.trim_start_matches("ExecStart=").split(' ').next().unwrap();
+        let path = folder.path().join(unit);
+        std::fs::write(&path, text.replace(program, "/bin/true")).unwrap();
+        let Some(verified) = systemd_analyze(&["verify", "--man=no"], &path) else { return };
+        let said = String::from_utf8_lossy(&verified.stderr);
+        assert!(verified.status.success() && !said.contains(unit), "{unit}: {said}");
+        let threshold = format!("--threshold={EXPOSURE_MAX}");
+        let exposure = systemd_analyze(&["security", "--offline=true", &threshold], &path).unwrap();
+        assert!(exposure.status.success(), "{unit}: {exposure:?}");
+        let denies_new_code = text.lines().any(|line| line == "MemoryDenyWriteExecute=true");
+        assert_eq!(denies_new_code, !unit.contains("edge"), "{unit}: the edge's sandbox makes memory executable");
+    }
+}
+
+fn script(name: &str, dest: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(parts::root().join("deploy/systemd").join(name));
+    let binaries = parts::binary("marketprism-edge");
+    command.args(arguments).env("DESTDIR", dest).env("BIN", binaries.parent().unwrap());
+    command.env("ADAPTERS", parts::adapter_of("binance_spot").parent().unwrap()).output().unwrap()
+}
+
+#[test]
+fn an_installation_may_be_repeated_and_its_removal_leaves_configuration_and_data() {
+    let dest = tempfile::tempdir().unwrap();
+    let config = dest.path().join("etc/marketprism/edge.toml");
+    let installed = script("install.sh", dest.path(), &["edge", "central"]);
+    assert!(installed.status.success(), "{installed:?}");
+    std::fs::write(&config, "# mine").unwrap();
+    let data = dest.path().join("var/lib/marketprism/edge");
+    std::fs::create_dir_all(&data).unwrap();
+    let again = script("install.sh", dest.path(), &["edge", "central"]);
+    assert!(again.status.success(), "{again:?}");
+    assert_eq!(std::fs::read_to_string(&config).unwrap(), "# mine");
+    let binary = dest.path().join("usr/bin/marketprism-edge");
+    assert!(Command::new(&binary).arg("--version").output().unwrap().status.success());
+    let removed = script("uninstall.sh", dest.path(), &[]);
+    assert!(removed.status.success() && !binary.exists(), "{removed:?}");
+    assert!(config.exists() && data.exists());
+    let refused = script("install.sh", dest.path(), &["edge", "centre"]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(!binary.exists(), "a wrong word installs nothing");
+}
+
+/// Files that the examples name are not here: certificates, passwords, adapters.
+fn with_files_of(folder: &Path, text: &str) -> String {
+    let secrets = folder.join("secrets");
+    std::fs::create_dir_all(&secrets).unwrap();
+    let adapters = parts::adapter_of("binance_spot");
+    let adapters = adapters.parent().unwrap().to_str().unwrap();
+    let certified = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    for line in text.lines().filter(|line| line.contains("/etc/marketprism/")) {
+        let path = line.split('"').nth(1).unwrap();
+        let content = match (path.ends_with("-key.pem"), Path::new(path).extension()) {
+            (true, _) => certified.signing_key.serialize_pem(),
+            (false, Some(_)) => certified.cert.pem(),
+            (false, None) => "a secret of enough characters".to_owned(),
+        };
+        std::fs::write(secrets.join(Path::new(path).file_name().unwrap()), content).unwrap();
+    }
+    text.replace("/etc/marketprism", secrets.to_str().unwrap()).replace("/usr/lib/marketprism/adapters", adapters)
+}
+
+#[test]
+fn each_example_of_a_configuration_is_valid() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut count = 0;
+    for entry in std::fs::read_dir(parts::root().join("deploy/examples")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let config = folder.path().join(&name);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&config, with_files_of(folder.path(), &text)).unwrap();
+        let program = if name.starts_with("edge") { "marketprism-edge" } else { "marketprism-central" };
+        let checked = Command::new(parts::binary(program)).arg("check").arg("--config").arg(&config).output();
+        let checked = checked.unwrap();
+        assert!(checked.status.success(), "{name}: {checked:?}");
+        count += 1;
+    }
+    assert_eq!(count, 4);
+}
