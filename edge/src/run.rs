@@ -10,8 +10,8 @@ use async_nats::Client;
 use futures_util::FutureExt as _;
 use marketprism_schema::{StreamId, edge_connection};
 use marketprism_service::{
-    Exit, Failure, FailureContext as _, ReloadSignal, ServiceState, Signals, clock, error_text, set_log_filter,
-    tell_service_manager,
+    Exit, Failure, FailureContext as _, ReloadSignal, ServiceState, Signals, clock, error_text,
+    set_log_filter, tell_service_manager,
 };
 use tokio::task::JoinHandle;
 use tokio::time::timeout;

@@ -44,9 +44,9 @@ fn each_metric_of_an_alert_exists() {
         }));
     }
     assert!(metrics.len() > 20, "{metrics:?}");
-    let unknown = metrics.iter().filter(|metric| {
-        !FOREIGN_METRICS.contains(metric) && !listed.contains(&format!("| `{metric}` |"))
-    });
+    let unknown = metrics
+        .iter()
+        .filter(|metric| !FOREIGN_METRICS.contains(metric) && !listed.contains(&format!("| `{metric}` |")));
     assert_eq!(unknown.collect::<Vec<_>>(), Vec::<&&str>::new());
 }
 

@@ -96,7 +96,11 @@ fn the_units_are_valid_and_closed() {
         let exposure = systemd_analyze(&["security", "--offline=true", &threshold], &path).unwrap();
         assert!(exposure.status.success(), "{unit}: {exposure:?}");
         let denies_new_code = text.lines().any(|line| line == "MemoryDenyWriteExecute=true");
-        assert_eq!(denies_new_code, !unit.contains("edge"), "{unit}: the edge's sandbox makes memory executable");
+        assert_eq!(
+            denies_new_code,
+            !unit.contains("edge"),
+            "{unit}: the edge's sandbox makes memory executable"
+        );
     }
 }
 
@@ -145,7 +149,8 @@ fn with_files_of(folder: &Path, text: &str) -> String {
         };
         std::fs::write(secrets.join(Path::new(path).file_name().unwrap()), content).unwrap();
     }
-    text.replace("/etc/marketprism", secrets.to_str().unwrap()).replace("/usr/lib/marketprism/adapters", adapters)
+    text.replace("/etc/marketprism", secrets.to_str().unwrap())
+        .replace("/usr/lib/marketprism/adapters", adapters)
 }
 
 #[test]
