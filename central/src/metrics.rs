@@ -1,7 +1,11 @@
 //! Prometheus metrics. Updated once per batch or turn, never per message.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
+use marketprism_schema::{DataType, latency_bounds_seconds};
+use prometheus::local::LocalHistogram;
 use prometheus::{
     Encoder, Error, Gauge, GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
     Registry, TextEncoder, register_gauge_vec_with_registry as gauges, register_gauge_with_registry as gauge,
@@ -10,11 +14,9 @@ use prometheus::{
     register_int_gauge_with_registry as int_gauge,
 };
 
-/// 50 us to a minute: decoding takes tens of microseconds, an insert up to its timeout.
-const BUCKETS: [f64; 19] = [
-    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-    5.0, 10.0, 30.0, 60.0,
-];
+/// Most exchanges with series of their own: messages name them. Others count as [`OTHER_EXCHANGE`].
+const EXCHANGES_MAX: usize = 64;
+const OTHER_EXCHANGE: &str = "other";
 
 #[derive(Debug)]
 pub struct Metrics {
@@ -58,8 +60,27 @@ pub struct Hops {
     pub decode: HistogramVec,
     pub insert: HistogramVec,
     pub edge_to_broker: HistogramVec,
-    pub broker_to_hot: HistogramVec,
-    pub venue_to_hot: HistogramVec,
+    broker_to_hot: HistogramVec,
+    edge_to_hot: HistogramVec,
+    venue_to_hot: HistogramVec,
+    /// Exchanges with series.
+    exchanges: Mutex<BTreeSet<String>>,
+}
+
+/// Latencies up to the end of an insert, of one exchange and data type.
+#[derive(Debug)]
+pub struct HotLatencies {
+    pub from_broker: LocalHistogram,
+    pub from_edge: LocalHistogram,
+    pub from_venue: LocalHistogram,
+}
+
+impl HotLatencies {
+    pub fn flush(&self) {
+        for histogram in [&self.from_broker, &self.from_edge, &self.from_venue] {
+            histogram.flush();
+        }
+    }
 }
 
 impl Metrics {
@@ -178,9 +199,11 @@ impl ConsumerGauges {
 
 impl Hops {
     fn new(r: &Registry) -> Result<Self, Error> {
-        let hop = |name: &str, help: &str, label: &str| {
-            histograms!(format!("marketprism_{name}_seconds"), help, &[label], BUCKETS.to_vec(), r)
+        let family = |name: &str, help: &str, labels: &[&str]| {
+            histograms!(format!("marketprism_{name}_seconds"), help, labels, latency_bounds_seconds(), r)
         };
+        let hop = |name: &str, help: &str, label: &str| family(name, help, &[label]);
+        let to_hot = |name: &str, help: &str| family(name, help, &["exchange", "data_type"]);
         Ok(Self {
             decode: hop("central_decode", "decoding a message, mean of a turn", "stream")?,
             insert: hop("central_insert", "an insert that succeeded", "table")?,
@@ -189,9 +212,35 @@ impl Hops {
                 "receive time of the edge to that of the broker",
                 "stream",
             )?,
-            broker_to_hot: hop("broker_to_hot", "receive time of the broker to end of insert", "table")?,
-            venue_to_hot: hop("venue_to_hot", "venue time to end of insert", "table")?,
+            broker_to_hot: to_hot("broker_to_hot", "receive time of the broker to end of insert")?,
+            edge_to_hot: to_hot("edge_to_hot", "receive time of the edge to end of insert")?,
+            venue_to_hot: to_hot("venue_to_hot", "venue time to end of insert")?,
+            exchanges: Mutex::default(),
         })
+    }
+
+    /// Series of an exchange; they begin at 0 with the first call.
+    pub fn to_hot(&self, exchange: &str, data_type: DataType) -> HotLatencies {
+        let labels = [self.label(exchange), data_type.as_str()];
+        let local = |family: &HistogramVec| family.with_label_values(&labels).local();
+        HotLatencies {
+            from_broker: local(&self.broker_to_hot),
+            from_edge: local(&self.edge_to_hot),
+            from_venue: local(&self.venue_to_hot),
+        }
+    }
+
+    fn label<'a>(&self, exchange: &'a str) -> &'a str {
+        // The set is consistent at every moment, so a panic of another holder does not matter.
+        let mut exchanges = self.exchanges.lock().unwrap_or_else(PoisonError::into_inner);
+        if exchanges.contains(exchange) {
+            return exchange;
+        }
+        if exchanges.len() >= EXCHANGES_MAX {
+            return OTHER_EXCHANGE;
+        }
+        exchanges.insert(exchange.to_owned());
+        exchange
     }
 }
 
@@ -298,5 +347,25 @@ impl ReplicationMetrics {
         self.lag_minutes.reset();
         self.is_failing.reset();
         self.unsound.reset();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_series_of_exchanges_are_bounded_whatever_messages_name() {
+        let metrics = Metrics::new().unwrap();
+        for number in 0..10 * EXCHANGES_MAX {
+            let series = metrics.hops.to_hot(&format!("x{number}"), DataType::Trade);
+            series.from_edge.observe(0.5);
+            series.flush();
+        }
+        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        let counts = text.lines().filter(|line| line.starts_with("marketprism_edge_to_hot_seconds_count"));
+        assert_eq!(counts.count(), EXCHANGES_MAX + 1);
+        let other = "marketprism_edge_to_hot_seconds_count{data_type=\"trade\",exchange=\"other\"} 576";
+        assert!(text.contains(other), "{text}");
     }
 }

@@ -58,6 +58,19 @@ pub fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
+/// A length of time as people read it: `17 us`, `1.2 ms`, `3 s`.
+pub fn micros(us: u64) -> String {
+    let (unit, name) = match us {
+        0..1_000 => return format!("{us} us"),
+        1_000..1_000_000 => (1_000, "ms"),
+        _ => (1_000_000, "s"),
+    };
+    match us % unit * 10 / unit {
+        0 => format!("{} {name}", us / unit),
+        tenths => format!("{}.{tenths} {name}", us / unit),
+    }
+}
+
 /// A parameter that a user gave and that is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {value:?} is not allowed (allowed: {allowed})")]

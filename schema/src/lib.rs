@@ -12,6 +12,7 @@ mod edge_heartbeat;
 mod edge_lease;
 mod edge_status;
 mod event;
+mod latency;
 mod migration;
 mod names;
 mod recording;
@@ -24,12 +25,13 @@ mod validation;
 mod wire;
 
 pub use audit::{
-    AUDIT_BYTES_MAX, AUDIT_PART_BYTES, AUDIT_VERSION, Audit, AuditError, AuditPayload, Capability,
-    ChangeKind, ChangeOutcome, Completeness, DOWNTIME_VERSION, DUPLICATES_MAX, Downtime, DowntimeReason,
-    EDGE_CHANGES_VERSION, EdgeChange, EdgeChanges, FINGERPRINT_SQL, FeedAudit, Fingerprint, GAPS_MAX, Gap,
-    GapCause, GapKind, INSTRUMENTS_VERSION, InstrumentListing, InstrumentTerms, Numbering, SilentStreams,
-    StreamAudit, UNSURE_MAX, audit_message_id, audit_subject, decode_audit, decode_audit_payload,
-    encode_audit,
+    AUDIT_BYTES_MAX, AUDIT_PART_BYTES, AUDIT_VERSION, Audit, AuditError, AuditPayload, CLOCK_OFFSET_MAX,
+    CLOCKS_MAX, Capability, ChangeKind, ChangeOutcome, ClockReading, ClockStep, Completeness,
+    DOWNTIME_VERSION, DUPLICATES_MAX, Downtime, DowntimeReason, EDGE_CHANGES_VERSION, EdgeChange,
+    EdgeChanges, EdgeHealth, EdgeHop, FINGERPRINT_SQL, FeedAudit, Fingerprint, GAPS_MAX, Gap, GapCause,
+    GapKind, HopLatency, INSTRUMENTS_VERSION, InstrumentListing, InstrumentTerms, LATENCIES_MAX, Numbering,
+    SilentStreams, StreamAudit, UNSURE_MAX, audit_message_id, audit_subject, decode_audit,
+    decode_audit_payload, encode_audit,
 };
 pub use broker_users::{BrokerUser, CENTRAL_CONNECTION, CENTRAL_USER, broker_authorization, edge_connection};
 pub use confirmed::{CONFIRMED_BUCKET, Watermark, confirmed_request_subject, stream_info_subject};
@@ -47,6 +49,7 @@ pub use event::{
     Body, BookLevels, Event, EventId, FundingRate, Header, Liquidation, LongShortRatio, OpenInterest,
     OrderBook, Trade, VolatilityIndex,
 };
+pub use latency::{LATENCY_BOUNDS_US, LATENCY_BUCKETS, latency_bounds_seconds, latency_quantile_us};
 pub use migration::{DatabaseKind, Layout, Migration, Statement};
 pub use names::{DataSource, DataType, DataTypeMap, MarketType, Side, UnknownName, stale_after};
 pub use recording::{Line, LineError, RecordingKind};

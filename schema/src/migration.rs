@@ -14,7 +14,7 @@ pub struct Migration {
 
 impl Migration {
     /// Every step, in the order in which they are applied.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self {
             version: 0,
             name: "schema_migrations",
@@ -27,6 +27,7 @@ impl Migration {
         Self { version: 5, name: "downtimes", source: include_str!("../sql/0005_downtimes.sql") },
         Self { version: 6, name: "instruments", source: include_str!("../sql/0006_instruments.sql") },
         Self { version: 7, name: "edge_changes", source: include_str!("../sql/0007_edge_changes.sql") },
+        Self { version: 8, name: "edge_audits", source: include_str!("../sql/0008_edge_audits.sql") },
     ];
 
     /// The version of a database that has everything.
@@ -234,6 +235,7 @@ mod tests {
             "af3f1bf530876e96a6092dcbae2e8e6d",
             "f1b59bfd1aadb18d60536014998741f9",
             "5e5a4313bb372b0c241c1eb19cc0dc47",
+            "0d454b08baffb73c943f544844664f00",
         ];
         let checksums: Vec<String> = Migration::ALL.iter().map(Migration::checksum).collect();
         assert_eq!(checksums, released);
@@ -277,6 +279,7 @@ mod tests {
             "downtimes",
             "instruments",
             "edge_changes",
+            "edge_audits",
         ];
         let hot = named(&events, &ledger);
         assert_eq!(Migration::tables(DatabaseKind::Hot), hot);

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use marketprism_schema::{
-    AUDIT_VERSION, Audit, Capability, Completeness, DataType, EventId, FeedAudit, Gap, GapCause, GapKind,
-    MarketType, Numbering, SilentStreams, StreamAudit, StreamId, UNSURE_MAX, audit_message_id, audit_subject,
+    AUDIT_VERSION, Audit, Capability, ClockReading, ClockStep, Completeness, DataType, EdgeHealth, EdgeHop,
+    EventId, FeedAudit, Gap, GapCause, GapKind, HopLatency, LATENCIES_MAX, LATENCY_BUCKETS, MarketType,
+    Numbering, SilentStreams, StreamAudit, StreamId, UNSURE_MAX, audit_message_id, audit_subject,
     decode_audit, encode_audit,
 };
 
@@ -52,6 +53,21 @@ fn audit() -> Audit {
         streams: vec![found],
         silent: vec![SilentStreams { capability: LATE, streams: vec![stream("C-D")] }],
         feeds: vec![FeedAudit { exchange: "sim_spot".into(), malformed: 1, ..FeedAudit::default() }],
+        health: EdgeHealth {
+            clocks: vec![ClockReading {
+                exchange: "sim_spot".into(),
+                offset_ns: -5,
+                error_ns: 7,
+                measured_at: MINUTE,
+            }],
+            clock_steps: vec![ClockStep { at: MINUTE + 3, by_ns: -60 }],
+            latencies: vec![HopLatency {
+                exchange: "sim_spot".into(),
+                data_type: DataType::Trade,
+                hop: EdgeHop::VenueToEdge,
+                counts: vec![0, 2],
+            }],
+        },
     }
 }
 
@@ -71,7 +87,10 @@ fn the_form_is_pinned() {
         r#""from_sequence":2,"to_sequence":3,"missing":2,"from":60000000001,"to":60000000002,"#,
         r#""venue_from":59999999997,"evidence":"seen"}]}],"silent":[{"capability":{"numbering":"unnumbered","completeness":"lower_bound","#,
         r#""delay_seconds":5400},"streams":["trade.sim_spot.spot.C-D"]}],"#,
-        r#""feeds":[{"exchange":"sim_spot","malformed":1,"reconnects":0,"adapter_faults":0}]}"#,
+        r#""feeds":[{"exchange":"sim_spot","malformed":1,"reconnects":0,"adapter_faults":0}],"#,
+        r#""health":{"clocks":[{"exchange":"sim_spot","offset_ns":-5,"error_ns":7,"measured_at":60000000000}],"#,
+        r#""clock_steps":[{"at":60000000003,"by_ns":-60}],"latencies":[{"exchange":"sim_spot","data_type":"trade","#,
+        r#""hop":"venue_to_edge","counts":[0,2]}]}}"#,
     );
     assert_eq!(text, expected);
     assert_eq!(decode_audit(&bytes).unwrap(), audit());
@@ -109,6 +128,13 @@ fn contradictions_are_refused() {
         let edge = refused(&|audit| audit.edge = edge.to_owned());
         assert!(edge.ends_with("allowed: 1 to 32 of a-z, 0-9 and -") && edge.len() < 200, "{edge}");
     }
+    let latency = |audit: &Audit| audit.health.latencies[0].clone();
+    let latencies = refused(&|audit| audit.health.latencies = vec![latency(audit); LATENCIES_MAX + 1]);
+    assert!(latencies.contains("health.latencies is 513 entries, allowed: at most 512"), "{latencies}");
+    let buckets = refused(&|audit| audit.health.latencies[0].counts = vec![1; LATENCY_BUCKETS + 1]);
+    assert!(buckets.contains("health.latencies.counts is 25 buckets, allowed: at most 24"), "{buckets}");
+    let error = refused(&|audit| audit.health.clocks[0].error_ns = -1);
+    assert!(error.contains("health.clocks.error_ns is -1, allowed: 0 or more"), "{error}");
     for bytes in [&b""[..], b"{}", b"[]", b"{\"version\":1}", &vec![b' '; 2 << 20]] {
         assert!(decode_audit(bytes).is_err());
     }
@@ -126,7 +152,13 @@ fn large_audits_travel_in_parts() {
     }
     let parts = whole.clone().into_parts(40_000).unwrap();
     assert!(parts.len() > 10, "{}", parts.len());
-    let mut again = Audit { streams: Vec::new(), silent: Vec::new(), feeds: Vec::new(), ..whole.clone() };
+    let mut again = Audit {
+        streams: Vec::new(),
+        silent: Vec::new(),
+        feeds: Vec::new(),
+        health: EdgeHealth::default(),
+        ..whole.clone()
+    };
     for (number, part) in (1..).zip(parts) {
         let bytes = encode_audit(&part).unwrap();
         assert!(bytes.len() <= 40_000, "{}", bytes.len());
@@ -135,6 +167,11 @@ fn large_audits_travel_in_parts() {
         part.silent_streams().for_each(|(id, capability)| again.add_silent(capability, id.clone()));
         again.streams.extend(part.streams);
         again.feeds.extend(part.feeds);
+        if number == 1 {
+            again.health = part.health;
+        } else {
+            assert!(part.health.is_empty());
+        }
     }
     assert_eq!(again, whole);
     let one = audit().into_parts(40_000).unwrap();

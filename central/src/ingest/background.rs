@@ -144,7 +144,12 @@ pub async fn read_history(shared: Arc<CentralContext>, stop: CancellationToken) 
                 read = history(&shared.storage, table.name) => read,
             };
             match read {
-                Ok(history) => break shared.coverage.add_history(table.data_type, history),
+                Ok(history) => {
+                    for row in &history {
+                        shared.metrics.hops.to_hot(&row.exchange, table.data_type);
+                    }
+                    break shared.coverage.add_history(table.data_type, history);
+                }
                 Err(error) => {
                     tracing::debug!(table = table.name, %error, "cannot read the coverage history yet; retrying");
                 }

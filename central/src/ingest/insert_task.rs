@@ -16,6 +16,7 @@ use super::known_events::FOUND;
 use super::lookup::{StoredRows, stored_rows};
 use super::subscription::acknowledge;
 use crate::context::CentralContext;
+use crate::metrics::HotLatencies;
 use crate::row::Target;
 use crate::status::CLICKHOUSE;
 use crate::storage::StorageError;
@@ -243,20 +244,19 @@ async fn report_failure(
 }
 
 fn observe_latency(shared: &CentralContext, batch: &Sealed) {
-    if !matches!(batch.target, Target::Events(_)) {
-        return;
-    }
+    let Target::Events(data_type) = batch.target else { return };
     let now_ns = clock::now_ns();
-    let hops = &shared.metrics.hops;
-    let label = &[batch.target.table()];
-    let from_venue = hops.venue_to_hot.with_label_values(label).local();
-    let from_broker = hops.broker_to_hot.with_label_values(label).local();
+    let mut exchanges: BTreeMap<&str, HotLatencies> = BTreeMap::new();
     for entry in &batch.entries {
-        from_venue.observe(seconds(now_ns.saturating_sub(entry.timestamp_us.saturating_mul(1_000))));
-        from_broker.observe(seconds(now_ns.saturating_sub(entry.published_ns)));
+        let exchange = entry.message.subject.split('.').nth(1).unwrap_or_default();
+        let to_hot =
+            exchanges.entry(exchange).or_insert_with(|| shared.metrics.hops.to_hot(exchange, data_type));
+        let since = |at_ns: i64| seconds(now_ns.saturating_sub(at_ns));
+        to_hot.from_venue.observe(since(entry.timestamp_us.saturating_mul(1_000)));
+        to_hot.from_edge.observe(since(entry.received_at_ns));
+        to_hot.from_broker.observe(since(entry.published_ns));
     }
-    from_venue.flush();
-    from_broker.flush();
+    exchanges.values().for_each(HotLatencies::flush);
 }
 
 /// Clock skew between machines can make it negative; that counts as 0.

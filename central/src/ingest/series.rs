@@ -37,9 +37,5 @@ pub fn expect_series(metrics: &Metrics) {
         metrics.rows.with_label_values(table);
         metrics.retries.with_label_values(table);
         metrics.hops.insert.with_label_values(table);
-        if matches!(target, Target::Events(_)) {
-            metrics.hops.venue_to_hot.with_label_values(table);
-            metrics.hops.broker_to_hot.with_label_values(table);
-        }
     }
 }

@@ -13,9 +13,10 @@ use super::document::{
 use super::heatmap::{self, LedgerRows, LedgerSummary};
 use super::inputs::{ReportInputs, Verified, WORST_MAX};
 use super::period::recent_window;
+use super::sources::latency::LatencyRows;
 use super::sources::tables::{Market, ReplicationBucket, TableAnswer};
 use super::sources::{Answer, SchemaCache, Sources, ledger};
-use super::{ReportScope, Time, downtime, redundancy, rules, verify};
+use super::{ReportScope, Time, downtime, latency, redundancy, rules, verify};
 
 /// Most heatmap cells whose windows are listed.
 const WORST_CELLS: usize = 40;
@@ -47,7 +48,7 @@ pub async fn compute(
     report
 }
 
-fn write(inputs: ReportInputs, ledger: LedgerSummary, worst: Answer<Vec<WorstWindow>>) -> Report {
+fn write(mut inputs: ReportInputs, ledger: LedgerSummary, worst: Answer<Vec<WorstWindow>>) -> Report {
     let state = |(hot, cold)| table_state(&inputs, &ledger, hot, cold);
     let mut tables: Vec<TableReport> = inputs.hot.iter().zip(&inputs.cold).map(state).collect();
     let coverage = coverage(&inputs, &ledger);
@@ -60,6 +61,9 @@ fn write(inputs: ReportInputs, ledger: LedgerSummary, worst: Answer<Vec<WorstWin
     let mut findings = rules::evaluate(&inputs, &ledger, &tables, &coverage, &downtimes);
     findings.extend(redundancy::findings(&alone, &filled));
     let mut unanswered = inputs.unanswered();
+    let latencies = std::mem::replace(&mut inputs.latency, Ok(LatencyRows::default()));
+    let latency = latency::compose(latencies.unwrap_or_default());
+    findings.extend(latency::findings(&latency));
     if let Err(reason) = &worst {
         unanswered.push(Unanswered { part: "worst windows".into(), reason: reason.clone() });
         findings.push(rules::unavailable(Level::Unknown, "worst windows", reason));
@@ -93,6 +97,7 @@ fn write(inputs: ReportInputs, ledger: LedgerSummary, worst: Answer<Vec<WorstWin
         alone,
         filled,
         gaps: TruncatedList { total: gaps_total, items: inputs.gaps.unwrap_or_default() },
+        latency,
         losses: inputs.losses.unwrap_or_default(),
         dead_letters: inputs.dead_letters.unwrap_or_default(),
         schema: inputs.schema.ok(),

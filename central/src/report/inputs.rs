@@ -10,9 +10,10 @@ use super::document::{
     TruncatedList, Unanswered, Verification, WorstWindow,
 };
 use super::period::TimeBuckets;
+use super::sources::latency::LatencyRows;
 use super::sources::ledger::{EdgeDowntime, EdgeGap, StoredIdsRow, VerdictBucket};
 use super::sources::tables::{ReplicationBucket, TableAnswer, TableWatermark};
-use super::sources::{Answer, SchemaCache, Sources, ledger, systems, tables};
+use super::sources::{Answer, SchemaCache, Sources, latency, ledger, systems, tables};
 use crate::clock;
 
 /// Time after its grace period from which an open window is overdue.
@@ -48,6 +49,7 @@ pub struct ReportInputs {
     pub stored_ids: Answer<Vec<StoredIdsRow>>,
     pub gaps: Answer<Vec<ReportedGap>>,
     pub downtimes: Answer<Vec<EdgeDowntime>>,
+    pub latency: Answer<LatencyRows>,
     pub losses: Answer<TruncatedList<LostMessages>>,
     pub dead_letters: Answer<Vec<DeadLetters>>,
     pub copies: Answer<Vec<ReplicationBucket>>,
@@ -88,6 +90,7 @@ impl ReportInputs {
             stored_ids,
             gaps,
             downtimes,
+            latencies,
             losses,
             dead_letters,
         ) = tokio::join!(
@@ -106,6 +109,7 @@ impl ReportInputs {
             ledger::stored_ids(sources, &scope, &buckets),
             ledger::newest_gaps(sources, &scope),
             ledger::downtimes(sources, &scope),
+            latency::read(sources, &scope, now_ms),
             ledger::losses(sources, &scope),
             ledger::dead_letters(sources, &scope),
         );
@@ -122,6 +126,7 @@ impl ReportInputs {
             stored_ids,
             gaps,
             downtimes,
+            latency: latencies,
             losses,
             dead_letters,
             copies,
@@ -179,6 +184,7 @@ impl ReportInputs {
             ("gaps", self.edge_gaps.as_ref().err().or(self.gaps.as_ref().err())),
             ("stored ids", self.stored_ids.as_ref().err()),
             ("downtimes", self.downtimes.as_ref().err()),
+            ("latency", self.latency.as_ref().err()),
             ("losses", self.losses.as_ref().err()),
             ("dead letters", self.dead_letters.as_ref().err()),
             ("window log", self.copies.as_ref().err().or(self.copies_worst.as_ref().err())),

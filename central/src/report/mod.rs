@@ -9,6 +9,7 @@ pub mod document;
 mod downtime;
 mod heatmap;
 mod inputs;
+mod latency;
 mod period;
 mod redundancy;
 mod response_cache;

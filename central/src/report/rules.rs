@@ -29,8 +29,9 @@ pub fn evaluate(
     evaluate_losses(inputs, &mut findings);
     evaluate_systems(inputs, &mut findings);
     for unanswered in inputs.unanswered() {
-        // An unknown schema weighs no more than a schema that differs.
-        let level = if unanswered.part == "schema" { Level::Warn } else { Level::Unknown };
+        // An unknown schema weighs no more than a schema that differs, and a latency tells nothing about completeness.
+        let is_minor = unanswered.part.split(", ").all(|part| matches!(part, "schema" | "latency"));
+        let level = if is_minor { Level::Warn } else { Level::Unknown };
         findings.push(unavailable(level, unanswered.part, &unanswered.reason));
     }
     findings.sort_by_key(|finding| finding.level);

@@ -4,12 +4,16 @@ use std::fmt::Display;
 use std::io::IsTerminal as _;
 
 use comfy_table::{CellAlignment, Table, presets};
+use marketprism_schema::EdgeHop;
 
 use super::document::{
-    BrokerConsumer, EdgeTime, Finding, LeaseState, Level, LostMessages, Report, ReportVerdict,
-    ReportedDowntime, ReportedGap, ServerState, StreamState, TableContents, TableReport, VenueState,
-    VerifiedAudits, VerifiedTable, WindowCounts, WindowPercent, WorstWindow,
+    BrokerConsumer, EdgeTime, Finding, LatencyReport, LeaseState, Level, LostMessages, Report, ReportVerdict,
+    ReportedDowntime, ReportedGap, ServerState, StreamLatency, StreamState, TableContents, TableReport,
+    VenueState, VerifiedAudits, VerifiedTable, WindowCounts, WindowPercent, WorstWindow,
 };
+
+use super::latency::EDGE_TO_HOT;
+use crate::time::micros;
 
 /// Most streams, windows and gaps shown; `--json` has more.
 const SHOWN: usize = 15;
@@ -28,6 +32,7 @@ pub fn report(report: &Report, paint: Paint) -> String {
     streams(report, paint, &mut out);
     windows(report, paint, &mut out);
     gaps(report, paint, &mut out);
+    latency(&report.latency, paint, &mut out);
     systems(report, paint, &mut out);
     out
 }
@@ -275,6 +280,21 @@ fn gaps(report: &Report, paint: Paint, out: &mut String) {
     };
     let columns = "seen,stream,messages,from,to,cause,evidence";
     text_table("lost messages", columns, report.losses.items.iter().take(SHOWN).map(row), paint, out);
+}
+
+fn latency(latency: &LatencyReport, paint: Paint, out: &mut String) {
+    let row = |stream: &StreamLatency| {
+        let hop = |name: &str| {
+            let found = stream.hops.iter().find(|hop| hop.hop == name);
+            found.map_or("-".to_owned(), |hop| [hop.p50_us, hop.p90_us, hop.p99_us].map(micros).join(" / "))
+        };
+        let hops = EdgeHop::ALL.iter().map(|hop| hop.as_str()).chain([EDGE_TO_HOT]).map(hop);
+        let names = [&stream.edge, &stream.exchange, &stream.data_type].map(Clone::clone);
+        names.into_iter().chain(hops).chain([stream.trust.clone()]).collect()
+    };
+    let title = format!("latency, p50 / p90 / p99 ({} in all)", latency.streams.len());
+    let columns = "edge,exchange,data,venue to edge,receive to publish,publish to ack,edge to hot,trust in venue to edge";
+    text_table(&title, columns, latency.streams.iter().take(SHOWN).map(row), paint, out);
 }
 
 fn systems(report: &Report, paint: Paint, out: &mut String) {

@@ -3,8 +3,8 @@
 use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
 use marketprism_schema::{
-    AUDIT_VERSION, Audit, Capability, Completeness, Event, EventId, Fingerprint, Numbering, StreamAudit,
-    StreamId, audit_message_id, audit_subject, encode_audit,
+    AUDIT_VERSION, Audit, Capability, Completeness, EdgeHealth, Event, EventId, Fingerprint, Numbering,
+    StreamAudit, StreamId, audit_message_id, audit_subject, encode_audit,
 };
 use marketprism_tests::wait::eventually;
 
@@ -82,6 +82,7 @@ pub fn audit(edge: &str, window: i64, streams: Vec<StreamAudit>) -> Audit {
         streams,
         silent: Vec::new(),
         feeds: Vec::new(),
+        health: EdgeHealth::default(),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use marketprism_schema::{AUDIT_VERSION, Audit, DOWNTIME_VERSION, Downtime, DowntimeReason, StreamId};
+use marketprism_schema::{
+    AUDIT_VERSION, Audit, DOWNTIME_VERSION, Downtime, DowntimeReason, EdgeHealth, StreamId,
+};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditOrigin {
@@ -31,6 +33,7 @@ impl AuditOrigin {
             streams: Vec::new(),
             silent: Vec::new(),
             feeds: Vec::new(),
+            health: EdgeHealth::default(),
         }
     }
 

@@ -20,7 +20,7 @@ pub use follow::{LISTING_CHANGES, PartSet, run_feed};
 pub use listing::{FeedListing, ListingReader, ListingReaders, listed_instruments};
 pub use online::{OnlineCheck, check_online};
 pub use parts::{FeedRoster, InstrumentKey, key_of};
-pub use pipeline::{NORMALIZED_HOP, Pipeline, PipelineParts, SILENCE_HINTS, invalid_cause};
+pub use pipeline::{Pipeline, PipelineParts, SILENCE_HINTS, invalid_cause};
 pub use positions::FeedPositions;
 pub use progress::{HangingPipelines, PipelineProgress, PipelineTimes};
 pub use remark_log::{FEED_ERRORS, UNUSABLE_ANSWERS, ignored_reasons};

@@ -9,12 +9,12 @@ use marketprism_socket::{RequestFailure, SocketCounters};
 
 use super::metrics::FeedTotals;
 use crate::feed::{
-    FEED_ERRORS, FeedStatus, LISTING_CHANGES, NORMALIZED_HOP, PIPELINE, SILENCE_HINTS, UNUSABLE_ANSWERS,
-    ignored_reasons, invalid_cause,
+    FEED_ERRORS, FeedStatus, LISTING_CHANGES, PIPELINE, SILENCE_HINTS, UNUSABLE_ANSWERS, ignored_reasons,
+    invalid_cause,
 };
 use crate::gaps::BACKFILL_OUTCOMES;
 use crate::journal::JournalLoss;
-use crate::publisher::{HOPS, PUBLISHER, REJECTED, RetryReason};
+use crate::publisher::{PUBLISHER, REJECTED, RetryReason};
 use crate::reload::ReloadResult;
 use crate::swap::SWAP_OUTCOMES;
 use crate::telemetry::{ANY, CareLimit, LossAtStop, Metrics, RestartCause};
@@ -27,9 +27,6 @@ pub(super) const JOURNAL_ERRORS: [&str; 4] = ["write", "read", "torn_tail", "dam
 
 /// Series without an exchange.
 pub(super) fn expect_edge(metrics: &Metrics) {
-    for hop in HOPS.into_iter().chain([NORMALIZED_HOP]) {
-        metrics.hop_seconds.with_label_values(&[hop]);
-    }
     for reason in RetryReason::ALL {
         metrics.republished.with_label_values(&[reason.as_str()]);
     }
@@ -91,6 +88,7 @@ impl FeedTotals<'_> {
             self.add_book(exchange, &BookStats::default(), 0);
         }
         metrics.adapter_swap_pause.with_label_values(&[exchange]);
+        metrics.receive_to_normalized.with_label_values(&[exchange]);
         self.add_adapter(exchange, &StatsSnapshot::default());
         self.add_socket_events(exchange, &SocketCounters::default());
     }
@@ -109,7 +107,14 @@ fn expect_type(metrics: &Metrics, exchange: &str, kind: DataType) {
     for family in [&metrics.events, &metrics.duplicates, &metrics.unasked] {
         family.with_label_values(&labels);
     }
-    metrics.venue_to_edge.with_label_values(&labels);
+    for hop in [
+        &metrics.venue_to_edge,
+        &metrics.receive_to_publish,
+        &metrics.publish_to_ack,
+        &metrics.receive_to_ack,
+    ] {
+        hop.with_label_values(&labels);
+    }
     for hint in SILENCE_HINTS {
         metrics.silent_streams.with_label_values(&[exchange, name, hint]);
     }

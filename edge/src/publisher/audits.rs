@@ -7,7 +7,7 @@ use async_nats::client::RequestErrorKind;
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::{Client, HeaderMap, HeaderValue, Request};
 use marketprism_schema::{
-    AUDIT_PART_BYTES, Audit, AuditError, Downtime, audit_message_id, audit_subject, encode_audit,
+    AUDIT_PART_BYTES, Audit, AuditError, Downtime, EdgeHealth, audit_message_id, audit_subject, encode_audit,
 };
 use marketprism_service::{Backoff, LogLimit, clock};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -26,7 +26,7 @@ use crate::limits::{
     AUDIT_OUTBOX_MESSAGES, CHECKPOINT_BYTES_A_SECOND, CHECKPOINT_SHARE, JOURNAL_CLOSE,
 };
 use crate::queue::EventQueue;
-use crate::telemetry::{Metrics, follow, gauge};
+use crate::telemetry::{HopLatencies, Metrics, follow, gauge};
 
 /// Stream of the audits.
 const STREAM: &str = "AUDIT";
@@ -68,6 +68,7 @@ pub struct AuditSender {
     checkpoints_held: (i64, u64),
     /// Messages that left the outbox.
     sent: usize,
+    latencies: HopLatencies,
 }
 
 impl AuditSender {
@@ -102,6 +103,7 @@ impl AuditSender {
             checkpointed: (Instant::now(), 0),
             checkpoints_held: (0, 0),
             sent: 0,
+            latencies: HopLatencies::default(),
         }
     }
 
@@ -189,7 +191,12 @@ impl AuditSender {
         }
     }
 
-    fn enqueue(&mut self, audits: Vec<Audit>) {
+    /// The newest of the audits tells about the edge itself since the audit before.
+    fn enqueue(&mut self, mut audits: Vec<Audit>) {
+        if let Some(newest) = audits.last_mut() {
+            newest.health =
+                EdgeHealth { latencies: self.latencies.take(&self.metrics), ..EdgeHealth::default() };
+        }
         for audit in audits {
             if let Err(error) = self.enqueue_one(audit) {
                 // Unreachable: every audit can be encoded.

@@ -10,24 +10,22 @@ use async_nats::{Client, HeaderMap, HeaderValue, Message, PublishErrorKind};
 use futures_util::StreamExt;
 use marketprism_schema::{Carries, STREAMS, stream_of};
 use marketprism_service::{LogLimit, clock};
-use prometheus::Histogram;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::hops::HopTimers;
 use super::inflight::{InFlight, InFlightMessage, RetryReason};
 use crate::audit::{Auditor, PublishOutcome, RecordOutcome};
 use crate::broker::{BrokerLink, PublishReply};
 use crate::config::PublisherLimits;
 use crate::limits::{IN_FLIGHT_SCAN, PUBLISH_BATCH_MAX};
 use crate::queue::{Confirmation, EventQueue, EventRecord, QueuePosition};
-use crate::telemetry::{Coverage, CoverageIndex, Metrics, follow, gauge, seconds_between};
+use crate::telemetry::{Coverage, CoverageIndex, Metrics, follow, gauge};
 
 /// Answer of a broker without the stream.
 pub(super) const NO_STREAM: &str =
     "no stream stores the subject; central or `marketprism-central init` creates it, if JetStream is on";
 
-/// Label of the hops that the publisher times.
-pub const HOPS: [&str; 2] = ["publish_to_ack", "receive_to_ack"];
 /// Label of connections that were made again because they answered nothing.
 pub const PUBLISHER: &str = "publisher";
 
@@ -52,8 +50,7 @@ pub struct Publisher {
     window: InFlight,
     ack_timeout: Duration,
     inbox: String,
-    queue_to_ack: Histogram,
-    receive_to_ack: Histogram,
+    hops: HopTimers,
     problem_lines: LogLimit,
     /// Streams that refused a message and have stored none since.
     refusing: BTreeSet<&'static str>,
@@ -74,8 +71,7 @@ impl Publisher {
         Self {
             window: InFlight::new(limits.in_flight_messages, limits.in_flight_bytes, limits.ack_timeout),
             ack_timeout: limits.ack_timeout,
-            queue_to_ack: metrics.hop_seconds.with_label_values(&[HOPS[0]]),
-            receive_to_ack: metrics.hop_seconds.with_label_values(&[HOPS[1]]),
+            hops: HopTimers::new(metrics.clone(), Arc::clone(&coverage)),
             client,
             link,
             queue,
@@ -125,7 +121,7 @@ impl Publisher {
         let mut entries = Vec::with_capacity(PUBLISH_BATCH_MAX);
         let messages_max = PUBLISH_BATCH_MAX.min(self.window.room());
         self.queue.read_next(messages_max, self.window.bytes_left(), &mut entries);
-        let now = Instant::now();
+        let (now, now_ns) = (Instant::now(), clock::now_ns());
         let mut sent = 0;
         for entry in entries {
             let (position, record) = (entry.position, entry.record.clone());
@@ -134,6 +130,7 @@ impl Publisher {
                 tracing::error!(position = position.0, "no room for another message in flight");
                 continue;
             }
+            self.hops.sent(&record, now_ns);
             self.send(position, &record).await;
             sent += 1;
         }
@@ -230,7 +227,7 @@ impl Publisher {
                     // The second reply to a message that was sent twice.
                     let Some(flight) = self.window.remove(position) else { continue };
                     duplicates += u64::from(duplicate);
-                    self.observe(&flight, now, now_ns);
+                    self.hops.acknowledged(&flight, now, now_ns);
                     let outcome = publish_outcome(duplicate, &flight);
                     stored.push(Confirmation { position, sequence: Some(sequence), outcome });
                     outcomes.push(flight.record.with_outcome(outcome));
@@ -250,11 +247,6 @@ impl Publisher {
         self.coverage.confirmed(rows, now_ns);
         self.metrics.acknowledged.inc_by(u64::try_from(stored.len()).unwrap_or_default());
         self.metrics.acknowledged_duplicates.inc_by(duplicates);
-    }
-
-    fn observe(&self, flight: &InFlightMessage, now: Instant, now_ns: i64) {
-        self.queue_to_ack.observe(now.saturating_duration_since(flight.first_sent).as_secs_f64());
-        self.receive_to_ack.observe(seconds_between(flight.record.received_at_ns, now_ns));
     }
 
     fn position_of(&self, message: &Message) -> Option<QueuePosition> {

@@ -2,9 +2,10 @@
 
 mod audits;
 mod events;
+mod hops;
 mod inflight;
 mod outbox;
 
 pub use audits::AuditSender;
-pub use events::{DrainResult, HOPS, PUBLISHER, Publisher, REJECTED};
+pub use events::{DrainResult, PUBLISHER, Publisher, REJECTED};
 pub use inflight::RetryReason;

@@ -75,6 +75,12 @@ impl Coverage {
         CoverageIndex(u16::try_from(index).unwrap_or(u16::MAX))
     }
 
+    /// `None` for no row.
+    pub fn names(&self, CoverageIndex(row): CoverageIndex) -> Option<(String, DataType)> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.get(usize::from(row)).map(|row| (row.exchange.clone(), row.data_type))
+    }
+
     /// Takes out the rows that are not collected any more; confirmations of them may still come.
     pub fn retain(&self, is_collected: impl Fn(&str, DataType) -> bool) {
         for row in self.entries.write().unwrap_or_else(PoisonError::into_inner).iter_mut() {

@@ -3,20 +3,17 @@
 
 mod care;
 mod coverage;
+mod latencies;
 
 pub use care::{CareLimit, RestartCause};
 pub use coverage::{Coverage, CoverageIndex, CoverageRow};
+pub use latencies::HopLatencies;
 
+use marketprism_schema::latency_bounds_seconds;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
-
-/// Upper bounds of the latency histograms, in seconds.
-const LATENCY_BUCKETS: [f64; 16] = [
-    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
-    30.0,
-];
 
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $field:ident: $type:ty = $name:literal $labels:tt),+ $(,)?) => {
@@ -194,10 +191,17 @@ metrics! {
     audits_dropped: IntCounter = "marketprism_edge_audits_dropped_total" [],
     /// Outcomes and gaps that came after the audit of their window.
     audit_late: IntCounter = "marketprism_edge_audit_late_total" [],
-    /// Time from the venue's time of an event to its receipt, in seconds; 0 where the venue's clock is ahead. Backlogs and histories count too.
+    /// Time from the venue's time of an event to its receipt, in seconds; 0 where the venue's clock is ahead, so it is as right as
+    /// `marketprism_edge_clock_offset_seconds` is small. Backlogs and histories count too.
     venue_to_edge: HistogramVec = "marketprism_venue_to_edge_seconds" ["exchange", "data_type"],
-    /// Time from one hop to the next, in seconds.
-    hop_seconds: HistogramVec = "marketprism_edge_hop_seconds" ["hop"],
+    /// Time from the receipt of a frame to the end of its normalization, in seconds.
+    receive_to_normalized: HistogramVec = "marketprism_edge_receive_to_normalized_seconds" ["exchange"],
+    /// Time from the receipt of an event to its first publish, in seconds; the time on disk included.
+    receive_to_publish: HistogramVec = "marketprism_edge_receive_to_publish_seconds" ["exchange", "data_type"],
+    /// Time from the first publish of an event to its acknowledgement, in seconds.
+    publish_to_ack: HistogramVec = "marketprism_edge_publish_to_ack_seconds" ["exchange", "data_type"],
+    /// Time from the receipt of an event to its acknowledgement, in seconds; the time on disk included.
+    receive_to_ack: HistogramVec = "marketprism_edge_receive_to_ack_seconds" ["exchange", "data_type"],
 }
 
 /// A metric as the README lists it.
@@ -294,6 +298,6 @@ families! {
     IntCounterVec => "counter", |opts, labels| Self::new(opts, labels);
     IntGaugeVec => "gauge", |opts, labels| Self::new(opts, labels);
     HistogramVec => "histogram", |opts, labels| {
-        Self::new(HistogramOpts::from(opts).buckets(LATENCY_BUCKETS.to_vec()), labels)
+        Self::new(HistogramOpts::from(opts).buckets(latency_bounds_seconds()), labels)
     };
 }

@@ -6,6 +6,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::capability::Capability;
 use super::fingerprint::Fingerprint;
 use super::gap::{GAPS_MAX, Gap};
+use super::health::EdgeHealth;
 use crate::event::EventId;
 use crate::stream_id::StreamId;
 use crate::texts;
@@ -49,6 +50,9 @@ pub struct Audit {
     /// Trouble that no stream can be named for. In the first part only.
     #[serde(default)]
     pub feeds: Vec<FeedAudit>,
+    /// Clock and latencies of the edge. In the first part only.
+    #[serde(default, skip_serializing_if = "EdgeHealth::is_empty")]
+    pub health: EdgeHealth,
 }
 
 impl Audit {
@@ -286,6 +290,7 @@ fn check(audit: &Audit) -> Result<(), AuditError> {
     let is_part = 1 <= audit.part && audit.part <= audit.parts;
     demand(is_part, "part", &format!("{} of {}", audit.part, audit.parts), "1 to parts")?;
     check_edge(&audit.edge)?;
+    audit.health.check()?;
     audit.streams.iter().try_for_each(check_stream)
 }
 
@@ -338,8 +343,8 @@ impl Audit {
     pub fn into_parts(mut self, bytes_max: usize) -> Result<Vec<Self>, AuditError> {
         let room = bytes_max.saturating_sub(PART_FRAME_BYTES);
         let (streams, silent) = (std::mem::take(&mut self.streams), std::mem::take(&mut self.silent));
-        let head = Self { feeds: Vec::new(), ..self.clone() };
-        let mut used = serde_json::to_vec(&self.feeds)?.len();
+        let head = Self { feeds: Vec::new(), health: EdgeHealth::default(), ..self.clone() };
+        let mut used = serde_json::to_vec(&(&self.feeds, &self.health))?.len();
         let mut parts = vec![self];
         let mut room_for = |parts: &mut Vec<Self>, bytes: usize| {
             if used > 0 && used.saturating_add(bytes) > room {

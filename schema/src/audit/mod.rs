@@ -5,6 +5,7 @@ mod changes;
 mod downtime;
 mod fingerprint;
 mod gap;
+mod health;
 mod instruments;
 mod message;
 mod packed_ids;
@@ -14,6 +15,9 @@ pub use changes::{ChangeKind, ChangeOutcome, EDGE_CHANGES_VERSION, EdgeChange, E
 pub use downtime::{AuditPayload, DOWNTIME_VERSION, Downtime, DowntimeReason, decode_audit_payload};
 pub use fingerprint::{FINGERPRINT_SQL, Fingerprint};
 pub use gap::{GAPS_MAX, Gap, GapCause, GapKind};
+pub use health::{
+    CLOCK_OFFSET_MAX, CLOCKS_MAX, ClockReading, ClockStep, EdgeHealth, EdgeHop, HopLatency, LATENCIES_MAX,
+};
 pub use instruments::{INSTRUMENTS_VERSION, InstrumentListing, InstrumentTerms};
 pub use message::{
     AUDIT_BYTES_MAX, AUDIT_PART_BYTES, AUDIT_VERSION, Audit, AuditError, DUPLICATES_MAX, FeedAudit,

@@ -12,8 +12,9 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use async_nats::HeaderMap;
 use marketprism_edge::audit::{AuditOrigin, Auditor, PublishOutcome, RecordOutcome};
 use marketprism_schema::{
-    AUDIT_VERSION, Audit, Capability, DataType, DataTypeMap, EventId, FINGERPRINT_SQL, Fingerprint,
-    SilentStreams, StreamAudit, StreamId, WireForm, audit_message_id, audit_subject, encode_audit,
+    AUDIT_VERSION, Audit, Capability, DataType, DataTypeMap, EdgeHealth, EventId, FINGERPRINT_SQL,
+    Fingerprint, SilentStreams, StreamAudit, StreamId, WireForm, audit_message_id, audit_subject,
+    encode_audit,
 };
 use marketprism_tests::broker::Broker;
 use marketprism_tests::central::{Central, Settings};
@@ -199,6 +200,7 @@ fn audit(row: &Value, subject: &StreamId) -> Result<Audit> {
         streams: vec![StreamAudit { stored, ..StreamAudit::new(subject, Capability::UNNUMBERED) }],
         silent: vec![SilentStreams { capability: Capability::UNNUMBERED, streams }],
         feeds: Vec::new(),
+        health: EdgeHealth::default(),
     })
 }
 

@@ -26,7 +26,7 @@ pub const ORDER: [(&str, &str); 10] = [
     ("edge/book", "sync book outcome pending pacing contents sequence ladder settings update side"),
     (
         "schema",
-        "broker_users edge_heartbeat edge_lease edge_status recording wire audit repair confirmed validation event migration stream table stream_id decimal names texts",
+        "broker_users edge_heartbeat edge_lease edge_status recording wire audit repair confirmed validation event migration stream table stream_id decimal latency names texts",
     ),
     ("adapters/build", "build clang component toolchain workspace"),
     ("deploy/chdb-server", "run sandbox http access sql engine config memory limits"),

@@ -191,6 +191,31 @@ function lists(r, now) {
   ], r.dead_letters, '\u2713 none'));
 }
 
+function latency(r) {
+  const hop = (name) => (s) => {
+    const found = s.hops.find((one) => one.hop === name);
+    return found ? el('span', { title: `${number(found.events)} events` }, quantiles([found.p50_us, found.p90_us, found.p99_us])) : '\u2013';
+  };
+  put('latency', table([
+    ['edge', (s) => s.edge],
+    ['venue', (s) => s.exchange, 'mono'],
+    ['type', (s) => s.data_type.replaceAll('_', ' ')],
+    ['venue to edge', hop('venue_to_edge'), 'num'],
+    ['receive to publish', hop('receive_to_publish'), 'num'],
+    ['publish to ack', hop('publish_to_ack'), 'num'],
+    ['edge to hot', hop('edge_to_hot'), 'num'],
+    ['venue to edge can be trusted to', (s) => s.trust],
+  ], r.latency.streams, 'No edge has reported latencies.'));
+  const clocks = r.latency.clocks.map((c) => [c.edge, c.exchange, `${length(c.offset_us)} \u00b1 ${length(c.error_us)}`, clock(c.measured_at), Math.abs(c.worst_offset_us) - c.worst_error_us > 500000])
+    .concat(r.latency.clock_steps.items.map((s) => [s.edge, 'clock was set', length(s.by_us), clock(s.at), true]));
+  put('clocks', clocks.length ? el('h3', {}, 'Clocks of the edges') : null, clocks.length ? table([
+    ['edge', (c) => c[0]],
+    ['against', (c) => c[1], 'mono'],
+    ['offset', (c) => el('span', { class: c[4] ? 'gap' : 'good' }, c[2]), 'num'],
+    ['at (UTC)', (c) => c[3], 'mono'],
+  ], clocks, '') : null);
+}
+
 // Share of the verified windows; the others by state.
 function share(windows, percents) {
   if (!percents) return '\u2013';
@@ -267,6 +292,7 @@ follow(`/integrity?${(() => { const asked = new URLSearchParams(query); asked.se
   findings(answer);
   heatMaps(answer);
   lists(answer, now);
+  latency(answer);
   tables(answer, now);
   coverage(answer);
   systems(answer, now);

@@ -45,6 +45,16 @@ function span(seconds) {
   return `${Math.round(seconds / 86400)} d`;
 }
 
+// A length of time in microseconds.
+function length(us) {
+  const size = Math.abs(us);
+  if (size < 1e3) return `${us} us`;
+  const [value, unit] = size < 1e6 ? [us / 1e3, 'ms'] : [us / 1e6, 's'];
+  return `${value.toFixed(Math.abs(value) < 10 ? 1 : 0)} ${unit}`;
+}
+
+const quantiles = (list) => list.map(length).join(' / ');
+
 const ago = (time, now) => (time ? `${span((now - Date.parse(time)) / 1000)} ago` : '\u2013');
 const clock = (time) => (time ? new Date(time).toISOString().slice(0, 19).replace('T', ' ') : '\u2013');
 

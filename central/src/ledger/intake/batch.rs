@@ -1,4 +1,5 @@
-//! Audit messages on their way into `audits`, `feed_audits`, `downtimes`, `edge_changes` and `instruments`: decoded, validated, encoded as rows, fixed before the first insert.
+//! Audit messages on their way into `audits`, `feed_audits`, `edge_audits`, `downtimes`, `edge_changes` and `instruments`: decoded, validated,
+//! encoded as rows, fixed before the first insert.
 
 use async_nats::{Message, Subject, jetstream};
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use marketprism_schema::{
 
 use super::change_rows::encode_change_rows;
 use super::downtime_rows::{encode_downtime_rows, touched_windows};
+use super::edge_rows::encode_edge_row;
 use crate::ingest::{Delivery, header};
 use crate::ledger::instruments::InstrumentWords;
 use crate::ledger::windows::WindowGrid;
@@ -23,6 +25,7 @@ pub struct AuditMessage {
     pub delivery: Delivery,
     pub rows: Bytes,
     pub feeds: Bytes,
+    pub edges: Bytes,
     pub downtimes: Bytes,
     pub changes: Bytes,
     pub instruments: Vec<InstrumentWords>,
@@ -50,13 +53,14 @@ impl DecodedAudits {
         let message = message.message;
         match read_audit(&message, now_ns) {
             Ok(payload) => {
-                let (mut rows, mut feeds, mut downtimes) = (Vec::new(), Vec::new(), Vec::new());
+                let [mut rows, mut feeds, mut edges, mut downtimes] = [const { Vec::new() }; 4];
                 let (mut changes, mut instruments) = (Vec::new(), Vec::new());
                 let (stream_seq, published_ns) = (delivery.stream_seq, delivery.published_ns);
                 let windows = match payload {
                     AuditPayload::Audit(audit) => {
                         encode_audit_rows(&audit, stream_seq, published_ns, &mut rows);
                         encode_feed_rows(&audit, stream_seq, published_ns, &mut feeds);
+                        encode_edge_row(&audit, stream_seq, published_ns, &mut edges);
                         vec![audit.window_start]
                     }
                     AuditPayload::Downtime(downtime) => {
@@ -78,6 +82,7 @@ impl DecodedAudits {
                     delivery,
                     rows: rows.into(),
                     feeds: feeds.into(),
+                    edges: edges.into(),
                     downtimes: downtimes.into(),
                     changes: changes.into(),
                     instruments,
@@ -106,13 +111,14 @@ impl DecodedAudits {
         // The broker's time, so that a redelivery gives the same row.
         row.truncate(row.len().saturating_sub(CREATED_AT_BYTES));
         row.extend_from_slice(&(delivery.published_ns / 1_000_000).to_le_bytes());
-        let (feeds, downtimes, changes) = Default::default();
+        let (feeds, edges, downtimes, changes) = Default::default();
         let (rows, instruments, windows) = (row.into(), Vec::new(), Vec::new());
         self.bad.entries.push(AuditMessage {
             message,
             delivery,
             rows,
             feeds,
+            edges,
             downtimes,
             changes,
             instruments,
@@ -128,6 +134,10 @@ impl AuditBatch {
 
     pub fn feeds(&self) -> Bytes {
         self.entries.iter().flat_map(|entry| entry.feeds.iter().copied()).collect()
+    }
+
+    pub fn edges(&self) -> Bytes {
+        self.entries.iter().flat_map(|entry| entry.edges.iter().copied()).collect()
     }
 
     pub fn downtimes(&self) -> Bytes {

@@ -15,6 +15,7 @@ use tokio::time::{MissedTickBehavior, interval_at, sleep};
 use super::batch::{AUDIT, AUDIT_DEAD_LETTER, AUDITS, AuditBatch, AuditMessage, DecodedAudits, FEED_AUDITS};
 use super::change_rows::EDGE_CHANGES;
 use super::downtime_rows::DOWNTIMES;
+use super::edge_rows::EDGE_AUDITS;
 use super::position::AuditPosition;
 use crate::config::Stream;
 use crate::context::CentralContext;
@@ -28,6 +29,7 @@ use crate::{clock, limits};
 
 const TABLE: &str = "audits";
 const FEEDS: &str = "feed_audits";
+const EDGES: &str = "edge_audits";
 const STOPS: &str = "downtimes";
 const CHANGES: &str = "edge_changes";
 pub const INTAKE: &str = "audits";
@@ -165,6 +167,7 @@ async fn store_batch(shared: &CentralContext, batch: &AuditBatch) -> Result<(), 
     store_instruments(shared, &words).await?;
     for (table, columns, rows) in [
         (FEEDS, FEED_AUDITS, batch.feeds()),
+        (EDGES, EDGE_AUDITS, batch.edges()),
         (STOPS, DOWNTIMES, batch.downtimes()),
         (CHANGES, EDGE_CHANGES, batch.changes()),
         (TABLE, AUDITS, batch.rows()),

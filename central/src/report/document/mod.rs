@@ -1,12 +1,14 @@
 //! The report as JSON: versioned and stable. The OpenAPI document is generated from these types.
 
 mod codes;
+mod latency;
 mod streams;
 mod systems;
 mod verification;
 mod whole;
 
 pub use codes::FindingCode;
+pub use latency::{EdgeClock, EdgeClockStep, HopQuantiles, LatencyReport, StreamLatency};
 pub use streams::{
     CELL, EdgeTime, EvidenceCounts, GapCount, HeatMap, LostMessages, ReportedDowntime, ReportedGap,
     StreamState, TableRow, WindowCounts, WindowPercent, WorstWindow,

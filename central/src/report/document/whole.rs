@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    BrokerStream, EdgeTime, EvidenceCounts, FindingCode, HeatMap, LeaseState, LostMessages, ReportedDowntime,
-    ReportedGap, SchemaReport, ServerState, TableReport, VenueState, Verification, WindowCounts,
-    WindowPercent, WorstWindow,
+    BrokerStream, EdgeTime, EvidenceCounts, FindingCode, HeatMap, LatencyReport, LeaseState, LostMessages,
+    ReportedDowntime, ReportedGap, SchemaReport, ServerState, TableReport, VenueState, Verification,
+    WindowCounts, WindowPercent, WorstWindow,
 };
 use crate::report::ReportScope;
 use crate::time::{self, Time};
@@ -52,6 +52,8 @@ pub struct Report {
     pub filled: TruncatedList<EdgeTime>,
     /// Gaps that edges detected, the newest first.
     pub gaps: TruncatedList<ReportedGap>,
+    /// Latencies by hop and clocks of the edges; empty without an answer.
+    pub latency: LatencyReport,
     /// Messages that the broker discarded before they were stored, the newest first.
     pub losses: TruncatedList<LostMessages>,
     /// Messages refused for their content, by reason.

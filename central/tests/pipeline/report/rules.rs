@@ -78,6 +78,14 @@ fn faults() -> Vec<(&'static str, String)> {
             "warn ledger.refused_messages dead letters: 1 message refused for their content",
             insert("dead_letters", letter),
         ),
+        (
+            "warn edge.clock_offset edge e1: its clock was wrong: -2 s \u{b1} 3 ms against sim_spot",
+            seed::edge_audit("('sim_spot', -2000000000, 3000000, 7), ('a', 1000000000, 1000000000, 7)", ""),
+        ),
+        (
+            "warn edge.clock_stepped edge e1: its clock was set 1 times: -90 s at 1970",
+            seed::edge_audit("", "(7, -90000000000)"),
+        ),
         ("unknown ledger.gaps_of_unknown_size 1 gap of unknown size", seed::gap_of_unknown_size(20)),
     ]
 }
@@ -108,10 +116,26 @@ async fn every_fault_leads_to_its_verdict() {
         assert!(has(&report, wanted), "{wanted}: {:#}", report["findings"]);
     }
     a_stop_excuses_silence_until_the_edge_reports_again(&stack, &config).await;
+    a_latency_says_how_far_it_can_be_trusted(&stack, &config).await;
     // Recent rows do not matter for a period of yesterday.
     let (_, report) = integrity(&stack, &config, &["--from", "2d", "--to", "1d"]);
     assert!(!has(&report, "fail table.no_recent_rows trades"), "{report:#}");
     assert!(has(&report, "unknown ledger.no_windows no window"), "{report:#}");
+}
+
+async fn a_latency_says_how_far_it_can_be_trusted(stack: &Stack, config: &Path) {
+    seed::healthy(stack).await;
+    stack.execute(&seed::edge_audit("('sim_spot', 1200000, 4500000, 7)", "")).await;
+    let (_, report) = integrity(stack, config, &["--from", "1h"]);
+    let streams = report["latency"]["streams"].as_array().unwrap();
+    let trades = streams.iter().find(|stream| stream["data_type"] == "trade").unwrap();
+    assert_eq!(trades["trust"], "offset between the two clocks +1.2 ms \u{b1} 4.5 ms", "{streams:#?}");
+    let hops = trades["hops"].as_array().unwrap();
+    let of = |hop: &Value| (hop["hop"].clone(), hop["events"].clone());
+    let found: Vec<_> = hops.iter().map(of).collect();
+    assert_eq!(found, [("venue_to_edge".into(), 4.into()), ("edge_to_hot".into(), 100.into())], "{hops:#?}");
+    assert_eq!([&hops[0]["p50_us"], &hops[0]["p99_us"]], [17, 24], "{hops:#?}");
+    assert!(hops[1]["p50_us"].as_u64().unwrap() <= hops[1]["p99_us"].as_u64().unwrap(), "{hops:#?}");
 }
 
 /// An edge that lost its data folder never tells the end of its stop.

@@ -40,9 +40,6 @@ use crate::telemetry::{Metrics, seconds_between};
 
 pub use self::reactions::{SILENCE_HINTS, invalid_cause};
 
-/// Label of the hop that the pipeline times.
-pub const NORMALIZED_HOP: &str = "receive_to_normalized";
-
 pub struct PipelineParts {
     pub inputs: InputReceiver,
     pub adapter: AdapterSupervisor,
@@ -106,7 +103,10 @@ impl Pipeline {
     pub fn new(parts: PipelineParts) -> Self {
         Self {
             remarks: RemarkLog::new(&parts.status.exchange, parts.metrics.clone()),
-            receive_to_normalized: parts.metrics.hop_seconds.with_label_values(&[NORMALIZED_HOP]),
+            receive_to_normalized: parts
+                .metrics
+                .receive_to_normalized
+                .with_label_values(&[&parts.status.exchange]),
             venue_to_edge: DataTypeMap::from_fn(|kind| {
                 let labels = [parts.status.exchange.as_str(), kind.as_str()];
                 let is_wanted = parts.status.data_types.contains(&kind);
