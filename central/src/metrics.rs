@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use marketprism_schema::{DataType, latency_bounds_seconds};
+use marketprism_schema::{DataType, LATENCY_BOUNDS_US};
 use prometheus::local::LocalHistogram;
 use prometheus::{
     Encoder, Error, Gauge, GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
@@ -242,6 +242,11 @@ impl Hops {
         exchanges.insert(exchange.to_owned());
         exchange
     }
+}
+
+/// Bounds of the latency histograms, as Prometheus takes them.
+fn latency_bounds_seconds() -> Vec<f64> {
+    LATENCY_BOUNDS_US.iter().map(|us| *us as f64 / 1e6).collect()
 }
 
 fn ratio(part: u64, whole: u64) -> f64 {

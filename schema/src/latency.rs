@@ -30,33 +30,23 @@ pub const LATENCY_BOUNDS_US: [u64; 23] = [
 /// Number of buckets: one more than bounds, for what is above the last.
 pub const LATENCY_BUCKETS: usize = LATENCY_BOUNDS_US.len() + 1;
 
-/// The bounds in seconds, as Prometheus takes them.
-#[expect(clippy::cast_precision_loss, reason = "bounds are far below 2^52")]
-pub fn latency_bounds_seconds() -> Vec<f64> {
-    LATENCY_BOUNDS_US.iter().map(|bound| *bound as f64 / 1e6).collect()
-}
-
-/// The quantile of events counted by bucket, in microseconds: linear within its bucket, as `histogram_quantile` of Prometheus computes
-/// it, and the last bound for what is above it. `None` without events.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "an estimate within a bucket"
-)]
-pub fn latency_quantile_us(counts: &[u64], quantile: f64) -> Option<u64> {
-    let total: u64 = counts.iter().sum();
+/// A quantile, given in thousandths, of events counted by bucket, in microseconds: linear within its bucket, as `histogram_quantile` of
+/// Prometheus computes it, and the last bound for what is above it. `None` without events.
+pub fn latency_quantile_us(counts: &[u64], thousandths: u64) -> Option<u64> {
+    let total: u128 = counts.iter().copied().map(u128::from).sum();
     if total == 0 {
         return None;
     }
-    let rank = quantile.clamp(0.0, 1.0) * total as f64;
+    // In thousandths of an event.
+    let rank = u128::from(thousandths.min(1_000)) * total;
     let (mut below, mut lower) = (0, 0);
     for (count, upper) in counts.iter().zip(LATENCY_BOUNDS_US) {
-        if *count > 0 && (below + count) as f64 >= rank {
-            let share = ((rank - below as f64) / *count as f64).clamp(0.0, 1.0);
-            return Some(lower + ((upper - lower) as f64 * share) as u64);
+        let in_bucket = u128::from(*count) * 1_000;
+        if in_bucket > 0 && below + in_bucket >= rank {
+            let width = u128::from(upper - lower) * rank.saturating_sub(below) / in_bucket;
+            return Some(lower + u64::try_from(width).unwrap_or_default());
         }
-        below += count;
+        below += in_bucket;
         lower = upper;
     }
     Some(lower)
@@ -69,13 +59,13 @@ mod tests {
     #[test]
     fn quantiles_lie_within_the_bucket_that_holds_their_rank() {
         let mut counts = vec![0; LATENCY_BUCKETS];
-        assert_eq!(latency_quantile_us(&counts, 0.5), None);
+        assert_eq!(latency_quantile_us(&counts, 500), None);
         // Ninety events of up to 10 us, nine between 100 and 250 us, one of more than five minutes.
         (counts[0], counts[4], counts[LATENCY_BUCKETS - 1]) = (90, 9, 1);
-        assert_eq!(latency_quantile_us(&counts, 0.45), Some(5));
-        assert_eq!(latency_quantile_us(&counts, 0.9), Some(10));
-        assert_eq!(latency_quantile_us(&counts, 0.99), Some(250));
-        assert_eq!(latency_quantile_us(&counts, 1.0), Some(300_000_000));
-        assert_eq!(latency_quantile_us(&[0, 4], 0.5), Some(17), "counts may end before the last bucket");
+        assert_eq!(latency_quantile_us(&counts, 450), Some(5));
+        assert_eq!(latency_quantile_us(&counts, 900), Some(10));
+        assert_eq!(latency_quantile_us(&counts, 990), Some(250));
+        assert_eq!(latency_quantile_us(&counts, 1_000), Some(300_000_000));
+        assert_eq!(latency_quantile_us(&[0, 4], 500), Some(17), "counts may end before the last bucket");
     }
 }

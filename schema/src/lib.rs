@@ -49,7 +49,7 @@ pub use event::{
     Body, BookLevels, Event, EventId, FundingRate, Header, Liquidation, LongShortRatio, OpenInterest,
     OrderBook, Trade, VolatilityIndex,
 };
-pub use latency::{LATENCY_BOUNDS_US, LATENCY_BUCKETS, latency_bounds_seconds, latency_quantile_us};
+pub use latency::{LATENCY_BOUNDS_US, LATENCY_BUCKETS, latency_quantile_us};
 pub use migration::{DatabaseKind, Layout, Migration, Statement};
 pub use names::{DataSource, DataType, DataTypeMap, MarketType, Side, UnknownName, stale_after};
 pub use recording::{Line, LineError, RecordingKind};

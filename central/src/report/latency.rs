@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use marketprism_schema::{CLOCK_OFFSET_MAX, EdgeHop, latency_quantile_us};
 
 use super::document::{
-    EdgeClock, EdgeClockStep, Finding, FindingCode as Code, HopQuantiles, LatencyReport, Level,
-    StreamLatency, TruncatedList,
+    EdgeClock, EdgeClockStep, Finding, FindingCode as Code, HopQuantiles, LatencyReport, Level, StreamLatency,
 };
 use super::sources::latency::{HopCounts, LatencyRows, RowLatency};
 use crate::report::Time;
@@ -33,13 +32,13 @@ pub fn compose(rows: LatencyRows) -> LatencyReport {
     for HopCounts { edge, exchange, data_type, hop, counts } in rows.hops {
         // A hop of a newer edge is not known here.
         let Ok(hop) = hop.parse::<EdgeHop>() else { continue };
-        let quantile = |share| latency_quantile_us(&counts, share).unwrap_or_default();
+        let quantile = |thousandths| latency_quantile_us(&counts, thousandths).unwrap_or_default();
         let quantiles = HopQuantiles {
             hop: hop.as_str(),
             events: counts.iter().sum(),
-            p50_us: quantile(0.5),
-            p90_us: quantile(0.9),
-            p99_us: quantile(0.99),
+            p50_us: quantile(500),
+            p90_us: quantile(900),
+            p99_us: quantile(990),
         };
         streams.entry((edge, exchange, data_type)).or_default().push(quantiles);
     }
@@ -62,9 +61,7 @@ pub fn compose(rows: LatencyRows) -> LatencyReport {
         at: Time(step.at_ns / 1_000_000),
         by_us: step.by_ns / 1_000,
     });
-    let items: Vec<EdgeClockStep> = steps.collect();
-    let total = u64::try_from(items.len()).unwrap_or(u64::MAX);
-    LatencyReport { streams, clocks, clock_steps: TruncatedList { total, items } }
+    LatencyReport { streams, clocks, clock_steps: steps.collect() }
 }
 
 fn trust(clock: Option<&EdgeClock>) -> String {
@@ -95,7 +92,7 @@ pub fn findings(latency: &LatencyReport) -> Vec<Finding> {
         }
     }
     let mut stepped: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for step in &latency.clock_steps.items {
+    for step in &latency.clock_steps {
         stepped.entry(&step.edge).or_default().push(format!("{} at {}", signed(step.by_us), step.at));
     }
     let offset = wrong.into_iter().map(|(edge, found)| {

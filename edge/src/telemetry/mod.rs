@@ -9,7 +9,7 @@ pub use care::{CareLimit, RestartCause};
 pub use coverage::{Coverage, CoverageIndex, CoverageRow};
 pub use latencies::HopLatencies;
 
-use marketprism_schema::latency_bounds_seconds;
+use marketprism_schema::LATENCY_BOUNDS_US;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -261,6 +261,12 @@ impl LossAtStop {
 /// Raises a counter to a total that is counted elsewhere.
 pub fn follow(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
+}
+
+/// Bounds of the latency histograms, as Prometheus takes them.
+#[expect(clippy::cast_precision_loss, reason = "bounds are far below 2^52")]
+fn latency_bounds_seconds() -> Vec<f64> {
+    LATENCY_BOUNDS_US.iter().map(|us| *us as f64 / 1e6).collect()
 }
 
 /// Seconds from one time in nanoseconds to a later one, for latency metrics; 0 when the clock went back.

@@ -207,7 +207,7 @@ function latency(r) {
     ['venue to edge can be trusted to', (s) => s.trust],
   ], r.latency.streams, 'No edge has reported latencies.'));
   const clocks = r.latency.clocks.map((c) => [c.edge, c.exchange, `${length(c.offset_us)} \u00b1 ${length(c.error_us)}`, clock(c.measured_at), Math.abs(c.worst_offset_us) - c.worst_error_us > 500000])
-    .concat(r.latency.clock_steps.items.map((s) => [s.edge, 'clock was set', length(s.by_us), clock(s.at), true]));
+    .concat(r.latency.clock_steps.map((s) => [s.edge, 'clock was set', length(s.by_us), clock(s.at), true]));
   put('clocks', clocks.length ? el('h3', {}, 'Clocks of the edges') : null, clocks.length ? table([
     ['edge', (c) => c[0]],
     ['against', (c) => c[1], 'mono'],

@@ -3,7 +3,6 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::TruncatedList;
 use crate::report::Time;
 
 /// Latencies of the period by hop, and how far they can be trusted.
@@ -13,8 +12,8 @@ pub struct LatencyReport {
     pub streams: Vec<StreamLatency>,
     /// Offsets of the edges' clocks from those of the venues.
     pub clocks: Vec<EdgeClock>,
-    /// Times at which the clock of an edge's machine was set, the newest first.
-    pub clock_steps: TruncatedList<EdgeClockStep>,
+    /// Times at which the clock of an edge's machine was set: the newest 100, the newest first.
+    pub clock_steps: Vec<EdgeClockStep>,
 }
 
 /// Latencies of one data type of one exchange at one edge.
