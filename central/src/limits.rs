@@ -71,8 +71,12 @@ pub const QUIET_POLL: Duration = Duration::from_millis(200);
 pub const SHARE_POLL: Duration = Duration::from_secs(2);
 /// Wait for a demanded stream: a flush and some lease polls.
 pub const SHARE_PATIENCE: Duration = Duration::from_secs(15);
-/// Interval of gap scans, which write the confirmed sequence.
+/// Interval at which a stream's owner looks whether a gap scan, which writes the confirmed sequence, is due.
 pub const CONFIRM_POLL: Duration = Duration::from_secs(2);
+/// Interval of gap scans of a stream that flows or rests.
+pub const SCAN_INTERVAL: Duration = Duration::from_secs(10);
+/// Gap scans of a stream that begins to flow after a rest, at every look.
+pub const SCAN_BURST: u32 = 5;
 /// Clock skew allowed between venues, edges, broker and central; beyond it a duplicate may be a second row until the next merge.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(10);
 /// Inherited messages are looked up among rows this young first; only missing ones among all.
@@ -81,6 +85,10 @@ pub const INHERITED_SINCE: Duration = Duration::from_secs(6 * 3600);
 pub const CLOCKS_APART: Duration = Duration::from_secs(120);
 /// Interval at which a table's rounds read the clocks of the servers and the watermark.
 pub const CLOCK_FRESH: Duration = Duration::from_secs(1);
+/// While nothing changes, a round follows so many intervals after the one before.
+pub const QUIET_ROUNDS: u32 = 12;
+/// A round that waits for the end of a window begins this long after it.
+pub const CLOSE_MARGIN: Duration = Duration::from_millis(20);
 /// A copy of hot may hold its tables as of different times, so that after a restore rows are missing below its newest position: the
 /// comparison begins this long before.
 pub const COPY_TIME: Duration = Duration::from_secs(3600);
@@ -186,6 +194,8 @@ pub const LOOK_BACK: Duration = Duration::from_secs(15 * 60);
 pub const RECHECK_WINDOWS: i64 = 360;
 /// Windows held only by cold that each recheck compares: a day of them, so that the oldest come round too.
 pub const RECHECK_OLD_WINDOWS: i64 = 1_440;
+/// Windows in hot whose content each recheck compares in turn, all others by event ids: three days of minutes take six hours.
+pub const RECHECK_CONTENT_WINDOWS: i64 = 120;
 /// [`SLICE_ROWS`] per comparison query of `integrity --verify`: at most seconds on one thread, and a step of the progress shown.
 pub const SLICES_A_COMPARISON: u64 = 4;
 /// Windows of a table that `integrity --verify` compares a second time because they differ; the rest is reported as found first.

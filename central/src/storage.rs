@@ -34,7 +34,7 @@ pub struct Storage {
     pub insert_timeout: Duration,
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StorageError {
     #[error("clickhouse refused: {text}")]
     Refused {

@@ -2,6 +2,8 @@
 --
 -- One event_id is one row: copies of an event have the same key, and ReplacingMergeTree keeps one of them. The deduplication
 -- window makes a repeated insert with the same token write nothing. `created_at` is set by central, so that a retry is equal.
+--
+-- A partition has all exchanges, because an insert writes a part for each partition that it touches. README: merges.
 
 --! part head
 (
@@ -22,10 +24,17 @@
     `created_at` DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1))
 )
 ENGINE = {ReplacingMergeTree created_at}
-PARTITION BY (toYYYYMM(timestamp), exchange)
+{partition}
 ORDER BY (exchange, market_type, symbol, timestamp, event_id)
 TTL toDateTime(timestamp) + INTERVAL {ttl_days} DAY DELETE
-SETTINGS {deduplication_window} = 10000, ttl_only_drop_parts = 0
+SETTINGS {deduplication_window} = 10000, ttl_only_drop_parts = 1, merge_selector_base = 20
+
+-- Retention drops whole parts, so hot keeps a row up to a day longer than its TTL.
+--! part partition in hot
+PARTITION BY toYYYYMMDD(timestamp)
+
+--! part partition in cold
+PARTITION BY toYYYYMM(timestamp)
 
 -- Trades: one row a match, or an aggregate where the venue publishes only that.
 --! in hot cold for trades
@@ -125,6 +134,7 @@ CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
     `payload` String CODEC(ZSTD(3))
 )
 ENGINE = {ReplacingMergeTree created_at}
-PARTITION BY toYYYYMM(created_at)
+PARTITION BY toYYYYMMDD(created_at)
 ORDER BY (stream, stream_seq, cityHash64(payload))
 TTL toDateTime(created_at) + INTERVAL {ttl_days} DAY DELETE
+SETTINGS ttl_only_drop_parts = 1, merge_selector_base = 20

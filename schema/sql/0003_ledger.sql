@@ -20,9 +20,10 @@ CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
     INDEX stream_seq_range stream_seq TYPE minmax GRANULARITY 1
 )
 ENGINE = {ReplacingMergeTree created_at}
-PARTITION BY toYYYYMM(created_at)
+PARTITION BY toYYYYMMDD(created_at)
 ORDER BY (exchange, data_type, market_type, symbol, edge, received_at, event_id, stream, stream_seq)
 TTL toDateTime(created_at) + INTERVAL {ttl_days} DAY DELETE
+SETTINGS ttl_only_drop_parts = 1, merge_selector_base = 20
 
 -- What each run of each edge says about one window of received_at of one stream. Times in `covers` and gaps are nanoseconds since 1970.
 --! in hot for audits
@@ -66,6 +67,7 @@ ENGINE = {ReplacingMergeTree created_at}
 PARTITION BY toYYYYMM(window_start)
 ORDER BY (window_start, exchange, data_type, market_type, symbol, edge, run)
 TTL toDateTime(window_start) + INTERVAL {ledger_ttl_days} DAY DELETE
+SETTINGS merge_selector_base = 20
 
 -- What the ledger found of one window of one stream and edge; the newest `judged_at` counts.
 --! in hot for verdicts
@@ -97,6 +99,7 @@ ENGINE = {ReplacingMergeTree judged_at}
 PARTITION BY toYYYYMM(window_start)
 ORDER BY (data_type, exchange, market_type, symbol, window_start, edge)
 TTL toDateTime(window_start) + INTERVAL {ledger_ttl_days} DAY DELETE
+SETTINGS merge_selector_base = 20
 
 -- What central itself saw missing from a stream.
 --! in hot for losses
@@ -141,6 +144,7 @@ ENGINE = {ReplacingMergeTree logged_at}
 PARTITION BY toYYYYMM(window_start)
 ORDER BY (table_name, window_start)
 TTL toDateTime(window_start) + INTERVAL {ttl_days} DAY DELETE
+SETTINGS merge_selector_base = 20
 
 -- How far each table is copied: everything with an earlier created_at is in cold, or logged as a mismatch. One row a table for ever.
 --! in cold for watermarks
@@ -154,6 +158,7 @@ CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 )
 ENGINE = {ReplacingMergeTree moved_at}
 ORDER BY table_name
+SETTINGS merge_selector_base = 20
 
 -- Highest contiguous sequence of each stream that this database holds, one row an hour. The broker keeps the newest one too: a lower
 -- value here means that this database was put back to an earlier state. Old rows tell where the comparison begins.
@@ -168,3 +173,4 @@ CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 )
 ENGINE = {ReplacingMergeTree written_at}
 ORDER BY (stream, stream_created_ns, hour)
+SETTINGS merge_selector_base = 20

@@ -22,3 +22,4 @@ ENGINE = {ReplacingMergeTree created_at}
 PARTITION BY toYYYYMM(window_start)
 ORDER BY (window_start, exchange, edge, run)
 TTL toDateTime(window_start) + INTERVAL {ledger_ttl_days} DAY DELETE
+SETTINGS merge_selector_base = 20

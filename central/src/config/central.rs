@@ -83,8 +83,11 @@ impl Config {
         let insert = self.clickhouse.insert_timeout;
         let allowed = format!("at least twice clickhouse.insert_timeout_ms, {}", 2 * insert.as_millis());
         problems.demand(insert <= ack_wait / 2, path, what.clone(), allowed);
-        let age = self.batch.max_age;
-        let allowed = format!("at least three times batch.max_age_ms, {}", 3 * age.as_millis());
+        let age = self.batch.longest_age();
+        let allowed = format!(
+            "at least three times batch.max_age_ms and batch.max_age_others_ms, {}",
+            3 * age.as_millis()
+        );
         problems.demand(age <= ack_wait / 3, path, what, allowed);
     }
 

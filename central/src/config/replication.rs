@@ -61,14 +61,14 @@ pub struct Replication {
     /// Host and native port of the hot server as the cold server reaches it, for method `remote`.
     #[schemars(extend("x-allowed" = "host or host:port"))]
     hot_native_address: String,
-    /// Pause between two rounds; none while there is more to copy.
+    /// Least pause between two rounds, none while there is more to copy; a round begins when a window closes, at the latest after twelve times this.
     #[serde(rename = "interval_ms", with = "marketprism_config::millis")]
     #[schemars(with = "u64", range(min = 100, max = 3_600_000))]
     pub interval: Duration,
     /// Windows of a round, for trades and order books.
     #[schemars(range(min = 1, max = 1_440))]
     pub catch_up_high: u32,
-    /// Windows of a round, for the other tables.
+    /// Windows of a round, for the other tables, which wait until so many have closed.
     #[schemars(range(min = 1, max = 1_440))]
     pub catch_up_low: u32,
     /// Retries after a failed try, with pauses of 1, 2, 4 s and a new connection.
@@ -82,7 +82,7 @@ pub struct Replication {
     #[serde(rename = "query_timeout_ms", with = "marketprism_config::millis")]
     #[schemars(with = "u64", range(min = 1_000, max = 3_600_000))]
     pub query_timeout: Duration,
-    /// Everything in hot is compared with cold and the window log this often.
+    /// Everything in hot is compared with cold and the window log this often, by event ids, and by content after a mutation or in turn.
     #[serde(rename = "recheck_seconds", with = "marketprism_config::seconds")]
     #[schemars(with = "u64", range(min = 1, max = 86_400))]
     pub recheck: Duration,

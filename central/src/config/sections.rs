@@ -22,10 +22,14 @@ pub struct BatchLimits {
     /// Bytes of rows and payloads of an insert.
     #[schemars(range(min = 65_536, max = 268_435_456))]
     pub max_bytes: usize,
-    /// Age of the oldest row at the insert.
+    /// Age of the oldest row at an insert into trades or order books.
     #[serde(rename = "max_age_ms", with = "marketprism_config::millis")]
     #[schemars(with = "u64", range(min = 10, max = 60_000))]
     pub max_age: Duration,
+    /// Age of the oldest row at an insert into any other table, and into dead letters.
+    #[serde(rename = "max_age_others_ms", with = "marketprism_config::millis")]
+    #[schemars(with = "u64", range(min = 10, max = 60_000))]
+    pub max_age_others: Duration,
     /// Batches being inserted per stream. With so many, no more messages are pulled: this and `max_bytes` bound the memory.
     #[schemars(range(min = 1, max = 64))]
     pub max_in_flight: usize,
@@ -42,9 +46,17 @@ impl Default for BatchLimits {
             others: 800,
             max_bytes: 32 << 20,
             max_age: Duration::from_secs(1),
+            max_age_others: Duration::from_secs(5),
             max_in_flight: 4,
             recent_event_ids: 1_000_000,
         }
+    }
+}
+
+impl BatchLimits {
+    /// Longest time from a message to its insert.
+    pub fn longest_age(&self) -> Duration {
+        self.max_age.max(self.max_age_others)
     }
 }
 

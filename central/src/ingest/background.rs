@@ -34,11 +34,16 @@ pub async fn watch(shared: Arc<CentralContext>, shutdown: CancellationToken) -> 
         }
         watch_broker(&shared).await;
         let limit = limits::QUERY_TIMEOUT;
-        let (hot, cold) = tokio::join!(
-            shared.hot_clock.read(&shared.storage, limit),
-            shared.cold_clock.read(&shared.cold, limit)
-        );
-        watch_clocks(&shared, hot.as_ref().ok(), cold.as_ref().ok());
+        let read_hot = shared.hot_clock.read(&shared.storage, limit);
+        let (hot, cold) = if shared.config.clickhouse.is_cold_apart() {
+            let (hot, cold) = tokio::join!(read_hot, shared.cold_clock.read(&shared.cold, limit));
+            (hot, cold.ok())
+        } else {
+            let hot = read_hot.await;
+            let same = hot.as_ref().ok().copied();
+            (hot, same)
+        };
+        watch_clocks(&shared, hot.as_ref().ok(), cold.as_ref());
         // Only inserts clear a refusal of rows: a server that answers a query may still refuse rows.
         match hot {
             Ok(_) if was_away => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_nats::Message;
 use bytes::Bytes;
@@ -107,8 +107,12 @@ impl Batch {
         self.entries.len() >= rows || self.rows.len() + self.payload_bytes >= limits.max_bytes
     }
 
-    pub fn deadline(&self, max_age: Duration) -> Instant {
-        self.opened + max_age
+    pub fn deadline(&self, limits: &BatchLimits) -> Instant {
+        self.opened
+            + match self.target {
+                Target::Events(DataType::Trade | DataType::OrderBook) => limits.max_age,
+                _ => limits.max_age_others,
+            }
     }
 
     /// Removes the entries whose events are stored already, and their rows. Returns each with the sequence of the stored row.
@@ -223,8 +227,8 @@ impl OpenBatches {
         self.batches.values().map(|batch| batch.lowest).min()
     }
 
-    pub fn deadline(&self, max_age: Duration) -> Option<tokio::time::Instant> {
-        self.batches.values().map(|batch| batch.deadline(max_age)).min().map(tokio::time::Instant::from_std)
+    pub fn deadline(&self, limits: &BatchLimits) -> Option<tokio::time::Instant> {
+        self.batches.values().map(|batch| batch.deadline(limits)).min().map(tokio::time::Instant::from_std)
     }
 
     pub fn close_if(&mut self, is_due: impl Fn(&Batch) -> bool) -> Vec<Batch> {
@@ -239,6 +243,8 @@ impl OpenBatches {
 
 #[cfg(test)]
 pub mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::fixtures::{self, TRADE_SUBJECT};
 
@@ -266,6 +272,7 @@ pub mod tests {
             others,
             max_bytes,
             max_age: Duration::from_secs(1),
+            max_age_others: Duration::from_secs(5),
             max_in_flight: 1,
             recent_event_ids: 1,
         }
@@ -281,6 +288,22 @@ pub mod tests {
         add(&mut batch, 1, 1, 100);
         assert!(!batch.is_full(&limits(2, 1000)) && batch.is_full(&limits(1, 1000)));
         assert!(batch.is_full(&limits(2, 116)) && !batch.is_full(&limits(2, 117)));
+    }
+
+    #[test]
+    fn the_oldest_batch_by_the_age_of_its_table_is_due_first() {
+        let limits = limits(10, 1_000);
+        let mut open = OpenBatches::new("MARKET_DATA");
+        let slow = open.of(Target::Events(DataType::FundingRate)).opened;
+        let due = |open: &OpenBatches| open.deadline(&limits).unwrap().into_std();
+        assert_eq!(due(&open), slow + limits.max_age_others);
+        let fast = open.of(Target::Events(DataType::Trade)).opened;
+        assert_eq!(due(&open), fast + limits.max_age);
+        let of_table = |target| Batch::new(target, "MARKET_DATA", 0, BatchCapacity::default());
+        for target in [Target::Copies, Target::DeadLetters, Target::Events(DataType::Liquidation)] {
+            let batch = of_table(target);
+            assert_eq!(batch.deadline(&limits), batch.opened + limits.max_age_others);
+        }
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub async fn stored_rows(
     Ok(stored)
 }
 
-/// Exchange and time limit the parts that are read, market type and symbol the granules.
+/// The time limits the parts that are read, exchange, market type and symbol the granules.
 fn query(storage: &Storage, table: &str, entries: &[&BatchEntry]) -> clickhouse::query::Query {
     let tokens = |place: usize| -> Vec<&str> {
         let distinct: BTreeSet<&str> =

@@ -40,6 +40,7 @@ pub mod positions;
 mod progress;
 mod put_back;
 mod running_inserts;
+mod scan_pace;
 mod series;
 mod stream_owner;
 mod stream_progress;

@@ -1,6 +1,7 @@
 //! Progress of a stream while this central owns it: delivered sequences and gap-scan results.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::anyhow;
 use tokio::task::{JoinError, JoinSet};
@@ -9,6 +10,7 @@ use tokio::time::timeout;
 use super::gap_scan::{GapScan, GapScanResult, ScanVerdict, scan};
 use super::losses::{self, LossCause};
 use super::progress::{DeliveryProgress, SeqRange};
+use super::scan_pace::{ScanNeed, ScanPace};
 use super::subscription::Subscription;
 use crate::context::CentralContext;
 use crate::limits;
@@ -20,6 +22,7 @@ pub struct StreamProgress {
     consumer_created_ns: Option<i128>,
     owned: Option<OwnedStream>,
     scans: JoinSet<anyhow::Result<ScanVerdict>>,
+    pace: ScanPace,
 }
 
 struct OwnedStream {
@@ -31,7 +34,14 @@ struct OwnedStream {
 
 impl StreamProgress {
     pub fn new(shared: Arc<CentralContext>, stream: &'static str) -> Self {
-        Self { shared, stream, consumer_created_ns: None, owned: None, scans: JoinSet::new() }
+        Self {
+            shared,
+            stream,
+            consumer_created_ns: None,
+            owned: None,
+            scans: JoinSet::new(),
+            pace: ScanPace::new(),
+        }
     }
 
     /// The stream was recreated since the last subscription.
@@ -58,6 +68,7 @@ impl StreamProgress {
             self.owned = Some(OwnedStream { progress, watermarks, written, newest: 0 });
         }
         self.consumer_created_ns = Some(found.consumer_created_ns);
+        self.pace.forget();
         Ok(())
     }
 
@@ -67,10 +78,21 @@ impl StreamProgress {
         }
     }
 
+    /// Starts a scan if one is due and none is running.
     pub fn start_scan(&mut self, lowest_open: Option<u64>) {
-        if self.scans.is_empty()
-            && let Some(start) = self.start(lowest_open)
-        {
+        if !self.scans.is_empty() {
+            return;
+        }
+        let Some(start) = self.start(lowest_open) else { return };
+        let progress = &start.progress;
+        let need = if progress.inherited.is_some() || !progress.gaps.is_empty() {
+            ScanNeed::Gaps
+        } else if progress.confirmed < self.taken() {
+            ScanNeed::Unconfirmed
+        } else {
+            ScanNeed::None
+        };
+        if self.pace.is_due(Instant::now(), need) {
             self.scans.spawn(scan(Arc::clone(&self.shared), start));
         }
     }
@@ -104,10 +126,11 @@ impl StreamProgress {
             Ok(Ok(ScanVerdict::Done(found))) => self.apply(*found),
             Ok(Ok(ended)) => return Ok(Some(ended)),
             Ok(Err(error)) => {
+                self.pace.forget();
                 tracing::debug!(
                     stream,
                     error = format!("{error:#}"),
-                    "gap scan failed; retried at the next interval"
+                    "gap scan failed; retried at the next look"
                 );
             }
             Err(error) if error.is_cancelled() => {}

@@ -174,7 +174,7 @@ impl Worker {
         let guard = Arc::clone(&self.guard);
         let mut ticks = ticks(limits::CONFIRM_POLL);
         loop {
-            let deadline = self.dedup.open.deadline(limits.max_age);
+            let deadline = self.dedup.open.deadline(&limits);
             let may_take = self.inserts.len() < limits.max_in_flight;
             tokio::select! {
                 biased;
@@ -190,7 +190,7 @@ impl Worker {
                 }
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     let now = std::time::Instant::now();
-                    self.close_if(|batch| batch.deadline(limits.max_age) <= now);
+                    self.close_if(|batch| batch.deadline(&limits) <= now);
                 }
                 _ = ticks.tick() => {
                     if guard.lease().is_wanted() {

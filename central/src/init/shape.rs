@@ -99,7 +99,7 @@ impl Shape {
             differences.extend(Difference::between("replicated", true, there.replicated, false));
         }
         let keys = [
-            ("partition_key", &self.engine.partition_key, &found.engine.partition_key),
+            (PARTITION_KEY, &self.engine.partition_key, &found.engine.partition_key),
             ("sorting_key", &self.engine.sorting_key, &found.engine.sorting_key),
         ];
         differences.extend(keys.into_iter().filter_map(|(n, w, f)| Difference::between(n, w, f, false)));
@@ -112,10 +112,10 @@ impl Shape {
         differences
     }
 
-    /// Differences between hot and cold except TTL, including columns that only one of them has.
+    /// Differences between hot and cold except TTL and partition key, including columns that only one of them has.
     pub fn differences_of_copy(&self, copy: &Self) -> Vec<Difference> {
         let mut differences = self.differences(copy, false);
-        differences.retain(|difference| difference.setting != TTL);
+        differences.retain(|difference| ![TTL, PARTITION_KEY].contains(&difference.setting.as_str()));
         let more = copy.columns.iter().filter(|column| self.columns.iter().all(|c| c.name != column.name));
         differences.extend(more.filter_map(|column| {
             Difference::between(&format!("column {}", column.name), "none", &column.kind, false)
@@ -158,6 +158,7 @@ impl Shape {
 }
 
 pub const TTL: &str = "ttl";
+const PARTITION_KEY: &str = "partition_key";
 
 /// Names of one setting of a table: on a single server and of a replicated one.
 const DEDUPLICATION: [&str; 2] = ["non_replicated_deduplication_window", "replicated_deduplication_window"];
@@ -224,7 +225,7 @@ mod tests {
         let engine = EngineShape {
             name: text("t"),
             engine_full: text(engine_full),
-            partition_key: text("toYYYYMM(timestamp)"),
+            partition_key: text("toYYYYMMDD(timestamp)"),
             sorting_key: text("a, b"),
         };
         let columns = vec![column("timestamp", "DateTime64(6, 'UTC')"), column("price", price)];
@@ -257,10 +258,12 @@ mod tests {
     }
 
     #[test]
-    fn hot_and_cold_may_differ_only_in_ttl() {
+    fn hot_and_cold_may_differ_only_in_ttl_and_partition_key() {
         let hot = shape(FULL, "Decimal(38, 18)");
         let mut cold = shape(&FULL.replace("Day(3)", "Day(3650)"), "Decimal(38, 18)");
+        cold.engine.partition_key = "toYYYYMM(timestamp)".to_owned();
         assert_eq!(hot.differences_of_copy(&cold), vec![]);
+        assert_eq!(named(&hot.differences(&cold, false)), vec![("partition_key", false), ("ttl", true)]);
         let more = ColumnShape { name: "note".to_owned(), ..cold.columns[0].clone() };
         cold.columns.push(more);
         assert_eq!(named(&hot.differences_of_copy(&cold)), vec![("column note", false)]);

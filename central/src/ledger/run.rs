@@ -14,6 +14,7 @@ use super::reconciliation::{Recheck, Reconciler, VerdictGauges};
 use super::windows::DirtyWindows;
 use crate::context::CentralContext;
 use crate::lease::Lease;
+use crate::limits;
 
 const LEASE: &str = "ledger";
 const LEDGER: &str = "ledger";
@@ -53,6 +54,7 @@ async fn reconcile(shared: &Arc<CentralContext>, dirty: &Arc<DirtyWindows>, leas
     let metrics = &shared.metrics.ledger;
     let seconds = |since: Instant| i64::try_from(since.elapsed().as_secs()).unwrap_or(i64::MAX);
     let mut worked = Instant::now();
+    let mut rounds = 0_u32;
     while !lease.is_wanted() {
         ticks.tick().await;
         let done = async {
@@ -60,11 +62,15 @@ async fn reconcile(shared: &Arc<CentralContext>, dirty: &Arc<DirtyWindows>, leas
             if let Some(took) = recheck.step(&mut reconciler).await? {
                 metrics.recheck_seconds.set(i64::try_from(took.as_secs()).unwrap_or(i64::MAX));
             }
-            mend_histories(&shared.storage).await.context("cannot mend versions of instruments")?;
+            // Seldom needed: after a restore of hot.
+            if rounds.is_multiple_of(limits::QUIET_ROUNDS) {
+                mend_histories(&shared.storage).await.context("cannot mend versions of instruments")?;
+            }
             gauges.set(shared).await.context("cannot count verdicts")
         };
         match done.await {
             Ok(()) => {
+                rounds = rounds.wrapping_add(1);
                 worked = Instant::now();
                 shared.status.clear(LEDGER);
             }

@@ -32,6 +32,8 @@ type RowStates = BTreeMap<u64, i64>;
 /// Copies until `stop`, or until another central wants the lease. Failures are retried.
 pub async fn copy_instruments(context: CopyContext<'_>, stop: &CancellationToken) {
     let (mut is_failing, mut pair) = (false, None);
+    let interval = context.config.replication.interval;
+    let mut pause = interval;
     while !stop.is_cancelled() && !context.is_wanted() {
         let result = equalize(context, &mut pair).await;
         if result.is_err() {
@@ -39,36 +41,40 @@ pub async fn copy_instruments(context: CopyContext<'_>, stop: &CancellationToken
         }
         let metric = context.metrics.is_failing.with_label_values(&[INSTRUMENTS]);
         metric.set(i64::from(result.is_err()));
+        // Terms seldom change.
+        let is_quiet = matches!(result, Ok(false));
+        pause = if is_quiet { (pause * 2).min(interval * limits::QUIET_ROUNDS) } else { interval };
         match result {
             Err(CopyError::LeaseLost) => return,
             Err(error) if !std::mem::replace(&mut is_failing, true) => {
                 tracing::warn!(%error, "copying versions of instruments failed; retrying, nothing is lost");
             }
             Err(error) => tracing::debug!(%error, "copying versions of instruments still fails"),
-            Ok(()) if std::mem::take(&mut is_failing) => {
+            Ok(_) if std::mem::take(&mut is_failing) => {
                 tracing::info!("copying versions of instruments resumed");
             }
-            Ok(()) => {}
+            Ok(_) => {}
         }
-        context.rest(context.config.replication.interval, stop).await;
+        context.rest(pause, stop).await;
     }
 }
 
-async fn equalize(context: CopyContext<'_>, pair: &mut Option<HotCold>) -> Result<(), CopyError> {
+/// True if any row was copied.
+async fn equalize(context: CopyContext<'_>, pair: &mut Option<HotCold>) -> Result<bool, CopyError> {
     let pair = match pair {
         Some(pair) => pair,
         None => pair.insert(HotCold::connect(context.config).await?),
     };
-    let HotCold { hot, cold } = pair;
+    let HotCold { hot, cold, .. } = pair;
     let (of_hot, of_cold) = try_join(hot.exchange_digests(), cold.exchange_digests()).await?;
     let differing = of_hot.symmetric_difference(&of_cold);
     let exchanges: BTreeSet<&str> = differing.map(|(name, ..)| name.as_str()).collect();
-    for exchange in exchanges {
+    for exchange in &exchanges {
         let (in_hot, in_cold) = try_join(hot.row_states(exchange), cold.row_states(exchange)).await?;
         copy(context, (hot, cold), exchange, &newer(&in_hot, &in_cold)).await?;
         copy(context, (cold, hot), exchange, &newer(&in_cold, &in_hot)).await?;
     }
-    Ok(())
+    Ok(!exchanges.is_empty())
 }
 
 /// Rows of `from` that `to` lacks or has in an earlier state.

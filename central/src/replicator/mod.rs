@@ -10,6 +10,8 @@ mod instruments;
 mod queries;
 mod reconcile;
 mod replicate;
+mod run;
+mod shared_reading;
 mod verify;
 mod window;
 mod window_log;
@@ -20,11 +22,11 @@ pub use copy::{Copier, Direction};
 pub use evaluate::{RowDiff, WindowCondition};
 pub use queries::{CopyError, Endpoint, HotCold, TableSpec};
 pub use reconcile::EvaluatedWindow;
+pub use run::{LEASE, replicate};
 pub use verify::{ComparedState, ComparedWindow};
 pub use window::{TimeRange, align};
 pub use window_log::{LoggedWindow, WindowLog, WindowState};
 pub use window_ops::{CopyContext, WindowOps};
-pub use worker::{LEASE, replicate};
 
 use marketprism_schema::Table;
 

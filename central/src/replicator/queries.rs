@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use clickhouse::query::Query;
 use clickhouse::{Client, Compression};
-use futures_util::future::try_join;
 use marketprism_schema::{DataType, Table};
 use marketprism_service::error_text;
 
 use super::window::{Digests, TimeRange, WindowDigest};
 use crate::config::Config;
 use crate::row::columns_of;
-use crate::server_clock::{ClocksApart, ServerClock};
+use crate::server_clock::{ClockReading, ClocksApart, ServerClock};
 use crate::storage::{Storage, StorageError, bounded};
 use crate::{limits, sql};
 
@@ -34,6 +33,7 @@ pub struct Endpoint {
 pub struct HotCold {
     pub hot: Endpoint,
     pub cold: Endpoint,
+    pub is_one_server: bool,
 }
 
 impl HotCold {
@@ -56,6 +56,7 @@ impl HotCold {
         let mut pair = Self {
             hot: endpoint("hot", Storage::hot(&config.clickhouse))?,
             cold: endpoint("cold", Storage::cold(&config.clickhouse))?,
+            is_one_server: !config.clickhouse.is_cold_apart(),
         };
         for side in [&mut pair.hot, &mut pair.cold] {
             let sql = format!("SELECT count() FROM system.settings WHERE name = '{SELECT_DEDUPLICATION}'");
@@ -77,19 +78,11 @@ impl HotCold {
     }
 }
 
-impl HotCold {
-    /// The time up to which rows may be copied, read from both servers.
-    pub async fn now_ms(&self) -> Result<i64, CopyError> {
-        let read = async |side: &Endpoint| {
-            let clock = ServerClock::default();
-            clock.read(&side.storage, side.limit).await.map_err(|error| side.failed(error))
-        };
-        let (hot, cold) = try_join(read(&self.hot), read(&self.cold)).await?;
-        ClocksApart::common_now(hot, cold).map_err(CopyError::from)
-    }
-}
-
 impl Endpoint {
+    pub async fn clock(&self) -> Result<ClockReading, CopyError> {
+        ServerClock::default().read(&self.storage, self.limit).await.map_err(|error| self.failed(error))
+    }
+
     pub fn table(&self, name: &str) -> String {
         format!("{}.{name}", self.storage.database)
     }
@@ -138,6 +131,38 @@ impl Endpoint {
         Ok(rows.into_iter().map(digest).collect())
     }
 
+    /// Row count and fingerprint of the event ids of each window of a range that holds rows: reads a fraction of the bytes of whole rows.
+    pub async fn id_digests(
+        &self,
+        table: &TableSpec,
+        span: TimeRange,
+        width_ms: i64,
+    ) -> Result<Digests, CopyError> {
+        let sql = format!(
+            "SELECT toInt64(intDiv(toUnixTimestamp64Milli(created_at), {width_ms}) * {width_ms}) AS start_ms, count() AS rows, \
+             groupBitXor(toUInt64(bitAnd(event_id, 18446744073709551615))) AS ids_xor, \
+             sum(toUInt64(bitShiftRight(event_id, 64))) AS ids_sum FROM {} WHERE {} GROUP BY start_ms",
+            self.table(table.name),
+            span.condition()
+        );
+        let rows = self.ask(self.query(&sql).fetch_all::<(i64, u64, u64, u64)>()).await?;
+        let digest = |(start_ms, rows, ids_xor, ids_sum)| {
+            (start_ms, WindowDigest { rows, ids_xor, ids_sum, ..WindowDigest::default() })
+        };
+        Ok(rows.into_iter().map(digest).collect())
+    }
+
+    /// Number and fingerprint of the mutations of a table that the server lists: every `ALTER UPDATE`, `ALTER DELETE` and `DELETE`. One that
+    /// ends changes it again: until then parts hold the earlier content.
+    pub async fn mutations(&self, table: &TableSpec) -> Result<(u64, u64), CopyError> {
+        let sql = format!(
+            "SELECT count(), groupBitXor(cityHash64(mutation_id, create_time, is_done)) FROM system.mutations \
+             WHERE database = '{}' AND table = '{}'",
+            self.storage.database, table.name
+        );
+        self.ask(self.query(&sql).fetch_one::<(u64, u64)>()).await
+    }
+
     /// Row count and oldest venue time of each window of a range that holds rows; no fingerprints, so cheap.
     pub async fn counts(
         &self,
@@ -156,6 +181,28 @@ impl Endpoint {
             (start_ms, WindowDigest { rows, oldest_us, ..WindowDigest::default() })
         };
         Ok(counted.into_iter().map(state).collect())
+    }
+
+    /// [`Self::counts`] from a time on, and `created_at` of the newest row.
+    pub async fn counts_since(
+        &self,
+        table: &TableSpec,
+        from_ms: i64,
+        width_ms: i64,
+    ) -> Result<(Digests, i64), CopyError> {
+        let sql = format!(
+            "SELECT toInt64(intDiv(toUnixTimestamp64Milli(created_at), {width_ms}) * {width_ms}) AS start_ms, count() AS rows, \
+             toInt64(toUnixTimestamp64Micro(min(timestamp))) AS oldest_us, \
+             toInt64(toUnixTimestamp64Milli(max(created_at))) AS newest_ms FROM {} WHERE created_at >= {} GROUP BY start_ms",
+            self.table(table.name),
+            sql::millis(from_ms)
+        );
+        let counted = self.ask(self.query(&sql).fetch_all::<(i64, u64, i64, i64)>()).await?;
+        let newest_ms = counted.iter().map(|row| row.3).max().unwrap_or_default();
+        let state = |(start_ms, rows, oldest_us, _)| {
+            (start_ms, WindowDigest { rows, oldest_us, ..WindowDigest::default() })
+        };
+        Ok((counted.into_iter().map(state).collect(), newest_ms))
     }
 
     pub async fn first(&self, table: &TableSpec, span: TimeRange) -> Result<Option<i64>, CopyError> {
@@ -256,7 +303,7 @@ pub fn limited(client: &Client, limit: Duration) -> Client {
 }
 
 /// Reason why copying stopped. Nothing is lost: the next round continues.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum CopyError {
     #[error("{side}: {error}")]
     Storage {

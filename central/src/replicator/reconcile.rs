@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::future::try_join3;
+use futures_util::future::{try_join, try_join3};
 
 use super::evaluate::{Reference, WindowCondition, WindowFacts, evaluate};
 use super::queries::CopyError;
-use super::window::{TimeRange, align};
+use super::window::{Digests, TimeRange, WindowDigest, align};
 use super::window_log::{LoggedWindow, WindowState};
 use super::window_ops::{WindowOps, all_starts};
 use crate::{clock, limits};
@@ -36,6 +36,36 @@ impl WindowOps<'_> {
         let mut windows = self.evaluate_windows(span).await?;
         windows.retain(EvaluatedWindow::needs_something);
         Ok(windows)
+    }
+
+    /// As [`Self::examine`], if content changes only together with ids. Windows that differ by their ids are compared by content too.
+    async fn examine_by_ids(&self, span: TimeRange) -> Result<Vec<EvaluatedWindow>, CopyError> {
+        let (table, width_ms) = (self.table, self.width_ms);
+        let (log, hot, cold) = try_join3(
+            self.logged(span),
+            self.pair.hot.id_digests(table, span, width_ms),
+            self.pair.cold.id_digests(table, span, width_ms),
+        )
+        .await?;
+        let mut differing = Vec::new();
+        for start_ms in all_starts(&log, &hot, &cold) {
+            let of = |digests: &Digests| digests.get(&start_ms).copied().unwrap_or_default();
+            if !self.is_as_logged(log.get(&start_ms), &of(&hot), &of(&cold)) {
+                differing.extend(self.examine(TimeRange::window(start_ms, width_ms)).await?);
+            }
+        }
+        Ok(differing)
+    }
+
+    /// By ids. What hot lacks may have expired or been removed.
+    fn is_as_logged(&self, logged: Option<&LoggedWindow>, hot: &WindowDigest, cold: &WindowDigest) -> bool {
+        logged.is_some_and(|logged| {
+            let is_gone = hot.rows == 0 && !self.is_hot_whole(Some(logged), hot);
+            logged.state == WindowState::Verified
+                && logged.columns_hash == self.table.columns_hash
+                && cold.has_same_ids(&logged.reference)
+                && (is_gone || hot.has_same_ids(&logged.reference))
+        })
     }
 
     /// Compares hot, cold and the log in every window of a range that one of them holds.
@@ -193,6 +223,14 @@ impl EvaluatedWindow {
 
 const DAY_MS: i64 = 86_400_000;
 
+/// Depth of the comparison of a window. Content changes without its ids by a mutation only, unless a person replaces parts: so content is
+/// compared everywhere after a mutation, else in turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    Ids,
+    Content,
+}
+
 #[derive(Debug)]
 pub struct TableRecheck {
     /// Start of the next full recheck.
@@ -200,8 +238,12 @@ pub struct TableRecheck {
     /// End of the first recheck: later windows are compared as they are copied.
     first_upto_ms: Option<i64>,
     /// Rest of the running recheck: the recent range, then a range that only cold holds.
-    left: Vec<TimeRange>,
+    left: Vec<(TimeRange, Depth)>,
     began: Instant,
+    /// Mutations of hot and cold at the begin of the last recheck.
+    mutations: Option<[(u64, u64); 2]>,
+    /// Start of the next range of the recent windows whose content is compared.
+    content_from_ms: Option<i64>,
     /// Start of the next range that only cold holds.
     old_from_ms: Option<i64>,
 }
@@ -209,7 +251,20 @@ pub struct TableRecheck {
 impl TableRecheck {
     pub fn new() -> Self {
         let now = Instant::now();
-        Self { due: now, first_upto_ms: None, left: Vec::new(), began: now, old_from_ms: None }
+        Self {
+            due: now,
+            first_upto_ms: None,
+            left: Vec::new(),
+            began: now,
+            mutations: None,
+            content_from_ms: None,
+            old_from_ms: None,
+        }
+    }
+
+    /// Time until the next step has something to compare.
+    pub fn due_in(&self) -> Duration {
+        if self.left.is_empty() { self.due.saturating_duration_since(Instant::now()) } else { Duration::ZERO }
     }
 
     /// Windows copied by an earlier run are rechecked at once; without any the first recheck waits its period.
@@ -223,6 +278,7 @@ impl TableRecheck {
     /// The next step begins a recheck of everything.
     pub fn restart(&mut self, upto_ms: Option<i64>) {
         self.left.clear();
+        self.mutations = None;
         (self.due, self.first_upto_ms) = (Instant::now(), upto_ms);
     }
 
@@ -236,15 +292,17 @@ impl TableRecheck {
             self.begin(ops, first_ms, self.first_upto_ms.unwrap_or(upto_ms)).await?;
             self.first_upto_ms = None;
         }
-        while let Some(whole) = self.left.pop() {
+        while let Some((whole, depth)) = self.left.pop() {
             let span_ms = ops.width_ms * limits::RECHECK_WINDOWS;
             let end_ms = whole.to_ms.min(whole.from_ms.saturating_add(span_ms));
-            let done_to_ms =
-                self.compare(ops, TimeRange::new(whole.from_ms, end_ms), now).await.inspect_err(|_| {
-                    self.left.push(whole);
+            let done_to_ms = self
+                .compare(ops, TimeRange::new(whole.from_ms, end_ms), depth, now)
+                .await
+                .inspect_err(|_| {
+                    self.left.push((whole, depth));
                 })?;
             if done_to_ms < whole.to_ms {
-                self.left.push(TimeRange::new(done_to_ms, whole.to_ms));
+                self.left.push((TimeRange::new(done_to_ms, whole.to_ms), depth));
             }
             if now.elapsed() >= limits::RECHECK_TURN {
                 break;
@@ -268,15 +326,46 @@ impl TableRecheck {
             self.old_from_ms.filter(|from| (logged_ms..retained_ms).contains(from)).unwrap_or(logged_ms);
         let old_end_ms = retained_ms.min(old_ms.saturating_add(ops.width_ms * limits::RECHECK_OLD_WINDOWS));
         self.old_from_ms = Some(old_end_ms);
-        let spans = [TimeRange::new(old_ms, old_end_ms), TimeRange::new(recent_ms, upto_ms)];
+        let old = (TimeRange::new(old_ms, old_end_ms), Depth::Content);
+        let recent = self.recent_ranges(ops, TimeRange::new(recent_ms, upto_ms)).await?;
         // Taken from the end.
-        self.left = spans.into_iter().filter(|span| span.from_ms < span.to_ms).collect();
+        self.left =
+            std::iter::once(old).chain(recent).filter(|(span, _)| span.from_ms < span.to_ms).collect();
         Ok(())
     }
 
+    /// The recent range, and which content is compared.
+    async fn recent_ranges(
+        &mut self,
+        ops: &WindowOps<'_>,
+        recent: TimeRange,
+    ) -> Result<Vec<(TimeRange, Depth)>, CopyError> {
+        let (hot, cold) =
+            try_join(ops.pair.hot.mutations(ops.table), ops.pair.cold.mutations(ops.table)).await?;
+        let mutations = Some([hot, cold]);
+        if std::mem::replace(&mut self.mutations, mutations) != mutations {
+            return Ok(vec![(recent, Depth::Content)]);
+        }
+        let turn = recent.from_ms..recent.to_ms;
+        let from_ms = self.content_from_ms.filter(|from_ms| turn.contains(from_ms)).unwrap_or(recent.from_ms);
+        let to_ms = recent.to_ms.min(from_ms.saturating_add(ops.width_ms * limits::RECHECK_CONTENT_WINDOWS));
+        self.content_from_ms = Some(to_ms);
+        Ok(vec![(recent, Depth::Ids), (TimeRange::new(from_ms, to_ms), Depth::Content)])
+    }
+
     /// Compares a range and reconciles what differs; returns where it stopped.
-    async fn compare(&self, ops: &WindowOps<'_>, span: TimeRange, turn: Instant) -> Result<i64, CopyError> {
-        for examined in ops.examine(span).await? {
+    async fn compare(
+        &self,
+        ops: &WindowOps<'_>,
+        span: TimeRange,
+        depth: Depth,
+        turn: Instant,
+    ) -> Result<i64, CopyError> {
+        let examined = match depth {
+            Depth::Content => ops.examine(span).await?,
+            Depth::Ids => ops.examine_by_ids(span).await?,
+        };
+        for examined in examined {
             if turn.elapsed() >= limits::RECHECK_TURN * 2 && examined.start_ms > span.from_ms {
                 return Ok(examined.start_ms);
             }

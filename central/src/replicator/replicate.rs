@@ -39,15 +39,28 @@ impl CopyBatch {
 impl WindowOps<'_> {
     /// Copies, verifies and logs every window of a range that has rows in hot. Returns the log entries.
     pub async fn replicate(&self, span: TimeRange) -> Result<Vec<LoggedWindow>, CopyError> {
-        let mut counts = self.hot_counts(span).await?;
+        let counts = self.hot_counts(span).await?;
+        if counts.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.replicate_counted(span, counts, &self.logged(span).await?).await
+    }
+
+    /// As [`Self::replicate`], with the rows of hot counted and the log read before.
+    pub async fn replicate_counted(
+        &self,
+        span: TimeRange,
+        mut counts: Digests,
+        log: &LoggedWindows,
+    ) -> Result<Vec<LoggedWindow>, CopyError> {
         if self.delete_late_duplicates(&counts).await? > 0 {
             counts = self.hot_counts(span).await?;
         }
         if counts.is_empty() {
             return Ok(Vec::new());
         }
-        let (before, log) = try_join(self.cold_digests(span, false), self.logged(span)).await?;
-        let mut failed = self.copy_missing(span, &counts, &before, &log).await?;
+        let before = self.cold_digests(span, false).await?;
+        let mut failed = self.copy_missing(span, &counts, &before, log).await?;
         let (hot, after) = try_join(self.hot_digests(span), self.cold_digests(span, true)).await?;
         let mut logged = Vec::new();
         for start_ms in all_starts(&counts, &hot, &failed) {

@@ -1,27 +1,24 @@
-//! Replication of the tables, round by round, while this central holds the lease.
+//! Replication of one table, round by round.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use futures_util::future::{join, join_all};
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::copy::clear_leftovers;
-use super::instruments::copy_instruments;
 use super::queries::{CopyError, HotCold, TableSpec};
 use super::reconcile::TableRecheck;
-use super::window::{TimeRange, WindowDigest, align};
-use super::window_log::{WindowLog, WindowState};
+use super::shared_reading::SharedReading;
+use super::window::{Digests, TimeRange, WindowDigest, align};
+use super::window_log::{LoggedWindow, LoggedWindows, WindowLog, WindowState};
 use super::window_ops::{CopyContext, WindowOps};
 use crate::config::{Config, Start};
-use crate::context::CentralContext;
 use crate::time::{Time, millis};
 use crate::{clock, limits};
 
 pub struct TableWorker<'a> {
     context: CopyContext<'a>,
     table: TableSpec,
+    servers: &'a SharedReading,
     /// Reopened after every failure.
     pair: Option<HotCold>,
     /// As in the window log: a later change of the configuration does not apply.
@@ -33,6 +30,8 @@ pub struct TableWorker<'a> {
     recheck: TableRecheck,
     /// Time of the servers, and when it was read.
     now: Option<(i64, Instant)>,
+    /// Time of the last write of the watermark, which a reading must not precede.
+    moved: Instant,
     /// Time of the last scan for late rows.
     looked_back: Instant,
     /// `created_at` of the newest row of hot, and when it was queried.
@@ -49,18 +48,20 @@ enum RoundEnd {
 }
 
 impl<'a> TableWorker<'a> {
-    pub fn new(context: CopyContext<'a>, table: TableSpec) -> Self {
+    pub fn new(context: CopyContext<'a>, table: TableSpec, servers: &'a SharedReading) -> Self {
         let windows = windows_a_round(context.config, &table);
         let slice_rows = table.slice_rows;
         Self {
             context,
             table,
+            servers,
             pair: None,
             width_ms: None,
             first_ms: 0,
             upto_ms: None,
             recheck: TableRecheck::new(),
             now: None,
+            moved: Instant::now(),
             looked_back: Instant::now(),
             newest: None,
             slice_rows,
@@ -73,9 +74,22 @@ impl<'a> TableWorker<'a> {
     pub async fn run(mut self, stop: &CancellationToken) {
         while !stop.is_cancelled() && !self.context.is_wanted() {
             if self.round_with_retries(stop).await == RoundEnd::Idle {
-                self.context.rest(self.context.config.replication.interval, stop).await;
+                self.context.rest(self.pause(), stop).await;
             }
         }
+    }
+
+    /// Nothing is to be done before the next window closes or the next recheck begins.
+    fn pause(&self) -> Duration {
+        let replication = &self.context.config.replication;
+        let Some(((now_ms, read), width_ms)) = self.now.zip(self.width_ms).filter(|_| !self.is_failing)
+        else {
+            return replication.interval;
+        };
+        let closed_ms = now_ms + millis(read.elapsed()) - millis(replication.safety_lag);
+        let until_close_ms = align(closed_ms, width_ms) + width_ms - closed_ms;
+        let until_close = Duration::from_millis(u64::try_from(until_close_ms).unwrap_or_default());
+        pause(replication.interval, until_close, self.recheck.due_in())
     }
 
     async fn round_with_retries(&mut self, stop: &CancellationToken) -> RoundEnd {
@@ -148,18 +162,25 @@ impl<'a> TableWorker<'a> {
 
     async fn steps(&mut self, ops: &WindowOps<'_>) -> Result<RoundEnd, CopyError> {
         let now_ms = self.now_ms(ops).await?;
-        let left = self.advance(ops, now_ms).await?;
+        let closed_ms = align(now_ms - millis(self.context.config.replication.safety_lag), ops.width_ms);
+        let reach_ms = self.windows * ops.width_ms;
+        let keeps_up_from = self.upto_ms.filter(|upto_ms| closed_ms - upto_ms <= reach_ms);
+        let left = match keeps_up_from {
+            Some(upto_ms) => self.keep_up(ops, upto_ms, closed_ms).await?,
+            None => self.catch_up(ops, closed_ms).await?,
+        };
         let Some(upto_ms) = self.upto_ms else { return Ok(left) };
         // While behind, rounds follow each other at once; late rows and rechecks wait for the interval.
         if left == RoundEnd::More && self.looked_back.elapsed() < self.context.config.replication.interval {
             return Ok(left);
         }
-        self.look_back(ops, upto_ms).await?;
+        if keeps_up_from.is_none() {
+            self.look_back(ops, upto_ms).await?;
+        }
         self.recheck.step(ops, self.first_ms, upto_ms).await?;
         if let Some(delay) = self.context.config.replication.remove_from_hot_after {
             ops.remove_from_hot(TimeRange::new(self.first_ms, upto_ms), delay).await?;
         }
-        self.looked_back = Instant::now();
         Ok(left)
     }
 
@@ -198,18 +219,24 @@ impl<'a> TableWorker<'a> {
         {
             return Ok(now_ms + millis(read.elapsed()));
         }
-        let read = Instant::now();
-        let now_ms = ops.pair.now_ms().await?;
-        self.check_watermark(ops, now_ms).await?;
-        self.now = Some((now_ms, read));
+        let fresh = Instant::now().checked_sub(limits::CLOCK_FRESH).unwrap_or(self.moved);
+        let reading = self.servers.since(ops.pair, fresh.max(self.moved)).await?;
+        let now_ms = reading.now_ms();
+        self.check_watermark(ops, now_ms, reading.watermarks.get(ops.table.name).copied()).await?;
+        self.now = Some((now_ms, Instant::now()));
         Ok(now_ms)
     }
 
     /// Copies again from an earlier time on if cold was put back to an earlier state, or if its watermark lies beyond the servers' clock:
     /// no window there can have been closed.
-    async fn check_watermark(&mut self, ops: &WindowOps<'_>, now_ms: i64) -> Result<(), CopyError> {
+    async fn check_watermark(
+        &mut self,
+        ops: &WindowOps<'_>,
+        now_ms: i64,
+        found_ms: Option<i64>,
+    ) -> Result<(), CopyError> {
         let (table, cold) = (ops.table.name, &ops.pair.cold);
-        self.follow_watermark(ops).await?;
+        self.follow_watermark(table, found_ms);
         if let Some(upto_ms) =
             self.upto_ms.filter(|upto_ms| *upto_ms > align(now_ms, ops.width_ms) + ops.width_ms)
         {
@@ -221,20 +248,20 @@ impl<'a> TableWorker<'a> {
                 back,
                 "the watermark of cold was beyond the clock of the servers; it goes back"
             );
-            self.advance_watermark(ops, back_ms).await?;
+            let newest_ms = self.newest(ops, back_ms).await?;
+            self.advance_watermark(ops, back_ms, newest_ms).await?;
         }
         Ok(())
     }
 
     /// Follows the watermark of cold. One that went back without this central: cold was put back to an earlier state.
-    async fn follow_watermark(&mut self, ops: &WindowOps<'_>) -> Result<(), CopyError> {
-        let found_ms = ops.log.watermark(&ops.pair.cold).await?;
+    fn follow_watermark(&mut self, table: &str, found_ms: Option<i64>) {
         let before_ms = std::mem::replace(&mut self.upto_ms, found_ms);
         if found_ms >= before_ms {
-            return Ok(());
+            return;
         }
         let shown = |ms: Option<i64>| ms.map_or_else(|| "none".to_owned(), |ms| Time(ms).to_string());
-        let (table, watermark, before) = (ops.table.name, shown(found_ms), shown(before_ms));
+        let (watermark, before) = (shown(found_ms), shown(before_ms));
         tracing::error!(
             table,
             watermark,
@@ -243,13 +270,46 @@ impl<'a> TableWorker<'a> {
         );
         self.context.metrics.put_back.with_label_values(&[table]).inc();
         self.recheck.restart(found_ms);
-        Ok(())
+    }
+
+    /// Copies the windows that closed since the last round, and those that got late rows: one count tells both.
+    async fn keep_up(
+        &mut self,
+        ops: &WindowOps<'_>,
+        upto_ms: i64,
+        closed_ms: i64,
+    ) -> Result<RoundEnd, CopyError> {
+        let began = Instant::now();
+        let reach = Duration::from_millis(u64::try_from(self.windows * ops.width_ms).unwrap_or_default());
+        // Few rows: they are copied together once the round is full.
+        let waits = !ops.table.is_high && closed_ms - upto_ms < self.windows * ops.width_ms;
+        if waits && self.looked_back.elapsed() < reach {
+            return Ok(RoundEnd::Idle);
+        }
+        let back_ms =
+            align(upto_ms - millis(limits::LOOK_BACK), ops.width_ms).max(self.first_ms.min(upto_ms));
+        let (mut late, newest_ms) = ops.pair.hot.counts_since(ops.table, back_ms, ops.width_ms).await?;
+        self.newest = Some((newest_ms, Instant::now()));
+        let mut fresh = late.split_off(&upto_ms);
+        fresh.retain(|start_ms, _| *start_ms < closed_ms);
+        let has_rows = !late.is_empty() || !fresh.is_empty();
+        let log = if has_rows {
+            ops.logged(TimeRange::new(back_ms, closed_ms)).await?
+        } else {
+            LoggedWindows::new()
+        };
+        self.copy_late(ops, &late, &log).await?;
+        self.looked_back = Instant::now();
+        if waits || upto_ms >= closed_ms {
+            return Ok(RoundEnd::Idle);
+        }
+        let logged = ops.replicate_counted(TimeRange::new(upto_ms, closed_ms), fresh, &log).await?;
+        self.end_copy(ops, &logged, (closed_ms, newest_ms), began).await?;
+        Ok(RoundEnd::Idle)
     }
 
     /// Copies the next closed windows, oldest first, and advances the watermark.
-    async fn advance(&mut self, ops: &WindowOps<'_>, now_ms: i64) -> Result<RoundEnd, CopyError> {
-        let lag_ms = millis(self.context.config.replication.safety_lag);
-        let closed_ms = align(now_ms - lag_ms, ops.width_ms);
+    async fn catch_up(&mut self, ops: &WindowOps<'_>, closed_ms: i64) -> Result<RoundEnd, CopyError> {
         let from_ms = self.upto_ms.unwrap_or(self.first_ms);
         let began = Instant::now();
         if from_ms >= closed_ms {
@@ -264,34 +324,49 @@ impl<'a> TableWorker<'a> {
             // No rows there: continue at the next window that has rows.
             let first = ops.pair.hot.first(ops.table, TimeRange::new(from_ms, closed_ms)).await;
             let Some(first_ms) = first? else {
-                self.advance_watermark(ops, closed_ms).await?;
+                let newest_ms = self.newest(ops, closed_ms).await?;
+                self.advance_watermark(ops, closed_ms, newest_ms).await?;
                 return Ok(RoundEnd::Idle);
             };
             let start_ms = align(first_ms, ops.width_ms);
             span = TimeRange::new(start_ms, closed_ms.min(start_ms + self.windows * ops.width_ms));
             logged = ops.replicate(span).await?;
         }
-        if logged.iter().any(|window| window.state != WindowState::Verified) {
-            tracing::debug!(
-                table = self.table.name,
-                "some windows of this round are not verified; see window_log"
-            );
-        }
-        self.advance_watermark(ops, span.to_ms).await?;
-        let seconds = began.elapsed().as_secs_f64();
-        self.context.metrics.round_seconds.with_label_values(&[self.table.name]).observe(seconds);
+        let newest_ms = self.newest(ops, span.to_ms).await?;
+        self.end_copy(ops, &logged, (span.to_ms, newest_ms), began).await?;
         Ok(if span.to_ms < closed_ms { RoundEnd::More } else { RoundEnd::Idle })
     }
 
-    /// Moves the watermark from where it is known to be; a restore between two looks at it must not be covered up.
-    async fn advance_watermark(&mut self, ops: &WindowOps<'_>, upto_ms: i64) -> Result<(), CopyError> {
-        let newest_ms = self.newest(ops, upto_ms).await?;
-        ops.check_lease()?;
-        let (log, cold) = (ops.log, &ops.pair.cold);
-        log.move_watermark(cold, (self.upto_ms, upto_ms), newest_ms, "copying").await?;
-        if log.watermark(cold).await? != Some(upto_ms) {
-            return self.follow_watermark(ops).await;
+    async fn end_copy(
+        &mut self,
+        ops: &WindowOps<'_>,
+        logged: &[LoggedWindow],
+        (upto_ms, newest_ms): (i64, i64),
+        began: Instant,
+    ) -> Result<(), CopyError> {
+        let table = self.table.name;
+        if logged.iter().any(|window| window.state != WindowState::Verified) {
+            tracing::debug!(table, "some windows of this round are not verified; see window_log");
         }
+        self.advance_watermark(ops, upto_ms, newest_ms).await?;
+        if !logged.is_empty() {
+            let seconds = began.elapsed().as_secs_f64();
+            self.context.metrics.round_seconds.with_label_values(&[table]).observe(seconds);
+        }
+        Ok(())
+    }
+
+    /// Moves the watermark from where it is known to be. If a restore moved it meanwhile nothing is written, and the next reading tells.
+    async fn advance_watermark(
+        &mut self,
+        ops: &WindowOps<'_>,
+        upto_ms: i64,
+        newest_ms: i64,
+    ) -> Result<(), CopyError> {
+        ops.check_lease()?;
+        self.moved = Instant::now();
+        ops.log.move_watermark(&ops.pair.cold, (self.upto_ms, upto_ms), newest_ms, "copying").await?;
+        self.moved = Instant::now();
         tracing::trace!(table = self.table.name, upto = %Time(upto_ms), "watermark moved");
         self.upto_ms = Some(upto_ms);
         Ok(())
@@ -314,15 +389,24 @@ impl<'a> TableWorker<'a> {
     }
 
     /// Finds late rows by row counts: cheap, so they do not wait for the next recheck.
-    async fn look_back(&self, ops: &WindowOps<'_>, upto_ms: i64) -> Result<(), CopyError> {
+    async fn look_back(&mut self, ops: &WindowOps<'_>, upto_ms: i64) -> Result<(), CopyError> {
         let back_ms = millis(limits::LOOK_BACK);
         let span = TimeRange::new(align(upto_ms - back_ms, ops.width_ms).max(self.first_ms), upto_ms);
         let counts = ops.hot_counts(span).await?;
-        if counts.is_empty() {
-            return Ok(());
+        if !counts.is_empty() {
+            self.copy_late(ops, &counts, &ops.logged(span).await?).await?;
         }
-        let log = ops.logged(span).await?;
-        for (start_ms, WindowDigest { rows, .. }) in counts {
+        self.looked_back = Instant::now();
+        Ok(())
+    }
+
+    async fn copy_late(
+        &self,
+        ops: &WindowOps<'_>,
+        counts: &Digests,
+        log: &LoggedWindows,
+    ) -> Result<(), CopyError> {
+        for (&start_ms, &WindowDigest { rows, .. }) in counts {
             let has_more = log.get(&start_ms).is_none_or(|logged| match logged.state {
                 WindowState::Verified => rows > logged.reference.rows,
                 WindowState::Open => true,
@@ -346,56 +430,29 @@ impl<'a> TableWorker<'a> {
     }
 }
 
+/// Until the first of the two, within one interval and `QUIET_ROUNDS` of them.
+fn pause(interval: Duration, until_close: Duration, until_recheck: Duration) -> Duration {
+    let most = interval.saturating_mul(limits::QUIET_ROUNDS);
+    (until_close + limits::CLOSE_MARGIN).min(until_recheck).min(most).max(interval)
+}
+
 fn windows_a_round(config: &Config, table: &TableSpec) -> i64 {
     let replication = &config.replication;
     i64::from(if table.is_high { replication.catch_up_high } else { replication.catch_up_low })
 }
 
-pub const LEASE: &str = "replicator";
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Copies hot to cold while this central holds the lease, until `stop`.
-pub async fn replicate(shared: Arc<CentralContext>, stop: CancellationToken) -> anyhow::Result<()> {
-    while let Some(lease) = shared.leases.acquire(LEASE, &stop).await {
-        let metrics = &shared.metrics.replication;
-        metrics.is_active.set(1);
-        tracing::info!("this central replicates hot to cold");
-        let context = CopyContext {
-            config: &shared.config,
-            lease: Some(&lease),
-            metrics,
-            holder: shared.leases.own_name(),
-        };
-        tokio::select! {
-            () = lease.lost().cancelled() => {}
-            () = all_tables(context, &stop) => {}
-            // An aborted insert is stored as a whole or not at all.
-            () = async { stop.cancelled().await; sleep(limits::FLUSH_DEADLINE).await } => {}
-        }
-        metrics.released();
-        tracing::info!("this central no longer replicates hot to cold");
-        lease.release().await;
+    #[test]
+    fn a_round_waits_for_a_window_to_close_or_a_recheck_to_begin() {
+        let seconds = Duration::from_secs;
+        let hour = seconds(3_600);
+        assert_eq!(pause(seconds(5), seconds(40), hour), seconds(40) + limits::CLOSE_MARGIN);
+        assert_eq!(pause(seconds(5), seconds(40), seconds(30)), seconds(30));
+        assert_eq!(pause(seconds(5), seconds(1), hour), seconds(5));
+        assert_eq!(pause(seconds(5), hour, hour), seconds(60), "a restored cold is noticed");
+        assert_eq!(pause(hour, seconds(1), seconds(1)), hour);
     }
-    Ok(())
-}
-
-async fn all_tables(context: CopyContext<'_>, stop: &CancellationToken) {
-    let mut backoff = limits::BACKOFF;
-    while !stop.is_cancelled() && !context.is_wanted() {
-        let cleared = match HotCold::connect(context.config).await {
-            Ok(pair) => clear_leftovers(&pair, None).await,
-            Err(error) => Err(error),
-        };
-        match cleared {
-            Ok(()) => break,
-            Err(error) => {
-                tracing::warn!(%error, "cannot clear leftovers of the previous lease holder yet; retrying");
-            }
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = sleep(backoff.pause()) => {}
-        }
-    }
-    let workers = TableSpec::all().into_iter().map(|table| TableWorker::new(context, table).run(stop));
-    join(join_all(workers), copy_instruments(context, stop)).await;
 }

@@ -103,6 +103,8 @@ impl Stack {
         for name in ["NATS_URL", "MARKETPRISM_NATS_URL", "HEALTH_GRACE_SECONDS"] {
             central.env_remove(name);
         }
+        // Tests have a `[batch]` of their own.
+        central.env("MARKETPRISM_BATCH__MAX_AGE_OTHERS_MS", "50");
         central
     }
 

@@ -1,4 +1,4 @@
-//! `marketprism-bench [adapter|edge|swaps|wire|ingest|ledger|replication|report]...`: measures, prints a table, and fails when a goal is missed.
+//! `marketprism-bench [adapter|edge|swaps|wire|ingest|ledger|replication|report|rest]...`: measures, prints a table, and fails when a goal is missed.
 
 mod adapter;
 mod edge;
@@ -7,6 +7,7 @@ mod ingest;
 mod ledger;
 mod replication;
 mod report;
+mod rest;
 mod sample;
 mod swaps;
 mod wire;
@@ -35,9 +36,11 @@ enum Part {
     Replication,
     /// The integrity report over a month of windows.
     Report,
+    /// The whole stack at rest: merges, queries and CPU time of the engine. Only if asked for: it takes minutes.
+    Rest,
 }
 
-/// Measures the given parts, all by default.
+/// Measures the given parts; by default all but `rest`.
 #[derive(Debug, Parser)]
 #[command(name = "marketprism-bench")]
 struct Arguments {
@@ -55,11 +58,14 @@ struct Arguments {
     /// Rows copied from hot to cold.
     #[arg(long, default_value_t = 1_000_000)]
     rows: u64,
+    /// Minutes of `rest`.
+    #[arg(long, default_value_t = 5)]
+    minutes: u64,
 }
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
-    let Arguments { parts, trades, swaps, frames_per_second, rows } = Arguments::parse();
+    let Arguments { parts, trades, swaps, frames_per_second, rows, minutes } = Arguments::parse();
     let wanted = |part| parts.is_empty() || parts.contains(&part);
     let mut figures = Report::default();
     if wanted(Part::Adapter) {
@@ -85,6 +91,9 @@ async fn main() -> Result<ExitCode> {
     }
     if wanted(Part::Report) {
         report::measure(&mut figures).await?;
+    }
+    if parts.contains(&Part::Rest) {
+        rest::measure(&mut figures, minutes).await?;
     }
     let command = std::env::args().collect::<Vec<_>>().join(" ");
     Ok(if figures.print(&command, &mut std::io::stdout().lock())? {

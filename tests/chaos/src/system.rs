@@ -25,7 +25,7 @@ const EDGES: [&str; 2] = ["edge-x", "edge-y"];
 /// Short windows: a run of minutes has many.
 pub const WINDOW: Duration = Duration::from_secs(2);
 const AUDIT: &str = "[audit]\nwindow_seconds = 2\nsettle_ms = 500\n";
-const LEDGER: &str = "[consumers]\nack_wait_ms = 4000\n\
+const LEDGER: &str = "[consumers]\nack_wait_ms = 4000\n[batch]\nmax_age_others_ms = 1000\n\
     [ledger]\nwindow_seconds = 2\ngrace_seconds = 12\ninterval_ms = 500\nrecheck_seconds = 3\n\
     [lease]\ntime_ms = 4000\n\
     [replication]\nwindow_seconds = 2\nsafety_lag_seconds = 1\ninterval_ms = 500\nrecheck_seconds = 3\n";

@@ -35,6 +35,8 @@ pub struct Reconciler {
     /// Earlier windows are closed and already pending.
     closed: i64,
     grace_ns: i64,
+    /// Messages older than an audit are ingested this long after it.
+    ingest_ns: i64,
     ttl_ns: i64,
     removed_after_ns: Option<i64>,
 }
@@ -60,6 +62,7 @@ impl Reconciler {
             pending: PendingWindows::default(),
             closed: grid.of(clock::now_ns()),
             grace_ns: nanos(shared.config.ledger.grace),
+            ingest_ns: nanos(shared.config.batch.longest_age()),
             ttl_ns: i64::from(shared.config.clickhouse.hot_ttl_days) * DAY_NS,
             removed_after_ns: shared.config.replication.remove_from_hot_after.map(nanos),
             shared,
@@ -78,7 +81,7 @@ impl Reconciler {
         }
         self.closed = self.closed.max(self.grid.of(now));
         for window in self.dirty.take().into_iter().map(|window| self.grid.of(window)) {
-            self.pending.add(window, self.grid.range(window).to);
+            self.pending.add(window, self.grid.range(window).to.max(now.saturating_add(self.ingest_ns)));
         }
         let due = self.pending.due(now);
         for range in self.grid.join(due, limits::WINDOWS_A_SPAN) {

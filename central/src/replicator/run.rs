@@ -1,0 +1,67 @@
+//! Replication of all tables while this central holds the lease.
+
+use std::sync::Arc;
+
+use futures_util::future::{join, join_all};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::copy::clear_leftovers;
+use super::instruments::copy_instruments;
+use super::queries::{HotCold, TableSpec};
+use super::shared_reading::SharedReading;
+use super::window_ops::CopyContext;
+use super::worker::TableWorker;
+use crate::context::CentralContext;
+use crate::limits;
+
+pub const LEASE: &str = "replicator";
+
+/// Copies hot to cold while this central holds the lease, until `stop`.
+pub async fn replicate(shared: Arc<CentralContext>, stop: CancellationToken) -> anyhow::Result<()> {
+    while let Some(lease) = shared.leases.acquire(LEASE, &stop).await {
+        let metrics = &shared.metrics.replication;
+        metrics.is_active.set(1);
+        tracing::info!("this central replicates hot to cold");
+        let context = CopyContext {
+            config: &shared.config,
+            lease: Some(&lease),
+            metrics,
+            holder: shared.leases.own_name(),
+        };
+        tokio::select! {
+            () = lease.lost().cancelled() => {}
+            () = all_tables(context, &stop) => {}
+            // An aborted insert is stored as a whole or not at all.
+            () = async { stop.cancelled().await; sleep(limits::FLUSH_DEADLINE).await } => {}
+        }
+        metrics.released();
+        tracing::info!("this central no longer replicates hot to cold");
+        lease.release().await;
+    }
+    Ok(())
+}
+
+async fn all_tables(context: CopyContext<'_>, stop: &CancellationToken) {
+    let mut backoff = limits::BACKOFF;
+    while !stop.is_cancelled() && !context.is_wanted() {
+        let cleared = match HotCold::connect(context.config).await {
+            Ok(pair) => clear_leftovers(&pair, None).await,
+            Err(error) => Err(error),
+        };
+        match cleared {
+            Ok(()) => break,
+            Err(error) => {
+                tracing::warn!(%error, "cannot clear leftovers of the previous lease holder yet; retrying");
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(backoff.pause()) => {}
+        }
+    }
+    let servers = SharedReading::default();
+    let workers =
+        TableSpec::all().into_iter().map(|table| TableWorker::new(context, table, &servers).run(stop));
+    join(join_all(workers), copy_instruments(context, stop)).await;
+}
