@@ -182,6 +182,13 @@ pub const RELOADS_WAITING_MAX: usize = 4;
 /// Reload: time for the venues to list what changed feeds select. Passed: the change is refused, the running feeds stay.
 pub const RELOAD_LISTING: Duration = Duration::from_secs(60);
 
+/// New connections that take the place of others: time to open and to bring something before the others are closed. Passed: the others are closed
+/// first, and the answer says so.
+pub const OVERLAP_WAIT: Duration = Duration::from_secs(5);
+
+/// Interval at which they are looked at meanwhile.
+pub const OVERLAP_LOOK: Duration = Duration::from_millis(10);
+
 /// Reload: time for a pipeline to end streams in the order of its frames. Passed: they end at once in the audits.
 pub const STREAMS_END: Duration = Duration::from_secs(5);
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use marketprism_schema::{AuditPayload, DowntimeReason, Gap, GapCause, GapKind, decode_audit_payload};
+use marketprism_schema::{
+    AuditPayload, DowntimeReason, EdgeChange, Gap, GapCause, GapKind, decode_audit_payload,
+};
 use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed, check_online};
 use marketprism_tests::wait::until;
@@ -53,13 +55,17 @@ async fn live(edge: &Edge, symbol: &str) -> (u64, u64) {
     .await
 }
 
-/// Part and epoch of BTC-USDT and of each other symbol, once all their books are live.
-async fn epochs(edge: &Edge, others: &[String]) -> Vec<(u64, u64)> {
-    let mut all = vec![live(edge, "BTC-USDT").await];
-    for symbol in others {
-        all.push(live(edge, symbol).await);
-    }
-    all
+/// Part and epoch of these symbols, once all their books are live.
+async fn epochs(edge: &Edge, symbols: &[String]) -> Vec<(u64, u64)> {
+    until("the books are live", TIME, || async {
+        let page = page(edge).await;
+        let of = |symbol: &String| match collected(&page, symbol) {
+            Some((part, state, epoch)) if state == "LIVE" => Ok((part, epoch)),
+            other => Err(format!("{symbol}: {other:?}")),
+        };
+        symbols.iter().map(of).collect::<Result<Vec<_>, String>>()
+    })
+    .await
 }
 
 async fn not_listed(edge: &Edge, expected: &[&str]) {
@@ -85,15 +91,18 @@ async fn instruments_come_and_go_and_touch_no_other_stream() {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::start(folder.path()).await;
     create_streams(&broker).await;
-    let others: Vec<String> = (0..20).map(|number| format!("A{number}USDT")).collect();
+    let others: Vec<String> = (0..300).map(|number| format!("A{number}USDT")).collect();
     let listed = ["BTCUSDT", "SOLUSDT", "STXUSDT"].into_iter().chain(others.iter().map(String::as_str));
     let sim = sim(&listed.collect::<Vec<_>>()).await;
+    sim.set_rate(1_000);
     sim.set_listed(EXCHANGE, "SOLUSDT", false).unwrap();
-    let extra = "listing_interval_ms = 1000\nexclude = [\"STX-*\"]";
+    // Snapshots of 100 levels have the smallest weight.
+    let extra = "listing_interval_ms = 1000\ndepth = 50\nexclude = [\"STX-*\"]";
     let feed = feed(&sim, &["BTC-USDT", "A*-USDT", "GONE-USDT", "S*-USDT"], extra);
     let nats = format!("urls = [{:?}]\n{AUDIT}", broker.url());
     let mut edge = Edge::start(folder.path(), &nats, &[feed]).await;
-    let others: Vec<String> = others.iter().map(|symbol| symbol.replace("USDT", "-USDT")).collect();
+    let others = others.iter().map(|symbol| symbol.replace("USDT", "-USDT"));
+    let others: Vec<String> = ["BTC-USDT".to_owned()].into_iter().chain(others).collect();
     let untouched = epochs(&edge, &others).await;
     let sockets = || -> BTreeSet<u64> { sim.connections().iter().map(|connection| connection.id).collect() };
     let before = sockets();
@@ -136,6 +145,76 @@ async fn instruments_come_and_go_and_touch_no_other_stream() {
     assert!(sockets().is_superset(&before), "the same sockets beside a new one");
     assert!(edge.process().terminate(TIME).await.success());
     check_audits(&broker).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_markets_of_the_ranking_are_collected_and_others_take_their_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    create_streams(&broker).await;
+    let names: Vec<String> = (10..22).map(|number| format!("R{number}USDT")).collect();
+    let sim = sim(&names.iter().map(String::as_str).chain(["BTCUSDC"]).collect::<Vec<_>>()).await;
+    let extra = "listing_interval_ms = 1000\ntop = { by = \"volume_24h\", count = 10 }";
+    let feed = feed(&sim, &["*-USDT", "BTC-USDC"], extra);
+    let nats = format!("urls = [{:?}]\n{AUDIT}", broker.url());
+    let mut edge = Edge::start(folder.path(), &nats, &[feed]).await;
+    // Those of the greatest turnover are listed first.
+    let first: Vec<String> = (10..20).map(|number| format!("R{number}-USDT")).collect();
+    let untouched = epochs(&edge, &first[..9]).await;
+    assert_eq!(live(&edge, "R19-USDT").await.0, 0);
+    assert_eq!(live(&edge, "BTC-USDC").await.0, 0, "the named one is collected too");
+    assert!(collected(&page(&edge).await, "R20-USDT").is_none());
+
+    // Neighbours change places: the list is read again, and nothing changes until a third one rises to the top.
+    sim.set_turnover(EXCHANGE, "R20USDT", 999_991).unwrap();
+    sim.set_turnover(EXCHANGE, "R19USDT", 999_990).unwrap();
+    let ranks = async || -> Vec<String> {
+        let page = page(&edge).await;
+        let ranked = page["feeds"][0]["ranked"].as_array().unwrap().clone();
+        ranked.iter().map(|one| format!("{} {}", one["rank"], one["symbol"].as_str().unwrap())).collect()
+    };
+    until("the ranks are those of the new list", TIME, || async {
+        let ranks = ranks().await;
+        if ranks.last().is_some_and(|last| last == "11 R19-USDT") {
+            Ok(())
+        } else {
+            Err(format!("{ranks:?}"))
+        }
+    })
+    .await;
+    assert!(collected(&page(&edge).await, "R20-USDT").is_none(), "no place is free");
+    sim.set_turnover(EXCHANGE, "R21USDT", 2_000_000).unwrap();
+    assert_eq!(live(&edge, "R21-USDT").await.0, 1);
+    assert_eq!(ranks().await.first().map(String::as_str), Some("1 R21-USDT"));
+    assert!(collected(&page(&edge).await, "R19-USDT").is_none(), "the last one has left");
+    assert_eq!(epochs(&edge, &first[..9]).await, untouched, "parts and epochs");
+    for change in ["ranked", "outranked"] {
+        until("the change is counted", TIME, || async {
+            let label = format!("\"{change}\"");
+            let count = edge.metric("marketprism_edge_listing_changes_total", &label).await;
+            if count == 1 { Ok(()) } else { Err(format!("{change}: {count}")) }
+        })
+        .await;
+    }
+    assert!(edge.process().terminate(TIME).await.success());
+    let (mut outranked, mut told) = (BTreeSet::new(), Vec::new());
+    for message in messages(&broker, "AUDIT").await {
+        match decode_audit_payload(&message.payload).unwrap() {
+            AuditPayload::Downtime(downtime) => {
+                assert_ne!(downtime.reason, DowntimeReason::Delisted, "{downtime:?}");
+                let is_outranked = downtime.reason == DowntimeReason::Outranked;
+                let ended = downtime.streams.into_iter().filter(|_| is_outranked);
+                outranked.extend(ended.map(|stream| stream.symbol));
+            }
+            AuditPayload::Changes(changes) => {
+                let change = |one: EdgeChange| [one.why, one.from, one.to].join("|");
+                told.extend(changes.changed.into_iter().map(change));
+            }
+            AuditPayload::Audit(_) | AuditPayload::Instruments(_) => {}
+        }
+    }
+    assert_eq!(outranked, ["R19-USDT".to_owned()].into());
+    assert_eq!(told, ["ranked||R21-USDT", "fell out of the ranking|R19-USDT|"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,6 +286,7 @@ async fn a_check_online_names_what_a_venue_does_not_list() {
     let sim = sim(&["BTCUSDT", "ETHUSDT"]).await;
     for (symbols, passes, expected) in [
         (&["BTC-*", "ETH-USDT"][..], true, "2 instruments listed"),
+        (&["*-USDT"], true, "top: 1 of 2 markets by volume_24h in USDT: 1. BTC-USDT 1000000"),
         (
             &["ETH-USDT", "BTCUSDT"],
             false,
@@ -215,7 +295,8 @@ async fn a_check_online_names_what_a_venue_does_not_list() {
         (&["BTC-USD*", "LUNA-*"], false, "does not list LUNA-*"),
         (&["BTC-EUR*"], false, "none of [\"BTC-EUR*\"]"),
     ] {
-        let edge = Edge::prepared(folder.path(), "", &[feed(&sim, symbols, "")]);
+        let top = if symbols == ["*-USDT"] { "top = { by = \"volume_24h\", count = 1 }" } else { "" };
+        let edge = Edge::prepared(folder.path(), "", &[feed(&sim, symbols, top)]);
         let (passed, text) = block_in_place(|| check_online(&edge.folder().join("edge.toml")));
         assert!(passed == passes && text.contains(expected), "{symbols:?}: {text}");
     }

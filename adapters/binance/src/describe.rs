@@ -1,7 +1,7 @@
 //! The two exchange ids and their capabilities.
 
 use marketprism_adapter_sdk::{
-    Capability, Completeness, DataType, Delivery, Description, MarketType, Refusal, SequenceRule,
+    Capability, Completeness, DataType, Delivery, Description, MarketType, RankingKey, Refusal, SequenceRule,
     SnapshotSource, Venue, endpoints, pushed, refusal,
 };
 
@@ -45,6 +45,7 @@ fn venue(exchange: Exchange) -> Venue {
             Exchange::Spot => endpoints("wss://stream.binance.com:9443", "https://api.binance.com"),
             Exchange::UsdM => endpoints("wss://fstream.binance.com", "https://fapi.binance.com"),
         },
+        rankings: vec![RankingKey::Volume24h],
     }
 }
 

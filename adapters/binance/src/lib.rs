@@ -6,13 +6,14 @@ mod funding_intervals;
 mod instruments;
 mod normalize;
 mod plan;
+mod ranking;
 mod streams;
 
 use crate::describe::Exchange;
 use crate::funding_intervals::FundingIntervals;
 use marketprism_adapter_sdk::{
     Answer, BookScales, Description, Endpoints, Feed, Frame, Instrument, Listing, LoadedFeed, Output,
-    ParseResult, Plan, Refusal, Request, TradeRange, VenueAdapter, VenueInstance,
+    ParseResult, Plan, Ranked, RankingKey, Refusal, Request, TradeRange, VenueAdapter, VenueInstance,
 };
 
 pub type Binance = VenueInstance<BinanceVenue>;
@@ -39,6 +40,19 @@ impl VenueAdapter for BinanceVenue {
 
     fn instruments(feed: &Feed, answers: &[Answer]) -> Result<Listing, Refusal> {
         Ok(instruments::instruments(Exchange::of(&feed.exchange)?, answers)?)
+    }
+
+    fn ranking_requests(
+        feed: &Feed,
+        _: RankingKey,
+        endpoints: &Endpoints,
+        answers: &[Answer],
+    ) -> Result<Vec<Request>, Refusal> {
+        Ok(ranking::requests(Exchange::of(&feed.exchange)?, endpoints, answers))
+    }
+
+    fn ranking(_: &Feed, _: RankingKey, answers: &[Answer]) -> Result<Vec<Ranked>, Refusal> {
+        ranking::ranking(answers)
     }
 
     fn load(loaded: &LoadedFeed) -> Result<BinanceVenue, Refusal> {

@@ -166,7 +166,7 @@ pub(crate) fn backfill(
     get(url, vec![weight_charge(exchange, weight)], 10_000)
 }
 
-fn weight_charge(exchange: Exchange, weight: u32) -> Charge {
+pub(crate) fn weight_charge(exchange: Exchange, weight: u32) -> Charge {
     charge(weight_budget(exchange), weight)
 }
 

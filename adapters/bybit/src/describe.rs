@@ -1,8 +1,8 @@
 //! The two exchange ids and their capabilities.
 
 use marketprism_adapter_sdk::{
-    Capability, DataType, Delivery, Description, Instrument, MarketType, SequenceRule, SnapshotSource, Venue,
-    endpoints, pushed,
+    Capability, DataType, Delivery, Description, Instrument, MarketType, RankingKey, SequenceRule,
+    SnapshotSource, Venue, endpoints, pushed,
 };
 
 pub(crate) const SPOT: &str = "bybit_spot";
@@ -17,6 +17,7 @@ pub(crate) fn describe() -> Description {
         market_types: market_types.to_vec(),
         capabilities: capabilities(exchange),
         endpoints: endpoints("wss://stream.bybit.com", "https://api.bybit.com"),
+        rankings: vec![RankingKey::Volume24h],
     };
     Description {
         name: "bybit".to_owned(),

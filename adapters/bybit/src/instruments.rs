@@ -36,23 +36,24 @@ pub(crate) fn instruments(feed: &Feed, answers: &[Answer]) -> Result<Listing, Re
 
 /// Reads one page: its instruments, and the cursor of the next page where there is one.
 fn page(body: &[u8], spot: bool, listing: &mut Listing) -> Result<Option<String>, Refusal> {
+    let result = result(body)?;
+    let count = result.read("list", |cursor, _| {
+        each_element(cursor, |cursor| listing.row(cursor, |cursor| instrument(&Object::parse(cursor)?, spot)))
+    })?;
+    let next = result.optional("nextPageCursor", Cursor::text)?;
+    // An empty page is the last one, also with a cursor: requests would not end.
+    Ok(next.filter(|_| count > 0 && !spot).map(|cursor| cursor.into_owned()))
+}
+
+/// The result of an answer that is no error.
+pub(crate) fn result(body: &[u8]) -> Result<Object<'_>, Refusal> {
     let answer = Object::whole(body)?;
     let code = answer.read("retCode", Cursor::integer)?;
     if code != 0 {
         let text = answer.optional("retMsg", Cursor::text)?.unwrap_or_default();
         return Err(refusal("instruments", format!("code {code}: {text}"), "an answer with retCode 0"));
     }
-    Ok(answer.read("result", |cursor, _| {
-        let result = Object::parse(cursor)?;
-        let count = result.read("list", |cursor, _| {
-            each_element(cursor, |cursor| {
-                listing.row(cursor, |cursor| instrument(&Object::parse(cursor)?, spot))
-            })
-        })?;
-        let next = result.optional("nextPageCursor", Cursor::text)?;
-        // An empty page is the last one, also with a cursor: requests would not end.
-        Ok(next.filter(|_| count > 0 && !spot).map(|cursor| cursor.into_owned()))
-    })?)
+    Ok(answer.read("result", |cursor, _| Object::parse(cursor))?)
 }
 
 fn instrument(listed: &Object<'_>, spot: bool) -> ParseResult<Option<Instrument>> {

@@ -4,11 +4,12 @@ mod describe;
 mod instruments;
 mod normalize;
 mod plan;
+mod ranking;
 
 use crate::normalize::SessionState;
 use marketprism_adapter_sdk::{
-    Answer, Description, Endpoints, Feed, Frame, Listing, LoadedFeed, Output, ParseResult, Plan, Refusal,
-    Request, VenueAdapter, VenueInstance,
+    Answer, Description, Endpoints, Feed, Frame, Listing, LoadedFeed, Output, ParseResult, Plan, Ranked,
+    RankingKey, Refusal, Request, VenueAdapter, VenueInstance,
 };
 
 pub type Bybit = VenueInstance<BybitVenue>;
@@ -33,6 +34,19 @@ impl VenueAdapter for BybitVenue {
 
     fn instruments(feed: &Feed, answers: &[Answer]) -> Result<Listing, Refusal> {
         instruments::instruments(feed, answers)
+    }
+
+    fn ranking_requests(
+        feed: &Feed,
+        _: RankingKey,
+        endpoints: &Endpoints,
+        answers: &[Answer],
+    ) -> Result<Vec<Request>, Refusal> {
+        Ok(ranking::requests(feed, endpoints, answers))
+    }
+
+    fn ranking(_: &Feed, _: RankingKey, answers: &[Answer]) -> Result<Vec<Ranked>, Refusal> {
+        ranking::ranking(answers)
     }
 
     fn load(_: &LoadedFeed) -> Result<BybitVenue, Refusal> {

@@ -1,8 +1,8 @@
 //! The exchange id and its capabilities.
 
 use marketprism_adapter_sdk::{
-    Capability, Completeness, DataType, Delivery, Description, MarketType, SequenceRule, SnapshotSource,
-    Venue, endpoints, pushed,
+    Capability, Completeness, DataType, Delivery, Description, MarketType, RankingKey, SequenceRule,
+    SnapshotSource, Venue, endpoints, pushed,
 };
 
 pub(crate) const EXCHANGE: &str = "deribit_derivatives";
@@ -46,6 +46,7 @@ pub(crate) fn describe() -> Description {
             market_types: vec![MarketType::Perpetual, MarketType::Futures, MarketType::Options],
             capabilities: offered.map(capability).to_vec(),
             endpoints: endpoints("wss://www.deribit.com", "https://www.deribit.com"),
+            rankings: vec![RankingKey::Volume24h],
         }],
     }
 }

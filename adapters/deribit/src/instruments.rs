@@ -71,6 +71,16 @@ fn without_indices(feed: &Feed) -> Feed {
     market_feed
 }
 
+/// An answer that is no error.
+pub(crate) fn answered(body: &[u8]) -> Result<Object<'_>, Refusal> {
+    let answer = Object::whole(body)?;
+    if answer.has("error") && !answer.has("result") {
+        let error = answer.read("error", |cursor, _| Object::parse(cursor)?.read("message", Cursor::text))?;
+        return Err(refusal("instruments", error, "an answer with a result"));
+    }
+    Ok(answer)
+}
+
 fn listed_instruments(feed: &Feed, answers: &[Answer]) -> Result<Listing, Refusal> {
     let market_data = |data_type: &&DataType| **data_type != DataType::VolatilityIndex;
     let asked = |market: MarketType| {
@@ -78,13 +88,7 @@ fn listed_instruments(feed: &Feed, answers: &[Answer]) -> Result<Listing, Refusa
     };
     let (mut listing, mut skipped) = (Listing::new("instrument_name"), 0);
     for answer in answers {
-        let list = Object::whole(&answer.body)?;
-        if list.has("error") && !list.has("result") {
-            let error =
-                list.read("error", |cursor, _| Object::parse(cursor)?.read("message", Cursor::text))?;
-            return Err(refusal("instruments", error, "a list of instruments"));
-        }
-        list.read("result", |cursor, _| {
+        answered(&answer.body)?.read("result", |cursor, _| {
             each_element(cursor, |cursor| {
                 listing.row(cursor, |cursor| {
                     let instrument = instrument(&listed(&Object::parse(cursor)?)?);

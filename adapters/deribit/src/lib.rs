@@ -8,13 +8,14 @@ mod instruments;
 mod normalize;
 mod numbers;
 mod plan;
+mod ranking;
 
 use crate::forced_trades::ForcedTrades;
 use crate::numbers::ContractUnits;
 use crate::plan::SubscribedChannels;
 use marketprism_adapter_sdk::{
     Answer, Description, Endpoints, Feed, Frame, Instrument, Listing, LoadedFeed, Output, ParseResult, Plan,
-    Refusal, Request, TradeRange, VenueAdapter, VenueInstance,
+    Ranked, RankingKey, Refusal, Request, TradeRange, VenueAdapter, VenueInstance,
 };
 
 pub type Deribit = VenueInstance<DeribitVenue>;
@@ -45,6 +46,19 @@ impl VenueAdapter for DeribitVenue {
 
     fn select(feed: &Feed, listed: Vec<Instrument>) -> Result<Vec<Instrument>, Refusal> {
         instruments::select_with_indices(feed, listed)
+    }
+
+    fn ranking_requests(
+        feed: &Feed,
+        _: RankingKey,
+        endpoints: &Endpoints,
+        answers: &[Answer],
+    ) -> Result<Vec<Request>, Refusal> {
+        Ok(ranking::requests(feed, endpoints, answers))
+    }
+
+    fn ranking(_: &Feed, _: RankingKey, answers: &[Answer]) -> Result<Vec<Ranked>, Refusal> {
+        ranking::ranking(answers)
     }
 
     fn load(loaded: &LoadedFeed) -> Result<DeribitVenue, Refusal> {

@@ -102,6 +102,12 @@ pub(crate) fn instrument_requests(feed: &Feed, endpoints: &Endpoints, answers: &
     kinds.into_iter().map(|kind| get(url(kind), vec![pool_charge("instruments", 1)], 60_000)).collect()
 }
 
+pub(crate) fn summary_request(endpoints: &Endpoints, currency: &str, kind: &str) -> Request {
+    let path = "/api/v2/public/get_book_summary_by_currency";
+    let url = format!("{}{path}?currency={currency}&kind={kind}", endpoints.url("rest"));
+    get(url, vec![pool_charge("requests", REQUEST_CREDITS)], 60_000)
+}
+
 /// The channels of an instrument. Tickers carry funding and open interest.
 fn channels_of(feed: &Feed, index: u32, instrument: &Instrument) -> Vec<PlannedChannel> {
     let volatility = coin_of_index(instrument.venue_symbol.as_bytes()).is_some();

@@ -1,7 +1,8 @@
 //! The exchange id and its capabilities.
 
 use marketprism_adapter_sdk::{
-    Capability, ChecksumRule, DataType, Description, MarketType, SnapshotSource, Venue, endpoints, pushed,
+    Capability, ChecksumRule, DataType, Description, MarketType, RankingKey, SnapshotSource, Venue,
+    endpoints, pushed,
 };
 
 pub(crate) const DEPTHS: [u32; 5] = [10, 25, 100, 500, 1000];
@@ -23,6 +24,7 @@ pub(crate) fn describe() -> Description {
             market_types: vec![MarketType::Spot],
             capabilities: vec![trade, orderbook],
             endpoints: endpoints("wss://ws.kraken.com", "https://api.kraken.com"),
+            rankings: vec![RankingKey::Volume24h],
         }],
     }
 }

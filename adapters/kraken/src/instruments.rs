@@ -16,12 +16,7 @@ pub(crate) fn instrument_requests(endpoints: &Endpoints, answers: &[Answer]) -> 
 pub(crate) fn instruments(answers: &[Answer]) -> Result<Listing, Refusal> {
     let mut listing = Listing::new("wsname");
     for answer in answers {
-        let answer = Object::whole(&answer.body)?;
-        // A refused request has the status of a good one, and no `result`.
-        if answer.has("error") && !answer.has("result") {
-            return Err(refusal("instruments", errors(&answer)?, "an answer with a result"));
-        }
-        answer.read("result", |cursor, _| {
+        result(&answer.body)?.read("result", |cursor, _| {
             // A thousand members: too many for an `Object`.
             each_member(cursor, "an object of pairs", |cursor, _| {
                 listing.row(cursor, |cursor| instrument(&Object::parse(cursor)?))
@@ -29,6 +24,15 @@ pub(crate) fn instruments(answers: &[Answer]) -> Result<Listing, Refusal> {
         })?;
     }
     Ok(listing)
+}
+
+/// An answer with a `result`. A refused request has the status of a good one, and none.
+pub(crate) fn result(body: &[u8]) -> Result<Object<'_>, Refusal> {
+    let answer = Object::whole(body)?;
+    if answer.has("error") && !answer.has("result") {
+        return Err(refusal("instruments", errors(&answer)?, "an answer with a result"));
+    }
+    Ok(answer)
 }
 
 /// The venue's errors, such as `EGeneral:Too many requests`.
@@ -44,19 +48,22 @@ fn errors(answer: &Object<'_>) -> ParseResult<String> {
 }
 
 /// None for a pair without a socket name (dark pools), or with one that no symbol can hold.
-fn instrument(listed: &Object<'_>) -> ParseResult<Option<Instrument>> {
+pub(crate) fn socket_name(listed: &Object<'_>) -> ParseResult<Option<String>> {
     let Some(name) = listed.optional("wsname", Cursor::text)? else { return Ok(None) };
     let plain = |asset: &&str| !asset.is_empty() && asset.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    let Some((base, quote)) = name.split_once('/').filter(|(base, quote)| plain(base) && plain(quote)) else {
-        return Ok(None);
-    };
-    let (base, quote) = (asset(base), asset(quote));
+    let assets = name.split_once('/').filter(|(base, quote)| plain(base) && plain(quote));
+    Ok(assets.map(|(base, quote)| format!("{}/{}", asset(base), asset(quote))))
+}
+
+fn instrument(listed: &Object<'_>) -> ParseResult<Option<Instrument>> {
+    let Some(name) = socket_name(listed)? else { return Ok(None) };
+    let Some((base, quote)) = name.split_once('/') else { return Ok(None) };
     let trading = listed.optional("status", Cursor::text)?.is_none_or(|status| status == "online");
     let (places, lot_places) =
         (listed.read("pair_decimals", decimal_places)?, listed.read("lot_decimals", decimal_places)?);
     Ok(Some(Instrument {
         symbol: pair(base, quote),
-        venue_symbol: format!("{base}/{quote}"),
+        venue_symbol: name.clone(),
         market_type: MarketType::Spot,
         base: base.to_owned(),
         quote: quote.to_owned(),

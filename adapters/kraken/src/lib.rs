@@ -5,11 +5,12 @@ mod describe;
 mod instruments;
 mod normalize;
 mod plan;
+mod ranking;
 mod time;
 
 use marketprism_adapter_sdk::{
-    Answer, Description, Endpoints, Feed, Frame, Listing, LoadedFeed, Output, ParseResult, Plan, Refusal,
-    Request, VenueAdapter, VenueInstance,
+    Answer, Description, Endpoints, Feed, Frame, Listing, LoadedFeed, Output, ParseResult, Plan, Ranked,
+    RankingKey, Refusal, Request, VenueAdapter, VenueInstance,
 };
 
 pub type Kraken = VenueInstance<KrakenVenue>;
@@ -33,6 +34,19 @@ impl VenueAdapter for KrakenVenue {
 
     fn instruments(_: &Feed, answers: &[Answer]) -> Result<Listing, Refusal> {
         instruments::instruments(answers)
+    }
+
+    fn ranking_requests(
+        _: &Feed,
+        _: RankingKey,
+        endpoints: &Endpoints,
+        answers: &[Answer],
+    ) -> Result<Vec<Request>, Refusal> {
+        Ok(ranking::requests(endpoints, answers))
+    }
+
+    fn ranking(_: &Feed, _: RankingKey, answers: &[Answer]) -> Result<Vec<Ranked>, Refusal> {
+        ranking::ranking(answers)
     }
 
     fn load(_: &LoadedFeed) -> Result<KrakenVenue, Refusal> {

@@ -1,7 +1,7 @@
 //! The two exchange ids and their capabilities. The venue serves both from the same addresses.
 
 use marketprism_adapter_sdk::{
-    Capability, Completeness, DataType, Delivery, Description, MarketType, Refusal, SequenceRule,
+    Capability, Completeness, DataType, Delivery, Description, MarketType, RankingKey, Refusal, SequenceRule,
     SnapshotSource, Venue, endpoints, pushed, refusal,
 };
 
@@ -67,6 +67,7 @@ fn venue(exchange: Exchange, market_types: &[MarketType], capabilities: Vec<Capa
         market_types: market_types.to_vec(),
         capabilities,
         endpoints: endpoints("wss://ws.okx.com", "https://www.okx.com"),
+        rankings: vec![RankingKey::Volume24h],
     }
 }
 

@@ -287,7 +287,7 @@ impl<'a> RestAnswer<'a> {
     }
 }
 
-fn data(body: &[u8]) -> Result<Cursor<'_>, Refusal> {
+pub(crate) fn data(body: &[u8]) -> Result<Cursor<'_>, Refusal> {
     let RestAnswer { code, message, data, .. } = RestAnswer::read(body)?;
     match (code.as_deref(), data) {
         (Some("0"), Some(data)) => Ok(data),

@@ -6,12 +6,13 @@ mod instruments;
 mod normalize;
 mod numbers;
 mod plan;
+mod ranking;
 
 use crate::describe::Exchange;
 use crate::numbers::ContractUnits;
 use marketprism_adapter_sdk::{
-    Answer, Description, Endpoints, Feed, Frame, Listing, LoadedFeed, Output, ParseResult, Plan, Refusal,
-    Request, VenueAdapter, VenueInstance,
+    Answer, Description, Endpoints, Feed, Frame, Listing, LoadedFeed, Output, ParseResult, Plan, Ranked,
+    RankingKey, Refusal, Request, VenueAdapter, VenueInstance,
 };
 
 pub type Okx = VenueInstance<OkxVenue>;
@@ -37,6 +38,19 @@ impl VenueAdapter for OkxVenue {
 
     fn instruments(feed: &Feed, answers: &[Answer]) -> Result<Listing, Refusal> {
         instruments::instruments(Exchange::of(&feed.exchange)?, answers)
+    }
+
+    fn ranking_requests(
+        feed: &Feed,
+        _: RankingKey,
+        endpoints: &Endpoints,
+        answers: &[Answer],
+    ) -> Result<Vec<Request>, Refusal> {
+        Ok(ranking::requests(Exchange::of(&feed.exchange)?, feed, endpoints, answers))
+    }
+
+    fn ranking(_: &Feed, _: RankingKey, answers: &[Answer]) -> Result<Vec<Ranked>, Refusal> {
+        ranking::ranking(answers)
     }
 
     fn load(loaded: &LoadedFeed) -> Result<OkxVenue, Refusal> {

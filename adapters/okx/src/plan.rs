@@ -25,6 +25,7 @@ const RATIO_EVERY_MS: u32 = 120_000;
 const CONNECTS: &str = "okx.connects";
 /// The venue counts each type of list apart; they are few enough for one budget.
 const LISTS: &str = "okx.lists";
+const TICKERS: &str = "okx.tickers";
 /// This adapter's own bound over all instruments, beside the venue's for each of them.
 const RATIOS: &str = "okx.ratios";
 const RATIOS_OF_ONE: u32 = 5;
@@ -106,6 +107,11 @@ pub(crate) fn list_request(endpoints: &Endpoints, list: &str) -> Request {
     get(format!("{}/api/v5/public/{list}", endpoints.url("rest")), vec![charge(LISTS, 1)], 60_000)
 }
 
+pub(crate) fn tickers_request(endpoints: &Endpoints, kind: &str) -> Request {
+    let url = format!("{}/api/v5/market/tickers?instType={kind}", endpoints.url("rest"));
+    get(url, vec![charge(TICKERS, 1)], 60_000)
+}
+
 fn ratio_polls(data_type: DataType, instruments: &[(u32, &Instrument)], rest: &str) -> Vec<Poll> {
     let path = match data_type {
         DataType::LsrTopPosition => "long-short-position-ratio-contract-top-trader",
@@ -126,10 +132,15 @@ fn budgets(polls: &[Poll]) -> Vec<Budget> {
     let charged: BTreeSet<&str> =
         polls.iter().flat_map(|poll| &poll.request.charges).map(|charge| charge.budget.as_str()).collect();
     let single = charged.into_iter().filter(|name| *name != RATIOS);
-    [budget(CONNECTS, 3, 1000), budget(LISTS, 20, WINDOW_MS), budget(RATIOS, 20, WINDOW_MS)]
-        .into_iter()
-        .chain(single.map(|name| budget(name, RATIOS_OF_ONE, WINDOW_MS)))
-        .collect()
+    [
+        budget(CONNECTS, 3, 1000),
+        budget(LISTS, 20, WINDOW_MS),
+        budget(TICKERS, 20, WINDOW_MS),
+        budget(RATIOS, 20, WINDOW_MS),
+    ]
+    .into_iter()
+    .chain(single.map(|name| budget(name, RATIOS_OF_ONE, WINDOW_MS)))
+    .collect()
 }
 
 /// A new subscription of a book begins with its snapshot.

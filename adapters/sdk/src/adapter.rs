@@ -1,7 +1,8 @@
 //! The trait that an adapter implements, and its export as a component.
 
 use crate::types::{
-    Answer, Description, Feed, Frames, Instrument, Normalized, Plan, Refusal, Request, TradeRange,
+    Answer, Description, Feed, Frames, Instrument, Normalized, Plan, Ranked, RankingKey, Refusal, Request,
+    TradeRange,
 };
 
 /// The contract's functions, implemented by [`VenueInstance`](crate::VenueInstance). Each is a pure function of its input.
@@ -15,6 +16,12 @@ pub trait Adapter: Sized + 'static {
 
     /// The instruments of the feed, in a fixed order. Takes the answers by value: they can be large.
     fn instruments(feed: &Feed, answers: Vec<Answer>) -> Result<Vec<Instrument>, Refusal>;
+
+    /// As [`Adapter::instrument_requests`], for [`Adapter::ranking`].
+    fn ranking_requests(feed: &Feed, by: RankingKey, answers: &[Answer]) -> Result<Vec<Request>, Refusal>;
+
+    /// The venue's instruments with their values, in any order.
+    fn ranking(feed: &Feed, by: RankingKey, answers: Vec<Answer>) -> Result<Vec<Ranked>, Refusal>;
 
     /// An instance for this feed: from here on an instrument is named by its position in the list.
     fn load(feed: Feed, instruments: Vec<Instrument>) -> Result<Self, Refusal>;
@@ -60,6 +67,22 @@ macro_rules! export_adapter {
                     answers: Vec<$crate::Answer>,
                 ) -> Result<Vec<$crate::Instrument>, $crate::Refusal> {
                     <$adapter as $crate::Adapter>::instruments(&feed, answers)
+                }
+
+                fn ranking_requests(
+                    feed: $crate::Feed,
+                    by: $crate::RankingKey,
+                    answers: Vec<$crate::Answer>,
+                ) -> Result<Vec<$crate::Request>, $crate::Refusal> {
+                    <$adapter as $crate::Adapter>::ranking_requests(&feed, by, &answers)
+                }
+
+                fn ranking(
+                    feed: $crate::Feed,
+                    by: $crate::RankingKey,
+                    answers: Vec<$crate::Answer>,
+                ) -> Result<Vec<$crate::Ranked>, $crate::Refusal> {
+                    <$adapter as $crate::Adapter>::ranking(&feed, by, answers)
                 }
 
                 fn load(

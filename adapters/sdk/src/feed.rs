@@ -167,6 +167,7 @@ mod tests {
             market_types: contracts.to_vec(),
             capabilities: vec![pushed(Trade, &contracts), orderbook, pushed(FundingRate, &[Perpetual])],
             endpoints: endpoints("wss://a", "https://b"),
+            rankings: Vec::new(),
         };
         let description =
             Description { name: "venue".to_owned(), version: "1.0.0".to_owned(), venues: vec![venue] };

@@ -16,6 +16,7 @@ pub mod log;
 mod object;
 mod output;
 mod plan;
+mod ranking;
 mod select;
 mod skip;
 mod strings;
@@ -38,6 +39,7 @@ pub use listing::Listing;
 pub use object::{Object, each_element, each_member};
 pub use output::{Frame, Output, each_frame, not_loaded};
 pub use plan::{budget, charge, get, json_string, numbered, percent_encoded, poll, resubscribe};
+pub use ranking::{ranked_row, turnover};
 pub use select::select;
 pub use types::*;
 pub use values::{

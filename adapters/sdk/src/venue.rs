@@ -8,8 +8,8 @@ use crate::listing::Listing;
 use crate::output::{Frame, Output, each_frame};
 use crate::select::select;
 use crate::types::{
-    Answer, DataType, Description, Feed, Frames, Ignored, Instrument, Normalized, Plan, Refusal, Request,
-    TradeRange,
+    Answer, DataType, Description, Feed, Frames, Ignored, Instrument, Normalized, Plan, Ranked, RankingKey,
+    Refusal, Request, TradeRange,
 };
 
 /// The functions of a venue. The type itself is the state that an instance keeps between frames; [`VenueInstance`] makes an
@@ -36,6 +36,22 @@ pub trait VenueAdapter: Sized + 'static {
     /// The instruments of the feed out of all that are listed.
     fn select(feed: &Feed, listed: Vec<Instrument>) -> Result<Vec<Instrument>, Refusal> {
         select(feed, listed)
+    }
+
+    /// The requests whose answers hold the values of a ranking that the description offers.
+    fn ranking_requests(
+        _: &Feed,
+        by: RankingKey,
+        _: &Endpoints,
+        _: &[Answer],
+    ) -> Result<Vec<Request>, Refusal> {
+        Err(no_ranking(by))
+    }
+
+    /// The values of the answers, also of instruments that are not in the feed. A row without a value that can be read is left out: its
+    /// instrument is ranked last.
+    fn ranking(_: &Feed, by: RankingKey, _: &[Answer]) -> Result<Vec<Ranked>, Refusal> {
+        Err(no_ranking(by))
     }
 
     /// The state for a feed, without its plan.
@@ -189,6 +205,15 @@ impl<A: VenueAdapter> Adapter for VenueInstance<A> {
         A::select(feed, instruments).map_err(|refusal| Listing::explain(&left_out, &feed.symbols, refusal))
     }
 
+    fn ranking_requests(feed: &Feed, by: RankingKey, answers: &[Answer]) -> Result<Vec<Request>, Refusal> {
+        A::ranking_requests(feed, by, &endpoints::<A>(feed)?, answers)
+    }
+
+    fn ranking(feed: &Feed, by: RankingKey, answers: Vec<Answer>) -> Result<Vec<Ranked>, Refusal> {
+        endpoints::<A>(feed)?;
+        A::ranking(feed, by, &answers)
+    }
+
     fn load(feed: Feed, instruments: Vec<Instrument>) -> Result<VenueInstance<A>, Refusal> {
         let endpoints = endpoints::<A>(&feed)?;
         let mut loaded = LoadedFeed::new(feed, endpoints, instruments);
@@ -224,6 +249,11 @@ impl<A: VenueAdapter> Adapter for VenueInstance<A> {
     }
 }
 
+fn no_ranking(by: RankingKey) -> Refusal {
+    let RankingKey::Volume24h = by;
+    refusal("ranking", "volume_24h", "nothing: the venue gives no ranking")
+}
+
 fn endpoints<A: VenueAdapter>(feed: &Feed) -> Result<Endpoints, Refusal> {
     Endpoints::new(feed, &check_feed(feed, &A::describe())?)
 }
@@ -247,6 +277,7 @@ mod tests {
             market_types: Vec::new(),
             capabilities: Vec::new(),
             endpoints: Vec::new(),
+            rankings: Vec::new(),
         };
         let endpoints = Endpoints::new(&feed, &venue).unwrap();
         let mut loaded = LoadedFeed::new(feed, endpoints, Vec::new());

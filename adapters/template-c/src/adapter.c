@@ -6,6 +6,8 @@
 typedef marketprism_adapter_types_capability_t capability_t;
 typedef exports_marketprism_adapter_adapter_list_answer_t answers_t;
 typedef exports_marketprism_adapter_adapter_list_request_t requests_t;
+typedef exports_marketprism_adapter_adapter_ranking_key_t ranking_key_t;
+typedef exports_marketprism_adapter_adapter_list_ranked_t rows_t;
 
 static loaded_t loaded;
 
@@ -88,6 +90,24 @@ bool exports_marketprism_adapter_adapter_instruments(feed_t *feed, answers_t *an
     exports_marketprism_adapter_adapter_feed_free(feed);
     exports_marketprism_adapter_adapter_list_answer_free(answers);
     return good;
+}
+
+static bool no_ranking(feed_t *feed, answers_t *answers, refusal_t *err) {
+    exports_marketprism_adapter_adapter_feed_free(feed);
+    exports_marketprism_adapter_adapter_list_answer_free(answers);
+    return refuse(err, "ranking", joined("volume_24h", NULL), "nothing: the venue gives no ranking");
+}
+
+bool exports_marketprism_adapter_adapter_ranking_requests(feed_t *feed, ranking_key_t by, answers_t *answers,
+                                                          requests_t *ret, refusal_t *err) {
+    (void)by, (void)ret;
+    return no_ranking(feed, answers, err);
+}
+
+bool exports_marketprism_adapter_adapter_ranking(feed_t *feed, ranking_key_t by, answers_t *answers, rows_t *ret,
+                                                 refusal_t *err) {
+    (void)by, (void)ret;
+    return no_ranking(feed, answers, err);
 }
 
 bool exports_marketprism_adapter_adapter_load(feed_t *feed, instruments_t *instruments, refusal_t *err) {

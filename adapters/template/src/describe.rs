@@ -32,6 +32,8 @@ pub(crate) fn describe() -> Description {
             capabilities: vec![trade, orderbook],
             // Users and simulators replace these addresses; the plan appends its paths.
             endpoints: endpoints("wss://stream.template.example", "https://api.template.example"),
+            // `RankingKey::Volume24h` where the venue has a list of 24 h volumes: `ranking_requests` and `ranking` read it.
+            rankings: Vec::new(),
         }],
     }
 }

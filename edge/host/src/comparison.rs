@@ -90,13 +90,15 @@ pub fn venue_difference(running: Option<&Venue>, new: Option<&Venue>) -> Option<
     Some(match differing {
         Some((index, (running, new))) => format!("capabilities[{index}] is {new:?}, running is {running:?}"),
         None => format!(
-            "{} capabilities, market types {:?}, endpoints {:?}; running are {}, {:?}, {:?}",
+            "{} capabilities, market types {:?}, endpoints {:?}, rankings {:?}; running are {}, {:?}, {:?}, {:?}",
             new.capabilities.len(),
             new.market_types,
             new.endpoints,
+            new.rankings,
             running.capabilities.len(),
             running.market_types,
-            running.endpoints
+            running.endpoints,
+            running.rankings
         ),
     })
 }

@@ -6,9 +6,9 @@ pub use crate::v1::marketprism::adapter::types::{
     Answer, Book, BookChange, Budget, Capability, Charge, ChecksumRule, Completeness, Connection, DataStream,
     DataType, Decimal, Delivery, Description, Endpoint, Event, Feed, Frames, FundingRate, Heartbeat, Ignored,
     Instrument, Liquidation, LongShortRatio, Malformed, MarketType, Method, Normalized, Note, OpenInterest,
-    Payload, Plan, Poll, Refusal, Remark, Request, Resubscription, Resync, ResyncAction, SequenceRule, Side,
-    SnapshotSource, TextHeartbeat, TimeWindow, Trade, TradeId, TradeRange, Venue, VenueError,
-    VolatilityIndex,
+    Payload, Plan, Poll, Ranked, RankingKey, Refusal, Remark, Request, Resubscription, Resync, ResyncAction,
+    SequenceRule, Side, SnapshotSource, TextHeartbeat, TimeWindow, Trade, TradeId, TradeRange, Venue,
+    VenueError, VolatilityIndex,
 };
 
 /// Contract versions that this edge runs, for messages.

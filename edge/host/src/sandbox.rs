@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use wasmtime::Store;
 
 use crate::contract::{
-    Answer, Budget, Description, Feed, Instrument, Normalized, Plan, Refusal, Request, TradeRange,
+    Answer, Budget, Description, Feed, Instrument, Normalized, Plan, Ranked, RankingKey, Refusal, Request,
+    TradeRange,
 };
 use crate::error::{CallError, Fault};
 use crate::frames::FrameBatch;
@@ -80,6 +81,32 @@ impl Sandbox {
         let instruments = self.accept(instruments)?;
         self.checked(validate::instruments(&instruments, &self.limits))?;
         Ok(instruments)
+    }
+
+    /// Requests whose answers [`Sandbox::ranking`] still needs.
+    pub fn ranking_requests(
+        &mut self,
+        feed: &Feed,
+        by: RankingKey,
+        answers: &[Answer],
+    ) -> Result<Vec<Request>, CallError> {
+        let requests = self.control(|guest, store| guest.call_ranking_requests(store, feed, by, answers))?;
+        let requests = self.accept(requests)?;
+        self.checked(validate::requests(&requests, &self.limits))?;
+        Ok(requests)
+    }
+
+    /// Values of the venue's instruments, from its answers.
+    pub fn ranking(
+        &mut self,
+        feed: &Feed,
+        by: RankingKey,
+        answers: &[Answer],
+    ) -> Result<Vec<Ranked>, CallError> {
+        let rows = self.control(|guest, store| guest.call_ranking(store, feed, by, answers))?;
+        let rows = self.accept(rows)?;
+        self.checked(validate::ranking(&rows, &self.limits))?;
+        Ok(rows)
     }
 
     /// Prepares the instance for a feed: events then name instruments by their position in this list.
@@ -202,7 +229,7 @@ fn counted(fault: Fault, stats: &Stats) -> Fault {
     fault
 }
 
-/// Collects an adapter's instrument requests round by round until it needs no more. The caller sends the requests.
+/// Collects an adapter's requests for lists, or for a ranking, round by round until it needs no more. The caller sends the requests.
 #[derive(Debug)]
 pub struct InstrumentRounds {
     limits: Limits,
@@ -223,6 +250,21 @@ impl InstrumentRounds {
     /// Requests of the next round; empty when the adapter has every answer.
     pub fn next(&mut self, adapter: &mut Sandbox, feed: &Feed) -> Result<Vec<Request>, CallError> {
         let requests = adapter.instrument_requests(feed, &self.answers)?;
+        self.round(requests)
+    }
+
+    /// As [`InstrumentRounds::next`], for a ranking.
+    pub fn next_of_ranking(
+        &mut self,
+        adapter: &mut Sandbox,
+        feed: &Feed,
+        by: RankingKey,
+    ) -> Result<Vec<Request>, CallError> {
+        let requests = adapter.ranking_requests(feed, by, &self.answers)?;
+        self.round(requests)
+    }
+
+    fn round(&mut self, requests: Vec<Request>) -> Result<Vec<Request>, CallError> {
         if requests.is_empty() {
             return Ok(requests);
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use indexmap::IndexMap;
-use marketprism_schema::{Capability, DataTypeMap, StreamId};
+use marketprism_schema::{Capability, DataTypeMap, MarketType, StreamId};
 
 /// Number of a stream in the audits of this run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,6 +90,8 @@ pub(super) struct AuditedFeed {
     pub(super) ended: BTreeSet<AuditStream>,
     /// Symbols of its configuration that the venue does not list.
     pub(super) not_listed: Vec<String>,
+    /// Instruments that are listed and selected by a pattern, but too far behind in its ranking.
+    pub(super) outranked: BTreeSet<(String, MarketType)>,
     /// It was stopped for this reason, and starts again.
     pub(super) restart: Option<String>,
     /// It will not run again: its number is free for another feed of the exchange.
@@ -110,6 +112,7 @@ impl AuditedFeed {
             subscribed: Vec::new(),
             ended: BTreeSet::new(),
             not_listed: Vec::new(),
+            outranked: BTreeSet::new(),
             restart: None,
             is_released: false,
             frontier_ns: i64::MAX,

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use marketprism_schema::{
-    DataTypeMap, DowntimeReason, Gap, GapCause, GapKind, InstrumentListing, InstrumentTerms, StreamId,
+    DataTypeMap, DowntimeReason, Gap, GapCause, GapKind, InstrumentListing, InstrumentTerms, MarketType,
+    StreamId,
 };
 
 use super::auditor::{AuditState, Auditor};
@@ -133,6 +134,13 @@ impl Auditor {
         }
     }
 
+    /// Instruments of a feed that its ranking leaves out: their streams are not delisted.
+    pub fn set_outranked(&self, AuditFeed(feed): AuditFeed, outranked: &BTreeSet<(String, MarketType)>) {
+        if let Some(feed) = self.lock().feeds.get_mut(feed) {
+            feed.outranked.clone_from(outranked);
+        }
+    }
+
     /// Downtimes that last, for the journal of the run.
     pub fn lasting_downtimes(&self) -> Vec<LastingDowntime> {
         let lasting = |(stream, (from_ns, reason)): (&StreamId, &(i64, DowntimeReason))| LastingDowntime {
@@ -171,8 +179,11 @@ impl Auditor {
             state.end_restart_gap(*stream, now_ns, restart.as_deref());
         }
         // Those that are not selected any more have ended.
-        let gone = before.into_iter().filter(|stream| !subscribed.contains(stream)).collect();
-        state.end_streams(origin, gone, now_ns, DowntimeReason::Delisted);
+        let gone = before.into_iter().filter(|stream| !subscribed.contains(stream));
+        let (outranked, delisted): (Vec<_>, Vec<_>) =
+            gone.partition(|stream| state.streams.id(*stream).is_some_and(|id| state.is_outranked(id)));
+        state.end_streams(origin, delisted, now_ns, DowntimeReason::Delisted);
+        state.end_streams(origin, outranked, now_ns, DowntimeReason::Outranked);
         state.resume_streams(origin, &subscribed, now_ns);
         for (stream, _) in streams.iter().flat_map(DataTypeMap::values).flatten() {
             state.resumed.remove(stream);
@@ -245,11 +256,22 @@ impl AuditState {
         // Of these it is not known since when they are gone: this run does not call them killed.
         self.inherited.retain(|stream| stream.exchange != exchange);
         self.are_streams_changed = true;
-        let (delisted, removed): (Vec<_>, Vec<_>) =
+        let (selected, removed): (Vec<_>, Vec<_>) =
             removed.into_iter().partition(|stream| self.selected.contains(stream));
-        for (reason, streams) in [(DowntimeReason::Delisted, delisted), (DowntimeReason::Removed, removed)] {
+        let (outranked, delisted): (Vec<_>, Vec<_>) =
+            selected.into_iter().partition(|stream| self.is_outranked(stream));
+        for (reason, streams) in [
+            (DowntimeReason::Delisted, delisted),
+            (DowntimeReason::Outranked, outranked),
+            (DowntimeReason::Removed, removed),
+        ] {
             self.begin_downtime(origin, origin.run_ns, reason, streams);
         }
+    }
+
+    fn is_outranked(&self, stream: &StreamId) -> bool {
+        let key = (stream.symbol.clone(), stream.market_type);
+        self.feeds.iter().any(|feed| feed.exchange == stream.exchange && feed.outranked.contains(&key))
     }
 
     /// The numbers of streams. Those of ended streams whose windows are all closed are free: instruments may come and go for months.

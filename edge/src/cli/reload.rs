@@ -37,11 +37,15 @@ fn text(report: &ReloadReport) -> String {
         let _ = writeln!(text, "  {error}");
     }
     write_keys(&mut text, "  ", &report.changed);
-    for FeedReload { exchange, change, keys, symbols_added, symbols_removed } in &report.feeds {
+    for FeedReload { exchange, change, keys, symbols_added, symbols_removed, closed_first } in &report.feeds {
         let _ = writeln!(text, "  feed {exchange} {change}");
-        for (symbols, what) in [(symbols_added, "symbols added"), (symbols_removed, "symbols removed")] {
-            if !symbols.is_empty() {
-                let _ = writeln!(text, "    {what}: {symbols}");
+        for (told, what) in [
+            (symbols_added, "symbols added"),
+            (symbols_removed, "symbols removed"),
+            (closed_first, "no overlap"),
+        ] {
+            if !told.is_empty() {
+                let _ = writeln!(text, "    {what}: {told}");
             }
         }
         write_keys(&mut text, "    ", keys);
@@ -74,7 +78,8 @@ mod tests {
             change: "changed".to_owned(),
             keys: vec![key("feed[0].symbols")],
             symbols_added: "X-Y".to_owned(),
-            symbols_removed: String::new(),
+            closed_first: "x was not open".to_owned(),
+            ..FeedReload::default()
         };
         let report = ReloadReport {
             result: ReloadResult::Applied,
@@ -86,7 +91,7 @@ mod tests {
         };
         assert_eq!(
             text(&report),
-            "configuration applied\n  log.filter: 1 -> 2\n  feed a changed\n    symbols added: X-Y\n    feed[0].symbols: 1 -> 2\n  \
+            "configuration applied\n  log.filter: 1 -> 2\n  feed a changed\n    symbols added: X-Y\n    no overlap: x was not open\n    feed[0].symbols: 1 -> 2\n  \
              feeds not touched: 3\nneeds a restart, until then the value before:\n  nats.urls: 1 -> 2\n"
         );
         let refused = ReloadReport::refused(ReloadResult::Refused, vec!["nats.urls is empty".to_owned()]);

@@ -163,6 +163,7 @@ impl Adapters {
         report_market_types(&mut report, feed, venue);
         report_endpoints(&mut report, feed, venue);
         report_depth(&mut report, feed, venue);
+        report_ranking(&mut report, feed, venue);
     }
 }
 
@@ -232,6 +233,13 @@ fn report_depth(report: Report<'_>, feed: &FeedConfig, venue: &Venue) {
     if feed.data_types.contains(&DataType::OrderBook) && deepest > 0 && depth > deepest {
         report("depth", format!("is {depth}"), format!("1 to {deepest} for {}", feed.exchange));
     }
+}
+
+fn report_ranking(report: Report<'_>, feed: &FeedConfig, venue: &Venue) {
+    let Some(by) = feed.top.by.filter(|by| !venue.rankings.contains(&(*by).into())) else { return };
+    let what =
+        format!("{:?} is unsupported: the adapter has no such ranking of {}", by.as_str(), feed.exchange);
+    report("top.by", what, "no `top` for this exchange".to_owned());
 }
 
 fn deepest(venue: &Venue) -> u32 {

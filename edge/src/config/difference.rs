@@ -157,6 +157,7 @@ impl Dissimilarity {
         let selected = FeedConfig {
             symbols: new.symbols.clone(),
             exclude: new.exclude.clone(),
+            top: new.top,
             listing_interval: new.listing_interval,
             ..old.clone()
         };

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::network::{Egress, Network};
 use super::sandbox::Sandbox;
-use super::symbols::{SymbolSelection, common};
+use super::symbols::{SymbolSelection, TopSettings, common};
 use crate::limits::LISTING_INTERVAL;
 
 /// Subscription of one exchange.
@@ -31,6 +31,7 @@ pub struct FeedConfig {
     /// Symbols and patterns that the patterns of `symbols` leave out.
     #[schemars(extend("uniqueItems" = true))]
     pub exclude: Vec<String>,
+    pub top: TopSettings,
     /// Data types to collect.
     #[schemars(schema_with = "data_types")]
     pub data_types: Vec<DataType>,
@@ -84,6 +85,7 @@ impl Default for FeedConfig {
             adapter: PathBuf::new(),
             symbols: Vec::new(),
             exclude: Vec::new(),
+            top: TopSettings::default(),
             data_types: Vec::new(),
             market_types: Vec::new(),
             depth: None,
@@ -104,7 +106,7 @@ impl Default for FeedConfig {
 
 impl FeedConfig {
     pub fn selection(&self) -> SymbolSelection {
-        SymbolSelection::new(&self.symbols, &self.exclude)
+        SymbolSelection::new(&self.symbols, &self.exclude).with_top(self.top.markets())
     }
 
     /// True if the feed collects the stream, provided that the venue lists its instrument.

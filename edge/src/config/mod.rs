@@ -18,4 +18,4 @@ pub use network::{Egress, Network};
 pub use sandbox::Sandbox;
 pub use selfcare::SelfCareLimits;
 pub use swap::SwapSettings;
-pub use symbols::SymbolSelection;
+pub use symbols::{RankingMeasure, SymbolSelection, TopMarkets};

@@ -2,12 +2,68 @@
 
 use std::collections::BTreeSet;
 
-use marketprism_config::Problems;
+use marketprism_adapter_host::contract::RankingKey;
+use marketprism_config::{Problems, names_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
 
 use super::feed::FeedConfig;
 use crate::limits::{INSTRUMENTS_MAX, PATTERNS_MAX};
 
 const WILDCARD: char = '*';
+
+/// A measure by which a venue ranks its markets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RankingMeasure {
+    #[serde(rename = "volume_24h")]
+    Volume24h,
+}
+
+impl RankingMeasure {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Volume24h => "volume_24h",
+        }
+    }
+}
+
+impl From<RankingMeasure> for RankingKey {
+    fn from(measure: RankingMeasure) -> Self {
+        match measure {
+            RankingMeasure::Volume24h => Self::Volume24h,
+        }
+    }
+}
+
+/// As configured: both or neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct TopSettings {
+    /// Of the markets that the patterns of `symbols` select, only the first ones of this ranking of the venue are collected: `volume_24h` is
+    /// the turnover of the last 24 hours. Names are collected besides.
+    #[schemars(schema_with = "measures")]
+    pub by: Option<RankingMeasure>,
+    /// Number of these markets.
+    #[schemars(range(min = 1, max = INSTRUMENTS_MAX))]
+    pub count: Option<usize>,
+}
+
+fn measures(_: &mut SchemaGenerator) -> Schema {
+    names_schema([RankingMeasure::Volume24h.as_str()])
+}
+
+/// The first markets of a ranking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopMarkets {
+    pub by: RankingMeasure,
+    pub count: usize,
+}
+
+impl TopSettings {
+    pub(super) fn markets(self) -> Option<TopMarkets> {
+        Some(TopMarkets { by: self.by?, count: self.count? })
+    }
+}
 
 /// Instruments that a feed collects, whatever the venue lists at the moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -15,12 +71,23 @@ pub struct SymbolSelection {
     names: Vec<String>,
     patterns: Vec<String>,
     exclude: Vec<String>,
+    top: Option<TopMarkets>,
 }
 
 impl SymbolSelection {
     pub fn new(symbols: &[String], exclude: &[String]) -> Self {
         let (patterns, names) = symbols.iter().cloned().partition(|symbol| is_pattern(symbol));
-        Self { names, patterns, exclude: exclude.to_vec() }
+        Self { names, patterns, exclude: exclude.to_vec(), top: None }
+    }
+
+    #[must_use]
+    pub fn with_top(self, top: Option<TopMarkets>) -> Self {
+        Self { top, ..self }
+    }
+
+    /// Of the patterns' markets, those that are collected. `None`: all.
+    pub const fn top(&self) -> Option<TopMarkets> {
+        self.top
     }
 
     pub fn names(&self) -> &[String] {
@@ -36,9 +103,14 @@ impl SymbolSelection {
         is_match(pattern, symbol) && !self.exclude.iter().any(|excluded| is_match(excluded, symbol))
     }
 
+    /// True if a pattern of the selection selects the symbol.
+    pub fn matches_any(&self, symbol: &str) -> bool {
+        self.patterns.iter().any(|pattern| self.matches(pattern, symbol))
+    }
+
+    /// True if the symbol can be collected; a ranking may leave it out.
     pub fn includes(&self, symbol: &str) -> bool {
-        self.names.iter().any(|name| name == symbol)
-            || self.patterns.iter().any(|pattern| self.matches(pattern, symbol))
+        self.names.iter().any(|name| name == symbol) || self.matches_any(symbol)
     }
 }
 
@@ -94,6 +166,18 @@ pub(super) fn check_symbols(at: &str, feed: &FeedConfig, problems: &mut Problems
         problems.demand(count <= most, &format!("{at}.{key}"), format!("has {count} {what}"), allowed);
     }
     check_exclusions(at, feed, problems);
+    let TopSettings { by, count } = feed.top;
+    let key = format!("{at}.top");
+    let (has, lacks) = if by.is_some() { ("by", "count") } else { ("count", "by") };
+    problems.demand(
+        by.is_some() == count.is_some(),
+        &key,
+        format!("has `{has}` without `{lacks}`"),
+        "both, such as { by = \"volume_24h\", count = 50 }",
+    );
+    let ranks = by.is_none() || patterns > 0;
+    let allowed = "patterns in `symbols`, such as `*-USDT`, whose markets are ranked";
+    problems.demand(ranks, &key, "ranks nothing: `symbols` has names only", allowed);
 }
 
 /// An exclusion that excludes nothing, or everything of a symbol, is a mistake.

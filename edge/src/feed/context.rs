@@ -90,7 +90,7 @@ pub struct FeedContext {
 }
 
 /// A feed as it is configured, with the reader of its venue's lists.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct FeedSetup {
     pub config: FeedConfig,
     pub reader: ListingReader,
@@ -120,7 +120,6 @@ impl FeedContext {
         observer: Option<Arc<dyn FrameObserver>>,
     ) -> Self {
         let FeedConfig { exchange, data_types, .. } = &setup.config;
-        edge.readers.set(exchange, &setup.reader);
         Self {
             edge: Arc::clone(edge),
             audit_feed,
@@ -177,6 +176,13 @@ impl FeedContext {
         }
         self.edge.auditor.set_not_listed(self.audit_feed, not_listed);
         self.status.set_not_listed(not_listed);
+    }
+
+    /// Shows the ranks in `/coverage`, and tells the audits which streams end by them.
+    pub fn publish_ranking(&self, listing: &FeedListing) {
+        self.edge.auditor.set_outranked(self.audit_feed, listing.outranked());
+        let chosen = listing.ranking.as_ref().map(|ranking| ranking.chosen.as_slice());
+        self.status.set_ranked(chosen.unwrap_or_default());
     }
 }
 

@@ -13,7 +13,10 @@ use tokio::time::{sleep, timeout};
 
 use super::context::{FeedContext, FeedSetup};
 use super::listing::FeedListing;
+use super::listing_changes::AppliedListing;
+use super::opened::{OpenedPart, PartStart};
 use super::parts::{FeedRoster, InstrumentKey, KeysByPart, ListingChange, PartNumber, key_of};
+use super::ranking::FeedRanking;
 use super::remark_log::LISTING;
 use super::status::{FeedPhase, InstrumentEnd};
 use super::supervise::run_part;
@@ -21,13 +24,10 @@ use crate::audit::AuditFeed;
 use crate::limits::{ADDED_PARTS_MAX, STREAMS_END, SYMBOLS_NAMED_MAX};
 use crate::telemetry::ANY;
 
-/// Labels of changes of the venue's lists.
-pub const LISTING_CHANGES: [&str; 3] = ["listed", "delisted", "changed"];
-
-/// Runs a feed with all its parts until it is stopped. `instruments`: of its first start, else the venue's lists are read.
-pub async fn run_feed(parts: Arc<Mutex<PartSet>>, instruments: Option<Vec<Instrument>>) {
+/// Runs a feed with all its parts until it is stopped.
+pub async fn run_feed(parts: Arc<Mutex<PartSet>>, start: PartStart) {
     let first = Arc::clone(&parts.lock().await.first);
-    tokio::join!(run_part(&first, instruments), follow(&first, &parts));
+    tokio::join!(run_part(&first, start), follow(&first, &parts));
 }
 
 async fn follow(first: &FeedContext, parts: &Mutex<PartSet>) {
@@ -58,7 +58,7 @@ async fn pause(first: &FeedContext) -> bool {
 }
 
 async fn read(first: &FeedContext, parts: &Mutex<PartSet>) {
-    let (setup, collected) = (first.setup(), first.parts.symbols());
+    let (setup, collected) = (first.setup(), first.parts.keys());
     let read = tokio::select! {
         read = setup.reader.read(&collected, None) => read,
         () = first.stop.cancelled() => return,
@@ -70,10 +70,7 @@ async fn read(first: &FeedContext, parts: &Mutex<PartSet>) {
     }
     match read {
         Ok(listing) => {
-            let AppliedListing { listed, delisted, changed } = parts.apply(listing).await;
-            for (change, count) in LISTING_CHANGES.into_iter().zip([listed.len(), delisted, changed]) {
-                parts.count(change, count);
-            }
+            parts.apply(listing).await.tell(first);
         }
         Err(error) => {
             let (exchange, error) = (&first.status.exchange, error_text(error.as_ref()));
@@ -85,15 +82,6 @@ async fn read(first: &FeedContext, parts: &Mutex<PartSet>) {
             parts.count_error();
         }
     }
-}
-
-/// Changes that a listing made.
-pub struct AppliedListing {
-    /// Symbols of new instruments.
-    pub listed: Vec<String>,
-    pub delisted: usize,
-    /// Instruments with other terms than before.
-    pub changed: usize,
 }
 
 /// The first part of a feed, and those that were added to it.
@@ -218,8 +206,10 @@ impl PartSet {
     /// Takes over the venue's lists: ends what is gone, collects what is new.
     pub async fn apply(&mut self, listing: FeedListing) -> AppliedListing {
         self.first.publish_not_listed(&listing);
+        self.first.publish_ranking(&listing);
         self.first.tell_terms(&listing);
         let number = self.last_number + 1;
+        let outranked = self.first.parts.outrank(listing.outranked(), None);
         let change = self.first.parts.change(&listing.instruments, number);
         self.tell_missed(&change);
         let ListingChange { new, changed, delisted, .. } = change;
@@ -230,31 +220,39 @@ impl PartSet {
         for (part, keys) in &delisted {
             self.end(*part, keys, InstrumentEnd::Downtime(DowntimeReason::Delisted));
         }
+        for (part, keys) in &outranked {
+            self.end(*part, keys, InstrumentEnd::Downtime(DowntimeReason::Outranked));
+        }
         self.wait_for_ends().await;
         self.join_empty(&changed).await;
-        let delisted = delisted.values().map(Vec::len).sum();
         let is_changed = |one: &&Instrument| changed.values().flatten().any(|key| *key == key_of(one));
-        let listed = new.iter().filter(|one| !is_changed(one)).map(|one| one.symbol.clone()).collect();
+        let added = || new.iter().filter(|one| !is_changed(one));
+        let ranks = listing.ranking.as_ref().map(FeedRanking::ranks).unwrap_or_default();
+        let (ranked, listed): (Vec<_>, Vec<_>) = added().partition(|one| ranks.contains_key(&key_of(one)));
+        let symbols =
+            |instruments: Vec<&Instrument>| instruments.iter().map(|one| one.symbol.clone()).collect();
+        let applied = AppliedListing {
+            listed: symbols(listed),
+            ranked: symbols(ranked),
+            delisted: symbols_of(delisted),
+            outranked: symbols_of(outranked),
+            changed: symbols_of(changed.clone()),
+        };
         if !new.is_empty() {
             self.last_number = number;
             let exchange = self.first.status.exchange.clone();
             let symbols = named(new.iter().map(|one| one.symbol.as_str()));
             tracing::info!(exchange, symbols, part = number, "instruments are collected by a new part");
-            let edge = Arc::clone(&self.first.edge);
-            let added_feed = || (new, edge.auditor.added_feed(&exchange, clock::now_ns()));
-            let merged = self.make_room(number).await;
-            let (instruments, audit_feed) = merged.unwrap_or_else(added_feed);
-            self.move_streams(&changed, audit_feed, changed_ns);
-            self.add(number, instruments, audit_feed);
+            if self.added.len() < ADDED_PARTS_MAX {
+                let audit_feed = self.first.edge.auditor.added_feed(&exchange, changed_ns);
+                self.move_streams(&changed, audit_feed, changed_ns);
+                self.add(self.first.part(number, audit_feed), PartStart::Instruments(new));
+            } else {
+                self.replace_newest(number, &changed, changed_ns).await;
+            }
         }
         self.join_empty(&KeysByPart::new()).await;
-        AppliedListing { listed, delisted, changed: changed.values().map(Vec::len).sum() }
-    }
-
-    fn count(&self, change: &str, instruments: usize) {
-        let labels = [self.first.status.exchange.as_str(), change];
-        let count = u64::try_from(instruments).unwrap_or_default();
-        self.first.edge.metrics.listing_changes.with_label_values(&labels).inc_by(count);
+        applied
     }
 
     /// The part's pipeline ends the streams. A part that does not run leaves them out at its next start.
@@ -281,25 +279,37 @@ impl PartSet {
         }
     }
 
-    /// If there are as many parts as may be, the newest ends, and the new part gets its instruments too.
-    async fn make_room(&mut self, number: PartNumber) -> Option<(Vec<Instrument>, AuditFeed)> {
-        if self.added.len() < ADDED_PARTS_MAX {
-            return None;
-        }
-        let newest = self.added.pop()?;
-        let part = newest.context.status.part;
+    /// There are as many parts as may be: the new one gets the instruments of the newest too, whose connections close once the new ones are open.
+    async fn replace_newest(&mut self, number: PartNumber, changed: &KeysByPart, changed_ns: i64) {
+        let Some(newest) = self.added.pop() else { return };
+        let (exchange, part) = (&self.first.status.exchange, newest.context.status.part);
         tracing::warn!(
-            exchange = self.first.status.exchange,
+            exchange,
             part,
             limit = ADDED_PARTS_MAX,
             "as many parts as may be: the newest starts again with the new instruments"
         );
-        let context = Arc::clone(&newest.context);
+        let parts = Arc::clone(&self.first.parts);
+        parts.merge(part, number);
+        let context = self.first.part(number, newest.context.audit_feed);
+        let opened = OpenedPart::open(&context, &self.first.setup(), parts.of(number));
+        let start = match opened {
+            Ok(opened) => {
+                if let Some(late) = opened.wait_for_data().await {
+                    tracing::warn!(exchange, part = number, late, "connections do not overlap");
+                }
+                parts.expect_memories();
+                PartStart::Opened(Box::new(opened))
+            }
+            // The part's own start tells why, and is repeated.
+            Err(_) => PartStart::Instruments(parts.of(number)),
+        };
+        let old = Arc::clone(&newest.context);
         join(newest).await;
-        self.roster.remove(&context.status);
-        self.first.parts.merge(part, number);
+        self.roster.remove(&old.status);
         // The new part goes on with the old one's streams in the audits.
-        Some((self.first.parts.of(number), context.audit_feed))
+        self.move_streams(changed, context.audit_feed, changed_ns);
+        self.add(context, start);
     }
 
     async fn leave(&self, part: AddedPart) {
@@ -309,13 +319,17 @@ impl PartSet {
         context.edge.auditor.release(context.audit_feed, clock::now_ns(), DowntimeReason::Delisted);
     }
 
-    fn add(&mut self, number: PartNumber, instruments: Vec<Instrument>, audit_feed: AuditFeed) {
-        let context = Arc::new(self.first.part(number, audit_feed));
+    fn add(&mut self, context: FeedContext, start: PartStart) {
+        let context = Arc::new(context);
         self.roster.add(Arc::clone(&context.status));
         let of_task = Arc::clone(&context);
-        let task = tokio::spawn(async move { run_part(&of_task, Some(instruments)).await });
+        let task = tokio::spawn(async move { run_part(&of_task, start).await });
         self.added.push(AddedPart { context, task });
     }
+}
+
+fn symbols_of(keys: KeysByPart) -> Vec<String> {
+    keys.into_values().flatten().map(|(symbol, _)| symbol).collect()
 }
 
 async fn join(part: AddedPart) {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use marketprism_adapter_host::contract::{Answer, Endpoint, Feed, Instrument, Plan, Venue};
+use marketprism_adapter_host::contract::{Answer, Endpoint, Feed, Instrument, Plan, Ranked, Request, Venue};
 use marketprism_adapter_host::{Adapter, CallError, InstrumentRounds, Limits, Sandbox, Stats};
 use marketprism_config::MaskedUrl;
 use marketprism_schema::MarketType;
@@ -14,7 +14,9 @@ use marketprism_socket::{Budgets, SocketOptions, http_client};
 use tokio::task::block_in_place;
 
 use super::context::FrameObserver;
-use crate::config::{CurrentAdapter, FeedConfig, SymbolSelection, book_depth};
+use super::parts::InstrumentKey;
+use super::ranking::{FeedRanking, rank};
+use crate::config::{CurrentAdapter, FeedConfig, SymbolSelection, TopMarkets, book_depth};
 use crate::limits::INSTRUMENTS_MAX;
 
 /// Reads a venue's lists for one feed.
@@ -52,6 +54,16 @@ pub struct FeedListing {
     pub not_listed: Vec<String>,
     /// Listed symbols that are similar to those.
     pub hint: String,
+    /// `None`: the selection has no `top`.
+    pub ranking: Option<FeedRanking>,
+}
+
+impl FeedListing {
+    /// Listed and selected by a pattern, but not among the first of the ranking.
+    pub fn outranked(&self) -> &BTreeSet<InstrumentKey> {
+        static NONE: BTreeSet<InstrumentKey> = BTreeSet::new();
+        self.ranking.as_ref().map_or(&NONE, |ranking| &ranking.outranked)
+    }
 }
 
 impl ListingReader {
@@ -83,6 +95,13 @@ impl ListingReader {
         Self { adapter: adapter.into(), ..self.clone() }
     }
 
+    /// Reader of these instruments alone.
+    pub fn of_instruments(&self, instruments: &[Instrument]) -> Self {
+        let symbols: BTreeSet<String> = instruments.iter().map(|one| one.symbol.clone()).collect();
+        let symbols: Vec<String> = symbols.into_iter().collect();
+        Self { selection: SymbolSelection::new(&symbols, &[]), ..self.clone() }
+    }
+
     /// The feed as the adapter contract has it, with these instruments.
     pub fn feed(&self, instruments: &[Instrument]) -> Feed {
         let symbols: BTreeSet<&String> = instruments.iter().map(|instrument| &instrument.symbol).collect();
@@ -93,44 +112,59 @@ impl ListingReader {
     /// while they do not trade.
     pub async fn read(
         &self,
-        collected: &BTreeSet<String>,
+        collected: &BTreeSet<InstrumentKey>,
         observer: Option<&dyn FrameObserver>,
     ) -> anyhow::Result<FeedListing> {
         let mut sandbox = Sandbox::new(&self.adapter.get(), &self.limits, &Arc::new(Stats::default()))?;
         let mut feed = self.feed.clone();
         if self.selection.patterns().is_empty() {
+            let collected = collected.iter().map(|(symbol, _)| symbol);
             feed.symbols = self.selection.names().iter().chain(collected).cloned().collect();
         }
-        let answers = self.answers(&mut sandbox, &feed, observer).await?;
+        let next = |rounds: &mut InstrumentRounds, sandbox: &mut Sandbox| rounds.next(sandbox, &feed);
+        let answers = self.answers("instrument list", &mut sandbox, next, observer).await?;
+        let rows = match self.selection.top() {
+            Some(top) => self.ranking(&mut sandbox, top).await?,
+            None => Vec::new(),
+        };
         // Calls into an adapter may compute for seconds.
         block_in_place(|| {
             let mut list = |symbols: &[String]| {
                 let feed = Feed { symbols: symbols.to_vec(), ..self.feed.clone() };
                 sandbox.instruments(&feed, &answers)
             };
-            let listing = select(&self.selection, collected, &mut list)?;
+            let listing = select(&self.selection, collected, &rows, &mut list)?;
             check_unique(&listing.instruments)?;
             Ok(listing)
         })
     }
 
+    async fn ranking(&self, sandbox: &mut Sandbox, top: TopMarkets) -> anyhow::Result<Vec<Ranked>> {
+        let by = top.by.into();
+        let next = |rounds: &mut InstrumentRounds, sandbox: &mut Sandbox| {
+            rounds.next_of_ranking(sandbox, &self.feed, by)
+        };
+        let answers = self.answers("ranking", sandbox, next, None).await?;
+        Ok(block_in_place(|| sandbox.ranking(&self.feed, by, &answers))?)
+    }
+
     async fn answers(
         &self,
+        what: &str,
         sandbox: &mut Sandbox,
-        feed: &Feed,
+        next: impl Fn(&mut InstrumentRounds, &mut Sandbox) -> Result<Vec<Request>, CallError>,
         observer: Option<&dyn FrameObserver>,
     ) -> anyhow::Result<Vec<Answer>> {
         let client = http_client(&self.options)?;
         let mut rounds = InstrumentRounds::new(&self.limits);
         loop {
-            let requests = block_in_place(|| rounds.next(sandbox, feed))?;
+            let requests = block_in_place(|| next(&mut rounds, sandbox))?;
             if requests.is_empty() {
                 return Ok(rounds.into_answers());
             }
             for (position, request) in requests.iter().enumerate() {
                 let fetched = client.fetch(&self.budgets, request).await;
-                let body: Bytes =
-                    fetched.with_context(|| format!("instrument list {}", mask(&request.url)))?;
+                let body: Bytes = fetched.with_context(|| format!("{what} {}", mask(&request.url)))?;
                 if let Some(observer) = observer {
                     observer.answer(&request.url, &body, clock::now_ns());
                 }
@@ -169,10 +203,12 @@ type ListInstruments<'a> = &'a mut dyn FnMut(&[String]) -> Result<Vec<Instrument
 
 fn select(
     selection: &SymbolSelection,
-    collected: &BTreeSet<String>,
+    collected: &BTreeSet<InstrumentKey>,
+    rows: &[Ranked],
     list: ListInstruments<'_>,
 ) -> anyhow::Result<FeedListing> {
-    let mut wanted: BTreeSet<String> = selection.names().iter().chain(collected).cloned().collect();
+    let symbols = collected.iter().map(|(symbol, _)| symbol);
+    let mut wanted: BTreeSet<String> = selection.names().iter().chain(symbols).cloned().collect();
     let mut unmatched = Vec::new();
     if !selection.patterns().is_empty() {
         let trading = list(&[])?;
@@ -184,9 +220,15 @@ fn select(
             }
             wanted.extend(matched);
         }
-        check_count(wanted.len())?;
+        if selection.top().is_none() {
+            check_count(wanted.len())?;
+        }
     }
-    let (instruments, missing, mut hint) = list_named(wanted.into_iter().collect(), list)?;
+    let (mut instruments, missing, mut hint) = list_named(wanted.into_iter().collect(), list)?;
+    let ranking = match selection.top() {
+        Some(top) => Some(rank(&mut instruments, rows, (selection, top), collected)?),
+        None => None,
+    };
     check_count(instruments.len())?;
     let missing_names = selection.names().iter().filter(|name| missing.contains(*name)).cloned();
     let not_listed: Vec<String> = missing_names.chain(unmatched).collect();
@@ -198,7 +240,7 @@ fn select(
             "symbols: the venue lists none of {not_listed:?} for the feed's market types (allowed: {hint})"
         );
     }
-    Ok(FeedListing { instruments, not_listed, hint })
+    Ok(FeedListing { instruments, not_listed, hint, ranking })
 }
 
 fn check_count(count: usize) -> anyhow::Result<()> {
@@ -324,8 +366,8 @@ mod tests {
     ) -> Result<(Vec<String>, Vec<String>), String> {
         let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
         let selection = SymbolSelection::new(&texts(symbols), &texts(exclude));
-        let collected = texts(collected).into_iter().collect();
-        let listing = select(&selection, &collected, &mut list).map_err(|error| error.to_string())?;
+        let collected = texts(collected).into_iter().map(|symbol| (symbol, MarketType::Spot)).collect();
+        let listing = select(&selection, &collected, &[], &mut list).map_err(|error| error.to_string())?;
         Ok((listing.instruments.into_iter().map(|one| one.symbol).collect(), listing.not_listed))
     }
 
@@ -363,7 +405,7 @@ mod tests {
             Ok((0..=INSTRUMENTS_MAX).map(|number| instrument(&format!("A{number}-B"), true)).collect())
         };
         let selection = SymbolSelection::new(&["*".to_owned()], &[]);
-        let error = select(&selection, &BTreeSet::new(), &mut many).unwrap_err().to_string();
+        let error = select(&selection, &BTreeSet::new(), &[], &mut many).unwrap_err().to_string();
         assert!(error.contains("5001 instruments") && error.contains("at most 5000"), "{error}");
     }
 }

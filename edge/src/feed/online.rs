@@ -5,11 +5,13 @@ use std::fmt::Write;
 
 use anyhow::Context;
 use marketprism_adapter_host::contract::Plan;
+use marketprism_schema::Decimal;
 use marketprism_service::error_text;
 use marketprism_socket::Budgets;
 
 use super::context::socket_options;
 use super::listing::{FeedListing, ListingReader};
+use super::parts::RankedMarket;
 use crate::config::{Adapters, Config, FeedConfig};
 
 /// Result of the check.
@@ -52,15 +54,31 @@ async fn read(
     Ok((listing, plan))
 }
 
+fn shown(market: &RankedMarket) -> String {
+    let RankedMarket { key: (symbol, _), rank, value } = market;
+    let value =
+        value.map_or_else(|| "no volume".to_owned(), |value| Decimal::from(value).normalized().to_string());
+    format!("{rank}. {symbol} {value}")
+}
+
 impl OnlineCheck {
     fn add(&mut self, index: usize, feed: &FeedConfig, listing: &FeedListing, plan: &Plan) {
-        let FeedListing { instruments, not_listed, hint } = listing;
+        let FeedListing { instruments, not_listed, hint, ranking } = listing;
         let (connections, polls) = (plan.connections.len(), plan.polls.len());
         let (exchange, instruments) = (&feed.exchange, instruments.len());
         let _ = writeln!(
             self.text,
             "feed[{index}] {exchange}: {instruments} instruments listed, {connections} connections, {polls} polls"
         );
+        if let Some((ranking, by)) = ranking.as_ref().zip(feed.top.by) {
+            let (by, currency, shown) = (by.as_str(), &ranking.currency, ranking.chosen.iter().map(shown));
+            let all = ranking.chosen.len() + ranking.outranked.len();
+            let (count, shown) = (ranking.chosen.len(), shown.collect::<Vec<_>>().join(", "));
+            let _ = writeln!(
+                self.text,
+                "feed[{index}].top: {count} of {all} markets by {by} in {currency}: {shown}"
+            );
+        }
         if !not_listed.is_empty() {
             self.is_complete = false;
             let allowed = if hint.is_empty() { String::new() } else { format!(" (allowed: {hint})") };

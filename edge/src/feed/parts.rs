@@ -5,12 +5,13 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use marketprism_adapter_host::contract::Instrument;
+use marketprism_adapter_host::contract::{Decimal, Instrument};
 use marketprism_schema::{DowntimeReason, MarketType};
 
 use super::status::FeedStatus;
 use crate::config::SymbolSelection;
 use crate::limits::{IMPLAUSIBLE_LISTS, LISTS_WITHOUT};
+use crate::records::InstrumentMemory;
 
 /// Position of a part in its feed; 0 is the part of the start.
 pub type PartNumber = u32;
@@ -18,11 +19,24 @@ pub type PartNumber = u32;
 /// Symbol and market type.
 pub type InstrumentKey = (String, MarketType);
 
+/// Of a pipeline that has ended: its instruments' recent events.
+pub type StreamMemories = BTreeMap<InstrumentKey, InstrumentMemory>;
+
+/// A market that its rank selects.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RankedMarket {
+    pub key: InstrumentKey,
+    /// From 1 on.
+    pub rank: usize,
+    /// `None`: the venue's ranking lacks it.
+    pub value: Option<Decimal>,
+}
+
 pub fn key_of(instrument: &Instrument) -> InstrumentKey {
     (instrument.symbol.clone(), instrument.market_type.into())
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct CollectedInstrument {
     part: PartNumber,
     /// As the venue listed it last.
@@ -34,7 +48,13 @@ struct CollectedInstrument {
 /// The part of each instrument that is collected. One list without an instrument does not end it: venues give empty and partial lists during
 /// maintenance.
 #[derive(Debug, Default)]
-pub struct InstrumentParts(Mutex<BTreeMap<InstrumentKey, CollectedInstrument>>);
+pub struct InstrumentParts {
+    collected: Mutex<BTreeMap<InstrumentKey, CollectedInstrument>>,
+    /// By the newest ranking.
+    outranked: Mutex<BTreeSet<InstrumentKey>>,
+    /// Of a pipeline that ends, while another one waits to go on with its streams.
+    memories: Mutex<Option<StreamMemories>>,
+}
 
 /// Instruments that a listing or a configuration takes from a part, by part.
 pub type KeysByPart = BTreeMap<PartNumber, Vec<InstrumentKey>>;
@@ -55,11 +75,29 @@ pub struct ListingChange {
 
 impl InstrumentParts {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<InstrumentKey, CollectedInstrument>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.collected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn symbols(&self) -> BTreeSet<String> {
-        self.lock().keys().map(|(symbol, _)| symbol.clone()).collect()
+    pub fn keys(&self) -> BTreeSet<InstrumentKey> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// Takes out what has fallen out of the ranking, from one part or from all.
+    pub fn outrank(&self, outranked: &BTreeSet<InstrumentKey>, part: Option<PartNumber>) -> KeysByPart {
+        self.outranked.lock().unwrap_or_else(PoisonError::into_inner).clone_from(outranked);
+        self.take_out(|key, of| part.is_some_and(|part| of != part) || !outranked.contains(key))
+    }
+
+    fn take_out(&self, stays: impl Fn(&InstrumentKey, PartNumber) -> bool) -> KeysByPart {
+        let mut out = KeysByPart::new();
+        self.lock().retain(|key, one| {
+            let stays = stays(key, one.part);
+            if !stays {
+                out.entry(one.part).or_default().push(key.clone());
+            }
+            stays
+        });
+        out
     }
 
     /// A part starts (again): its own instruments, also those that the list lacks for the first time. The first part takes all that no other
@@ -85,12 +123,36 @@ impl InstrumentParts {
         self.lock().values_mut().filter(|one| one.part == from).for_each(|one| one.part = to);
     }
 
-    /// The feed starts again with another configuration: its first part takes what it still selects, so that one list without an
-    /// instrument does not end it then either.
-    pub fn restart(&self, is_selected: impl Fn(&InstrumentKey) -> bool) {
-        let mut all = self.lock();
-        all.retain(|key, _| is_selected(key));
-        all.values_mut().for_each(|one| one.part = 0);
+    /// Of the feed that takes this one's place: its first part has what it still selects, so that one list without an instrument does not end
+    /// it then either.
+    pub fn successor(&self, is_selected: impl Fn(&InstrumentKey) -> bool) -> Self {
+        let all = self.lock();
+        let kept = all.iter().filter(|(key, _)| is_selected(key));
+        let kept = kept.map(|(key, one)| (key.clone(), CollectedInstrument { part: 0, ..one.clone() }));
+        Self { collected: Mutex::new(kept.collect()), ..Self::default() }
+    }
+
+    /// The pipelines that end from here on leave what they know of their streams.
+    pub fn expect_memories(&self) {
+        *self.memories() = Some(StreamMemories::new());
+    }
+
+    pub fn remember(&self, memories: StreamMemories) {
+        if let Some(expected) = &mut *self.memories() {
+            expected.extend(memories);
+        }
+    }
+
+    pub fn set_memories(&self, memories: Option<StreamMemories>) {
+        *self.memories() = memories;
+    }
+
+    pub fn take_memories(&self) -> Option<StreamMemories> {
+        self.memories().take()
+    }
+
+    fn memories(&self) -> MutexGuard<'_, Option<StreamMemories>> {
+        self.memories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn of(&self, part: PartNumber) -> Vec<Instrument> {
@@ -103,25 +165,25 @@ impl InstrumentParts {
         part: PartNumber,
         instruments: &[Instrument],
         selection: &SymbolSelection,
-    ) -> [(DowntimeReason, Vec<InstrumentKey>); 2] {
+    ) -> BTreeMap<DowntimeReason, Vec<InstrumentKey>> {
         let all = self.lock();
+        let outranked = self.outranked.lock().unwrap_or_else(PoisonError::into_inner);
         let is_own = |key: &InstrumentKey| all.get(key).is_some_and(|one| one.part == part);
-        let lost = instruments.iter().map(key_of).filter(|key| !is_own(key));
-        let (delisted, removed) = lost.partition(|(symbol, _)| selection.includes(symbol));
-        [(DowntimeReason::Delisted, delisted), (DowntimeReason::Removed, removed)]
+        let mut lost: BTreeMap<DowntimeReason, Vec<InstrumentKey>> = BTreeMap::new();
+        for key in instruments.iter().map(key_of).filter(|key| !is_own(key)) {
+            let reason = match selection.includes(&key.0) {
+                false => DowntimeReason::Removed,
+                true if outranked.contains(&key) => DowntimeReason::Outranked,
+                true => DowntimeReason::Delisted,
+            };
+            lost.entry(reason).or_default().push(key);
+        }
+        lost
     }
 
     /// Takes out what a new selection does not include.
     pub fn deselect(&self, selection: &SymbolSelection) -> KeysByPart {
-        let mut removed = KeysByPart::new();
-        self.lock().retain(|key, one| {
-            let stays = selection.includes(&key.0);
-            if !stays {
-                removed.entry(one.part).or_default().push(key.clone());
-            }
-            stays
-        });
-        removed
+        self.take_out(|(symbol, _), _| selection.includes(symbol))
     }
 
     pub fn is_empty(&self, part: PartNumber) -> bool {
@@ -277,10 +339,25 @@ mod tests {
         let lost = parts.lost(0, &listed(&["A", "C", "X"]), &selection);
         assert_eq!(
             lost,
-            [(DowntimeReason::Delisted, vec![key("C")]), (DowntimeReason::Removed, vec![key("X")])]
+            [(DowntimeReason::Removed, vec![key("X")]), (DowntimeReason::Delisted, vec![key("C")])].into()
         );
         assert_eq!(parts.deselect(&selection), [(0, vec![key("A")])].into());
-        assert_eq!(parts.symbols(), ["B".to_owned(), "C".to_owned()].into());
+        assert_eq!(parts.keys(), [key("B"), key("C")].into());
+    }
+
+    #[test]
+    fn what_falls_out_of_the_ranking_leaves_its_part_and_is_not_delisted() {
+        let parts = InstrumentParts::default();
+        let started = parts.begin(0, &listed(&["A", "B", "C"]));
+        parts.change(&listed(&["A", "B", "C", "D"]), 1);
+        assert!(parts.outrank(&[key("D")].into(), Some(0)).is_empty(), "of another part");
+        let outranked = [key("B"), key("D"), key("Z")].into();
+        assert_eq!(parts.outrank(&outranked, None), [(0, vec![key("B")]), (1, vec![key("D")])].into());
+        let change = parts.change(&listed(&["A", "C"]), 2);
+        assert!(change.new.is_empty() && change.delisted.is_empty() && change.missed.is_empty());
+        let all = SymbolSelection::new(&["*".to_owned()], &[]);
+        assert_eq!(parts.lost(0, &started, &all), [(DowntimeReason::Outranked, vec![key("B")])].into());
+        assert_eq!(names(&parts.change(&listed(&["A", "B", "C"]), 2).new), ["B"], "ranked again");
     }
 
     #[test]
@@ -306,7 +383,7 @@ mod tests {
         let parts = InstrumentParts::default();
         parts.begin(0, &listed(&["A", "B", "C"]));
         parts.change(&listed(&["A", "B", "C", "D"]), 1);
-        parts.restart(|(symbol, _)| symbol != "B");
+        let parts = parts.successor(|(symbol, _)| symbol != "B");
         assert_eq!(names(&parts.begin(0, &listed(&["A", "E"]))), ["A", "C", "D", "E"]);
         let change = parts.change(&listed(&["A", "C", "E"]), 1);
         assert_eq!((change.delisted[&0].as_slice(), change.new.len()), (&[key("D")][..], 0));

@@ -15,7 +15,8 @@ use tokio::time::timeout;
 use super::context::{EdgeContext, FeedContext, FeedSetup, FrameObserver};
 use super::follow::{PartSet, named, run_feed};
 use super::listing::FeedListing;
-use super::parts::{FeedRoster, InstrumentParts};
+use super::opened::{OpenedPart, PartStart};
+use super::parts::{FeedRoster, InstrumentKey, InstrumentParts};
 use super::status::FeedPhase;
 use crate::audit::AuditFeed;
 use crate::config::{Adapters, ChangedFeed, Config, CurrentAdapter, FeedConfig, FeedsDifference};
@@ -47,15 +48,28 @@ struct PreparedFeed {
     adapter: CurrentAdapter,
     /// `None`: the feed does not run at the moment, or is new; it reads the lists at its next start.
     listing: Option<FeedListing>,
+    /// Of a feed that starts again.
+    opened: Option<OpenedFeed>,
 }
 
-/// Instruments that a change of the selection added to a feed, and those that it removed.
+/// A feed that takes the place of a running one, with its connections open.
+struct OpenedFeed {
+    context: FeedContext,
+    part: OpenedPart,
+    /// Connections that are not open yet.
+    late: Option<String>,
+}
+
+/// Consequences of a change for a feed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SelectedChange {
+pub struct AppliedChange {
     /// Position in the new configuration.
     pub feed: usize,
+    /// Symbols that a change of the selection added.
     pub added: Vec<String>,
     pub removed: Vec<String>,
+    /// Why connections of a feed that started again did not overlap.
+    pub closed_first: Option<String>,
 }
 
 impl FeedSet {
@@ -73,7 +87,7 @@ impl FeedSet {
             let setup = FeedSetup::new(edge, feed, &adapter, observer.is_some())?;
             let place = (edge.auditor.feed(&feed.exchange), QueueLane::of_feed(index));
             let context = FeedContext::new(edge, setup, place, adapter, observer);
-            set.feeds.push(RunningFeed::start(context, &set.roster, None));
+            set.feeds.push(RunningFeed::start(context, &set.roster, PartStart::Lists));
         }
         Ok(set)
     }
@@ -121,7 +135,66 @@ impl FeedSet {
                 }
             }
         }
-        if errors.is_empty() { Ok(PreparedFeeds { difference, setups }) } else { Err(errors) }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        self.open(&difference, &mut setups, new).await?;
+        Ok(PreparedFeeds { difference, setups })
+    }
+
+    /// Opens the connections of the feeds that start again, beside those that run. If one cannot be opened, all are closed: the running feeds stay.
+    async fn open(
+        &self,
+        difference: &FeedsDifference,
+        setups: &mut [Option<PreparedFeed>],
+        new: &[FeedConfig],
+    ) -> Result<(), Vec<String>> {
+        let mut errors = Vec::new();
+        for change in difference.changed.iter().filter(|change| !change.in_place) {
+            let running = self.feeds.get(change.old);
+            let prepared = setups.get_mut(change.new).and_then(Option::take);
+            let Some((running, prepared)) = running.zip(prepared) else { continue };
+            let opened = self.open_feed(running, prepared);
+            match (opened, setups.get_mut(change.new)) {
+                (Ok(prepared), Some(setup)) => *setup = Some(prepared),
+                (Ok(_), None) => {}
+                (Err(error), _) => {
+                    let exchange = new.get(change.new).map(|feed| feed.exchange.as_str()).unwrap_or_default();
+                    let error = error_text(error.as_ref());
+                    errors.push(format!("feed[{}] {exchange}: cannot start: {error}", change.new));
+                }
+            }
+        }
+        let opened = setups.iter_mut().flatten();
+        if errors.is_empty() {
+            join_all(opened.filter_map(|prepared| prepared.opened.as_mut()).map(|opened| async {
+                opened.late = opened.part.wait_for_data().await;
+            }))
+            .await;
+            return Ok(());
+        }
+        join_all(opened.filter_map(|prepared| prepared.opened.take()).map(|opened| opened.part.close()))
+            .await;
+        Err(errors)
+    }
+
+    fn open_feed(
+        &self,
+        running: &RunningFeed,
+        PreparedFeed { setup, adapter, listing, .. }: PreparedFeed,
+    ) -> anyhow::Result<PreparedFeed> {
+        let Some(listed) = listing else { return Ok(PreparedFeed { setup, adapter, listing, opened: None }) };
+        let (old, before) = (&running.first, running.first.setup());
+        let config = setup.config.clone();
+        let place = (old.audit_feed, old.lane);
+        let context = FeedContext::new(&self.edge, setup.clone(), place, adapter.clone(), None);
+        let parts = successor(&old.parts, &config, &before);
+        let context = FeedContext { parts: Arc::new(parts), ..context };
+        context.parts.outrank(listed.outranked(), None);
+        let instruments = context.parts.begin(0, &listed.instruments);
+        let part = OpenedPart::open(&context, &context.setup(), instruments)?;
+        let opened = Some(OpenedFeed { context, part, late: None });
+        Ok(PreparedFeed { setup, adapter, listing: Some(listed), opened })
     }
 
     async fn prepare_feed(
@@ -133,20 +206,22 @@ impl FeedSet {
         let adapter = adapters.current(&config.adapter).context("the adapter is not loaded")?.clone();
         let setup = FeedSetup::new(&self.edge, config, &adapter, false)?;
         let running = running.filter(|feed| feed.first.status.phase() == FeedPhase::Running);
-        let Some(running) = running else { return Ok(PreparedFeed { setup, adapter, listing: None }) };
+        let Some(running) = running else {
+            return Ok(PreparedFeed { setup, adapter, listing: None, opened: None });
+        };
         let selection = setup.reader.selection();
-        let collected: BTreeSet<String> =
-            running.first.parts.symbols().into_iter().filter(|symbol| selection.includes(symbol)).collect();
+        let collected: BTreeSet<InstrumentKey> =
+            running.first.parts.keys().into_iter().filter(|(symbol, _)| selection.includes(symbol)).collect();
         let read = timeout(RELOAD_LISTING, setup.reader.read(&collected, None)).await;
         let listing =
             read.with_context(|| format!("the venue gave no lists within {RELOAD_LISTING:?}"))??;
         ensure!(!listing.instruments.is_empty(), "the venue lists no instrument of the feed");
         setup.reader.plan(&listing.instruments).context("plan of the changed feed")?;
-        Ok(PreparedFeed { setup, adapter, listing: Some(listing) })
+        Ok(PreparedFeed { setup, adapter, listing: Some(listing), opened: None })
     }
 
-    /// Makes the change. What ends ends before anything begins, so that no stream is collected by two feeds.
-    pub async fn change(&mut self, prepared: PreparedFeeds, new: &[FeedConfig]) -> Vec<SelectedChange> {
+    /// Makes the change. What ends ends before anything is published of what begins, so that no stream is published by two feeds.
+    pub async fn change(&mut self, prepared: PreparedFeeds, new: &[FeedConfig]) -> Vec<AppliedChange> {
         self.edge.auditor.select(|stream| new.iter().any(|feed| feed.selects(stream)));
         let PreparedFeeds { difference, mut setups } = prepared;
         let mut old: Vec<Option<RunningFeed>> =
@@ -166,7 +241,7 @@ impl FeedSet {
         for (from, to) in &difference.kept {
             place(*to, old.get_mut(*from).and_then(Option::take));
         }
-        let (mut selected, mut grow, mut restart) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut applied, mut grow, mut restart) = (Vec::new(), Vec::new(), Vec::new());
         for change in &difference.changed {
             let feed = old.get_mut(change.old).and_then(Option::take);
             let prepared = setups.get_mut(change.new).and_then(Option::take);
@@ -180,17 +255,20 @@ impl FeedSet {
                 // It started meanwhile, by the selection before.
                 feed.first.relist.notify_one();
             }
-            grow.extend(prepared.listing.map(|listing| (selected.len(), Arc::clone(&feed.parts), listing)));
-            selected.push(SelectedChange { feed: change.new, added: Vec::new(), removed });
+            grow.extend(prepared.listing.map(|listing| (applied.len(), Arc::clone(&feed.parts), listing)));
+            applied.push(AppliedChange { feed: change.new, removed, ..AppliedChange::default() });
             place(change.new, Some(feed));
         }
         for (change, feed, prepared) in restart {
+            let closed_first = prepared.opened.as_ref().and_then(|opened| opened.late.clone());
+            applied.push(AppliedChange { feed: change.new, closed_first, ..AppliedChange::default() });
             place(change.new, Some(self.restart(change, feed, prepared).await));
         }
         for (index, parts, listing) in grow {
-            let listed = parts.lock().await.apply(listing).await.listed;
-            if let Some(change) = selected.get_mut(index) {
-                change.added = listed;
+            let listed = parts.lock().await.apply(listing).await;
+            if let Some(change) = applied.get_mut(index) {
+                change.added = [listed.listed, listed.ranked].concat();
+                change.removed.extend(listed.outranked);
             }
         }
         for position in difference.added {
@@ -199,46 +277,51 @@ impl FeedSet {
             let exchange = prepared.setup.config.exchange.as_str();
             let audit_feed = self.edge.auditor.added_feed(exchange, clock::now_ns());
             if let Some(free) = new.get_mut(position) {
-                *free = Some(self.begin(prepared, (audit_feed, lane), Arc::default()));
+                *free = Some(self.begin(prepared, (audit_feed, lane), InstrumentParts::default()));
             }
         }
         self.feeds = new.into_iter().flatten().collect();
         self.retire_coverage();
-        selected
+        applied
     }
 
     fn begin(
         &self,
-        PreparedFeed { setup, adapter, listing }: PreparedFeed,
+        PreparedFeed { setup, adapter, .. }: PreparedFeed,
         place: (AuditFeed, QueueLane),
-        parts: Arc<InstrumentParts>,
+        parts: InstrumentParts,
     ) -> RunningFeed {
         let context = FeedContext::new(&self.edge, setup, place, adapter, None);
-        let context = FeedContext { parts, ..context };
-        let instruments = listing.map(|listing| {
-            context.publish_not_listed(&listing);
-            context.tell_terms(&listing);
-            context.parts.begin(0, &listing.instruments)
-        });
-        RunningFeed::start(context, &self.roster, instruments)
+        let context = FeedContext { parts: Arc::new(parts), ..context };
+        RunningFeed::start(context, &self.roster, PartStart::Lists)
     }
 
-    /// Stops a feed and starts it with another configuration. The streams that it keeps have a gap of the operator's.
+    /// Stops a feed and lets another one with the changed configuration go on with its streams, which have a gap of the operator's until then. What the
+    /// new connections have brought meanwhile follows, without what the old ones have brought too.
     async fn restart(&self, change: &ChangedFeed, feed: RunningFeed, prepared: PreparedFeed) -> RunningFeed {
         let (audit_feed, lane) = (feed.first.audit_feed, feed.first.lane);
         let keys: Vec<&str> = change.keys.iter().map(|change| change.key.as_str()).collect();
         let why = format!("the feed started again with a changed configuration: {}", keys.join(", "));
-        let (collected, before) = (Arc::clone(&feed.first.parts), feed.first.setup());
+        let (before, selected_before) = (Arc::clone(&feed.first.parts), feed.first.setup());
+        if prepared.opened.is_some() {
+            before.expect_memories();
+        }
         let audit_feeds = feed.stop().await;
         let parts: Vec<AuditFeed> = audit_feeds.into_iter().filter(|part| *part != audit_feed).collect();
         let auditor = &self.edge.auditor;
         auditor.restarts(audit_feed, &parts, &why);
         let config = prepared.setup.config.clone();
         auditor.end_unselected(audit_feed, &|stream| config.selects(stream), clock::now_ns());
-        collected.restart(|(symbol, market)| {
-            config.selection().includes(symbol) && config.keeps_market(&before.config, *market)
-        });
-        self.begin(prepared, (audit_feed, lane), collected)
+        let PreparedFeed { listing: Some(listing), opened: Some(opened), .. } = prepared else {
+            let parts = successor(&before, &config, &selected_before);
+            return self.begin(prepared, (audit_feed, lane), parts);
+        };
+        let OpenedFeed { context, part, .. } = opened;
+        context.publish_not_listed(&listing);
+        context.publish_ranking(&listing);
+        context.tell_terms(&listing);
+        context.parts.set_memories(before.take_memories());
+        RunningFeed::start(context, &self.roster, PartStart::Opened(Box::new(part)))
     }
 
     async fn remove(&self, feed: RunningFeed) {
@@ -260,15 +343,12 @@ impl FeedSet {
 }
 
 impl RunningFeed {
-    fn start(
-        first: FeedContext,
-        roster: &Arc<FeedRoster>,
-        instruments: Option<Vec<marketprism_adapter_host::contract::Instrument>>,
-    ) -> Self {
+    fn start(first: FeedContext, roster: &Arc<FeedRoster>, start: PartStart) -> Self {
+        first.edge.readers.set(&first.status.exchange, &first.setup().reader);
         let parts = PartSet::new(first, Arc::clone(roster));
         let first = Arc::clone(&parts.first);
         let parts = Arc::new(Mutex::new(parts));
-        let task = tokio::spawn(run_feed(Arc::clone(&parts), instruments));
+        let task = tokio::spawn(run_feed(Arc::clone(&parts), start));
         Self { first, parts, task }
     }
 
@@ -291,12 +371,21 @@ impl RunningFeed {
     }
 }
 
+/// Of the feed with another configuration: what it still selects.
+fn successor(parts: &InstrumentParts, config: &FeedConfig, before: &FeedSetup) -> InstrumentParts {
+    let selection = config.selection();
+    let is_selected = |(symbol, market): &InstrumentKey| {
+        selection.includes(symbol) && config.keeps_market(&before.config, *market)
+    };
+    parts.successor(is_selected)
+}
+
 fn free_lane<'a>(running: impl Iterator<Item = &'a RunningFeed>) -> QueueLane {
     let taken: Vec<QueueLane> = running.map(|feed| feed.first.lane).collect();
     (0..=taken.len()).map(QueueLane::of_feed).find(|lane| !taken.contains(lane)).unwrap_or_default()
 }
 
-impl SelectedChange {
+impl AppliedChange {
     /// Symbols for a line of the log or the answer.
     pub fn text(symbols: &[String]) -> String {
         named(symbols.iter().map(String::as_str))

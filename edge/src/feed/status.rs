@@ -11,7 +11,7 @@ use marketprism_schema::{DataType, DataTypeMap, DowntimeReason, InvalidValue, Ma
 use marketprism_socket::FeedSockets;
 use tokio::sync::Notify;
 
-use super::parts::{InstrumentKey, PartNumber};
+use super::parts::{InstrumentKey, PartNumber, RankedMarket};
 use super::sources::PollReport;
 use super::version::VersionMailbox;
 use crate::books::BookReport;
@@ -108,6 +108,7 @@ struct FeedState {
     report: FeedReport,
     delays_ms: DataTypeMap<u32>,
     not_listed: Arc<[String]>,
+    ranked: Arc<[RankedMarket]>,
     /// Instruments whose streams the pipeline has not ended.
     ending: Vec<(InstrumentIndex, InstrumentEnd)>,
     refusals: BTreeMap<DataType, EventRefusals>,
@@ -134,6 +135,7 @@ impl FeedStatus {
             report: FeedReport::default(),
             delays_ms: DataTypeMap::default(),
             not_listed: Arc::default(),
+            ranked: Arc::default(),
             ending: Vec::new(),
             refusals: BTreeMap::new(),
         };
@@ -188,6 +190,15 @@ impl FeedStatus {
 
     pub fn set_not_listed(&self, symbols: &[String]) {
         self.lock().not_listed = symbols.into();
+    }
+
+    /// Markets that their rank selects, best first.
+    pub fn ranked(&self) -> Arc<[RankedMarket]> {
+        Arc::clone(&self.lock().ranked)
+    }
+
+    pub fn set_ranked(&self, ranked: &[RankedMarket]) {
+        self.lock().ranked = ranked.into();
     }
 
     /// The pipeline of a running part ends the streams of these instruments.

@@ -8,17 +8,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use futures_util::FutureExt as _;
 use marketprism_adapter_host::contract::{Feed, Instrument, Plan, Venue};
-use marketprism_adapter_host::{Adapter, AdapterSupervisor, FaultPolicy, InstrumentIndex};
+use marketprism_adapter_host::{Adapter, InstrumentIndex};
 use marketprism_schema::{Capability, DataType, DataTypeMap, StreamId};
 use marketprism_service::{Backoff, clock, error_text, start_thread};
-use marketprism_socket::{FeedSockets, InputBounds, InputReceiver, SocketCounter, input_queue};
+use marketprism_socket::{FeedSockets, SocketCounter};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::task::block_in_place;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::context::{FeedContext, FeedSetup, socket_options};
+use super::context::{FeedContext, FeedSetup};
+use super::opened::{OpenedPart, PartStart};
+use super::parts::key_of;
 use super::pipeline::{Pipeline, PipelineParts};
 use super::positions::FeedPositions;
 use super::progress::PipelineProgress;
@@ -28,21 +29,18 @@ use super::status::{FeedPhase, InstrumentEnd, planned_delays_ms};
 use crate::audit::{StreamTable, SubscribedStream};
 use crate::config::FeedConfig;
 use crate::gaps::{Backfill, GapMonitor};
-use crate::limits::{
-    FEED_INPUT_BYTES_MAX, FEED_INPUTS_MAX, HANGING_PIPELINES_MAX, SOCKETS_STOP, START_BACKOFF,
-};
+use crate::limits::{HANGING_PIPELINES_MAX, SOCKETS_STOP, START_BACKOFF};
 use crate::records::{EventEncoder, EventOrigin, RecordBuilder, RecordOptions, Subscription};
 use crate::telemetry::{ANY, CoverageIndex, LossAtStop};
 
 /// Label of pipelines that were restarted because they made no progress.
 pub const PIPELINE: &str = "pipeline";
 
-/// Runs one part of a feed until it is stopped; a panic is a failure of the part, which starts again. `instruments`: of its first start, else
-/// the venue's lists are read.
-pub async fn run_part(context: &FeedContext, mut instruments: Option<Vec<Instrument>>) {
+/// Runs one part of a feed until it is stopped; a panic is a failure of the part, which starts again.
+pub async fn run_part(context: &FeedContext, mut start: PartStart) {
     let mut backoff = Backoff::new(START_BACKOFF.0, START_BACKOFF.1);
     while !context.stop.is_cancelled() {
-        let running = AssertUnwindSafe(run_until_stop(context, instruments.take()));
+        let running = AssertUnwindSafe(run_until_stop(context, std::mem::take(&mut start)));
         if running.catch_unwind().await.is_ok() {
             return;
         }
@@ -74,29 +72,28 @@ fn end(context: &FeedContext) {
     context.status.set_phase(FeedPhase::Stopped);
 }
 
-async fn run_until_stop(context: &FeedContext, mut instruments: Option<Vec<Instrument>>) {
+async fn run_until_stop(context: &FeedContext, mut start: PartStart) {
     let mut backoff = Backoff::new(START_BACKOFF.0, START_BACKOFF.1);
     while !context.stop.is_cancelled() {
-        let listing = async {
-            match instruments.take() {
-                Some(instruments) => Ok((context.setup(), instruments)),
-                None => listed(context).await,
-            }
-        };
-        let listed = tokio::select! {
-            listed = listing => listed,
+        let opened = tokio::select! {
+            biased;
+            opened = open(context, std::mem::take(&mut start)) => opened,
             () = context.stop.cancelled() => break,
         };
-        if listed.as_ref().is_ok_and(|(_, instruments)| instruments.is_empty()) {
-            rest(context).await;
-            break;
-        }
-        let started =
-            listed.and_then(|(setup, instruments)| Ok((start(context, &setup, instruments)?, setup)));
-        let ended = match started {
-            Ok((feed, setup)) => {
-                backoff.reset();
-                collect(context, feed, &setup).await
+        let ended = match opened {
+            Ok(Some(opened)) => match begin(context, &opened) {
+                Ok(feed) => {
+                    backoff.reset();
+                    collect(context, opened, feed).await
+                }
+                Err(error) => {
+                    opened.close().await;
+                    Err(error)
+                }
+            },
+            Ok(None) => {
+                rest(context).await;
+                break;
             }
             Err(error) => Err(error),
         };
@@ -113,19 +110,15 @@ async fn run_until_stop(context: &FeedContext, mut instruments: Option<Vec<Instr
 }
 
 /// Runs the pipeline until the feed is stopped; any other end is an error.
-async fn collect(
-    context: &FeedContext,
-    feed: StartedFeed,
-    listed_for: &Arc<FeedSetup>,
-) -> anyhow::Result<()> {
-    let sockets = Arc::downgrade(&feed.sockets);
-    let (stats, adapter) = (Arc::clone(feed.adapter.stats()), &feed.adapter);
+async fn collect(context: &FeedContext, opened: OpenedPart, feed: StartedFeed) -> anyhow::Result<()> {
+    let OpenedPart { setup: listed_for, adapter, sockets: owned, inputs, .. } = opened;
+    let (sockets, stats) = (Arc::downgrade(&owned), Arc::clone(adapter.stats()));
     let (version, progress) = (adapter.adapter().clone(), Arc::new(PipelineProgress::default()));
     let instruments = adapter.instruments();
-    context.status.set_running(version, instruments, feed.sockets, Arc::clone(&stats), adapter.plan());
+    context.status.set_running(version, instruments, owned, Arc::clone(&stats), adapter.plan());
     // Ended while the part started.
     let setup = context.setup();
-    if context.status.part == 0 && !Arc::ptr_eq(&setup, listed_for) {
+    if context.status.part == 0 && !Arc::ptr_eq(&setup, &listed_for) {
         context.relist.notify_one();
     }
     let times = context.edge.pipeline_times.with_call(setup.config.sandbox.call_deadline);
@@ -135,8 +128,8 @@ async fn collect(
     }
     let abort = CancellationToken::new();
     let pipeline = Pipeline::new(PipelineParts {
-        inputs: feed.inputs,
-        adapter: feed.adapter,
+        inputs,
+        adapter,
         builder: feed.builder,
         sources: feed.sources,
         sockets,
@@ -154,8 +147,9 @@ async fn collect(
     let (ended, mut end) = oneshot::channel::<()>();
     let runtime = Handle::current();
     let builder = std::thread::Builder::new().name(format!("feed-{}", context.status.exchange));
+    let parts = Arc::clone(&context.parts);
     let thread = start_thread(builder, move || {
-        pipeline.run(&runtime);
+        parts.remember(pipeline.run(&runtime));
         // Wakes the receiver, if it is still there.
         drop(ended);
     })
@@ -229,16 +223,30 @@ async fn stop_sockets(context: &FeedContext) {
     }
 }
 
-/// A feed whose sockets collect and whose pipeline does not run yet.
+/// The pipeline's other parts.
 struct StartedFeed {
-    adapter: AdapterSupervisor,
     sources: SourceMap,
     builder: RecordBuilder,
     gaps: GapMonitor,
     backfill: Option<Backfill>,
     positions: Option<FeedPositions>,
-    sockets: Arc<FeedSockets>,
-    inputs: InputReceiver,
+}
+
+/// `None`: nothing of the part is listed any more, but other parts run.
+async fn open(context: &FeedContext, start: PartStart) -> anyhow::Result<Option<OpenedPart>> {
+    let (setup, instruments) = match start {
+        PartStart::Opened(opened) => return Ok(Some(*opened)),
+        PartStart::Instruments(instruments) => (context.setup(), instruments),
+        PartStart::Lists => listed(context).await?,
+    };
+    if instruments.is_empty() {
+        return Ok(None);
+    }
+    ensure!(
+        !context.edge.hanging.is_full(),
+        "{HANGING_PIPELINES_MAX} pipelines hang, and no other may: restart the edge"
+    );
+    OpenedPart::open(context, &setup, instruments).map(Some)
 }
 
 /// The part's instruments that the venue lists at the moment.
@@ -247,7 +255,8 @@ async fn listed(context: &FeedContext) -> anyhow::Result<(Arc<FeedSetup>, Vec<In
     loop {
         let setup = context.setup();
         // A part that starts again needs what it had, whether it trades or not.
-        let listing = setup.reader.read(&context.parts.symbols(), context.observer.as_deref()).await?;
+        let listing = setup.reader.read(&context.parts.keys(), context.observer.as_deref()).await?;
+        context.parts.outrank(listing.outranked(), Some(context.status.part));
         let instruments = context.parts.begin(context.status.part, &listing.instruments);
         let newest = context.setup();
         if !Arc::ptr_eq(&setup, &newest) {
@@ -258,14 +267,14 @@ async fn listed(context: &FeedContext) -> anyhow::Result<(Arc<FeedSetup>, Vec<In
         if is_first {
             context.publish_not_listed(&listing);
         }
+        context.publish_ranking(&listing);
         context.tell_terms(&listing);
-        let others = is_first && !context.parts.symbols().is_empty();
+        let others = is_first && !context.parts.keys().is_empty();
         ensure!(others || !instruments.is_empty(), "the venue lists no instrument of this part any more");
         return Ok((setup, instruments));
     }
 }
 
-/// Nothing of the first part is listed any more, but other parts run.
 async fn rest(context: &FeedContext) {
     let (auditor, feed) = (&context.edge.auditor, context.audit_feed);
     auditor.subscribe(feed, &[], clock::now_ns());
@@ -274,45 +283,28 @@ async fn rest(context: &FeedContext) {
     context.stop.cancelled().await;
 }
 
-fn start(
-    context: &FeedContext,
-    FeedSetup { config, reader }: &FeedSetup,
-    instruments: Vec<Instrument>,
-) -> anyhow::Result<StartedFeed> {
-    ensure!(
-        !context.edge.hanging.is_full(),
-        "{HANGING_PIPELINES_MAX} pipelines hang, and no other may: restart the edge"
-    );
-    let feed = reader.feed(&instruments);
-    let options = socket_options(config, context.observer.is_some());
-    let (adapter, limits) = (context.status.current.get(), Arc::new(config.sandbox.limits()));
-    let quarantine = Some(Arc::clone(&context.edge.quarantine));
-    // Calls into an adapter may compute for seconds.
-    let supervisor = block_in_place(|| {
-        AdapterSupervisor::start(
-            &adapter,
-            &limits,
-            FaultPolicy::default(),
-            feed.clone(),
-            instruments,
-            quarantine,
-        )
-    })?;
-    let (plan, instruments) = (supervisor.plan(), supervisor.instruments());
+/// From here on the part's streams are audited.
+fn begin(context: &FeedContext, opened: &OpenedPart) -> anyhow::Result<StartedFeed> {
+    let (OpenedPart { feed, adapter: supervisor, .. }, config) = (opened, &opened.setup.config);
+    let (plan, instruments, adapter) = (supervisor.plan(), supervisor.instruments(), supervisor.adapter());
     let sources = SourceMap::new(plan, instruments.len());
-    let (mut builder, streams) = record_builder(context, config, (&feed, &adapter), instruments, plan)?;
-    let is_backfilled = config.backfill && context.observer.is_none() && offers_backfill(&adapter, config);
+    let (mut builder, streams) = record_builder(context, config, (feed, adapter), instruments, plan)?;
+    let is_backfilled = config.backfill && context.observer.is_none() && offers_backfill(adapter, config);
     let backfill = is_backfilled.then(|| Backfill::new(&context.edge.metrics, &config.exchange));
     let positions = is_backfilled
         .then(|| FeedPositions::new(Arc::clone(&context.edge.positions), &config.exchange, instruments));
     if let Some(positions) = &positions {
         positions.resume(&mut builder);
     }
+    let mut memories = context.parts.take_memories().unwrap_or_default();
+    for (index, instrument) in InstrumentIndex::enumerate(instruments) {
+        if let Some(memory) = memories.remove(&key_of(instrument)) {
+            builder.recall(index, memory);
+        }
+    }
     let since_ns = context.edge.auditor.since_ns(context.audit_feed).unwrap_or_else(clock::now_ns);
     let gaps =
         GapMonitor::new(Arc::clone(&context.edge.auditor), context.audit_feed, streams, plan, since_ns);
-    let (sender, inputs) = input_queue(InputBounds { events: FEED_INPUTS_MAX, bytes: FEED_INPUT_BYTES_MAX });
-    let sockets = Arc::new(FeedSockets::start(plan, options, context.edge.budgets.clone(), sender)?);
     tracing::info!(
         exchange = config.exchange,
         part = context.status.part,
@@ -321,7 +313,7 @@ fn start(
         polls = plan.polls.len(),
         "feed started"
     );
-    Ok(StartedFeed { adapter: supervisor, sources, builder, gaps, backfill, positions, sockets, inputs })
+    Ok(StartedFeed { sources, builder, gaps, backfill, positions })
 }
 
 fn offers_backfill(adapter: &Adapter, config: &FeedConfig) -> bool {

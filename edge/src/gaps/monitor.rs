@@ -92,6 +92,8 @@ impl GapMonitor {
         let Some(state) = self.sources.get_mut(source.position()) else { return };
         state.last_ns = at_ns;
         let Some((since_ns, kind)) = state.down.take() else { return };
+        // Frames may have waited for the start of the pipeline.
+        let at_ns = at_ns.max(since_ns);
         state.recovery = Some((kind, at_ns));
         self.recovering.push(source);
         if kind == GapKind::Connection {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::state::{EdgeState, phase_text, state_text};
 use crate::books::BookReport;
-use crate::feed::{FeedPhase, FeedReport, FeedStatus, PollReport};
+use crate::feed::{FeedPhase, FeedReport, FeedStatus, PollReport, RankedMarket};
 use crate::limits::{AUDIT_HEALTHY, FEED_BEHIND, SYMBOLS_NAMED_MAX};
 use crate::records::TradeIdReport;
 use crate::telemetry::CoverageRow;
@@ -218,6 +218,7 @@ fn feed_json(feed: &FeedStatus) -> Value {
         "part": feed.part,
         "state": phase_text(&feed.phase()),
         "not_listed": *feed.not_listed(),
+        "ranked": feed.ranked().iter().map(ranked_json).collect::<Vec<_>>(),
         "adapter": feed.adapter().id(),
         "data_types": feed.data_types.iter().map(|kind| kind.as_str()).collect::<Vec<_>>(),
         "orderbook_gaps": book_gaps_json(&report),
@@ -226,6 +227,11 @@ fn feed_json(feed: &FeedStatus) -> Value {
         "instruments": instruments,
         "connections": connections_json(feed),
     })
+}
+
+fn ranked_json(market: &RankedMarket) -> Value {
+    let (symbol, market_type) = &market.key;
+    json!({ "symbol": symbol, "market_type": market_type.as_str(), "rank": market.rank })
 }
 
 fn book_json(book: &BookReport) -> Value {

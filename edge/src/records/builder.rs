@@ -100,7 +100,24 @@ pub struct TradeHoles {
     pub overflow: Vec<(InstrumentIndex, TradeIdRange)>,
 }
 
+/// Recent ids of an instrument's events, and the position in its trade ids.
+#[derive(Debug, Default)]
+pub struct InstrumentMemory(InstrumentState);
+
 impl RecordBuilder {
+    /// For a builder that goes on with the streams, by position of the instrument.
+    pub fn into_memories(self) -> impl Iterator<Item = InstrumentMemory> {
+        self.instruments.into_iter().map(InstrumentMemory)
+    }
+
+    /// Goes on where another builder ended: what it had is a duplicate, and what comes after a hole is a gap.
+    pub fn recall(&mut self, instrument: InstrumentIndex, InstrumentMemory(memory): InstrumentMemory) {
+        if let Some(state) = self.instruments.get_mut(instrument.position()) {
+            *state = memory;
+            self.changed.insert(instrument);
+        }
+    }
+
     pub fn new(options: RecordOptions, encoder: EventEncoder, instruments: usize) -> Self {
         let books = options.books.clone().map(OrderBooks::new);
         Self {

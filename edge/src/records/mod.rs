@@ -6,6 +6,6 @@ mod encoder;
 mod ids;
 
 pub use backfilled::PastTrade;
-pub use builder::{InvalidEvent, RecordBuilder, RecordOptions, Subscription, TradeHoles};
+pub use builder::{InstrumentMemory, InvalidEvent, RecordBuilder, RecordOptions, Subscription, TradeHoles};
 pub use encoder::{EventEncoder, EventOrigin};
 pub use ids::{TradeIdRange, TradeIdReport, TradePosition};

@@ -4,7 +4,7 @@ use marketprism_schema::{ChangeKind, ChangeOutcome, EdgeChange};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, ConfigDifference, KeyChange};
-use crate::feed::SelectedChange;
+use crate::feed::AppliedChange;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -58,6 +58,9 @@ pub struct FeedReload {
     pub keys: Vec<KeyChange>,
     pub symbols_added: String,
     pub symbols_removed: String,
+    /// Why connections of a feed that started again did not overlap.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub closed_first: String,
 }
 
 impl ReloadReport {
@@ -69,7 +72,7 @@ impl ReloadReport {
     pub fn applied(
         difference: ConfigDifference,
         (old, new): (&Config, &Config),
-        selected: &[SelectedChange],
+        applied_to: &[AppliedChange],
     ) -> Self {
         let ConfigDifference { applied, needs_restart, feeds: difference } = difference;
         let exchange = |config: &Config, position: usize| {
@@ -84,9 +87,9 @@ impl ReloadReport {
             difference.removed.iter().map(|position| of(exchange(old, *position), "removed")).collect();
         feeds.extend(difference.added.iter().map(|position| of(exchange(new, *position), "added")));
         feeds.extend(difference.changed.into_iter().map(|change| {
-            let selected = selected.iter().find(|selected| selected.feed == change.new);
-            let text = |symbols: fn(&SelectedChange) -> &[String]| {
-                selected.map(|change| SelectedChange::text(symbols(change))).unwrap_or_default()
+            let of_feed = applied_to.iter().find(|one| one.feed == change.new);
+            let text = |symbols: fn(&AppliedChange) -> &[String]| {
+                of_feed.map(|change| AppliedChange::text(symbols(change))).unwrap_or_default()
             };
             FeedReload {
                 exchange: exchange(new, change.new),
@@ -94,6 +97,7 @@ impl ReloadReport {
                 keys: change.keys,
                 symbols_added: text(|change| &change.added),
                 symbols_removed: text(|change| &change.removed),
+                closed_first: of_feed.and_then(|change| change.closed_first.clone()).unwrap_or_default(),
             }
         }));
         let is_unchanged = applied.is_empty() && feeds.is_empty();
@@ -125,13 +129,15 @@ impl ReloadReport {
             change(ChangeKind::Setting, &format!("{at}{key}"), from, to)
         };
         let mut changes: Vec<EdgeChange> = self.changed.iter().map(|key| setting("", key)).collect();
-        for FeedReload { exchange, change: word, keys, symbols_added, symbols_removed } in &self.feeds {
+        for feed in &self.feeds {
+            let FeedReload { exchange, change: word, keys, symbols_added, symbols_removed, .. } = feed;
             let (from, to) = match word.as_str() {
                 "added" => ("", "running"),
                 "removed" => ("running", ""),
                 word => ("running", word),
             };
-            changes.push(change(ChangeKind::Feed, exchange, from, to));
+            let cause = Some(feed.closed_first.clone()).filter(|text| !text.is_empty());
+            changes.push(EdgeChange { cause, ..change(ChangeKind::Feed, exchange, from, to) });
             changes.extend(keys.iter().map(|key| setting(&format!("{exchange}: "), key)));
             if !symbols_added.is_empty() || !symbols_removed.is_empty() {
                 changes.push(change(ChangeKind::Symbols, exchange, symbols_removed, symbols_added));
@@ -159,10 +165,13 @@ impl ReloadReport {
             tracing::info!(cause, key, from, to, "configuration changed");
         }
         for feed in &self.feeds {
-            let FeedReload { exchange, change, symbols_added, symbols_removed, .. } = feed;
+            let FeedReload { exchange, change, symbols_added, symbols_removed, closed_first, .. } = feed;
             let keys: Vec<&str> = feed.keys.iter().map(|key| key.key.as_str()).collect();
             let keys = keys.join(", ");
             tracing::info!(cause, exchange, change, keys, symbols_added, symbols_removed, "feed changed");
+            if !closed_first.is_empty() {
+                tracing::warn!(cause, exchange, closed_first, "connections of the feed did not overlap");
+            }
         }
         for KeyChange { key, from, to } in &self.needs_restart {
             tracing::warn!(cause, key, from, to, "this key keeps its value until the edge starts again");

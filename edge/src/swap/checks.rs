@@ -93,9 +93,10 @@ pub(super) async fn check_instruments(
         let error = error_text(error.as_ref());
         ListFailure::Unreadable(format!("the venue's lists cannot be read by the {who} version: {error}"))
     };
-    let symbols: BTreeSet<String> = running.iter().map(|instrument| instrument.symbol.clone()).collect();
+    let collected: BTreeSet<InstrumentKey> = running.iter().map(key_of).collect();
+    let reader = &reader.of_instruments(running);
     let read = async |reader: &ListingReader| {
-        let listing = reader.read(&symbols, None).await?;
+        let listing = reader.read(&collected, None).await?;
         let by_key = listing.instruments.into_iter().map(|instrument| (key_of(&instrument), instrument));
         anyhow::Ok(by_key.collect::<BTreeMap<InstrumentKey, Instrument>>())
     };

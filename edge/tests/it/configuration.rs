@@ -193,6 +193,28 @@ fn symbols_and_endpoints_that_cannot_be_are_refused_once_each_and_without_their_
 }
 
 #[test]
+fn a_ranking_needs_a_measure_a_number_a_pattern_and_a_venue_that_gives_it() {
+    let dir = folder();
+    for (symbols, top, refused) in [
+        ("*-USDT", "by = \"volume_24h\"", "feed[0].top: has `by` without `count` (allowed: both, such as"),
+        ("*-USDT", "count = 5", "feed[0].top: has `count` without `by`"),
+        ("*-USDT", "by = \"price\", count = 5", "feed[0].top.by: is \"price\" (allowed: volume_24h)"),
+        (
+            "*-USDT",
+            "by = \"volume_24h\", count = 0",
+            "feed[0].top.count: is 0 (allowed: a whole number from 1 to",
+        ),
+        ("*-USDT", "by = \"volume_24h\", counts = 5", "unknown key `feed[0].top.counts`"),
+        ("A-USDT", "by = \"volume_24h\", count = 5", "feed[0].top: ranks nothing: `symbols` has names only"),
+        ("*-USDT", "by = \"volume_24h\", count = 5", "feed[0].top.by: \"volume_24h\" is unsupported"),
+    ] {
+        let text = good(dir.path()).replace("[\"BTC-USDT\"]", &format!("[{symbols:?}]"));
+        let error = read(&format!("{text}top = {{ {top} }}\n"), dir.path(), &[]).unwrap_err();
+        assert!(error.contains(refused), "{top}: {error}");
+    }
+}
+
+#[test]
 fn patterns_are_refused_where_they_overlap_exclude_nothing_or_are_too_many() {
     let dir = folder();
     let two = |first: &str, second: &str| {

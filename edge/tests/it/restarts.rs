@@ -7,7 +7,8 @@ use marketprism_adapter_host::fixtures::{FixtureKind, component};
 use marketprism_adapter_host::{Adapter, Engine, Limits};
 use marketprism_edge::audit::Auditor;
 use marketprism_edge::feed::{
-    EdgeContext, FeedContext, FeedPhase, FeedRoster, FeedSetup, FrameObserver, PartSet, SourceMap, run_feed,
+    EdgeContext, FeedContext, FeedPhase, FeedRoster, FeedSetup, FrameObserver, PartSet, PartStart, SourceMap,
+    run_feed,
 };
 use marketprism_edge::queue::{DiscardQueue, QueueLane};
 use marketprism_socket::SocketEvent;
@@ -77,7 +78,7 @@ async fn a_feed_that_panics_starts_again() {
     let context = FeedContext::new(&edge, setup, place, current, Some(observing));
     let status = Arc::clone(&context.status);
     let parts = PartSet::new(context, Arc::new(FeedRoster::default()));
-    let running = tokio::spawn(run_feed(Arc::new(Mutex::new(parts)), None));
+    let running = tokio::spawn(run_feed(Arc::new(Mutex::new(parts)), PartStart::Lists));
     eventually("the lists are read again", || async {
         (observer.0.load(Ordering::Acquire) > 1).then_some(())
     })

@@ -9,7 +9,7 @@ use marketprism_adapter_host::{Adapter, Engine, Limits};
 use marketprism_edge::audit::Auditor;
 use marketprism_edge::feed::{
     EdgeContext, FeedContext, FeedPhase, FeedRoster, FeedSetup, FeedStatus, FrameObserver, PIPELINE, PartSet,
-    PipelineTimes, SourceMap, run_feed,
+    PartStart, PipelineTimes, SourceMap, run_feed,
 };
 use marketprism_edge::queue::{DiscardQueue, QueueLane};
 use marketprism_edge::telemetry::LossAtStop;
@@ -90,7 +90,7 @@ impl RunningFeed {
         let context = FeedContext::new(&edge, setup, place, current, Some(observing));
         let status = Arc::clone(&context.status);
         let parts = PartSet::new(context, Arc::new(FeedRoster::default()));
-        let task = tokio::spawn(run_feed(Arc::new(tokio::sync::Mutex::new(parts)), None));
+        let task = tokio::spawn(run_feed(Arc::new(tokio::sync::Mutex::new(parts)), PartStart::Lists));
         Self { edge, status, task, venue: tokio::spawn(serve(listener)), _folder: folder }
     }
 

@@ -38,6 +38,7 @@ fn venue() -> Venue {
             capability(Kind::VolatilityIndex, &[Market::Options]),
         ],
         endpoints: Vec::new(),
+        rankings: Vec::new(),
     }
 }
 

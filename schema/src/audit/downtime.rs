@@ -56,6 +56,8 @@ names! {
         Removed = "removed",
         /// The venue does not list the stream's instrument any more.
         Delisted = "delisted",
+        /// Other instruments of the venue have more volume: the feed collects only the first ones of a ranking.
+        Outranked = "outranked",
         /// The edge was killed: what it received since its last checkpoint is not audited. Nobody wanted this time.
         Killed = "killed",
     }
@@ -80,6 +82,7 @@ impl DowntimeReason {
             Self::SelfCare => "restarted by self-care",
             Self::Removed => "ended: configuration",
             Self::Delisted => "ended: delisted",
+            Self::Outranked => "ended: fell out of the ranking",
             Self::Killed => "edge killed",
         }
     }

@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use marketprism_adapter_sdk::{
     Adapter, Answer, Decimal, Description, Event, Feed, Frames, Ignored, Instrument, Normalized, Note,
-    Payload, Plan, Refusal, Remark, Request, Trade, TradeId, TradeRange, VenueInstance, opposite, refusal,
+    Payload, Plan, Ranked, RankingKey, Refusal, Remark, Request, Trade, TradeId, TradeRange, VenueInstance,
+    opposite, refusal,
 };
 
 use crate::sound::SoundVenue;
@@ -90,6 +91,14 @@ impl Adapter for Broken {
         }
         let instruments = VenueInstance::<SoundVenue>::instruments(feed, answers)?;
         Ok(SwapFault::of_component().instruments(instruments))
+    }
+
+    fn ranking_requests(feed: &Feed, by: RankingKey, answers: &[Answer]) -> Result<Vec<Request>, Refusal> {
+        VenueInstance::<SoundVenue>::ranking_requests(feed, by, answers)
+    }
+
+    fn ranking(feed: &Feed, by: RankingKey, answers: Vec<Answer>) -> Result<Vec<Ranked>, Refusal> {
+        VenueInstance::<SoundVenue>::ranking(feed, by, answers)
     }
 
     fn load(feed: Feed, instruments: Vec<Instrument>) -> Result<Broken, Refusal> {

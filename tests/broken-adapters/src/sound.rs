@@ -33,6 +33,7 @@ impl VenueAdapter for SoundVenue {
             market_types: vec![MarketType::Spot],
             capabilities: vec![trade.clone(), orderbook.clone()],
             endpoints: endpoints("wss://stream.example", "https://api.example"),
+            rankings: Vec::new(),
         };
         Description {
             name: "broken".to_owned(),

@@ -180,6 +180,13 @@ impl Simulation {
         Ok(())
     }
 
+    /// The tickers state this turnover of the last 24 hours from here on. Binance only.
+    pub fn set_turnover(&self, exchange: &str, symbol: &str, turnover: u64) -> Result<(), Unknown> {
+        let (exchange, index) = self.find(exchange, symbol)?;
+        exchange.set_turnover(index, turnover);
+        Ok(())
+    }
+
     /// REST no longer gives trades before this id by their ids.
     pub fn set_history(&self, exchange: &str, symbol: &str, first_id: u64) -> Result<(), Unknown> {
         let (exchange, index) = self.find(exchange, symbol)?;

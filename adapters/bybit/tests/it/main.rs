@@ -3,6 +3,7 @@
 
 mod contract;
 mod plan;
+mod ranking;
 
 use marketprism_adapter_bybit::Bybit;
 

@@ -11,6 +11,7 @@ mod backfill;
 mod contract;
 mod oracle;
 mod plan;
+mod ranking;
 mod recordings;
 
 use marketprism_adapter_deribit::Deribit;

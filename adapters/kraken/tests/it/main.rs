@@ -3,6 +3,7 @@
 
 mod checksum;
 mod contract;
+mod ranking;
 
 use marketprism_adapter_kraken::Kraken;
 

@@ -10,6 +10,7 @@
 mod contract;
 mod oracle;
 mod plan;
+mod ranking;
 mod recordings;
 
 use marketprism_adapter_okx::Okx;

@@ -1,6 +1,6 @@
-//! Rules shared by the checks, and the checks of `describe` and `instruments`.
+//! Rules shared by the checks, and the checks of `describe`, `instruments` and `ranking`.
 
-use crate::contract::{Description, Instrument};
+use crate::contract::{Description, Instrument, Ranked};
 use crate::limits::Limits;
 
 /// Longest name of any kind.
@@ -67,6 +67,17 @@ pub(crate) fn description(description: &Description) -> Check {
 /// Symbols become tokens of subjects: what separates or matches tokens there cannot stand in them.
 fn in_symbol(c: char) -> bool {
     !c.is_whitespace() && !c.is_control() && !matches!(c, '.' | '*' | '>')
+}
+
+pub(crate) fn ranking(rows: &[Ranked], limits: &Limits) -> Check {
+    at_most("number of ranked instruments", rows.len(), limits.instruments)?;
+    for row in rows {
+        token("venue symbol", &row.venue_symbol, NAME_BYTES, |c| !c.is_control())?;
+        scale(&format!("scale of the value of {}", row.venue_symbol), row.value.scale)?;
+        let currency = row.currency.as_deref().unwrap_or("-");
+        token(&format!("currency of {}", row.venue_symbol), currency, NAME_BYTES, |c| !c.is_control())?;
+    }
+    Ok(())
 }
 
 pub(crate) fn instruments(instruments: &[Instrument], limits: &Limits) -> Check {

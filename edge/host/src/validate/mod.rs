@@ -6,7 +6,7 @@ mod contradictions;
 mod normalized;
 mod plan;
 
-pub(crate) use basics::{description, instruments};
+pub(crate) use basics::{description, instruments, ranking};
 pub use contradictions::{plan_problems, request_problems};
 pub(crate) use normalized::{ResultBounds, normalized};
 pub(crate) use plan::{backfill, plan, requests};

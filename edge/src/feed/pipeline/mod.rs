@@ -27,6 +27,7 @@ use self::handover::BookHandover;
 use self::reactions::{SilentStream, hides_lost_books};
 use self::versions::VersionFollower;
 use super::context::FrameObserver;
+use super::parts::StreamMemories;
 use super::positions::FeedPositions;
 use super::progress::PipelineProgress;
 use super::remark_log::RemarkLog;
@@ -134,8 +135,9 @@ impl Pipeline {
         }
     }
 
-    /// Runs until every sender of inputs is gone and all inputs are processed. Blocks: needs a thread of its own.
-    pub fn run(mut self, runtime: &Handle) {
+    /// Runs until every sender of inputs is gone and all inputs are processed. Blocks: needs a thread of its own. Gives what a pipeline that goes
+    /// on with the streams needs.
+    pub fn run(mut self, runtime: &Handle) -> StreamMemories {
         let mut inputs = Vec::with_capacity(INPUTS_PER_TURN_MAX);
         while self.receive(runtime, &mut inputs) {
             for input in inputs.drain(..) {
@@ -155,7 +157,7 @@ impl Pipeline {
                 break;
             }
         }
-        self.finish();
+        self.finish()
     }
 
     /// Receives the inputs of one turn; none when a timer is due. False when there will be no more.

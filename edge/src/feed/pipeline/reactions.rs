@@ -10,7 +10,8 @@ use marketprism_service::clock;
 use marketprism_socket::{CommandError, ReceivedFrame, SilenceHint, SocketEvent};
 use prometheus::local::LocalHistogram;
 
-use super::{FrameOrigin, Pipeline};
+use super::{FrameOrigin, Pipeline, PipelineParts};
+use crate::feed::parts::{StreamMemories, key_of};
 use crate::feed::status::{FeedReport, InstrumentEnd};
 use crate::gaps::IncidentKind;
 use crate::limits::STATUS_EVERY;
@@ -174,9 +175,10 @@ impl Pipeline {
     }
 
     /// Its feed has started again without it: books, gaps and status are those of another pipeline now.
-    pub(super) fn leave(mut self) {
+    pub(super) fn leave(mut self) -> StreamMemories {
         let lost = self.take_rest().len() + self.batch.len();
         self.count_left(u64::try_from(lost).unwrap_or(u64::MAX));
+        StreamMemories::new()
     }
 
     /// Frames that were not processed.
@@ -194,7 +196,7 @@ impl Pipeline {
         }
     }
 
-    pub(super) fn finish(mut self) {
+    pub(super) fn finish(mut self) -> StreamMemories {
         let rest = self.take_rest();
         for frame in &rest {
             self.parts.gaps.frame_lost(IncidentKind::FrameLost, frame.source, frame.received_at_ns);
@@ -206,6 +208,8 @@ impl Pipeline {
         self.report();
         self.parts.gaps.finish();
         self.count_left(u64::try_from(rest.len()).unwrap_or(u64::MAX));
+        let PipelineParts { adapter, builder, .. } = self.parts;
+        adapter.instruments().iter().map(key_of).zip(builder.into_memories()).collect()
     }
 }
 

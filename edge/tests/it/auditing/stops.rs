@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use marketprism_edge::audit::{Auditor, Resumption, RunJournal};
 use marketprism_edge::publisher::DrainResult;
-use marketprism_schema::{DataType, DataTypeMap, DowntimeReason};
+use marketprism_schema::{DataType, DataTypeMap, DowntimeReason, MarketType};
 use marketprism_tests::broker::Broker;
 use marketprism_tests::wait::eventually;
 
@@ -98,18 +98,20 @@ fn streams_that_are_no_longer_configured_or_listed_are_reported_once_as_removed_
 }
 
 #[test]
-fn a_stream_that_a_reload_deselects_before_its_feed_started_is_no_longer_configured_and_not_delisted() {
-    let streams = BTreeSet::from([trades("GONE-A"), trades("GONE-B")]);
+fn a_stream_that_was_deselected_or_outranked_before_its_feed_started_is_not_delisted() {
+    let streams = BTreeSet::from([trades("GONE-A"), trades("GONE-B"), trades("GONE-C")]);
     let start = 1_000 * SECOND;
     let auditor = Auditor::new(origin(start));
     auditor.resume(&Resumption { streams, ..Resumption::default() }, |_| true);
     let feed = auditor.feed("sim_spot");
-    auditor.select(|stream| stream.symbol == "GONE-B");
+    auditor.select(|stream| stream.symbol != "GONE-A");
+    auditor.set_outranked(feed, &BTreeSet::from([("GONE-C".to_owned(), MarketType::Spot)]));
     auditor.subscribe(feed, &[], start);
     let downtimes = auditor.take_downtimes();
     let of: Vec<_> = downtimes.iter().map(|one| (one.reason, one.streams.as_slice())).collect();
     let expected = [
         (DowntimeReason::Delisted, &[trades("GONE-B")][..]),
+        (DowntimeReason::Outranked, &[trades("GONE-C")][..]),
         (DowntimeReason::Removed, &[trades("GONE-A")][..]),
     ];
     assert_eq!(of, expected);

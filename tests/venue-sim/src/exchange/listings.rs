@@ -17,16 +17,28 @@ struct ListingState {
     is_delisted: AtomicBool,
     /// Tick of the list, in ticks of the market.
     ticks: AtomicI64,
+    turnover: AtomicU64,
 }
+
+/// Turnover of the first instrument; each further one has one unit less.
+const TURNOVER: u64 = 1_000_000;
 
 impl Listings {
     pub(crate) fn all(instruments: usize) -> Listings {
-        let listing = |_| ListingState { is_delisted: AtomicBool::new(false), ticks: AtomicI64::new(1) };
+        let listing = |index: usize| ListingState {
+            is_delisted: AtomicBool::new(false),
+            ticks: AtomicI64::new(1),
+            turnover: AtomicU64::new(TURNOVER.saturating_sub(index as u64)),
+        };
         Listings((0..instruments).map(listing).collect())
     }
 
     pub(crate) fn has(&self, index: usize) -> bool {
         self.0.get(index).is_none_or(|listing| !listing.is_delisted.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn turnover(&self, index: usize) -> u64 {
+        self.0.get(index).map_or(0, |listing| listing.turnover.load(Ordering::Acquire))
     }
 
     fn ticks(&self, index: usize) -> i64 {
@@ -64,6 +76,12 @@ impl Exchange {
     pub(crate) fn set_listed_ticks(&self, index: usize, ticks: i64) {
         if let Some(listing) = self.listings.0.get(index) {
             listing.ticks.store(ticks, Ordering::Release);
+        }
+    }
+
+    pub(crate) fn set_turnover(&self, index: usize, turnover: u64) {
+        if let Some(listing) = self.listings.0.get(index) {
+            listing.turnover.store(turnover, Ordering::Release);
         }
     }
 

@@ -251,6 +251,10 @@ impl Source for RestView<'_> {
         self.exchange.find_symbol(symbol).filter(|found| self.exchange.listings.has(found.index))
     }
 
+    fn turnover(&self, symbol: usize) -> u64 {
+        self.exchange.listings.turnover(symbol)
+    }
+
     fn now_ms(&self) -> i64 {
         clock::now_ms()
     }

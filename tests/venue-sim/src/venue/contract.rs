@@ -216,6 +216,8 @@ pub type Newest<'a> = dyn Fn(DataType, &dyn Fn(&str) -> bool, usize) -> Vec<Even
 pub trait Source {
     fn listed(&self) -> &[ListedInstrument];
     fn find(&self, symbol: &str) -> Option<&ListedInstrument>;
+    /// Turnover of the last 24 hours in quote units.
+    fn turnover(&self, symbol: usize) -> u64;
     fn now_ms(&self) -> i64;
     /// The current book, or an outdated one where a fault asks for it.
     fn snapshot(&self, symbol: usize, depth: usize) -> Option<Snapshot>;

@@ -41,6 +41,15 @@ fn list(rows: impl Iterator<Item = String>) -> RestAnswer {
     ok(format!("[{}]", rows.collect::<Vec<_>>().join(",")))
 }
 
+/// The volumes of a ticker, in as many digits as the venue writes.
+fn ticker_row(listed: &ListedInstrument, source: &dyn Source) -> String {
+    let turnover = source.turnover(listed.index);
+    let symbol = &listed.instrument.symbol;
+    format!(
+        r#"{{"symbol":"{symbol}","lastPrice":"1.00000000","volume":"{turnover}.00000000","quoteVolume":"{turnover}.00000000"}}"#
+    )
+}
+
 impl Binance {
     /// The endpoint's name; empty for no path of the venue.
     fn endpoint(self, path: &str) -> &str {
@@ -69,6 +78,8 @@ impl Binance {
                 101..=500 => 10,
                 _ => 20,
             },
+            (true, "ticker/24hr") => 80,
+            (false, "ticker/24hr") => 40,
             (true, "exchangeInfo") | (false, "aggTrades") => 20,
             (true, "aggTrades") => 4,
             (true, "trades" | "historicalTrades") => 25,
@@ -115,6 +126,7 @@ impl Binance {
                 let instruments = instruments.filter(|i| wanted.is_none_or(|w| w == i.symbol));
                 Ok(ok(self.exchange_info(instruments, clock::now_ms())))
             }
+            "ticker/24hr" => Ok(list(source.listed().iter().map(|listed| ticker_row(listed, source)))),
             "fundingInfo" if !self.spot => Ok(ok(instruments::funding_info(instruments))),
             "premiumIndex" if !self.spot && symbol.is_none() => premium_indices(source),
             "premiumIndex" if !self.spot => premium_index(listed()?, source),

@@ -1,0 +1,99 @@
+//! A part whose sockets collect before its pipeline runs. A part that takes another one's place opens its connections first: their frames wait
+//! in its queue of inputs until the other one has ended, and what both have is published once.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use marketprism_adapter_host::contract::{Feed, Instrument};
+use marketprism_adapter_host::{AdapterSupervisor, FaultPolicy};
+use marketprism_socket::{
+    ConnectionPhase, ConnectionStatus, FeedSockets, InputBounds, InputReceiver, input_queue,
+};
+use tokio::task::block_in_place;
+use tokio::time::sleep;
+
+use super::context::{FeedContext, FeedSetup, socket_options};
+use crate::limits::{
+    FEED_INPUT_BYTES_MAX, FEED_INPUTS_MAX, OVERLAP_LOOK, OVERLAP_WAIT, SOCKETS_STOP, SYMBOLS_NAMED_MAX,
+};
+
+/// First start of a part.
+#[derive(Default)]
+pub enum PartStart {
+    /// It reads the venue's lists.
+    #[default]
+    Lists,
+    Instruments(Vec<Instrument>),
+    Opened(Box<OpenedPart>),
+}
+
+pub struct OpenedPart {
+    pub setup: Arc<FeedSetup>,
+    pub feed: Feed,
+    pub adapter: AdapterSupervisor,
+    pub sockets: Arc<FeedSockets>,
+    pub inputs: InputReceiver,
+}
+
+impl OpenedPart {
+    /// Opens the connections of these instruments.
+    pub fn open(
+        context: &FeedContext,
+        setup: &Arc<FeedSetup>,
+        instruments: Vec<Instrument>,
+    ) -> anyhow::Result<Self> {
+        let FeedSetup { config, reader } = &**setup;
+        let feed = reader.feed(&instruments);
+        let options = socket_options(config, context.observer.is_some());
+        let (adapter, limits) = (context.status.current.get(), Arc::new(config.sandbox.limits()));
+        let quarantine = Some(Arc::clone(&context.edge.quarantine));
+        // Calls into an adapter may compute for seconds.
+        let adapter = block_in_place(|| {
+            let policy = FaultPolicy::default();
+            AdapterSupervisor::start(&adapter, &limits, policy, feed.clone(), instruments, quarantine)
+        })?;
+        let bounds = InputBounds { events: FEED_INPUTS_MAX, bytes: FEED_INPUT_BYTES_MAX };
+        let (sender, inputs) = input_queue(bounds);
+        let sockets = FeedSockets::start(adapter.plan(), options, context.edge.budgets.clone(), sender)?;
+        Ok(Self { setup: Arc::clone(setup), feed, adapter, sockets: Arc::new(sockets), inputs })
+    }
+
+    /// Waits until each connection is open and has brought something. `Some`: connections that were not open in time, as when the venue's budget of
+    /// connections has no room for both; those that are only silent are not waited for any longer.
+    pub async fn wait_for_data(&self) -> Option<String> {
+        let began = Instant::now();
+        loop {
+            let status = self.sockets.status();
+            if status.iter().all(|connection| is_open(connection) && connection.frames > 0) {
+                return None;
+            }
+            if began.elapsed() >= OVERLAP_WAIT {
+                let late = status.iter().filter(|connection| !is_open(connection));
+                let late: Vec<&str> = late.map(|connection| connection.name.as_str()).collect();
+                let named = late.get(..SYMBOLS_NAMED_MAX).unwrap_or(&late).join(", ");
+                return (!late.is_empty()).then(|| {
+                    format!(
+                        "{} of {} new connections were not open within {OVERLAP_WAIT:?} ({named}): the old ones were closed first",
+                        late.len(),
+                        status.len()
+                    )
+                });
+            }
+            sleep(OVERLAP_LOOK).await;
+        }
+    }
+
+    /// Closes the connections: the part does not start.
+    pub async fn close(self) {
+        let Self { sockets, inputs, .. } = self;
+        // Nobody else has them, and nothing of them is waited for.
+        drop(inputs);
+        if let Some(sockets) = Arc::into_inner(sockets) {
+            sockets.stop(SOCKETS_STOP).await;
+        }
+    }
+}
+
+fn is_open(connection: &ConnectionStatus) -> bool {
+    matches!(connection.phase, ConnectionPhase::Open | ConnectionPhase::Replacing)
+}
