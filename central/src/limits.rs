@@ -124,6 +124,8 @@ pub const REPORT_FRESH: Duration = Duration::from_secs(1);
 /// Cached answers, one per question. A report of 300 streams takes about a megabyte. When full the oldest is evicted; while
 /// all are being computed, further questions are refused.
 pub const REPORTS_KEPT: usize = 16;
+/// Instruments in one answer of `/instruments`. More: it says so, and a filter finds them.
+pub const INSTRUMENTS_SHOWN: usize = 10_000;
 /// Concurrent reports, each of some forty queries. Others wait.
 pub const REPORTS_AT_ONCE: usize = 2;
 /// Longest wait for a turn; then the request is refused as busy.

@@ -36,6 +36,37 @@ async fn reach(hot: &ClickHouse, cold: &ClickHouse, symbol: &str, expected: &[(&
     }
 }
 
+/// A moment within the first terms of BTC-USDT.
+async fn first_began(hot: &ClickHouse) -> String {
+    let query = "SELECT formatDateTime(min(valid_from) + INTERVAL 1 MILLISECOND, '%Y-%m-%dT%H:%i:%S.%fZ', 'UTC') \
+                 FROM marketprism_hot.instruments FINAL WHERE symbol = 'BTC-USDT'";
+    hot.text(query).await.unwrap().trim().to_owned()
+}
+
+/// Answers of `/instruments`: the versions in hot.
+async fn told_over_http(central: &Central, hot: &ClickHouse) {
+    let told = async |query: &str| -> Value {
+        let answer = central.get(&format!("/instruments?exchange={EXCHANGE}&{query}")).await.unwrap();
+        serde_json::from_str::<Value>(&answer).unwrap()["instruments"].take()
+    };
+    let now = told("").await;
+    let shown =
+        |one: &Value| format!("{} {} {} {}", one["symbol"], one["status"], one["tick_size"], one["to"]);
+    let rows: Vec<String> = now.as_array().unwrap().iter().map(shown).collect();
+    assert_eq!(
+        rows,
+        [r#""BTC-USDT" "trading" "0.05" null"#, r#""SOL-USDT" "delisted" "0.0001" null"#],
+        "{now}"
+    );
+    assert_eq!((&now[0]["venue_symbol"], &now[0]["market_type"]), (&json!("BTCUSDT"), &json!("spot")));
+    // The late word of another edge may still move the begin of the second terms.
+    let earlier = told(&format!("symbol=BTC-USDT&at={}", first_began(hot).await)).await;
+    assert!(earlier[0]["tick_size"] == "0.01" && earlier[0]["to"].is_string(), "{earlier}");
+    assert!(told("at=7d").await.as_array().unwrap().is_empty(), "nothing was known then");
+    let refused = central.get("/instruments?market_type=swap").await.unwrap_err();
+    assert!(refused.contains("400"), "{refused}");
+}
+
 async fn trades_after(hot: &ClickHouse, symbol: &str) {
     let count = format!("SELECT count() FROM marketprism_hot.trades WHERE symbol = '{symbol}'");
     let before = hot.number(&count).await.unwrap();
@@ -55,7 +86,7 @@ async fn changed_terms_begin_a_version_and_rows_are_read_with_the_terms_of_their
     let nats = format!("urls = [{:?}]", broker.url());
     let (hot_url, cold_url) = (hot.url(), cold.url());
     let settings = Settings { cold: Some(&cold_url), more: REPLICATION, ..Settings::plain(&nats, &hot_url) };
-    let _central = Central::with_settings(path, &settings).await;
+    let central = Central::with_settings(path, &settings).await;
     let symbols = ["BTCUSDT", "SOLUSDT"].map(str::to_owned).to_vec();
     let exchanges = vec![EXCHANGE.to_owned()];
     let sim = Sim::start(SimConfig { exchanges, symbols, rate: 100, ..SimConfig::default() }).await.unwrap();
@@ -79,6 +110,8 @@ async fn changed_terms_begin_a_version_and_rows_are_read_with_the_terms_of_their
     reach(&hot, &cold, "SOL-USDT", &[("trading", "0.0001", 1)]).await;
     sim.set_listed(EXCHANGE, "SOLUSDT", false).unwrap();
     reach(&hot, &cold, "SOL-USDT", &[("trading", "0.0001", 0), ("delisted", "0.0001", 1)]).await;
+
+    told_over_http(&central, &hot).await;
 
     // A restarted edge tells the terms again: it confirms a version and begins none.
     let seen = "SELECT max(toUnixTimestamp64Micro(seen_at)) FROM marketprism_hot.instruments FINAL WHERE symbol = 'BTC-USDT'";

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use marketprism_config::Secret;
 
 use super::documents::{self, Overview};
+use super::instruments::{self, InstrumentFilters, InstrumentTable};
 use crate::context::CentralContext;
 use crate::limits;
 use crate::repair::RepairJobs;
 use crate::report::document::Report;
+use crate::report::sources::Answer;
 use crate::report::{AnswerError, ReportQuery, ReportScope, ResponseCache, SchemaCache, Sources, compute};
 
 pub struct App {
@@ -17,6 +19,7 @@ pub struct App {
     pub repair: RepairJobs,
     reports: ResponseCache<Report>,
     overviews: ResponseCache<Overview>,
+    instruments: ResponseCache<Answer<InstrumentTable>>,
     schemas: SchemaCache,
 }
 
@@ -28,6 +31,7 @@ impl App {
             repair: RepairJobs::default(),
             reports: ResponseCache::default(),
             overviews: ResponseCache::default(),
+            instruments: ResponseCache::default(),
             schemas: SchemaCache::default(),
         }
     }
@@ -48,6 +52,18 @@ impl App {
             compute(&app.sources, scope, &app.schemas, None).await
         };
         self.reports.get(&query.question(), report).await
+    }
+
+    /// At most a second old.
+    pub async fn instruments(
+        self: &Arc<Self>,
+        question: &str,
+        filters: InstrumentFilters,
+        at_ms: i64,
+    ) -> Result<Arc<Answer<InstrumentTable>>, AnswerError> {
+        let app = Arc::clone(self);
+        let table = async move { instruments::instruments(&app.sources, filters, at_ms).await };
+        self.instruments.get(question, table).await
     }
 
     /// At most a second old.

@@ -1,9 +1,10 @@
-//! HTTP interface: health, metrics, coverage, report, pages, repair.
+//! HTTP interface: health, metrics, coverage, report, instruments, pages, repair.
 
 mod access;
 mod app;
 mod documents;
 mod handlers;
+mod instruments;
 mod page;
 mod problem;
 mod repair;

@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 
 use super::access::check_read;
 use super::problem::Problem;
-use super::{App, handlers, repair};
+use super::{App, handlers, instruments, repair};
 use crate::context::CentralContext;
 use crate::limits;
 
@@ -62,6 +62,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(handlers::serve_metrics))
         .routes(routes!(handlers::serve_coverage))
         .routes(routes!(handlers::serve_integrity))
+        .routes(routes!(instruments::serve_instruments))
         .routes(routes!(handlers::serve_overview))
         .routes(routes!(handlers::serve_root))
         .routes(routes!(repair::start, repair::progress))
@@ -127,6 +128,7 @@ mod tests {
             "/",
             "/coverage",
             "/health",
+            "/instruments",
             "/integrity",
             "/metrics",
             "/openapi.json",
