@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use marketprism_schema::{AuditPayload, DowntimeReason, GapKind, decode_audit_payload};
+use marketprism_schema::{AuditPayload, Body, DowntimeReason, GapKind, WireForm, decode_audit_payload};
 use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::wait::until;
@@ -93,6 +93,11 @@ async fn start(folder: &std::path::Path, nats: &str, sim: &Sim) -> Edge {
     edge
 }
 
+/// Valid changes, and as many invalid ones; `RELOAD_ROUNDS=50` is the long form.
+fn rounds() -> u64 {
+    std::env::var("RELOAD_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(10)
+}
+
 async fn sim() -> Sim {
     let bases = || ["BTC", "ETH"].into_iter().chain(POOL);
     let config = SimConfig {
@@ -117,7 +122,8 @@ async fn random_changes_under_load_touch_nothing_else_and_invalid_ones_change_no
     let mut dice = Dice(1);
     let (mut restarting, mut ended) = (Vec::new(), BTreeSet::new());
     let mut now = vec!["BTC"];
-    for round in 0..10_u64 {
+    let rounds = rounds();
+    for round in 0..rounds {
         let next = draw(&mut dice, &["BTC"]);
         ended.extend(symbols(&now).into_iter().filter(|symbol| !symbols(&next).contains(symbol)));
         now = next;
@@ -141,7 +147,7 @@ async fn random_changes_under_load_touch_nothing_else_and_invalid_ones_change_no
     }
     let health: Value = serde_json::from_str(&edge.get("/health").await.unwrap()).unwrap();
     assert!(health["degraded"].to_string().contains("the configuration file is invalid"), "{health}");
-    assert_eq!(edge.metric("marketprism_edge_reloads_total", "refused").await, 10);
+    assert_eq!(edge.metric("marketprism_edge_reloads_total", "refused").await, rounds);
     assert_eq!(wait_for(&edge, STAYS, &symbols(&["BTC", "ETH"])).await, untouched, "states and epochs");
     assert_eq!(wait_for(&edge, CHANGES, &symbols(&now)).await["BTC-USDT"], kept["BTC-USDT"]);
     wait_for(&edge, RESTARTS, &symbols(&restarting)).await;
@@ -151,7 +157,7 @@ async fn random_changes_under_load_touch_nothing_else_and_invalid_ones_change_no
     check_audits(&broker, &ended).await;
 }
 
-/// Streams of feeds that were not restarted have no gap but their starts and the stop at the end; removed ones end.
+/// Streams have no gaps but their starts and stops; removed ones end.
 async fn check_audits(broker: &Broker, ended: &BTreeSet<String>) {
     let mut removed = BTreeSet::new();
     for message in messages(broker, "AUDIT").await {
@@ -163,7 +169,8 @@ async fn check_audits(broker: &Broker, ended: &BTreeSet<String>) {
             }
             AuditPayload::Downtime(_) | AuditPayload::Instruments(_) | AuditPayload::Changes(_) => {}
             AuditPayload::Audit(audit) => {
-                for stream in audit.streams.iter().filter(|stream| stream.id.exchange == STAYS) {
+                // Restarts too: no connection is lost, no id is missing, no book is torn.
+                for stream in &audit.streams {
                     let is_known = |kind| matches!(kind, GapKind::Start | GapKind::Stop);
                     assert!(stream.gaps.iter().all(|gap| is_known(gap.kind)), "{stream:?}");
                 }
@@ -171,6 +178,60 @@ async fn check_audits(broker: &Broker, ended: &BTreeSet<String>) {
         }
     }
     assert_eq!(removed, *ended);
+}
+
+/// Ids of the trades in the broker, in order.
+async fn stored_trades(broker: &Broker) -> Vec<u64> {
+    let mut ids = Vec::new();
+    for message in messages(broker, "MARKET_DATA").await {
+        if let Body::Trade(trade) = WireForm::Json.decode(&message.payload).unwrap().body {
+            ids.push(trade.trade_id.parse().unwrap());
+        }
+    }
+    ids.sort_unstable();
+    ids
+}
+
+/// A feed that starts again opens its new connections before it closes the old ones: no trade is lost, and none is stored twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_that_starts_again_loses_and_doubles_no_trade() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    create_streams(&broker).await;
+    let config = SimConfig {
+        exchanges: vec![CHANGES.to_owned()],
+        symbols: vec!["BTCUSDT".to_owned()],
+        rate: 2_000,
+        start_paused: true,
+        ..SimConfig::default()
+    };
+    let sim = Sim::start(config).await.unwrap();
+    let deep = |depth: u32| [feed(&sim, CHANGES, &["BTC"], &format!("depth = {depth}"))];
+    let edge = Edge::prepared(folder.path(), &format!("urls = [{:?}]", broker.url()), &deep(10));
+    let mut edge = edge.with_variable("MARKETPRISM_HTTP__TOKEN", TOKEN);
+    edge.restart().await;
+    until("all connections are open", TIME, || async { edge.get("/ready").await }).await;
+    sim.resume();
+    wait_for(&edge, CHANGES, &symbols(&["BTC"])).await;
+    for depth in [20, 30, 40] {
+        let before = sockets(&sim, CHANGES);
+        edge.set_feeds(&deep(depth));
+        let (status, answer) = edge.post("/reload", TOKEN).await;
+        assert_eq!((status, &answer["feeds"][0]["change"]), (200, &"restarted".into()), "{answer}");
+        assert!(answer["feeds"][0]["closed_first"].is_null(), "{answer}");
+        assert!(sockets(&sim, CHANGES).is_disjoint(&before), "the old connections are closed");
+        wait_for(&edge, CHANGES, &symbols(&["BTC"])).await;
+    }
+    sim.pause();
+    let sent = sim.all_trades(CHANGES, "BTCUSDT").unwrap();
+    let sent: Vec<u64> = sent.iter().map(|trade| trade.trade_id.parse().unwrap()).collect();
+    until("every trade is in the broker, once", TIME, || async {
+        let stored = stored_trades(&broker).await;
+        let state = format!("{} stored, {} sent", stored.len(), sent.len());
+        if stored == sent { Ok(()) } else { Err(state) }
+    })
+    .await;
+    assert!(edge.process().terminate(TIME).await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
