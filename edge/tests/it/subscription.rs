@@ -190,3 +190,23 @@ fn audits_carry_what_the_capability_declares_and_no_more() {
         ("unnumbered", "lower_bound")
     );
 }
+
+/// Connections that overlap: what both brought is published once, and a hole between them is a gap.
+#[test]
+fn a_builder_that_goes_on_with_anothers_streams_knows_their_events_and_trade_ids() {
+    let instruments = [instrument("AB-CD", Market::Spot)];
+    let builder =
+        || builder("sim_spot", &instruments, RecordOptions { contiguous_trade_ids: true, ..options(1) });
+    let (mut first, mut second, mut out) = (builder(), builder(), Vec::new());
+    for id in [1, 2, 3] {
+        first.event(&trade(0, id), &[], 1, 1, &mut out);
+    }
+    assert_eq!(out.len(), 3);
+    second.recall(0.into(), first.into_memories().next().unwrap());
+    for id in [2, 3, 4, 6] {
+        second.event(&trade(0, id), &[], 1, 1, &mut out);
+    }
+    let counts = second.take_counts();
+    assert_eq!((counts.events[DataType::Trade], counts.duplicates[DataType::Trade]), (2, 2));
+    assert_eq!((out.len(), counts.trade_gaps), (5, 1), "5 is missing");
+}
