@@ -60,6 +60,17 @@ pub const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// First and longest pause before a file of `adapters.watch_dir` that found no running feed is tried again; doubled each time.
 pub const WATCH_RETRY: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
 
+/// Time between two looks whether the wall clock was set, and the least difference from the monotonic clock that counts as a step.
+pub const CLOCK_STEPS_EVERY: Duration = Duration::from_secs(1);
+pub const CLOCK_STEP_MIN: Duration = Duration::from_millis(250);
+
+/// Time in which both clocks must be read for a look. More: the next look counts.
+pub const CLOCK_READ_MAX: Duration = Duration::from_millis(10);
+
+/// Ticks of the synthetic stream that are made up for after the clock was set forward, or the machine was suspended. Older ones are left
+/// out: their ids are missing.
+pub const SELFTEST_CATCH_UP: Duration = Duration::from_secs(600);
+
 /// Default of `feed.depth`, where the venue has as many levels a side.
 pub const DEPTH_DEFAULT: u32 = 400;
 

@@ -83,7 +83,7 @@ impl Edge {
         let publisher = publisher(&config, &context, &client, &link);
         let (publisher_stop, http_stop) = (CancellationToken::new(), CancellationToken::new());
         let publisher = tokio::spawn(publisher.run(publisher_stop.clone(), PUBLISHER_DRAIN));
-        let feeds = FeedSet::start(&context, &config, &adapters, |_| None)?;
+        let feeds = FeedSet::start(&context, &config, &adapters, |_| None)?.with_selftest(&config)?;
         let (reload, requests) = ReloadHandle::new();
         let (reload, access) = (Arc::new(reload), Arc::new(AccessToken::default()));
         let apply = apply_settings(Arc::clone(&access));
@@ -450,9 +450,9 @@ fn resume(config: &Config, auditor: &Auditor) -> anyhow::Result<Option<Journaled
         tracing::error!(%error, ?path, "journal of the last run not readable: the time since its stop cannot be verified");
         None
     });
-    let is_configured = |stream: &StreamId| config.feeds.iter().any(|feed| feed.exchange == stream.exchange);
+    let is_configured = |stream: &StreamId| config.has_exchange(stream);
     let resumption = Resumption::new(last, origin, is_configured)?;
-    auditor.resume(&resumption, |stream| config.feeds.iter().any(|feed| feed.selects(stream)));
+    auditor.resume(&resumption, |stream| config.selects(stream));
     let Resumption { unsent, lasting, mut killed, .. } = resumption;
     if !config.journal.enabled {
         killed.clear();

@@ -1,13 +1,13 @@
 //! Users of the broker and what each may publish and subscribe, as text for nats-server's configuration.
 //!
-//! An edge may publish events of its exchanges, its own audits, the lease of its name and its heartbeat, and nothing else: the stranger who may publish an event can forge one, and the
+//! An edge may publish events of its exchanges, its own synthetic trades, its own audits, the lease of its name and its heartbeat, and nothing else: the stranger who may publish an event can forge one, and the
 //! one who may publish under the message id of a coming event erases it. Of the API of JetStream an edge reaches the state of the event
 //! streams and the confirmed sequences only, to read; central may neither delete nor purge a stream.
 
 use crate::{
-    Carries, DataType, EDGE_STATUS_SUBJECT, STREAMS, audit_subject, confirmed_request_subject,
-    edge_heartbeat_subject, edge_lease_request_subject, edge_lease_subject, repair_subject,
-    stream_info_subject,
+    Carries, DataType, EDGE_STATUS_SUBJECT, SELFTEST_RATES, STREAMS, audit_subject,
+    confirmed_request_subject, edge_heartbeat_subject, edge_lease_request_subject, edge_lease_subject,
+    repair_subject, selftest_stream, stream_info_subject,
 };
 
 /// User of central.
@@ -77,6 +77,7 @@ impl BrokerUser {
         let events = STREAMS.iter().filter(|stream| stream.carries == Carries::Events);
         let reads = events
             .flat_map(|stream| [stream_info_subject(stream.name), confirmed_request_subject(stream.name)]);
+        let selftest = SELFTEST_RATES.map(|rate| selftest_stream(edge, rate).to_string());
         let own = [
             audit_subject(edge),
             edge_lease_subject(edge),
@@ -86,7 +87,7 @@ impl BrokerUser {
         Self {
             name: edge.to_owned(),
             password: password.to_owned(),
-            publish: data.chain(own).chain(reads).collect(),
+            publish: data.chain(selftest).chain(own).chain(reads).collect(),
             subscribe: vec![
                 inboxes(&edge_connection(edge)),
                 repair_subject(edge),

@@ -17,6 +17,7 @@ mod migration;
 mod names;
 mod recording;
 mod repair;
+mod selftest;
 mod stream;
 mod stream_id;
 mod table;
@@ -56,6 +57,7 @@ pub use recording::{Line, LineError, RecordingKind};
 pub use repair::{
     REPAIR_BYTES_MAX, REPAIR_VERSION, RepairAnswer, RepairError, RepairRequest, RepairState, repair_subject,
 };
+pub use selftest::{SELFTEST_EXCHANGE, SELFTEST_MARKET, SELFTEST_RATES, selftest_stream, selftest_symbol};
 pub use stream::{Carries, STREAMS, StreamSettings, stream_of};
 pub use stream_id::{StreamId, StreamIdError};
 pub use table::{COLD, DEAD_LETTERS, HOT, Table};

@@ -92,8 +92,10 @@ impl Edge {
         let port = free_port();
         let metrics = free_port();
         let feeds: String = feeds.iter().map(Feed::toml).collect();
+        // Its requests would take faults that a test has for others.
+        let clock = if nats.contains("[clock]") { "" } else { "[clock]\nenabled = false\n" };
         let config = format!(
-            "[edge]\nname = {name:?}\nregion = \"test\"\ndata_dir = {:?}\nwatch_config = false\n[nats]\n{nats}\n[http]\nlisten = \"127.0.0.1:{port}\"\nmetrics_listen = \"127.0.0.1:{metrics}\"\n{feeds}",
+            "[edge]\nname = {name:?}\nregion = \"test\"\ndata_dir = {:?}\nwatch_config = false\n[nats]\n{nats}\n[http]\nlisten = \"127.0.0.1:{port}\"\nmetrics_listen = \"127.0.0.1:{metrics}\"\n{clock}{feeds}",
             folder.join("data")
         );
         std::fs::write(folder.join("edge.toml"), config).unwrap();

@@ -19,6 +19,7 @@ mod certificates;
 mod checksums;
 mod clickhouse_tls;
 mod clients;
+mod clocks;
 mod configuration;
 mod conformance;
 mod coverage;

@@ -4,8 +4,9 @@ use crate::describe::{Exchange, capabilities};
 use crate::streams::{self, StreamRoute};
 use marketprism_adapter_sdk::{
     Answer, Budget, Charge, Connection, DataStream, DataType, Delivery, Endpoints, Heartbeat, Instrument,
-    LoadedFeed, MarketType, Plan, Poll, Refusal, Request, Resync, ResyncAction, TradeRange, budget, charge,
-    data_type_name, get, json_string, market_type_name, numbered, percent_encoded, poll, refusal,
+    LoadedFeed, MarketType, Plan, Poll, Refusal, Request, Resync, ResyncAction, TimeUnit, TradeRange,
+    VenueClock, budget, charge, data_type_name, get, json_string, market_type_name, numbered,
+    percent_encoded, poll, refusal, venue_clock,
 };
 use std::ops::RangeInclusive;
 
@@ -83,6 +84,7 @@ pub(crate) fn plan(exchange: Exchange, loaded: &LoadedFeed) -> Result<Plan, Refu
         polls: polls(exchange, &polled, endpoints.url("rest")),
         resyncs: resyncs.collect(),
         budgets: budgets(exchange),
+        clock: clock(exchange, endpoints.url("rest")),
     })
 }
 
@@ -129,6 +131,15 @@ pub(crate) fn instrument_requests(
     };
     let url = format!("{}{path}", endpoints.url("rest"));
     vec![get(url, vec![weight_charge(exchange, weight)], 60_000)]
+}
+
+fn clock(exchange: Exchange, rest: &str) -> Option<VenueClock> {
+    let path = match exchange {
+        Exchange::Spot => "/api/v3/time",
+        Exchange::UsdM => "/fapi/v1/time",
+    };
+    let request = get(format!("{rest}{path}"), vec![weight_charge(exchange, 1)], 10_000);
+    venue_clock(request, "/serverTime", TimeUnit::Milliseconds)
 }
 
 /// The request for a book's snapshot: twice the published depth where the venue has it, so that levels which

@@ -3,8 +3,8 @@
 use crate::describe::{SPOT, capabilities, offers};
 use marketprism_adapter_sdk::{
     Budget, Connection, DataStream, DataType, Delivery, Heartbeat, Instrument, LoadedFeed, MarketType, Plan,
-    Poll, Refusal, Request, Resync, TextHeartbeat, budget, charge, data_type_name, numbered, poll, refusal,
-    resubscribe,
+    Poll, Refusal, Request, Resync, TextHeartbeat, TimeUnit, VenueClock, budget, charge, data_type_name,
+    numbered, poll, refusal, resubscribe, venue_clock,
 };
 
 /// The venue recommends few topics on one connection without a number; their names must stay below 21,000 bytes.
@@ -59,12 +59,22 @@ pub(crate) fn plan(loaded: &LoadedFeed) -> Result<Plan, Refusal> {
             }
         }
     }
-    let mut plan = Plan { connections: Vec::new(), polls, resyncs: Vec::new(), budgets: budgets() };
+    let mut plan = Plan {
+        connections: Vec::new(),
+        polls,
+        resyncs: Vec::new(),
+        budgets: budgets(),
+        clock: clock(loaded.endpoints.url("rest")),
+    };
     for (number, part) in (0u32..).zip(topics.chunks(TOPICS_PER_CONNECTION)) {
         plan.connections.push(connection(loaded, number, part));
         plan.resyncs.extend(resyncs(loaded, number, part));
     }
     Ok(plan)
+}
+
+fn clock(rest: &str) -> Option<VenueClock> {
+    venue_clock(get(format!("{rest}/v5/market/time")), "/result/timeNano", TimeUnit::Nanoseconds)
 }
 
 fn topic(data_type: DataType, depth: u32, symbol: &str) -> String {

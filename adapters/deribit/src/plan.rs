@@ -6,8 +6,8 @@ use crate::describe::{EXCHANGE, coin_of_index, markets};
 use crate::instruments::needs_lists;
 use marketprism_adapter_sdk::{
     Answer, Budget, Charge, Connection, DataStream, DataType, Endpoints, Feed, Heartbeat, Instrument,
-    LoadedFeed, MarketType, Plan, Poll, Refusal, Request, TimeWindow, TradeRange, budget, charge, get,
-    numbered, poll, refusal, resubscribe,
+    LoadedFeed, MarketType, Plan, Poll, Refusal, Request, TimeUnit, TimeWindow, TradeRange, VenueClock,
+    budget, charge, get, numbered, poll, refusal, resubscribe, venue_clock,
 };
 use std::collections::BTreeMap;
 
@@ -61,8 +61,13 @@ pub(crate) fn plan(loaded: &LoadedFeed) -> Result<(Plan, SubscribedChannels), Re
             ),
         ));
     }
-    let mut plan =
-        Plan { connections: Vec::new(), polls: Vec::new(), resyncs: Vec::new(), budgets: budgets() };
+    let mut plan = Plan {
+        connections: Vec::new(),
+        polls: Vec::new(),
+        resyncs: Vec::new(),
+        budgets: budgets(),
+        clock: clock(endpoints.url("rest")),
+    };
     let mut subscribed = SubscribedChannels::new();
     for (index, part) in (0u32..).zip(channels.chunks(CHANNELS_PER_CONNECTION)) {
         connect(&mut plan, &mut subscribed, index, part, endpoints.url("ws"));
@@ -106,6 +111,15 @@ pub(crate) fn summary_request(endpoints: &Endpoints, currency: &str, kind: &str)
     let path = "/api/v2/public/get_book_summary_by_currency";
     let url = format!("{}{path}?currency={currency}&kind={kind}", endpoints.url("rest"));
     get(url, vec![pool_charge("requests", REQUEST_CREDITS)], 60_000)
+}
+
+fn clock(rest: &str) -> Option<VenueClock> {
+    let charges = vec![pool_charge("requests", REQUEST_CREDITS)];
+    venue_clock(
+        get(format!("{rest}/api/v2/public/get_time"), charges, 10_000),
+        "/result",
+        TimeUnit::Milliseconds,
+    )
 }
 
 /// The channels of an instrument. Tickers carry funding and open interest.

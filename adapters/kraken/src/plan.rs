@@ -2,12 +2,14 @@
 
 use crate::describe::DEPTHS;
 use marketprism_adapter_sdk::{
-    Connection, DataStream, DataType, Heartbeat, LoadedFeed, Plan, TextHeartbeat, budget, charge, resubscribe,
+    Connection, DataStream, DataType, Heartbeat, LoadedFeed, Plan, TextHeartbeat, TimeUnit, budget, charge,
+    get, resubscribe, venue_clock,
 };
 
 /// The venue documents no limit of subscriptions; a lost connection should not cost every book.
 const INSTRUMENTS_PER_CONNECTION: usize = 100;
 const CONNECTS: &str = "kraken_spot.connects";
+const REQUESTS: &str = "kraken_spot.requests";
 
 pub(crate) fn plan(loaded: &LoadedFeed) -> Plan {
     let depth = DEPTHS.into_iter().find(|depth| *depth >= loaded.feed.depth).unwrap_or(1000);
@@ -15,7 +17,13 @@ pub(crate) fn plan(loaded: &LoadedFeed) -> Plan {
         connections: Vec::new(),
         polls: Vec::new(),
         resyncs: Vec::new(),
-        budgets: vec![budget(CONNECTS, 100, 600_000)],
+        // The venue counts one public request a second.
+        budgets: vec![budget(CONNECTS, 100, 600_000), budget(REQUESTS, 5, 5_000)],
+        clock: venue_clock(
+            get(format!("{}/0/public/Time", loaded.endpoints.url("rest")), vec![charge(REQUESTS, 1)], 10_000),
+            "/result/unixtime",
+            TimeUnit::Seconds,
+        ),
     };
     let numbered: Vec<(u32, &str)> =
         (0u32..).zip(loaded.instruments.iter().map(|one| one.venue_symbol.as_str())).collect();

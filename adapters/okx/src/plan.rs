@@ -4,8 +4,8 @@ use crate::channels;
 use crate::describe::{Exchange, markets};
 use marketprism_adapter_sdk::{
     Budget, Connection, DataStream, DataType, Endpoints, Heartbeat, Instrument, LoadedFeed, Plan, Poll,
-    Refusal, Request, Resync, TextHeartbeat, budget, charge, data_type_name, get, json_string, numbered,
-    percent_encoded, poll, refusal, resubscribe,
+    Refusal, Request, Resync, TextHeartbeat, TimeUnit, VenueClock, budget, charge, data_type_name, get,
+    json_string, numbered, percent_encoded, poll, refusal, resubscribe, venue_clock,
 };
 use std::collections::BTreeSet;
 
@@ -26,6 +26,7 @@ const CONNECTS: &str = "okx.connects";
 /// The venue counts each type of list apart; they are few enough for one budget.
 const LISTS: &str = "okx.lists";
 const TICKERS: &str = "okx.tickers";
+const TIME: &str = "okx.time";
 /// This adapter's own bound over all instruments, beside the venue's for each of them.
 const RATIOS: &str = "okx.ratios";
 const RATIOS_OF_ONE: u32 = 5;
@@ -66,7 +67,12 @@ pub(crate) fn plan(exchange: Exchange, loaded: &LoadedFeed) -> Result<Plan, Refu
         connections.extend(parts.map(|(number, part)| connection(format!("{name}-{number}"), part, ws)));
     }
     let budgets = budgets(&polls);
-    Ok(Plan { connections, polls, resyncs: resyncs(&books), budgets })
+    Ok(Plan { connections, polls, resyncs: resyncs(&books), budgets, clock: clock(endpoints.url("rest")) })
+}
+
+fn clock(rest: &str) -> Option<VenueClock> {
+    let request = get(format!("{rest}/api/v5/public/time"), vec![charge(TIME, 1)], 10_000);
+    venue_clock(request, "/data/0/ts", TimeUnit::Milliseconds)
 }
 
 /// The channels of a data type; none for an instrument whose market does not have it.
@@ -132,15 +138,14 @@ fn budgets(polls: &[Poll]) -> Vec<Budget> {
     let charged: BTreeSet<&str> =
         polls.iter().flat_map(|poll| &poll.request.charges).map(|charge| charge.budget.as_str()).collect();
     let single = charged.into_iter().filter(|name| *name != RATIOS);
-    [
+    let shared = [
         budget(CONNECTS, 3, 1000),
         budget(LISTS, 20, WINDOW_MS),
         budget(TICKERS, 20, WINDOW_MS),
+        budget(TIME, 10, WINDOW_MS),
         budget(RATIOS, 20, WINDOW_MS),
-    ]
-    .into_iter()
-    .chain(single.map(|name| budget(name, RATIOS_OF_ONE, WINDOW_MS)))
-    .collect()
+    ];
+    shared.into_iter().chain(single.map(|name| budget(name, RATIOS_OF_ONE, WINDOW_MS))).collect()
 }
 
 /// A new subscription of a book begins with its snapshot.

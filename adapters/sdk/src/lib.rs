@@ -38,7 +38,7 @@ pub use levels::{BookLevels, BookScales, BookSides, LevelReader, price_and_quant
 pub use listing::Listing;
 pub use object::{Object, each_element, each_member};
 pub use output::{Frame, Output, each_frame, not_loaded};
-pub use plan::{budget, charge, get, json_string, numbered, percent_encoded, poll, resubscribe};
+pub use plan::{budget, charge, get, json_string, numbered, percent_encoded, poll, resubscribe, venue_clock};
 pub use ranking::{ranked_row, turnover};
 pub use select::select;
 pub use types::*;

@@ -2,6 +2,7 @@
 
 use crate::types::{
     Budget, Charge, DataType, Instrument, Method, Poll, Request, Resubscription, Resync, ResyncAction,
+    TimeUnit, VenueClock,
 };
 
 /// A GET request.
@@ -33,6 +34,11 @@ pub fn resubscribe(
 ) -> Resync {
     let action = ResyncAction::Resubscribe(Resubscription { connection, messages });
     Resync { instrument, action, depth_limit }
+}
+
+/// The venue's clock: a request, and the place and unit of the time in its answer.
+pub fn venue_clock(request: Request, pointer: &str, unit: TimeUnit) -> Option<VenueClock> {
+    Some(VenueClock { request, pointer: pointer.to_owned(), unit })
 }
 
 /// The instruments with their positions.

@@ -5,6 +5,6 @@ pub use crate::bindings::marketprism::adapter::types::{
     DataType, Decimal, Delivery, Description, Endpoint, Event, Feed, Frames, FundingRate, Heartbeat, Ignored,
     Instrument, Liquidation, LongShortRatio, Malformed, MarketType, Method, Normalized, Note, OpenInterest,
     Payload, Plan, Poll, Ranked, RankingKey, Refusal, Remark, Request, Resubscription, Resync, ResyncAction,
-    SequenceRule, Side, SnapshotSource, TextHeartbeat, TimeWindow, Trade, TradeId, TradeRange, Venue,
-    VenueError, VolatilityIndex,
+    SequenceRule, Side, SnapshotSource, TextHeartbeat, TimeUnit, TimeWindow, Trade, TradeId, TradeRange,
+    Venue, VenueClock, VenueError, VolatilityIndex,
 };

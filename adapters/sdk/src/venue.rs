@@ -118,6 +118,7 @@ impl LoadedFeed {
                 polls: Vec::new(),
                 resyncs: Vec::new(),
                 budgets: Vec::new(),
+                clock: None,
             },
             first_poll: 0,
             first_resync: 0,

@@ -119,6 +119,26 @@ static resync_t resync(const loaded_t *loaded, size_t number) {
     return made;
 }
 
+/* The edge measures the offset of its clock from the venue's. */
+static void put_clock(const loaded_t *loaded, plan_t *plan) {
+    bytes_t base = endpoint_url(&loaded->feed, "rest");
+    size_t length = base.len + strlen("/v1/time");
+    string_t url = {allocated(length), length};
+    writer_t writer = {url.ptr, 0};
+    put(&writer, base.ptr, base.len);
+    put_text(&writer, "/v1/time");
+    plan->clock.is_some = true;
+    plan->clock.val.request = (request_t){
+        .method = MARKETPRISM_ADAPTER_TYPES_METHOD_GET,
+        .url = url,
+        .charges = {zeroed(1, sizeof(marketprism_adapter_types_charge_t)), 1},
+        .timeout_ms = 10000,
+    };
+    plan->clock.val.request.charges.ptr[0] = (marketprism_adapter_types_charge_t){joined(REQUESTS, NULL), 1};
+    plan->clock.val.pointer = joined("/time_us", NULL);
+    plan->clock.val.unit = MARKETPRISM_ADAPTER_TYPES_TIME_UNIT_MICROSECONDS;
+}
+
 void make_plan(const loaded_t *loaded, plan_t *plan) {
     size_t channels = loaded->instruments.len * loaded->feed.data_types.len;
     size_t connections = (channels + CHANNELS_PER_CONNECTION - 1) / CHANNELS_PER_CONNECTION, books = 0;
@@ -132,6 +152,7 @@ void make_plan(const loaded_t *loaded, plan_t *plan) {
     };
     plan->budgets.ptr[0] = (marketprism_adapter_types_budget_t){joined(CONNECTS, NULL), 10, 60000};
     plan->budgets.ptr[1] = (marketprism_adapter_types_budget_t){joined(REQUESTS, NULL), 10, 1000};
+    put_clock(loaded, plan);
     for (size_t index = 0; index < connections; index++) {
         size_t first = index * CHANNELS_PER_CONNECTION, rest = channels - first;
         size_t count = rest < CHANNELS_PER_CONNECTION ? rest : CHANNELS_PER_CONNECTION;

@@ -2,7 +2,7 @@
 
 use marketprism_adapter_sdk::{
     Connection, DataStream, DataType, Heartbeat, Instrument, LoadedFeed, Plan, Request, TextHeartbeat,
-    TradeRange, budget, charge, get, percent_encoded, resubscribe,
+    TimeUnit, TradeRange, budget, charge, get, percent_encoded, resubscribe, venue_clock,
 };
 
 /// The venue allows 100 channels on a connection.
@@ -32,6 +32,12 @@ pub(crate) fn plan(loaded: &LoadedFeed) -> Plan {
         resyncs: Vec::new(),
         // Shared by all connections and requests that name it.
         budgets: vec![budget(CONNECTS, 10, 60_000), budget(REQUESTS, 10, 1_000)],
+        // The edge measures the offset of its clock; None where the venue has no such request.
+        clock: venue_clock(
+            get(format!("{}/v1/time", loaded.endpoints.url("rest")), vec![charge(REQUESTS, 1)], 10_000),
+            "/time_us",
+            TimeUnit::Microseconds,
+        ),
     };
     for (number, part) in (0u32..).zip(streams.chunks(CHANNELS_PER_CONNECTION)) {
         let channels: Vec<&str> = part.iter().map(|(channel, _)| channel.as_str()).collect();

@@ -10,6 +10,7 @@ use crate::clock;
 use crate::context::CentralContext;
 use crate::coverage::{Arrived, CoverageRow};
 use crate::report::document::{BrokerStream, LeaseState, Unanswered};
+use crate::report::sources::selftest::{self, SelfTestRow};
 use crate::report::sources::{systems, tables};
 use crate::report::{Sources, Time};
 
@@ -29,8 +30,37 @@ pub struct Overview {
     pub broker: Vec<BrokerStream>,
     pub cold: Vec<ColdLag>,
     pub leases: Vec<LeaseState>,
+    /// The edges' synthetic streams, by edge and rate.
+    pub selftest: Vec<SelfTestState>,
     /// Sources that did not answer.
     pub unanswered: Vec<Unanswered>,
+}
+
+/// Loss and latency of an edge's synthetic stream, by its rows in hot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SelfTestState {
+    pub edge: String,
+    pub symbol: String,
+    /// Seconds since the newest trade.
+    pub age_seconds: i64,
+    /// The last hour; absent without a trade in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hour: Option<SelfTestPeriod>,
+    /// The last 24 hours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub day: Option<SelfTestPeriod>,
+}
+
+/// A synthetic stream in a period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SelfTestPeriod {
+    /// Ids from the first to the last trade.
+    pub expected: u64,
+    /// Of them not in hot: lost, on their way, or of a time in which the edge did not run (see the integrity report).
+    pub missing: u64,
+    /// From a trade's time to the start of its insert, median.
+    pub p50_us: u64,
+    pub p99_us: u64,
 }
 
 /// One data type of one exchange.
@@ -55,8 +85,13 @@ pub async fn overview(shared: &CentralContext, sources: &Sources) -> Overview {
     let now_ns = clock::now_ns();
     let rows = shared.coverage.rows(now_ns);
     let CoverageTable { coverage, nothing_of } = coverage_table(&rows, now_ns);
-    let (streams, leases, marks) =
-        tokio::join!(systems::streams(sources), systems::leases(sources), tables::watermarks(sources));
+    let now_ms = now_ns / 1_000_000;
+    let (streams, leases, marks, selftest) = tokio::join!(
+        systems::streams(sources),
+        systems::leases(sources),
+        tables::watermarks(sources),
+        selftest::read(sources, now_ms)
+    );
     let mut unanswered = Vec::new();
     let mut miss = |part: String, reason: String| unanswered.push(Unanswered { part, reason });
     let mut answered = Vec::new();
@@ -74,6 +109,10 @@ pub async fn overview(shared: &CentralContext, sources: &Sources) -> Overview {
         miss("watermarks".to_owned(), reason);
         BTreeMap::new()
     });
+    let selftest = selftest.unwrap_or_else(|reason| {
+        miss("self-test".to_owned(), reason);
+        Vec::new()
+    });
     let arriving = rows
         .iter()
         .zip(coverage)
@@ -89,8 +128,30 @@ pub async fn overview(shared: &CentralContext, sources: &Sources) -> Overview {
         broker: answered,
         cold: lags(&marks),
         leases,
+        selftest: selftest_states(selftest, now_ms),
         unanswered,
     }
+}
+
+fn selftest_states(rows: Vec<SelfTestRow>, now_ms: i64) -> Vec<SelfTestState> {
+    let mut states: Vec<SelfTestState> = Vec::new();
+    for SelfTestRow { edge, symbol, hours, expected, stored, newest_us, quantiles } in rows {
+        let [p50_us, p99_us] = quantiles[..] else { continue };
+        let period = SelfTestPeriod { expected, missing: expected.saturating_sub(stored), p50_us, p99_us };
+        let is_same = |state: &&mut SelfTestState| state.edge == edge && state.symbol == symbol;
+        let state = match states.iter_mut().find(is_same) {
+            Some(state) => state,
+            None => {
+                let age_seconds = (now_ms - newest_us / 1_000).max(0) / 1_000;
+                states.push(SelfTestState { edge, symbol, age_seconds, hour: None, day: None });
+                let Some(state) = states.last_mut() else { continue };
+                state
+            }
+        };
+        let place = if hours == 1 { &mut state.hour } else { &mut state.day };
+        *place = Some(period);
+    }
+    states
 }
 
 fn lags(marks: &BTreeMap<String, tables::TableWatermark>) -> Vec<ColdLag> {
@@ -188,6 +249,26 @@ pub fn health_coverage(rows: &[CoverageRow], now_ns: i64) -> HealthCoverage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_hour_and_the_day_of_a_synthetic_stream_are_one_line_with_the_ids_that_are_missing() {
+        let row = |edge: &str, hours: u8, expected: u64, stored: u64| SelfTestRow {
+            edge: edge.to_owned(),
+            symbol: format!("{}-1HZ", edge.to_uppercase()),
+            hours,
+            expected,
+            stored,
+            newest_us: 7_000_000,
+            quantiles: vec![900, 1_500],
+        };
+        let states =
+            selftest_states(vec![row("a", 1, 10, 10), row("a", 24, 50, 47), row("b", 24, 3, 3)], 9_900);
+        let period =
+            |expected, missing| Some(SelfTestPeriod { expected, missing, p50_us: 900, p99_us: 1_500 });
+        let found: Vec<_> = states.iter().map(|state| (state.edge.as_str(), state.hour, state.day)).collect();
+        assert_eq!(found, [("a", period(10, 0), period(50, 3)), ("b", None, period(3, 0))]);
+        assert_eq!(states[0].age_seconds, 2);
+    }
 
     #[test]
     fn rows_turn_stale_by_their_type_and_missing_types_are_named() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use marketprism_schema::{CLOCK_OFFSET_MAX, EdgeHop, latency_quantile_us};
+use marketprism_schema::{CLOCK_OFFSET_MAX, EdgeHop, SELFTEST_EXCHANGE, latency_quantile_us};
 
 use super::document::{
     EdgeClock, EdgeClockStep, Finding, FindingCode as Code, HopQuantiles, LatencyReport, Level, StreamLatency,
@@ -13,6 +13,9 @@ use crate::time::micros;
 
 /// Hop from an edge to hot, after those of [`EdgeHop`].
 pub const EDGE_TO_HOT: &str = "edge_to_hot";
+
+/// Trust in the times of the synthetic stream.
+const ONE_CLOCK: &str = "the edge's own clock";
 
 pub fn compose(rows: LatencyRows) -> LatencyReport {
     let clocks: Vec<EdgeClock> = rows
@@ -53,7 +56,9 @@ pub fn compose(rows: LatencyRows) -> LatencyReport {
         };
         hops.sort_by_key(of_hop);
         let clock = clocks.iter().find(|clock| clock.edge == edge && clock.exchange == exchange);
-        StreamLatency { trust: trust(clock), edge, exchange, data_type, hops }
+        let is_selftest = exchange == SELFTEST_EXCHANGE;
+        let trust = if is_selftest { ONE_CLOCK.to_owned() } else { trust(clock) };
+        StreamLatency { trust, edge, exchange, data_type, hops }
     };
     let streams = streams.into_iter().map(stream).collect();
     let steps = rows.steps.into_iter().map(|step| EdgeClockStep {

@@ -103,7 +103,8 @@ pub fn venue_difference(running: Option<&Venue>, new: Option<&Venue>) -> Option<
     })
 }
 
-/// The first difference, in the words of the contract. `None`: the plans are equal.
+/// The first difference, in the words of the contract. `None`: the plans are equal, but for the venue's clock: it is measured as the running
+/// plan says, until the feed starts again.
 pub fn plan_difference(running: &Plan, new: &Plan) -> Option<String> {
     fn of_list<T: PartialEq + std::fmt::Debug>(name: &str, running: &[T], new: &[T]) -> Option<String> {
         if running.len() != new.len() {

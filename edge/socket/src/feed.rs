@@ -27,6 +27,7 @@ use crate::renewals::Renewals;
 use crate::request_runner::{BackfillRequest, RequestRunner, ResyncRequest};
 use crate::rest::RestClient;
 use crate::status::{ConnectionState, ConnectionStatus};
+use crate::venue_clock::run_venue_clock;
 use crate::{request_runner, tls};
 
 /// Dropping it stops the tasks without waiting for them.
@@ -114,6 +115,10 @@ impl FeedSockets {
         drop(pending);
         let (resyncs, resync_requests) = start_resyncs(plan, &Arc::new(requester(client.clone())), &mut set);
         let (backfills, asked) = mpsc::channel(1);
+        if let (Some(clock), Some(options)) = (&plan.clock, &feed.options.clock) {
+            let measuring = run_venue_clock(requester(client.clone()), clock.clone(), options.clone());
+            set.spawn(feed.tasks.track_future(measuring));
+        }
         set.spawn(feed.tasks.track_future(request_runner::run_backfills(requester(client), asked)));
         let abort = CancellationToken::new();
         let owned = own(set, Arc::clone(&counters), abort.clone());

@@ -5,6 +5,7 @@
 //! While it is full, nothing is read; what is discarded is counted by reason.
 
 mod budgets;
+mod clock_options;
 mod connection;
 mod context;
 mod counters;
@@ -22,8 +23,10 @@ mod request_runner;
 mod rest;
 mod status;
 mod tls;
+mod venue_clock;
 
 pub use budgets::{BudgetPermit, Budgets};
+pub use clock_options::{ClockFailure, ClockObserver, ClockOffset, ClockOptions};
 pub use counters::{SocketCounter, SocketCounters};
 pub use error::{BudgetError, CloseReason, CommandError, DialError, RequestFailure, SocketError};
 pub use event::{ReceivedFrame, SilenceHint, SocketEvent};

@@ -113,3 +113,15 @@ pub(crate) const SNIPPET_BYTES: usize = 200;
 /// Longest wait between reconnects, or resubscriptions, for a silent stream, unless its expected silence is
 /// longer.
 pub(crate) const SILENCE_RETRY_MAX: Duration = Duration::from_secs(900);
+
+/// Round trips of a measurement of the venue's clock; the fastest counts.
+pub(crate) const CLOCK_ROUND_TRIPS: usize = 4;
+
+/// The first measurement of a feed comes within this time.
+pub(crate) const CLOCK_FIRST_WITHIN: Duration = Duration::from_secs(5);
+
+/// Difference between wall clock and monotonic clock over a round trip. More: the trip counts for nothing.
+pub(crate) const CLOCK_UNSTEADY: Duration = Duration::from_millis(100);
+
+/// Bytes of an answer with the venue's time. More: it is unreadable.
+pub(crate) const CLOCK_ANSWER_BYTES: usize = 64 << 10;

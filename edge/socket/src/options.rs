@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use marketprism_service::Backoff;
 
+use crate::clock_options::ClockOptions;
 use crate::proxy::ProxyRules;
 
 /// Waits are random up to `base`, doubled with each failure up to `cap`.
@@ -70,6 +71,8 @@ pub struct SocketOptions {
     pub reference_wait: Duration,
     /// Concurrent polls per feed, and as many resyncs.
     pub requests_at_once: usize,
+    /// Measure the venue's clock, where the plan has one.
+    pub clock: Option<ClockOptions>,
     /// Report sent texts and requested URLs, for recordings.
     pub report_sent: bool,
 }
@@ -98,6 +101,7 @@ impl Default for SocketOptions {
             stagger: Duration::from_millis(100),
             reference_wait: Duration::from_secs(30),
             requests_at_once: 8,
+            clock: None,
             report_sent: false,
         }
     }

@@ -63,6 +63,8 @@ impl ConfigDifference {
         needs_restart.extend(changes("journal", &old.journal, &new.journal));
         needs_restart.extend(changes("audit", &old.audit, &new.audit));
         needs_restart.extend(changes("selfcare", &old.selfcare, &new.selfcare));
+        needs_restart.extend(changes("clock", &old.clock, &new.clock));
+        needs_restart.extend(changes("selftest", &old.selftest, &new.selftest));
         needs_restart.extend(changes("adapters", &old.adapters, &new.adapters));
         needs_restart.extend(changes("http", &old.http, &new.http_with_token_of(old)));
         let files = |sandbox: Sandbox| sandbox.quarantine_files;

@@ -6,17 +6,22 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use marketprism_config::{ConfigError, Document, Nats, Problems, Secret};
-use marketprism_schema::{DataType, DataTypeMap, EDGE_NAME_ALLOWED, WireForm, is_edge_name};
+use marketprism_schema::{
+    DataType, DataTypeMap, EDGE_NAME_ALLOWED, SELFTEST_EXCHANGE, StreamId, WireForm, is_edge_name,
+    selftest_stream,
+};
 use marketprism_service::{LOG_FILTER_ALLOWED, check_log_filter, read_file};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::adapter::Adapters;
+use super::clock::ClockSettings;
 use super::feed::{FeedConfig, check_overlap};
 use super::network::Network;
 use super::sandbox::Sandbox;
 use super::selfcare::SelfCareLimits;
+use super::selftest::SelfTestSettings;
 use super::swap::SwapSettings;
 use super::symbols::check_symbols;
 use crate::limits;
@@ -45,6 +50,8 @@ pub struct Config {
     /// The file is applied when it changes.
     pub watch_config: bool,
     pub selfcare: SelfCareLimits,
+    pub clock: ClockSettings,
+    pub selftest: SelfTestSettings,
     pub adapters: SwapSettings,
     pub feeds: Vec<FeedConfig>,
 }
@@ -61,6 +68,8 @@ pub struct ConfigFile {
     audit: Audits,
     http: Http,
     selfcare: SelfCareLimits,
+    clock: ClockSettings,
+    selftest: SelfTestSettings,
     network: Network,
     sandbox: Sandbox,
     log: Logging,
@@ -276,6 +285,23 @@ impl Default for Http {
 }
 
 impl Config {
+    /// The synthetic stream, if it is on.
+    pub fn selftest_stream(&self) -> Option<StreamId> {
+        self.selftest.enabled.then(|| selftest_stream(&self.name, self.selftest.rate))
+    }
+
+    /// True if the configuration has the exchange of a stream.
+    pub fn has_exchange(&self, stream: &StreamId) -> bool {
+        let is_selftest = self.selftest.enabled && stream.exchange == SELFTEST_EXCHANGE;
+        is_selftest || self.feeds.iter().any(|feed| feed.exchange == stream.exchange)
+    }
+
+    /// True if the configuration collects the stream, provided that the venue lists its instrument.
+    pub fn selects(&self, stream: &StreamId) -> bool {
+        let is_selftest = self.selftest_stream().is_some_and(|selftest| selftest == *stream);
+        is_selftest || self.feeds.iter().any(|feed| feed.selects(stream))
+    }
+
     /// Folder of this edge's journal.
     pub fn journal_dir(&self) -> PathBuf {
         let folder = self.journal.dir.clone().unwrap_or_else(|| self.data_dir.join("journal"));
@@ -300,6 +326,8 @@ impl Config {
             audit,
             mut http,
             mut selfcare,
+            clock,
+            selftest,
             network,
             sandbox,
             log,
@@ -322,12 +350,14 @@ impl Config {
         for (index, feed) in feeds.iter().enumerate() {
             let at = format!("feed[{index}]");
             check_symbols(&at, feed, &mut problems);
+            check_exchange(&at, feed, &mut problems);
             check_overlap(&at, feed, feeds.get(..index).unwrap_or_default(), &mut problems);
             if !feed.adapter.as_os_str().is_empty() {
                 adapters.verify(&at, feed, &edge.data_dir, &mut problems);
             }
         }
         swaps.check(&mut problems);
+        selftest.check(&mut problems);
         let variables = OnceCell::new();
         for (index, feed) in feeds.iter_mut().enumerate() {
             let at = format!("feed[{index}]");
@@ -354,10 +384,23 @@ impl Config {
             log,
             watch_config,
             selfcare,
+            clock,
+            selftest,
             adapters,
             feeds,
         })
     }
+}
+
+/// The exchange of the synthetic stream is no venue's.
+fn check_exchange(at: &str, feed: &FeedConfig, problems: &mut Problems<'_>) {
+    let (is_free, at) = (feed.exchange != SELFTEST_EXCHANGE, format!("{at}.exchange"));
+    problems.demand(
+        is_free,
+        &at,
+        format!("is {SELFTEST_EXCHANGE:?}"),
+        "the exchange id of a venue; see `selftest.enabled`",
+    );
 }
 
 /// Of a file's content: another one under the same name is a change too. What cannot be read is reported where it is used.

@@ -1,21 +1,25 @@
 //! The configuration of an edge: read, validated as a whole, every error listed at once.
 
 mod adapter;
+mod clock;
 mod difference;
 mod edge;
 mod feed;
 mod network;
 mod sandbox;
 mod selfcare;
+mod selftest;
 mod swap;
 mod symbols;
 
 pub use adapter::{Adapters, CurrentAdapter, book_depth, offered};
+pub use clock::ClockSettings;
 pub use difference::{ChangedFeed, ConfigDifference, FeedsDifference, KeyChange};
 pub use edge::{Audits, Config, ConfigFile, Http, JournalSettings, Logging, PublisherLimits, read_http};
 pub use feed::{FeedConfig, wants};
 pub use network::{Egress, Network};
 pub use sandbox::Sandbox;
 pub use selfcare::SelfCareLimits;
+pub use selftest::SelfTestSettings;
 pub use swap::SwapSettings;
 pub use symbols::{RankingMeasure, SymbolSelection, TopMarkets};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use marketprism_adapter_host::Quarantine;
 use marketprism_adapter_host::contract::{Decimal, Instrument};
-use marketprism_schema::InstrumentTerms;
+use marketprism_schema::{InstrumentTerms, StreamId};
 use marketprism_service::clock;
 use marketprism_socket::{BackoffOptions, Budgets, SocketEvent, SocketOptions};
 use tokio::sync::{Notify, watch};
@@ -17,6 +17,7 @@ use super::progress::{HangingPipelines, PipelineTimes};
 use super::sources::SourceMap;
 use super::status::FeedStatus;
 use crate::audit::{AuditFeed, Auditor};
+use crate::clocks::VenueClocks;
 use crate::config::{Config, CurrentAdapter, FeedConfig};
 use crate::gaps::TradePositions;
 use crate::journal::Journal;
@@ -44,6 +45,9 @@ pub struct EdgeContext {
     pub pipeline_times: PipelineTimes,
     pub hanging: HangingPipelines,
     pub positions: Arc<TradePositions>,
+    pub clocks: Arc<VenueClocks>,
+    /// The synthetic stream, if it is on.
+    pub selftest: Option<StreamId>,
     pub stop: CancellationToken,
 }
 
@@ -53,6 +57,7 @@ impl EdgeContext {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = config.data_dir.join(QUARANTINE);
         let quarantine = Quarantine::open(&dir, config.sandbox.quarantine_files, QUARANTINE_BYTES_MAX)?;
+        let metrics = Metrics::new()?;
         Ok(Self {
             name: config.name.clone(),
             region: config.region.clone(),
@@ -64,7 +69,9 @@ impl EdgeContext {
             journal: None,
             coverage: Arc::new(Coverage::default()),
             auditor,
-            metrics: Metrics::new()?,
+            clocks: Arc::new(VenueClocks::new(config.clock, metrics.clone())),
+            selftest: config.selftest_stream(),
+            metrics,
             pipeline_times: PipelineTimes::default(),
             hanging: HangingPipelines::default(),
             positions: Arc::new(TradePositions::open(&config.data_dir, &config.name)),

@@ -7,7 +7,7 @@ use std::time::Instant;
 use marketprism_adapter_host::contract::{Feed, Instrument};
 use marketprism_adapter_host::{AdapterSupervisor, FaultPolicy};
 use marketprism_socket::{
-    ConnectionPhase, ConnectionStatus, FeedSockets, InputBounds, InputReceiver, input_queue,
+    ConnectionPhase, ConnectionStatus, FeedSockets, InputBounds, InputReceiver, SocketOptions, input_queue,
 };
 use tokio::task::block_in_place;
 use tokio::time::sleep;
@@ -44,7 +44,10 @@ impl OpenedPart {
     ) -> anyhow::Result<Self> {
         let FeedSetup { config, reader } = &**setup;
         let feed = reader.feed(&instruments);
-        let options = socket_options(config, context.observer.is_some());
+        // The other parts have the same venue.
+        let is_measured = context.status.part == 0 && context.observer.is_none();
+        let clock = if is_measured { context.edge.clocks.options(&config.exchange) } else { None };
+        let options = SocketOptions { clock, ..socket_options(config, context.observer.is_some()) };
         let (adapter, limits) = (context.status.current.get(), Arc::new(config.sandbox.limits()));
         let quarantine = Some(Arc::clone(&context.edge.quarantine));
         // Calls into an adapter may compute for seconds.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use futures_util::future::join_all;
-use marketprism_schema::DowntimeReason;
+use marketprism_schema::{DataType, DowntimeReason, SELFTEST_EXCHANGE};
 use marketprism_service::{clock, error_text};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -22,12 +22,14 @@ use crate::audit::AuditFeed;
 use crate::config::{Adapters, ChangedFeed, Config, CurrentAdapter, FeedConfig, FeedsDifference};
 use crate::limits::RELOAD_LISTING;
 use crate::queue::QueueLane;
+use crate::selftest::{SelfTest, SelfTestParts};
 
 /// Feeds in the order of the configuration.
 pub struct FeedSet {
     edge: Arc<EdgeContext>,
     roster: Arc<FeedRoster>,
     feeds: Vec<RunningFeed>,
+    selftest: Option<JoinHandle<()>>,
 }
 
 struct RunningFeed {
@@ -80,7 +82,8 @@ impl FeedSet {
         adapters: &Adapters,
         observer: impl Fn(usize) -> Option<Arc<dyn FrameObserver>>,
     ) -> anyhow::Result<Self> {
-        let mut set = Self { edge: Arc::clone(edge), roster: Arc::default(), feeds: Vec::new() };
+        let mut set =
+            Self { edge: Arc::clone(edge), roster: Arc::default(), feeds: Vec::new(), selftest: None };
         for (index, feed) in config.feeds.iter().enumerate() {
             let adapter = adapters.current(&feed.adapter).context("the adapter is not loaded")?.clone();
             let observer = observer(index);
@@ -92,6 +95,26 @@ impl FeedSet {
         Ok(set)
     }
 
+    /// Starts the synthetic stream too, if it is on.
+    pub fn with_selftest(mut self, config: &Config) -> anyhow::Result<Self> {
+        if config.selftest.enabled {
+            let edge = &self.edge;
+            let selftest = SelfTest::new(SelfTestParts {
+                edge: edge.name.clone(),
+                region: edge.region.clone(),
+                settings: config.selftest,
+                form: config.wire[DataType::Trade],
+                auditor: Arc::clone(&edge.auditor),
+                queue: Arc::clone(&edge.queue),
+                lane: QueueLane::of_feed(self.feeds.len()),
+                coverage: Arc::clone(&edge.coverage),
+                metrics: edge.metrics.clone(),
+            })?;
+            self.selftest = Some(tokio::spawn(selftest.run(edge.stop.clone())));
+        }
+        Ok(self)
+    }
+
     pub fn roster(&self) -> Arc<FeedRoster> {
         Arc::clone(&self.roster)
     }
@@ -100,6 +123,11 @@ impl FeedSet {
     pub async fn join(self) {
         for feed in self.feeds {
             feed.join().await;
+        }
+        if let Some(selftest) = self.selftest
+            && selftest.await.is_err()
+        {
+            tracing::error!("the task of the self-test panicked");
         }
     }
 
@@ -222,7 +250,10 @@ impl FeedSet {
 
     /// Makes the change. What ends ends before anything is published of what begins, so that no stream is published by two feeds.
     pub async fn change(&mut self, prepared: PreparedFeeds, new: &[FeedConfig]) -> Vec<AppliedChange> {
-        self.edge.auditor.select(|stream| new.iter().any(|feed| feed.selects(stream)));
+        let selftest = &self.edge.selftest;
+        self.edge.auditor.select(|stream| {
+            selftest.as_ref() == Some(stream) || new.iter().any(|feed| feed.selects(stream))
+        });
         let PreparedFeeds { difference, mut setups } = prepared;
         let mut old: Vec<Option<RunningFeed>> =
             std::mem::take(&mut self.feeds).into_iter().map(Some).collect();
@@ -337,7 +368,8 @@ impl FeedSet {
         self.edge.coverage.retain(|exchange, kind| {
             let collects =
                 |config: &FeedConfig| config.exchange == exchange && config.data_types.contains(&kind);
-            setups.iter().any(|setup| collects(&setup.config))
+            let is_selftest = exchange == SELFTEST_EXCHANGE && self.edge.selftest.is_some();
+            is_selftest || setups.iter().any(|setup| collects(&setup.config))
         });
     }
 }

@@ -229,6 +229,7 @@ mod tests {
             polls: vec![of_one, poll(contract::DataType::OpenInterest)],
             resyncs: Vec::new(),
             budgets: Vec::new(),
+            clock: None,
         };
         let sources = SourceMap::new(&plan, 3);
         let over = |ended: &[u32]| -> Vec<usize> {
@@ -251,6 +252,7 @@ mod tests {
             polls: kinds.map(poll).into(),
             resyncs: Vec::new(),
             budgets: Vec::new(),
+            clock: None,
         };
         let mut polls = PollTracker::new(&plan);
         polls.succeeded(0.into(), 10);

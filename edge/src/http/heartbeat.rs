@@ -41,7 +41,7 @@ pub fn heartbeat(state: &EdgeState, host: &str, started_ns: i64, life: EdgeRunSt
         data_dir: state.context.data_dir.display().to_string(),
         disk: edge_disk(&state.context.data_dir),
         journal,
-        clock: None,
+        clock: state.context.clocks.heartbeat(),
     }
 }
 

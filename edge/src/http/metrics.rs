@@ -10,6 +10,7 @@ use prometheus::{IntCounterVec, IntGaugeVec};
 
 use super::series::{JOURNAL_ERRORS, QUEUE_FULL, expect_edge};
 use super::state::{EdgeState, state_text};
+use crate::clocks::MeasuredClock;
 use crate::feed::{FeedPhase, FeedStatus};
 use crate::journal::{JournalLoss, JournalStatus};
 use crate::telemetry::{Metrics, follow, gauge};
@@ -51,6 +52,9 @@ pub(super) fn refresh(state: &EdgeState) {
         if dropped > 0 {
             follow(&metrics.lost.with_label_values(&[data_type.as_str(), QUEUE_FULL]), dropped);
         }
+    }
+    for MeasuredClock { reading, age } in state.context.clocks.readings() {
+        metrics.clock_age.with_label_values(&[&reading.exchange]).set(gauge(age.as_secs()));
     }
     metrics.nats_connected.set(i64::from(state.link.is_connected()));
     metrics.last_success.reset();

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::state::{EdgeState, phase_text, state_text};
 use crate::books::BookReport;
+use crate::clocks::{MeasuredClock, VenueClocks};
 use crate::feed::{FeedPhase, FeedReport, FeedStatus, PollReport, RankedMarket};
 use crate::limits::{AUDIT_HEALTHY, FEED_BEHIND, SYMBOLS_NAMED_MAX};
 use crate::records::TradeIdReport;
@@ -29,6 +30,7 @@ pub(super) fn health(state: &EdgeState) -> (bool, Value) {
         "uptime_seconds": state.started.elapsed().as_secs(),
         "reasons": reasons,
         "degraded": degraded,
+        "clock": clock_json(&state.context.clocks),
         "coverage": health_coverage(&state.context.coverage.rows(clock::now_ns())),
     });
     if is_in_grace(state)
@@ -54,6 +56,7 @@ pub(super) fn health_state(state: &EdgeState) -> Health {
     let is_good = reasons.is_empty() || is_in_grace(state);
     let now = Instant::now();
     let mut degraded = limitations(state);
+    degraded.extend(state.context.clocks.problems());
     degraded.extend(state.reload.problem());
     degraded.extend(state.feeds.list().iter().flat_map(|feed| feed.refusals(now)));
     let word = match (is_good, degraded.is_empty()) {
@@ -62,6 +65,22 @@ pub(super) fn health_state(state: &EdgeState) -> Health {
         (true, true) => "healthy",
     };
     Health { word, is_good, reasons, degraded }
+}
+
+/// Offsets of this machine's clock from those of the venues, and its steps.
+fn clock_json(clocks: &VenueClocks) -> Value {
+    let (steps, last_step) = clocks.steps();
+    let venue = |MeasuredClock { reading, age }: MeasuredClock| {
+        json!({
+            "exchange": reading.exchange,
+            "offset_us": reading.offset_ns / 1_000,
+            "error_us": reading.error_ns / 1_000,
+            "age_seconds": age.as_secs(),
+        })
+    };
+    let step = last_step.map(|step| json!({ "at": step.at, "by_us": step.by_ns / 1_000 }));
+    let venues: Vec<Value> = clocks.readings().into_iter().map(venue).collect();
+    json!({ "venues": venues, "steps": steps, "last_step": step })
 }
 
 fn is_in_grace(state: &EdgeState) -> bool {

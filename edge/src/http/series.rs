@@ -17,7 +17,10 @@ use crate::journal::JournalLoss;
 use crate::publisher::{PUBLISHER, REJECTED, RetryReason};
 use crate::reload::ReloadResult;
 use crate::swap::SWAP_OUTCOMES;
-use crate::telemetry::{ANY, CareLimit, LossAtStop, Metrics, RestartCause};
+use crate::telemetry::{
+    ANY, CLOCK_MEASURED, CLOCK_NOT_MEASURED, CLOCK_SET_BACK, CLOCK_SET_FORWARD, CareLimit, LossAtStop,
+    Metrics, RestartCause,
+};
 
 /// Cause of events dropped from the full queue.
 pub(super) const QUEUE_FULL: &str = "queue_full";
@@ -38,6 +41,9 @@ pub(super) fn expect_edge(metrics: &Metrics) {
     }
     for result in ReloadResult::ALL {
         metrics.reloads.with_label_values(&[result.as_str()]);
+    }
+    for direction in [CLOCK_SET_FORWARD, CLOCK_SET_BACK] {
+        metrics.clock_steps.with_label_values(&[direction]);
     }
     metrics.stuck_restarts.with_label_values(&[ANY, PUBLISHER]);
     for cause in RestartCause::ALL {
@@ -62,6 +68,9 @@ impl FeedTotals<'_> {
             metrics.ignored.with_label_values(&[exchange, reason]);
         }
         metrics.stuck_restarts.with_label_values(&[exchange, PIPELINE]);
+        for outcome in [CLOCK_MEASURED, CLOCK_NOT_MEASURED] {
+            metrics.clock_measurements.with_label_values(&[exchange, outcome]);
+        }
         for change in LISTING_CHANGES {
             metrics.listing_changes.with_label_values(&[exchange, change]);
         }

@@ -7,12 +7,13 @@ use async_nats::client::RequestErrorKind;
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::{Client, HeaderMap, HeaderValue, Request};
 use marketprism_schema::{
-    AUDIT_PART_BYTES, Audit, AuditError, Downtime, EdgeHealth, audit_message_id, audit_subject, encode_audit,
+    AUDIT_PART_BYTES, Audit, AuditError, Downtime, audit_message_id, audit_subject, encode_audit,
 };
 use marketprism_service::{Backoff, LogLimit, clock};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::edge_health::HealthTaker;
 use super::events::NO_STREAM;
 use super::outbox::{AuditOutbox, PendingAudit};
 use crate::audit::{
@@ -20,13 +21,14 @@ use crate::audit::{
     UnsentMessage, encode_changes, encode_downtime, encode_listing,
 };
 use crate::broker::{BrokerLink, PublishReply};
+use crate::clocks::VenueClocks;
 use crate::journal::Journal;
 use crate::limits::{
     AUDIT_ACK, AUDIT_BACKOFF, AUDIT_CLOSE_EVERY, AUDIT_CLOSE_MAX, AUDIT_DRAIN, AUDIT_OUTBOX_BYTES,
     AUDIT_OUTBOX_MESSAGES, CHECKPOINT_BYTES_A_SECOND, CHECKPOINT_SHARE, JOURNAL_CLOSE,
 };
 use crate::queue::EventQueue;
-use crate::telemetry::{HopLatencies, Metrics, follow, gauge};
+use crate::telemetry::{Metrics, follow, gauge};
 
 /// Stream of the audits.
 const STREAM: &str = "AUDIT";
@@ -68,7 +70,7 @@ pub struct AuditSender {
     checkpoints_held: (i64, u64),
     /// Messages that left the outbox.
     sent: usize,
-    latencies: HopLatencies,
+    health: HealthTaker,
 }
 
 impl AuditSender {
@@ -103,7 +105,7 @@ impl AuditSender {
             checkpointed: (Instant::now(), 0),
             checkpoints_held: (0, 0),
             sent: 0,
-            latencies: HopLatencies::default(),
+            health: HealthTaker::default(),
         }
     }
 
@@ -119,6 +121,12 @@ impl AuditSender {
     /// Keeps in the journal what a killed run is audited from.
     pub fn with_journal(self, journal: Option<Arc<Journal>>) -> Self {
         Self { journal, ..self }
+    }
+
+    /// Tells offsets and steps of this machine's clock.
+    pub fn with_clocks(mut self, clocks: Arc<VenueClocks>) -> Self {
+        self.health.clocks = Some(clocks);
+        self
     }
 
     /// Runs until `stop`, which comes after the end of feeds and publisher; then closes all windows and sends their audits within
@@ -194,8 +202,7 @@ impl AuditSender {
     /// The newest of the audits tells about the edge itself since the audit before.
     fn enqueue(&mut self, mut audits: Vec<Audit>) {
         if let Some(newest) = audits.last_mut() {
-            newest.health =
-                EdgeHealth { latencies: self.latencies.take(&self.metrics), ..EdgeHealth::default() };
+            newest.health = self.health.take(&self.metrics);
         }
         for audit in audits {
             if let Err(error) = self.enqueue_one(audit) {

@@ -1,6 +1,7 @@
 //! From the queue to JetStream: pipelined, bounded, every acknowledgement awaited. Audits go the same way, one by one.
 
 mod audits;
+mod edge_health;
 mod events;
 mod hops;
 mod inflight;

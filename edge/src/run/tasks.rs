@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::{JournaledRun, RunJournal, StopCause};
 use crate::broker::BrokerLink;
+use crate::clocks::watch_steps;
 use crate::config::Config;
 use crate::feed::EdgeContext;
 use crate::gaps::DeliveryState;
@@ -127,12 +128,13 @@ pub(super) struct JournaledStart {
     pub(super) run: JournaledRun,
 }
 
-/// The tasks that report about the data: audits, answers to repair requests, confirmed sequences.
+/// The tasks that report about the data: audits, answers to repair requests, confirmed sequences, steps of the clock.
 pub(super) struct AuditTasks {
     audits: JoinHandle<u64>,
     repair: JoinHandle<()>,
     confirmations: Option<JoinHandle<()>>,
     positions: JoinHandle<()>,
+    clock_steps: JoinHandle<()>,
     stop: CancellationToken,
 }
 
@@ -155,7 +157,7 @@ impl AuditTasks {
         if let Some(JournaledStart { journal, run }) = start {
             sender = sender.with_runs(journal, run);
         }
-        sender = sender.with_journal(context.journal.clone());
+        sender = sender.with_journal(context.journal.clone()).with_clocks(Arc::clone(&context.clocks));
         let answers =
             answer_requests(client.clone(), context.name.clone(), context.journal.clone(), stop.clone());
         let repair = async move {
@@ -171,12 +173,13 @@ impl AuditTasks {
             repair: tokio::spawn(repair),
             confirmations,
             positions: tokio::spawn(Arc::clone(&context.positions).keep(delivery(context), stop.clone())),
+            clock_steps: tokio::spawn(watch_steps(Arc::clone(&context.clocks), stop.clone())),
             stop,
         }
     }
 
     pub(super) async fn abandon(self) {
-        let repair = [self.repair, self.positions].into_iter().chain(self.confirmations);
+        let repair = [self.repair, self.positions, self.clock_steps].into_iter().chain(self.confirmations);
         self.audits.abort();
         // Their end was asked for.
         let _ = self.audits.await;
@@ -196,6 +199,7 @@ impl AuditTasks {
             end(confirmations, "confirmed sequences").await;
         }
         end(self.positions, "trade positions").await;
+        end(self.clock_steps, "steps of the clock").await;
     }
 }
 

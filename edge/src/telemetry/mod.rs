@@ -11,8 +11,8 @@ pub use latencies::HopLatencies;
 
 use marketprism_schema::LATENCY_BOUNDS_US;
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 macro_rules! metrics {
@@ -191,6 +191,16 @@ metrics! {
     audits_dropped: IntCounter = "marketprism_edge_audits_dropped_total" [],
     /// Outcomes and gaps that came after the audit of their window.
     audit_late: IntCounter = "marketprism_edge_audit_late_total" [],
+    /// This machine's clock minus the venue's, in seconds: the newest measurement. Times of events are not corrected by it.
+    clock_offset: GaugeVec = "marketprism_edge_clock_offset_seconds" ["exchange"],
+    /// Bound of the error of the clock's offset, in seconds, in both directions.
+    clock_error: GaugeVec = "marketprism_edge_clock_error_seconds" ["exchange"],
+    /// Age of the newest measurement of the clock's offset, in seconds.
+    clock_age: IntGaugeVec = "marketprism_edge_clock_age_seconds" ["exchange"],
+    /// Measurements of the clock's offset, by outcome.
+    clock_measurements: IntCounterVec = "marketprism_edge_clock_measurements_total" ["exchange", "outcome"],
+    /// Times that this machine's clock was set against its monotonic clock, or the machine was suspended.
+    clock_steps: IntCounterVec = "marketprism_edge_clock_steps_total" ["direction"],
     /// Time from the venue's time of an event to its receipt, in seconds; 0 where the venue's clock is ahead, so it is as right as
     /// `marketprism_edge_clock_offset_seconds` is small. Backlogs and histories count too.
     venue_to_edge: HistogramVec = "marketprism_venue_to_edge_seconds" ["exchange", "data_type"],
@@ -235,6 +245,13 @@ impl Metrics {
         "text/plain; version=0.0.4"
     }
 }
+
+/// Outcomes of measurements of the clock.
+pub const CLOCK_MEASURED: &str = "measured";
+pub const CLOCK_NOT_MEASURED: &str = "failed";
+/// Directions of steps of the clock.
+pub const CLOCK_SET_FORWARD: &str = "forward";
+pub const CLOCK_SET_BACK: &str = "back";
 
 /// Label for what belongs to no single data type.
 pub const ANY: &str = "any";
@@ -301,6 +318,7 @@ macro_rules! families {
 families! {
     IntCounter => "counter", |opts, _labels| Self::with_opts(opts);
     IntGauge => "gauge", |opts, _labels| Self::with_opts(opts);
+    GaugeVec => "gauge", |opts, labels| Self::new(opts, labels);
     IntCounterVec => "counter", |opts, labels| Self::new(opts, labels);
     IntGaugeVec => "gauge", |opts, labels| Self::new(opts, labels);
     HistogramVec => "histogram", |opts, labels| {

@@ -147,7 +147,7 @@ fn plan(loaded: &LoadedFeed) -> Plan {
         });
     }
     let budgets = vec![budget("connects", 10, 60_000), budget("requests", 10, 1_000)];
-    Plan { connections, polls: Vec::new(), resyncs, budgets }
+    Plan { connections, polls: Vec::new(), resyncs, budgets, clock: None }
 }
 
 fn trade(loaded: &LoadedFeed, output: &mut Output, message: &Object<'_>) -> ParseResult<()> {

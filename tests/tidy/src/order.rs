@@ -5,8 +5,8 @@
 pub const ORDER: [(&str, &str); 10] = [
     (
         "edge",
-        "cli recorder replay run selfcare instance http swap reload feed gaps records books publisher journal queue audit broker config \
-         telemetry limits",
+        "cli recorder replay run selfcare instance http swap reload feed selftest gaps records books publisher journal queue audit broker clocks \
+         config telemetry limits",
     ),
     (
         "central",
@@ -15,8 +15,8 @@ pub const ORDER: [(&str, &str); 10] = [
     ),
     (
         "edge/socket",
-        "feed poll request_runner connection status context renewals rest dial budgets tls options \
-         proxy inputs limits event error counters",
+        "feed poll venue_clock request_runner connection status context renewals rest dial budgets tls options \
+         proxy inputs limits event clock_options error counters",
     ),
     (
         "edge/host",
@@ -26,7 +26,7 @@ pub const ORDER: [(&str, &str); 10] = [
     ("edge/book", "sync book outcome pending pacing contents sequence ladder settings update side"),
     (
         "schema",
-        "broker_users edge_heartbeat edge_lease edge_status recording wire audit repair confirmed validation event migration stream table stream_id decimal latency names texts",
+        "broker_users edge_heartbeat edge_lease edge_status recording wire audit repair confirmed validation event migration stream table selftest stream_id decimal latency names texts",
     ),
     ("adapters/build", "build clang component toolchain workspace"),
     ("deploy/chdb-server", "run sandbox http access sql engine config memory limits"),

@@ -79,6 +79,13 @@ struct HistoryChange {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct ClockSkew {
+    exchange: String,
+    skew_ms: i64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Burst {
     exchange: String,
     frames: u64,
@@ -133,6 +140,13 @@ fn route(sim: &Simulation, method: &Method, path: &str, query: &Query, bytes: &[
             let HistoryChange { exchange, symbol, first_id } = body(bytes)?;
             known(sim.set_history(&exchange, &symbol, first_id))?;
             Ok(give(&json!({})))
+        }
+        "/sim/clock" if post => {
+            let ClockSkew { exchange, skew_ms } = body(bytes)?;
+            match sim.set_clock_skew(&exchange, skew_ms) {
+                true => Ok(give(&json!({}))),
+                false => Err(refuse(404, "exchange: is not simulated")),
+            }
         }
         "/sim/pause" if post => {
             sim.pause();

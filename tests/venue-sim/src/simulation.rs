@@ -194,6 +194,13 @@ impl Simulation {
         Ok(())
     }
 
+    /// Sets the clock that REST answers of an exchange tell this far ahead; that of its events is right.
+    pub fn set_clock_skew(&self, exchange: &str, skew_ms: i64) -> bool {
+        let Some(exchange) = self.exchange(exchange) else { return false };
+        exchange.skew_ms.store(skew_ms, Ordering::Relaxed);
+        true
+    }
+
     /// All kept trades of a symbol, of the kind that the exchange's adapter takes.
     pub fn all_trades(&self, exchange: &str, symbol: &str) -> Result<Vec<TradeView>, Unknown> {
         self.trades(&TradeQuery { exchange, symbol, kind: None, from_id: 0, limit: usize::MAX })

@@ -83,6 +83,7 @@ macro_rules! conversion {
             MarketType { Spot Perpetual Futures Options; }
             Side { Buy Sell; }
             BookChange { Snapshot Delta; }
+            TimeUnit { Seconds Milliseconds Microseconds Nanoseconds; }
             Method { Get Post; }
             Ignored {
                 Acknowledgement Heartbeat NotNeeded OtherInstrument OtherDataType Status UnknownKind Empty Reference
@@ -117,7 +118,8 @@ macro_rules! conversion {
             Poll { request data_type instrument period_ms window reference }
             Resubscription { connection messages }
             Resync { instrument action depth_limit }
-            Plan { connections polls resyncs budgets }
+            VenueClock { request pointer unit }
+            Plan { connections polls resyncs budgets clock }
             Trade { instrument time_us id price quantity side }
             Book {
                 instrument change time_us first_id last_id previous_id checksum price_scale quantity_scale levels_at

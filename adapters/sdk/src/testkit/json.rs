@@ -4,7 +4,7 @@ use crate::decimal::to_text;
 use crate::feed::{data_type_name, market_type_name};
 use crate::types::{
     Book, BookChange, Decimal, Event, Heartbeat, Ignored, Instrument, Normalized, Note, Payload, Plan,
-    Remark, ResyncAction, Side, TradeId,
+    Remark, ResyncAction, Side, TimeUnit, TradeId,
 };
 use serde_json::{Value, json};
 
@@ -65,7 +65,20 @@ pub fn start_lines(instruments: &[Instrument], plan: &Plan) -> Vec<Value> {
     }
     let budget = |budget: &crate::Budget| json!({"budget": [budget.name, budget.units, budget.window_ms]});
     lines.extend(plan.budgets.iter().map(budget));
+    lines.extend(plan.clock.iter().map(|clock| {
+        let unit = time_unit_name(clock.unit);
+        json!({"clock": {"url": clock.request.url, "pointer": clock.pointer, "unit": unit}})
+    }));
     lines
+}
+
+fn time_unit_name(unit: TimeUnit) -> &'static str {
+    match unit {
+        TimeUnit::Seconds => "seconds",
+        TimeUnit::Milliseconds => "milliseconds",
+        TimeUnit::Microseconds => "microseconds",
+        TimeUnit::Nanoseconds => "nanoseconds",
+    }
 }
 
 fn instrument(instrument: &Instrument) -> Value {

@@ -37,6 +37,18 @@ follow('/overview', 5, (o) => {
     tile(short(pending), 'messages pending', pending > 50000 ? 'gap' : 'soft'),
     tile(lag === null ? '\u2013' : `${lag} min`, 'replication lag', lag > 60 ? 'gap' : 'soft'));
   arriving(o);
+  $('selftest-card').hidden = !o.selftest.length;
+  const missing = (key) => (s) => (s[key] ? el('span', { class: s[key].missing ? 'gap' : 'good' }, `${number(s[key].missing)} of ${number(s[key].expected)}`) : '\u2013');
+  const delay = (key) => (s) => (s[key] ? quantiles([s[key].p50_us, s[key].p99_us]) : '\u2013');
+  put('selftest', table([
+    ['edge', (s) => s.edge],
+    ['stream', (s) => s.symbol, 'mono'],
+    ['missing, last hour', missing('hour'), 'num'],
+    ['latency, last hour', delay('hour'), 'num'],
+    ['missing, last day', missing('day'), 'num'],
+    ['latency, last day', delay('day'), 'num'],
+    ['newest', (s) => `${span(s.age_seconds)} ago`, 'num'],
+  ], o.selftest, 'none'));
   put('broker', broker(o.broker));
   put('cold', table([
     ['table', (c) => c.table, 'mono'],

@@ -3,6 +3,7 @@
 mod connect;
 pub mod latency;
 pub mod ledger;
+pub mod selftest;
 pub mod systems;
 pub mod tables;
 

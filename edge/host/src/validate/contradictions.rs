@@ -20,6 +20,15 @@ pub fn plan_problems(plan: &Plan) -> Vec<String> {
         }
     }
     checker.resyncs(plan);
+    if let Some(clock) = &plan.clock {
+        checker.request("clock.request", &clock.request);
+        if !(clock.pointer.is_empty() || clock.pointer.starts_with('/')) {
+            let pointer = &clock.pointer;
+            checker
+                .problems
+                .push(format!("clock.pointer `{pointer}`, allowed: empty, or beginning with `/`"));
+        }
+    }
     let sources = plan.connections.len() + plan.polls.len() + plan.resyncs.len();
     if u32::try_from(sources).is_err() {
         checker.problems.push(format!("{sources} sources, allowed: at most {}", u32::MAX));

@@ -80,6 +80,10 @@ pub(crate) fn plan(plan: &Plan, instruments: usize, limits: &Limits) -> Check {
         one_connection(connection, instruments, limits)?;
     }
     plan.polls.iter().try_for_each(|poll| one_poll(poll, instruments))?;
+    if let Some(clock) = &plan.clock {
+        request_sizes("the clock", &clock.request)?;
+        at_most("length of the pointer of the clock", clock.pointer.len(), NAME_BYTES)?;
+    }
     let mut resynced = std::collections::HashSet::new();
     for resync in &plan.resyncs {
         one_resync(resync, instruments, limits)?;

@@ -14,3 +14,4 @@ mod rest;
 mod silence;
 mod tls;
 mod venue;
+mod venue_clock;

@@ -73,7 +73,7 @@ pub fn window(from_ago_ms: u32, to_ago_ms: u32) -> Option<TimeWindow> {
 }
 
 pub fn plan(connections: Vec<Connection>) -> Plan {
-    Plan { connections, polls: Vec::new(), resyncs: Vec::new(), budgets: Vec::new() }
+    Plan { connections, polls: Vec::new(), resyncs: Vec::new(), budgets: Vec::new(), clock: None }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -34,6 +34,8 @@ pub struct Exchange {
     pub(crate) listed: Vec<ListedInstrument>,
     pub(crate) listings: Listings,
     pub(crate) history: HistoryHorizon,
+    /// Added to the clock that REST answers tell, ms.
+    pub(crate) skew_ms: AtomicI64,
     by_name: HashMap<String, usize>,
     /// Symbol and content of each stream; `None` for one that carries several instruments.
     pub(super) streams: HashMap<Arc<str>, Option<(usize, Content)>>,
@@ -122,6 +124,7 @@ impl Exchange {
             config: config.clone(),
             listings: Listings::all(listed.len()),
             history: HistoryHorizon::none(listed.len()),
+            skew_ms: AtomicI64::new(0),
             listed,
             faults,
             recording,

@@ -256,7 +256,7 @@ impl Source for RestView<'_> {
     }
 
     fn now_ms(&self) -> i64 {
-        clock::now_ms()
+        clock::now_ms().saturating_add(self.exchange.skew_ms.load(Ordering::Relaxed))
     }
 
     fn snapshot(&self, symbol: usize, depth: usize) -> Option<Snapshot> {

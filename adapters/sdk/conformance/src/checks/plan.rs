@@ -51,7 +51,8 @@ fn charges(plan: &Plan, findings: &mut Findings) {
         ResyncAction::Request(request) => Some(request),
         ResyncAction::Resubscribe(_) => None,
     });
-    if let Some(free) = requests.chain(resyncs).find(|request| request.charges.is_empty()) {
+    let clock = plan.clock.iter().map(|clock| &clock.request);
+    if let Some(free) = requests.chain(resyncs).chain(clock).find(|request| request.charges.is_empty()) {
         findings.cause(format!(
             "{} charges no budget: nothing would keep it within the venue's limits",
             free.url

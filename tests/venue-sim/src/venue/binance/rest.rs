@@ -116,7 +116,7 @@ impl Binance {
         let instruments = source.listed().iter().map(|listed| &listed.instrument);
         match endpoint {
             "ping" => Ok(ok("{}".to_owned())),
-            "time" => Ok(ok(format!(r#"{{"serverTime":{}}}"#, clock::now_ms()))),
+            "time" => Ok(ok(format!(r#"{{"serverTime":{}}}"#, source.now_ms()))),
             "exchangeInfo" => {
                 // The futures venue ignores the parameter and gives its whole list.
                 let wanted = symbol.filter(|_| self.spot);
