@@ -30,7 +30,7 @@ pub async fn read(sources: &Sources, now_ms: i64) -> Answer<Vec<SelfTestRow>> {
     let of_hours = |hours: i64| {
         format!(
             "SELECT toString(edge) AS edge, toString(symbol) AS symbol, toUInt8({hours}) AS hours, \
-             max(toUInt64OrZero(trade_id)) - min(toUInt64OrZero(trade_id)) + 1 AS expected, \
+             toUInt64(max(toUInt64OrZero(trade_id)) - min(toUInt64OrZero(trade_id)) + 1) AS expected, \
              uniqExact(trade_id) AS stored, toUnixTimestamp64Micro(max(timestamp)) AS newest_us, \
              arrayMap(us -> toUInt64(us), quantilesTDigest(0.5, 0.99)(greatest(0, toUnixTimestamp64Milli(created_at) * 1000 - \
              toUnixTimestamp64Micro(timestamp)))) AS quantiles \
