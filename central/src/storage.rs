@@ -26,6 +26,9 @@ const CONTENT_CODES: [u32; 5] = [69, 131, 321, 407, 469];
 /// Error codes of a server that was emptied: unknown table, unknown database.
 pub const UNKNOWN: [u32; 2] = [60, 81];
 
+/// Error code of a user without the privilege.
+pub const ACCESS_DENIED: u32 = 497;
+
 #[derive(Clone)]
 pub struct Storage {
     pub client: Client,

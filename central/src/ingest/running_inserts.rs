@@ -6,10 +6,7 @@ use super::insert::log_comment_prefix;
 use crate::context::CentralContext;
 use crate::limits;
 use crate::sql;
-use crate::storage::{StorageError, bounded};
-
-/// ClickHouse: the user lacks a privilege.
-const ACCESS_DENIED: u32 = 497;
+use crate::storage::{ACCESS_DENIED, StorageError, bounded};
 
 /// Waits until the server runs no insert of the stream.
 pub async fn no_insert_runs(shared: &CentralContext, stream: &'static str) {

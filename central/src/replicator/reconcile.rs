@@ -334,7 +334,6 @@ impl TableRecheck {
         Ok(())
     }
 
-    /// The recent range, and which content is compared.
     async fn recent_ranges(
         &mut self,
         ops: &WindowOps<'_>,
@@ -342,15 +341,11 @@ impl TableRecheck {
     ) -> Result<Vec<(TimeRange, Depth)>, CopyError> {
         let (hot, cold) =
             try_join(ops.pair.hot.mutations(ops.table), ops.pair.cold.mutations(ops.table)).await?;
-        let mutations = Some([hot, cold]);
-        if std::mem::replace(&mut self.mutations, mutations) != mutations {
-            return Ok(vec![(recent, Depth::Content)]);
-        }
-        let turn = recent.from_ms..recent.to_ms;
-        let from_ms = self.content_from_ms.filter(|from_ms| turn.contains(from_ms)).unwrap_or(recent.from_ms);
-        let to_ms = recent.to_ms.min(from_ms.saturating_add(ops.width_ms * limits::RECHECK_CONTENT_WINDOWS));
-        self.content_from_ms = Some(to_ms);
-        Ok(vec![(recent, Depth::Ids), (TimeRange::new(from_ms, to_ms), Depth::Content)])
+        let mutations = hot.zip(cold).map(|(hot, cold)| [hot, cold]);
+        let before = std::mem::replace(&mut self.mutations, mutations);
+        let is_mutated = before.is_none() || before != mutations;
+        let turn_ms = ops.width_ms * limits::RECHECK_CONTENT_WINDOWS;
+        Ok(recent_ranges(recent, is_mutated, &mut self.content_from_ms, turn_ms))
     }
 
     /// Compares a range and reconciles what differs; returns where it stopped.
@@ -386,6 +381,23 @@ impl TableRecheck {
     }
 }
 
+/// The ranges of a recheck of the recent windows. `is_mutated`: there was a mutation since the last one, or none can be excluded.
+fn recent_ranges(
+    recent: TimeRange,
+    is_mutated: bool,
+    content_from_ms: &mut Option<i64>,
+    turn_ms: i64,
+) -> Vec<(TimeRange, Depth)> {
+    if is_mutated {
+        return vec![(recent, Depth::Content)];
+    }
+    let is_in = |from_ms: &i64| (recent.from_ms..recent.to_ms).contains(from_ms);
+    let from_ms = content_from_ms.filter(is_in).unwrap_or(recent.from_ms);
+    let turn = TimeRange::new(from_ms, recent.to_ms.min(from_ms.saturating_add(turn_ms)));
+    *content_from_ms = Some(turn.to_ms);
+    vec![(recent, Depth::Ids), (turn, Depth::Content)]
+}
+
 /// Start of the first window of a range that hot, cold or the log holds; the end of the range if there is none.
 async fn first_held(ops: &WindowOps<'_>, span: TimeRange) -> Result<i64, CopyError> {
     let hot = ops.pair.hot.first(ops.table, span).await?;
@@ -393,4 +405,24 @@ async fn first_held(ops: &WindowOps<'_>, span: TimeRange) -> Result<i64, CopyErr
     let logged = ops.log.extent(&ops.pair.cold).await?.map(|(first_ms, _)| first_ms);
     let first_ms = [hot, cold, logged].into_iter().flatten().min().unwrap_or(span.to_ms);
     Ok(align(first_ms, ops.width_ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_is_compared_after_a_mutation_and_else_in_turn() {
+        let recent = TimeRange::new(100, 250);
+        let mut from_ms = None;
+        assert_eq!(recent_ranges(recent, true, &mut from_ms, 60), [(recent, Depth::Content)]);
+        for (from, to) in [(100, 160), (160, 220), (220, 250), (100, 160)] {
+            let ranges = recent_ranges(recent, false, &mut from_ms, 60);
+            assert_eq!(ranges, [(recent, Depth::Ids), (TimeRange::new(from, to), Depth::Content)]);
+        }
+        // Rows have expired meanwhile.
+        let later = TimeRange::new(200, 300);
+        let ranges = recent_ranges(later, false, &mut from_ms, 60);
+        assert_eq!(ranges[1].0, TimeRange::new(200, 260));
+    }
 }
