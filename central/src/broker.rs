@@ -10,6 +10,7 @@ use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::account::Account;
 use async_nats::jetstream::context::{AccountErrorKind, ContextBuilder, GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::kv::{Config, Store};
+use async_nats::jetstream::object_store::{self, ObjectStore};
 use async_nats::{Client, jetstream};
 use marketprism_config::{Nats, NatsProblems};
 use marketprism_schema::CENTRAL_CONNECTION;
@@ -124,6 +125,33 @@ impl Broker {
             .with_context(|| format!("cannot open bucket {name}"))?;
         let created_ns = store.stream.cached_info().created.unix_timestamp_nanos();
         Ok(OpenBucket { store, created_ns })
+    }
+
+    /// Opens an Object Store bucket, creating it if needed.
+    pub async fn object_bucket(
+        &self,
+        name: &str,
+        description: &str,
+        replicas: usize,
+    ) -> anyhow::Result<ObjectStore> {
+        let found = within("open the bucket", self.jetstream.get_stream(format!("OBJ_{name}"))).await?;
+        match found {
+            Err(error) if is_missing(&error) => {
+                let config = object_store::Config {
+                    bucket: name.to_owned(),
+                    description: Some(description.to_owned()),
+                    num_replicas: replicas,
+                    ..object_store::Config::default()
+                };
+                within("create the bucket", self.jetstream.create_object_store(config))
+                    .await?
+                    .with_context(|| format!("cannot create bucket {name}"))
+            }
+            Err(error) => Err(error).with_context(|| format!("cannot open bucket {name}")),
+            Ok(_) => within("open the bucket", self.jetstream.get_object_store(name))
+                .await?
+                .with_context(|| format!("cannot open bucket {name}")),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Modules use one another in one direction, written in `tests/tidy/src/order.rs`.
 
+mod adapters;
 mod broker;
 mod cli;
 mod config;

@@ -229,3 +229,14 @@ pub const EDGES_LATE_ANSWER_WAIT: Duration = Duration::from_millis(300);
 pub const EDGES_MAX: usize = 1_000;
 /// Wait of `diagnose` for central's own listener.
 pub const LISTENER_ANSWER_WAIT: Duration = Duration::from_secs(2);
+
+/// Time to store a component at the broker.
+pub const ADAPTER_PUSH: Duration = Duration::from_secs(120);
+/// Components in the bucket of adapters. More: `adapters push` is refused.
+pub const ADAPTER_VERSIONS_MAX: usize = 1_000;
+/// Bytes of them together.
+pub const ADAPTER_BUCKET_BYTES: usize = 1 << 30;
+/// Interval at which a promotion looks at the heartbeats.
+pub const HEARTBEAT_LOOK: Duration = Duration::from_millis(500);
+/// An edge whose heartbeat is older is offline. It comes every 3 s.
+pub const HEARTBEAT_STALE: Duration = Duration::from_secs(15);

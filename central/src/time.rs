@@ -97,6 +97,14 @@ pub fn read_time(
     time.map(|time| Some(time.0)).ok_or_else(|| InvalidParameter::new(field, Some(text), ALLOWED_TIME))
 }
 
+/// Reads a duration such as `30s`, `5m` or `1h`.
+pub fn read_duration(text: &str) -> Result<Duration, String> {
+    let duration = age_ms(text).and_then(|ms| u64::try_from(ms).ok());
+    duration
+        .map(Duration::from_millis)
+        .ok_or_else(|| "expected a duration such as 90s, 30m, 24h or 7d".to_owned())
+}
+
 /// Milliseconds of `24h`.
 fn age_ms(text: &str) -> Option<i64> {
     let (last, unit) = text.char_indices().next_back()?;

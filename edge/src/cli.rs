@@ -112,7 +112,7 @@ enum AdapterCommand {
     Rollback(RollBackArguments),
     /// Draw a key to sign adapters with.
     Keygen(KeygenArguments),
-    /// Put golden frames and a signature into a component.
+    /// Put golden frames, name and version, and a signature into a component.
     Sign(SignArguments),
     /// Print identity and capabilities of an adapter as JSON.
     Inspect {

@@ -48,8 +48,19 @@ pub const SUCCESSOR_TRIES: usize = 5;
 /// Changes of adapters in the history. More: the oldest are forgotten.
 pub const SWAPS_KEPT: usize = 32;
 
-/// Bytes of an adapter's component. More: it is refused.
-pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
+pub use marketprism_schema::COMPONENT_BYTES_MAX;
+
+/// Interval at which the versions that central wants are asked for, besides its notices.
+pub const WANTED_EVERY: Duration = Duration::from_secs(5);
+
+/// Interval of it while a wish waits for a feed that starts, or for another change.
+pub const WANTED_WAITING_EVERY: Duration = Duration::from_secs(1);
+
+/// Time for all pieces of a component to arrive from the broker. Passed: it is tried again.
+pub const COMPONENT_FETCH: Duration = Duration::from_secs(120);
+
+/// First and longest pause before a wanted component that could not be fetched is tried again; doubled each time.
+pub const COMPONENT_RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 
 /// Files of `adapters.watch_dir` that are looked at. More: the last by name are not, and a WARN.
 pub const WATCHED_FILES_MAX: usize = 1_000;

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use self::tasks::{AuditTasks, HeartbeatTask, JournaledStart, LeaseTask, SelfCareTask};
+use self::tasks::{AuditTasks, HeartbeatTask, JournaledStart, LeaseTask, SelfCareTask, start_swaps};
 use crate::audit::{AuditOrigin, Auditor, JournaledRun, Resumption, RunJournal, StopCause};
 use crate::broker::{BrokerLink, connect};
 use crate::config::{Adapters, Config};
@@ -33,7 +33,6 @@ use crate::publisher::{DrainResult, Publisher};
 use crate::queue::{AbandonedRecords, EventQueue, MemoryQueue, QueueLimits};
 use crate::reload::{ApplySettings, ConfigWatch, ReloadHandle, Reloader};
 use crate::selfcare::RestartRequest;
-use crate::swap::SwapExecutor;
 use crate::telemetry::{LossAtStop, Metrics};
 
 /// Overrides [`HEALTH_GRACE`].
@@ -89,7 +88,8 @@ impl Edge {
         let apply = apply_settings(Arc::clone(&access));
         apply(&config);
         let selfcare = SelfCareTask::start(&config, &context, &client, &link);
-        let swap_executor = SwapExecutor::new(&context, &config, &adapters, &feeds.roster());
+        let (swap_board, swaps) =
+            start_swaps((&client, &link), &context, (&config, &adapters), &feeds.roster());
         let state = Arc::new(EdgeState {
             context: Arc::clone(&context),
             started: Instant::now(),
@@ -98,7 +98,7 @@ impl Edge {
             link,
             access,
             reload: Arc::clone(&reload),
-            swaps: swap_executor.swaps(),
+            swaps: swap_board,
         });
         let reloader = Reloader {
             watch,
@@ -113,7 +113,6 @@ impl Edge {
             auditor: Arc::clone(&context.auditor),
         };
         let feeds = tokio::spawn(reloader.run(context.stop.clone()));
-        let swaps = tokio::spawn(swap_executor.run());
         let heartbeat = HeartbeatTask::start(&client, &state);
         let answers = answer_status(client, Arc::clone(&state), http_stop.clone());
         let pages = bound.serve(state, http_stop.clone());

@@ -2,12 +2,13 @@
 //!
 //! An edge may publish events of its exchanges, its own synthetic trades, its own audits, the lease of its name and its heartbeat, and nothing else: the stranger who may publish an event can forge one, and the
 //! one who may publish under the message id of a coming event erases it. Of the API of JetStream an edge reaches the state of the event
-//! streams and the confirmed sequences only, to read; central may neither delete nor purge a stream.
+//! streams, the confirmed sequences and the adapters that it is to run only, to read; central may neither delete nor purge a stream.
 
 use crate::{
-    Carries, DataType, EDGE_STATUS_SUBJECT, SELFTEST_RATES, STREAMS, audit_subject,
-    confirmed_request_subject, edge_heartbeat_subject, edge_lease_request_subject, edge_lease_subject,
-    repair_subject, selftest_stream, stream_info_subject,
+    ADAPTER_OBJECTS_BUCKET, Carries, DataType, EDGE_STATUS_SUBJECT, SELFTEST_RATES, STREAMS,
+    adapter_chunk_request_subject, audit_subject, confirmed_request_subject, edge_heartbeat_subject,
+    edge_lease_request_subject, edge_lease_subject, repair_subject, selftest_stream, stream_info_subject,
+    wanted_adapter_request_subject, wanted_adapter_subject,
 };
 
 /// User of central.
@@ -55,6 +56,8 @@ impl BrokerUser {
             "$JS.FC.>",
             "$KV.MARKETPRISM_CONFIRMED.>",
             "$KV.MARKETPRISM_LEASES.>",
+            "$KV.MARKETPRISM_ADAPTERS.>",
+            "$O.adapters.>",
         ];
         // To forget an edge.
         let requests = [repair_subject("*"), EDGE_STATUS_SUBJECT.to_owned(), edge_heartbeat_subject("*")];
@@ -69,7 +72,7 @@ impl BrokerUser {
         }
     }
 
-    /// An edge that collects these exchanges. It also reads the state of the event streams and of what central has confirmed.
+    /// An edge that collects these exchanges. It also reads the state of the event streams, of what central has confirmed, and adapters.
     pub fn edge(edge: &str, exchanges: &[&str], password: &str) -> Self {
         let data =
             exchanges.iter().flat_map(|exchange| DataType::ALL.iter().map(move |kind| (kind, exchange)));
@@ -78,6 +81,9 @@ impl BrokerUser {
         let reads = events
             .flat_map(|stream| [stream_info_subject(stream.name), confirmed_request_subject(stream.name)]);
         let selftest = SELFTEST_RATES.map(|rate| selftest_stream(edge, rate).to_string());
+        let objects = adapter_chunk_request_subject();
+        let infos = format!("{objects}.$O.{ADAPTER_OBJECTS_BUCKET}.M.*");
+        let adapters = [wanted_adapter_request_subject("*"), infos, objects];
         let own = [
             audit_subject(edge),
             edge_lease_subject(edge),
@@ -87,11 +93,12 @@ impl BrokerUser {
         Self {
             name: edge.to_owned(),
             password: password.to_owned(),
-            publish: data.chain(selftest).chain(own).chain(reads).collect(),
+            publish: data.chain(selftest).chain(own).chain(reads).chain(adapters).collect(),
             subscribe: vec![
                 inboxes(&edge_connection(edge)),
                 repair_subject(edge),
                 EDGE_STATUS_SUBJECT.to_owned(),
+                wanted_adapter_subject("*"),
             ],
             answers: true,
         }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::adapter_promotion::FollowedAdapter;
 use crate::edge_lease::EDGE_LEASES_BUCKET;
 use crate::edge_status::EdgeDisk;
 use crate::names::names;
@@ -44,6 +45,9 @@ pub struct EdgeHeartbeat {
     /// The newest changes of adapters, newest last, the running one included. See [`HEARTBEAT_SWAPS_MAX`].
     #[serde(default)]
     pub swaps: Vec<AdapterSwap>,
+    /// State of the versions that central wants.
+    #[serde(default)]
+    pub followed: Vec<FollowedAdapter>,
     /// Its feeds, one per exchange.
     #[serde(default)]
     pub feeds: Vec<FeedHeartbeat>,
@@ -265,6 +269,7 @@ impl EdgeHeartbeat {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapter_promotion::FollowState;
 
     fn heartbeat() -> EdgeHeartbeat {
         EdgeHeartbeat {
@@ -297,6 +302,13 @@ mod tests {
                 started: 6,
                 ended: None,
             }],
+            followed: vec![FollowedAdapter {
+                adapter: "sim".into(),
+                wish: "w".into(),
+                digest: "ab".into(),
+                state: FollowState::Changing,
+                cause: None,
+            }],
             feeds: vec![FeedHeartbeat {
                 exchange: "sim_spot".into(),
                 state: FeedRunState::Running,
@@ -320,6 +332,7 @@ mod tests {
             r#""status":"degraded","reasons":["one"],"adapters":[{"adapter":"sim","version":"1.1.0","digest":"ab","#,
             r#""state":"probation","exchanges":["sim_spot"]}],"swaps":[{"number":7,"adapter":"sim","source":"http","#,
             r#""digest":"ab","from":"sim@1.0.0","to":"sim@1.1.0","step":"probation","outcome":"running","started":6}],"#,
+            r#""followed":[{"adapter":"sim","wish":"w","digest":"ab","state":"changing"}],"#,
             r#""feeds":[{"exchange":"sim_spot","state":"running","instruments":2,"streams":4,"newest_event":9}],"#,
             r#""data_dir":"/d","disk":{"free_bytes":1,"total_bytes":2},"journal":{"bytes":1,"waiting":2}}"#
         );

@@ -4,8 +4,10 @@
 
 #![warn(missing_docs)]
 
+mod adapter_promotion;
 mod audit;
 mod broker_users;
+mod component;
 mod confirmed;
 mod decimal;
 mod edge_heartbeat;
@@ -25,6 +27,12 @@ mod texts;
 mod validation;
 mod wire;
 
+pub use adapter_promotion::{
+    ADAPTER_OBJECTS_BUCKET, AdapterVersion, FollowState, FollowedAdapter, WANTED_ADAPTERS_BUCKET,
+    WantedAdapter, WantedVersion, adapter_chunk_request_subject, adapter_chunk_subject,
+    adapter_info_request_subject, adapter_object_name, wanted_adapter_request_subject,
+    wanted_adapter_subject,
+};
 pub use audit::{
     AUDIT_BYTES_MAX, AUDIT_PART_BYTES, AUDIT_VERSION, Audit, AuditError, AuditPayload, CLOCK_OFFSET_MAX,
     CLOCKS_MAX, Capability, ChangeKind, ChangeOutcome, ClockReading, ClockStep, Completeness,
@@ -35,6 +43,11 @@ pub use audit::{
     decode_audit_payload, encode_audit,
 };
 pub use broker_users::{BrokerUser, CENTRAL_CONNECTION, CENTRAL_USER, broker_authorization, edge_connection};
+pub use component::{
+    AdapterLabel, COMPONENT_BYTES_MAX, GOLDEN_SECTION, LABEL_SECTION, LabelError, SIGNATURE_SECTION,
+    SignatureError, VERIFYING_KEY_BYTES, VerifyingKey, component_digest, custom_section, signed_part,
+    verify_signature, with_custom_section,
+};
 pub use confirmed::{CONFIRMED_BUCKET, Watermark, confirmed_request_subject, stream_info_subject};
 pub use decimal::{Decimal, DecimalError, SCALE_MAX};
 pub use edge_heartbeat::{

@@ -86,7 +86,8 @@ impl Edge {
         Self::named("edge-test", folder, nats, feeds)
     }
 
-    fn named(name: &str, folder: &Path, nats: &str, feeds: &[Feed]) -> Self {
+    /// As `prepared`, of another name.
+    pub fn named(name: &str, folder: &Path, nats: &str, feeds: &[Feed]) -> Self {
         let folder = folder.join(name);
         std::fs::create_dir_all(&folder).unwrap();
         let port = free_port();

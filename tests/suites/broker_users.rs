@@ -135,6 +135,9 @@ async fn all_else_is_refused(forger: &Visitor, own: &Visitor, reader: &Visitor) 
         "$KV.MARKETPRISM_LEASES.ledger",
         "$KV.MARKETPRISM_EDGES.edge-other",
         "$KV.MARKETPRISM_CONFIRMED.MARKET_DATA",
+        "$KV.MARKETPRISM_ADAPTERS.binance",
+        "$O.adapters.M.x",
+        "$JS.API.CONSUMER.CREATE.OBJ_adapters",
         "$JS.API.STREAM.CREATE.x",
         "$JS.API.STREAM.MSG.GET.MARKET_DATA",
         "_INBOX.marketprism-central.x",
@@ -152,6 +155,7 @@ async fn all_else_is_refused(forger: &Visitor, own: &Visitor, reader: &Visitor) 
         "$JS.API.STREAM.DELETE.MARKET_DATA",
         "$JS.API.STREAM.PURGE.MARKET_DATA",
         "$JS.API.STREAM.MSG.DELETE.MARKET_DATA",
+        "$JS.API.STREAM.PURGE.OBJ_adapters",
     ] {
         own.may_not("publish", subject).await;
     }

@@ -24,7 +24,11 @@ const SECOND: i64 = 1_000_000_000;
 const SETTINGS: &str = "[audit]\nwindow_seconds = 1\nsettle_ms = 300\n[wire]\ntrade = \"protobuf\"";
 
 pub(crate) async fn create_streams(broker: &Broker) {
-    let context = jetstream::new(async_nats::connect(broker.url()).await.unwrap());
+    create_streams_with(&async_nats::connect(broker.url()).await.unwrap()).await;
+}
+
+pub(crate) async fn create_streams_with(client: &async_nats::Client) {
+    let context = jetstream::new(client.clone());
     for stream in STREAMS {
         let config = jetstream::stream::Config {
             name: stream.name.to_owned(),

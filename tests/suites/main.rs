@@ -33,6 +33,7 @@ mod integrity;
 mod journal;
 mod listings;
 mod local;
+mod promotions;
 mod proxies;
 mod recordings;
 mod reload;

@@ -118,7 +118,7 @@ impl SwappedEdge {
     }
 }
 
-fn keygen(path: &Path) -> String {
+pub fn keygen(path: &Path) -> String {
     let mut command = Command::new(parts::binary("marketprism-edge"));
     let output = command.args(["adapter", "keygen", "--out"]).arg(path).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -226,11 +226,11 @@ async fn versions_change_while_frames_flow_and_a_restart_has_the_last_good_one()
 const LATE: &str = "ETH-USD";
 
 /// A venue of the adapter `sound`: trades with rising ids, marked for the faults or not.
-struct SoundVenue {
+pub struct SoundVenue {
     ws: String,
     rest: String,
     next_id: Arc<AtomicU64>,
-    is_marked: Arc<AtomicBool>,
+    pub is_marked: Arc<AtomicBool>,
     is_paused: Arc<AtomicBool>,
     /// The trades of [`LATE`] are marked.
     is_late_marked: Arc<AtomicBool>,
@@ -238,7 +238,7 @@ struct SoundVenue {
 }
 
 impl SoundVenue {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let (ws, rest) = (
             TcpListener::bind("127.0.0.1:0").await.unwrap(),
             TcpListener::bind("127.0.0.1:0").await.unwrap(),
@@ -259,7 +259,7 @@ impl SoundVenue {
         venue
     }
 
-    fn feed(&self) -> Feed {
+    pub fn feed(&self) -> Feed {
         Feed {
             exchange: "sound".to_owned(),
             adapter: parts::adapter("broken-adapters"),

@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use marketprism_service::{Exit, FailureContext as _, check_host, init_logs, print, report};
 
-use super::{repair, reports};
+use super::{adapters, repair, reports};
 use crate::config::Config;
 use crate::repair::RepairQuery;
 use crate::role::Role;
@@ -50,13 +50,22 @@ enum Command {
     ///
     /// Exit status: 0 everything is repaired, 1 something could not be repaired, 2 the repair could not run.
     Repair(RepairQuery),
+    /// Bring versions of adapters to the edges.
+    ///
+    /// Exit status: 0 done, 1 an edge refused it, rolled it back or did not answer, 2 it could not begin.
+    #[command(subcommand)]
+    Adapters(adapters::AdaptersCommand),
 }
 
 impl Command {
     /// For reporting commands 1 means that something is wrong with the data, so an error of the command itself is 2.
     const fn error_exit(&self) -> Exit {
         match self {
-            Self::Integrity(_) | Self::Status(_) | Self::Diagnose(_) | Self::Repair(_) => Exit::NOT_DONE,
+            Self::Integrity(_)
+            | Self::Status(_)
+            | Self::Diagnose(_)
+            | Self::Repair(_)
+            | Self::Adapters(_) => Exit::NOT_DONE,
             _ => Exit::FAILED,
         }
     }
@@ -91,6 +100,7 @@ fn execute(cli: Cli, config: Config) -> anyhow::Result<Exit> {
             Command::Status(args) => reports::execute_status(&config, &args).await,
             Command::Diagnose(args) => reports::execute_diagnose(&config, &args).await,
             Command::Repair(args) => repair::execute(&config, &args).await,
+            Command::Adapters(command) => adapters::execute(&config, command).await,
         }
     })
 }

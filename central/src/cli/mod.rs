@@ -1,5 +1,6 @@
 //! The commands of `marketprism-central`.
 
+mod adapters;
 mod command_line;
 mod progress;
 mod repair;

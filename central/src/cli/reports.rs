@@ -64,7 +64,7 @@ async fn verified(sources: &Sources, scope: &ReportScope) -> anyhow::Result<Veri
 pub struct JsonArgs {
     /// Print JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub async fn execute_status(config: &Config, args: &JsonArgs) -> anyhow::Result<Exit> {
@@ -81,7 +81,11 @@ pub async fn execute_diagnose(config: &Config, args: &JsonArgs) -> anyhow::Resul
     Ok(diagnosis.exit_code())
 }
 
-fn print<T: Serialize>(as_json: bool, answer: &T, text: impl FnOnce(Paint) -> String) -> anyhow::Result<()> {
+pub(super) fn print<T: Serialize>(
+    as_json: bool,
+    answer: &T,
+    text: impl FnOnce(Paint) -> String,
+) -> anyhow::Result<()> {
     let text = if as_json {
         serde_json::to_string_pretty(answer).context("cannot write the answer")?
     } else {

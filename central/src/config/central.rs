@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 use super::clickhouse::ClickHouse;
 use super::http::Http;
 use super::replication::Replication;
-use super::sections::{BatchLimits, LeaseTimes, Ledger, Stream, StreamsSection};
+use super::sections::{AdapterSettings, BatchLimits, LeaseTimes, Ledger, Stream, StreamsSection};
 
 /// `central.toml`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Config {
+    pub adapters: AdapterSettings,
     pub nats: Nats,
     pub clickhouse: ClickHouse,
     #[serde(rename = "streams")]
@@ -55,6 +56,7 @@ impl Config {
     pub(super) fn read(document: &Document) -> Result<Self, ConfigError> {
         let (mut config, mut problems) = document.read::<Self>();
         config.nats.check(&mut problems);
+        config.adapters.check(&mut problems);
         config.clickhouse.resolve(&mut problems);
         config.replication.resolve(&config.clickhouse, &mut problems);
         config.http.check(&mut problems);

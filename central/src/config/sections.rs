@@ -1,11 +1,32 @@
-//! `[batch]`, `[streams]`, `[ledger]` and `[lease]`.
+//! `[adapters]`, `[batch]`, `[streams]`, `[ledger]` and `[lease]`.
 
 use std::time::Duration;
 
 use marketprism_config::Problems;
-use marketprism_schema::{STREAMS, StreamSettings};
+use marketprism_schema::{STREAMS, StreamSettings, VerifyingKey};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// Distribution of adapters to edges.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct AdapterSettings {
+    /// Public keys (base64, as `marketprism-edge adapter keygen` prints them); `adapters push` refuses a component that none of them signed.
+    trusted_keys: Vec<String>,
+}
+
+impl AdapterSettings {
+    pub(super) fn check(&self, problems: &mut Problems<'_>) {
+        for (index, key) in self.trusted_keys.iter().enumerate() {
+            let is_key = VerifyingKey::parse(key).is_some();
+            let path = format!("adapters.trusted_keys[{index}]");
+            problems.demand(is_key, &path, format!("is {key:?}"), VerifyingKey::ALLOWED);
+        }
+    }
+
+    pub fn verifying_keys(&self) -> Vec<VerifyingKey> {
+        self.trusted_keys.iter().filter_map(|key| VerifyingKey::parse(key)).collect()
+    }
+}
 
 /// Bounds of a batch; the first one reached starts the insert.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

@@ -1,6 +1,7 @@
 use marketprism_schema::DatabaseKind;
 
 use super::{ProvisionReport, consumers, databases, streams};
+use crate::adapters::{AdapterBucket, Wishes};
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::lease::Leases;
@@ -29,6 +30,10 @@ pub async fn ensure(
     if sides.contains(&DatabaseKind::Hot) {
         let ensured = ensure_streams(config, broker, apply, &mut report).await;
         ensured.map_err(|error| broker.explain(error))?;
+        // Edges may not create them.
+        let replicas = config.replicas();
+        AdapterBucket::open(broker, replicas).await?;
+        Wishes::open(broker, replicas).await?;
     }
     for side in sides {
         let storage = Storage::of(&config.clickhouse, *side)?;

@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use marketprism_schema::{COMPONENT_BYTES_MAX, component_digest};
 use marketprism_service::read_file;
-use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, HasSelf, Linker};
 
 use crate::contract::{Description, Venue};
@@ -17,9 +17,6 @@ use crate::runtime::Engine;
 use crate::sandbox::{InstantiateError, Sandbox};
 use crate::stats::{FaultCause, Stats};
 use crate::{v1, validate};
-
-/// Largest component file; real ones have some hundred kilobytes.
-const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// Instances of it start in microseconds. Clones share the component.
 #[derive(Clone)]
@@ -45,7 +42,7 @@ impl Adapter {
     /// Reads, compiles and checks an adapter file and calls `describe`.
     pub fn load(engine: &Engine, path: &Path, limits: &Limits) -> Result<Self, LoadError> {
         let read = |source| LoadError::Read { path: path.to_owned(), source };
-        Self::from_bytes(engine, &read_file(path, MAX_FILE_BYTES).map_err(read)?, limits)
+        Self::from_bytes(engine, &read_file(path, COMPONENT_BYTES_MAX).map_err(read)?, limits)
     }
 
     /// Like [`Adapter::load`] for a component in memory.
@@ -96,11 +93,6 @@ impl Adapter {
     pub fn contract(&self) -> &str {
         &self.inner.contract
     }
-}
-
-/// SHA-256 of a component, 64 hex digits.
-pub fn component_digest(component: &[u8]) -> String {
-    Sha256::digest(component).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Sandbox {

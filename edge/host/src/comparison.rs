@@ -38,6 +38,12 @@ impl DifferenceKind {
         Self::acceptable().find(|kind| kind.as_str() == name)
     }
 
+    /// Text for a name that is no acceptable kind.
+    pub fn unknown(name: &str) -> String {
+        let allowed: Vec<&str> = Self::acceptable().map(Self::as_str).collect();
+        format!("accept: unknown kind of difference {name:?} (allowed: {})", allowed.join(", "))
+    }
+
     /// Name in commands and reports.
     pub fn as_str(self) -> &'static str {
         match self {

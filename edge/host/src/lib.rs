@@ -20,7 +20,6 @@ mod quarantine;
 mod reference_answers;
 mod runtime;
 mod sandbox;
-mod sections;
 mod signature;
 mod stats;
 mod supervisor;
@@ -31,7 +30,7 @@ pub mod contract;
 #[cfg(feature = "fixtures")]
 pub mod fixtures;
 
-pub use adapter::{Adapter, component_digest};
+pub use adapter::Adapter;
 pub use circuit_breaker::{FaultPolicy, Health};
 pub use comparison::{
     DIFFERENCE_EXAMPLES, DifferenceExample, DifferenceKind, Differences, KindDifferences, add_differences,
@@ -42,11 +41,14 @@ pub use frames::{Frame, FrameBatch, MAX_BATCH_BYTES, MAX_BATCH_FRAMES, MAX_FRAME
 pub use host_limit::HostLimit;
 pub use index::{FrameIndex, InstrumentIndex, PlanSource, ResyncIndex, SourceIndex, StreamIndex};
 pub use limits::Limits;
+pub use marketprism_schema::{
+    GOLDEN_SECTION, SIGNATURE_SECTION, SignatureError, VerifyingKey, component_digest, custom_section,
+    verify_signature, with_custom_section,
+};
 pub use quarantine::{Quarantine, QuarantineError, QuarantinedFrame};
 pub use runtime::{Engine, EngineError};
 pub use sandbox::{InstrumentRounds, Sandbox};
-pub use sections::{GOLDEN_SECTION, SIGNATURE_SECTION, custom_section, with_custom_section};
-pub use signature::{SignatureError, SigningKey, VerifyingKey, verify_signature};
+pub use signature::SigningKey;
 pub use stats::{FaultCause, Stats, StatsSnapshot};
 pub use supervisor::{
     AdapterSupervisor, FrameFault, NormalizedBatch, Successor, SuccessorError, SuccessorSeed, TrialMonitor,

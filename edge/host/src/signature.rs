@@ -1,40 +1,12 @@
-//! Ed25519 signatures of components: keys, signing, verification against pinned keys.
-
-use std::fmt;
+//! Ed25519 signatures of components: keys and signing. `marketprism_schema` verifies.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use marketprism_schema::{
+    SIGNATURE_SECTION, VERIFYING_KEY_BYTES, VerifyingKey, signed_part, with_custom_section,
+};
 use ring::rand::SystemRandom;
-use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
-use thiserror::Error;
-
-use crate::sections::{SIGNATURE_SECTION, signed_part, with_custom_section};
-
-/// Bytes of a public key.
-const KEY_BYTES: usize = 32;
-
-/// Key that adapters are verified with; its text is base64.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct VerifyingKey([u8; KEY_BYTES]);
-
-impl VerifyingKey {
-    /// Reads the text of a key. `None`: it is not 32 bytes in base64.
-    pub fn parse(text: &str) -> Option<Self> {
-        STANDARD.decode(text.trim()).ok()?.try_into().ok().map(Self)
-    }
-}
-
-impl fmt::Display for VerifyingKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&STANDARD.encode(self.0))
-    }
-}
-
-impl fmt::Debug for VerifyingKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
 /// Secret key that adapters are signed with; its text is base64 of PKCS #8.
 pub struct SigningKey(Ed25519KeyPair);
@@ -54,9 +26,9 @@ impl SigningKey {
 
     /// The key that verifies its signatures.
     pub fn verifying_key(&self) -> VerifyingKey {
-        let mut bytes = [0; KEY_BYTES];
+        let mut bytes = [0; VERIFYING_KEY_BYTES];
         bytes.iter_mut().zip(self.0.public_key().as_ref()).for_each(|(to, from)| *to = *from);
-        VerifyingKey(bytes)
+        bytes.into()
     }
 
     /// The component with a signature at its end, instead of any that it had.
@@ -68,30 +40,10 @@ impl SigningKey {
     }
 }
 
-/// Rejection of a component's signature.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum SignatureError {
-    /// It has none.
-    #[error("component has no signature: sign it with `marketprism-edge adapter sign`")]
-    Unsigned,
-    /// No key of those verifies it: another key, or changed bytes.
-    #[error("signature of the component fits none of the {keys} keys of adapters.trusted_keys")]
-    Untrusted {
-        /// Number of keys.
-        keys: usize,
-    },
-}
-
-/// Verifies that one of the keys signed the component.
-pub fn verify_signature(component: &[u8], keys: &[VerifyingKey]) -> Result<VerifyingKey, SignatureError> {
-    let (content, signature) = signed_part(component).ok_or(SignatureError::Unsigned)?;
-    let is_signer =
-        |key: &&VerifyingKey| UnparsedPublicKey::new(&ED25519, key.0).verify(content, signature).is_ok();
-    keys.iter().find(is_signer).copied().ok_or(SignatureError::Untrusted { keys: keys.len() })
-}
-
 #[cfg(test)]
 mod tests {
+    use marketprism_schema::{SignatureError, verify_signature};
+
     use super::*;
 
     #[test]

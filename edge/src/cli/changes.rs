@@ -12,15 +12,17 @@ use anyhow::Context;
 use clap::Args;
 use hyper::Method;
 use marketprism_adapter_conformance::golden_folder;
+use marketprism_adapter_host::contract::Description;
 use marketprism_adapter_host::{
-    DifferenceKind, GOLDEN_SECTION, SigningKey, component_digest, with_custom_section,
+    Adapter, DifferenceKind, Engine, GOLDEN_SECTION, Limits, SigningKey, component_digest,
+    with_custom_section,
 };
+use marketprism_schema::AdapterLabel;
 use marketprism_service::{read_file, read_text};
 use serde::Deserialize;
 use tokio::time::sleep;
 
 use super::edge_client::{EdgeArguments, EdgeClient};
-use crate::http::unknown_kind;
 use crate::limits::COMPONENT_BYTES_MAX;
 use crate::swap::{SwapOutcome, SwapRecord, pack_golden};
 
@@ -106,6 +108,13 @@ pub(super) fn sign(arguments: &SignArguments) -> anyhow::Result<String> {
     if let Some(folder) = &golden {
         component = with_custom_section(&component, GOLDEN_SECTION, &pack_golden(folder)?);
     }
+    let label = match label(&component) {
+        Ok(label) => {
+            component = label.put(&component)?;
+            format!("{} {}", label.name, label.version)
+        }
+        Err(error) => format!("none: {error:#}"),
+    };
     let signed = signer.sign(&component);
     let out = out.as_ref().unwrap_or(adapter);
     let part = out.with_extension("part");
@@ -113,7 +122,17 @@ pub(super) fn sign(arguments: &SignArguments) -> anyhow::Result<String> {
     written.with_context(|| out.display().to_string())?;
     let golden = golden.map_or_else(|| "none".to_owned(), |folder| folder.display().to_string());
     let (file, digest) = (out.display(), component_digest(&signed));
-    Ok(format!("{file}\nsha256:{digest}\nsigned by {}\ngolden frames: {golden}\n", signer.verifying_key()))
+    Ok(format!(
+        "{file}\nsha256:{digest}\nsigned by {}\nlabel: {label}\ngolden frames: {golden}\n",
+        signer.verifying_key()
+    ))
+}
+
+/// The component as it describes itself. One that cannot be run is signed without.
+fn label(component: &[u8]) -> anyhow::Result<AdapterLabel> {
+    let adapter = Adapter::from_bytes(&Engine::new(None)?, component, &Limits::default())?;
+    let Description { name, version, .. } = adapter.description().clone();
+    Ok(AdapterLabel { name, version, contract: adapter.contract().to_owned() })
 }
 
 fn component(path: &Path) -> anyhow::Result<Vec<u8>> {
@@ -122,7 +141,7 @@ fn component(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 /// The kinds of differences of these names.
 pub(super) fn accepted(names: &[String]) -> anyhow::Result<BTreeSet<DifferenceKind>> {
-    let parse = |name: &String| DifferenceKind::parse(name).with_context(|| unknown_kind(name));
+    let parse = |name: &String| DifferenceKind::parse(name).with_context(|| DifferenceKind::unknown(name));
     names.iter().map(parse).collect()
 }
 

@@ -49,13 +49,8 @@ impl SwapSettings {
     pub(super) fn check(&self, problems: &mut Problems<'_>) {
         for (index, key) in self.trusted_keys.iter().enumerate() {
             let is_key = VerifyingKey::parse(key).is_some();
-            let allowed = "an Ed25519 public key: 32 bytes in base64";
-            problems.demand(
-                is_key,
-                &format!("adapters.trusted_keys[{index}]"),
-                format!("is {key:?}"),
-                allowed,
-            );
+            let path = format!("adapters.trusted_keys[{index}]");
+            problems.demand(is_key, &path, format!("is {key:?}"), VerifyingKey::ALLOWED);
         }
     }
 

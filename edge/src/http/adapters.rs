@@ -33,7 +33,7 @@ pub(super) struct RollBackQuery {
 
 pub(super) async fn adapters_page(State(state): State<Arc<EdgeState>>) -> Json<Value> {
     let feeds: Vec<Value> = state.feeds.list().iter().map(|feed| feed_json(feed)).collect();
-    Json(json!({ "feeds": feeds, "swaps": state.swaps.history() }))
+    Json(json!({ "feeds": feeds, "swaps": state.swaps.history(), "followed": state.swaps.followed() }))
 }
 
 fn feed_json(feed: &FeedStatus) -> Value {
@@ -69,7 +69,7 @@ pub(super) async fn load(
         names.map(|name| DifferenceKind::parse(name).ok_or(name)).collect();
     let accepted = match accepted {
         Ok(accepted) => accepted,
-        Err(name) => return problem(StatusCode::BAD_REQUEST, &unknown_kind(name)),
+        Err(name) => return problem(StatusCode::BAD_REQUEST, &DifferenceKind::unknown(name)),
     };
     let limit = usize::try_from(COMPONENT_BYTES_MAX).unwrap_or(usize::MAX);
     // Within the time of a request, as all handlers.
@@ -80,12 +80,6 @@ pub(super) async fn load(
             problem(StatusCode::PAYLOAD_TOO_LARGE, &text)
         }
     }
-}
-
-/// Text for a kind of difference that does not exist.
-pub fn unknown_kind(name: &str) -> String {
-    let allowed: Vec<&str> = DifferenceKind::acceptable().map(DifferenceKind::as_str).collect();
-    format!("accept: unknown kind of difference {name:?} (allowed: {})", allowed.join(", "))
 }
 
 pub(super) async fn roll_back(

@@ -37,6 +37,7 @@ pub fn heartbeat(state: &EdgeState, host: &str, started_ns: i64, life: EdgeRunSt
         reasons,
         adapters: adapters(state, history.last()),
         swaps: history.iter().skip(newest).map(SwapRecord::reported).collect(),
+        followed: state.swaps.followed(),
         feeds: feeds(state),
         data_dir: state.context.data_dir.display().to_string(),
         disk: edge_disk(&state.context.data_dir),

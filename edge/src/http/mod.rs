@@ -11,7 +11,6 @@ mod state;
 mod status_requests;
 
 pub use access::AccessToken;
-pub use adapters::unknown_kind;
 pub use heartbeat::heartbeat;
 pub use serve::{Bound, bind};
 pub use state::EdgeState;

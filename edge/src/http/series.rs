@@ -16,7 +16,7 @@ use crate::gaps::BACKFILL_OUTCOMES;
 use crate::journal::JournalLoss;
 use crate::publisher::{PUBLISHER, REJECTED, RetryReason};
 use crate::reload::ReloadResult;
-use crate::swap::SWAP_OUTCOMES;
+use crate::swap::{FOLLOW_FAILURES, SWAP_OUTCOMES};
 use crate::telemetry::{
     ANY, CLOCK_MEASURED, CLOCK_NOT_MEASURED, CLOCK_SET_BACK, CLOCK_SET_FORWARD, CareLimit, LossAtStop,
     Metrics, RestartCause,
@@ -35,6 +35,9 @@ pub(super) fn expect_edge(metrics: &Metrics) {
     }
     for outcome in SWAP_OUTCOMES {
         metrics.adapter_swaps.with_label_values(&[outcome]);
+    }
+    for cause in FOLLOW_FAILURES {
+        metrics.adapter_follow_failures.with_label_values(&[cause]);
     }
     for what in JOURNAL_ERRORS {
         metrics.journal_errors.with_label_values(&[what]);

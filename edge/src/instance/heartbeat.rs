@@ -49,6 +49,7 @@ impl HeartbeatWriter {
             };
             tokio::select! {
                 () = sleep(pause) => {}
+                () = self.state.swaps.followed_changed() => {}
                 () = stop.cancelled() => {}
             }
         }

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::{JournaledRun, RunJournal, StopCause};
 use crate::broker::BrokerLink;
 use crate::clocks::watch_steps;
-use crate::config::Config;
-use crate::feed::EdgeContext;
+use crate::config::{Adapters, Config};
+use crate::feed::{EdgeContext, FeedRoster};
 use crate::gaps::DeliveryState;
 use crate::http::EdgeState;
 use crate::instance::{HeartbeatWriter, LeaseTimes, NameLease};
@@ -21,6 +21,24 @@ use crate::journal::{answer_requests, follow_confirmations};
 use crate::limits::JOURNAL_CLOSE;
 use crate::publisher::AuditSender;
 use crate::selfcare::{RestartLog, RestartRequest, SelfCare};
+use crate::swap::{AdapterSwaps, SwapExecutor, WishFollower};
+
+/// Works changes of adapters off, and follows the versions that central wants.
+pub(super) fn start_swaps(
+    (client, link): (&Client, &Arc<BrokerLink>),
+    context: &Arc<EdgeContext>,
+    (config, adapters): (&Config, &Adapters),
+    roster: &Arc<FeedRoster>,
+) -> (Arc<AdapterSwaps>, JoinHandle<()>) {
+    let executor = SwapExecutor::new(context, config, adapters, roster);
+    let swaps = executor.swaps();
+    let broker = (client.clone(), Arc::clone(link));
+    let follower = WishFollower::new(broker, context, Arc::clone(roster), Arc::clone(&swaps));
+    let task = tokio::spawn(async {
+        tokio::join!(executor.run(), follower.run());
+    });
+    (swaps, task)
+}
 
 /// Holds the edge's name at the broker.
 pub(super) struct LeaseTask {

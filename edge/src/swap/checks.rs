@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use marketprism_adapter_host::contract::Instrument;
+use marketprism_adapter_host::contract::{Description, Instrument};
 use marketprism_adapter_host::{
     Adapter, Engine, GOLDEN_SECTION, Limits, LoadError, custom_section, verify_signature,
 };
+use marketprism_schema::{AdapterLabel, LabelError};
 use marketprism_service::error_text;
 
 use super::golden::run_golden;
@@ -47,6 +48,7 @@ pub(super) struct ComponentChecks<'a> {
     pub(super) engine: Option<&'a Engine>,
     pub(super) limits: &'a Limits,
     pub(super) settings: &'a SwapSettings,
+    pub(super) allow_unsigned: bool,
     pub(super) scratch: PathBuf,
 }
 
@@ -56,7 +58,7 @@ impl ComponentChecks<'_> {
         step(SwapStep::Signature);
         let signed = verify_signature(component, &self.settings.verifying_keys());
         if let Err(error) = signed
-            && !self.settings.allow_unsigned
+            && !self.allow_unsigned
         {
             return Err(SwapFailure::new(SwapStep::Signature, error.to_string()));
         }
@@ -65,12 +67,28 @@ impl ComponentChecks<'_> {
         let engine = self.engine.ok_or_else(no_engine)?;
         let adapter = Adapter::from_bytes(engine, component, self.limits)
             .map_err(|error| SwapFailure::new(step_of(&error), error_text(&error)))?;
+        if let Some(reason) = label_problem(component, adapter.description()) {
+            return Err(SwapFailure::new(SwapStep::Contract, reason));
+        }
         step(SwapStep::Golden);
         if let Some(section) = custom_section(component, GOLDEN_SECTION) {
             let checked = run_golden(&adapter, self.limits, section, &self.scratch);
             checked.map_err(|error| SwapFailure::new(SwapStep::Golden, format!("{error:#}")))?;
         }
         Ok(adapter)
+    }
+}
+
+/// Central sorts components by their labels: a wrong one would reach the edges under another name.
+fn label_problem(component: &[u8], description: &Description) -> Option<String> {
+    let Description { name, version, .. } = description;
+    match AdapterLabel::of(component) {
+        Ok(label) if label.name == *name && label.version == *version => None,
+        Ok(AdapterLabel { name: named, version: numbered, .. }) => {
+            Some(format!("label says {named} {numbered}, the component describes itself as {name} {version}"))
+        }
+        Err(LabelError::Missing) => None,
+        Err(error) => Some(error.to_string()),
     }
 }
 

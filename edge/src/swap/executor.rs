@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::checks::{ComponentChecks, SwapFailure, check_instruments};
 use super::parts::{PartSwap, running_parts, totals};
-use super::record::{SwapOutcome, SwapRecord, SwapStep};
+use super::record::{RETURNED, SwapOutcome, SwapRecord, SwapStep};
 use super::store::AdapterStore;
 use super::swaps::{AdapterSwaps, SwapAction, SwapRequest};
 use super::trial::SwapTrial;
@@ -63,6 +63,7 @@ impl SwapExecutor {
                 }
             }
         }
+        swaps.set_previous(digests(&previous));
         Self {
             context: Arc::clone(context),
             roster: Arc::clone(roster),
@@ -125,7 +126,7 @@ impl SwapExecutor {
                 }
             }
             SwapAction::RollBack { adapter } => match self.roll_back(&adapter).await {
-                Ok(()) => self.end(SwapOutcome::RolledBack, Some("by request".to_owned())),
+                Ok(()) => self.end(SwapOutcome::RolledBack, Some(RETURNED.to_owned())),
                 Err(failure) => self.end_failed(SwapOutcome::Refused, failure),
             },
         }
@@ -172,6 +173,8 @@ impl SwapExecutor {
             engine: self.engine.as_ref(),
             limits: &self.limits,
             settings: &self.settings,
+            allow_unsigned: self.settings.allow_unsigned
+                && !self.swaps.running().is_some_and(|record| record.is_of_wish()),
             scratch: self.store.scratch(),
         };
         let adapter = checks.run(component, |step| self.step(step))?;
@@ -334,6 +337,7 @@ impl SwapExecutor {
         self.remember(trial.replaced(), to, Some(component));
         if let Some(from) = trial.replaced().find(|from| from.digest() != to.digest()) {
             self.previous.insert(to.description().name.clone(), from.clone());
+            self.swaps.set_previous(digests(&self.previous));
         }
         self.step(SwapStep::Done);
         self.end(SwapOutcome::Promoted, None);
@@ -392,6 +396,7 @@ impl SwapExecutor {
         trial.parts = parts;
         self.remember(trial.replaced(), &to, None);
         self.previous.remove(name);
+        self.swaps.set_previous(digests(&self.previous));
         Ok(())
     }
 
@@ -424,6 +429,10 @@ impl SwapExecutor {
         }
         self.context.auditor.note_changes([record.change()]);
     }
+}
+
+fn digests(versions: &BTreeMap<String, Adapter>) -> BTreeMap<String, String> {
+    versions.iter().map(|(name, adapter)| (name.clone(), adapter.digest().to_owned())).collect()
 }
 
 fn unaccepted(differences: &Differences, accepted: &BTreeSet<DifferenceKind>) -> Option<String> {

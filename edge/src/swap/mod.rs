@@ -3,6 +3,8 @@
 
 mod checks;
 mod executor;
+mod fetch;
+mod follow;
 mod golden;
 mod parts;
 mod record;
@@ -12,6 +14,7 @@ mod trial;
 mod watch;
 
 pub use executor::SwapExecutor;
+pub use follow::{FOLLOW_FAILURES, WishFollower};
 pub use golden::pack_golden;
 pub use record::{SwapOutcome, SwapRecord, SwapStep};
 pub use store::resume_adapters;

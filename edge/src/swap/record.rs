@@ -86,13 +86,19 @@ pub struct RecordedExample {
     pub new: String,
 }
 
+/// Source of changes that central wants; the wish follows.
+const WISH: &str = "promotion ";
+
+/// Reason of a change that returned to the version before.
+pub(super) const RETURNED: &str = "by request";
+
 /// One change of an adapter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SwapRecord {
     pub number: u64,
     /// Name of the adapter, once it is known.
     pub adapter: Option<String>,
-    /// `http`, `rollback`, or the file in the watched folder.
+    /// `http`, `rollback`, `promotion` and central's wish, or the file in the watched folder.
     pub source: String,
     /// Seconds since 1970.
     pub started: i64,
@@ -193,6 +199,25 @@ impl SwapRecord {
     /// No running feed had an adapter of this name.
     pub(super) fn had_no_feed(&self) -> bool {
         self.step == SwapStep::Feeds && self.outcome != SwapOutcome::Running && self.from.is_none()
+    }
+
+    pub(super) fn source_of_wish(wish: &str) -> String {
+        format!("{WISH}{wish}")
+    }
+
+    /// Central wants it.
+    pub(super) fn is_of_wish(&self) -> bool {
+        self.source.starts_with(WISH)
+    }
+
+    /// It returned to the version before, as it should.
+    pub(super) fn is_return(&self) -> bool {
+        self.reason.as_deref() == Some(RETURNED)
+    }
+
+    /// Something else than the component kept it from its trial.
+    pub(super) fn is_to_be_repeated(&self) -> bool {
+        self.outcome == SwapOutcome::Stopped || self.had_no_feed()
     }
 
     pub fn set_differences(&mut self, differences: &Differences) {

@@ -1,12 +1,14 @@
 //! Requests for changes of adapters, and their history. Shared by HTTP, the watched folder and the task that works them off.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use marketprism_adapter_host::{DifferenceKind, component_digest};
+use marketprism_schema::FollowedAdapter;
 use marketprism_service::clock;
 use thiserror::Error;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::CancellationToken;
 
@@ -60,12 +62,20 @@ struct SwapBoard {
     cancellable: Option<String>,
     /// Newest last.
     ended: VecDeque<SwapRecord>,
+    /// Digest of the version before the running one, by name of the adapter.
+    previous: BTreeMap<String, String>,
+    /// State of central's wishes.
+    followed: Vec<FollowedAdapter>,
 }
 
 #[derive(Debug)]
 pub struct AdapterSwaps {
     board: Mutex<SwapBoard>,
     requests: Sender<SwapRequest>,
+    /// Wakes who waits for the end of a change.
+    ended: Notify,
+    /// Wakes the writer of the heartbeat: central waits for the state of its wishes.
+    followed_changed: Notify,
 }
 
 /// Without history, and without anybody who works requests off.
@@ -81,8 +91,18 @@ impl AdapterSwaps {
         // One change runs at a time, so one request waits at most.
         let (requests, receiver) = channel(1);
         let next = ended.iter().map(|record| record.number + 1).max().unwrap_or(1);
-        let board = SwapBoard { next, running: None, cancellable: None, ended: ended.into() };
-        (Self { board: Mutex::new(board), requests }, receiver)
+        let (previous, followed) = Default::default();
+        let board =
+            SwapBoard { next, running: None, cancellable: None, ended: ended.into(), previous, followed };
+        (
+            Self {
+                board: Mutex::new(board),
+                requests,
+                ended: Notify::new(),
+                followed_changed: Notify::new(),
+            },
+            receiver,
+        )
     }
 
     fn lock(&self) -> MutexGuard<'_, SwapBoard> {
@@ -111,8 +131,67 @@ impl AdapterSwaps {
             return Ok(record.number);
         }
         drop(board);
+        self.return_to_previous(adapter, String::new(), "rollback")
+    }
+
+    /// Rolls the running change back if it is this one, of this adapter.
+    pub(super) fn cancel(&self, adapter: &str, number: u64) {
+        let board = self.lock();
+        if let Some((record, cancel)) = &board.running
+            && record.number == number
+            && board.cancellable.as_deref() == Some(adapter)
+        {
+            cancel.cancel();
+        }
+    }
+
+    /// Begins to return to the version before, which has this digest.
+    pub(super) fn return_to_previous(
+        &self,
+        adapter: &str,
+        digest: String,
+        source: &str,
+    ) -> Result<u64, SwapRefused> {
         let action = SwapAction::RollBack { adapter: adapter.to_owned() };
-        self.begin("rollback", String::new(), Vec::new(), action)
+        self.begin(source, digest, Vec::new(), action)
+    }
+
+    pub(super) fn set_previous(&self, previous: BTreeMap<String, String>) {
+        self.lock().previous = previous;
+    }
+
+    /// Digest of the version before the running one.
+    pub(super) fn previous(&self, adapter: &str) -> Option<String> {
+        self.lock().previous.get(adapter).cloned()
+    }
+
+    pub(super) fn set_followed(&self, followed: Vec<FollowedAdapter>) {
+        let mut board = self.lock();
+        if board.followed != followed {
+            board.followed = followed;
+            drop(board);
+            self.followed_changed.notify_one();
+        }
+    }
+
+    /// Returns when the state of a wish has changed.
+    pub async fn followed_changed(&self) {
+        self.followed_changed.notified().await;
+    }
+
+    /// State of central's wishes.
+    pub fn followed(&self) -> Vec<FollowedAdapter> {
+        self.lock().followed.clone()
+    }
+
+    /// The newest change from this source, which may run.
+    pub(super) fn newest_of(&self, source: &str) -> Option<SwapRecord> {
+        self.history().into_iter().rev().find(|record| record.source == source)
+    }
+
+    /// Returns after the end of a change.
+    pub(super) async fn ended_one(&self) {
+        self.ended.notified().await;
     }
 
     fn begin(
@@ -192,6 +271,8 @@ impl AdapterSwaps {
         while board.ended.len() > SWAPS_KEPT {
             board.ended.pop_front();
         }
+        drop(board);
+        self.ended.notify_one();
     }
 
     /// Changes that ended, oldest first, and the one that runs.
@@ -214,9 +295,8 @@ impl AdapterSwaps {
         let Some((record, later)) = history.get(place..).and_then(<[_]>::split_first) else {
             return FileAttempt::Open;
         };
-        let was_kept = record.outcome == SwapOutcome::Stopped || record.had_no_feed();
         let is_superseded = later.iter().any(|record| record.outcome == SwapOutcome::Promoted);
-        match record.digest == digest && (!was_kept || is_superseded) {
+        match record.digest == digest && (!record.is_to_be_repeated() || is_superseded) {
             true => FileAttempt::Ended,
             false => FileAttempt::Open,
         }

@@ -117,6 +117,8 @@ metrics! {
     adapter_micros: IntCounterVec = "marketprism_edge_adapter_microseconds_total" ["exchange"],
     /// Ended changes of adapters, by outcome.
     adapter_swaps: IntCounterVec = "marketprism_edge_adapter_swaps_total" ["outcome"],
+    /// Failed requests for the adapter versions that central wants, or for their components. The running versions stay.
+    adapter_follow_failures: IntCounterVec = "marketprism_edge_adapter_follow_failures_total" ["cause"],
     /// Time in which a change of its adapter kept a feed's pipeline from taking frames.
     adapter_swap_pause: HistogramVec = "marketprism_edge_adapter_swap_pause_seconds" ["exchange"],
     /// Bytes that were read and wait for the pipeline.

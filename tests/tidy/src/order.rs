@@ -10,7 +10,7 @@ pub const ORDER: [(&str, &str); 10] = [
     ),
     (
         "central",
-        "cli run http diagnose report repair ledger replicator ingest context init watermark \
+        "cli run http diagnose report repair ledger replicator ingest context init adapters watermark \
          coverage lease sql server_clock storage row broker metrics status time config role limits",
     ),
     (
@@ -21,12 +21,13 @@ pub const ORDER: [(&str, &str); 10] = [
     (
         "edge/host",
         "fixtures supervisor comparison quarantine reference_answers mapping circuit_breaker adapter sandbox \
-         signature sections runtime validate frames error logging index contract v1 limits host_limit stats",
+         signature runtime validate frames error logging index contract v1 limits host_limit stats",
     ),
     ("edge/book", "sync book outcome pending pacing contents sequence ladder settings update side"),
     (
         "schema",
-        "broker_users edge_heartbeat edge_lease edge_status recording wire audit repair confirmed validation event migration stream table selftest stream_id decimal latency names texts",
+        "broker_users edge_heartbeat edge_lease edge_status adapter_promotion recording wire audit repair confirmed \
+         validation event migration stream table selftest stream_id decimal latency component names texts",
     ),
     ("adapters/build", "build clang component toolchain workspace"),
     ("deploy/chdb-server", "run sandbox http access sql engine config memory limits"),

@@ -34,20 +34,20 @@ pub fn with_custom_section(component: &[u8], name: &str, content: &[u8]) -> Vec<
 }
 
 /// The bytes that a signature covers, and the signature. `None`: the last section is no signature.
-pub(crate) fn signed_part(component: &[u8]) -> Option<(&[u8], &[u8])> {
+pub fn signed_part(component: &[u8]) -> Option<(&[u8], &[u8])> {
     let last = Sections::of(component).last()?;
     let is_signature = last.is_custom(component, SIGNATURE_SECTION) && last.whole.end == component.len();
     let signature = component.get(last.content)?.get(SIGNATURE_SECTION.len() + 1..)?;
     is_signature.then_some((component.get(..last.whole.start)?, signature))
 }
 
-struct Section {
+struct ComponentSection {
     id: u8,
     whole: Range<usize>,
     content: Range<usize>,
 }
 
-impl Section {
+impl ComponentSection {
     fn is_custom(&self, component: &[u8], name: &str) -> bool {
         let content = component.get(self.content.clone()).unwrap_or_default();
         let Some((length, rest)) = content.split_first() else { return false };
@@ -68,16 +68,16 @@ impl<'b> Sections<'b> {
 }
 
 impl Iterator for Sections<'_> {
-    type Item = Section;
+    type Item = ComponentSection;
 
-    fn next(&mut self) -> Option<Section> {
+    fn next(&mut self) -> Option<ComponentSection> {
         let (id, after_id) = (*self.bytes.get(self.at)?, self.at + 1);
         let (length, start) = read_length(self.bytes, after_id)?;
         let content = start..start.checked_add(length)?;
         self.bytes.get(content.clone())?;
         let whole = self.at..content.end;
         self.at = content.end;
-        Some(Section { id, whole, content })
+        Some(ComponentSection { id, whole, content })
     }
 }
 

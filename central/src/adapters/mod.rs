@@ -1,0 +1,19 @@
+//! Distribution of adapters: signed components in an Object Store bucket, the wanted version of each adapter for edges, regions and all in
+//! a KV bucket, and promotions that go from edge to edge. What an edge makes of a wish is in its heartbeat; central runs no component.
+
+mod bucket;
+mod edges;
+mod promotion;
+mod rollback;
+mod selection;
+mod stage;
+mod status;
+mod wishes;
+
+pub use bucket::AdapterBucket;
+pub use edges::Heartbeats;
+pub use promotion::{Promotion, PromotionEnd, PromotionTimes};
+pub use rollback::{RollbackResult, roll_back};
+pub use selection::EdgeSelection;
+pub use status::{AdapterStatus, PromotedVersion, adapter_status, promoted_versions};
+pub use wishes::Wishes;

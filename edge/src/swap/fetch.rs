@@ -1,0 +1,104 @@
+//! Requests to the broker for wanted versions and components. An edge may create no consumer there: each answer is one message.
+
+use anyhow::{Context, bail, ensure};
+use async_nats::client::RequestErrorKind;
+use async_nats::{Client, Message};
+use bytes::Bytes;
+use marketprism_schema::{
+    ADAPTER_OBJECTS_BUCKET, WANTED_ADAPTERS_BUCKET, WantedAdapter, adapter_chunk_request_subject,
+    adapter_chunk_subject, adapter_info_request_subject, adapter_object_name, component_digest,
+    wanted_adapter_request_subject,
+};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::limits::{COMPONENT_BYTES_MAX, COMPONENT_FETCH, CONFIRMED_ANSWER};
+
+const NOT_FOUND: u16 = 404;
+const SEQUENCE: &str = "Nats-Sequence";
+const OPERATION: &str = "KV-Operation";
+
+/// Part of an object's description in the Object Store.
+#[derive(Deserialize)]
+struct ObjectInfo {
+    nuid: String,
+    size: u64,
+    chunks: u64,
+    #[serde(default)]
+    deleted: bool,
+}
+
+/// `None`: central wants nothing of this adapter.
+pub(super) async fn read_wanted(client: &Client, adapter: &str) -> anyhow::Result<Option<WantedAdapter>> {
+    let subject = wanted_adapter_request_subject(adapter);
+    let Some(message) = request(client, subject, Bytes::new(), WANTED_ADAPTERS_BUCKET).await? else {
+        return Ok(None);
+    };
+    let is_deleted = message.headers.as_ref().is_some_and(|headers| headers.get(OPERATION).is_some());
+    if is_deleted {
+        return Ok(None);
+    }
+    let wanted = serde_json::from_slice(&message.payload);
+    wanted
+        .with_context(|| format!("bucket {WANTED_ADAPTERS_BUCKET}, key {adapter}: no wanted versions"))
+        .map(Some)
+}
+
+/// The component with this digest, within [`COMPONENT_FETCH`].
+pub(super) async fn fetch_component(client: &Client, adapter: &str, digest: &str) -> anyhow::Result<Bytes> {
+    let name = adapter_object_name(adapter, digest);
+    let fetched = timeout(COMPONENT_FETCH, fetch(client, &name, digest)).await;
+    let fetched = fetched.unwrap_or_else(|_elapsed| bail!("not complete within {COMPONENT_FETCH:?}"));
+    fetched.with_context(|| format!("object {name} of bucket {ADAPTER_OBJECTS_BUCKET}"))
+}
+
+async fn fetch(client: &Client, name: &str, digest: &str) -> anyhow::Result<Bytes> {
+    let subject = adapter_info_request_subject(name);
+    let info = request(client, subject, Bytes::new(), ADAPTER_OBJECTS_BUCKET).await?;
+    let info: ObjectInfo =
+        serde_json::from_slice(&info.context("is not there")?.payload).context("description")?;
+    ensure!(!info.deleted, "was deleted");
+    let ObjectInfo { nuid, size, chunks, .. } = info;
+    ensure!(size <= COMPONENT_BYTES_MAX, "has {size} bytes (allowed: {COMPONENT_BYTES_MAX})");
+    let mut component = Vec::with_capacity(usize::try_from(size)?);
+    let mut after = 0_u64;
+    for number in 1..=chunks {
+        let wanted = json!({ "seq": after + 1, "next_by_subj": adapter_chunk_subject(&nuid) });
+        let wanted = serde_json::to_vec(&wanted)?.into();
+        let chunk = request(client, adapter_chunk_request_subject(), wanted, ADAPTER_OBJECTS_BUCKET).await?;
+        let chunk = chunk.with_context(|| format!("piece {number} of {chunks} is not there"))?;
+        let sequence = chunk.headers.as_ref().and_then(|headers| headers.get(SEQUENCE));
+        after = sequence.context("piece without a sequence")?.as_str().parse()?;
+        component.extend_from_slice(&chunk.payload);
+        let found = u64::try_from(component.len())?;
+        ensure!(found <= size, "has more bytes than the {size} of its description");
+    }
+    let found = component_digest(&component);
+    ensure!(found == digest, "has digest {found}, and {} of {size} bytes", component.len());
+    Ok(component.into())
+}
+
+/// `None`: no such message in the bucket.
+async fn request(
+    client: &Client,
+    subject: String,
+    payload: Bytes,
+    bucket: &str,
+) -> anyhow::Result<Option<Message>> {
+    let message = match timeout(CONFIRMED_ANSWER, client.request(subject, payload)).await {
+        Ok(Ok(message)) => message,
+        Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
+            bail!("bucket {bucket} is not there; central creates it")
+        }
+        Ok(Err(error)) => return Err(error).with_context(|| format!("bucket {bucket}")),
+        Err(_elapsed) => bail!(
+            "bucket {bucket}: no answer within {CONFIRMED_ANSWER:?}; the broker is busy, or this user may not read it"
+        ),
+    };
+    match message.status.map(|status| status.as_u16()) {
+        Some(NOT_FOUND) => Ok(None),
+        Some(status) if status >= 300 => bail!("bucket {bucket}: the broker answered with status {status}"),
+        _ => Ok(Some(message)),
+    }
+}
