@@ -1,8 +1,11 @@
 //! Connections and state of the process, shared by every task.
 
+use std::sync::Arc;
+
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::coverage::Coverage;
+use crate::fleet::EdgeFleet;
 use crate::lease::Leases;
 use crate::metrics::Metrics;
 use crate::server_clock::ServerClock;
@@ -20,4 +23,5 @@ pub struct CentralContext {
     pub metrics: Metrics,
     pub status: Status,
     pub coverage: Coverage,
+    pub fleet: Arc<EdgeFleet>,
 }

@@ -11,6 +11,7 @@ mod coverage;
 mod diagnose;
 #[cfg(test)]
 mod fixtures;
+mod fleet;
 mod http;
 mod ingest;
 mod init;

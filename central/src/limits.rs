@@ -221,11 +221,17 @@ pub const REPAIR_LEASE_WAIT: Duration = Duration::from_secs(150);
 pub const EDGE_ANSWER_WAIT: Duration = Duration::from_secs(15);
 /// Other edges that are asked for a range.
 pub const REPAIR_OTHER_EDGES: usize = 8;
+/// Time without a new heartbeat after which an edge is silent: five that were missed.
+pub const EDGE_SILENT: Duration = Duration::from_secs(15);
+/// Interval at which a central reads the heartbeats.
+pub const EDGES_LOOK: Duration = Duration::from_secs(2);
+/// Heartbeats that are read at once.
+pub const HEARTBEATS_AT_ONCE: usize = 16;
 /// Wait of `diagnose` for the status of the edges; then the known ones that did not answer are named.
 pub const EDGES_ANSWER_WAIT: Duration = Duration::from_secs(2);
 /// Wait for edges that hot does not know yet, once all others have answered.
 pub const EDGES_LATE_ANSWER_WAIT: Duration = Duration::from_millis(300);
-/// Edges whose answers `diagnose` takes; those beyond are not shown.
+/// Edges that are shown, and whose answers `diagnose` takes; those beyond are not shown.
 pub const EDGES_MAX: usize = 1_000;
 /// Wait of `diagnose` for central's own listener.
 pub const LISTENER_ANSWER_WAIT: Duration = Duration::from_secs(2);

@@ -35,6 +35,7 @@ pub struct Metrics {
     pub confirmed: IntGaugeVec,
     pub streams_held: IntGaugeVec,
     pub clock_ahead_seconds: IntGaugeVec,
+    pub fleet: FleetGauges,
     pub put_back: IntCounterVec,
     pub dead_letters: IntCounterVec,
     pub retries: IntCounterVec,
@@ -52,6 +53,27 @@ pub struct ConsumerGauges {
     pub num_pending: IntGaugeVec,
     pub num_ack_pending: IntGaugeVec,
     pub num_redelivered: IntGaugeVec,
+}
+
+/// The edges that central knows.
+#[derive(Debug)]
+pub struct FleetGauges {
+    pub edges: IntGaugeVec,
+    pub silent: IntGaugeVec,
+}
+
+impl FleetGauges {
+    fn new(r: &Registry) -> Result<Self, Error> {
+        Ok(Self {
+            edges: int_gauges!("marketprism_central_edges", "known edges by state", &["state"], r)?,
+            silent: int_gauges!(
+                "marketprism_central_edge_silent",
+                "1 while the edge's heartbeats stopped without a word",
+                &["edge"],
+                r
+            )?,
+        })
+    }
 }
 
 /// Latency of every hop that central sees.
@@ -127,6 +149,7 @@ impl Metrics {
                 &["side"],
                 r
             )?,
+            fleet: FleetGauges::new(r)?,
             put_back: counters!(
                 "marketprism_central_hot_put_back_total",
                 "times that hot was found put back to an earlier state",

@@ -21,7 +21,7 @@ use crate::role::Role;
 use crate::server_clock::ServerClock;
 use crate::status::Status;
 use crate::storage::Storage;
-use crate::{http, init, ledger, limits, replicator};
+use crate::{fleet, http, init, ledger, limits, replicator};
 
 /// Works until a signal comes. Fails on what retrying cannot fix: a difference that cannot be changed in place, a port in
 /// use, a broken task.
@@ -54,6 +54,7 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
         metrics,
         status: Status::starting(parts),
         coverage: Coverage::default(),
+        fleet: Arc::default(),
         config,
     });
 
@@ -63,6 +64,7 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     // Health is served until the last batch is flushed, so it does not stop with the workers.
     let last = CancellationToken::new();
     around.spawn(http::serve(listener, Arc::clone(&shared), last.clone()));
+    around.spawn(watch_edges(Arc::clone(&shared), stop.clone()));
 
     let outcome = match provision_hot(&shared, role, &stop).await {
         Ok(()) => {
@@ -93,7 +95,14 @@ async fn tell_alive() -> anyhow::Result<()> {
     }
 }
 
+/// Ends with the process only: without it silent edges go unnoticed.
+async fn watch_edges(shared: Arc<CentralContext>, stop: CancellationToken) -> anyhow::Result<()> {
+    fleet::watch_edges(&shared.fleet, &shared.broker, &shared.metrics, &stop).await;
+    Ok(())
+}
+
 fn expect_series(metrics: &Metrics) {
+    fleet::expect_series(metrics);
     ingest::expect_series(metrics);
     ledger::expect_series(metrics);
     replicator::expect_series(&metrics.replication);
@@ -211,8 +220,9 @@ mod tests {
     use super::*;
 
     /// Gauges that only a holder of a lease, or a central with an answer of its servers, can set, and series of exchanges that hot holds.
-    const UNKNOWN_AT_FIRST: [&str; 13] = [
+    const UNKNOWN_AT_FIRST: [&str; 14] = [
         "marketprism_broker_to_hot_seconds",
+        "marketprism_central_edge_silent",
         "marketprism_edge_to_hot_seconds",
         "marketprism_venue_to_hot_seconds",
         "marketprism_central_confirmed_sequence",

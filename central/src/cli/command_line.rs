@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use marketprism_service::{Exit, FailureContext as _, check_host, init_logs, print, report};
 
-use super::{adapters, repair, reports};
+use super::{adapters, edges, repair, reports};
 use crate::config::Config;
 use crate::repair::RepairQuery;
 use crate::role::Role;
@@ -42,6 +42,10 @@ enum Command {
     ///
     /// Exit status: 0 all parts run and data arrives, 1 something is wrong, 2 cannot tell.
     Status(reports::JsonArgs),
+    /// List the edges by their heartbeats: version, region, adapters, feeds, journal. Works while no central runs.
+    ///
+    /// Exit status: 0 every edge is well or was stopped, 1 an edge is silent or not healthy, 2 the broker did not answer.
+    Edges(edges::EdgesArgs),
     /// Check configuration, servers, versions, streams, tables, clocks and audits, each with its remedy. Changes nothing.
     ///
     /// Exit status: 0 no check fails, 1 a check fails, 2 a part did not answer.
@@ -63,6 +67,7 @@ impl Command {
         match self {
             Self::Integrity(_)
             | Self::Status(_)
+            | Self::Edges(_)
             | Self::Diagnose(_)
             | Self::Repair(_)
             | Self::Adapters(_) => Exit::NOT_DONE,
@@ -98,6 +103,7 @@ fn execute(cli: Cli, config: Config) -> anyhow::Result<Exit> {
             Command::Run(args) => execute_run(config, &args).await,
             Command::Integrity(args) => reports::execute_integrity(&config, &args).await,
             Command::Status(args) => reports::execute_status(&config, &args).await,
+            Command::Edges(args) => edges::execute(&config, &args).await,
             Command::Diagnose(args) => reports::execute_diagnose(&config, &args).await,
             Command::Repair(args) => repair::execute(&config, &args).await,
             Command::Adapters(command) => adapters::execute(&config, command).await,

@@ -2,6 +2,7 @@
 
 mod adapters;
 mod command_line;
+mod edges;
 mod progress;
 mod repair;
 mod reports;

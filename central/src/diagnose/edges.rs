@@ -12,9 +12,11 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::check::{Check, CheckStatus};
+use crate::fleet::EdgeLife;
 use crate::limits::{EDGES_ANSWER_WAIT, EDGES_LATE_ANSWER_WAIT, EDGES_MAX, LISTENER_ANSWER_WAIT};
-use crate::report::Sources;
 use crate::report::document::FindingCode as Code;
+use crate::report::sources::edges as source;
+use crate::report::{Sources, edge_findings};
 use crate::role::Role;
 use crate::{clock, sql};
 
@@ -50,6 +52,22 @@ pub async fn edges(sources: &Sources) -> Vec<Check> {
         checks.push(Check::new(Code::EdgeNoAnswer, "edges", CheckStatus::Warn, text, "start an edge"));
     }
     checks
+}
+
+/// Edges whose heartbeats do not come any more.
+pub async fn heartbeats(sources: &Sources) -> Vec<Check> {
+    const NAME: &str = "heartbeats";
+    let edges = match source::edges(sources).await {
+        Err(reason) => return vec![Check::unavailable(NAME, reason, "")],
+        Ok(edges) => edges,
+    };
+    let findings = edge_findings(&edges);
+    if findings.is_empty() {
+        let count = |life| edges.iter().filter(|edge| edge.state == life).count();
+        let (running, stopped) = (count(EdgeLife::Running), count(EdgeLife::Stopped));
+        return vec![Check::ok(NAME, format!("{running} edges running, {stopped} stopped, none silent"))];
+    }
+    findings.into_iter().map(Check::from).collect()
 }
 
 /// Edges that published an audit lately; none if hot does not answer, which another check reports.

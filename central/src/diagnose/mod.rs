@@ -17,7 +17,7 @@ use crate::report::{Sources, Time};
 /// Changes nothing, except for a scratch database that is created to compare tables and dropped again.
 pub async fn diagnose(sources: &Sources) -> Diagnosis {
     let mut checks = vec![configuration(sources)];
-    let (listener, broker, streams, leases, servers, schema, data, edges) = tokio::join!(
+    let (listener, broker, streams, leases, servers, schema, data, edges, heartbeats) = tokio::join!(
         edges::listener(sources),
         checks::broker(sources),
         checks::streams(sources),
@@ -26,8 +26,9 @@ pub async fn diagnose(sources: &Sources) -> Diagnosis {
         checks::schema(sources),
         checks::data(sources),
         edges::edges(sources),
+        edges::heartbeats(sources),
     );
-    for some in [vec![listener], edges, vec![broker], streams, leases, servers, schema, data] {
+    for some in [vec![listener], edges, heartbeats, vec![broker], streams, leases, servers, schema, data] {
         checks.extend(some);
     }
     Diagnosis { version: 1, generated_at: Time(clock::now_ns() / 1_000_000), checks }

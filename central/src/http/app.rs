@@ -11,7 +11,9 @@ use crate::limits;
 use crate::repair::RepairJobs;
 use crate::report::document::Report;
 use crate::report::sources::Answer;
-use crate::report::{AnswerError, ReportQuery, ReportScope, ResponseCache, SchemaCache, Sources, compute};
+use crate::report::{
+    AnswerError, Fleet, ReportQuery, ReportScope, ResponseCache, SchemaCache, Sources, compute, fleet,
+};
 
 pub struct App {
     pub shared: Arc<CentralContext>,
@@ -20,6 +22,7 @@ pub struct App {
     reports: ResponseCache<Report>,
     overviews: ResponseCache<Overview>,
     instruments: ResponseCache<Answer<InstrumentTable>>,
+    fleets: ResponseCache<Fleet>,
     schemas: SchemaCache,
 }
 
@@ -32,6 +35,7 @@ impl App {
             reports: ResponseCache::default(),
             overviews: ResponseCache::default(),
             instruments: ResponseCache::default(),
+            fleets: ResponseCache::default(),
             schemas: SchemaCache::default(),
         }
     }
@@ -71,5 +75,11 @@ impl App {
         let app = Arc::clone(self);
         let overview = async move { documents::overview(&app.shared, &app.sources).await };
         self.overviews.get("", overview).await
+    }
+
+    /// At most a second old.
+    pub async fn fleet(self: &Arc<Self>) -> Result<Arc<Fleet>, AnswerError> {
+        let app = Arc::clone(self);
+        self.fleets.get("", async move { fleet(&app.sources).await }).await
     }
 }

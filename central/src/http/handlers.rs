@@ -18,12 +18,12 @@ use super::problem::Problem;
 use super::{App, page};
 use crate::clock;
 use crate::report::document::Report;
-use crate::report::{ReportQuery, ReportScope};
+use crate::report::{Fleet, ReportQuery, ReportScope};
 
 /// Health or readiness of this central.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Health {
-    /// `healthy`, `unhealthy`, `ready` or `not ready`.
+    /// `healthy`, `degraded`, `unhealthy`, `ready` or `not ready`.
     pub status: &'static str,
     /// True within the grace period after the start, whatever is wrong.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -31,6 +31,9 @@ pub struct Health {
     /// Reasons, `part: reason`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
+    /// Problems of other parts: silent edges; only in `/health`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub degraded: Vec<String>,
     /// Freshness in hot by data type and exchange; only in `/health`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub coverage: HealthCoverage,
@@ -38,13 +41,23 @@ pub struct Health {
 
 impl Health {
     const fn new(status: &'static str, grace: bool, reasons: Vec<String>) -> Self {
-        Self { status, grace, reasons, coverage: BTreeMap::new() }
+        Self { status, grace, reasons, degraded: Vec::new(), coverage: BTreeMap::new() }
+    }
+
+    /// A silent edge degrades a healthy central: it still works.
+    fn with_silent(mut self, edges: &[String]) -> Self {
+        self.degraded = edges.iter().map(|edge| format!("edge {edge}: silent")).collect();
+        if self.status == "healthy" && !edges.is_empty() {
+            self.status = "degraded";
+        }
+        self
     }
 
     /// Reasons name servers and errors: not for requests without a token, as is all that is collected.
     fn shown_to(mut self, anonymous: Option<Extension<Anonymous>>) -> Self {
         if anonymous.is_some() {
             self.reasons.clear();
+            self.degraded.clear();
             self.coverage.clear();
         }
         self
@@ -53,7 +66,8 @@ impl Health {
 
 /// Health of this central.
 ///
-/// Healthy when nothing is wrong, or within the grace period after the start; the answer names the reasons in either case.
+/// Healthy when nothing is wrong, degraded while an edge is silent, and neither unhealthy within the grace period after the start; the
+/// answer names the reasons.
 #[utoipa::path(get, path = "/health", tag = "process", responses(
     (status = 200, description = "Healthy, or within the grace period after the start", body = Health),
     (status = 503, description = "Unhealthy; the answer names the reasons", body = Health),
@@ -65,6 +79,7 @@ pub async fn serve_health(
     let (age, grace) = (app.shared.status.started.elapsed(), app.shared.config.http.health_grace);
     let (status, mut body) = health(app.shared.status.reasons(), age, grace);
     let now_ns = clock::now_ns();
+    body = body.with_silent(&app.shared.fleet.silent());
     body.coverage = health_coverage(&app.shared.coverage.rows(now_ns), now_ns);
     (status, Json(body.shown_to(anonymous)))
 }
@@ -140,6 +155,22 @@ pub async fn serve_root(state: State<Arc<App>>, headers: HeaderMap) -> Result<Re
     if page::wants_page(&headers) { Ok(page::OVERVIEW.into_response()) } else { serve_overview(state).await }
 }
 
+/// Edges by their heartbeats: state, adapters, feeds, journal.
+///
+/// Browsers get a page, other clients JSON.
+#[utoipa::path(get, path = "/edges", tag = "data", responses(
+    (status = 200, description = "The edges", content((Fleet = "application/json"), (String = "text/html"))),
+    (status = 429, description = "Too many requests at once", body = Problem),
+    (status = 503, description = "Not answered in time", body = Problem),
+))]
+pub async fn serve_edges(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Problem> {
+    if page::wants_page(&headers) {
+        return Ok(page::EDGES.into_response());
+    }
+    let fleet = app.fleet().await?;
+    Ok((fresh(), Json(&*fleet)).into_response())
+}
+
 /// Integrity report: whole, not whole or cannot tell, with findings and evidence.
 ///
 /// Browsers get a page, other clients JSON.
@@ -192,6 +223,10 @@ mod tests {
         let (status, body) = health(some(), second, grace);
         assert_eq!((status, body.grace, body.reasons), (StatusCode::OK, true, some()));
         assert_eq!(health(some(), grace, grace).0, StatusCode::SERVICE_UNAVAILABLE);
+        let silent = |body: Health| body.with_silent(&["e1".to_owned()]);
+        let degraded = silent(health(Vec::new(), second, grace).1);
+        assert_eq!((degraded.status, degraded.degraded), ("degraded", vec!["edge e1: silent".to_owned()]));
+        assert_eq!(silent(health(some(), grace, grace).1).status, "unhealthy");
         assert_eq!(ready(some()).0, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(ready(Vec::new()).0, StatusCode::OK);
     }

@@ -16,7 +16,18 @@ pub struct Page {
 pub const INTEGRITY: Page = Page {
     title: "Integrity",
     body: include_str!("pages/integrity.html"),
-    scripts: &[SCRIPT, include_str!("pages/heatmap.js"), include_str!("pages/integrity.js")],
+    scripts: &[
+        SCRIPT,
+        include_str!("pages/heatmap.js"),
+        include_str!("pages/fleet.js"),
+        include_str!("pages/integrity.js"),
+    ],
+};
+
+pub const EDGES: Page = Page {
+    title: "Edges",
+    body: include_str!("pages/edges.html"),
+    scripts: &[SCRIPT, include_str!("pages/fleet.js"), include_str!("pages/edges.js")],
 };
 
 pub const OVERVIEW: Page = Page {
@@ -81,7 +92,7 @@ mod tests {
 
     #[test]
     fn pages_load_nothing_from_elsewhere() {
-        for page in [INTEGRITY, OVERVIEW] {
+        for page in [EDGES, INTEGRITY, OVERVIEW] {
             let whole = [page.body, STYLE, &page.scripts.concat()].concat();
             for outside in ["http://", "https://", "@import", "url(", "innerHTML", "src="] {
                 // The SVG namespace is a name, not an address that is loaded.

@@ -63,6 +63,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(handlers::serve_coverage))
         .routes(routes!(handlers::serve_integrity))
         .routes(routes!(instruments::serve_instruments))
+        .routes(routes!(handlers::serve_edges))
         .routes(routes!(handlers::serve_overview))
         .routes(routes!(handlers::serve_root))
         .routes(routes!(repair::start, repair::progress))
@@ -127,6 +128,7 @@ mod tests {
         let expected = [
             "/",
             "/coverage",
+            "/edges",
             "/health",
             "/instruments",
             "/integrity",

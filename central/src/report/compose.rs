@@ -16,7 +16,7 @@ use super::period::recent_window;
 use super::sources::latency::LatencyRows;
 use super::sources::tables::{Market, ReplicationBucket, TableAnswer};
 use super::sources::{Answer, SchemaCache, Sources, ledger};
-use super::{ReportScope, Time, downtime, latency, redundancy, rules, verify};
+use super::{ReportScope, Time, downtime, edges, latency, redundancy, rules, verify};
 
 /// Most heatmap cells whose windows are listed.
 const WORST_CELLS: usize = 40;
@@ -60,6 +60,7 @@ fn write(mut inputs: ReportInputs, ledger: LedgerSummary, worst: Answer<Vec<Wors
     let (alone, filled) = (redundancy::list(&ledger.alone), redundancy::list(&ledger.filled));
     let mut findings = rules::evaluate(&inputs, &ledger, &tables, &coverage, &downtimes);
     findings.extend(redundancy::findings(&alone, &filled));
+    findings.extend(edges::findings(inputs.edges.as_deref().unwrap_or_default()));
     let mut unanswered = inputs.unanswered();
     let latencies = std::mem::replace(&mut inputs.latency, Ok(LatencyRows::default()));
     let latency = latency::compose(latencies.unwrap_or_default());
@@ -96,6 +97,8 @@ fn write(mut inputs: ReportInputs, ledger: LedgerSummary, worst: Answer<Vec<Wors
         downtimes,
         alone,
         filled,
+        edges: inputs.edges.unwrap_or_default(),
+        changes: inputs.changes.unwrap_or_default(),
         gaps: TruncatedList { total: gaps_total, items: inputs.gaps.unwrap_or_default() },
         latency,
         losses: inputs.losses.unwrap_or_default(),
@@ -254,6 +257,8 @@ pub async fn status(sources: &Sources, schemas: &SchemaCache) -> Report {
     let scope = ReportScope { from: Time(now_ms - QUARTER_MS), to: Time(now_ms), table: None };
     let mut report = compute(sources, scope, schemas, None).await;
     report.findings.retain(|finding| finding.subject != rules::LEDGER);
+    report.findings.extend(edges::health_findings(&report.edges));
+    report.findings.sort_by_key(|finding| finding.level);
     let (verdict, summary) = rules::conclude(&report.findings);
     report.verdict = verdict;
     report.summary = summary.unwrap_or_else(|| "all parts run and data arrives".to_owned());

@@ -6,15 +6,16 @@ use marketprism_schema::Table;
 
 use super::ReportScope;
 use super::document::{
-    BrokerStream, DeadLetters, LeaseState, LostMessages, ReportedGap, SchemaReport, ServerState,
-    TruncatedList, Unanswered, Verification, WorstWindow,
+    BrokerStream, DeadLetters, LeaseState, LostMessages, ReportedChange, ReportedGap, SchemaReport,
+    ServerState, TruncatedList, Unanswered, Verification, WorstWindow,
 };
 use super::period::TimeBuckets;
 use super::sources::latency::LatencyRows;
 use super::sources::ledger::{EdgeDowntime, EdgeGap, StoredIdsRow, VerdictBucket};
 use super::sources::tables::{ReplicationBucket, TableAnswer, TableWatermark};
-use super::sources::{Answer, SchemaCache, Sources, latency, ledger, systems, tables};
+use super::sources::{Answer, SchemaCache, Sources, edges, latency, ledger, systems, tables};
 use crate::clock;
+use crate::fleet::FleetEdge;
 
 /// Time after its grace period from which an open window is overdue.
 const OVERDUE_MS: i64 = 600_000;
@@ -52,6 +53,9 @@ pub struct ReportInputs {
     pub latency: Answer<LatencyRows>,
     pub losses: Answer<TruncatedList<LostMessages>>,
     pub dead_letters: Answer<Vec<DeadLetters>>,
+    /// None for a period that does not reach the present.
+    pub edges: Answer<Vec<FleetEdge>>,
+    pub changes: Answer<TruncatedList<ReportedChange>>,
     pub copies: Answer<Vec<ReplicationBucket>>,
     pub copies_worst: Answer<Vec<WorstWindow>>,
     pub watermarks: Answer<BTreeMap<String, TableWatermark>>,
@@ -93,6 +97,8 @@ impl ReportInputs {
             latencies,
             losses,
             dead_letters,
+            edges,
+            changes,
         ) = tokio::join!(
             tables::read(sources, &sources.hot, &wanted, now_ms),
             tables::read(sources, &sources.cold, &wanted, now_ms),
@@ -112,6 +118,8 @@ impl ReportInputs {
             latency::read(sources, &scope, now_ms),
             ledger::losses(sources, &scope),
             ledger::dead_letters(sources, &scope),
+            running_edges(sources, &scope, now_ms),
+            edges::changes(sources, &scope),
         );
         let servers = [("hot", hot_server), ("cold", cold_server)];
         Self {
@@ -129,6 +137,8 @@ impl ReportInputs {
             latency: latencies,
             losses,
             dead_letters,
+            edges,
+            changes,
             copies,
             copies_worst,
             watermarks,
@@ -159,7 +169,7 @@ impl ReportInputs {
 
     /// The period includes the present, so that recent rows are expected.
     pub fn reaches_now(&self) -> bool {
-        self.scope.to.0 >= self.now_ms - 60_000
+        reaches_now(&self.scope, self.now_ms)
     }
 
     /// Open windows that began earlier are overdue.
@@ -187,6 +197,8 @@ impl ReportInputs {
             ("latency", self.latency.as_ref().err()),
             ("losses", self.losses.as_ref().err()),
             ("dead letters", self.dead_letters.as_ref().err()),
+            ("edges", self.edges.as_ref().err()),
+            ("changes of edges", self.changes.as_ref().err()),
             ("window log", self.copies.as_ref().err().or(self.copies_worst.as_ref().err())),
             ("watermarks", self.watermarks.as_ref().err()),
             ("leases", self.leases.as_ref().err()),
@@ -207,6 +219,14 @@ impl ReportInputs {
         }
         unanswered
     }
+}
+
+const fn reaches_now(scope: &ReportScope, now_ms: i64) -> bool {
+    scope.to.0 >= now_ms - 60_000
+}
+
+async fn running_edges(sources: &Sources, scope: &ReportScope, now_ms: i64) -> Answer<Vec<FleetEdge>> {
+    if reaches_now(scope, now_ms) { edges::edges(sources).await } else { Ok(Vec::new()) }
 }
 
 const fn overdue_before(now_ms: i64, grace_ms: i64) -> i64 {

@@ -7,6 +7,8 @@ mod completeness;
 mod compose;
 pub mod document;
 mod downtime;
+mod edge_tables;
+mod edges;
 mod heatmap;
 mod inputs;
 mod latency;
@@ -20,6 +22,7 @@ mod verify;
 
 pub use crate::time::Time;
 pub use compose::{compute, exit_code, status};
+pub use edges::{Fleet, findings as edge_findings, fleet};
 pub use inputs::Verified;
 pub use period::{ReportQuery, ReportScope};
 pub use response_cache::{AnswerError, ResponseCache};

@@ -11,6 +11,7 @@ use super::document::{
     ReportedDowntime, ReportedGap, ServerState, StreamLatency, StreamState, TableContents, TableReport,
     VenueState, VerifiedAudits, VerifiedTable, WindowCounts, WindowPercent, WorstWindow,
 };
+use super::edge_tables;
 
 use super::latency::EDGE_TO_HOT;
 use crate::time::micros;
@@ -21,6 +22,7 @@ const SHOWN: usize = 15;
 macro_rules! cells {
     ($($cell:expr),* $(,)?) => { vec![$($cell.to_string()),*] };
 }
+pub(super) use cells;
 
 pub fn report(report: &Report, paint: Paint) -> String {
     let mut out = String::new();
@@ -33,6 +35,8 @@ pub fn report(report: &Report, paint: Paint) -> String {
     windows(report, paint, &mut out);
     gaps(report, paint, &mut out);
     latency(&report.latency, paint, &mut out);
+    edge_tables::edges(&report.edges, paint, &mut out);
+    edge_tables::changes(&report.changes, paint, &mut out);
     systems(report, paint, &mut out);
     out
 }
@@ -43,6 +47,7 @@ pub fn status(report: &Report, paint: Paint) -> String {
     head(report, paint, &mut out);
     findings(&report.findings, paint, &mut out);
     tables(&report.tables, paint, &mut out);
+    edge_tables::edges(&report.edges, paint, &mut out);
     systems(report, paint, &mut out);
     out
 }
@@ -69,7 +74,7 @@ fn head(report: &Report, paint: Paint, out: &mut String) {
     }
 }
 
-fn findings(findings: &[Finding], paint: Paint, out: &mut String) {
+pub fn findings(findings: &[Finding], paint: Paint, out: &mut String) {
     for finding in findings {
         let colour = match finding.level {
             Level::Fail => Paint::BAD,
@@ -87,7 +92,7 @@ fn findings(findings: &[Finding], paint: Paint, out: &mut String) {
     }
 }
 
-fn or_dash(value: Option<impl Display>) -> String {
+pub(super) fn or_dash(value: Option<impl Display>) -> String {
     value.map_or("-".to_owned(), |value| value.to_string())
 }
 

@@ -163,6 +163,11 @@ function lists(r, now) {
     ['', (t) => (t.by ? `holes filled by ${t.by}` : 'alone')],
     ['streams', (t) => number(t.streams), 'num'],
   ], together, 'none'));
+  $('edges-card').hidden = !r.edges.length;
+  put('edges', adapterTable(r.edges));
+  $('changes-card').hidden = !r.changes.total;
+  put('changes-hint', `${number(r.changes.total)} in the period, the newest first; ${number(r.changes.items.length)} shown.`);
+  put('changes', changeTable(r.changes.items));
   put('gaps-hint', r.gaps.total ? `${number(r.gaps.total)} in all; the newest ${number(r.gaps.items.length)} with cause and evidence.` : 'Gaps that edges detected, with cause and evidence.');
   put('gaps', table([
     ['from (UTC)', (g) => (g.from ? clock(g.from) : '\u2013'), 'mono'],

@@ -55,6 +55,8 @@ codes! {
     EdgeClockStepped "edge.clock_stepped" "the clock of an edge's machine was set while the edge ran"
     EdgeNoRecentAudit "edge.no_recent_audit" "an edge that stopped reporting audits"
     EdgeNoRecentRows "edge.no_recent_rows" "no edge delivered a row recently"
+    EdgeSilent "edge.silent" "the heartbeats of an edge that was not stopped do not come any more"
+    EdgeUnreadable "edge.unreadable" "the heartbeats of an edge have a form that this version does not read"
     EdgeNoAnswer "edge.no_answer" "an edge that published lately does not answer a request for its status"
     EdgeUnhealthy "edge.unhealthy" "an edge reports itself unhealthy or degraded, with its reasons"
     EdgeLowDisk "edge.low_disk" "the disk of an edge's data folder has less than 10 % free"

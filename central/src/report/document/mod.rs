@@ -1,6 +1,7 @@
 //! The report as JSON: versioned and stable. The OpenAPI document is generated from these types.
 
 mod codes;
+mod edges;
 mod latency;
 mod streams;
 mod systems;
@@ -8,6 +9,7 @@ mod verification;
 mod whole;
 
 pub use codes::FindingCode;
+pub use edges::ReportedChange;
 pub use latency::{EdgeClock, EdgeClockStep, HopQuantiles, LatencyReport, StreamLatency};
 pub use streams::{
     CELL, EdgeTime, EvidenceCounts, GapCount, HeatMap, LostMessages, ReportedDowntime, ReportedGap,

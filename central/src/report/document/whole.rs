@@ -6,9 +6,10 @@ use utoipa::ToSchema;
 
 use super::{
     BrokerStream, EdgeTime, EvidenceCounts, FindingCode, HeatMap, LatencyReport, LeaseState, LostMessages,
-    ReportedDowntime, ReportedGap, SchemaReport, ServerState, TableReport, VenueState, Verification,
-    WindowCounts, WindowPercent, WorstWindow,
+    ReportedChange, ReportedDowntime, ReportedGap, SchemaReport, ServerState, TableReport, VenueState,
+    Verification, WindowCounts, WindowPercent, WorstWindow,
 };
+use crate::fleet::FleetEdge;
 use crate::report::ReportScope;
 use crate::time::{self, Time};
 
@@ -50,6 +51,10 @@ pub struct Report {
     pub alone: TruncatedList<EdgeTime>,
     /// Times in which one edge had what another one missed.
     pub filled: TruncatedList<EdgeTime>,
+    /// Edges with their adapters; empty for a period that does not reach the present.
+    pub edges: Vec<FleetEdge>,
+    /// Changes of running edges, the newest first.
+    pub changes: TruncatedList<ReportedChange>,
     /// Gaps that edges detected, the newest first.
     pub gaps: TruncatedList<ReportedGap>,
     /// Latencies by hop and clocks of the edges; empty without an answer.

@@ -1,5 +1,6 @@
 //! Connections of a report, and queries over them with a timeout.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -9,6 +10,7 @@ use marketprism_service::error_text;
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::context::CentralContext;
+use crate::fleet::EdgeFleet;
 use crate::lease::Leases;
 use crate::sql;
 use crate::storage::{Storage, bounded};
@@ -22,6 +24,8 @@ pub struct Sources {
     pub cold: Storage,
     pub leases: Leases,
     pub patience: Duration,
+    /// `None`: the heartbeats are read when they are asked for.
+    pub fleet: Option<Arc<EdgeFleet>>,
 }
 
 /// Result of a query, or the reason as text.
@@ -36,6 +40,7 @@ impl Sources {
             cold: shared.cold.clone(),
             leases: shared.leases.clone(),
             patience,
+            fleet: Some(Arc::clone(&shared.fleet)),
         }
     }
 
@@ -50,6 +55,7 @@ impl Sources {
             cold: Storage::cold(&config.clickhouse)?,
             config: config.clone(),
             patience,
+            fleet: None,
         })
     }
 

@@ -71,6 +71,7 @@ fn context(sources: &Sources) -> anyhow::Result<CentralContext> {
         leases: sources.leases.clone(),
         metrics: Metrics::new().context("cannot register the metrics")?,
         status: Status::starting([]),
+        fleet: Arc::default(),
         coverage: Coverage::default(),
     })
 }

@@ -1,0 +1,22 @@
+//! The edges, by their heartbeats in the KV bucket of the edges.
+//!
+//! A running central judges silence by its own monotonic clock, a command by the broker's alone: clocks of different machines are never compared.
+
+mod edge;
+#[cfg(test)]
+pub mod fixtures;
+mod read;
+mod tracker;
+
+pub use edge::{EdgeLife, FleetAdapter, FleetEdge, FleetSwap};
+pub use read::{forget_edge, read_edges};
+pub use tracker::{EdgeFleet, watch_edges};
+
+use crate::metrics::Metrics;
+
+/// Shows every state before the first edge is known.
+pub fn expect_series(metrics: &Metrics) {
+    for life in EdgeLife::ALL {
+        metrics.fleet.edges.with_label_values(&[life.as_str()]);
+    }
+}

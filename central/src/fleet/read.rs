@@ -1,0 +1,126 @@
+//! Reads and removes heartbeats. Without the bucket there is no edge yet.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::kv::{Operation, Store};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use marketprism_schema::{
+    EDGE_LEASES_BUCKET, EdgeHeartbeat, EdgeRunState, edge_heartbeat_key, edge_heartbeat_subject,
+    edge_of_heartbeat,
+};
+use serde::Deserialize;
+
+use super::edge::{EdgeLife, FleetEdge};
+use crate::broker::{Broker, within};
+use crate::limits::{EDGES_MAX, HEARTBEATS_AT_ONCE};
+use crate::time::Time;
+
+/// Newest value of an edge's key.
+#[derive(Debug, Clone)]
+pub(super) struct StoredHeartbeat {
+    pub(super) edge: String,
+    pub(super) revision: u64,
+    /// By the broker's clock.
+    pub(super) stored_ns: i64,
+    pub(super) beat: Result<EdgeHeartbeat, String>,
+}
+
+impl StoredHeartbeat {
+    pub(super) fn is_stopped(&self) -> bool {
+        self.beat.as_ref().is_ok_and(|beat| beat.state == EdgeRunState::Stopped)
+    }
+}
+
+/// All heartbeats, and the time at the broker when they were listed.
+#[derive(Debug, Default)]
+pub(super) struct ListedHeartbeats {
+    pub(super) now_ns: i64,
+    pub(super) beats: Vec<StoredHeartbeat>,
+}
+
+/// Answer to a request for a stream's information: only what a list of keys needs.
+#[derive(Debug, Deserialize)]
+struct HeartbeatList {
+    error: Option<async_nats::jetstream::Error>,
+    #[serde(default)]
+    state: HeartbeatKeys,
+    ts: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct HeartbeatKeys {
+    #[serde(default)]
+    subjects: BTreeMap<String, u64>,
+}
+
+/// The edges as a command sees them: their ages are differences of two times of the broker.
+pub async fn read_edges(broker: &Broker) -> anyhow::Result<Vec<FleetEdge>> {
+    let ListedHeartbeats { now_ns, beats } = list(broker).await?;
+    let age = |stored_ns: i64| {
+        Duration::from_nanos(u64::try_from(now_ns.saturating_sub(stored_ns)).unwrap_or_default())
+    };
+    Ok(beats.iter().map(|stored| FleetEdge::new(stored, age(stored.stored_ns))).collect())
+}
+
+/// Removes the heartbeat of an edge that is gone for good. One that still writes is refused.
+pub async fn forget_edge(broker: &Broker, edge: &str) -> anyhow::Result<()> {
+    let edges = read_edges(broker).await?;
+    let names = || edges.iter().map(|one| one.edge.as_str()).collect::<Vec<_>>().join(", ");
+    let known = edges.iter().find(|one| one.edge == edge);
+    let known = known.with_context(|| format!("edge {edge:?} is not known (allowed: {})", names()))?;
+    if matches!(known.state, EdgeLife::Running) {
+        let age = known.heartbeat_age_seconds;
+        bail!("edge {edge:?} is running, its newest heartbeat is {age} s old: stop it first");
+    }
+    let store = bucket(broker).await?.context("the bucket is gone")?;
+    within("remove the heartbeat", store.purge(edge_heartbeat_key(edge))).await??;
+    Ok(())
+}
+
+pub(super) async fn list(broker: &Broker) -> anyhow::Result<ListedHeartbeats> {
+    let subject = format!("$JS.API.STREAM.INFO.KV_{EDGE_LEASES_BUCKET}");
+    let filter = serde_json::json!({ "subjects_filter": edge_heartbeat_subject("*") }).to_string();
+    let answer = within("list the edges", broker.client.request(subject, filter.into())).await??;
+    let HeartbeatList { error, state, ts } =
+        serde_json::from_slice(&answer.payload).context("list of the edges")?;
+    match error {
+        Some(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+            return Ok(ListedHeartbeats::default());
+        }
+        Some(error) => return Err(anyhow!(error).context("cannot list the edges")),
+        None => {}
+    }
+    let now = ts.as_deref().and_then(Time::parse);
+    let now = now.with_context(|| format!("list of the edges: the broker's time is {ts:?}"))?;
+    let Some(store) = bucket(broker).await? else { return Ok(ListedHeartbeats::default()) };
+    let prefix = format!("$KV.{EDGE_LEASES_BUCKET}.");
+    let edges = state.subjects.into_keys().take(EDGES_MAX);
+    let edges =
+        edges.filter_map(|subject| edge_of_heartbeat(subject.strip_prefix(&prefix)?).map(str::to_owned));
+    let reads = edges.map(|edge| read(&store, edge));
+    let read = futures_util::stream::iter(reads).buffered(HEARTBEATS_AT_ONCE).try_collect::<Vec<_>>();
+    let beats = within("read the heartbeats", read).await??.into_iter().flatten().collect();
+    Ok(ListedHeartbeats { now_ns: now.0.saturating_mul(1_000_000), beats })
+}
+
+async fn bucket(broker: &Broker) -> anyhow::Result<Option<Store>> {
+    use async_nats::jetstream::context::KeyValueErrorKind;
+    match within("open the bucket", broker.jetstream.get_key_value(EDGE_LEASES_BUCKET)).await? {
+        Ok(store) => Ok(Some(store)),
+        Err(error) if error.kind() == KeyValueErrorKind::GetBucket => Ok(None),
+        Err(error) => Err(error).context(format!("cannot open bucket {EDGE_LEASES_BUCKET}")),
+    }
+}
+
+/// `None`: it was removed.
+async fn read(store: &Store, edge: String) -> anyhow::Result<Option<StoredHeartbeat>> {
+    let key = edge_heartbeat_key(&edge);
+    let entry = store.entry(&key).await.with_context(|| format!("cannot read key {key}"))?;
+    let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else { return Ok(None) };
+    let beat = EdgeHeartbeat::decode(&edge, &entry.value).map_err(|error| error.to_string());
+    let stored_ns = i64::try_from(entry.created.unix_timestamp_nanos()).unwrap_or_default();
+    Ok(Some(StoredHeartbeat { edge, revision: entry.revision, stored_ns, beat }))
+}

@@ -1,0 +1,177 @@
+//! Watches the heartbeats: an edge whose key does not change for a time is silent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::edge::{EdgeLife, FleetEdge};
+use super::read::{StoredHeartbeat, list};
+use crate::broker::Broker;
+use crate::limits::{EDGE_SILENT, EDGES_LOOK};
+use crate::metrics::Metrics;
+
+/// The edges that a running central knows.
+#[derive(Debug, Default)]
+pub struct EdgeFleet(Mutex<SeenFleet>);
+
+#[derive(Debug)]
+struct SeenFleet {
+    edges: BTreeMap<String, SeenEdge>,
+    /// Why the last look failed. While the broker is away no edge can write.
+    problem: Option<String>,
+}
+
+#[derive(Debug)]
+struct SeenEdge {
+    stored: StoredHeartbeat,
+    /// First look that found this revision.
+    since: Instant,
+    is_silent: bool,
+}
+
+impl Default for SeenFleet {
+    fn default() -> Self {
+        Self { edges: BTreeMap::new(), problem: Some("the heartbeats have not been read yet".to_owned()) }
+    }
+}
+
+/// Looks until `stop`.
+pub async fn watch_edges(fleet: &EdgeFleet, broker: &Broker, metrics: &Metrics, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
+        let listed = tokio::select! {
+            listed = list(broker) => listed,
+            () = stop.cancelled() => return,
+        };
+        match listed {
+            Ok(listed) => fleet.see(listed.beats, Instant::now()),
+            Err(error) => fleet.fail(format!("{error:#}")),
+        }
+        fleet.show(metrics);
+        tokio::select! {
+            () = sleep(EDGES_LOOK) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+impl EdgeFleet {
+    fn lock(&self) -> MutexGuard<'_, SeenFleet> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every edge, or why the last look failed.
+    pub fn edges(&self) -> Result<Vec<FleetEdge>, String> {
+        let fleet = self.lock();
+        match &fleet.problem {
+            Some(problem) => Err(problem.clone()),
+            None => Ok(fleet
+                .edges
+                .values()
+                .map(|seen| FleetEdge::new(&seen.stored, seen.since.elapsed()))
+                .collect()),
+        }
+    }
+
+    /// Names of silent edges.
+    pub fn silent(&self) -> Vec<String> {
+        let fleet = self.lock();
+        fleet.edges.iter().filter(|(_, seen)| seen.is_silent).map(|(edge, _)| edge.clone()).collect()
+    }
+
+    fn see(&self, beats: Vec<StoredHeartbeat>, now: Instant) {
+        let mut fleet = self.lock();
+        let was_away = fleet.problem.take().is_some();
+        let listed: BTreeSet<String> = beats.iter().map(|stored| stored.edge.clone()).collect();
+        fleet.edges.retain(|edge, _| listed.contains(edge));
+        for stored in beats {
+            let before = fleet.edges.remove(&stored.edge);
+            let unchanged =
+                before.as_ref().filter(|seen| seen.stored.revision == stored.revision && !was_away);
+            let since = unchanged.map_or(now, |seen| seen.since);
+            let is_silent = !stored.is_stopped() && now.duration_since(since) >= EDGE_SILENT;
+            tell(&stored.edge, before.is_some_and(|seen| seen.is_silent), is_silent);
+            fleet.edges.insert(stored.edge.clone(), SeenEdge { stored, since, is_silent });
+        }
+    }
+
+    /// Time in which the heartbeats cannot be read says nothing about the edges.
+    fn fail(&self, problem: String) {
+        let mut fleet = self.lock();
+        if fleet.problem.is_none() {
+            tracing::warn!(problem, "heartbeats of the edges not readable: a silent edge goes unnoticed");
+        }
+        fleet.problem = Some(problem);
+        fleet.edges.values_mut().for_each(|seen| seen.is_silent = false);
+    }
+
+    fn show(&self, metrics: &Metrics) {
+        let edges = self.edges().unwrap_or_default();
+        for life in EdgeLife::ALL {
+            let count = edges.iter().filter(|edge| edge.state == *life).count();
+            metrics
+                .fleet
+                .edges
+                .with_label_values(&[life.as_str()])
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        metrics.fleet.silent.reset();
+        for edge in &edges {
+            let is_silent = edge.state == EdgeLife::Silent;
+            metrics.fleet.silent.with_label_values(&[&edge.edge]).set(i64::from(is_silent));
+        }
+    }
+}
+
+fn tell(edge: &str, was_silent: bool, is_silent: bool) {
+    let limit = EDGE_SILENT;
+    match (was_silent, is_silent) {
+        (false, true) => tracing::error!(edge, ?limit, "the edge is silent: no heartbeat within the limit"),
+        (true, false) => tracing::info!(edge, "the edge is heard again"),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use marketprism_schema::EdgeRunState;
+
+    use super::super::fixtures::heartbeat;
+    use super::*;
+
+    fn stored(edge: &str, revision: u64, state: EdgeRunState) -> StoredHeartbeat {
+        let beat = Ok(marketprism_schema::EdgeHeartbeat { state, ..heartbeat(edge) });
+        // A clock of the broker that is years behind does not matter.
+        StoredHeartbeat { edge: edge.to_owned(), revision, stored_ns: 5, beat }
+    }
+
+    #[test]
+    fn an_edge_is_silent_once_its_revision_stands_still_and_not_while_nobody_can_write() {
+        let (fleet, start) = (EdgeFleet::default(), Instant::now());
+        assert!(fleet.edges().is_err(), "nothing was read yet");
+        let running = EdgeRunState::Running;
+        let see = |after: Duration, revisions: [u64; 2]| {
+            let [one, two] = revisions;
+            fleet.see(
+                vec![stored("e1", one, running), stored("e2", two, EdgeRunState::Stopped)],
+                start + after,
+            );
+            fleet.silent()
+        };
+        let second = Duration::from_secs(1);
+        assert_eq!(see(Duration::ZERO, [7, 8]), [""; 0]);
+        assert_eq!(see(EDGE_SILENT - second, [7, 8]), [""; 0]);
+        assert_eq!(see(EDGE_SILENT, [7, 8]), ["e1"], "a stopped one is not silent");
+        assert_eq!(see(EDGE_SILENT + second, [9, 8]), [""; 0], "it is heard again");
+        fleet.fail("the broker is away".to_owned());
+        assert_eq!(fleet.edges().unwrap_err(), "the broker is away");
+        assert_eq!(see(EDGE_SILENT * 3, [9, 8]), [""; 0], "nobody could write");
+        assert_eq!(see(EDGE_SILENT * 4, [9, 8]), ["e1"]);
+        fleet.see(Vec::new(), start + EDGE_SILENT * 5);
+        assert_eq!((fleet.edges().unwrap().len(), fleet.silent().len()), (0, 0), "it was forgotten");
+    }
+}

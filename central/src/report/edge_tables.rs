@@ -1,0 +1,72 @@
+//! Edges and their changes as text for the terminal.
+
+use super::Time;
+use super::document::{ReportedChange, TruncatedList};
+use super::terminal::{Paint, cells, or_dash, text_table};
+use crate::fleet::{FleetAdapter, FleetEdge, FleetSwap};
+
+/// Digits of a digest that are shown.
+const DIGEST_SHOWN: usize = 12;
+/// Most changes shown; `--json` has more.
+const CHANGES_SHOWN: usize = 15;
+
+pub fn edges(edges: &[FleetEdge], paint: Paint, out: &mut String) {
+    let row = |edge: &FleetEdge| {
+        let running = edge.feeds.iter().filter(|feed| feed.state == "running").count();
+        let feeds = format!("{running}/{}", edge.feeds.len());
+        let streams: u64 = edge.feeds.iter().map(|feed| feed.streams).sum();
+        let newest = edge.feeds.iter().filter_map(|feed| feed.newest_event).max();
+        let journal = edge.journal.as_ref();
+        let (mib, waiting) =
+            (journal.map(|journal| journal.bytes >> 20), journal.map(|journal| journal.waiting));
+        let free = edge.disk_free_bytes.map(|bytes| bytes >> 20);
+        cells![
+            edge.edge,
+            edge.region,
+            edge.state.as_str(),
+            edge.status,
+            edge.heartbeat_age_seconds,
+            edge.program_version,
+            or_dash(edge.started),
+            feeds,
+            streams,
+            or_dash(newest),
+            or_dash(mib),
+            or_dash(waiting),
+            or_dash(free)
+        ]
+    };
+    let columns = "edge,region,state,health,heartbeat s,version,started,feeds,streams,newest event,journal MiB,waiting,free MiB";
+    text_table("edges", columns, edges.iter().map(row), paint, out);
+    let row = |(edge, adapter): (&FleetEdge, &FleetAdapter)| {
+        let FleetAdapter { adapter, version, digest, state, exchanges, last_swap } = adapter;
+        let last = last_swap.as_ref().map(swap_text);
+        cells![edge.edge, adapter, version, short(digest), state, exchanges.join(" "), or_dash(last)]
+    };
+    let adapters = edges.iter().flat_map(|edge| edge.adapters.iter().map(move |adapter| (edge, adapter)));
+    let columns = "edge,adapter,version,digest,state,exchanges,last change";
+    text_table("adapters of the edges", columns, adapters.map(row), paint, out);
+}
+
+/// Result, target, time, and the reason if there is one.
+fn swap_text(swap: &FleetSwap) -> String {
+    let FleetSwap { outcome, to, digest, ended, started, cause, .. } = swap;
+    let to = to.as_deref().unwrap_or_else(|| short(digest));
+    let at: Time = ended.unwrap_or(*started);
+    let cause = cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!("{outcome} {to} at {at}{cause}")
+}
+
+pub fn changes(changes: &TruncatedList<ReportedChange>, paint: Paint, out: &mut String) {
+    let row = |change: &ReportedChange| {
+        let ReportedChange { at, edge, kind, subject, why, from, to, outcome, cause, .. } = change;
+        cells![at, edge, kind, subject, from, to, outcome, why, cause]
+    };
+    let title = format!("changes of the edges ({} in all, the newest first)", changes.total);
+    let columns = "at,edge,kind,what,from,to,outcome,why,cause";
+    text_table(&title, columns, changes.items.iter().take(CHANGES_SHOWN).map(row), paint, out);
+}
+
+fn short(digest: &str) -> &str {
+    digest.get(..DIGEST_SHOWN).unwrap_or(digest)
+}
