@@ -85,6 +85,15 @@ impl Process {
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
+    /// Files, sockets and other handles that it has open.
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    pub fn threads(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().count()
+    }
+
     /// CPU time of all its threads so far.
     pub fn cpu_time(&self) -> Duration {
         // In ticks of which Linux reports 100 a second to user space, whatever its own clock.

@@ -1,12 +1,15 @@
 //! Promise: the report distinguishes complete, incomplete and unverifiable data, with the cause, from the venue's socket to a separate cold
 //! server.
 
+mod two_edges;
+
 use std::time::Duration;
 
 use marketprism_tests::broker::Broker;
 use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::link::Link;
 use marketprism_tests::wait::until;
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim};
 use serde_json::Value;
@@ -30,11 +33,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct System {
     edge: Edge,
     central: Central,
+    /// From the edge to the venue.
+    venue: Link,
     sim: Sim,
     hot: ClickHouse,
     cold: ClickHouse,
     broker: Broker,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 struct Span {
@@ -61,11 +66,12 @@ impl System {
         // The feed starts across the begin of a window, and a report may begin with that window.
         let away = FaultSpec::new(FaultAction::Refuse).exchange(EXCHANGE).duration_ms(WINDOW_SECONDS * 1_000);
         sim.fault(away).unwrap();
-        let address = sim.addr().to_string();
+        let venue = Link::to(sim.addr().port()).await;
+        let address = format!("127.0.0.1:{}", venue.near());
         let feed = Feed { backfill, ..Feed::simulated(EXCHANGE, &address, &SYMBOLS) };
         let edge = Edge::with_tables(path, &nats, AUDIT, std::slice::from_ref(&feed)).await;
         until("the feed is ready", Duration::from_secs(30), || edge.get("/ready")).await;
-        Self { edge, central, sim, hot, cold, broker, _folder: folder }
+        Self { edge, central, venue, sim, hot, cold, broker, folder }
     }
 
     /// Generates data until this many further trades are in hot, with `meanwhile` in the middle; returns the time range of all windows with
@@ -241,6 +247,8 @@ async fn a_gap_of_the_venue_is_reported_and_windows_of_a_killed_edge_are_unverif
             code != 0 && report["windows"]["unverifiable"].as_u64().unwrap() > 0 && names_the_edge(report)
         })
         .await;
+
+    two_edges::fill_each_others_holes(&mut system).await;
 }
 
 /// Seconds since 1970 of the engines' clock.

@@ -19,6 +19,9 @@ pub trait JournalFiles: Send + Sync {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn JournalFile>>;
 
     fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Syncs what an earlier run has written.
+    fn sync(&self, path: &Path) -> io::Result<()>;
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -51,5 +54,9 @@ impl JournalFiles for DiskFiles {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        OpenOptions::new().append(true).open(path)?.sync_data()
     }
 }

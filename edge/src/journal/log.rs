@@ -50,6 +50,7 @@ impl Journal {
         auditor: Arc<Auditor>,
     ) -> anyhow::Result<Self> {
         let lock = lock(&options.folder)?;
+        recover::sync(&options.folder, &*files);
         let next = recover::next_position(&options.folder);
         let shared = Arc::new(JournalShared::new(options, files, auditor, next));
         Ok(Self { shared, threads: Mutex::default(), _lock: lock })

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::event_state::EventState;
+use super::files::JournalFiles;
 use super::frame::{Frame, FrameScanner, SegmentDamage};
 use super::index::{JournalIndex, SegmentIndex};
 use super::killed_runs::KilledRunScan;
@@ -52,6 +53,15 @@ pub(super) fn next_position(folder: &Path) -> u64 {
         _ => None,
     });
     positions.max().unwrap_or(first).max(first).saturating_add(1)
+}
+
+/// Syncs what a killed run had only written: its loss in a later power cut would be that of older events than the newest.
+pub(super) fn sync(folder: &Path, files: &dyn JournalFiles) {
+    for path in segments(folder).unwrap_or_default().into_iter().map(|first| path_of(folder, first)) {
+        if let Err(error) = files.sync(&path) {
+            tracing::error!(%error, ?path, "segment of an earlier run not synced: a power cut may lose its newest events");
+        }
+    }
 }
 
 /// Reads every segment before `upto`: what was not known to be stored is to be sent again.

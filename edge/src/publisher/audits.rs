@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_nats::client::RequestErrorKind;
-use async_nats::header::NATS_MESSAGE_ID;
-use async_nats::{Client, HeaderMap, HeaderValue, Request};
+use async_nats::Client;
+use futures_util::future::BoxFuture;
 use marketprism_schema::{
     AUDIT_PART_BYTES, Audit, AuditError, Downtime, audit_message_id, audit_subject, encode_audit,
 };
@@ -13,18 +12,18 @@ use marketprism_service::{Backoff, LogLimit, clock};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::audit_request::{AnsweredAudit, AuditSendResult, publish_audit};
 use super::edge_health::HealthTaker;
-use super::events::NO_STREAM;
 use super::outbox::{AuditOutbox, PendingAudit};
 use crate::audit::{
     AuditCheckpoint, Auditor, CleanStop, JournaledRun, RecoveredAudits, RunJournal, UnfinishedRun,
     UnsentMessage, encode_changes, encode_downtime, encode_listing,
 };
-use crate::broker::{BrokerLink, PublishReply};
+use crate::broker::BrokerLink;
 use crate::clocks::VenueClocks;
 use crate::journal::Journal;
 use crate::limits::{
-    AUDIT_ACK, AUDIT_BACKOFF, AUDIT_CLOSE_EVERY, AUDIT_CLOSE_MAX, AUDIT_DRAIN, AUDIT_OUTBOX_BYTES,
+    AUDIT_BACKOFF, AUDIT_CLOSE_EVERY, AUDIT_CLOSE_MAX, AUDIT_DRAIN, AUDIT_OUTBOX_BYTES,
     AUDIT_OUTBOX_MESSAGES, CHECKPOINT_BYTES_A_SECOND, CHECKPOINT_SHARE, JOURNAL_CLOSE,
 };
 use crate::queue::EventQueue;
@@ -33,10 +32,14 @@ use crate::telemetry::{Metrics, follow, gauge};
 /// Stream of the audits.
 const STREAM: &str = "AUDIT";
 
-enum AuditSendResult {
-    Stored,
-    Retry(String),
-    Rejected(String),
+type AuditRequest = BoxFuture<'static, AnsweredAudit>;
+
+/// Never ends if there is none.
+async fn answer_of(request: &mut Option<AuditRequest>) -> AnsweredAudit {
+    match request {
+        Some(request) => request.await,
+        None => std::future::pending().await,
+    }
 }
 
 pub struct AuditSender {
@@ -134,25 +137,31 @@ impl AuditSender {
     pub async fn run(mut self, stop: CancellationToken) -> u64 {
         let mut tick = interval(AUDIT_CLOSE_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // A broker that does not answer holds up neither windows nor checkpoints.
+        let mut request: Option<AuditRequest> = None;
         loop {
             tokio::select! {
-                _ = tick.tick() => {}
+                _ = tick.tick() => self.close_windows().await,
+                answered = answer_of(&mut request) => {
+                    request = None;
+                    self.answered(answered);
+                }
                 () = stop.cancelled() => return self.finish().await,
             }
-            let audits = self.auditor.close(clock::now_ns(), self.settled_ns(), AUDIT_CLOSE_MAX);
-            self.enqueue(audits);
-            self.enqueue_news();
-            self.keep_changes().await;
-            self.checkpoint();
-            if self.link.may_publish() && Instant::now() >= self.retry_at {
-                tokio::select! {
-                    () = self.send() => {}
-                    () = stop.cancelled() => {}
-                }
+            if request.is_none() && Instant::now() >= self.retry_at {
+                request = self.next_request();
             }
             self.forget_sent().await;
             self.update_status();
         }
+    }
+
+    async fn close_windows(&mut self) {
+        let audits = self.auditor.close(clock::now_ns(), self.settled_ns(), AUDIT_CLOSE_MAX);
+        self.enqueue(audits);
+        self.enqueue_news();
+        self.keep_changes().await;
+        self.checkpoint();
     }
 
     /// No record received before is waiting or in flight. The frontier is read first: records before it are in the queue.
@@ -273,61 +282,50 @@ impl AuditSender {
 
     /// Sends the waiting audits until one fails.
     async fn send(&mut self) {
-        while let Some(message) = self.outbox.first().filter(|_| self.link.may_publish()).cloned() {
-            self.first_sent.get_or_insert_with(Instant::now);
-            match self.send_one(&message).await {
-                AuditSendResult::Stored => {
-                    self.outbox.pop();
-                    self.sent += 1;
-                    self.first_sent = None;
-                    self.link.stalls().acknowledged(STREAM, Instant::now());
-                    self.metrics.audits_sent.inc();
-                    self.backoff.reset();
-                }
-                AuditSendResult::Rejected(text) => {
-                    self.outbox.pop();
-                    self.sent += 1;
-                    self.first_sent = None;
-                    self.metrics.audits_dropped.inc();
-                    tracing::error!(
-                        text,
-                        id = message.message_id,
-                        "audit rejected by the broker, it is lost"
-                    );
-                }
-                AuditSendResult::Retry(text) => {
-                    self.link.stalls().refused(STREAM, &text);
-                    self.retry_at = Instant::now() + self.backoff.pause();
-                    if let Some(held_back) = self.retry_lines.allow(Instant::now()) {
-                        let subject = &self.subject;
-                        tracing::warn!(text, subject, held_back, "audit not stored, it will be sent again");
-                    }
-                    return;
-                }
+        while let Some(request) = self.next_request() {
+            if !self.answered(request.await) {
+                return;
             }
         }
     }
 
-    async fn send_one(&self, message: &PendingAudit) -> AuditSendResult {
-        let mut headers = HeaderMap::new();
-        headers.insert(NATS_MESSAGE_ID, HeaderValue::from(message.message_id.as_str()));
-        let request =
-            Request::new().payload(message.payload.clone()).headers(headers).timeout(Some(AUDIT_ACK));
-        match timeout(AUDIT_ACK * 2, self.client.send_request(self.subject.clone(), request)).await {
-            Ok(Ok(answer)) => {
-                match PublishReply::parse(&answer.payload, answer.status.map(|status| status.as_u16())) {
-                    PublishReply::Stored { .. } => AuditSendResult::Stored,
-                    PublishReply::Rejected { text } => AuditSendResult::Rejected(text.into_owned()),
-                    PublishReply::Refused { text } => AuditSendResult::Retry(text.into_owned()),
-                    PublishReply::NoStream => AuditSendResult::Retry(no_stream()),
+    /// The publish of the oldest waiting audit.
+    fn next_request(&mut self) -> Option<AuditRequest> {
+        let message = self.outbox.first().filter(|_| self.link.may_publish())?.clone();
+        self.first_sent.get_or_insert_with(Instant::now);
+        Some(Box::pin(publish_audit(self.client.clone(), self.subject.clone(), message)))
+    }
+
+    /// False: it is to be sent again, after a pause.
+    fn answered(&mut self, AnsweredAudit { message_id, result }: AnsweredAudit) -> bool {
+        // A full outbox may have dropped it meanwhile.
+        let is_first = self.outbox.first().is_some_and(|first| first.message_id == message_id);
+        match result {
+            AuditSendResult::Stored => {
+                self.link.stalls().acknowledged(STREAM, Instant::now());
+                self.metrics.audits_sent.inc();
+                self.backoff.reset();
+            }
+            AuditSendResult::Rejected(text) => {
+                self.metrics.audits_dropped.inc();
+                tracing::error!(text, id = message_id, "audit rejected by the broker, it is lost");
+            }
+            AuditSendResult::Retry(text) => {
+                self.link.stalls().refused(STREAM, &text);
+                self.retry_at = Instant::now() + self.backoff.pause();
+                if let Some(held_back) = self.retry_lines.allow(Instant::now()) {
+                    let subject = &self.subject;
+                    tracing::warn!(text, subject, held_back, "audit not stored, it will be sent again");
                 }
+                return false;
             }
-            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
-                AuditSendResult::Retry(no_stream())
-            }
-            Ok(Err(error)) => AuditSendResult::Retry(error.to_string()),
-            Err(_elapsed) => AuditSendResult::Retry(format!("not sent within {:?}", AUDIT_ACK * 2)),
         }
+        self.first_sent = None;
+        if is_first {
+            self.outbox.pop();
+            self.sent += 1;
+        }
+        true
     }
 
     fn update_status(&mut self) {
@@ -463,10 +461,6 @@ fn recovered_messages(audits: Vec<Audit>, downtimes: Vec<Downtime>) -> Vec<Unsen
         })
     });
     messages.collect()
-}
-
-fn no_stream() -> String {
-    NO_STREAM.to_owned()
 }
 
 /// Pause after a checkpoint of so many bytes; `held`: bytes of checkpoints in segments that unsent events keep.

@@ -1,5 +1,6 @@
 //! From the queue to JetStream: pipelined, bounded, every acknowledgement awaited. Audits go the same way, one by one.
 
+mod audit_request;
 mod audits;
 mod edge_health;
 mod events;

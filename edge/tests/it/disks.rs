@@ -22,6 +22,10 @@ impl JournalFiles for FullDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         DiskFiles.remove(path)
     }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        DiskFiles.sync(path)
+    }
 }
 
 impl JournalFile for FullFile {
@@ -59,6 +63,20 @@ impl JournalFiles for SyncedDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         DiskFiles.remove(path)
     }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        self.note(path, || DiskFiles.sync(path))
+    }
+}
+
+impl SyncedDisk {
+    /// What is written while the sync runs may not be on disk.
+    fn note(&self, path: &Path, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let length = std::fs::metadata(path)?.len();
+        sync()?;
+        self.lengths.lock().unwrap().insert(path.to_owned(), length);
+        Ok(())
+    }
 }
 
 impl JournalFile for SyncedFile {
@@ -71,12 +89,7 @@ impl JournalFile for SyncedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        if !self.2.is_stuck.load(Ordering::Acquire) {
-            let length = std::fs::metadata(&self.1)?.len();
-            self.0.sync()?;
-            self.2.lengths.lock().unwrap().insert(self.1.clone(), length);
-        }
-        Ok(())
+        if self.2.is_stuck.load(Ordering::Acquire) { Ok(()) } else { self.2.note(&self.1, || self.0.sync()) }
     }
 }
 
@@ -96,6 +109,10 @@ impl JournalFiles for BadDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         DiskFiles.remove(path)
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        DiskFiles.sync(path)
     }
 }
 

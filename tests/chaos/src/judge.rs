@@ -8,12 +8,11 @@ use futures_util::StreamExt as _;
 use marketprism_tests::wait::until;
 use serde_json::Value;
 
-use crate::report;
+use crate::report::{self, doubled, hot_ids};
 use crate::system::{EXCHANGES, System, WINDOW, normalized};
 
 /// A venue whose trades are numbered without holes: every missing one can be known.
 const NUMBERED: &str = "binance_spot";
-const TABLES: [&str; 2] = ["trades", "orderbooks"];
 
 pub struct Judge {
     begin_ms: u64,
@@ -30,7 +29,7 @@ type Trades = BTreeMap<String, u64>;
 impl Judge {
     pub async fn begin(system: &System) -> Self {
         Self {
-            begin_ms: report::now_ms(system).await,
+            begin_ms: system.reporter().now_ms().await,
             calms: Vec::new(),
             failures: Vec::new(),
             is_lossy: false,
@@ -38,11 +37,11 @@ impl Judge {
     }
 
     pub async fn calm_begins(&mut self, system: &System) {
-        self.calms.push((report::now_ms(system).await, 0));
+        self.calms.push((system.reporter().now_ms().await, 0));
     }
 
     pub async fn calm_ends(&mut self, system: &System) {
-        let now = report::now_ms(system).await;
+        let now = system.reporter().now_ms().await;
         if let Some(calm) = self.calms.last_mut() {
             calm.1 = now;
         }
@@ -56,8 +55,8 @@ impl Judge {
 
     pub async fn verdict(mut self, system: &System) -> Vec<String> {
         self.behind_the_broker(system).await;
-        let end_ms = report::now_ms(system).await + 1_000;
-        let whole = report::closed(system, self.begin_ms, end_ms).await;
+        let end_ms = system.reporter().now_ms().await + 1_000;
+        let whole = system.reporter().closed(self.begin_ms, end_ms).await;
         println!("report of the run   {}", report::words(&whole));
         println!("windows             {}", whole["windows"]);
         let mut missing: Vec<u64> = Vec::new();
@@ -81,24 +80,22 @@ impl Judge {
     async fn behind_the_broker(&mut self, system: &System) {
         let sent = broker_ids(system).await;
         let found = until("every message of the broker is stored", Duration::from_secs(90), || async {
-            let stored = hot_ids(system).await?;
+            let stored = hot_ids(&system.hot).await?;
             let left = sent.difference(&stored).count();
             if left == 0 { Ok(stored) } else { Err(format!("{left} of {} messages are no row", sent.len())) }
         });
         // A loss is a result here, not a reason to stop.
         let stored: HashSet<u128> = match tokio::time::timeout(Duration::from_secs(80), found).await {
             Ok(stored) => stored,
-            Err(_elapsed) => hot_ids(system).await.unwrap_or_default(),
+            Err(_elapsed) => hot_ids(&system.hot).await.unwrap_or_default(),
         };
         let lost: Vec<&u128> = sent.difference(&stored).collect();
         self.is_lossy = !lost.is_empty();
         println!("broker holds        {} messages; rows in hot {}", sent.len(), stored.len());
         self.check(lost.is_empty(), || format!("{} messages of the broker are no row of hot", lost.len()));
-        for table in TABLES {
-            for (side, engine) in [("hot", &system.hot), ("cold", &system.cold)] {
-                let query = format!("SELECT count() - uniqExact(event_id) FROM marketprism_{side}.{table}");
-                let doubled = engine.number(&query).await.unwrap();
-                self.check(doubled == 0, || format!("{side} {table}: {doubled} rows are stored twice"));
+        for (side, server) in [("marketprism_hot", &system.hot), ("marketprism_cold", &system.cold)] {
+            for (table, count) in doubled(server, side).await {
+                self.check(false, || format!("{side}.{table}: {count} rows are stored twice"));
             }
         }
         let refused = system.hot.number("SELECT count() FROM marketprism_hot.dead_letters").await.unwrap();
@@ -155,7 +152,7 @@ impl Judge {
         let starts: Vec<u64> =
             (0..).map(|index| self.begin_ms + index * length).take_while(|at| *at < end_ms).collect();
         for from in &starts {
-            let slice = report::closed(system, *from, from + length).await;
+            let slice = system.reporter().closed(*from, from + length).await;
             let inside: BTreeSet<u64> = missing
                 .iter()
                 .copied()
@@ -177,7 +174,7 @@ impl Judge {
     /// Times without faults and without missing trades are whole.
     async fn calm_times(&mut self, system: &System, missing: &[u64]) {
         for (from, to) in std::mem::take(&mut self.calms) {
-            let calm = report::closed(system, from, to).await;
+            let calm = system.reporter().closed(from, to).await;
             println!("calm time           {}", report::words(&calm));
             let is_whole = calm["verdict"] == "whole" || missing.iter().any(|at| (from..to).contains(at));
             self.check(is_whole, || format!("a calm time is not called whole: {}", report::words(&calm)));
@@ -201,16 +198,6 @@ async fn broker_ids(system: &System) -> HashSet<u128> {
         }
     }
     ids
-}
-
-async fn hot_ids(system: &System) -> Result<HashSet<u128>, String> {
-    let mut ids = HashSet::new();
-    for table in TABLES {
-        let text =
-            system.hot.text(&format!("SELECT toString(event_id) FROM marketprism_hot.{table}")).await?;
-        ids.extend(text.lines().map(|line| line.parse::<u128>().unwrap()));
-    }
-    Ok(ids)
 }
 
 async fn stored(system: &System, exchange: &str, symbol: &str) -> BTreeSet<String> {

@@ -1,7 +1,6 @@
-//! `marketprism-chaos`: real parts under a seeded schedule of kills, stops, cuts, restores, a full disk and faults of the venue. The
-//! simulator's own list of trades is the judge: nothing may be lost behind the broker, nothing doubled, no verdict false.
-//!
-//! Clocks are left alone: a process cannot be given a clock of its own without changing the program.
+//! `marketprism-chaos`: real parts under seeded faults, judged by the simulator's own list of trades. `faults`: a schedule of kills, stops, cuts,
+//! restores, full and slow disks, changes while they run and faults of the venue: nothing may be lost behind the broker, nothing doubled, no
+//! verdict false, and no process may grow. `kills`: an edge killed again and again.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,48 +11,79 @@
     missing_docs
 )]
 
+mod clock;
+mod disk;
+mod faults;
+mod flatness;
 mod judge;
+mod kills;
 mod report;
 mod schedule;
 mod system;
+mod versions;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use tokio::time::sleep_until;
 
+use crate::flatness::Flatness;
 use crate::judge::Judge;
-use crate::schedule::{Moment, Schedule};
+use crate::schedule::{Moment, Schedule, ScheduleOptions};
 use crate::system::System;
 
 #[derive(Debug, Parser)]
 #[command(
     name = "marketprism-chaos",
-    about = "Runs all parts under a seeded schedule of faults, and judges what they stored and said"
+    about = "Runs all parts under seeded faults, and judges what they stored and said"
 )]
 struct Arguments {
-    /// Seed of the schedule; default: a random one, which is printed.
-    #[arg(long)]
+    /// Seed of the faults; default: a random one, which is printed.
+    #[arg(long, global = true)]
     seed: Option<u64>,
-    /// Length of the schedule.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
-    minutes: u64,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum What {
+    /// Two edges on one venue and all other parts under a schedule of faults.
+    Faults {
+        /// Length of the schedule.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1_440))]
+        minutes: u64,
+        /// Step the edges' clocks too. Needs libfaketime.
+        #[arg(long)]
+        clocks: bool,
+    },
+    /// One edge, killed at seeded points.
+    Kills {
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        kills: u32,
+    },
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let seed = arguments.seed.unwrap_or_else(rand::random);
-    let schedule = Schedule::new(seed, Duration::from_secs(60 * arguments.minutes));
-    println!("chaos: seed {seed}, {} min; again: make chaos SEED={seed} MINUTES={0}", arguments.minutes);
+    println!("seed {seed}");
     let mut folder = tempfile::tempdir().unwrap();
-    let failures = run(folder.path(), &schedule).await;
+    let failures = match arguments.what {
+        What::Faults { minutes, clocks } => {
+            let has_clocks = clocks && clock::library().is_some();
+            let length = Duration::from_secs(60 * minutes);
+            faults(folder.path(), &Schedule::new(ScheduleOptions { seed, length, has_clocks })).await
+        }
+        What::Kills { kills } => kills::run(folder.path(), seed, kills).await,
+    };
     for failure in &failures {
         println!("FAILED  {failure}");
     }
     if failures.is_empty() {
-        println!("passed: nothing lost behind the broker, nothing doubled, no false verdict");
+        println!("passed: seed {seed}");
         return ExitCode::SUCCESS;
     }
     folder.disable_cleanup(true);
@@ -61,9 +91,10 @@ async fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn run(folder: &std::path::Path, schedule: &Schedule) -> Vec<String> {
+async fn faults(folder: &Path, schedule: &Schedule) -> Vec<String> {
     let mut system = System::start(folder).await;
     let mut judge = Judge::begin(&system).await;
+    let mut flatness = Flatness::default();
     let began = Instant::now();
     for step in &schedule.steps {
         sleep_until((began + step.at).into()).await;
@@ -72,11 +103,15 @@ async fn run(folder: &std::path::Path, schedule: &Schedule) -> Vec<String> {
             Moment::Begin => system.begin(step.action).await,
             Moment::End => system.end(step.action).await,
             Moment::CalmBegins => judge.calm_begins(&system).await,
-            Moment::CalmEnds => judge.calm_ends(&system).await,
+            Moment::CalmEnds => {
+                judge.calm_ends(&system).await;
+                flatness.add(system.usage());
+            }
         }
     }
     system.settle().await;
-    let failures = judge.verdict(&system).await;
+    let mut failures = judge.verdict(&system).await;
+    failures.extend(flatness.verdict());
     system.stop().await;
     failures
 }

@@ -1,4 +1,4 @@
-//! All parts, with cables that can be cut, and the faults done to them.
+//! All parts, with cables that can be cut and disks that can be full or slow.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,10 +9,15 @@ use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::link::Link;
+use marketprism_tests::process::Process;
 use marketprism_tests::wait::until;
-use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
+use marketprism_venue_sim::{Sim, SimConfig};
 
-use crate::schedule::{Action, Part};
+use crate::clock::{self, SteppedClock};
+use crate::disk::WatchedDisk;
+use crate::flatness::Usage;
+use crate::report::Reporter;
+use crate::versions::{SignedVersions, TOKEN};
 
 pub const EXCHANGES: [(&str, &[&str]); 4] = [
     ("binance_spot", &["BTCUSDT", "ETHUSDT"]),
@@ -29,9 +34,14 @@ const LEDGER: &str = "[consumers]\nack_wait_ms = 4000\n[batch]\nmax_age_others_m
     [ledger]\nwindow_seconds = 2\ngrace_seconds = 12\ninterval_ms = 500\nrecheck_seconds = 3\n\
     [lease]\ntime_ms = 4000\n\
     [replication]\nwindow_seconds = 2\nsafety_lag_seconds = 1\ninterval_ms = 500\nrecheck_seconds = 3\n";
+/// Much smaller than its disk, which a fault fills.
+const JOURNAL: &str = "[journal]\nmax_bytes = 268435456\n";
+/// A change of an adapter takes a second.
+const ADAPTERS: &str =
+    "shadow_frames = 20\nshadow_ms = 0\nprobation_ms = 500\n[sandbox]\ncall_deadline_ms = 5000\n";
 
 /// Limit for a part to end, start or connect.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 const DISK_MIB: u64 = 512;
 
 /// `BASE-QUOTE` of a venue's symbol.
@@ -47,24 +57,36 @@ pub fn normalized(symbol: &str) -> String {
 pub struct System {
     pub edges: Vec<Edge>,
     pub central: Central,
+    /// Takes the place of the other one.
+    pub(crate) spare_central: Central,
     pub sim: Sim,
     pub hot: ClickHouse,
     pub cold: ClickHouse,
     pub broker: Broker,
-    edge_links: Vec<Link>,
-    central_link: Link,
-    hot_link: Link,
+    pub(crate) edge_links: Vec<Link>,
+    pub(crate) central_link: Link,
+    pub(crate) hot_link: Link,
+    pub(crate) edge_disks: Vec<EdgeDisk>,
+    pub(crate) disk: Option<SmallDisk>,
+    pub(crate) versions: SignedVersions,
+    pub(crate) reloads: u32,
     /// Fault of the venue that lasts.
-    fault: Option<u64>,
-    disk: Option<SmallDisk>,
-    folder: PathBuf,
+    pub(crate) fault: Option<u64>,
+    pub(crate) folder: PathBuf,
+}
+
+/// Disk and clock of an edge.
+pub(crate) struct EdgeDisk {
+    pub(crate) watched: WatchedDisk,
+    pub(crate) clock: SteppedClock,
+    pub(crate) small: Option<SmallDisk>,
 }
 
 impl System {
     pub async fn start(folder: &Path) -> Self {
         let disk = SmallDisk::mount(&folder.join("nats"));
         if disk.is_none() {
-            println!("no right to mount a small disk: FullDisk does nothing");
+            println!("no right to mount a small disk: FullDisk and FullJournal do nothing");
         }
         let (broker, hot, cold) =
             tokio::join!(Broker::start(folder), ClickHouse::start(folder), ClickHouse::named(folder, "cold"));
@@ -77,6 +99,8 @@ impl System {
         let settings =
             Settings { cold: Some(&cold_url), more: LEDGER, ..Settings::impatient(&central_nats, &hot_url) };
         let central = Central::with_settings(folder, &settings).await;
+        let spare = folder.join("spare");
+        let spare_central = Central::prepared(&spare, &settings);
         let symbols = EXCHANGES
             .iter()
             .flat_map(|(exchange, symbols)| symbols.iter().map(move |symbol| format!("{exchange}:{symbol}")));
@@ -89,20 +113,10 @@ impl System {
             ..SimConfig::default()
         };
         let sim = Sim::start(config).await.unwrap();
-        let address = sim.addr().to_string();
-        let feeds = EXCHANGES.map(|(exchange, symbols)| {
-            let symbols = symbols.iter().map(|symbol| normalized(symbol)).collect();
-            let extra = RECONNECT.to_owned();
-            Feed { symbols, extra, ..Feed::simulated(exchange, &address, &[]) }
-        });
-        let mut edges = Vec::new();
-        for (name, link) in EDGES.iter().zip(&edge_links) {
-            edges.push(Edge::start_as(name, folder, &(nats(link) + AUDIT), &feeds).await);
-        }
-        let folder = folder.to_owned();
-        let system = Self {
-            edges,
+        let mut system = Self {
+            edges: Vec::new(),
             central,
+            spare_central,
             sim,
             hot,
             cold,
@@ -110,13 +124,54 @@ impl System {
             edge_links,
             central_link,
             hot_link,
-            fault: None,
+            edge_disks: Vec::new(),
             disk,
-            folder,
+            versions: SignedVersions::of("binance", folder),
+            reloads: 0,
+            fault: None,
+            folder: folder.to_owned(),
         };
+        for index in 0..EDGES.len() {
+            system.start_edge(index).await;
+        }
         system.is_ready().await;
         system.sim.resume();
         system
+    }
+
+    async fn start_edge(&mut self, index: usize) {
+        let nats = format!("urls = [\"nats://127.0.0.1:{}\"]\n", self.edge_links[index].near());
+        let key = &self.versions.public_key;
+        let tables = format!("{AUDIT}{JOURNAL}[adapters]\ntrusted_keys = [{key:?}]\n{ADAPTERS}");
+        let mut edge = Edge::prepared_as(EDGES[index], &self.folder, &(nats + &tables), &self.feeds(0));
+        let watched = WatchedDisk::prepare(edge.folder());
+        let small = SmallDisk::mount(&edge.folder().join("data/journal"));
+        let clock = SteppedClock::in_folder(edge.folder());
+        watched.put_under(&mut edge, clock::library());
+        for (name, value) in clock.variables() {
+            edge.set_variable(name, value);
+        }
+        edge.set_variable("MARKETPRISM_HTTP__TOKEN", TOKEN);
+        edge.restart().await;
+        self.edges.push(edge);
+        self.edge_disks.push(EdgeDisk { watched, clock, small });
+    }
+
+    /// The feeds of both edges; a change of one of them is a restart of that feed.
+    pub(crate) fn feeds(&self, change: u32) -> Vec<Feed> {
+        let address = self.sim.addr().to_string();
+        let feed = |(exchange, symbols): (&str, &[&str])| {
+            let symbols = symbols.iter().map(|symbol| normalized(symbol)).collect();
+            let wait_ms = if exchange == "okx_spot" { 1_000 + change } else { 1_000 };
+            // Keeps waits between connects short.
+            let extra = format!("reconnect_wait_max_ms = {wait_ms}");
+            Feed { symbols, extra, ..Feed::simulated(exchange, &address, &[]) }
+        };
+        EXCHANGES.map(feed).to_vec()
+    }
+
+    pub const fn reporter(&self) -> Reporter<'_> {
+        Reporter { central: &self.central, hot: &self.hot }
     }
 
     async fn is_ready(&self) {
@@ -126,103 +181,18 @@ impl System {
         until("central is ready", PATIENCE, || self.central.get("/ready")).await;
     }
 
-    pub async fn begin(&mut self, action: Action) {
-        match action {
-            Action::Kill(Part::Edge(index)) => self.edges[index].kill(),
-            Action::Kill(Part::Central) => self.central.kill(),
-            Action::Kill(Part::Broker) => self.broker.kill(),
-            Action::Kill(Part::Hot) => self.hot.kill(),
-            Action::Kill(Part::Cold) => self.cold.kill(),
-            Action::Stop(Part::Edge(index)) => drop(self.edges[index].process().terminate(PATIENCE).await),
-            Action::Stop(_) => drop(self.central.process().terminate(PATIENCE).await),
-            Action::Suspend(part) => self.signal(part, "STOP"),
-            Action::CutBroker(part) => self.link(part).shut(),
-            Action::CutHot => self.hot_link.shut(),
-            Action::RestoreHot => {
-                // An engine that runs cannot be copied.
-                self.hot.kill();
-                copy(&self.data_of_hot(), &self.copy_of_hot());
-                self.hot.restart().await;
-            }
-            Action::FullDisk => self.disk.iter().for_each(SmallDisk::fill),
-            Action::DropTrades(count) => self.withhold(count, None),
-            Action::DropOnOne(count) => {
-                let connection = self.sim.connections().first().map(|connection| connection.id);
-                self.withhold(count, connection);
-            }
-            Action::BookGap => {
-                drop(self.sim.fault(FaultSpec::new(FaultAction::Gap).exchange("binance_spot").updates(3_u64)))
-            }
-            Action::CutVenue => drop(self.sim.cut_all()),
-            Action::Freeze => self.fault = self.sim.fault(FaultSpec::new(FaultAction::Freeze)).ok(),
-            Action::Refuse => {
-                let spec = FaultSpec::new(FaultAction::Refuse).duration_ms(12_000_u64);
-                self.fault = self.sim.fault(spec.exchange("binance_spot")).ok();
-                self.sim.cut_all();
-            }
-            Action::Kill(Part::Venue) => {}
-        }
-    }
-
-    pub async fn end(&mut self, action: Action) {
-        match action {
-            Action::Kill(Part::Edge(index)) | Action::Stop(Part::Edge(index)) => {
-                self.edges[index].restart().await
-            }
-            Action::Kill(Part::Central) | Action::Stop(_) => self.central.start_without_waiting(),
-            Action::Kill(Part::Broker) => self.broker.restart().await,
-            Action::Kill(Part::Hot) => self.hot.restart().await,
-            Action::Kill(Part::Cold) => self.cold.restart().await,
-            Action::Suspend(part) => self.signal(part, "CONT"),
-            Action::CutBroker(part) => self.link(part).cut(),
-            Action::CutHot => self.hot_link.cut(),
-            Action::RestoreHot => {
-                self.hot.kill();
-                copy(&self.copy_of_hot(), &self.data_of_hot());
-                self.hot.restart().await;
-            }
-            // nats-server 2.15 stores nothing after a failed write, whatever room there is, until it is started again.
-            Action::FullDisk if self.disk.is_some() => {
-                self.disk.iter().for_each(SmallDisk::empty);
-                self.broker.restart().await;
-            }
-            Action::Freeze | Action::Refuse => drop(self.fault.take().map(|id| self.sim.remove_fault(id))),
-            _ => {}
-        }
-    }
-
-    fn signal(&mut self, part: Part, signal: &str) {
-        let process = match part {
-            Part::Edge(index) => self.edges[index].process(),
-            Part::Central => self.central.process(),
-            Part::Broker => self.broker.process(),
-            Part::Hot => self.hot.process(),
-            Part::Cold => self.cold.process(),
-            Part::Venue => return,
+    /// Of what this repository is, and of what runs.
+    pub fn usage(&mut self) -> Vec<Usage> {
+        let [x, y] = &mut self.edges[..] else { return Vec::new() };
+        let usage = |(name, process): (&'static str, &mut Process)| Usage {
+            name,
+            pid: process.pid(),
+            resident_bytes: process.resident_bytes(),
+            open_files: process.open_files(),
+            threads: process.threads(),
         };
-        process.signal(signal);
-    }
-
-    fn link(&self, part: Part) -> &Link {
-        match part {
-            Part::Edge(index) => &self.edge_links[index],
-            _ => &self.central_link,
-        }
-    }
-
-    fn withhold(&self, count: u64, connection: Option<u64>) {
-        let spec =
-            FaultSpec::new(FaultAction::Drop).exchange("binance_spot").symbol("BTCUSDT").stream("rade");
-        let spec = FaultSpec { connection, ..spec.count(count) };
-        self.sim.fault(spec).unwrap();
-    }
-
-    fn data_of_hot(&self) -> PathBuf {
-        self.folder.join("clickhouse/data")
-    }
-
-    fn copy_of_hot(&self) -> PathBuf {
-        self.folder.join("copy-of-hot")
+        let parts = [(EDGES[0], x.process()), (EDGES[1], y.process()), ("central", self.central.process())];
+        parts.into_iter().map(usage).collect()
     }
 
     /// No fault lasts; waits until everything that was sent is stored or given up.
@@ -231,35 +201,26 @@ impl System {
         self.sim.pause();
         for (edge, name) in self.edges.iter().zip(EDGES) {
             until(&format!("{name} has published everything"), PATIENCE, || async {
-                match edge.metric("marketprism_edge_queue_messages", "").await {
-                    0 => Ok(()),
-                    left => Err(format!("{left} queued")),
+                let mut left = 0;
+                for name in ["marketprism_edge_queue_messages", "marketprism_edge_journal_waiting_events"] {
+                    left += edge.metric(name, "").await;
                 }
+                if left == 0 { Ok(()) } else { Err(format!("{left} queued")) }
             })
             .await;
         }
     }
 
     pub async fn stop(self) {
-        let Self { edges, central, sim, disk, broker, .. } = self;
-        drop((edges, central, broker));
+        let Self { edges, central, spare_central, sim, disk, edge_disks, broker, .. } = self;
+        drop((edges, central, spare_central, broker));
         sim.stop().await;
-        drop(disk);
+        drop((disk, edge_disks));
     }
 }
 
-/// Keeps waits between connects short.
-const RECONNECT: &str = "reconnect_wait_max_ms = 1000";
-
-/// Replaces a folder by a copy of another.
-fn copy(from: &Path, to: &Path) {
-    let _ = std::fs::remove_dir_all(to);
-    let copied = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
-    assert!(copied.success(), "cp -a {} {}", from.display(), to.display());
-}
-
 /// A disk in memory. Needs the right to mount.
-struct SmallDisk {
+pub(crate) struct SmallDisk {
     folder: PathBuf,
 }
 
@@ -273,7 +234,7 @@ impl SmallDisk {
         is_mounted.then(|| Self { folder: folder.to_owned() })
     }
 
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         // Ends with the error that is wanted.
         let _ = Command::new("dd")
             .args(["if=/dev/zero", "bs=1M"])
@@ -281,7 +242,7 @@ impl SmallDisk {
             .output();
     }
 
-    fn empty(&self) {
+    pub(crate) fn empty(&self) {
         let _ = std::fs::remove_file(self.folder.join("filler"));
     }
 }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use marketprism_edge::journal::answer_requests;
 use marketprism_edge::publisher::DrainResult;
 use marketprism_edge::queue::EventQueue as _;
 use marketprism_schema::{GapCause, GapKind, RepairAnswer, RepairRequest, RepairState};
+use marketprism_service::clock;
 use marketprism_tests::broker::Broker;
 use marketprism_tests::link::Link;
 use marketprism_tests::wait::eventually;
@@ -148,4 +150,41 @@ async fn without_a_journal_a_repair_request_is_answered_with_not_kept_and_an_inv
     assert!(refused.reason.contains("version"), "{}", refused.reason);
     stop.cancel();
     task.await.unwrap().unwrap();
+}
+
+/// The audit is published again when its answer is late: the test answers each one, and the first that it answers in time is stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_close_while_the_broker_holds_the_answer_to_an_audit_back() {
+    const REQUESTS: usize = 5;
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    create_stream(&broker.url(), STREAM, "trade.>").await;
+    let client = async_nats::connect(broker.url()).await.unwrap();
+    let mut requests = client.subscribe("audit.>").await.unwrap();
+    client.flush().await.unwrap();
+    let edge = run(&broker.url(), 1_000).await;
+    edge.append(0..2);
+    let metrics = &edge.publishing.metrics;
+    let passes = || edge.audited.auditor.observe(edge.audited.feed, Vec::new(), Some(clock::now_ns()));
+    for _ in 0..REQUESTS {
+        let is_stored = eventually("an audit is stored", || async {
+            passes();
+            (metrics.audits_sent.get() > 0).then_some(())
+        });
+        let request = tokio::select! {
+            request = requests.next() => request.unwrap(),
+            () = is_stored => break,
+        };
+        let before = metrics.audits_pending.get();
+        eventually("windows close", || async {
+            passes();
+            let more = metrics.audits_pending.get() - before;
+            if more >= 2 { Ok(()) } else { Err(more.to_string()) }
+        })
+        .await;
+        let stored = r#"{"stream":"AUDIT","seq":1}"#;
+        client.publish(request.reply.unwrap(), stored.into()).await.unwrap();
+        client.flush().await.unwrap();
+    }
+    assert!(metrics.audits_sent.get() > 0, "the answer was always too late: windows closed after it only");
 }

@@ -1,0 +1,195 @@
+//! The disk of an edge: what of its journal was synced, power cuts, and delays.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use marketprism_tests::edge::Edge;
+use rand::Rng as _;
+use rand::rngs::StdRng;
+use serde::Deserialize;
+
+const SOURCE: &str = include_str!("sync.c");
+
+/// A library that is preloaded into an edge and notes each sync.
+#[derive(Debug)]
+pub struct WatchedDisk {
+    folder: PathBuf,
+    library: PathBuf,
+    log: PathBuf,
+    delay: PathBuf,
+}
+
+impl WatchedDisk {
+    /// `folder`: the edge's.
+    pub fn prepare(folder: &Path) -> Self {
+        let file = |name: &str| folder.join(name);
+        let (source, library) = (file("sync.c"), file("sync.so"));
+        std::fs::write(&source, SOURCE).unwrap();
+        let mut compiler = Command::new("cc");
+        let status =
+            compiler.args(["-shared", "-fPIC", "-O1", "-o"]).args([&library, &source]).status().unwrap();
+        assert!(status.success(), "cc {}: {status}", source.display());
+        let (log, delay) = (file("sync.log"), file("sync.delay"));
+        std::fs::write(&log, "").unwrap();
+        std::fs::write(&delay, "0").unwrap();
+        Self { folder: folder.to_owned(), library, log, delay }
+    }
+
+    /// `other`: a further library to preload.
+    pub fn put_under(&self, edge: &mut Edge, other: Option<&str>) {
+        let libraries: Vec<&str> = self.library.to_str().into_iter().chain(other).collect();
+        edge.set_variable("LD_PRELOAD", &libraries.join(":"));
+        edge.set_variable("SYNC_LOG", self.log.to_str().unwrap());
+        edge.set_variable("SYNC_DELAY_FILE", self.delay.to_str().unwrap());
+    }
+
+    /// Time that each sync takes longer.
+    pub fn set_delay_ms(&self, delay_ms: u64) {
+        let written = self.folder.join("sync.delay.new");
+        std::fs::write(&written, delay_ms.to_string()).unwrap();
+        std::fs::rename(written, &self.delay).unwrap();
+    }
+
+    /// Synced bytes by file.
+    fn synced(&self) -> BTreeMap<PathBuf, u64> {
+        let mut lengths = BTreeMap::new();
+        for line in std::fs::read_to_string(&self.log).unwrap().lines() {
+            let (length, path) = line.split_once(' ').unwrap();
+            let longest: &mut u64 = lengths.entry(PathBuf::from(path)).or_default();
+            *longest = length.parse::<u64>().unwrap().max(*longest);
+        }
+        lengths
+    }
+
+    /// The edge was killed: of what it had not synced, some bytes are kept at random, and zeros may follow. Returns the files that lost
+    /// bytes, with what is left of them.
+    pub fn cut_power(&self, journal: &Path, random: &mut StdRng) -> Vec<(PathBuf, u64)> {
+        let synced = self.synced();
+        let mut cut = Vec::new();
+        for path in segments(journal) {
+            let length = std::fs::metadata(&path).unwrap().len();
+            let durable = synced.get(&path).copied().unwrap_or(0).min(length);
+            let kept = durable + random.random_range(0..=length - durable);
+            let zeros = if random.random_bool(0.3) { length } else { kept };
+            if kept < length {
+                let file = OpenOptions::new().write(true).open(&path).unwrap();
+                file.set_len(kept).and_then(|()| file.set_len(zeros)).unwrap();
+                cut.push((path, kept));
+            }
+        }
+        cut
+    }
+}
+
+/// Segments of a journal, oldest first.
+pub fn segments(folder: &Path) -> Vec<PathBuf> {
+    // None before the first start.
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let mut found: Vec<PathBuf> = entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "journal"))
+        .collect();
+    found.sort();
+    found
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournaledEvent {
+    pub id: u128,
+    pub received_at_ns: i64,
+    /// End of its payload in the segment.
+    end: u64,
+}
+
+/// Events in the segments of an edge that does not run.
+#[derive(Debug)]
+pub struct JournaledEvents {
+    folder: PathBuf,
+    /// By segment; segments that are gone included: what they held is in hot.
+    segments: BTreeMap<PathBuf, (u64, Vec<JournaledEvent>)>,
+}
+
+impl JournaledEvents {
+    pub const fn of(folder: PathBuf) -> Self {
+        Self { folder, segments: BTreeMap::new() }
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &JournaledEvent> {
+        self.segments.values().flat_map(|(_, events)| events)
+    }
+
+    /// Reads what was added.
+    pub fn read(&mut self) {
+        for path in segments(&self.folder) {
+            let (read_to, events) = self.segments.entry(path.clone()).or_default();
+            let mut bytes = Vec::new();
+            let mut file = File::open(&path).unwrap();
+            file.seek(SeekFrom::Start(*read_to)).unwrap();
+            file.read_to_end(&mut bytes).unwrap();
+            let found: Vec<JournaledEvent> = events_in(&bytes, *read_to).collect();
+            *read_to = found.last().map_or(*read_to, |event| event.end);
+            events.extend(found);
+        }
+    }
+
+    /// A power cut has left this much of a segment; returns what it cost.
+    pub fn cut(&mut self, path: &Path, kept: u64) -> Vec<JournaledEvent> {
+        let Some((read_to, events)) = self.segments.get_mut(path) else { return Vec::new() };
+        *read_to = kept.min(*read_to);
+        let left = events.partition_point(|event| event.end <= kept);
+        events.split_off(left)
+    }
+}
+
+/// Events whose payload is complete; checkpoints and audits are no events.
+fn events_in(bytes: &[u8], offset: u64) -> impl Iterator<Item = JournaledEvent> {
+    #[derive(Deserialize)]
+    struct Payload {
+        event_id: String,
+        received_at: i64,
+    }
+    const START: &[u8] = b"{\"data_type\":\"";
+    let starts = bytes.windows(START.len()).enumerate().filter(|(_, window)| *window == START);
+    starts.filter_map(move |(at, _)| {
+        let mut payloads = serde_json::Deserializer::from_slice(&bytes[at..]).into_iter::<Payload>();
+        let Payload { event_id, received_at } = payloads.next()?.ok()?;
+        let end = offset + u64::try_from(at + payloads.byte_offset()).unwrap();
+        let id = u128::from_str_radix(&event_id, 16).unwrap();
+        Some(JournaledEvent { id, received_at_ns: received_at, end })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn journaled_events_are_found_once_and_a_cut_takes_those_behind_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("00001.journal");
+        let event = |id: u8| {
+            format!(
+                "{{\"data_type\":\"trade\",\"received_at\":{id},\"event_id\":\"{id:032x}\",\"levels\":[1]}}"
+            )
+        };
+        let ids = |journaled: &JournaledEvents| journaled.all().map(|event| event.id).collect::<Vec<_>>();
+        let first = format!("..{}..{{\"data_type\":\"trade\"}}..{}..", event(1), event(2));
+        let mut journaled = JournaledEvents::of(folder.path().to_owned());
+        std::fs::write(&path, format!("{first}{}", &event(3)[..40])).unwrap();
+        journaled.read();
+        assert_eq!(ids(&journaled), [1, 2]);
+        std::fs::write(&path, format!("{first}{}", event(3))).unwrap();
+        journaled.read();
+        assert_eq!(ids(&journaled), [1, 2, 3]);
+        let lost = journaled.cut(&path, u64::try_from(first.len() + 10).unwrap());
+        assert_eq!(lost.iter().map(|event| event.id).collect::<Vec<_>>(), [3]);
+        assert_eq!(ids(&journaled), [1, 2]);
+    }
+}

@@ -1,0 +1,118 @@
+//! Memory and handles of the processes, seen at the end of each calm: none may grow from the first to the second half of a process's life.
+
+use std::collections::BTreeMap;
+
+/// What caches, the allocator and a journal's index may still take in the second half of a life.
+const GROWTH_BYTES_MAX: u64 = 32 << 20;
+/// Connections and files that come and go.
+const GROWTH_HANDLES_MAX: u64 = 8;
+const GROWTH_THREADS_MAX: u64 = 4;
+/// Calms that a process must have lived through to be judged.
+const SAMPLES_MIN: usize = 4;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usage {
+    pub name: &'static str,
+    pub pid: u32,
+    pub resident_bytes: u64,
+    pub open_files: usize,
+    pub threads: usize,
+}
+
+impl Usage {
+    const fn figures(&self) -> [u64; 3] {
+        [self.resident_bytes, self.open_files as u64, self.threads as u64]
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Flatness {
+    lives: BTreeMap<(&'static str, u32), Vec<Usage>>,
+}
+
+impl Flatness {
+    pub fn add(&mut self, usage: Vec<Usage>) {
+        for usage in usage {
+            self.lives.entry((usage.name, usage.pid)).or_default().push(usage);
+        }
+    }
+
+    /// Prints the longest life of each part; returns what grew.
+    pub fn verdict(&self) -> Vec<String> {
+        let mut grown = Vec::new();
+        let mut longest: BTreeMap<&str, &Vec<Usage>> = BTreeMap::new();
+        for ((name, _), life) in &self.lives {
+            grown.extend(growth(name, life));
+            let seen = longest.entry(name).or_insert(life);
+            if life.len() > seen.len() {
+                *seen = life;
+            }
+        }
+        for (name, life) in longest {
+            let (Some(first), Some(last)) = (life.first(), life.last()) else { continue };
+            println!(
+                "{name:<12} longest life: {} calms, {} MiB to {} MiB, {} to {} handles, {} to {} threads{}",
+                life.len(),
+                first.resident_bytes >> 20,
+                last.resident_bytes >> 20,
+                first.open_files,
+                last.open_files,
+                first.threads,
+                last.threads,
+                if life.len() < SAMPLES_MIN { " (too short to judge)" } else { "" }
+            );
+        }
+        grown
+    }
+}
+
+fn growth(name: &str, life: &[Usage]) -> Vec<String> {
+    if life.len() < SAMPLES_MIN {
+        return Vec::new();
+    }
+    let (first, second) = life.split_at(life.len() / 2);
+    let median = |half: &[Usage], figure: usize| {
+        let mut values: Vec<u64> = half.iter().map(|usage| usage.figures()[figure]).collect();
+        values.sort_unstable();
+        values[values.len() / 2]
+    };
+    let limits = [
+        ("bytes of resident memory", GROWTH_BYTES_MAX),
+        ("open files and sockets", GROWTH_HANDLES_MAX),
+        ("threads", GROWTH_THREADS_MAX),
+    ];
+    let grown = |(figure, (what, limit)): (usize, (&str, u64))| {
+        let (before, after) = (median(first, figure), median(second, figure));
+        (after > before + limit)
+            .then(|| format!("{name} grows: {before}, then {after} {what} (at most {limit} more)"))
+    };
+    limits.into_iter().enumerate().filter_map(grown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_grows_is_named_and_one_that_lived_shortly_is_not_judged() {
+        let life = |pid, count: u64, more: u64| {
+            let usage = |number: u64| Usage {
+                name: "edge-x",
+                pid,
+                resident_bytes: (50 + number * more) << 20,
+                open_files: 20,
+                threads: 9,
+            };
+            (0..count).map(usage).collect::<Vec<_>>()
+        };
+        let judged = |life: Vec<Usage>| {
+            let mut flatness = Flatness::default();
+            life.into_iter().for_each(|usage| flatness.add(vec![usage]));
+            flatness.verdict()
+        };
+        assert_eq!(judged(life(1, 8, 0)).len(), 0);
+        assert_eq!(judged(life(1, 3, 90)).len(), 0);
+        let grown = judged(life(1, 8, 20));
+        assert!(grown.len() == 1 && grown[0].contains("edge-x grows"), "{grown:?}");
+    }
+}

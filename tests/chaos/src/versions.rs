@@ -1,0 +1,66 @@
+//! Versions of an adapter, signed, and their load into a running edge.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use marketprism_tests::edge::Edge;
+use marketprism_tests::parts;
+
+pub const TOKEN: &str = "a token for tests only";
+/// Limit of one change.
+const CHANGE: Duration = Duration::from_secs(15);
+
+#[derive(Debug)]
+pub struct SignedVersions {
+    folder: PathBuf,
+    component: Vec<u8>,
+    /// What an edge trusts.
+    pub public_key: String,
+    number: u32,
+}
+
+impl SignedVersions {
+    pub fn of(adapter: &str, folder: &Path) -> Self {
+        let component = std::fs::read(parts::adapter(adapter)).unwrap();
+        let public_key = output(edge_command().args(["adapter", "keygen", "--out"]).arg(folder.join("key")));
+        Self { folder: folder.to_owned(), component, public_key: public_key.trim().to_owned(), number: 0 }
+    }
+
+    /// The same program with another digest.
+    fn next(&mut self) -> PathBuf {
+        self.number += 1;
+        let number = self.number.to_le_bytes();
+        // A custom section: its kind, its length, its name with length.
+        let section = [&[0, 12, 7][..], b"version", &number].concat();
+        let file = self.folder.join(format!("version-{}.wasm", self.number));
+        std::fs::write(&file, [&self.component[..], &section].concat()).unwrap();
+        output(edge_command().args(["adapter", "sign"]).arg(&file).arg("--key").arg(self.folder.join("key")));
+        file
+    }
+
+    /// Loads the next version. A venue without frames refuses it: nothing can be compared.
+    pub async fn load_into(&mut self, edge: &Edge) {
+        let file = self.next();
+        let mut command = tokio::process::Command::from(edge_command());
+        command.args(["adapter", "load"]).arg(file).arg("--config").arg(edge.folder().join("edge.toml"));
+        command.env("MARKETPRISM_HTTP__TOKEN", TOKEN).kill_on_drop(true);
+        match tokio::time::timeout(CHANGE, command.output()).await {
+            Ok(output) if output.as_ref().unwrap().status.success() => {}
+            Ok(output) => {
+                println!("adapter not changed: {}", String::from_utf8_lossy(&output.unwrap().stderr))
+            }
+            Err(_elapsed) => println!("adapter not changed within {CHANGE:?}"),
+        }
+    }
+}
+
+fn edge_command() -> Command {
+    Command::new(parts::binary("marketprism-edge"))
+}
+
+fn output(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}

@@ -1,0 +1,134 @@
+//! A second edge on the same venue: one row an event, holes of one edge filled by the other, and the report tells which one was alone, when.
+
+use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::link::Link;
+use marketprism_tests::wait::until;
+use serde_json::Value;
+
+use super::{AUDIT, EXCHANGE, PATIENCE, SYMBOLS, System, WINDOW_SECONDS, items, reaches, seconds};
+
+/// Name of the edge that every system here has, and of the second one.
+const NAMES: [&str; 2] = ["edge-test", "edge-two"];
+
+/// A time in seconds since 1970, both ends included.
+type Seconds = (u64, u64);
+
+/// Books are live, and further trades arrive.
+async fn collects(edge: &Edge) {
+    until("the edge is ready", PATIENCE, || edge.get("/ready")).await;
+    let trades = || edge.metric("marketprism_edge_events_total", "data_type=\"trade\"");
+    let before = trades().await;
+    until("books are live and trades arrive", PATIENCE, || async {
+        let page: Value = serde_json::from_str(&edge.get("/coverage").await?).unwrap();
+        let instruments = page["feeds"][0]["instruments"].as_array().unwrap();
+        let live = instruments.iter().filter(|one| one["orderbook"]["state"] == "LIVE").count();
+        let more = trades().await.saturating_sub(before);
+        if live == SYMBOLS.len() && more > 20 { Ok(()) } else { Err(format!("{live} live, {more} trades")) }
+    })
+    .await;
+}
+
+impl System {
+    async fn begin_and_end(&self, list: &Value) -> Vec<(String, Option<String>, Seconds)> {
+        let mut found = Vec::new();
+        for time in list["items"].as_array().unwrap() {
+            let mut ends = [0, 0];
+            for (end, name) in ends.iter_mut().zip(["from", "to"]) {
+                let text = time[name].as_str().unwrap();
+                let query = format!("SELECT toUInt64(toUnixTimestamp(parseDateTime64BestEffort('{text}')))");
+                *end = self.hot.number(&query).await.unwrap();
+            }
+            let by = time["by"].as_str().map(str::to_owned);
+            found.push((time["edge"].as_str().unwrap().to_owned(), by, (ends[0], ends[1])));
+        }
+        found
+    }
+
+    /// The first edge is cut from the venue. Meanwhile the newest books in hot are those of the other one.
+    async fn cut_from_the_venue(&self) -> Seconds {
+        let begin = seconds(&self.hot).await;
+        self.venue.shut();
+        let symbol = "BTCUSDT";
+        let book = self.sim.book_now(EXCHANGE, symbol).unwrap().unwrap().update_id;
+        let newest = format!(
+            "SELECT argMax(edge, last_update_id), max(last_update_id) AS id FROM marketprism_hot.orderbooks \
+             WHERE venue_symbol = '{symbol}' HAVING id > {book}"
+        );
+        until("a newer book is stored", PATIENCE, || async {
+            let text = self.hot.text(&newest).await?;
+            if text.is_empty() {
+                Err("none".to_owned())
+            } else {
+                Ok(assert!(text.starts_with(NAMES[1]), "{text}"))
+            }
+        })
+        .await;
+        self.passes(2).await;
+        self.venue.cut();
+        collects(&self.edge).await;
+        (begin, seconds(&self.hot).await)
+    }
+}
+
+/// The second one loses its broker, and is killed with what only its journal has.
+async fn cut_from_the_broker_and_killed(system: &System, edge: &mut Edge, broker: &Link) -> Seconds {
+    system.passes(1).await;
+    broker.shut();
+    system.passes(2).await;
+    let begin = seconds(&system.hot).await;
+    edge.kill();
+    broker.cut();
+    system.passes(1).await;
+    edge.restart().await;
+    collects(edge).await;
+    (begin, seconds(&system.hot).await)
+}
+
+/// No window of the list but those that the time touches, and all of it.
+fn is_within(list: &[(String, Option<String>, Seconds)], who: (&str, Option<&str>), time: Seconds) {
+    let mut of_edge = list.iter().filter(|(edge, by, _)| (edge.as_str(), by.as_deref()) == who).peekable();
+    assert!(of_edge.peek().is_some(), "{who:?}: {list:?}");
+    // A trade and the start or end that it tells of may lie in windows that adjoin, and a checkpoint is older than the kill.
+    let (first, last) = (time.0 - 2 * WINDOW_SECONDS, time.1 + 2 * WINDOW_SECONDS);
+    assert!(of_edge.all(|(.., (from, to))| first <= *from && *to <= last), "{who:?} {time:?}: {list:?}");
+}
+
+pub(super) async fn fill_each_others_holes(system: &mut System) {
+    let lost_before = system.lost().await;
+    let link = Link::to(system.broker.port()).await;
+    let nats = format!("urls = [\"nats://127.0.0.1:{}\"]\n{AUDIT}", link.near());
+    let feed = Feed::simulated(EXCHANGE, &system.sim.addr().to_string(), &SYMBOLS);
+    let mut edge = Edge::start_as(NAMES[1], system.folder.path(), &nats, &[feed]).await;
+    system.sim.resume();
+    collects(&edge).await;
+    // The windows of its start are not judged here.
+    system.passes(2).await;
+    let (mut away, mut killed) = ((0, 0), (0, 0));
+    let span = system
+        .collect(200, async |system| {
+            away = system.cut_from_the_venue().await;
+            killed = cut_from_the_broker_and_killed(system, &mut edge, &link).await;
+        })
+        .await;
+    let report = system.complete("everything is there, by one edge or the other", &span).await;
+    assert_eq!(report["windows"]["mismatch"], 0, "{report}");
+    assert_eq!(system.lost().await, lost_before, "a trade that one of the edges had is not in hot");
+    for (table, key) in [("trades", "trade_id"), ("orderbooks", "last_update_id")] {
+        let query = format!("SELECT count() - uniqExact(venue_symbol, {key}) FROM marketprism_hot.{table}");
+        reaches(&system.hot, &query, 0).await;
+    }
+    let (alone, filled) =
+        (system.begin_and_end(&report["alone"]).await, system.begin_and_end(&report["filled"]).await);
+    for (index, time) in [(0, away), (1, killed)] {
+        let (holey, other) = (NAMES[index], NAMES[1 - index]);
+        is_within(&alone, (other, None), time);
+        is_within(&filled, (holey, Some(other)), time);
+    }
+    let codes: Vec<&Value> = report["findings"].as_array().unwrap().iter().map(|one| &one["code"]).collect();
+    assert!(
+        codes.contains(&&"edge.alone".into()) && codes.contains(&&"edge.holes_filled".into()),
+        "{codes:?}"
+    );
+    let named = items(&report, "gaps").iter().filter(|gap| gap["cause"] == "venue").count();
+    assert_eq!(named, 0, "{report}");
+}
