@@ -8,7 +8,7 @@ LOCAL := target/release/marketprism-local
 # Running parts, without tests and benchmarks.
 PARTS := -p marketprism-edge -p marketprism-central -p marketprism-clickhouse -p marketprism-local -p marketprism-venue-sim -p marketprism-adapter-build
 
-.PHONY: help up down restart status logs diagnose build test check bench chaos deps clean-data
+.PHONY: help up down restart status logs diagnose build test check bench chaos soak deps clean-data
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -64,11 +64,14 @@ bench: ## measurements; ARGS="..." goes to marketprism-bench
 	target/release/marketprism-bench $(ARGS)
 
 chaos: ## all parts under kills, cuts, restores and faults, judged by the venue's own list; SEED=, MINUTES=3
+	@$(MAKE) --no-print-directory soak MINUTES=$(or $(MINUTES),3)
+
+soak: ## as chaos, for MINUTES=30, memory and handles too; CLOCKS=1: with stepped clocks; KILLS=200: one edge killed at so many points
 	@cargo build --release --bins
 	target/release/marketprism-adapter-build
 	variables="$$($(LOCAL) install --print-env)"
 	while IFS= read -r line; do export "$$line"; done <<< "$$variables"
-	target/release/marketprism-chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+	target/release/marketprism-chaos $(if $(KILLS),kills --kills $(KILLS),faults --minutes $(or $(MINUTES),30)$(if $(CLOCKS), --clocks)) $(if $(SEED),--seed $(SEED))
 
 clean-data: $(LOCAL) ## stop the stack and delete its data, configuration and logs (asks; YES=1 does not); downloads stay
 	@$(LOCAL) down --purge $(if $(YES),--yes)

@@ -31,6 +31,7 @@ mod host_limits;
 mod instruments;
 mod integrity;
 mod journal;
+mod kills;
 mod listings;
 mod local;
 mod promotions;

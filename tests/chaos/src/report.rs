@@ -43,6 +43,7 @@ impl Reporter<'_> {
     ) -> Result<Value, Value> {
         let began = Instant::now();
         loop {
+            let asked = Instant::now();
             let report = self.once(from_ms, to_ms).await;
             if let Ok(report) = &report
                 && report["windows"]["open"] == 0
@@ -53,7 +54,8 @@ impl Reporter<'_> {
             if began.elapsed() > PATIENCE {
                 return Err(report.unwrap_or_else(|error| panic!("{error}")));
             }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            // A report is load for what is reported.
+            tokio::time::sleep(2 * asked.elapsed()).await;
         }
     }
 
