@@ -143,7 +143,7 @@ impl System {
         let nats = format!("urls = [\"nats://127.0.0.1:{}\"]\n", self.edge_links[index].near());
         let key = &self.versions.public_key;
         let tables = format!("{AUDIT}{JOURNAL}[adapters]\ntrusted_keys = [{key:?}]\n{ADAPTERS}");
-        let mut edge = Edge::prepared_as(EDGES[index], &self.folder, &(nats + &tables), &self.feeds(0));
+        let mut edge = Edge::named(EDGES[index], &self.folder, &(nats + &tables), &self.feeds(0));
         let watched = WatchedDisk::prepare(edge.folder());
         let small = SmallDisk::mount(&edge.folder().join("data/journal"));
         let clock = SteppedClock::in_folder(edge.folder());

@@ -97,7 +97,7 @@ impl KilledEdge {
         let feed = Feed::simulated(EXCHANGE, &sim.addr().to_string(), &SYMBOLS.map(|(_, symbol)| symbol));
         let feed = Feed { extra: "reconnect_wait_max_ms = 500".to_owned(), ..feed };
         let nats = format!("urls = [\"nats://127.0.0.1:{}\"]\n{AUDIT}", link.near());
-        let mut edge = Edge::prepared_as(NAME, folder, &nats, &[feed]);
+        let mut edge = Edge::named(NAME, folder, &nats, &[feed]);
         let disk = WatchedDisk::prepare(edge.folder());
         disk.put_under(&mut edge, None);
         let journaled = JournaledEvents::of(edge.folder().join("data/journal").join(NAME));
