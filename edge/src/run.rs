@@ -1,5 +1,6 @@
 //! The command `run`: starts every part of the edge and stops them in the order of the data: sockets, pipelines, publisher, audits.
 
+mod settings;
 mod tasks;
 
 use std::sync::Arc;
@@ -10,28 +11,27 @@ use async_nats::Client;
 use futures_util::FutureExt as _;
 use marketprism_schema::{StreamId, edge_connection};
 use marketprism_service::{
-    Exit, Failure, FailureContext as _, ReloadSignal, ServiceState, Signals, clock, error_text,
-    set_log_filter, tell_service_manager,
+    Exit, Failure, FailureContext as _, ReloadSignal, ServiceState, Signals, clock, tell_service_manager,
 };
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use self::settings::{LiveSettings, queue_limits};
 use self::tasks::{AuditTasks, HeartbeatTask, JournaledStart, LeaseTask, SelfCareTask, start_swaps};
 use crate::audit::{AuditOrigin, Auditor, JournaledRun, Resumption, RunJournal, StopCause};
 use crate::broker::{BrokerLink, connect};
 use crate::config::{Adapters, Config};
 use crate::feed::{EdgeContext, FeedSet};
-use crate::http::{AccessToken, EdgeState, answer_status, bind};
+use crate::http::{EdgeState, answer_status, bind};
 use crate::instance::{InstanceLock, twin_text};
 use crate::journal::{DiskFiles, Journal, JournalOptions};
 use crate::limits::{
-    HEALTH_GRACE, JOURNAL_CATCH_UP_PART, JOURNAL_CLOSE, JOURNAL_END, PIPELINES_DRAIN, PUBLISHER_DRAIN,
-    PUBLISHER_END,
+    HEALTH_GRACE, JOURNAL_CLOSE, JOURNAL_END, PIPELINES_DRAIN, PUBLISHER_DRAIN, PUBLISHER_END,
 };
 use crate::publisher::{DrainResult, Publisher};
-use crate::queue::{AbandonedRecords, EventQueue, MemoryQueue, QueueLimits};
-use crate::reload::{ApplySettings, ConfigWatch, ReloadHandle, Reloader};
+use crate::queue::{AbandonedRecords, EventQueue, MemoryQueue};
+use crate::reload::{ConfigWatch, ReloadHandle, Reloader};
 use crate::selfcare::RestartRequest;
 use crate::telemetry::{LossAtStop, Metrics};
 
@@ -69,7 +69,7 @@ impl Edge {
         let journal = open_journal(&config, &auditor)?;
         // Not before the journal is locked: another process of this name would lose what its run left.
         let start = resume(&config, &auditor)?;
-        let queue = Arc::new(queue(&config, &auditor, journal.as_ref())?);
+        let queue = Arc::new(queue(&config, &auditor, journal.as_ref()));
         start_journal(journal.as_ref(), &queue, start.as_ref())?;
         let context = EdgeContext::new(&config, Arc::clone(&queue) as Arc<dyn EventQueue>, auditor)?;
         let context = Arc::new(EdgeContext { journal, ..context });
@@ -79,17 +79,18 @@ impl Edge {
         tracing::info!(edge, region, nats, "edge starts");
         let lease = lock.as_ref().map(|lock| LeaseTask::start(&client, &link, &lock.lease));
         let audits = AuditTasks::start(&client, &link, &context, start);
-        let publisher = publisher(&config, &context, &client, &link);
+        let settings = LiveSettings::new(&config, &queue, context.journal.as_ref());
+        let publisher = publisher((&config, &settings), &context, &client, &link);
         let (publisher_stop, http_stop) = (CancellationToken::new(), CancellationToken::new());
         let publisher = tokio::spawn(publisher.run(publisher_stop.clone(), PUBLISHER_DRAIN));
         let feeds = FeedSet::start(&context, &config, &adapters, |_| None)?.with_selftest(&config)?;
         let (reload, requests) = ReloadHandle::new();
-        let (reload, access) = (Arc::new(reload), Arc::new(AccessToken::default()));
-        let apply = apply_settings(Arc::clone(&access));
-        apply(&config);
-        let selfcare = SelfCareTask::start(&config, &context, &client, &link);
-        let (swap_board, swaps) =
-            start_swaps((&client, &link), &context, (&config, &adapters), &feeds.roster());
+        let (reload, access) = (Arc::new(reload), Arc::clone(&settings.access));
+        settings.apply(&config);
+        let selfcare = SelfCareTask::start(&config, &settings.selfcare, (&context, &client, &link));
+        let configured = (&config, settings.adapters.subscribe(), &adapters);
+        let (swap_board, swaps) = start_swaps((&client, &link), &context, configured, &feeds.roster());
+        let apply = settings.into_apply();
         let state = Arc::new(EdgeState {
             context: Arc::clone(&context),
             started: Instant::now(),
@@ -291,17 +292,12 @@ impl StopResult {
     }
 }
 
-/// Settings outside the feeds, at the start and at a reload.
-fn apply_settings(access: Arc<AccessToken>) -> ApplySettings {
-    Box::new(move |config| {
-        access.set(config.http.token.clone());
-        if let Err(error) = set_log_filter(config.log.filter.as_deref()) {
-            tracing::warn!(error = error_text(error.as_ref()), "log.filter not applied");
-        }
-    })
-}
-
-fn publisher(config: &Config, context: &EdgeContext, client: &Client, link: &Arc<BrokerLink>) -> Publisher {
+fn publisher(
+    (config, settings): (&Config, &LiveSettings),
+    context: &EdgeContext,
+    client: &Client,
+    link: &Arc<BrokerLink>,
+) -> Publisher {
     Publisher::new(
         client.clone(),
         Arc::clone(link),
@@ -311,6 +307,7 @@ fn publisher(config: &Config, context: &EdgeContext, client: &Client, link: &Arc
         context.metrics.clone(),
         config.publisher,
     )
+    .with_limits(settings.publisher.subscribe())
 }
 
 /// Waits for the publisher. One that hangs is left: the journal has its events.
@@ -343,23 +340,13 @@ fn lock(config: &Config) -> anyhow::Result<Option<InstanceLock>> {
     (!config.allow_multiple).then(|| InstanceLock::take(&config.data_dir, &config.name)).transpose()
 }
 
-fn queue(
-    config: &Config,
-    auditor: &Arc<Auditor>,
-    journal: Option<&Arc<Journal>>,
-) -> anyhow::Result<MemoryQueue> {
-    let limits = &config.publisher;
-    let bounds = |messages, bytes| {
-        anyhow::Ok(QueueLimits { messages: u64::try_from(messages)?, bytes: u64::try_from(bytes)? })
-    };
-    let queue = MemoryQueue::new(bounds(limits.queue_messages, limits.queue_bytes)?, Arc::clone(auditor));
-    let Some(journal) = journal else { return Ok(queue) };
-    let QueueLimits { messages, bytes } = bounds(limits.in_flight_messages, limits.in_flight_bytes)?;
-    let catch_up = QueueLimits {
-        messages: (messages / JOURNAL_CATCH_UP_PART).max(1),
-        bytes: (bytes / JOURNAL_CATCH_UP_PART).max(1),
-    };
-    Ok(queue.with_journal(Arc::clone(journal) as _, catch_up))
+fn queue(config: &Config, auditor: &Arc<Auditor>, journal: Option<&Arc<Journal>>) -> MemoryQueue {
+    let [limits, catch_up] = queue_limits(&config.publisher);
+    let queue = MemoryQueue::new(limits, Arc::clone(auditor));
+    match journal {
+        Some(journal) => queue.with_journal(Arc::clone(journal) as _, catch_up),
+        None => queue,
+    }
 }
 
 fn open_journal(config: &Config, auditor: &Arc<Auditor>) -> anyhow::Result<Option<Arc<Journal>>> {

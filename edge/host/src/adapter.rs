@@ -6,17 +6,18 @@ use std::sync::Arc;
 
 use marketprism_schema::{COMPONENT_BYTES_MAX, component_digest};
 use marketprism_service::read_file;
-use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::component::Component;
 
 use crate::contract::{Description, Venue};
 use crate::error::{Fault, LoadError};
+use crate::exports::{ContractVersion, LinkedComponent};
 use crate::host_limit::HostLimit;
 use crate::limits::Limits;
-use crate::logging::StoreState;
 use crate::runtime::Engine;
 use crate::sandbox::{InstantiateError, Sandbox};
 use crate::stats::{FaultCause, Stats};
-use crate::{v1, validate};
+use crate::validate;
+use crate::version1::Version1;
 
 /// Instances of it start in microseconds. Clones share the component.
 #[derive(Clone)]
@@ -25,7 +26,7 @@ pub struct Adapter {
 }
 
 struct CompiledAdapter {
-    pre: v1::VenueAdapterPre<StoreState>,
+    linked: Box<dyn LinkedComponent>,
     description: Description,
     digest: String,
     id: String,
@@ -47,17 +48,28 @@ impl Adapter {
 
     /// Like [`Adapter::load`] for a component in memory.
     pub fn from_bytes(engine: &Engine, bytes: &[u8], limits: &Limits) -> Result<Self, LoadError> {
+        Self::of_contracts(&CONTRACTS, engine, bytes, limits)
+    }
+
+    pub(crate) fn of_contracts(
+        contracts: &[&dyn ContractVersion],
+        engine: &Engine,
+        bytes: &[u8],
+        limits: &Limits,
+    ) -> Result<Self, LoadError> {
         if let [0, b'a', b's', b'm', 1, 0, 0, 0, ..] = bytes {
             return Err(LoadError::CoreModule);
         }
         let component = Component::from_binary(engine.inner(), bytes)
             .map_err(|error| host_or(&error, LoadError::NotAComponent))?;
-        let contract = check_world(&component, engine)?;
-        let pre = link(&component, engine, &contract)?;
+        let (contract, version) = check_world(&component, engine, contracts)?;
+        let linked = version.link(engine.inner(), &component).map_err(|error| {
+            host_or(&error, |detail| LoadError::Types { targets: contract.clone(), detail })
+        })?;
         let limits = Arc::new(limits.clone());
         let stats = Arc::new(Stats::default());
         let mut sandbox =
-            Sandbox::from_parts(&pre, "adapter".into(), limits, stats).map_err(|e| match e {
+            Sandbox::from_parts(&*linked, "adapter".into(), limits, stats).map_err(|e| match e {
                 InstantiateError::Types(detail) => LoadError::Types { targets: contract.clone(), detail },
                 InstantiateError::Fault(fault) => LoadError::of_describe(fault),
             })?;
@@ -66,7 +78,7 @@ impl Adapter {
         let digest = component_digest(bytes);
         let short = digest.get(..12).unwrap_or_default();
         let id = format!("{}@{}+{short}", description.name, description.version);
-        Ok(Adapter { inner: Arc::new(CompiledAdapter { pre, description, digest, id, contract }) })
+        Ok(Adapter { inner: Arc::new(CompiledAdapter { linked, description, digest, id, contract }) })
     }
 
     /// The answer of `describe`.
@@ -98,8 +110,12 @@ impl Adapter {
 impl Sandbox {
     /// Starts an instance.
     pub fn new(adapter: &Adapter, limits: &Arc<Limits>, stats: &Arc<Stats>) -> Result<Self, Fault> {
-        let made =
-            Self::from_parts(&adapter.inner.pre, adapter.id().into(), Arc::clone(limits), Arc::clone(stats));
+        let made = Self::from_parts(
+            &*adapter.inner.linked,
+            adapter.id().into(),
+            Arc::clone(limits),
+            Arc::clone(stats),
+        );
         made.map_err(|error| match error {
             InstantiateError::Types(detail) => Fault { cause: FaultCause::Reload, detail },
             InstantiateError::Fault(fault) => fault,
@@ -121,8 +137,12 @@ fn one_line(text: &str) -> String {
     line
 }
 
-/// Checks imports and exports by name and returns the contract version.
-fn check_world(component: &Component, engine: &Engine) -> Result<String, LoadError> {
+/// Checks imports and exports by name. Returns the component's contract version, and the one that runs it.
+fn check_world<'c>(
+    component: &Component,
+    engine: &Engine,
+    contracts: &[&'c dyn ContractVersion],
+) -> Result<(String, &'c dyn ContractVersion), LoadError> {
     let ty = component.component_type();
     let exports: Vec<&str> = ty.exports(engine.inner()).map(|(name, _)| name).collect();
     let adapter = exports.iter().map(|name| split_version(name)).find(|(name, _)| *name == ADAPTER_INTERFACE);
@@ -131,27 +151,12 @@ fn check_world(component: &Component, engine: &Engine) -> Result<String, LoadErr
         return Err(LoadError::OtherWorld(exports));
     };
     let targets = targets.unwrap_or("without a version");
-    if !is_supported(targets) {
-        return Err(LoadError::Contract(targets.into()));
-    }
-    match ty.imports(engine.inner()).find(|(name, _)| !is_allowed_import(name)) {
+    let runner = contracts.iter().copied().find(|contract| contract.runs(targets));
+    let runner = runner.ok_or_else(|| LoadError::Contract(targets.into()))?;
+    match ty.imports(engine.inner()).find(|(name, _)| !is_allowed_import(name, contracts)) {
         Some((name, _)) => Err(LoadError::UndeclaredImport(name.into())),
-        None => Ok(targets.into()),
+        None => Ok((targets.into(), runner)),
     }
-}
-
-fn link(
-    component: &Component,
-    engine: &Engine,
-    contract: &str,
-) -> Result<v1::VenueAdapterPre<StoreState>, LoadError> {
-    let types = |error: wasmtime::Error| {
-        host_or(&error, |detail| LoadError::Types { targets: contract.to_owned(), detail })
-    };
-    let mut linker = Linker::new(engine.inner());
-    v1::VenueAdapter::add_to_linker::<_, HasSelf<StoreState>>(&mut linker, |state| state).map_err(types)?;
-    let pre = linker.instantiate_pre(component).map_err(types)?;
-    v1::VenueAdapterPre::new(pre).map_err(types)
 }
 
 /// Interface that an adapter exports, without its version.
@@ -160,7 +165,8 @@ const ADAPTER_INTERFACE: &str = "marketprism:adapter/adapter";
 /// Allowed imports, without versions.
 const ALLOWED_IMPORTS: [&str; 2] = ["marketprism:adapter/log", "marketprism:adapter/types"];
 
-const MAJOR: &str = "1";
+/// Contract versions that the host runs.
+const CONTRACTS: [&dyn ContractVersion; 1] = [&Version1];
 
 /// Splits `interface@version`.
 fn split_version(name: &str) -> (&str, Option<&str>) {
@@ -170,17 +176,10 @@ fn split_version(name: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Later minor versions only add to the contract; the function types are checked at instantiation.
-fn is_supported(version: &str) -> bool {
-    let mut parts = version.split('.');
-    let numeric =
-        |part: Option<&str>| part.is_some_and(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()));
-    parts.next() == Some(MAJOR) && numeric(parts.next()) && numeric(parts.next()) && parts.next().is_none()
-}
-
-fn is_allowed_import(name: &str) -> bool {
+fn is_allowed_import(name: &str, contracts: &[&dyn ContractVersion]) -> bool {
     let (interface, version) = split_version(name);
-    ALLOWED_IMPORTS.contains(&interface) && version.is_some_and(is_supported)
+    let is_run = |version: &str| contracts.iter().any(|contract| contract.runs(version));
+    ALLOWED_IMPORTS.contains(&interface) && version.is_some_and(is_run)
 }
 
 #[cfg(test)]
@@ -190,13 +189,13 @@ mod tests {
     #[test]
     fn only_the_supported_major_passes() {
         for good in ["1.0.0", "1.1.0", "1.20.3"] {
-            assert!(is_supported(good), "{good}");
+            assert!(Version1.runs(good), "{good}");
         }
         for bad in ["2.0.0", "0.1.0", "10.0.0", "1", "1.0", "1.0.0-rc1", "1.0.0.0", "1..0", ""] {
-            assert!(!is_supported(bad), "{bad}");
+            assert!(!Version1.runs(bad), "{bad}");
         }
-        assert!(is_allowed_import("marketprism:adapter/log@1.0.0"));
-        assert!(!is_allowed_import("marketprism:adapter/log@2.0.0"));
-        assert!(!is_allowed_import("wasi:clocks/monotonic-clock@0.2.0"));
+        assert!(is_allowed_import("marketprism:adapter/log@1.0.0", &CONTRACTS));
+        assert!(!is_allowed_import("marketprism:adapter/log@2.0.0", &CONTRACTS));
+        assert!(!is_allowed_import("wasi:clocks/monotonic-clock@0.2.0", &CONTRACTS));
     }
 }

@@ -1,6 +1,6 @@
 //! The contract's types for the rest of the edge.
-//! They are those of contract version 1, so lifting a result is the only conversion. With a version 2 these
-//! names become the host's own types and both versions convert to them; nothing outside this crate changes.
+//! They are those of contract version 1, so lifting a result is the only conversion. Another version is one more implementation of the seam in
+//! `exports.rs`, which converts to them; nothing outside this crate changes.
 
 pub use crate::v1::marketprism::adapter::types::{
     Answer, Book, BookChange, Budget, Capability, Charge, ChecksumRule, Completeness, Connection, DataStream,

@@ -10,6 +10,7 @@ mod adapter;
 mod circuit_breaker;
 mod comparison;
 mod error;
+mod exports;
 mod frames;
 mod host_limit;
 mod index;
@@ -25,6 +26,7 @@ mod stats;
 mod supervisor;
 mod v1;
 mod validate;
+mod version1;
 
 pub mod contract;
 #[cfg(feature = "fixtures")]

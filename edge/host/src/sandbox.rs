@@ -10,14 +10,13 @@ use crate::contract::{
     TradeRange,
 };
 use crate::error::{CallError, Fault};
+use crate::exports::{AdapterExports, InstanceStore, LinkedComponent};
 use crate::frames::FrameBatch;
 use crate::limits::Limits;
 use crate::logging::StoreState;
 use crate::runtime::Engine;
 use crate::stats::{FaultCause, Stats};
-use crate::v1::VenueAdapter;
-use crate::v1::exports::marketprism::adapter::adapter::Guest;
-use crate::{v1, validate};
+use crate::validate;
 
 pub(crate) enum InstantiateError {
     /// The component's functions have other types than the contract's.
@@ -28,8 +27,8 @@ pub(crate) enum InstantiateError {
 
 /// After a [`Fault`] every further call returns a fault.
 pub struct Sandbox {
-    store: Store<StoreState>,
-    exports: VenueAdapter,
+    store: InstanceStore,
+    exports: Box<dyn AdapterExports>,
     limits: Arc<Limits>,
     stats: Arc<Stats>,
     instruments: usize,
@@ -40,22 +39,20 @@ pub struct Sandbox {
 
 impl Sandbox {
     pub(crate) fn from_parts(
-        pre: &v1::VenueAdapterPre<StoreState>,
+        linked: &dyn LinkedComponent,
         name: Arc<str>,
         limits: Arc<Limits>,
         stats: Arc<Stats>,
     ) -> Result<Self, InstantiateError> {
-        let mut store = Store::new(pre.engine(), StoreState::new(name, &limits, &stats));
+        let mut store = Store::new(linked.engine(), StoreState::new(name, &limits, &stats));
         store.limiter(|state| &mut state.limiter);
         store.epoch_deadline_trap();
         store.set_epoch_deadline(Engine::ticks(limits.control_deadline));
         store.set_hostcall_fuel(limits.control_result_bytes);
-        let instance = pre
-            .instance_pre()
-            .instantiate(&mut store)
+        let started = linked
+            .start(&mut store)
             .map_err(|error| InstantiateError::Fault(counted(Fault::from_runtime(&error), &stats)))?;
-        let exports = VenueAdapter::new(&mut store, &instance)
-            .map_err(|error| InstantiateError::Types(Fault::from_runtime(&error).detail))?;
+        let exports = started.map_err(|error| InstantiateError::Types(Fault::from_runtime(&error).detail))?;
         Ok(Sandbox { store, exports, limits, stats, instruments: 0, budgets: None, broken: false })
     }
 
@@ -175,7 +172,7 @@ impl Sandbox {
 
     fn control<R>(
         &mut self,
-        call: impl FnOnce(&Guest, &mut Store<StoreState>) -> wasmtime::Result<R>,
+        call: impl FnOnce(&dyn AdapterExports, &mut InstanceStore) -> wasmtime::Result<R>,
     ) -> Result<R, Fault> {
         self.call(self.limits.control_deadline, self.limits.control_result_bytes, call)
     }
@@ -184,7 +181,7 @@ impl Sandbox {
         &mut self,
         deadline: Duration,
         result_bytes: usize,
-        call: impl FnOnce(&Guest, &mut Store<StoreState>) -> wasmtime::Result<R>,
+        call: impl FnOnce(&dyn AdapterExports, &mut InstanceStore) -> wasmtime::Result<R>,
     ) -> Result<R, Fault> {
         if self.broken {
             return Err(Fault {
@@ -195,7 +192,7 @@ impl Sandbox {
         self.store.set_epoch_deadline(Engine::ticks(deadline));
         self.store.set_hostcall_fuel(result_bytes);
         let began = Instant::now();
-        let result = call(self.exports.marketprism_adapter_adapter(), &mut self.store);
+        let result = call(&*self.exports, &mut self.store);
         self.stats.called(began.elapsed());
         result.map_err(|error| {
             self.broken = true;

@@ -6,9 +6,10 @@ use marketprism_service::MASK;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::edge::{Config, Http};
+use super::edge::{Config, Http, JournalSettings};
 use super::feed::FeedConfig;
 use super::sandbox::Sandbox;
+use super::swap::SwapSettings;
 
 /// A key with another value. Secrets are masked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +51,10 @@ impl ConfigDifference {
         let mut applied = changes("log", &old.log, &new.log);
         applied.extend(changes("edge.watch_config", &old.watch_config, &new.watch_config));
         applied.extend(changes("http.token_file", &old.http.token, &new.http.token));
+        applied.extend(changes("publisher", &old.publisher, &new.publisher));
+        applied.extend(changes("selfcare", &old.selfcare, &new.selfcare));
+        applied.extend(changes("journal", &old.journal, &new.journal_placed_as(old)));
+        applied.extend(changes("adapters", &old.adapters, &new.adapters_watched_as(old)));
         let mut needs_restart = Vec::new();
         for (key, from, to) in
             [("edge.name", &old.name, &new.name), ("edge.region", &old.region, &new.region)]
@@ -59,13 +64,11 @@ impl ConfigDifference {
         needs_restart.extend(changes("edge.data_dir", &old.data_dir, &new.data_dir));
         needs_restart.extend(changes("edge.allow_multiple", &old.allow_multiple, &new.allow_multiple));
         needs_restart.extend(changes("nats", &old.nats, &new.nats));
-        needs_restart.extend(changes("publisher", &old.publisher, &new.publisher));
-        needs_restart.extend(changes("journal", &old.journal, &new.journal));
+        needs_restart.extend(changes("journal", &new.journal_placed_as(old), &new.journal));
         needs_restart.extend(changes("audit", &old.audit, &new.audit));
-        needs_restart.extend(changes("selfcare", &old.selfcare, &new.selfcare));
         needs_restart.extend(changes("clock", &old.clock, &new.clock));
         needs_restart.extend(changes("selftest", &old.selftest, &new.selftest));
-        needs_restart.extend(changes("adapters", &old.adapters, &new.adapters));
+        needs_restart.extend(changes("adapters", &new.adapters_watched_as(old), &new.adapters));
         needs_restart.extend(changes("http", &old.http, &new.http_with_token_of(old)));
         let files = |sandbox: Sandbox| sandbox.quarantine_files;
         needs_restart.extend(changes(
@@ -86,12 +89,28 @@ impl Config {
         Http { token: other.http.token.clone(), ..self.http.clone() }
     }
 
+    fn journal_placed_as(&self, other: &Self) -> JournalSettings {
+        JournalSettings {
+            enabled: other.journal.enabled,
+            dir: other.journal.dir.clone(),
+            ..self.journal.clone()
+        }
+    }
+
+    fn adapters_watched_as(&self, other: &Self) -> SwapSettings {
+        SwapSettings { watch_dir: other.adapters.watch_dir.clone(), ..self.adapters.clone() }
+    }
+
     /// The configuration that runs once `new` is applied to this one: what needs a restart stays.
     #[must_use]
     pub fn updated_to(&self, new: Self) -> Self {
         let quarantine_files = self.sandbox.quarantine_files;
         Self {
             http: Http { token: new.http.token.clone(), ..self.http.clone() },
+            journal: new.journal_placed_as(self),
+            adapters: new.adapters_watched_as(self),
+            publisher: new.publisher,
+            selfcare: new.selfcare,
             sandbox: Sandbox { quarantine_files, ..new.sandbox },
             wire: new.wire,
             log: new.log,

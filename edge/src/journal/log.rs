@@ -16,7 +16,7 @@ use super::files::JournalFiles;
 use super::index::{SegmentIndex, StreamMark, stream_number};
 use super::reader::CatchUp;
 use super::recover;
-use super::state::{JournalOptions, JournalShared};
+use super::state::{JournalLimits, JournalOptions, JournalShared};
 use super::status::JournalStatus;
 use super::writer::{Syncer, Writer};
 use crate::audit::{Auditor, PublishOutcome, UnfinishedRun};
@@ -107,7 +107,12 @@ impl Journal {
     }
 
     pub fn max_bytes(&self) -> u64 {
-        self.shared().options.bytes
+        self.shared().limits().bytes
+    }
+
+    /// From now on.
+    pub fn set_limits(&self, limits: JournalLimits) {
+        self.shared.set_limits(limits);
     }
 
     pub fn status(&self) -> JournalStatus {

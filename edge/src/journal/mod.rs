@@ -24,5 +24,5 @@ pub use confirmations::follow_confirmations;
 pub use files::{DiskFiles, JournalFile, JournalFiles};
 pub use log::{Journal, StreamFacts};
 pub use resend::answer_requests;
-pub use state::JournalOptions;
+pub use state::{JournalLimits, JournalOptions};
 pub use status::{JournalLoss, JournalStatus};

@@ -32,7 +32,23 @@ pub struct JournalOptions {
     pub sync_every: Duration,
 }
 
-impl JournalOptions {
+/// The part of the options that may change while the journal is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalLimits {
+    pub bytes: u64,
+    pub age: Duration,
+    pub keep_confirmed: Duration,
+    pub sync_every: Duration,
+}
+
+impl From<&JournalOptions> for JournalLimits {
+    fn from(options: &JournalOptions) -> Self {
+        let &JournalOptions { bytes, age, keep_confirmed, sync_every, .. } = options;
+        Self { bytes, age, keep_confirmed, sync_every }
+    }
+}
+
+impl JournalLimits {
     fn segment_bytes(&self) -> u64 {
         (self.bytes / JOURNAL_SEGMENTS).min(JOURNAL_SEGMENT_BYTES)
     }
@@ -44,6 +60,8 @@ pub(super) struct JournalShared {
     pub(super) options: JournalOptions,
     pub(super) files: Arc<dyn JournalFiles>,
     pub(super) auditor: Arc<Auditor>,
+    /// Locked last, and for a copy only.
+    limits: Mutex<JournalLimits>,
     state: Mutex<JournalState>,
     /// For the writer: something to write, or the end.
     pub(super) written: Condvar,
@@ -70,6 +88,7 @@ pub(super) struct JournalState {
     /// The last segment takes no more.
     pub(super) is_rolled: bool,
     opened: Instant,
+    segment_bytes: u64,
     pub(super) is_recovered: bool,
     /// Newest receive time in a segment that was deleted.
     pub(super) freed_to_ns: i64,
@@ -96,6 +115,7 @@ impl JournalShared {
         auditor: Arc<Auditor>,
         next: u64,
     ) -> Self {
+        let limits = JournalLimits::from(&options);
         let state = JournalState {
             index: JournalIndex::new(next),
             chunks: VecDeque::new(),
@@ -107,6 +127,7 @@ impl JournalShared {
             retry_at: None,
             is_rolled: true,
             opened: Instant::now(),
+            segment_bytes: limits.segment_bytes(),
             is_recovered: false,
             freed_to_ns: i64::MIN,
             is_closing: false,
@@ -115,7 +136,20 @@ impl JournalShared {
             status: JournalStatus::default(),
         };
         let (state, written, waiting) = (Mutex::new(state), Condvar::new(), Condvar::new());
-        Self { first_of_run: next, options, files, auditor, state, written, waiting }
+        let limits = Mutex::new(limits);
+        Self { first_of_run: next, options, files, auditor, limits, state, written, waiting }
+    }
+
+    pub(super) fn limits(&self) -> JournalLimits {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The writer's next round deletes what is beyond them.
+    pub(super) fn set_limits(&self, limits: JournalLimits) {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
+        self.lock().segment_bytes = limits.segment_bytes();
+        self.written.notify_all();
+        self.waiting.notify_all();
     }
 
     /// Each change leaves the state whole, so a poisoned lock is used on.
@@ -130,15 +164,16 @@ impl JournalShared {
     pub(super) fn keep_limits(&self, is_failing: bool) -> KeepLimits {
         let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
         // A full disk gets back what is in hot.
-        let confirmed_ns = if is_failing { 0 } else { nanos(self.options.keep_confirmed) };
-        KeepLimits { bytes: self.options.bytes, age_ns: nanos(self.options.age), confirmed_ns }
+        let JournalLimits { bytes, age, keep_confirmed, .. } = self.limits();
+        let confirmed_ns = if is_failing { 0 } else { nanos(keep_confirmed) };
+        KeepLimits { bytes, age_ns: nanos(age), confirmed_ns }
     }
 }
 
 impl JournalState {
     /// Begins a new segment where that is due.
     pub(super) fn open_segment(&mut self, options: &JournalOptions) {
-        let is_full = |segment: &SegmentIndex| segment.bytes >= options.segment_bytes();
+        let is_full = |segment: &SegmentIndex| segment.bytes >= self.segment_bytes;
         let is_due = self.is_rolled
             || self.opened.elapsed() >= JOURNAL_SEGMENT_AGE
             || self.index.segments.back().is_none_or(is_full);

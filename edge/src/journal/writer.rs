@@ -119,7 +119,7 @@ impl Writer {
             return Err(error);
         }
         current.length += u64::try_from(chunk.bytes.len()).unwrap_or(u64::MAX);
-        if self.shared.options.sync_every.is_zero() {
+        if self.shared.limits().sync_every.is_zero() {
             return current.file.sync();
         }
         self.syncer.add(current.first, &current.file);
@@ -268,6 +268,9 @@ impl Writer {
     }
 }
 
+/// Longest wait before the interval of syncs is looked at: it may be shorter now.
+const SYNC_LOOK: Duration = Duration::from_secs(1);
+
 /// Syncs the files that were written, at the configured interval.
 #[derive(Default)]
 pub(super) struct Syncer {
@@ -300,14 +303,19 @@ impl Syncer {
     }
 
     pub(super) fn run(&self, shared: &JournalShared) {
-        let interval = shared.options.sync_every.max(Duration::from_millis(1));
         let mut error_lines = LogLimit::default();
+        let mut synced = Instant::now();
         loop {
-            let state = self.lock();
+            let interval = shared.limits().sync_every.max(Duration::from_millis(1));
+            let left = interval.saturating_sub(synced.elapsed());
             let (mut state, _) = self
                 .changed
-                .wait_timeout_while(state, interval, |state| !state.is_ending)
+                .wait_timeout_while(self.lock(), left.min(SYNC_LOOK), |state| !state.is_ending)
                 .unwrap_or_else(PoisonError::into_inner);
+            if !state.is_ending && left > SYNC_LOOK {
+                continue;
+            }
+            synced = Instant::now();
             let (dirty, is_ending) = (std::mem::take(&mut state.dirty), state.is_ending);
             drop(state);
             for (segment, file) in dirty {

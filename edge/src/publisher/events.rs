@@ -10,6 +10,7 @@ use async_nats::{Client, HeaderMap, HeaderValue, Message, PublishErrorKind};
 use futures_util::StreamExt;
 use marketprism_schema::{Carries, STREAMS, stream_of};
 use marketprism_service::{LogLimit, clock};
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +50,8 @@ pub struct Publisher {
     metrics: Metrics,
     window: InFlight,
     ack_timeout: Duration,
+    /// Limits that a reload changes.
+    limits: Option<watch::Receiver<PublisherLimits>>,
     inbox: String,
     hops: HopTimers,
     problem_lines: LogLimit,
@@ -71,6 +74,7 @@ impl Publisher {
         Self {
             window: InFlight::new(limits.in_flight_messages, limits.in_flight_bytes, limits.ack_timeout),
             ack_timeout: limits.ack_timeout,
+            limits: None,
             hops: HopTimers::new(metrics.clone(), Arc::clone(&coverage)),
             client,
             link,
@@ -83,6 +87,23 @@ impl Publisher {
             refusing: BTreeSet::new(),
             connects_seen: 0,
         }
+    }
+
+    /// Follows limits that change.
+    #[must_use]
+    pub fn with_limits(self, limits: watch::Receiver<PublisherLimits>) -> Self {
+        Self { limits: Some(limits), ..self }
+    }
+
+    fn follow_limits(&mut self) {
+        let Some(limits) = &mut self.limits else { return };
+        if !limits.has_changed().unwrap_or_default() {
+            return;
+        }
+        let PublisherLimits { in_flight_messages, in_flight_bytes, ack_timeout, .. } =
+            *limits.borrow_and_update();
+        self.window.set_limits(in_flight_messages, in_flight_bytes, ack_timeout);
+        self.ack_timeout = ack_timeout;
     }
 
     /// Publishes until `stop`, then until the queue is empty or `drain` is over.
@@ -173,6 +194,7 @@ impl Publisher {
 
     /// Checks deadlines and reconnects, and updates gauges.
     async fn check(&mut self) {
+        self.follow_limits();
         let now = Instant::now();
         let connects = self.link.connects();
         self.metrics.nats_connected.set(i64::from(self.link.is_connected()));

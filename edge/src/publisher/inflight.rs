@@ -51,6 +51,11 @@ impl InFlight {
         Self { messages: BTreeMap::new(), messages_max, bytes_max, bytes: 0, ack_timeout }
     }
 
+    /// From now on. Messages that are in flight keep their time.
+    pub(super) const fn set_limits(&mut self, messages_max: usize, bytes_max: usize, ack_timeout: Duration) {
+        (self.messages_max, self.bytes_max, self.ack_timeout) = (messages_max, bytes_max, ack_timeout);
+    }
+
     pub(super) fn len(&self) -> usize {
         self.messages.len()
     }

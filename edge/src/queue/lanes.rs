@@ -76,6 +76,10 @@ impl Lanes {
         }
     }
 
+    pub(super) const fn set_limits(&mut self, limits: QueueLimits) {
+        self.limits = limits;
+    }
+
     fn lane(&mut self, lane: QueueLane) -> Option<&mut Lane> {
         if self.lanes.len() <= lane.position() {
             self.lanes.resize_with(lane.position() + 1, Lane::default);

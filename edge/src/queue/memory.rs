@@ -53,15 +53,13 @@ pub struct MemoryQueue {
     journal: Option<JournalLink>,
 }
 
-struct JournalLink {
-    journal: Arc<dyn EventJournal>,
-    /// Records of the journal in memory.
-    catch_up: QueueLimits,
-}
+struct JournalLink(Arc<dyn EventJournal>);
 
 #[derive(Debug)]
 struct QueueState {
     lanes: Lanes,
+    /// Bounds of the records of the journal in memory.
+    catch_up: QueueLimits,
     /// No confirmation came during a whole wait.
     stalled: bool,
     closed: bool,
@@ -69,7 +67,7 @@ struct QueueState {
 
 impl std::fmt::Debug for JournalLink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JournalLink").field("catch_up", &self.catch_up).finish_non_exhaustive()
+        f.write_str("JournalLink")
     }
 }
 
@@ -80,7 +78,8 @@ impl MemoryQueue {
 
     /// For tests that fill it: another wait than [`QUEUE_ROOM_WAIT`].
     pub fn with_room_wait(limits: QueueLimits, auditor: Arc<Auditor>, room_wait: Duration) -> Self {
-        let state = QueueState { lanes: Lanes::new(limits), stalled: false, closed: false };
+        let (lanes, catch_up) = (Lanes::new(limits), QueueLimits { messages: 0, bytes: 0 });
+        let state = QueueState { lanes, catch_up, stalled: false, closed: false };
         Self {
             state: Mutex::new(state),
             freed: Condvar::new(),
@@ -93,18 +92,29 @@ impl MemoryQueue {
 
     /// `catch_up` bounds the records of the journal that are in memory, so that live ones find room in flight.
     pub fn with_journal(mut self, journal: Arc<dyn EventJournal>, catch_up: QueueLimits) -> Self {
-        self.journal = Some(JournalLink { journal, catch_up });
+        self.journal = Some(JournalLink(journal));
+        self.lock().catch_up = catch_up;
         self
     }
 
+    /// From now on. What is above them stays until it is sent.
+    pub fn set_limits(&self, limits: QueueLimits, catch_up: QueueLimits) {
+        let mut state = self.lock();
+        state.lanes.set_limits(limits);
+        state.catch_up = catch_up;
+        drop(state);
+        self.freed.notify_all();
+    }
+
     fn journal(&self) -> Option<&dyn EventJournal> {
-        self.journal.as_ref().map(|link| link.journal.as_ref())
+        self.journal.as_ref().map(|JournalLink(journal)| journal.as_ref())
     }
 
     /// Room for records of the journal; waits for it up to `limit`. `None`: there is none.
     pub fn wait_for_catch_up(&self, limit: Duration) -> Option<QueueLimits> {
-        let JournalLink { catch_up, .. } = self.journal.as_ref()?;
+        self.journal.as_ref()?;
         let room = |state: &QueueState| {
+            let catch_up = state.catch_up;
             let (messages, bytes) = state.lanes.catching_up();
             let left = QueueLimits {
                 messages: catch_up.messages.checked_sub(messages)?,
@@ -278,6 +288,24 @@ mod tests {
 
     fn at(position: u64) -> Confirmation {
         Confirmation { position: QueuePosition(position), sequence: Some(1), outcome: PublishOutcome::Stored }
+    }
+
+    #[test]
+    fn lowered_bounds_keep_what_is_there_and_raised_ones_make_room() {
+        let queue = small_queue(4);
+        queue.append(LANE, &mut (0..4).map(trade).collect());
+        let set = |messages| {
+            let limits = QueueLimits { messages, bytes: 1 << 20 };
+            queue.set_limits(limits, limits);
+        };
+        set(2);
+        assert_eq!((queue.status().messages, queue.status().dropped[DataType::Trade]), (4, 0));
+        set(6);
+        queue.append(LANE, &mut (4..6).map(trade).collect());
+        assert_eq!((queue.status().messages, queue.status().dropped[DataType::Trade]), (6, 0));
+        set(5);
+        queue.append(LANE, &mut vec![trade(6)]);
+        assert!(queue.status().dropped[DataType::Trade] >= 2 && queue.status().messages <= 5);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_nats::Client;
 use marketprism_schema::{DataType, DowntimeReason, EdgeLease};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::{JournaledRun, RunJournal, StopCause};
 use crate::broker::BrokerLink;
 use crate::clocks::watch_steps;
-use crate::config::{Adapters, Config};
+use crate::config::{Adapters, Config, SelfCareLimits, SwapSettings};
 use crate::feed::{EdgeContext, FeedRoster};
 use crate::gaps::DeliveryState;
 use crate::http::EdgeState;
@@ -27,10 +27,10 @@ use crate::swap::{AdapterSwaps, SwapExecutor, WishFollower};
 pub(super) fn start_swaps(
     (client, link): (&Client, &Arc<BrokerLink>),
     context: &Arc<EdgeContext>,
-    (config, adapters): (&Config, &Adapters),
+    (config, settings, adapters): (&Config, watch::Receiver<SwapSettings>, &Adapters),
     roster: &Arc<FeedRoster>,
 ) -> (Arc<AdapterSwaps>, JoinHandle<()>) {
-    let executor = SwapExecutor::new(context, config, adapters, roster);
+    let executor = SwapExecutor::new(context, (config, settings), adapters, roster);
     let swaps = executor.swaps();
     let broker = (client.clone(), Arc::clone(link));
     let follower = WishFollower::new(broker, context, Arc::clone(roster), Arc::clone(&swaps));
@@ -115,15 +115,14 @@ pub(super) struct SelfCareTask {
 impl SelfCareTask {
     pub(super) fn start(
         config: &Config,
-        context: &Arc<EdgeContext>,
-        client: &Client,
-        link: &Arc<BrokerLink>,
+        limits: &watch::Sender<SelfCareLimits>,
+        (context, client, link): (&Arc<EdgeContext>, &Client, &Arc<BrokerLink>),
     ) -> Self {
         let log = RestartLog::new(&config.data_dir, &config.name);
         log.show(&context.metrics);
         let (requests, restarts) = mpsc::channel(1);
         let (client, link) = (client.clone(), Arc::clone(link));
-        let care = SelfCare { limits: config.selfcare, context: Arc::clone(context), client, link };
+        let care = SelfCare { limits: limits.subscribe(), context: Arc::clone(context), client, link };
         Self { task: tokio::spawn(care.run(requests, context.stop.clone())), restarts, log }
     }
 

@@ -12,12 +12,12 @@ pub use restarts::{RestartLog, start_again};
 pub use usage::ProcessUsage;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use marketprism_service::{ServiceState, tell_service_manager};
-use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::BrokerLink;
@@ -28,7 +28,7 @@ use crate::publisher::PUBLISHER;
 use crate::telemetry::{ANY, CareLimit, RestartCause};
 
 pub struct SelfCare {
-    pub limits: SelfCareLimits,
+    pub limits: watch::Receiver<SelfCareLimits>,
     pub context: Arc<EdgeContext>,
     pub client: Client,
     pub link: Arc<BrokerLink>,
@@ -36,17 +36,20 @@ pub struct SelfCare {
 
 impl SelfCare {
     /// Watches until `stop`. `requests`: for restarts of the process, with room for one.
-    pub async fn run(self, requests: mpsc::Sender<RestartRequest>, stop: CancellationToken) {
-        let mut checks = interval(self.limits.monitor_interval);
-        let mut progress = interval(PROGRESS_EVERY);
-        for ticks in [&mut checks, &mut progress] {
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        }
-        let mut monitor = ResourceMonitor::new(self.limits, Instant::now());
+    pub async fn run(mut self, requests: mpsc::Sender<RestartRequest>, stop: CancellationToken) {
+        let mut limits = *self.limits.borrow_and_update();
+        let (mut checks, mut progress) = (ticks(limits.monitor_interval), ticks(PROGRESS_EVERY));
+        let mut monitor = ResourceMonitor::new(limits, Instant::now());
         let mut publishing = PublishingWatch::default();
         loop {
             let request = tokio::select! {
                 () = stop.cancelled() => return,
+                Ok(()) = self.limits.changed() => {
+                    limits = *self.limits.borrow_and_update();
+                    checks = ticks(limits.monitor_interval);
+                    monitor.set_limits(limits);
+                    None
+                }
                 _ = checks.tick() => self.check(&mut monitor),
                 _ = progress.tick() => {
                     let request = self.check_publishing(&mut publishing, &monitor).await;
@@ -127,4 +130,10 @@ impl SelfCare {
             }
         }
     }
+}
+
+fn ticks(every: Duration) -> Interval {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }

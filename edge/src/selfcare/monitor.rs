@@ -30,6 +30,10 @@ pub struct ResourceMonitor {
 }
 
 impl ResourceMonitor {
+    pub const fn set_limits(&mut self, limits: SelfCareLimits) {
+        self.limits = limits;
+    }
+
     pub fn new(limits: SelfCareLimits, started: Instant) -> Self {
         Self { limits, started, last: None, cpu: VecDeque::new(), exceeded: [const { None }; 3] }
     }

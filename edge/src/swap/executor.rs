@@ -8,6 +8,7 @@ use bytes::Bytes;
 use marketprism_adapter_host::{Adapter, DifferenceKind, Differences, Engine, Limits, venue_difference};
 use marketprism_service::error_text;
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::watch;
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 
@@ -25,7 +26,7 @@ use crate::limits::{SHADOW_WAIT_MAX, TRIAL_LOOK_EVERY, VERSIONS_LOOK_EVERY};
 pub struct SwapExecutor {
     context: Arc<EdgeContext>,
     roster: Arc<FeedRoster>,
-    settings: SwapSettings,
+    settings: watch::Receiver<SwapSettings>,
     limits: Limits,
     engine: Option<Engine>,
     swaps: Arc<AdapterSwaps>,
@@ -38,7 +39,7 @@ pub struct SwapExecutor {
 impl SwapExecutor {
     pub fn new(
         context: &Arc<EdgeContext>,
-        config: &Config,
+        (config, settings): (&Config, watch::Receiver<SwapSettings>),
         adapters: &Adapters,
         roster: &Arc<FeedRoster>,
     ) -> Self {
@@ -67,7 +68,7 @@ impl SwapExecutor {
         Self {
             context: Arc::clone(context),
             roster: Arc::clone(roster),
-            settings: config.adapters.clone(),
+            settings,
             limits: config.sandbox.limits(),
             engine: adapters.engine().cloned(),
             swaps: Arc::new(swaps),
@@ -84,7 +85,7 @@ impl SwapExecutor {
     /// Runs until the edge stops.
     pub async fn run(mut self) {
         let (stop, swaps) = (self.context.stop.clone(), Arc::clone(&self.swaps));
-        let (folder, watched) = (self.settings.watch_dir.clone(), self.store.watched());
+        let (folder, watched) = (self.settings.borrow().watch_dir.clone(), self.store.watched());
         let watch = async {
             if let Some(folder) = &folder {
                 watch_folder(folder, watched, &swaps, &stop).await;
@@ -169,11 +170,12 @@ impl SwapExecutor {
     }
 
     fn check_component(&self, component: &[u8]) -> Result<Adapter, SwapFailure> {
+        let settings = self.settings.borrow().clone();
         let checks = ComponentChecks {
             engine: self.engine.as_ref(),
             limits: &self.limits,
-            settings: &self.settings,
-            allow_unsigned: self.settings.allow_unsigned
+            settings: &settings,
+            allow_unsigned: settings.allow_unsigned
                 && !self.swaps.running().is_some_and(|record| record.is_of_wish()),
             scratch: self.store.scratch(),
         };
@@ -232,7 +234,8 @@ impl SwapExecutor {
     /// Waits until the new version has seen enough; differences that are not accepted refuse it.
     async fn shadow(&self, trial: &mut SwapTrial) -> Result<(), SwapFailure> {
         let failed = |reason: String| Err(SwapFailure::new(SwapStep::Shadow, reason));
-        let (began, wanted) = (Instant::now(), self.settings.shadow_frames);
+        let SwapSettings { shadow_frames: wanted, shadow, .. } = self.settings.borrow().clone();
+        let began = Instant::now();
         let differences = loop {
             sleep(TRIAL_LOOK_EVERY).await;
             trial.join(&self.roster, &self.context.readers).await?;
@@ -245,10 +248,10 @@ impl SwapExecutor {
             if let Some(failure) = totals.failure {
                 return failed(failure);
             }
-            if frames >= wanted && passed >= self.settings.shadow {
+            if frames >= wanted && passed >= shadow {
                 break totals.differences;
             }
-            if passed > self.settings.shadow + SHADOW_WAIT_MAX {
+            if passed > shadow + SHADOW_WAIT_MAX {
                 return failed(format!("{frames} frames came in {passed:?}, needed are {wanted}"));
             }
         };
@@ -313,7 +316,7 @@ impl SwapExecutor {
                 self.swaps.update(|record| record.set_differences(&totals.differences));
                 return Err(SwapFailure::new(SwapStep::Probation, failure));
             }
-            if began.elapsed() >= self.settings.probation {
+            if began.elapsed() >= self.settings.borrow().probation {
                 return Ok(());
             }
         }

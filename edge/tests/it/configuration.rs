@@ -1,10 +1,11 @@
 //! A configuration is refused with every error at once.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use marketprism_adapter_host::fixtures::{FixtureKind, component};
 use marketprism_config::{Document, check_readme};
-use marketprism_edge::config::{Adapters, Config, ConfigFile};
+use marketprism_edge::config::{Adapters, Config, ConfigDifference, ConfigFile, KeyChange};
 use marketprism_schema::RECEIVED_BEHIND_MAX;
 
 pub fn read(text: &str, dir: &Path, variables: &[(&str, &str)]) -> Result<Config, String> {
@@ -41,6 +42,38 @@ fn a_small_configuration_is_enough_and_has_the_documented_defaults() {
     assert_eq!(config.publisher.queue_bytes, 64 << 20);
     assert_eq!(config.sandbox.call_deadline.as_millis(), 100);
     assert_eq!((config.feeds[0].depth, config.feeds[0].publish_interval.as_millis()), (None, 100));
+}
+
+#[test]
+fn a_reload_applies_limits_and_leaves_places_to_a_restart() {
+    let dir = folder();
+    let with = |text: &str| read(&format!("{}{text}", good(dir.path())), dir.path(), &[]).unwrap();
+    let old = with("");
+    let new = with(
+        "[publisher]\nack_timeout_ms = 900\nqueue_max_bytes = 20000000\n[journal]\nmax_bytes = 20000000\ndir = \"/elsewhere\"\n\
+         [selfcare]\nmemory_mb = 5\n[adapters]\nprobation_ms = 7\nwatch_dir = \"/new\"\n[audit]\nwindow_seconds = 30\n",
+    );
+    let difference = ConfigDifference::new(&old, &new);
+    let keys = |changes: &[KeyChange]| -> BTreeSet<String> {
+        changes.iter().map(|change| change.key.clone()).collect()
+    };
+    let applied = [
+        "adapters.probation_ms",
+        "journal.max_bytes",
+        "publisher.ack_timeout_ms",
+        "publisher.queue_max_bytes",
+        "selfcare.memory_mb",
+    ];
+    assert_eq!(keys(&difference.applied), applied.map(str::to_owned).into());
+    let restart = ["adapters.watch_dir", "audit.window_seconds", "journal.dir"];
+    assert_eq!(keys(&difference.needs_restart), restart.map(str::to_owned).into());
+    let runs = old.updated_to(new.clone());
+    assert_eq!((runs.publisher, runs.selfcare), (new.publisher, new.selfcare));
+    assert_eq!((runs.journal.max_bytes, &runs.journal.dir), (20_000_000, &old.journal.dir));
+    assert_eq!(runs.adapters.probation.as_millis(), 7);
+    assert_eq!((&runs.adapters.watch_dir, &runs.audit), (&None, &old.audit));
+    assert!(ConfigDifference::new(&runs, &old.updated_to(new.clone())).is_empty());
+    assert_eq!(keys(&ConfigDifference::new(&runs, &new).needs_restart), restart.map(str::to_owned).into());
 }
 
 /// The broker would acknowledge what central puts into the dead letters, and the journal would delete it.

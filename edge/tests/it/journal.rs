@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_nats::jetstream;
 use marketprism_edge::audit::{Auditor, PublishOutcome};
 use marketprism_edge::journal::{
-    DiskFiles, Journal, JournalFiles, JournalOptions, JournalStatus, StreamFacts, answer_requests,
-    follow_confirmations,
+    DiskFiles, Journal, JournalFiles, JournalLimits, JournalOptions, JournalStatus, StreamFacts,
+    answer_requests, follow_confirmations,
 };
 use marketprism_edge::queue::{Confirmation, EventQueue, EventRecord, MemoryQueue, QueueLane, QueueLimits};
 use marketprism_edge::telemetry::Coverage;
@@ -386,7 +386,12 @@ async fn a_full_disk_stops_nobody_is_named_in_health_and_what_is_lost_for_it_is_
 async fn past_half_of_its_bytes_books_stay_in_memory_and_a_full_journal_counts_its_oldest_as_lost() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal");
-    let journaled = journaled(JournalOptions { bytes: 1 << 20, ..options(&path) }, Arc::new(DiskFiles));
+    let opened = options(&path);
+    // As a reload does.
+    let lowered = JournalLimits { bytes: 1 << 20, ..JournalLimits::from(&opened) };
+    let journaled = journaled(opened, Arc::new(DiskFiles));
+    journaled.journal.set_limits(lowered);
+    assert_eq!(journaled.journal.max_bytes(), 1 << 20);
     let coverage = Coverage::default();
     let tight = eventually("much waits", || async {
         journaled.append(0..200);

@@ -19,4 +19,4 @@ pub use case::{Options, golden_folder};
 pub use checks::BenchEffort;
 pub use names::kind;
 pub use report::{Check, CheckOutcome, Cost, ExchangeReport, KindCost, Report, VERSION};
-pub use suite::{check_golden, measure, test};
+pub use suite::{check_golden, check_swap, measure, test};

@@ -9,7 +9,7 @@ use marketprism_adapter_host::{Adapter, Engine, Limits, LoadError};
 use crate::case::{Cases, Options};
 use crate::checks::{self, BenchEffort};
 use crate::market::TestedAdapter;
-use crate::report::{CheckOutcome, Cost, ExchangeReport, Report, VERSION};
+use crate::report::{Check, CheckOutcome, Cost, ExchangeReport, Report, VERSION};
 
 /// Runs every check on a component.
 ///
@@ -48,7 +48,11 @@ pub fn test(options: &Options) -> anyhow::Result<Report> {
     report.checks.extend(earlier.as_ref().map(|earlier| checks::replaces(&adapter, earlier)));
     report.against = earlier.as_ref().map(|earlier| earlier.id().to_owned());
     for venue in chosen(&adapter, &options.exchanges)? {
-        report.exchanges.push(exchange((&adapter, earlier.as_ref()), &limits, venue, options)?);
+        let mut of_exchange = exchange(&adapter, &limits, venue, options)?;
+        if let Some(earlier) = &earlier {
+            of_exchange.checks.push(check_swap([earlier, &adapter], &limits, &venue.exchange, options)?);
+        }
+        report.exchanges.push(of_exchange);
     }
     let passed = report.all().all(|(_, check)| check.outcome != CheckOutcome::Failed);
     report.passed = passed;
@@ -85,6 +89,28 @@ pub fn check_golden(adapter: &Adapter, limits: &Limits, folder: &Path) -> anyhow
     Ok(causes)
 }
 
+/// Compares what two versions make of the golden frames and recordings of an exchange, as an edge does before it exchanges them.
+///
+/// # Errors
+/// A file that cannot be read, a limit of this host, an exchange that the new version does not describe.
+pub fn check_swap(
+    [earlier, new]: [&Adapter; 2],
+    limits: &Limits,
+    exchange: &str,
+    options: &Options,
+) -> anyhow::Result<Check> {
+    let venue = new.venue(exchange).with_context(|| format!("{} does not serve {exchange}", new.id()))?;
+    let subjects = [earlier, new].map(|one| TestedAdapter::new(one.clone(), limits.clone()));
+    let [earlier, subject] = &subjects;
+    let check = checks::swap(&Cases::read(subject, venue, options)?, earlier, options)?;
+    if let denied @ 1.. = earlier.host_limits() + subject.host_limits() {
+        bail!(
+            "this host denied {denied} calls memory or addresses (`ulimit -a`): {exchange} is not compared"
+        );
+    }
+    Ok(check)
+}
+
 fn chosen<'a>(adapter: &'a Adapter, exchanges: &[String]) -> anyhow::Result<Vec<&'a Venue>> {
     let venues = &adapter.description().venues;
     if let Some(unknown) = exchanges.iter().find(|id| adapter.venue(id).is_none()) {
@@ -96,7 +122,7 @@ fn chosen<'a>(adapter: &'a Adapter, exchanges: &[String]) -> anyhow::Result<Vec<
 }
 
 fn exchange(
-    (adapter, earlier): (&Adapter, Option<&Adapter>),
+    adapter: &Adapter,
     limits: &Limits,
     venue: &Venue,
     options: &Options,
@@ -104,7 +130,7 @@ fn exchange(
     let subject = TestedAdapter::new(adapter.clone(), limits.clone());
     let cases = Cases::read(&subject, venue, options)?;
     let market = cases.market().map(std::rc::Rc::as_ref);
-    let mut checks = vec![
+    let checks = vec![
         checks::refusals(&subject, venue, market),
         checks::instruments(&cases),
         checks::plan(&cases),
@@ -121,9 +147,6 @@ fn exchange(
         checks::malformed(&cases, options),
         checks::simulator(&subject, venue, options),
     ];
-    if let Some(earlier) = earlier {
-        checks.push(checks::swap(&cases, &TestedAdapter::new(earlier.clone(), limits.clone()), options)?);
-    }
     if let denied @ 1.. = subject.host_limits() {
         bail!(
             "this host denied {denied} calls memory or addresses (`ulimit -a`): the checks of {} say nothing about \

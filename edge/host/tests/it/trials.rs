@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use marketprism_adapter_host::contract::{Ignored, Remark};
-use marketprism_adapter_host::fixtures::{FixtureKind, component};
+use marketprism_adapter_host::fixtures::{FixtureKind, component, load_with_next_contract};
 use marketprism_adapter_host::{
     Adapter, AdapterSupervisor, FaultPolicy, FrameBatch, Limits, NormalizedBatch, Successor, SuccessorError,
     with_custom_section,
@@ -171,6 +171,28 @@ fn a_part_that_begins_with_the_new_version_is_on_probation_too() {
     assert!(probation.report().failure.unwrap().starts_with("adapter fault trap"));
     let earlier = version(FixtureKind::WellBehaved, 2);
     assert_eq!((supervisor.versions(), supervisor.adapter().digest()), (1, earlier.digest()));
+}
+
+#[test]
+fn two_contract_versions_run_side_by_side_and_take_over_from_each_other() {
+    let bytes = component(FixtureKind::NextContract);
+    let refused = Adapter::from_bytes(engine(), &bytes, &limits()).unwrap_err().to_string();
+    assert!(refused.starts_with("adapter targets contract 2.0.0, this edge supports 1.x"), "{refused}");
+    let next = load_with_next_contract(engine(), &bytes, &limits()).unwrap();
+    assert_eq!(next.contract(), "2.0.0");
+
+    let mut supervisor = start(FixtureKind::WellBehaved);
+    let new = supervisor.seed().prepare(&next).unwrap();
+    let shadow = supervisor.begin_shadow(new, BTreeSet::new()).unwrap();
+    assert_eq!(noted(&given(&mut supervisor, &["a", "b"], 0)), 2);
+    assert_eq!((shadow.report().frames, shadow.report().differences.len()), (2, 0));
+    let probation = supervisor.switch().unwrap();
+    assert_eq!((noted(&given(&mut supervisor, &["c"], 0)), supervisor.adapter().contract()), (1, "2.0.0"));
+    assert_eq!((probation.report().frames, probation.report().failure), (1, None));
+    supervisor.roll_back();
+    assert_eq!((noted(&given(&mut supervisor, &["d"], 0)), supervisor.adapter().contract()), (1, "1.0.0"));
+    assert!(supervisor.replace(supervisor.seed().prepare(&next).unwrap()));
+    assert_eq!((noted(&given(&mut supervisor, &["e"], 0)), supervisor.adapter().contract()), (1, "2.0.0"));
 }
 
 #[test]
