@@ -15,7 +15,7 @@ use marketprism_tests::process::Process;
 use marketprism_tests::stack::Stack;
 
 /// Frames a second of the simulator; with the timed events of all feeds about 70 events a second.
-const FRAMES_A_SECOND: &str = "75";
+const FRAMES_A_SECOND: &str = "105";
 const EVENT_MS: &str = "2000";
 const MOST_MERGED: f64 = 10.0;
 const MOST_CORES: f64 = 0.08;
