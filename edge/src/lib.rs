@@ -16,6 +16,7 @@ pub mod journal;
 pub mod limits;
 pub mod publisher;
 pub mod queue;
+pub mod raw;
 pub mod recorder;
 pub mod records;
 pub mod reload;

@@ -422,3 +422,41 @@ pub const TRADE_POSITION_AGE_MAX: Duration = Duration::from_secs(7 * 86_400);
 
 /// Bytes of the file of positions. More: it counts as not readable.
 pub const TRADE_POSITIONS_BYTES: u64 = 64 << 20;
+
+/// Defaults of `raw.max_bytes`, `raw.max_age_seconds` and `raw.segment_bytes` of a feed. Full: the oldest segment is deleted, counted.
+pub const RAW_BYTES_MAX: u64 = 4 << 30;
+pub const RAW_AGE_MAX: Duration = Duration::from_secs(3 * 86_400);
+pub const RAW_SEGMENT_BYTES: u64 = 32 << 20;
+
+/// Segments that `raw.max_bytes` and `raw.max_age_seconds` have room for at least: one that is full is smaller or younger.
+pub const RAW_SEGMENTS: u64 = 4;
+pub const RAW_SEGMENT_AGES: u32 = 16;
+
+/// Raw frames that wait for their writer. Full (the disk is slow): frames are missing in the raw frames only, counted.
+pub const RAW_QUEUE_BYTES: usize = 32 << 20;
+pub const RAW_QUEUE_LINES: usize = 100_000;
+
+/// Compressed lists and reference answers that each segment begins with. Full: the oldest answer is left out.
+pub const RAW_HEAD_BYTES_MAX: usize = 64 << 20;
+
+/// Lines of a block before compression, and the level of it.
+pub const RAW_BLOCK_BYTES: usize = 512 << 10;
+pub const RAW_COMPRESSION: i32 = 3;
+
+/// Wait of a frame for more that are written with it: a kill loses no more.
+pub const RAW_FLUSH: Duration = Duration::from_secs(1);
+
+/// Interval of syncs: a power cut loses what came in it, and the block at hand.
+pub const RAW_SYNC: Duration = Duration::from_secs(5);
+
+/// Time without a write after a failed one.
+pub const RAW_RETRY: Duration = Duration::from_secs(1);
+
+/// A loss of raw frames is told in `/health` for this time.
+pub const RAW_LOSS_TOLD: Duration = Duration::from_secs(60);
+
+/// Interval at which a component that is on disk nowhere is looked for again.
+pub const RAW_COMPONENT_EVERY: Duration = Duration::from_secs(10);
+
+/// Components kept beside the raw frames of an exchange. Full: the oldest is deleted.
+pub const RAW_COMPONENTS_MAX: usize = 16;

@@ -1,7 +1,5 @@
 //! The command `record`: writes what venues send to recordings, publishes nothing.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -9,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use marketprism_adapter_host::SourceIndex;
-use marketprism_schema::{Line, RecordingKind};
-use marketprism_service::{Signals, mask};
+use bytes::Bytes;
+use marketprism_schema::Line;
+use marketprism_service::Signals;
 use marketprism_socket::SocketEvent;
 use time::OffsetDateTime;
 use tokio::time::{interval, sleep};
@@ -21,6 +19,7 @@ use crate::config::{Adapters, Config};
 use crate::feed::{EdgeContext, FeedSet, FrameObserver, SourceMap};
 use crate::limits::{RECORDING_BYTES_MAX, RECORDING_FILE_BYTES, RECORDING_FLUSH};
 use crate::queue::DiscardQueue;
+use crate::raw::{FrameLines, RawLine};
 
 /// Length of a recording without a limit: a century.
 const NO_LIMIT: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -81,11 +80,8 @@ pub(super) struct Recorder {
 #[derive(Debug)]
 struct RecorderState {
     files: RecordingFiles,
-    /// Number of each open socket in the recording; every generation of a connection has its own.
-    numbers: HashMap<(SourceIndex, u64), u32>,
+    lines: FrameLines,
     last_number: u32,
-    /// Source and address of the next answer: for time windows and further pages the address is not that of the plan.
-    asked: Option<(SourceIndex, String)>,
     failure: Option<io::Error>,
     /// Frames that are not UTF-8 text.
     skipped: u64,
@@ -95,9 +91,8 @@ impl Recorder {
     pub(super) fn new(dir: &Path, exchange: &str) -> Self {
         let state = RecorderState {
             files: RecordingFiles::new(dir, exchange),
-            numbers: HashMap::new(),
+            lines: FrameLines::default(),
             last_number: 0,
-            asked: None,
             failure: None,
             skipped: 0,
         };
@@ -121,72 +116,32 @@ impl Recorder {
 }
 
 impl RecorderState {
-    fn write(
-        &mut self,
-        at: i64,
-        kind: RecordingKind,
-        conn: Option<u32>,
-        url: Option<&str>,
-        data: Option<Cow<'_, str>>,
-    ) {
-        let line = Line { at, kind, conn, url: url.map(mask), data };
+    fn write(&mut self, line: &RawLine) {
+        let Some(line) = line.line() else {
+            self.skipped += 1;
+            return;
+        };
         if let Err(error) = self.files.write(&line) {
             self.failure.get_or_insert(error);
         }
     }
-
-    fn number(&mut self, source: SourceIndex, generation: u64) -> Option<u32> {
-        let last = &mut self.last_number;
-        let number = self.numbers.entry((source, generation)).or_insert_with(|| {
-            *last = last.saturating_add(1);
-            *last
-        });
-        Some(*number)
-    }
-
-    fn text<'a>(&mut self, bytes: &'a [u8]) -> Option<Cow<'a, str>> {
-        let text = std::str::from_utf8(bytes).ok().map(Cow::Borrowed);
-        self.skipped += u64::from(text.is_none());
-        text
-    }
 }
 
 impl FrameObserver for Recorder {
-    fn answer(&self, url: &str, body: &[u8], at_ns: i64) {
-        let mut state = self.lock();
-        let Some(data) = state.text(body) else { return };
-        state.write(at_ns, RecordingKind::Rest, None, Some(url), Some(data));
+    fn answer(&self, url: &str, body: &Bytes, at_ns: i64) {
+        self.lock().write(&RawLine::answer(url, body, at_ns));
     }
 
     fn event(&self, event: &SocketEvent, sources: &SourceMap) {
         let mut state = self.lock();
-        match event {
-            SocketEvent::Opened { source, generation, url, at_ns } => {
-                let conn = state.number(*source, *generation);
-                state.write(*at_ns, RecordingKind::WsOpen, conn, Some(url), None);
-            }
-            SocketEvent::Sent { source, generation, text, at_ns } => {
-                let conn = state.number(*source, *generation);
-                state.write(*at_ns, RecordingKind::WsOut, conn, None, Some(text.into()));
-            }
-            SocketEvent::Frame(frame) => {
-                let Some(data) = state.text(&frame.data) else { return };
-                let at_ns = frame.received_at_ns;
-                let asked = state.asked.take().filter(|(source, _)| *source == frame.source);
-                let asked = asked.as_ref().map(|(_, url)| url.as_str());
-                match asked.or_else(|| sources.url(frame.source)) {
-                    Some(url) => state.write(at_ns, RecordingKind::Rest, None, Some(url), Some(data)),
-                    None => {
-                        let conn = state.number(frame.source, frame.generation);
-                        state.write(at_ns, RecordingKind::WsIn, conn, None, Some(data));
-                    }
-                }
-            }
-            SocketEvent::Requested { source, url, .. } => state.asked = Some((*source, url.clone())),
-            SocketEvent::Closed { source, generation, .. } => {
-                state.numbers.remove(&(*source, *generation));
-            }
-            SocketEvent::Silent { .. } | SocketEvent::RequestFailed { .. } => {}
+        let RecorderState { lines, last_number, .. } = &mut *state;
+        let next = || {
+            *last_number = last_number.saturating_add(1);
+            *last_number
+        };
+        let line = lines.line(event, |source| sources.url(source).map(str::to_owned), next);
+        if let Some(line) = line {
+            state.write(&line);
         }
     }
 }
@@ -293,6 +248,8 @@ fn utc_text(at_ns: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use marketprism_schema::RecordingKind;
+
     use super::*;
 
     #[test]

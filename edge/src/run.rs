@@ -18,7 +18,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use self::settings::{LiveSettings, queue_limits};
-use self::tasks::{AuditTasks, HeartbeatTask, JournaledStart, LeaseTask, SelfCareTask, start_swaps};
+use self::tasks::{
+    AuditTasks, HeartbeatTask, JournaledStart, LeaseTask, SelfCareTask, close_raw, end_feeds, start_swaps,
+};
 use crate::audit::{AuditOrigin, Auditor, JournaledRun, Resumption, RunJournal, StopCause};
 use crate::broker::{BrokerLink, connect};
 use crate::config::{Adapters, Config};
@@ -149,6 +151,7 @@ impl Edge {
             Ok(feeds) => feeds.join().await,
             Err(_panicked) => tracing::warn!("the owner of the feeds panicked"),
         }
+        close_raw(&context).await;
         queue.close();
         let AbandonedRecords { lost, kept } = queue.abandon();
         context.metrics.lost_at_stop(LossAtStop::Undelivered, lost);
@@ -208,7 +211,7 @@ impl Edge {
             if swaps.await.is_err() {
                 tracing::warn!("the task of changes of adapters panicked");
             }
-            feeds.await.context("the owner of the feeds panicked")?.join().await;
+            end_feeds(feeds, &context).await?;
             if selfcare.task.await.is_err() {
                 tracing::warn!("the task of self-care panicked");
             }

@@ -16,6 +16,8 @@ pub enum RecordingKind {
     WsOut,
     /// The answer of a REST request: `url` is set.
     Rest,
+    /// The adapter that normalized what follows: its id is the data.
+    Adapter,
 }
 
 /// One line of a recording.

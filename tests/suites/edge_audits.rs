@@ -1,6 +1,7 @@
 //! Promise: an edge's audit of each window equals the broker's content, and reports every missing trade of the venue with its cause.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, consumer::AckPolicy, consumer::pull};
@@ -11,6 +12,7 @@ use marketprism_schema::{
 };
 use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::parts;
 use marketprism_tests::wait::until;
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim};
 use serde_json::Value;
@@ -111,10 +113,28 @@ fn compare(held: &mut BrokerContent, audits: &[Audit]) -> (u64, usize) {
 
 async fn start(broker: &Broker, folder: &std::path::Path, sim: &Sim) -> Edge {
     let mut feed = Feed::simulated(EXCHANGE, &sim.addr().to_string(), &SYMBOLS);
-    feed.extra = "reconnect_wait_max_ms = 500".to_owned();
+    feed.extra = "reconnect_wait_max_ms = 500\nraw = { enabled = true }".to_owned();
     let edge = Edge::start(folder, &format!("urls = [{:?}]\n{SETTINGS}", broker.url()), &[feed]).await;
     until("the edge is ready", Duration::from_secs(30), || edge.get("/ready")).await;
     edge
+}
+
+/// Trade ids by symbol that a replay of the edge's raw frames gives.
+fn replayed(edge: &Edge) -> BTreeMap<String, BTreeSet<u64>> {
+    let replay = Command::new(parts::binary("marketprism-edge"))
+        .args(["replay", "--exchange", EXCHANGE, "--data-type", "trade", "--adapter"])
+        .arg(parts::adapter_of(EXCHANGE))
+        .arg(edge.folder().join("data/raw").join(EXCHANGE))
+        .output()
+        .unwrap();
+    assert!(replay.status.success(), "{}", String::from_utf8_lossy(&replay.stderr));
+    let mut trades: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
+    for line in String::from_utf8(replay.stdout).unwrap().lines() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        let id = event["trade_id"].as_str().unwrap().parse().unwrap();
+        trades.entry(event["symbol"].as_str().unwrap().to_owned()).or_default().insert(id);
+    }
+    trades
 }
 
 pub(crate) async fn flows(edge: &Edge, more: u64) {
@@ -254,6 +274,7 @@ async fn a_run_is_audited_to_its_end_after_a_clean_stop_and_to_its_last_audit_af
     let (mut after_stop, first) = (content(&broker).await, audits(&broker).await);
     compare(&mut after_stop, &first);
     assert!(after_stop.windows.is_empty(), "a clean stop audits everything");
+    assert_eq!(replayed(&edge), after_stop.trades, "the raw frames have every trade");
     let silent = StreamId::parse("trade.binance_spot.spot.ETH-USDT").unwrap();
     assert!(
         first.iter().any(|audit| audit.silent_streams().any(|(stream, _)| *stream == silent)),
@@ -268,6 +289,11 @@ async fn a_run_is_audited_to_its_end_after_a_clean_stop_and_to_its_last_audit_af
     three_audits(&edge).await;
     assert!(edge.process().terminate(Duration::from_secs(40)).await.success());
     let (mut in_the_end, all) = (content(&broker).await, audits(&broker).await);
+    for (symbol, ids) in replayed(&edge) {
+        let stored = &in_the_end.trades[&symbol];
+        assert!(after_stop.trades[&symbol].is_subset(&ids), "raw frames from before the kill");
+        assert_eq!(ids.last(), stored.last(), "raw frames from after the kill");
+    }
     let runs: BTreeSet<i64> = all.iter().map(|audit| audit.run).collect();
     let [_, killed, last] = runs.into_iter().collect::<Vec<_>>()[..] else { panic!("three runs") };
     let audited_to = all.iter().filter(|audit| audit.run == killed).map(|audit| audit.to).max().unwrap();

@@ -17,7 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::adapter::Adapters;
 use super::clock::ClockSettings;
-use super::feed::{FeedConfig, check_overlap};
+use super::feed::{FeedConfig, check_overlap, check_raw};
 use super::network::Network;
 use super::sandbox::Sandbox;
 use super::selfcare::SelfCareLimits;
@@ -98,7 +98,7 @@ struct Identity {
     /// Region of this edge, stamped on every event.
     #[schemars(extend("x-required" = true, "x-allowed" = EDGE_NAME_ALLOWED))]
     region: String,
-    /// Compiled adapters, quarantined frames, the journal, and the state of the last run.
+    /// Compiled adapters, quarantined and raw frames, the journal, and the state of the last run.
     data_dir: PathBuf,
     /// Apply this file when its content changes, as SIGHUP and `POST /reload` do.
     watch_config: bool,
@@ -351,7 +351,9 @@ impl Config {
             let at = format!("feed[{index}]");
             check_symbols(&at, feed, &mut problems);
             check_exchange(&at, feed, &mut problems);
-            check_overlap(&at, feed, feeds.get(..index).unwrap_or_default(), &mut problems);
+            let earlier = feeds.get(..index).unwrap_or_default();
+            check_overlap(&at, feed, earlier, &mut problems);
+            check_raw(&at, feed, earlier, &mut problems);
             if !feed.adapter.as_os_str().is_empty() {
                 adapters.verify(&at, feed, &edge.data_dir, &mut problems);
             }

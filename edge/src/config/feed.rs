@@ -10,6 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::network::{Egress, Network};
+use super::raw::RawSettings;
 use super::sandbox::Sandbox;
 use super::symbols::{SymbolSelection, TopSettings, common};
 use crate::limits::LISTING_INTERVAL;
@@ -57,6 +58,7 @@ pub struct FeedConfig {
     /// Trades that were missed are requested from the venue's history, where the adapter offers it (`adapter inspect`), also those between two
     /// runs. Such rows have the `data_source` `backfill`.
     pub backfill: bool,
+    pub raw: RawSettings,
     /// Additional certificate authority for sockets and requests of this feed.
     #[schemars(extend("x-file" = true))]
     pub ca_file: Option<PathBuf>,
@@ -93,6 +95,7 @@ impl Default for FeedConfig {
             reconnect_wait_max: Duration::from_secs(60),
             listing_interval: LISTING_INTERVAL,
             backfill: true,
+            raw: RawSettings::default(),
             ca_file: None,
             endpoints: BTreeMap::new(),
             network: Network::default(),
@@ -158,6 +161,23 @@ pub(super) fn check_overlap(
             problems.report(&format!("{at}.symbols"), what, allowed);
         }
     }
+}
+
+/// The feeds of one exchange share a folder.
+pub(super) fn check_raw(at: &str, feed: &FeedConfig, earlier: &[FeedConfig], problems: &mut Problems<'_>) {
+    let shares = |other: &(usize, &FeedConfig)| {
+        other.1.exchange == feed.exchange && other.1.raw.enabled && feed.raw.enabled
+    };
+    let Some((index, other)) = earlier.iter().enumerate().find(shares) else { return };
+    let allowed = format!("as in feed[{index}], which keeps raw frames of the same exchange");
+    problems.demand(other.raw == feed.raw, &format!("{at}.raw"), "differs", allowed.clone());
+    let adapter = format!("{:?}", feed.adapter.display().to_string());
+    problems.demand(
+        other.adapter == feed.adapter,
+        &format!("{at}.adapter"),
+        format!("is {adapter}"),
+        allowed,
+    );
 }
 
 /// The names of a closed set, for messages.

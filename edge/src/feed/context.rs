@@ -7,22 +7,24 @@ use marketprism_adapter_host::Quarantine;
 use marketprism_adapter_host::contract::{Decimal, Instrument};
 use marketprism_schema::{InstrumentTerms, StreamId};
 use marketprism_service::clock;
-use marketprism_socket::{BackoffOptions, Budgets, SocketEvent, SocketOptions};
+use marketprism_socket::{BackoffOptions, Budgets, SocketOptions};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::listing::{FeedListing, ListingReader, ListingReaders};
+use super::observer::FrameObserver;
 use super::parts::{InstrumentParts, PartNumber};
 use super::progress::{HangingPipelines, PipelineTimes};
-use super::sources::SourceMap;
+use super::raw_tap::RawTap;
 use super::status::FeedStatus;
 use crate::audit::{AuditFeed, Auditor};
 use crate::clocks::VenueClocks;
 use crate::config::{Config, CurrentAdapter, FeedConfig};
 use crate::gaps::TradePositions;
-use crate::journal::Journal;
+use crate::journal::{DiskFiles, Journal};
 use crate::limits::QUARANTINE_BYTES_MAX;
 use crate::queue::{EventQueue, QueueLane};
+use crate::raw::RawStores;
 use crate::telemetry::{Coverage, Metrics};
 
 /// Folder of quarantined frames inside the data folder.
@@ -48,6 +50,7 @@ pub struct EdgeContext {
     pub clocks: Arc<VenueClocks>,
     /// The synthetic stream, if it is on.
     pub selftest: Option<StreamId>,
+    pub raw: RawStores,
     pub stop: CancellationToken,
 }
 
@@ -75,8 +78,15 @@ impl EdgeContext {
             pipeline_times: PipelineTimes::default(),
             hanging: HangingPipelines::default(),
             positions: Arc::new(TradePositions::open(&config.data_dir, &config.name)),
+            raw: RawStores::new(&config.data_dir, Arc::new(DiskFiles)),
             stop: CancellationToken::new(),
         })
+    }
+
+    /// Keeps the raw frames of a pipeline of this feed, if the feed wants that.
+    pub fn raw_tap(&self, config: &FeedConfig) -> Option<Arc<dyn FrameObserver>> {
+        let tap = config.raw.enabled.then(|| RawTap::new(&self.raw, &self.data_dir, config));
+        tap.map(|tap| Arc::new(tap) as Arc<dyn FrameObserver>)
     }
 }
 
@@ -85,8 +95,8 @@ pub struct FeedContext {
     pub audit_feed: AuditFeed,
     pub lane: QueueLane,
     pub status: Arc<FeedStatus>,
-    /// Set by `record`.
-    pub observer: Option<Arc<dyn FrameObserver>>,
+    /// Set by `record`, which keeps the instruments of its start.
+    pub recorder: Option<Arc<dyn FrameObserver>>,
     /// Shared by the parts of a feed.
     pub parts: Arc<InstrumentParts>,
     /// Shared by the parts of a feed; a reload replaces it.
@@ -124,7 +134,7 @@ impl FeedContext {
         setup: FeedSetup,
         (audit_feed, lane): (AuditFeed, QueueLane),
         adapter: CurrentAdapter,
-        observer: Option<Arc<dyn FrameObserver>>,
+        recorder: Option<Arc<dyn FrameObserver>>,
     ) -> Self {
         let FeedConfig { exchange, data_types, .. } = &setup.config;
         Self {
@@ -132,7 +142,7 @@ impl FeedContext {
             audit_feed,
             lane,
             status: Arc::new(FeedStatus::new(exchange, data_types, adapter)),
-            observer,
+            recorder,
             parts: Arc::default(),
             setup: Arc::new(watch::Sender::new(Arc::new(setup))),
             relist: Arc::default(),
@@ -148,12 +158,17 @@ impl FeedContext {
             audit_feed,
             lane: self.lane,
             status: Arc::new(FeedStatus::new(exchange, data_types, current.clone()).with_part(number)),
-            observer: None,
+            recorder: None,
             parts: Arc::clone(&self.parts),
             setup: Arc::clone(&self.setup),
             relist: Arc::clone(&self.relist),
             stop: self.stop.child_token(),
         }
+    }
+
+    /// Sees the frames of a pipeline that starts.
+    pub fn observer(&self, config: &FeedConfig) -> Option<Arc<dyn FrameObserver>> {
+        self.recorder.clone().or_else(|| self.edge.raw_tap(config))
     }
 
     pub fn setup(&self) -> Arc<FeedSetup> {
@@ -222,10 +237,4 @@ pub fn socket_options(config: &FeedConfig, report_sent: bool) -> SocketOptions {
         backoff: BackoffOptions { cap: config.reconnect_wait_max, ..defaults.backoff },
         ..defaults
     }
-}
-
-pub trait FrameObserver: Send + Sync {
-    fn answer(&self, url: &str, body: &[u8], at_ns: i64);
-
-    fn event(&self, event: &SocketEvent, sources: &SourceMap);
 }

@@ -32,7 +32,7 @@ pub async fn run_feed(parts: Arc<Mutex<PartSet>>, start: PartStart) {
 
 async fn follow(first: &FeedContext, parts: &Mutex<PartSet>) {
     // A recording keeps the instruments of its start: its frames are numbered by them.
-    while first.observer.is_none() && !first.stop.is_cancelled() {
+    while first.recorder.is_none() && !first.stop.is_cancelled() {
         // A feed that does not run reads the lists at its next start.
         if pause(first).await && first.status.phase() == FeedPhase::Running {
             read(first, parts).await;
@@ -59,8 +59,9 @@ async fn pause(first: &FeedContext) -> bool {
 
 async fn read(first: &FeedContext, parts: &Mutex<PartSet>) {
     let (setup, collected) = (first.setup(), first.parts.keys());
+    let observer = first.observer(&setup.config);
     let read = tokio::select! {
-        read = setup.reader.read(&collected, None) => read,
+        read = setup.reader.read(&collected, observer.as_deref()) => read,
         () = first.stop.cancelled() => return,
     };
     let mut parts = parts.lock().await;

@@ -13,7 +13,7 @@ use marketprism_service::{clock, mask};
 use marketprism_socket::{Budgets, SocketOptions, http_client};
 use tokio::task::block_in_place;
 
-use super::context::FrameObserver;
+use super::observer::FrameObserver;
 use super::parts::InstrumentKey;
 use super::ranking::{FeedRanking, rank};
 use crate::config::{CurrentAdapter, FeedConfig, SymbolSelection, TopMarkets, book_depth};

@@ -13,6 +13,7 @@ use tokio::task::block_in_place;
 use tokio::time::sleep;
 
 use super::context::{FeedContext, FeedSetup, socket_options};
+use super::observer::FrameObserver;
 use crate::limits::{
     FEED_INPUT_BYTES_MAX, FEED_INPUTS_MAX, OVERLAP_LOOK, OVERLAP_WAIT, SOCKETS_STOP, SYMBOLS_NAMED_MAX,
 };
@@ -33,6 +34,7 @@ pub struct OpenedPart {
     pub adapter: AdapterSupervisor,
     pub sockets: Arc<FeedSockets>,
     pub inputs: InputReceiver,
+    pub observer: Option<Arc<dyn FrameObserver>>,
 }
 
 impl OpenedPart {
@@ -44,10 +46,11 @@ impl OpenedPart {
     ) -> anyhow::Result<Self> {
         let FeedSetup { config, reader } = &**setup;
         let feed = reader.feed(&instruments);
+        let observer = context.observer(config);
         // The other parts have the same venue.
-        let is_measured = context.status.part == 0 && context.observer.is_none();
+        let is_measured = context.status.part == 0 && context.recorder.is_none();
         let clock = if is_measured { context.edge.clocks.options(&config.exchange) } else { None };
-        let options = SocketOptions { clock, ..socket_options(config, context.observer.is_some()) };
+        let options = SocketOptions { clock, ..socket_options(config, observer.is_some()) };
         let (adapter, limits) = (context.status.current.get(), Arc::new(config.sandbox.limits()));
         let quarantine = Some(Arc::clone(&context.edge.quarantine));
         // Calls into an adapter may compute for seconds.
@@ -58,7 +61,8 @@ impl OpenedPart {
         let bounds = InputBounds { events: FEED_INPUTS_MAX, bytes: FEED_INPUT_BYTES_MAX };
         let (sender, inputs) = input_queue(bounds);
         let sockets = FeedSockets::start(adapter.plan(), options, context.edge.budgets.clone(), sender)?;
-        Ok(Self { setup: Arc::clone(setup), feed, adapter, sockets: Arc::new(sockets), inputs })
+        let (setup, sockets) = (Arc::clone(setup), Arc::new(sockets));
+        Ok(Self { setup, feed, adapter, sockets, inputs, observer })
     }
 
     /// Waits until each connection is open and has brought something. `Some`: connections that were not open in time, as when the venue's budget of

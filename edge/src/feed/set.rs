@@ -12,9 +12,10 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::context::{EdgeContext, FeedContext, FeedSetup, FrameObserver};
+use super::context::{EdgeContext, FeedContext, FeedSetup};
 use super::follow::{PartSet, named, run_feed};
 use super::listing::FeedListing;
+use super::observer::FrameObserver;
 use super::opened::{OpenedPart, PartStart};
 use super::parts::{FeedRoster, InstrumentKey, InstrumentParts};
 use super::status::FeedPhase;
@@ -75,21 +76,21 @@ pub struct AppliedChange {
 }
 
 impl FeedSet {
-    /// `observer` gives the observer of a feed by its position in the configuration.
+    /// `recorder` gives the recorder of a feed by its position in the configuration.
     pub fn start(
         edge: &Arc<EdgeContext>,
         config: &Config,
         adapters: &Adapters,
-        observer: impl Fn(usize) -> Option<Arc<dyn FrameObserver>>,
+        recorder: impl Fn(usize) -> Option<Arc<dyn FrameObserver>>,
     ) -> anyhow::Result<Self> {
         let mut set =
             Self { edge: Arc::clone(edge), roster: Arc::default(), feeds: Vec::new(), selftest: None };
         for (index, feed) in config.feeds.iter().enumerate() {
             let adapter = adapters.current(&feed.adapter).context("the adapter is not loaded")?.clone();
-            let observer = observer(index);
-            let setup = FeedSetup::new(edge, feed, &adapter, observer.is_some())?;
+            let recorder = recorder(index);
+            let setup = FeedSetup::new(edge, feed, &adapter, recorder.is_some())?;
             let place = (edge.auditor.feed(&feed.exchange), QueueLane::of_feed(index));
-            let context = FeedContext::new(edge, setup, place, adapter, observer);
+            let context = FeedContext::new(edge, setup, place, adapter, recorder);
             set.feeds.push(RunningFeed::start(context, &set.roster, PartStart::Lists));
         }
         Ok(set)
@@ -240,7 +241,8 @@ impl FeedSet {
         let selection = setup.reader.selection();
         let collected: BTreeSet<InstrumentKey> =
             running.first.parts.keys().into_iter().filter(|(symbol, _)| selection.includes(symbol)).collect();
-        let read = timeout(RELOAD_LISTING, setup.reader.read(&collected, None)).await;
+        let observer = self.edge.raw_tap(config);
+        let read = timeout(RELOAD_LISTING, setup.reader.read(&collected, observer.as_deref())).await;
         let listing =
             read.with_context(|| format!("the venue gave no lists within {RELOAD_LISTING:?}"))??;
         ensure!(!listing.instruments.is_empty(), "the venue lists no instrument of the feed");

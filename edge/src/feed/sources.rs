@@ -33,6 +33,11 @@ impl SourceMap {
         source.backfilled(&self.plan)
     }
 
+    /// Its answers are state for the adapter.
+    pub fn is_reference(&self, source: SourceIndex) -> bool {
+        matches!(self.entry(source), Some(PlanSource::Poll(poll)) if poll.reference)
+    }
+
     pub const fn is_connection(&self, source: SourceIndex) -> bool {
         source.position() < self.streams.len()
     }

@@ -111,10 +111,13 @@ async fn run_until_stop(context: &FeedContext, mut start: PartStart) {
 
 /// Runs the pipeline until the feed is stopped; any other end is an error.
 async fn collect(context: &FeedContext, opened: OpenedPart, feed: StartedFeed) -> anyhow::Result<()> {
-    let OpenedPart { setup: listed_for, adapter, sockets: owned, inputs, .. } = opened;
+    let OpenedPart { setup: listed_for, adapter, sockets: owned, inputs, observer, .. } = opened;
     let (sockets, stats) = (Arc::downgrade(&owned), Arc::clone(adapter.stats()));
     let (version, progress) = (adapter.adapter().clone(), Arc::new(PipelineProgress::default()));
     let instruments = adapter.instruments();
+    if let Some(observer) = &observer {
+        observer.adapter(&version, clock::now_ns());
+    }
     context.status.set_running(version, instruments, owned, Arc::clone(&stats), adapter.plan());
     // Ended while the part started.
     let setup = context.setup();
@@ -140,7 +143,7 @@ async fn collect(context: &FeedContext, opened: OpenedPart, feed: StartedFeed) -
         gaps: feed.gaps,
         backfill: feed.backfill,
         positions: feed.positions,
-        observer: context.observer.clone(),
+        observer,
         abort: abort.clone(),
         progress: Arc::clone(&progress),
     });
@@ -255,7 +258,8 @@ async fn listed(context: &FeedContext) -> anyhow::Result<(Arc<FeedSetup>, Vec<In
     loop {
         let setup = context.setup();
         // A part that starts again needs what it had, whether it trades or not.
-        let listing = setup.reader.read(&context.parts.keys(), context.observer.as_deref()).await?;
+        let observer = context.observer(&setup.config);
+        let listing = setup.reader.read(&context.parts.keys(), observer.as_deref()).await?;
         context.parts.outrank(listing.outranked(), Some(context.status.part));
         let instruments = context.parts.begin(context.status.part, &listing.instruments);
         let newest = context.setup();
@@ -289,7 +293,7 @@ fn begin(context: &FeedContext, opened: &OpenedPart) -> anyhow::Result<StartedFe
     let (plan, instruments, adapter) = (supervisor.plan(), supervisor.instruments(), supervisor.adapter());
     let sources = SourceMap::new(plan, instruments.len());
     let (mut builder, streams) = record_builder(context, config, (feed, adapter), instruments, plan)?;
-    let is_backfilled = config.backfill && context.observer.is_none() && offers_backfill(adapter, config);
+    let is_backfilled = config.backfill && context.recorder.is_none() && offers_backfill(adapter, config);
     let backfill = is_backfilled.then(|| Backfill::new(&context.edge.metrics, &config.exchange));
     let positions = is_backfilled
         .then(|| FeedPositions::new(Arc::clone(&context.edge.positions), &config.exchange, instruments));

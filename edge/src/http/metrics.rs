@@ -8,11 +8,12 @@ use marketprism_service::clock;
 use marketprism_socket::{ConnectionPhase, SocketCounter, SocketCounters};
 use prometheus::{IntCounterVec, IntGaugeVec};
 
-use super::series::{JOURNAL_ERRORS, QUEUE_FULL, expect_edge};
+use super::series::{JOURNAL_ERRORS, QUEUE_FULL, RAW_ERRORS, expect_edge};
 use super::state::{EdgeState, state_text};
 use crate::clocks::MeasuredClock;
 use crate::feed::{FeedPhase, FeedStatus};
 use crate::journal::{JournalLoss, JournalStatus};
+use crate::raw::{RawDeletion, RawLoss, RawStatus};
 use crate::telemetry::{Metrics, follow, gauge};
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
@@ -46,6 +47,9 @@ pub(super) fn refresh(state: &EdgeState) {
     follow(&metrics.quarantine_deleted, state.context.quarantine.deleted());
     if let Some(journal) = &state.context.journal {
         refresh_journal(metrics, &journal.status());
+    }
+    for (exchange, store) in state.context.raw.all() {
+        refresh_raw(metrics, &exchange, &store.status());
     }
     expect_edge(metrics);
     for (data_type, dropped) in queue.dropped {
@@ -89,6 +93,26 @@ pub(super) fn refresh(state: &EdgeState) {
     }
     for ((_, labels), (family, total)) in totals.gauges {
         family.with_label_values(&borrowed(&labels)).set(gauge(total));
+    }
+}
+
+fn refresh_raw(metrics: &Metrics, exchange: &str, raw: &RawStatus) {
+    let labels = [exchange];
+    metrics.raw_bytes.with_label_values(&labels).set(gauge(raw.bytes));
+    metrics.raw_segments.with_label_values(&labels).set(gauge(raw.segments));
+    let age_ns = raw.oldest_ns.map_or(0, |at_ns| clock::now_ns().saturating_sub(at_ns).max(0));
+    metrics.raw_oldest_age.with_label_values(&labels).set(age_ns / NANOS_PER_SECOND);
+    metrics.raw_failing.with_label_values(&labels).set(i64::from(raw.failing.is_some()));
+    follow(&metrics.raw_written.with_label_values(&labels), raw.written);
+    for (reason, lost) in RawLoss::ALL.into_iter().zip(raw.lost) {
+        follow(&metrics.raw_lost.with_label_values(&[exchange, reason.as_str()]), lost);
+    }
+    for (reason, deleted) in RawDeletion::ALL.into_iter().zip(raw.deleted) {
+        follow(&metrics.raw_deleted.with_label_values(&[exchange, reason.as_str()]), deleted);
+    }
+    let errors = [raw.write_errors, raw.torn_tails, raw.damaged];
+    for (what, count) in RAW_ERRORS.into_iter().zip(errors) {
+        follow(&metrics.raw_errors.with_label_values(&[exchange, what]), count);
     }
 }
 

@@ -15,6 +15,7 @@ use crate::feed::{
 use crate::gaps::BACKFILL_OUTCOMES;
 use crate::journal::JournalLoss;
 use crate::publisher::{PUBLISHER, REJECTED, RetryReason};
+use crate::raw::{RawDeletion, RawLoss};
 use crate::reload::ReloadResult;
 use crate::swap::{FOLLOW_FAILURES, SWAP_OUTCOMES};
 use crate::telemetry::{
@@ -27,6 +28,22 @@ pub(super) const QUEUE_FULL: &str = "queue_full";
 
 /// Kinds of errors of the journal.
 pub(super) const JOURNAL_ERRORS: [&str; 4] = ["write", "read", "torn_tail", "damaged_record"];
+
+/// Kinds of errors of the raw frames.
+pub(super) const RAW_ERRORS: [&str; 3] = ["write", "torn_tail", "damaged_block"];
+
+fn expect_raw(metrics: &Metrics, exchange: &str) {
+    metrics.raw_written.with_label_values(&[exchange]);
+    for reason in RawLoss::ALL {
+        metrics.raw_lost.with_label_values(&[exchange, reason.as_str()]);
+    }
+    for reason in RawDeletion::ALL {
+        metrics.raw_deleted.with_label_values(&[exchange, reason.as_str()]);
+    }
+    for what in RAW_ERRORS {
+        metrics.raw_errors.with_label_values(&[exchange, what]);
+    }
+}
 
 /// Series without an exchange.
 pub(super) fn expect_edge(metrics: &Metrics) {
@@ -74,6 +91,7 @@ impl FeedTotals<'_> {
         for outcome in [CLOCK_MEASURED, CLOCK_NOT_MEASURED] {
             metrics.clock_measurements.with_label_values(&[exchange, outcome]);
         }
+        expect_raw(metrics, exchange);
         for change in LISTING_CHANGES {
             metrics.listing_changes.with_label_values(&[exchange, change]);
         }

@@ -1,21 +1,15 @@
-//! Frames of a segment: a checksummed header, so that a damaged length is found, and a checksummed body. After damage the scanner goes on
-//! at the next valid frame; what has none after it is a torn tail.
+//! Frames of a segment.
 
 use marketprism_schema::{DataType, EventId, WireForm};
-use xxhash_rust::xxh3::xxh3_64;
 
+use super::checked::{CheckedScanner, Fields, write_checked};
 use super::event_state::EventState;
 use super::positions::PositionRange;
 use crate::audit::{AuditStream, PublishOutcome, RecordOutcome};
 use crate::queue::{EventRecord, JournalPosition};
 use crate::telemetry::CoverageIndex;
 
-const MAGIC: [u8; 4] = *b"MPJ1";
-/// Magic, length of the body, checksum of the body, checksum of these.
-const HEADER_BYTES: usize = 4 + 4 + 8 + 4;
-const CHECKED_BYTES: usize = HEADER_BYTES - 4;
-/// Largest body that the scanner accepts; a message of a broker is smaller.
-const BODY_BYTES_MAX: usize = 128 << 20;
+const MAGIC: [u8; 4] = *b"MPJ2";
 
 const SEGMENT: u8 = 0;
 const EVENT: u8 = 1;
@@ -189,28 +183,10 @@ fn write_ranges(body: &mut Vec<u8>, ranges: &[PositionRange]) {
 }
 
 fn write_frame(out: &mut Vec<u8>, kind: u8, write: impl FnOnce(&mut Vec<u8>)) {
-    let start = out.len();
-    out.extend([0; HEADER_BYTES]);
-    out.push(kind);
-    write(out);
-    let Some((header, body)) = out.get_mut(start..).and_then(|frame| frame.split_first_chunk_mut()) else {
-        return;
-    };
-    *header = header_of(body);
-}
-
-fn header_of(body: &[u8]) -> [u8; HEADER_BYTES] {
-    let mut checked = Vec::with_capacity(HEADER_BYTES);
-    checked.extend(MAGIC);
-    checked.extend(u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
-    checked.extend(xxh3_64(body).to_le_bytes());
-    checked.extend(head_check(&checked).to_le_bytes());
-    checked.try_into().unwrap_or([0; HEADER_BYTES])
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "half of the checksum is enough for 16 bytes")]
-fn head_check(checked: &[u8]) -> u32 {
-    xxh3_64(checked) as u32
+    write_checked(out, MAGIC, |body| {
+        body.push(kind);
+        write(body);
+    });
 }
 
 fn number_of(data_type: DataType) -> u8 {
@@ -218,95 +194,16 @@ fn number_of(data_type: DataType) -> u8 {
     number.and_then(|number| u8::try_from(number).ok()).unwrap_or(u8::MAX)
 }
 
-/// Counts of what is no valid frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct SegmentDamage {
-    /// Places with bytes that are no frame, before a valid one.
-    pub(super) places: u64,
-    /// Bytes after the last valid frame.
-    pub(super) torn_bytes: u64,
-}
-
 /// Valid frames of a segment, in order.
-#[derive(Debug)]
-pub(super) struct FrameScanner<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    damage: SegmentDamage,
-}
+pub(super) type FrameScanner<'a> = CheckedScanner<'a, Frame<'a>>;
 
 impl<'a> FrameScanner<'a> {
     pub(super) const fn new(bytes: &'a [u8], at: usize) -> Self {
-        Self { bytes, at, damage: SegmentDamage { places: 0, torn_bytes: 0 } }
-    }
-
-    /// End of the last valid frame.
-    pub(super) const fn position(&self) -> usize {
-        self.at
-    }
-
-    /// Complete after the last frame.
-    pub(super) const fn damage(&self) -> SegmentDamage {
-        self.damage
-    }
-
-    fn frame_at(&self, at: usize) -> Option<(Frame<'a>, usize)> {
-        let rest = self.bytes.get(at..)?;
-        let (header, after) = rest.split_first_chunk::<HEADER_BYTES>()?;
-        let mut fields = Fields(header.get(MAGIC.len()..)?);
-        let (length, body_check) = (u32::from_le_bytes(fields.take()?), u64::from_le_bytes(fields.take()?));
-        let check = u32::from_le_bytes(fields.take()?);
-        let length = usize::try_from(length).ok().filter(|length| *length <= BODY_BYTES_MAX)?;
-        if !header.starts_with(&MAGIC) || head_check(header.get(..CHECKED_BYTES)?) != check {
-            return None;
-        }
-        let body = after.get(..length).filter(|body| xxh3_64(body) == body_check)?;
-        Some((Fields(body).frame()?, at + HEADER_BYTES + length))
-    }
-
-    /// The next valid frame behind damage.
-    fn recover(&mut self) -> Option<(Frame<'a>, usize)> {
-        let from = self.at + 1;
-        let rest = self.bytes.get(from..)?;
-        let starts = rest.windows(MAGIC.len()).enumerate().filter(|(_, window)| *window == MAGIC);
-        starts.map(|(offset, _)| from + offset).find_map(|at| self.frame_at(at))
+        Self::of(bytes, at, MAGIC, |body, _| Some((Fields(body).frame()?, 0)))
     }
 }
-
-impl<'a> Iterator for FrameScanner<'a> {
-    type Item = Frame<'a>;
-
-    fn next(&mut self) -> Option<Frame<'a>> {
-        if self.at >= self.bytes.len() {
-            return None;
-        }
-        let found = self.frame_at(self.at).or_else(|| {
-            let found = self.recover();
-            self.damage.places += u64::from(found.is_some());
-            found
-        });
-        let Some((frame, end)) = found else {
-            self.damage.torn_bytes = u64::try_from(self.bytes.len() - self.at).unwrap_or(u64::MAX);
-            return None;
-        };
-        self.at = end;
-        Some(frame)
-    }
-}
-
-struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (field, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
-        Some(*field)
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        self.take::<1>().map(|[byte]| byte)
-    }
-
     fn frame(mut self) -> Option<Frame<'a>> {
         Some(match self.byte()? {
             SEGMENT => Frame::Segment {
@@ -383,6 +280,7 @@ impl<'a> Fields<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::checked::SegmentDamage;
     use super::*;
 
     const CHECKPOINT_FRAME: CheckpointFrame<'_> =

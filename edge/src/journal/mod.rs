@@ -4,6 +4,7 @@
 //! No crate keeps all of this: okaywal and raft-engine sync each commit, commitlog is not maintained, fjall rewrites its data and stops
 //! after a full disk; none gives up the oldest data within a bound, or goes on behind a damaged record.
 
+mod checked;
 mod checkpoints;
 mod confirmations;
 mod event_state;
@@ -20,6 +21,7 @@ mod state;
 mod status;
 mod writer;
 
+pub use checked::{CheckedScanner, Fields, SegmentDamage, write_checked};
 pub use confirmations::follow_confirmations;
 pub use files::{DiskFiles, JournalFile, JournalFiles};
 pub use log::{Journal, StreamFacts};

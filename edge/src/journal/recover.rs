@@ -4,9 +4,10 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use super::checked::SegmentDamage;
 use super::event_state::EventState;
 use super::files::JournalFiles;
-use super::frame::{Frame, FrameScanner, SegmentDamage};
+use super::frame::{Frame, FrameScanner};
 use super::index::{JournalIndex, SegmentIndex};
 use super::killed_runs::KilledRunScan;
 use super::status::JournalStatus;

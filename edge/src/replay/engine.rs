@@ -1,6 +1,6 @@
 //! A replay: recorded frames through adapter and order books, by the recording's clock.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,11 +15,14 @@ use marketprism_adapter_host::{
     PushError, Sandbox, SourceIndex, Stats,
 };
 use marketprism_schema::{DataType, Line, RecordingKind};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::recording::{Recordings, RequestMatcher, instrument_answers, may_be_answer};
 use crate::config::{book_depth, offered};
 use crate::feed::listed_instruments;
 use crate::queue::EventRecord;
+use crate::raw::TimeSpan;
 use crate::records::{EventEncoder, EventOrigin, InvalidEvent, RecordBuilder, RecordOptions};
 
 /// Parameters in which polls and snapshot requests of one path always differ.
@@ -50,9 +53,29 @@ pub struct ReplayOptions {
         value_parser = clap::value_parser!(u64).range(1..=60_000).map(Duration::from_millis)
     )]
     pub publish_interval: Duration,
-    /// Recordings, in order.
+    /// Begin of the time: frames before it are left out, lists and reference answers are not.
+    #[arg(long, value_name = "RFC3339", value_parser = parse_time)]
+    pub from: Option<i64>,
+    /// End of the time.
+    #[arg(long, value_name = "RFC3339", value_parser = parse_time)]
+    pub to: Option<i64>,
+    /// Recordings, in order, and folders of raw frames (`raw/<exchange>` in `edge.data_dir`).
     #[arg(required = true, value_name = "RECORDING")]
     pub recordings: Vec<PathBuf>,
+}
+
+impl ReplayOptions {
+    fn span(&self) -> TimeSpan {
+        TimeSpan { from_ns: self.from.unwrap_or(i64::MIN), to_ns: self.to.unwrap_or(i64::MAX) }
+    }
+}
+
+/// Nanoseconds since 1970.
+fn parse_time(text: &str) -> Result<i64, String> {
+    let allowed = "a time such as 2026-01-31T12:00:00Z";
+    let time =
+        OffsetDateTime::parse(text, &Rfc3339).map_err(|error| format!("{error} (allowed: {allowed})"))?;
+    i64::try_from(time.unix_timestamp_nanos()).map_err(|_| format!("out of range (allowed: {allowed})"))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -88,22 +111,19 @@ impl Replay {
         out: &mut impl Write,
         problems: &mut impl Write,
     ) -> anyhow::Result<Self> {
-        let mut run = ReplayRun::start(adapter, options)?;
-        let recordings = Recordings::new(&options.recordings);
+        let recordings = Recordings::new(&options.recordings, options.span())?;
+        let mut run = ReplayRun::start(adapter, options, &recordings)?;
         run.answer_references(&recordings)?;
-        recordings.each(
-            |_| true,
-            |file, number, line| {
-                let Some(source) = run.source_of(line) else { return Ok(()) };
-                let data = line.data.as_deref().unwrap_or_default().as_bytes();
-                if run.batch.push(data, source, line.at) == Err(PushError::Full) {
-                    run.flush(&recordings, out, problems)?;
-                    run.batch.push(data, source, line.at)?;
-                }
-                run.places.push((file, number));
-                Ok(())
-            },
-        )?;
+        recordings.each_frame(|file, number, line| {
+            let Some(source) = run.source_of(line) else { return Ok(()) };
+            let data = line.data.as_deref().unwrap_or_default().as_bytes();
+            if run.batch.push(data, source, line.at) == Err(PushError::Full) {
+                run.flush(&recordings, out, problems)?;
+                run.batch.push(data, source, line.at)?;
+            }
+            run.places.push((file, number));
+            Ok(())
+        })?;
         run.flush(&recordings, out, problems)?;
         let last_ns = run.last_ns;
         run.builder.publish_rest(last_ns, &mut run.records);
@@ -134,7 +154,7 @@ fn contract_feed(adapter: &Adapter, venue: &Venue, options: &ReplayOptions) -> a
 }
 
 impl<'a> ReplayRun<'a> {
-    fn start(adapter: &Adapter, options: &'a ReplayOptions) -> anyhow::Result<Self> {
+    fn start(adapter: &Adapter, options: &'a ReplayOptions, recordings: &Recordings) -> anyhow::Result<Self> {
         let Some(venue) = adapter.venue(&options.exchange) else {
             let venues: Vec<&str> =
                 adapter.description().venues.iter().map(|v| v.exchange.as_str()).collect();
@@ -144,7 +164,7 @@ impl<'a> ReplayRun<'a> {
         let feed = contract_feed(adapter, venue, options)?;
         let limits = Arc::new(Limits::default());
         let mut first = Sandbox::new(adapter, &limits, &Arc::new(Stats::default()))?;
-        let answers = instrument_answers(&mut first, &feed, &limits, &options.recordings)?;
+        let answers = instrument_answers(&mut first, &feed, &limits, recordings)?;
         let instruments = listed_instruments(&mut first, &feed, &answers)?;
         // No frame is skipped, however often the adapter faults: the same input gives the same output.
         let policy = FaultPolicy {
@@ -183,24 +203,30 @@ impl<'a> ReplayRun<'a> {
         })
     }
 
-    /// Gives the first answer of each reference poll to the adapter before all other frames, as in a run; its events are written later,
-    /// in its place.
-    fn answer_references(&mut self, recordings: &Recordings<'_>) -> anyhow::Result<()> {
+    /// Gives an answer of each reference poll to the adapter before all other frames, as in a run: the newest one before the time, or else
+    /// the first. Its events are written later, in its place.
+    fn answer_references(&mut self, recordings: &Recordings) -> anyhow::Result<()> {
         let plan = self.adapter.plan();
         let polls = plan.polls.iter().enumerate().filter(|(_, poll)| poll.reference);
-        let mut unanswered: BTreeSet<_> = polls.map(|(poll, _)| SourceIndex::of_poll(plan, poll)).collect();
-        if unanswered.is_empty() {
+        let references: BTreeSet<_> = polls.map(|(poll, _)| SourceIndex::of_poll(plan, poll)).collect();
+        if references.is_empty() {
             return Ok(());
         }
+        let (from_ns, mut answers) = (recordings.span().from_ns, BTreeMap::new());
         recordings.each(may_be_answer, |_, _, line| {
-            let Some(source) = self.source_of(line).filter(|source| unanswered.remove(source)) else {
-                return Ok(());
-            };
-            let mut batch = FrameBatch::new();
-            batch.push(line.data.as_deref().unwrap_or_default().as_bytes(), source, line.at)?;
-            self.adapter.normalize(&batch);
+            if let Some(source) = self.source_of(line).filter(|source| references.contains(source))
+                && (line.at <= from_ns || !answers.contains_key(&source))
+            {
+                answers.insert(source, (line.at, line.data.as_deref().unwrap_or_default().to_owned()));
+            }
             Ok(())
-        })
+        })?;
+        for (source, (at_ns, data)) in answers {
+            let mut batch = FrameBatch::new();
+            batch.push(data.as_bytes(), source, at_ns)?;
+            self.adapter.normalize(&batch);
+        }
+        Ok(())
     }
 
     /// The source of a line, if the plan has one. Messages of sockets count as the first connection's: the recorded connections need
@@ -209,13 +235,13 @@ impl<'a> ReplayRun<'a> {
         match line.kind {
             RecordingKind::WsIn => Some(SourceIndex::default()),
             RecordingKind::Rest => self.sources.get(self.requests.find(line.url.as_deref()?)?).copied(),
-            RecordingKind::WsOpen | RecordingKind::WsOut => None,
+            RecordingKind::WsOpen | RecordingKind::WsOut | RecordingKind::Adapter => None,
         }
     }
 
     fn flush(
         &mut self,
-        recordings: &Recordings<'_>,
+        recordings: &Recordings,
         out: &mut impl Write,
         problems: &mut impl Write,
     ) -> anyhow::Result<()> {
@@ -277,7 +303,7 @@ impl<'a> ReplayRun<'a> {
         Ok(())
     }
 
-    fn place(&self, recordings: &Recordings<'_>, frame: FrameIndex) -> String {
+    fn place(&self, recordings: &Recordings, frame: FrameIndex) -> String {
         let (file, line) = self.places.get(frame.position()).copied().unwrap_or_default();
         format!("{}:{line} ({})", recordings.path(file).display(), self.options.exchange)
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use flate2::bufread::MultiGzDecoder;
 use marketprism_adapter_host::contract::{Answer, Feed, Request};
 use marketprism_adapter_host::{InstrumentRounds, Limits, Sandbox};
@@ -12,51 +12,134 @@ use marketprism_schema::{Line, RecordingKind};
 use marketprism_service::open_file;
 use url::Url;
 
+use crate::journal::SegmentDamage;
+use crate::raw::{RawSegment, TimeSpan, raw_segments};
+
 /// Longest line: an instrument list of 64 MiB, escaped.
 const LINE_BYTES_MAX: u64 = 256 << 20;
 
-pub(super) struct Recordings<'a> {
-    paths: &'a [PathBuf],
+/// Files and folders of raw frames, in order.
+pub(super) struct Recordings {
+    files: Vec<RecordingFile>,
+    span: TimeSpan,
 }
 
-impl<'a> Recordings<'a> {
-    pub(super) const fn new(paths: &'a [PathBuf]) -> Self {
-        Self { paths }
+enum RecordingFile {
+    Lines(PathBuf),
+    Raw(RawSegment),
+}
+
+impl RecordingFile {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Lines(path) => path,
+            Self::Raw(segment) => &segment.path,
+        }
+    }
+}
+
+/// Reads lines into one buffer.
+#[derive(Default)]
+struct LineReader {
+    text: String,
+    number: u64,
+}
+
+impl LineReader {
+    /// False at the end.
+    fn next(&mut self, reader: &mut dyn BufRead) -> anyhow::Result<bool> {
+        self.text.clear();
+        self.number += 1;
+        let length = reader.take(LINE_BYTES_MAX + 1).read_line(&mut self.text)?;
+        ensure!(length as u64 <= LINE_BYTES_MAX, "line is longer than {LINE_BYTES_MAX} bytes");
+        Ok(length > 0)
+    }
+}
+
+impl Recordings {
+    /// Of a folder the segments that may have frames of the time.
+    pub(super) fn new(paths: &[PathBuf], span: TimeSpan) -> anyhow::Result<Self> {
+        let mut files = Vec::new();
+        for path in paths {
+            if !path.is_dir() {
+                files.push(RecordingFile::Lines(path.clone()));
+                continue;
+            }
+            let segments = raw_segments(path, span).with_context(|| path.display().to_string())?;
+            ensure!(!segments.is_empty(), "{}: no segment has raw frames of this time", path.display());
+            files.extend(segments.into_iter().map(RecordingFile::Raw));
+        }
+        Ok(Self { files, span })
     }
 
-    /// Calls `show` for every line with the file's position and the line's number (from 1). Lines without `wanted` are not parsed.
+    pub(super) const fn span(&self) -> TimeSpan {
+        self.span
+    }
+
+    /// Calls `show` for every line with the file's position and the line's number (from 1), also for those outside the time, which may hold
+    /// what the others need. Lines without `wanted` are not parsed.
     pub(super) fn each(
         &self,
         wanted: impl Fn(&str) -> bool,
         mut show: impl FnMut(usize, u64, &Line<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let mut text = String::new();
-        for (file, path) in self.paths.iter().enumerate() {
-            let mut reader = open(path).with_context(|| format!("recording {}", path.display()))?;
-            for number in 1.. {
-                text.clear();
-                let at = || format!("{}:{number}", path.display());
-                let mut line = reader.by_ref().take(LINE_BYTES_MAX + 1);
-                let length = line.read_line(&mut text).with_context(at)?;
-                if length == 0 {
-                    break;
+        self.scan(TimeSpan::ALL, wanted, |file, number, line, _| show(file, number, line))
+    }
+
+    /// As `each`, for the lines of the time.
+    pub(super) fn each_frame(
+        &self,
+        mut show: impl FnMut(usize, u64, &Line<'_>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.scan(
+            self.span,
+            |_| true,
+            |file, number, line, is_head| {
+                if is_head || !self.span.contains(line.at) { Ok(()) } else { show(file, number, line) }
+            },
+        )
+    }
+
+    fn scan(
+        &self,
+        span: TimeSpan,
+        wanted: impl Fn(&str) -> bool,
+        mut show: impl FnMut(usize, u64, &Line<'_>, bool) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        for (file, recording) in self.files.iter().enumerate() {
+            let mut lines = LineReader::default();
+            let path = recording.path().display();
+            let mut read = |reader: &mut dyn BufRead, is_head: bool| -> anyhow::Result<()> {
+                while lines.next(reader)? {
+                    if lines.text.trim().is_empty() || !wanted(&lines.text) {
+                        continue;
+                    }
+                    let line = Line::parse(&lines.text)?;
+                    check(&line)?;
+                    show(file, lines.number, &line, is_head)?;
                 }
-                if length as u64 > LINE_BYTES_MAX {
-                    bail!("{}: line is longer than {LINE_BYTES_MAX} bytes", at());
+                // The end of a block is no line.
+                lines.number -= 1;
+                Ok(())
+            };
+            let scanned = match recording {
+                RecordingFile::Lines(path) => open(path).and_then(|mut reader| read(&mut *reader, false)),
+                RecordingFile::Raw(segment) => {
+                    segment.read(span, |mut block| read(&mut *block.lines, block.is_head)).map(|damage| {
+                        if damage != SegmentDamage::default() {
+                            let SegmentDamage { places, torn_bytes } = damage;
+                            tracing::warn!(%path, places, torn_bytes, "damaged raw frames are left out");
+                        }
+                    })
                 }
-                if text.trim().is_empty() || !wanted(&text) {
-                    continue;
-                }
-                let line = Line::parse(&text).with_context(at)?;
-                check(&line).with_context(at)?;
-                show(file, number, &line)?;
-            }
+            };
+            scanned.with_context(|| format!("recording {path}:{}", lines.number))?;
         }
         Ok(())
     }
 
     pub(super) fn path(&self, file: usize) -> &Path {
-        self.paths.get(file).map(PathBuf::as_path).unwrap_or_else(|| Path::new("?"))
+        self.files.get(file).map_or(Path::new("?"), RecordingFile::path)
     }
 }
 
@@ -71,6 +154,10 @@ fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead>> {
         }
         [0xfd, b'7', b'z', b'X', b'Z', ..] => "xz",
         [b'B', b'Z', b'h', ..] => "bzip2",
+        // A segment of raw frames: its first frame is one that Zstandard skips.
+        [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
+            return Ok(Box::new(BufReader::with_capacity(BUFFER, zstd::Decoder::with_buffer(file)?)));
+        }
         [b'P', b'K', 3, 4, ..] => "zip",
         [0x04, 0x22, 0x4d, 0x18, ..] => "lz4",
         _ => return Ok(Box::new(file)),
@@ -100,7 +187,7 @@ pub(super) fn instrument_answers(
     adapter: &mut Sandbox,
     feed: &Feed,
     limits: &Limits,
-    paths: &[PathBuf],
+    recordings: &Recordings,
 ) -> anyhow::Result<Vec<Answer>> {
     let mut rounds = InstrumentRounds::new(limits);
     loop {
@@ -108,7 +195,7 @@ pub(super) fn instrument_answers(
         if requests.is_empty() {
             break;
         }
-        let bodies = recorded(&requests, paths)?;
+        let bodies = recorded(&requests, recordings)?;
         let before = rounds.answers().len();
         let mut missing = Vec::new();
         for (position, (bodies, request)) in bodies.into_iter().zip(&requests).enumerate() {
@@ -136,19 +223,21 @@ pub(super) fn instrument_answers(
     Ok(rounds.into_answers())
 }
 
-/// Per request: the first answer to the same request, or else all answers to requests for a part of it, such as the lists of single
+/// Per request: the newest answer to the same request before the time, or else the first one, or else all answers to requests for a part of it, such as the lists of single
 /// currencies for the list of any currency.
-fn recorded(requests: &[Request], paths: &[PathBuf]) -> anyhow::Result<Vec<Vec<Vec<u8>>>> {
+fn recorded(requests: &[Request], recordings: &Recordings) -> anyhow::Result<Vec<Vec<Vec<u8>>>> {
     let matcher = RequestMatcher::new(requests.iter().map(|request| request.url.as_str()), &KEY_PARAMETERS);
     let mut exact: Vec<Option<Vec<u8>>> = vec![None; requests.len()];
     let mut loose: Vec<Vec<Vec<u8>>> = vec![Vec::new(); requests.len()];
-    Recordings::new(paths).each(may_be_answer, |_, _, line| {
+    let from_ns = recordings.span().from_ns;
+    recordings.each(may_be_answer, |_, _, line| {
         let (Some(url), Some(data), RecordingKind::Rest) = (line.url.as_deref(), &line.data, line.kind)
         else {
             return Ok(());
         };
         let body = || data.as_bytes().to_vec();
         match matcher.find(url).and_then(|index| exact.get_mut(index)) {
+            Some(found) if line.at <= from_ns => *found = Some(body()),
             Some(found) => {
                 found.get_or_insert_with(body);
             }
@@ -267,7 +356,7 @@ mod tests {
                 count += 1;
                 Ok(())
             };
-            Recordings::new(&[path]).each(|_| true, each).map(|()| count)
+            Recordings::new(&[path], TimeSpan::ALL)?.each(|_| true, each).map(|()| count)
         };
         assert_eq!([line.as_bytes(), &gzip, &zstd].map(|bytes| lines(bytes).unwrap()), [1; 3]);
         assert!(lines(&members).is_err(), "two values on one line: all members are read");

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use anyhow::Context;
 use async_nats::Client;
 use marketprism_schema::{DataType, DowntimeReason, EdgeLease};
 use tokio::sync::{mpsc, watch};
@@ -13,7 +14,7 @@ use crate::audit::{JournaledRun, RunJournal, StopCause};
 use crate::broker::BrokerLink;
 use crate::clocks::watch_steps;
 use crate::config::{Adapters, Config, SelfCareLimits, SwapSettings};
-use crate::feed::{EdgeContext, FeedRoster};
+use crate::feed::{EdgeContext, FeedRoster, FeedSet};
 use crate::gaps::DeliveryState;
 use crate::http::EdgeState;
 use crate::instance::{HeartbeatWriter, LeaseTimes, NameLease};
@@ -217,6 +218,21 @@ impl AuditTasks {
         }
         end(self.positions, "trade positions").await;
         end(self.clock_steps, "steps of the clock").await;
+    }
+}
+
+pub(super) async fn end_feeds(feeds: JoinHandle<FeedSet>, context: &Arc<EdgeContext>) -> anyhow::Result<()> {
+    feeds.await.context("the owner of the feeds panicked")?.join().await;
+    close_raw(context).await;
+    Ok(())
+}
+
+/// After the pipelines: no frame comes any more.
+pub(super) async fn close_raw(context: &Arc<EdgeContext>) {
+    let closing = Arc::clone(context);
+    let open = tokio::task::spawn_blocking(move || closing.raw.close(JOURNAL_CLOSE)).await;
+    for exchange in open.unwrap_or_default() {
+        tracing::warn!(exchange, limit = ?JOURNAL_CLOSE, "raw frames not closed: their disk does not answer");
     }
 }
 

@@ -163,6 +163,22 @@ metrics! {
     journal_errors: IntCounterVec = "marketprism_edge_journal_errors_total" ["what"],
     /// Events that were published without a place in the journal.
     journal_skipped: IntCounterVec = "marketprism_edge_journal_skipped_events_total" ["data_type"],
+    /// Bytes of the raw frames on disk.
+    raw_bytes: IntGaugeVec = "marketprism_edge_raw_bytes" ["exchange"],
+    /// Segments of the raw frames on disk.
+    raw_segments: IntGaugeVec = "marketprism_edge_raw_segments" ["exchange"],
+    /// Age of the oldest raw frame on disk, in seconds.
+    raw_oldest_age: IntGaugeVec = "marketprism_edge_raw_oldest_age_seconds" ["exchange"],
+    /// 1 while the disk does not take the raw frames, else 0.
+    raw_failing: IntGaugeVec = "marketprism_edge_raw_failing" ["exchange"],
+    /// Frames, answers and openings written to the raw frames.
+    raw_written: IntCounterVec = "marketprism_edge_raw_frames_total" ["exchange"],
+    /// Frames that are missing in the raw frames, by reason; events are not affected.
+    raw_lost: IntCounterVec = "marketprism_edge_raw_lost_frames_total" ["exchange", "reason"],
+    /// Segments of raw frames that were deleted, by reason.
+    raw_deleted: IntCounterVec = "marketprism_edge_raw_deleted_segments_total" ["exchange", "reason"],
+    /// Failed writes of raw frames; torn tails and damaged blocks of the run before.
+    raw_errors: IntCounterVec = "marketprism_edge_raw_errors_total" ["exchange", "what"],
     /// Messages published to the broker, including repeats.
     published: IntCounter = "marketprism_edge_published_total" [],
     /// Messages acknowledged by the broker.

@@ -18,6 +18,7 @@ mod journal_losses;
 mod pages;
 mod polling;
 mod publishing;
+mod raw;
 mod records;
 mod resends;
 mod restarts;

@@ -25,7 +25,7 @@ use crate::configuration::{folder, good, read};
 struct PanickingObserver(AtomicUsize);
 
 impl FrameObserver for PanickingObserver {
-    fn answer(&self, _: &str, _: &[u8], _: i64) {
+    fn answer(&self, _: &str, _: &bytes::Bytes, _: i64) {
         assert!(self.0.fetch_add(1, Ordering::AcqRel) > 0, "the first answer");
     }
 

@@ -47,7 +47,7 @@ impl HoldingObserver {
 }
 
 impl FrameObserver for HoldingObserver {
-    fn answer(&self, _: &str, _: &[u8], _: i64) {}
+    fn answer(&self, _: &str, _: &bytes::Bytes, _: i64) {}
 
     fn event(&self, _: &SocketEvent, _: &SourceMap) {
         if self.held.fetch_add(1, Ordering::AcqRel) < self.blocked {

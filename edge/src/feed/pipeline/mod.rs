@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use self::handover::BookHandover;
 use self::reactions::{SilentStream, hides_lost_books};
 use self::versions::VersionFollower;
-use super::context::FrameObserver;
+use super::observer::FrameObserver;
 use super::parts::StreamMemories;
 use super::positions::FeedPositions;
 use super::progress::PipelineProgress;
@@ -150,8 +150,8 @@ impl Pipeline {
             if self.parts.progress.is_given_up() {
                 return self.leave();
             }
-            let PipelineParts { adapter, builder, status, .. } = &mut self.parts;
-            self.versions.obey(adapter, builder, status);
+            let PipelineParts { adapter, builder, status, observer, .. } = &mut self.parts;
+            self.versions.obey(adapter, builder, status, observer.as_deref());
             self.parts.progress.turn();
             if self.parts.abort.is_cancelled() {
                 break;
@@ -284,8 +284,8 @@ impl Pipeline {
             return;
         }
         // A version on probation may have been rolled back: the result is the other one's.
-        let PipelineParts { adapter, builder, status, .. } = &mut self.parts;
-        self.versions.follow(adapter, builder, status);
+        let PipelineParts { adapter, builder, status, observer, .. } = &mut self.parts;
+        self.versions.follow(adapter, builder, status, observer.as_deref());
         let now_ns = clock::now_ns();
         for (frame, events, notes) in result.normalized.by_frame(self.batch.len()) {
             for event in events {

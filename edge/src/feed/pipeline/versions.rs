@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use marketprism_adapter_host::AdapterSupervisor;
+use marketprism_service::clock;
 
+use crate::feed::observer::FrameObserver;
 use crate::feed::status::FeedStatus;
 use crate::feed::version::{SwitchedVersion, VersionCommand};
 use crate::records::RecordBuilder;
@@ -27,6 +29,7 @@ impl VersionFollower {
         adapter: &mut AdapterSupervisor,
         builder: &mut RecordBuilder,
         status: &FeedStatus,
+        observer: Option<&dyn FrameObserver>,
     ) {
         while let Some(command) = status.versions.take() {
             let began = Instant::now();
@@ -44,18 +47,18 @@ impl VersionFollower {
                 }
                 VersionCommand::Switch(answer) => {
                     let monitor = adapter.switch();
-                    self.follow(adapter, builder, status);
+                    self.follow(adapter, builder, status, observer);
                     let pause = self.longest.max(began.elapsed());
                     let _ = answer.send(monitor.map(|monitor| SwitchedVersion { monitor, pause }));
                 }
                 VersionCommand::Replace(successor, answer) => {
                     let is_replaced = adapter.replace(*successor);
-                    self.follow(adapter, builder, status);
+                    self.follow(adapter, builder, status, observer);
                     let _ = answer.send(is_replaced);
                 }
                 VersionCommand::RollBack(answer) => {
                     adapter.roll_back();
-                    self.follow(adapter, builder, status);
+                    self.follow(adapter, builder, status, observer);
                     let _ = answer.send(());
                 }
                 VersionCommand::EndTrial(answer) => {
@@ -73,11 +76,15 @@ impl VersionFollower {
         adapter: &AdapterSupervisor,
         builder: &mut RecordBuilder,
         status: &FeedStatus,
+        observer: Option<&dyn FrameObserver>,
     ) {
         if adapter.versions() != self.versions {
             self.versions = adapter.versions();
             builder.set_adapter(adapter.adapter().id());
             status.set_running_adapter(adapter.adapter().clone());
+            if let Some(observer) = observer {
+                observer.adapter(adapter.adapter(), clock::now_ns());
+            }
         }
     }
 }

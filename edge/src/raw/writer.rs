@@ -1,0 +1,382 @@
+//! The writing thread of a store: lines become blocks, blocks segments; the oldest segments make room.
+
+use std::collections::VecDeque;
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use marketprism_service::{FileLock, LogLimit, clock};
+use zstd::bulk::Compressor;
+
+use super::components::keep_component;
+use super::head::SegmentHead;
+use super::lines::RawLine;
+use super::reader::{RawSegment, all_segments, segment_path};
+use super::segment::{BlockEntry, blocks, write_block};
+use super::shared::{AdapterInUse, RawInput, RawOptions, RawShared};
+use super::status::{RawDeletion, RawLoss};
+use crate::journal::JournalFile;
+use crate::limits::{
+    RAW_BLOCK_BYTES, RAW_COMPONENT_EVERY, RAW_COMPRESSION, RAW_FLUSH, RAW_RETRY, RAW_SEGMENT_AGES,
+    RAW_SEGMENTS, RAW_SYNC,
+};
+
+/// Address of the running adapter in the head: before every other.
+const ADAPTER: &str = "";
+
+pub(super) struct RawWriter {
+    shared: Arc<RawShared>,
+    compressor: io::Result<Compressor<'static>>,
+    lock: Option<FileLock>,
+    is_recovered: bool,
+    /// JSON lines of the next block.
+    lines: Vec<u8>,
+    entry: BlockEntry,
+    head: SegmentHead,
+    segments: VecDeque<KeptSegment>,
+    /// The last segment, while it takes blocks.
+    current: Option<OpenRawSegment>,
+    last_number: u64,
+    retry_at: Option<Instant>,
+    component: Option<(AdapterInUse, Instant)>,
+    error_lines: LogLimit,
+    deletion_lines: LogLimit,
+}
+
+struct KeptSegment {
+    path: PathBuf,
+    first_ns: i64,
+    last_ns: i64,
+    bytes: u64,
+}
+
+struct OpenRawSegment {
+    file: Arc<dyn JournalFile>,
+    opened: Instant,
+    synced: Instant,
+}
+
+impl RawWriter {
+    pub(super) fn new(shared: Arc<RawShared>) -> Self {
+        Self {
+            shared,
+            compressor: Compressor::new(RAW_COMPRESSION),
+            lock: None,
+            is_recovered: false,
+            lines: Vec::new(),
+            entry: BlockEntry::EMPTY,
+            head: SegmentHead::default(),
+            segments: VecDeque::new(),
+            current: None,
+            last_number: 0,
+            retry_at: None,
+            component: None,
+            error_lines: LogLimit::default(),
+            deletion_lines: LogLimit::default(),
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        self.prepare();
+        loop {
+            let (inputs, is_due, is_closing) = self.shared.take(RAW_FLUSH);
+            let is_empty = inputs.is_empty();
+            for input in inputs {
+                self.add(input);
+            }
+            if is_due || is_closing {
+                self.write();
+            }
+            self.sweep();
+            if is_closing && is_empty {
+                if let Some(current) = self.current.take() {
+                    let synced = current.file.sync();
+                    self.note(synced);
+                }
+                return;
+            }
+        }
+    }
+
+    fn add(&mut self, input: RawInput) {
+        match input {
+            RawInput::Frame(line) => self.add_line(&line),
+            RawInput::State(line) => {
+                let url = line.url.clone().unwrap_or_default();
+                self.add_state(&line, &url);
+            }
+            RawInput::Adapter(line, adapter) => {
+                self.add_state(&line, ADAPTER);
+                self.component = Some((adapter, Instant::now()));
+            }
+        }
+    }
+
+    fn add_line(&mut self, line: &RawLine) {
+        let before = self.lines.len();
+        let written = line.line().map(|line| line.write(&mut self.lines));
+        if !matches!(written, Some(Ok(()))) {
+            self.lines.truncate(before);
+            return self.shared.lock().status.lose(RawLoss::NotText, 1);
+        }
+        self.entry.add(line.at_ns);
+        if self.lines.len() >= RAW_BLOCK_BYTES {
+            self.write();
+        }
+    }
+
+    /// A block of its own, which the next segments repeat.
+    fn add_state(&mut self, line: &RawLine, key: &str) {
+        self.write();
+        let mut text = Vec::new();
+        if !matches!(line.line().map(|line| line.write(&mut text)), Some(Ok(()))) {
+            self.shared.lock().status.lose(RawLoss::NotText, 1);
+            return;
+        }
+        self.lines = text;
+        self.entry.add(line.at_ns);
+        if let Some(compressed) = self.write() {
+            self.head.set(key, line.at_ns, &compressed);
+        }
+    }
+
+    /// Writes the lines as a block. Gives the compressed lines, written or not.
+    fn write(&mut self) -> Option<Vec<u8>> {
+        let entry = std::mem::replace(&mut self.entry, BlockEntry::EMPTY);
+        if entry.lines == 0 {
+            return None;
+        }
+        let compressed = match &mut self.compressor {
+            Ok(compressor) => compressor.compress(&self.lines),
+            Err(error) => Err(io::Error::other(error.to_string())),
+        };
+        self.lines.clear();
+        // A large answer must not keep its memory.
+        self.lines.shrink_to(2 * RAW_BLOCK_BYTES);
+        let mut result = None;
+        let written = compressed.and_then(|data| {
+            let data = result.insert(data);
+            self.append(&entry, data)
+        });
+        if written.is_err() {
+            self.shared.lock().status.lose(RawLoss::WriteFailed, u64::from(entry.lines));
+        } else {
+            self.shared.lock().status.written += u64::from(entry.lines);
+        }
+        self.note(written);
+        result
+    }
+
+    fn append(&mut self, entry: &BlockEntry, data: &[u8]) -> io::Result<()> {
+        if self.retry_at.is_some_and(|at| Instant::now() < at) {
+            return Err(io::Error::other("an earlier write failed"));
+        }
+        self.prepare();
+        let (options, mut block) = (self.options(), Vec::with_capacity(data.len() + 64));
+        if self.current.is_none() {
+            self.head.write(&mut block);
+        }
+        write_block(&mut block, entry, data);
+        let size = u64::try_from(block.len()).unwrap_or(u64::MAX);
+        self.make_room(size, &options);
+        let current = match self.current.take() {
+            Some(current) => current,
+            None => self.create(entry.first_ns)?,
+        };
+        let Some(segment) = self.segments.back_mut() else { return Ok(()) };
+        if let Err(error) = current.file.append(&block) {
+            // If this fails too, the next start cuts the torn tail.
+            let _ = current.file.truncate(segment.bytes);
+            return Err(error);
+        }
+        segment.bytes += size;
+        segment.last_ns = segment.last_ns.max(entry.last_ns);
+        let is_full = segment.bytes >= options.segment_bytes.min(options.max_bytes / RAW_SEGMENTS)
+            || current.opened.elapsed() >= options.max_age / RAW_SEGMENT_AGES;
+        let is_due = current.synced.elapsed() >= RAW_SYNC;
+        if is_full || is_due {
+            current.file.sync()?;
+        }
+        if !is_full {
+            let synced = if is_due { Instant::now() } else { current.synced };
+            self.current = Some(OpenRawSegment { synced, ..current });
+        }
+        Ok(())
+    }
+
+    fn options(&self) -> RawOptions {
+        self.shared.lock().options.clone()
+    }
+
+    fn create(&mut self, first_ns: i64) -> io::Result<OpenRawSegment> {
+        if self.lock.is_none() {
+            return Err(io::Error::other("the folder is used by another process"));
+        }
+        let path = segment_path(&self.shared.folder, self.last_number + 1, first_ns);
+        let file = self.shared.files.create(&path)?;
+        self.last_number += 1;
+        self.segments.push_back(KeptSegment { path, first_ns, last_ns: first_ns, bytes: 0 });
+        let now = Instant::now();
+        Ok(OpenRawSegment { file, opened: now, synced: now })
+    }
+
+    /// Takes the folder, and finds what an earlier run left in it.
+    fn prepare(&mut self) {
+        if self.lock.is_none() {
+            match FileLock::try_take(&self.shared.folder.join("lock")) {
+                Ok(Ok(lock)) => self.lock = Some(lock),
+                Ok(Err(holder)) => {
+                    self.note(Err(io::Error::other(format!("the folder is used by process {holder}"))))
+                }
+                Err(error) => self.note(Err(error)),
+            }
+        }
+        if self.lock.is_some() && !self.is_recovered {
+            match self.recover() {
+                Ok(()) => self.is_recovered = true,
+                Err(error) => self.note(Err(error)),
+            }
+        }
+    }
+
+    fn recover(&mut self) -> io::Result<()> {
+        let found = all_segments(&self.shared.folder)?;
+        self.last_number = found.last().map_or(0, |segment| segment.number);
+        let ends: Vec<i64> = found.iter().skip(1).map(|next| next.first_ns).collect();
+        let newest = found.last().map(|newest| self.cut(newest)).transpose()?;
+        self.segments = found
+            .into_iter()
+            .zip(ends.into_iter().map(Some).chain([None]))
+            .map(|(RawSegment { path, first_ns, bytes, .. }, end)| KeptSegment {
+                path,
+                first_ns,
+                last_ns: end.unwrap_or(first_ns),
+                bytes,
+            })
+            .collect();
+        if let (Some(segment), Some((bytes, last_ns))) = (self.segments.back_mut(), newest) {
+            (segment.bytes, segment.last_ns) = (bytes, last_ns);
+        }
+        Ok(())
+    }
+
+    /// Cuts the torn tail of the newest segment: no other was written to when the process ended. Gives its bytes and its last time.
+    fn cut(&self, segment: &RawSegment) -> io::Result<(u64, i64)> {
+        let bytes = std::fs::read(&segment.path)?;
+        let mut scanner = blocks(&bytes);
+        let last_ns = scanner.by_ref().map(|block| block.entry.last_ns).max().unwrap_or(segment.first_ns);
+        let (damage, whole) = (scanner.damage(), u64::try_from(scanner.position()).unwrap_or(u64::MAX));
+        let (exchange, path) = (&self.shared.exchange, &segment.path);
+        let mut state = self.shared.lock();
+        state.status.damaged += damage.places;
+        state.status.torn_tails += u64::from(damage.torn_bytes > 0);
+        drop(state);
+        if damage.places > 0 {
+            let places = damage.places;
+            tracing::error!(
+                exchange,
+                ?path,
+                places,
+                "damaged blocks in the raw frames: their frames are lost"
+            );
+        }
+        if damage.torn_bytes > 0 {
+            OpenOptions::new().write(true).open(path)?.set_len(whole)?;
+            let torn_bytes = damage.torn_bytes;
+            tracing::warn!(
+                exchange,
+                ?path,
+                torn_bytes,
+                "torn tail of a raw segment cut: its last write did not end"
+            );
+        }
+        Ok((whole, last_ns))
+    }
+
+    fn make_room(&mut self, size: u64, options: &RawOptions) {
+        while self.bytes().saturating_add(size) > options.max_bytes
+            && self.segments.len() > usize::from(self.current.is_some())
+        {
+            self.delete_oldest(RawDeletion::Bytes);
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// Deletes what is too old, looks for a missing component, and tells the state.
+    fn sweep(&mut self) {
+        let oldest_ns = clock::now_ns().saturating_sub_unsigned(nanos(self.options().max_age));
+        while self.segments.front().is_some_and(|segment| segment.last_ns < oldest_ns) {
+            if self.segments.len() == 1 {
+                self.current = None;
+            }
+            self.delete_oldest(RawDeletion::Age);
+        }
+        if let Some((adapter, due)) =
+            self.component.take_if(|(_, due)| self.lock.is_some() && *due <= Instant::now())
+        {
+            match keep_component(&self.shared.folder, &adapter) {
+                Ok(true) => {}
+                Ok(false) => self.component = Some((adapter, due + RAW_COMPONENT_EVERY)),
+                Err(error) => {
+                    self.component = Some((adapter, due + RAW_COMPONENT_EVERY));
+                    self.note(Err(error));
+                }
+            }
+        }
+        let mut state = self.shared.lock();
+        state.status.bytes = self.bytes();
+        state.status.segments = u64::try_from(self.segments.len()).unwrap_or(u64::MAX);
+        state.status.oldest_ns = self.segments.front().map(|segment| segment.first_ns);
+    }
+
+    fn delete_oldest(&mut self, reason: RawDeletion) {
+        let Some(segment) = self.segments.pop_front() else { return };
+        let removed = self.shared.files.remove(&segment.path);
+        self.shared.lock().status.delete(reason);
+        let Some(held_back) = self.deletion_lines.allow(Instant::now()) else { return };
+        let (exchange, reason, path) = (&self.shared.exchange, reason.as_str(), &segment.path);
+        match removed {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                tracing::error!(exchange, %error, ?path, held_back, "raw segment not deleted");
+            }
+            _ => tracing::info!(exchange, reason, ?path, held_back, "the oldest raw frames are deleted"),
+        }
+    }
+
+    /// After a failure a new segment begins, and the disk is left alone for a while. A full disk gets room: events need it more.
+    fn note(&mut self, result: io::Result<()>) {
+        let Err(error) = result else {
+            self.retry_at = None;
+            let failed = self.shared.lock().status.failing.take();
+            if failed.is_some() {
+                tracing::info!(exchange = self.shared.exchange, "raw frames are written again");
+            }
+            return;
+        };
+        self.current = None;
+        if self.retry_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        self.retry_at = Some(Instant::now() + RAW_RETRY);
+        let mut state = self.shared.lock();
+        state.status.write_errors += 1;
+        state.status.failing = Some(error.to_string());
+        drop(state);
+        if error.kind() == ErrorKind::StorageFull {
+            self.delete_oldest(RawDeletion::DiskFull);
+        }
+        if let Some(held_back) = self.error_lines.allow(Instant::now()) {
+            let (exchange, folder) = (&self.shared.exchange, &self.shared.folder);
+            tracing::error!(exchange, %error, ?folder, held_back, "raw frames not written; events are not affected");
+        }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
