@@ -42,6 +42,7 @@ pub fn heartbeat(edge: &str) -> EdgeHeartbeat {
             exchanges: vec!["sim_spot".into()],
         }],
         swaps: vec![swap(1, "sim", "refused"), swap(2, "sim", "promoted"), swap(3, "other", "refused")],
+        followed: Vec::new(),
         feeds: vec![FeedHeartbeat {
             exchange: "sim_spot".into(),
             state: FeedRunState::Running,
