@@ -161,7 +161,7 @@ async fn report_rows(report: &mut Report, stack: &Stack, sim: &Sim) -> Result<()
     let (mut sent, mut lost, mut doubled, mut differing) = (0, 0, 0, 0);
     for (_, symbol) in SYMBOLS {
         let trades = sim.all_trades(EXCHANGE, symbol).map_err(|error| anyhow::anyhow!("{error:?}"))?;
-        let last = trades.last().with_context(|| format!("no trade of {symbol}"))?.id;
+        let last: u64 = trades.last().with_context(|| format!("no trade of {symbol}"))?.trade_id.parse()?;
         let of_symbol = format!(
             "FROM marketprism_hot.trades WHERE exchange = '{EXCHANGE}' AND venue_symbol = '{symbol}'"
         );
