@@ -244,5 +244,3 @@ pub const ADAPTER_VERSIONS_MAX: usize = 1_000;
 pub const ADAPTER_BUCKET_BYTES: usize = 1 << 30;
 /// Interval at which a promotion looks at the heartbeats.
 pub const HEARTBEAT_LOOK: Duration = Duration::from_millis(500);
-/// An edge whose heartbeat is older is offline. It comes every 3 s.
-pub const HEARTBEAT_STALE: Duration = Duration::from_secs(15);

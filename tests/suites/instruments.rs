@@ -1,5 +1,7 @@
-//! Promise: the table `instruments` has each version of an instrument once, in hot and cold, and gives rows the terms of their day.
+//! Promise: the table `instruments` has each version of an instrument once, in hot and cold, and gives rows the terms of their day. And central
+//! knows the edges that told them: a killed one is silent, a stopped one is not.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use marketprism_tests::broker::Broker;
@@ -98,7 +100,7 @@ async fn changed_terms_begin_a_version_and_rows_are_read_with_the_terms_of_their
     };
     // Two edges tell the same.
     let feeds = [feed];
-    let (mut edge, _other) =
+    let (mut edge, mut other) =
         tokio::join!(Edge::start_as("e1", path, &nats, &feeds), Edge::start_as("e2", path, &nats, &feeds));
     reach(&hot, &cold, "BTC-USDT", &[("trading", "0.01", 1)]).await;
     trades_after(&hot, "BTC-USDT").await;
@@ -112,6 +114,9 @@ async fn changed_terms_begin_a_version_and_rows_are_read_with_the_terms_of_their
     reach(&hot, &cold, "SOL-USDT", &[("trading", "0.0001", 0), ("delisted", "0.0001", 1)]).await;
 
     told_over_http(&central, &hot).await;
+    changes_are_in_the_report(&central).await;
+    // Found silent while the rest is checked.
+    other.kill();
 
     // A restarted edge tells the terms again: it confirms a version and begins none.
     let seen = "SELECT max(toUnixTimestamp64Micro(seen_at)) FROM marketprism_hot.instruments FINAL WHERE symbol = 'BTC-USDT'";
@@ -150,6 +155,63 @@ async fn changed_terms_begin_a_version_and_rows_are_read_with_the_terms_of_their
         let found = cold.text(&by_terms).await?;
         let found = found.trim();
         if found == "[('0.01',true),('0.05',false)]" { Ok(()) } else { Err(found.to_owned()) }
+    })
+    .await;
+    a_killed_edge_is_silent_and_a_stopped_one_is_not(&central, &mut edge).await;
+}
+
+/// Edges with their states, by the page and by the command, which must agree.
+async fn states(central: &Central) -> Result<Vec<String>, String> {
+    let (page, (_, printed, _)) = (central.get("/edges").await?, central.ask(&["edges", "--json"]).await);
+    let of = |text: &str| -> Result<Vec<String>, String> {
+        let answer: Value = serde_json::from_str(text).map_err(|error| format!("{error}: {text}"))?;
+        let state = |one: &Value| format!("{} {}", one["edge"], one["state"]).replace('"', "");
+        Ok(answer["edges"].as_array().ok_or(text)?.iter().map(state).collect())
+    };
+    let (served, told) = (of(&page)?, of(&printed)?);
+    if served == told { Ok(served) } else { Err(format!("{served:?} on the page, {told:?} by the command")) }
+}
+
+async fn states_are(central: &Central, expected: [&str; 2]) {
+    until("the states of the edges", TIME, || async {
+        let found = states(central).await?;
+        if found == expected { Ok(()) } else { Err(format!("{found:?}, expected {expected:?}")) }
+    })
+    .await;
+}
+
+async fn a_killed_edge_is_silent_and_a_stopped_one_is_not(central: &Central, edge: &mut Edge) {
+    states_are(central, ["e1 running", "e2 silent"]).await;
+    let health = central.get("/health").await.unwrap();
+    assert!(health.contains("\"degraded\":[\"edge e2: silent\"]"), "{health}");
+    for command in ["edges", "status", "diagnose"] {
+        let (_, text, _) = central.ask(&[command]).await;
+        assert!(text.contains("edge e2: no heartbeat for ") && text.contains("[edge.silent]"), "{text}");
+    }
+    let (status, text, error) = central.ask(&["edges", "--forget", "e1"]).await;
+    assert!(status == Some(2) && error.contains("\"e1\" is running"), "{text}{error}");
+    assert!(edge.process().terminate(TIME).await.success());
+    states_are(central, ["e1 stopped", "e2 silent"]).await;
+    let (status, text, _) = central.ask(&["edges", "--forget", "e2"]).await;
+    assert!(status == Some(0) && !text.contains("e2"), "{text}");
+}
+
+/// Changes of the venue's list are told by every edge that saw them, and by each once.
+async fn changes_are_in_the_report(central: &Central) {
+    until("the changes are in the report", TIME, || async {
+        let report: Value = serde_json::from_str(&central.get("/integrity?from=1h").await?).unwrap();
+        let changes = report["changes"]["items"].as_array().unwrap().iter();
+        let told: Vec<String> = changes
+            .filter(|one| one["kind"] == "symbols")
+            .map(|one| format!("{} {}", one["edge"], one["why"]).replace('"', ""))
+            .collect();
+        let distinct: BTreeSet<&str> = told.iter().map(|one| &one[3..]).collect();
+        let once: BTreeSet<&String> = told.iter().collect();
+        let expected = ["delisted by the venue", "listed by the venue", "terms changed by the venue"];
+        let is_whole = distinct.into_iter().eq(expected) && once.len() == told.len();
+        let edges = report["edges"].as_array().unwrap();
+        let is_shown = edges.len() == 2 && edges.iter().all(|one| one["adapters"][0]["adapter"] == "binance");
+        if is_whole && is_shown { Ok(()) } else { Err(format!("{told:?} {edges:?}")) }
     })
     .await;
 }

@@ -22,7 +22,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
 
+use self::told::{are_told, told_changes};
 use crate::edge_audits::{create_streams, messages};
+
+mod told;
 
 const EXCHANGE: &str = "binance_spot";
 const TOKEN: (&str, &str) = ("MARKETPRISM_HTTP__TOKEN", "a token for tests only");
@@ -214,12 +217,22 @@ async fn versions_change_while_frames_flow_and_a_restart_has_the_last_good_one()
     .await;
     assert_eq!(swapped.edge.metric("marketprism_edge_adapter_swaps_total", "promoted").await, 4);
 
+    are_told(&swapped.broker, &digests).await;
+
     swapped.edge.restart().await;
     assert_eq!(swapped.running_digest().await, digests[3], "the last good one");
     assert_eq!(swapped.last().await["outcome"], "promoted", "the history is kept");
     eventually("the edge is ready", || swapped.edge.get("/ready")).await;
     let (status, text) = swapped.adapter(&["rollback", "binance"]).await;
     assert!(status == Some(0) && swapped.running_digest().await == digests[2], "{text}");
+    eventually("the rollback is told, and what was told before has no second entry", || async {
+        let told = told_changes(&swapped.broker).await;
+        let outcomes: Vec<&str> = told.values().map(|change| change.outcome.as_str()).collect();
+        let promoted = ["promoted"; 4];
+        let expected = [&["refused"; 2][..], &promoted, &["rolled_back"]].concat();
+        if outcomes == expected { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .await;
 }
 
 /// Symbol that a test adds while a change of the adapter runs.

@@ -115,7 +115,7 @@ async fn run(config: &Config, broker: &Broker, command: AdaptersCommand) -> anyh
             print(args.json, &versions, |_| list_text(&versions))?;
         }
         AdaptersCommand::Status(args) => {
-            let reports = Heartbeats::open(broker, replicas).await?.read().await?;
+            let reports = Heartbeats(broker).read().await?;
             let rows = adapter_status(&reports, &wishes.all().await?);
             print(args.json, &rows, |_| status_text(&rows))?;
         }
@@ -123,7 +123,7 @@ async fn run(config: &Config, broker: &Broker, command: AdaptersCommand) -> anyh
             ensure!(!args.selection.is_empty(), "no edge is selected (allowed: --edge, --region, --all)");
             let bucket = AdapterBucket::open(broker, replicas).await?;
             let promotion = Promotion {
-                heartbeats: &Heartbeats::open(broker, replicas).await?,
+                heartbeats: &Heartbeats(broker),
                 wishes: &wishes,
                 adapter: bucket.find(&args.version).await?,
                 selection: args.selection,
@@ -136,7 +136,7 @@ async fn run(config: &Config, broker: &Broker, command: AdaptersCommand) -> anyh
             return Ok(if matches!(end, PromotionEnd::Done { .. }) { Exit::SUCCESS } else { Exit::FAILED });
         }
         AdaptersCommand::Rollback(args) => {
-            let heartbeats = Heartbeats::open(broker, replicas).await?;
+            let heartbeats = Heartbeats(broker);
             let times = args.waits.times(Duration::ZERO);
             let results = roll_back((&heartbeats, &wishes), &args.adapter, &args.selection, times).await?;
             for RollbackResult { edge, problem } in &results {

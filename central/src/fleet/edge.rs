@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use marketprism_schema::{AdapterSwap, EdgeHeartbeat, FeedHeartbeat, JournalHeartbeat, RunningAdapter};
+use marketprism_schema::{
+    AdapterSwap, ClockHeartbeat, EdgeHeartbeat, FeedHeartbeat, JournalHeartbeat, RunningAdapter,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -68,6 +70,9 @@ pub struct FleetEdge {
     /// Absent if its journal is off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub journal: Option<FleetJournal>,
+    /// Absent while it is not measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock: Option<FleetClock>,
 }
 
 /// A version of an adapter on an edge.
@@ -137,6 +142,16 @@ pub struct FleetJournal {
     pub problem: Option<String>,
 }
 
+/// Offset of an edge's clock from its time source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FleetClock {
+    /// Positive: the edge's clock is ahead.
+    pub offset_us: i64,
+    /// Bound of its error.
+    pub error_us: u64,
+    pub source: String,
+}
+
 const fn of_nanos(ns: i64) -> Time {
     Time(ns.div_euclid(1_000_000))
 }
@@ -172,6 +187,7 @@ impl FleetEdge {
             data_dir: String::new(),
             disk_free_bytes: None,
             journal: None,
+            clock: None,
         };
         match &stored.beat {
             Ok(beat) => unread.with(beat),
@@ -193,6 +209,7 @@ impl FleetEdge {
             data_dir: beat.data_dir.clone(),
             disk_free_bytes: beat.disk.map(|disk| disk.free_bytes),
             journal: beat.journal.as_ref().map(FleetJournal::from),
+            clock: beat.clock.as_ref().map(FleetClock::from),
             swaps,
             ..self
         }
@@ -250,6 +267,13 @@ impl From<&FeedHeartbeat> for FleetFeed {
             streams: feed.streams,
             newest_event: feed.newest_event.map(of_nanos),
         }
+    }
+}
+
+impl From<&ClockHeartbeat> for FleetClock {
+    fn from(clock: &ClockHeartbeat) -> Self {
+        let ClockHeartbeat { offset_us, error_us, source } = clock;
+        Self { offset_us: *offset_us, error_us: *error_us, source: source.clone() }
     }
 }
 

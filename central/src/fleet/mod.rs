@@ -9,7 +9,7 @@ mod read;
 mod tracker;
 
 pub use edge::{EdgeLife, FleetAdapter, FleetEdge, FleetSwap};
-pub use read::{forget_edge, read_edges};
+pub use read::{ListedHeartbeats, StoredHeartbeat, forget_edge, list_heartbeats, read_edges};
 pub use tracker::{EdgeFleet, watch_edges};
 
 use crate::metrics::Metrics;

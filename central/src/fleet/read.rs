@@ -20,12 +20,12 @@ use crate::time::Time;
 
 /// Newest value of an edge's key.
 #[derive(Debug, Clone)]
-pub(super) struct StoredHeartbeat {
-    pub(super) edge: String,
-    pub(super) revision: u64,
+pub struct StoredHeartbeat {
+    pub edge: String,
+    pub revision: u64,
     /// By the broker's clock.
-    pub(super) stored_ns: i64,
-    pub(super) beat: Result<EdgeHeartbeat, String>,
+    pub stored_ns: i64,
+    pub beat: Result<EdgeHeartbeat, String>,
 }
 
 impl StoredHeartbeat {
@@ -36,9 +36,9 @@ impl StoredHeartbeat {
 
 /// All heartbeats, and the time at the broker when they were listed.
 #[derive(Debug, Default)]
-pub(super) struct ListedHeartbeats {
-    pub(super) now_ns: i64,
-    pub(super) beats: Vec<StoredHeartbeat>,
+pub struct ListedHeartbeats {
+    pub now_ns: i64,
+    pub beats: Vec<StoredHeartbeat>,
 }
 
 /// Answer to a request for a stream's information: only what a list of keys needs.
@@ -58,7 +58,7 @@ struct HeartbeatKeys {
 
 /// The edges as a command sees them: their ages are differences of two times of the broker.
 pub async fn read_edges(broker: &Broker) -> anyhow::Result<Vec<FleetEdge>> {
-    let ListedHeartbeats { now_ns, beats } = list(broker).await?;
+    let ListedHeartbeats { now_ns, beats } = list_heartbeats(broker).await?;
     let age = |stored_ns: i64| {
         Duration::from_nanos(u64::try_from(now_ns.saturating_sub(stored_ns)).unwrap_or_default())
     };
@@ -80,7 +80,7 @@ pub async fn forget_edge(broker: &Broker, edge: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(super) async fn list(broker: &Broker) -> anyhow::Result<ListedHeartbeats> {
+pub async fn list_heartbeats(broker: &Broker) -> anyhow::Result<ListedHeartbeats> {
     let subject = format!("$JS.API.STREAM.INFO.KV_{EDGE_LEASES_BUCKET}");
     let filter = serde_json::json!({ "subjects_filter": edge_heartbeat_subject("*") }).to_string();
     let answer = within("list the edges", broker.client.request(subject, filter.into())).await??;

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::edge::{EdgeLife, FleetEdge};
-use super::read::{StoredHeartbeat, list};
+use super::read::{StoredHeartbeat, list_heartbeats};
 use crate::broker::Broker;
 use crate::limits::{EDGE_SILENT, EDGES_LOOK};
 use crate::metrics::Metrics;
@@ -42,7 +42,7 @@ impl Default for SeenFleet {
 pub async fn watch_edges(fleet: &EdgeFleet, broker: &Broker, metrics: &Metrics, stop: &CancellationToken) {
     while !stop.is_cancelled() {
         let listed = tokio::select! {
-            listed = list(broker) => listed,
+            listed = list_heartbeats(broker) => listed,
             () = stop.cancelled() => return,
         };
         match listed {

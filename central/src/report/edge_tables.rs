@@ -19,6 +19,11 @@ pub fn edges(edges: &[FleetEdge], paint: Paint, out: &mut String) {
         let journal = edge.journal.as_ref();
         let (mib, waiting) =
             (journal.map(|journal| journal.bytes >> 20), journal.map(|journal| journal.waiting));
+        let millis = |us: i64| us as f64 / 1_000.0;
+        let clock = edge.clock.as_ref().map(|clock| {
+            let error = i64::try_from(clock.error_us).unwrap_or(i64::MAX);
+            format!("{:.1} +-{:.1}", millis(clock.offset_us), millis(error))
+        });
         let free = edge.disk_free_bytes.map(|bytes| bytes >> 20);
         cells![
             edge.edge,
@@ -33,10 +38,11 @@ pub fn edges(edges: &[FleetEdge], paint: Paint, out: &mut String) {
             or_dash(newest),
             or_dash(mib),
             or_dash(waiting),
-            or_dash(free)
+            or_dash(free),
+            or_dash(clock)
         ]
     };
-    let columns = "edge,region,state,health,heartbeat s,version,started,feeds,streams,newest event,journal MiB,waiting,free MiB";
+    let columns = "edge,region,state,health,heartbeat s,version,started,feeds,streams,newest event,journal MiB,waiting,free MiB,clock ms";
     text_table("edges", columns, edges.iter().map(row), paint, out);
     let row = |(edge, adapter): (&FleetEdge, &FleetAdapter)| {
         let FleetAdapter { adapter, version, digest, state, exchanges, last_swap } = adapter;

@@ -1,10 +1,13 @@
 //! Verdicts of the ledger on windows of simulated edges.
 
 use async_nats::HeaderMap;
+use async_nats::jetstream::Context;
 use marketprism_schema::{
-    DOWNTIME_VERSION, Downtime, DowntimeReason, EventId, Gap, GapCause, GapKind, audit_subject,
+    ChangeKind, ChangeOutcome, DOWNTIME_VERSION, Downtime, DowntimeReason, EdgeChange, EdgeChanges, EventId,
+    Gap, GapCause, GapKind, audit_subject,
 };
 use marketprism_tests::wait::eventually;
+use serde_json::Value;
 
 use crate::auditing::{
     NUMBERED, QUICK, WINDOW_NS, audit, ids, judged, renamed, stored, subject, tell, trades, verdict,
@@ -75,6 +78,7 @@ async fn the_killed_time_of_one_stream_hides_no_events_of_another_stream_of_the_
     };
     let payload = killed.encode().unwrap();
     publish_bytes(&jetstream, &audit_subject("e1"), HeaderMap::new(), payload).await;
+    told_changes_are_stored_once(&stack, &jetstream, window).await;
     eventually("the downtime is stored", || async {
         let stored = stack.number("SELECT count() FROM marketprism_hot.downtimes").await;
         stored.filter(|rows| *rows == 1)
@@ -91,6 +95,54 @@ async fn the_killed_time_of_one_stream_hides_no_events_of_another_stream_of_the_
         of.filter(|of| of.state == "unverifiable" && of.found == 0)
     })
     .await;
+}
+
+/// A change on trial, its end, and the end again, as an edge tells it after a kill.
+async fn told_changes_are_stored_once(stack: &Stack, jetstream: &Context, at: i64) {
+    let change = |id: &str, outcome| EdgeChange {
+        id: id.to_owned(),
+        at,
+        kind: ChangeKind::Adapter,
+        subject: "sim".to_owned(),
+        why: "http".to_owned(),
+        from: "sim@1.0.0+a".to_owned(),
+        to: "sim@1.1.0+b".to_owned(),
+        outcome,
+        cause: (outcome == ChangeOutcome::RolledBack).then(|| "probation: silent".to_owned()),
+        digest: Some("bb".to_owned()),
+    };
+    let (trial, end) =
+        (change("adapter-7", ChangeOutcome::Running), change("adapter-7", ChangeOutcome::RolledBack));
+    let other = change("adapter-8", ChangeOutcome::Promoted);
+    for changed in [vec![trial], vec![end.clone()], vec![end, other]] {
+        for message in EdgeChanges::new("e1", "test", changed) {
+            let payload = message.encode().unwrap();
+            publish_bytes(jetstream, &audit_subject("e1"), HeaderMap::new(), payload).await;
+        }
+    }
+    eventually("every change is one row", || async {
+        let query = "SELECT concat(change_id, ' ', outcome, ' ', cause) FROM marketprism_hot.edge_changes FINAL ORDER BY change_id";
+        let rows = stack.hot().query(query).fetch_all::<String>().await.map_err(|error| error.to_string())?;
+        let expected = ["adapter-7 rolled_back probation: silent", "adapter-8 promoted "];
+        if rows == expected { Ok(()) } else { Err(format!("{rows:?}")) }
+    })
+    .await;
+    let (_, body) = stack.get("/integrity?from=1h").unwrap();
+    let report: Value = serde_json::from_str(&body).unwrap();
+    let shown = report["changes"]["items"].as_array().unwrap().iter();
+    let shown: Vec<String> = shown
+        .map(|one| {
+            format!("{} {} {} {} {}", one["edge"], one["subject"], one["to"], one["outcome"], one["why"])
+        })
+        .collect();
+    let expected =
+        ["rolled_back", "promoted"].map(|outcome| format!(r#""e1" "sim" "sim@1.1.0+b" "{outcome}" "http""#));
+    assert_eq!(
+        (shown, &report["changes"]["total"]),
+        (expected.to_vec(), &Value::from(2)),
+        "{}",
+        report["changes"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

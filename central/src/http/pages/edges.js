@@ -1,3 +1,7 @@
+const clockText = (measured) => (measured
+  ? el('span', { title: measured.source }, `${(measured.offset_us / 1000).toFixed(1)} \u00b1 ${(measured.error_us / 1000).toFixed(1)} ms`)
+  : '\u2013');
+
 function edgeTable(f, now) {
   return table([
     ['edge', (e) => e.edge, 'mono'],
@@ -12,6 +16,7 @@ function edgeTable(f, now) {
     ['streams', (e) => number(e.feeds.reduce((sum, feed) => sum + feed.streams, 0)), 'num'],
     ['journal', (e) => (e.journal ? bytes(e.journal.bytes) : 'off'), 'num'],
     ['waiting', (e) => (e.journal ? el('span', { class: e.journal.waiting ? 'gap' : 'soft', title: e.journal.problem || null }, number(e.journal.waiting)) : '\u2013'), 'num'],
+    ['clock', (e) => clockText(e.clock), 'num'],
     ['disk free', (e) => (e.disk_free_bytes === undefined ? '\u2013' : bytes(e.disk_free_bytes)), 'num'],
   ], f.edges, 'No edge is known: start one, it writes its heartbeat to the broker.');
 }
