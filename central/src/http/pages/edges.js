@@ -8,7 +8,7 @@ function edgeTable(f, now) {
     ['region', (e) => e.region || '\u2013'],
     ['state', (e) => marked(LIVES, e.state)],
     ['heartbeat', (e) => `${span(e.heartbeat_age_seconds)} ago`, 'num'],
-    ['health', (e) => (e.status ? el('span', { class: STATUSES[e.status] || 'soft', title: e.reasons.join('\n') || null }, e.status) : '\u2013')],
+    ['health', (e) => (e.status ? el('span', { class: (e.state === 'running' && STATUSES[e.status]) || 'soft', title: e.reasons.join('\n') || null }, e.state === 'running' ? e.status : `was ${e.status}`) : '\u2013')],
     ['version', (e) => e.program_version || '\u2013', 'mono'],
     ['host', (e) => e.host || '\u2013'],
     ['up', (e) => (e.started && e.state === 'running' ? span((now - Date.parse(e.started)) / 1000) : '\u2013'), 'num'],
@@ -22,11 +22,14 @@ function edgeTable(f, now) {
 }
 
 function feedTable(f, now) {
-  const rows = f.edges.flatMap((edge) => edge.feeds.map((feed) => ({ edge: edge.edge, ...feed })));
+  const rows = f.edges.flatMap((edge) => edge.feeds.map((feed) => ({ edge: edge.edge, of: edge.state, ...feed })));
   return table([
     ['edge', (r) => r.edge, 'mono'],
     ['exchange', (r) => r.exchange, 'mono'],
-    ['state', (r) => el('span', { class: r.state === 'running' ? 'good' : 'gap' }, r.state === 'running' ? '\u2713 running' : `! ${r.state}`)],
+    ['state', (r) => {
+      if (r.of !== 'running') return el('span', { class: 'soft' }, `edge ${r.of}`);
+      return el('span', { class: r.state === 'running' ? 'good' : 'gap' }, r.state === 'running' ? '\u2713 running' : `! ${r.state}`);
+    }],
     ['instruments', (r) => number(r.instruments), 'num'],
     ['streams', (r) => number(r.streams), 'num'],
     ['newest event', (r) => ago(r.newest_event, now), 'num'],
@@ -53,7 +56,7 @@ follow('/edges', 3, (f) => {
     tile(number(count('silent')), 'silent', count('silent') ? 'bad' : 'soft'),
     tile(number(count('stopped')), 'stopped', count('stopped') ? 'idle' : 'soft'),
     tile(number(unwell), 'not healthy', unwell ? 'gap' : 'soft'),
-    tile(short(f.edges.flatMap((edge) => edge.feeds).reduce((sum, feed) => sum + feed.streams, 0)), 'streams', ''));
+    tile(short(f.edges.filter((edge) => edge.state === 'running').flatMap((edge) => edge.feeds).reduce((sum, feed) => sum + feed.streams, 0)), 'streams', ''));
   $('findings-card').hidden = !f.findings.length;
   put('findings', el('ul', { class: 'findings' }, f.findings.map((one) => el('li', {},
     el('span', { class: `level ${words[one.level][0]}` }, words[one.level][1]),
