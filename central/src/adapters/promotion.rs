@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use marketprism_schema::WantedVersion;
+use marketprism_schema::{AdapterVersion, WantedAdapter, WantedVersion};
 use tokio::time::sleep;
 
 use super::bucket::{StoredAdapter, shown};
@@ -73,7 +73,10 @@ impl Promotion<'_> {
             watched.extend(stage.iter().map(|report| WatchedEdge::new(report, limits, Instant::now())));
             if let Err((edge, cause)) = self.watch(&mut watched, &wish, &tell).await? {
                 let is_active = |edge: &str| watched.iter().any(|one| one.edge == edge && one.is_active());
-                self.withdraw(&mut wishes, earlier, |of| of == edge || !is_active(of)).await?;
+                for earlier in earlier.into_iter().filter(|one| one.edge == edge || !is_active(&one.edge)) {
+                    earlier.restore(&mut wishes.wanted);
+                }
+                self.wishes.write(&mut wishes).await?;
                 let active = watched.iter().filter(|one| one.is_active() && one.edge != edge);
                 let active = active.map(|one| one.edge.clone()).collect();
                 return Ok(PromotionEnd::Stopped { edge, cause, active });
@@ -100,18 +103,18 @@ impl Promotion<'_> {
         stages
     }
 
-    /// Returns the earlier wishes of these edges.
+    /// Returns what these edges had before.
     async fn want(
         &self,
         wishes: &mut AdapterWishes,
         wish: &WantedVersion,
         stage: &[&EdgeReport],
-    ) -> anyhow::Result<Vec<(String, Option<WantedVersion>)>> {
+    ) -> anyhow::Result<Vec<EarlierWish>> {
         let mut earlier = Vec::new();
         for report in stage {
+            earlier.push(EarlierWish::of(&wishes.wanted, &report.edge));
             remember(wishes, report, wish, &self.adapter.adapter);
-            earlier
-                .push((report.edge.clone(), wishes.wanted.edges.insert(report.edge.clone(), wish.clone())));
+            wishes.wanted.edges.insert(report.edge.clone(), wish.clone());
         }
         self.wishes.write(wishes).await?;
         Ok(earlier)
@@ -155,23 +158,6 @@ impl Promotion<'_> {
         }
     }
 
-    /// Takes the wish back from edges that do not run the version.
-    async fn withdraw(
-        &self,
-        wishes: &mut AdapterWishes,
-        earlier: Vec<(String, Option<WantedVersion>)>,
-        is_withdrawn: impl Fn(&str) -> bool,
-    ) -> anyhow::Result<()> {
-        for (edge, earlier) in earlier.into_iter().filter(|(edge, _)| is_withdrawn(edge)) {
-            wishes.wanted.before.remove(&edge);
-            match earlier {
-                Some(earlier) => wishes.wanted.edges.insert(edge, earlier),
-                None => wishes.wanted.edges.remove(&edge),
-            };
-        }
-        self.wishes.write(wishes).await
-    }
-
     /// The wish for everything that was selected: edges that come later follow it too.
     async fn keep(
         &self,
@@ -203,9 +189,56 @@ impl Promotion<'_> {
     }
 }
 
+/// Wish for an edge, and version to return to, before a wish that did not last.
+struct EarlierWish {
+    edge: String,
+    wish: Option<WantedVersion>,
+    before: Option<AdapterVersion>,
+}
+
+impl EarlierWish {
+    fn of(wanted: &WantedAdapter, edge: &str) -> Self {
+        let (wish, before) = (wanted.edges.get(edge).cloned(), wanted.before.get(edge).cloned());
+        Self { edge: edge.to_owned(), wish, before }
+    }
+
+    fn restore(self, wanted: &mut WantedAdapter) {
+        let Self { edge, wish, before } = self;
+        match wish {
+            Some(wish) => wanted.edges.insert(edge.clone(), wish),
+            None => wanted.edges.remove(&edge),
+        };
+        match before {
+            Some(before) => wanted.before.insert(edge, before),
+            None => wanted.before.remove(&edge),
+        };
+    }
+}
+
 /// Notes the version that the edge runs now, for a rollback.
 fn remember(wishes: &mut AdapterWishes, report: &EdgeReport, wish: &WantedVersion, adapter: &str) {
     if let Some(running) = report.running(adapter).filter(|running| running.digest != wish.target.digest) {
         wishes.wanted.before.insert(report.edge.clone(), running.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_that_is_taken_back_leaves_the_earlier_one_and_its_step_back() {
+        let version = |text: &str| AdapterVersion { version: text.into(), digest: text.into() };
+        let mut wanted = WantedAdapter::default();
+        wanted.edges.insert("one".into(), new_wish(version("2"), Vec::new()));
+        wanted.before.insert("one".into(), version("1"));
+        let unchanged = wanted.clone();
+        let earlier = ["one", "two"].map(|edge| EarlierWish::of(&wanted, edge));
+        for edge in ["one", "two"] {
+            wanted.edges.insert(edge.into(), new_wish(version("3"), Vec::new()));
+            wanted.before.insert(edge.into(), version("2"));
+        }
+        earlier.into_iter().for_each(|earlier| earlier.restore(&mut wanted));
+        assert_eq!(wanted, unchanged);
     }
 }

@@ -86,7 +86,7 @@ impl WatchedEdge {
                 self.is_done = now.duration_since(since) >= soak;
                 Ok(())
             }
-            _ if self.active_since.is_some() => {
+            _ if self.active_since.is_some() && waited <= active.saturating_add(soak) => {
                 // It starts again: its first heartbeats do not know of the wish.
                 Ok(())
             }
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn refusals_rollbacks_and_silence_stop_a_promotion_with_their_cause() {
-        use FollowState::{Changing, Refused, Replaced, RolledBack, Unavailable};
+        use FollowState::{Active, Changing, Refused, Replaced, RolledBack, Unavailable, Waiting};
         for (state, text) in [(Refused, "refused"), (RolledBack, "rolled_back"), (Replaced, "replaced")] {
             assert_eq!(Fixture::new().at(1, Some(state)), Err(format!("{text}: why")));
         }
@@ -181,5 +181,11 @@ mod tests {
             assert_eq!(slow.at(seconds, Some(Changing)), Ok(false));
         }
         assert_eq!(slow.at(101, Some(Changing)), Err("not active within 100s, last changing: why".into()));
+        let mut restarted = Fixture::new();
+        assert_eq!(restarted.at(5, Some(Active)), Ok(false));
+        for seconds in (10..=130).step_by(10) {
+            assert_eq!(restarted.at(seconds, Some(Waiting)), Ok(false));
+        }
+        assert_eq!(restarted.at(131, Some(Waiting)), Err("not active within 100s, last waiting: why".into()));
     }
 }
