@@ -227,7 +227,7 @@ fn add_events(killed: &mut KilledRun, run_ns: i64, folder: &Path, index: &mut Jo
 mod tests {
     use std::time::Duration;
 
-    use marketprism_schema::{Capability, DataType, DowntimeReason, Gap, GapCause, GapKind};
+    use marketprism_schema::{Audit, Capability, DataType, DowntimeReason, Fingerprint, Gap, GapCause, GapKind};
 
     use super::super::frame::{write_audit, write_checkpoint, write_event, write_note, write_segment};
     use super::super::positions::PositionRange;
@@ -357,6 +357,61 @@ mod tests {
         let (auditor, _) = recovered(&damaged);
         sent(&auditor, 6, 9, PublishOutcome::Stored);
         assert_eq!(auditor.take_recovered()[0].downtimes[0].clone().from, OPEN + 10 * SECOND);
+    }
+
+    /// Positions and seconds of the events in [`segment`] and behind it.
+    const EVENTS: [(u64, i64); 7] = [(2, 1), (3, 2), (4, 3), (5, 4), (6, 9), (7, 11), (8, 21)];
+    /// A duplicate and a settled one: counted as stored if the damage took the note of them.
+    const NOTED: [[u64; 2]; 4] = [[0, 0], [4, 0], [0, 5], [4, 5]];
+
+    /// The stored ids of an audit are those of all events of its time, the ambiguous ones aside.
+    fn has_all_events(audit: &Audit) -> bool {
+        let unsure = |position: u64| {
+            let id = record(position, 0).event_id;
+            audit.streams.iter().any(|stream| stream.unsure.contains(&id))
+        };
+        let is_audited = |second: i64| (audit.from..audit.to).contains(&(OPEN + second * SECOND));
+        let stored: Vec<Fingerprint> = audit.streams.iter().map(|stream| stream.stored).collect();
+        let is_stored = |noted: &[u64; 2]| {
+            let events = EVENTS.iter().filter(|(position, second)| {
+                is_audited(*second) && !unsure(*position) && (![4, 5].contains(position) || noted.contains(position))
+            });
+            let ids: Fingerprint = events.map(|(position, _)| record(*position, 0).event_id).collect();
+            stored.first().copied().unwrap_or_default() == ids
+        };
+        NOTED.iter().any(is_stored)
+    }
+
+    #[test]
+    fn behind_any_flipped_bit_and_any_cut_tail_an_audited_time_has_all_its_events() {
+        let mut whole = segment();
+        checkpoint(&mut whole, 20);
+        write_event(&mut whole, 8, &record(8, 21));
+        let flipped = |at: usize| {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << (at % 8);
+            bytes
+        };
+        let cut = |length: usize| whole[..length].to_vec();
+        let damaged = (0..whole.len()).flat_map(|at| [("flipped", at, flipped(at)), ("cut", at, cut(at))]);
+        let (mut audited, mut longest) = (0, 0);
+        for (damage, at, bytes) in damaged.chain([("whole", 0, whole.clone())]) {
+            let (auditor, index) = recovered(&bytes);
+            for (position, _, state) in index.segments.iter().flat_map(|segment| segment.positions()) {
+                let second = EVENTS.iter().find(|(event, _)| *event == position).unwrap().1;
+                let event = record(position, second);
+                let stream = auditor.stream_of_killed_run(RUN, &event.subject, event.received_at_ns);
+                if state == EventState::Unaudited && stream.is_some() {
+                    sent(&auditor, position, second, PublishOutcome::Stored);
+                }
+            }
+            for audit in auditor.take_recovered().into_iter().flat_map(|run| run.audits) {
+                assert!(has_all_events(&audit), "{damage} at {at}: {audit:?}");
+                audited += 1;
+                longest = longest.max(audit.to - audit.from);
+            }
+        }
+        assert!(audited > whole.len() / 2 && longest == 20 * SECOND, "{audited} audits, {longest} ns");
     }
 
     #[test]

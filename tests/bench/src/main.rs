@@ -1,4 +1,4 @@
-//! `marketprism-bench [adapter|edge|swaps|wire|ingest|ledger|replication|report|rest]...`: measures, prints a table, and fails when a goal is missed.
+//! `marketprism-bench [adapter|edge|venues|swaps|wire|ingest|ledger|replication|report|rest]...`: measures, prints a table, and fails when a goal is missed.
 
 mod adapter;
 mod edge;
@@ -10,6 +10,7 @@ mod report;
 mod rest;
 mod sample;
 mod swaps;
+mod venues;
 mod wire;
 
 use std::process::ExitCode;
@@ -22,8 +23,10 @@ use marketprism_tests::figures::Report;
 enum Part {
     /// Adapter calls: sandboxed against native.
     Adapter,
-    /// A running edge from socket to acknowledgement, relative to a bare publisher.
+    /// A running edge from socket to acknowledgement, relative to a bare publisher and to one without a journal; its start.
     Edge,
+    /// Memory of an edge with five venues.
+    Venues,
     /// Changes of an adapter while a venue sends: pauses, trades, books, memory.
     Swaps,
     /// Wire forms: bytes per message, time to encode and to decode.
@@ -73,6 +76,9 @@ async fn main() -> Result<ExitCode> {
     }
     if wanted(Part::Edge) {
         edge::measure(&mut figures, trades).await?;
+    }
+    if wanted(Part::Venues) {
+        venues::measure(&mut figures).await?;
     }
     if wanted(Part::Swaps) {
         swaps::measure(&mut figures, swaps, frames_per_second).await?;

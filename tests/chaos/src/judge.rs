@@ -182,19 +182,23 @@ impl Judge {
     }
 }
 
-/// Message ids of everything that the broker still holds.
+/// Event ids of everything that the broker still holds; what is sent again has no message id.
 async fn broker_ids(system: &System) -> HashSet<u128> {
+    #[derive(serde::Deserialize)]
+    struct Payload {
+        event_id: String,
+    }
     let context = jetstream::new(async_nats::connect(system.broker.url()).await.unwrap());
     let mut ids = HashSet::new();
     for name in ["MARKET_DATA", "ORDERBOOK_SNAP"] {
         let mut stream = context.get_stream(name).await.unwrap();
         let count = stream.info().await.unwrap().state.messages;
-        let config = pull::Config { ack_policy: AckPolicy::None, headers_only: true, ..Default::default() };
+        let config = pull::Config { ack_policy: AckPolicy::None, ..Default::default() };
         let mut messages = stream.create_consumer(config).await.unwrap().messages().await.unwrap();
         for _ in 0..count {
             let message = messages.next().await.unwrap().unwrap();
-            let id = message.headers.as_ref().and_then(|headers| headers.get("Nats-Msg-Id")).unwrap();
-            ids.insert(u128::from_str_radix(id.as_str(), 16).unwrap());
+            let Payload { event_id } = serde_json::from_slice(&message.payload).unwrap();
+            ids.insert(u128::from_str_radix(&event_id, 16).unwrap());
         }
     }
     ids
