@@ -74,8 +74,11 @@ async fn main() -> ExitCode {
     let failures = match arguments.what {
         What::Faults { minutes, clocks } => {
             let has_clocks = clocks && clock::library().is_some();
+            if clocks && !has_clocks {
+                println!("libfaketime is missing: no clock is stepped");
+            }
             let length = Duration::from_secs(60 * minutes);
-            faults(folder.path(), &Schedule::new(ScheduleOptions { seed, length, has_clocks })).await
+            faults(folder.path(), ScheduleOptions { seed, length, has_clocks }).await
         }
         What::Kills { kills } => kills::run(folder.path(), seed, kills).await,
     };
@@ -91,8 +94,9 @@ async fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn faults(folder: &Path, schedule: &Schedule) -> Vec<String> {
-    let mut system = System::start(folder).await;
+async fn faults(folder: &Path, options: ScheduleOptions) -> Vec<String> {
+    let schedule = Schedule::new(options);
+    let mut system = System::start(folder, options.has_clocks).await;
     let mut judge = Judge::begin(&system).await;
     let mut flatness = Flatness::default();
     let began = Instant::now();

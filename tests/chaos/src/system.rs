@@ -83,7 +83,8 @@ pub(crate) struct EdgeDisk {
 }
 
 impl System {
-    pub async fn start(folder: &Path) -> Self {
+    /// `has_clocks`: those of the edges can be stepped.
+    pub async fn start(folder: &Path, has_clocks: bool) -> Self {
         let disk = SmallDisk::mount(&folder.join("nats"));
         if disk.is_none() {
             println!("no right to mount a small disk: FullDisk and FullJournal do nothing");
@@ -132,14 +133,14 @@ impl System {
             folder: folder.to_owned(),
         };
         for index in 0..EDGES.len() {
-            system.start_edge(index).await;
+            system.start_edge(index, has_clocks).await;
         }
         system.is_ready().await;
         system.sim.resume();
         system
     }
 
-    async fn start_edge(&mut self, index: usize) {
+    async fn start_edge(&mut self, index: usize, has_clocks: bool) {
         let nats = format!("urls = [\"nats://127.0.0.1:{}\"]\n", self.edge_links[index].near());
         let key = &self.versions.public_key;
         let tables = format!("{AUDIT}{JOURNAL}[adapters]\ntrusted_keys = [{key:?}]\n{ADAPTERS}");
@@ -147,7 +148,7 @@ impl System {
         let watched = WatchedDisk::prepare(edge.folder());
         let small = SmallDisk::mount(&edge.folder().join("data/journal"));
         let clock = SteppedClock::in_folder(edge.folder());
-        watched.put_under(&mut edge, clock::library());
+        watched.put_under(&mut edge, clock::library().filter(|_| has_clocks));
         for (name, value) in clock.variables() {
             edge.set_variable(name, value);
         }
