@@ -227,7 +227,9 @@ fn add_events(killed: &mut KilledRun, run_ns: i64, folder: &Path, index: &mut Jo
 mod tests {
     use std::time::Duration;
 
-    use marketprism_schema::{Audit, Capability, DataType, DowntimeReason, Fingerprint, Gap, GapCause, GapKind};
+    use marketprism_schema::{
+        Audit, Capability, DataType, DowntimeReason, Fingerprint, Gap, GapCause, GapKind,
+    };
 
     use super::super::frame::{write_audit, write_checkpoint, write_event, write_note, write_segment};
     use super::super::positions::PositionRange;
@@ -374,7 +376,9 @@ mod tests {
         let stored: Vec<Fingerprint> = audit.streams.iter().map(|stream| stream.stored).collect();
         let is_stored = |noted: &[u64; 2]| {
             let events = EVENTS.iter().filter(|(position, second)| {
-                is_audited(*second) && !unsure(*position) && (![4, 5].contains(position) || noted.contains(position))
+                is_audited(*second)
+                    && !unsure(*position)
+                    && (![4, 5].contains(position) || noted.contains(position))
             });
             let ids: Fingerprint = events.map(|(position, _)| record(*position, 0).event_id).collect();
             stored.first().copied().unwrap_or_default() == ids

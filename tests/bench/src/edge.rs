@@ -40,11 +40,11 @@ pub async fn measure(report: &mut Report, trades: u64) -> Result<()> {
     let bare = rate(trades, sample::publish(&broker.url(), Sample::Trades, WireForm::Json, 1, trades).await?);
     let (mut with, mut without) = (Through::default(), Through::default());
     for round in 0..ROUNDS {
-        for (best, tables, name) in
-            [(&mut with, "", "journal"), (&mut without, WITHOUT_JOURNAL, "memory")]
-        {
+        for (best, tables, name) in [(&mut with, "", "journal"), (&mut without, WITHOUT_JOURNAL, "memory")] {
             let first = 1 + trades * (2 * round + u64::from(tables.is_empty()));
-            best.add(through(folder.path(), &broker, (&format!("{name}-{round}"), tables), first, trades).await?);
+            best.add(
+                through(folder.path(), &broker, (&format!("{name}-{round}"), tables), first, trades).await?,
+            );
         }
     }
     report.figure("bare async-nats publisher, trades, 4,096 acks in flight", bare, "msg/s");
@@ -54,9 +54,15 @@ pub async fn measure(report: &mut Report, trades: u64) -> Result<()> {
     report.goal("edge / edge without a journal", with.rate / without.rate, "times", Goal::AtLeast(0.85));
     let lost = with.lost + without.lost;
     report.goal("edge, events lost meanwhile", lost as f64, "events", Goal::AtMost(0.0));
-    report.goal("edge, resident memory after it", with.resident_bytes as f64 / 1e6, "MB", Goal::AtMost(100.0));
+    report.goal(
+        "edge, resident memory after it",
+        with.resident_bytes as f64 / 1e6,
+        "MB",
+        Goal::AtMost(100.0),
+    );
     let start = start_to_first_event(folder.path(), &broker).await?;
-    let name = format!("edge, start to first acknowledged event, adapter compiled before, slowest of {STARTS}");
+    let name =
+        format!("edge, start to first acknowledged event, adapter compiled before, slowest of {STARTS}");
     report.goal(name, start.as_secs_f64(), "s", Goal::AtMost(1.0));
     Ok(())
 }

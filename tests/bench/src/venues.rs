@@ -43,7 +43,8 @@ pub async fn measure(report: &mut Report) -> Result<()> {
         most = edge.process().resident_bytes().max(most);
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    let name = format!("edge with five venues, {books} books, {RATE} frames/s, {TIME:?}: most resident memory");
+    let name =
+        format!("edge with five venues, {books} books, {RATE} frames/s, {TIME:?}: most resident memory");
     report.goal(name, most as f64 / 1e6, "MB", Goal::AtMost(100.0));
     drop(edge);
     sim.stop().await;
@@ -60,7 +61,10 @@ async fn all_live(edge: &Edge) -> Result<usize> {
         let instruments = feeds.iter().filter_map(|feed| feed.pointer("/instruments")?.as_array()).flatten();
         let states: Vec<Option<&str>> =
             instruments.map(|one| one.pointer("/orderbook/state").and_then(Value::as_str)).collect();
-        if feeds.len() == EXCHANGES.len() && !states.is_empty() && states.iter().all(|state| *state == Some("LIVE")) {
+        if feeds.len() == EXCHANGES.len()
+            && !states.is_empty()
+            && states.iter().all(|state| *state == Some("LIVE"))
+        {
             return Ok(states.len());
         }
         ensure!(started.elapsed() < LIVE, "books are not live within {LIVE:?}: {states:?}");
