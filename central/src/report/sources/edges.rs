@@ -23,7 +23,8 @@ pub async fn changes(sources: &Sources, scope: &ReportScope) -> Answer<Truncated
     let total = format!("SELECT count() FROM {changed}");
     let newest = format!(
         "SELECT toUnixTimestamp64Milli(toDateTime64(changed_at, 3, 'UTC')) AS at, toString(edge) AS edge, \
-         toString(kind) AS kind, subject, why, before, after, toString(outcome) AS outcome, cause, digest \
+         toString(kind) AS kind, subject, why, before AS `from`, after AS `to`, toString(outcome) AS outcome, cause, \
+         digest \
          FROM {changed} ORDER BY changed_at DESC, edge, change_id LIMIT {CHANGES_MAX}"
     );
     let (total, items) =
