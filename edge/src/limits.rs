@@ -78,9 +78,16 @@ pub const CLOCK_STEP_MIN: Duration = Duration::from_millis(250);
 /// Time in which both clocks must be read for a look. More: the next look counts.
 pub const CLOCK_READ_MAX: Duration = Duration::from_millis(10);
 
+/// Age of a measured offset of the clock, in intervals of measuring and at least, from which it says nothing any more.
+pub const CLOCK_EXPIRES: (u32, Duration) = (3, Duration::from_secs(60));
+
 /// Ticks of the synthetic stream that are made up for after the clock was set forward, or the machine was suspended. Older ones are left
 /// out: their ids are missing.
 pub const SELFTEST_CATCH_UP: Duration = Duration::from_secs(600);
+
+/// Ranges of ids that the synthetic stream remembers to have given, one more for each time that the clock was set. The oldest is forgotten:
+/// its ids may be given again.
+pub const SELFTEST_RANGES_MAX: usize = 64;
 
 /// Default of `feed.depth`, where the venue has as many levels a side.
 pub const DEPTH_DEFAULT: u32 = 400;

@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
 
 use crate::error::RequestFailure;
 
@@ -15,6 +17,7 @@ pub struct ClockOffset {
     pub error_ns: i64,
     /// By this machine's clock.
     pub measured_at_ns: i64,
+    pub at: Instant,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -37,5 +40,7 @@ pub trait ClockObserver: fmt::Debug + Send + Sync {
 pub struct ClockOptions {
     /// Time between two measurements, a tenth more or less.
     pub every: Duration,
+    /// Steps of this machine's clock: a change begins a measurement at once, in place of the one that is under way.
+    pub steps: watch::Receiver<u64>,
     pub observer: Arc<dyn ClockObserver>,
 }

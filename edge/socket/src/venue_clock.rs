@@ -1,10 +1,13 @@
 //! Offset of this machine's clock from the venue's, measured over the venue's time endpoint (Cristian's method): of a few round trips the
 //! fastest counts. The offset is reported, and corrects nothing.
 
+use std::time::Duration;
+
 use marketprism_adapter_host::contract::{TimeUnit, VenueClock};
 use marketprism_service::clock::now_ns;
 use marketprism_service::jitter;
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use url::Url;
 
@@ -17,19 +20,29 @@ use crate::request_runner::RequestRunner;
 
 /// Measures until the feed stops, when its budgets have room to spare.
 pub(crate) async fn run_venue_clock(requester: RequestRunner, clock: VenueClock, options: ClockOptions) {
-    let stop = requester.feed.stop.clone();
+    let (stop, mut steps) = (requester.feed.stop.clone(), options.steps.clone());
     let mut wait = jitter(options.every.min(CLOCK_FIRST_WITHIN));
     loop {
         let measuring = async {
             sleep(wait).await;
             measure(&requester, &clock).await
         };
-        tokio::select! {
+        wait = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            measured = measuring => options.observer.measured(measured),
-        }
-        wait = options.every - options.every / 10 + jitter(options.every / 5);
+            () = stepped(&mut steps) => Duration::ZERO,
+            measured = measuring => {
+                options.observer.measured(measured);
+                options.every - options.every / 10 + jitter(options.every / 5)
+            }
+        };
+    }
+}
+
+async fn stepped(steps: &mut watch::Receiver<u64>) {
+    if steps.changed().await.is_err() {
+        // Nobody looks at the clock any more.
+        std::future::pending().await
     }
 }
 
@@ -62,11 +75,13 @@ async fn round_trip(requester: &RequestRunner, clock: &VenueClock) -> Result<Rou
     if u128::from(drift_ns.unsigned_abs()) > CLOCK_UNSTEADY.as_nanos() {
         return Err(ClockFailure::Unsteady);
     }
-    Ok(RoundTrip { received_ns, took_ns, drift_ns, venue_ns, resolution_ns: unit_ns(clock.unit) })
+    let (received_at, resolution_ns) = (received_at.into_std(), unit_ns(clock.unit));
+    Ok(RoundTrip { received_at, received_ns, took_ns, drift_ns, venue_ns, resolution_ns })
 }
 
 #[derive(Debug, Clone, Copy)]
 struct RoundTrip {
+    received_at: std::time::Instant,
     received_ns: i64,
     took_ns: i64,
     /// Difference between the wall clock and the monotonic one over the trip.
@@ -88,6 +103,7 @@ impl RoundTrip {
                 .saturating_add(self.resolution_ns)
                 .saturating_add(self.drift_ns),
             measured_at_ns: self.received_ns,
+            at: self.received_at,
         }
     }
 }
@@ -129,6 +145,7 @@ mod tests {
                 for ahead_ns in [0, 1, -1, 499_999_999, -500_000_000, 3_600_000_000_000] {
                     let exact_ns = SENT_NS + there_ns - ahead_ns;
                     let trip = RoundTrip {
+                        received_at: std::time::Instant::now(),
                         received_ns: SENT_NS + there_ns + back_ns,
                         took_ns: there_ns + back_ns,
                         drift_ns: 0,

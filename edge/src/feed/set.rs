@@ -128,7 +128,7 @@ impl FeedSet {
         if let Some(selftest) = self.selftest
             && selftest.await.is_err()
         {
-            tracing::error!("the task of the self-test panicked");
+            tracing::error!("the task of the self-test was aborted");
         }
     }
 
@@ -314,7 +314,7 @@ impl FeedSet {
             }
         }
         self.feeds = new.into_iter().flatten().collect();
-        self.retire_coverage();
+        self.retire_removed();
         applied
     }
 
@@ -364,8 +364,8 @@ impl FeedSet {
         }
     }
 
-    /// Takes out the data types that no feed collects any more.
-    fn retire_coverage(&self) {
+    /// Takes out the data types and clocks that no feed collects any more.
+    fn retire_removed(&self) {
         let setups: Vec<Arc<FeedSetup>> = self.feeds.iter().map(|feed| feed.first.setup()).collect();
         self.edge.coverage.retain(|exchange, kind| {
             let collects =
@@ -373,6 +373,7 @@ impl FeedSet {
             let is_selftest = exchange == SELFTEST_EXCHANGE && self.edge.selftest.is_some();
             is_selftest || setups.iter().any(|setup| collects(&setup.config))
         });
+        self.edge.clocks.retain(|exchange| setups.iter().any(|setup| setup.config.exchange == exchange));
     }
 }
 

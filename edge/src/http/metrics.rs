@@ -57,6 +57,7 @@ pub(super) fn refresh(state: &EdgeState) {
             follow(&metrics.lost.with_label_values(&[data_type.as_str(), QUEUE_FULL]), dropped);
         }
     }
+    metrics.clock_age.reset();
     for MeasuredClock { reading, age } in state.context.clocks.readings() {
         metrics.clock_age.with_label_values(&[&reading.exchange]).set(gauge(age.as_secs()));
     }

@@ -5,9 +5,11 @@ mod ticks;
 
 pub use ticks::Ticks;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use futures_util::FutureExt as _;
 use marketprism_adapter_host::SourceIndex;
 use marketprism_adapter_host::contract::{
     Connection, DataStream, DataType as ContractType, Decimal, Heartbeat, Instrument, Payload, Plan, Side,
@@ -116,8 +118,17 @@ impl SelfTest {
         })
     }
 
-    /// Publishes until `stop`. Everything is in the queue then.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Publishes until `stop`. A panic ends the stream, and holds up no audit of the others.
+    pub async fn run(self, stop: CancellationToken) {
+        let (auditor, audit_feed) = (Arc::clone(&self.auditor), self.audit_feed);
+        if AssertUnwindSafe(self.publish_until(stop)).catch_unwind().await.is_err() {
+            tracing::error!("the self-test panicked: its stream ends here, until the next start of the edge");
+            auditor.feed_ended(audit_feed, Some("the self-test panicked"));
+        }
+    }
+
+    /// Everything is in the queue at the end.
+    async fn publish_until(mut self, stop: CancellationToken) {
         loop {
             // Its queue may be full.
             block_in_place(|| self.publish(clock::now_ns()));
@@ -214,5 +225,68 @@ fn plan() -> Plan {
         resyncs: Vec::new(),
         budgets: Vec::new(),
         clock: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::audit::AuditOrigin;
+    use crate::queue::{AppendResult, Confirmation, DiscardQueue, QueueEntry, QueueStatus};
+
+    #[derive(Default)]
+    struct BrokenQueue(DiscardQueue);
+
+    impl EventQueue for BrokenQueue {
+        fn append(&self, _lane: QueueLane, _records: &mut Vec<EventRecord>) -> AppendResult {
+            panic!("no queue")
+        }
+
+        fn read_next(&self, _messages_max: usize, _bytes_max: usize, _out: &mut Vec<QueueEntry>) {}
+
+        fn confirm(&self, _confirmations: &[Confirmation]) {}
+
+        fn oldest_pending_ns(&self) -> Option<i64> {
+            None
+        }
+
+        fn readable(&self) -> &Notify {
+            self.0.readable()
+        }
+
+        fn status(&self) -> QueueStatus {
+            self.0.status()
+        }
+    }
+
+    /// The audits' frontier is the least of all feeds.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_panic_of_the_self_test_holds_up_no_audit() {
+        let auditor = Arc::new(Auditor::new(AuditOrigin {
+            edge: "e1".to_owned(),
+            region: "r1".to_owned(),
+            run_ns: clock::now_ns(),
+            window_seconds: 60,
+            settle: Duration::ZERO,
+        }));
+        let selftest = SelfTest::new(SelfTestParts {
+            edge: "e1".to_owned(),
+            region: "r1".to_owned(),
+            settings: SelfTestSettings { enabled: true, rate: 10 },
+            form: WireForm::Json,
+            auditor: Arc::clone(&auditor),
+            queue: Arc::new(BrokenQueue::default()),
+            lane: QueueLane::of_feed(0),
+            coverage: Arc::new(Coverage::default()),
+            metrics: Metrics::new().unwrap(),
+        })
+        .unwrap();
+        assert_ne!(auditor.frontier_ns(), i64::MAX);
+        selftest.run(CancellationToken::new()).await;
+        assert_eq!(auditor.frontier_ns(), i64::MAX);
     }
 }

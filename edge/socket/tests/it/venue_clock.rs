@@ -7,6 +7,7 @@ use std::time::Duration;
 use marketprism_adapter_host::contract::{TimeUnit, VenueClock};
 use marketprism_service::clock::now_ns;
 use marketprism_socket::{ClockFailure, ClockObserver, ClockOffset, ClockOptions};
+use tokio::sync::watch;
 
 use crate::plans::{plan, request};
 use crate::venue::{Server, answer, eventually, quick, start_with, stop};
@@ -23,8 +24,9 @@ impl ClockObserver for Measured {
 const SKEW_NS: i64 = -7_000_000_000;
 
 /// Most of a slow round trip is before the venue reads its clock; one of four is fast. The first measurement gets no time.
+/// Without a step the next one would be hours away.
 #[tokio::test]
-async fn the_offset_is_that_of_the_venue_within_its_error_and_a_failure_is_told() {
+async fn the_offset_is_that_of_the_venue_within_its_error_and_a_step_of_the_clock_measures_at_once() {
     let asked = Arc::new(AtomicUsize::new(0));
     let venue = Server::rest(move |_, _| {
         let number = asked.fetch_add(1, Ordering::SeqCst);
@@ -44,10 +46,16 @@ async fn the_offset_is_that_of_the_venue_within_its_error_and_a_failure_is_told(
     plan.clock = Some(VenueClock { request, pointer, unit: TimeUnit::Microseconds });
     let observer = Arc::clone(&measured) as Arc<dyn ClockObserver>;
     let mut options = quick();
-    options.clock = Some(ClockOptions { every: Duration::from_millis(50), observer });
+    let (step, steps) = watch::channel(0);
+    options.clock = Some(ClockOptions { every: Duration::from_secs(36_000), steps, observer });
     let (sockets, mut inputs) = start_with(&plan, options, 10);
     let offsets = || measured.0.lock().unwrap().iter().filter_map(|one| one.clone().ok()).collect::<Vec<_>>();
-    eventually("two measurements", || offsets().len() >= 2).await;
+    for number in 1..=3 {
+        step.send_replace(number);
+        let done = || measured.0.lock().unwrap().len() as u64 == number;
+        eventually("a measurement after a step", done).await;
+    }
+    assert_eq!(offsets().len(), 2);
     for ClockOffset { offset_ns, error_ns, .. } in offsets() {
         assert!((offset_ns - SKEW_NS).abs() <= error_ns, "{offset_ns} \u{b1} {error_ns}");
     }
