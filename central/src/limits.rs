@@ -121,6 +121,8 @@ pub const REPORT_PATIENCE: Duration = Duration::from_secs(8);
 pub const COMMAND_PATIENCE: Duration = Duration::from_secs(15);
 /// Lifetime of a cached answer.
 pub const REPORT_FRESH: Duration = Duration::from_secs(1);
+/// Lifetime of what the overview says about synthetic streams, which is read from a day of their rows.
+pub const SELFTEST_FRESH: Duration = Duration::from_secs(30);
 /// Cached answers, one per question. A report of 300 streams takes about a megabyte. When full the oldest is evicted; while
 /// all are being computed, further questions are refused.
 pub const REPORTS_KEPT: usize = 16;

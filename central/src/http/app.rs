@@ -6,11 +6,13 @@ use marketprism_config::Secret;
 
 use super::documents::{self, Overview};
 use super::instruments::{self, InstrumentFilters, InstrumentTable};
+use crate::clock;
 use crate::context::CentralContext;
 use crate::limits;
 use crate::repair::RepairJobs;
 use crate::report::document::Report;
 use crate::report::sources::Answer;
+use crate::report::sources::selftest::{self, SelfTests};
 use crate::report::{
     AnswerError, Fleet, ReportQuery, ReportScope, ResponseCache, SchemaCache, Sources, compute, fleet,
 };
@@ -21,6 +23,7 @@ pub struct App {
     pub repair: RepairJobs,
     reports: ResponseCache<Report>,
     overviews: ResponseCache<Overview>,
+    selftests: ResponseCache<Answer<SelfTests>>,
     instruments: ResponseCache<Answer<InstrumentTable>>,
     fleets: ResponseCache<Fleet>,
     schemas: SchemaCache,
@@ -34,6 +37,7 @@ impl App {
             repair: RepairJobs::default(),
             reports: ResponseCache::default(),
             overviews: ResponseCache::default(),
+            selftests: ResponseCache::fresh_for(limits::SELFTEST_FRESH),
             instruments: ResponseCache::default(),
             fleets: ResponseCache::default(),
             schemas: SchemaCache::default(),
@@ -73,8 +77,16 @@ impl App {
     /// At most a second old.
     pub async fn overview(self: &Arc<Self>) -> Result<Arc<Overview>, AnswerError> {
         let app = Arc::clone(self);
-        let overview = async move { documents::overview(&app.shared, &app.sources).await };
+        let overview = async move { documents::overview(&app.shared, &app.sources, app.selftests()).await };
         self.overviews.get("", overview).await
+    }
+
+    /// At most [`limits::SELFTEST_FRESH`] old: it reads a day of rows.
+    async fn selftests(self: &Arc<Self>) -> Answer<SelfTests> {
+        let app = Arc::clone(self);
+        let read = async move { selftest::read(&app.sources, clock::now_ns() / 1_000_000).await };
+        let read = self.selftests.get("", read).await.map_err(|error| error.to_string())?;
+        (*read).clone()
     }
 
     /// At most a second old.

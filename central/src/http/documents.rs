@@ -10,7 +10,8 @@ use crate::clock;
 use crate::context::CentralContext;
 use crate::coverage::{Arrived, CoverageRow};
 use crate::report::document::{BrokerStream, LeaseState, Unanswered};
-use crate::report::sources::selftest::{self, SelfTestRow};
+use crate::report::sources::Answer;
+use crate::report::sources::selftest::{BestClock, CountedIds, SelfTestRow, SelfTests};
 use crate::report::sources::{systems, tables};
 use crate::report::{Sources, Time};
 
@@ -41,7 +42,7 @@ pub struct Overview {
 pub struct SelfTestState {
     pub edge: String,
     pub symbol: String,
-    /// Seconds since the newest trade.
+    /// Seconds since the newest trade, when the rows were read: at most half a minute ago.
     pub age_seconds: i64,
     /// The last hour; absent without a trade in it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,6 +50,19 @@ pub struct SelfTestState {
     /// The last 24 hours.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub day: Option<SelfTestPeriod>,
+    /// The latency compares the edge's clock with central's: it is as right as this. Absent: not measured in the last hour.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock: Option<SelfTestClock>,
+}
+
+/// Newest measurement of an edge's clock, against the venue with the least error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SelfTestClock {
+    pub exchange: String,
+    /// The edge's clock minus the venue's.
+    pub offset_us: i64,
+    /// Bound of its error, in both directions.
+    pub error_us: i64,
 }
 
 /// A synthetic stream in a period.
@@ -56,9 +70,11 @@ pub struct SelfTestState {
 pub struct SelfTestPeriod {
     /// Ids from the first to the last trade.
     pub expected: u64,
-    /// Of them not in hot: lost, on their way, or of a time in which the edge did not run (see the integrity report).
+    /// Of them not in hot, between others that are: lost, or on their way.
     pub missing: u64,
-    /// From a trade's time to the start of its insert, median.
+    /// Of them of two seconds or more without any trade in hot: the edge did not run, or all of that time is lost (see the integrity report).
+    pub silent: u64,
+    /// From a trade's time, by the edge's clock, to the start of its insert, by central's; median.
     pub p50_us: u64,
     pub p99_us: u64,
 }
@@ -81,16 +97,19 @@ pub struct ColdLag {
     pub lag_minutes: f64,
 }
 
-pub async fn overview(shared: &CentralContext, sources: &Sources) -> Overview {
+pub async fn overview(
+    shared: &CentralContext,
+    sources: &Sources,
+    selftest: impl Future<Output = Answer<SelfTests>>,
+) -> Overview {
     let now_ns = clock::now_ns();
     let rows = shared.coverage.rows(now_ns);
     let CoverageTable { coverage, nothing_of } = coverage_table(&rows, now_ns);
-    let now_ms = now_ns / 1_000_000;
     let (streams, leases, marks, selftest) = tokio::join!(
         systems::streams(sources),
         systems::leases(sources),
         tables::watermarks(sources),
-        selftest::read(sources, now_ms)
+        selftest
     );
     let mut unanswered = Vec::new();
     let mut miss = |part: String, reason: String| unanswered.push(Unanswered { part, reason });
@@ -111,7 +130,7 @@ pub async fn overview(shared: &CentralContext, sources: &Sources) -> Overview {
     });
     let selftest = selftest.unwrap_or_else(|reason| {
         miss("self-test".to_owned(), reason);
-        Vec::new()
+        SelfTests::default()
     });
     let arriving = rows
         .iter()
@@ -128,30 +147,36 @@ pub async fn overview(shared: &CentralContext, sources: &Sources) -> Overview {
         broker: answered,
         cold: lags(&marks),
         leases,
-        selftest: selftest_states(selftest, now_ms),
+        selftest: selftest_states(selftest),
         unanswered,
     }
 }
 
-fn selftest_states(rows: Vec<SelfTestRow>, now_ms: i64) -> Vec<SelfTestState> {
-    let mut states: Vec<SelfTestState> = Vec::new();
-    for SelfTestRow { edge, symbol, hours, expected, stored, newest_us, quantiles } in rows {
-        let [p50_us, p99_us] = quantiles[..] else { continue };
-        let period = SelfTestPeriod { expected, missing: expected.saturating_sub(stored), p50_us, p99_us };
-        let is_same = |state: &&mut SelfTestState| state.edge == edge && state.symbol == symbol;
-        let state = match states.iter_mut().find(is_same) {
-            Some(state) => state,
-            None => {
-                let age_seconds = (now_ms - newest_us / 1_000).max(0) / 1_000;
-                states.push(SelfTestState { edge, symbol, age_seconds, hour: None, day: None });
-                let Some(state) = states.last_mut() else { continue };
-                state
-            }
+fn selftest_states(SelfTests { read_ms, streams, clocks }: SelfTests) -> Vec<SelfTestState> {
+    let state = |row: SelfTestRow| {
+        let of_edge = clocks.iter().find(|clock| clock.edge == row.edge);
+        let clock = |BestClock { exchange, offset_ns, error_ns, .. }: &BestClock| SelfTestClock {
+            exchange: exchange.clone(),
+            offset_us: offset_ns / 1_000,
+            error_us: error_ns / 1_000,
         };
-        let place = if hours == 1 { &mut state.hour } else { &mut state.day };
-        *place = Some(period);
-    }
-    states
+        SelfTestState {
+            age_seconds: (read_ms - row.newest_us / 1_000).max(0) / 1_000,
+            hour: selftest_period(row.of_hour(), &row.hour),
+            day: selftest_period(row.of_day(), &row.day),
+            clock: of_edge.map(clock),
+            edge: row.edge,
+            symbol: row.symbol,
+        }
+    };
+    streams.into_iter().map(state).collect()
+}
+
+fn selftest_period(ids: Option<CountedIds>, quantiles: &[u64]) -> Option<SelfTestPeriod> {
+    let (CountedIds { expected, missing, silent }, &[p50_us, p99_us]) = (ids?, quantiles) else {
+        return None;
+    };
+    Some(SelfTestPeriod { expected, missing, silent, p50_us, p99_us })
 }
 
 fn lags(marks: &BTreeMap<String, tables::TableWatermark>) -> Vec<ColdLag> {
@@ -249,25 +274,45 @@ pub fn health_coverage(rows: &[CoverageRow], now_ns: i64) -> HealthCoverage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::sources::selftest::IdBucket;
 
     #[test]
-    fn the_hour_and_the_day_of_a_synthetic_stream_are_one_line_with_the_ids_that_are_missing() {
-        let row = |edge: &str, hours: u8, expected: u64, stored: u64| SelfTestRow {
+    fn a_synthetic_stream_has_its_missing_ids_its_silences_and_the_clock_that_its_latency_rests_on() {
+        let bucket = |bucket, first, last, stored| IdBucket { bucket, first, last, stored, silent: 0 };
+        let row = |edge: &str, buckets: Vec<IdBucket>| SelfTestRow {
             edge: edge.to_owned(),
             symbol: format!("{}-1HZ", edge.to_uppercase()),
-            hours,
-            expected,
-            stored,
+            rate: 1,
             newest_us: 7_000_000,
-            quantiles: vec![900, 1_500],
+            buckets,
+            hour: vec![900, 1_500],
+            day: vec![900, 1_500],
         };
-        let states =
-            selftest_states(vec![row("a", 1, 10, 10), row("a", 24, 50, 47), row("b", 24, 3, 3)], 9_900);
-        let period =
-            |expected, missing| Some(SelfTestPeriod { expected, missing, p50_us: 900, p99_us: 1_500 });
+        let clock = BestClock {
+            edge: "a".to_owned(),
+            exchange: "sim_spot".to_owned(),
+            offset_ns: 5_000_000,
+            error_ns: 2_000,
+        };
+        let states = selftest_states(SelfTests {
+            read_ms: 9_900,
+            streams: vec![
+                row("a", vec![bucket(0, 41, 50, 10), bucket(9, 1, 30, 27)]),
+                row("b", vec![bucket(9, 1, 3, 3)]),
+            ],
+            clocks: vec![clock],
+        });
+        let period = |expected, missing, silent| {
+            Some(SelfTestPeriod { expected, missing, silent, p50_us: 900, p99_us: 1_500 })
+        };
         let found: Vec<_> = states.iter().map(|state| (state.edge.as_str(), state.hour, state.day)).collect();
-        assert_eq!(found, [("a", period(10, 0), period(50, 3)), ("b", None, period(3, 0))]);
+        assert_eq!(found, [("a", period(10, 0, 0), period(50, 3, 10)), ("b", None, period(3, 0, 0))]);
         assert_eq!(states[0].age_seconds, 2);
+        let clocks: Vec<_> = states
+            .iter()
+            .map(|state| state.clock.as_ref().map(|clock| (clock.offset_us, clock.error_us)))
+            .collect();
+        assert_eq!(clocks, [Some((5_000, 2)), None]);
     }
 
     #[test]

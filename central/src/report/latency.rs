@@ -14,8 +14,8 @@ use crate::time::micros;
 /// Hop from an edge to hot, after those of [`EdgeHop`].
 pub const EDGE_TO_HOT: &str = "edge_to_hot";
 
-/// Trust in the times of the synthetic stream.
-const ONE_CLOCK: &str = "the edge's own clock";
+/// Trust in `venue_to_edge` of the synthetic stream.
+const ONE_CLOCK: &str = "both times by the edge's clock";
 
 pub fn compose(rows: LatencyRows) -> LatencyReport {
     let clocks: Vec<EdgeClock> = rows
@@ -33,7 +33,7 @@ pub fn compose(rows: LatencyRows) -> LatencyReport {
         .collect();
     let mut streams: BTreeMap<(String, String, String), Vec<HopQuantiles>> = BTreeMap::new();
     for HopCounts { edge, exchange, data_type, hop, counts } in rows.hops {
-        // A hop of a newer edge is not known here.
+        // Stored by a newer central.
         let Ok(hop) = hop.parse::<EdgeHop>() else { continue };
         let quantile = |thousandths| latency_quantile_us(&counts, thousandths).unwrap_or_default();
         let quantiles = HopQuantiles {
@@ -57,7 +57,11 @@ pub fn compose(rows: LatencyRows) -> LatencyReport {
         hops.sort_by_key(of_hop);
         let clock = clocks.iter().find(|clock| clock.edge == edge && clock.exchange == exchange);
         let is_selftest = exchange == SELFTEST_EXCHANGE;
-        let trust = if is_selftest { ONE_CLOCK.to_owned() } else { trust(clock) };
+        let mut trust = if is_selftest { ONE_CLOCK.to_owned() } else { trust(clock) };
+        if hops.iter().any(|quantiles| quantiles.hop == EDGE_TO_HOT) {
+            let of_edge = clocks.iter().filter(|clock| clock.edge == edge);
+            trust.push_str(&trust_to_hot(of_edge.min_by_key(|clock| clock.error_us)));
+        }
         StreamLatency { trust, edge, exchange, data_type, hops }
     };
     let streams = streams.into_iter().map(stream).collect();
@@ -77,6 +81,19 @@ fn trust(clock: Option<&EdgeClock>) -> String {
             micros(clock.error_us.unsigned_abs())
         ),
         None => "offset between the two clocks not measured".to_owned(),
+    }
+}
+
+/// The server's clock is not measured.
+fn trust_to_hot(best: Option<&EdgeClock>) -> String {
+    match best {
+        Some(clock) => format!(
+            "; edge_to_hot: edge's clock {} \u{b1} {} against {}, and that of the server",
+            signed(clock.offset_us),
+            micros(clock.error_us.unsigned_abs()),
+            clock.exchange
+        ),
+        None => "; edge_to_hot: neither the edge's clock nor the server's was measured".to_owned(),
     }
 }
 
@@ -157,7 +174,32 @@ mod tests {
             hops,
             [("venue_to_edge", 4, 37), ("publish_to_ack", 2, 17), ("edge_to_hot", 3, 1_000_000)]
         );
-        assert_eq!(stream.trust, "offset between the two clocks -1.2 ms \u{b1} 4.5 ms");
+        let to_hot =
+            "; edge_to_hot: edge's clock -1.2 ms \u{b1} 4.5 ms against sim_spot, and that of the server";
+        assert_eq!(stream.trust, format!("offset between the two clocks -1.2 ms \u{b1} 4.5 ms{to_hot}"));
+    }
+
+    /// The offset of its edge is in the time from the edge to hot all the same.
+    #[test]
+    fn the_synthetic_stream_trusts_one_clock_up_to_the_edge_and_the_best_measured_one_to_hot() {
+        let row = RowLatency {
+            edge: "e1".to_owned(),
+            exchange: SELFTEST_EXCHANGE.to_owned(),
+            data_type: "trade".to_owned(),
+            events: 3,
+            quantiles: vec![1, 2, 3],
+        };
+        let second = 1_000_000_000;
+        let trust = |clocks: Vec<ClockRow>| {
+            let latency = compose(LatencyRows { rows: vec![row.clone()], clocks, ..LatencyRows::default() });
+            latency.streams[0].trust.clone()
+        };
+        let other = ClockRow { edge: "e2".to_owned(), ..clock("a", 0, 0) };
+        let best = trust(vec![other, clock("a", second, second), clock("b", 5 * second, 1_000_000)]);
+        let to_hot = "edge_to_hot: edge's clock +5 s \u{b1} 1 ms against b, and that of the server";
+        assert_eq!(best, format!("{ONE_CLOCK}; {to_hot}"));
+        let none = "edge_to_hot: neither the edge's clock nor the server's was measured";
+        assert_eq!(trust(Vec::new()), format!("{ONE_CLOCK}; {none}"));
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! Answers at most a second old, shared by equal questions that arrive meanwhile. Bounded in questions and in concurrent computations.
+//! Answers at most a second old, or as old as is allowed, shared by equal questions that arrive meanwhile. Bounded in questions and in concurrent computations.
 //!
 //! A computation belongs to the cache, not to the request that began it: a client that disconnects does not cost the others a second one.
 //! Hand-written: `moka` and `quick_cache` share one computation as well, but neither refuses questions beyond a bound of computations.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
@@ -18,6 +18,7 @@ pub struct ResponseCache<T> {
     /// The oldest question first.
     answers: Mutex<Vec<(String, PendingAnswer<T>)>>,
     running: Arc<Semaphore>,
+    fresh: Duration,
 }
 
 /// The answer and when it was computed.
@@ -33,7 +34,15 @@ pub enum AnswerError {
 
 impl<T> Default for ResponseCache<T> {
     fn default() -> Self {
-        Self { answers: Mutex::default(), running: Arc::new(Semaphore::new(limits::REPORTS_AT_ONCE)) }
+        Self::fresh_for(limits::REPORT_FRESH)
+    }
+}
+
+impl<T> ResponseCache<T> {
+    /// Answers are at most that old.
+    pub fn fresh_for(fresh: Duration) -> Self {
+        let running = Arc::new(Semaphore::new(limits::REPORTS_AT_ONCE));
+        Self { answers: Mutex::default(), running, fresh }
     }
 }
 
@@ -59,7 +68,7 @@ impl<T: Send + Sync + 'static> ResponseCache<T> {
         let ended = |answer: &PendingAnswer<T>| answer.clone().now_or_never();
         let is_usable = |answer: &PendingAnswer<T>| match ended(answer) {
             None => true,
-            Some(Ok((at, _))) => at.elapsed() < limits::REPORT_FRESH,
+            Some(Ok((at, _))) => at.elapsed() < self.fresh,
             Some(Err(_)) => false,
         };
         if let Some((_, answer)) = answers.iter().find(|(known, _)| known == question)

@@ -298,7 +298,7 @@ fn latency(latency: &LatencyReport, paint: Paint, out: &mut String) {
         names.into_iter().chain(hops).chain([stream.trust.clone()]).collect()
     };
     let title = format!("latency, p50 / p90 / p99 ({} in all)", latency.streams.len());
-    let columns = "edge,exchange,data,venue to edge,receive to publish,publish to ack,edge to hot,trust in venue to edge";
+    let columns = "edge,exchange,data,venue to edge,receive to publish,publish to ack,edge to hot,trust in venue to edge and edge to hot";
     text_table(&title, columns, latency.streams.iter().take(SHOWN).map(row), paint, out);
 }
 

@@ -283,7 +283,10 @@ mod tests {
         let step = ClockStep { at: 9, by_ns: -180 * SECOND_NS };
         clocks.stepped(step);
         clocks.measured("a", before);
-        assert_eq!((clocks.readings(), clocks.problems(), clocks.heartbeat()), (Vec::new(), Vec::new(), None));
+        assert_eq!(
+            (clocks.readings(), clocks.problems(), clocks.heartbeat()),
+            (Vec::new(), Vec::new(), None)
+        );
         assert_eq!(offset_series(&clocks), 0);
         assert!(options.steps.has_changed().unwrap(), "measured at once");
         assert_eq!((clocks.take_steps(), clocks.take_steps()), (vec![step], Vec::new()));

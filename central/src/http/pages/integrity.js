@@ -209,7 +209,7 @@ function latency(r) {
     ['receive to publish', hop('receive_to_publish'), 'num'],
     ['publish to ack', hop('publish_to_ack'), 'num'],
     ['edge to hot', hop('edge_to_hot'), 'num'],
-    ['venue to edge can be trusted to', (s) => s.trust],
+    ['how far it can be trusted', (s) => s.trust],
   ], r.latency.streams, 'No edge has reported latencies.'));
   const clocks = r.latency.clocks.map((c) => [c.edge, c.exchange, `${length(c.offset_us)} \u00b1 ${length(c.error_us)}`, clock(c.measured_at), Math.abs(c.worst_offset_us) - c.worst_error_us > 500000])
     .concat(r.latency.clock_steps.map((s) => [s.edge, 'clock was set', length(s.by_us), clock(s.at), true]));

@@ -38,7 +38,7 @@ follow('/overview', 5, (o) => {
     tile(lag === null ? '\u2013' : `${lag} min`, 'replication lag', lag > 60 ? 'gap' : 'soft'));
   arriving(o);
   $('selftest-card').hidden = !o.selftest.length;
-  const missing = (key) => (s) => (s[key] ? el('span', { class: s[key].missing ? 'gap' : 'good' }, `${number(s[key].missing)} of ${number(s[key].expected)}`) : '\u2013');
+  const missing = (key) => (s) => (s[key] ? el('span', { class: s[key].missing ? 'gap' : 'good' }, `${number(s[key].missing)} of ${number(s[key].expected)}${s[key].silent ? `, ${number(s[key].silent)} in silences` : ''}`) : '\u2013');
   const delay = (key) => (s) => (s[key] ? quantiles([s[key].p50_us, s[key].p99_us]) : '\u2013');
   put('selftest', table([
     ['edge', (s) => s.edge],
@@ -47,7 +47,8 @@ follow('/overview', 5, (o) => {
     ['latency, last hour', delay('hour'), 'num'],
     ['missing, last day', missing('day'), 'num'],
     ['latency, last day', delay('day'), 'num'],
-    ['newest', (s) => `${span(s.age_seconds)} ago`, 'num'],
+    ['latency can be trusted to', (s) => (s.clock ? `${length(s.clock.offset_us)} \u00b1 ${length(s.clock.error_us)} (${s.clock.exchange})` : 'clock not measured'), 'num'],
+    ['newest', (s) => el('span', { class: s.age_seconds > 60 ? 'bad' : '' }, `${span(s.age_seconds)} ago`), 'num'],
   ], o.selftest, 'none'));
   put('broker', broker(o.broker));
   put('cold', table([

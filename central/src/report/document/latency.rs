@@ -24,7 +24,8 @@ pub struct StreamLatency {
     pub data_type: String,
     /// In the order of an event's way.
     pub hops: Vec<HopQuantiles>,
-    /// Trust in `venue_to_edge`, which compares two clocks: the offset between them with the bound of its error.
+    /// Trust in `venue_to_edge`, which compares two clocks: the offset between them with the bound of its error. Then trust in `edge_to_hot`:
+    /// the edge's clock against the venue with the least error.
     pub trust: String,
 }
 

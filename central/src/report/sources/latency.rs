@@ -72,9 +72,11 @@ pub async fn read(sources: &Sources, scope: &ReportScope, now_ms: i64) -> Answer
         edges("latencies AS latency"),
         scope.data_type_sql(),
     );
+    // Not by the time of the measurement: it is by the clock in question.
+    let newest = "(created_at, stream_seq)";
     let clocks = format!(
-        "SELECT toString(edge) AS edge, clock.exchange AS exchange, argMax(clock.offset_ns, clock.measured_ns) AS offset_ns, \
-         argMax(clock.error_ns, clock.measured_ns) AS error_ns, max(clock.measured_ns) AS measured_ns, \
+        "SELECT toString(edge) AS edge, clock.exchange AS exchange, argMax(clock.offset_ns, {newest}) AS offset_ns, \
+         argMax(clock.error_ns, {newest}) AS error_ns, argMax(clock.measured_ns, {newest}) AS measured_ns, \
          argMax(clock.offset_ns, abs(clock.offset_ns) - clock.error_ns) AS worst_offset_ns, \
          argMax(clock.error_ns, abs(clock.offset_ns) - clock.error_ns) AS worst_error_ns \
          FROM {} GROUP BY edge, exchange ORDER BY edge, exchange LIMIT {GROUPS_MAX}",
