@@ -124,7 +124,7 @@ pub async fn read(sources: &Sources, now_ms: i64) -> Answer<SelfTests> {
     );
     let streams = format!(
         "SELECT toString(edge) AS edge, toString(symbol) AS symbol, \
-         greatest(toUInt64(1), toUInt64OrZero(extract(toString(symbol), '-([0-9]+)HZ$'))) AS rate, \
+         CAST(greatest(toUInt64(1), toUInt64OrZero(extract(toString(symbol), '-([0-9]+)HZ$'))) AS UInt64) AS rate, \
          toUnixTimestamp64Micro(max(newest)) AS newest_us, \
          groupArray((bucket, ids[1], ids[-1], toUInt64(length(ids)), {silent})) AS buckets, {} AS hour, {} AS day \
          FROM ({by_bucket}) GROUP BY edge, symbol ORDER BY edge, symbol LIMIT {STREAMS_MAX}",
