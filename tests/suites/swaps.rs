@@ -147,6 +147,19 @@ async fn epochs(edge: &Edge) -> Vec<(String, u64)> {
     .await
 }
 
+async fn strangers_are_refused(swapped: &SwappedEdge, component: &[u8]) {
+    for command in [["load", parts::adapter("binance").to_str().unwrap()], ["rollback", "binance"]] {
+        let (status, text) = swapped.adapter_with(&command, "a token of a stranger").await;
+        assert!(status == Some(2) && text.contains("wrong token"), "{text}");
+    }
+    let (status, text) = swapped.load(&parts::adapter("binance")).await;
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("step signature: component has no signature"), "{text}");
+    let strange = swapped.sign(component, "strange", "stranger", None);
+    let (status, text) = swapped.load(&strange).await;
+    assert!(status == Some(1) && text.contains("fits none of the 1 keys"), "{text}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_change_while_frames_flow_and_a_restart_has_the_last_good_one() {
     let symbols = ["BTCUSDT", "ETHUSDT"].map(str::to_owned).to_vec();
@@ -166,16 +179,7 @@ async fn versions_change_while_frames_flow_and_a_restart_has_the_last_good_one()
     let untouched = epochs(&swapped.edge).await;
     let version = |number: u8| with_custom_section(&built, "version", &[number]);
 
-    for command in [["load", parts::adapter("binance").to_str().unwrap()], ["rollback", "binance"]] {
-        let (status, text) = swapped.adapter_with(&command, "a token of a stranger").await;
-        assert!(status == Some(2) && text.contains("wrong token"), "{text}");
-    }
-    let (status, text) = swapped.load(&parts::adapter("binance")).await;
-    assert_eq!(status, Some(1), "{text}");
-    assert!(text.contains("step signature: component has no signature"), "{text}");
-    let strange = swapped.sign(&version(0), "strange", "stranger", None);
-    let (status, text) = swapped.load(&strange).await;
-    assert!(status == Some(1) && text.contains("fits none of the 1 keys"), "{text}");
+    strangers_are_refused(&swapped, &version(0)).await;
 
     let golden = parts::root().join("adapters/binance");
     let mut digests = Vec::new();

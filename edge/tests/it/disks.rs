@@ -70,7 +70,7 @@ impl JournalFiles for SyncedDisk {
 }
 
 impl SyncedDisk {
-    /// What is written while the sync runs may not be on disk.
+    /// Bytes written while the sync runs may not be on disk.
     fn note(&self, path: &Path, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let length = std::fs::metadata(path)?.len();
         sync()?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// What caches, the allocator and a journal's index may still take in the second half of a life.
+/// Memory that caches, the allocator and a journal's index may still take in the second half of a life.
 const GROWTH_BYTES_MAX: u64 = 32 << 20;
 /// Connections and files that come and go.
 const GROWTH_HANDLES_MAX: u64 = 8;

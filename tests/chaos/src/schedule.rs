@@ -241,7 +241,7 @@ impl Action {
         }
     }
 
-    /// The same fault without the end of a process that is to live on.
+    /// Variant of the fault without the end of a process that is to live on.
     fn spares(self) -> Self {
         match self {
             Self::Kill(part @ (Part::Edge(SPARED) | Part::Central)) => Self::Suspend(part),

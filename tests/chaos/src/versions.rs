@@ -15,7 +15,7 @@ const CHANGE: Duration = Duration::from_secs(15);
 pub struct SignedVersions {
     folder: PathBuf,
     component: Vec<u8>,
-    /// What an edge trusts.
+    /// Key that an edge trusts.
     pub public_key: String,
     number: u32,
 }
@@ -27,7 +27,7 @@ impl SignedVersions {
         Self { folder: folder.to_owned(), component, public_key: public_key.trim().to_owned(), number: 0 }
     }
 
-    /// The same program with another digest.
+    /// Equal program with another digest.
     fn next(&mut self) -> PathBuf {
         self.number += 1;
         let number = self.number.to_le_bytes();

@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct KillPoint {
     /// Age of the process.
     after: Duration,
-    /// What was not synced is lost too.
+    /// Bytes that were not synced are lost too.
     is_power_cut: bool,
     /// The connection to the broker carries nothing in this run.
     is_broker_away: bool,
