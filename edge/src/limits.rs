@@ -45,7 +45,7 @@ pub const VERSION_ANSWER: Duration = Duration::from_secs(10);
 /// Instances of a new adapter that are started because reference answers were renewed meanwhile. More: it is refused.
 pub const SUCCESSOR_TRIES: usize = 5;
 
-/// Changes of adapters in the history. More: the oldest are forgotten.
+/// Changes of adapters in the history. More: the oldest are forgotten, but not the last of a wish of central's that stays.
 pub const SWAPS_KEPT: usize = 32;
 
 pub use marketprism_schema::COMPONENT_BYTES_MAX;

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 pub const ADAPTER_OBJECTS_BUCKET: &str = "adapters";
 /// KV bucket of the wanted versions; its keys are names of adapters.
 pub const WANTED_ADAPTERS_BUCKET: &str = "MARKETPRISM_ADAPTERS";
+/// Notices to edges that a wanted version has changed. They ask for no answer: an edge that subscribed the bucket itself could answer
+/// central's writes before the broker does.
+pub const ADAPTERS_WANTED_SUBJECT: &str = "adapters_wanted";
 
 /// One version of an adapter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -36,6 +39,16 @@ pub struct WantedVersion {
     pub accept: Vec<String>,
 }
 
+/// Version that an edge ran before a promotion, for a rollback.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepBack {
+    /// Version to return to.
+    pub to: AdapterVersion,
+    /// Digest of the version that the promotion brought: of another one it is no way back.
+    pub from: String,
+}
+
 /// Value of an adapter's key. The most specific wish applies: of the edge, of its region, of all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -46,8 +59,10 @@ pub struct WantedAdapter {
     pub regions: BTreeMap<String, WantedVersion>,
     /// By edge.
     pub edges: BTreeMap<String, WantedVersion>,
-    /// Version that an edge ran before its wish, for a rollback; by edge.
-    pub before: BTreeMap<String, AdapterVersion>,
+    /// One step back, by edge.
+    pub before: BTreeMap<String, StepBack>,
+    /// Digest of the version that was promoted last, to whatever edges.
+    pub newest: Option<String>,
 }
 
 impl WantedAdapter {
@@ -115,14 +130,9 @@ pub struct FollowedAdapter {
     pub cause: Option<String>,
 }
 
-/// Subject of an adapter's wanted versions.
-pub fn wanted_adapter_subject(adapter: &str) -> String {
-    format!("$KV.{WANTED_ADAPTERS_BUCKET}.{adapter}")
-}
-
 /// Subject of a request for the newest value.
 pub fn wanted_adapter_request_subject(adapter: &str) -> String {
-    format!("$JS.API.DIRECT.GET.KV_{WANTED_ADAPTERS_BUCKET}.{}", wanted_adapter_subject(adapter))
+    format!("$JS.API.DIRECT.GET.KV_{WANTED_ADAPTERS_BUCKET}.$KV.{WANTED_ADAPTERS_BUCKET}.{adapter}")
 }
 
 /// Name of a component in the bucket.

@@ -5,10 +5,10 @@
 //! streams, the confirmed sequences and the adapters that it is to run only, to read; central may neither delete nor purge a stream.
 
 use crate::{
-    ADAPTER_OBJECTS_BUCKET, Carries, DataType, EDGE_STATUS_SUBJECT, SELFTEST_RATES, STREAMS,
-    adapter_chunk_request_subject, audit_subject, confirmed_request_subject, edge_heartbeat_subject,
+    ADAPTER_OBJECTS_BUCKET, ADAPTERS_WANTED_SUBJECT, Carries, DataType, EDGE_STATUS_SUBJECT, SELFTEST_RATES,
+    STREAMS, adapter_chunk_request_subject, audit_subject, confirmed_request_subject, edge_heartbeat_subject,
     edge_lease_request_subject, edge_lease_subject, repair_subject, selftest_stream, stream_info_subject,
-    wanted_adapter_request_subject, wanted_adapter_subject,
+    wanted_adapter_request_subject,
 };
 
 /// User of central.
@@ -61,7 +61,8 @@ impl BrokerUser {
         ];
         // To forget an edge.
         let requests = [repair_subject("*"), EDGE_STATUS_SUBJECT.to_owned(), edge_heartbeat_subject("*")];
-        let publish = publish.map(str::to_owned).into_iter().chain(requests).collect();
+        let notices = [ADAPTERS_WANTED_SUBJECT.to_owned()];
+        let publish = publish.map(str::to_owned).into_iter().chain(requests).chain(notices).collect();
         let subscribe = vec![inboxes(CENTRAL_CONNECTION)];
         Self {
             name: CENTRAL_USER.to_owned(),
@@ -98,7 +99,7 @@ impl BrokerUser {
                 inboxes(&edge_connection(edge)),
                 repair_subject(edge),
                 EDGE_STATUS_SUBJECT.to_owned(),
-                wanted_adapter_subject("*"),
+                ADAPTERS_WANTED_SUBJECT.to_owned(),
             ],
             answers: true,
         }

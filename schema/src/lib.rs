@@ -28,10 +28,9 @@ mod validation;
 mod wire;
 
 pub use adapter_promotion::{
-    ADAPTER_OBJECTS_BUCKET, AdapterVersion, FollowState, FollowedAdapter, WANTED_ADAPTERS_BUCKET,
-    WantedAdapter, WantedVersion, adapter_chunk_request_subject, adapter_chunk_subject,
-    adapter_info_request_subject, adapter_object_name, wanted_adapter_request_subject,
-    wanted_adapter_subject,
+    ADAPTER_OBJECTS_BUCKET, ADAPTERS_WANTED_SUBJECT, AdapterVersion, FollowState, FollowedAdapter, StepBack,
+    WANTED_ADAPTERS_BUCKET, WantedAdapter, WantedVersion, adapter_chunk_request_subject,
+    adapter_chunk_subject, adapter_info_request_subject, adapter_object_name, wanted_adapter_request_subject,
 };
 pub use audit::{
     AUDIT_BYTES_MAX, AUDIT_PART_BYTES, AUDIT_VERSION, Audit, AuditError, AuditPayload, CLOCK_OFFSET_MAX,

@@ -144,7 +144,10 @@ async fn all_else_is_refused(forger: &Visitor, own: &Visitor, reader: &Visitor) 
     ] {
         forger.may_not("publish", subject).await;
     }
-    for subject in [">", "trade.>", "_INBOX.>", "_INBOX.marketprism-central.>", "repair.edge-other"] {
+    // An edge that received central's writes could answer them before the broker does.
+    let writes = ["$KV.MARKETPRISM_ADAPTERS.*", "$KV.MARKETPRISM_ADAPTERS.binance", "$O.adapters.>"];
+    let others = [">", "trade.>", "_INBOX.>", "_INBOX.marketprism-central.>", "repair.edge-other"];
+    for subject in writes.into_iter().chain(others) {
         forger.may_not("subscription", subject).await;
     }
     for subject in [

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use anyhow::{Context as _, bail, ensure};
-use async_nats::jetstream::object_store::{InfoErrorKind, ObjectInfo, ObjectMetadata, ObjectStore};
+use async_nats::jetstream::object_store::{
+    InfoErrorKind, ObjectInfo, ObjectMetadata, ObjectStore, PutErrorKind,
+};
 use futures_util::TryStreamExt as _;
 use marketprism_schema::{
     ADAPTER_OBJECTS_BUCKET, AdapterLabel, AdapterVersion, VerifyingKey, adapter_object_name,
@@ -83,8 +85,12 @@ impl AdapterBucket {
         };
         let put = timeout(ADAPTER_PUSH, self.0.put(meta, &mut &*component)).await;
         let put = put.with_context(|| format!("component not stored within {ADAPTER_PUSH:?}"))?;
-        let info = put.context("cannot store the component")?;
-        Ok((stored(&info).unwrap_or(adapter), true))
+        match put {
+            Ok(info) => Ok((stored(&info).unwrap_or(adapter), true)),
+            // It is stored. Central may purge nothing, and who removed the earlier object removed its pieces.
+            Err(error) if error.kind() == PutErrorKind::PurgeOldChunks => Ok((adapter, true)),
+            Err(error) => Err(error).context("cannot store the component"),
+        }
     }
 
     async fn check_room(&self, bytes: usize) -> anyhow::Result<()> {
@@ -117,7 +123,7 @@ impl AdapterBucket {
         Ok(all)
     }
 
-    /// The version that `name`, and `@` with a version or the beginning of a digest, means. The last one pushed if there is no `@`.
+    /// The one component that a name, `@` and a version or the beginning of a digest mean, or a digest alone.
     pub async fn find(&self, wanted: &str) -> anyhow::Result<StoredAdapter> {
         find(self.list().await?, wanted)
     }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use marketprism_schema::{AdapterVersion, WantedAdapter, WantedVersion};
+use marketprism_schema::{StepBack, WantedAdapter, WantedVersion};
 use tokio::time::sleep;
 
 use super::bucket::{StoredAdapter, shown};
@@ -63,12 +63,12 @@ impl Promotion<'_> {
         );
         let mut wishes = self.wishes.read(name).await?;
         let wish = new_wish(self.adapter.version.clone(), self.accept.clone());
-        let mut watched: Vec<WatchedEdge> = Vec::new();
+        let (mut watched, mut earlier): (Vec<WatchedEdge>, Vec<EarlierWish>) = Default::default();
         for (number, stage) in self.stages(&online).into_iter().enumerate() {
             let soak = if number == 0 { self.times.soak } else { Duration::ZERO };
             let names: Vec<&str> = stage.iter().map(|report| report.edge.as_str()).collect();
             tell(&format!("{} to {}", shown(&self.adapter), names.join(", ")));
-            let earlier = self.want(&mut wishes, &wish, &stage).await?;
+            earlier.extend(self.want(&mut wishes, &wish, &stage).await?);
             let limits = StageLimits { answer: self.times.answer, active: self.times.active, soak };
             watched.extend(stage.iter().map(|report| WatchedEdge::new(report, limits, Instant::now())));
             if let Err((edge, cause)) = self.watch(&mut watched, &wish, &tell).await? {
@@ -111,9 +111,10 @@ impl Promotion<'_> {
         stage: &[&EdgeReport],
     ) -> anyhow::Result<Vec<EarlierWish>> {
         let mut earlier = Vec::new();
+        wishes.wanted.newest = Some(wish.target.digest.clone());
         for report in stage {
             earlier.push(EarlierWish::of(&wishes.wanted, &report.edge));
-            remember(wishes, report, wish, &self.adapter.adapter);
+            remember(&mut wishes.wanted, report, wish, &self.adapter.adapter);
             wishes.wanted.edges.insert(report.edge.clone(), wish.clone());
         }
         self.wishes.write(wishes).await?;
@@ -167,7 +168,7 @@ impl Promotion<'_> {
         offline: &[&EdgeReport],
     ) -> anyhow::Result<()> {
         for report in offline {
-            remember(wishes, report, wish, &self.adapter.adapter);
+            remember(&mut wishes.wanted, report, wish, &self.adapter.adapter);
         }
         let wanted = &mut wishes.wanted;
         if self.selection.all {
@@ -193,7 +194,7 @@ impl Promotion<'_> {
 struct EarlierWish {
     edge: String,
     wish: Option<WantedVersion>,
-    before: Option<AdapterVersion>,
+    before: Option<StepBack>,
 }
 
 impl EarlierWish {
@@ -216,14 +217,17 @@ impl EarlierWish {
 }
 
 /// Notes the version that the edge runs now, for a rollback.
-fn remember(wishes: &mut AdapterWishes, report: &EdgeReport, wish: &WantedVersion, adapter: &str) {
+pub(super) fn remember(wanted: &mut WantedAdapter, report: &EdgeReport, wish: &WantedVersion, adapter: &str) {
     if let Some(running) = report.running(adapter).filter(|running| running.digest != wish.target.digest) {
-        wishes.wanted.before.insert(report.edge.clone(), running.clone());
+        let step = StepBack { to: running.clone(), from: wish.target.digest.clone() };
+        wanted.before.insert(report.edge.clone(), step);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use marketprism_schema::AdapterVersion;
+
     use super::*;
 
     #[test]
@@ -231,12 +235,13 @@ mod tests {
         let version = |text: &str| AdapterVersion { version: text.into(), digest: text.into() };
         let mut wanted = WantedAdapter::default();
         wanted.edges.insert("one".into(), new_wish(version("2"), Vec::new()));
-        wanted.before.insert("one".into(), version("1"));
+        let step = |to: &str, from: &str| StepBack { to: version(to), from: from.into() };
+        wanted.before.insert("one".into(), step("1", "2"));
         let unchanged = wanted.clone();
         let earlier = ["one", "two"].map(|edge| EarlierWish::of(&wanted, edge));
         for edge in ["one", "two"] {
             wanted.edges.insert(edge.into(), new_wish(version("3"), Vec::new()));
-            wanted.before.insert(edge.into(), version("2"));
+            wanted.before.insert(edge.into(), step("2", "3"));
         }
         earlier.into_iter().for_each(|earlier| earlier.restore(&mut wanted));
         assert_eq!(wanted, unchanged);

@@ -12,7 +12,7 @@ use super::edges::EdgeReport;
 pub struct EdgeSelection {
     /// Edge; may be given several times. These come first, in this order.
     #[arg(long = "edge", value_name = "EDGE")]
-    edges: Vec<String>,
+    pub(super) edges: Vec<String>,
     /// Region; may be given several times. They come next, in this order.
     #[arg(long = "region", value_name = "REGION")]
     pub(super) regions: Vec<String>,
@@ -28,6 +28,10 @@ impl EdgeSelection {
 
     pub fn is_empty(&self) -> bool {
         self.edges.is_empty() && self.regions.is_empty() && !self.all
+    }
+
+    pub(super) fn names(&self, edge: &str) -> bool {
+        self.edges.iter().any(|one| one == edge)
     }
 
     /// The edges among these that run the adapter. One that is named and does not is an error.

@@ -25,6 +25,8 @@ pub(super) struct WatchedEdge {
     /// Revision of the newest heartbeat, and since when it is the newest.
     heartbeat: (u64, Instant),
     active_since: Option<Instant>,
+    /// First look at which it was not active any more.
+    lost_since: Option<Instant>,
     is_done: bool,
     /// Newest state, for progress.
     pub(super) said: String,
@@ -38,6 +40,7 @@ impl WatchedEdge {
             limits,
             heartbeat: (report.revision, now),
             active_since: None,
+            lost_since: None,
             is_done: false,
             said: String::new(),
         }
@@ -77,7 +80,13 @@ impl WatchedEdge {
         if now.duration_since(self.heartbeat.1) > answer {
             return Err(format!("no heartbeat for {answer:?}"));
         }
-        let waited = now.duration_since(self.began);
+        match (state, self.active_since) {
+            (Some(FollowState::Active), _) => self.lost_since = None,
+            // It starts again, its first heartbeats do not know of the wish; or another command wants something else.
+            (_, Some(_)) => self.lost_since = self.lost_since.or(Some(now)),
+            _ => {}
+        }
+        let waited = now.duration_since(self.lost_since.unwrap_or(self.began));
         self.said =
             state.map_or_else(|| "no answer yet".to_owned(), |state| format!("{}{cause}", state.as_str()));
         match state {
@@ -86,9 +95,8 @@ impl WatchedEdge {
                 self.is_done = now.duration_since(since) >= soak;
                 Ok(())
             }
-            _ if self.active_since.is_some() && waited <= active.saturating_add(soak) => {
-                // It starts again: its first heartbeats do not know of the wish.
-                Ok(())
+            None if waited > answer && self.active_since.is_some() => {
+                Err(format!("it was active, and no longer follows the wish for {answer:?}"))
             }
             None if waited > answer => Err(format!("it did not take the wish up within {answer:?}")),
             Some(FollowState::Unavailable) if waited > answer => Err(self.said.clone()),
@@ -183,9 +191,20 @@ mod tests {
         assert_eq!(slow.at(101, Some(Changing)), Err("not active within 100s, last changing: why".into()));
         let mut restarted = Fixture::new();
         assert_eq!(restarted.at(5, Some(Active)), Ok(false));
-        for seconds in (10..=130).step_by(10) {
+        for seconds in (10..=110).step_by(10) {
             assert_eq!(restarted.at(seconds, Some(Waiting)), Ok(false));
         }
-        assert_eq!(restarted.at(131, Some(Waiting)), Err("not active within 100s, last waiting: why".into()));
+        assert_eq!(restarted.at(111, Some(Waiting)), Err("not active within 100s, last waiting: why".into()));
+    }
+
+    #[test]
+    fn an_edge_whose_wish_another_command_took_back_is_not_waited_for() {
+        let mut lost = Fixture::new();
+        assert_eq!(lost.at(50, Some(FollowState::Active)), Ok(false));
+        for seconds in [55, 65] {
+            assert_eq!(lost.at(seconds, None), Ok(false));
+        }
+        let error = "it was active, and no longer follows the wish for 10s";
+        assert_eq!(lost.at(66, None), Err(error.into()));
     }
 }

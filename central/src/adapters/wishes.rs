@@ -3,15 +3,21 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, anyhow};
+use async_nats::Client;
 use async_nats::jetstream::kv::{Operation, Store, UpdateErrorKind};
 use futures_util::TryStreamExt as _;
-use marketprism_schema::{AdapterVersion, WANTED_ADAPTERS_BUCKET, WantedAdapter, WantedVersion};
+use marketprism_schema::{
+    ADAPTERS_WANTED_SUBJECT, AdapterVersion, WANTED_ADAPTERS_BUCKET, WantedAdapter, WantedVersion,
+};
 
 use crate::broker::{Broker, within};
 use crate::clock;
 
 #[derive(Debug, Clone)]
-pub struct Wishes(Store);
+pub struct Wishes {
+    store: Store,
+    client: Client,
+}
 
 /// Wanted versions of an adapter with their revision.
 #[derive(Debug, Clone)]
@@ -26,12 +32,13 @@ impl Wishes {
     pub async fn open(broker: &Broker, replicas: usize) -> anyhow::Result<Self> {
         let description = "adapter versions that edges shall run";
         let opened = broker.bucket(WANTED_ADAPTERS_BUCKET, description, replicas).await?;
-        Ok(Self(opened.store))
+        Ok(Self { store: opened.store, client: broker.client.clone() })
     }
 
     pub(super) async fn read(&self, adapter: &str) -> anyhow::Result<AdapterWishes> {
         let place = || format!("bucket {WANTED_ADAPTERS_BUCKET}, key {adapter}");
-        let entry = within("read the wanted versions", self.0.entry(adapter)).await?.with_context(place)?;
+        let entry =
+            within("read the wanted versions", self.store.entry(adapter)).await?.with_context(place)?;
         let (wanted, revision) = match entry {
             None => (WantedAdapter::default(), 0),
             Some(entry) if entry.operation != Operation::Put => (WantedAdapter::default(), entry.revision),
@@ -46,20 +53,30 @@ impl Wishes {
     pub(super) async fn write(&self, wishes: &mut AdapterWishes) -> anyhow::Result<()> {
         let AdapterWishes { wanted, adapter, revision } = wishes;
         let value = serde_json::to_vec(wanted)?.into();
-        let written = within("write the wanted versions", self.0.update(&*adapter, value, *revision)).await?;
+        let written = self.store.update(&*adapter, value, *revision);
+        let written = within("write the wanted versions", written).await?;
         *revision = written.map_err(|error| match error.kind() {
             UpdateErrorKind::WrongLastRevision => {
                 anyhow!("another command changed the wanted versions of {adapter} meanwhile; look at `adapters status`")
             }
             _ => anyhow::Error::new(error).context("cannot write the wanted versions"),
         })?;
+        // Without the notice edges find it at their next look.
+        let told = async {
+            self.client.publish(ADAPTERS_WANTED_SUBJECT, adapter.clone().into()).await?;
+            self.client.flush().await.map_err(anyhow::Error::from)
+        };
+        if let Err(error) = within("tell the edges", told).await.flatten() {
+            tracing::debug!(error = format!("{error:#}"), "edges not told of the wanted versions");
+        }
         Ok(())
     }
 
     /// By adapter.
     pub async fn all(&self) -> anyhow::Result<BTreeMap<String, WantedAdapter>> {
-        let keys =
-            async { self.0.keys().await?.try_collect::<Vec<String>>().await.map_err(anyhow::Error::from) };
+        let keys = async {
+            self.store.keys().await?.try_collect::<Vec<String>>().await.map_err(anyhow::Error::from)
+        };
         let keys =
             within("list the wanted versions", keys).await?.context("cannot list the wanted versions")?;
         let mut all = BTreeMap::new();

@@ -32,8 +32,8 @@ pub async fn ensure(
         ensured.map_err(|error| broker.explain(error))?;
         // Edges may not create them.
         let replicas = config.replicas();
-        AdapterBucket::open(broker, replicas).await?;
-        Wishes::open(broker, replicas).await?;
+        AdapterBucket::open(broker, replicas).await.map_err(|error| broker.explain(error))?;
+        Wishes::open(broker, replicas).await.map_err(|error| broker.explain(error))?;
     }
     for side in sides {
         let storage = Storage::of(&config.clickhouse, *side)?;

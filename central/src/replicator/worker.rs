@@ -27,6 +27,7 @@ pub struct TableWorker<'a> {
     first_ms: i64,
     /// Everything before it was copied.
     upto_ms: Option<i64>,
+    abandoned: AbandonedMoves,
     recheck: TableRecheck,
     /// Time of the servers, and when it was read.
     now: Option<(i64, Instant)>,
@@ -47,6 +48,23 @@ enum RoundEnd {
     More,
 }
 
+/// Moves of the watermark without an answer: the server may carry one out later.
+#[derive(Debug, Default)]
+struct AbandonedMoves(Option<(Option<i64>, i64)>);
+
+impl AbandonedMoves {
+    fn add(&mut self, (from_ms, to_ms): (Option<i64>, i64)) {
+        let (first_ms, last_ms) = self.0.unwrap_or((from_ms, to_ms));
+        self.0 = Some((first_ms.min(from_ms), last_ms.max(to_ms)));
+    }
+
+    /// This watermark is of such a move. One beyond them, or from before, ends them.
+    fn explain(&mut self, found_ms: Option<i64>) -> bool {
+        self.0 = self.0.filter(|(first_ms, last_ms)| (*first_ms..=Some(*last_ms)).contains(&found_ms));
+        self.0.is_some_and(|(first_ms, _)| found_ms > first_ms)
+    }
+}
+
 impl<'a> TableWorker<'a> {
     pub fn new(context: CopyContext<'a>, table: TableSpec, servers: &'a SharedReading) -> Self {
         let windows = windows_a_round(context.config, &table);
@@ -59,6 +77,7 @@ impl<'a> TableWorker<'a> {
             width_ms: None,
             first_ms: 0,
             upto_ms: None,
+            abandoned: AbandonedMoves::default(),
             recheck: TableRecheck::new(),
             now: None,
             moved: Instant::now(),
@@ -257,7 +276,8 @@ impl<'a> TableWorker<'a> {
     /// Follows the watermark of cold. One that went back without this central: cold was put back to an earlier state.
     fn follow_watermark(&mut self, table: &str, found_ms: Option<i64>) {
         let before_ms = std::mem::replace(&mut self.upto_ms, found_ms);
-        if found_ms >= before_ms {
+        let is_own = self.abandoned.explain(found_ms);
+        if found_ms >= before_ms || is_own {
             return;
         }
         let shown = |ms: Option<i64>| ms.map_or_else(|| "none".to_owned(), |ms| Time(ms).to_string());
@@ -365,7 +385,9 @@ impl<'a> TableWorker<'a> {
     ) -> Result<(), CopyError> {
         ops.check_lease()?;
         self.moved = Instant::now();
-        ops.log.move_watermark(&ops.pair.cold, (self.upto_ms, upto_ms), newest_ms, "copying").await?;
+        let way = (self.upto_ms, upto_ms);
+        let moved = ops.log.move_watermark(&ops.pair.cold, way, newest_ms, "copying").await;
+        moved.inspect_err(|_| self.abandoned.add(way))?;
         self.moved = Instant::now();
         tracing::trace!(table = self.table.name, upto = %Time(upto_ms), "watermark moved");
         self.upto_ms = Some(upto_ms);
@@ -444,6 +466,22 @@ fn windows_a_round(config: &Config, table: &TableSpec) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_move_that_is_carried_out_late_is_no_restored_cold() {
+        let mut moves = AbandonedMoves::default();
+        assert!(!moves.explain(Some(10)));
+        moves.add((Some(10), 20));
+        assert!(!moves.explain(Some(10)), "not carried out yet");
+        moves.add((Some(10), 30));
+        assert!(moves.explain(Some(20)), "the first of them");
+        assert!(!moves.explain(Some(5)), "cold was put back");
+        assert!(!moves.explain(Some(20)), "and they no longer hold");
+        moves.add((None, 20));
+        assert!(moves.explain(Some(20)));
+        assert!(!moves.explain(Some(40)), "a later move was stored");
+        assert!(!moves.explain(Some(20)), "put back");
+    }
 
     #[test]
     fn a_round_waits_for_a_window_to_close_or_a_recheck_to_begin() {

@@ -29,20 +29,22 @@ struct ObjectInfo {
     deleted: bool,
 }
 
-/// `None`: central wants nothing of this adapter.
-pub(super) async fn read_wanted(client: &Client, adapter: &str) -> anyhow::Result<Option<WantedAdapter>> {
+/// `None`: central wants nothing of this adapter. The outer error: the broker did not answer; the inner one: what it has is not readable.
+pub(super) async fn read_wanted(
+    client: &Client,
+    adapter: &str,
+) -> anyhow::Result<anyhow::Result<Option<WantedAdapter>>> {
     let subject = wanted_adapter_request_subject(adapter);
     let Some(message) = request(client, subject, Bytes::new(), WANTED_ADAPTERS_BUCKET).await? else {
-        return Ok(None);
+        return Ok(Ok(None));
     };
     let is_deleted = message.headers.as_ref().is_some_and(|headers| headers.get(OPERATION).is_some());
     if is_deleted {
-        return Ok(None);
+        return Ok(Ok(None));
     }
     let wanted = serde_json::from_slice(&message.payload);
-    wanted
-        .with_context(|| format!("bucket {WANTED_ADAPTERS_BUCKET}, key {adapter}: no wanted versions"))
-        .map(Some)
+    let place = || format!("bucket {WANTED_ADAPTERS_BUCKET}, key {adapter}: no wanted versions");
+    Ok(wanted.with_context(place).map(Some))
 }
 
 /// The component with this digest, within [`COMPONENT_FETCH`].

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use async_nats::{Client, Subscriber};
 use futures_util::StreamExt as _;
 use marketprism_adapter_host::DifferenceKind;
-use marketprism_schema::{FollowState, FollowedAdapter, WantedVersion, wanted_adapter_subject};
+use marketprism_schema::{ADAPTERS_WANTED_SUBJECT, FollowState, FollowedAdapter, WantedVersion};
 use tokio::time::sleep;
 
 use super::fetch::{fetch_component, read_wanted};
@@ -58,7 +58,7 @@ impl WishFollower {
     pub async fn run(mut self) {
         let (stop, swaps) = (self.context.stop.clone(), Arc::clone(&self.swaps));
         // Without notices wishes are found at the next look.
-        let mut notices = self.client.subscribe(wanted_adapter_subject("*")).await.ok();
+        let mut notices = self.client.subscribe(ADAPTERS_WANTED_SUBJECT).await.ok();
         loop {
             let look = async {
                 if self.link.is_connected() {
@@ -86,11 +86,22 @@ impl WishFollower {
     async fn look(&mut self) {
         let names: BTreeSet<String> =
             self.roster.list().iter().map(|feed| feed.adapter().description().name.clone()).collect();
-        let mut followed = Vec::new();
+        let (mut followed, mut are_readable) = (Vec::new(), true);
         for name in names {
             let wanted = match read_wanted(&self.client, &name).await {
                 Ok(wanted) => wanted,
                 Err(error) => return self.unreadable(&error),
+            };
+            let wanted = match wanted {
+                Ok(wanted) => wanted,
+                Err(error) => {
+                    // The other adapters are followed all the same.
+                    are_readable = false;
+                    self.unreadable(&error);
+                    let earlier = self.swaps.followed().into_iter();
+                    followed.extend(earlier.filter(|one| one.adapter == name));
+                    continue;
+                }
             };
             let wish = wanted.as_ref().and_then(|one| one.of(&self.context.name, &self.context.region));
             let Some(wish) = wish else {
@@ -102,7 +113,7 @@ impl WishFollower {
             let (wish, digest) = (wish.wish.clone(), wish.target.digest.clone());
             followed.push(FollowedAdapter { adapter: name, wish, digest, state, cause });
         }
-        if std::mem::take(&mut self.is_unreadable) {
+        if are_readable && std::mem::take(&mut self.is_unreadable) {
             tracing::info!("wanted adapter versions are readable again");
         }
         self.retries.retain(|wish, _| followed.iter().any(|one| one.wish == *wish));

@@ -64,8 +64,27 @@ struct SwapBoard {
     ended: VecDeque<SwapRecord>,
     /// Digest of the version before the running one, by name of the adapter.
     previous: BTreeMap<String, String>,
-    /// State of central's wishes.
-    followed: Vec<FollowedAdapter>,
+    /// State of central's wishes, once they were read.
+    followed: Option<Vec<FollowedAdapter>>,
+}
+
+impl SwapBoard {
+    /// Forgets the oldest changes, but the newest of a wish that stays: it would be tried again.
+    fn trim(&self, ended: &mut VecDeque<SwapRecord>) {
+        let is_followed = |record: &SwapRecord| match &self.followed {
+            None => record.is_of_wish(),
+            Some(all) => all.iter().any(|one| SwapRecord::source_of_wish(&one.wish) == record.source),
+        };
+        while ended.len() > SWAPS_KEPT {
+            let mut older = (0..ended.len() - 1).zip(ended.iter());
+            let is_newest = |place: usize, source: &str| {
+                !ended.iter().skip(place + 1).any(|later| later.source == source)
+            };
+            let oldest = older.find(|(place, one)| !is_followed(one) || !is_newest(*place, &one.source));
+            let Some((place, _)) = oldest else { return };
+            ended.remove(place);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -167,8 +186,8 @@ impl AdapterSwaps {
 
     pub(super) fn set_followed(&self, followed: Vec<FollowedAdapter>) {
         let mut board = self.lock();
-        if board.followed != followed {
-            board.followed = followed;
+        if board.followed.as_ref() != Some(&followed) {
+            board.followed = Some(followed);
             drop(board);
             self.followed_changed.notify_one();
         }
@@ -181,7 +200,7 @@ impl AdapterSwaps {
 
     /// State of central's wishes.
     pub fn followed(&self) -> Vec<FollowedAdapter> {
-        self.lock().followed.clone()
+        self.lock().followed.clone().unwrap_or_default()
     }
 
     /// The newest change from this source, which may run.
@@ -259,18 +278,19 @@ impl AdapterSwaps {
     /// The history with this record, for the disk: what pages show as ended survives a kill.
     pub(super) fn history_with(&self, record: &SwapRecord) -> Vec<SwapRecord> {
         let board = self.lock();
-        let kept = board.ended.len().min(SWAPS_KEPT - 1);
-        board.ended.iter().skip(board.ended.len() - kept).chain([record]).cloned().collect()
+        let mut ended: VecDeque<SwapRecord> = board.ended.iter().chain([record]).cloned().collect();
+        board.trim(&mut ended);
+        ended.into()
     }
 
     /// Ends the change that runs; another one may begin.
     pub(super) fn end(&self, record: SwapRecord) {
         let mut board = self.lock();
         (board.running, board.cancellable) = (None, None);
-        board.ended.push_back(record);
-        while board.ended.len() > SWAPS_KEPT {
-            board.ended.pop_front();
-        }
+        let mut ended = std::mem::take(&mut board.ended);
+        ended.push_back(record);
+        board.trim(&mut ended);
+        board.ended = ended;
         drop(board);
         self.ended.notify_one();
     }
@@ -323,5 +343,36 @@ mod tests {
         swaps.set_cancellable("one");
         assert_eq!(swaps.roll_back("one"), Ok(number));
         assert!(!swaps.keep());
+    }
+
+    #[test]
+    fn the_try_of_a_wish_that_stays_is_not_forgotten() {
+        let (swaps, mut requests) = AdapterSwaps::with_history(Vec::new());
+        let mut change = |source: &str| {
+            swaps.load(Bytes::new(), BTreeSet::new(), source).unwrap();
+            requests.try_recv().unwrap();
+            let record = swaps.ended(SwapOutcome::Refused, None).unwrap();
+            let stored = swaps.history_with(&record);
+            swaps.end(record);
+            assert_eq!(stored, swaps.history());
+        };
+        let [kept, past] = ["kept", "past"].map(SwapRecord::source_of_wish);
+        let followed = FollowedAdapter {
+            adapter: "a".into(),
+            wish: "kept".into(),
+            digest: "d".into(),
+            state: marketprism_schema::FollowState::Refused,
+            cause: None,
+        };
+        for source in [&kept, &past, &kept] {
+            change(source);
+        }
+        (0..SWAPS_KEPT).for_each(|_| change("file"));
+        assert!(swaps.newest_of(&past).is_some(), "the wishes were not read yet");
+        swaps.set_followed(vec![followed]);
+        (0..2 * SWAPS_KEPT).for_each(|_| change("file"));
+        assert!(swaps.newest_of(&kept).is_some());
+        assert!(swaps.newest_of(&past).is_none());
+        assert_eq!(swaps.history().len(), SWAPS_KEPT);
     }
 }
