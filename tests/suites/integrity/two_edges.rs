@@ -59,7 +59,8 @@ impl System {
             if text.is_empty() {
                 Err("none".to_owned())
             } else {
-                Ok(assert!(text.starts_with(NAMES[1]), "{text}"))
+                assert!(text.starts_with(NAMES[1]), "{text}");
+                Ok(())
             }
         })
         .await;
