@@ -443,7 +443,7 @@ pub const RAW_SEGMENT_AGES: u32 = 16;
 pub const RAW_QUEUE_BYTES: usize = 32 << 20;
 pub const RAW_QUEUE_LINES: usize = 100_000;
 
-/// Compressed lists and reference answers that each segment begins with. Full: the oldest answer is left out.
+/// Compressed lists and reference answers that each segment begins with; half of a segment is the bound too. Full: the oldest answer is left out.
 pub const RAW_HEAD_BYTES_MAX: usize = 64 << 20;
 
 /// Lines of a block before compression, and the level of it.

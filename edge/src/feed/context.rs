@@ -166,7 +166,11 @@ impl FeedContext {
         }
     }
 
-    /// Sees the frames of a pipeline that starts.
+    pub fn is_observed(&self, config: &FeedConfig) -> bool {
+        self.recorder.is_some() || config.raw.enabled
+    }
+
+    /// Sees the frames of a pipeline that runs. Raw frames have the bounds of this configuration from now on.
     pub fn observer(&self, config: &FeedConfig) -> Option<Arc<dyn FrameObserver>> {
         self.recorder.clone().or_else(|| self.edge.raw_tap(config))
     }

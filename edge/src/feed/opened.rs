@@ -13,7 +13,6 @@ use tokio::task::block_in_place;
 use tokio::time::sleep;
 
 use super::context::{FeedContext, FeedSetup, socket_options};
-use super::observer::FrameObserver;
 use crate::limits::{
     FEED_INPUT_BYTES_MAX, FEED_INPUTS_MAX, OVERLAP_LOOK, OVERLAP_WAIT, SOCKETS_STOP, SYMBOLS_NAMED_MAX,
 };
@@ -34,7 +33,6 @@ pub struct OpenedPart {
     pub adapter: AdapterSupervisor,
     pub sockets: Arc<FeedSockets>,
     pub inputs: InputReceiver,
-    pub observer: Option<Arc<dyn FrameObserver>>,
 }
 
 impl OpenedPart {
@@ -46,11 +44,10 @@ impl OpenedPart {
     ) -> anyhow::Result<Self> {
         let FeedSetup { config, reader } = &**setup;
         let feed = reader.feed(&instruments);
-        let observer = context.observer(config);
         // The other parts have the same venue.
         let is_measured = context.status.part == 0 && context.recorder.is_none();
         let clock = if is_measured { context.edge.clocks.options(&config.exchange) } else { None };
-        let options = SocketOptions { clock, ..socket_options(config, observer.is_some()) };
+        let options = SocketOptions { clock, ..socket_options(config, context.is_observed(config)) };
         let (adapter, limits) = (context.status.current.get(), Arc::new(config.sandbox.limits()));
         let quarantine = Some(Arc::clone(&context.edge.quarantine));
         // Calls into an adapter may compute for seconds.
@@ -62,7 +59,7 @@ impl OpenedPart {
         let (sender, inputs) = input_queue(bounds);
         let sockets = FeedSockets::start(adapter.plan(), options, context.edge.budgets.clone(), sender)?;
         let (setup, sockets) = (Arc::clone(setup), Arc::new(sockets));
-        Ok(Self { setup, feed, adapter, sockets, inputs, observer })
+        Ok(Self { setup, feed, adapter, sockets, inputs })
     }
 
     /// Waits until each connection is open and has brought something. `Some`: connections that were not open in time, as when the venue's budget of

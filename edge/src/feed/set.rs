@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::context::{EdgeContext, FeedContext, FeedSetup};
 use super::follow::{PartSet, named, run_feed};
 use super::listing::FeedListing;
-use super::observer::FrameObserver;
+use super::observer::{FrameObserver, HeldAnswers};
 use super::opened::{OpenedPart, PartStart};
 use super::parts::{FeedRoster, InstrumentKey, InstrumentParts};
 use super::status::FeedPhase;
@@ -51,6 +51,8 @@ struct PreparedFeed {
     adapter: CurrentAdapter,
     /// `None`: the feed does not run at the moment, or is new; it reads the lists at its next start.
     listing: Option<FeedListing>,
+    /// For the raw frames.
+    answers: HeldAnswers,
     /// Of a feed that starts again.
     opened: Option<OpenedFeed>,
 }
@@ -207,12 +209,9 @@ impl FeedSet {
         Err(errors)
     }
 
-    fn open_feed(
-        &self,
-        running: &RunningFeed,
-        PreparedFeed { setup, adapter, listing, .. }: PreparedFeed,
-    ) -> anyhow::Result<PreparedFeed> {
-        let Some(listed) = listing else { return Ok(PreparedFeed { setup, adapter, listing, opened: None }) };
+    fn open_feed(&self, running: &RunningFeed, mut prepared: PreparedFeed) -> anyhow::Result<PreparedFeed> {
+        let PreparedFeed { setup, adapter, listing, .. } = &prepared;
+        let Some(listed) = listing else { return Ok(prepared) };
         let (old, before) = (&running.first, running.first.setup());
         let config = setup.config.clone();
         let place = (old.audit_feed, old.lane);
@@ -222,8 +221,8 @@ impl FeedSet {
         context.parts.outrank(listed.outranked(), None);
         let instruments = context.parts.begin(0, &listed.instruments);
         let part = OpenedPart::open(&context, &context.setup(), instruments)?;
-        let opened = Some(OpenedFeed { context, part, late: None });
-        Ok(PreparedFeed { setup, adapter, listing: Some(listed), opened })
+        prepared.opened = Some(OpenedFeed { context, part, late: None });
+        Ok(prepared)
     }
 
     async fn prepare_feed(
@@ -235,19 +234,20 @@ impl FeedSet {
         let adapter = adapters.current(&config.adapter).context("the adapter is not loaded")?.clone();
         let setup = FeedSetup::new(&self.edge, config, &adapter, false)?;
         let running = running.filter(|feed| feed.first.status.phase() == FeedPhase::Running);
+        let answers = HeldAnswers::default();
         let Some(running) = running else {
-            return Ok(PreparedFeed { setup, adapter, listing: None, opened: None });
+            return Ok(PreparedFeed { setup, adapter, listing: None, answers, opened: None });
         };
         let selection = setup.reader.selection();
         let collected: BTreeSet<InstrumentKey> =
             running.first.parts.keys().into_iter().filter(|(symbol, _)| selection.includes(symbol)).collect();
-        let observer = self.edge.raw_tap(config);
-        let read = timeout(RELOAD_LISTING, setup.reader.read(&collected, observer.as_deref())).await;
+        let observer = config.raw.enabled.then_some(&answers as &dyn FrameObserver);
+        let read = timeout(RELOAD_LISTING, setup.reader.read(&collected, observer)).await;
         let listing =
             read.with_context(|| format!("the venue gave no lists within {RELOAD_LISTING:?}"))??;
         ensure!(!listing.instruments.is_empty(), "the venue lists no instrument of the feed");
         setup.reader.plan(&listing.instruments).context("plan of the changed feed")?;
-        Ok(PreparedFeed { setup, adapter, listing: Some(listing), opened: None })
+        Ok(PreparedFeed { setup, adapter, listing: Some(listing), answers, opened: None })
     }
 
     /// Makes the change. What ends ends before anything is published of what begins, so that no stream is published by two feeds.
@@ -282,6 +282,9 @@ impl FeedSet {
             if !change.in_place {
                 restart.push((change, feed, prepared));
                 continue;
+            }
+            if let Some(observer) = feed.first.observer(&prepared.setup.config) {
+                prepared.answers.give(&*observer);
             }
             let removed = feed.parts.lock().await.select(Arc::new(prepared.setup)).await;
             if prepared.listing.is_none() && feed.first.status.phase() == FeedPhase::Running {
@@ -345,11 +348,14 @@ impl FeedSet {
         auditor.restarts(audit_feed, &parts, &why);
         let config = prepared.setup.config.clone();
         auditor.end_unselected(audit_feed, &|stream| config.selects(stream), clock::now_ns());
-        let PreparedFeed { listing: Some(listing), opened: Some(opened), .. } = prepared else {
+        let PreparedFeed { listing: Some(listing), opened: Some(opened), answers, .. } = prepared else {
             let parts = successor(&before, &config, &selected_before);
             return self.begin(prepared, (audit_feed, lane), parts);
         };
         let OpenedFeed { context, part, .. } = opened;
+        if let Some(observer) = context.observer(&config) {
+            answers.give(&*observer);
+        }
         context.publish_not_listed(&listing);
         context.publish_ranking(&listing);
         context.tell_terms(&listing);

@@ -111,7 +111,9 @@ async fn run_until_stop(context: &FeedContext, mut start: PartStart) {
 
 /// Runs the pipeline until the feed is stopped; any other end is an error.
 async fn collect(context: &FeedContext, opened: OpenedPart, feed: StartedFeed) -> anyhow::Result<()> {
-    let OpenedPart { setup: listed_for, adapter, sockets: owned, inputs, observer, .. } = opened;
+    let OpenedPart { setup: listed_for, adapter, sockets: owned, inputs, .. } = opened;
+    // Not before: a part that does not start leaves the raw frames as they are.
+    let observer = context.observer(&listed_for.config);
     let (sockets, stats) = (Arc::downgrade(&owned), Arc::clone(adapter.stats()));
     let (version, progress) = (adapter.adapter().clone(), Arc::new(PipelineProgress::default()));
     let instruments = adapter.instruments();

@@ -111,7 +111,7 @@ fn refresh_raw(metrics: &Metrics, exchange: &str, raw: &RawStatus) {
     for (reason, deleted) in RawDeletion::ALL.into_iter().zip(raw.deleted) {
         follow(&metrics.raw_deleted.with_label_values(&[exchange, reason.as_str()]), deleted);
     }
-    let errors = [raw.write_errors, raw.torn_tails, raw.damaged];
+    let errors = [raw.write_errors, raw.torn_tails, raw.damaged, raw.component_errors];
     for (what, count) in RAW_ERRORS.into_iter().zip(errors) {
         follow(&metrics.raw_errors.with_label_values(&[exchange, what]), count);
     }

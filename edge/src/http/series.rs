@@ -30,7 +30,7 @@ pub(super) const QUEUE_FULL: &str = "queue_full";
 pub(super) const JOURNAL_ERRORS: [&str; 4] = ["write", "read", "torn_tail", "damaged_record"];
 
 /// Kinds of errors of the raw frames.
-pub(super) const RAW_ERRORS: [&str; 3] = ["write", "torn_tail", "damaged_block"];
+pub(super) const RAW_ERRORS: [&str; 4] = ["write", "torn_tail", "damaged_block", "component"];
 
 fn expect_raw(metrics: &Metrics, exchange: &str) {
     metrics.raw_written.with_label_values(&[exchange]);

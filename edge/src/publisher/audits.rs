@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::audit_request::{AnsweredAudit, AuditSendResult, publish_audit};
 use super::edge_health::HealthTaker;
 use super::outbox::{AuditOutbox, PendingAudit};
+use super::run_writer::RunWriter;
 use crate::audit::{
     AuditCheckpoint, Auditor, CleanStop, JournaledRun, RecoveredAudits, RunJournal, UnfinishedRun,
     UnsentMessage, encode_changes, encode_downtime, encode_listing,
@@ -57,7 +58,7 @@ pub struct AuditSender {
     retry_lines: LogLimit,
     loss_lines: LogLimit,
     lost_windows: u64,
-    runs: Option<(RunJournal, i64)>,
+    runs: Option<RunWriter>,
     /// Messages that the journal of runs holds until they are stored: those of earlier runs, and changes.
     journaled: usize,
     /// There are more of them than it holds.
@@ -114,7 +115,7 @@ impl AuditSender {
 
     /// Sends the messages of earlier runs first, and keeps in `runs` what the broker has not stored at the end of this run.
     pub fn with_runs(mut self, runs: RunJournal, run: JournaledRun) -> Self {
-        self.runs = Some((runs, run.run_ns));
+        self.runs = Some(RunWriter::new(runs, run.run_ns, JOURNAL_CLOSE));
         (self.journaled, self.killed) = (run.unsent.len(), run.killed);
         self.enqueue_messages(run.unsent, true);
         self.has_new_kept = false;
@@ -372,29 +373,19 @@ impl AuditSender {
     }
 
     async fn keep_kept(&mut self) {
-        (self.journaled, self.has_new_kept) = (self.outbox.kept(), false);
-        self.keep(None, self.outbox.unsent(false)).await;
+        self.journaled = self.outbox.kept();
+        // A failed write is tried again.
+        self.has_new_kept = !self.keep(None, self.outbox.unsent(false)).await && self.runs.is_some();
     }
 
     /// Writes the journal of runs; true if it holds the messages now.
-    async fn keep(&self, stop: Option<CleanStop>, unsent: Vec<UnsentMessage>) -> bool {
-        let Some((journal, run_ns)) = self.runs.clone() else { return false };
-        let path = journal.path().to_owned();
+    async fn keep(&mut self, stop: Option<CleanStop>, unsent: Vec<UnsentMessage>) -> bool {
+        let Some(writer) = &mut self.runs else { return false };
+        // Windows and checkpoints do not wait for a disk that hangs; a stop does.
+        let earlier = if stop.is_some() { JOURNAL_CLOSE } else { Duration::ZERO };
         let (lasting, killed) = (self.auditor.lasting_downtimes(), self.killed.clone());
-        let run = JournaledRun { run_ns, stop, unsent, lasting, killed };
-        let written = tokio::task::spawn_blocking(move || journal.write(&run));
-        match timeout(JOURNAL_CLOSE, written).await {
-            Ok(Ok(Ok(()))) => true,
-            Ok(Ok(Err(error))) => {
-                tracing::error!(%error, ?path, "journal of the run not written: after the next start the time since the stop cannot be verified");
-                false
-            }
-            Ok(Err(_panicked)) => false,
-            Err(_elapsed) => {
-                tracing::error!(?path, limit = ?JOURNAL_CLOSE, "journal of the run not written: its disk does not answer");
-                false
-            }
-        }
+        let run = JournaledRun { run_ns: writer.run_ns, stop, unsent, lasting, killed };
+        writer.write(run, earlier).await
     }
 
     async fn finish(mut self) -> u64 {

@@ -7,6 +7,7 @@ mod events;
 mod hops;
 mod inflight;
 mod outbox;
+mod run_writer;
 
 pub use audits::AuditSender;
 pub use events::{DrainResult, PUBLISHER, Publisher, REJECTED};

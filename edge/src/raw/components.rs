@@ -1,4 +1,4 @@
-//! Copies of the components whose frames are kept: a later version is compared with them.
+//! Copies of the components whose frames are kept: `replay` can take the version that normalized them after the edge has a newer one.
 
 use std::fs;
 use std::io;

@@ -48,8 +48,8 @@ impl RawLine {
 pub struct FrameLines {
     /// Number of each open socket; every generation of a connection has its own.
     numbers: HashMap<(SourceIndex, u64), u32>,
-    /// Source and address of the next answer: for time windows and further pages the address is not that of the plan.
-    asked: Option<(SourceIndex, String)>,
+    /// Address of a source's next answer: for time windows and further pages it is not that of the plan. Other sources' frames may come between.
+    asked: HashMap<SourceIndex, String>,
 }
 
 impl FrameLines {
@@ -70,8 +70,7 @@ impl FrameLines {
                 Some(RawLine { at_ns: *at_ns, kind: RecordingKind::WsOut, conn, url: None, data: Some(data) })
             }
             SocketEvent::Frame(frame) => {
-                let asked = self.asked.take().filter(|(source, _)| *source == frame.source);
-                let url = asked.map(|(_, url)| url).or_else(|| url_of(frame.source));
+                let url = self.asked.remove(&frame.source).or_else(|| url_of(frame.source));
                 let (kind, conn) = match url {
                     Some(_) => (RecordingKind::Rest, None),
                     None => {
@@ -83,7 +82,7 @@ impl FrameLines {
                 Some(RawLine { at_ns: frame.received_at_ns, kind, conn, url, data })
             }
             SocketEvent::Requested { source, url, .. } => {
-                self.asked = Some((*source, url.clone()));
+                self.asked.insert(*source, url.clone());
                 None
             }
             SocketEvent::Closed { source, generation, .. } => {
@@ -96,5 +95,37 @@ impl FrameLines {
 
     fn number(&mut self, source: SourceIndex, generation: u64, next: impl FnMut() -> u32) -> u32 {
         *self.numbers.entry((source, generation)).or_insert_with(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use marketprism_socket::ReceivedFrame;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_has_the_address_that_was_asked_though_frames_of_other_sources_come_between() {
+        let mut lines = FrameLines::default();
+        let requested =
+            |source: SourceIndex, url: &str| SocketEvent::Requested { source, url: url.into(), at_ns: 1 };
+        let frame = |source| {
+            let data = Bytes::from_static(b"{}");
+            SocketEvent::Frame(ReceivedFrame { source, generation: 0, received_at_ns: 2, data })
+        };
+        let [socket, first, second] = [0, 1, 2].map(SourceIndex::at);
+        let url_of = |source: SourceIndex| (source != socket).then(|| "planned".to_owned());
+        let events = [
+            requested(first, "first?page=2"),
+            requested(second, "second?page=2"),
+            frame(socket),
+            frame(first),
+            frame(second),
+            frame(first),
+        ];
+        let urls: Vec<Option<String>> =
+            events.iter().filter_map(|event| lines.line(event, url_of, || 1)).map(|line| line.url).collect();
+        let urls: Vec<Option<&str>> = urls.iter().map(Option::as_deref).collect();
+        assert_eq!(urls, [None, Some("first?page=2"), Some("second?page=2"), Some("planned")]);
     }
 }

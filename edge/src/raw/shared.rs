@@ -9,13 +9,25 @@ use std::time::Duration;
 use super::lines::RawLine;
 use super::status::{RawLoss, RawStatus};
 use crate::journal::JournalFiles;
-use crate::limits::{RAW_BLOCK_BYTES, RAW_QUEUE_LINES};
+use crate::limits::{RAW_BLOCK_BYTES, RAW_HEAD_BYTES_MAX, RAW_QUEUE_LINES, RAW_SEGMENTS};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawOptions {
     pub max_bytes: u64,
     pub max_age: Duration,
     pub segment_bytes: u64,
+}
+
+impl RawOptions {
+    /// A segment with so many bytes is full.
+    pub(super) fn segment_bytes_max(&self) -> u64 {
+        self.segment_bytes.min(self.max_bytes / RAW_SEGMENTS)
+    }
+
+    /// Bytes that a segment repeats: more would leave no room for frames.
+    pub(super) fn head_bytes_max(&self) -> usize {
+        usize::try_from(self.segment_bytes_max() / 2).unwrap_or(usize::MAX).min(RAW_HEAD_BYTES_MAX)
+    }
 }
 
 /// The adapter that normalizes the frames from now on, and where its component may be.

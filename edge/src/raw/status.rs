@@ -58,6 +58,8 @@ pub struct RawStatus {
     /// Deleted segments.
     pub deleted: [u64; RawDeletion::ALL.len()],
     pub write_errors: u64,
+    /// Components that could not be copied.
+    pub component_errors: u64,
     pub torn_tails: u64,
     /// Damaged places in the newest segment of the earlier run.
     pub damaged: u64,

@@ -11,7 +11,7 @@ use marketprism_service::{FileLock, LogLimit, clock};
 use zstd::bulk::Compressor;
 
 use super::components::keep_component;
-use super::head::SegmentHead;
+use super::head::{ADAPTER, SegmentHead};
 use super::lines::RawLine;
 use super::reader::{RawSegment, all_segments, segment_path};
 use super::segment::{BlockEntry, blocks, write_block};
@@ -19,12 +19,8 @@ use super::shared::{AdapterInUse, RawInput, RawOptions, RawShared};
 use super::status::{RawDeletion, RawLoss};
 use crate::journal::JournalFile;
 use crate::limits::{
-    RAW_BLOCK_BYTES, RAW_COMPONENT_EVERY, RAW_COMPRESSION, RAW_FLUSH, RAW_RETRY, RAW_SEGMENT_AGES,
-    RAW_SEGMENTS, RAW_SYNC,
+    RAW_BLOCK_BYTES, RAW_COMPONENT_EVERY, RAW_COMPRESSION, RAW_FLUSH, RAW_RETRY, RAW_SEGMENT_AGES, RAW_SYNC,
 };
-
-/// Address of the running adapter in the head: before every other.
-const ADAPTER: &str = "";
 
 pub(super) struct RawWriter {
     shared: Arc<RawShared>,
@@ -42,6 +38,8 @@ pub(super) struct RawWriter {
     retry_at: Option<Instant>,
     component: Option<(AdapterInUse, Instant)>,
     error_lines: LogLimit,
+    component_lines: LogLimit,
+    head_lines: LogLimit,
     deletion_lines: LogLimit,
 }
 
@@ -74,6 +72,8 @@ impl RawWriter {
             retry_at: None,
             component: None,
             error_lines: LogLimit::default(),
+            component_lines: LogLimit::default(),
+            head_lines: LogLimit::default(),
             deletion_lines: LogLimit::default(),
         }
     }
@@ -138,7 +138,20 @@ impl RawWriter {
         self.lines = text;
         self.entry.add(line.at_ns);
         if let Some(compressed) = self.write() {
-            self.head.set(key, line.at_ns, &compressed);
+            let bytes_max = self.options().head_bytes_max();
+            let left_out = self.head.set(key, line.at_ns, &compressed, bytes_max);
+            if left_out > 0
+                && let Some(held_back) = self.head_lines.allow(Instant::now())
+            {
+                let exchange = &self.shared.exchange;
+                tracing::warn!(
+                    exchange,
+                    left_out,
+                    bytes_max,
+                    held_back,
+                    "lists and reference answers have no room at the begin of raw segments; a larger raw.max_bytes gives them room"
+                );
+            }
         }
     }
 
@@ -174,6 +187,9 @@ impl RawWriter {
             return Err(io::Error::other("an earlier write failed"));
         }
         self.prepare();
+        if !self.is_recovered {
+            return Err(io::Error::other("the folder's earlier segments are not known"));
+        }
         let (options, mut block) = (self.options(), Vec::with_capacity(data.len() + 64));
         if self.current.is_none() {
             self.head.write(&mut block);
@@ -189,11 +205,12 @@ impl RawWriter {
         if let Err(error) = current.file.append(&block) {
             // If this fails too, the next start cuts the torn tail.
             let _ = current.file.truncate(segment.bytes);
+            self.drop_empty();
             return Err(error);
         }
         segment.bytes += size;
         segment.last_ns = segment.last_ns.max(entry.last_ns);
-        let is_full = segment.bytes >= options.segment_bytes.min(options.max_bytes / RAW_SEGMENTS)
+        let is_full = segment.bytes >= options.segment_bytes_max()
             || current.opened.elapsed() >= options.max_age / RAW_SEGMENT_AGES;
         let is_due = current.synced.elapsed() >= RAW_SYNC;
         if is_full || is_due {
@@ -211,15 +228,20 @@ impl RawWriter {
     }
 
     fn create(&mut self, first_ns: i64) -> io::Result<OpenRawSegment> {
-        if self.lock.is_none() {
-            return Err(io::Error::other("the folder is used by another process"));
-        }
         let path = segment_path(&self.shared.folder, self.last_number + 1, first_ns);
         let file = self.shared.files.create(&path)?;
         self.last_number += 1;
         self.segments.push_back(KeptSegment { path, first_ns, last_ns: first_ns, bytes: 0 });
         let now = Instant::now();
         Ok(OpenRawSegment { file, opened: now, synced: now })
+    }
+
+    /// A segment without a block would stay until it is too old, one more after each failure.
+    fn drop_empty(&mut self) {
+        if let Some(empty) = self.segments.pop_back_if(|segment| segment.bytes == 0) {
+            // If this fails too, the next start finds it.
+            let _ = self.shared.files.remove(&empty.path);
+        }
     }
 
     /// Takes the folder, and finds what an earlier run left in it.
@@ -324,7 +346,7 @@ impl RawWriter {
                 Ok(false) => self.component = Some((adapter, due + RAW_COMPONENT_EVERY)),
                 Err(error) => {
                     self.component = Some((adapter, due + RAW_COMPONENT_EVERY));
-                    self.note(Err(error));
+                    self.note_component(&error);
                 }
             }
         }
@@ -348,6 +370,15 @@ impl RawWriter {
         }
     }
 
+    /// The frames are written all the same.
+    fn note_component(&mut self, error: &io::Error) {
+        self.shared.lock().status.component_errors += 1;
+        if let Some(held_back) = self.component_lines.allow(Instant::now()) {
+            let (exchange, folder) = (&self.shared.exchange, &self.shared.folder);
+            tracing::error!(exchange, %error, ?folder, held_back, "component not kept beside its raw frames");
+        }
+    }
+
     /// After a failure a new segment begins, and the disk is left alone for a while. A full disk gets room: events need it more.
     fn note(&mut self, result: io::Result<()>) {
         let Err(error) = result else {
@@ -367,7 +398,7 @@ impl RawWriter {
         state.status.write_errors += 1;
         state.status.failing = Some(error.to_string());
         drop(state);
-        if error.kind() == ErrorKind::StorageFull {
+        if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
             self.delete_oldest(RawDeletion::DiskFull);
         }
         if let Some(held_back) = self.error_lines.allow(Instant::now()) {

@@ -177,7 +177,7 @@ metrics! {
     raw_lost: IntCounterVec = "marketprism_edge_raw_lost_frames_total" ["exchange", "reason"],
     /// Segments of raw frames that were deleted, by reason.
     raw_deleted: IntCounterVec = "marketprism_edge_raw_deleted_segments_total" ["exchange", "reason"],
-    /// Failed writes of raw frames; torn tails and damaged blocks of the run before.
+    /// Failed writes of raw frames and copies of their components; torn tails and damaged blocks of the run before.
     raw_errors: IntCounterVec = "marketprism_edge_raw_errors_total" ["exchange", "what"],
     /// Messages published to the broker, including repeats.
     published: IntCounter = "marketprism_edge_published_total" [],

@@ -137,3 +137,36 @@ impl JournalFile for BadFile {
         self.0.sync()
     }
 }
+
+/// A disk on which files can be created, but not written.
+pub struct FailingDisk;
+
+struct FailingFile(Arc<dyn JournalFile>);
+
+impl JournalFiles for FailingDisk {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn JournalFile>> {
+        Ok(Arc::new(FailingFile(DiskFiles.create(path)?)))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        DiskFiles.remove(path)
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        DiskFiles.sync(path)
+    }
+}
+
+impl JournalFile for FailingFile {
+    fn append(&self, _bytes: &[u8]) -> io::Result<()> {
+        Err(io::Error::other("the device does not answer"))
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.0.truncate(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+}

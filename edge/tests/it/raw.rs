@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use marketprism_edge::journal::{DiskFiles, JournalFiles, SegmentDamage};
 use marketprism_edge::raw::{
-    RawDeletion, RawLine, RawLoss, RawOptions, RawStatus, RawStore, TimeSpan, raw_segments,
+    AdapterInUse, COMPONENTS, RawDeletion, RawLine, RawLoss, RawOptions, RawStatus, RawStore, TimeSpan,
+    raw_segments,
 };
 use marketprism_schema::{Line, RecordingKind};
 use marketprism_service::clock;
 use marketprism_tests::wait::eventually;
 
-use crate::disks::{BadDisk, FullDisk};
+use crate::disks::{BadDisk, FailingDisk, FullDisk};
 
 const OPTIONS: RawOptions =
     RawOptions { max_bytes: 4 << 20, max_age: Duration::from_secs(3_600), segment_bytes: 1 << 20 };
@@ -203,4 +204,52 @@ async fn a_full_disk_gets_the_room_of_the_oldest_raw_frames_and_is_used_again() 
     assert!(lost(&status, RawLoss::WriteFailed) >= 1 && status.write_errors >= 1, "{status:?}");
     let (times, _, damaged) = read(dir.path(), TimeSpan::ALL);
     assert!(times.contains(&(now + 8)) && !times.contains(&(now + 1)) && damaged == 0, "{times:?}");
+}
+
+#[test]
+fn a_failed_append_leaves_no_empty_segment_and_costs_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = clock::now_ns();
+    let store = open(dir.path());
+    store.push(frame(now + 1, "first"));
+    close(&store);
+    let first = segment_files(dir.path());
+    let store = open_on(dir.path(), FailingDisk);
+    store.push(frame(now + 2, "second"));
+    let status = close(&store);
+    assert_eq!((lost(&status, RawLoss::WriteFailed), status.segments), (1, 1), "{status:?}");
+    assert_eq!(segment_files(dir.path()), first);
+}
+
+#[test]
+fn nothing_is_written_beside_segments_that_cannot_be_read_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let (now, later) = (clock::now_ns(), dir.path().join(format!("{:010}-{:019}.jsonl.zst", 500, 1)));
+    fs::create_dir(&later).unwrap();
+    let store = open(dir.path());
+    store.push(frame(now, "lost"));
+    eventually_blocking(|| lost(&store.status(), RawLoss::WriteFailed) == 1);
+    assert_eq!(segment_files(dir.path()), [later.clone()]);
+    fs::remove_dir(&later).unwrap();
+    eventually_blocking(|| {
+        store.push(frame(now + 1, "kept"));
+        store.status().written > 0
+    });
+    assert!(close(&store).failing.is_none());
+}
+
+#[test]
+fn a_component_that_cannot_be_copied_costs_no_frame() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join(COMPONENTS), "no folder").unwrap();
+    let component = dir.path().join("a.wasm");
+    fs::write(&component, "a").unwrap();
+    let digest = marketprism_adapter_host::component_digest(b"a");
+    let (store, now) = (open(dir.path()), clock::now_ns());
+    store.set_adapter(AdapterInUse { id: "sim 1".into(), digest, components: vec![component] }, now);
+    eventually_blocking(|| store.status().component_errors > 0);
+    store.push(frame(now + 1, "kept"));
+    let status = close(&store);
+    assert_eq!((status.written, lost(&status, RawLoss::WriteFailed)), (2, 0), "{status:?}");
+    assert!(status.failing.is_none() && segment_files(dir.path()).len() == 1, "{status:?}");
 }
