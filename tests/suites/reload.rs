@@ -213,22 +213,41 @@ async fn a_feed_that_starts_again_loses_and_doubles_no_trade() {
     until("all connections are open", TIME, || async { edge.get("/ready").await }).await;
     sim.resume();
     wait_for(&edge, CHANGES, &symbols(&["BTC"])).await;
-    for depth in [20, 30, 40] {
-        let before = sockets(&sim, CHANGES);
+    let newest = || sim.all_trades(CHANGES, "BTCUSDT").unwrap().last().map_or(0, |trade| trade.id);
+    let (mut overlapped, mut not_overlapped) = (0, Vec::new());
+    for depth in [20, 30, 40].into_iter().cycle().take(9) {
+        let (before, from) = (sockets(&sim, CHANGES), newest());
         edge.set_feeds(&deep(depth));
         let (status, answer) = edge.post("/reload", TOKEN).await;
         assert_eq!((status, &answer["feeds"][0]["change"]), (200, &"restarted".into()), "{answer}");
-        assert!(answer["feeds"][0]["closed_first"].is_null(), "{answer}");
-        assert!(sockets(&sim, CHANGES).is_disjoint(&before), "the old connections are closed");
+        until("the old connections are closed", TIME, || async {
+            let now = sockets(&sim, CHANGES);
+            if now.is_disjoint(&before) { Ok(()) } else { Err(format!("{now:?}, before {before:?}")) }
+        })
+        .await;
         wait_for(&edge, CHANGES, &symbols(&["BTC"])).await;
+        if answer["feeds"][0]["closed_first"].is_null() {
+            overlapped += 1;
+        } else {
+            // A machine too busy to open a connection in time.
+            until("all connections are open", TIME, || async { edge.get("/ready").await }).await;
+            not_overlapped.push(from..=newest());
+        }
+        if overlapped == 3 {
+            break;
+        }
     }
+    assert_eq!(overlapped, 3, "without overlap: {not_overlapped:?}");
     sim.pause();
     let sent = sim.all_trades(CHANGES, "BTCUSDT").unwrap();
-    let sent: Vec<u64> = sent.iter().map(|trade| trade.trade_id.parse().unwrap()).collect();
+    let sent: BTreeSet<u64> = sent.iter().map(|trade| trade.trade_id.parse().unwrap()).collect();
     until("every trade is in the broker, once", TIME, || async {
         let stored = stored_trades(&broker).await;
         let state = format!("{} stored, {} sent", stored.len(), sent.len());
-        if stored == sent { Ok(()) } else { Err(state) }
+        let found: BTreeSet<u64> = stored.iter().copied().collect();
+        let is_stored = |id: &u64| found.contains(id) || not_overlapped.iter().any(|ids| ids.contains(id));
+        let is_once = found.len() == stored.len() && found.is_subset(&sent);
+        if is_once && sent.iter().all(is_stored) { Ok(()) } else { Err(state) }
     })
     .await;
     assert!(edge.process().terminate(TIME).await.success());

@@ -84,10 +84,11 @@ pub struct KindDifferences {
 /// Differences found so far, by kind.
 pub type Differences = BTreeMap<DifferenceKind, KindDifferences>;
 
-/// The first difference between two descriptions of an exchange. `None`: they are equal.
+/// The first difference between two descriptions of an exchange. `None`: they are equal, but for rankings that only the new one has: no stream,
+/// book or plan depends on them.
 pub fn venue_difference(running: Option<&Venue>, new: Option<&Venue>) -> Option<String> {
     let (running, new) = match (running, new) {
-        (Some(running), Some(new)) if running != new => (running, new),
+        (Some(running), Some(new)) if !has_what_runs(running, new) => (running, new),
         (Some(_), None) => return Some("it does not serve it".to_owned()),
         _ => return None,
     };
@@ -107,6 +108,11 @@ pub fn venue_difference(running: Option<&Venue>, new: Option<&Venue>) -> Option<
             running.rankings
         ),
     })
+}
+
+fn has_what_runs(running: &Venue, new: &Venue) -> bool {
+    let is_kept = running.rankings.iter().all(|ranking| new.rankings.contains(ranking));
+    is_kept && *running == Venue { rankings: running.rankings.clone(), ..new.clone() }
 }
 
 /// The first difference, in the words of the contract. `None`: the plans are equal, but for the venue's clock: it is measured as the running
@@ -247,4 +253,27 @@ fn malformed(notes: &[Note]) -> u64 {
         _ => 0,
     };
     notes.iter().map(count).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::RankingKey;
+
+    #[test]
+    fn a_version_that_only_adds_a_ranking_describes_the_exchange_as_the_running_one() {
+        let venue = |rankings: Vec<RankingKey>, market_types| Venue {
+            exchange: "sim_spot".to_owned(),
+            market_types,
+            capabilities: Vec::new(),
+            endpoints: Vec::new(),
+            rankings,
+        };
+        let (without, with) = (venue(Vec::new(), Vec::new()), venue(vec![RankingKey::Volume24h], Vec::new()));
+        assert_eq!(venue_difference(Some(&without), Some(&with)), None);
+        let difference = venue_difference(Some(&with), Some(&without)).unwrap();
+        assert!(difference.contains("rankings []"), "{difference}");
+        let more = venue(vec![RankingKey::Volume24h], vec![crate::contract::MarketType::Spot]);
+        assert!(venue_difference(Some(&without), Some(&more)).is_some());
+    }
 }

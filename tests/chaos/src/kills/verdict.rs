@@ -10,7 +10,7 @@ use crate::report;
 
 /// Limit for the last journaled event to be in hot.
 const STORED: Duration = Duration::from_secs(90);
-/// Venue time of a trade against the edge's clock: a busy machine reads late, and may be killed before it does.
+/// Begin of a downtime against the start of its process.
 const SLACK_MS: i64 = 1_000;
 
 /// Times in milliseconds since 1970.
@@ -28,22 +28,17 @@ impl KilledEdge {
         for (table, count) in report::doubled(&self.hot, "marketprism_hot").await {
             self.check(false, || format!("{table}: {count} rows are stored twice"));
         }
-        let mut missing: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+        let mut missing: BTreeMap<&str, Vec<Span>> = BTreeMap::new();
         for (venue_symbol, symbol) in SYMBOLS {
-            let sent: BTreeMap<u64, i64> = self
-                .sim
-                .all_trades(EXCHANGE, venue_symbol)
-                .unwrap()
-                .into_iter()
-                .map(|trade| (trade.id, trade.trade_time_ms))
-                .collect();
+            let sent: BTreeSet<u64> =
+                self.sim.all_trades(EXCHANGE, venue_symbol).unwrap().into_iter().map(|trade| trade.id).collect();
             let stored = self.stored(venue_symbol).await;
-            let invented = stored.iter().filter(|id| !sent.contains_key(id)).count();
+            let invented = stored.keys().filter(|id| !sent.contains(id)).count();
             self.check(invented == 0, || format!("{symbol}: {invented} trades that the venue never sent"));
             // What was sent before the first subscription was no edge's to collect.
-            let first = stored.first().copied().unwrap_or_default();
-            let expected = sent.range(first..).filter(|(id, _)| !stored.contains(id));
-            let times: Vec<i64> = expected.map(|(_, at)| *at).collect();
+            let first = stored.keys().next().copied().unwrap_or_default();
+            let expected = sent.range(first..).filter(|id| !stored.contains_key(id));
+            let times: Vec<Span> = expected.map(|id| received_around(*id, &stored)).collect();
             println!("{symbol}: sent {}, in hot {}, missing {}", sent.len(), stored.len(), times.len());
             missing.insert(symbol, times);
         }
@@ -67,15 +62,22 @@ impl KilledEdge {
         self.check(lost == 0, || format!("{lost} of {} journaled events are not in hot", journaled.len()));
     }
 
-    async fn stored(&self, venue_symbol: &str) -> BTreeSet<u64> {
+    /// Receive times by id.
+    async fn stored(&self, venue_symbol: &str) -> BTreeMap<u64, i64> {
         let query = format!(
-            "SELECT trade_id FROM marketprism_hot.trades WHERE exchange = '{EXCHANGE}' AND venue_symbol = '{venue_symbol}'"
+            "SELECT trade_id, toUnixTimestamp64Milli(min(received_at)) FROM marketprism_hot.trades \
+             WHERE exchange = '{EXCHANGE}' AND venue_symbol = '{venue_symbol}' GROUP BY trade_id"
         );
-        self.hot.text(&query).await.unwrap().lines().map(|id| id.parse().unwrap()).collect()
+        let text = self.hot.text(&query).await.unwrap();
+        let row = |line: &str| {
+            let (id, at) = line.split_once('\t').unwrap();
+            (id.parse().unwrap(), at.parse().unwrap())
+        };
+        text.lines().map(row).collect()
     }
 
     /// As many trades are named as are missing, and no window is false.
-    async fn report_is_exact(&mut self, begin_ms: u64, missing: &BTreeMap<&str, Vec<i64>>) {
+    async fn report_is_exact(&mut self, begin_ms: u64, missing: &BTreeMap<&str, Vec<Span>>) {
         let end_ms = self.reporter().now_ms().await + 1_000;
         let named = |report: &Value, symbol: &str| {
             let name = format!("trade.{EXCHANGE}.spot.{symbol}");
@@ -100,8 +102,8 @@ impl KilledEdge {
         self.check(report["losses"]["total"] == 0, || format!("losses: {}", report["losses"]));
     }
 
-    /// Every missing trade lies in a time that is named, and every named time of a kill is that of one.
-    async fn times_are_named(&mut self, missing: &BTreeMap<&str, Vec<i64>>) {
+    /// Between the trades that are stored before and after a missing one lies a time that is named, and every named time of a kill is that of one.
+    async fn times_are_named(&mut self, missing: &BTreeMap<&str, Vec<Span>>) {
         let killed = self.spans(DOWNTIMES).await;
         let gaps = self.spans(GAPS).await;
         for (symbol, times) in missing {
@@ -110,8 +112,8 @@ impl KilledEdge {
             };
             let named = [of(&killed), of(&gaps)].concat();
             let is_named =
-                |at: &&i64| named.iter().any(|(from, to)| (from - SLACK_MS..=to + SLACK_MS).contains(*at));
-            let unnamed = times.iter().filter(|at| !is_named(at)).count();
+                |(after, before): &&Span| named.iter().any(|(from, to)| from <= before && to >= after);
+            let unnamed = times.iter().filter(|times| !is_named(times)).count();
             self.check(unnamed == 0, || format!("{symbol}: {unnamed} missing trades lie in no named time"));
         }
         let now = now_ms();
@@ -137,6 +139,14 @@ impl KilledEdge {
         let span = |row: &Value| (number(row, "begin"), number(row, "end"));
         rows.iter().map(|row| (row["symbol"].as_str().unwrap().to_owned(), span(row))).collect()
     }
+}
+
+/// Receive times of the stored trades before and after a missing one. Its own venue time says little: a busy machine reads late, and may be
+/// killed before it does.
+fn received_around(missing: u64, stored: &BTreeMap<u64, i64>) -> Span {
+    let before = stored.range(..missing).next_back().map_or(0, |(_, at)| *at);
+    let after = stored.range(missing..).next().map_or(i64::MAX, |(_, at)| *at);
+    (before.min(after), before.max(after))
 }
 
 const DOWNTIMES: &str = "SELECT symbol, toString(from_ns) AS begin, toString(max(to_ns)) AS end FROM marketprism_hot.downtimes \
