@@ -199,12 +199,12 @@ fn a_builder_that_goes_on_with_anothers_streams_knows_their_events_and_trade_ids
         || builder("sim_spot", &instruments, RecordOptions { contiguous_trade_ids: true, ..options(1) });
     let (mut first, mut second, mut out) = (builder(), builder(), Vec::new());
     for id in [1, 2, 3] {
-        first.event(&trade(0, id), &[], 1, 1, &mut out);
+        first.event(&trade(0, id), &[], AT_NS, AT_NS, &mut out);
     }
     assert_eq!(out.len(), 3);
     second.recall(0.into(), first.into_memories().next().unwrap());
     for id in [2, 3, 4, 6] {
-        second.event(&trade(0, id), &[], 1, 1, &mut out);
+        second.event(&trade(0, id), &[], AT_NS, AT_NS, &mut out);
     }
     let counts = second.take_counts();
     assert_eq!((counts.events[DataType::Trade], counts.duplicates[DataType::Trade]), (2, 2));
