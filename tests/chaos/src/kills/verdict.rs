@@ -30,8 +30,13 @@ impl KilledEdge {
         }
         let mut missing: BTreeMap<&str, Vec<Span>> = BTreeMap::new();
         for (venue_symbol, symbol) in SYMBOLS {
-            let sent: BTreeSet<u64> =
-                self.sim.all_trades(EXCHANGE, venue_symbol).unwrap().into_iter().map(|trade| trade.id).collect();
+            let sent: BTreeSet<u64> = self
+                .sim
+                .all_trades(EXCHANGE, venue_symbol)
+                .unwrap()
+                .into_iter()
+                .map(|trade| trade.id)
+                .collect();
             let stored = self.stored(venue_symbol).await;
             let invented = stored.keys().filter(|id| !sent.contains(id)).count();
             self.check(invented == 0, || format!("{symbol}: {invented} trades that the venue never sent"));
