@@ -11,6 +11,7 @@ use marketprism_socket::{BackoffOptions, Budgets, SocketOptions};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::follow::named;
 use super::listing::{FeedListing, ListingReader, ListingReaders};
 use super::observer::FrameObserver;
 use super::parts::{InstrumentParts, PartNumber};
@@ -207,8 +208,17 @@ impl FeedContext {
     /// Shows the ranks in `/coverage`, and tells the audits which streams end by them.
     pub fn publish_ranking(&self, listing: &FeedListing) {
         self.edge.auditor.set_outranked(self.audit_feed, listing.outranked());
-        let chosen = listing.ranking.as_ref().map(|ranking| ranking.chosen.as_slice());
-        self.status.set_ranked(chosen.unwrap_or_default());
+        let ranking = listing.ranking.clone().unwrap_or_default();
+        if !ranking.unranked.is_empty() && *self.status.unranked() != *ranking.unranked {
+            let symbols = named(ranking.unranked.iter().map(String::as_str));
+            tracing::warn!(
+                exchange = self.status.exchange,
+                symbols,
+                currency = ranking.currency,
+                "markets with their volume in another currency than the ranking are not collected: use a feed or a name for them"
+            );
+        }
+        self.status.set_ranked(&ranking.chosen, &ranking.unranked);
     }
 }
 

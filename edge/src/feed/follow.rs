@@ -294,7 +294,7 @@ impl PartSet {
         parts.merge(part, number);
         let context = self.first.part(number, newest.context.audit_feed);
         let opened = OpenedPart::open(&context, &self.first.setup(), parts.of(number));
-        let start = match opened {
+        let mut start = match opened {
             Ok(opened) => {
                 if let Some(late) = opened.wait_for_data().await {
                     tracing::warn!(exchange, part = number, late, "connections do not overlap");
@@ -307,6 +307,9 @@ impl PartSet {
         };
         let old = Arc::clone(&newest.context);
         join(newest).await;
+        if let PartStart::Opened(opened) = &mut start {
+            opened.memories = parts.take_memories();
+        }
         self.roster.remove(&old.status);
         // The new part goes on with the old one's streams in the audits.
         self.move_streams(changed, context.audit_feed, changed_ns);

@@ -78,6 +78,15 @@ impl OnlineCheck {
                 self.text,
                 "feed[{index}].top: {count} of {all} markets by {by} in {currency}: {shown}"
             );
+            if !ranking.unranked.is_empty() {
+                self.is_complete = false;
+                let _ = writeln!(
+                    self.text,
+                    "feed[{index}].top: the volumes of {} are in other currencies, so that they have no place (allowed: patterns of markets \
+                     with one currency of their volume, such as `*-USDT`)",
+                    ranking.unranked.join(", ")
+                );
+            }
         }
         if !not_listed.is_empty() {
             self.is_complete = false;

@@ -13,6 +13,7 @@ use tokio::task::block_in_place;
 use tokio::time::sleep;
 
 use super::context::{FeedContext, FeedSetup, socket_options};
+use super::parts::StreamMemories;
 use crate::limits::{
     FEED_INPUT_BYTES_MAX, FEED_INPUTS_MAX, OVERLAP_LOOK, OVERLAP_WAIT, SOCKETS_STOP, SYMBOLS_NAMED_MAX,
 };
@@ -33,6 +34,8 @@ pub struct OpenedPart {
     pub adapter: AdapterSupervisor,
     pub sockets: Arc<FeedSockets>,
     pub inputs: InputReceiver,
+    /// Of the pipelines whose place it takes.
+    pub memories: StreamMemories,
 }
 
 impl OpenedPart {
@@ -59,7 +62,7 @@ impl OpenedPart {
         let (sender, inputs) = input_queue(bounds);
         let sockets = FeedSockets::start(adapter.plan(), options, context.edge.budgets.clone(), sender)?;
         let (setup, sockets) = (Arc::clone(setup), Arc::new(sockets));
-        Ok(Self { setup, feed, adapter, sockets, inputs })
+        Ok(Self { setup, feed, adapter, sockets, inputs, memories: StreamMemories::new() })
     }
 
     /// Waits until each connection is open and has brought something. `Some`: connections that were not open in time, as when the venue's budget of

@@ -143,12 +143,13 @@ impl InstrumentParts {
         }
     }
 
-    pub fn set_memories(&self, memories: Option<StreamMemories>) {
-        *self.memories() = memories;
+    pub fn take_memories(&self) -> StreamMemories {
+        self.memories().take().unwrap_or_default()
     }
 
-    pub fn take_memories(&self) -> Option<StreamMemories> {
-        self.memories().take()
+    /// All instruments, as the venue listed them last.
+    pub fn instruments(&self) -> Vec<Instrument> {
+        self.lock().values().map(|one| one.instrument.clone()).collect()
     }
 
     fn memories(&self) -> MutexGuard<'_, Option<StreamMemories>> {

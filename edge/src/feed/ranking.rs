@@ -16,11 +16,15 @@ pub struct FeedRanking {
     pub currency: String,
     /// Those that are collected, best first.
     pub chosen: Vec<RankedMarket>,
-    /// Listed and selected by a pattern, but too far behind.
+    /// Listed and selected by a pattern, but too far behind, or without a place.
     pub outranked: BTreeSet<InstrumentKey>,
+    /// Symbols without a place: their values are in other currencies.
+    pub unranked: Vec<String>,
 }
 
-/// Leaves the best markets in `instruments`, and those that the selection names.
+/// Leaves the best markets in `instruments`, and those that the selection names. Markets with values in another currency than that of most
+/// collected ones (at first, of most candidates) have no place. A collected market that the list lacks keeps its own: one partial list lets no
+/// other enter.
 pub fn rank(
     instruments: &mut Vec<Instrument>,
     rows: &[Ranked],
@@ -28,18 +32,14 @@ pub fn rank(
     collected: &BTreeSet<InstrumentKey>,
 ) -> anyhow::Result<FeedRanking> {
     let rows: HashMap<&str, &Ranked> = rows.iter().map(|row| (row.venue_symbol.as_str(), row)).collect();
-    let (mut candidates, mut currencies) = (Vec::new(), BTreeSet::new());
+    let (mut candidates, mut unranked) = (Vec::new(), Vec::new());
+    let currency = currency_of(instruments, &rows, selection, collected);
     for instrument in instruments.iter().filter(|one| selection.matches_any(&one.symbol)) {
         let row = rows.get(instrument.venue_symbol.as_str());
-        currencies.extend(row.map(|row| row.currency.as_deref().unwrap_or(&instrument.quote)));
-        candidates.push((key_of(instrument), row.map(|row| row.value)));
-    }
-    let currencies: Vec<&str> = currencies.into_iter().collect();
-    if let [_, _, ..] = currencies.as_slice() {
-        bail!(
-            "top.by: the volumes are in {} (allowed: patterns of markets with one currency of their volume, such as `*-USDT`)",
-            currencies.join(", ")
-        );
+        match row {
+            Some(row) if in_currency(row, instrument) != currency => unranked.push(key_of(instrument)),
+            row => candidates.push((key_of(instrument), row.map(|row| row.value))),
+        }
     }
     let missing = candidates.iter().filter(|(_, value)| value.is_none()).count();
     if missing * 2 > candidates.len() {
@@ -51,10 +51,20 @@ pub fn rank(
     candidates.sort_by(|(one, value), (other, other_value)| {
         (Reverse(value.map(at_one_scale)), one).cmp(&(Reverse(other_value.map(at_one_scale)), other))
     });
-    let currency = currencies.first().map(|&currency| currency.to_owned()).unwrap_or_default();
+    let listed: BTreeSet<InstrumentKey> = instruments.iter().map(key_of).collect();
+    let is_missed = |key: &&InstrumentKey| {
+        selection.matches_any(&key.0) && !selection.names().contains(&key.0) && !listed.contains(*key)
+    };
+    let count = top.count.saturating_sub(collected.iter().filter(is_missed).count());
     let order: Vec<bool> = candidates.iter().map(|(key, _)| collected.contains(key)).collect();
-    let places = choose(&order, top.count);
-    let mut ranking = FeedRanking { currency, ..FeedRanking::default() };
+    let places = choose(&order, count, margin_of(top.count));
+    unranked.retain(|(symbol, _)| !selection.names().contains(symbol));
+    let mut ranking = FeedRanking {
+        currency,
+        unranked: unranked.iter().map(|(symbol, _)| symbol.clone()).collect(),
+        outranked: unranked.into_iter().collect(),
+        ..FeedRanking::default()
+    };
     for (place, (key, value)) in candidates.into_iter().enumerate() {
         if places.contains(&place) {
             ranking.chosen.push(RankedMarket { key, rank: place + 1, value });
@@ -66,15 +76,43 @@ pub fn rank(
     Ok(ranking)
 }
 
+fn in_currency<'a>(row: &'a Ranked, instrument: &'a Instrument) -> &'a str {
+    row.currency.as_deref().unwrap_or(&instrument.quote)
+}
+
+/// The currency of most collected markets, then of most listed ones.
+fn currency_of(
+    instruments: &[Instrument],
+    rows: &HashMap<&str, &Ranked>,
+    selection: &SymbolSelection,
+    collected: &BTreeSet<InstrumentKey>,
+) -> String {
+    let mut markets: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for instrument in instruments.iter().filter(|one| selection.matches_any(&one.symbol)) {
+        if let Some(row) = rows.get(instrument.venue_symbol.as_str()) {
+            let (held, listed) = markets.entry(in_currency(row, instrument)).or_default();
+            *held += usize::from(collected.contains(&key_of(instrument)));
+            *listed += 1;
+        }
+    }
+    // Among equals the first by name.
+    let most = markets.into_iter().rev().max_by_key(|(_, counts)| *counts);
+    most.map(|(currency, _)| currency.to_owned()).unwrap_or_default()
+}
+
 fn at_one_scale(number: Decimal) -> i128 {
     i128::from(number.mantissa) * 10_i128.pow(MAX_SCALE.saturating_sub(number.scale).into())
 }
 
-/// Places, from 0 on, of the markets to collect; `is_collected` by place. The margin is a tenth of the count, at least one place. A market
+/// A tenth of the count, at least one place.
+fn margin_of(count: usize) -> usize {
+    (count / 10).max(1)
+}
+
+/// Places, from 0 on, of the markets to collect; `is_collected` by place. A market
 /// enters once it is ahead of the last place by the margin, and leaves once it is behind it by more than that; then the number is kept:
 /// the worst that are collected leave, or the best others enter. Neighbours that change places change nothing.
-fn choose(is_collected: &[bool], count: usize) -> BTreeSet<usize> {
-    let margin = (count / 10).max(1);
+fn choose(is_collected: &[bool], count: usize, margin: usize) -> BTreeSet<usize> {
     let stays = |place: &usize| {
         let collected = is_collected.get(*place).copied().unwrap_or_default();
         *place < count.saturating_sub(margin) || (collected && *place < count + margin)
@@ -106,7 +144,7 @@ mod tests {
     use crate::config::RankingMeasure;
 
     fn places(is_collected: &[bool], count: usize) -> Vec<usize> {
-        choose(is_collected, count).into_iter().map(|place| place + 1).collect()
+        choose(is_collected, count, margin_of(count)).into_iter().map(|place| place + 1).collect()
     }
 
     fn collected(ranks: &[usize], markets: usize) -> Vec<bool> {
@@ -153,11 +191,11 @@ mod tests {
                 }
                 let is_collected: Vec<bool> = order.iter().map(|market| held.contains(market)).collect();
                 let now: BTreeSet<usize> =
-                    choose(&is_collected, count).into_iter().map(|place| order[place]).collect();
+                    choose(&is_collected, count, margin_of(count)).into_iter().map(|at| order[at]).collect();
                 assert_eq!(now.len(), count.min(markets), "seed {seed}, round {round}");
                 let again: Vec<bool> = order.iter().map(|market| now.contains(market)).collect();
                 let again: BTreeSet<usize> =
-                    choose(&again, count).into_iter().map(|place| order[place]).collect();
+                    choose(&again, count, margin_of(count)).into_iter().map(|at| order[at]).collect();
                 assert_eq!(again, now, "the same ranking changes nothing: seed {seed}, round {round}");
                 held = now;
             }
@@ -192,11 +230,22 @@ mod tests {
         selected: &[&str],
         count: usize,
     ) -> Result<(Vec<String>, FeedRanking), String> {
+        ranked_beside(&[], symbols, rows, selected, count)
+    }
+
+    fn ranked_beside(
+        collected: &[&str],
+        symbols: &[&str],
+        rows: &[Ranked],
+        selected: &[&str],
+        count: usize,
+    ) -> Result<(Vec<String>, FeedRanking), String> {
+        let collected = collected.iter().map(|symbol| ((*symbol).to_owned(), MarketType::Spot)).collect();
         let selected: Vec<String> = selected.iter().map(|&symbol| symbol.to_owned()).collect();
         let top = TopMarkets { by: RankingMeasure::Volume24h, count };
         let selection = SymbolSelection::new(&selected, &["X*".to_owned()]).with_top(Some(top));
         let mut instruments = symbols.iter().map(|symbol| instrument(symbol)).collect();
-        let ranking = rank(&mut instruments, rows, (&selection, top), &BTreeSet::new());
+        let ranking = rank(&mut instruments, rows, (&selection, top), &collected);
         let left = instruments.into_iter().map(|one| one.symbol).collect();
         ranking.map(|ranking| (left, ranking)).map_err(|error| error.to_string())
     }
@@ -217,14 +266,39 @@ mod tests {
         assert_eq!(ranking.chosen[2].value, None, "what the ranking lacks is last");
     }
 
+    /// A venue lists a market of a feed that is ranked in USDT for another quote currency.
     #[test]
-    fn volumes_in_several_currencies_and_a_ranking_without_most_markets_are_refused() {
-        let rows = [row("AUSDT", 1, 0), row("BEUR", 2, 0)];
-        let error = ranked(&["A-USDT", "B-EUR"], &rows, &["*"], 1).unwrap_err();
-        assert!(error.contains("top.by") && error.contains("EUR, USDT"), "{error}");
+    fn a_market_with_its_volume_in_another_currency_has_no_place_and_ends_no_ranking() {
+        let rows = [row("AUSDT", 1, 0), row("BEUR", 9, 0), row("CEUR", 8, 0)];
+        let listed = ["A-USDT", "B-EUR", "C-EUR"];
+        let (left, ranking) = ranked_beside(&["A-USDT"], &listed, &rows, &["*", "C-EUR"], 2).unwrap();
+        assert_eq!(left, ["A-USDT", "C-EUR"], "the named one is collected besides");
+        assert_eq!((ranking.currency.as_str(), ranking.unranked), ("USDT", vec!["B-EUR".to_owned()]));
+        let (left, ranking) = ranked(&listed, &rows, &["*"], 2).unwrap();
+        assert_eq!(
+            (left, ranking.unranked),
+            (vec!["B-EUR".to_owned(), "C-EUR".to_owned()], vec!["A-USDT".to_owned()])
+        );
         let in_usd = rows.map(|row| Ranked { currency: Some("USD".to_owned()), ..row });
         assert_eq!(ranked(&["A-USDT", "B-EUR"], &in_usd, &["*"], 1).unwrap().0, ["B-EUR"]);
-        let error = ranked(&["A-USDT", "B-USDT", "C-USDT"], &in_usd[..1], &["*"], 1).unwrap_err();
+    }
+
+    #[test]
+    fn a_ranking_without_most_markets_is_refused() {
+        let rows = [row("AUSDT", 1, 0)];
+        let error = ranked(&["A-USDT", "B-USDT", "C-USDT"], &rows, &["*"], 1).unwrap_err();
         assert!(error.contains("2 of 3 selected markets"), "{error}");
+    }
+
+    /// During maintenance a venue lists a part of its markets.
+    #[test]
+    fn a_list_without_collected_markets_lets_no_other_enter() {
+        let rows = ["A", "B", "C", "D", "E"].map(|base| row(&format!("{base}USDT"), 9, 0));
+        let (left, _) =
+            ranked_beside(&["A-USDT", "B-USDT"], &["B-USDT", "C-USDT", "D-USDT"], &rows, &["*"], 2).unwrap();
+        assert_eq!(left, ["B-USDT"]);
+        let (left, _) =
+            ranked_beside(&["B-USDT"], &["B-USDT", "C-USDT", "D-USDT"], &rows, &["*"], 2).unwrap();
+        assert_eq!(left, ["B-USDT", "C-USDT"], "once it is delisted, its place is free");
     }
 }

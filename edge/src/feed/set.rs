@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use futures_util::future::join_all;
+use marketprism_adapter_host::contract::Instrument;
 use marketprism_schema::{DataType, DowntimeReason, SELFTEST_EXCHANGE};
 use marketprism_service::{clock, error_text};
 use tokio::sync::Mutex;
@@ -63,6 +64,8 @@ struct OpenedFeed {
     part: OpenedPart,
     /// Connections that are not open yet.
     late: Option<String>,
+    /// Instruments of the running feed at that time.
+    listed_before: Vec<Instrument>,
 }
 
 /// Consequences of a change for a feed.
@@ -216,12 +219,13 @@ impl FeedSet {
         let config = setup.config.clone();
         let place = (old.audit_feed, old.lane);
         let context = FeedContext::new(&self.edge, setup.clone(), place, adapter.clone(), None);
+        let listed_before = old.parts.instruments();
         let parts = successor(&old.parts, &config, &before);
         let context = FeedContext { parts: Arc::new(parts), ..context };
         context.parts.outrank(listed.outranked(), None);
         let instruments = context.parts.begin(0, &listed.instruments);
         let part = OpenedPart::open(&context, &context.setup(), instruments)?;
-        prepared.opened = Some(OpenedFeed { context, part, late: None });
+        prepared.opened = Some(OpenedFeed { context, part, late: None, listed_before });
         Ok(prepared)
     }
 
@@ -352,14 +356,18 @@ impl FeedSet {
             let parts = successor(&before, &config, &selected_before);
             return self.begin(prepared, (audit_feed, lane), parts);
         };
-        let OpenedFeed { context, part, .. } = opened;
+        let OpenedFeed { context, mut part, listed_before, .. } = opened;
         if let Some(observer) = context.observer(&config) {
             answers.give(&*observer);
         }
         context.publish_not_listed(&listing);
         context.publish_ranking(&listing);
         context.tell_terms(&listing);
-        context.parts.set_memories(before.take_memories());
+        part.memories = before.take_memories();
+        if before.instruments() != listed_before {
+            // A list came meanwhile: the new feed knows nothing of it.
+            context.relist.notify_one();
+        }
         RunningFeed::start(context, &self.roster, PartStart::Opened(Box::new(part)))
     }
 

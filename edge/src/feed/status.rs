@@ -109,6 +109,7 @@ struct FeedState {
     delays_ms: DataTypeMap<u32>,
     not_listed: Arc<[String]>,
     ranked: Arc<[RankedMarket]>,
+    unranked: Arc<[String]>,
     /// Instruments whose streams the pipeline has not ended.
     ending: Vec<(InstrumentIndex, InstrumentEnd)>,
     refusals: BTreeMap<DataType, EventRefusals>,
@@ -136,6 +137,7 @@ impl FeedStatus {
             delays_ms: DataTypeMap::default(),
             not_listed: Arc::default(),
             ranked: Arc::default(),
+            unranked: Arc::default(),
             ending: Vec::new(),
             refusals: BTreeMap::new(),
         };
@@ -197,8 +199,14 @@ impl FeedStatus {
         Arc::clone(&self.lock().ranked)
     }
 
-    pub fn set_ranked(&self, ranked: &[RankedMarket]) {
-        self.lock().ranked = ranked.into();
+    /// Selected symbols with their volume in another currency than the ranking.
+    pub fn unranked(&self) -> Arc<[String]> {
+        Arc::clone(&self.lock().unranked)
+    }
+
+    pub fn set_ranked(&self, ranked: &[RankedMarket], unranked: &[String]) {
+        let mut state = self.lock();
+        (state.ranked, state.unranked) = (ranked.into(), unranked.into());
     }
 
     /// The pipeline of a running part ends the streams of these instruments.

@@ -81,7 +81,7 @@ async fn run_until_stop(context: &FeedContext, mut start: PartStart) {
             () = context.stop.cancelled() => break,
         };
         let ended = match opened {
-            Ok(Some(opened)) => match begin(context, &opened) {
+            Ok(Some(mut opened)) => match begin(context, &mut opened) {
                 Ok(feed) => {
                     backoff.reset();
                     collect(context, opened, feed).await
@@ -290,8 +290,9 @@ async fn rest(context: &FeedContext) {
 }
 
 /// From here on the part's streams are audited.
-fn begin(context: &FeedContext, opened: &OpenedPart) -> anyhow::Result<StartedFeed> {
-    let (OpenedPart { feed, adapter: supervisor, .. }, config) = (opened, &opened.setup.config);
+fn begin(context: &FeedContext, opened: &mut OpenedPart) -> anyhow::Result<StartedFeed> {
+    let mut memories = std::mem::take(&mut opened.memories);
+    let (OpenedPart { feed, adapter: supervisor, .. }, config) = (&*opened, &opened.setup.config);
     let (plan, instruments, adapter) = (supervisor.plan(), supervisor.instruments(), supervisor.adapter());
     let sources = SourceMap::new(plan, instruments.len());
     let (mut builder, streams) = record_builder(context, config, (feed, adapter), instruments, plan)?;
@@ -302,7 +303,6 @@ fn begin(context: &FeedContext, opened: &OpenedPart) -> anyhow::Result<StartedFe
     if let Some(positions) = &positions {
         positions.resume(&mut builder);
     }
-    let mut memories = context.parts.take_memories().unwrap_or_default();
     for (index, instrument) in InstrumentIndex::enumerate(instruments) {
         if let Some(memory) = memories.remove(&key_of(instrument)) {
             builder.recall(index, memory);

@@ -238,6 +238,7 @@ fn feed_json(feed: &FeedStatus) -> Value {
         "part": feed.part,
         "state": phase_text(&feed.phase()),
         "not_listed": *feed.not_listed(),
+        "unranked": *feed.unranked(),
         "ranked": feed.ranked().iter().map(ranked_json).collect::<Vec<_>>(),
         "adapter": feed.adapter().id(),
         "data_types": feed.data_types.iter().map(|kind| kind.as_str()).collect::<Vec<_>>(),
