@@ -11,10 +11,9 @@ use marketprism_socket::{BackoffOptions, Budgets, SocketOptions};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::follow::named;
 use super::listing::{FeedListing, ListingReader, ListingReaders};
 use super::observer::FrameObserver;
-use super::parts::{InstrumentParts, PartNumber};
+use super::parts::{InstrumentParts, PartNumber, named};
 use super::progress::{HangingPipelines, PipelineTimes};
 use super::raw_tap::RawTap;
 use super::status::FeedStatus;

@@ -15,13 +15,13 @@ use super::context::{FeedContext, FeedSetup};
 use super::listing::FeedListing;
 use super::listing_changes::AppliedListing;
 use super::opened::{OpenedPart, PartStart};
-use super::parts::{FeedRoster, InstrumentKey, KeysByPart, ListingChange, PartNumber, key_of};
+use super::parts::{FeedRoster, InstrumentKey, KeysByPart, ListingChange, PartNumber, key_of, named};
 use super::ranking::FeedRanking;
 use super::remark_log::LISTING;
 use super::status::{FeedPhase, InstrumentEnd};
 use super::supervise::run_part;
 use crate::audit::AuditFeed;
-use crate::limits::{ADDED_PARTS_MAX, STREAMS_END, SYMBOLS_NAMED_MAX};
+use crate::limits::{ADDED_PARTS_MAX, STREAMS_END};
 use crate::telemetry::ANY;
 
 /// Runs a feed with all its parts until it is stopped.
@@ -346,13 +346,4 @@ async fn join(part: AddedPart) {
 /// A tenth less to a tenth more, so that the edges of a venue do not ask at one moment.
 fn jittered(interval: Duration) -> Duration {
     interval * 9 / 10 + jitter(interval / 5)
-}
-
-pub fn named<'s>(symbols: impl ExactSizeIterator<Item = &'s str>) -> String {
-    let count = symbols.len();
-    let mut text = symbols.take(SYMBOLS_NAMED_MAX).collect::<Vec<_>>().join(", ");
-    if count > SYMBOLS_NAMED_MAX {
-        text.push_str(&format!(" and {} more", count - SYMBOLS_NAMED_MAX));
-    }
-    text
 }

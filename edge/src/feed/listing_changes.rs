@@ -4,7 +4,7 @@ use marketprism_schema::{ChangeKind, ChangeOutcome, EdgeChange};
 use marketprism_service::clock;
 
 use super::context::FeedContext;
-use super::follow::named;
+use super::parts::named;
 
 /// Labels of changes of the venue's lists.
 pub const LISTING_CHANGES: [&str; 5] = ["listed", "ranked", "delisted", "outranked", "changed"];

@@ -10,7 +10,7 @@ use marketprism_schema::{DowntimeReason, MarketType};
 
 use super::status::FeedStatus;
 use crate::config::SymbolSelection;
-use crate::limits::{IMPLAUSIBLE_LISTS, LISTS_WITHOUT};
+use crate::limits::{IMPLAUSIBLE_LISTS, LISTS_WITHOUT, SYMBOLS_NAMED_MAX};
 use crate::records::InstrumentMemory;
 
 /// Position of a part in its feed; 0 is the part of the start.
@@ -34,6 +34,15 @@ pub struct RankedMarket {
 
 pub fn key_of(instrument: &Instrument) -> InstrumentKey {
     (instrument.symbol.clone(), instrument.market_type.into())
+}
+
+pub fn named<'s>(symbols: impl ExactSizeIterator<Item = &'s str>) -> String {
+    let count = symbols.len();
+    let mut text = symbols.take(SYMBOLS_NAMED_MAX).collect::<Vec<_>>().join(", ");
+    if count > SYMBOLS_NAMED_MAX {
+        text.push_str(&format!(" and {} more", count - SYMBOLS_NAMED_MAX));
+    }
+    text
 }
 
 #[derive(Debug, Clone)]

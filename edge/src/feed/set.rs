@@ -14,11 +14,11 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::context::{EdgeContext, FeedContext, FeedSetup};
-use super::follow::{PartSet, named, run_feed};
+use super::follow::{PartSet, run_feed};
 use super::listing::FeedListing;
 use super::observer::{FrameObserver, HeldAnswers};
 use super::opened::{OpenedPart, PartStart};
-use super::parts::{FeedRoster, InstrumentKey, InstrumentParts};
+use super::parts::{FeedRoster, InstrumentKey, InstrumentParts, named};
 use super::status::FeedPhase;
 use crate::audit::AuditFeed;
 use crate::config::{Adapters, ChangedFeed, Config, CurrentAdapter, FeedConfig, FeedsDifference};

@@ -116,11 +116,10 @@ async fn collect(context: &FeedContext, opened: OpenedPart, feed: StartedFeed) -
     let observer = context.observer(&listed_for.config);
     let (sockets, stats) = (Arc::downgrade(&owned), Arc::clone(adapter.stats()));
     let (version, progress) = (adapter.adapter().clone(), Arc::new(PipelineProgress::default()));
-    let instruments = adapter.instruments();
     if let Some(observer) = &observer {
         observer.adapter(&version, clock::now_ns());
     }
-    context.status.set_running(version, instruments, owned, Arc::clone(&stats), adapter.plan());
+    context.status.set_running(version, adapter.instruments(), owned, Arc::clone(&stats), adapter.plan());
     // Ended while the part started.
     let setup = context.setup();
     if context.status.part == 0 && !Arc::ptr_eq(&setup, &listed_for) {
@@ -150,9 +149,8 @@ async fn collect(context: &FeedContext, opened: OpenedPart, feed: StartedFeed) -
         progress: Arc::clone(&progress),
     });
     let (ended, mut end) = oneshot::channel::<()>();
-    let runtime = Handle::current();
     let builder = std::thread::Builder::new().name(format!("feed-{}", context.status.exchange));
-    let parts = Arc::clone(&context.parts);
+    let (runtime, parts) = (Handle::current(), Arc::clone(&context.parts));
     let thread = start_thread(builder, move || {
         parts.remember(pipeline.run(&runtime));
         // Wakes the receiver, if it is still there.
