@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::context::{FeedContext, FeedSetup};
+use super::observer::FrameObserver;
 use super::opened::{OpenedPart, PartStart};
 use super::parts::key_of;
 use super::pipeline::{Pipeline, PipelineParts};
@@ -112,13 +113,9 @@ async fn run_until_stop(context: &FeedContext, mut start: PartStart) {
 /// Runs the pipeline until the feed is stopped; any other end is an error.
 async fn collect(context: &FeedContext, opened: OpenedPart, feed: StartedFeed) -> anyhow::Result<()> {
     let OpenedPart { setup: listed_for, adapter, sockets: owned, inputs, .. } = opened;
-    // Not before: a part that does not start leaves the raw frames as they are.
-    let observer = context.observer(&listed_for.config);
     let (sockets, stats) = (Arc::downgrade(&owned), Arc::clone(adapter.stats()));
     let (version, progress) = (adapter.adapter().clone(), Arc::new(PipelineProgress::default()));
-    if let Some(observer) = &observer {
-        observer.adapter(&version, clock::now_ns());
-    }
+    let observer = observe(context, &listed_for.config, &version);
     context.status.set_running(version, adapter.instruments(), owned, Arc::clone(&stats), adapter.plan());
     // Ended while the part started.
     let setup = context.setup();
@@ -189,6 +186,13 @@ async fn collect(context: &FeedContext, opened: OpenedPart, feed: StartedFeed) -
     }
     ensure!(was_stopped, "the pipeline ended without a stop");
     Ok(())
+}
+
+/// A part that does not run leaves the raw frames as they are.
+fn observe(context: &FeedContext, config: &FeedConfig, version: &Adapter) -> Option<Arc<dyn FrameObserver>> {
+    let observer = context.observer(config)?;
+    observer.adapter(version, clock::now_ns());
+    Some(observer)
 }
 
 /// Leaves a thread that does not end to itself.
