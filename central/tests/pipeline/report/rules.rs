@@ -129,7 +129,9 @@ async fn a_latency_says_how_far_it_can_be_trusted(stack: &Stack, config: &Path) 
     let (_, report) = integrity(stack, config, &["--from", "1h"]);
     let streams = report["latency"]["streams"].as_array().unwrap();
     let trades = streams.iter().find(|stream| stream["data_type"] == "trade").unwrap();
-    assert_eq!(trades["trust"], "offset between the two clocks +1.2 ms \u{b1} 4.5 ms", "{streams:#?}");
+    let trust = "offset between the two clocks +1.2 ms \u{b1} 4.5 ms; edge_to_hot: edge's clock +1.2 ms \u{b1} 4.5 ms \
+                 against sim_spot, and that of the server";
+    assert_eq!(trades["trust"], trust, "{streams:#?}");
     let hops = trades["hops"].as_array().unwrap();
     let of = |hop: &Value| (hop["hop"].clone(), hop["events"].clone());
     let found: Vec<_> = hops.iter().map(of).collect();
