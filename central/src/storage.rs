@@ -29,6 +29,9 @@ pub const UNKNOWN: [u32; 2] = [60, 81];
 /// Error code of a user without the privilege.
 pub const ACCESS_DENIED: u32 = 497;
 
+/// End of the error of a connection that was closed before the request was sent (hyper).
+const NOT_READY: &str = "connection was not ready";
+
 #[derive(Clone)]
 pub struct Storage {
     pub client: Client,
@@ -72,9 +75,21 @@ impl From<clickhouse::error::Error> for StorageError {
             clickhouse::error::Error::BadResponse(text) => {
                 Self::Refused { code: exception_code(&text), text: shorten(&mask(&text)) }
             }
-            other => Self::Unreachable(tls_problem(&other).unwrap_or_else(|| error_text(&other))),
+            other => Self::Unreachable(tls_problem(&other).unwrap_or_else(|| unreachable_text(&other))),
         }
     }
+}
+
+/// A refused client certificate may close the connection before its alert is read: TLS 1.3 ends the handshake of the client first.
+fn unreachable_text(error: &clickhouse::error::Error) -> String {
+    let text = error_text(error);
+    if text.ends_with(NOT_READY) {
+        return format!(
+            "{text}: the server closed it at once. If it requires a client certificate, set client_cert_file and client_key_file; if they \
+             are set, the server refuses the certificate of client_cert_file"
+        );
+    }
+    text
 }
 
 impl Storage {
