@@ -24,7 +24,7 @@ const EXCHANGE: &str = "binance_spot";
 const SYMBOLS: [(&str, &str); 2] = [("BTCUSDT", "BTC-USDT"), ("ETHUSDT", "ETH-USDT")];
 const NAME: &str = "edge-killed";
 
-const LEDGER: &str = "[consumers]\nack_wait_ms = 4000\n\
+const LEDGER: &str = "[consumers]\nack_wait_ms = 4000\n[batch]\nmax_age_others_ms = 1000\n\
     [ledger]\nwindow_seconds = 2\ngrace_seconds = 4\ninterval_ms = 500\nrecheck_seconds = 2\n\
     [replication]\nwindow_seconds = 2\nsafety_lag_seconds = 1\ninterval_ms = 500\nrecheck_seconds = 3\n";
 const AUDIT: &str = "[audit]\nwindow_seconds = 2\nsettle_ms = 500\n";
