@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_nats::{ConnectOptions, jetstream};
 use marketprism_adapter_host::{component_digest, with_custom_section};
 use marketprism_broken_adapters::SwapFault;
-use marketprism_schema::{BrokerUser, WANTED_ADAPTERS_BUCKET, broker_authorization};
+use marketprism_schema::{BrokerUser, EDGE_LEASES_BUCKET, WANTED_ADAPTERS_BUCKET, broker_authorization};
 use marketprism_tests::broker::Broker;
 use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::edge::Edge;
@@ -45,6 +45,10 @@ impl Headquarters {
         let operator = ConnectOptions::with_user_and_password("operator".into(), PASSWORD.into());
         let operator = operator.connect(broker.url()).await.unwrap();
         create_streams_with(&operator).await;
+        let operator = jetstream::new(operator);
+        let heartbeats =
+            jetstream::kv::Config { bucket: EDGE_LEASES_BUCKET.to_owned(), ..Default::default() };
+        operator.create_key_value(heartbeats).await.unwrap();
         let key = keygen(&folder.path().join("key")).trim().to_owned();
         keygen(&folder.path().join("stranger"));
         std::fs::write(folder.path().join("password"), PASSWORD).unwrap();
@@ -53,7 +57,7 @@ impl Headquarters {
         // No ClickHouse: the commands need the broker only.
         let settings = Settings { more: &more, ..Settings::plain(&nats, "http://127.0.0.1:1") };
         let central = Central::prepared(folder.path(), &settings);
-        Self { central, broker, folder, key, operator: jetstream::new(operator) }
+        Self { central, broker, folder, key, operator }
     }
 
     fn edge(&self, name: &str, venue: &SoundVenue) -> Edge {
@@ -143,7 +147,7 @@ async fn a_version_goes_from_edge_to_edge_until_one_is_worse_off_and_absent_edge
     let built = std::fs::read(parts::adapter("broken-adapters")).unwrap();
     let first = component_digest(&built);
     let hq = Headquarters::start().await;
-    // Creates the buckets, as `init` does.
+    // Creates the buckets of adapters, as `init` does.
     assert!(hq.status().await.is_empty());
     let mut edges = EDGES.map(|name| hq.edge(name, if name == EDGES[1] { &marked } else { &calm }));
     for edge in &mut edges {
