@@ -103,12 +103,22 @@ async fn cut_from_the_broker_and_killed(system: &System, edge: &mut Edge, broker
 }
 
 /// No window of the list but those that the time touches, and all of it.
-fn is_within(list: &[(String, Option<String>, Seconds)], who: (&str, Option<&str>), time: Seconds) {
+fn is_within(
+    list: &[(String, Option<String>, Seconds)],
+    who: (&str, Option<&str>),
+    time: Seconds,
+) -> Result<(), String> {
     let mut of_edge = list.iter().filter(|(edge, by, _)| (edge.as_str(), by.as_deref()) == who).peekable();
-    assert!(of_edge.peek().is_some(), "{who:?}: {list:?}");
     // A trade and the start or end that it tells of may lie in windows that adjoin, and a checkpoint is older than the kill.
     let (first, last) = (time.0 - 2 * WINDOW_SECONDS, time.1 + 2 * WINDOW_SECONDS);
-    assert!(of_edge.all(|(.., (from, to))| first <= *from && *to <= last), "{who:?} {time:?}: {list:?}");
+    let is_there = of_edge.peek().is_some();
+    let is_within = of_edge.all(|(.., (from, to))| first <= *from && *to <= last);
+    if is_there && is_within { Ok(()) } else { Err(format!("{who:?} {time:?}: {list:?}")) }
+}
+
+/// Of the findings of a report.
+fn codes(report: &Value) -> Vec<&str> {
+    report["findings"].as_array().unwrap().iter().filter_map(|one| one["code"].as_str()).collect()
 }
 
 pub(super) async fn fill_each_others_holes(system: &mut System) {
@@ -128,25 +138,34 @@ pub(super) async fn fill_each_others_holes(system: &mut System) {
             killed = cut_from_the_broker_and_killed(system, &mut edge, &link).await;
         })
         .await;
-    let report = system.complete("everything is there, by one edge or the other", &span).await;
+    // Every trade is there, by one edge or the other. An edge that stored no state of a book in a window covers for nobody there, and on a
+    // busy machine that happens: such windows of the killed edge stay unverifiable, with its kill as their reason.
+    let settled = |code: i32, report: &Value| {
+        let codes = codes(report);
+        let is_complete = code == 0 || code == 2 && codes.contains(&"edge.killed");
+        is_complete && report["windows"]["open"] == 0 && !codes.contains(&"ledger.missing_events")
+    };
+    let system = &*system;
+    let report = until("each edge fills the holes of the other", PATIENCE, || async {
+        let report = system.report("the windows are settled", &span, settled).await;
+        let alone = system.begin_and_end(&report["alone"]).await;
+        let filled = system.begin_and_end(&report["filled"]).await;
+        for (index, time) in [(0, away), (1, killed)] {
+            let (holey, other) = (NAMES[index], NAMES[1 - index]);
+            is_within(&alone, (other, None), time)?;
+            is_within(&filled, (holey, Some(other)), time)?;
+        }
+        Ok(report)
+    })
+    .await;
+    let codes = codes(&report);
+    assert!(codes.contains(&"edge.alone") && codes.contains(&"edge.holes_filled"), "{codes:?}");
     assert_eq!(report["windows"]["mismatch"], 0, "{report}");
     assert_eq!(system.lost().await, lost_before, "a trade that one of the edges had is not in hot");
     for (table, key) in [("trades", "trade_id"), ("orderbooks", "last_update_id")] {
         let query = format!("SELECT count() - uniqExact(venue_symbol, {key}) FROM marketprism_hot.{table}");
         reaches(&system.hot, &query, 0).await;
     }
-    let (alone, filled) =
-        (system.begin_and_end(&report["alone"]).await, system.begin_and_end(&report["filled"]).await);
-    for (index, time) in [(0, away), (1, killed)] {
-        let (holey, other) = (NAMES[index], NAMES[1 - index]);
-        is_within(&alone, (other, None), time);
-        is_within(&filled, (holey, Some(other)), time);
-    }
-    let codes: Vec<&Value> = report["findings"].as_array().unwrap().iter().map(|one| &one["code"]).collect();
-    assert!(
-        codes.contains(&&"edge.alone".into()) && codes.contains(&&"edge.holes_filled".into()),
-        "{codes:?}"
-    );
     let named = items(&report, "gaps").iter().filter(|gap| gap["cause"] == "venue").count();
     assert_eq!(named, 0, "{report}");
 }
