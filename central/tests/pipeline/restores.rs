@@ -117,6 +117,8 @@ async fn a_restored_cold_is_copied_to_again() {
     sides.stack.cold_engine().restart().await;
     store(&sides.stack, &jetstream, OLD..ALL, base).await;
     sides.cold_holds_once("trades", ALL).await;
+    // Else the watermark of the copy would be the one that is known, and right.
+    sides.watermark_covers("trades").await;
     sides.stack.cold_engine().stop().await;
     sides.stack.cold_engine().put_back();
     sides.stack.cold_engine().restart().await;
