@@ -182,11 +182,18 @@ async fn states_are(central: &Central, expected: [&str; 2]) {
 
 async fn a_killed_edge_is_silent_and_a_stopped_one_is_not(central: &Central, edge: &mut Edge) {
     states_are(central, ["e1 running", "e2 silent"]).await;
-    let health = central.get("/health").await.unwrap();
-    assert!(health.contains("\"degraded\":[\"edge e2: silent\"]"), "{health}");
+    until("the health names the silent edge", TIME, || async {
+        let health = central.get("/health").await?;
+        if health.contains("\"degraded\":[\"edge e2: silent\"]") { Ok(()) } else { Err(health) }
+    })
+    .await;
     for command in ["edges", "status", "diagnose"] {
-        let (_, text, _) = central.ask(&[command]).await;
-        assert!(text.contains("edge e2: no heartbeat for ") && text.contains("[edge.silent]"), "{text}");
+        until("a command names the silent edge", TIME, || async {
+            let (_, text, _) = central.ask(&[command]).await;
+            let is_named = text.contains("edge e2: no heartbeat for ") && text.contains("[edge.silent]");
+            if is_named { Ok(()) } else { Err(text) }
+        })
+        .await;
     }
     let (status, text, error) = central.ask(&["edges", "--forget", "e1"]).await;
     assert!(status == Some(2) && error.contains("\"e1\" is running"), "{text}{error}");
