@@ -16,6 +16,8 @@ use marketprism_venue_sim::{Sim, SimConfig};
 use serde_json::Value;
 use tokio::time::sleep;
 
+/// Levels of a side that an edge publishes unless told otherwise. The simulator may take away all levels of a book.
+const DEPTH: usize = 400;
 const EXCHANGE: &str = "binance_spot";
 const SYMBOLS: [(&str, &str); 4] =
     [("BTC-USDT", "BTCUSDT"), ("ETH-USDT", "ETHUSDT"), ("SOL-USDT", "SOLUSDT"), ("XRP-USDT", "XRPUSDT")];
@@ -215,9 +217,8 @@ async fn is_venue_book(stack: &Stack, sim: &Sim, symbol: &str) -> Result<bool> {
         levels.iter().map(|level| [text(level, 0), text(level, 1)]).collect()
     };
     let same = |stored: Vec<[String; 2]>, own: &[[String; 2]]| {
-        let own = own.iter().take(stored.len());
-        let own = own.map(|[price, quantity]| [plain(key(price)), plain(key(quantity))]);
-        !stored.is_empty() && stored.iter().cloned().eq(own)
+        let own = own.iter().take(DEPTH);
+        stored.into_iter().eq(own.map(|[price, quantity]| [plain(key(price)), plain(key(quantity))]))
     };
     Ok(same(stored("bids_text"), &own.bids) && same(stored("asks_text"), &own.asks))
 }
