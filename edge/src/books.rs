@@ -6,8 +6,8 @@ use std::time::Duration;
 use marketprism_adapter_host::contract::{Capability, Instrument, Plan};
 use marketprism_adapter_host::{InstrumentIndex, ResyncIndex, contract};
 use marketprism_book::{
-    Book, BookGap, BookSettings, BookState, BookStats, BookView, PublishGate, ResyncBackoff, SequenceRule,
-    UpdateOutcome,
+    Book, BookAction, BookGap, BookSettings, BookState, BookStats, BookView, PublishGate, ResyncBackoff,
+    SequenceRule, UpdateOutcome,
 };
 
 use crate::limits::{BOOK_GAPS_MAX, BOOKS_PENDING_BYTES_MAX};
@@ -23,6 +23,7 @@ struct BookSlot {
     resync: Option<ResyncIndex>,
     resync_at_ns: Option<i64>,
     gaps: VecDeque<BookGap>,
+    short: u64,
     is_changed: bool,
     /// Receive times of the update before the latest one, and of the latest.
     updates_ns: [i64; 2],
@@ -39,6 +40,8 @@ pub struct BookReport {
     pub stats: BookStats,
     /// States replaced by a newer one before they were published.
     pub conflated: u64,
+    /// Published states in which a side has fewer levels than both the depth and the venue's book.
+    pub short: u64,
     pub gaps: Vec<BookGap>,
     /// Receive time of the newest update.
     pub updated_ns: i64,
@@ -115,7 +118,7 @@ impl OrderBooks {
     fn after_update(&mut self, instrument: InstrumentIndex, outcome: &UpdateOutcome, now_ns: i64) {
         let Some(slot) = self.slot(instrument) else { return };
         if slot.book.state() == BookState::Live {
-            if outcome.action.is_none() {
+            if !slot.book.awaits_snapshot() {
                 slot.resync_at_ns = None;
             }
             slot.backoff.live(now_ns);
@@ -131,8 +134,12 @@ impl OrderBooks {
         } else {
             slot.gate.withdraw();
         }
-        if outcome.action.is_some() {
-            self.request_snapshot(instrument, now_ns);
+        match outcome.action {
+            None => {}
+            Some(BookAction::Resync { .. }) => self.request_snapshot(instrument, now_ns),
+            Some(BookAction::Refresh) => {
+                self.request_at(instrument, |backoff| backoff.next_refresh_at_ns(now_ns));
+            }
         }
     }
 
@@ -168,8 +175,12 @@ impl OrderBooks {
 
     /// Requests a snapshot (again), with back-off.
     pub fn request_snapshot(&mut self, instrument: InstrumentIndex, now_ns: i64) {
+        self.request_at(instrument, |backoff| backoff.next_at_ns(now_ns, rand::random()));
+    }
+
+    fn request_at(&mut self, instrument: InstrumentIndex, pace: impl FnOnce(&mut ResyncBackoff) -> i64) {
         let Some(slot) = self.slot(instrument) else { return };
-        slot.resync_at_ns = Some(slot.backoff.next_at_ns(now_ns, rand::random()));
+        slot.resync_at_ns = Some(pace(&mut slot.backoff));
         if !self.resyncing.contains(&instrument) {
             self.resyncing.push(instrument);
         }
@@ -183,7 +194,7 @@ impl OrderBooks {
             let Some(at_ns) = slot.resync_at_ns else { continue };
             if at_ns <= now_ns {
                 due.extend(slot.resync);
-                // Subscription again when nothing comes of it; a live book clears it.
+                // Again when nothing comes of it; the snapshot clears it.
                 slot.resync_at_ns = Some(now_ns.saturating_add(RESYNC_ANSWER_NS));
             }
             self.resyncing.push(instrument);
@@ -241,6 +252,7 @@ impl OrderBooks {
                 if is_crossed(&view) {
                     slot.gate.withdraw();
                 } else {
+                    slot.short += u64::from(view.is_short());
                     publish(instrument, view);
                     slot.gate.published(now_ns);
                 }
@@ -287,6 +299,7 @@ impl OrderBooks {
                 epoch: slot.book.epoch(),
                 stats: *slot.book.stats(),
                 conflated: slot.gate.conflated(),
+                short: slot.short,
                 gaps: slot.gaps.iter().copied().collect(),
                 updated_ns: slot.updates_ns[1],
             })
@@ -310,6 +323,7 @@ impl OrderBooks {
                 resync: plan.resync,
                 resync_at_ns: None,
                 gaps: VecDeque::new(),
+                short: 0,
                 is_changed: false,
                 updates_ns: [update_ns; 2],
                 pending_bytes: 0,
@@ -405,5 +419,49 @@ mod tests {
         assert!(dropped > 1_000, "{dropped} of 2,000 are dropped");
         books.restart(0.into(), 100);
         assert_eq!(waiting(&books), books.pending_bytes);
+    }
+
+    fn snapshot(books: &mut OrderBooks, id: i64, at_ns: i64) {
+        let levels = [100, 1, 99, 1, 98, 1, 97, 1, 200, 1, 201, 1, 202, 1, 203, 1];
+        let event = contract::Book { change: BookChange::Snapshot, bids: 4, asks: 4, ..delta(0, id) };
+        books.apply(&event, &levels, at_ns, at_ns, &mut |_, _| {});
+    }
+
+    fn bid(books: &mut OrderBooks, id: i64, level: [i64; 2], at_ns: i64) {
+        books.apply(&contract::Book { bids: 1, ..delta(0, id) }, &level, at_ns, at_ns, &mut |_, _| {});
+    }
+
+    #[test]
+    fn the_snapshot_of_a_refresh_is_requested_until_it_comes() {
+        const SECOND: i64 = 1_000_000_000;
+        let settings = BookSettings::new(SequenceRule::Contiguous, SnapshotSource::Request, 2);
+        let books = vec![BookPlan { settings, resync: Some(ResyncIndex::from(0_u32)) }];
+        let mut books = OrderBooks::new(BooksPlan { books, publish_interval: Duration::ZERO });
+        snapshot(&mut books, 10, 0);
+        for (id, level) in [(11, [100, 0]), (12, [99, 0]), (13, [98, 2])] {
+            bid(&mut books, id, level, 0);
+        }
+        assert!(books.is_live(0_u32.into()));
+        assert_eq!(books.resyncs_due(0).len(), 1, "thin since 12");
+        bid(&mut books, 14, [98, 3], SECOND);
+        assert_eq!(books.resyncs_due(20 * SECOND).len(), 0, "it is under way");
+        assert_eq!(books.resyncs_due(30 * SECOND).len(), 1, "no answer came");
+        snapshot(&mut books, 14, 31 * SECOND);
+        assert_eq!(books.reports()[0].stats.refresh_mismatches, 1, "its levels are others");
+        bid(&mut books, 15, [98, 3], 31 * SECOND);
+        assert_eq!(books.resyncs_due(90 * SECOND).len(), 0);
+
+        // A market that takes the reserve at once again.
+        for (id, level) in [(16, [100, 0]), (17, [99, 0]), (18, [98, 2])] {
+            bid(&mut books, id, level, 90 * SECOND);
+        }
+        assert_eq!(books.resyncs_due(90 * SECOND).len(), 1);
+        snapshot(&mut books, 18, 91 * SECOND);
+        for (id, level) in [(19, [100, 0]), (20, [99, 0]), (21, [98, 2])] {
+            bid(&mut books, id, level, 91 * SECOND);
+        }
+        assert_eq!(books.resyncs_due(94 * SECOND).len(), 0);
+        bid(&mut books, 22, [98, 3], 94 * SECOND);
+        assert_eq!(books.resyncs_due(95 * SECOND).len(), 1);
     }
 }

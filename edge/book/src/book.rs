@@ -131,6 +131,15 @@ impl Book {
         }
     }
 
+    /// A requested snapshot has not come: that of a book without a valid state, or of a refresh.
+    pub fn awaits_snapshot(&self) -> bool {
+        match &self.phase {
+            BookPhase::Waiting(_) => self.snapshot_requested,
+            BookPhase::Syncing(_) => false,
+            BookPhase::Live(live) => live.refresh.as_ref().is_some_and(|refresh| refresh.awaits_snapshot()),
+        }
+    }
+
     pub fn state(&self) -> BookState {
         match self.phase {
             BookPhase::Waiting(_) => BookState::WaitSnapshot,
@@ -280,9 +289,13 @@ impl Book {
             run.outcome.rejected = Some(error);
             return self.discard(ResyncReason::InvalidUpdate, None, &mut run.outcome);
         }
-        let mismatch = contents.checksum_mismatch(update, &self.settings);
+        let (mismatch, exhausted) =
+            (contents.checksum_mismatch(update, &self.settings), contents.ladder.is_exhausted());
         if self.checksum_failed(mismatch, update, &mut run.outcome) {
             return;
+        }
+        if exhausted {
+            return self.discard(ResyncReason::Exhausted, None, &mut run.outcome);
         }
         self.stats.sequence_resets += u64::from(restarted);
         self.stats.applied += 1;

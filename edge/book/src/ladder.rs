@@ -100,6 +100,11 @@ impl Ladder {
             || (self.asks.is_partial() && self.asks.len() < self.min_asks)
     }
 
+    /// The best price of a partial side is unknown.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        [&self.bids, &self.asks].iter().any(|side| side.is_partial() && side.len() == 0)
+    }
+
     pub(crate) fn is_crossed(&self) -> bool {
         match (self.bids.best_price(), self.asks.best_price()) {
             (Some(bid), Some(ask)) => bid >= ask,

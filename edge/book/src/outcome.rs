@@ -49,6 +49,8 @@ pub enum ResyncReason {
     /// Deltas were dropped from the full buffer, and the snapshot does not cover them.
     BufferOverflow,
     Crossed,
+    /// No level of a side is known any more, while the venue may have deeper ones.
+    Exhausted,
     InvalidUpdate,
     /// Requested by the caller: the connection was replaced, or the stream demands it.
     Restart,
@@ -63,6 +65,7 @@ impl ResyncReason {
             ResyncReason::StaleSnapshot => "stale_snapshot",
             ResyncReason::BufferOverflow => "buffer_overflow",
             ResyncReason::Crossed => "crossed",
+            ResyncReason::Exhausted => "exhausted",
             ResyncReason::InvalidUpdate => "invalid_update",
             ResyncReason::Restart => "restart",
         }

@@ -54,10 +54,14 @@ const STABLE_NS: i64 = 60 * SECOND_NS;
 
 const LONGEST_NS: i64 = 60 * SECOND_NS;
 
+/// Least time between refreshes of one book. A fast market takes the reserve within seconds, and no failure slows its refresh down.
+const REFRESH_NS: i64 = 5 * SECOND_NS;
+
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ResyncBackoff {
     tries: u32,
     live_since_ns: Option<i64>,
+    refreshed_ns: Option<i64>,
 }
 
 impl ResyncBackoff {
@@ -82,6 +86,13 @@ impl ResyncBackoff {
         };
         self.tries = self.tries.saturating_add(1);
         now_ns.saturating_add(delay)
+    }
+
+    /// When to request the snapshot of a refresh that is needed now.
+    pub fn next_refresh_at_ns(&mut self, now_ns: i64) -> i64 {
+        let at_ns = self.refreshed_ns.map_or(now_ns, |last| now_ns.max(last.saturating_add(REFRESH_NS)));
+        self.refreshed_ns = Some(at_ns);
+        at_ns
     }
 
     pub fn live(&mut self, now_ns: i64) {
@@ -112,6 +123,17 @@ mod tests {
         gate.withdraw();
         assert!(!gate.is_due(1_000));
         assert_eq!(gate.conflated(), 5);
+    }
+
+    #[test]
+    fn refreshes_keep_their_distance_whatever_failed_before() {
+        let mut backoff = ResyncBackoff::new();
+        for _ in 0..8 {
+            backoff.next_at_ns(0, 0);
+        }
+        assert_eq!(backoff.next_refresh_at_ns(7), 7);
+        assert_eq!(backoff.next_refresh_at_ns(8), 7 + REFRESH_NS);
+        assert_eq!(backoff.next_refresh_at_ns(60 * SECOND_NS), 60 * SECOND_NS);
     }
 
     #[test]

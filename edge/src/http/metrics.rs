@@ -170,6 +170,7 @@ impl<'a> FeedTotals<'a> {
         }
         for book in &report.books {
             self.add_book(exchange, &book.stats, book.conflated);
+            self.count(&metrics.book_short, &[exchange], book.short);
         }
         let updated_ns = report.books.iter().map(|book| book.updated_ns).max();
         if let Some(updated_ns) = updated_ns {

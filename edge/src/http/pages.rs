@@ -270,6 +270,7 @@ fn book_json(book: &BookReport) -> Value {
         "updates": book.stats.applied,
         "outdated": book.stats.outdated,
         "conflated": book.conflated,
+        "short": book.short,
         "gaps": book.stats.gaps + book.stats.checksum_mismatches,
         "gaps_by_cause": causes_json(&[&book.stats]),
         "recent_gaps": gaps,

@@ -89,6 +89,8 @@ metrics! {
     book_updates: IntCounterVec = "marketprism_edge_orderbook_updates_total" ["exchange"],
     /// Order-book updates that were discarded, by reason.
     book_discarded: IntCounterVec = "marketprism_edge_orderbook_discarded_total" ["exchange", "reason"],
+    /// Published order-book states in which a side has fewer levels than both the depth and the venue's book: a refresh is under way.
+    book_short: IntCounterVec = "marketprism_edge_orderbook_short_total" ["exchange"],
     /// Order books by state.
     books: IntGaugeVec = "marketprism_edge_orderbooks" ["exchange", "state"],
     /// 1 while a feed runs, 0 while it starts.

@@ -248,6 +248,22 @@ fn a_thin_book_is_extended_while_live() {
 }
 
 #[test]
+fn a_partial_side_without_levels_is_no_book() {
+    let mut book = book(SequenceRule::Contiguous, SnapshotSource::Request);
+    book.apply(&snapshot(10, &[100, 1, 99, 1], &[110, 1]));
+    book.apply(&delta(11, 11, &[100, 0], &[]));
+    assert!(book.awaits_snapshot());
+    let mut shown = 0;
+    let outcome = book.apply_each(&delta(12, 12, &[99, 0], &[]), &mut |_| shown += 1);
+    assert_eq!((outcome.action, shown), (resync(ResyncReason::Exhausted), 0));
+    assert_eq!((book.state(), book.epoch()), (BookState::WaitSnapshot, 1));
+    // One ask only: that side is whole, and may be empty.
+    book.apply(&snapshot(13, &[100, 1, 99, 1], &[110, 1]));
+    book.apply(&delta(14, 14, &[], &[110, 0]));
+    assert_eq!((book.state(), bids(&book).len(), book.awaits_snapshot()), (BookState::Live, 2, false));
+}
+
+#[test]
 fn extending_aligns_and_verifies() {
     let mut book = book(SequenceRule::Contiguous, SnapshotSource::Request);
     book.apply(&snapshot(10, &[100, 1, 99, 1], &[110, 1]));
