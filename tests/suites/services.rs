@@ -4,6 +4,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use marketprism_tests::edge::{Edge, Feed};
@@ -18,6 +19,7 @@ const EXPOSURE_MAX: &str = "20";
 struct Manager {
     words: Receiver<String>,
     path: String,
+    _reader: JoinHandle<()>,
 }
 
 impl Manager {
@@ -26,7 +28,7 @@ impl Manager {
         let socket = UnixDatagram::bind(&path).unwrap();
         let (sender, words) = channel();
         // Ends with the test's process.
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut bytes = [0; 1024];
             while let Ok(length) = socket.recv(&mut bytes) {
                 let word = std::str::from_utf8(&bytes[..length]).unwrap().trim().to_owned();
@@ -35,7 +37,7 @@ impl Manager {
                 }
             }
         });
-        Self { words, path: path.to_str().unwrap().to_owned() }
+        Self { words, path: path.to_str().unwrap().to_owned(), _reader: reader }
     }
 
     /// Waits for `last`; before it come only words of progress.
