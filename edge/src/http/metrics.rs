@@ -199,6 +199,7 @@ impl<'a> FeedTotals<'a> {
         for (reason, count) in stats.resyncs {
             self.count(&metrics.book_resyncs, &[exchange, reason.as_str()], count);
         }
+        self.count(&metrics.book_resyncs, &[exchange, "refresh"], stats.refreshes);
         for (reason, count) in stats.breaks {
             self.count(&metrics.book_breaks, &[exchange, reason.as_str()], count);
         }

@@ -81,7 +81,7 @@ metrics! {
     book_gaps: IntCounterVec = "marketprism_edge_orderbook_gaps_total" ["exchange", "cause"],
     /// Live order books thrown away, by reason.
     book_breaks: IntCounterVec = "marketprism_edge_orderbook_breaks_total" ["exchange", "reason"],
-    /// Requested order-book snapshots, by reason.
+    /// Requested order-book snapshots, by reason; `refresh`: for a live book that soon knows fewer levels than its depth.
     book_resyncs: IntCounterVec = "marketprism_edge_orderbook_resyncs_total" ["exchange", "reason"],
     /// Receive time of the newest order-book update of any instrument; 0 before the first.
     book_updated: IntGaugeVec = "marketprism_last_orderbook_update_timestamp_seconds" ["exchange"],

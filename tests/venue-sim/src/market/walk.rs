@@ -12,8 +12,8 @@ impl SymbolMarket {
         for _ in 0..self.rng.random_range(1..=6) {
             let side = if self.rng.random_bool(0.5) { Side::Bid } else { Side::Ask };
             match self.rng.random_range(0..100) {
-                0..45 => self.requote(side),
-                45..65 => self.insert_near(side),
+                0..40 => self.requote(side),
+                40..65 => self.insert_near(side),
                 65..80 => self.remove_near(side),
                 80..88 => self.move_best(side),
                 88..90 => self.remove_unknown(side),
@@ -45,17 +45,20 @@ impl SymbolMarket {
         }
     }
 
-    /// A new level in a hole at or behind the best price, or inside the spread.
+    /// A new level in a hole of the side or in the spread, mostly near the other side's best price.
     fn insert_near(&mut self, side: Side) {
-        let n = self.distance();
-        let Some((near, _)) = self.book.nth(side, n) else { return };
-        let quantity = self.some_quantity();
-        let inside = near - away(side);
-        let touches = self.book.best(side.opposite()).is_some_and(|(other, _)| other == inside);
-        if self.book.quantity(side, inside) == 0 && !touches && (n > 0 || self.rng.random_range(0..4) == 0) {
-            self.change(side, inside, quantity);
-        } else if self.book.quantity(side, near + away(side)) == 0 && near + away(side) > 0 {
-            self.change(side, near + away(side), quantity);
+        let Some((other, _)) = self.book.best(side.opposite()) else { return };
+        let skipped = self.distance().min(self.distance());
+        let mut price = other + away(side) * (1 + i64::try_from(skipped).unwrap_or_default());
+        while self.book.quantity(side, price) != 0 {
+            price += away(side);
+        }
+        if price > 0 {
+            let quantity = self.some_quantity();
+            self.change(side, price, quantity);
+        }
+        if self.book.len(side) > self.rules.depth_min + DEPTH_SLACK {
+            self.far_end(side);
         }
     }
 
@@ -114,7 +117,7 @@ impl SymbolMarket {
         let event_ms = now_ms.max(trade_ms);
         let taker = if self.rng.random_bool(0.5) { Side::Bid } else { Side::Ask };
         let levels = if self.rng.random_range(0..5) == 0 { 3 } else { 1 };
-        let mut made = (0, 0);
+        let (mut made, mut refills) = ((0, 0), 0);
         for level in 1..=levels {
             let resting = taker.opposite();
             let Some((price, available)) = self.book.best(resting) else { break };
@@ -125,9 +128,13 @@ impl SymbolMarket {
                 break;
             }
             self.change(resting, price, available - quantity);
+            refills += usize::from(quantity == available);
             let base = Trade { id: 0, price, quantity, taker, trade_ms, event_ms };
             made.0 += self.split_fill(base, out);
             made.1 += 1;
+        }
+        for _ in 0..refills {
+            self.insert_near(taker.opposite());
         }
         made
     }
@@ -307,6 +314,33 @@ mod tests {
             assert_eq!(restarts, 2, "both cadences");
             assert_eq!(wrong > 0, !evicts, "a book that is not cut goes wrong");
         }
+    }
+
+    /// Else trades and removals would use up a client's requested snapshot within minutes, as on no real market.
+    #[test]
+    fn levels_near_the_top_come_as_often_as_they_go() {
+        let mut market = market(UpdateIds::Consecutive);
+        let mut events = Vec::new();
+        let mut spreads = Vec::new();
+        for round in 0..10 {
+            let ends = [Side::Bid, Side::Ask].map(|side| market.book().farthest(side).expect("levels").0);
+            for n in 0..4000 {
+                market.book_event(round * 4000 + n, &mut events);
+                market.trade_event(round * 4000 + n, &mut events);
+                events.clear();
+                let [bid, ask] =
+                    [Side::Bid, Side::Ask].map(|side| market.book().best(side).expect("levels").0);
+                spreads.push(ask - bid);
+            }
+            for (side, end) in [Side::Bid, Side::Ask].into_iter().zip(ends) {
+                let levels = market.book().top(side, usize::MAX);
+                let left = levels.iter().filter(|(price, _)| (price - end) * away(side) <= 0).count();
+                assert!(left > 400, "round {round}: {left} of {} within the end of before", levels.len());
+                assert!(levels.len() <= 620 + DEPTH_SLACK + 3, "{} levels", levels.len());
+            }
+        }
+        spreads.sort_unstable();
+        assert!(spreads[20_000] <= 5 && spreads[39_990] <= 100, "{} {}", spreads[20_000], spreads[39_999]);
     }
 
     #[test]
