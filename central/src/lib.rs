@@ -3,6 +3,7 @@
 //! Modules use one another in one direction, written in `tests/tidy/src/order.rs`.
 
 mod adapters;
+mod books;
 mod broker;
 mod cli;
 mod config;

@@ -128,6 +128,9 @@ pub const SELFTEST_FRESH: Duration = Duration::from_secs(30);
 pub const REPORTS_KEPT: usize = 16;
 /// Instruments in one answer of `/instruments`. More: it says so, and a filter finds them.
 pub const INSTRUMENTS_SHOWN: usize = 10_000;
+
+/// Order-book deltas that `book` reads: an edge makes a snapshot every ten minutes, so that these are 800 updates a second. More: an error.
+pub const REBUILD_RECORDS_MAX: usize = 500_000;
 /// Concurrent reports, each of some forty queries. Others wait.
 pub const REPORTS_AT_ONCE: usize = 2;
 /// Longest wait for a turn; then the request is refused as busy.
@@ -185,6 +188,8 @@ pub const COPIES_AT_ONCE: usize = 2;
 pub const SLICE_ROWS: u64 = 262_144;
 /// [`SLICE_ROWS`] of order books, of up to 25 kB per row.
 pub const SLICE_ROWS_ORDER_BOOKS: u64 = 8_192;
+/// [`SLICE_ROWS`] of order-book deltas, of about 600 bytes per row in memory.
+pub const SLICE_ROWS_DELTAS: u64 = 65_536;
 /// Lower bound when inserts are halved because a server is too slow.
 pub const SLICE_ROWS_MIN: u64 = 512;
 /// Largest window that is compared row by row: 24 bytes per row and side. A larger one is reported without row counts.

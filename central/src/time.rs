@@ -58,6 +58,13 @@ pub fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
+/// RFC 3339 in UTC with six decimals.
+pub fn rfc3339_micros(us: i64) -> String {
+    let moment = OffsetDateTime::from_unix_timestamp(us.div_euclid(1_000_000)).ok();
+    let text = moment.and_then(|moment| moment.format(&Rfc3339).ok()).unwrap_or_default();
+    format!("{}.{:06}Z", text.trim_end_matches('Z'), us.rem_euclid(1_000_000))
+}
+
 /// A length of time as people read it: `17 us`, `1.2 ms`, `3 s`.
 pub fn micros(us: u64) -> String {
     let (unit, name) = match us {

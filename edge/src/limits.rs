@@ -25,6 +25,9 @@ pub const FEED_BEHIND: Duration = Duration::from_secs(60);
 /// dropped, counted as `buffer_full`, and a newer snapshot is needed.
 pub const BOOKS_PENDING_BYTES_MAX: usize = 128 << 20;
 
+/// Age of a book's newest snapshot among its deltas after which another one follows the next update: what a rebuild of a state reads at most.
+pub const DELTA_SNAPSHOT_INTERVAL: Duration = Duration::from_secs(600);
+
 /// Defaults of `adapters.shadow_frames`, `shadow_ms` and `probation_ms`.
 pub const SHADOW_FRAMES: u64 = 10_000;
 pub const SHADOW_TIME: Duration = Duration::from_secs(30);

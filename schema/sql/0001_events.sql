@@ -119,6 +119,30 @@ CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
     `underlying_asset` LowCardinality(String),
 {tail}
 
+-- Changes of order books: the levels that changed (quantity 0: gone), or all that are known. Integers at the row's scales, because a
+-- Decimal of 128 bits takes twice the bytes. One epoch of one edge is numbered without a hole. README: order books of the past.
+--! in hot cold for orderbook_deltas
+CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
+{head}
+    `epoch` UInt32 CODEC(ZSTD(1)),
+    `epoch_started_at` DateTime64(9, 'UTC') CODEC(ZSTD(1)),
+    `number` UInt64 CODEC(Delta, ZSTD(1)),
+    `is_snapshot` Bool CODEC(ZSTD(1)),
+    `parts_left` UInt32 CODEC(ZSTD(1)),
+    `first_update_id` Int64 CODEC(Delta, ZSTD(1)),
+    `previous_update_id` Nullable(Int64) CODEC(ZSTD(1)),
+    `last_update_id` Int64 CODEC(Delta, ZSTD(1)),
+    `checksum` Nullable(Int64) CODEC(ZSTD(1)),
+    `is_bids_partial` Bool CODEC(ZSTD(1)),
+    `is_asks_partial` Bool CODEC(ZSTD(1)),
+    `price_scale` UInt8 CODEC(ZSTD(1)),
+    `quantity_scale` UInt8 CODEC(ZSTD(1)),
+    `bid_prices` Array(Int64) CODEC(Delta, ZSTD(1)),
+    `bid_quantities` Array(Int64) CODEC(ZSTD(1)),
+    `ask_prices` Array(Int64) CODEC(Delta, ZSTD(1)),
+    `ask_quantities` Array(Int64) CODEC(ZSTD(1)),
+{tail}
+
 -- Messages that central refused for their content: the bytes as they came, and why. The key holds the payload's hash because a stream
 -- that was created anew counts its sequence from 1 again.
 --! in hot for dead_letters

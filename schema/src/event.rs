@@ -64,6 +64,8 @@ pub enum Body<'a> {
     LsrAllAccount(LongShortRatio<'a>),
     /// Expected volatility of a coin.
     VolatilityIndex(VolatilityIndex<'a>),
+    /// A change of an order book.
+    OrderBookDelta(OrderBookDelta<'a>),
 }
 
 impl Body<'_> {
@@ -78,6 +80,7 @@ impl Body<'_> {
             Self::LsrTopPosition(_) => DataType::LsrTopPosition,
             Self::LsrAllAccount(_) => DataType::LsrAllAccount,
             Self::VolatilityIndex(_) => DataType::VolatilityIndex,
+            Self::OrderBookDelta(_) => DataType::OrderBookDelta,
         }
     }
 }
@@ -115,6 +118,41 @@ pub struct OrderBook<'a> {
     pub depth: u32,
     /// Counts the resyncs of this book: update ids of different epochs need not be comparable.
     pub epoch: u32,
+}
+
+/// Most levels of one [`OrderBookDelta`], both sides together: 500 kB in JSON at most, half of what brokers take. What has more is split.
+pub const DELTA_LEVELS_MAX: usize = 10_000;
+
+/// One change of one order book, or its whole state, in the order in which one edge applied them.
+///
+/// An epoch ends where updates are missing or the book was rebuilt. Its records are numbered without a hole, so that a state is proven by
+/// the newest snapshot up to it and every number since.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OrderBookDelta<'a> {
+    /// Counts the resyncs of this book in one run of the edge.
+    pub epoch: u32,
+    /// When the edge received the update that the epoch begins with, nanoseconds: tells the epochs of one edge and book apart.
+    pub epoch_started_ns: i64,
+    /// Position in the epoch: 0 for its first snapshot, one more for each record.
+    pub number: u64,
+    /// The levels are all that are known, instead of those that changed.
+    pub is_snapshot: bool,
+    /// Records of the same update that follow: one of more than [`DELTA_LEVELS_MAX`] levels is split.
+    pub parts_left: u32,
+    /// The venue's first id of the update.
+    pub first_update_id: i64,
+    /// The venue's id of the update before it, where the venue names it.
+    pub previous_update_id: Option<i64>,
+    /// The venue's last id of the update.
+    pub last_update_id: i64,
+    /// The venue's checksum of the book after the update, where it gives one.
+    pub checksum: Option<i64>,
+    /// The venue may have bids beyond those known.
+    pub is_bids_partial: bool,
+    /// The venue may have asks beyond those known.
+    pub is_asks_partial: bool,
+    /// Changed levels, best first, each price once; quantity 0 removes the level.
+    pub levels: BookLevels<'a>,
 }
 
 /// Price and quantity mantissas of both sides, at one scale each.
@@ -201,7 +239,8 @@ const UNIT_SEPARATOR: &[u8] = &[0x1f];
 /// A 128-bit hash of data type, exchange, market type, venue symbol and the venue's natural key.
 ///
 /// The natural key is the trade id, or the book's update id with its time and checksum, or time and values where a venue gives no id. Neither the edge nor the
-/// receive time is part of it: two edges on one venue give one id, so that JetStream and the tables can tell a copy from an event.
+/// receive time is part of it: two edges on one venue give one id, so that JetStream and the tables can tell a copy from an event. Order-book
+/// deltas are the exception: each edge numbers its own, because only unbroken numbers prove a state.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct EventId(pub u128);
 
@@ -273,6 +312,13 @@ fn natural_key(event: &Event<'_>, key: &mut Vec<u8>) {
             integer(key, event.header.timestamp_us);
             decimals(key, &[Some(index.index_value)]);
         }
+        Body::OrderBookDelta(delta) => {
+            key.extend_from_slice(event.header.edge.as_bytes());
+            key.extend_from_slice(UNIT_SEPARATOR);
+            integer(key, delta.epoch_started_ns);
+            integer(key, delta.number);
+            integer(key, delta.last_update_id);
+        }
     }
 }
 
@@ -282,7 +328,7 @@ fn ratio_key(event: &Event<'_>, ratio: &LongShortRatio<'_>, key: &mut Vec<u8>) {
     decimals(key, &[Some(ratio.long), Some(ratio.short)]);
 }
 
-fn integer(key: &mut Vec<u8>, value: i64) {
+fn integer(key: &mut Vec<u8>, value: impl itoa::Integer) {
     key.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     key.extend_from_slice(UNIT_SEPARATOR);
 }

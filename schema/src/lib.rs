@@ -17,6 +17,7 @@ mod event;
 mod latency;
 mod migration;
 mod names;
+mod rebuilt_book;
 mod recording;
 mod repair;
 mod selftest;
@@ -59,12 +60,13 @@ pub use edge_status::{
     EDGE_STATUS_BYTES_MAX, EDGE_STATUS_SUBJECT, EDGE_STATUS_VERSION, EdgeDisk, EdgeStatus, EdgeStatusError,
 };
 pub use event::{
-    Body, BookLevels, Event, EventId, FundingRate, Header, Liquidation, LongShortRatio, OpenInterest,
-    OrderBook, Trade, VolatilityIndex,
+    Body, BookLevels, DELTA_LEVELS_MAX, Event, EventId, FundingRate, Header, Liquidation, LongShortRatio,
+    OpenInterest, OrderBook, OrderBookDelta, Trade, VolatilityIndex,
 };
 pub use latency::{LATENCY_BOUNDS_US, LATENCY_BUCKETS, latency_quantile_us};
 pub use migration::{DatabaseKind, Layout, Migration, Statement};
 pub use names::{DataSource, DataType, DataTypeMap, MarketType, Side, UnknownName, stale_after};
+pub use rebuilt_book::{DeltaHole, RebuiltBook};
 pub use recording::{Line, LineError, RecordingKind};
 pub use repair::{
     REPAIR_BYTES_MAX, REPAIR_VERSION, RepairAnswer, RepairError, RepairRequest, RepairState, repair_subject,

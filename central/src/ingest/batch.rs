@@ -101,7 +101,7 @@ impl Batch {
         let rows = match self.target {
             // Duplicates arrive as fast as the events that they repeat.
             Target::Events(DataType::Trade) | Target::Copies => limits.trades,
-            Target::Events(DataType::OrderBook) => limits.orderbooks,
+            Target::Events(DataType::OrderBook | DataType::OrderBookDelta) => limits.orderbooks,
             _ => limits.others,
         };
         self.entries.len() >= rows || self.rows.len() + self.payload_bytes >= limits.max_bytes
@@ -110,7 +110,9 @@ impl Batch {
     pub fn deadline(&self, limits: &BatchLimits) -> Instant {
         self.opened
             + match self.target {
-                Target::Events(DataType::Trade | DataType::OrderBook) => limits.max_age,
+                Target::Events(DataType::Trade | DataType::OrderBook | DataType::OrderBookDelta) => {
+                    limits.max_age
+                }
                 _ => limits.max_age_others,
             }
     }

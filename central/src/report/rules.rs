@@ -218,9 +218,15 @@ fn evaluate_tables(inputs: &ReportInputs, tables: &[TableReport], findings: &mut
         data_type(table).is_some_and(is_high_frequency)
             && table.hot.as_ref().is_some_and(|hot| hot.recent_rows > 0)
     });
+    // States of books may be left out where their changes are collected.
+    let deltas = Table::of(DataType::OrderBookDelta).name;
+    let has_deltas = tables
+        .iter()
+        .any(|table| table.table == deltas && table.hot.as_ref().is_some_and(|hot| hot.recent_rows > 0));
     for table in tables {
         if inputs.reaches_now() {
-            freshness(table, is_collecting, findings);
+            let is_rebuildable = table.table == Table::of(DataType::OrderBook).name && has_deltas;
+            freshness(table, is_collecting, is_rebuildable, findings);
         }
         for (side, contents) in [("hot", &table.hot), ("cold", &table.cold)] {
             if let Some(contents) = contents {
@@ -235,7 +241,7 @@ fn data_type(table: &TableReport) -> Option<DataType> {
     Table::ALL.iter().find(|known| known.name == table.table).map(|known| known.data_type)
 }
 
-fn freshness(table: &TableReport, is_collecting: bool, findings: &mut Vec<Finding>) {
+fn freshness(table: &TableReport, is_collecting: bool, is_rebuildable: bool, findings: &mut Vec<Finding>) {
     let (Some(data_type), Some(hot)) = (data_type(table), &table.hot) else { return };
     let mut add = |code, level, text: String, remedy: &str| {
         findings.push(Finding::new(code, level, table.table, text, remedy));
@@ -246,7 +252,7 @@ fn freshness(table: &TableReport, is_collecting: bool, findings: &mut Vec<Findin
         let newest = hot.newest.map_or("the table is empty".to_owned(), |at| format!("newest row: {at}"));
         let text = format!("no rows arrived in hot in the last {minutes} minutes; {newest}");
         let (level, remedy) = match data_type {
-            _ if is_fast => (
+            _ if is_fast && !is_rebuildable => (
                 Level::Fail,
                 "check with `status` which part has stopped: edges, broker, ingest or ClickHouse",
             ),

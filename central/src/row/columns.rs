@@ -107,6 +107,25 @@ const fn own(data_type: DataType) -> &'static [Column] {
             ("period", TEXT),
         ],
         DataType::VolatilityIndex => &[("index_value", DECIMAL), ("underlying_asset", TEXT)],
+        DataType::OrderBookDelta => &[
+            ("epoch", "UInt32"),
+            ("epoch_started_at", "DateTime64(9, 'UTC')"),
+            ("number", "UInt64"),
+            ("is_snapshot", "Bool"),
+            ("parts_left", "UInt32"),
+            ("first_update_id", "Int64"),
+            ("previous_update_id", "Nullable(Int64)"),
+            ("last_update_id", "Int64"),
+            ("checksum", "Nullable(Int64)"),
+            ("is_bids_partial", "Bool"),
+            ("is_asks_partial", "Bool"),
+            ("price_scale", "UInt8"),
+            ("quantity_scale", "UInt8"),
+            ("bid_prices", "Array(Int64)"),
+            ("bid_quantities", "Array(Int64)"),
+            ("ask_prices", "Array(Int64)"),
+            ("ask_quantities", "Array(Int64)"),
+        ],
     }
 }
 

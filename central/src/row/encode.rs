@@ -1,6 +1,6 @@
 //! Rows of events, duplicates and dead letters.
 
-use marketprism_schema::{Body, BookLevels, Decimal, Event, LongShortRatio};
+use marketprism_schema::{Body, BookLevels, Decimal, Event, LongShortRatio, OrderBookDelta};
 
 use super::{CREATED_AT_BYTES, binary};
 
@@ -82,8 +82,36 @@ fn body(body: &Body<'_>, out: &mut Vec<u8>) -> Result<(), RowError> {
             decimal(out, index.index_value);
             binary::text(out, &index.underlying_asset);
         }
+        Body::OrderBookDelta(delta) => order_book_delta(out, delta),
     }
     Ok(())
+}
+
+fn order_book_delta(out: &mut Vec<u8>, delta: &OrderBookDelta<'_>) {
+    binary::uint32(out, delta.epoch);
+    binary::int64(out, delta.epoch_started_ns);
+    binary::uint64(out, delta.number);
+    out.push(u8::from(delta.is_snapshot));
+    binary::uint32(out, delta.parts_left);
+    binary::int64(out, delta.first_update_id);
+    binary::nullable(out, delta.previous_update_id, binary::int64);
+    binary::int64(out, delta.last_update_id);
+    binary::nullable(out, delta.checksum, binary::int64);
+    out.push(u8::from(delta.is_bids_partial));
+    out.push(u8::from(delta.is_asks_partial));
+    out.push(delta.levels.price_scale);
+    out.push(delta.levels.quantity_scale);
+    for side in [&delta.levels.bids, &delta.levels.asks] {
+        integers(out, side.iter().map(|[price, _]| *price));
+        integers(out, side.iter().map(|[_, quantity]| *quantity));
+    }
+}
+
+fn integers(out: &mut Vec<u8>, values: impl ExactSizeIterator<Item = i64>) {
+    binary::length(out, values.len());
+    for value in values {
+        binary::int64(out, value);
+    }
 }
 
 fn ratio(out: &mut Vec<u8>, shares: &LongShortRatio<'_>) {

@@ -84,9 +84,11 @@ enum Part<'a> {
     FewTexts(Dictionary<'a>),
     Nullable { width: Option<usize>, absent: Vec<u8>, values: Vec<u8> },
     Levels { ends: Vec<u8>, levels: u64, prices: Vec<u8>, quantities: Vec<u8> },
+    Integers { ends: Vec<u8>, count: u64, values: Vec<u8> },
 }
 
 const DECIMAL_BYTES: usize = 16;
+const INTEGER_BYTES: usize = 8;
 
 impl<'a> Part<'a> {
     fn of(kind: &str) -> Self {
@@ -96,6 +98,7 @@ impl<'a> Part<'a> {
         match kind {
             "String" => Self::Text(Vec::new()),
             "LowCardinality(String)" => Self::FewTexts(Dictionary::default()),
+            "Array(Int64)" => Self::Integers { ends: Vec::new(), count: 0, values: Vec::new() },
             _ if kind.starts_with("Array(") => {
                 Self::Levels { ends: Vec::new(), levels: 0, prices: Vec::new(), quantities: Vec::new() }
             }
@@ -127,6 +130,12 @@ impl<'a> Part<'a> {
                 *levels += u64::try_from(count).ok()?;
                 binary::uint64(ends, *levels);
             }
+            Self::Integers { ends, count, values } => {
+                let length = rest.length()?;
+                values.extend_from_slice(rest.bytes(length.checked_mul(INTEGER_BYTES)?)?);
+                *count += u64::try_from(length).ok()?;
+                binary::uint64(ends, *count);
+            }
         }
         Some(())
     }
@@ -139,6 +148,10 @@ impl<'a> Part<'a> {
                 out.extend_from_slice(absent);
                 out.extend_from_slice(values);
             }
+            Self::Integers { ends, values, .. } => {
+                out.extend_from_slice(ends);
+                out.extend_from_slice(values);
+            }
             Self::Levels { ends, prices, quantities, .. } => {
                 for part in [ends, prices, quantities] {
                     out.extend_from_slice(part);
@@ -149,7 +162,7 @@ impl<'a> Part<'a> {
 }
 
 fn width(kind: &str) -> Option<usize> {
-    const WIDTHS: [(&str, usize); 8] = [
+    const WIDTHS: [(&str, usize); 9] = [
         ("DateTime64", 8),
         ("Decimal(38", DECIMAL_BYTES),
         ("UInt128", 16),
@@ -157,6 +170,7 @@ fn width(kind: &str) -> Option<usize> {
         ("Int64", 8),
         ("UInt32", 4),
         ("UInt16", 2),
+        ("UInt8", 1),
         ("Bool", 1),
     ];
     WIDTHS.iter().find(|(start, _)| kind.starts_with(start)).map(|(_, width)| *width)
@@ -227,6 +241,7 @@ mod tests {
         ("e", "LowCardinality(String)"),
         ("n", "Nullable(UInt16)"),
         ("b", "Array(Tuple(price Decimal(38, 18), quantity Decimal(38, 18)))"),
+        ("i", "Array(Int64)"),
     ];
 
     fn row(out: &mut Vec<u8>, number: u8, few: &str, value: Option<u16>, levels: &[[i128; 2]]) {
@@ -239,6 +254,10 @@ mod tests {
             binary::decimal(out, *price);
             binary::decimal(out, *quantity);
         }
+        binary::length(out, levels.len());
+        for [price, _] in levels {
+            binary::int64(out, i64::try_from(-price).unwrap());
+        }
     }
 
     /// Compares three rows with every kind of column with bytes written by hand.
@@ -250,7 +269,7 @@ mod tests {
         row(&mut rows, 2, "a", Some(8), &[[5, 6]]);
         let block = native_block(COLUMNS, &rows).unwrap();
 
-        let mut expected = vec![5, 3];
+        let mut expected = vec![6, 3];
         let mut column = |index: usize, data: &[&[u8]]| {
             binary::text(&mut expected, COLUMNS[index].0);
             binary::text(&mut expected, COLUMNS[index].1);
@@ -263,6 +282,8 @@ mod tests {
         column(2, &[&numbers(&[1, 0x600, 2]), b"\x01a\x01b", &numbers(&[3]), &[0, 1, 0]]);
         column(3, &[&[0, 1, 0], &[7, 0, 0, 0, 8, 0]]);
         column(4, &[&numbers(&[2, 2, 3]), &decimals(&[1, 3, 5]), &decimals(&[2, 4, 6])]);
+        let integers: Vec<u8> = [-1_i64, -3, -5].iter().flat_map(|v| v.to_le_bytes()).collect();
+        column(5, &[&numbers(&[2, 2, 3]), &integers]);
         assert_eq!(block, expected);
     }
 

@@ -8,7 +8,7 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
 use marketprism_schema::{
     Body, BookLevels, DataSource, Decimal, Event, EventId, FundingRate, Header, Liquidation, LongShortRatio,
-    MarketType, OpenInterest, OrderBook, Side, Trade, VolatilityIndex, encode_json,
+    MarketType, OpenInterest, OrderBook, OrderBookDelta, Side, Trade, VolatilityIndex, encode_json,
 };
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -101,6 +101,25 @@ pub fn one_of_each(base_us: i64) -> Vec<Event<'static>> {
         Body::VolatilityIndex(VolatilityIndex {
             index_value: decimal(12_936, 2),
             underlying_asset: "BTC".into(),
+        }),
+        Body::OrderBookDelta(OrderBookDelta {
+            epoch: 2,
+            epoch_started_ns: base_us * 1_000 + 1,
+            number: 5,
+            is_snapshot: false,
+            parts_left: 0,
+            first_update_id: 8,
+            previous_update_id: None,
+            last_update_id: 9,
+            checksum: Some(4_294_967_295),
+            is_bids_partial: true,
+            is_asks_partial: false,
+            levels: BookLevels {
+                price_scale: 2,
+                quantity_scale: 8,
+                bids: vec![[i64::MAX, 1], [5, 0]].into(),
+                asks: Vec::new().into(),
+            },
         }),
     ];
     let mut events: Vec<_> = bodies.into_iter().map(|body| event("BTCUSDT", base_us, body)).collect();

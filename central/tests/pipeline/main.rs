@@ -11,6 +11,7 @@
 )]
 
 mod auditing;
+mod books;
 mod clocks;
 mod copies;
 mod events;

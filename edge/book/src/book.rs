@@ -344,9 +344,12 @@ impl Book {
         *live = LiveBook { contents: refreshed, refresh: None };
     }
 
-    pub(crate) fn notify(&self, run: &mut UpdateRun<'_>) {
+    pub(crate) fn notify(&mut self, run: &mut UpdateRun<'_>) {
         if let Some(view) = self.view() {
             (run.each)(view);
+        }
+        if let BookPhase::Live(live) = &mut self.phase {
+            live.contents.ladder.mark_shown();
         }
     }
 

@@ -9,6 +9,8 @@ use crate::update::{BookUpdate, UpdateError};
 #[derive(Clone, Debug)]
 pub(crate) struct BookContents {
     pub(crate) ladder: Ladder,
+    pub(crate) first_id: i64,
+    pub(crate) previous_id: Option<i64>,
     pub(crate) last_id: i64,
     pub(crate) time_us: Option<i64>,
     pub(crate) checksum: Option<i64>,
@@ -19,6 +21,8 @@ impl BookContents {
     pub(crate) fn from_snapshot(update: &BookUpdate<'_>, settings: &BookSettings) -> Self {
         BookContents {
             ladder: Ladder::from_snapshot(update, settings),
+            first_id: update.first_id,
+            previous_id: update.previous_id,
             last_id: update.last_id,
             time_us: update.time_us,
             checksum: update.checksum,
@@ -32,6 +36,8 @@ impl BookContents {
         settings: &BookSettings,
     ) -> Result<(), UpdateError> {
         self.ladder.apply(update, settings)?;
+        self.first_id = update.first_id;
+        self.previous_id = update.previous_id;
         self.last_id = update.last_id;
         self.time_us = update.time_us;
         self.checksum = update.checksum;
@@ -102,6 +108,36 @@ impl<'a> BookView<'a> {
 
     pub fn last_update_id(&self) -> i64 {
         self.contents.last_id
+    }
+
+    /// First id of that update.
+    pub fn first_update_id(&self) -> i64 {
+        self.contents.first_id
+    }
+
+    /// The update before it, where the venue names it.
+    pub fn previous_update_id(&self) -> Option<i64> {
+        self.contents.previous_id
+    }
+
+    /// Levels of bids and asks that changed since the book was last shown, in order of the changes: price and new quantity, 0 for a level
+    /// that is gone or not known any more. `None`: the known levels were replaced as a whole, or this is the first view of a LIVE book.
+    pub fn changes(&self) -> Option<[&'a [[i64; 2]]; 2]> {
+        self.contents.ladder.changes()
+    }
+
+    /// All known bids, also beyond the depth.
+    pub fn known_bids(&self) -> impl ExactSizeIterator<Item = (i64, i64)> + Clone + 'a {
+        self.contents.ladder.bids.iter()
+    }
+
+    pub fn known_asks(&self) -> impl ExactSizeIterator<Item = (i64, i64)> + Clone + 'a {
+        self.contents.ladder.asks.iter()
+    }
+
+    /// The venue may have bids, asks beyond those known.
+    pub fn is_partial(&self) -> [bool; 2] {
+        [self.contents.ladder.bids.is_partial(), self.contents.ladder.asks.is_partial()]
     }
 
     /// The venue's checksum at that update, where it gave one.

@@ -85,6 +85,16 @@ impl Ladder {
         Ok(())
     }
 
+    /// Changes of both sides since [`Ladder::mark_shown`]; `None` if these levels were not shown yet.
+    pub(crate) fn changes(&self) -> Option<[&[[i64; 2]]; 2]> {
+        Some([self.bids.changes()?, self.asks.changes()?])
+    }
+
+    pub(crate) fn mark_shown(&mut self) {
+        self.bids.mark_shown();
+        self.asks.mark_shown();
+    }
+
     fn prune(&mut self, settings: &BookSettings) {
         for side in [&mut self.bids, &mut self.asks] {
             if let Some(most) = settings.depth_limit {

@@ -19,11 +19,27 @@ pub(crate) struct BookSide {
     /// Levels with a smaller key are unknown, so their changes are ignored. `None`: the whole side is
     /// known.
     horizon: Option<i64>,
+    /// Price and new quantity of each change since the book was shown; quantity 0: gone. `None`: these levels were not shown yet.
+    changes: Option<Vec<[i64; 2]>>,
 }
 
 impl BookSide {
     pub(crate) fn new(asks: bool) -> Self {
-        BookSide { levels: Vec::new(), asks, horizon: None }
+        BookSide { levels: Vec::new(), asks, horizon: None, changes: None }
+    }
+
+    pub(crate) fn changes(&self) -> Option<&[[i64; 2]]> {
+        self.changes.as_deref()
+    }
+
+    pub(crate) fn mark_shown(&mut self) {
+        self.changes.get_or_insert_default().clear();
+    }
+
+    fn changed(&mut self, key: i64, quantity: i64) {
+        if let Some(changes) = &mut self.changes {
+            changes.push([if self.asks { !key } else { key }, quantity]);
+        }
     }
 
     /// Bitwise negation reverses the order of all 64-bit integers and cannot overflow, unlike arithmetic
@@ -64,14 +80,14 @@ impl BookSide {
             Ok(at) if quantity == 0 => {
                 self.levels.remove(at);
             }
-            Ok(at) => {
-                if let Some(level) = self.levels.get_mut(at) {
-                    level.quantity = quantity;
-                }
-            }
+            Ok(at) => match self.levels.get_mut(at) {
+                Some(level) if level.quantity != quantity => level.quantity = quantity,
+                _ => return,
+            },
             Err(at) if quantity != 0 => self.levels.insert(at, Level { key, quantity }),
-            Err(_) => {}
+            Err(_) => return,
         }
+        self.changed(key, quantity);
     }
 
     fn find(&self, key: i64) -> Result<usize, usize> {
@@ -117,7 +133,7 @@ impl BookSide {
             return;
         }
         let surplus = self.levels.len() - most;
-        self.levels.drain(..surplus);
+        self.drop_worst(surplus);
         self.horizon = self.levels.first().map(|level| level.key);
     }
 
@@ -125,13 +141,25 @@ impl BookSide {
     /// again when it moves up.
     pub(crate) fn truncate(&mut self, most: usize) {
         let surplus = self.levels.len().saturating_sub(most);
-        self.levels.drain(..surplus);
+        self.drop_worst(surplus);
+    }
+
+    fn drop_worst(&mut self, surplus: usize) {
+        for level in self.levels.drain(..surplus) {
+            if let Some(changes) = &mut self.changes {
+                changes.push([if self.asks { !level.key } else { level.key }, 0]);
+            }
+        }
     }
 
     /// Multiplies every price and quantity, or `None` if one exceeds 64 bits.
     pub(crate) fn scaled(&self, price_factor: i64, quantity_factor: i64) -> Option<BookSide> {
-        let mut scaled =
-            BookSide { levels: Vec::with_capacity(self.levels.len()), asks: self.asks, horizon: None };
+        let mut scaled = BookSide {
+            levels: Vec::with_capacity(self.levels.len()),
+            asks: self.asks,
+            horizon: None,
+            changes: None,
+        };
         let scale_key = |key: i64| {
             let price = if self.asks { !key } else { key };
             price.checked_mul(price_factor).map(|price| if self.asks { !price } else { price })

@@ -26,17 +26,51 @@ macro_rules! both_ways {
     )+};
 }
 
-both_ways! {
-    DataType {
-        Trade = Trade,
-        Orderbook = OrderBook,
-        FundingRate = FundingRate,
-        OpenInterest = OpenInterest,
-        Liquidation = Liquidation,
-        LsrTopPosition = LsrTopPosition,
-        LsrAllAccount = LsrAllAccount,
-        VolatilityIndex = VolatilityIndex,
+impl From<DataType> for schema::DataType {
+    fn from(value: DataType) -> Self {
+        match value {
+            DataType::Trade => Self::Trade,
+            DataType::Orderbook => Self::OrderBook,
+            DataType::FundingRate => Self::FundingRate,
+            DataType::OpenInterest => Self::OpenInterest,
+            DataType::Liquidation => Self::Liquidation,
+            DataType::LsrTopPosition => Self::LsrTopPosition,
+            DataType::LsrAllAccount => Self::LsrAllAccount,
+            DataType::VolatilityIndex => Self::VolatilityIndex,
+        }
     }
+}
+
+impl DataType {
+    /// The data types that an adapter subscribes for these, each once.
+    pub fn subscribed(kinds: &[schema::DataType]) -> Vec<Self> {
+        let mut subscribed = Vec::new();
+        for kind in kinds.iter().copied().map(Self::from) {
+            if !subscribed.contains(&kind) {
+                subscribed.push(kind);
+            }
+        }
+        subscribed
+    }
+}
+
+/// The adapter's data type that the host makes the given one from.
+impl From<schema::DataType> for DataType {
+    fn from(value: schema::DataType) -> Self {
+        match value {
+            schema::DataType::Trade => Self::Trade,
+            schema::DataType::OrderBook | schema::DataType::OrderBookDelta => Self::Orderbook,
+            schema::DataType::FundingRate => Self::FundingRate,
+            schema::DataType::OpenInterest => Self::OpenInterest,
+            schema::DataType::Liquidation => Self::Liquidation,
+            schema::DataType::LsrTopPosition => Self::LsrTopPosition,
+            schema::DataType::LsrAllAccount => Self::LsrAllAccount,
+            schema::DataType::VolatilityIndex => Self::VolatilityIndex,
+        }
+    }
+}
+
+both_ways! {
     MarketType { Spot = Spot, Perpetual = Perpetual, Futures = Futures, Options = Options }
     Side { Buy = Buy, Sell = Sell }
 }
@@ -50,11 +84,13 @@ impl From<Decimal> for schema::Decimal {
 impl Venue {
     /// The capability for a data type.
     pub fn capability(&self, kind: schema::DataType) -> Option<&Capability> {
+        let kind = kind.subscribed();
         self.capabilities.iter().find(|capability| schema::DataType::from(capability.data_type) == kind)
     }
 
     /// True if the venue offers the data type for the market type.
     pub fn offers(&self, kind: schema::DataType, market: schema::MarketType) -> bool {
+        let kind = kind.subscribed();
         self.capabilities.iter().any(|capability| {
             schema::DataType::from(capability.data_type) == kind
                 && capability.market_types.contains(&market.into())

@@ -172,8 +172,14 @@ pub fn offered(venue: &Venue) -> Vec<DataType> {
     venue.capabilities.iter().map(|capability| DataType::from(capability.data_type)).collect()
 }
 
-fn report_data_types(report: Report<'_>, feed: &FeedConfig, venue: &Venue) {
+/// The data types that a feed may name: what the venue offers, and what the edge makes of it.
+pub fn collectable(venue: &Venue) -> Vec<DataType> {
     let offered = offered(venue);
+    DataType::ALL.iter().copied().filter(|kind| offered.contains(&kind.subscribed())).collect()
+}
+
+fn report_data_types(report: Report<'_>, feed: &FeedConfig, venue: &Venue) {
+    let offered = collectable(venue);
     for kind in &feed.data_types {
         if !offered.contains(kind) {
             let what = format!("{:?} is unsupported: {} does not offer it", kind.as_str(), feed.exchange);
@@ -230,7 +236,8 @@ fn report_endpoints(report: Report<'_>, feed: &FeedConfig, venue: &Venue) {
 
 fn report_depth(report: Report<'_>, feed: &FeedConfig, venue: &Venue) {
     let (depth, deepest) = (book_depth(feed.depth, venue), deepest(venue));
-    if feed.data_types.contains(&DataType::OrderBook) && deepest > 0 && depth > deepest {
+    let has_books = feed.data_types.iter().any(|kind| kind.subscribed() == DataType::OrderBook);
+    if has_books && deepest > 0 && depth > deepest {
         report("depth", format!("is {depth}"), format!("1 to {deepest} for {}", feed.exchange));
     }
 }

@@ -57,7 +57,7 @@ pub struct Config {
 }
 
 /// The file as it is written.
-#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigFile {
     edge: Identity,
     nats: Nats,
@@ -76,6 +76,28 @@ pub struct ConfigFile {
     adapters: SwapSettings,
     #[schemars(extend("x-required" = true))]
     feed: Vec<FeedConfig>,
+}
+
+impl Default for ConfigFile {
+    fn default() -> Self {
+        Self {
+            wire: WireForm::defaults(),
+            edge: Identity::default(),
+            nats: Nats::default(),
+            publisher: PublisherLimits::default(),
+            journal: JournalSettings::default(),
+            audit: Audits::default(),
+            http: Http::default(),
+            selfcare: SelfCareLimits::default(),
+            clock: ClockSettings::default(),
+            selftest: SelfTestSettings::default(),
+            network: Network::default(),
+            sandbox: Sandbox::default(),
+            log: Logging::default(),
+            adapters: SwapSettings::default(),
+            feed: Vec::new(),
+        }
+    }
 }
 
 fn wire_schema(_: &mut SchemaGenerator) -> Schema {

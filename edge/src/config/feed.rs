@@ -46,6 +46,10 @@ pub struct FeedConfig {
     #[serde(rename = "publish_interval_ms", with = "marketprism_config::millis")]
     #[schemars(with = "u64", range(min = 10, max = 60_000))]
     pub publish_interval: Duration,
+    /// Least time between two published states of a book of a feed that collects `orderbook_delta` too: it can be rebuilt at any time.
+    #[serde(rename = "state_interval_ms", with = "marketprism_config::millis")]
+    #[schemars(with = "u64", range(min = 10, max = 3_600_000))]
+    pub state_interval: Duration,
     /// Longest wait before a reconnect. Waits double from 250 ms up to this, with jitter.
     #[serde(rename = "reconnect_wait_max_ms", with = "marketprism_config::millis")]
     #[schemars(with = "u64", range(min = 250, max = 600_000))]
@@ -92,6 +96,7 @@ impl Default for FeedConfig {
             market_types: Vec::new(),
             depth: None,
             publish_interval: Duration::from_millis(100),
+            state_interval: Duration::from_secs(60),
             reconnect_wait_max: Duration::from_secs(60),
             listing_interval: LISTING_INTERVAL,
             backfill: true,
@@ -110,6 +115,14 @@ impl Default for FeedConfig {
 impl FeedConfig {
     pub fn selection(&self) -> SymbolSelection {
         SymbolSelection::new(&self.symbols, &self.exclude).with_top(self.top.markets())
+    }
+
+    /// Least time between two published states of a book.
+    pub fn book_interval(&self) -> Duration {
+        match self.data_types.contains(&DataType::OrderBookDelta) {
+            true => self.state_interval,
+            false => self.publish_interval,
+        }
     }
 
     /// True if the feed collects the stream, provided that the venue lists its instrument.

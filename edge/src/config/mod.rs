@@ -13,7 +13,7 @@ mod selftest;
 mod swap;
 mod symbols;
 
-pub use adapter::{Adapters, CurrentAdapter, book_depth, offered};
+pub use adapter::{Adapters, CurrentAdapter, book_depth, collectable, offered};
 pub use clock::ClockSettings;
 pub use difference::{ChangedFeed, ConfigDifference, FeedsDifference, KeyChange};
 pub use edge::{Audits, Config, ConfigFile, Http, JournalSettings, Logging, PublisherLimits, read_http};

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use marketprism_adapter_host::contract::{Answer, Endpoint, Feed, Instrument, Plan, Ranked, Request, Venue};
+use marketprism_adapter_host::contract::{
+    self, Answer, Endpoint, Feed, Instrument, Plan, Ranked, Request, Venue,
+};
 use marketprism_adapter_host::{Adapter, CallError, InstrumentRounds, Limits, Sandbox, Stats};
 use marketprism_config::MaskedUrl;
 use marketprism_schema::MarketType;
@@ -192,7 +194,7 @@ fn contract_feed(config: &FeedConfig, venue: &Venue) -> Feed {
         exchange: config.exchange.clone(),
         symbols: Vec::new(),
         market_types: config.market_types.iter().copied().map(Into::into).collect(),
-        data_types: config.data_types.iter().copied().map(Into::into).collect(),
+        data_types: contract::DataType::subscribed(&config.data_types),
         depth: book_depth(config.depth, venue),
         endpoints: config.endpoints.iter().map(endpoint).collect(),
     }

@@ -338,7 +338,8 @@ fn record_builder(
     plan: &Plan,
 ) -> anyhow::Result<(RecordBuilder, StreamTable)> {
     let venue = adapter.venue(&config.exchange).context("the adapter does not serve the exchange")?;
-    let options = RecordOptions::new(venue, feed, instruments, plan, config.publish_interval);
+    let options =
+        RecordOptions::new(venue, feed, instruments, plan, &config.data_types, config.book_interval());
     let origin = EventOrigin {
         edge: context.edge.name.clone(),
         region: context.edge.region.clone(),

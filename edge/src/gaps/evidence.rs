@@ -127,6 +127,7 @@ pub(super) fn gap_sources(plan: &Plan, table: &StreamTable) -> Vec<GapSource> {
     connections.chain(polls).collect()
 }
 
+/// Streams that a subscription of this data type feeds.
 fn streams_of(
     table: &StreamTable,
     kind: DataType,
@@ -136,7 +137,8 @@ fn streams_of(
         None => table.as_slice(),
         Some(one) => table.get(one.position()..=one.position()).unwrap_or_default(),
     };
-    rows.iter().filter_map(move |row| row[kind])
+    let fed = DataType::ALL.iter().copied().filter(move |fed| fed.subscribed() == kind);
+    rows.iter().flat_map(move |row| fed.clone().filter_map(|kind| row[kind]))
 }
 
 pub(super) fn stream_of(
@@ -144,7 +146,7 @@ pub(super) fn stream_of(
     kind: DataType,
     instrument: InstrumentIndex,
 ) -> Option<AuditStream> {
-    streams_of(table, kind, Some(instrument)).next()
+    table.get(instrument.position())?[kind]
 }
 
 pub(super) fn carries(sources: &[GapSource], source: SourceIndex, stream: AuditStream) -> bool {

@@ -246,14 +246,15 @@ impl GapMonitor {
         });
         let mut began = Vec::new();
         for (instrument, mut gap) in std::mem::take(&mut self.book_gaps) {
-            let Some(stream) = stream_of(streams, DataType::OrderBook, instrument) else { continue };
-            let (cause, seen) = explain(DataType::OrderBook, instrument, &gap);
+            let found = book_streams(streams, instrument);
+            let Some((kind, _)) = found.first() else { continue };
+            let (cause, seen) = explain(*kind, instrument, &gap);
             let evidence =
                 format!("{}; {seen}; no state is published until the book is LIVE again", gap.evidence);
             gap.explain(cause, evidence);
             gap.to = Gap::OPEN;
             self.broken.insert(instrument, gap.kind);
-            began.push(GapEvent::Began(stream, gap));
+            began.extend(found.into_iter().map(|(_, stream)| GapEvent::Began(stream, gap.clone())));
         }
         for event in began {
             self.push(event);
@@ -289,17 +290,21 @@ impl GapMonitor {
     }
 
     fn report_book(&mut self, book: &BookReport) {
-        let Some(stream) = stream_of(&self.streams, DataType::OrderBook, book.instrument) else { return };
+        let streams = book_streams(&self.streams, book.instrument);
+        let states_stream = stream_of(&self.streams, DataType::OrderBook, book.instrument);
         let reported = self.conflated.entry(book.instrument).or_default();
         let states = book.conflated.saturating_sub(*reported);
         *reported = book.conflated;
-        if states > 0 {
+        if let Some(stream) = states_stream
+            && states > 0
+        {
             self.events.push(GapEvent::Conflated(stream, self.frontier_ns, states));
         }
         if book.state == BookState::Live
             && let Some(kind) = self.broken.remove(&book.instrument)
         {
-            self.events.push(GapEvent::Recovered(stream, kind, self.frontier_ns, None));
+            let recovered = |(_, stream)| GapEvent::Recovered(stream, kind, self.frontier_ns, None);
+            self.events.extend(streams.into_iter().map(recovered));
         }
     }
 
@@ -342,4 +347,10 @@ impl GapMonitor {
         self.flush_counts();
         self.auditor.observe(self.feed, std::mem::take(&mut self.events), frontier_ns);
     }
+}
+
+/// The streams that a book feeds: its states and its deltas.
+fn book_streams(streams: &StreamTable, instrument: InstrumentIndex) -> Vec<(DataType, AuditStream)> {
+    let kinds = [DataType::OrderBook, DataType::OrderBookDelta].into_iter();
+    kinds.filter_map(|kind| Some((kind, stream_of(streams, kind, instrument)?))).collect()
 }

@@ -113,7 +113,7 @@ impl FeedTotals<'_> {
                 metrics.backfill_trades.with_label_values(&[exchange, outcome]);
             }
         }
-        if feed.data_types.contains(&DataType::OrderBook) {
+        if feed.data_types.iter().any(|kind| kind.subscribed() == DataType::OrderBook) {
             metrics.book_updated.with_label_values(&[exchange]);
             self.add_book(exchange, &BookStats::default(), 0);
         }

@@ -9,6 +9,7 @@ use marketprism_adapter_host::contract::{Feed, Instrument, Payload, Plan, TradeI
 use marketprism_book::{BookView, UpdateOutcome};
 use marketprism_schema::{DataSource, DataType, DataTypeMap, Gap, GapCause, InvalidValue, MarketType};
 
+use super::deltas::{DeltaEpoch, each_delta};
 use super::encoder::EventEncoder;
 use super::ids::{RecentIds, TradeIdCheck, TradeIdRange, TradeIdReport, TradeIdTracker};
 use crate::books::{BooksPlan, OrderBooks};
@@ -34,15 +35,17 @@ impl RecordOptions {
         feed: &Feed,
         instruments: &[Instrument],
         plan: &Plan,
+        kinds: &[DataType],
         publish_interval: Duration,
     ) -> Self {
-        let kinds: Vec<DataType> = feed.data_types.iter().copied().map(Into::into).collect();
         let markets: Vec<MarketType> = feed.market_types.iter().copied().map(Into::into).collect();
-        let books = venue.capability(DataType::OrderBook).filter(|_| kinds.contains(&DataType::OrderBook));
+        let books = venue
+            .capability(DataType::OrderBook)
+            .filter(|_| kinds.iter().any(|kind| kind.subscribed() == DataType::OrderBook));
         let trades = venue.capability(DataType::Trade);
         Self {
             books: books.map(|books| BooksPlan::new(books, instruments, plan, feed.depth, publish_interval)),
-            subscription: Subscription::new(venue, &kinds, &markets, instruments),
+            subscription: Subscription::new(venue, kinds, &markets, instruments),
             depth: feed.depth,
             contiguous_trade_ids: trades.is_some_and(|trades| trades.contiguous_trade_ids),
             deduplicate: true,
@@ -80,6 +83,8 @@ pub struct RecordBuilder {
     pub(super) options: RecordOptions,
     pub(super) encoder: EventEncoder,
     books: Option<OrderBooks>,
+    /// By position of the instrument. Another builder's books begin epochs of their own.
+    deltas: Vec<Option<DeltaEpoch>>,
     pub(super) instruments: Vec<InstrumentState>,
     /// Instruments with a gap in their trade ids that is not explained yet.
     unexplained: BTreeSet<InstrumentIndex>,
@@ -124,6 +129,7 @@ impl RecordBuilder {
             options,
             encoder,
             books,
+            deltas: std::iter::repeat_with(|| None).take(instruments).collect(),
             instruments: std::iter::repeat_with(InstrumentState::default).take(instruments).collect(),
             unexplained: BTreeSet::new(),
             changed: BTreeSet::new(),
@@ -151,6 +157,9 @@ impl RecordBuilder {
         if let Some(state) = self.instruments.get_mut(instrument.position()) {
             *state = InstrumentState::default();
         }
+        if let Some(deltas) = self.deltas.get_mut(instrument.position()) {
+            *deltas = None;
+        }
     }
 
     /// Appends the event's records to `out`. Gives the outcome of a book update.
@@ -163,17 +172,32 @@ impl RecordBuilder {
         out: &mut Vec<EventRecord>,
     ) -> Option<UpdateOutcome> {
         let (kind, instrument) = (payload.data_type(), payload.instrument());
-        if !self.options.subscription.includes(kind, instrument) {
+        let subscription = &self.options.subscription;
+        let has_deltas =
+            kind == DataType::OrderBook && subscription.includes(DataType::OrderBookDelta, instrument);
+        if !has_deltas && !subscription.includes(kind, instrument) {
             self.counts.unsubscribed[kind] += 1;
             return None;
         }
         if let Payload::Book(event) = payload {
-            let (every_update, depth) = (self.options.every_update, self.options.depth);
-            let (encoder, invalid) = (&mut self.encoder, &mut self.invalid);
+            let every_state = self.options.every_update && subscription.includes(kind, instrument);
+            let depth = self.options.depth;
+            let (encoder, invalid, counts) = (&mut self.encoder, &mut self.invalid, &mut self.counts);
+            let mut deltas = self.deltas.get_mut(instrument.position()).filter(|_| has_deltas);
             let books = self.books.as_mut()?;
             return Some(books.apply(event, levels, received_at_ns, now_ns, &mut |instrument, view| {
-                if every_update {
-                    add_book(encoder.book(instrument, &view, depth), instrument, out, invalid);
+                if every_state {
+                    let record = encoder.book(instrument, &view, depth);
+                    add_book(DataType::OrderBook, record, instrument, out, invalid);
+                }
+                if let Some(epoch) = &mut deltas {
+                    let before = out.len();
+                    each_delta(epoch, &view, &mut |delta| {
+                        let record = encoder.delta(instrument, &view, delta);
+                        add_book(DataType::OrderBookDelta, record, instrument, out, invalid);
+                    });
+                    let added = u64::try_from(out.len() - before).unwrap_or_default();
+                    counts.events[DataType::OrderBookDelta] += added;
                 }
             }));
         }
@@ -276,9 +300,13 @@ impl RecordBuilder {
         }
         let (encoder, invalid) = (&mut self.encoder, &mut self.invalid);
         let (depth, before) = (self.options.depth, out.len());
+        let subscription = &self.options.subscription;
         if let Some(books) = &mut self.books {
             show(books, &mut |instrument, view| {
-                add_book(encoder.book(instrument, &view, depth), instrument, out, invalid);
+                if subscription.includes(DataType::OrderBook, instrument) {
+                    let record = encoder.book(instrument, &view, depth);
+                    add_book(DataType::OrderBook, record, instrument, out, invalid);
+                }
             });
         }
         self.counts.events[DataType::OrderBook] += u64::try_from(out.len() - before).unwrap_or_default();
@@ -332,6 +360,7 @@ pub(super) const fn is_empty(payload: &Payload) -> bool {
 }
 
 fn add_book(
+    data_type: DataType,
     book: Result<Option<EventRecord>, InvalidValue>,
     instrument: InstrumentIndex,
     out: &mut Vec<EventRecord>,
@@ -339,7 +368,7 @@ fn add_book(
 ) {
     match book {
         Ok(record) => out.extend(record),
-        Err(error) => invalid.push(InvalidEvent { data_type: DataType::OrderBook, instrument, error }),
+        Err(error) => invalid.push(InvalidEvent { data_type, instrument, error }),
     }
 }
 
@@ -365,8 +394,16 @@ impl Subscription {
         Self { instruments: instruments.iter().map(row).collect() }
     }
 
+    /// Every data type that adapters give.
     pub fn everything(instruments: usize) -> Self {
-        Self { instruments: vec![DataTypeMap::from_fn(|_| true); instruments] }
+        Self { instruments: vec![DataTypeMap::from_fn(|kind| kind.subscribed() == kind); instruments] }
+    }
+
+    pub fn with_deltas(mut self) -> Self {
+        for kinds in &mut self.instruments {
+            kinds[DataType::OrderBookDelta] = kinds[DataType::OrderBook];
+        }
+        self
     }
 
     fn remove(&mut self, instrument: InstrumentIndex) {

@@ -2,6 +2,7 @@
 
 mod backfilled;
 mod builder;
+mod deltas;
 mod encoder;
 mod ids;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use clap::builder::TypedValueParser as _;
-use marketprism_adapter_host::contract::{Feed, Plan, Remark, ResyncAction, Venue};
+use marketprism_adapter_host::contract::{self, Feed, Plan, Remark, ResyncAction, Venue};
 use marketprism_adapter_host::{
     Adapter, AdapterSupervisor, FaultCause, FaultPolicy, FrameBatch, FrameIndex, Limits, NormalizedBatch,
     PushError, Sandbox, SourceIndex, Stats,
@@ -19,7 +19,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::recording::{Recordings, RequestMatcher, instrument_answers, may_be_answer};
-use crate::config::{book_depth, offered};
+use crate::config::{book_depth, collectable, offered};
 use crate::feed::listed_instruments;
 use crate::queue::EventRecord;
 use crate::raw::TimeSpan;
@@ -133,24 +133,32 @@ impl Replay {
     }
 }
 
-/// All instruments, and the data types of the options or all that are offered.
-fn contract_feed(adapter: &Adapter, venue: &Venue, options: &ReplayOptions) -> anyhow::Result<Feed> {
-    let offered = offered(venue);
-    if let Some(kind) = options.data_types.iter().find(|kind| !offered.contains(kind)) {
-        let names: Vec<&str> = offered.iter().map(|kind| kind.as_str()).collect();
+/// The data types of the options, or all that are offered.
+fn wanted_data_types(
+    adapter: &Adapter,
+    venue: &Venue,
+    options: &ReplayOptions,
+) -> anyhow::Result<Vec<DataType>> {
+    let allowed = collectable(venue);
+    if let Some(kind) = options.data_types.iter().find(|kind| !allowed.contains(kind)) {
+        let names: Vec<&str> = allowed.iter().map(|kind| kind.as_str()).collect();
         let (exchange, id, names) = (&options.exchange, adapter.id(), names.join(", "));
         bail!("data type {kind} of {exchange} is not offered by {id} (allowed: {names})");
     }
-    let data_types = if options.data_types.is_empty() { &offered } else { &options.data_types };
-    Ok(Feed {
+    Ok(if options.data_types.is_empty() { offered(venue) } else { options.data_types.clone() })
+}
+
+/// All instruments.
+fn contract_feed(venue: &Venue, options: &ReplayOptions, data_types: &[DataType]) -> Feed {
+    Feed {
         exchange: options.exchange.clone(),
         symbols: Vec::new(),
         // An empty list would leave out options.
         market_types: venue.market_types.clone(),
-        data_types: data_types.iter().copied().map(Into::into).collect(),
+        data_types: contract::DataType::subscribed(data_types),
         depth: book_depth(options.depth, venue),
         endpoints: Vec::new(),
-    })
+    }
 }
 
 impl<'a> ReplayRun<'a> {
@@ -161,7 +169,8 @@ impl<'a> ReplayRun<'a> {
             let (exchange, id, venues) = (&options.exchange, adapter.id(), venues.join(", "));
             bail!("exchange {exchange:?} is not served by {id} (allowed: {venues})");
         };
-        let feed = contract_feed(adapter, venue, options)?;
+        let data_types = wanted_data_types(adapter, venue, options)?;
+        let feed = contract_feed(venue, options, &data_types);
         let limits = Arc::new(Limits::default());
         let mut first = Sandbox::new(adapter, &limits, &Arc::new(Stats::default()))?;
         let answers = instrument_answers(&mut first, &feed, &limits, recordings)?;
@@ -187,7 +196,7 @@ impl<'a> ReplayRun<'a> {
             deduplicate: false,
             contiguous_trade_ids: false,
             every_update: options.every_update,
-            ..RecordOptions::new(venue, &feed, instruments, plan, options.publish_interval)
+            ..RecordOptions::new(venue, &feed, instruments, plan, &data_types, options.publish_interval)
         };
         Ok(Self {
             options,

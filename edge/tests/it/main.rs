@@ -11,6 +11,7 @@ mod auditing;
 mod backfill;
 mod broker;
 mod configuration;
+mod deltas;
 mod disks;
 mod instance;
 mod journal;

@@ -8,7 +8,8 @@ use serde::de::{self, Deserializer, Visitor};
 
 use crate::{
     Body, BookLevels, DataSource, DataType, Decimal, Event, EventId, FundingRate, Header, Liquidation,
-    LongShortRatio, MarketType, OpenInterest, OrderBook, Side, Trade, UnknownName, VolatilityIndex,
+    LongShortRatio, MarketType, OpenInterest, OrderBook, OrderBookDelta, Side, Trade, UnknownName,
+    VolatilityIndex,
 };
 
 /// Why a payload is not an event.
@@ -127,6 +128,14 @@ struct Raw<'a> {
     index_value: Option<DecimalText>,
     #[serde(borrow)]
     underlying_asset: Option<Cow<'a, str>>,
+    epoch_started_at: Option<i64>,
+    number: Option<u64>,
+    is_snapshot: Option<bool>,
+    parts_left: Option<u32>,
+    first_update_id: Option<i64>,
+    previous_update_id: Option<i64>,
+    is_bids_partial: Option<bool>,
+    is_asks_partial: Option<bool>,
 }
 
 fn body<'a>(data_type: DataType, raw: &Raw<'a>) -> Result<Body<'a>, DecodeError> {
@@ -138,10 +147,7 @@ fn body<'a>(data_type: DataType, raw: &Raw<'a>) -> Result<Body<'a>, DecodeError>
         DataType::OrderBook => Body::OrderBook(OrderBook {
             last_update_id: raw.last_update_id.ok_or_else(|| missing("last_update_id"))?,
             checksum: raw.checksum,
-            levels: levels(
-                raw.bids.as_deref().ok_or_else(|| missing("bids"))?,
-                raw.asks.as_deref().ok_or_else(|| missing("asks"))?,
-            )?,
+            levels: both_sides(raw, &missing)?,
             depth: raw.depth.ok_or_else(|| missing("depth"))?,
             epoch: raw.epoch.ok_or_else(|| missing("epoch"))?,
         }),
@@ -182,7 +188,36 @@ fn body<'a>(data_type: DataType, raw: &Raw<'a>) -> Result<Body<'a>, DecodeError>
             index_value: decimal(raw.index_value, "index_value")?,
             underlying_asset: text(&raw.underlying_asset, "underlying_asset")?,
         }),
+        DataType::OrderBookDelta => Body::OrderBookDelta(order_book_delta(raw, &missing)?),
     })
+}
+
+fn order_book_delta(
+    raw: &Raw<'_>,
+    missing: &dyn Fn(&'static str) -> DecodeError,
+) -> Result<OrderBookDelta<'static>, DecodeError> {
+    Ok(OrderBookDelta {
+        epoch: raw.epoch.ok_or_else(|| missing("epoch"))?,
+        epoch_started_ns: raw.epoch_started_at.ok_or_else(|| missing("epoch_started_at"))?,
+        number: raw.number.ok_or_else(|| missing("number"))?,
+        is_snapshot: raw.is_snapshot.ok_or_else(|| missing("is_snapshot"))?,
+        parts_left: raw.parts_left.unwrap_or_default(),
+        first_update_id: raw.first_update_id.ok_or_else(|| missing("first_update_id"))?,
+        previous_update_id: raw.previous_update_id,
+        last_update_id: raw.last_update_id.ok_or_else(|| missing("last_update_id"))?,
+        checksum: raw.checksum,
+        is_bids_partial: raw.is_bids_partial.ok_or_else(|| missing("is_bids_partial"))?,
+        is_asks_partial: raw.is_asks_partial.ok_or_else(|| missing("is_asks_partial"))?,
+        levels: both_sides(raw, missing)?,
+    })
+}
+
+fn both_sides(
+    raw: &Raw<'_>,
+    missing: &dyn Fn(&'static str) -> DecodeError,
+) -> Result<BookLevels<'static>, DecodeError> {
+    let bids = raw.bids.as_deref().ok_or_else(|| missing("bids"))?;
+    levels(bids, raw.asks.as_deref().ok_or_else(|| missing("asks"))?)
 }
 
 fn trade<'a>(raw: &Raw<'a>, missing: &dyn Fn(&'static str) -> DecodeError) -> Result<Trade<'a>, DecodeError> {

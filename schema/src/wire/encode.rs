@@ -1,6 +1,6 @@
 //! Writing the JSON form. By hand, because decimals go straight from mantissa and scale to text.
 
-use crate::{Body, BookLevels, DataSource, Decimal, Event, EventId, LongShortRatio};
+use crate::{Body, BookLevels, DataSource, Decimal, Event, EventId, LongShortRatio, OrderBookDelta};
 
 /// Appends the event as one JSON object without a line feed.
 pub fn encode_json(event: &Event<'_>, out: &mut Vec<u8>) {
@@ -69,7 +69,26 @@ fn body(out: &mut Vec<u8>, body: &Body<'_>) {
             decimal(out, "index_value", index.index_value);
             text(out, "underlying_asset", &index.underlying_asset);
         }
+        Body::OrderBookDelta(delta) => order_book_delta(out, delta),
     }
+}
+
+fn order_book_delta(out: &mut Vec<u8>, delta: &OrderBookDelta<'_>) {
+    let flag = |value| if value { "true" } else { "false" };
+    integer(out, "epoch", delta.epoch);
+    integer(out, "epoch_started_at", delta.epoch_started_ns);
+    integer(out, "number", delta.number);
+    literal(out, "is_snapshot", flag(delta.is_snapshot));
+    if delta.parts_left > 0 {
+        integer(out, "parts_left", delta.parts_left);
+    }
+    integer(out, "first_update_id", delta.first_update_id);
+    optional(out, "previous_update_id", delta.previous_update_id, integer);
+    integer(out, "last_update_id", delta.last_update_id);
+    optional(out, "checksum", delta.checksum, integer);
+    literal(out, "is_bids_partial", flag(delta.is_bids_partial));
+    literal(out, "is_asks_partial", flag(delta.is_asks_partial));
+    levels(out, &delta.levels);
 }
 
 fn ratio(out: &mut Vec<u8>, [long, short]: [&str; 2], shares: &LongShortRatio<'_>) {

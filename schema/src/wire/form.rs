@@ -4,7 +4,7 @@ use super::decode::DecodeError;
 use super::edge_written::decode_json;
 use super::encode::encode_json;
 use super::protobuf::{decode_protobuf, encode_protobuf};
-use crate::Event;
+use crate::{DataType, DataTypeMap, Event};
 
 /// A wire form, told by the Content-Type header. A message without the header is JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -20,6 +20,14 @@ pub enum WireForm {
 impl WireForm {
     /// Every form.
     pub const ALL: [Self; 2] = [Self::Json, Self::Protobuf];
+
+    /// The form of each data type unless another one is configured: changes of books are too many for JSON.
+    pub fn defaults() -> DataTypeMap<Self> {
+        DataTypeMap::from_fn(|kind| match kind {
+            DataType::OrderBookDelta => Self::Protobuf,
+            _ => Self::Json,
+        })
+    }
 
     /// The value of the Content-Type header.
     pub const fn content_type(self) -> &'static str {

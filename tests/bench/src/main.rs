@@ -1,6 +1,7 @@
-//! `marketprism-bench [adapter|edge|venues|swaps|wire|ingest|ledger|replication|report|rest]...`: measures, prints a table, and fails when a goal is missed.
+//! `marketprism-bench [adapter|edge|venues|swaps|wire|deltas|ingest|ledger|replication|report|rest]...`: measures, prints a table, and fails when a goal is missed.
 
 mod adapter;
+mod deltas;
 mod edge;
 mod engine;
 mod ingest;
@@ -31,6 +32,8 @@ enum Part {
     Swaps,
     /// Wire forms: bytes per message, time to encode and to decode.
     Wire,
+    /// Bytes of a recorded order-book update in the broker and in hot.
+    Deltas,
     /// A running central from a filled stream to rows, relative to the engine's limit.
     Ingest,
     /// CPU time of audits and of the ledger.
@@ -85,6 +88,9 @@ async fn main() -> Result<ExitCode> {
     }
     if wanted(Part::Wire) {
         tokio::task::block_in_place(|| wire::measure(&mut figures))?;
+    }
+    if wanted(Part::Deltas) {
+        deltas::measure(&mut figures).await?;
     }
     if wanted(Part::Ingest) {
         ingest::measure(&mut figures, trades).await?;

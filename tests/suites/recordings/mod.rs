@@ -5,6 +5,7 @@
 
 mod binance;
 mod book;
+mod deltas;
 mod deribit;
 mod okx;
 
@@ -55,18 +56,23 @@ fn lines(recording: &Path) -> Vec<Line> {
 }
 
 fn replayed(recording: &Path, adapter: &str, exchange: &str) -> Vec<(Value, Expected)> {
-    let output = Command::new(parts::binary("marketprism-edge"))
-        .args(["replay", "--exchange", exchange, "--every-update", "--adapter"])
-        .arg(parts::adapter(adapter))
-        .arg(recording)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
+    let text = replayed_lines(recording, [adapter, exchange], &[]);
     text.lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap())
         .map(|e| (e.clone(), event(&e)))
         .collect()
+}
+
+fn replayed_lines(recording: &Path, [adapter, exchange]: [&str; 2], data_types: &[&str]) -> String {
+    let output = Command::new(parts::binary("marketprism-edge"))
+        .args(["replay", "--exchange", exchange, "--every-update", "--adapter"])
+        .arg(parts::adapter(adapter))
+        .args(data_types.iter().flat_map(|kind| ["--data-type", kind]))
+        .arg(recording)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 fn event(event: &Value) -> Expected {
@@ -131,6 +137,9 @@ fn compare(
     let ids: std::collections::BTreeSet<&str> =
         found.iter().map(|(e, _)| e["event_id"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), found.len(), "two events share an id");
+    let books = found_in_it.get("books").copied().unwrap_or_default();
+    let lines = replayed_lines(&recording, [adapter, exchange], &["orderbook", "orderbook_delta"]);
+    assert_eq!(deltas::rebuilt_at_every_update(name, &lines), books);
 }
 
 #[test]

@@ -260,7 +260,7 @@ impl IngestFrontier {
 
     pub const fn of(&self, data_type: DataType) -> i64 {
         match data_type {
-            DataType::OrderBook => self.order_books,
+            DataType::OrderBook | DataType::OrderBookDelta => self.order_books,
             _ => self.market_data,
         }
     }

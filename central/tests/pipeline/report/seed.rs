@@ -5,7 +5,7 @@ use crate::stack::Stack;
 /// Windows of the healthy hour; the newest is two minutes old.
 pub const WINDOWS: u64 = 60;
 const STREAMS: [(&str, &str); 2] = [("trade", "BTC-USDT"), ("orderbook", "BTC-USDT")];
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 9] = [
     "trades",
     "orderbooks",
     "funding_rates",
@@ -14,6 +14,7 @@ const TABLES: [&str; 8] = [
     "lsr_top_positions",
     "lsr_all_accounts",
     "volatility_indices",
+    "orderbook_deltas",
 ];
 
 /// SQL: begin of the window `back` windows before the newest.

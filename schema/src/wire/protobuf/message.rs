@@ -23,7 +23,7 @@ pub struct Event {
     pub adapter: ::prost::alloc::string::String,
     #[prost(enumeration = "DataSource", tag = "19")]
     pub data_source: i32,
-    #[prost(oneof = "event::Body", tags = "11, 12, 13, 14, 15, 16, 17, 18")]
+    #[prost(oneof = "event::Body", tags = "11, 12, 13, 14, 15, 16, 17, 18, 20")]
     pub body: ::core::option::Option<event::Body>,
 }
 /// Nested message and enum types in `Event`.
@@ -46,6 +46,8 @@ pub mod event {
         LsrAllAccount(super::LongShortRatio),
         #[prost(message, tag = "18")]
         VolatilityIndex(super::VolatilityIndex),
+        #[prost(message, tag = "20")]
+        OrderbookDelta(super::OrderBookDelta),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -88,6 +90,43 @@ pub struct OrderBook {
     pub ask_quantities: ::prost::alloc::vec::Vec<i64>,
     #[prost(int64, optional, tag = "10")]
     pub checksum: ::core::option::Option<i64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OrderBookDelta {
+    #[prost(uint32, tag = "1")]
+    pub epoch: u32,
+    #[prost(int64, tag = "2")]
+    pub epoch_started_at: i64,
+    #[prost(uint64, tag = "3")]
+    pub number: u64,
+    #[prost(bool, tag = "4")]
+    pub is_snapshot: bool,
+    #[prost(uint32, tag = "5")]
+    pub parts_left: u32,
+    #[prost(int64, tag = "6")]
+    pub first_update_id: i64,
+    #[prost(int64, optional, tag = "7")]
+    pub previous_update_id: ::core::option::Option<i64>,
+    #[prost(int64, tag = "8")]
+    pub last_update_id: i64,
+    #[prost(int64, optional, tag = "9")]
+    pub checksum: ::core::option::Option<i64>,
+    #[prost(bool, tag = "10")]
+    pub is_bids_partial: bool,
+    #[prost(bool, tag = "11")]
+    pub is_asks_partial: bool,
+    #[prost(uint32, tag = "12")]
+    pub price_scale: u32,
+    #[prost(uint32, tag = "13")]
+    pub quantity_scale: u32,
+    #[prost(sint64, repeated, tag = "14")]
+    pub bid_prices: ::prost::alloc::vec::Vec<i64>,
+    #[prost(sint64, repeated, tag = "15")]
+    pub bid_quantities: ::prost::alloc::vec::Vec<i64>,
+    #[prost(sint64, repeated, tag = "16")]
+    pub ask_prices: ::prost::alloc::vec::Vec<i64>,
+    #[prost(sint64, repeated, tag = "17")]
+    pub ask_quantities: ::prost::alloc::vec::Vec<i64>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FundingRate {

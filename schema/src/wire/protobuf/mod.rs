@@ -8,6 +8,8 @@
 )]
 mod message;
 
+use std::borrow::Cow;
+
 use prost::Message as _;
 
 use self::message::event::Body as BodyMessage;
@@ -15,13 +17,15 @@ use self::message::{
     DataSource as DataSourceName, Decimal as DecimalMessage, Event as EventMessage,
     FundingRate as FundingRateMessage, Liquidation as LiquidationMessage,
     LongShortRatio as LongShortRatioMessage, MarketType as MarketTypeName,
-    OpenInterest as OpenInterestMessage, OrderBook as OrderBookMessage, Side as SideName,
-    Trade as TradeMessage, VolatilityIndex as VolatilityIndexMessage,
+    OpenInterest as OpenInterestMessage, OrderBook as OrderBookMessage,
+    OrderBookDelta as OrderBookDeltaMessage, Side as SideName, Trade as TradeMessage,
+    VolatilityIndex as VolatilityIndexMessage,
 };
 use super::decode::DecodeError;
 use crate::{
     Body, BookLevels, DataSource, DataType, Decimal, Event, EventId, FundingRate, Header, Liquidation,
-    LongShortRatio, MarketType, OpenInterest, OrderBook, SCALE_MAX, Side, Trade, VolatilityIndex,
+    LongShortRatio, MarketType, OpenInterest, OrderBook, OrderBookDelta, SCALE_MAX, Side, Trade,
+    VolatilityIndex,
 };
 
 /// Appends the packed form of an event.
@@ -79,16 +83,44 @@ fn write_body(body: &Body<'_>) -> BodyMessage {
             index_value: some(index.index_value),
             underlying_asset: index.underlying_asset.as_ref().to_owned(),
         }),
+        Body::OrderBookDelta(delta) => BodyMessage::OrderbookDelta(write_delta(delta)),
+    }
+}
+
+/// Each price but the first as the difference to the one before it.
+fn packed_prices(levels: &[[i64; 2]]) -> Vec<i64> {
+    let mut before = 0;
+    let difference = |[price, _]: &[i64; 2]| price.wrapping_sub(std::mem::replace(&mut before, *price));
+    levels.iter().map(difference).collect()
+}
+
+fn quantities(levels: &[[i64; 2]]) -> Vec<i64> {
+    levels.iter().map(|[_, quantity]| *quantity).collect()
+}
+
+fn write_delta(delta: &OrderBookDelta<'_>) -> OrderBookDeltaMessage {
+    OrderBookDeltaMessage {
+        epoch: delta.epoch,
+        epoch_started_at: delta.epoch_started_ns,
+        number: delta.number,
+        is_snapshot: delta.is_snapshot,
+        parts_left: delta.parts_left,
+        first_update_id: delta.first_update_id,
+        previous_update_id: delta.previous_update_id,
+        last_update_id: delta.last_update_id,
+        checksum: delta.checksum,
+        is_bids_partial: delta.is_bids_partial,
+        is_asks_partial: delta.is_asks_partial,
+        price_scale: delta.levels.price_scale.into(),
+        quantity_scale: delta.levels.quantity_scale.into(),
+        bid_prices: packed_prices(&delta.levels.bids),
+        bid_quantities: quantities(&delta.levels.bids),
+        ask_prices: packed_prices(&delta.levels.asks),
+        ask_quantities: quantities(&delta.levels.asks),
     }
 }
 
 fn write_order_book(book: &OrderBook<'_>) -> OrderBookMessage {
-    let prices = |levels: &[[i64; 2]]| {
-        let mut before = 0;
-        let difference = |[price, _]: &[i64; 2]| price.wrapping_sub(std::mem::replace(&mut before, *price));
-        levels.iter().map(difference).collect()
-    };
-    let quantities = |levels: &[[i64; 2]]| levels.iter().map(|[_, quantity]| *quantity).collect();
     OrderBookMessage {
         last_update_id: book.last_update_id,
         checksum: book.checksum,
@@ -96,9 +128,9 @@ fn write_order_book(book: &OrderBook<'_>) -> OrderBookMessage {
         epoch: book.epoch,
         price_scale: book.levels.price_scale.into(),
         quantity_scale: book.levels.quantity_scale.into(),
-        bid_prices: prices(&book.levels.bids),
+        bid_prices: packed_prices(&book.levels.bids),
         bid_quantities: quantities(&book.levels.bids),
-        ask_prices: prices(&book.levels.asks),
+        ask_prices: packed_prices(&book.levels.asks),
         ask_quantities: quantities(&book.levels.asks),
     }
 }
@@ -146,7 +178,7 @@ pub fn decode_protobuf(payload: &[u8]) -> Result<Event<'static>, DecodeError> {
     let message = EventMessage::decode(payload)?;
     let id: [u8; 16] =
         message.event_id.as_slice().try_into().map_err(|_| DecodeError::Field("event_id", "16 bytes"))?;
-    let body = message.body.ok_or(DecodeError::Field("body", "one of the eight types"))?;
+    let body = message.body.ok_or(DecodeError::Field("body", "one of the nine types"))?;
     let header = Header {
         exchange: message.exchange.into(),
         market_type: market_type(message.market_type)?,
@@ -198,29 +230,57 @@ fn read_body(body: BodyMessage) -> Result<Body<'static>, DecodeError> {
             index_value: needed(DataType::VolatilityIndex, index.index_value, "index_value")?,
             underlying_asset: index.underlying_asset.into(),
         }),
+        BodyMessage::OrderbookDelta(delta) => Body::OrderBookDelta(order_book_delta(&delta)?),
     })
 }
 
-fn order_book(book: &OrderBookMessage) -> Result<OrderBook<'static>, DecodeError> {
-    let side = |prices: &[i64], quantities: &[i64], field| {
-        if prices.len() != quantities.len() {
-            return Err(DecodeError::Field(field, "as many prices as quantities"));
-        }
-        let mut price = 0_i64;
-        let level = |(difference, quantity): (&i64, &i64)| {
-            price = price.wrapping_add(*difference);
-            [price, *quantity]
-        };
-        Ok(prices.iter().zip(quantities).map(level).collect::<Vec<_>>().into())
+fn order_book_delta(delta: &OrderBookDeltaMessage) -> Result<OrderBookDelta<'static>, DecodeError> {
+    Ok(OrderBookDelta {
+        epoch: delta.epoch,
+        epoch_started_ns: delta.epoch_started_at,
+        number: delta.number,
+        is_snapshot: delta.is_snapshot,
+        parts_left: delta.parts_left,
+        first_update_id: delta.first_update_id,
+        previous_update_id: delta.previous_update_id,
+        last_update_id: delta.last_update_id,
+        checksum: delta.checksum,
+        is_bids_partial: delta.is_bids_partial,
+        is_asks_partial: delta.is_asks_partial,
+        levels: BookLevels {
+            price_scale: scale(delta.price_scale, "price_scale")?,
+            quantity_scale: scale(delta.quantity_scale, "quantity_scale")?,
+            bids: packed_side(&delta.bid_prices, &delta.bid_quantities, "bid_prices")?,
+            asks: packed_side(&delta.ask_prices, &delta.ask_quantities, "ask_prices")?,
+        },
+    })
+}
+
+fn packed_side(
+    prices: &[i64],
+    quantities: &[i64],
+    field: &'static str,
+) -> Result<Cow<'static, [[i64; 2]]>, DecodeError> {
+    if prices.len() != quantities.len() {
+        return Err(DecodeError::Field(field, "as many prices as quantities"));
+    }
+    let mut price = 0_i64;
+    let level = |(difference, quantity): (&i64, &i64)| {
+        price = price.wrapping_add(*difference);
+        [price, *quantity]
     };
+    Ok(prices.iter().zip(quantities).map(level).collect::<Vec<_>>().into())
+}
+
+fn order_book(book: &OrderBookMessage) -> Result<OrderBook<'static>, DecodeError> {
     Ok(OrderBook {
         last_update_id: book.last_update_id,
         checksum: book.checksum,
         levels: BookLevels {
             price_scale: scale(book.price_scale, "price_scale")?,
             quantity_scale: scale(book.quantity_scale, "quantity_scale")?,
-            bids: side(&book.bid_prices, &book.bid_quantities, "bid_prices")?,
-            asks: side(&book.ask_prices, &book.ask_quantities, "ask_prices")?,
+            bids: packed_side(&book.bid_prices, &book.bid_quantities, "bid_prices")?,
+            asks: packed_side(&book.ask_prices, &book.ask_quantities, "ask_prices")?,
         },
         depth: book.depth,
         epoch: book.epoch,

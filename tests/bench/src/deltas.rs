@@ -1,0 +1,129 @@
+//! Bytes of an order-book update in the broker and in hot: the changes of the recorded books, through broker and central into the real table.
+
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use async_nats::HeaderMap;
+use marketprism_schema::{Body, Event, EventId, WireForm, decode_json};
+use marketprism_tests::figures::{Goal, Report};
+use marketprism_tests::parts;
+use marketprism_tests::stack::Stack;
+
+use crate::engine::execute;
+
+const RECORDINGS: [(&str, &str, &str); 5] = [
+    ("binance_spot.jsonl", "binance", "binance_spot"),
+    ("binance_derivatives.jsonl", "binance", "binance_derivatives"),
+    ("okx.jsonl", "okx", "okx_spot"),
+    ("okx.jsonl", "okx", "okx_derivatives"),
+    ("deribit.jsonl", "deribit", "deribit_derivatives"),
+];
+const TABLE: &str = "marketprism_hot.orderbook_deltas";
+/// The changes alone: a snapshot comes once in ten minutes.
+const CHANGES: &str = "marketprism_hot.orderbook_changes";
+/// Limit for the last row.
+const LIMIT: Duration = Duration::from_secs(60);
+const BROKER_BYTES: f64 = 300.0;
+const HOT_BYTES: f64 = 60.0;
+
+/// Packed, as a feed with `wire.orderbook_delta = "protobuf"` sends them.
+pub async fn measure(report: &mut Report) -> Result<()> {
+    let stack = Stack::plain().await;
+    let client = async_nats::connect(stack.broker.url()).await?;
+    let jetstream = async_nats::jetstream::new(client);
+    let (mut sent, mut changes, mut levels) = (0_u64, 0_u64, 0_usize);
+    let mut bytes = [0_usize; 2];
+    for (recording, adapter, exchange) in RECORDINGS {
+        let lines = replayed(recording, adapter, exchange)?;
+        for line in lines.lines() {
+            let event = received_now(decode_json(line.as_bytes())?);
+            let Body::OrderBookDelta(delta) = &event.body else { continue };
+            let mut payload = Vec::new();
+            WireForm::Protobuf.encode(&event, &mut payload);
+            let header = &event.header;
+            let subject =
+                format!("orderbook_delta.{}.{}.{}", header.exchange, header.market_type, header.symbol);
+            let mut headers = HeaderMap::new();
+            headers.insert("Content-Type", WireForm::Protobuf.content_type());
+            headers.insert("Nats-Msg-Id", header.event_id.to_string());
+            if !delta.is_snapshot {
+                changes += 1;
+                levels += delta.levels.bids.len() + delta.levels.asks.len();
+                bytes[0] += payload.len();
+                // As the stream stores it: record, subject and headers.
+                bytes[1] += payload.len() + subject.len() + headers_bytes(&headers);
+            }
+            jetstream.publish_with_headers(subject, headers, payload.into()).await?.await?;
+            sent += 1;
+        }
+    }
+    let each = |bytes: usize| bytes as f64 / changes as f64;
+    stored(&stack, sent).await?;
+    execute(&stack.clickhouse, &format!("CREATE TABLE {CHANGES} AS {TABLE}")).await?;
+    execute(&stack.clickhouse, &format!("INSERT INTO {CHANGES} SELECT * FROM {TABLE} WHERE NOT is_snapshot"))
+        .await?;
+    execute(&stack.clickhouse, &format!("OPTIMIZE TABLE {CHANGES} FINAL")).await?;
+    let name = format!("order-book update of {:.1} levels ({changes} recorded ones)", each(levels));
+    report.figure(format!("{name}, payload"), each(bytes[0]), "bytes");
+    report.goal(format!("{name}, in the broker"), each(bytes[1]), "bytes", Goal::AtMost(BROKER_BYTES));
+    let compressed = number(&stack, "sum(data_compressed_bytes)", "parts").await?;
+    report.goal(format!("{name}, in hot"), compressed / changes as f64, "bytes", Goal::AtMost(HOT_BYTES));
+    for column in ["event_id", "bid_prices", "bid_quantities", "ask_prices", "ask_quantities"] {
+        let what = format!("sumIf(column_data_compressed_bytes, column = '{column}')");
+        let compressed = number(&stack, &what, "parts_columns").await?;
+        report.figure(format!("{name}, in hot, {column}"), compressed / changes as f64, "bytes");
+    }
+    Ok(())
+}
+
+/// `NATS/1.0`, a line for each header, an empty line.
+fn headers_bytes(headers: &HeaderMap) -> usize {
+    let lines = headers.iter().flat_map(|(name, values)| {
+        values.iter().map(|value| name.to_string().len() + value.as_str().len() + ": \r\n".len())
+    });
+    "NATS/1.0\r\n\r\n".len() + lines.sum::<usize>()
+}
+
+fn replayed(recording: &str, adapter: &str, exchange: &str) -> Result<String> {
+    let file = parts::recording(recording).with_context(|| format!("recording {recording} is not here"))?;
+    let output = Command::new(parts::binary("marketprism-edge"))
+        .args(["replay", "--exchange", exchange, "--data-type", "orderbook_delta", "--adapter"])
+        .arg(parts::adapter(adapter))
+        .arg(file)
+        .output()?;
+    ensure!(output.status.success(), "replay of {recording}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Central refuses what was received days ago: the age of the recording is taken off.
+fn received_now(mut event: Event<'_>) -> Event<'_> {
+    let header = &mut event.header;
+    let day_ns = 86_400_000_000_000;
+    let now_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    let days = (i64::try_from(now_ns).unwrap_or_default() - header.received_at_ns) / day_ns;
+    header.received_at_ns += days * day_ns;
+    header.timestamp_us += days * day_ns / 1_000;
+    event.header.event_id = EventId::of(&event);
+    event
+}
+
+async fn stored(stack: &Stack, events: u64) -> Result<()> {
+    let started = Instant::now();
+    loop {
+        let found =
+            stack.clickhouse.number(&format!("SELECT count() FROM {TABLE}")).await.map_err(|e| anyhow!(e))?;
+        if found >= events {
+            return Ok(());
+        }
+        ensure!(started.elapsed() < LIMIT, "{found} of {events} rows after {LIMIT:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn number(stack: &Stack, what: &str, table: &str) -> Result<f64> {
+    let query = format!(
+        "SELECT {what} FROM system.{table} WHERE active AND concat(database, '.', table) = '{CHANGES}'"
+    );
+    Ok(stack.clickhouse.number(&query).await.map_err(|e| anyhow!(e))? as f64)
+}
