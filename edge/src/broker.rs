@@ -1,8 +1,9 @@
 //! The connection to the broker and its replies. The client reconnects by itself, without end.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use async_nats::{Client, Event};
 use marketprism_config::{Nats, NatsProblems};
@@ -26,6 +27,7 @@ pub struct BrokerLink {
     stalls: PublishStalls,
     progress: PublishProgress,
     problems: NatsProblems,
+    went_back: Mutex<Option<Instant>>,
 }
 
 /// Counters that stand still when publishing does.
@@ -65,6 +67,7 @@ impl BrokerLink {
             stalls: PublishStalls::default(),
             progress: PublishProgress::default(),
             problems: NatsProblems::new(nats, name),
+            went_back: Mutex::new(None),
         }
     }
 
@@ -87,6 +90,16 @@ impl BrokerLink {
         if self.is_held_back.swap(false, Ordering::AcqRel) {
             self.changed.notify_one();
         }
+    }
+
+    /// The broker has an earlier state: it lost something that it had at this time.
+    pub(crate) fn went_back(&self, had_at: Instant) {
+        *self.went_back.lock().unwrap_or_else(PoisonError::into_inner) = Some(had_at);
+    }
+
+    /// The time of a loss that was not taken yet.
+    pub fn take_loss(&self) -> Option<Instant> {
+        self.went_back.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The broker is connected, and the name is not held by another edge.

@@ -307,6 +307,13 @@ pub const AUDIT_OUTBOX_MESSAGES: usize = 2_048;
 /// Their bytes. Full: as above.
 pub const AUDIT_OUTBOX_BYTES: usize = 32 * 1024 * 1024;
 
+/// Audit messages kept after the broker stored them, which are sent again if it loses them. Full: the oldest leaves, and a broker restored
+/// from a copy before it leaves its window without an audit.
+pub const AUDIT_STORED_MESSAGES: usize = 1_024;
+
+/// Their bytes. Full: as above.
+pub const AUDIT_STORED_BYTES: usize = 4 * 1024 * 1024;
+
 /// Size of a journal of the last run: three times the outbox. Larger: it is no journal, and the time since the last stop cannot be verified.
 pub const RUN_JOURNAL_BYTES: u64 = 96 * 1024 * 1024;
 

@@ -10,6 +10,7 @@ use async_nats::jetstream::stream::{Info, Stream};
 use super::losses::{self, BrokerCheck, LossCause};
 use super::positions;
 use super::progress::{DeliveryProgress, SeqRange};
+use super::subscription::Subscription;
 use crate::broker::{is_missing, within};
 use crate::context::CentralContext;
 use crate::storage::{StorageError, UNKNOWN};
@@ -122,6 +123,17 @@ async fn read_written(
         tracing::warn!(stream, "another process wrote the confirmed sequence");
     }
     Ok((watermarks, found))
+}
+
+/// Why hot is not as it was when the last central confirmed its messages, if so.
+pub async fn put_back_before(
+    shared: &CentralContext,
+    found: &Subscription,
+    stream: &'static str,
+) -> anyhow::Result<Option<String>> {
+    let watermarks = Watermarks::open(&shared.broker, shared.config.replicas()).await?;
+    let written = watermarks.read(stream).await?;
+    put_back(shared, stream, found.stream_created_ns, &written).await
 }
 
 /// Why hot is not as it was, if so.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
 use super::dedup::Deduplicator;
-use super::gap_scan::ScanVerdict;
+use super::gap_scan::{self, ScanVerdict};
 use super::insert::InsertGuard;
 use super::insert_task::{InsertResult, store_batch};
 use super::put_back;
@@ -125,6 +125,12 @@ impl Worker {
         if self.progress.is_other_stream(&found) {
             self.begin_stream().await?;
         }
+        // Before the first message: an event that an edge sends again would be stored beside its row that comes back from cold.
+        if !self.is_put_back
+            && let Some(reason) = gap_scan::put_back_before(&self.shared, &found, self.stream_name()).await?
+        {
+            self.hot_is_put_back(&reason);
+        }
         if self.is_put_back {
             self.recover(&found).await.context("hot was put back to an earlier state")?;
             found = subscription::open(&self.shared, &self.stream).await?;
@@ -185,7 +191,10 @@ impl Worker {
                     match self.progress.apply_scan(found)? {
                         None | Some(ScanVerdict::Done(_)) => {}
                         Some(ScanVerdict::Resubscribe(reason)) => return Ok(PullEnd::Broken(reason)),
-                        Some(ScanVerdict::PutBack(reason)) => return Ok(self.hot_is_put_back(reason)),
+                        Some(ScanVerdict::PutBack(reason)) => {
+                            self.hot_is_put_back(&reason);
+                            return Ok(PullEnd::Broken(reason));
+                        }
                     }
                 }
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
@@ -212,12 +221,11 @@ impl Worker {
         }
     }
 
-    fn hot_is_put_back(&mut self, reason: String) -> PullEnd {
+    fn hot_is_put_back(&mut self, reason: &str) {
         let stream = self.stream_name();
         tracing::error!(stream, reason, "hot lost rows; they are taken in again from cold and the broker");
         self.shared.metrics.put_back.with_label_values(&[stream]).inc();
         self.is_put_back = true;
-        PullEnd::Broken(reason)
     }
 
     /// Handles the available messages, up to a bound. Returns the reason if the pull failed.

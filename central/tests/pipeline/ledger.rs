@@ -3,8 +3,8 @@
 use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
 use marketprism_schema::{
-    ChangeKind, ChangeOutcome, DOWNTIME_VERSION, Downtime, DowntimeReason, EdgeChange, EdgeChanges, EventId,
-    Gap, GapCause, GapKind, audit_subject,
+    ChangeKind, ChangeOutcome, DOWNTIME_VERSION, Downtime, DowntimeReason, EdgeChange, EdgeChanges, Event,
+    EventId, Gap, GapCause, GapKind, audit_subject,
 };
 use marketprism_tests::wait::eventually;
 use serde_json::Value;
@@ -234,6 +234,45 @@ async fn unsure_events_must_be_in_hot() {
     );
 }
 
+/// Stores events as messages whose events hot already has.
+async fn store_copies(stack: &Stack, edge: &str, first: usize, events: &[Event<'_>]) {
+    let copy = |(number, event): (usize, &Event<'_>)| {
+        let header = &event.header;
+        format!(
+            "('trade','sim_spot','spot','{A}','{}','{edge}',fromUnixTimestamp64Nano(toInt64({})),'MARKET_DATA',{},'stored',now())",
+            header.event_id.0,
+            header.received_at_ns,
+            first + number
+        )
+    };
+    let copies: Vec<String> = events.iter().enumerate().map(copy).collect();
+    stack.execute(&format!("INSERT INTO marketprism_hot.copies VALUES {}", copies.join(","))).await;
+}
+
+/// The broker lost the messages of both edges, which sent all of them again: rows and copies are no longer of the edges that had them first.
+#[tokio::test(flavor = "multi_thread")]
+async fn duplicates_of_an_edge_that_are_stored_after_all_are_no_mismatch() {
+    let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
+    let window = window_before(5);
+    let (one, two) = (trades("e1", window, 0, 100), trades("e2", window, 0, 120));
+    publish(&jetstream, two.iter().cloned()).await;
+    stack.holds_once("trades", 120).await;
+    store_copies(&stack, "e1", 1_000, &one).await;
+    // The venue had sent this one twice.
+    let mut twice = two[110].clone();
+    twice.header.received_at_ns += 1_000;
+    store_copies(&stack, "e2", 2_000, &[twice]).await;
+    tell(&jetstream, &audit("e1", window, vec![stored(A, &one)])).await;
+    let mut of_two = stored(A, &two[100..]);
+    let mut duplicates = ids(&[&two[..100], &two[110..111]].concat());
+    duplicates.sort_unstable();
+    (of_two.duplicates, of_two.duplicate_ids) = (101, duplicates);
+    tell(&jetstream, &audit("e2", window, vec![of_two])).await;
+    assert_eq!(judged(&stack, A, "e1", window, "verified").await.found, 100);
+    let second = judged(&stack, A, "e2", window, "verified").await;
+    assert_eq!((second.expected, second.found, second.duplicates), (20, 20, 101));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn copies_of_a_second_edge_are_verified_for_it() {
     let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
@@ -241,18 +280,8 @@ async fn copies_of_a_second_edge_are_verified_for_it() {
     let (one, two) = (trades("e1", window, 0, 100), trades("e2", window, 0, 120));
     publish(&jetstream, one.iter().chain(&two[100..]).cloned()).await;
     stack.holds_once("trades", 120).await;
-    let copy = |(seq, event): (usize, &marketprism_schema::Event<'_>)| {
-        let header = &event.header;
-        format!(
-            "('trade','sim_spot','spot','{A}','{}','e2',fromUnixTimestamp64Nano(toInt64({})),'MARKET_DATA',{},'stored',now())",
-            header.event_id.0,
-            header.received_at_ns,
-            1_000 + seq
-        )
-    };
-    let again = two[..2].iter().enumerate().map(|(seq, event)| (seq + 500, event));
-    let copies: Vec<String> = two[..100].iter().enumerate().chain(again).map(copy).collect();
-    stack.execute(&format!("INSERT INTO marketprism_hot.copies VALUES {}", copies.join(","))).await;
+    store_copies(&stack, "e2", 1_000, &two[..100]).await;
+    store_copies(&stack, "e2", 1_500, &two[..2]).await;
     tell(&jetstream, &audit("e1", window, vec![stored(A, &one)])).await;
     tell(&jetstream, &audit("e2", window, vec![stored(A, &two)])).await;
     let first = judged(&stack, A, "e1", window, "verified").await;

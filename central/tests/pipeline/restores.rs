@@ -80,13 +80,19 @@ async fn what_nobody_has_after_a_restore_is_in_losses() {
     let stream = jetstream.get_stream("MARKET_DATA").await.unwrap();
     stream.purge().sequence(GONE + 1).await.unwrap();
 
-    let _central = stack.run(&config);
+    let central = stack.run(&config);
     stack.holds_once("trades", ALL - (GONE - OLD)).await;
     let named =
         eventually("the loss", || async { Some(losses(&stack).await).filter(|all| !all.is_empty()) }).await;
     let spans: Vec<_> = named.iter().map(|loss| (loss.0, loss.1, loss.2, loss.3.as_str())).collect();
     assert_eq!(spans, [(OLD + 1, GONE, GONE - OLD, "put_back")], "{named:?}");
     confirmed(&stack, ALL).await;
+    // An event that comes first in another message would be stored beside its row of cold.
+    let log = central.output();
+    let run = &log[log.rfind("serving health and metrics").unwrap()..];
+    let [recovery, pull] =
+        ["hot lost rows", "pulling messages stream=\"MARKET_DATA\""].map(|text| run.find(text));
+    assert!(recovery.is_some() && recovery < pull, "{run}");
 }
 
 /// Every table of hot is dropped.

@@ -40,6 +40,8 @@ pub struct NameLease {
     own: EdgeLease,
     times: LeaseTimes,
     has_written: bool,
+    /// Sequence of the key before this process wrote it last, and when it did.
+    written: Option<(u64, Instant)>,
     watch: TwinWatch,
     is_told: bool,
 }
@@ -65,7 +67,16 @@ impl NameLease {
     /// Until the name is known to be free, `link` holds publishing back.
     pub fn new(client: Client, link: Arc<BrokerLink>, own: EdgeLease, times: LeaseTimes) -> Self {
         link.hold_back();
-        Self { client, link, own, times, has_written: false, watch: TwinWatch::default(), is_told: false }
+        Self {
+            client,
+            link,
+            own,
+            times,
+            has_written: false,
+            written: None,
+            watch: TwinWatch::default(),
+            is_told: false,
+        }
     }
 
     /// Holds the lease until `stop`; a living process of another host that holds it ends this earlier and is returned.
@@ -128,6 +139,14 @@ impl NameLease {
 
     async fn step(&mut self) -> anyhow::Result<LeaseStep> {
         let StoredLease { sequence, lease } = read(&self.client, &self.own.edge).await?;
+        if let Some((before, at)) = self.written.take_if(|(before, _)| sequence <= *before) {
+            tracing::warn!(
+                sequence,
+                before,
+                "the broker lost the last lease of the edge's name: it has an earlier state"
+            );
+            self.link.went_back(at);
+        }
         if let Some(other) = lease.filter(|lease| self.is_twin(lease)) {
             // Also by the holder: a broker that was restored shows the lease of a dead process.
             self.link.hold_back();
@@ -148,6 +167,7 @@ impl NameLease {
             // Somebody wrote in between.
             return Ok(LeaseStep::Waiting);
         }
+        self.written = Some((sequence, Instant::now()));
         (self.has_written, self.watch, self.is_told) = (true, TwinWatch::default(), false);
         Ok(LeaseStep::Held)
     }

@@ -48,6 +48,9 @@ pub async fn follow_confirmations(
         if !link.is_connected() {
             continue;
         }
+        if let Some(had_at) = link.take_loss() {
+            journal.broker_went_back(had_at);
+        }
         for (number, stream) in STREAMS.iter().enumerate().filter(|(_, one)| one.carries == Carries::Events) {
             let asked = tokio::select! {
                 asked = ask(&client, &journal, number, stream.name) => asked,

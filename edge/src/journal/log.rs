@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use marketprism_schema::{DataType, DataTypeMap, STREAMS};
+use marketprism_schema::{Carries, DataType, DataTypeMap, STREAMS};
 use marketprism_service::start_thread;
 
 use super::event_state::EventState;
@@ -127,6 +127,10 @@ impl Journal {
         }
     }
 
+    pub fn broker_losses(&self) -> u64 {
+        self.shared.lock().status.broker_losses
+    }
+
     /// Highest sequence of a stream that was acknowledged; `None` until what is on disk has been read.
     pub fn stored_max(&self, stream: usize) -> Option<u64> {
         let state = self.shared.lock();
@@ -170,6 +174,25 @@ impl Journal {
         drop(state);
         self.sends_again(again.as_ref());
         again
+    }
+
+    /// The broker lost something that it had at this time. Streams whose loss was not noticed since then may have passed their old sequences by
+    /// what another edge sends again: what is not known to be in hot is sent again. Returns the number of events.
+    pub fn broker_went_back(&self, had_at: Instant) -> usize {
+        let mut state = self.shared.lock();
+        let (mut events, mut names) = (0, Vec::new());
+        for (number, stream) in STREAMS.iter().enumerate().filter(|(_, one)| one.carries == Carries::Events) {
+            if state.lost_at.get(number).copied().flatten().is_none_or(|at| at < had_at) {
+                events += state.lost_end(&self.shared.options, number);
+                names.push(stream.name);
+            }
+        }
+        drop(state);
+        if !names.is_empty() {
+            let reason = format!("the broker has an earlier state of {}", names.join(" and "));
+            self.sends_again(Some(&(events, reason)));
+        }
+        events
     }
 
     fn sends_again(&self, again: Option<&(usize, String)>) {

@@ -90,6 +90,8 @@ pub(super) struct JournalState {
     opened: Instant,
     segment_bytes: u64,
     pub(super) is_recovered: bool,
+    /// Last loss of each stream that was noticed.
+    pub(super) lost_at: PerStream<Option<Instant>>,
     /// Newest receive time in a segment that was deleted.
     pub(super) freed_to_ns: i64,
     pub(super) is_closing: bool,
@@ -129,6 +131,7 @@ impl JournalShared {
             opened: Instant::now(),
             segment_bytes: limits.segment_bytes(),
             is_recovered: false,
+            lost_at: [None; STREAM_COUNT],
             freed_to_ns: i64::MIN,
             is_closing: false,
             full_checkpoint: None,
@@ -264,10 +267,30 @@ impl JournalState {
     ) -> usize {
         let Some(current) = self.index.streams.get_mut(stream) else { return 0 };
         let before = std::mem::replace(current, mark);
+        self.noticed_loss(stream);
         let again = self.index.send_again(stream, before.confirmed);
         self.index.restart_sequences(stream, last);
         self.again(options, &again);
         again.len()
+    }
+
+    /// The stream lost its end and may have passed its old sequences by now: as [`Self::went_back`], with the sequences that it has.
+    pub(super) fn lost_end(&mut self, options: &JournalOptions, stream: usize) -> usize {
+        let Some(mark) = self.index.streams.get_mut(stream) else { return 0 };
+        // Lower acknowledgements to come tell nothing new.
+        mark.stored_max = 0;
+        let confirmed = mark.confirmed;
+        self.noticed_loss(stream);
+        let again = self.index.send_again(stream, confirmed);
+        self.again(options, &again);
+        again.len()
+    }
+
+    fn noticed_loss(&mut self, stream: usize) {
+        self.status.broker_losses += 1;
+        if let Some(at) = self.lost_at.get_mut(stream) {
+            *at = Some(Instant::now());
+        }
     }
 
     /// An ack at or below a sequence that was acknowledged before its message was sent proves that the stream went back, also when it

@@ -52,6 +52,8 @@ pub struct JournalStatus {
     pub freed_unconfirmed: u64,
     /// Stored events that are sent again.
     pub sent_again: u64,
+    /// Streams that were found to have lost messages, each time.
+    pub broker_losses: u64,
     /// Begin of what is kept of this error, until a write succeeds.
     pub failing: Option<String>,
     /// The waiting events take more than half of the journal: order books are not written.

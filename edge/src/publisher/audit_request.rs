@@ -11,7 +11,8 @@ use crate::broker::PublishReply;
 use crate::limits::AUDIT_ACK;
 
 pub(super) enum AuditSendResult {
-    Stored,
+    /// Its sequence; `None`: the stream had the message before.
+    Stored(Option<u64>),
     Retry(String),
     Rejected(String),
 }
@@ -30,7 +31,9 @@ pub(super) async fn publish_audit(client: Client, subject: String, message: Pend
     let result = match timeout(AUDIT_ACK * 2, client.send_request(subject, request)).await {
         Ok(Ok(answer)) => {
             match PublishReply::parse(&answer.payload, answer.status.map(|status| status.as_u16())) {
-                PublishReply::Stored { .. } => AuditSendResult::Stored,
+                PublishReply::Stored { duplicate, sequence } => {
+                    AuditSendResult::Stored((!duplicate).then_some(sequence))
+                }
                 PublishReply::Rejected { text } => AuditSendResult::Rejected(text.into_owned()),
                 PublishReply::Refused { text } => AuditSendResult::Retry(text.into_owned()),
                 PublishReply::NoStream => no_stream(),

@@ -13,9 +13,11 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::audit_request::{AnsweredAudit, AuditSendResult, publish_audit};
+use super::checkpoint_pause::checkpoint_pause;
 use super::edge_health::HealthTaker;
 use super::outbox::{AuditOutbox, PendingAudit};
 use super::run_writer::RunWriter;
+use super::stored_audits::StoredAudits;
 use crate::audit::{
     AuditCheckpoint, Auditor, CleanStop, JournaledRun, RecoveredAudits, RunJournal, UnfinishedRun,
     UnsentMessage, encode_changes, encode_downtime, encode_listing,
@@ -25,7 +27,7 @@ use crate::clocks::VenueClocks;
 use crate::journal::Journal;
 use crate::limits::{
     AUDIT_BACKOFF, AUDIT_CLOSE_EVERY, AUDIT_CLOSE_MAX, AUDIT_DRAIN, AUDIT_OUTBOX_BYTES,
-    AUDIT_OUTBOX_MESSAGES, CHECKPOINT_BYTES_A_SECOND, CHECKPOINT_SHARE, JOURNAL_CLOSE,
+    AUDIT_OUTBOX_MESSAGES, AUDIT_STORED_BYTES, AUDIT_STORED_MESSAGES, JOURNAL_CLOSE,
 };
 use crate::queue::EventQueue;
 use crate::telemetry::{Metrics, follow, gauge};
@@ -51,6 +53,9 @@ pub struct AuditSender {
     metrics: Metrics,
     subject: String,
     outbox: AuditOutbox,
+    stored: StoredAudits,
+    /// Losses of the broker that the journal has seen.
+    broker_losses: u64,
     retry_at: Instant,
     /// First publish of the audit that is sent now.
     first_sent: Option<Instant>,
@@ -94,6 +99,8 @@ impl AuditSender {
             metrics,
             subject: audit_subject(edge),
             outbox: AuditOutbox::new(AUDIT_OUTBOX_MESSAGES, AUDIT_OUTBOX_BYTES),
+            stored: StoredAudits::new(AUDIT_STORED_MESSAGES, AUDIT_STORED_BYTES),
+            broker_losses: 0,
             retry_at: Instant::now(),
             first_sent: None,
             backoff: Backoff::new(AUDIT_BACKOFF.0, AUDIT_BACKOFF.1),
@@ -161,6 +168,7 @@ impl AuditSender {
         let audits = self.auditor.close(clock::now_ns(), self.settled_ns(), AUDIT_CLOSE_MAX);
         self.enqueue(audits);
         self.enqueue_news();
+        self.follow_broker_losses();
         self.keep_changes().await;
         self.checkpoint();
     }
@@ -281,6 +289,37 @@ impl AuditSender {
         Ok(())
     }
 
+    /// A broker that lost events has lost audits too.
+    fn follow_broker_losses(&mut self) {
+        let seen = self.journal.as_ref().map_or(0, |journal| journal.broker_losses());
+        if seen > self.broker_losses {
+            self.broker_losses = seen;
+            let stored = self.stored.take();
+            self.send_again(stored);
+        }
+    }
+
+    /// Central replaces what it has already.
+    fn send_again(&mut self, messages: Vec<PendingAudit>) {
+        if messages.is_empty() {
+            return;
+        }
+        let (all, mut sent) = (messages.len(), 0_usize);
+        for message in messages {
+            if self.outbox.has_room(message.payload.len()) {
+                self.has_new_kept |= message.is_kept;
+                self.outbox.push(PendingAudit { since_ns: clock::now_ns(), ..message });
+                sent += 1;
+            }
+        }
+        self.metrics.audits_dropped.inc_by(u64::try_from(all - sent).unwrap_or(u64::MAX));
+        tracing::warn!(
+            audits = sent,
+            no_room = all - sent,
+            "the broker lost messages: audits are sent again"
+        );
+    }
+
     /// Sends the waiting audits until one fails.
     async fn send(&mut self) {
         while let Some(request) = self.next_request() {
@@ -301,8 +340,10 @@ impl AuditSender {
     fn answered(&mut self, AnsweredAudit { message_id, result }: AnsweredAudit) -> bool {
         // A full outbox may have dropped it meanwhile.
         let is_first = self.outbox.first().is_some_and(|first| first.message_id == message_id);
+        let mut stored_at = None;
         match result {
-            AuditSendResult::Stored => {
+            AuditSendResult::Stored(sequence) => {
+                stored_at = sequence;
                 self.link.stalls().acknowledged(STREAM, Instant::now());
                 self.metrics.audits_sent.inc();
                 self.backoff.reset();
@@ -322,9 +363,12 @@ impl AuditSender {
             }
         }
         self.first_sent = None;
-        if is_first {
-            self.outbox.pop();
+        if is_first && let Some(message) = self.outbox.pop() {
             self.sent += 1;
+            if let Some(sequence) = stored_at {
+                let lost = self.stored.add(message, sequence);
+                self.send_again(lost);
+            }
         }
         true
     }
@@ -452,30 +496,4 @@ fn recovered_messages(audits: Vec<Audit>, downtimes: Vec<Downtime>) -> Vec<Unsen
         })
     });
     messages.collect()
-}
-
-/// Pause after a checkpoint of so many bytes; `held`: bytes of checkpoints in segments that unsent events keep.
-fn checkpoint_pause(bytes: u64, held: u64, journal_bytes: u64) -> Duration {
-    let doublings = held / (journal_bytes / CHECKPOINT_SHARE).max(1);
-    let millis = bytes.saturating_mul(1_000) / CHECKPOINT_BYTES_A_SECOND;
-    Duration::from_millis(millis.saturating_mul(1 << doublings.min(16)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn checkpoints_of_a_day_without_the_broker_take_a_sixteenth_of_the_journal_at_most() {
-        const JOURNAL: u64 = 1 << 30;
-        for bytes in [2_000, 400_000, 4_000_000] {
-            let (mut held, mut time) = (0, Duration::ZERO);
-            while time < Duration::from_secs(86_400) {
-                held += bytes;
-                time += checkpoint_pause(bytes, held, JOURNAL).max(AUDIT_CLOSE_EVERY);
-            }
-            assert!(held <= JOURNAL / 16 + bytes, "{held} bytes in checkpoints of {bytes}");
-        }
-        assert_eq!(checkpoint_pause(CHECKPOINT_BYTES_A_SECOND, 0, JOURNAL), Duration::from_secs(1));
-    }
 }

@@ -2,12 +2,14 @@
 
 mod audit_request;
 mod audits;
+mod checkpoint_pause;
 mod edge_health;
 mod events;
 mod hops;
 mod inflight;
 mod outbox;
 mod run_writer;
+mod stored_audits;
 
 pub use audits::AuditSender;
 pub use events::{DrainResult, PUBLISHER, Publisher, REJECTED};

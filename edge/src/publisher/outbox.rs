@@ -56,11 +56,16 @@ impl AuditOutbox {
         self.waiting.iter().map(|message| message.window_ns).min().unwrap_or(i64::MAX)
     }
 
-    pub(super) fn pop(&mut self) {
-        if let Some(message) = self.waiting.pop_front() {
-            self.bytes = self.bytes.saturating_sub(message.payload.len());
-            self.kept -= usize::from(message.is_kept);
-        }
+    pub(super) fn pop(&mut self) -> Option<PendingAudit> {
+        let message = self.waiting.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(message.payload.len());
+        self.kept -= usize::from(message.is_kept);
+        Some(message)
+    }
+
+    /// True if a message of this size drops no other one.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        self.waiting.len() < self.messages_max && self.bytes.saturating_add(bytes) <= self.bytes_max
     }
 
     /// All messages, or those that are kept. Oldest first.
@@ -104,7 +109,8 @@ mod tests {
         assert_eq!(outbox.push(message(5, 90)), 2);
         assert_eq!(outbox.len(), 2);
         assert_eq!(outbox.push(message(6, 500)), 2);
-        outbox.pop();
+        assert!(!outbox.has_room(1));
+        assert!(outbox.pop().is_some() && outbox.has_room(100) && !outbox.has_room(101));
         assert_eq!((outbox.len(), outbox.bytes, outbox.kept()), (0, 0, 0));
     }
 }

@@ -134,6 +134,34 @@ async fn a_holder_outlives_the_lease_of_a_dead_process_that_a_restored_broker_sh
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_lost_the_last_lease_is_known_to_have_gone_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(folder.path()).await;
+    bucket(&broker).await;
+    let host = Host::start(&broker, "first", times(NEVER)).await;
+    host.publishes().await;
+    let store = jetstream::new(host.client.clone()).get_key_value(EDGE_LEASES_BUCKET).await.unwrap();
+    let revision = async || store.entry("e1").await.ok()?.map(|entry| entry.revision);
+    let writes = async |more: u64| {
+        let before = eventually("the lease", &revision).await;
+        eventually("later leases", async || revision().await.filter(|after| *after > before + more)).await
+    };
+    writes(0).await;
+    broker.kill();
+    broker.copy_store(&folder.path().join("copy"));
+    broker.restart().await;
+    writes(2).await;
+    assert_eq!(host.link.take_loss(), None, "a restart loses nothing");
+    broker.kill();
+    broker.restore_store(&folder.path().join("copy"));
+    broker.restart().await;
+    eventually("the loss is known", async || host.link.take_loss()).await;
+    writes(2).await;
+    assert_eq!(host.link.take_loss(), None, "it is told once");
+    host.release().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_two_processes_with_copies_of_one_folder_one_gives_way() {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::start(folder.path()).await;

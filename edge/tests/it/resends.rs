@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use marketprism_edge::journal::{DiskFiles, JournalLoss, JournalOptions};
 use marketprism_edge::queue::EventQueue;
@@ -10,7 +10,7 @@ use marketprism_schema::DataType;
 use marketprism_tests::broker::Broker;
 use marketprism_tests::wait::eventually;
 
-use crate::broker::{STREAM, create_stream};
+use crate::broker::{STREAM, create_stream, event_id, messages};
 use crate::journal::{journaled, options, stored, stored_once};
 
 /// A broker restored from a snapshot of its store, whose streams have the creation times of before.
@@ -41,6 +41,45 @@ async fn a_stream_that_went_back_and_passed_its_old_sequence_before_it_is_asked_
     })
     .await;
     assert_eq!(journaled.journal.status().sent_again, 50);
+}
+
+/// Another edge sends so much again that no acknowledgement of this one shows a lower sequence.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loss_that_no_sequence_shows_is_made_good_when_the_broker_is_known_to_have_gone_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(folder.path()).await;
+    create_stream(&broker.url(), STREAM, "trade.>").await;
+    broker.kill();
+    broker.copy_store(&folder.path().join("copy"));
+    broker.restart().await;
+    let journaled = journaled(options(&folder.path().join("journal")), Arc::new(DiskFiles));
+    let edge = journaled.publish(&broker.url()).await;
+    let acknowledged = async || {
+        eventually("all is acknowledged", || async { (edge.queue.status().messages == 0).then_some(()) })
+            .await;
+    };
+    journaled.append(0..50);
+    acknowledged().await;
+    let had_at = Instant::now();
+    broker.kill();
+    broker.restore_store(&folder.path().join("copy"));
+    broker.restart().await;
+    let jetstream = async_nats::jetstream::new(async_nats::connect(broker.url()).await.unwrap());
+    for _ in 0..60 {
+        jetstream.publish("trade.other", "{}".into()).await.unwrap().await.unwrap();
+    }
+    journaled.append(50..60);
+    acknowledged().await;
+    assert_eq!(journaled.journal.status().sent_again, 0);
+    assert_eq!(journaled.journal.broker_went_back(had_at), 60);
+    assert_eq!(journaled.journal.broker_went_back(had_at), 0, "it is known by then");
+    eventually("all events are in the stream", || async {
+        let all = messages(&broker.url(), STREAM).await;
+        let own = all.iter().filter(|message| message.subject.as_str() != "trade.other");
+        let distinct: BTreeSet<u128> = own.map(|message| event_id(message).0).collect();
+        if distinct.len() == 60 { Ok(()) } else { Err(format!("{} events", distinct.len())) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

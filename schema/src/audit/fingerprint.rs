@@ -47,6 +47,13 @@ impl Fingerprint {
         self.xor ^= other.xor;
         self.sum = self.sum.wrapping_add(other.sum);
     }
+
+    /// Takes all ids of another one out, which were added before.
+    pub const fn subtract(&mut self, other: &Self) {
+        self.count = self.count.wrapping_sub(other.count);
+        self.xor ^= other.xor;
+        self.sum = self.sum.wrapping_sub(other.sum);
+    }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the two halves are what is wanted")]
@@ -122,6 +129,9 @@ mod tests {
         let mut parts: Fingerprint = ids[..1].iter().copied().collect();
         parts.merge(&ids[1..].iter().copied().collect());
         assert_eq!(parts, all);
+        let mut rest = all;
+        rest.subtract(&ids[1..].iter().copied().collect());
+        assert_eq!(rest, ids[..1].iter().copied().collect());
         parts.remove(ids[2]);
         assert_eq!(parts, [ids[0], ids[1], ids[3]].into_iter().collect());
     }

@@ -71,6 +71,8 @@ async fn main() -> ExitCode {
     let seed = arguments.seed.unwrap_or_else(rand::random);
     println!("seed {seed}");
     let mut folder = tempfile::tempdir().unwrap();
+    // A panic is a failure too: its logs stay.
+    folder.disable_cleanup(true);
     let failures = match arguments.what {
         What::Faults { minutes, clocks } => {
             let has_clocks = clocks && clock::library().is_some();
@@ -86,10 +88,10 @@ async fn main() -> ExitCode {
         println!("FAILED  {failure}");
     }
     if failures.is_empty() {
+        folder.disable_cleanup(false);
         println!("passed: seed {seed}");
         return ExitCode::SUCCESS;
     }
-    folder.disable_cleanup(true);
     println!("seed {seed}; logs and data: {}", folder.path().display());
     ExitCode::FAILURE
 }
@@ -97,7 +99,7 @@ async fn main() -> ExitCode {
 async fn faults(folder: &Path, options: ScheduleOptions) -> Vec<String> {
     let schedule = Schedule::new(options);
     let mut system = System::start(folder, options.has_clocks).await;
-    let mut judge = Judge::begin(&system).await;
+    let mut judge = Judge::begin(&system, &schedule).await;
     let mut flatness = Flatness::default();
     let began = Instant::now();
     for step in &schedule.steps {

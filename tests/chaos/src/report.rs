@@ -1,7 +1,11 @@
 //! The integrity report of a period, as central's command line gives it.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use async_nats::jetstream::{self, consumer::AckPolicy, consumer::pull};
+use futures_util::StreamExt as _;
+use marketprism_tests::broker::Broker;
 use marketprism_tests::central::Central;
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::wait::until;
@@ -82,9 +86,39 @@ pub fn words(report: &Value) -> String {
     format!("{}: {}", report["verdict"], texts.collect::<Vec<_>>().join("; "))
 }
 
+/// Number, and the causes.
+pub fn lost_messages(report: &Value) -> String {
+    let losses = report["losses"]["items"].as_array().map_or(&[][..], Vec::as_slice);
+    let count: u64 = losses.iter().filter_map(|loss| loss["messages"].as_u64()).sum();
+    let texts = losses.iter().map(|loss| format!("; {}: {}", loss["cause"], loss["evidence"]));
+    format!("{count}{}", texts.collect::<String>())
+}
+
+/// Event ids of everything that the broker still holds; what is sent again has no message id.
+pub async fn broker_ids(broker: &Broker) -> HashSet<u128> {
+    #[derive(serde::Deserialize)]
+    struct Payload {
+        event_id: String,
+    }
+    let context = jetstream::new(async_nats::connect(broker.url()).await.unwrap());
+    let mut ids = HashSet::new();
+    for name in ["MARKET_DATA", "ORDERBOOK_SNAP"] {
+        let mut stream = context.get_stream(name).await.unwrap();
+        let count = stream.info().await.unwrap().state.messages;
+        let config = pull::Config { ack_policy: AckPolicy::None, ..Default::default() };
+        let mut messages = stream.create_consumer(config).await.unwrap().messages().await.unwrap();
+        for _ in 0..count {
+            let message = messages.next().await.unwrap().unwrap();
+            let Payload { event_id } = serde_json::from_slice(&message.payload).unwrap();
+            ids.insert(u128::from_str_radix(&event_id, 16).unwrap());
+        }
+    }
+    ids
+}
+
 /// Ids in hot's tables of trades and books; an error is an outage.
-pub async fn hot_ids(hot: &ClickHouse) -> Result<std::collections::HashSet<u128>, String> {
-    let mut ids = std::collections::HashSet::new();
+pub async fn hot_ids(hot: &ClickHouse) -> Result<HashSet<u128>, String> {
+    let mut ids = HashSet::new();
     for table in TABLES {
         let text = hot.text(&format!("SELECT toString(event_id) FROM marketprism_hot.{table}")).await?;
         ids.extend(text.lines().map(|line| line.parse::<u128>().unwrap()));

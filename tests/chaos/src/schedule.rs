@@ -241,6 +241,11 @@ impl Action {
         }
     }
 
+    /// Messages that the broker has acknowledged are gone.
+    pub const fn does_broker_forget(self) -> bool {
+        matches!(self, Self::RestoreBroker | Self::DeleteStream | Self::EmptyBroker)
+    }
+
     /// Variant of the fault without the end of a process that is to live on.
     fn spares(self) -> Self {
         match self {

@@ -14,7 +14,7 @@ use marketprism_tests::wait::until;
 use marketprism_venue_sim::{Sim, SimConfig};
 
 use crate::clock::{self, SteppedClock};
-use crate::disk::WatchedDisk;
+use crate::disk::{JournaledEvents, WatchedDisk};
 use crate::flatness::Usage;
 use crate::report::Reporter;
 use crate::versions::{SignedVersions, TOKEN};
@@ -210,6 +210,14 @@ impl System {
             })
             .await;
         }
+    }
+
+    /// By name of the edge.
+    pub fn journals(&self) -> impl Iterator<Item = (&'static str, JournaledEvents)> {
+        let journal = |(edge, name): (&Edge, &'static str)| {
+            (name, JournaledEvents::of(edge.folder().join("data/journal").join(name)))
+        };
+        self.edges.iter().zip(EDGES).map(journal)
     }
 
     pub async fn stop(self) {

@@ -71,7 +71,7 @@ pub fn evaluate(inputs: &WindowInputs<'_>) -> Evaluation {
             "audit received, rows not compared yet",
         ));
     };
-    let stored = sum(inputs.audits);
+    let stored = stored_by_broker(inputs.audits);
     let missing = inputs.ambiguous_missing.saturating_add(inputs.duplicates_missing);
     let is_equal = stored == contents.ids && missing == 0;
     let truncated = truncated(inputs.audits);
@@ -192,7 +192,8 @@ fn verdict(inputs: &WindowInputs<'_>, state: VerdictState, reason: impl Into<Str
     }
 }
 
-fn sum(audits: &[WindowAudit]) -> Fingerprint {
+/// Events that all runs of the edge report as stored.
+pub fn stored_by_broker(audits: &[WindowAudit]) -> Fingerprint {
     let mut sum = Fingerprint::default();
     for audit in audits {
         sum.merge(&audit.stored);

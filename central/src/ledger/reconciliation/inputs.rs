@@ -7,9 +7,10 @@ use async_nats::jetstream::consumer::PullConsumer;
 use marketprism_schema::{DataType, Table};
 use tokio::time::timeout;
 
+use super::evaluate::stored_by_broker;
 use super::expected_streams::{Expectation, ExpectedStreams};
 use super::queries::{
-    self, DowntimeSpan, HotContents, KilledTimes, LASTS, StoredIds, WindowAudit, WindowKey,
+    self, DowntimeSpan, HotContents, KilledTimes, LASTS, RowsAndCopies, StoredIds, WindowAudit, WindowKey,
 };
 use super::verdict::{IdRange, WindowVerdict};
 use crate::broker::Broker;
@@ -149,17 +150,61 @@ impl InputReader<'_> {
                 plain.extend((tables.contains(&table) || is_reported).then_some(table));
                 continue;
             }
-            let flags = (has_copies, !ambiguous.is_empty());
+            let has_ambiguous = !ambiguous.is_empty();
             let rows =
-                queries::contents_with_copies(self.storage, self.grid, &table, range, &killed, flags).await;
-            inputs.contents.extend(rows.with_context(|| format!("cannot read {}", table.name))?);
-            if !ambiguous.is_empty() {
+                RowsAndCopies { has_copies, has_ambiguous, ..self.rows_and_copies(&table, range, &killed) };
+            let contents = rows.contents().await.with_context(|| format!("cannot read {}", table.name))?;
+            inputs.contents.extend(contents);
+            if has_ambiguous {
                 let missing = self.ambiguous_missing(&inputs.audits, &table, range, &ambiguous).await?;
                 inputs.ambiguous_missing.extend(missing);
             }
         }
         let rows = queries::contents(self.storage, self.grid, &plain, range, &killed).await;
         inputs.contents.extend(rows.context("cannot read rows")?);
+        for table in Table::ALL {
+            self.leave_out_duplicates(&table, range, &killed, inputs).await?;
+        }
+        Ok(())
+    }
+
+    const fn rows_and_copies<'b>(
+        &'b self,
+        table: &'b Table,
+        range: WindowRange,
+        killed: &'b KilledTimes,
+    ) -> RowsAndCopies<'b> {
+        let (storage, grid) = (self.storage, self.grid);
+        RowsAndCopies { storage, grid, table, range, killed, has_copies: true, has_ambiguous: true }
+    }
+
+    /// Of windows that differ from their audits, which list duplicates: what was sent again does not count for the edge.
+    async fn leave_out_duplicates(
+        &self,
+        table: &Table,
+        range: WindowRange,
+        killed: &KilledTimes,
+        inputs: &mut RangeInputs,
+    ) -> anyhow::Result<()> {
+        let differs = |(key, audits): &(&WindowKey, &Vec<WindowAudit>)| {
+            let contents = inputs.contents.get(key).copied().unwrap_or_default();
+            audits.iter().any(|audit| audit.names_duplicates) && stored_by_broker(audits) != contents.ids
+        };
+        let differing = of_type(&inputs.audits, table.data_type, range).filter(differs);
+        let windows: Vec<i64> = differing.map(|((window, _), _)| *window).collect();
+        let (Some(first), Some(last)) = (windows.first(), windows.last()) else { return Ok(()) };
+        let range = WindowRange { from: *first, to: self.grid.range(*last).to };
+        let again = self.rows_and_copies(table, range, killed).duplicates_sent_again().await;
+        let again =
+            again.with_context(|| format!("cannot look up duplicates sent again in {}", table.name))?;
+        for (key, part) in again {
+            let stored = inputs.audits.get(&key).map(|audits| stored_by_broker(audits));
+            if let Some(contents) = inputs.contents.get_mut(&key)
+                && stored != Some(contents.ids)
+            {
+                *contents = contents.without(&part);
+            }
+        }
         Ok(())
     }
 

@@ -110,6 +110,42 @@ async fn events_dropped_from_the_full_queue_are_gaps_of_ours_and_the_rest_is_exa
     assert_eq!(gaps.iter().filter_map(|gap| gap.missing).sum::<u64>(), 900);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn audits_that_a_restored_broker_lost_are_stored_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(folder.path()).await;
+    let url = broker.url();
+    create_streams(&url).await;
+    let edge = run(&url, 100_000).await;
+    let more_audits = async || {
+        let before = audits(&url).await.len();
+        eventually("more audits", || async {
+            edge.append(0..10);
+            (audits(&url).await.len() > before + 1).then_some(())
+        })
+        .await;
+    };
+    more_audits().await;
+    broker.kill();
+    broker.copy_store(&folder.path().join("copy"));
+    broker.restart().await;
+    more_audits().await;
+    broker.kill();
+    broker.restore_store(&folder.path().join("copy"));
+    broker.restart().await;
+    eventually("an audit of every window", || async {
+        edge.append(0..10);
+        let mut all = audits(&url).await;
+        all.sort_by_key(|audit| audit.from);
+        let holes = all.windows(2).filter(|pair| pair[0].to < pair[1].from).count();
+        let sent = edge.publishing.metrics.audits_sent.get();
+        let is_whole = holes == 0 && all.len() > 5;
+        if is_whole { Ok(()) } else { Err(format!("{holes} holes in {} audits, {sent} sent", all.len())) }
+    })
+    .await;
+    assert_eq!(edge.end().await.1, 0);
+}
+
 /// The broker stores audits and no events: a stream is missing.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_left_at_a_stop_are_in_the_last_audits() {

@@ -25,6 +25,15 @@ pub struct HotContents {
     pub copies: u64,
 }
 
+impl HotContents {
+    /// `part`: some of these events.
+    pub const fn without(mut self, part: &Self) -> Self {
+        self.ids.subtract(&part.ids);
+        self.copies = self.copies.saturating_sub(part.copies);
+        self
+    }
+}
+
 /// Times of which killed edges have no audit of some streams: events received in them were published, and are compared with nothing.
 #[derive(Debug, Default)]
 pub struct KilledTimes(BTreeSet<(String, WindowRange)>);
@@ -40,7 +49,7 @@ impl KilledTimes {
 
     /// Condition on rows; `data_type`: SQL of a row's data type. The killed times of an edge's streams differ, and may be of thousands of
     /// streams: their names stay on the server.
-    fn excluded(&self, database: &str, range: WindowRange, data_type: &str) -> String {
+    pub(super) fn excluded(&self, database: &str, range: WindowRange, data_type: &str) -> String {
         let touching = self.0.iter().filter(|(_, killed)| killed.from < range.to && range.from < killed.to);
         let excluded = touching.map(|(edge, killed)| {
             let (edge, within) = (sql::quote(edge), within_nanos("received_at", *killed));
@@ -97,51 +106,9 @@ pub async fn contents(
     read(storage, grid, &query).await
 }
 
-/// Contents of a table with copies or ambiguous events in the range.
-///
-/// An edge counts an event and a receive time once, however often its message is in the stream: so a copy counts only where hot does not
-/// have the same event id, edge and receive time.
-pub async fn contents_with_copies(
-    storage: &Storage,
-    grid: WindowGrid,
-    table: &Table,
-    range: WindowRange,
-    killed: &KilledTimes,
-    (has_copies, has_ambiguous): (bool, bool),
-) -> Result<HashMap<WindowKey, HotContents>, StorageError> {
-    let (database, data_type) = (&storage.database, table.data_type);
-    let excluded = killed.excluded(database, range, &format!("'{data_type}'"));
-    let within = within_nanos("received_at", range) + &excluded;
-    let not_ambiguous = if has_ambiguous {
-        let length = grid.length_ns();
-        let columns = format!(
-            "edge, arrayJoin(unsure), intDiv(toUnixTimestamp64Milli(window_start) * 1000000, {length})"
-        );
-        let ids = ambiguous_ids(&columns, database, data_type, range);
-        format!(" AND (edge, event_id, intDiv(toUnixTimestamp64Nano(received_at), {length})) NOT IN ({ids})")
-    } else {
-        String::new()
-    };
-    let columns = "received_at, edge, exchange, market_type, symbol, event_id";
-    let hot = format!(
-        "SELECT {columns}, 0 AS is_copy FROM {database}.{} WHERE {within}{not_ambiguous}",
-        table.name
-    );
-    let copies_within = format!("FROM {database}.copies WHERE data_type = '{data_type}' AND {within}");
-    let copies = format!(
-        " UNION ALL SELECT DISTINCT {columns}, 1 AS is_copy {copies_within}{not_ambiguous} AND (edge, event_id, received_at) \
-         NOT IN (SELECT edge, event_id, received_at FROM {database}.{} WHERE {within} AND event_id IN (SELECT event_id \
-         {copies_within}))",
-        table.name
-    );
-    let from = format!("({hot}{})", if has_copies { copies.as_str() } else { "" });
-    let (name, is_copy) = (format!("'{}'", table.name), "toUInt8(any(is_copy))");
-    read(storage, grid, &grouped(&name, is_copy, &from, "is_copy", (grid, range))).await
-}
-
 /// Groups are keyed by a hash: of dictionary columns the server hashes each dictionary value instead of each row, and a numeric key costs
 /// half as much as four texts. A hash collision would make both streams a mismatch; it cannot hide one.
-fn grouped(
+pub(super) fn grouped(
     name: &str,
     is_copy: &str,
     from: &str,
@@ -162,7 +129,7 @@ fn grouped(
     )
 }
 
-async fn read(
+pub(super) async fn read(
     storage: &Storage,
     grid: WindowGrid,
     query: &str,
@@ -336,7 +303,12 @@ pub async fn duplicates_missing(
 }
 
 /// Subquery: ambiguous ids that audits of a range list.
-fn ambiguous_ids(columns: &str, database: &str, data_type: DataType, range: WindowRange) -> String {
+pub(super) fn ambiguous_ids(
+    columns: &str,
+    database: &str,
+    data_type: DataType,
+    range: WindowRange,
+) -> String {
     format!(
         "SELECT {columns} FROM {database}.audits WHERE {} AND data_type = '{data_type}' AND notEmpty(unsure)",
         within_millis("window_start", range)

@@ -3,6 +3,7 @@
 mod audits;
 mod downtimes;
 mod hot;
+mod rows_and_copies;
 mod verdicts;
 
 use clickhouse::{RowOwned, RowRead};
@@ -10,9 +11,10 @@ use clickhouse::{RowOwned, RowRead};
 pub use audits::{FeedProblemRow, GapSummary, WindowAudit, audits, feed_problems, reporting_periods};
 pub use downtimes::{DowntimeSpan, LASTS, downtimes};
 pub use hot::{
-    HotContents, KilledTimes, StoredIds, ambiguous_in_hot, contents, contents_with_copies,
-    duplicates_missing, occupied_hours, stored_ids, types_with_copies,
+    HotContents, KilledTimes, StoredIds, ambiguous_in_hot, contents, duplicates_missing, occupied_hours,
+    stored_ids, types_with_copies,
 };
+pub use rows_and_copies::RowsAndCopies;
 pub use verdicts::{DeadLetterRow, LossRow, counts_by_state, dead_letters, losses, verdicts};
 
 use crate::ledger::windows::{EdgeStream, WindowRange};
