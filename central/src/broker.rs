@@ -13,7 +13,7 @@ use async_nats::jetstream::kv::{Config, Store};
 use async_nats::jetstream::object_store::{self, ObjectStore};
 use async_nats::{Client, jetstream};
 use marketprism_config::{Nats, NatsProblems};
-use marketprism_schema::CENTRAL_CONNECTION;
+use marketprism_schema::{CENTRAL_CONNECTION, domain_subject};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::limits;
@@ -25,6 +25,7 @@ pub struct Broker {
     /// With a timeout on every request.
     pub jetstream: jetstream::Context,
     problems: Arc<NatsProblems>,
+    domain: Option<String>,
 }
 
 impl Broker {
@@ -42,8 +43,17 @@ impl Broker {
             .connect(nats.addresses())
             .await
             .with_context(|| format!("cannot connect to nats at {}", nats.shown_urls()))?;
-        let jetstream = ContextBuilder::new().timeout(limits::BROKER_TIMEOUT).build(client.clone());
-        Ok(Self { client, jetstream, problems })
+        let context = ContextBuilder::new().timeout(limits::BROKER_TIMEOUT);
+        let jetstream = match &nats.jetstream_domain {
+            Some(domain) => context.domain(domain).build(client.clone()),
+            None => context.build(client.clone()),
+        };
+        Ok(Self { client, jetstream, problems, domain: nats.jetstream_domain.clone() })
+    }
+
+    /// The subject of a request to JetStream within `nats.jetstream_domain`.
+    pub fn jetstream_subject(&self, subject: &str) -> String {
+        self.domain.as_ref().map_or_else(|| subject.to_owned(), |domain| domain_subject(domain, subject))
     }
 
     pub fn is_connected(&self) -> bool {

@@ -12,6 +12,11 @@ pub const DDL_TIMEOUT: Duration = Duration::from_secs(200);
 /// Scratch databases live for seconds; an older one was left by a killed process. Clocks may differ by minutes.
 pub const SCRATCH_AGE: Duration = Duration::from_secs(3600);
 
+/// Longest wait of the command `health`, and bytes of the answer.
+pub const HEALTH_ANSWER: Duration = Duration::from_secs(5);
+/// See [`HEALTH_ANSWER`].
+pub const HEALTH_BYTES_MAX: usize = 1 << 20;
+
 /// A broker request answered from memory.
 pub const BROKER_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -36,6 +36,7 @@ pub struct Metrics {
     pub streams_held: IntGaugeVec,
     pub clock_ahead_seconds: IntGaugeVec,
     pub fleet: FleetGauges,
+    pub certificate_expiry: IntGaugeVec,
     pub put_back: IntCounterVec,
     pub dead_letters: IntCounterVec,
     pub retries: IntCounterVec,
@@ -105,6 +106,15 @@ impl HotLatencies {
     }
 }
 
+fn certificate_expiry(r: &Registry) -> Result<IntGaugeVec, Error> {
+    int_gauges!(
+        "marketprism_certificate_expiry_seconds",
+        "seconds until the first certificate of a configured file ends, by its key; 0 for a file that cannot be read",
+        &["key"],
+        r
+    )
+}
+
 impl Metrics {
     pub fn new() -> Result<Self, Error> {
         let registry = Registry::new();
@@ -150,6 +160,7 @@ impl Metrics {
                 r
             )?,
             fleet: FleetGauges::new(r)?,
+            certificate_expiry: certificate_expiry(r)?,
             put_back: counters!(
                 "marketprism_central_hot_put_back_total",
                 "times that hot was found put back to an earlier state",

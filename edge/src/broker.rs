@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use async_nats::{Client, Event};
 use marketprism_config::{Nats, NatsProblems};
+use marketprism_schema::domain_subject;
 use serde::Deserialize;
 use tokio::sync::Notify;
 
@@ -28,6 +29,8 @@ pub struct BrokerLink {
     progress: PublishProgress,
     problems: NatsProblems,
     went_back: Mutex<Option<Instant>>,
+    /// JetStream domain of the centre, behind a leaf node.
+    domain: Option<String>,
 }
 
 /// Counters that stand still when publishing does.
@@ -68,6 +71,15 @@ impl BrokerLink {
             progress: PublishProgress::default(),
             problems: NatsProblems::new(nats, name),
             went_back: Mutex::new(None),
+            domain: nats.jetstream_domain.clone(),
+        }
+    }
+
+    /// The subject under which a request to JetStream, or a write to a bucket, reaches the centre.
+    pub(crate) fn jetstream_subject(&self, subject: String) -> String {
+        match &self.domain {
+            Some(domain) => domain_subject(domain, &subject),
+            None => subject,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod changes;
 mod edge_client;
+mod health;
 mod reload;
 
 use std::fmt::Write;
@@ -53,6 +54,8 @@ enum Command {
     /// Apply the configuration file of a running edge. Exit status: 0 it is what runs now, but for what needs a restart, 1 it is invalid or
     /// cannot be applied, 2 the edge did not answer.
     Reload(EdgeArguments),
+    /// Ask a running edge for its health, and print the page. Exit status: 0 healthy or degraded, 1 unhealthy, 2 the edge did not answer.
+    Health(EdgeArguments),
     /// Print the normalized events of recordings as JSON lines. Exit status 2 if a frame was malformed.
     Replay(ReplayArguments),
     /// Record the frames of the venues without publishing anything.
@@ -194,6 +197,9 @@ fn run_command(command: Command) -> Result<Exit, Failure> {
         }
         Command::Reload(edge) => {
             return changed(runtime()?.block_on(reload::reload(&edge)).or_exit(Exit::NOT_DONE)?);
+        }
+        Command::Health(edge) => {
+            return changed(runtime()?.block_on(health::health(&edge)).or_exit(Exit::NOT_DONE)?);
         }
         Command::Adapter(command) => return run_adapter_command(command),
     }

@@ -224,6 +224,9 @@ pub const OVERLAP_LOOK: Duration = Duration::from_millis(10);
 /// Reload: time for a pipeline to end streams in the order of its frames. Passed: they end at once in the audits.
 pub const STREAMS_END: Duration = Duration::from_secs(5);
 
+/// Longest wait of the command `health`.
+pub const HEALTH_ANSWER: Duration = Duration::from_secs(5);
+
 /// Longest wait for the answer of a reload, behind those that wait before it. Passed: 503, and the reload goes on.
 pub const RELOAD_ANSWER: Duration = Duration::from_secs(600);
 

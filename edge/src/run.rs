@@ -92,7 +92,7 @@ impl Edge {
         let selfcare = SelfCareTask::start(&config, &settings.selfcare, (&context, &client, &link));
         let configured = (&config, settings.adapters.subscribe(), &adapters);
         let (swap_board, swaps) = start_swaps((&client, &link), &context, configured, &feeds.roster());
-        let apply = settings.into_apply();
+        let (apply, certificates) = (settings.into_apply(), config.certificates());
         let state = Arc::new(EdgeState {
             context: Arc::clone(&context),
             started: Instant::now(),
@@ -102,6 +102,7 @@ impl Edge {
             access,
             reload: Arc::clone(&reload),
             swaps: swap_board,
+            certificates,
         });
         let reloader = Reloader {
             watch,

@@ -6,9 +6,9 @@
 
 use crate::{
     ADAPTER_OBJECTS_BUCKET, ADAPTERS_WANTED_SUBJECT, Carries, DataType, EDGE_STATUS_SUBJECT, SELFTEST_RATES,
-    STREAMS, adapter_chunk_request_subject, audit_subject, confirmed_request_subject, edge_heartbeat_subject,
-    edge_lease_request_subject, edge_lease_subject, repair_subject, selftest_stream, stream_info_subject,
-    wanted_adapter_request_subject,
+    STREAMS, adapter_chunk_request_subject, audit_subject, confirmed_request_subject, domain_subject,
+    edge_heartbeat_subject, edge_lease_request_subject, edge_lease_subject, repair_subject, selftest_stream,
+    stream_info_subject, wanted_adapter_request_subject,
 };
 
 /// User of central.
@@ -33,7 +33,7 @@ pub struct BrokerUser {
     pub name: String,
     /// Value of `password` in the configuration: a quoted text, a bcrypt hash or a `$VARIABLE`.
     pub password: String,
-    publish: Vec<String>,
+    pub(crate) publish: Vec<String>,
     subscribe: Vec<String>,
     /// May answer requests on the subjects that it subscribes.
     answers: bool,
@@ -116,7 +116,15 @@ impl BrokerUser {
         }
     }
 
-    fn write(&self, out: &mut String) {
+    /// This user behind a leaf node, for requests and writes to buckets that name the domain of the centre.
+    pub(crate) fn in_domain(mut self, domain: &str) -> Self {
+        for subject in &mut self.publish {
+            *subject = domain_subject(domain, subject);
+        }
+        self
+    }
+
+    pub(crate) fn write(&self, out: &mut String) {
         let Self { name, password, publish, subscribe, answers } = self;
         let subjects = |subjects: &[String]| {
             let quoted: Vec<String> = subjects.iter().map(|subject| format!("\"{subject}\"")).collect();

@@ -6,6 +6,8 @@
 
 mod adapter_promotion;
 mod audit;
+mod broker_accounts;
+mod broker_domain;
 mod broker_users;
 mod component;
 mod confirmed;
@@ -42,6 +44,8 @@ pub use audit::{
     SilentStreams, StreamAudit, UNSURE_MAX, audit_message_id, audit_subject, decode_audit,
     decode_audit_payload, encode_audit,
 };
+pub use broker_accounts::{BROKER_ACCOUNT, BrokerRegion, hub_accounts, leaf_accounts};
+pub use broker_domain::domain_subject;
 pub use broker_users::{BrokerUser, CENTRAL_CONNECTION, CENTRAL_USER, broker_authorization, edge_connection};
 pub use component::{
     AdapterLabel, COMPONENT_BYTES_MAX, GOLDEN_SECTION, LABEL_SECTION, LabelError, SIGNATURE_SECTION,

@@ -16,6 +16,7 @@ pub mod clickhouse;
 pub mod edge;
 pub mod figures;
 pub mod link;
+pub mod nats_files;
 pub mod number;
 pub mod parts;
 pub mod process;

@@ -1,10 +1,11 @@
-//! Promise: an alert reads metrics that exist, says what to do, and fires when it should and only then.
+//! Promise: an alert reads metrics that exist, says what to do, and fires when it should and only then; a dashboard asks for nothing else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Command;
 
 use marketprism_tests::parts;
+use serde_json::Value;
 
 /// Of Prometheus and node_exporter.
 const FOREIGN_METRICS: [&str; 3] = ["up", "node_filesystem_avail_bytes", "node_filesystem_size_bytes"];
@@ -59,5 +60,98 @@ fn each_alert_fires_in_its_case_only() {
     for arguments in [["check", "config", "prometheus.yml"], ["test", "rules", "alerts.test.yml"]] {
         let output = Command::new("promtool").args(arguments).current_dir(folder()).output().unwrap();
         assert!(output.status.success(), "{output:?}");
+    }
+}
+
+/// Labels of each metric of edge and central, as their own tests hold the tables to what they expose. Those of histograms by their series too.
+fn exposed() -> BTreeMap<String, BTreeSet<String>> {
+    let tables = text("edge/README.md") + &text("central/README.md");
+    let rows = tables.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let mut metrics = BTreeMap::from([("up".to_owned(), BTreeSet::new())]);
+    for (name, row) in rows.filter(|(name, _)| name.starts_with("marketprism_") || name.starts_with("nats_"))
+    {
+        let mut cells = row.split(" | ");
+        let kind = cells.next().unwrap().trim();
+        let labels: BTreeSet<String> =
+            cells.next().unwrap().split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        let series: &[&str] = if kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
+        for suffix in series {
+            metrics.insert(format!("{name}{suffix}"), labels.clone());
+        }
+    }
+    metrics
+}
+
+/// Labels of the scrape configuration, of Prometheus, and of histograms.
+const ADDED_LABELS: [&str; 4] = ["edge", "instance", "job", "le"];
+
+/// Metrics and labels of a query.
+fn of_query(query: &str) -> (BTreeSet<&str>, BTreeSet<&str>) {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let metrics = query.split(|c| !is_word(c));
+    let metrics =
+        metrics.filter(|word| word.starts_with("marketprism_") || word.starts_with("nats_") || *word == "up");
+    let selectors = query.split('{').skip(1).filter_map(|rest| rest.split('}').next());
+    let selected = selectors.flat_map(|text| text.split(", ")).filter_map(|one| one.split(['=', '!']).next());
+    let groups = query.split("by (").skip(1).filter_map(|rest| rest.split(')').next());
+    (metrics.collect(), selected.chain(groups.flat_map(|text| text.split(", "))).collect())
+}
+
+fn dashboards() -> Vec<(String, Value)> {
+    let folder = parts::root().join("deploy/grafana/dashboards");
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let read = |path: PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        (name, serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap())
+    };
+    paths.map(read).collect()
+}
+
+#[test]
+fn each_query_of_a_dashboard_is_one_of_the_running_programs() {
+    let (exposed, mut rules, mut variables) = (exposed(), String::new(), BTreeSet::new());
+    let dashboards = dashboards();
+    assert_eq!(dashboards.len(), 5);
+    for (name, dashboard) in &dashboards {
+        let listed = dashboard["templating"]["list"].as_array().unwrap();
+        let own: BTreeSet<&str> = listed.iter().map(|one| one["name"].as_str().unwrap()).collect();
+        variables.extend(own.iter().map(|&name| name.to_owned()));
+        let panels = dashboard["panels"].as_array().unwrap();
+        let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+        let queries: Vec<&str> = targets.map(|target| target["expr"].as_str().unwrap()).collect();
+        let mut used = BTreeSet::new();
+        for &query in &queries {
+            let (metrics, labels) = of_query(query);
+            assert!(!metrics.is_empty(), "{name}: {query}");
+            let known: BTreeSet<&str> = metrics
+                .iter()
+                .flat_map(|metric| {
+                    exposed.get(*metric).unwrap_or_else(|| panic!("{name}: no metric {metric}"))
+                })
+                .map(String::as_str)
+                .collect();
+            let unknown: Vec<_> =
+                labels.iter().filter(|one| !known.contains(**one) && !ADDED_LABELS.contains(one)).collect();
+            assert!(unknown.is_empty(), "{name}: no label {unknown:?} in {query}");
+            used.extend(query.split('$').skip(1).filter_map(|rest| rest.split('"').next()));
+            let concrete = query.split('$').next().unwrap().to_owned()
+                + &query
+                    .split('$')
+                    .skip(1)
+                    .map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_alphabetic()))
+                    .collect::<String>();
+            rules += &format!(
+                "      - record: a:b:c\n        expr: {}\n",
+                serde_json::to_string(&concrete).unwrap()
+            );
+        }
+        assert_eq!(used, own, "{name}: variables");
+    }
+    assert_eq!(variables, ["consumer", "edge", "stream"].map(str::to_owned).into());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("groups:\n  - name: dashboards\n    rules:\n{rules}")).unwrap();
+    match Command::new("promtool").args(["check", "rules", "--lint=none"]).arg(file.path()).output() {
+        Ok(output) => assert!(output.status.success(), "{output:?}"),
+        Err(_) => eprintln!("SKIPPED: promtool is missing (Debian package prometheus)"),
     }
 }

@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use marketprism_service::{Exit, FailureContext as _, check_host, init_logs, print, report};
 
-use super::{adapters, books, edges, repair, reports};
+use super::{adapters, books, edges, health, repair, reports};
 use crate::config::Config;
 use crate::repair::RepairQuery;
 use crate::role::Role;
@@ -32,6 +32,10 @@ enum Command {
     Init(InitArgs),
     /// Check the configuration file alone: every error at once, without a connection to anything.
     Check,
+    /// Ask the central that runs here for its health, and print the page.
+    ///
+    /// Exit status: 0 healthy or degraded, 1 unhealthy, 2 it did not answer.
+    Health(health::HealthArgs),
     /// Ingest messages into hot and replicate hot to cold until stopped. Creates what is missing first.
     Run(RunArgs),
     /// Report the integrity of the data, window by window, with reasons. Works while no central runs.
@@ -69,7 +73,8 @@ impl Command {
     /// For reporting commands 1 means that something is wrong with the data, so an error of the command itself is 2.
     const fn error_exit(&self) -> Exit {
         match self {
-            Self::Integrity(_)
+            Self::Health(_)
+            | Self::Integrity(_)
             | Self::Status(_)
             | Self::Edges(_)
             | Self::Diagnose(_)
@@ -106,6 +111,7 @@ fn execute(cli: Cli, config: Config) -> anyhow::Result<Exit> {
             }
             Command::Init(args) => execute_init(&config, &args).await,
             Command::Run(args) => execute_run(config, &args).await,
+            Command::Health(args) => health::execute(&config.http, &args).await,
             Command::Integrity(args) => reports::execute_integrity(&config, &args).await,
             Command::Status(args) => reports::execute_status(&config, &args).await,
             Command::Edges(args) => edges::execute(&config, &args).await,

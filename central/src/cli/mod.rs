@@ -4,6 +4,7 @@ mod adapters;
 mod books;
 mod command_line;
 mod edges;
+mod health;
 mod progress;
 mod repair;
 mod reports;

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use marketprism_config::{ConfigError, Document, Nats, Problems};
 use marketprism_schema::Carries;
+use marketprism_service::CertificateFiles;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::clickhouse::ClickHouse;
+use super::clickhouse::{ClickHouse, Server};
 use super::http::Http;
 use super::replication::Replication;
 use super::sections::{AdapterSettings, BatchLimits, LeaseTimes, Ledger, Stream, StreamsSection};
@@ -65,6 +66,22 @@ impl Config {
         config.ack_wait = config.consumers.ack_wait;
         config.check(&mut problems);
         problems.finish().map(|()| config)
+    }
+
+    /// The certificates of this configuration, by key.
+    pub fn certificates(&self) -> CertificateFiles {
+        let of_server = |key: &str, server: &Server| {
+            [
+                (format!("{key}.ca_file"), server.ca_file.clone()),
+                (format!("{key}.client_cert_file"), server.client_cert_file.clone()),
+            ]
+        };
+        let nats = self.nats.certificates().map(|(key, path)| (key.to_owned(), path.map(Path::to_owned)));
+        let http = ("http.tls_cert_file".to_owned(), self.http.tls_cert_file.clone());
+        let hot = of_server("clickhouse", &self.clickhouse.hot);
+        let cold = of_server("clickhouse.cold", &self.clickhouse.cold);
+        let files: Vec<_> = nats.into_iter().chain([http]).chain(hot).chain(cold).collect();
+        CertificateFiles::new(files.iter().map(|(key, path)| (key.clone(), path.as_deref())))
     }
 
     /// Rules between sections.

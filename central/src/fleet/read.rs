@@ -81,7 +81,7 @@ pub async fn forget_edge(broker: &Broker, edge: &str) -> anyhow::Result<()> {
 }
 
 pub async fn list_heartbeats(broker: &Broker) -> anyhow::Result<ListedHeartbeats> {
-    let subject = format!("$JS.API.STREAM.INFO.KV_{EDGE_LEASES_BUCKET}");
+    let subject = broker.jetstream_subject(&format!("$JS.API.STREAM.INFO.KV_{EDGE_LEASES_BUCKET}"));
     let filter = serde_json::json!({ "subjects_filter": edge_heartbeat_subject("*") }).to_string();
     let answer = within("list the edges", broker.client.request(subject, filter.into())).await??;
     let HeartbeatList { error, state, ts } =

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use marketprism_config::Secret;
+use marketprism_service::CertificateFiles;
 
 use super::documents::{self, Overview};
 use super::instruments::{self, InstrumentFilters, InstrumentTable};
@@ -27,12 +28,14 @@ pub struct App {
     instruments: ResponseCache<Answer<InstrumentTable>>,
     fleets: ResponseCache<Fleet>,
     schemas: SchemaCache,
+    pub certificates: CertificateFiles,
 }
 
 impl App {
     pub fn new(shared: Arc<CentralContext>) -> Self {
         Self {
             sources: Sources::of(&shared, limits::REPORT_PATIENCE),
+            certificates: shared.config.certificates(),
             shared,
             repair: RepairJobs::default(),
             reports: ResponseCache::default(),

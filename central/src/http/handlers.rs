@@ -119,6 +119,9 @@ fn ready(reasons: Vec<String>) -> (StatusCode, Health) {
     (status = 200, description = "Metrics", body = String, content_type = "text/plain"),
 ))]
 pub async fn serve_metrics(State(app): State<Arc<App>>) -> Response {
+    for (key, seconds) in app.certificates.remaining() {
+        app.shared.metrics.certificate_expiry.with_label_values(&[key]).set(seconds);
+    }
     match app.shared.metrics.render() {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),

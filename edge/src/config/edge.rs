@@ -10,7 +10,7 @@ use marketprism_schema::{
     DataType, DataTypeMap, EDGE_NAME_ALLOWED, SELFTEST_EXCHANGE, StreamId, WireForm, is_edge_name,
     selftest_stream,
 };
-use marketprism_service::{LOG_FILTER_ALLOWED, check_log_filter, read_file};
+use marketprism_service::{CertificateFiles, LOG_FILTER_ALLOWED, check_log_filter, read_file};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -322,6 +322,15 @@ impl Config {
     pub fn selects(&self, stream: &StreamId) -> bool {
         let is_selftest = self.selftest_stream().is_some_and(|selftest| selftest == *stream);
         is_selftest || self.feeds.iter().any(|feed| feed.selects(stream))
+    }
+
+    /// The certificates of this configuration, by key.
+    pub fn certificates(&self) -> CertificateFiles {
+        let of_nats = self.nats.certificates().into_iter().map(|(key, path)| (key.to_owned(), path));
+        let of_http = [("http.tls_cert_file".to_owned(), self.http.tls_cert_file.as_deref())];
+        let feeds = self.feeds.iter().enumerate();
+        let of_feeds = feeds.map(|(index, feed)| (format!("feed[{index}].ca_file"), feed.ca_file.as_deref()));
+        CertificateFiles::new(of_nats.chain(of_http).chain(of_feeds))
     }
 
     /// Folder of this edge's journal.

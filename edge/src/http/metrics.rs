@@ -61,6 +61,10 @@ pub(super) fn refresh(state: &EdgeState) {
     for MeasuredClock { reading, age } in state.context.clocks.readings() {
         metrics.clock_age.with_label_values(&[&reading.exchange]).set(gauge(age.as_secs()));
     }
+    metrics.certificate_expiry.reset();
+    for (key, seconds) in state.certificates.remaining() {
+        metrics.certificate_expiry.with_label_values(&[key]).set(seconds);
+    }
     metrics.nats_connected.set(i64::from(state.link.is_connected()));
     metrics.last_success.reset();
     for row in state.context.coverage.rows(clock::now_ns()) {

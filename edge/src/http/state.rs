@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use marketprism_adapter_host::{FaultCause, Stats};
 use marketprism_book::BookState;
+use marketprism_service::CertificateFiles;
 use serde_json::{Value, json};
 
 use super::access::AccessToken;
@@ -23,6 +24,8 @@ pub struct EdgeState {
     pub access: Arc<AccessToken>,
     pub reload: Arc<ReloadHandle>,
     pub swaps: Arc<AdapterSwaps>,
+    /// Of the configuration at the start.
+    pub certificates: CertificateFiles,
 }
 
 pub(super) const fn state_text(state: BookState) -> &'static str {

@@ -6,6 +6,7 @@ use async_nats::{Client, Message, Request};
 use serde::Deserialize;
 use tokio::time::timeout;
 
+use crate::broker::BrokerLink;
 use crate::limits::NAME_LEASE_ANSWER;
 
 /// JetStream's error code of another sequence than the expected one.
@@ -26,8 +27,13 @@ struct WriteError {
 }
 
 /// False: the newest message is another one than the request expects.
-pub(super) async fn write(client: &Client, subject: String, request: Request) -> anyhow::Result<bool> {
-    let message = self::request(client, subject, request).await?;
+pub(super) async fn write(
+    client: &Client,
+    link: &BrokerLink,
+    subject: String,
+    request: Request,
+) -> anyhow::Result<bool> {
+    let message = self::request(client, link, subject, request).await?;
     let reply: WriteReply = serde_json::from_slice(&message.payload).context("reply to a write")?;
     match reply.error {
         None => Ok(true),
@@ -36,7 +42,13 @@ pub(super) async fn write(client: &Client, subject: String, request: Request) ->
     }
 }
 
-pub(super) async fn request(client: &Client, subject: String, request: Request) -> anyhow::Result<Message> {
+pub(super) async fn request(
+    client: &Client,
+    link: &BrokerLink,
+    subject: String,
+    request: Request,
+) -> anyhow::Result<Message> {
+    let subject = link.jetstream_subject(subject);
     let request = request.timeout(Some(NAME_LEASE_ANSWER));
     match timeout(NAME_LEASE_ANSWER * 2, client.send_request(subject.clone(), request)).await {
         Ok(Ok(message)) => Ok(message),

@@ -69,6 +69,6 @@ impl HeartbeatWriter {
     async fn write(&self, life: EdgeRunState) -> anyhow::Result<()> {
         let beat = heartbeat(&self.state, &self.host, self.started_ns, life).encode()?;
         let subject = edge_heartbeat_subject(&self.state.context.name);
-        write(&self.client, subject, Request::new().payload(beat.into())).await.map(drop)
+        write(&self.client, &self.state.link, subject, Request::new().payload(beat.into())).await.map(drop)
     }
 }

@@ -108,11 +108,11 @@ impl NameLease {
     }
 
     /// Gives the lease up, so that another host need not wait for its expiry.
-    pub async fn release(client: &Client, own: &EdgeLease) {
+    pub async fn release(client: &Client, link: &BrokerLink, own: &EdgeLease) {
         let released = async {
-            let stored = read(client, &own.edge).await?;
+            let stored = read(client, link, &own.edge).await?;
             if stored.lease.as_ref() == Some(own) {
-                write(client, &own.edge, stored.sequence, None).await?;
+                write(client, link, &own.edge, stored.sequence, None).await?;
             }
             anyhow::Ok(())
         };
@@ -138,7 +138,7 @@ impl NameLease {
     }
 
     async fn step(&mut self) -> anyhow::Result<LeaseStep> {
-        let StoredLease { sequence, lease } = read(&self.client, &self.own.edge).await?;
+        let StoredLease { sequence, lease } = read(&self.client, &self.link, &self.own.edge).await?;
         if let Some((before, at)) = self.written.take_if(|(before, _)| sequence <= *before) {
             tracing::warn!(
                 sequence,
@@ -163,7 +163,7 @@ impl NameLease {
                 }
             }
         }
-        if !write(&self.client, &self.own.edge, sequence, Some(&self.own)).await? {
+        if !write(&self.client, &self.link, &self.own.edge, sequence, Some(&self.own)).await? {
             // Somebody wrote in between.
             return Ok(LeaseStep::Waiting);
         }
@@ -233,9 +233,9 @@ impl TwinWatch {
     }
 }
 
-async fn read(client: &Client, edge: &str) -> anyhow::Result<StoredLease> {
+async fn read(client: &Client, link: &BrokerLink, edge: &str) -> anyhow::Result<StoredLease> {
     const NOT_FOUND: u16 = 404;
-    let message = request(client, edge_lease_request_subject(edge), Request::new()).await?;
+    let message = request(client, link, edge_lease_request_subject(edge), Request::new()).await?;
     match message.status.map(|status| status.as_u16()) {
         Some(NOT_FOUND) => return Ok(StoredLease::default()),
         Some(status) if status >= 300 => bail!("the broker answered with status {status}"),
@@ -255,6 +255,7 @@ async fn read(client: &Client, edge: &str) -> anyhow::Result<StoredLease> {
 /// False: the newest message is another one than `expected` by now.
 async fn write(
     client: &Client,
+    link: &BrokerLink,
     edge: &str,
     expected: u64,
     lease: Option<&EdgeLease>,
@@ -269,7 +270,7 @@ async fn write(
         }
     };
     let request = Request::new().headers(headers).payload(payload.into());
-    bucket::write(client, edge_lease_subject(edge), request).await
+    bucket::write(client, link, edge_lease_subject(edge), request).await
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ pub async fn follow_confirmations(
         }
         for (number, stream) in STREAMS.iter().enumerate().filter(|(_, one)| one.carries == Carries::Events) {
             let asked = tokio::select! {
-                asked = ask(&client, &journal, number, stream.name) => asked,
+                asked = ask((&client, &link), &journal, number, stream.name) => asked,
                 () = stop.cancelled() => return,
             };
             match asked {
@@ -79,20 +79,20 @@ pub async fn follow_confirmations(
 
 /// `None`: there is no such stream, or the journal is still being read.
 async fn ask(
-    client: &Client,
+    broker: (&Client, &BrokerLink),
     journal: &Journal,
     stream: usize,
     name: &str,
 ) -> anyhow::Result<Option<StreamFacts>> {
     let Some(stored_before) = journal.stored_max(stream) else { return Ok(None) };
-    let Some(info) = request(client, stream_info_subject(name)).await? else { return Ok(None) };
+    let Some(info) = request(broker, stream_info_subject(name)).await? else { return Ok(None) };
     let info: StreamInfo = serde_json::from_slice(&info.payload).context("state of a stream")?;
     // An error in the answer: no such stream.
     let (Some(created), Some(state)) = (info.created, info.state) else { return Ok(None) };
     let created =
         OffsetDateTime::parse(&created, &Rfc3339).with_context(|| format!("creation time {created:?}"))?;
     let created_ns = i64::try_from(created.unix_timestamp_nanos())?;
-    let confirmed = request(client, confirmed_request_subject(name)).await?.and_then(|message| {
+    let confirmed = request(broker, confirmed_request_subject(name)).await?.and_then(|message| {
         // Neither a missing nor a deleted key has a value.
         let value: Watermark = serde_json::from_slice(&message.payload).ok()?;
         (value.stream_created_ns == created_ns).then_some(value.confirmed_seq)
@@ -101,8 +101,9 @@ async fn ask(
 }
 
 /// `None`: nobody answers on this subject.
-async fn request(client: &Client, subject: String) -> anyhow::Result<Option<Message>> {
+async fn request((client, link): (&Client, &BrokerLink), subject: String) -> anyhow::Result<Option<Message>> {
     use async_nats::client::RequestErrorKind;
+    let subject = link.jetstream_subject(subject);
     match timeout(CONFIRMED_ANSWER, client.request(subject.clone(), Bytes::new())).await {
         Ok(Ok(message)) => Ok(Some(message)),
         Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => Ok(None),

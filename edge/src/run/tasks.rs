@@ -45,6 +45,7 @@ pub(super) fn start_swaps(
 pub(super) struct LeaseTask {
     pub(super) task: JoinHandle<Option<EdgeLease>>,
     client: Client,
+    link: Arc<BrokerLink>,
     own: EdgeLease,
     stop: CancellationToken,
 }
@@ -54,7 +55,7 @@ impl LeaseTask {
         let stop = CancellationToken::new();
         let lease = NameLease::new(client.clone(), Arc::clone(link), own.clone(), LeaseTimes::default());
         let task = tokio::spawn(lease.hold(stop.clone()));
-        Self { task, client: client.clone(), own: own.clone(), stop }
+        Self { task, client: client.clone(), link: Arc::clone(link), own: own.clone(), stop }
     }
 
     /// Returns when another process holds the name.
@@ -74,7 +75,7 @@ impl LeaseTask {
             tracing::warn!("the task that holds the edge's name panicked");
         }
         if !is_kept {
-            NameLease::release(&self.client, &self.own).await;
+            NameLease::release(&self.client, &self.link, &self.own).await;
         }
     }
 }

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::time::timeout;
 
+use crate::broker::BrokerLink;
 use crate::limits::{COMPONENT_BYTES_MAX, COMPONENT_FETCH, CONFIRMED_ANSWER};
 
 const NOT_FOUND: u16 = 404;
@@ -31,11 +32,11 @@ struct ObjectInfo {
 
 /// `None`: central wants nothing of this adapter. The outer error: the broker did not answer; the inner one: what it has is not readable.
 pub(super) async fn read_wanted(
-    client: &Client,
+    broker: (&Client, &BrokerLink),
     adapter: &str,
 ) -> anyhow::Result<anyhow::Result<Option<WantedAdapter>>> {
     let subject = wanted_adapter_request_subject(adapter);
-    let Some(message) = request(client, subject, Bytes::new(), WANTED_ADAPTERS_BUCKET).await? else {
+    let Some(message) = request(broker, subject, Bytes::new(), WANTED_ADAPTERS_BUCKET).await? else {
         return Ok(Ok(None));
     };
     let is_deleted = message.headers.as_ref().is_some_and(|headers| headers.get(OPERATION).is_some());
@@ -48,16 +49,20 @@ pub(super) async fn read_wanted(
 }
 
 /// The component with this digest, within [`COMPONENT_FETCH`].
-pub(super) async fn fetch_component(client: &Client, adapter: &str, digest: &str) -> anyhow::Result<Bytes> {
+pub(super) async fn fetch_component(
+    broker: (&Client, &BrokerLink),
+    adapter: &str,
+    digest: &str,
+) -> anyhow::Result<Bytes> {
     let name = adapter_object_name(adapter, digest);
-    let fetched = timeout(COMPONENT_FETCH, fetch(client, &name, digest)).await;
+    let fetched = timeout(COMPONENT_FETCH, fetch(broker, &name, digest)).await;
     let fetched = fetched.unwrap_or_else(|_elapsed| bail!("not complete within {COMPONENT_FETCH:?}"));
     fetched.with_context(|| format!("object {name} of bucket {ADAPTER_OBJECTS_BUCKET}"))
 }
 
-async fn fetch(client: &Client, name: &str, digest: &str) -> anyhow::Result<Bytes> {
+async fn fetch(broker: (&Client, &BrokerLink), name: &str, digest: &str) -> anyhow::Result<Bytes> {
     let subject = adapter_info_request_subject(name);
-    let info = request(client, subject, Bytes::new(), ADAPTER_OBJECTS_BUCKET).await?;
+    let info = request(broker, subject, Bytes::new(), ADAPTER_OBJECTS_BUCKET).await?;
     let info: ObjectInfo =
         serde_json::from_slice(&info.context("is not there")?.payload).context("description")?;
     ensure!(!info.deleted, "was deleted");
@@ -68,7 +73,7 @@ async fn fetch(client: &Client, name: &str, digest: &str) -> anyhow::Result<Byte
     for number in 1..=chunks {
         let wanted = json!({ "seq": after + 1, "next_by_subj": adapter_chunk_subject(&nuid) });
         let wanted = serde_json::to_vec(&wanted)?.into();
-        let chunk = request(client, adapter_chunk_request_subject(), wanted, ADAPTER_OBJECTS_BUCKET).await?;
+        let chunk = request(broker, adapter_chunk_request_subject(), wanted, ADAPTER_OBJECTS_BUCKET).await?;
         let chunk = chunk.with_context(|| format!("piece {number} of {chunks} is not there"))?;
         let sequence = chunk.headers.as_ref().and_then(|headers| headers.get(SEQUENCE));
         after = sequence.context("piece without a sequence")?.as_str().parse()?;
@@ -83,11 +88,12 @@ async fn fetch(client: &Client, name: &str, digest: &str) -> anyhow::Result<Byte
 
 /// `None`: no such message in the bucket.
 async fn request(
-    client: &Client,
+    (client, link): (&Client, &BrokerLink),
     subject: String,
     payload: Bytes,
     bucket: &str,
 ) -> anyhow::Result<Option<Message>> {
+    let subject = link.jetstream_subject(subject);
     let message = match timeout(CONFIRMED_ANSWER, client.request(subject, payload)).await {
         Ok(Ok(message)) => message,
         Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {

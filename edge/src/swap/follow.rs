@@ -88,7 +88,7 @@ impl WishFollower {
             self.roster.list().iter().map(|feed| feed.adapter().description().name.clone()).collect();
         let (mut followed, mut are_readable) = (Vec::new(), true);
         for name in names {
-            let wanted = match read_wanted(&self.client, &name).await {
+            let wanted = match read_wanted((&self.client, &self.link), &name).await {
                 Ok(wanted) => wanted,
                 Err(error) => return self.unreadable(&error),
             };
@@ -156,7 +156,7 @@ impl WishFollower {
         if let Some(retry) = self.retries.get(&wish.wish).filter(|retry| Instant::now() < retry.next) {
             return (FollowState::Unavailable, Some(retry.cause.clone()));
         }
-        match fetch_component(&self.client, name, digest).await {
+        match fetch_component((&self.client, &self.link), name, digest).await {
             Ok(component) => {
                 self.retries.remove(&wish.wish);
                 started(self.swaps.load(component, known, source))

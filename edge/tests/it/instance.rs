@@ -52,7 +52,7 @@ impl Host {
     async fn release(self) {
         self.stop.cancel();
         assert_eq!(self.task.await.unwrap(), None);
-        NameLease::release(&self.client, &self.own).await;
+        NameLease::release(&self.client, &self.link, &self.own).await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! The `[nats]` section: address of the broker and authentication. The same for edge and central.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_nats::ConnectOptions;
@@ -13,6 +13,10 @@ use crate::secret::Secret;
 
 /// Time of a server of several: TCP, TLS and log-in take some round trips around the world.
 const SERVER_TIMEOUT_MIN: Duration = Duration::from_secs(2);
+
+/// A token of a subject.
+const DOMAIN_ALLOWED: &str = "1 to 32 of A-Z, a-z, 0-9, -, _";
+const DOMAIN_CHARS_MAX: usize = 32;
 
 /// Address of the broker and authentication.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -43,6 +47,10 @@ pub struct Nats {
     /// Credentials: JWT and seed.
     #[schemars(extend("x-file" = true))]
     pub creds_file: Option<PathBuf>,
+    /// JetStream domain of the centre, for an edge behind a leaf node. Its requests and writes to buckets then name the domain; events and
+    /// audits need none.
+    #[schemars(extend("x-allowed" = DOMAIN_ALLOWED))]
+    pub jetstream_domain: Option<String>,
     /// Longest wait for a connection; several addresses share it, with at least 2 s each.
     #[serde(rename = "connect_timeout_ms", with = "crate::millis")]
     #[schemars(with = "u64", range(min = 100, max = 600_000))]
@@ -62,6 +70,7 @@ impl Default for Nats {
             token: None,
             nkey: None,
             creds_file: None,
+            jetstream_domain: None,
             connect_timeout: Duration::from_secs(5),
         }
     }
@@ -96,6 +105,11 @@ impl Nats {
             }
         }
         self.take_user_info(problems);
+        if let Some(domain) = &self.jetstream_domain {
+            let of_token = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            let is_valid = (1..=DOMAIN_CHARS_MAX).contains(&domain.len()) && domain.chars().all(of_token);
+            problems.demand(is_valid, "nats.jetstream_domain", format!("is {domain:?}"), DOMAIN_ALLOWED);
+        }
         let both = [
             (
                 "client_cert_file",
@@ -184,6 +198,14 @@ impl Nats {
     pub(crate) fn server_timeout(&self) -> Duration {
         let servers = u32::try_from(self.urls.len()).unwrap_or(u32::MAX).max(1);
         (self.connect_timeout / servers).max(self.connect_timeout.min(SERVER_TIMEOUT_MIN))
+    }
+
+    /// Keys and files of certificates.
+    pub fn certificates(&self) -> [(&'static str, Option<&Path>); 2] {
+        [
+            ("nats.ca_file", self.ca_file.as_deref()),
+            ("nats.client_cert_file", self.client_cert_file.as_deref()),
+        ]
     }
 
     /// The addresses for the client, secrets included.

@@ -6,6 +6,8 @@ mod accept;
 mod backoff;
 #[cfg(feature = "http")]
 mod bearer;
+#[cfg(feature = "tls")]
+mod certificates;
 pub mod clock;
 mod disk;
 mod file_lock;
@@ -29,6 +31,8 @@ pub use accept::{accept, serve_connections};
 pub use backoff::{Backoff, jitter};
 #[cfg(feature = "http")]
 pub use bearer::{TokenRefusal, check_bearer, credentials, is_token};
+#[cfg(feature = "tls")]
+pub use certificates::{CertificateFiles, certificates_end};
 pub use disk::DiskSpace;
 pub use file_lock::FileLock;
 pub use files::{open_file, read_file, read_text};

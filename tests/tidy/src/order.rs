@@ -26,7 +26,8 @@ pub const ORDER: [(&str, &str); 10] = [
     ("edge/book", "sync book outcome pending pacing contents sequence ladder settings update side"),
     (
         "schema",
-        "broker_users edge_heartbeat edge_lease edge_status adapter_promotion recording wire audit repair confirmed rebuilt_book \
+        "broker_accounts broker_users broker_domain edge_heartbeat edge_lease edge_status adapter_promotion recording wire audit repair confirmed \
+         rebuilt_book \
          validation event migration stream table selftest stream_id decimal latency component names texts",
     ),
     ("adapters/build", "build clang component toolchain workspace"),

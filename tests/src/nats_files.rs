@@ -1,0 +1,111 @@
+//! nats-server processes started from the files of `deploy/nats` as they ship, with their variables.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::broker::free_port;
+use crate::parts;
+use crate::process::Process;
+use crate::wait::until;
+
+fn shipped(name: &str) -> PathBuf {
+    parts::root().join("deploy/nats").join(name)
+}
+
+/// Variables of an environment file.
+pub fn variables(text: &str) -> BTreeMap<String, String> {
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(|line| line.split_once('=').unwrap()).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+}
+
+/// Certificates of a throw-away authority: `ca.pem`, and `NAME.pem` with `NAME-key.pem` for each name.
+pub fn certificates(folder: &Path, names: &[&str]) {
+    let output = Command::new(shipped("try-ca.sh")).arg(folder).args(names).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// A server; a restart keeps its ports, variables and store.
+#[derive(Debug)]
+pub struct NatsFromFiles {
+    name: String,
+    folder: PathBuf,
+    variables: BTreeMap<String, String>,
+    port: u16,
+    process: Option<Process>,
+}
+
+impl NatsFromFiles {
+    /// Writes the files of a kind (`single`, `cluster`, `leaf`) under `folder/name`. Ports and paths are the test's, everything else is shipped.
+    pub fn prepared(
+        folder: &Path,
+        certificates: &Path,
+        kind: &str,
+        name: &str,
+        own: &[(&str, String)],
+    ) -> Self {
+        let folder = folder.join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::copy(shipped(&format!("{kind}.conf")), folder.join("nats-server.conf")).unwrap();
+        let includes = match kind {
+            "single" => ("authorization.conf", "authorization.conf"),
+            "cluster" => ("accounts.conf", "accounts.conf"),
+            _ => ("leaf-accounts-tokyo.conf", "leaf-accounts.conf"),
+        };
+        std::fs::copy(shipped(includes.0), folder.join(includes.1)).unwrap();
+        let mut variables = variables(&std::fs::read_to_string(shipped(&format!("{kind}.env"))).unwrap());
+        let port = free_port();
+        let path = |name: &str| certificates.join(name).to_str().unwrap().to_owned();
+        let given = [
+            ("NATS_NAME", name.to_owned()),
+            ("NATS_LISTEN", format!("127.0.0.1:{port}")),
+            ("NATS_MONITOR", format!("127.0.0.1:{}", free_port())),
+            ("NATS_STORE", folder.join("store").to_str().unwrap().to_owned()),
+            ("NATS_CERT", path("server.pem")),
+            ("NATS_KEY", path("server-key.pem")),
+            ("NATS_CA", path("ca.pem")),
+        ];
+        for (key, value) in given.into_iter().chain(own.iter().map(|(key, value)| (*key, value.clone()))) {
+            assert!(variables.insert(key.to_owned(), value).is_some(), "{kind}.env has no {key}");
+        }
+        Self { name: name.to_owned(), folder, variables, port, process: None }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn url(&self) -> String {
+        format!("tls://127.0.0.1:{}", self.port)
+    }
+
+    pub fn password(&self, user: &str) -> &str {
+        &self.variables[&format!("NATS_PASSWORD_{user}")]
+    }
+
+    pub fn start(&mut self) {
+        let mut command = Command::new(parts::nats_server());
+        command.arg("--config").arg(self.folder.join("nats-server.conf")).env_clear().envs(&self.variables);
+        self.process = Some(Process::start(&self.name, &mut command, &self.folder));
+    }
+
+    pub async fn listens(&mut self) {
+        let port = self.port;
+        until("nats-server accepts connections", Duration::from_secs(30), || async move {
+            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.map(drop).map_err(|e| e.to_string())
+        })
+        .await;
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().unwrap()
+    }
+}

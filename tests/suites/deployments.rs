@@ -1,0 +1,485 @@
+//! Promise: what the files of `deploy/compose`, `deploy/docker` and `deploy/kubernetes` name exists, and their command lines work.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use marketprism_tests::broker::free_port;
+use marketprism_tests::clickhouse::ClickHouse;
+use marketprism_tests::nats_files::variables;
+use marketprism_tests::parts;
+use marketprism_tests::process::Process;
+use marketprism_tests::wait::until;
+use marketprism_venue_sim::{Sim, SimConfig};
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Mounted into the containers of edge and central.
+const SECRETS: [&str; 2] = ["/run/marketprism-tls", "/run/marketprism"];
+
+fn deploy(path: &str) -> PathBuf {
+    parts::root().join("deploy").join(path)
+}
+
+fn text(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The documents of a YAML text.
+fn yaml(text: &str) -> Vec<Value> {
+    let script = "import json, sys, yaml\nprint(json.dumps(list(yaml.safe_load_all(sys.argv[1]))))";
+    let output = Command::new(parts::python()).args(["-c", script, text]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn words(value: &Value) -> Vec<String> {
+    let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
+    list.iter().map(|word| word.as_str().unwrap().to_owned()).collect()
+}
+
+fn prepared(folder: &Path) -> PathBuf {
+    let secrets = folder.join("secrets");
+    for _ in 0..2 {
+        let output = Command::new(deploy("compose/prepare.sh")).env("SECRETS", &secrets).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+    secrets
+}
+
+/// An instruction of a stage of the Dockerfile.
+fn instruction(stage: &str, name: &str) -> String {
+    let file = text(&deploy("docker/Dockerfile"));
+    let stages =
+        file.split("\nFROM ").find(|one| one.lines().next().unwrap().ends_with(&format!(" AS {stage}")));
+    let found = stages.and_then(|one| one.lines().find_map(|line| line.strip_prefix(name)));
+    found.unwrap_or_else(|| panic!("no {name} in stage {stage}")).trim().to_owned()
+}
+
+/// Words of a line such as `... CMD ["a", "b"]`.
+fn listed(line: &str) -> Vec<String> {
+    serde_json::from_str(&line[line.find('[').unwrap()..]).unwrap()
+}
+
+/// `check` of edge or central on a configuration whose mounted files are in `secrets`.
+fn checked(program: &str, config: &Path, secrets: &Path, variables: &[(String, String)]) {
+    let folder = tempfile::tempdir().unwrap();
+    let adapters = parts::adapter_of("binance_spot");
+    let there = |text: &str| {
+        let text =
+            text.replace("/usr/lib/marketprism/adapters", adapters.parent().unwrap().to_str().unwrap());
+        SECRETS
+            .iter()
+            .fold(text, |text, mount| text.replace(&format!("{mount}/"), &format!("{}/", secrets.display())))
+    };
+    let file = folder.path().join("config.toml");
+    std::fs::write(&file, there(&text(config))).unwrap();
+    let mut command = Command::new(parts::binary(program));
+    command.args(["check", "--config"]).arg(&file).current_dir(folder.path());
+    command.envs(variables.iter().map(|(name, value)| (name, there(value))));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}: {output:?}", config.display());
+}
+
+/// Each `$NATS_...` of a configuration and its include has a value.
+fn nats_variables_are_given(files: &[PathBuf], given: &BTreeSet<String>) {
+    for file in files {
+        for word in text(file).split('$').skip(1).filter(|word| word.starts_with("NATS_")) {
+            let name: String = word.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            assert!(given.contains(&name), "{}: ${name} has no value", file.display());
+        }
+    }
+}
+
+fn environment(service: &Value) -> Vec<(String, String)> {
+    let given = service["environment"].as_object().into_iter().flatten();
+    given
+        .map(|(name, value)| (name.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+        .collect()
+}
+
+/// Mounted files by their path in the container.
+fn mounts(name: &str, service: &Value, volumes: &Value, secrets: &Path) -> BTreeMap<String, PathBuf> {
+    let mut found = BTreeMap::new();
+    for volume in words(&service["volumes"]) {
+        let mut fields = volume.split(':');
+        let (from, to) = (fields.next().unwrap(), fields.next().unwrap());
+        if !from.starts_with('.') {
+            assert!(volumes.as_object().unwrap().contains_key(from), "{name}: volume {from} is not declared");
+            continue;
+        }
+        let path = match from.strip_prefix("./secrets") {
+            Some(rest) => secrets.join(rest.trim_start_matches('/')),
+            None => deploy("compose").join(from),
+        };
+        assert!(path.exists(), "{name}: {} is missing", path.display());
+        found.insert(to.to_owned(), path);
+    }
+    found
+}
+
+fn check_service(name: &str, service: &Value, whole: &Value, secrets: &Path) {
+    let mounted = mounts(name, service, &whole["volumes"], secrets);
+    let mut given: BTreeMap<String, String> = environment(service).into_iter().collect();
+    for file in words(&service["env_file"]) {
+        let path = secrets.join(file.strip_prefix("secrets/").unwrap());
+        for (name, value) in variables(&text(&path)) {
+            given.entry(name).or_insert(value);
+        }
+    }
+    let inside = |path: &str| {
+        mounted.iter().any(|(to, from)| {
+            path.strip_prefix(to.as_str())
+                .is_some_and(|rest| from.join(rest.trim_start_matches('/')).exists() || from.is_file())
+        })
+    };
+    if service["image"].as_str().unwrap().starts_with("nats:") {
+        let confs: Vec<PathBuf> = mounted.values().filter(|path| path.is_file()).cloned().collect();
+        nats_variables_are_given(&confs, &given.keys().cloned().collect());
+        for key in ["NATS_CERT", "NATS_KEY", "NATS_CA"] {
+            assert!(inside(&given[key]), "{name}: {key} {} is not mounted", given[key]);
+        }
+        assert!(inside(&words(&service["command"])[1]), "{name}: its configuration is not mounted");
+        let port = given["NATS_MONITOR"].rsplit_once(':').unwrap().1.to_owned();
+        assert!(service["healthcheck"]["test"].to_string().contains(&port), "{name}");
+    }
+    let Some(target) = service["build"]["target"].as_str() else { return };
+    assert_eq!(service["build"]["dockerfile"], "deploy/docker/Dockerfile");
+    let program = format!("marketprism-{target}");
+    assert!(instruction(target, "COPY --from=build").ends_with(&format!("/usr/bin/{program}")));
+    let command = words(&service["command"]);
+    assert!(inside(&command[2]), "{name}: {} is not mounted", command[2]);
+    let own = environment(service);
+    checked(&program, &mounted[&command[2]], secrets, &own);
+    let port = words(&service["ports"])[0].rsplit_once(':').unwrap().1.to_owned();
+    assert_eq!(instruction(target, "EXPOSE"), port, "{name}");
+    assert!(
+        text(&mounted[&command[2]]).contains(&format!("0.0.0.0:{port}")),
+        "{name}: nothing listens on {port}"
+    );
+}
+
+#[test]
+fn every_path_port_and_variable_of_the_containers_exists() {
+    let folder = tempfile::tempdir().unwrap();
+    let secrets = prepared(folder.path());
+    let channel = text(&parts::root().join("rust-toolchain.toml"));
+    let dockerfile = text(&deploy("docker/Dockerfile"));
+    let version = dockerfile.split("FROM rust:").nth(1).unwrap().split('-').next().unwrap();
+    assert!(channel.contains(&format!("channel = \"{version}\"")), "another toolchain than {version}");
+    for user in ["edge", "central"] {
+        assert!(!instruction(user, "ENTRYPOINT").is_empty() && !instruction(user, "HEALTHCHECK").is_empty());
+    }
+    assert!(instruction("base", "USER").starts_with("10001"), "containers run as root");
+    for file in ["all.yml", "centre.yml", "edge.yml"] {
+        let whole = yaml(&text(&deploy("compose").join(file))).remove(0);
+        let services = whole["services"].as_object().unwrap();
+        for (name, service) in services {
+            check_service(&format!("{file}: {name}"), service, &whole, &secrets);
+            for (before, how) in service["depends_on"].as_object().into_iter().flatten() {
+                assert_eq!(how["condition"], "service_healthy");
+                let other = services.get(before).unwrap_or_else(|| panic!("{file}: {before} is no service"));
+                assert!(other["healthcheck"].is_object(), "{file}: {before} has no health");
+            }
+        }
+    }
+}
+
+/// The processes of `all.yml`, and what asks them for their health.
+struct Composed {
+    folder: PathBuf,
+    secrets: PathBuf,
+    whole: Value,
+}
+
+impl Composed {
+    fn config(&self, name: &str, changes: &[(&str, String)]) -> PathBuf {
+        let mut text = text(&deploy("compose").join(name));
+        let secrets = format!("{}/", self.secrets.display());
+        let adapters = parts::adapter_of("binance_spot").parent().unwrap().to_str().unwrap().to_owned();
+        let mounted = [("/run/marketprism/", secrets), ("/usr/lib/marketprism/adapters", adapters)];
+        for (from, to) in mounted.iter().chain(changes) {
+            assert!(text.contains(from) || *from == "/usr/lib/marketprism/adapters", "{name}: no {from}");
+            text = text.replace(from, to);
+        }
+        let path = self.folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// With the words of the service's command, or of the health check of its image.
+    fn command(&self, service: &str, is_health: bool) -> Command {
+        let words = if is_health {
+            listed(&instruction(service, "HEALTHCHECK")).split_off(1)
+        } else {
+            words(&self.whole["services"][service]["command"])
+        };
+        let mut command = Command::new(parts::binary(&format!("marketprism-{service}")));
+        let config = self.folder.join(format!("{service}.toml"));
+        command.args(words.iter().map(|word| match word.ends_with(".toml") {
+            true => config.to_str().unwrap(),
+            false => word.as_str(),
+        }));
+        command
+    }
+
+    async fn health(&self, service: &str) -> Output {
+        tokio::process::Command::from(self.command(service, true)).output().await.unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_lines_of_the_containers_work_and_tell_their_health() {
+    let folder = tempfile::tempdir().unwrap();
+    let secrets = prepared(folder.path());
+    let whole = yaml(&text(&deploy("compose/all.yml"))).remove(0);
+    let composed = Composed { folder: folder.path().to_owned(), secrets: secrets.clone(), whole };
+    let clickhouse = ClickHouse::start(folder.path()).await;
+    let sim = Sim::start(SimConfig {
+        symbols: vec!["BTCUSDT".to_owned(), "ETHUSDT".to_owned()],
+        ..SimConfig::default()
+    });
+    let sim = sim.await.unwrap();
+
+    let nats_port = free_port();
+    let mut given = variables(&text(&secrets.join("nats-single.env")));
+    for (name, file) in
+        [("NATS_CERT", "tls/nats.pem"), ("NATS_KEY", "tls/nats-key.pem"), ("NATS_CA", "tls/ca.pem")]
+    {
+        given.insert(name.to_owned(), secrets.join(file).to_str().unwrap().to_owned());
+    }
+    given.insert("NATS_LISTEN".to_owned(), format!("127.0.0.1:{nats_port}"));
+    given.insert("NATS_MONITOR".to_owned(), format!("127.0.0.1:{}", free_port()));
+    given.insert("NATS_STORE".to_owned(), folder.path().join("store").to_str().unwrap().to_owned());
+    let mut nats = Command::new(parts::nats_server());
+    nats.arg("--config").arg(deploy("nats/single.conf")).env_clear().envs(given);
+    let _nats = Process::start("nats", &mut nats, folder.path());
+
+    let broker = ("tls://nats:4222", format!("tls://127.0.0.1:{nats_port}"));
+    let login = "user = \"marketprism\"\npassword_file = ";
+    composed.config(
+        "central.toml",
+        &[
+            broker.clone(),
+            ("http://hot:8123", clickhouse.url()),
+            ("0.0.0.0:8085", format!("127.0.0.1:{}", free_port())),
+            // The engine's user is in its address.
+            (login, "# ".to_owned()),
+        ],
+    );
+    let venue = sim.addr();
+    let endpoints = format!(
+        "data_types = [\"trade\", \"orderbook\"]\n[feed.endpoints]\nws = \"ws://{venue}/binance_spot\"\nrest = \"http://{venue}/binance_spot\""
+    );
+    composed.config(
+        "edge.toml",
+        &[
+            broker,
+            (
+                "metrics_listen = \"0.0.0.0:9093\"",
+                format!(
+                    "listen = \"127.0.0.1:{}\"\nmetrics_listen = \"127.0.0.1:{}\"",
+                    free_port(),
+                    free_port()
+                ),
+            ),
+            ("data_types = [\"trade\", \"orderbook\"]", endpoints),
+        ],
+    );
+    let down = composed.health("edge").await;
+    assert_eq!(down.status.code(), Some(2), "nothing runs: {down:?}");
+    let _central = Process::start("central", &mut composed.command("central", false), folder.path());
+    let mut edge = composed.command("edge", false);
+    edge.env("MARKETPRISM_EDGE__DATA_DIR", folder.path().join("data")).env("HEALTH_GRACE_SECONDS", "0");
+    let _edge = Process::start("edge", &mut edge, folder.path());
+    for service in ["central", "edge"] {
+        until(&format!("{service} says that it is healthy"), PATIENCE, || async {
+            let health = composed.health(service).await;
+            if health.status.success() { Ok(()) } else { Err(format!("{health:?}")) }
+        })
+        .await;
+    }
+    until("trades are in hot", PATIENCE, || async {
+        let rows = clickhouse.number("SELECT count() FROM marketprism_hot.trades").await?;
+        if rows > 5 { Ok(()) } else { Err(format!("{rows} trades")) }
+    })
+    .await;
+}
+
+/// The manifests of an overlay; `None` where `kubectl` is missing.
+fn manifests(overlay: &str) -> Option<Vec<Value>> {
+    let folder = deploy("kubernetes/overlays").join(overlay);
+    let Ok(output) = Command::new("kubectl").arg("kustomize").arg(folder).output() else {
+        eprintln!("SKIPPED: kubectl is missing");
+        return None;
+    };
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let built = yaml(&text);
+    // The operator's own kind has no schema there.
+    let core: Vec<&Value> = built.iter().filter(|one| one["kind"] != "ClickHouseInstallation").collect();
+    let file = tempfile::NamedTempFile::with_suffix(".json").unwrap();
+    std::fs::write(
+        file.path(),
+        serde_json::to_vec(&serde_json::json!({"apiVersion": "v1", "kind": "List", "items": core})).unwrap(),
+    )
+    .unwrap();
+    match Command::new("kubernetes-validate").arg("--strict").arg(file.path()).output() {
+        Ok(output) => assert!(output.status.success(), "{output:?}"),
+        Err(_) => eprintln!("SKIPPED: kubernetes-validate is missing"),
+    }
+    Some(built)
+}
+
+/// Names of the objects of a kind.
+fn named(built: &[Value], kind: &str) -> BTreeSet<String> {
+    let of_kind = built.iter().filter(|one| one["kind"] == kind);
+    of_kind.map(|one| one["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// True if an object of `kind` selects pods with these labels.
+fn is_selected(built: &[Value], kind: &str, labels: &Value) -> bool {
+    let selectors = built.iter().filter(|one| one["kind"] == kind);
+    selectors
+        .map(|one| one["spec"].get("podSelector").unwrap_or(&one["spec"]["selector"])["matchLabels"].clone())
+        .any(|wanted| wanted.as_object().unwrap().iter().all(|(name, value)| labels.get(name) == Some(value)))
+}
+
+fn check_workload(built: &[Value], workload: &Value, documented: &str) {
+    let name = workload["metadata"]["name"].as_str().unwrap();
+    let template = &workload["spec"]["template"];
+    for kind in ["PodDisruptionBudget", "NetworkPolicy"] {
+        assert!(is_selected(built, kind, &template["metadata"]["labels"]), "{name}: no {kind}");
+    }
+    let pod = &template["spec"];
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{name}");
+    for volume in pod["volumes"].as_array().unwrap() {
+        if let Some(secret) = volume["secret"]["secretName"].as_str() {
+            assert!(documented.contains(&format!("`{secret}`")), "{name}: secret {secret} is in no README");
+        }
+        if let Some(map) = volume["configMap"]["name"].as_str() {
+            assert!(named(built, "ConfigMap").contains(map), "{name}: no ConfigMap {map}");
+        }
+    }
+    let mounts = |container: &Value| -> BTreeSet<String> {
+        let mounts = container["volumeMounts"].as_array().unwrap().iter();
+        mounts.map(|mount| mount["name"].as_str().unwrap().to_owned()).collect()
+    };
+    for container in pod["containers"].as_array().unwrap() {
+        for key in ["livenessProbe", "readinessProbe"] {
+            assert!(container[key].is_object(), "{name}: no {key}");
+        }
+        let resources = &container["resources"];
+        assert!(
+            resources["requests"]["cpu"].is_string() && resources["limits"]["memory"].is_string(),
+            "{name}"
+        );
+        assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true, "{name}");
+        let claims = workload["spec"]["volumeClaimTemplates"].as_array().into_iter().flatten();
+        let given: BTreeSet<String> = claims
+            .map(|claim| &claim["metadata"])
+            .chain(pod["volumes"].as_array().unwrap())
+            .map(|one| one["name"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(mounts(container), given, "{name}");
+        let health = &container["readinessProbe"]["exec"]["command"];
+        if health.is_array() {
+            let mut command = Command::new(parts::binary(&words(health)[0]));
+            let help = command.arg(&words(health)[1]).arg("--help").output().unwrap();
+            assert!(help.status.success(), "{name}: {help:?}");
+        }
+    }
+}
+
+#[test]
+fn the_manifests_build_and_each_workload_is_probed_bounded_and_fenced() {
+    let documented = text(&deploy("kubernetes/README.md"));
+    let folder = tempfile::tempdir().unwrap();
+    let secrets = folder.path().join("secrets");
+    std::fs::create_dir(&secrets).unwrap();
+    let certified = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(secrets.join("tls.key"), certified.signing_key.serialize_pem()).unwrap();
+    for name in ["tls.crt", "ca.crt"] {
+        std::fs::write(secrets.join(name), certified.cert.pem()).unwrap();
+    }
+    for name in ["nats-password", "clickhouse-password", "token", "read-token"] {
+        assert!(documented.contains(&format!("`{name}`")), "{name}");
+        std::fs::write(secrets.join(name), "a secret of enough characters").unwrap();
+    }
+    for (overlay, program, config, conf, secret) in [
+        ("centre", "marketprism-central", "central.toml", "cluster.conf", "cluster.env"),
+        ("tokyo", "marketprism-edge", "edge.toml", "leaf.conf", "leaf.env"),
+    ] {
+        checked(program, &deploy("kubernetes/overlays").join(overlay).join(config), &secrets, &[]);
+        let Some(built) = manifests(overlay) else { return };
+        let workloads: Vec<&Value> =
+            built.iter().filter(|one| one["kind"] == "Deployment" || one["kind"] == "StatefulSet").collect();
+        assert!(workloads.len() >= 2, "{overlay}");
+        for workload in workloads {
+            check_workload(&built, workload, &documented);
+            let container = &workload["spec"]["template"]["spec"]["containers"][0];
+            let Some(own) = container["env"].as_array() else { continue };
+            let mut given: BTreeSet<String> =
+                own.iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect();
+            let of_secret = variables(&text(&deploy("nats").join(secret)));
+            given.extend(
+                of_secret
+                    .into_keys()
+                    .filter(|name| name.starts_with("NATS_PASSWORD") || name == "NATS_HUB_URLS"),
+            );
+            let include = if conf == "leaf.conf" { "leaf-accounts-tokyo.conf" } else { "accounts.conf" };
+            nats_variables_are_given(&[deploy("nats").join(conf), deploy("nats").join(include)], &given);
+        }
+    }
+}
+
+const PAGES: [&str; 7] = [
+    "README.md",
+    "nats/README.md",
+    "compose/README.md",
+    "kubernetes/README.md",
+    "grafana/README.md",
+    "systemd/README.md",
+    "prometheus/README.md",
+];
+
+/// A command of a page is one of the program, with flags that it has.
+fn command_exists(page: &str, line: &str) {
+    let mut words = line.split_whitespace();
+    let program = words.next().unwrap();
+    let is_word = |word: &&str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+    let verb = words.clone().next().filter(is_word).unwrap_or("--help");
+    let help = Command::new(parts::binary(program)).args([verb, "--help"]).output().unwrap();
+    assert!(help.status.success(), "{page}: {line}: {help:?}");
+    let help = String::from_utf8(help.stdout).unwrap();
+    for flag in words.filter(|word| word.starts_with("--")) {
+        assert!(help.contains(flag), "{page}: {line}: no {flag}");
+    }
+}
+
+#[test]
+fn commands_paths_and_links_of_the_pages_exist() {
+    let mut commands = 0;
+    for page in PAGES {
+        let path = deploy(page);
+        let content = text(&path);
+        for link in content.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+            let is_here = !link.is_empty() && !link.contains("://");
+            assert!(!is_here || path.parent().unwrap().join(link).exists(), "{page}: no {link}");
+        }
+        for word in content.split([' ', '`', '\n', '(']).filter(|word| word.starts_with("deploy/")) {
+            let word = word.trim_end_matches([',', '.', ':', ')', ';']).split(['*']).next().unwrap();
+            assert!(parts::root().join(word).exists(), "{page}: no {word}");
+        }
+        let programs = ["marketprism-edge ", "marketprism-central "];
+        let spans = content.split('`').skip(1).step_by(2).filter(|span| !span.contains('\n'));
+        let lines = content.lines().map(|line| line.split('#').next().unwrap().trim());
+        for line in spans.chain(lines).filter(|line| programs.iter().any(|program| line.starts_with(program)))
+        {
+            command_exists(page, line);
+            commands += 1;
+        }
+    }
+    assert!(commands >= 8, "{commands} commands");
+}

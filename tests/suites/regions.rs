@@ -1,0 +1,171 @@
+//! Promise: the brokers start from the files of `deploy/nats`; a region behind its leaf node collects into the centre's cluster, which goes on
+//! without one of its servers, and reaches no more than its own subjects.
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_nats::jetstream::context::ContextBuilder;
+use async_nats::{Client, ConnectOptions, jetstream};
+use marketprism_schema::edge_connection;
+use marketprism_tests::broker::free_port;
+use marketprism_tests::central::{Central, Settings};
+use marketprism_tests::clickhouse::ClickHouse;
+use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::nats_files::{NatsFromFiles, certificates};
+use marketprism_tests::wait::{eventually, until};
+use marketprism_venue_sim::{Sim, SimConfig};
+
+const EDGE: &str = "tokyo-1";
+const ACKNOWLEDGED: &str = "marketprism_edge_acknowledged_total";
+const UNANSWERED: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Three servers of a centre.
+fn cluster(folder: &Path, certificates: &Path) -> (Vec<NatsFromFiles>, Vec<u16>) {
+    let routes: Vec<u16> = (0..3).map(|_| free_port()).collect();
+    let leaf_ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
+    let urls: Vec<String> = routes.iter().map(|port| format!("tls://127.0.0.1:{port}")).collect();
+    let server = |number: usize| {
+        let own = [
+            ("NATS_CLUSTER_LISTEN", format!("127.0.0.1:{}", routes[number])),
+            ("NATS_LEAF_LISTEN", format!("127.0.0.1:{}", leaf_ports[number])),
+            ("NATS_ROUTES", format!("[{}]", urls.join(", "))),
+        ];
+        NatsFromFiles::prepared(folder, certificates, "cluster", &format!("nats-{number}"), &own)
+    };
+    ((0..3).map(server).collect(), leaf_ports)
+}
+
+async fn connect(certificates: &Path, urls: &[String], user: &str, password: &str, name: &str) -> Client {
+    let options = ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned())
+        .custom_inbox_prefix(format!("_INBOX.{name}"))
+        // What nobody takes is answered by nobody.
+        .request_timeout(Some(UNANSWERED))
+        .add_root_certificates(certificates.join("ca.pem"))
+        .add_client_certificate(certificates.join("client.pem"), certificates.join("client-key.pem"));
+    options.connect(urls).await.unwrap()
+}
+
+/// Lines of a `[nats]` table.
+fn nats_table(certificates: &Path, urls: &[String], user: &str, password: &str) -> String {
+    let path = |name: &str| certificates.join(name);
+    let file = certificates.join(format!("password-{user}"));
+    std::fs::write(&file, password).unwrap();
+    format!(
+        "urls = {urls:?}\nuser = {user:?}\npassword_file = {file:?}\nca_file = {:?}\nclient_cert_file = {:?}\nclient_key_file = {:?}\n",
+        path("ca.pem"),
+        path("client.pem"),
+        path("client-key.pem")
+    )
+}
+
+/// Requests that a leaf node could pass on, whatever users it admits itself: `client` has its user at the centre.
+async fn a_region_reaches_its_own_subjects_only(client: &Client) {
+    eventually("the centre stores what is the region's", || async {
+        let answer = client.request("trade.binance_spot.spot.OTHER-USDT", "{}".into()).await;
+        let text = String::from_utf8_lossy(&answer.map_err(|error| error.to_string())?.payload).into_owned();
+        if text.contains("\"stream\":\"MARKET_DATA\"") { Ok(()) } else { Err(text) }
+    })
+    .await;
+    for subject in [
+        "trade.kraken_spot.spot.BTC-USD",
+        "audit.virginia-1",
+        "repair.virginia-1",
+        "$KV.MARKETPRISM_EDGES.virginia-1",
+        "$KV.MARKETPRISM_CONFIRMED.MARKET_DATA",
+        "$JS.API.STREAM.DELETE.MARKET_DATA",
+        "$JS.API.STREAM.CREATE.x",
+        "$JS.hub.API.STREAM.DELETE.MARKET_DATA",
+    ] {
+        let refused = client.request(subject, "".into()).await;
+        assert!(refused.is_err(), "{subject}: {refused:?}");
+    }
+}
+
+fn certificates_end_in_a_month(metrics: &str) {
+    for key in ["nats.ca_file", "nats.client_cert_file"] {
+        let series = format!("marketprism_certificate_expiry_seconds{{key=\"{key}\"}} ");
+        let seconds = metrics.lines().find_map(|line| line.strip_prefix(&series)).unwrap();
+        let days = seconds.parse::<f64>().unwrap() / 86_400.0;
+        assert!((28.0..=30.0).contains(&days), "{key} ends in {days} days");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_behind_a_leaf_node_collects_into_a_cluster_that_loses_a_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let tls = folder.path().join("tls");
+    certificates(&tls, &["server", "client"]);
+    let (mut servers, leaf_ports) = cluster(folder.path(), &tls);
+    let password = servers[0].password("LEAF_TOKYO").to_owned();
+    let hubs: Vec<String> =
+        leaf_ports.iter().map(|port| format!("tls://leaf-tokyo:{password}@127.0.0.1:{port}")).collect();
+    let own = [("NATS_HUB_URLS", format!("[{}]", hubs.join(", ")))];
+    let mut leaf = NatsFromFiles::prepared(folder.path(), &tls, "leaf", "leaf-tokyo", &own);
+    servers.iter_mut().for_each(NatsFromFiles::start);
+    leaf.start();
+    let clickhouse = ClickHouse::start(folder.path()).await;
+    for server in servers.iter_mut().chain([&mut leaf]) {
+        server.listens().await;
+    }
+    let urls: Vec<String> = servers.iter().map(NatsFromFiles::url).collect();
+    let nats = nats_table(&tls, &urls, "central", servers[0].password("CENTRAL"));
+    let hot = clickhouse.url();
+    let impatient = Settings::impatient(&nats, &hot);
+    let more = format!("{}\n[streams]\nreplicas = 3", impatient.more);
+    let settings = Settings { more: &more, ..impatient };
+    let mut central = Central::prepared(folder.path(), &settings);
+    // It waits until the servers have elected one.
+    central.restart().await;
+
+    let sim = Sim::start(SimConfig { symbols: vec!["BTCUSDT".to_owned()], rate: 50, ..SimConfig::default() })
+        .await
+        .unwrap();
+    let feed = Feed::simulated("binance_spot", &sim.addr().to_string(), &["BTC-USDT"]);
+    let at_leaf = nats_table(&tls, &[leaf.url()], EDGE, leaf.password("TOKYO_1"));
+    let domain = format!("{at_leaf}jetstream_domain = \"hub\"\n");
+    let mut edge = Edge::start_as(EDGE, folder.path(), &domain, &[feed]).await;
+    until("trades of the region are in hot", PATIENCE, || async {
+        let rows = clickhouse.number("SELECT count() FROM marketprism_hot.trades").await?;
+        if rows > 20 { Ok(()) } else { Err(format!("{rows} trades")) }
+    })
+    .await;
+    eventually("central knows the edge by its heartbeat", || async {
+        let edges = central.get("/edges").await?;
+        if edges.contains("\"tokyo-1\"") && edges.contains("\"running\"") { Ok(()) } else { Err(edges) }
+    })
+    .await;
+    certificates_end_in_a_month(&edge.get("/metrics").await.unwrap());
+    certificates_end_in_a_month(&central.get("/metrics").await.unwrap());
+    let hub = connect(&tls, &urls, "central", servers[0].password("CENTRAL"), "marketprism-central").await;
+    let context = jetstream::new(hub.clone());
+    for name in ["MARKET_DATA", "KV_MARKETPRISM_EDGES"] {
+        let stream = context.get_stream(name).await.unwrap();
+        assert_eq!(stream.cached_info().config.num_replicas, 3, "{name}");
+    }
+    let info = context.get_stream("MARKET_DATA").await.unwrap();
+    let leader = info.cached_info().cluster.as_ref().unwrap().leader.clone().unwrap();
+    let killed = servers.iter().position(|server| server.name() == leader).unwrap();
+    servers[killed].kill();
+    let before = edge.metric(ACKNOWLEDGED, "").await;
+    until("publishing goes on without the server that led", PATIENCE, || async {
+        let now = edge.metric(ACKNOWLEDGED, "").await;
+        if now > before + 20 { Ok(()) } else { Err(format!("{before} acknowledged, then {now}")) }
+    })
+    .await;
+
+    let forger = connect(&tls, &[leaf.url()], EDGE, leaf.password("TOKYO_1"), &edge_connection(EDGE)).await;
+    let through = ContextBuilder::new().domain("hub").build(forger.clone());
+    eventually("an edge may ask for the state of the streams", || async {
+        through.get_stream("MARKET_DATA").await.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+    let refused = forger.request("trade.kraken_spot.spot.BTC-USD", "{}".into()).await;
+    assert!(refused.is_err(), "the leaf node lets through what is another edge's: {refused:?}");
+    let alive = servers[(killed + 1) % 3].url();
+    let password = servers[0].password("LEAF_TOKYO");
+    a_region_reaches_its_own_subjects_only(&connect(&tls, &[alive], "leaf-tokyo", password, "x").await).await;
+    for output in [edge.process().output(), central.process().output(), leaf.process().output()] {
+        assert!(!output.to_lowercase().contains("permissions violation"), "{output}");
+    }
+}
