@@ -35,8 +35,10 @@ impl Ladder {
         ladder.bids.replace(update.bids, cut_from);
         ladder.asks.replace(update.asks, cut_from);
         ladder.prune(settings);
-        // Half of the reserve may go before a deeper snapshot is requested.
-        let low = |side: &BookSide| settings.depth + side.len().saturating_sub(settings.depth) / 2;
+        // Half of the reserve may go before a deeper snapshot is requested; without a reserve a quarter of the depth, or each lost level
+        // would request another one.
+        let spare = |side: &BookSide| (side.len().saturating_sub(settings.depth) / 2).max(settings.depth / 4);
+        let low = |side: &BookSide| side.len().saturating_sub(spare(side));
         (ladder.min_bids, ladder.min_asks) = (low(&ladder.bids), low(&ladder.asks));
         ladder
     }
@@ -104,7 +106,7 @@ impl Ladder {
         }
     }
 
-    /// A partial side has lost half of its reserve beyond the depth.
+    /// A partial side has lost what it can spare.
     pub(crate) fn is_thin(&self) -> bool {
         (self.bids.is_partial() && self.bids.len() < self.min_bids)
             || (self.asks.is_partial() && self.asks.len() < self.min_asks)

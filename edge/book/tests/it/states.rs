@@ -264,6 +264,17 @@ fn a_partial_side_without_levels_is_no_book() {
 }
 
 #[test]
+fn a_book_without_reserve_is_extended_after_a_part_of_its_depth() {
+    let mut book = Book::new(BookSettings::new(SequenceRule::Contiguous, SnapshotSource::Request, 8));
+    let bids: Vec<i64> = (0..8).flat_map(|level| [100 - level, 1]).collect();
+    book.apply(&snapshot(10, &bids, &[110, 1]));
+    for (id, price) in [(11, 100), (12, 97)] {
+        assert_eq!(book.apply(&delta(id, id, &[price, 0], &[])).action, None);
+    }
+    assert_eq!(book.apply(&delta(13, 13, &[99, 0], &[])).action, Some(BookAction::Refresh));
+}
+
+#[test]
 fn extending_aligns_and_verifies() {
     let mut book = book(SequenceRule::Contiguous, SnapshotSource::Request);
     book.apply(&snapshot(10, &[100, 1, 99, 1], &[110, 1]));
