@@ -219,6 +219,18 @@ pub const RECHECK_TURN: Duration = Duration::from_secs(5);
 pub const DAY: Duration = Duration::from_secs(86_400);
 /// Rows this close to their TTL may vanish from hot at any moment: ingest refuses them, and comparisons expect no others.
 pub const TTL_MARGIN: Duration = Duration::from_secs(2 * 3_600);
+/// Interval at which pending corrections are read, once for all tables.
+pub const CORRECTIONS_LOOK: Duration = Duration::from_secs(2);
+/// Time after its end in which a correction should be carried out.
+pub const CORRECTION_DUE: Duration = Duration::from_secs(15 * 60);
+/// A table's corrections yield to copying after this time.
+pub const CORRECTION_TURN: Duration = Duration::from_secs(5);
+/// Books of a correction that are carried out at once, of up to 50 kB each; of other events [`IDS_A_QUERY`].
+pub const CORRECTED_BOOKS: usize = 500;
+/// Rows of corrected events are searched this far around the receive times of their frames: those of other edges have other ones.
+pub const CORRECTION_AROUND_NS: i64 = 3_600_000_000_000;
+/// And this far around their venue times, a day: another version may give an event another time.
+pub const CORRECTION_VENUE_US: i64 = 86_400_000_000;
 /// Windows removed from hot per round.
 pub const REMOVALS_A_ROUND: usize = 20;
 /// Event ids per delete: 20,000 times 42 bytes stay below the limit of a replicated table's coordination (1 MB).

@@ -37,11 +37,12 @@ pub use adapter_promotion::{
 };
 pub use audit::{
     AUDIT_BYTES_MAX, AUDIT_PART_BYTES, AUDIT_VERSION, Audit, AuditError, AuditPayload, CLOCK_OFFSET_MAX,
-    CLOCKS_MAX, Capability, ChangeKind, ChangeOutcome, ClockReading, ClockStep, Completeness,
-    DOWNTIME_VERSION, DUPLICATES_MAX, Downtime, DowntimeReason, EDGE_CHANGES_VERSION, EdgeChange,
-    EdgeChanges, EdgeHealth, EdgeHop, FINGERPRINT_SQL, FeedAudit, Fingerprint, GAPS_MAX, Gap, GapCause,
-    GapKind, HopLatency, INSTRUMENTS_VERSION, InstrumentListing, InstrumentTerms, LATENCIES_MAX, Numbering,
-    SilentStreams, StreamAudit, UNSURE_MAX, audit_message_id, audit_subject, decode_audit,
+    CLOCKS_MAX, CORRECTION_HEADER, CORRECTION_VERSION, Capability, ChangeKind, ChangeOutcome, ClockReading,
+    ClockStep, Completeness, Correction, CorrectionAdapter, CorrectionKind, CorrectionMark, DOWNTIME_VERSION,
+    DUPLICATES_MAX, Downtime, DowntimeReason, EDGE_CHANGES_VERSION, EdgeChange, EdgeChanges, EdgeHealth,
+    EdgeHop, FINGERPRINT_SQL, FeedAudit, Fingerprint, GAPS_MAX, Gap, GapCause, GapKind, HopLatency,
+    INSTRUMENTS_VERSION, InstrumentListing, InstrumentTerms, LATENCIES_MAX, Numbering, SilentStreams,
+    StreamAudit, TypeCorrection, UNSURE_MAX, audit_message_id, audit_subject, decode_audit,
     decode_audit_payload, encode_audit,
 };
 pub use broker_accounts::{BROKER_ACCOUNT, BrokerRegion, hub_accounts, leaf_accounts};

@@ -14,7 +14,7 @@ pub struct Migration {
 
 impl Migration {
     /// Every step, in the order in which they are applied.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self {
             version: 0,
             name: "schema_migrations",
@@ -29,6 +29,7 @@ impl Migration {
         Self { version: 7, name: "edge_changes", source: include_str!("../sql/0007_edge_changes.sql") },
         Self { version: 8, name: "edge_audits", source: include_str!("../sql/0008_edge_audits.sql") },
         Self { version: 9, name: "book_views", source: include_str!("../sql/0009_book_views.sql") },
+        Self { version: 10, name: "corrections", source: include_str!("../sql/0010_corrections.sql") },
     ];
 
     /// The version of a database that has everything.
@@ -253,6 +254,7 @@ mod tests {
             "5e5a4313bb372b0c241c1eb19cc0dc47",
             "0d454b08baffb73c943f544844664f00",
             "6d64284ff691f62d4377d1a658aa3e78",
+            "49d4403aab6ac540501a18b163860fa1",
         ];
         let checksums: Vec<String> = Migration::ALL.iter().map(Migration::checksum).collect();
         assert_eq!(checksums, released);
@@ -301,12 +303,22 @@ mod tests {
             "edge_changes",
             "edge_audits",
         ];
-        let views = ["orderbook_delta_levels", "book_at"];
-        let hot = named(&events, &[&ledger[..], &views].concat());
+        let later = ["orderbook_delta_levels", "book_at", "corrections", "corrected_events"];
+        let hot = named(&events, &[&ledger[..], &later].concat());
         assert_eq!(Migration::tables(DatabaseKind::Hot), hot);
         assert_eq!(
             Migration::tables(DatabaseKind::Cold),
-            named(&events, &["window_log", "watermarks", "instruments", "orderbook_delta_levels", "book_at"])
+            named(
+                &events,
+                &[
+                    "window_log",
+                    "watermarks",
+                    "instruments",
+                    "orderbook_delta_levels",
+                    "book_at",
+                    "applied_corrections"
+                ]
+            )
         );
     }
 

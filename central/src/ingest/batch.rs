@@ -100,7 +100,7 @@ impl Batch {
     pub fn is_full(&self, limits: &BatchLimits) -> bool {
         let rows = match self.target {
             // Duplicates arrive as fast as the events that they repeat.
-            Target::Events(DataType::Trade) | Target::Copies => limits.trades,
+            Target::Events(DataType::Trade) | Target::Copies | Target::CorrectedEvents => limits.trades,
             Target::Events(DataType::OrderBook | DataType::OrderBookDelta) => limits.orderbooks,
             _ => limits.others,
         };

@@ -7,7 +7,7 @@ use std::time::Instant;
 use async_nats::jetstream::{self, AckKind};
 use async_nats::{Message, Subject};
 use bytes::Bytes;
-use marketprism_schema::{DataType, Event, EventId, stream_of};
+use marketprism_schema::{CorrectionMark, DataType, Event, EventId, stream_of};
 use marketprism_service::LogLimit;
 use prometheus::local::LocalHistogram;
 use xxhash_rust::xxh3::xxh3_128;
@@ -20,7 +20,10 @@ use super::message::{self, Delivery, NOT_FROM_A_STREAM, Refusal};
 use super::subscription::acknowledge;
 use crate::config::Stream;
 use crate::context::CentralContext;
-use crate::row::{DeadLetter, EventCopy, Target, encode_copy, encode_dead_letter, encode_event};
+use crate::row::{
+    CorrectedEvent, DeadLetter, EventCopy, Target, encode_copy, encode_corrected_event, encode_dead_letter,
+    encode_event,
+};
 use crate::{clock, limits, time};
 
 pub struct Deduplicator {
@@ -97,7 +100,13 @@ impl Deduplicator {
             tracing::error!(subject = &*message.message.subject, "dropped a message that no stream result");
             return None;
         };
-        if let Err((message, refusal, reason)) = self.add_event(message.message, delivery) {
+        let message = message.message;
+        let added = match message::correction_mark(&message) {
+            None => self.add_event(message, delivery),
+            Some(Ok(mark)) => self.add_corrected(message, delivery, &mark),
+            Some(Err((refusal, reason))) => Err((message, refusal, reason)),
+        };
+        if let Err((message, refusal, reason)) = added {
             self.add_dead_letter(message, delivery, refusal, &reason);
         }
         self.risk.taken(delivery.stream_seq);
@@ -148,6 +157,29 @@ impl Deduplicator {
             may_be_stored,
             row_end: batch.rows.len(),
         });
+        Ok(())
+    }
+
+    /// Adds an event of a correction, which waits in a table of its own: it is no copy of the event that it corrects.
+    #[allow(clippy::result_large_err)]
+    fn add_corrected(
+        &mut self,
+        message: Message,
+        delivery: Delivery,
+        mark: &CorrectionMark,
+    ) -> Result<(), (Message, Refusal, String)> {
+        let event = match message::read_corrected(&message, delivery.published_ns) {
+            Ok(event) => event,
+            Err((refusal, reason)) => return Err((message, refusal, reason)),
+        };
+        let (event_id, stream_seq) = (event.header.event_id, delivery.stream_seq);
+        let (stream, payload) = (self.stream, &*message.payload);
+        let corrected = CorrectedEvent { mark, event: &event, stream, stream_seq, payload };
+        let batch = self.open.of(Target::CorrectedEvents);
+        encode_corrected_event(&corrected, &mut batch.rows);
+        drop(event);
+        let row_end = batch.rows.len();
+        batch.push(BatchEntry::without_event(without_payload(message), event_id, delivery, row_end));
         Ok(())
     }
 
@@ -274,6 +306,7 @@ impl Deduplicator {
         let count = whole(stored.len());
         match target {
             Target::DeadLetters => self.shared.metrics.failed.inc_by(count),
+            Target::CorrectedEvents => self.shared.metrics.processed.inc_by(count),
             Target::Copies => {
                 self.shared.metrics.processed.inc_by(count);
                 stored.iter().for_each(|entry| self.pending.end(entry.stream_seq));

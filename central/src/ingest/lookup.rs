@@ -8,7 +8,7 @@ use marketprism_schema::{Event, EventId};
 
 use super::batch::BatchEntry;
 use super::message::{self, Delivery};
-use crate::row::Target;
+use crate::row::{Target, WITHDRAWN};
 use crate::storage::{Storage, StorageError, bounded};
 use crate::{limits, sql, time};
 
@@ -79,15 +79,19 @@ fn query(storage: &Storage, table: &str, entries: &[&BatchEntry]) -> clickhouse:
     let from = entries.iter().map(|entry| entry.timestamp_us).min().unwrap_or_default();
     let to = entries.iter().map(|entry| entry.timestamp_us).max().unwrap_or_default();
     let ids = sql::ids(entries.iter().map(|entry| entry.event_id.0));
+    let columns = "event_id, stream_seq, toUnixTimestamp64Nano(received_at)";
+    let of_streams = "exchange IN ? AND market_type IN ? AND symbol IN ?";
+    // An event that a correction withdrew does not come back with another copy of its message.
     let sql = format!(
-        "SELECT event_id, stream_seq, toUnixTimestamp64Nano(received_at) FROM {table} WHERE exchange IN ? AND market_type \
-         IN ? AND symbol IN ? AND timestamp BETWEEN {} AND {} AND \
-         event_id IN ({})",
+        "SELECT {columns} FROM {table} WHERE {of_streams} AND timestamp BETWEEN {} AND {} AND event_id IN ({ids}) UNION ALL \
+         SELECT {columns} FROM {}.copies WHERE {of_streams} AND found = '{WITHDRAWN}' AND event_id IN ({ids})",
         sql::micros(from),
         sql::micros(to),
-        ids
+        storage.database
     );
-    storage.client.query(&sql).bind(tokens(1)).bind(tokens(2)).bind(tokens(3))
+    let query = storage.client.query(&sql);
+    let query = query.bind(tokens(1)).bind(tokens(2)).bind(tokens(3));
+    query.bind(tokens(1)).bind(tokens(2)).bind(tokens(3))
 }
 
 #[derive(Debug)]

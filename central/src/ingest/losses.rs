@@ -132,7 +132,8 @@ async fn stored(
     );
     let events = DataType::ALL.iter().filter(|&&data_type| stream_of(data_type) == stream);
     let events = events.map(|&data_type| (Target::Events(data_type), ""));
-    let others = [(Target::Copies, " AND stream = ?"), (Target::DeadLetters, " AND stream = ?")];
+    let others = [Target::Copies, Target::CorrectedEvents, Target::DeadLetters];
+    let others = others.map(|target| (target, " AND stream = ?"));
     let mut found = BTreeSet::new();
     for (target, more) in events.chain(others) {
         let table = target.table();

@@ -2,7 +2,9 @@
 
 use async_nats::header::HeaderMap;
 use async_nats::{Message, jetstream};
-use marketprism_schema::{Event, EventId, InvalidKind, WireForm, validate_event};
+use marketprism_schema::{
+    CORRECTION_HEADER, CorrectionMark, Event, EventId, InvalidKind, WireForm, validate_event,
+};
 
 /// Label of messages without an acknowledgement subject, which did not come from a stream.
 pub const NOT_FROM_A_STREAM: &str = "not_from_a_stream";
@@ -15,6 +17,8 @@ pub enum Refusal {
     Subject,
     /// The message id is that of another event.
     MessageId,
+    /// The header of a correction cannot be read.
+    Correction,
     /// A value that cannot be true.
     Invalid(InvalidKind),
     /// The TTL of hot would delete the row before it is copied.
@@ -26,11 +30,12 @@ pub enum Refusal {
 
 impl Refusal {
     /// All but [`Self::Invalid`].
-    pub const WITHOUT_KIND: [Self; 7] = [
+    pub const WITHOUT_KIND: [Self; 8] = [
         Self::ContentType,
         Self::Payload,
         Self::Subject,
         Self::MessageId,
+        Self::Correction,
         Self::Expired,
         Self::Value,
         Self::Storage,
@@ -42,6 +47,7 @@ impl Refusal {
             Self::Payload => "payload",
             Self::Subject => "subject",
             Self::MessageId => "message_id",
+            Self::Correction => "correction",
             Self::Invalid(kind) => kind.as_str(),
             Self::Expired => "expired",
             Self::Value => "value",
@@ -87,7 +93,24 @@ pub fn decode(message: &Message) -> Result<Event<'_>, (Refusal, String)> {
 /// Decodes the event of a message that the broker received at `published_ns`, and refuses what cannot be true: whoever may publish may have
 /// sent it.
 pub fn read(message: &Message, published_ns: i64) -> Result<Event<'_>, (Refusal, String)> {
-    let event = decode(message)?;
+    check(message, decode(message)?, published_ns)
+}
+
+/// Mark of a message of a correction; `None` for any other.
+pub fn correction_mark(message: &Message) -> Option<Result<CorrectionMark, (Refusal, String)>> {
+    let mark = header(message.headers.as_ref(), CORRECTION_HEADER);
+    (!mark.is_empty()).then(|| mark.parse().map_err(|error| (Refusal::Correction, error)))
+}
+
+/// As [`read`], for an event of a correction: JSON only, and its frame was received long before.
+pub fn read_corrected(message: &Message, published_ns: i64) -> Result<Event<'_>, (Refusal, String)> {
+    let event =
+        WireForm::Json.decode(&message.payload).map_err(|error| (Refusal::Payload, error.to_string()))?;
+    let received_at_ns = event.header.received_at_ns.min(published_ns);
+    check(message, event, received_at_ns)
+}
+
+fn check<'a>(message: &Message, event: Event<'a>, at_ns: i64) -> Result<Event<'a>, (Refusal, String)> {
     if !subject_agrees(&message.subject, &event) {
         let header = &event.header;
         let of_payload = format!(
@@ -100,8 +123,7 @@ pub fn read(message: &Message, published_ns: i64) -> Result<Event<'_>, (Refusal,
         let reason = format!("subject {:?} disagrees with the payload's {of_payload:?}", &*message.subject);
         return Err((Refusal::Subject, reason));
     }
-    validate_event(&event, published_ns)
-        .map_err(|invalid| (Refusal::Invalid(invalid.kind), invalid.to_string()))?;
+    validate_event(&event, at_ns).map_err(|invalid| (Refusal::Invalid(invalid.kind), invalid.to_string()))?;
     // Under the id of another event the broker would drop that event as a duplicate.
     let message_id = header(message.headers.as_ref(), "Nats-Msg-Id");
     match EventId::parse(message_id) {

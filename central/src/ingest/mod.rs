@@ -2,7 +2,7 @@
 //!
 //! **No loss.** A message is acknowledged only after the insert of its row; a refused one after its payload is in the dead-letter table.
 //! Messages that the broker discarded are found by their sequences and recorded in `losses` (`progress`, `gap_scan`, `losses`). Every message ends
-//! as exactly one of: the row of its event; a row of `copies`, if another message brought the event; a row of `dead_letters`.
+//! as exactly one of: the row of its event; a row of `copies`, if another message brought the event; a row of `corrected_events`; a row of `dead_letters`.
 //!
 //! **No duplicates**, although events come again: after lost acknowledgements, crashes between insert and acknowledgement, or a second
 //! publication. Each of these covers what the others miss:

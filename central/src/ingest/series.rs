@@ -32,7 +32,7 @@ pub fn expect_series(metrics: &Metrics) {
     }
     metrics.dead_letters.with_label_values(&[NOT_FROM_A_STREAM]);
     let events = Table::ALL.iter().map(|table| Target::Events(table.data_type));
-    for target in events.chain([Target::Copies, Target::DeadLetters]) {
+    for target in events.chain([Target::Copies, Target::CorrectedEvents, Target::DeadLetters]) {
         let table = &[target.table()];
         metrics.rows.with_label_values(table);
         metrics.retries.with_label_values(table);

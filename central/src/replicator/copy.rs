@@ -49,7 +49,7 @@ impl<'a> Copier<'a> {
             Method::Remote(_) if direction == Direction::ToHot => Method::Stream,
             method => method.clone(),
         };
-        let query_prefix = query_prefix(&pair.cold, Some(table));
+        let query_prefix = query_prefix(&pair.cold.storage.database, Some(table));
         Self { pair, table, method, direction, hot: &config.clickhouse.hot, query_prefix }
     }
 
@@ -191,9 +191,9 @@ impl<'a> Copier<'a> {
 }
 
 /// Prefix of the ids of copy queries: those of one table, or of all.
-fn query_prefix(cold: &Endpoint, table: Option<&TableSpec>) -> String {
+pub fn query_prefix(cold: &str, table: Option<&TableSpec>) -> String {
     let table = table.map(|table| format!("{}-", table.name)).unwrap_or_default();
-    format!("marketprism-copy-{}-{table}", cold.storage.database)
+    format!("marketprism-copy-{cold}-{table}")
 }
 
 const SORTED: &str = "ORDER BY event_id";
@@ -220,7 +220,7 @@ fn one_block(token: &str, query_id: &str) -> Vec<(&'static str, String)> {
 
 /// Kills running copies and drops staging tables of a previous lease holder or, for one table, of an earlier try.
 pub async fn clear_leftovers(pair: &HotCold, table: Option<&TableSpec>) -> Result<(), CopyError> {
-    let prefix = query_prefix(&pair.cold, table);
+    let prefix = query_prefix(&pair.cold.storage.database, table);
     let stage =
         table.map_or_else(|| STAGE_PREFIX.to_owned(), |table| format!("{STAGE_PREFIX}{}_", table.name));
     for side in [&pair.cold, &pair.hot] {

@@ -1,9 +1,14 @@
 //! Replication from hot to cold, by windows of `created_at`: copy, verify by count and fingerprints, log, recheck.
 //!
 //! A window is copied by inserts that are stored as a whole or not at all (`copy`), so no row is ever visible twice. The window log in
-//! cold keeps the digest of hot at the time of verification: the reference that later tells which side was modified (`evaluate`).
+//! cold keeps the digest of hot at the time of verification: the reference that later tells which side was modified (`evaluate`). Corrections
+//! change both sides alike and log the window again (`corrections`).
 
+mod abandoned_moves;
 mod copy;
+mod correction_plan;
+mod correction_queries;
+mod corrections;
 mod evaluate;
 mod hot_deletion;
 mod instruments;
@@ -30,6 +35,7 @@ pub use window_ops::{CopyContext, WindowOps};
 
 use marketprism_schema::Table;
 
+use self::correction_plan::CorrectionCounts;
 use crate::metrics::ReplicationMetrics;
 
 /// Creates counters and histograms at 0, so that `increase()` sees the first event.
@@ -40,6 +46,9 @@ pub fn expect_series(metrics: &ReplicationMetrics) {
             [&metrics.rows, &metrics.retries, &metrics.removed, &metrics.published_again, &metrics.put_back]
         {
             family.with_label_values(&[table]);
+        }
+        for what in CorrectionCounts::default().named().into_keys() {
+            metrics.corrected.with_label_values(&[table, what]);
         }
         for state in WindowState::ALL {
             metrics.windows.with_label_values(&[table, state.as_str()]);

@@ -300,7 +300,7 @@ impl Endpoint {
 }
 
 /// Size of a statement with as many ids as a delete may list.
-const QUERY_BYTES: &str = "2000000";
+pub const QUERY_BYTES: &str = "2000000";
 
 /// The client with the timeout set on the server too: an abandoned query does not continue there.
 pub fn limited(client: &Client, limit: Duration) -> Client {

@@ -217,7 +217,8 @@ impl EvaluatedWindow {
     fn needs_something(&self) -> bool {
         let is_settled = self.logged.as_ref().is_none_or(|logged| logged.state == WindowState::Verified);
         let has_same_columns = self.facts.log.is_none_or(|log| log.has_same_columns);
-        self.condition != WindowCondition::Sound || !is_settled || !has_same_columns
+        let is_being_corrected = self.logged.as_ref().is_some_and(LoggedWindow::is_being_corrected);
+        !is_being_corrected && (self.condition != WindowCondition::Sound || !is_settled || !has_same_columns)
     }
 }
 

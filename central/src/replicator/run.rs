@@ -7,6 +7,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::copy::clear_leftovers;
+use super::corrections::SharedCorrections;
 use super::instruments::copy_instruments;
 use super::queries::{HotCold, TableSpec};
 use super::shared_reading::SharedReading;
@@ -60,8 +61,9 @@ async fn all_tables(context: CopyContext<'_>, stop: &CancellationToken) {
             () = sleep(backoff.pause()) => {}
         }
     }
-    let servers = SharedReading::default();
-    let workers =
-        TableSpec::all().into_iter().map(|table| TableWorker::new(context, table, &servers).run(stop));
+    let (servers, corrections) = (SharedReading::default(), SharedCorrections::default());
+    let workers = TableSpec::all()
+        .into_iter()
+        .map(|table| TableWorker::new(context, table, &servers, &corrections).run(stop));
     join(join_all(workers), copy_instruments(context, stop)).await;
 }

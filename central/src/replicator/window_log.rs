@@ -58,6 +58,8 @@ pub type LoggedWindows = BTreeMap<i64, LoggedWindow>;
 
 /// Prefix of the reason of a window whose rows were removed from hot.
 const REMOVED: &str = "removed from hot";
+/// Part of the reason of an open window whose rows a correction changes.
+const CORRECTING: &str = "is being carried out";
 /// Prefix of the reason of a mismatched window that was never verified.
 pub const NEVER_VERIFIED: &str = "never verified";
 
@@ -68,6 +70,16 @@ impl LoggedWindow {
 
     pub fn removed(&self) -> Self {
         Self { reason: REMOVED.to_owned(), ..self.clone() }
+    }
+
+    /// Reason of an open window whose rows a correction changes.
+    pub fn correcting(name: &str) -> String {
+        format!("correction {name} {CORRECTING}")
+    }
+
+    /// Only the correction that opened the window may judge it: its rows are exchanged.
+    pub fn is_being_corrected(&self) -> bool {
+        self.state == WindowState::Open && self.reason.ends_with(CORRECTING)
     }
 
     /// There is no verified state that either side could have departed from.

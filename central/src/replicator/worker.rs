@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use super::abandoned_moves::AbandonedMoves;
 use super::copy::clear_leftovers;
+use super::corrections::{SharedCorrections, TableCorrections};
 use super::queries::{CopyError, HotCold, TableSpec};
 use super::reconcile::TableRecheck;
 use super::shared_reading::SharedReading;
@@ -29,6 +31,7 @@ pub struct TableWorker<'a> {
     upto_ms: Option<i64>,
     abandoned: AbandonedMoves,
     recheck: TableRecheck,
+    corrections: TableCorrections<'a>,
     /// Time of the servers, and when it was read.
     now: Option<(i64, Instant)>,
     /// Time of the last write of the watermark, which a reading must not precede.
@@ -48,27 +51,16 @@ enum RoundEnd {
     More,
 }
 
-/// Moves of the watermark without an answer: the server may carry one out later.
-#[derive(Debug, Default)]
-struct AbandonedMoves(Option<(Option<i64>, i64)>);
-
-impl AbandonedMoves {
-    fn add(&mut self, (from_ms, to_ms): (Option<i64>, i64)) {
-        let (first_ms, last_ms) = self.0.unwrap_or((from_ms, to_ms));
-        self.0 = Some((first_ms.min(from_ms), last_ms.max(to_ms)));
-    }
-
-    /// This watermark is of such a move. One beyond them, or from before, ends them.
-    fn explain(&mut self, found_ms: Option<i64>) -> bool {
-        self.0 = self.0.filter(|(first_ms, last_ms)| (*first_ms..=Some(*last_ms)).contains(&found_ms));
-        self.0.is_some_and(|(first_ms, _)| found_ms > first_ms)
-    }
-}
-
 impl<'a> TableWorker<'a> {
-    pub fn new(context: CopyContext<'a>, table: TableSpec, servers: &'a SharedReading) -> Self {
+    pub fn new(
+        context: CopyContext<'a>,
+        table: TableSpec,
+        servers: &'a SharedReading,
+        corrections: &'a SharedCorrections,
+    ) -> Self {
         let windows = windows_a_round(context.config, &table);
         let slice_rows = table.slice_rows;
+        let corrections = TableCorrections::new(corrections, table.name);
         Self {
             context,
             table,
@@ -79,6 +71,7 @@ impl<'a> TableWorker<'a> {
             upto_ms: None,
             abandoned: AbandonedMoves::default(),
             recheck: TableRecheck::new(),
+            corrections,
             now: None,
             moved: Instant::now(),
             looked_back: Instant::now(),
@@ -189,6 +182,10 @@ impl<'a> TableWorker<'a> {
             None => self.catch_up(ops, closed_ms).await?,
         };
         let Some(upto_ms) = self.upto_ms else { return Ok(left) };
+        // Before the recheck: a cold that was put back lacks corrections that hot has.
+        if self.corrections.step(ops, upto_ms).await? {
+            return Ok(RoundEnd::More);
+        }
         // While behind, rounds follow each other at once; late rows and rechecks wait for the interval.
         if left == RoundEnd::More && self.looked_back.elapsed() < self.context.config.replication.interval {
             return Ok(left);
@@ -255,7 +252,9 @@ impl<'a> TableWorker<'a> {
         found_ms: Option<i64>,
     ) -> Result<(), CopyError> {
         let (table, cold) = (ops.table.name, &ops.pair.cold);
-        self.follow_watermark(table, found_ms);
+        if self.follow_watermark(table, found_ms) {
+            self.corrections.restart().await;
+        }
         if let Some(upto_ms) =
             self.upto_ms.filter(|upto_ms| *upto_ms > align(now_ms, ops.width_ms) + ops.width_ms)
         {
@@ -273,12 +272,12 @@ impl<'a> TableWorker<'a> {
         Ok(())
     }
 
-    /// Follows the watermark of cold. One that went back without this central: cold was put back to an earlier state.
-    fn follow_watermark(&mut self, table: &str, found_ms: Option<i64>) {
+    /// Follows the watermark of cold. True for one that went back without this central: cold was put back to an earlier state.
+    fn follow_watermark(&mut self, table: &str, found_ms: Option<i64>) -> bool {
         let before_ms = std::mem::replace(&mut self.upto_ms, found_ms);
         let is_own = self.abandoned.explain(found_ms);
         if found_ms >= before_ms || is_own {
-            return;
+            return false;
         }
         let shown = |ms: Option<i64>| ms.map_or_else(|| "none".to_owned(), |ms| Time(ms).to_string());
         let (watermark, before) = (shown(found_ms), shown(before_ms));
@@ -290,6 +289,7 @@ impl<'a> TableWorker<'a> {
         );
         self.context.metrics.put_back.with_label_values(&[table]).inc();
         self.recheck.restart(found_ms);
+        true
     }
 
     /// Copies the windows that closed since the last round, and those that got late rows: one count tells both.
@@ -466,22 +466,6 @@ fn windows_a_round(config: &Config, table: &TableSpec) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_move_that_is_carried_out_late_is_no_restored_cold() {
-        let mut moves = AbandonedMoves::default();
-        assert!(!moves.explain(Some(10)));
-        moves.add((Some(10), 20));
-        assert!(!moves.explain(Some(10)), "not carried out yet");
-        moves.add((Some(10), 30));
-        assert!(moves.explain(Some(20)), "the first of them");
-        assert!(!moves.explain(Some(5)), "cold was put back");
-        assert!(!moves.explain(Some(20)), "and they no longer hold");
-        moves.add((None, 20));
-        assert!(moves.explain(Some(20)));
-        assert!(!moves.explain(Some(40)), "a later move was stored");
-        assert!(!moves.explain(Some(20)), "put back");
-    }
 
     #[test]
     fn a_round_waits_for_a_window_to_close_or_a_recheck_to_begin() {

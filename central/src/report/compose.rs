@@ -16,7 +16,7 @@ use super::period::recent_window;
 use super::sources::latency::LatencyRows;
 use super::sources::tables::{Market, ReplicationBucket, TableAnswer};
 use super::sources::{Answer, SchemaCache, Sources, ledger};
-use super::{ReportScope, Time, downtime, edges, latency, redundancy, rules, verify};
+use super::{ReportScope, Time, corrections, downtime, edges, latency, redundancy, rules, verify};
 
 /// Most heatmap cells whose windows are listed.
 const WORST_CELLS: usize = 40;
@@ -61,6 +61,9 @@ fn write(mut inputs: ReportInputs, ledger: LedgerSummary, worst: Answer<Vec<Wors
     let mut findings = rules::evaluate(&inputs, &ledger, &tables, &coverage, &downtimes);
     findings.extend(redundancy::findings(&alone, &filled));
     findings.extend(edges::findings(inputs.edges.as_deref().unwrap_or_default()));
+    if let Ok(list) = &inputs.corrections {
+        findings.extend(corrections::findings(&list.items, inputs.now_ms));
+    }
     let mut unanswered = inputs.unanswered();
     let latencies = std::mem::replace(&mut inputs.latency, Ok(LatencyRows::default()));
     let latency = latency::compose(latencies.unwrap_or_default());
@@ -99,6 +102,7 @@ fn write(mut inputs: ReportInputs, ledger: LedgerSummary, worst: Answer<Vec<Wors
         filled,
         edges: inputs.edges.unwrap_or_default(),
         changes: inputs.changes.unwrap_or_default(),
+        corrections: inputs.corrections.unwrap_or_default(),
         gaps: TruncatedList { total: gaps_total, items: inputs.gaps.unwrap_or_default() },
         latency,
         losses: inputs.losses.unwrap_or_default(),

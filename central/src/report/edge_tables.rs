@@ -1,13 +1,13 @@
-//! Edges and their changes as text for the terminal.
+//! Edges, their changes and corrections as text for the terminal.
 
 use super::Time;
-use super::document::{ReportedChange, TruncatedList};
+use super::document::{ReportedChange, ReportedCorrection, TruncatedList};
 use super::terminal::{Paint, cells, or_dash, text_table};
 use crate::fleet::{FleetAdapter, FleetEdge, FleetSwap};
 
 /// Digits of a digest that are shown.
 const DIGEST_SHOWN: usize = 12;
-/// Most changes shown; `--json` has more.
+/// Most changes and corrections shown; `--json` has more.
 const CHANGES_SHOWN: usize = 15;
 
 pub fn edges(edges: &[FleetEdge], paint: Paint, out: &mut String) {
@@ -71,6 +71,39 @@ pub fn changes(changes: &TruncatedList<ReportedChange>, paint: Paint, out: &mut 
     let title = format!("changes of the edges ({} in all, the newest first)", changes.total);
     let columns = "at,edge,kind,what,from,to,outcome,why,cause";
     text_table(&title, columns, changes.items.iter().take(CHANGES_SHOWN).map(row), paint, out);
+}
+
+pub fn corrections(corrections: &TruncatedList<ReportedCorrection>, paint: Paint, out: &mut String) {
+    let row = |one: &ReportedCorrection| {
+        let ReportedCorrection { at, edge, exchange, data_type, from, to, old_adapter, new_adapter, .. } =
+            one;
+        let applied = one.applied.as_ref();
+        cells![
+            at,
+            one.correction,
+            edge,
+            exchange,
+            data_type,
+            from,
+            to,
+            old_adapter,
+            new_adapter,
+            one.old_digest,
+            one.new_digest,
+            one.changed,
+            one.added,
+            one.withdrawn,
+            one.state,
+            or_dash(applied.map(|applied| applied.replaced)),
+            or_dash(applied.map(|applied| applied.added)),
+            or_dash(applied.map(|applied| applied.withdrawn)),
+            or_dash(applied.map(|applied| applied.absent))
+        ]
+    };
+    let title = format!("corrections ({} in all, the newest first)", corrections.total);
+    let columns = "at,correction,edge,exchange,type,from,to,old adapter,new adapter,old digest,new digest,changed,added,withdrawn,\
+                   state,rows replaced,rows added,rows withdrawn,absent";
+    text_table(&title, columns, corrections.items.iter().take(CHANGES_SHOWN).map(row), paint, out);
 }
 
 fn short(digest: &str) -> &str {

@@ -6,14 +6,14 @@ use marketprism_schema::Table;
 
 use super::ReportScope;
 use super::document::{
-    BrokerStream, DeadLetters, LeaseState, LostMessages, ReportedChange, ReportedGap, SchemaReport,
-    ServerState, TruncatedList, Unanswered, Verification, WorstWindow,
+    BrokerStream, DeadLetters, LeaseState, LostMessages, ReportedChange, ReportedCorrection, ReportedGap,
+    SchemaReport, ServerState, TruncatedList, Unanswered, Verification, WorstWindow,
 };
 use super::period::TimeBuckets;
 use super::sources::latency::LatencyRows;
 use super::sources::ledger::{EdgeDowntime, EdgeGap, StoredIdsRow, VerdictBucket};
 use super::sources::tables::{ReplicationBucket, TableAnswer, TableWatermark};
-use super::sources::{Answer, SchemaCache, Sources, edges, latency, ledger, systems, tables};
+use super::sources::{Answer, SchemaCache, Sources, corrections, edges, latency, ledger, systems, tables};
 use crate::clock;
 use crate::fleet::FleetEdge;
 
@@ -56,6 +56,7 @@ pub struct ReportInputs {
     /// None for a period that does not reach the present.
     pub edges: Answer<Vec<FleetEdge>>,
     pub changes: Answer<TruncatedList<ReportedChange>>,
+    pub corrections: Answer<TruncatedList<ReportedCorrection>>,
     pub copies: Answer<Vec<ReplicationBucket>>,
     pub copies_worst: Answer<Vec<WorstWindow>>,
     pub watermarks: Answer<BTreeMap<String, TableWatermark>>,
@@ -98,7 +99,7 @@ impl ReportInputs {
             losses,
             dead_letters,
             edges,
-            changes,
+            (changes, corrections),
         ) = tokio::join!(
             tables::read(sources, &sources.hot, &wanted, now_ms),
             tables::read(sources, &sources.cold, &wanted, now_ms),
@@ -119,9 +120,8 @@ impl ReportInputs {
             ledger::losses(sources, &scope),
             ledger::dead_letters(sources, &scope),
             running_edges(sources, &scope, now_ms),
-            edges::changes(sources, &scope),
+            edges_told(sources, &scope),
         );
-        let servers = [("hot", hot_server), ("cold", cold_server)];
         Self {
             now_ms,
             scope,
@@ -139,10 +139,11 @@ impl ReportInputs {
             dead_letters,
             edges,
             changes,
+            corrections,
             copies,
             copies_worst,
             watermarks,
-            servers,
+            servers: [("hot", hot_server), ("cold", cold_server)],
             broker,
             leases,
             schema,
@@ -199,6 +200,7 @@ impl ReportInputs {
             ("dead letters", self.dead_letters.as_ref().err()),
             ("edges", self.edges.as_ref().err()),
             ("changes of edges", self.changes.as_ref().err()),
+            ("corrections", self.corrections.as_ref().err()),
             ("window log", self.copies.as_ref().err().or(self.copies_worst.as_ref().err())),
             ("watermarks", self.watermarks.as_ref().err()),
             ("leases", self.leases.as_ref().err()),
@@ -223,6 +225,12 @@ impl ReportInputs {
 
 const fn reaches_now(scope: &ReportScope, now_ms: i64) -> bool {
     scope.to.0 >= now_ms - 60_000
+}
+
+type EdgesTold = (Answer<TruncatedList<ReportedChange>>, Answer<TruncatedList<ReportedCorrection>>);
+
+async fn edges_told(sources: &Sources, scope: &ReportScope) -> EdgesTold {
+    tokio::join!(edges::changes(sources, scope), corrections::corrections(sources, scope))
 }
 
 async fn running_edges(sources: &Sources, scope: &ReportScope, now_ms: i64) -> Answer<Vec<FleetEdge>> {

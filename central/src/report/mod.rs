@@ -5,6 +5,7 @@
 
 mod completeness;
 mod compose;
+mod corrections;
 pub mod document;
 mod downtime;
 mod edge_tables;

@@ -12,7 +12,6 @@ use super::document::{
     VenueState, VerifiedAudits, VerifiedTable, WindowCounts, WindowPercent, WorstWindow,
 };
 use super::edge_tables;
-
 use super::latency::EDGE_TO_HOT;
 use crate::time::micros;
 
@@ -37,6 +36,7 @@ pub fn report(report: &Report, paint: Paint) -> String {
     latency(&report.latency, paint, &mut out);
     edge_tables::edges(&report.edges, paint, &mut out);
     edge_tables::changes(&report.changes, paint, &mut out);
+    edge_tables::corrections(&report.corrections, paint, &mut out);
     systems(report, paint, &mut out);
     out
 }

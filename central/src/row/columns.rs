@@ -57,6 +57,24 @@ pub const COPY: &[Column] = &[
     CREATED_AT,
 ];
 
+pub const CORRECTED_EVENT: &[Column] = &[
+    ("correction", "UInt128"),
+    ("data_type", TEXT),
+    ("exchange", TEXT),
+    ("market_type", TEXT),
+    ("symbol", TEXT),
+    ("kind", TEXT),
+    ("event_id", "UInt128"),
+    ("was_at", MICROS),
+    ("received_at", "DateTime64(9, 'UTC')"),
+    ("edge", TEXT),
+    ("adapter", TEXT),
+    ("stream", TEXT),
+    ("stream_seq", "UInt64"),
+    ("payload", "String"),
+    CREATED_AT,
+];
+
 const fn own(data_type: DataType) -> &'static [Column] {
     match data_type {
         DataType::Trade => &[
@@ -134,12 +152,15 @@ pub fn columns_of(data_type: DataType) -> Vec<Column> {
 }
 
 const COPIES: &str = "copies";
+const CORRECTED_EVENTS: &str = "corrected_events";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Target {
     Events(DataType),
     /// Messages whose event another message brought.
     Copies,
+    /// Events of corrections, until they are carried out.
+    CorrectedEvents,
     DeadLetters,
 }
 
@@ -148,6 +169,7 @@ impl Target {
         match self {
             Self::Events(data_type) => Table::of(data_type).name,
             Self::Copies => COPIES,
+            Self::CorrectedEvents => CORRECTED_EVENTS,
             Self::DeadLetters => DEAD_LETTERS,
         }
     }
@@ -156,6 +178,7 @@ impl Target {
         match self {
             Self::Events(data_type) => columns_of(data_type),
             Self::Copies => COPY.to_vec(),
+            Self::CorrectedEvents => CORRECTED_EVENT.to_vec(),
             Self::DeadLetters => DEAD_LETTER.to_vec(),
         }
     }
@@ -178,5 +201,6 @@ mod tests {
         dead.rotate_left(1);
         assert_eq!(owned(DEAD_LETTER), dead);
         assert_eq!(owned(COPY), defined("copies"));
+        assert_eq!(owned(CORRECTED_EVENT), defined(CORRECTED_EVENTS));
     }
 }

@@ -1,6 +1,6 @@
 //! Rows of events, duplicates and dead letters.
 
-use marketprism_schema::{Body, BookLevels, Decimal, Event, LongShortRatio, OrderBookDelta};
+use marketprism_schema::{Body, BookLevels, CorrectionMark, Decimal, Event, LongShortRatio, OrderBookDelta};
 
 use super::{CREATED_AT_BYTES, binary};
 
@@ -15,8 +15,24 @@ pub struct RowError {
     pub allowed: &'static str,
 }
 
+/// `found` of a copy whose row a correction removed.
+pub const WITHDRAWN: &str = "withdrawn";
+
+/// `data_source` of rows that only a correction gives: no audit counts them.
+pub const CORRECTION_SOURCE: &str = "correction";
+
 /// Appends the row of an event, `created_at` zero. After an error the end of `out` is unspecified.
 pub fn encode_event(event: &Event<'_>, stream_seq: u64, out: &mut Vec<u8>) -> Result<(), RowError> {
+    encode_event_from(event, event.header.data_source.as_str(), stream_seq, out)
+}
+
+/// As [`encode_event`], with a `data_source`.
+pub fn encode_event_from(
+    event: &Event<'_>,
+    data_source: &str,
+    stream_seq: u64,
+    out: &mut Vec<u8>,
+) -> Result<(), RowError> {
     let header = &event.header;
     if !(0..=TIMESTAMP_MAX_US).contains(&header.timestamp_us) {
         return Err(RowError {
@@ -32,7 +48,7 @@ pub fn encode_event(event: &Event<'_>, stream_seq: u64, out: &mut Vec<u8>) -> Re
     body(&event.body, out)?;
     binary::int64(out, header.received_at_ns);
     binary::uint128(out, header.event_id.0);
-    for text in [&header.edge, &header.region, &header.adapter, header.data_source.as_str()] {
+    for text in [&header.edge, &header.region, &header.adapter, data_source] {
         binary::text(out, text);
     }
     binary::uint64(out, stream_seq);
@@ -149,7 +165,7 @@ pub struct EventCopy<'a> {
     pub event: &'a Event<'a>,
     pub stream: &'a str,
     pub stream_seq: u64,
-    /// Means of recognition: `recent`, `in_flight` or `stored`.
+    /// Means of recognition: `recent`, `in_flight` or `stored`; [`WITHDRAWN`] for the row that a correction removed.
     pub found: &'a str,
 }
 
@@ -166,6 +182,41 @@ pub fn encode_copy(copy: &EventCopy<'_>, out: &mut Vec<u8>) {
     binary::text(out, copy.stream);
     binary::uint64(out, copy.stream_seq);
     binary::text(out, copy.found);
+    out.extend_from_slice(&[0; CREATED_AT_BYTES]);
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct CorrectedEvent<'a> {
+    pub mark: &'a CorrectionMark,
+    pub event: &'a Event<'a>,
+    pub stream: &'a str,
+    pub stream_seq: u64,
+    /// JSON form of the event.
+    pub payload: &'a [u8],
+}
+
+/// Appends a row of `corrected_events`, `created_at` zero.
+pub fn encode_corrected_event(corrected: &CorrectedEvent<'_>, out: &mut Vec<u8>) {
+    let (header, mark) = (&corrected.event.header, corrected.mark);
+    binary::uint128(out, mark.correction.0);
+    let data_type = corrected.event.body.data_type();
+    for text in [
+        data_type.as_str(),
+        &header.exchange,
+        header.market_type.as_str(),
+        &header.symbol,
+        mark.kind.as_str(),
+    ] {
+        binary::text(out, text);
+    }
+    binary::uint128(out, header.event_id.0);
+    binary::int64(out, mark.was_at_us);
+    binary::int64(out, header.received_at_ns);
+    for text in [&header.edge, &header.adapter, corrected.stream] {
+        binary::text(out, text);
+    }
+    binary::uint64(out, corrected.stream_seq);
+    binary::bytes(out, corrected.payload);
     out.extend_from_slice(&[0; CREATED_AT_BYTES]);
 }
 

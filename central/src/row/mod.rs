@@ -9,8 +9,11 @@ pub mod defined;
 mod encode;
 mod native;
 
-pub use columns::{Column, TEXT, Target, columns_of};
-pub use encode::{DeadLetter, EventCopy, encode_copy, encode_dead_letter, encode_event};
+pub use columns::{COPY, Column, TEXT, Target, columns_of};
+pub use encode::{
+    CORRECTION_SOURCE, CorrectedEvent, DeadLetter, EventCopy, WITHDRAWN, encode_copy, encode_corrected_event,
+    encode_dead_letter, encode_event, encode_event_from,
+};
 pub use native::{NativeError, native_block};
 
 /// Size of `created_at`, the last column of every row, written when the batch is sealed.

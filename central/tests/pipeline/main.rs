@@ -14,6 +14,7 @@ mod auditing;
 mod books;
 mod clocks;
 mod copies;
+mod corrections;
 mod events;
 mod ingest;
 mod layout;

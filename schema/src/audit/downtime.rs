@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::changes::{self, EdgeChanges};
+use super::corrections::{self, Correction};
 use super::instruments::{self, InstrumentListing};
 use super::message::{AUDIT_BYTES_MAX, Audit, AuditError, check_edge, decode_audit, demand};
 use crate::names::names;
@@ -144,6 +145,8 @@ pub enum AuditPayload {
     Instruments(InstrumentListing),
     /// Changes of the running edge.
     Changes(EdgeChanges),
+    /// A closed correction.
+    Correction(Correction),
 }
 
 /// Reads a message of an edge's audit subject. Everything that it says about itself is consistent then.
@@ -157,6 +160,8 @@ pub fn decode_audit_payload(bytes: &[u8]) -> Result<AuditPayload, AuditError> {
         serde_json::from_slice::<InstrumentListing>(bytes)?.check().map(AuditPayload::Instruments)
     } else if bytes.starts_with(changes::PREFIX) {
         serde_json::from_slice::<EdgeChanges>(bytes)?.check().map(AuditPayload::Changes)
+    } else if bytes.starts_with(corrections::PREFIX) {
+        serde_json::from_slice::<Correction>(bytes)?.check().map(AuditPayload::Correction)
     } else {
         decode_audit(bytes).map(AuditPayload::Audit)
     }

@@ -2,6 +2,7 @@
 
 mod capability;
 mod changes;
+mod corrections;
 mod downtime;
 mod fingerprint;
 mod gap;
@@ -12,6 +13,10 @@ mod packed_ids;
 
 pub use capability::{Capability, Completeness, Numbering};
 pub use changes::{ChangeKind, ChangeOutcome, EDGE_CHANGES_VERSION, EdgeChange, EdgeChanges};
+pub use corrections::{
+    CORRECTION_HEADER, CORRECTION_VERSION, Correction, CorrectionAdapter, CorrectionKind, CorrectionMark,
+    TypeCorrection,
+};
 pub use downtime::{AuditPayload, DOWNTIME_VERSION, Downtime, DowntimeReason, decode_audit_payload};
 pub use fingerprint::{FINGERPRINT_SQL, Fingerprint};
 pub use gap::{GAPS_MAX, Gap, GapCause, GapKind};

@@ -44,3 +44,26 @@ function changeTable(changes) {
     ['cause', (c) => c.cause || '\u2013', 'wide'],
   ], changes, 'none');
 }
+
+function correctionTable(corrections) {
+  const rows = (c, of) => (c.applied ? number(c.applied[of]) : '\u2013');
+  return table([
+    ['closed (UTC)', (c) => clock(c.at), 'mono'],
+    ['correction', (c) => shortened(c.correction), 'mono'],
+    ['edge', (c) => c.edge, 'mono'],
+    ['exchange', (c) => c.exchange, 'mono'],
+    ['type', (c) => c.data_type],
+    ['from', (c) => clock(c.from), 'mono'],
+    ['to', (c) => clock(c.to), 'mono'],
+    ['old version', (c) => `${c.old_adapter} ${c.old_digest}`, 'wide'],
+    ['new version', (c) => `${c.new_adapter} ${c.new_digest}`, 'wide'],
+    ['changed', (c) => number(c.changed), 'num'],
+    ['added', (c) => number(c.added), 'num'],
+    ['withdrawn', (c) => number(c.withdrawn), 'num'],
+    ['state', (c) => el('span', { class: c.applied ? 'good' : 'held' }, c.state)],
+    ['rows replaced', (c) => rows(c, 'replaced'), 'num'],
+    ['rows added', (c) => rows(c, 'added'), 'num'],
+    ['rows withdrawn', (c) => rows(c, 'withdrawn'), 'num'],
+    ['absent', (c) => rows(c, 'absent'), 'num'],
+  ], corrections, 'none');
+}

@@ -1,4 +1,4 @@
-//! Audit messages on their way into `audits`, `feed_audits`, `edge_audits`, `downtimes`, `edge_changes` and `instruments`: decoded, validated,
+//! Audit messages on their way into `audits`, `feed_audits`, `edge_audits`, `downtimes`, `edge_changes`, `corrections` and `instruments`: decoded, validated,
 //! encoded as rows, fixed before the first insert.
 
 use async_nats::{Message, Subject, jetstream};
@@ -9,6 +9,7 @@ use marketprism_schema::{
 };
 
 use super::change_rows::encode_change_rows;
+use super::correction_rows::encode_correction_rows;
 use super::downtime_rows::{encode_downtime_rows, touched_windows};
 use super::edge_rows::encode_edge_row;
 use crate::ingest::{Delivery, header};
@@ -28,6 +29,7 @@ pub struct AuditMessage {
     pub edges: Bytes,
     pub downtimes: Bytes,
     pub changes: Bytes,
+    pub corrections: Bytes,
     pub instruments: Vec<InstrumentWords>,
     /// First nanoseconds of the windows whose verdicts may change; none when the message is refused.
     pub windows: Vec<i64>,
@@ -54,7 +56,7 @@ impl DecodedAudits {
         match read_audit(&message, now_ns) {
             Ok(payload) => {
                 let [mut rows, mut feeds, mut edges, mut downtimes] = [const { Vec::new() }; 4];
-                let (mut changes, mut instruments) = (Vec::new(), Vec::new());
+                let (mut changes, mut corrections, mut instruments) = (Vec::new(), Vec::new(), Vec::new());
                 let (stream_seq, published_ns) = (delivery.stream_seq, delivery.published_ns);
                 let windows = match payload {
                     AuditPayload::Audit(audit) => {
@@ -76,6 +78,10 @@ impl DecodedAudits {
                         encode_change_rows(&changed, stream_seq, published_ns, &mut changes);
                         Vec::new()
                     }
+                    AuditPayload::Correction(correction) => {
+                        encode_correction_rows(&correction, stream_seq, published_ns, &mut corrections);
+                        Vec::new()
+                    }
                 };
                 self.good.entries.push(AuditMessage {
                     message,
@@ -85,6 +91,7 @@ impl DecodedAudits {
                     edges: edges.into(),
                     downtimes: downtimes.into(),
                     changes: changes.into(),
+                    corrections: corrections.into(),
                     instruments,
                     windows,
                 });
@@ -111,7 +118,7 @@ impl DecodedAudits {
         // The broker's time, so that a redelivery gives the same row.
         row.truncate(row.len().saturating_sub(CREATED_AT_BYTES));
         row.extend_from_slice(&(delivery.published_ns / 1_000_000).to_le_bytes());
-        let (feeds, edges, downtimes, changes) = Default::default();
+        let (feeds, edges, downtimes, changes, corrections) = Default::default();
         let (rows, instruments, windows) = (row.into(), Vec::new(), Vec::new());
         self.bad.entries.push(AuditMessage {
             message,
@@ -121,6 +128,7 @@ impl DecodedAudits {
             edges,
             downtimes,
             changes,
+            corrections,
             instruments,
             windows,
         });
@@ -148,6 +156,10 @@ impl AuditBatch {
         self.entries.iter().flat_map(|entry| entry.changes.iter().copied()).collect()
     }
 
+    pub fn corrections(&self) -> Bytes {
+        self.entries.iter().flat_map(|entry| entry.corrections.iter().copied()).collect()
+    }
+
     pub fn instruments(&self) -> impl Iterator<Item = &InstrumentWords> {
         self.entries.iter().flat_map(|entry| &entry.instruments)
     }
@@ -172,6 +184,7 @@ fn read_audit(message: &Message, now_ns: i64) -> Result<AuditPayload, String> {
             let newest = changes.changed.iter().map(|change| change.at).max();
             (&changes.edge, "at", newest.unwrap_or_default())
         }
+        AuditPayload::Correction(correction) => (&correction.edge, "to", correction.to),
     };
     let subject = audit_subject(edge);
     if *message.subject != *subject {

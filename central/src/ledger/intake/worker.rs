@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval_at, sleep};
 
 use super::batch::{AUDIT, AUDIT_DEAD_LETTER, AUDITS, AuditBatch, AuditMessage, DecodedAudits, FEED_AUDITS};
 use super::change_rows::EDGE_CHANGES;
+use super::correction_rows::CORRECTIONS;
 use super::downtime_rows::DOWNTIMES;
 use super::edge_rows::EDGE_AUDITS;
 use super::position::AuditPosition;
@@ -32,6 +33,7 @@ const FEEDS: &str = "feed_audits";
 const EDGES: &str = "edge_audits";
 const STOPS: &str = "downtimes";
 const CHANGES: &str = "edge_changes";
+const CORRECTED: &str = "corrections";
 pub const INTAKE: &str = "audits";
 
 /// Never returns. Cancellation is safe at any point: unacknowledged messages are redelivered and give the same rows.
@@ -170,6 +172,7 @@ async fn store_batch(shared: &CentralContext, batch: &AuditBatch) -> Result<(), 
         (EDGES, EDGE_AUDITS, batch.edges()),
         (STOPS, DOWNTIMES, batch.downtimes()),
         (CHANGES, EDGE_CHANGES, batch.changes()),
+        (CORRECTED, CORRECTIONS, batch.corrections()),
         (TABLE, AUDITS, batch.rows()),
     ] {
         if !rows.is_empty() {

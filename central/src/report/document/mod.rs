@@ -1,6 +1,7 @@
 //! The report as JSON: versioned and stable. The OpenAPI document is generated from these types.
 
 mod codes;
+mod corrections;
 mod edges;
 mod latency;
 mod streams;
@@ -9,6 +10,7 @@ mod verification;
 mod whole;
 
 pub use codes::FindingCode;
+pub use corrections::{AppliedCorrection, ReportedCorrection};
 pub use edges::ReportedChange;
 pub use latency::{EdgeClock, EdgeClockStep, HopQuantiles, LatencyReport, StreamLatency};
 pub use streams::{

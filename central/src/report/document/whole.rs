@@ -6,8 +6,8 @@ use utoipa::ToSchema;
 
 use super::{
     BrokerStream, EdgeTime, EvidenceCounts, FindingCode, HeatMap, LatencyReport, LeaseState, LostMessages,
-    ReportedChange, ReportedDowntime, ReportedGap, SchemaReport, ServerState, TableReport, VenueState,
-    Verification, WindowCounts, WindowPercent, WorstWindow,
+    ReportedChange, ReportedCorrection, ReportedDowntime, ReportedGap, SchemaReport, ServerState,
+    TableReport, VenueState, Verification, WindowCounts, WindowPercent, WorstWindow,
 };
 use crate::fleet::FleetEdge;
 use crate::report::ReportScope;
@@ -55,6 +55,8 @@ pub struct Report {
     pub edges: Vec<FleetEdge>,
     /// Changes of running edges, the newest first.
     pub changes: TruncatedList<ReportedChange>,
+    /// Spans that another version of an adapter normalized again, the newest first.
+    pub corrections: TruncatedList<ReportedCorrection>,
     /// Gaps that edges detected, the newest first.
     pub gaps: TruncatedList<ReportedGap>,
     /// Latencies by hop and clocks of the edges; empty without an answer.

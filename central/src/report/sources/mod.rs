@@ -1,6 +1,7 @@
 //! Sources of a report. Each query has its own timeout, and gives a reason as text when it stays without an answer.
 
 mod connect;
+pub mod corrections;
 pub mod edges;
 pub mod latency;
 pub mod ledger;

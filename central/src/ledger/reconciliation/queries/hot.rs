@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::super::verdict::IdRange;
 use super::{DowntimeSpan, EdgeStream, WindowKey, fetch, within_millis, within_nanos};
 use crate::ledger::windows::{WindowGrid, WindowRange};
+use crate::row::{CORRECTION_SOURCE, WITHDRAWN};
 use crate::sql::SUBJECT;
 use crate::storage::{Storage, StorageError};
 use crate::{limits, sql};
@@ -66,6 +67,16 @@ impl KilledTimes {
     }
 }
 
+/// SQL: the rows that a correction added leave the comparison, since no edge published them; those that it withdrew stay in it as copies.
+pub(super) fn not_added() -> String {
+    format!(" AND data_source != '{CORRECTION_SOURCE}'")
+}
+
+/// SQL: copies of events that hot had until a correction withdrew them.
+fn withdrawn(table: &Table) -> String {
+    format!("data_type = '{}' AND found = '{WITHDRAWN}'", table.data_type)
+}
+
 /// SQL: data type of a row of `merge`.
 fn type_of_table() -> String {
     let list = |of: fn(Table) -> String| Table::ALL.map(|table| format!("'{}'", of(table))).join(",");
@@ -100,7 +111,7 @@ pub async fn contents(
     }
     let names: Vec<&str> = tables.iter().map(|table| table.name).collect();
     let excluded = killed.excluded(&storage.database, range, &type_of_table());
-    let within = within_nanos("received_at", range) + &excluded;
+    let within = within_nanos("received_at", range) + &excluded + &not_added();
     let from = format!("merge('{}', '^({})$') WHERE {within}", storage.database, names.join("|"));
     let query = grouped("toString(any(_table))", "toUInt8(0)", &from, "sipHash64(_table)", (grid, range));
     read(storage, grid, &query).await
@@ -233,9 +244,12 @@ pub async fn ambiguous_in_hot(
     let near = format!(" AND {}", within_nanos("received_at", near));
     let mut found = HashSet::new();
     for place in [near.as_str(), ""] {
+        let database = &storage.database;
         let query = format!(
-            "SELECT DISTINCT event_id FROM {}.{} WHERE event_id IN ({ids}){place}",
-            storage.database, table.name
+            "SELECT event_id FROM {database}.{} WHERE event_id IN ({ids}){place} UNION ALL SELECT event_id FROM \
+             {database}.copies WHERE {} AND event_id IN ({ids}){place}",
+            table.name,
+            withdrawn(table)
         );
         found = fetch(storage, &query).await?.into_iter().collect();
         if wanted.iter().all(|id| found.contains(id)) {
@@ -275,11 +289,16 @@ pub async fn duplicates_missing(
                 WindowRange { from: range.from.saturating_sub(around), to: range.to.saturating_add(around) };
             format!(" AND {}", within_nanos("received_at", near))
         });
+        let place = place.unwrap_or_default();
+        let of_audits = format!(
+            "exchange IN (SELECT exchange {audits}) AND symbol IN (SELECT symbol {audits}) AND toUInt64(event_id) IN (SELECT \
+             arrayJoin(duplicate_ids) {audits}){place}"
+        );
         let found = format!(
-            "SELECT toUInt64(event_id) FROM {database}.{} WHERE exchange IN (SELECT exchange {audits}) AND symbol IN \
-             (SELECT symbol {audits}) AND toUInt64(event_id) IN (SELECT arrayJoin(duplicate_ids) {audits}){}",
+            "SELECT toUInt64(event_id) FROM {database}.{} WHERE {of_audits} UNION ALL SELECT toUInt64(event_id) FROM \
+             {database}.copies WHERE {} AND {of_audits}",
             table.name,
-            place.unwrap_or_default()
+            withdrawn(table)
         );
         let query = format!(
             "SELECT toUnixTimestamp64Milli(window_start) AS window_ms, {SUBJECT} AS stream, toString(edge) AS of_edge, \

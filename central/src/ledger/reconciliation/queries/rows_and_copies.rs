@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use marketprism_schema::Table;
 
-use super::hot::{HotContents, KilledTimes, ambiguous_ids, grouped, read};
+use super::hot::{HotContents, KilledTimes, ambiguous_ids, grouped, not_added, read};
 use super::{WindowKey, within_millis, within_nanos};
 use crate::ledger::windows::{WindowGrid, WindowRange};
+use crate::row::WITHDRAWN;
 use crate::storage::{Storage, StorageError};
 
 /// Rows of a table in a range, and their copies.
@@ -58,15 +59,18 @@ impl RowsAndCopies<'_> {
         let within = within_nanos("received_at", self.range) + &excluded;
         let condition = format!("{condition}{}", self.not_ambiguous());
         let columns = "received_at, edge, exchange, market_type, symbol, event_id";
-        let hot = format!("SELECT {columns}, 0 AS is_copy FROM {database}.{table} WHERE {within}{condition}");
+        let not_added = not_added();
+        let hot = format!(
+            "SELECT {columns}, 0 AS is_copy FROM {database}.{table} WHERE {within}{not_added}{condition}"
+        );
         if !self.has_copies {
             return format!("({hot})");
         }
         let copies_within = format!("FROM {database}.copies WHERE data_type = '{data_type}' AND {within}");
         format!(
-            "({hot} UNION ALL SELECT DISTINCT {columns}, 1 AS is_copy {copies_within}{condition} AND (edge, event_id, received_at) \
-             NOT IN (SELECT edge, event_id, received_at FROM {database}.{table} WHERE {within} AND event_id IN (SELECT event_id \
-             {copies_within})))"
+            "({hot} UNION ALL SELECT {columns}, min(found != '{WITHDRAWN}') AS is_copy {copies_within}{condition} AND (edge, event_id, \
+             received_at) NOT IN (SELECT edge, event_id, received_at FROM {database}.{table} WHERE {within}{not_added} AND event_id IN \
+             (SELECT event_id {copies_within})) GROUP BY {columns})"
         )
     }
 

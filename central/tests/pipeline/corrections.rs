@@ -1,0 +1,174 @@
+//! Corrections: events of another version of an adapter win over stored rows, in hot and in cold.
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::Context;
+use marketprism_schema::{
+    CORRECTION_HEADER, CORRECTION_VERSION, Correction, CorrectionAdapter, CorrectionKind, CorrectionMark,
+    DataType, Decimal, Event, EventId, Fingerprint, TypeCorrection, audit_subject,
+};
+use marketprism_tests::wait::eventually;
+use serde_json::Value;
+
+use crate::auditing::{QUICK, WINDOW_NS, audit, judged, stored, tell, trades, window_before};
+use crate::events::{MessageId, message, publish, publish_bytes, publish_with, trade};
+use crate::two_sides::TwoSides;
+
+const REPLICATION: &str =
+    "[replication]\nwindow_seconds = 2\nsafety_lag_seconds = 0\ninterval_ms = 100\nrecheck_seconds = 1\n";
+const SYMBOL: &str = "BTC-USDT";
+const NEW: &str = "sim@2.0.0+ba9876543210";
+const ID: EventId = EventId(0xc0);
+
+/// As the new version gives it: with another price.
+fn corrected(mut event: Event<'static>) -> Event<'static> {
+    event.header.adapter = NEW.into();
+    if let marketprism_schema::Body::Trade(trade) = &mut event.body {
+        trade.price = Decimal { mantissa: 7, scale: 0 };
+    }
+    event
+}
+
+async fn send(jetstream: &Context, kind: CorrectionKind, was_at_us: i64, event: &Event<'_>) {
+    let (subject, payload) = message(event);
+    let mark = CorrectionMark { correction: ID, kind, was_at_us };
+    let mut headers = HeaderMap::new();
+    headers.insert("Nats-Msg-Id", mark.message_id(event.header.event_id));
+    headers.insert(CORRECTION_HEADER, mark.to_string());
+    publish_bytes(jetstream, &subject, headers, payload).await;
+}
+
+async fn close(jetstream: &Context, window: i64, [changed, added, withdrawn]: [u64; 3]) {
+    let adapter = |id: &str| CorrectionAdapter { id: id.to_owned(), digest: id.to_owned() };
+    let digest = |id: u128| -> Fingerprint { [EventId(id)].into_iter().collect() };
+    let correction = Correction {
+        version: CORRECTION_VERSION,
+        edge: "e1".to_owned(),
+        region: "test".to_owned(),
+        id: ID,
+        exchange: "sim_spot".to_owned(),
+        from: window,
+        to: window + WINDOW_NS,
+        frames: 100,
+        old: adapter("sim@1.0.0+0123456789ab"),
+        new: adapter(NEW),
+        types: vec![TypeCorrection {
+            data_type: DataType::Trade,
+            old: digest(1),
+            new: digest(2),
+            changed,
+            added,
+            withdrawn,
+        }],
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert("Nats-Msg-Id", correction.message_id());
+    publish_bytes(jetstream, &audit_subject("e1"), headers, correction.encode().unwrap()).await;
+}
+
+/// Trade ids with their price and source, on each side.
+async fn rows(sides: &TwoSides) -> [Vec<(String, String, String)>; 2] {
+    let read = async |client: clickhouse::Client, database: &str| {
+        let sql = format!(
+            "SELECT trade_id, toString(price), toString(data_source) FROM {database}.trades ORDER BY toUInt64(trade_id)"
+        );
+        client.query_raw(&sql).fetch_all::<(String, String, String)>().await.unwrap()
+    };
+    [read(sides.stack.hot(), "marketprism_hot").await, read(sides.cold(), "marketprism_cold").await]
+}
+
+/// The correction is closed before its events arrive, and central is killed in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_correction_replaces_adds_and_withdraws_rows_once_all_its_events_have_arrived() {
+    let settings = format!("{QUICK}{REPLICATION}");
+    let Some(sides) = TwoSides::on_two_engines(&settings).await else { return };
+    let mut central = sides.replicate();
+    sides.stack.is_ready().await;
+    let (jetstream, window) = (sides.stack.jetstream().await, window_before(5));
+    let events = trades("e1", window, 0, 100);
+    publish(&jetstream, events.iter().cloned()).await;
+    tell(&jetstream, &audit("e1", window, vec![stored(SYMBOL, &events)])).await;
+    judged(&sides.stack, SYMBOL, "e1", window, "verified").await;
+    sides.cold_holds_once("trades", 100).await;
+    let base_us = events[0].header.timestamp_us;
+
+    close(&jetstream, window, [2, 1, 1]).await;
+    let moved = |mut event: Event<'static>| {
+        event.header.timestamp_us += 5;
+        event
+    };
+    let was = |number: usize| events[number].header.timestamp_us;
+    send(&jetstream, CorrectionKind::Changed, was(10), &corrected(events[10].clone())).await;
+    // Another venue time is another key: no merge would take the old row.
+    send(&jetstream, CorrectionKind::Changed, was(20), &moved(corrected(events[20].clone()))).await;
+    send(&jetstream, CorrectionKind::Withdrawn, was(30), &corrected(events[30].clone())).await;
+    eventually("the events wait for the last one", || async {
+        let waiting = sides.stack.number("SELECT count() FROM marketprism_hot.corrected_events FINAL").await;
+        waiting.filter(|rows| *rows == 3)
+    })
+    .await;
+    assert!(rows(&sides).await.iter().all(|rows| rows.len() == 100 && rows.iter().all(|row| row.1 != "7")));
+    central.kill();
+    let added = corrected(trade(1_000, base_us - 1_000));
+    send(&jetstream, CorrectionKind::Added, added.header.timestamp_us, &added).await;
+    let _central = sides.replicate();
+
+    eventually("both sides are corrected", || async {
+        let both = rows(&sides).await;
+        let is_done = both.iter().all(|rows| {
+            let with = |id: &str| rows.iter().filter(|row| row.0 == id).collect::<Vec<_>>();
+            let is = |id: &str, price: &str, source: &str| {
+                matches!(with(id)[..], [row] if row.1 == price && row.2 == source)
+            };
+            is("10", "7", "live") && is("20", "7", "live") && with("30").is_empty() && is("1000", "7", "correction")
+        });
+        if is_done && both[0].len() == 100 { Ok(()) } else { Err(format!("{both:?}")) }
+    })
+    .await;
+    eventually("the windows are verified, with the correction's name", || async {
+        let sql = "SELECT toString(state), countIf(reason LIKE '%000c0') FROM marketprism_cold.window_log FINAL WHERE table_name = \
+                   'trades' GROUP BY state";
+        let found = sides.cold().query_raw(sql).fetch_all::<(String, u64)>().await.unwrap();
+        if matches!(&found[..], [(state, named)] if state == "verified" && *named > 0) { Ok(()) } else { Err(format!("{found:?}")) }
+    })
+    .await;
+    sides.are_the_same("trades").await;
+    let identity = sides
+        .stack
+        .number("SELECT count() FROM marketprism_hot.trades WHERE trade_id IN ('10', '20') AND edge = 'e1' AND stream_seq > 0")
+        .await;
+    assert_eq!(identity, Some(2), "the row of the message that the edge published");
+
+    a_withdrawn_event_stays_away_and_the_audit_agrees(&sides, &settings, &jetstream, &events[30]).await;
+}
+
+async fn a_withdrawn_event_stays_away_and_the_audit_agrees(
+    sides: &TwoSides,
+    settings: &str,
+    jetstream: &Context,
+    withdrawn: &Event<'static>,
+) {
+    publish_with(jetstream, std::iter::once(withdrawn.clone()), MessageId::Other).await;
+    eventually("the copy is stored", || async {
+        let sql = "SELECT count() FROM marketprism_hot.copies FINAL WHERE found = 'stored'";
+        sides.stack.number(sql).await.filter(|copies| *copies == 1)
+    })
+    .await;
+    sides.cold_holds_once("trades", 100).await;
+    let output = sides.stack.command(
+        "integrity",
+        &sides.stack.configure(settings),
+        &["--verify", "--json", "--from", "1h"],
+    );
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&report["windows"]["mismatch"], &report["windows"]["verified"]),
+        (&0.into(), &1.into()),
+        "{report}"
+    );
+    let [one] = &report["corrections"]["items"].as_array().unwrap()[..] else { panic!("{report}") };
+    assert_eq!((&one["state"], &one["correction"]), (&"applied".into(), &ID.to_string().into()));
+    let applied =
+        ["replaced", "added", "withdrawn", "absent"].map(|what| one["applied"][what].as_u64().unwrap());
+    assert_eq!(applied, [2, 1, 1, 0], "{one}");
+    assert_ne!(one["old_digest"], one["new_digest"]);
+}
