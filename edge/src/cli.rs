@@ -28,7 +28,8 @@ use crate::config::{Adapters, Config, FeedConfig};
 use crate::feed::check_online;
 use crate::recorder::record;
 use crate::reload::ConfigWatch;
-use crate::replay::{Replay, ReplayOptions};
+use crate::renormalize::{Renormalize, RenormalizeOptions};
+use crate::replay::{self, ReplayOptions};
 use crate::run::{Edge, RunResult};
 use crate::selfcare::start_again;
 use crate::swap::resume_adapters;
@@ -58,6 +59,9 @@ enum Command {
     Health(EdgeArguments),
     /// Print the normalized events of recordings as JSON lines. Exit status 2 if a frame was malformed.
     Replay(ReplayArguments),
+    /// Normalize kept raw frames again with another version of the adapter, and publish what differs as a correction: its events win over the
+    /// stored ones. Can be repeated. Exit status: 0 done, 2 it was refused, or the broker did not take all.
+    Renormalize(RenormalizeOptions),
     /// Record the frames of the venues without publishing anything.
     Record(RecordArguments),
     /// List, inspect, test, sign and change adapters.
@@ -189,7 +193,14 @@ fn run_command(command: Command) -> Result<Exit, Failure> {
                 return Ok(if check.is_complete { Exit::SUCCESS } else { Exit::NOT_DONE });
             }
         }
-        Command::Replay(arguments) => return replay(&arguments),
+        Command::Replay(arguments) => return run_replay(&arguments),
+        Command::Renormalize(options) => {
+            let config = load(&options.config, &mut adapters)?;
+            let span = Renormalize::prepare(options, config, &mut adapters).or_exit(Exit::NOT_DONE)?;
+            let runtime = runtime()?;
+            let text = runtime.block_on(span.run()).or_exit(Exit::NOT_DONE)?;
+            print(&text)?;
+        }
         Command::Record(arguments) => {
             let config = load(&arguments.config, &mut adapters)?;
             let limit = arguments.for_seconds.map(Duration::from_secs);
@@ -229,10 +240,10 @@ fn run_adapter_command(command: AdapterCommand) -> Result<Exit, Failure> {
     Ok(Exit::SUCCESS)
 }
 
-fn replay(arguments: &ReplayArguments) -> Result<Exit, Failure> {
+fn run_replay(arguments: &ReplayArguments) -> Result<Exit, Failure> {
     let adapter = load_adapter(&arguments.adapter)?;
     let mut out = BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
-    match Replay::run(&adapter, &arguments.options, &mut out, &mut std::io::stderr().lock()) {
+    match replay::replay(&adapter, &arguments.options, &mut out, &mut std::io::stderr().lock()) {
         Ok(replay) if replay.faults > 0 => Ok(Exit::FAILED),
         Ok(replay) if replay.malformed > 0 => Ok(Exit::NOT_DONE),
         Ok(_) => Ok(Exit::SUCCESS),

@@ -20,6 +20,7 @@ pub mod raw;
 pub mod recorder;
 pub mod records;
 pub mod reload;
+pub mod renormalize;
 pub mod replay;
 pub mod run;
 pub mod selfcare;

@@ -88,7 +88,10 @@ async fn ready(edge: &Edge) {
 async fn fills_are_told(broker: &Broker, count: usize) {
     let read = |payload: &[u8]| match decode_audit_payload(payload).unwrap() {
         AuditPayload::Audit(audit) => Some(audit),
-        AuditPayload::Downtime(_) | AuditPayload::Instruments(_) | AuditPayload::Changes(_) => None,
+        AuditPayload::Downtime(_)
+        | AuditPayload::Instruments(_)
+        | AuditPayload::Changes(_)
+        | AuditPayload::Correction(_) => None,
     };
     until("the fills are told", PATIENCE, || async {
         let audits: Vec<Audit> =

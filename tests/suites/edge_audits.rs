@@ -58,7 +58,10 @@ pub(crate) async fn messages(broker: &Broker, stream: &str) -> Vec<jetstream::Me
 async fn audits(broker: &Broker) -> Vec<Audit> {
     let read = |message: &jetstream::Message| match decode_audit_payload(&message.payload).unwrap() {
         AuditPayload::Audit(audit) => Some(audit),
-        AuditPayload::Downtime(_) | AuditPayload::Instruments(_) | AuditPayload::Changes(_) => None,
+        AuditPayload::Downtime(_)
+        | AuditPayload::Instruments(_)
+        | AuditPayload::Changes(_)
+        | AuditPayload::Correction(_) => None,
     };
     messages(broker, "AUDIT").await.iter().filter_map(read).collect()
 }

@@ -210,7 +210,7 @@ async fn the_first_markets_of_the_ranking_are_collected_and_others_take_their_pl
                 let change = |one: EdgeChange| [one.why, one.from, one.to].join("|");
                 told.extend(changes.changed.into_iter().map(change));
             }
-            AuditPayload::Audit(_) | AuditPayload::Instruments(_) => {}
+            AuditPayload::Audit(_) | AuditPayload::Instruments(_) | AuditPayload::Correction(_) => {}
         }
     }
     assert_eq!(outranked, ["R19-USDT".to_owned()].into());
@@ -260,7 +260,10 @@ async fn check_audits(broker: &Broker) {
                 assert!(downtime.streams.iter().all(|stream| stream.symbol == "SOL-USDT"));
                 if downtime.to.is_some() { resumed += 1 } else { ends += 1 }
             }
-            AuditPayload::Downtime(_) | AuditPayload::Instruments(_) | AuditPayload::Changes(_) => {}
+            AuditPayload::Downtime(_)
+            | AuditPayload::Instruments(_)
+            | AuditPayload::Changes(_)
+            | AuditPayload::Correction(_) => {}
             AuditPayload::Audit(audit) => {
                 for stream in &audit.streams {
                     let is_known = |kind| match stream.id.symbol.as_str() {

@@ -40,6 +40,7 @@ mod proxies;
 mod recordings;
 mod regions;
 mod reload;
+mod renormalize;
 mod sandbox;
 mod scale;
 mod secrets;

@@ -167,7 +167,10 @@ async fn check_audits(broker: &Broker, ended: &BTreeSet<String>) {
                 removed.extend(of_feed.map(|stream| stream.symbol.clone()));
                 assert!(downtime.streams.iter().all(|stream| stream.exchange != STAYS), "{downtime:?}");
             }
-            AuditPayload::Downtime(_) | AuditPayload::Instruments(_) | AuditPayload::Changes(_) => {}
+            AuditPayload::Downtime(_)
+            | AuditPayload::Instruments(_)
+            | AuditPayload::Changes(_)
+            | AuditPayload::Correction(_) => {}
             AuditPayload::Audit(audit) => {
                 // Restarts too: no connection is lost, no id is missing, no book is torn.
                 for stream in &audit.streams {

@@ -276,6 +276,15 @@ impl SoundVenue {
         venue
     }
 
+    /// Newest id.
+    pub fn sent(&self) -> u64 {
+        self.next_id.load(Ordering::SeqCst)
+    }
+
+    pub fn stop(&self) {
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+
     pub fn feed(&self) -> Feed {
         Feed {
             exchange: "sound".to_owned(),
@@ -414,7 +423,7 @@ async fn broken_versions_are_refused_or_rolled_back_and_cost_no_event() {
     let (status, text) = swapped.adapter(&["list"]).await;
     assert!(status == Some(0) && text.contains("rolled_back at step probation"), "{text}");
     assert!(swapped.edge.process().is_running());
-    venue.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    venue.stop();
 }
 
 /// Its frames alone make the new version fault. The reload is that of the command line.

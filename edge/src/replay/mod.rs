@@ -1,6 +1,9 @@
-//! The command `replay`: recordings through adapter and order books, without a network.
+//! Recordings through adapter and order books, without a network: the command `replay`.
 
 mod engine;
+mod frames;
 mod recording;
 
-pub use engine::{Replay, ReplayOptions};
+pub use engine::{ReplayOptions, parse_time, replay};
+pub use frames::{FrameReplay, ReplayCounts, ReplaySetup};
+pub use recording::Recordings;

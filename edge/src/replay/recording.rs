@@ -19,7 +19,7 @@ use crate::raw::{RawSegment, TimeSpan, raw_segments};
 const LINE_BYTES_MAX: u64 = 256 << 20;
 
 /// Files and folders of raw frames, in order.
-pub(super) struct Recordings {
+pub struct Recordings {
     files: Vec<RecordingFile>,
     span: TimeSpan,
 }
@@ -58,7 +58,7 @@ impl LineReader {
 
 impl Recordings {
     /// Of a folder the segments that may have frames of the time.
-    pub(super) fn new(paths: &[PathBuf], span: TimeSpan) -> anyhow::Result<Self> {
+    pub fn new(paths: &[PathBuf], span: TimeSpan) -> anyhow::Result<Self> {
         let mut files = Vec::new();
         for path in paths {
             if !path.is_dir() {
@@ -72,13 +72,13 @@ impl Recordings {
         Ok(Self { files, span })
     }
 
-    pub(super) const fn span(&self) -> TimeSpan {
+    pub const fn span(&self) -> TimeSpan {
         self.span
     }
 
     /// Calls `show` for every line with the file's position and the line's number (from 1), also for those outside the time, which may hold
     /// what the others need. Lines without `wanted` are not parsed.
-    pub(super) fn each(
+    pub fn each(
         &self,
         wanted: impl Fn(&str) -> bool,
         mut show: impl FnMut(usize, u64, &Line<'_>) -> anyhow::Result<()>,
@@ -87,7 +87,7 @@ impl Recordings {
     }
 
     /// As `each`, for the lines of the time.
-    pub(super) fn each_frame(
+    pub fn each_frame(
         &self,
         mut show: impl FnMut(usize, u64, &Line<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
@@ -138,7 +138,7 @@ impl Recordings {
         Ok(())
     }
 
-    pub(super) fn path(&self, file: usize) -> &Path {
+    pub fn path(&self, file: usize) -> &Path {
         self.files.get(file).map_or(Path::new("?"), RecordingFile::path)
     }
 }

@@ -5,7 +5,7 @@
 pub const ORDER: [(&str, &str); 10] = [
     (
         "edge",
-        "cli recorder replay run selfcare instance http swap reload feed selftest gaps raw records books publisher journal queue audit broker clocks \
+        "cli recorder renormalize replay run selfcare instance http swap reload feed selftest gaps raw records books publisher journal queue audit broker clocks \
          config telemetry limits",
     ),
     (

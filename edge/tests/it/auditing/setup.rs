@@ -184,7 +184,7 @@ pub async fn audit_payloads(url: &str) -> (Vec<Audit>, Vec<Downtime>) {
         match decode_audit_payload(&message.payload).unwrap() {
             AuditPayload::Audit(audit) => audits.push(audit),
             AuditPayload::Downtime(downtime) => downtimes.push(downtime),
-            AuditPayload::Instruments(_) | AuditPayload::Changes(_) => {}
+            AuditPayload::Instruments(_) | AuditPayload::Changes(_) | AuditPayload::Correction(_) => {}
         }
     }
     (audits, downtimes)

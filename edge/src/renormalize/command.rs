@@ -1,0 +1,370 @@
+//! Kept raw frames of a span through the old and the new version of an adapter, batch by batch.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use async_nats::Subject;
+use clap::Args;
+use marketprism_adapter_host::Adapter;
+use marketprism_schema::{
+    CORRECTION_VERSION, Correction, CorrectionAdapter, DataType, EventId, TypeCorrection,
+};
+use tokio::sync::mpsc::Sender;
+use tokio::task::spawn_blocking;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::comparison::{AdapterSide, CorrectedRecord, VersionComparison};
+use super::publish::CorrectionPublisher;
+use super::span::{kept_component, kept_frames, time_text, version_of};
+use crate::config::{Adapters, Config, FeedConfig, SymbolSelection};
+use crate::limits::{RENORMALIZE_PROGRESS, RENORMALIZE_QUEUE};
+use crate::raw::{TimeSpan, raw_folder};
+use crate::records::EventOrigin;
+use crate::replay::{FrameReplay, Recordings, ReplayCounts, ReplaySetup, parse_time};
+
+#[derive(Debug, Clone, Args)]
+pub struct RenormalizeOptions {
+    /// Configuration of the edge that kept the frames. The edge may run meanwhile.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Exchange id of the feed.
+    #[arg(long, value_name = "ID")]
+    pub exchange: String,
+    /// Begin of the span, by the receive time of the frames.
+    #[arg(long, value_name = "RFC3339", value_parser = parse_time)]
+    pub from: i64,
+    /// End of the span.
+    #[arg(long, value_name = "RFC3339", value_parser = parse_time)]
+    pub to: i64,
+    /// Component of the version whose events shall win.
+    #[arg(long, value_name = "FILE")]
+    pub adapter: PathBuf,
+    /// Component of the version that normalized the frames. Default: the copy that is kept with them.
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
+    /// Only this data type; may be given several times. Default: all of the feed.
+    #[arg(long = "data-type", value_name = "TYPE")]
+    pub data_types: Vec<DataType>,
+    /// Print what differs, and publish nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// A span, and both versions.
+#[derive(Clone)]
+pub struct Renormalize {
+    options: RenormalizeOptions,
+    config: Config,
+    feed: FeedConfig,
+    old: Adapter,
+    new: Adapter,
+    id: EventId,
+}
+
+struct Differences {
+    frames: u64,
+    new_books: u64,
+    types: Vec<TypeCorrection>,
+}
+
+impl Renormalize {
+    /// Refuses what cannot be compared before anything is published.
+    pub fn prepare(
+        mut options: RenormalizeOptions,
+        config: Config,
+        adapters: &mut Adapters,
+    ) -> anyhow::Result<Self> {
+        let Some(feed) = config.feeds.iter().find(|feed| feed.exchange == options.exchange).cloned() else {
+            let known: Vec<&str> = config.feeds.iter().map(|feed| feed.exchange.as_str()).collect();
+            bail!("--exchange: is {:?}, allowed: {}", options.exchange, known.join(", "));
+        };
+        // The changes of a book are numbered by the run that recorded them.
+        let mut known = feed.data_types.clone();
+        known.retain(|kind| *kind != DataType::OrderBookDelta);
+        if options.data_types.is_empty() {
+            options.data_types.clone_from(&known);
+        }
+        options.data_types.sort_unstable();
+        options.data_types.dedup();
+        if let Some(other) = options.data_types.iter().find(|kind| !known.contains(kind)) {
+            let known: Vec<&str> = known.iter().map(|kind| kind.as_str()).collect();
+            bail!("--data-type: is {other}, allowed: {}", known.join(", "));
+        }
+        let folder = raw_folder(&config.data_dir, &options.exchange);
+        let version = version_of(&kept_frames(&folder, options.span())?)?;
+        let against = options.against.clone().map_or_else(|| kept_component(&folder, &version), Ok)?;
+        let mut load = |path: &PathBuf| {
+            let loaded = adapters.load(path, None);
+            loaded.map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
+        };
+        let (old, new) = (load(&against)?, load(&options.adapter)?);
+        ensure!(
+            old.id() == version,
+            "--against: is {}, allowed: {version}, which normalized the frames",
+            old.id()
+        );
+        ensure!(
+            new.digest() != old.digest(),
+            "--adapter: is {version}, which normalized the frames: there is nothing to correct"
+        );
+        let id = options.correction_id(&config.name, &old, &new);
+        Ok(Self { options, config, feed, old, new, id })
+    }
+
+    /// Compares the span, publishes what differs unless it is a dry run, and gives the report.
+    pub async fn run(self) -> anyhow::Result<String> {
+        let (sender, records) = tokio::sync::mpsc::channel(RENORMALIZE_QUEUE);
+        let publisher = match self.options.dry_run {
+            true => None,
+            false => Some(CorrectionPublisher::connect(&self.config.nats, &self.config.name, self.id).await?),
+        };
+        let comparing = self.clone();
+        let sender = publisher.is_some().then_some(sender);
+        let comparison = spawn_blocking(move || comparing.compare(sender.as_ref()));
+        let Some(publisher) = publisher else {
+            let found = comparison.await.context("the comparison panicked")??;
+            return Ok(self.report(&found, "nothing was published (--dry-run)"));
+        };
+        // If publishing fails, the comparison finds its channel closed.
+        let published = publisher.publish(records).await;
+        let compared = comparison.await.context("the comparison panicked")?;
+        published?;
+        let found = compared?;
+        if found.types.iter().all(|one| one.events() == 0) {
+            return Ok(self.report(&found, "nothing was published: both versions give the same events"));
+        }
+        publisher.close(&self.closing(&found)).await?;
+        Ok(self.report(&found, "published; the report of central tells when it is carried out"))
+    }
+
+    fn setup(&self) -> ReplaySetup {
+        ReplaySetup {
+            data_types: self.options.data_types.clone(),
+            market_types: Some(self.feed.market_types.clone()),
+            depth: self.feed.depth,
+            publish_interval: self.feed.publish_interval,
+            // The times at which states were published are those of the run.
+            every_update: true,
+            deduplicate: true,
+            origin: EventOrigin {
+                edge: self.config.name.clone(),
+                region: self.config.region.clone(),
+                // Of both, so that equal events are equal bytes.
+                adapter: self.new.id().to_owned(),
+                exchange: self.options.exchange.clone(),
+            },
+        }
+    }
+
+    fn compare(&self, sender: Option<&Sender<CorrectedRecord>>) -> anyhow::Result<Differences> {
+        let folder = raw_folder(&self.config.data_dir, &self.options.exchange);
+        let recordings = kept_frames(&folder, self.options.span())?;
+        let old = FrameReplay::start(&self.old, self.setup(), &recordings).context("the old version")?;
+        let new = FrameReplay::start(&self.new, self.setup(), &recordings).context("the new version")?;
+        check_symbols(&old, &new)?;
+        let mut pair = ReplayedPair {
+            old,
+            new,
+            comparison: VersionComparison::default(),
+            selection: SymbolSelection::new(&self.feed.symbols, &self.feed.exclude),
+            collected: HashMap::new(),
+            sender,
+            progress: Instant::now(),
+            to_ns: self.options.to,
+        };
+        recordings.each_frame(|file, number, line| {
+            for side in [AdapterSide::Old, AdapterSide::New] {
+                if !pair.side(side).push(file, number, line)? {
+                    pair.step(&recordings)?;
+                    pair.side(side).push(file, number, line)?;
+                }
+            }
+            Ok(())
+        })?;
+        pair.step(&recordings)?;
+        let mut out = Vec::new();
+        pair.comparison.end(&mut out);
+        pair.send(out)?;
+        let (old, new) = (pair.old.counts, pair.new.counts);
+        check_counts(&old, &new)?;
+        Ok(Differences {
+            frames: old.frames.max(new.frames),
+            new_books: pair.comparison.new_books,
+            types: pair.comparison.types(),
+        })
+    }
+
+    fn closing(&self, found: &Differences) -> Correction {
+        let version = |adapter: &Adapter| CorrectionAdapter {
+            id: adapter.id().to_owned(),
+            digest: adapter.digest().to_owned(),
+        };
+        Correction {
+            version: CORRECTION_VERSION,
+            edge: self.config.name.clone(),
+            region: self.config.region.clone(),
+            id: self.id,
+            exchange: self.options.exchange.clone(),
+            from: self.options.from,
+            to: self.options.to,
+            frames: found.frames,
+            old: version(&self.old),
+            new: version(&self.new),
+            types: found.types.clone(),
+        }
+    }
+
+    fn report(&self, found: &Differences, end: &str) -> String {
+        let RenormalizeOptions { exchange, from, to, .. } = &self.options;
+        let (from, to, old, new) = (time_text(*from), time_text(*to), self.old.id(), self.new.id());
+        let mut text = format!("correction {} of {exchange}, {from} to {to}\n{old} -> {new}\n", self.id);
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{} frames", found.frames);
+        for TypeCorrection { data_type, old, new, changed, added, withdrawn } in &found.types {
+            let _ = writeln!(
+                text,
+                "{data_type}: {changed} changed, {added} added, {withdrawn} withdrawn; digest {old} -> {new}"
+            );
+        }
+        if found.new_books > 0 {
+            let _ =
+                writeln!(text, "{} states of books are of the new version only: not added", found.new_books);
+        }
+        text + end
+    }
+}
+
+impl RenormalizeOptions {
+    const fn span(&self) -> TimeSpan {
+        TimeSpan { from_ns: self.from, to_ns: self.to }
+    }
+
+    /// Follows from the input, so that a repetition gives the same messages.
+    fn correction_id(&self, edge: &str, old: &Adapter, new: &Adapter) -> EventId {
+        let kinds: Vec<&str> = self.data_types.iter().map(|kind| kind.as_str()).collect();
+        let (from, to) = (self.from.to_string(), self.to.to_string());
+        let parts = [edge, &self.exchange, &from, &to, &kinds.join(","), old.digest(), new.digest()];
+        EventId(xxh3_128(parts.join("\u{1f}").as_bytes()))
+    }
+}
+
+/// The streams of the audits are those of the symbols.
+fn check_symbols(old: &FrameReplay, new: &FrameReplay) -> anyhow::Result<()> {
+    let new = new.symbols();
+    for ((venue_symbol, market), symbol) in old.symbols() {
+        let other = new.get(&(venue_symbol, market)).copied().unwrap_or(symbol);
+        ensure!(
+            other == symbol,
+            "the new version calls {market} {venue_symbol} {other}, the old one {symbol}: other symbols cannot be corrected"
+        );
+    }
+    Ok(())
+}
+
+/// A version that fails where the old one did not would withdraw what it cannot read.
+fn check_counts(old: &ReplayCounts, new: &ReplayCounts) -> anyhow::Result<()> {
+    ensure!(
+        new.faults == 0,
+        "the new version faults on {} of {} frames: nothing is corrected",
+        new.faults,
+        new.frames
+    );
+    ensure!(
+        new.malformed <= old.malformed,
+        "the new version calls {} elements malformed, the old one {}: nothing is corrected",
+        new.malformed,
+        old.malformed
+    );
+    Ok(())
+}
+
+/// Both versions at the same frame.
+struct ReplayedPair<'a> {
+    old: FrameReplay,
+    new: FrameReplay,
+    comparison: VersionComparison,
+    selection: SymbolSelection,
+    /// Subjects of the events, and whether the feed collects them.
+    collected: HashMap<String, bool>,
+    sender: Option<&'a Sender<CorrectedRecord>>,
+    progress: Instant,
+    to_ns: i64,
+}
+
+impl ReplayedPair<'_> {
+    const fn side(&mut self, side: AdapterSide) -> &mut FrameReplay {
+        match side {
+            AdapterSide::Old => &mut self.old,
+            AdapterSide::New => &mut self.new,
+        }
+    }
+
+    fn step(&mut self, recordings: &Recordings) -> anyhow::Result<()> {
+        let mut out = Vec::new();
+        for side in [AdapterSide::Old, AdapterSide::New] {
+            let replay = self.side(side);
+            replay.normalize(recordings, &mut std::io::sink())?;
+            for record in std::mem::take(&mut replay.records) {
+                if self.is_collected(&record.subject) {
+                    self.comparison.add(side, &record, &mut out);
+                }
+            }
+        }
+        let at_ns = self.old.last_ns().max(self.new.last_ns());
+        self.comparison.settle(at_ns, &mut out);
+        self.send(out)?;
+        self.show_progress(at_ns)
+    }
+
+    /// Frames may have events of symbols that the feed does not collect.
+    fn is_collected(&mut self, subject: &Subject) -> bool {
+        if let Some(is_collected) = self.collected.get(subject.as_str()) {
+            return *is_collected;
+        }
+        let symbol = subject.rsplit('.').next().unwrap_or_default();
+        // A volatility index belongs to a coin.
+        let is_collected =
+            self.selection.includes(symbol) || subject.starts_with(DataType::VolatilityIndex.as_str());
+        self.collected.insert(subject.to_string(), is_collected);
+        is_collected
+    }
+
+    fn send(&self, records: Vec<CorrectedRecord>) -> anyhow::Result<()> {
+        let Some(sender) = self.sender else { return Ok(()) };
+        for record in records {
+            sender.blocking_send(record).map_err(|_| anyhow::anyhow!("publishing ended"))?;
+        }
+        Ok(())
+    }
+
+    fn show_progress(&mut self, at_ns: i64) -> anyhow::Result<()> {
+        const LEAST: Duration = RENORMALIZE_PROGRESS;
+        if self.progress.elapsed() < LEAST {
+            return Ok(());
+        }
+        self.progress = Instant::now();
+        let differences: u64 = self.comparison.types().iter().map(TypeCorrection::events).sum();
+        let (at, to, frames) = (time_text(at_ns), time_text(self.to_ns), self.old.counts.frames);
+        writeln!(std::io::stderr(), "{at} of {to}: {frames} frames, {differences} events differ")?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_that_faults_or_finds_more_malformed_is_refused() {
+        let counts = |malformed, faults| ReplayCounts { frames: 9, events: 0, malformed, faults };
+        let check = |old, new| check_counts(&old, &new).map_err(|error| error.to_string());
+        assert_eq!(check(counts(2, 1), counts(2, 0)), Ok(()));
+        assert!(check(counts(0, 1), counts(0, 1)).unwrap_err().contains("faults on 1 of 9 frames"));
+        let refused = check(counts(2, 0), counts(3, 0)).unwrap_err();
+        assert!(refused.contains("calls 3 elements malformed, the old one 2"), "{refused}");
+    }
+}

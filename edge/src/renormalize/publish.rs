@@ -1,0 +1,104 @@
+//! Publishes the events of a correction, several at once, and then the message that closes it. Each is repeated until the broker has it.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use async_nats::header::NATS_MESSAGE_ID;
+use async_nats::{Client, HeaderMap, HeaderValue, Request};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use marketprism_config::Nats;
+use marketprism_schema::{
+    CORRECTION_HEADER, Correction, CorrectionMark, EventId, audit_subject, edge_connection,
+};
+use marketprism_service::Backoff;
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{sleep, timeout};
+
+use super::comparison::CorrectedRecord;
+use crate::broker::{PublishReply, connect};
+use crate::limits::{AUDIT_ACK, AUDIT_BACKOFF, RENORMALIZE_IN_FLIGHT, RENORMALIZE_PATIENCE};
+
+pub(super) struct CorrectionPublisher {
+    client: Client,
+    correction: EventId,
+}
+
+impl CorrectionPublisher {
+    /// With the connection name of the edge, whose permissions it needs.
+    pub(super) async fn connect(nats: &Nats, edge: &str, correction: EventId) -> anyhow::Result<Self> {
+        let (client, link) = connect(nats, &edge_connection(edge)).await?;
+        let began = Instant::now();
+        while !link.is_connected() {
+            if began.elapsed() >= RENORMALIZE_PATIENCE {
+                let problem = link.problem().unwrap_or_else(|| "no answer".to_owned());
+                bail!("nats {}: {problem} within {RENORMALIZE_PATIENCE:?}", nats.shown_urls());
+            }
+            let _ = timeout(AUDIT_BACKOFF.0, link.changed()).await;
+        }
+        Ok(Self { client, correction })
+    }
+
+    /// Publishes all that comes. Ends with the first event that the broker does not take.
+    pub(super) async fn publish(&self, mut records: Receiver<CorrectedRecord>) -> anyhow::Result<()> {
+        let mut in_flight = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                record = records.recv(), if in_flight.len() < RENORMALIZE_IN_FLIGHT => match record {
+                    Some(record) => in_flight.push(self.publish_event(record)),
+                    None => break,
+                },
+                Some(published) = in_flight.next(), if !in_flight.is_empty() => published?,
+            }
+        }
+        while let Some(published) = in_flight.next().await {
+            published?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn close(&self, closing: &Correction) -> anyhow::Result<()> {
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_MESSAGE_ID, HeaderValue::from(closing.message_id()));
+        self.send(audit_subject(&closing.edge), headers, closing.encode()?.into()).await
+    }
+
+    async fn publish_event(&self, record: CorrectedRecord) -> anyhow::Result<()> {
+        let CorrectedRecord { kind, subject, event_id, was_at_us, payload } = record;
+        let mark = CorrectionMark { correction: self.correction, kind, was_at_us };
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_MESSAGE_ID, HeaderValue::from(mark.message_id(event_id)));
+        headers.insert(CORRECTION_HEADER, HeaderValue::from(mark.to_string()));
+        self.send(subject.to_string(), headers, payload).await
+    }
+
+    async fn send(&self, subject: String, headers: HeaderMap, payload: Bytes) -> anyhow::Result<()> {
+        let (began, mut backoff) = (Instant::now(), Backoff::new(AUDIT_BACKOFF.0, AUDIT_BACKOFF.1));
+        loop {
+            let request =
+                Request::new().payload(payload.clone()).headers(headers.clone()).timeout(Some(AUDIT_ACK));
+            let answer = timeout(AUDIT_ACK * 2, self.client.send_request(subject.clone(), request)).await;
+            let problem = match answer {
+                Ok(Ok(answer)) => {
+                    match PublishReply::parse(&answer.payload, answer.status.map(|status| status.as_u16())) {
+                        PublishReply::Stored { .. } => return Ok(()),
+                        PublishReply::Rejected { text } => {
+                            bail!("{subject}: the broker refuses an event: {text}")
+                        }
+                        PublishReply::Refused { text } => text.into_owned(),
+                        PublishReply::NoStream => "no stream has this subject".to_owned(),
+                    }
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(_elapsed) => "no answer".to_owned(),
+            };
+            if began.elapsed() >= RENORMALIZE_PATIENCE {
+                return Err(anyhow::anyhow!("{problem}")).with_context(|| {
+                    format!("{subject}: not stored within {RENORMALIZE_PATIENCE:?}; run the command again: it goes on")
+                });
+            }
+            sleep(backoff.pause()).await;
+        }
+    }
+}
