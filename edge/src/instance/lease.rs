@@ -139,14 +139,6 @@ impl NameLease {
 
     async fn step(&mut self) -> anyhow::Result<LeaseStep> {
         let StoredLease { sequence, lease } = read(&self.client, &self.link, &self.own.edge).await?;
-        if let Some((before, at)) = self.written.take_if(|(before, _)| sequence <= *before) {
-            tracing::warn!(
-                sequence,
-                before,
-                "the broker lost the last lease of the edge's name: it has an earlier state"
-            );
-            self.link.went_back(at);
-        }
         if let Some(other) = lease.filter(|lease| self.is_twin(lease)) {
             // Also by the holder: a broker that was restored shows the lease of a dead process.
             self.link.hold_back();
@@ -166,6 +158,17 @@ impl NameLease {
         if !write(&self.client, &self.link, &self.own.edge, sequence, Some(&self.own)).await? {
             // Somebody wrote in between.
             return Ok(LeaseStep::Waiting);
+        }
+        // Not before the write: a replica that lags may answer a read.
+        if let Some((before, at)) = self.written
+            && sequence <= before
+        {
+            tracing::warn!(
+                sequence,
+                before,
+                "the broker lost the last lease of the edge's name: it has an earlier state"
+            );
+            self.link.went_back(at);
         }
         self.written = Some((sequence, Instant::now()));
         (self.has_written, self.watch, self.is_told) = (true, TwinWatch::default(), false);
