@@ -126,7 +126,6 @@ impl StreamTally {
             rare.gaps.push(gap);
         }
         rare.duplicate_ids.sort_unstable();
-        rare.duplicate_ids.dedup();
         (audit.duplicate_ids, audit.duplicates_truncated) = (rare.duplicate_ids, rare.duplicates_truncated);
         (audit.unsure, audit.unsure_truncated) = (rare.ambiguous, rare.ambiguous_truncated);
         (audit.malformed, audit.conflated) = (rare.malformed, rare.conflated);

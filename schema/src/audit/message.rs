@@ -81,7 +81,7 @@ pub struct StreamAudit {
     /// Messages that the broker had already although they were sent once only: another edge's, or an earlier message's.
     #[serde(default)]
     pub duplicates: u64,
-    /// Low halves of their ids, rising: each must be in storage, or another message took its id.
+    /// Low halves of their ids, rising, one of each message: each must be in storage, or another message took its id.
     #[serde(default, with = "super::packed_ids", skip_serializing_if = "Vec::is_empty")]
     pub duplicate_ids: Vec<u64>,
     /// There are more of them than are named.

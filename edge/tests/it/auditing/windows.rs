@@ -47,6 +47,8 @@ fn duplicates_are_listed_by_id_up_to_a_bound_beyond_which_the_list_says_that_it_
     };
     let most = DUPLICATES_MAX as u64;
     duplicates(0..3, 1_000 * SECOND);
+    // A second message of one event is a second entry.
+    duplicates(1..2, 1_000 * SECOND);
     duplicates(0..most + 1, 1_001 * SECOND);
     let audits = audited.auditor.close(1_100 * SECOND, i64::MAX, 2);
     let of = |audit: &Audit| {
@@ -54,7 +56,7 @@ fn duplicates_are_listed_by_id_up_to_a_bound_beyond_which_the_list_says_that_it_
         (stream.duplicates, stream.duplicate_ids.len(), stream.duplicates_truncated, stream.oldest_timestamp)
     };
     let second_us = SECOND / 1_000;
-    assert_eq!(of(&audits[0]), (3, 3, false, Some(1_000 * second_us)));
+    assert_eq!(of(&audits[0]), (4, 4, false, Some(1_000 * second_us)));
     assert_eq!(of(&audits[1]), (most + 1, DUPLICATES_MAX, true, Some(1_001 * second_us)));
     assert!(audits[0].streams[0].duplicate_ids.is_sorted());
     for audit in &audits {

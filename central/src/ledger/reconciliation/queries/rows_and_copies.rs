@@ -32,25 +32,31 @@ impl RowsAndCopies<'_> {
     }
 
     /// Events that an edge's audit lists as duplicates and that hot or `copies` have from this edge all the same: after the broker had lost
-    /// the message of the other edge, both were sent again. An edge that sent one event twice within a window had the first one stored.
+    /// the message of the other edge, both were sent again. Of an event that the edge sent more often, as many as are listed.
     pub async fn duplicates_sent_again(self) -> Result<HashMap<WindowKey, HotContents>, StorageError> {
         let length = self.grid.length_ns();
         let window = format!("intDiv(toUnixTimestamp64Nano(received_at), {length})");
         let listed = format!(
-            " AND (edge, toUInt64(event_id), {window}) IN (SELECT edge, arrayJoin(duplicate_ids), \
-             intDiv(toUnixTimestamp64Milli(window_start) * 1000000, {length}) FROM {}.audits WHERE {} AND data_type = '{}' \
-             AND notEmpty(duplicate_ids))",
+            "SELECT edge AS by_edge, arrayJoin(duplicate_ids) AS listed_half, \
+             intDiv(toUnixTimestamp64Milli(window_start) * 1000000, {length}) AS in_window, count() AS times FROM {}.audits FINAL \
+             WHERE {} AND data_type = '{}' AND notEmpty(duplicate_ids) GROUP BY by_edge, listed_half, in_window",
             self.storage.database,
             within_millis("window_start", self.range),
             self.table.data_type
         );
-        let one_event = format!("PARTITION BY edge, exchange, market_type, symbol, event_id, {window}");
-        let source = format!(
-            "(SELECT *, row_number() OVER ({one_event} ORDER BY received_at) AS place, count() OVER ({one_event}) AS places \
-             FROM {}) WHERE place > 1 OR places = 1",
-            self.source(&listed)
+        let condition = format!(
+            " AND (edge, toUInt64(event_id), {window}) IN (SELECT by_edge, listed_half, in_window FROM ({listed}))"
         );
-        self.read(&source).await
+        let sent = format!(
+            "SELECT *, toUInt64(event_id) AS half, {window} AS of_window, row_number() OVER (PARTITION BY edge, exchange, market_type, \
+             symbol, event_id, {window} ORDER BY received_at) AS place FROM {}",
+            self.source(&condition)
+        );
+        self.read(&format!(
+            "(SELECT * FROM ({sent}) AS sent INNER JOIN ({listed}) AS listed \
+             ON sent.edge = listed.by_edge AND half = listed_half AND of_window = in_window WHERE place <= times)"
+        ))
+        .await
     }
 
     fn source(&self, condition: &str) -> String {
