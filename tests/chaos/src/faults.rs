@@ -48,7 +48,10 @@ impl System {
             Action::SlowJournal(index, delay_ms) => self.edge_disks[index].watched.set_delay_ms(delay_ms),
             Action::StepClock(index, seconds) => self.edge_disks[index].clock.set_seconds(seconds),
             Action::Reload(index) => self.reload(index).await,
-            Action::SwapAdapter(index) => self.versions.load_into(&self.edges[index]).await,
+            Action::SwapAdapter(index) => {
+                self.with_other_adapter.insert(self.edges[index].process().pid());
+                self.versions.load_into(&self.edges[index]).await;
+            }
             Action::DropTrades(_)
             | Action::DropOnOne(_)
             | Action::BookGap

@@ -14,6 +14,8 @@ const SAMPLES_MIN: usize = 4;
 pub struct Usage {
     pub name: &'static str,
     pub pid: u32,
+    /// Its first compilation of another adapter raises a process's memory once: the times before and after are judged apart.
+    pub has_changed_adapter: bool,
     pub resident_bytes: u64,
     pub open_files: usize,
     pub threads: usize,
@@ -27,13 +29,15 @@ impl Usage {
 
 #[derive(Debug, Default)]
 pub struct Flatness {
-    lives: BTreeMap<(&'static str, u32), Vec<Usage>>,
+    /// By name, process, and change of an adapter.
+    lives: BTreeMap<(&'static str, u32, bool), Vec<Usage>>,
 }
 
 impl Flatness {
     pub fn add(&mut self, usage: Vec<Usage>) {
         for usage in usage {
-            self.lives.entry((usage.name, usage.pid)).or_default().push(usage);
+            let life = (usage.name, usage.pid, usage.has_changed_adapter);
+            self.lives.entry(life).or_default().push(usage);
         }
     }
 
@@ -41,7 +45,7 @@ impl Flatness {
     pub fn verdict(&self) -> Vec<String> {
         let mut grown = Vec::new();
         let mut longest: BTreeMap<&str, &Vec<Usage>> = BTreeMap::new();
-        for ((name, _), life) in &self.lives {
+        for ((name, ..), life) in &self.lives {
             grown.extend(growth(name, life));
             let seen = longest.entry(name).or_insert(life);
             if life.len() > seen.len() {
@@ -99,6 +103,7 @@ mod tests {
             let usage = |number: u64| Usage {
                 name: "edge-x",
                 pid,
+                has_changed_adapter: false,
                 resident_bytes: (50 + number * more) << 20,
                 open_files: 20,
                 threads: 9,
@@ -114,5 +119,11 @@ mod tests {
         assert_eq!(judged(life(1, 3, 90)).len(), 0);
         let grown = judged(life(1, 8, 20));
         assert!(grown.len() == 1 && grown[0].contains("edge-x grows"), "{grown:?}");
+        let raised_once = life(1, 4, 0).into_iter().chain(life(1, 4, 0).into_iter().map(|usage| Usage {
+            has_changed_adapter: true,
+            resident_bytes: usage.resident_bytes + (50 << 20),
+            ..usage
+        }));
+        assert_eq!(judged(raised_once.collect()).len(), 0);
     }
 }

@@ -1,5 +1,6 @@
 //! All parts, with cables that can be cut and disks that can be full or slow.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -69,6 +70,8 @@ pub struct System {
     pub(crate) edge_disks: Vec<EdgeDisk>,
     pub(crate) disk: Option<SmallDisk>,
     pub(crate) versions: SignedVersions,
+    /// Processes that got another adapter.
+    pub(crate) with_other_adapter: BTreeSet<u32>,
     pub(crate) reloads: u32,
     /// Fault of the venue that lasts.
     pub(crate) fault: Option<u64>,
@@ -128,6 +131,7 @@ impl System {
             edge_disks: Vec::new(),
             disk,
             versions: SignedVersions::of("binance", folder),
+            with_other_adapter: BTreeSet::new(),
             reloads: 0,
             fault: None,
             folder: folder.to_owned(),
@@ -188,6 +192,7 @@ impl System {
         let usage = |(name, process): (&'static str, &mut Process)| Usage {
             name,
             pid: process.pid(),
+            has_changed_adapter: self.with_other_adapter.contains(&process.pid()),
             resident_bytes: process.resident_bytes(),
             open_files: process.open_files(),
             threads: process.threads(),
