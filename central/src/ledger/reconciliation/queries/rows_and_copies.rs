@@ -49,7 +49,7 @@ impl RowsAndCopies<'_> {
         );
         let sent = format!(
             "SELECT *, toUInt64(event_id) AS half, {window} AS of_window, row_number() OVER (PARTITION BY edge, exchange, market_type, \
-             symbol, event_id, {window} ORDER BY received_at) AS place FROM {}",
+             symbol, event_id, {window} ORDER BY received_at DESC) AS place FROM {}",
             self.source(&condition)
         );
         self.read(&format!(
