@@ -1,5 +1,6 @@
 //! The connection to NATS.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +12,15 @@ use async_nats::jetstream::account::Account;
 use async_nats::jetstream::context::{AccountErrorKind, ContextBuilder, GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::kv::{Config, Store};
 use async_nats::jetstream::object_store::{self, ObjectStore};
+use async_nats::jetstream::stream;
 use async_nats::{Client, jetstream};
 use marketprism_config::{Nats, NatsProblems};
 use marketprism_schema::{CENTRAL_CONNECTION, domain_subject};
+use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::limits;
+use crate::time::Time;
 
 /// A connection that reconnects by itself, and its JetStream.
 #[derive(Debug, Clone)]
@@ -137,12 +141,12 @@ impl Broker {
         Ok(OpenBucket { store, created_ns })
     }
 
-    /// Opens an Object Store bucket, creating it if needed.
+    /// Opens an Object Store bucket, creating it if needed, with this limit: the server refuses what does not fit.
     pub async fn object_bucket(
         &self,
         name: &str,
         description: &str,
-        replicas: usize,
+        (replicas, max_bytes): (usize, i64),
     ) -> anyhow::Result<ObjectStore> {
         let found = within("open the bucket", self.jetstream.get_stream(format!("OBJ_{name}"))).await?;
         match found {
@@ -151,6 +155,7 @@ impl Broker {
                     bucket: name.to_owned(),
                     description: Some(description.to_owned()),
                     num_replicas: replicas,
+                    max_bytes,
                     ..object_store::Config::default()
                 };
                 within("create the bucket", self.jetstream.create_object_store(config))
@@ -158,10 +163,38 @@ impl Broker {
                     .with_context(|| format!("cannot create bucket {name}"))
             }
             Err(error) => Err(error).with_context(|| format!("cannot open bucket {name}")),
-            Ok(_) => within("open the bucket", self.jetstream.get_object_store(name))
-                .await?
-                .with_context(|| format!("cannot open bucket {name}")),
+            Ok(stream) => {
+                let config = &stream.cached_info().config;
+                if config.max_bytes != max_bytes {
+                    let changed = stream::Config { max_bytes, ..config.clone() };
+                    within("change the limit of the bucket", self.jetstream.update_stream(changed))
+                        .await?
+                        .with_context(|| format!("cannot set max_bytes of bucket {name} to {max_bytes}"))?;
+                }
+                within("open the bucket", self.jetstream.get_object_store(name))
+                    .await?
+                    .with_context(|| format!("cannot open bucket {name}"))
+            }
         }
+    }
+
+    /// Subjects of a stream that fit a filter, and the broker's time. `None`: there is no such stream.
+    pub async fn subjects(&self, stream: &str, filter: &str) -> anyhow::Result<Option<StreamSubjects>> {
+        let filter = serde_json::json!({ "subjects_filter": filter }).to_string();
+        let subject = self.jetstream_subject(&format!("$JS.API.STREAM.INFO.{stream}"));
+        let request = self.client.request(subject, filter.into());
+        let answer = within(format!("list the subjects of stream {stream}"), request).await??;
+        let place = || format!("subjects of stream {stream}");
+        let RawSubjects { error, state, ts } = serde_json::from_slice(&answer.payload).with_context(place)?;
+        match error {
+            Some(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => return Ok(None),
+            Some(error) => return Err(anyhow!(error)).with_context(place),
+            None => {}
+        }
+        let now = ts.as_deref().and_then(Time::parse);
+        let now = now.with_context(|| format!("{}: the broker's time is {ts:?}", place()))?;
+        let RawState { bytes, subjects } = state;
+        Ok(Some(StreamSubjects { now_ns: now.0.saturating_mul(1_000_000), bytes, subjects }))
     }
 }
 
@@ -170,6 +203,33 @@ impl Broker {
 pub struct OpenBucket {
     pub store: Store,
     pub created_ns: i128,
+}
+
+/// Subjects of a stream with the number of their messages.
+#[derive(Debug, Clone, Default)]
+pub struct StreamSubjects {
+    /// At the broker.
+    pub now_ns: i64,
+    /// Of the whole stream.
+    pub bytes: u64,
+    pub subjects: BTreeMap<String, u64>,
+}
+
+/// Answer to a request for a stream's information: only what a list of subjects needs.
+#[derive(Debug, Deserialize)]
+struct RawSubjects {
+    error: Option<jetstream::Error>,
+    #[serde(default)]
+    state: RawState,
+    ts: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct RawState {
+    #[serde(default)]
+    bytes: u64,
+    #[serde(default)]
+    subjects: BTreeMap<String, u64>,
 }
 
 /// The stream does not exist.

@@ -262,9 +262,11 @@ pub const LISTENER_ANSWER_WAIT: Duration = Duration::from_secs(2);
 
 /// Time to store a component at the broker.
 pub const ADAPTER_PUSH: Duration = Duration::from_secs(120);
+/// Age of the newest piece of a component without an entry from which its push has ended: several times the longest push.
+pub const ADAPTER_LEFTOVER_AGE: Duration = Duration::from_secs(600);
 /// Components in the bucket of adapters. More: `adapters push` is refused.
 pub const ADAPTER_VERSIONS_MAX: usize = 1_000;
-/// Bytes of them together.
-pub const ADAPTER_BUCKET_BYTES: usize = 1 << 30;
+/// Versions that a refusal lists as unused.
+pub const ADAPTERS_LISTED: usize = 10;
 /// Interval at which a promotion looks at the heartbeats.
 pub const HEARTBEAT_LOOK: Duration = Duration::from_millis(500);

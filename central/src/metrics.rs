@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use marketprism_schema::{DataType, LATENCY_BOUNDS_US};
+use marketprism_schema::{DataType, LATENCY_BOUNDS_US, UnknownName};
 use prometheus::local::LocalHistogram;
 use prometheus::{
     Encoder, Error, Gauge, GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
@@ -35,7 +35,7 @@ pub struct Metrics {
     pub confirmed: IntGaugeVec,
     pub streams_held: IntGaugeVec,
     pub clock_ahead_seconds: IntGaugeVec,
-    pub fleet: FleetGauges,
+    pub fleet: FleetMetrics,
     pub certificate_expiry: IntGaugeVec,
     pub put_back: IntCounterVec,
     pub dead_letters: IntCounterVec,
@@ -58,14 +58,28 @@ pub struct ConsumerGauges {
 
 /// The edges that central knows.
 #[derive(Debug)]
-pub struct FleetGauges {
+pub struct FleetMetrics {
+    pub unknown_names: IntCounterVec,
     pub edges: IntGaugeVec,
     pub silent: IntGaugeVec,
 }
 
-impl FleetGauges {
+impl FleetMetrics {
+    /// Counts names that a newer edge wrote into a message.
+    pub fn count_unknown(&self, message: &str, unknown: &[UnknownName]) {
+        for UnknownName { field, .. } in unknown {
+            self.unknown_names.with_label_values(&[message, field]).inc();
+        }
+    }
+
     fn new(r: &Registry) -> Result<Self, Error> {
         Ok(Self {
+            unknown_names: counters!(
+                "marketprism_central_unknown_names_total",
+                "names in messages of edges that this version does not know",
+                &["message", "field"],
+                r
+            )?,
             edges: int_gauges!("marketprism_central_edges", "known edges by state", &["state"], r)?,
             silent: int_gauges!(
                 "marketprism_central_edge_silent",
@@ -159,7 +173,7 @@ impl Metrics {
                 &["side"],
                 r
             )?,
-            fleet: FleetGauges::new(r)?,
+            fleet: FleetMetrics::new(r)?,
             certificate_expiry: certificate_expiry(r)?,
             put_back: counters!(
                 "marketprism_central_hot_put_back_total",

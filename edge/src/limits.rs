@@ -84,10 +84,6 @@ pub const CLOCK_READ_MAX: Duration = Duration::from_millis(10);
 /// Age of a measured offset of the clock, in intervals of measuring and at least, from which it says nothing any more.
 pub const CLOCK_EXPIRES: (u32, Duration) = (3, Duration::from_secs(60));
 
-/// Ticks of the synthetic stream that are made up for after the clock was set forward, or the machine was suspended. Older ones are left
-/// out: their ids are missing.
-pub const SELFTEST_CATCH_UP: Duration = Duration::from_secs(600);
-
 /// Ranges of ids that the synthetic stream remembers to have given, one more for each time that the clock was set. The oldest is forgotten:
 /// its ids may be given again.
 pub const SELFTEST_RANGES_MAX: usize = 64;
@@ -192,6 +188,9 @@ pub const PATTERNS_MAX: usize = 64;
 
 /// Default of `feed.listing_interval_ms`.
 pub const LISTING_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Longest time until the lists are read again while the venue's ranking cannot be read.
+pub const RANKING_RETRY: Duration = Duration::from_secs(60);
 
 /// Lists in a row that lack a collected instrument, until its streams end.
 pub const LISTS_WITHOUT: u32 = 2;

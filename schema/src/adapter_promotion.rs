@@ -8,6 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use serde::{Deserialize, Serialize};
 
+use crate::names::names;
+
 /// Object Store bucket of the components, one object for each digest.
 pub const ADAPTER_OBJECTS_BUCKET: &str = "adapters";
 /// KV bucket of the wanted versions; its keys are names of adapters.
@@ -73,40 +75,29 @@ impl WantedAdapter {
     }
 }
 
-/// Progress of an edge towards a wish.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FollowState {
-    /// No feed of the adapter runs, or another change does: it is tried later.
-    Waiting,
-    /// The component cannot be fetched: it is tried again.
-    Unavailable,
-    /// Its change runs.
-    Changing,
-    /// It runs, past its probation.
-    Active,
-    /// The change was refused: the earlier version runs.
-    Refused,
-    /// The new version was worse: the earlier one runs again.
-    RolledBack,
-    /// It ran, and was replaced at the edge since.
-    Replaced,
+names! {
+    /// Progress of an edge towards a wish.
+    FollowState, "state", unknown = Unknown, {
+        /// No feed of the adapter runs, or another change does: it is tried later.
+        Waiting = "waiting",
+        /// The component cannot be fetched: it is tried again.
+        Unavailable = "unavailable",
+        /// Its change runs.
+        Changing = "changing",
+        /// It runs, past its probation.
+        Active = "active",
+        /// The change was refused: the earlier version runs.
+        Refused = "refused",
+        /// The new version was worse: the earlier one runs again.
+        RolledBack = "rolled_back",
+        /// It ran, and was replaced at the edge since.
+        Replaced = "replaced",
+        /// A name that this version does not know.
+        Unknown = "unknown",
+    }
 }
 
 impl FollowState {
-    /// As JSON has it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Unavailable => "unavailable",
-            Self::Changing => "changing",
-            Self::Active => "active",
-            Self::Refused => "refused",
-            Self::RolledBack => "rolled_back",
-            Self::Replaced => "replaced",
-        }
-    }
-
     /// The edge does nothing more about the wish.
     pub const fn is_failed(self) -> bool {
         matches!(self, Self::Refused | Self::RolledBack | Self::Replaced)
@@ -115,7 +106,6 @@ impl FollowState {
 
 /// State of a wish at an edge, in its heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct FollowedAdapter {
     /// Name of the adapter.
     pub adapter: String,

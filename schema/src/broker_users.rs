@@ -2,7 +2,7 @@
 //!
 //! An edge may publish events of its exchanges, its own synthetic trades, its own audits, the lease of its name and its heartbeat, and nothing else: the stranger who may publish an event can forge one, and the
 //! one who may publish under the message id of a coming event erases it. Of the API of JetStream an edge reaches the state of the event
-//! streams, the confirmed sequences and the adapters that it is to run only, to read; central may neither delete nor purge a stream.
+//! streams, the confirmed sequences and the adapters that it is to run only, to read; central may neither delete nor purge a stream, but for the bucket of adapters.
 
 use crate::{
     ADAPTER_OBJECTS_BUCKET, ADAPTERS_WANTED_SUBJECT, Carries, DataType, EDGE_STATUS_SUBJECT, SELFTEST_RATES,
@@ -58,6 +58,8 @@ impl BrokerUser {
             "$KV.MARKETPRISM_LEASES.>",
             "$KV.MARKETPRISM_ADAPTERS.>",
             "$O.adapters.>",
+            // To delete versions of adapters, and what broken-off pushes left.
+            "$JS.API.STREAM.PURGE.OBJ_adapters",
         ];
         // To forget an edge.
         let requests = [repair_subject("*"), EDGE_STATUS_SUBJECT.to_owned(), edge_heartbeat_subject("*")];

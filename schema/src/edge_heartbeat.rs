@@ -66,7 +66,7 @@ pub struct EdgeHeartbeat {
 
 names! {
     /// Life of an edge's process.
-    EdgeRunState, "state", {
+    EdgeRunState, "state", unknown = Running, {
         /// It runs: heartbeats follow.
         Running = "running",
         /// It was stopped cleanly; this is its last heartbeat.
@@ -76,13 +76,15 @@ names! {
 
 names! {
     /// Part that a version of an adapter has.
-    AdapterState, "state", {
+    AdapterState, "state", unknown = Unknown, {
         /// Its events are published.
         Active = "active",
         /// It gets the live frames beside the active version, and its events are compared only.
         Shadow = "shadow",
         /// Its events are published, and the version before it is ready to take over again.
         Probation = "probation",
+        /// A name that this version does not know.
+        Unknown = "unknown",
     }
 }
 
@@ -135,13 +137,15 @@ pub struct AdapterSwap {
 
 names! {
     /// Life of a feed.
-    FeedRunState, "state", {
+    FeedRunState, "state", unknown = Unknown, {
         /// It requests its instruments, or waits for its next try.
         Starting = "starting",
         /// It collects.
         Running = "running",
         /// It ended.
         Stopped = "stopped",
+        /// A name that this version does not know.
+        Unknown = "unknown",
     }
 }
 

@@ -35,7 +35,6 @@ pub struct EdgeStatus {
 
 /// Room on a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct EdgeDisk {
     /// Bytes that the edge may still write.
     pub free_bytes: u64,

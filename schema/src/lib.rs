@@ -70,13 +70,17 @@ pub use event::{
 };
 pub use latency::{LATENCY_BOUNDS_US, LATENCY_BUCKETS, latency_quantile_us};
 pub use migration::{DatabaseKind, Layout, Migration, Statement};
-pub use names::{DataSource, DataType, DataTypeMap, MarketType, Side, UnknownName, stale_after};
+pub use names::{
+    DataSource, DataType, DataTypeMap, MarketType, Side, UnknownName, stale_after, with_unknown_names,
+};
 pub use rebuilt_book::{DeltaHole, RebuiltBook};
 pub use recording::{Line, LineError, RecordingKind};
 pub use repair::{
     REPAIR_BYTES_MAX, REPAIR_VERSION, RepairAnswer, RepairError, RepairRequest, RepairState, repair_subject,
 };
-pub use selftest::{SELFTEST_EXCHANGE, SELFTEST_MARKET, SELFTEST_RATES, selftest_stream, selftest_symbol};
+pub use selftest::{
+    SELFTEST_CATCH_UP, SELFTEST_EXCHANGE, SELFTEST_MARKET, SELFTEST_RATES, selftest_stream, selftest_symbol,
+};
 pub use stream::{Carries, STREAMS, StreamSettings, stream_of};
 pub use stream_id::{StreamId, StreamIdError};
 pub use table::{COLD, DEAD_LETTERS, HOT, Table};

@@ -1,8 +1,14 @@
 //! Closed sets of names: each value has one spelling in payloads, subjects, tables and configuration.
 
+use std::cell::RefCell;
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use enum_map::{Enum, EnumMap};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
+use serde_json::value::RawValue;
 
 /// A name outside its closed set. Carries the field, the value and what was allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,10 +22,69 @@ pub struct UnknownName {
     pub allowed: String,
 }
 
+thread_local! {
+    /// Names that the reading of a message met outside their sets; `None` outside [`with_unknown_names`].
+    static UNKNOWN: RefCell<Option<Vec<UnknownName>>> = const { RefCell::new(None) };
+}
+
+/// Reads a message of an edge, whose version may be newer, and lists the names in it that this version does not know. A message is read without them: a value
+/// of a set with a fallback becomes that, and an entry of a list that is nothing without its name is left out.
+pub fn with_unknown_names<T>(read: impl FnOnce() -> T) -> (T, Vec<UnknownName>) {
+    let outer = UNKNOWN.replace(Some(Vec::new()));
+    let value = read();
+    (value, UNKNOWN.replace(outer).unwrap_or_default())
+}
+
+pub(crate) fn note_unknown(unknown: &UnknownName) {
+    UNKNOWN.with_borrow_mut(|names| names.iter_mut().for_each(|names| names.push(unknown.clone())));
+}
+
+/// One entry of a list. `None`: it has an unknown name, and cannot be read without it.
+pub(crate) fn known_entry<T, E>(read: impl FnOnce() -> Result<T, E>) -> Option<Result<T, E>> {
+    let (entry, unknown) = with_unknown_names(read);
+    unknown.iter().for_each(note_unknown);
+    if entry.is_err() && !unknown.is_empty() { None } else { Some(entry) }
+}
+
+/// Lists, for serde, without entries of which [`known_entry`] knows nothing.
+pub(crate) fn known_entries<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Vec<T>, D::Error> {
+    let entries = Vec::<Box<RawValue>>::deserialize(from)?;
+    let known = entries.iter().filter_map(|entry| known_entry(|| serde_json::from_str(entry.get())));
+    known.collect::<Result<_, _>>().map_err(D::Error::custom)
+}
+
+/// Reads a name; `fallback` stands for unknown ones.
+pub(crate) fn read_name<'de, T, D>(from: D, fallback: Option<T>) -> Result<T, D::Error>
+where
+    T: FromStr<Err = UnknownName>,
+    D: Deserializer<'de>,
+{
+    struct NameVisitor<T>(Option<T>);
+
+    impl<T: FromStr<Err = UnknownName>> Visitor<'_> for NameVisitor<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a name")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<T, E> {
+            name.parse().or_else(|unknown| self.0.ok_or_else(|| E::custom(unknown)))
+        }
+    }
+
+    from.deserialize_str(NameVisitor(fallback))
+}
+
+/// A closed set. With `unknown = Item`, messages of newer versions are read with that item for every name that this version does not know.
 macro_rules! names {
-    ($(#[$doc:meta])* $type:ident, $field:literal, { $($(#[$item_doc:meta])* $item:ident = $name:literal),+ $(,)? }) => {
+    (@fallback $type:ident) => { None };
+    (@fallback $type:ident $unknown:ident) => { Some($type::$unknown) };
+    ($(#[$doc:meta])* $type:ident, $field:literal $(, unknown = $unknown:ident)?, { $($(#[$item_doc:meta])* $item:ident = $name:literal),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
         pub enum $type { $($(#[$item_doc])* #[serde(rename = $name)] $item),+ }
 
         impl $type {
@@ -44,12 +109,19 @@ macro_rules! names {
             fn from_str(value: &str) -> Result<Self, $crate::UnknownName> {
                 match value {
                     $($name => Ok(Self::$item),)+
-                    _ => Err($crate::UnknownName {
-                        field: $field,
-                        value: value.to_owned(),
-                        allowed: [$($name),+].join(", "),
-                    }),
+                    _ => {
+                        let allowed = [$($name),+].join(", ");
+                        let unknown = $crate::UnknownName { field: $field, value: value.to_owned(), allowed };
+                        $crate::names::note_unknown(&unknown);
+                        Err(unknown)
+                    }
                 }
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                $crate::names::read_name(from, $crate::names::names!(@fallback $type $($unknown)?))
             }
         }
     };
@@ -136,5 +208,129 @@ names! {
         Buy = "buy",
         /// The order sells the base asset.
         Sell = "sell",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        AdapterState, AuditPayload, ChangeKind, ChangeOutcome, Completeness, DowntimeReason, EdgeHeartbeat,
+        EdgeRunState, FeedRunState, FollowState, GapCause, GapKind, Numbering, RepairAnswer, RepairState,
+        decode_audit_payload,
+    };
+
+    /// The payload, and the fields and values that are unknown in it.
+    fn audit(text: &str) -> (AuditPayload, Vec<(&'static str, String)>) {
+        let (read, unknown) = with_unknown_names(|| decode_audit_payload(text.as_bytes()));
+        (read.unwrap(), unknown.into_iter().map(|unknown| (unknown.field, unknown.value)).collect())
+    }
+
+    fn named<const N: usize>(unknown: [(&'static str, &str); N]) -> Vec<(&'static str, String)> {
+        unknown.map(|(field, value)| (field, value.to_owned())).into()
+    }
+
+    const STREAM: &str = r#"{"data_type":"trade","exchange":"x","market_type":"spot","symbol":"A-B","capability":{"numbering":"by_one","completeness":"complete"},"stored":{"count":0,"xor":"0000000000000000","sum":"0000000000000000"},"gaps":[{"kind":"start","cause":"ours","from":60000000000,"to":61000000000,"evidence":"e"}]}"#;
+
+    fn window(streams: &[&str], silent: &str, latencies: &str) -> String {
+        let streams = streams.join(",");
+        format!(
+            r#"{{"version":1,"edge":"e1","region":"r","run":1,"window_start":60000000000,"window_seconds":60,"from":60000000000,"to":120000000000,"part":1,"parts":1,"streams":[{streams}],"silent":[{silent}],"feeds":[],"health":{{"latencies":[{latencies}]}}}}"#
+        )
+    }
+
+    #[test]
+    fn an_audit_is_read_without_the_names_that_only_a_newer_edge_knows() {
+        let hop = r#"{"exchange":"x","data_type":"trade","hop":"publish_to_ack","counts":[1]}"#;
+        let newer_hop = hop.replace("publish_to_ack", "ack_to_moon");
+        let newer_type = hop.replace("trade", "rumour");
+        let newer_gap = STREAM.replace("\"start\"", "\"eclipse\"").replace("\"ours\"", "\"moon\"");
+        let newer_stream = STREAM.replace("\"trade\"", "\"rumour\"");
+        let newer_capability = STREAM.replace("by_one", "by_two").replace("complete\"", "half\"");
+        let silent = r#"{"capability":{"numbering":"linked","completeness":"complete"},"streams":["rumour.x.spot.A-B","trade.x.spot.C-D"]}"#;
+        let text = window(
+            &[STREAM, &newer_gap, &newer_stream, &newer_capability],
+            silent,
+            &format!("{newer_hop},{newer_type},{hop}"),
+        );
+        let (AuditPayload::Audit(read), unknown) = audit(&text) else { panic!("{text}") };
+        let gaps: Vec<_> =
+            read.streams.iter().map(|stream| (stream.gaps[0].kind, stream.gaps[0].cause)).collect();
+        let known = (GapKind::Start, GapCause::Ours);
+        assert_eq!(
+            gaps,
+            [known, (GapKind::Unknown, GapCause::Unknown), known],
+            "a stream without a data type is nothing"
+        );
+        let claims_least = read.streams[2].capability;
+        assert_eq!(
+            (claims_least.numbering, claims_least.completeness),
+            (Numbering::Unnumbered, Completeness::LowerBound)
+        );
+        assert_eq!(read.silent[0].streams.len(), 1);
+        assert_eq!(read.health.latencies.len(), 1);
+        let expected = [
+            ("kind", "eclipse"),
+            ("cause", "moon"),
+            ("data_type", "rumour"),
+            ("numbering", "by_two"),
+            ("completeness", "half"),
+            ("data_type", "rumour"),
+            ("hop", "ack_to_moon"),
+            ("data_type", "rumour"),
+        ];
+        assert_eq!(unknown, named(expected));
+        let wrong = text.replace("\"counts\":[1]", "\"counts\":[-1]");
+        assert!(
+            decode_audit_payload(wrong.as_bytes()).is_err(),
+            "a known entry that is wrong is no unknown one"
+        );
+    }
+
+    #[test]
+    fn the_other_messages_of_a_newer_edge_are_read_too() {
+        let text = r#"{"downtime":1,"edge":"e1","region":"r","from":5,"reason":"eclipse","streams":["rumour.x.spot.A-B","trade.x.spot.A-B"]}"#;
+        let (AuditPayload::Downtime(read), unknown) = audit(text) else { panic!("{text}") };
+        assert_eq!((read.reason, read.streams.len()), (DowntimeReason::Killed, 1), "it excuses nothing");
+        assert_eq!(unknown, named([("reason", "eclipse"), ("data_type", "rumour")]));
+
+        let text = r#"{"changes":1,"edge":"e1","region":"r","changed":[{"id":"a","at":5,"kind":"moon","subject":"s","why":"w","from":"","to":"t","outcome":"eclipsed"}]}"#;
+        let (AuditPayload::Changes(read), unknown) = audit(text) else { panic!("{text}") };
+        let [change] = &read.changed[..] else { panic!("{text}") };
+        assert_eq!(
+            (change.kind, change.outcome, change.to.as_str()),
+            (ChangeKind::Unknown, ChangeOutcome::Unknown, "t")
+        );
+        assert_eq!(unknown, named([("kind", "moon"), ("outcome", "eclipsed")]));
+
+        let terms = |market: &str| {
+            format!(
+                r#"{{"symbol":"A-B","venue_symbol":"AB","market_type":"{market}","base":"A","quote":"B","price_scale":1,"quantity_scale":1,"trading":true}}"#
+            )
+        };
+        let text = format!(
+            r#"{{"instruments":1,"edge":"e1","exchange":"x","at":5,"listed":[{},{}]}}"#,
+            terms("moon"),
+            terms("spot")
+        );
+        let (AuditPayload::Instruments(read), unknown) = audit(&text) else { panic!("{text}") };
+        assert_eq!((read.listed.len(), unknown), (1, named([("market_type", "moon")])));
+
+        let text = r#"{"version":1,"request_id":"r","state":"borrowed","resent":2}"#;
+        let answer = RepairAnswer::decode(text.as_bytes()).unwrap();
+        assert_eq!(answer.state, RepairState::Partly, "not all of it");
+    }
+
+    #[test]
+    fn a_heartbeat_of_a_newer_edge_is_read_with_keys_and_names_that_are_new() {
+        let text = r#"{"version":1,"edge":"e1","region":"r","program_version":"9","host":"h","started":5,"state":"dreaming","moon":1,"status":"healthy","adapters":[{"adapter":"a","version":"1","digest":"d","state":"eclipsed","exchanges":[]}],"followed":[{"adapter":"a","wish":"w","digest":"d","state":"eclipsed","moon":1}],"feeds":[{"exchange":"x","state":"dreaming","instruments":1,"streams":1}],"data_dir":"/d","disk":{"free_bytes":1,"total_bytes":2,"moon":3}}"#;
+        let (read, unknown) = with_unknown_names(|| EdgeHeartbeat::decode("e1", text.as_bytes()));
+        let read = read.unwrap();
+        let states = (read.state, read.adapters[0].state, read.followed[0].state, read.feeds[0].state);
+        let expected =
+            (EdgeRunState::Running, AdapterState::Unknown, FollowState::Unknown, FeedRunState::Unknown);
+        assert_eq!(states, expected);
+        assert_eq!(unknown.len(), 4);
+        assert!(with_unknown_names(|| ()).1.is_empty(), "each message has its own");
     }
 }

@@ -3,6 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::names::names;
 use crate::texts;
 use crate::{EventId, StreamId, StreamIdError};
 
@@ -54,29 +55,17 @@ pub struct RepairAnswer {
     pub reason: String,
 }
 
-/// Result of a request to publish again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RepairState {
-    /// Everything asked for is sent again.
-    Resent,
-    /// A part of it; the rest is not kept any more.
-    Partly,
-    /// Nothing of it is kept.
-    NotKept,
-    /// The request cannot be carried out in this form.
-    Refused,
-}
-
-impl RepairState {
-    /// The name in messages.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Resent => "resent",
-            Self::Partly => "partly",
-            Self::NotKept => "not_kept",
-            Self::Refused => "refused",
-        }
+names! {
+    /// Result of a request to publish again.
+    RepairState, "state", unknown = Partly, {
+        /// Everything asked for is sent again.
+        Resent = "resent",
+        /// A part of it; the rest is not kept any more.
+        Partly = "partly",
+        /// Nothing of it is kept.
+        NotKept = "not_kept",
+        /// The request cannot be carried out in this form.
+        Refused = "refused",
     }
 }
 
@@ -197,7 +186,12 @@ mod tests {
         let dotted = StreamId { symbol: "A.B".into(), ..stream };
         assert!(refused(RepairRequest { stream: dotted, ..request.clone() }).contains("A.B"));
         let unknown = String::from_utf8(request.encode().unwrap()).unwrap().replace("\"trade\"", "\"x\"");
-        assert!(RepairRequest::decode(unknown.as_bytes()).unwrap_err().to_string().contains("`x`"));
+        assert!(
+            RepairRequest::decode(unknown.as_bytes())
+                .unwrap_err()
+                .to_string()
+                .contains("data_type: \"x\" is not one of")
+        );
         let answer = RepairAnswer {
             version: REPAIR_VERSION,
             request_id: "r1".into(),

@@ -3,6 +3,8 @@
 //! A trade's id is the number of its tick since 1970, its time that of the tick. So the content of a trade follows from its id: a restarted
 //! edge makes no other trade of the same id.
 
+use std::time::Duration;
+
 use crate::names::{DataType, MarketType};
 use crate::stream_id::StreamId;
 
@@ -12,6 +14,9 @@ pub const SELFTEST_EXCHANGE: &str = "selftest";
 pub const SELFTEST_MARKET: MarketType = MarketType::Spot;
 /// Trades a second that an edge may publish. Each has its own symbol, since ids count ticks.
 pub const SELFTEST_RATES: [u32; 4] = [1, 2, 5, 10];
+
+/// Ticks that are made up for after the clock was set forward, or the machine was suspended. Older ones are left out: their ids are missing.
+pub const SELFTEST_CATCH_UP: Duration = Duration::from_secs(600);
 
 /// Symbol of an edge's synthetic stream: `TOKYO-1-5HZ` of the edge `tokyo-1` at five trades a second.
 pub fn selftest_symbol(edge: &str, rate: u32) -> String {

@@ -157,12 +157,29 @@ async fn the_first_markets_of_the_ranking_are_collected_and_others_take_their_pl
     let extra = "listing_interval_ms = 1000\ntop = { by = \"volume_24h\", count = 10 }";
     let feed = feed(&sim, &["*-USDT", "BTC-USDC"], extra);
     let nats = format!("urls = [{:?}]\n{AUDIT}", broker.url());
+    let busy = FaultSpec::new(FaultAction::RestStatus).path("ticker/24hr");
+    let busy = sim.fault(FaultSpec { status: Some(500), count: Some(1_000), ..busy }).unwrap();
     let mut edge = Edge::start(folder.path(), &nats, &[feed]).await;
+    assert_eq!(live(&edge, "BTC-USDC").await.0, 0, "the named one is collected without the ranking");
+    until("the ranking is named", TIME, || async {
+        let page = page(&edge).await;
+        let health = edge.get("/health").await?;
+        let unreadable = edge.metric("marketprism_edge_ranking_unreadable", EXCHANGE).await;
+        let is_told = page["feeds"][0]["ranking_problem"].as_str().is_some_and(|text| text.contains("500"))
+            && health.contains("the venue's ranking cannot be read")
+            && unreadable == 1;
+        if is_told {
+            Ok(())
+        } else {
+            Err(format!("{unreadable} {health} {}", page["feeds"][0]["ranking_problem"]))
+        }
+    })
+    .await;
+    assert!(sim.remove_fault(busy));
     // Those of the greatest turnover are listed first.
     let first: Vec<String> = (10..20).map(|number| format!("R{number}-USDT")).collect();
     let untouched = epochs(&edge, &first[..9]).await;
-    assert_eq!(live(&edge, "R19-USDT").await.0, 0);
-    assert_eq!(live(&edge, "BTC-USDC").await.0, 0, "the named one is collected too");
+    assert_eq!(live(&edge, "R19-USDT").await.0, 1, "they come once it can be read");
     assert!(collected(&page(&edge).await, "R20-USDT").is_none());
 
     // Neighbours change places: the list is read again, and nothing changes until a third one rises to the top.
@@ -184,15 +201,15 @@ async fn the_first_markets_of_the_ranking_are_collected_and_others_take_their_pl
     .await;
     assert!(collected(&page(&edge).await, "R20-USDT").is_none(), "no place is free");
     sim.set_turnover(EXCHANGE, "R21USDT", 2_000_000).unwrap();
-    assert_eq!(live(&edge, "R21-USDT").await.0, 1);
+    assert_eq!(live(&edge, "R21-USDT").await.0, 2);
     assert_eq!(ranks().await.first().map(String::as_str), Some("1 R21-USDT"));
     assert!(collected(&page(&edge).await, "R19-USDT").is_none(), "the last one has left");
     assert_eq!(epochs(&edge, &first[..9]).await, untouched, "parts and epochs");
-    for change in ["ranked", "outranked"] {
+    for (change, expected) in [("ranked", 11), ("outranked", 1)] {
         until("the change is counted", TIME, || async {
             let label = format!("\"{change}\"");
             let count = edge.metric("marketprism_edge_listing_changes_total", &label).await;
-            if count == 1 { Ok(()) } else { Err(format!("{change}: {count}")) }
+            if count == expected { Ok(()) } else { Err(format!("{change}: {count}")) }
         })
         .await;
     }
@@ -214,7 +231,8 @@ async fn the_first_markets_of_the_ranking_are_collected_and_others_take_their_pl
         }
     }
     assert_eq!(outranked, ["R19-USDT".to_owned()].into());
-    assert_eq!(told, ["ranked||R21-USDT", "fell out of the ranking|R19-USDT|"]);
+    let begun = format!("ranked||{}", first.join(", "));
+    assert_eq!(told, [&begun, "ranked||R21-USDT", "fell out of the ranking|R19-USDT|"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

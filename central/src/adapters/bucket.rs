@@ -1,6 +1,7 @@
 //! The Object Store bucket of the components.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use async_nats::jetstream::object_store::{
@@ -14,9 +15,15 @@ use marketprism_schema::{
 use serde::Serialize;
 use tokio::time::timeout;
 
-use crate::broker::{Broker, within};
-use crate::limits::{ADAPTER_BUCKET_BYTES, ADAPTER_PUSH, ADAPTER_VERSIONS_MAX};
-use crate::time::Time;
+use super::usage::AdapterUsage;
+use crate::broker::{Broker, StreamSubjects, within};
+use crate::limits::{ADAPTER_LEFTOVER_AGE, ADAPTER_PUSH, ADAPTER_VERSIONS_MAX, ADAPTERS_LISTED};
+use crate::time::{Time, nanos};
+
+/// Stream of the bucket.
+const STREAM: &str = "OBJ_adapters";
+/// Begin of the subjects of the pieces; the identity of their object follows.
+const PIECES: &str = "$O.adapters.C.";
 
 /// First bytes of a component, as opposed to a core module.
 const MAGIC: &[u8] = b"\0asm\x0d\0\x01\0";
@@ -41,13 +48,19 @@ pub struct StoredAdapter {
 }
 
 #[derive(Clone)]
-pub struct AdapterBucket(ObjectStore);
+pub struct AdapterBucket {
+    objects: ObjectStore,
+    broker: Broker,
+    max_bytes: i64,
+}
 
 impl AdapterBucket {
     /// Opens the bucket, creating it if needed.
-    pub async fn open(broker: &Broker, replicas: usize) -> anyhow::Result<Self> {
+    pub async fn open(broker: &Broker, replicas: usize, max_bytes: i64) -> anyhow::Result<Self> {
         let description = "signed components of adapters, by name and digest";
-        broker.object_bucket(ADAPTER_OBJECTS_BUCKET, description, replicas).await.map(Self)
+        let objects =
+            broker.object_bucket(ADAPTER_OBJECTS_BUCKET, description, (replicas, max_bytes)).await?;
+        Ok(Self { objects, broker: broker.clone(), max_bytes })
     }
 
     /// Stores a component that one of the keys signed. False: it was there.
@@ -55,19 +68,29 @@ impl AdapterBucket {
         &self,
         component: &[u8],
         keys: &[VerifyingKey],
+        usage: &AdapterUsage,
     ) -> anyhow::Result<(StoredAdapter, bool)> {
-        let adapter = checked(component, keys)?;
+        self.store(checked(component, keys)?, component, usage).await
+    }
+
+    pub(super) async fn store(
+        &self,
+        adapter: StoredAdapter,
+        component: &[u8],
+        usage: &AdapterUsage,
+    ) -> anyhow::Result<(StoredAdapter, bool)> {
         let name = adapter_object_name(&adapter.adapter, &adapter.version.digest);
-        let found = within("look up the component", self.0.info(&name)).await?;
+        self.clean_or_warn(ADAPTER_LEFTOVER_AGE).await;
+        let found = within("look up the component", self.objects.info(&name)).await?;
         match found {
-            Ok(info) if !info.deleted && info.size == component.len() => {
+            Ok(info) if !info.deleted && info.size == component.len() && self.is_whole(&info).await? => {
                 return Ok((stored(&info).unwrap_or(adapter), false));
             }
             Ok(_) => {}
             Err(error) if error.kind() == InfoErrorKind::NotFound => {}
             Err(error) => return Err(error).context("cannot look up the component"),
         }
-        self.check_room(component.len()).await?;
+        self.check_room(component.len(), usage).await?;
         let AdapterVersion { version, digest } = &adapter.version;
         let metadata = [
             (ADAPTER, &adapter.adapter),
@@ -83,40 +106,108 @@ impl AdapterBucket {
             metadata: HashMap::from(metadata),
             ..ObjectMetadata::default()
         };
-        let put = timeout(ADAPTER_PUSH, self.0.put(meta, &mut &*component)).await;
+        let put = timeout(ADAPTER_PUSH, self.objects.put(meta, &mut &*component)).await;
         let put = put.with_context(|| format!("component not stored within {ADAPTER_PUSH:?}"))?;
         match put {
+            // Its pieces are cleaned up if this process stood still for longer than a push may take.
+            Ok(info) if !self.is_whole(&info).await? => {
+                bail!("component not whole: pieces were cleaned up during the push; push it again")
+            }
             Ok(info) => Ok((stored(&info).unwrap_or(adapter), true)),
-            // It is stored. Central may purge nothing, and who removed the earlier object removed its pieces.
+            // It is stored; the next cleaning takes the pieces of the earlier object.
             Err(error) if error.kind() == PutErrorKind::PurgeOldChunks => Ok((adapter, true)),
             Err(error) => Err(error).context("cannot store the component"),
         }
     }
 
-    async fn check_room(&self, bytes: usize) -> anyhow::Result<()> {
+    async fn is_whole(&self, info: &ObjectInfo) -> anyhow::Result<bool> {
+        let pieces = self.pieces(&info.nuid).await?;
+        Ok(pieces.subjects.values().sum::<u64>() == u64::try_from(info.chunks).unwrap_or(u64::MAX))
+    }
+
+    /// Subjects of the pieces of one object, or of all (`>`).
+    async fn pieces(&self, object: &str) -> anyhow::Result<StreamSubjects> {
+        let listed = self.broker.subjects(STREAM, &format!("{PIECES}{object}")).await?;
+        listed.with_context(|| format!("bucket {ADAPTER_OBJECTS_BUCKET} is gone"))
+    }
+
+    async fn check_room(&self, bytes: usize, usage: &AdapterUsage) -> anyhow::Result<()> {
         let all = self.list().await?;
-        let used: usize = all.iter().map(|one| one.bytes).sum();
-        let remedy = "remove versions that no edge needs: `nats object rm adapters NAME/DIGEST`";
+        let unused = || unused_text(&all, usage);
         ensure!(
             all.len() < ADAPTER_VERSIONS_MAX,
-            "bucket {ADAPTER_OBJECTS_BUCKET} has {} versions (allowed: {ADAPTER_VERSIONS_MAX}); {remedy}",
-            all.len()
+            "bucket {ADAPTER_OBJECTS_BUCKET} has {} versions (allowed: {ADAPTER_VERSIONS_MAX}); {}",
+            all.len(),
+            unused()
         );
+        let used = self.pieces(">").await?.bytes;
+        let needed = used.saturating_add(stored_bytes(bytes));
+        let limit = u64::try_from(self.max_bytes).unwrap_or_default();
         ensure!(
-            used.saturating_add(bytes) <= ADAPTER_BUCKET_BYTES,
-            "bucket {ADAPTER_OBJECTS_BUCKET} has {used} bytes, with this component {} (allowed: {ADAPTER_BUCKET_BYTES}); {remedy}",
-            used.saturating_add(bytes)
+            needed <= limit,
+            "bucket {ADAPTER_OBJECTS_BUCKET} has {used} bytes, with this component of {bytes} bytes {needed} \
+             (allowed: adapters.bucket_max_bytes, {limit}); {}, or raise the limit",
+            unused()
         );
         Ok(())
     }
 
-    /// All components, by adapter and age.
-    pub async fn list(&self) -> anyhow::Result<Vec<StoredAdapter>> {
+    /// Removes what no edge needs any more; the caller has checked that.
+    pub async fn delete(&self, adapter: &StoredAdapter) -> anyhow::Result<()> {
+        let name = adapter_object_name(&adapter.adapter, &adapter.version.digest);
+        let deleted = within("delete the component", self.objects.delete(name)).await?;
+        deleted.with_context(|| format!("cannot delete {}", shown(adapter)))
+    }
+
+    /// Removes pieces without an entry, which a broken-off push leaves: those whose newest piece has this age by the broker's clock. A push
+    /// that runs goes on. Returns their number.
+    pub async fn clean(&self, age: Duration) -> anyhow::Result<u64> {
+        // Before the entries: a component that is complete meanwhile has one.
+        let pieces = self.pieces(">").await?;
+        let known: BTreeSet<String> = self.entries().await?.into_iter().map(|info| info.nuid).collect();
+        let stream = within("open the bucket", self.broker.jetstream.get_stream(STREAM)).await??;
+        let mut removed = 0;
+        for (subject, count) in &pieces.subjects {
+            if subject.strip_prefix(PIECES).is_none_or(|object| known.contains(object)) {
+                continue;
+            }
+            let newest = within("read a piece", stream.direct_get_last_for_subject(subject.as_str())).await?;
+            let Ok(newest) = newest else { continue };
+            let newest_ns = newest.time.unix_timestamp_nanos();
+            if i128::from(pieces.now_ns) - newest_ns < i128::from(nanos(age)) {
+                continue;
+            }
+            within("remove pieces", stream.purge().filter(subject).into_future())
+                .await?
+                .context("cannot remove pieces")?;
+            removed += count;
+        }
+        Ok(removed)
+    }
+
+    /// Pieces that stay take room only.
+    pub async fn clean_or_warn(&self, age: Duration) {
+        match self.clean(age).await {
+            Ok(0) => {}
+            Ok(pieces) => tracing::info!(pieces, "removed what broken-off pushes of adapters left"),
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(error, "pieces of broken-off pushes of adapters not removed");
+            }
+        }
+    }
+
+    async fn entries(&self) -> anyhow::Result<Vec<ObjectInfo>> {
         let listed = async {
-            let objects = self.0.list().await.context("cannot list the bucket")?;
+            let objects = self.objects.list().await.context("cannot list the bucket")?;
             objects.try_collect::<Vec<ObjectInfo>>().await.context("cannot list the bucket")
         };
-        let listed = within("list the bucket", listed).await??;
+        within("list the bucket", listed).await?
+    }
+
+    /// All components, by adapter and age.
+    pub async fn list(&self) -> anyhow::Result<Vec<StoredAdapter>> {
+        let listed = self.entries().await?;
         // Objects that others put there have no such metadata.
         let mut all: Vec<StoredAdapter> = listed.iter().filter_map(stored).collect();
         all.sort_by(|one, other| (&one.adapter, one.pushed).cmp(&(&other.adapter, other.pushed)));
@@ -159,9 +250,25 @@ fn find(all: Vec<StoredAdapter>, wanted: &str) -> anyhow::Result<StoredAdapter> 
 }
 
 /// Name, version and the beginning of the digest.
-pub(super) fn shown(adapter: &StoredAdapter) -> String {
+pub fn shown(adapter: &StoredAdapter) -> String {
     let AdapterVersion { version, digest } = &adapter.version;
     format!("{}@{version}+{}", adapter.adapter, digest.get(..12).unwrap_or(digest))
+}
+
+/// Bytes with the frames of the messages: pieces of 128 KiB, and the entry.
+fn stored_bytes(component: usize) -> u64 {
+    u64::try_from(component.saturating_add(component / 512).saturating_add(4_096)).unwrap_or(u64::MAX)
+}
+
+fn unused_text(all: &[StoredAdapter], usage: &AdapterUsage) -> String {
+    let mut unused: Vec<&StoredAdapter> = all.iter().filter(|one| usage.of(one).is_empty()).collect();
+    unused.sort_by_key(|one| one.pushed);
+    if unused.is_empty() {
+        return "every version is in use: promote others, then `adapters delete` these".to_owned();
+    }
+    let (count, listed) = (unused.len(), unused.into_iter().take(ADAPTERS_LISTED).map(shown));
+    let listed = listed.collect::<Vec<_>>().join(", ");
+    format!("delete versions that no edge uses ({count}, the oldest: {listed}) with `adapters delete`")
 }
 
 fn checked(component: &[u8], keys: &[VerifyingKey]) -> anyhow::Result<StoredAdapter> {

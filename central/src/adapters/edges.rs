@@ -35,18 +35,24 @@ pub struct Heartbeats<'a>(pub &'a Broker);
 impl Heartbeats<'_> {
     /// By region and name.
     pub async fn read(&self) -> anyhow::Result<Vec<EdgeReport>> {
+        Ok(self.read_all().await?.0)
+    }
+
+    /// Also the edges whose heartbeats cannot be read.
+    pub(super) async fn read_all(&self) -> anyhow::Result<(Vec<EdgeReport>, Vec<String>)> {
         let ListedHeartbeats { now_ns, beats } = list_heartbeats(self.0).await?;
-        let mut reports = Vec::new();
-        for StoredHeartbeat { edge, revision, stored_ns, beat } in beats {
+        let (mut reports, mut unreadable) = (Vec::new(), Vec::new());
+        for StoredHeartbeat { edge, revision, stored_ns, beat, .. } in beats {
             match beat {
                 Ok(heartbeat) => reports.push(report(heartbeat, revision, now_ns.saturating_sub(stored_ns))),
                 Err(error) => {
                     tracing::warn!(edge, error, "heartbeat not readable: the edge counts as unknown");
+                    unreadable.push(edge);
                 }
             }
         }
         reports.sort_by(|one, other| (&one.region, &one.edge).cmp(&(&other.region, &other.edge)));
-        Ok(reports)
+        Ok((reports, unreadable))
     }
 }
 

@@ -1,4 +1,4 @@
-//! `adapters`: push, list, promote, rollback, status.
+//! `adapters`: push, list, promote, rollback, status, delete.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -12,8 +12,9 @@ use marketprism_service::{Exit, read_file};
 
 use super::reports::{JsonArgs, print};
 use crate::adapters::{
-    AdapterBucket, AdapterStatus, EdgeSelection, Heartbeats, PromotedVersion, Promotion, PromotionEnd,
-    PromotionTimes, RollbackResult, Wishes, adapter_status, promoted_versions, roll_back,
+    AdapterBucket, AdapterStatus, AdapterUsage, EdgeSelection, Heartbeats, PromotedVersion, Promotion,
+    PromotionEnd, PromotionTimes, RollbackResult, StoredAdapter, Wishes, adapter_status, adapter_text,
+    promoted_versions, roll_back,
 };
 use crate::broker::Broker;
 use crate::config::Config;
@@ -36,6 +37,18 @@ pub enum AdaptersCommand {
     Rollback(RollbackArgs),
     /// Show the wanted and the running version of each edge.
     Status(JsonArgs),
+    /// Delete stored versions. Refused: versions that an edge runs or wants, or that a rollback brings back.
+    Delete(DeleteArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct DeleteArgs {
+    /// NAME@VERSION, NAME@DIGEST or DIGEST; 8 digits of it do.
+    #[arg(value_name = "VERSION", required_unless_present = "unused")]
+    versions: Vec<String>,
+    /// Every version that is not in use.
+    #[arg(long, conflicts_with = "versions")]
+    unused: bool,
 }
 
 #[derive(Debug, Args)]
@@ -95,12 +108,21 @@ pub async fn execute(config: &Config, command: AdaptersCommand) -> anyhow::Resul
 async fn run(config: &Config, broker: &Broker, command: AdaptersCommand) -> anyhow::Result<Exit> {
     let replicas = config.replicas();
     let wishes = Wishes::open(broker, replicas).await?;
+    let open = || AdapterBucket::open(broker, replicas, config.adapters.bucket_max_bytes);
     match command {
+        AdaptersCommand::Delete(args) => {
+            let bucket = open().await?;
+            let usage = AdapterUsage::read(Heartbeats(broker), &wishes).await?;
+            for adapter in delete(&bucket, &usage, &args).await? {
+                say(&format!("deleted: {}", adapter_text(&adapter)))?;
+            }
+        }
         AdaptersCommand::Push { file } => {
-            let bucket = AdapterBucket::open(broker, replicas).await?;
+            let bucket = open().await?;
+            let usage = AdapterUsage::read(Heartbeats(broker), &wishes).await?;
             let component = read_file(&file, COMPONENT_BYTES_MAX);
             let component = component.with_context(|| file.display().to_string())?;
-            let pushed = bucket.push(&component, &config.adapters.verifying_keys()).await;
+            let pushed = bucket.push(&component, &config.adapters.verifying_keys(), &usage).await;
             let (adapter, is_new) = pushed.with_context(|| file.display().to_string())?;
             let AdapterVersion { version, digest } = &adapter.version;
             let what = if is_new { "stored" } else { "already there" };
@@ -110,7 +132,7 @@ async fn run(config: &Config, broker: &Broker, command: AdaptersCommand) -> anyh
             ))?;
         }
         AdaptersCommand::List(args) => {
-            let bucket = AdapterBucket::open(broker, replicas).await?;
+            let bucket = open().await?;
             let versions = promoted_versions(bucket.list().await?, &wishes.all().await?);
             print(args.json, &versions, |_| list_text(&versions))?;
         }
@@ -121,7 +143,7 @@ async fn run(config: &Config, broker: &Broker, command: AdaptersCommand) -> anyh
         }
         AdaptersCommand::Promote(args) => {
             ensure!(!args.selection.is_empty(), "no edge is selected (allowed: --edge, --region, --all)");
-            let bucket = AdapterBucket::open(broker, replicas).await?;
+            let bucket = open().await?;
             let promotion = Promotion {
                 heartbeats: &Heartbeats(broker),
                 wishes: &wishes,
@@ -147,6 +169,27 @@ async fn run(config: &Config, broker: &Broker, command: AdaptersCommand) -> anyh
         }
     }
     Ok(Exit::SUCCESS)
+}
+
+/// All or none, as far as it can be known before.
+async fn delete(
+    bucket: &AdapterBucket,
+    usage: &AdapterUsage,
+    args: &DeleteArgs,
+) -> anyhow::Result<Vec<StoredAdapter>> {
+    let mut chosen = Vec::new();
+    if args.unused {
+        chosen = bucket.list().await?;
+        chosen.retain(|one| usage.of(one).is_empty());
+    }
+    for version in &args.versions {
+        chosen.push(bucket.find(version).await?);
+    }
+    usage.check_unused(&chosen)?;
+    for adapter in &chosen {
+        bucket.delete(adapter).await?;
+    }
+    Ok(chosen)
 }
 
 fn say(text: &str) -> anyhow::Result<()> {

@@ -8,10 +8,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Distribution of adapters to edges.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct AdapterSettings {
     /// Public keys (base64, as `marketprism-edge adapter keygen` prints them); `adapters push` refuses a component that none of them signed.
     trusted_keys: Vec<String>,
+    /// Most bytes of the bucket of adapters at the broker, which reserves them; `adapters push` refuses a component that does not fit.
+    #[schemars(range(min = 1_048_576, max = 1_099_511_627_776_i64))]
+    pub bucket_max_bytes: i64,
+}
+
+impl Default for AdapterSettings {
+    fn default() -> Self {
+        Self { trusted_keys: Vec::new(), bucket_max_bytes: 1 << 30 }
+    }
 }
 
 impl AdapterSettings {

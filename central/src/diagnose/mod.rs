@@ -1,5 +1,6 @@
 //! `diagnose`: checks everything that central depends on, each with its remedy.
 
+mod buckets;
 mod check;
 mod checks;
 mod edges;
@@ -17,10 +18,11 @@ use crate::report::{Sources, Time};
 /// Changes nothing, except for a scratch database that is created to compare tables and dropped again.
 pub async fn diagnose(sources: &Sources) -> Diagnosis {
     let mut checks = vec![configuration(sources)];
-    let (listener, broker, streams, leases, servers, schema, data, edges, heartbeats) = tokio::join!(
+    let (listener, broker, streams, buckets, leases, servers, schema, data, edges, heartbeats) = tokio::join!(
         edges::listener(sources),
         checks::broker(sources),
         checks::streams(sources),
+        buckets::buckets_there(sources),
         checks::leases(sources),
         checks::servers(sources),
         checks::schema(sources),
@@ -28,7 +30,9 @@ pub async fn diagnose(sources: &Sources) -> Diagnosis {
         edges::edges(sources),
         edges::heartbeats(sources),
     );
-    for some in [vec![listener], edges, heartbeats, vec![broker], streams, leases, servers, schema, data] {
+    for some in
+        [vec![listener], edges, heartbeats, vec![broker], streams, buckets, leases, servers, schema, data]
+    {
         checks.extend(some);
     }
     Diagnosis { version: 1, generated_at: Time(clock::now_ns() / 1_000_000), checks }

@@ -308,7 +308,8 @@ mod tests {
         assert_eq!(edge("e1", EDGE_SILENT, EdgeRunState::Stopped).state, EdgeLife::Stopped);
         let unread = |age| {
             let beat = Err("heartbeat: version 2".to_owned());
-            FleetEdge::new(&StoredHeartbeat { edge: "e1".into(), revision: 1, stored_ns: 0, beat }, age)
+            let (edge, unknown) = ("e1".into(), Vec::new());
+            FleetEdge::new(&StoredHeartbeat { edge, revision: 1, stored_ns: 0, beat, unknown }, age)
         };
         assert_eq!(unread(Duration::ZERO).state, EdgeLife::Unreadable);
         assert_eq!(unread(EDGE_SILENT).state, EdgeLife::Silent);

@@ -61,5 +61,6 @@ pub fn heartbeat(edge: &str) -> EdgeHeartbeat {
 /// An edge of a report.
 pub fn edge(name: &str, age: Duration, state: EdgeRunState) -> FleetEdge {
     let beat = Ok(EdgeHeartbeat { state, ..heartbeat(name) });
-    FleetEdge::new(&StoredHeartbeat { edge: name.to_owned(), revision: 1, stored_ns: 0, beat }, age)
+    let (edge, unknown) = (name.to_owned(), Vec::new());
+    FleetEdge::new(&StoredHeartbeat { edge, revision: 1, stored_ns: 0, beat, unknown }, age)
 }

@@ -10,7 +10,7 @@ mod tracker;
 
 pub use edge::{EdgeLife, FleetAdapter, FleetEdge, FleetSwap};
 pub use read::{ListedHeartbeats, StoredHeartbeat, forget_edge, list_heartbeats, read_edges};
-pub use tracker::{EdgeFleet, watch_edges};
+pub use tracker::{EdgeFleet, tell_unknown, watch_edges};
 
 use crate::metrics::Metrics;
 

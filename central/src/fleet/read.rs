@@ -1,22 +1,18 @@
 //! Reads and removes heartbeats. Without the bucket there is no edge yet.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
-use async_nats::jetstream::ErrorCode;
+use anyhow::{Context as _, bail};
 use async_nats::jetstream::kv::{Operation, Store};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use marketprism_schema::{
-    EDGE_LEASES_BUCKET, EdgeHeartbeat, EdgeRunState, edge_heartbeat_key, edge_heartbeat_subject,
-    edge_of_heartbeat,
+    EDGE_LEASES_BUCKET, EdgeHeartbeat, EdgeRunState, UnknownName, edge_heartbeat_key, edge_heartbeat_subject,
+    edge_of_heartbeat, with_unknown_names,
 };
-use serde::Deserialize;
 
 use super::edge::{EdgeLife, FleetEdge};
 use crate::broker::{Broker, within};
 use crate::limits::{EDGES_MAX, HEARTBEATS_AT_ONCE};
-use crate::time::Time;
 
 /// Newest value of an edge's key.
 #[derive(Debug, Clone)]
@@ -26,6 +22,8 @@ pub struct StoredHeartbeat {
     /// By the broker's clock.
     pub stored_ns: i64,
     pub beat: Result<EdgeHeartbeat, String>,
+    /// Names in it that this version does not know.
+    pub unknown: Vec<UnknownName>,
 }
 
 impl StoredHeartbeat {
@@ -39,21 +37,6 @@ impl StoredHeartbeat {
 pub struct ListedHeartbeats {
     pub now_ns: i64,
     pub beats: Vec<StoredHeartbeat>,
-}
-
-/// Answer to a request for a stream's information: only what a list of keys needs.
-#[derive(Debug, Deserialize)]
-struct HeartbeatList {
-    error: Option<async_nats::jetstream::Error>,
-    #[serde(default)]
-    state: HeartbeatKeys,
-    ts: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct HeartbeatKeys {
-    #[serde(default)]
-    subjects: BTreeMap<String, u64>,
 }
 
 /// The edges as a command sees them: their ages are differences of two times of the broker.
@@ -81,29 +64,20 @@ pub async fn forget_edge(broker: &Broker, edge: &str) -> anyhow::Result<()> {
 }
 
 pub async fn list_heartbeats(broker: &Broker) -> anyhow::Result<ListedHeartbeats> {
-    let subject = broker.jetstream_subject(&format!("$JS.API.STREAM.INFO.KV_{EDGE_LEASES_BUCKET}"));
-    let filter = serde_json::json!({ "subjects_filter": edge_heartbeat_subject("*") }).to_string();
-    let answer = within("list the edges", broker.client.request(subject, filter.into())).await??;
-    let HeartbeatList { error, state, ts } =
-        serde_json::from_slice(&answer.payload).context("list of the edges")?;
-    match error {
-        Some(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-            return Ok(ListedHeartbeats::default());
-        }
-        Some(error) => return Err(anyhow!(error).context("cannot list the edges")),
-        None => {}
-    }
-    let now = ts.as_deref().and_then(Time::parse);
-    let now = now.with_context(|| format!("list of the edges: the broker's time is {ts:?}"))?;
+    let filter = edge_heartbeat_subject("*");
+    let listed = broker.subjects(&format!("KV_{EDGE_LEASES_BUCKET}"), &filter).await;
+    let Some(listed) = listed.context("cannot list the edges")? else {
+        return Ok(ListedHeartbeats::default());
+    };
     let Some(store) = bucket(broker).await? else { return Ok(ListedHeartbeats::default()) };
     let prefix = format!("$KV.{EDGE_LEASES_BUCKET}.");
-    let edges = state.subjects.into_keys().take(EDGES_MAX);
+    let edges = listed.subjects.into_keys().take(EDGES_MAX);
     let edges =
         edges.filter_map(|subject| edge_of_heartbeat(subject.strip_prefix(&prefix)?).map(str::to_owned));
     let reads = edges.map(|edge| read(&store, edge));
     let read = futures_util::stream::iter(reads).buffered(HEARTBEATS_AT_ONCE).try_collect::<Vec<_>>();
     let beats = within("read the heartbeats", read).await??.into_iter().flatten().collect();
-    Ok(ListedHeartbeats { now_ns: now.0.saturating_mul(1_000_000), beats })
+    Ok(ListedHeartbeats { now_ns: listed.now_ns, beats })
 }
 
 async fn bucket(broker: &Broker) -> anyhow::Result<Option<Store>> {
@@ -120,7 +94,8 @@ async fn read(store: &Store, edge: String) -> anyhow::Result<Option<StoredHeartb
     let key = edge_heartbeat_key(&edge);
     let entry = store.entry(&key).await.with_context(|| format!("cannot read key {key}"))?;
     let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else { return Ok(None) };
-    let beat = EdgeHeartbeat::decode(&edge, &entry.value).map_err(|error| error.to_string());
+    let (beat, unknown) = with_unknown_names(|| EdgeHeartbeat::decode(&edge, &entry.value));
+    let beat = beat.map_err(|error| error.to_string());
     let stored_ns = i64::try_from(entry.created.unix_timestamp_nanos()).unwrap_or_default();
-    Ok(Some(StoredHeartbeat { edge, revision: entry.revision, stored_ns, beat }))
+    Ok(Some(StoredHeartbeat { edge, revision: entry.revision, stored_ns, beat, unknown }))
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use marketprism_schema::UnknownName;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -46,7 +47,10 @@ pub async fn watch_edges(fleet: &EdgeFleet, broker: &Broker, metrics: &Metrics, 
             () = stop.cancelled() => return,
         };
         match listed {
-            Ok(listed) => fleet.see(listed.beats, Instant::now()),
+            Ok(listed) => {
+                let unknown = fleet.see(listed.beats, Instant::now());
+                metrics.fleet.count_unknown("heartbeat", &unknown);
+            }
             Err(error) => fleet.fail(format!("{error:#}")),
         }
         fleet.show(metrics);
@@ -81,7 +85,9 @@ impl EdgeFleet {
         fleet.edges.iter().filter(|(_, seen)| seen.is_silent).map(|(edge, _)| edge.clone()).collect()
     }
 
-    fn see(&self, beats: Vec<StoredHeartbeat>, now: Instant) {
+    /// Returns the unknown names of heartbeats that are new.
+    fn see(&self, beats: Vec<StoredHeartbeat>, now: Instant) -> Vec<UnknownName> {
+        let mut unknown = Vec::new();
         let mut fleet = self.lock();
         let was_away = fleet.problem.take().is_some();
         let listed: BTreeSet<String> = beats.iter().map(|stored| stored.edge.clone()).collect();
@@ -91,10 +97,18 @@ impl EdgeFleet {
             let unchanged =
                 before.as_ref().filter(|seen| seen.stored.revision == stored.revision && !was_away);
             let since = unchanged.map_or(now, |seen| seen.since);
+            if before.as_ref().is_none_or(|seen| seen.stored.revision != stored.revision) {
+                unknown.extend_from_slice(&stored.unknown);
+            }
             let is_silent = !stored.is_stopped() && now.duration_since(since) >= EDGE_SILENT;
+            let names_before = before.as_ref().map_or(&[][..], |seen| &seen.stored.unknown);
+            if !stored.unknown.is_empty() && stored.unknown != names_before {
+                tell_unknown(&stored.edge, "heartbeat", &stored.unknown);
+            }
             tell(&stored.edge, before.is_some_and(|seen| seen.is_silent), is_silent);
             fleet.edges.insert(stored.edge.clone(), SeenEdge { stored, since, is_silent });
         }
+        unknown
     }
 
     /// Time in which the heartbeats cannot be read says nothing about the edges.
@@ -125,6 +139,14 @@ impl EdgeFleet {
     }
 }
 
+/// Names that only a newer edge knows. They are read as `unknown`, or what they name is left out.
+pub fn tell_unknown(edge: &str, message: &str, unknown: &[UnknownName]) {
+    let names: BTreeSet<String> =
+        unknown.iter().map(|one| format!("{} {:?}", one.field, one.value)).collect();
+    let names = names.into_iter().collect::<Vec<_>>().join(", ");
+    tracing::warn!(edge, message, names, "the edge is newer: names are unknown here; update central");
+}
+
 fn tell(edge: &str, was_silent: bool, is_silent: bool) {
     let limit = EDGE_SILENT;
     match (was_silent, is_silent) {
@@ -146,7 +168,21 @@ mod tests {
     fn stored(edge: &str, revision: u64, state: EdgeRunState) -> StoredHeartbeat {
         let beat = Ok(marketprism_schema::EdgeHeartbeat { state, ..heartbeat(edge) });
         // A clock of the broker that is years behind does not matter.
-        StoredHeartbeat { edge: edge.to_owned(), revision, stored_ns: 5, beat }
+        StoredHeartbeat { edge: edge.to_owned(), revision, stored_ns: 5, beat, unknown: Vec::new() }
+    }
+
+    #[test]
+    fn unknown_names_are_counted_once_a_heartbeat() {
+        let (fleet, metrics) = (EdgeFleet::default(), Metrics::new().unwrap());
+        let name = UnknownName { field: "state", value: "dreaming".into(), allowed: String::new() };
+        for revision in [7, 7, 8] {
+            let stored = StoredHeartbeat {
+                unknown: vec![name.clone()],
+                ..stored("e1", revision, EdgeRunState::Running)
+            };
+            metrics.fleet.count_unknown("heartbeat", &fleet.see(vec![stored], Instant::now()));
+        }
+        assert_eq!(metrics.fleet.unknown_names.with_label_values(&["heartbeat", "state"]).get(), 2);
     }
 
     #[test]

@@ -70,9 +70,9 @@ pub struct SelfTestClock {
 pub struct SelfTestPeriod {
     /// Ids from the first to the last trade.
     pub expected: u64,
-    /// Of them not in hot, between others that are: lost, or on their way.
+    /// Of them published and not in hot: lost, or on their way.
     pub missing: u64,
-    /// Of them of two seconds or more without any trade in hot: the edge did not run, or all of that time is lost (see the integrity report).
+    /// Of them of times in which the edge told that it did not run.
     pub silent: u64,
     /// From a trade's time, by the edge's clock, to the start of its insert, by central's; median.
     pub p50_us: u64,
@@ -152,7 +152,7 @@ pub async fn overview(
     }
 }
 
-fn selftest_states(SelfTests { read_ms, streams, clocks }: SelfTests) -> Vec<SelfTestState> {
+fn selftest_states(SelfTests { read_ms, streams, pauses, clocks }: SelfTests) -> Vec<SelfTestState> {
     let state = |row: SelfTestRow| {
         let of_edge = clocks.iter().find(|clock| clock.edge == row.edge);
         let clock = |BestClock { exchange, offset_ns, error_ns, .. }: &BestClock| SelfTestClock {
@@ -162,8 +162,8 @@ fn selftest_states(SelfTests { read_ms, streams, clocks }: SelfTests) -> Vec<Sel
         };
         SelfTestState {
             age_seconds: (read_ms - row.newest_us / 1_000).max(0) / 1_000,
-            hour: selftest_period(row.of_hour(), &row.hour),
-            day: selftest_period(row.of_day(), &row.day),
+            hour: selftest_period(row.of_hour(&pauses), &row.hour),
+            day: selftest_period(row.of_day(&pauses), &row.day),
             clock: of_edge.map(clock),
             edge: row.edge,
             symbol: row.symbol,
@@ -274,11 +274,12 @@ pub fn health_coverage(rows: &[CoverageRow], now_ns: i64) -> HealthCoverage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sources::selftest::IdBucket;
+    use crate::report::sources::selftest::{IdBucket, SelfTestPause};
 
     #[test]
     fn a_synthetic_stream_has_its_missing_ids_its_silences_and_the_clock_that_its_latency_rests_on() {
-        let bucket = |bucket, first, last, stored| IdBucket { bucket, first, last, stored, silent: 0 };
+        let bucket =
+            |bucket, first, last, stored| IdBucket { bucket, first, last, stored, holes: Vec::new() };
         let row = |edge: &str, buckets: Vec<IdBucket>| SelfTestRow {
             edge: edge.to_owned(),
             symbol: format!("{}-1HZ", edge.to_uppercase()),
@@ -294,12 +295,19 @@ mod tests {
             offset_ns: 5_000_000,
             error_ns: 2_000,
         };
+        let pause = SelfTestPause {
+            edge: "a".to_owned(),
+            symbol: "A-1HZ".to_owned(),
+            begin_ns: 31_000_000_000,
+            end_ns: 41_000_000_000,
+        };
         let states = selftest_states(SelfTests {
             read_ms: 9_900,
             streams: vec![
                 row("a", vec![bucket(0, 41, 50, 10), bucket(9, 1, 30, 27)]),
                 row("b", vec![bucket(9, 1, 3, 3)]),
             ],
+            pauses: vec![pause],
             clocks: vec![clock],
         });
         let period = |expected, missing, silent| {

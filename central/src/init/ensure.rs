@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::lease::Leases;
 use crate::limits;
 use crate::storage::Storage;
+use crate::watermark::Watermarks;
 
 /// Connects, provisions everything and reports it. Changes differences only with `apply`.
 pub async fn once(config: &Config, apply: bool) -> anyhow::Result<ProvisionReport> {
@@ -32,8 +33,11 @@ pub async fn ensure(
         ensured.map_err(|error| broker.explain(error))?;
         // Edges may not create them.
         let replicas = config.replicas();
-        AdapterBucket::open(broker, replicas).await.map_err(|error| broker.explain(error))?;
+        let max_bytes = config.adapters.bucket_max_bytes;
+        let bucket = AdapterBucket::open(broker, replicas, max_bytes).await;
+        bucket.map_err(|error| broker.explain(error))?.clean_or_warn(limits::ADAPTER_LEFTOVER_AGE).await;
         Wishes::open(broker, replicas).await.map_err(|error| broker.explain(error))?;
+        Watermarks::open(broker, replicas).await.map_err(|error| broker.explain(error))?;
     }
     for side in sides {
         let storage = Storage::of(&config.clickhouse, *side)?;
@@ -45,7 +49,7 @@ pub async fn ensure(
 
 /// An error if the streams may take more than the broker's account may store.
 pub async fn check_room(config: &Config, broker: &Broker) -> anyhow::Result<()> {
-    streams::check_room(broker, &config.streams).await
+    streams::check_room(broker, &config.streams, config.adapters.bucket_max_bytes).await
 }
 
 /// Compares streams and consumers without changing them; a missing one is a difference. Fails if the broker cannot be queried.
@@ -69,7 +73,7 @@ async fn ensure_streams(
     apply: bool,
     report: &mut ProvisionReport,
 ) -> anyhow::Result<()> {
-    streams::check_room(broker, &config.streams).await?;
+    check_room(config, broker).await?;
     for stream in &config.streams {
         report.add("stream", stream.settings.name, streams::ensure(&broker.jetstream, stream, apply).await?);
         let (name, outcome) = consumers::ensure(&broker.jetstream, stream, config.ack_wait).await?;

@@ -171,19 +171,19 @@ async fn refused(
     }
 }
 
-/// Compares the total size of all streams with the storage limit of the account, if there is one.
-pub async fn check_room(broker: &Broker, streams: &[Stream]) -> anyhow::Result<()> {
+/// Compares the total size of all streams and of the bucket of adapters with the storage limit of the account, if there is one.
+pub async fn check_room(broker: &Broker, streams: &[Stream], adapters_bytes: i64) -> anyhow::Result<()> {
     let account = broker.account().await?;
-    let wanted: i64 = streams
-        .iter()
-        .map(|stream| {
-            stream.settings.max_bytes.saturating_mul(i64::try_from(stream.replicas).unwrap_or(i64::MAX))
-        })
+    let replicas = streams.iter().map(|stream| stream.replicas).max().unwrap_or(1);
+    let sizes = streams.iter().map(|stream| (stream.settings.max_bytes, stream.replicas));
+    let wanted = sizes
+        .chain([(adapters_bytes, replicas)])
+        .map(|(bytes, replicas)| bytes.saturating_mul(i64::try_from(replicas).unwrap_or(i64::MAX)))
         .fold(0, i64::saturating_add);
     match account.limits.max_storage {
         Some(limit) if limit > 0 && limit < wanted => bail!(
-            "the broker's account may store {limit} bytes, the streams may take {wanted} together; raise the account's \
-             limit or lower max_bytes in [streams]"
+            "the broker's account may store {limit} bytes, the streams and the bucket of adapters may take {wanted} together; raise the account's \
+             limit, or lower max_bytes in [streams] or adapters.bucket_max_bytes"
         ),
         _ => Ok(()),
     }

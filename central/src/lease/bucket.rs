@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::broker::{Broker, OpenBucket, within};
 use crate::limits;
 
-const BUCKET: &str = "MARKETPRISM_LEASES";
+pub const BUCKET: &str = "MARKETPRISM_LEASES";
 const DESCRIPTION: &str = "leases of tasks that one central does at a time";
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,5 +11,6 @@ mod bucket;
 mod leases;
 mod renewal;
 
+pub use bucket::BUCKET;
 pub use leases::{Holder, Leases};
 pub use renewal::Lease;

@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use marketprism_schema::{RepairAnswer, RepairRequest, RepairState, StreamId, Table, repair_subject};
+use marketprism_schema::{
+    RepairAnswer, RepairRequest, RepairState, StreamId, Table, repair_subject, with_unknown_names,
+};
 use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::progress::{RepairFate, RepairLog, RepairOptions, RepairOutcome};
 use crate::broker::Broker;
 use crate::config::Config;
+use crate::fleet::tell_unknown;
 use crate::replicator::Endpoint;
 use crate::sql::{self, SUBJECT};
 use crate::storage::{StorageError, bounded};
@@ -109,7 +112,11 @@ async fn request_edge(broker: &Broker, range: &LackingRange, edge: &str) -> (boo
         }
         _ => return failed("the edge did not answer".to_owned()),
     };
-    match RepairAnswer::decode(&message.payload) {
+    let (answer, unknown) = with_unknown_names(|| RepairAnswer::decode(&message.payload));
+    if !unknown.is_empty() {
+        tell_unknown(edge, "repair", &unknown);
+    }
+    match answer {
         Ok(answer) if answer.state == RepairState::Resent => {
             (true, format!("edge {edge} sends {} events again", answer.resent))
         }

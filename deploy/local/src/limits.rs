@@ -34,7 +34,7 @@ pub const LOG_FILE_BYTES: u64 = 32 << 20;
 pub const LOG_TAIL_LINES: usize = 20;
 /// Bytes at the end of a log that are searched for those lines.
 pub const LOG_TAIL_BYTES: u64 = 64 * 1024;
-/// Broker storage for key-value buckets, beside the streams.
-pub const BROKER_STORE_SPARE_BYTES: u64 = 1024 * 1024 * 1024;
+/// Broker storage for key-value buckets and for that of adapters, which reserves 1 GiB, beside the streams.
+pub const BROKER_STORE_SPARE_BYTES: u64 = 2048 * 1024 * 1024;
 /// Share of the memory for the embedded engine; two engines share it. The rest is for the other parts and the page cache.
 pub const ENGINE_MEMORY_PERCENT: u64 = 50;

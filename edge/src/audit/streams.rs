@@ -90,8 +90,9 @@ pub(super) struct AuditedFeed {
     pub(super) ended: BTreeSet<AuditStream>,
     /// Symbols of its configuration that the venue does not list.
     pub(super) not_listed: Vec<String>,
-    /// Instruments that are listed and selected by a pattern, but too far behind in its ranking.
-    pub(super) outranked: BTreeSet<(String, MarketType)>,
+    /// Instruments that are listed and selected by a pattern, but too far behind in its ranking. `None`: that cannot be read, and its
+    /// earlier streams may come back.
+    pub(super) outranked: Option<BTreeSet<(String, MarketType)>>,
     /// It was stopped for this reason, and starts again.
     pub(super) restart: Option<String>,
     /// It will not run again: its number is free for another feed of the exchange.
@@ -112,7 +113,7 @@ impl AuditedFeed {
             subscribed: Vec::new(),
             ended: BTreeSet::new(),
             not_listed: Vec::new(),
-            outranked: BTreeSet::new(),
+            outranked: Some(BTreeSet::new()),
             restart: None,
             is_released: false,
             frontier_ns: i64::MAX,

@@ -135,9 +135,21 @@ impl Auditor {
     }
 
     /// Instruments of a feed that its ranking leaves out: their streams are not delisted.
-    pub fn set_outranked(&self, AuditFeed(feed): AuditFeed, outranked: &BTreeSet<(String, MarketType)>) {
-        if let Some(feed) = self.lock().feeds.get_mut(feed) {
-            feed.outranked.clone_from(outranked);
+    /// `None`: the ranking cannot be read.
+    pub fn set_outranked(
+        &self,
+        AuditFeed(feed): AuditFeed,
+        outranked: Option<&BTreeSet<(String, MarketType)>>,
+    ) {
+        let mut state = self.lock();
+        let Some(feed) = state.feeds.get_mut(feed) else { return };
+        let before = std::mem::replace(&mut feed.outranked, outranked.cloned());
+        let (exchange, has_started) = (feed.exchange.clone(), feed.last_ns != 0);
+        if let Some(origin) = &self.origin
+            && before.is_none()
+            && has_started
+        {
+            state.note_outranked(origin, &exchange);
         }
     }
 
@@ -258,8 +270,11 @@ impl AuditState {
         self.are_streams_changed = true;
         let (selected, removed): (Vec<_>, Vec<_>) =
             removed.into_iter().partition(|stream| self.selected.contains(stream));
-        let (outranked, delisted): (Vec<_>, Vec<_>) =
+        let (outranked, mut delisted): (Vec<_>, Vec<_>) =
             selected.into_iter().partition(|stream| self.is_outranked(stream));
+        if self.feeds.iter().any(|feed| feed.exchange == exchange && feed.outranked.is_none()) {
+            self.resumed.append(&mut delisted.drain(..).collect());
+        }
         for (reason, streams) in [
             (DowntimeReason::Delisted, delisted),
             (DowntimeReason::Outranked, outranked),
@@ -269,9 +284,25 @@ impl AuditState {
         }
     }
 
+    /// Streams of the run before, once a ranking can be read: those that it leaves out. The others start, or are found delisted then.
+    fn note_outranked(&mut self, origin: &AuditOrigin, exchange: &str) {
+        let resumed = std::mem::take(&mut self.resumed);
+        let (outranked, kept): (BTreeSet<_>, BTreeSet<_>) =
+            resumed.into_iter().partition(|stream| stream.exchange == exchange && self.is_outranked(stream));
+        self.resumed = kept;
+        self.begin_downtime(
+            origin,
+            origin.run_ns,
+            DowntimeReason::Outranked,
+            outranked.into_iter().collect(),
+        );
+    }
+
     fn is_outranked(&self, stream: &StreamId) -> bool {
         let key = (stream.symbol.clone(), stream.market_type);
-        self.feeds.iter().any(|feed| feed.exchange == stream.exchange && feed.outranked.contains(&key))
+        let is_of =
+            |feed: &AuditedFeed| feed.outranked.as_ref().is_some_and(|outranked| outranked.contains(&key));
+        self.feeds.iter().any(|feed| feed.exchange == stream.exchange && is_of(feed))
     }
 
     /// The numbers of streams. Those of ended streams whose windows are all closed are free: instruments may come and go for months.

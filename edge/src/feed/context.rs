@@ -16,6 +16,7 @@ use super::observer::FrameObserver;
 use super::parts::{InstrumentParts, PartNumber, named};
 use super::progress::{HangingPipelines, PipelineTimes};
 use super::raw_tap::RawTap;
+use super::remark_log::LISTING;
 use super::status::FeedStatus;
 use crate::audit::{AuditFeed, Auditor};
 use crate::clocks::VenueClocks;
@@ -25,7 +26,7 @@ use crate::journal::{DiskFiles, Journal};
 use crate::limits::QUARANTINE_BYTES_MAX;
 use crate::queue::{EventQueue, QueueLane};
 use crate::raw::RawStores;
-use crate::telemetry::{Coverage, Metrics};
+use crate::telemetry::{ANY, Coverage, Metrics};
 
 /// Folder of quarantined frames inside the data folder.
 const QUARANTINE: &str = "quarantine";
@@ -204,9 +205,13 @@ impl FeedContext {
         self.status.set_not_listed(not_listed);
     }
 
-    /// Shows the ranks in `/coverage`, and tells the audits which streams end by them.
+    /// Shows the ranks in `/coverage`, and tells the audits which streams end by them. While the ranking cannot be read the earlier one stays.
     pub fn publish_ranking(&self, listing: &FeedListing) {
+        self.publish_ranking_problem(listing.ranking_problem.as_deref());
         self.edge.auditor.set_outranked(self.audit_feed, listing.outranked());
+        if listing.ranking_problem.is_some() {
+            return;
+        }
         let ranking = listing.ranking.clone().unwrap_or_default();
         if !ranking.unranked.is_empty() && *self.status.unranked() != *ranking.unranked {
             let symbols = named(ranking.unranked.iter().map(String::as_str));
@@ -218,6 +223,30 @@ impl FeedContext {
             );
         }
         self.status.set_ranked(&ranking.chosen, &ranking.unranked);
+    }
+
+    /// In the pages of the first part, which asks for the lists again.
+    fn publish_ranking_problem(&self, problem: Option<&str>) {
+        let exchange = self.status.exchange.as_str();
+        if self.status.part != 0 {
+            return;
+        }
+        let before = self.status.set_ranking_problem(problem);
+        match problem {
+            None if before.is_none() => {}
+            None => tracing::info!(exchange, "the venue's ranking is read again"),
+            Some(problem) => {
+                self.edge.metrics.collector_errors.with_label_values(&[exchange, ANY, LISTING]).inc();
+                if before.as_deref() != Some(problem) {
+                    tracing::warn!(
+                        exchange,
+                        problem,
+                        "the venue's ranking cannot be read: named symbols and those that are collected stay, no other is added; it is \
+                         asked again"
+                    );
+                }
+            }
+        }
     }
 }
 

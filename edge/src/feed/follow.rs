@@ -21,7 +21,7 @@ use super::remark_log::LISTING;
 use super::status::{FeedPhase, InstrumentEnd};
 use super::supervise::run_part;
 use crate::audit::AuditFeed;
-use crate::limits::{ADDED_PARTS_MAX, STREAMS_END};
+use crate::limits::{ADDED_PARTS_MAX, RANKING_RETRY, STREAMS_END};
 use crate::telemetry::ANY;
 
 /// Runs a feed with all its parts until it is stopped.
@@ -49,6 +49,8 @@ async fn follow(first: &FeedContext, parts: &Mutex<PartSet>) {
 async fn pause(first: &FeedContext) -> bool {
     let mut setup = first.setup.subscribe();
     let interval = setup.borrow_and_update().config.listing_interval;
+    let is_ranked = first.status.ranking_problem().is_none();
+    let interval = if is_ranked { interval } else { interval.min(RANKING_RETRY) };
     tokio::select! {
         () = sleep(jittered(interval)) => true,
         () = first.relist.notified() => true,
@@ -210,7 +212,8 @@ impl PartSet {
         self.first.publish_ranking(&listing);
         self.first.tell_terms(&listing);
         let number = self.last_number + 1;
-        let outranked = self.first.parts.outrank(listing.outranked(), None);
+        let outranked =
+            listing.outranked().map(|keys| self.first.parts.outrank(keys, None)).unwrap_or_default();
         let change = self.first.parts.change(&listing.instruments, number);
         self.tell_missed(&change);
         let ListingChange { new, changed, delisted, .. } = change;

@@ -11,12 +11,12 @@ use marketprism_adapter_host::contract::{
 use marketprism_adapter_host::{Adapter, CallError, InstrumentRounds, Limits, Sandbox, Stats};
 use marketprism_config::MaskedUrl;
 use marketprism_schema::MarketType;
-use marketprism_service::{clock, mask};
+use marketprism_service::{clock, error_text, mask};
 use marketprism_socket::{Budgets, SocketOptions, http_client};
 use tokio::task::block_in_place;
 
 use super::observer::FrameObserver;
-use super::parts::InstrumentKey;
+use super::parts::{InstrumentKey, key_of};
 use super::ranking::{FeedRanking, rank};
 use crate::config::{CurrentAdapter, FeedConfig, SymbolSelection, TopMarkets, book_depth};
 use crate::limits::INSTRUMENTS_MAX;
@@ -58,13 +58,16 @@ pub struct FeedListing {
     pub hint: String,
     /// `None`: the selection has no `top`.
     pub ranking: Option<FeedRanking>,
+    /// Why the ranking cannot be read: only named and collected instruments are listed then.
+    pub ranking_problem: Option<String>,
 }
 
 impl FeedListing {
-    /// Listed and selected by a pattern, but not among the first of the ranking.
-    pub fn outranked(&self) -> &BTreeSet<InstrumentKey> {
+    /// Listed and selected by a pattern, but not among the first of the ranking. `None`: the ranking cannot be read.
+    pub fn outranked(&self) -> Option<&BTreeSet<InstrumentKey>> {
         static NONE: BTreeSet<InstrumentKey> = BTreeSet::new();
-        self.ranking.as_ref().map_or(&NONE, |ranking| &ranking.outranked)
+        let outranked = self.ranking.as_ref().map_or(&NONE, |ranking| &ranking.outranked);
+        self.ranking_problem.is_none().then_some(outranked)
     }
 }
 
@@ -126,16 +129,20 @@ impl ListingReader {
         let next = |rounds: &mut InstrumentRounds, sandbox: &mut Sandbox| rounds.next(sandbox, &feed);
         let answers = self.answers("instrument list", &mut sandbox, next, observer).await?;
         let rows = match self.selection.top() {
-            Some(top) => self.ranking(&mut sandbox, top).await?,
-            None => Vec::new(),
+            Some(top) => self.ranking(&mut sandbox, top).await,
+            None => Ok(Vec::new()),
         };
+        if rows.is_err() {
+            // An instance that has faulted is called no more.
+            sandbox = Sandbox::new(&self.adapter.get(), &self.limits, &Arc::new(Stats::default()))?;
+        }
         // Calls into an adapter may compute for seconds.
         block_in_place(|| {
             let mut list = |symbols: &[String]| {
                 let feed = Feed { symbols: symbols.to_vec(), ..self.feed.clone() };
                 sandbox.instruments(&feed, &answers)
             };
-            let listing = select(&self.selection, collected, &rows, &mut list)?;
+            let listing = select(&self.selection, collected, rows, &mut list)?;
             check_unique(&listing.instruments)?;
             Ok(listing)
         })
@@ -206,7 +213,7 @@ type ListInstruments<'a> = &'a mut dyn FnMut(&[String]) -> Result<Vec<Instrument
 fn select(
     selection: &SymbolSelection,
     collected: &BTreeSet<InstrumentKey>,
-    rows: &[Ranked],
+    rows: anyhow::Result<Vec<Ranked>>,
     list: ListInstruments<'_>,
 ) -> anyhow::Result<FeedListing> {
     let symbols = collected.iter().map(|(symbol, _)| symbol);
@@ -227,9 +234,21 @@ fn select(
         }
     }
     let (mut instruments, missing, mut hint) = list_named(wanted.into_iter().collect(), list)?;
-    let ranking = match selection.top() {
-        Some(top) => Some(rank(&mut instruments, rows, (selection, top), collected)?),
-        None => None,
+    let ranked = selection.top().map(|top| {
+        let rows = rows?;
+        rank(&mut instruments, &rows, (selection, top), collected)
+    });
+    let (ranking, ranking_problem) = match ranked {
+        None => (None, None),
+        Some(Ok(ranking)) => (Some(ranking), None),
+        Some(Err(error)) => {
+            instruments
+                .retain(|one| selection.names().contains(&one.symbol) || collected.contains(&key_of(one)));
+            if instruments.is_empty() && collected.is_empty() {
+                return Err(error);
+            }
+            (None, Some(error_text(error.as_ref())))
+        }
     };
     check_count(instruments.len())?;
     let missing_names = selection.names().iter().filter(|name| missing.contains(*name)).cloned();
@@ -242,7 +261,7 @@ fn select(
             "symbols: the venue lists none of {not_listed:?} for the feed's market types (allowed: {hint})"
         );
     }
-    Ok(FeedListing { instruments, not_listed, hint, ranking })
+    Ok(FeedListing { instruments, not_listed, hint, ranking, ranking_problem })
 }
 
 fn check_count(count: usize) -> anyhow::Result<()> {
@@ -325,6 +344,7 @@ mod tests {
     use marketprism_adapter_host::contract::{self, Refusal};
 
     use super::*;
+    use crate::config::RankingMeasure;
 
     fn instrument(symbol: &str, trading: bool) -> Instrument {
         Instrument {
@@ -369,7 +389,8 @@ mod tests {
         let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
         let selection = SymbolSelection::new(&texts(symbols), &texts(exclude));
         let collected = texts(collected).into_iter().map(|symbol| (symbol, MarketType::Spot)).collect();
-        let listing = select(&selection, &collected, &[], &mut list).map_err(|error| error.to_string())?;
+        let listing =
+            select(&selection, &collected, Ok(Vec::new()), &mut list).map_err(|error| error.to_string())?;
         Ok((listing.instruments.into_iter().map(|one| one.symbol).collect(), listing.not_listed))
     }
 
@@ -407,7 +428,37 @@ mod tests {
             Ok((0..=INSTRUMENTS_MAX).map(|number| instrument(&format!("A{number}-B"), true)).collect())
         };
         let selection = SymbolSelection::new(&["*".to_owned()], &[]);
-        let error = select(&selection, &BTreeSet::new(), &[], &mut many).unwrap_err().to_string();
+        let error = select(&selection, &BTreeSet::new(), Ok(Vec::new()), &mut many).unwrap_err().to_string();
         assert!(error.contains("5001 instruments") && error.contains("at most 5000"), "{error}");
+    }
+
+    /// The venue's ranking is away, or not plausible: it ranks none of the markets.
+    #[test]
+    fn an_unreadable_ranking_costs_what_only_it_would_select() {
+        let top = TopMarkets { by: RankingMeasure::Volume24h, count: 1 };
+        let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+        let read = |symbols: &[&str], collected: &[&str], rows: anyhow::Result<Vec<Ranked>>| {
+            let selection = SymbolSelection::new(&texts(symbols), &[]).with_top(Some(top));
+            let collected = texts(collected).into_iter().map(|symbol| (symbol, MarketType::Spot)).collect();
+            select(&selection, &collected, rows, &mut list).map_err(|error| error.to_string())
+        };
+        let symbols =
+            |listing: FeedListing| listing.instruments.into_iter().map(|one| one.symbol).collect::<Vec<_>>();
+        for (rows, cause) in
+            [(Err(anyhow::anyhow!("busy")), "busy"), (Ok(Vec::new()), "2 of 2 selected markets")]
+        {
+            let listing = read(&["*-USDT", "BTC-EUR"], &["ETH-USDT"], rows).unwrap();
+            assert!(
+                listing.ranking_problem.as_ref().is_some_and(|problem| problem.contains(cause)),
+                "{listing:?}"
+            );
+            assert_eq!((listing.outranked(), &listing.ranking), (None, &None), "nobody fell out of it");
+            assert_eq!(symbols(listing), ["ETH-USDT", "BTC-EUR"], "the collected and the named ones");
+        }
+        assert_eq!(
+            read(&["*-USDT"], &[], Err(anyhow::anyhow!("busy"))).unwrap_err(),
+            "busy",
+            "nothing is left"
+        );
     }
 }

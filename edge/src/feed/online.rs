@@ -63,13 +63,20 @@ fn shown(market: &RankedMarket) -> String {
 
 impl OnlineCheck {
     fn add(&mut self, index: usize, feed: &FeedConfig, listing: &FeedListing, plan: &Plan) {
-        let FeedListing { instruments, not_listed, hint, ranking } = listing;
+        let FeedListing { instruments, not_listed, hint, ranking, ranking_problem } = listing;
         let (connections, polls) = (plan.connections.len(), plan.polls.len());
         let (exchange, instruments) = (&feed.exchange, instruments.len());
         let _ = writeln!(
             self.text,
             "feed[{index}] {exchange}: {instruments} instruments listed, {connections} connections, {polls} polls"
         );
+        if let Some(problem) = ranking_problem {
+            self.is_complete = false;
+            let _ = writeln!(
+                self.text,
+                "feed[{index}].top: the venue's ranking cannot be read, so that only named symbols are collected: {problem}"
+            );
+        }
         if let Some((ranking, by)) = ranking.as_ref().zip(feed.top.by) {
             let (by, currency, shown) = (by.as_str(), &ranking.currency, ranking.chosen.iter().map(shown));
             let all = ranking.chosen.len() + ranking.outranked.len();

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use futures_util::future::join_all;
 use marketprism_adapter_host::contract::Instrument;
 use marketprism_schema::{DataType, DowntimeReason, SELFTEST_EXCHANGE};
@@ -222,7 +222,9 @@ impl FeedSet {
         let listed_before = old.parts.instruments();
         let parts = successor(&old.parts, &config, &before);
         let context = FeedContext { parts: Arc::new(parts), ..context };
-        context.parts.outrank(listed.outranked(), None);
+        if let Some(outranked) = listed.outranked() {
+            context.parts.outrank(outranked, None);
+        }
         let instruments = context.parts.begin(0, &listed.instruments);
         let part = OpenedPart::open(&context, &context.setup(), instruments)?;
         prepared.opened = Some(OpenedFeed { context, part, late: None, listed_before });
@@ -250,6 +252,9 @@ impl FeedSet {
         let listing =
             read.with_context(|| format!("the venue gave no lists within {RELOAD_LISTING:?}"))??;
         ensure!(!listing.instruments.is_empty(), "the venue lists no instrument of the feed");
+        if let Some(problem) = &listing.ranking_problem {
+            bail!("the venue's ranking cannot be read: {problem}");
+        }
         setup.reader.plan(&listing.instruments).context("plan of the changed feed")?;
         Ok(PreparedFeed { setup, adapter, listing: Some(listing), answers, opened: None })
     }

@@ -110,6 +110,7 @@ struct FeedState {
     not_listed: Arc<[String]>,
     ranked: Arc<[RankedMarket]>,
     unranked: Arc<[String]>,
+    ranking_problem: Option<Arc<str>>,
     /// Instruments whose streams the pipeline has not ended.
     ending: Vec<(InstrumentIndex, InstrumentEnd)>,
     refusals: BTreeMap<DataType, EventRefusals>,
@@ -138,6 +139,7 @@ impl FeedStatus {
             not_listed: Arc::default(),
             ranked: Arc::default(),
             unranked: Arc::default(),
+            ranking_problem: None,
             ending: Vec::new(),
             refusals: BTreeMap::new(),
         };
@@ -202,6 +204,16 @@ impl FeedStatus {
     /// Selected symbols with their volume in another currency than the ranking.
     pub fn unranked(&self) -> Arc<[String]> {
         Arc::clone(&self.lock().unranked)
+    }
+
+    /// Why the venue's ranking cannot be read.
+    pub fn ranking_problem(&self) -> Option<Arc<str>> {
+        self.lock().ranking_problem.clone()
+    }
+
+    /// Returns the earlier one.
+    pub fn set_ranking_problem(&self, problem: Option<&str>) -> Option<Arc<str>> {
+        std::mem::replace(&mut self.lock().ranking_problem, problem.map(Arc::from))
     }
 
     pub fn set_ranked(&self, ranked: &[RankedMarket], unranked: &[String]) {

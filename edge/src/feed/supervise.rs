@@ -264,7 +264,9 @@ async fn listed(context: &FeedContext) -> anyhow::Result<(Arc<FeedSetup>, Vec<In
         // A part that starts again needs what it had, whether it trades or not.
         let observer = context.observer(&setup.config);
         let listing = setup.reader.read(&context.parts.keys(), observer.as_deref()).await?;
-        context.parts.outrank(listing.outranked(), Some(context.status.part));
+        if let Some(outranked) = listing.outranked() {
+            context.parts.outrank(outranked, Some(context.status.part));
+        }
         let instruments = context.parts.begin(context.status.part, &listing.instruments);
         let newest = context.setup();
         if !Arc::ptr_eq(&setup, &newest) {

@@ -88,6 +88,7 @@ pub(super) fn refresh(state: &EdgeState) {
         &metrics.trades_missing,
         &metrics.feed_running,
         &metrics.not_listed,
+        &metrics.ranking_unreadable,
         &metrics.adapter_memory,
         &metrics.connections,
         &metrics.last_frame_age,
@@ -162,6 +163,7 @@ impl<'a> FeedTotals<'a> {
         self.gauge(&metrics.feed_running, &[exchange], u64::from(feed.phase() == FeedPhase::Running));
         let not_listed = u64::try_from(feed.not_listed().len()).unwrap_or_default();
         self.gauge(&metrics.not_listed, &[exchange], not_listed);
+        self.gauge(&metrics.ranking_unreadable, &[exchange], u64::from(feed.ranking_problem().is_some()));
         let missing = report.trades.iter().map(|trades| trades.missing).sum();
         self.gauge(&metrics.trades_missing, &[exchange], missing);
         for state in [BookState::WaitSnapshot, BookState::Syncing, BookState::Live] {

@@ -101,6 +101,14 @@ fn health_coverage(rows: &[CoverageRow]) -> Value {
 
 /// Configured symbols that cannot be collected: no fault of the edge, so it stays healthy.
 fn limitations(state: &EdgeState) -> Vec<String> {
+    let feeds = state.feeds.list();
+    let unranked = feeds.iter().filter_map(|feed| {
+        let problem = feed.ranking_problem()?;
+        Some(format!(
+            "{}: the venue's ranking cannot be read, only named symbols are added: {problem}",
+            feed.exchange
+        ))
+    });
     let text = |feed: &Arc<FeedStatus>| {
         let symbols = feed.not_listed();
         let (named, rest) = symbols.split_at(symbols.len().min(SYMBOLS_NAMED_MAX));
@@ -108,7 +116,7 @@ fn limitations(state: &EdgeState) -> Vec<String> {
         let symbols = named.join(", ");
         (!named.is_empty()).then(|| format!("{}: not listed by the venue: {symbols}{more}", feed.exchange))
     };
-    state.feeds.list().iter().filter_map(text).collect()
+    feeds.iter().filter_map(text).chain(unranked).collect()
 }
 
 /// Readiness, with the connections that are missing.
@@ -240,6 +248,7 @@ fn feed_json(feed: &FeedStatus) -> Value {
         "state": phase_text(&feed.phase()),
         "not_listed": *feed.not_listed(),
         "unranked": *feed.unranked(),
+        "ranking_problem": feed.ranking_problem().as_deref(),
         "ranked": feed.ranked().iter().map(ranked_json).collect::<Vec<_>>(),
         "adapter": feed.adapter().id(),
         "data_types": feed.data_types.iter().map(|kind| kind.as_str()).collect::<Vec<_>>(),

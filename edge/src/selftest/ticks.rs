@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::limits::{SELFTEST_CATCH_UP, SELFTEST_RANGES_MAX};
+use marketprism_schema::SELFTEST_CATCH_UP;
+
+use crate::limits::SELFTEST_RANGES_MAX;
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 

@@ -97,6 +97,8 @@ metrics! {
     feed_running: IntGaugeVec = "marketprism_edge_feed_running" ["exchange"],
     /// Symbols of the configuration that the venue does not list.
     not_listed: IntGaugeVec = "marketprism_edge_symbols_not_listed" ["exchange"],
+    /// 1 while the venue's ranking of a feed with `top` cannot be read, else 0.
+    ranking_unreadable: IntGaugeVec = "marketprism_edge_ranking_unreadable" ["exchange"],
     /// Instruments that the venue listed, delisted or gave other terms while the feed ran, by change.
     listing_changes: IntCounterVec = "marketprism_edge_listing_changes_total" ["exchange", "change"],
     /// Reloads of the configuration, by result.

@@ -6,7 +6,7 @@ use crate::names::names;
 
 names! {
     /// Numbers of the venue that show a loss.
-    Numbering, "numbering", {
+    Numbering, "numbering", unknown = Unnumbered, {
         /// None: a loss at the venue is visible to nobody.
         Unnumbered = "unnumbered",
         /// Every update names or continues its predecessor; the edge checks it.
@@ -18,7 +18,7 @@ names! {
 
 names! {
     /// Share of the events that the venue publishes.
-    Completeness, "completeness", {
+    Completeness, "completeness", unknown = LowerBound, {
         /// Every event.
         Complete = "complete",
         /// Some events: sums are lower bounds.

@@ -62,7 +62,7 @@ pub struct EdgeChange {
 
 names! {
     /// Kinds of changes of a running edge.
-    ChangeKind, "kind", {
+    ChangeKind, "kind", unknown = Unknown, {
         /// Version of an adapter.
         Adapter = "adapter",
         /// A feed began, ended or started again.
@@ -73,12 +73,14 @@ names! {
         Setting = "setting",
         /// The configuration as a whole was refused.
         Configuration = "configuration",
+        /// A name that this version does not know.
+        Unknown = "unknown",
     }
 }
 
 names! {
     /// Results of changes.
-    ChangeOutcome, "outcome", {
+    ChangeOutcome, "outcome", unknown = Unknown, {
         /// It is on trial.
         Running = "running",
         /// It was made.
@@ -91,6 +93,8 @@ names! {
         RolledBack = "rolled_back",
         /// The edge ended before the change did: the state before counts.
         Stopped = "stopped",
+        /// A name that this version does not know.
+        Unknown = "unknown",
     }
 }
 

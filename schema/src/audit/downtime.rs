@@ -48,7 +48,7 @@ pub struct Downtime {
 
 names! {
     /// Reasons why an edge collects nothing.
-    DowntimeReason, "reason", {
+    DowntimeReason, "reason", unknown = Killed, {
         /// The edge was stopped cleanly.
         Stopped = "stopped",
         /// The edge stopped itself to start again; the detail tells the limit that was passed.
@@ -59,7 +59,8 @@ names! {
         Delisted = "delisted",
         /// Other instruments of the venue have more volume: the feed collects only the first ones of a ranking.
         Outranked = "outranked",
-        /// The edge was killed: what it received since its last checkpoint is not audited. Nobody wanted this time.
+        /// The edge was killed: what it received since its last checkpoint is not audited. Nobody wanted this time. Also an unknown reason, which excuses
+        /// nothing.
         Killed = "killed",
     }
 }

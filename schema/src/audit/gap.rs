@@ -119,7 +119,7 @@ impl Gap {
 
 names! {
     /// Kinds of evidence for a gap.
-    GapKind, "kind", {
+    GapKind, "kind", unknown = Unknown, {
         /// Missing trade ids, where they rise by one.
         TradeIds = "trade_ids",
         /// Trades of an earlier gap that came from the venue's history: nothing is missing.
@@ -140,12 +140,14 @@ names! {
         Refused = "refused",
         /// The adapter faulted, or the edge's own pipeline did.
         AdapterFault = "adapter_fault",
+        /// A name that this version does not know.
+        Unknown = "unknown",
     }
 }
 
 names! {
     /// Who caused a gap.
-    GapCause, "cause", {
+    GapCause, "cause", unknown = Unknown, {
         /// The venue did not send it.
         Venue = "venue",
         /// A connection was lost.
@@ -156,6 +158,8 @@ names! {
         Operator = "operator",
         /// It was deleted by age or size before it could be stored.
         Retention = "retention",
+        /// A name that this version does not know.
+        Unknown = "unknown",
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::message::{AuditError, demand};
 use crate::latency::LATENCY_BUCKETS;
-use crate::names::{DataType, names};
+use crate::names::{DataType, known_entries, names};
 
 /// Offset of an edge's clock from a venue's, beyond the error of its measurement, above which the clock counts as wrong.
 pub const CLOCK_OFFSET_MAX: Duration = Duration::from_millis(500);
@@ -85,7 +85,7 @@ pub struct EdgeHealth {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clock_steps: Vec<ClockStep>,
     /// Events published, acknowledged and received since the audit before.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "known_entries", skip_serializing_if = "Vec::is_empty")]
     pub latencies: Vec<HopLatency>,
 }
 

@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::message::{AuditError, check_edge, demand};
 use crate::decimal::Decimal;
-use crate::names::MarketType;
+use crate::names::{MarketType, known_entries};
 use crate::stream_id::StreamId;
 use crate::validation::{EXCHANGE_NAME_ALLOWED, is_exchange_name};
 
@@ -34,6 +34,7 @@ pub struct InstrumentListing {
     /// Time at which the list was read, nanoseconds since 1970 UTC.
     pub at: i64,
     /// Instruments that are new to this run of the edge, that have other terms than before, or that were told long ago.
+    #[serde(deserialize_with = "known_entries")]
     pub listed: Vec<InstrumentTerms>,
 }
 

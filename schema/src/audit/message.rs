@@ -8,6 +8,7 @@ use super::fingerprint::Fingerprint;
 use super::gap::{GAPS_MAX, Gap};
 use super::health::EdgeHealth;
 use crate::event::EventId;
+use crate::names::known_entries;
 use crate::stream_id::StreamId;
 use crate::texts;
 use crate::validation::{EDGE_NAME_ALLOWED, is_edge_name};
@@ -42,7 +43,7 @@ pub struct Audit {
     /// Number of parts.
     pub parts: u16,
     /// Streams with anything to say.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "known_entries")]
     pub streams: Vec<StreamAudit>,
     /// Subscribed streams without an event or a gap, by capability.
     #[serde(default)]

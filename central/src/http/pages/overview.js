@@ -38,7 +38,7 @@ follow('/overview', 5, (o) => {
     tile(lag === null ? '\u2013' : `${lag} min`, 'replication lag', lag > 60 ? 'gap' : 'soft'));
   arriving(o);
   $('selftest-card').hidden = !o.selftest.length;
-  const missing = (key) => (s) => (s[key] ? el('span', { class: s[key].missing ? 'gap' : 'good' }, `${number(s[key].missing)} of ${number(s[key].expected)}${s[key].silent ? `, ${number(s[key].silent)} in silences` : ''}`) : '\u2013');
+  const missing = (key) => (s) => (s[key] ? el('span', { class: s[key].missing ? 'gap' : 'good' }, `${number(s[key].missing)} of ${number(s[key].expected)}${s[key].silent ? `, ${number(s[key].silent)} while it did not run` : ''}`) : '\u2013');
   const delay = (key) => (s) => (s[key] ? quantiles([s[key].p50_us, s[key].p99_us]) : '\u2013');
   put('selftest', table([
     ['edge', (s) => s.edge],

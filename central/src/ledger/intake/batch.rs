@@ -4,14 +4,15 @@
 use async_nats::{Message, Subject, jetstream};
 use bytes::Bytes;
 use marketprism_schema::{
-    Audit, AuditPayload, Downtime, FeedAudit, Fingerprint, Gap, StreamAudit, audit_subject,
-    decode_audit_payload,
+    Audit, AuditPayload, Downtime, FeedAudit, Fingerprint, Gap, StreamAudit, UnknownName, audit_subject,
+    decode_audit_payload, with_unknown_names,
 };
 
 use super::change_rows::encode_change_rows;
 use super::correction_rows::encode_correction_rows;
 use super::downtime_rows::{encode_downtime_rows, touched_windows};
 use super::edge_rows::encode_edge_row;
+use crate::fleet::tell_unknown;
 use crate::ingest::{Delivery, header};
 use crate::ledger::instruments::InstrumentWords;
 use crate::ledger::windows::WindowGrid;
@@ -44,6 +45,8 @@ pub struct AuditBatch {
 pub struct DecodedAudits {
     pub good: AuditBatch,
     pub bad: AuditBatch,
+    /// Names of newer edges.
+    pub unknown: Vec<UnknownName>,
 }
 
 impl DecodedAudits {
@@ -53,8 +56,13 @@ impl DecodedAudits {
             return;
         };
         let message = message.message;
-        match read_audit(&message, now_ns) {
+        let (read, unknown) = with_unknown_names(|| read_audit(&message, now_ns));
+        match read {
             Ok(payload) => {
+                if !unknown.is_empty() {
+                    tell_unknown(message.subject.trim_start_matches("audit."), "audit", &unknown);
+                    self.unknown.extend(unknown);
+                }
                 let [mut rows, mut feeds, mut edges, mut downtimes] = [const { Vec::new() }; 4];
                 let (mut changes, mut corrections, mut instruments) = (Vec::new(), Vec::new(), Vec::new());
                 let (stream_seq, published_ns) = (delivery.stream_seq, delivery.published_ns);

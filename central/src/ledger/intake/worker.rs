@@ -91,6 +91,7 @@ async fn pull(
                 None => break None,
             }
         };
+        shared.metrics.fleet.count_unknown("audit", &sorted.unknown);
         store(shared, stream, sorted, position, dirty).await;
         if position.is_put_back {
             return "hot was put back to an earlier state".to_owned();

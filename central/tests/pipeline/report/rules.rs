@@ -230,6 +230,31 @@ async fn commands_say_who_is_away() {
     let Some((mut stack, config)) = Stack::laid_out("").await else { return };
     let diagnosis = stack.command("diagnose", &config, &[]);
     assert_eq!(diagnosis.status.code(), Some(0), "{}", String::from_utf8_lossy(&diagnosis.stdout));
+    let jetstream = stack.jetstream().await;
+    for gone in [
+        "KV_MARKETPRISM_CONFIRMED",
+        "KV_MARKETPRISM_LEASES",
+        "KV_MARKETPRISM_EDGES",
+        "KV_MARKETPRISM_ADAPTERS",
+        "OBJ_adapters",
+    ] {
+        jetstream.delete_stream(gone).await.unwrap();
+    }
+    let diagnosis = stack.command("diagnose", &config, &[]);
+    let text = String::from_utf8(diagnosis.stdout).unwrap();
+    assert_eq!(diagnosis.status.code(), Some(1), "{text}");
+    for bucket in [
+        "MARKETPRISM_CONFIRMED",
+        "MARKETPRISM_LEASES",
+        "MARKETPRISM_EDGES",
+        "MARKETPRISM_ADAPTERS",
+        "adapters",
+    ] {
+        assert!(text.contains(&format!("FAIL  bucket {bucket}: is missing: ")), "{bucket}: {text}");
+    }
+    assert_eq!(text.matches("run `init`: it creates the bucket").count(), 5, "{text}");
+    stack.init(&config, &[], 0);
+    assert_eq!(stack.command("diagnose", &config, &[]).status.code(), Some(0));
     stack.engine.kill();
     stack.broker.kill();
     for command in ["integrity", "status", "diagnose"] {

@@ -74,6 +74,12 @@ pub(crate) fn ranking(rows: &[Ranked], limits: &Limits) -> Check {
     for row in rows {
         token("venue symbol", &row.venue_symbol, NAME_BYTES, |c| !c.is_control())?;
         scale(&format!("scale of the value of {}", row.venue_symbol), row.value.scale)?;
+        if row.value.mantissa < 0 {
+            return Err(format!(
+                "value of {} is {}, allowed is 0 or more",
+                row.venue_symbol, row.value.mantissa
+            ));
+        }
         let currency = row.currency.as_deref().unwrap_or("-");
         token(&format!("currency of {}", row.venue_symbol), currency, NAME_BYTES, |c| !c.is_control())?;
     }

@@ -105,7 +105,7 @@ fn a_stream_that_was_deselected_or_outranked_before_its_feed_started_is_not_deli
     auditor.resume(&Resumption { streams, ..Resumption::default() }, |_| true);
     let feed = auditor.feed("sim_spot");
     auditor.select(|stream| stream.symbol != "GONE-A");
-    auditor.set_outranked(feed, &BTreeSet::from([("GONE-C".to_owned(), MarketType::Spot)]));
+    auditor.set_outranked(feed, Some(&BTreeSet::from([("GONE-C".to_owned(), MarketType::Spot)])));
     auditor.subscribe(feed, &[], start);
     let downtimes = auditor.take_downtimes();
     let of: Vec<_> = downtimes.iter().map(|one| (one.reason, one.streams.as_slice())).collect();
@@ -115,6 +115,24 @@ fn a_stream_that_was_deselected_or_outranked_before_its_feed_started_is_not_deli
         (DowntimeReason::Removed, &[trades("GONE-A")][..]),
     ];
     assert_eq!(of, expected);
+}
+
+#[test]
+fn a_stream_of_the_run_before_is_not_delisted_while_the_ranking_cannot_be_read() {
+    let streams = BTreeSet::from([trades("OUT-B"), trades("BACK-B")]);
+    let start = 1_000 * SECOND;
+    let auditor = Auditor::new(origin(start));
+    auditor.resume(&Resumption { streams, ..Resumption::default() }, |_| true);
+    let feed = auditor.feed("sim_spot");
+    auditor.set_outranked(feed, None);
+    auditor.subscribe(feed, &[], start);
+    assert_eq!(auditor.take_downtimes(), []);
+    auditor.set_outranked(feed, Some(&BTreeSet::from([("OUT-B".to_owned(), MarketType::Spot)])));
+    let [out] = &auditor.take_downtimes()[..] else { panic!("one downtime") };
+    assert_eq!((out.reason, &out.streams), (DowntimeReason::Outranked, &vec![trades("OUT-B")]));
+    let row = DataTypeMap::from_fn(|kind| (kind == DataType::Trade).then(|| (trades("BACK-B"), NUMBERED)));
+    auditor.subscribe(auditor.added_feed("sim_spot", start + 5), &[row], start + 5);
+    assert_eq!(auditor.take_downtimes(), [], "it goes on");
 }
 
 #[test]
