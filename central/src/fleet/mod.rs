@@ -14,9 +14,24 @@ pub use tracker::{EdgeFleet, tell_unknown, watch_edges};
 
 use crate::metrics::Metrics;
 
-/// Shows every state before the first edge is known.
+/// Shows every state and field before the first edge is known.
 pub fn expect_series(metrics: &Metrics) {
     for life in EdgeLife::ALL {
         metrics.fleet.edges.with_label_values(&[life.as_str()]);
+    }
+    let of_audit = [
+        "data_type",
+        "market_type",
+        "numbering",
+        "completeness",
+        "kind",
+        "cause",
+        "reason",
+        "hop",
+        "outcome",
+    ];
+    let of_audit = of_audit.map(|field| ("audit", field));
+    for (message, field) in of_audit.into_iter().chain([("heartbeat", "state")]) {
+        metrics.fleet.unknown_names.with_label_values(&[message, field]);
     }
 }
