@@ -207,6 +207,15 @@ async fn a_version_goes_from_edge_to_edge_until_one_is_worse_off_and_absent_edge
     let (status, text) = hq.adapters(&["rollback", "broken", "--edge", "edge-1"]).await;
     assert!(status == Some(0) && text.contains("edge-1: runs the earlier version"), "{text}");
     hq.are("every edge has the good version", [("active", &good); 3]).await;
+    let (status, text) = hq.adapters(&["delete", &bad[..12], &good[..12]]).await;
+    assert!(
+        status == Some(2) && text.contains("nothing was deleted") && text.contains("edge edge-1 runs it"),
+        "{text}"
+    );
+    let (status, text) = hq.adapters(&["delete", "--unused"]).await;
+    assert!(status == Some(0) && text.lines().count() == 1 && text.contains(&bad[..12]), "{text}");
+    let (_, text, _) = hq.central.ask(&["adapters", "list", "--json"]).await;
+    assert!(text.contains(&good) && !text.contains(&bad), "{text}");
     for edge in &mut edges {
         let output = edge.process().output().to_lowercase();
         assert!(!output.contains("permissions violation"), "{output}");
