@@ -147,6 +147,25 @@ async fn instruments_come_and_go_and_touch_no_other_stream() {
     check_audits(&broker).await;
 }
 
+/// While the ranking cannot be read.
+async fn names_the_ranking(edge: &Edge) {
+    assert_eq!(live(edge, "BTC-USDC").await.0, 0, "the named one is collected without the ranking");
+    until("the ranking is named", TIME, || async {
+        let page = page(edge).await;
+        let health = edge.get("/health").await?;
+        let unreadable = edge.metric("marketprism_edge_ranking_unreadable", EXCHANGE).await;
+        let is_told = page["feeds"][0]["ranking_problem"].as_str().is_some_and(|text| text.contains("500"))
+            && health.contains("the venue's ranking cannot be read")
+            && unreadable == 1;
+        if is_told {
+            Ok(())
+        } else {
+            Err(format!("{unreadable} {health} {}", page["feeds"][0]["ranking_problem"]))
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_markets_of_the_ranking_are_collected_and_others_take_their_places() {
     let folder = tempfile::tempdir().unwrap();
@@ -160,21 +179,7 @@ async fn the_first_markets_of_the_ranking_are_collected_and_others_take_their_pl
     let busy = FaultSpec::new(FaultAction::RestStatus).path("ticker/24hr");
     let busy = sim.fault(FaultSpec { status: Some(500), count: Some(1_000), ..busy }).unwrap();
     let mut edge = Edge::start(folder.path(), &nats, &[feed]).await;
-    assert_eq!(live(&edge, "BTC-USDC").await.0, 0, "the named one is collected without the ranking");
-    until("the ranking is named", TIME, || async {
-        let page = page(&edge).await;
-        let health = edge.get("/health").await?;
-        let unreadable = edge.metric("marketprism_edge_ranking_unreadable", EXCHANGE).await;
-        let is_told = page["feeds"][0]["ranking_problem"].as_str().is_some_and(|text| text.contains("500"))
-            && health.contains("the venue's ranking cannot be read")
-            && unreadable == 1;
-        if is_told {
-            Ok(())
-        } else {
-            Err(format!("{unreadable} {health} {}", page["feeds"][0]["ranking_problem"]))
-        }
-    })
-    .await;
+    names_the_ranking(&edge).await;
     assert!(sim.remove_fault(busy));
     // Those of the greatest turnover are listed first.
     let first: Vec<String> = (10..20).map(|number| format!("R{number}-USDT")).collect();
