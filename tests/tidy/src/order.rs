@@ -26,14 +26,9 @@ pub const ORDER: [(&str, &str); 10] = [
     ("edge/book", "sync book outcome pending pacing contents sequence ladder settings update side"),
     (
         "schema",
-<<<<<<< HEAD
         "broker_accounts broker_users broker_domain edge_heartbeat edge_lease edge_status adapter_promotion recording wire audit repair confirmed \
          rebuilt_book \
-         validation event migration stream table selftest stream_id decimal latency component names texts",
-=======
-        "broker_users edge_heartbeat edge_lease edge_status adapter_promotion recording wire audit repair confirmed rebuilt_book \
          validation event migration stream table selftest stream_id decimal latency component texts names",
->>>>>>> 0da001ba (Name what the ranking costs in a function of its own, and order texts before names)
     ),
     ("adapters/build", "build clang component toolchain workspace"),
     ("deploy/chdb-server", "run sandbox http access sql engine config memory limits"),
