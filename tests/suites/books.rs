@@ -1,5 +1,7 @@
 //! Promise: every published order book equals the venue's book at that update, and a gap is detected, recorded and resynchronized.
 
+mod deltas;
+
 use std::time::Duration;
 
 use marketprism_tests::edge::{Edge, Feed};
@@ -68,7 +70,8 @@ async fn start() -> (Stack, Sim, Edge) {
     let sim = Sim::start(config).await.unwrap();
     let address = sim.addr().to_string();
     let feed = |(exchange, depth): (&str, usize)| Feed {
-        extra: format!("depth = {depth}"),
+        extra: format!("depth = {depth}\nstate_interval_ms = 100"),
+        data_types: ["trade", "orderbook", "orderbook_delta"].map(str::to_owned).to_vec(),
         ..Feed::simulated(exchange, &address, &SYMBOLS)
     };
     let feeds: Vec<Feed> = EXCHANGES.map(feed).to_vec();
@@ -92,6 +95,7 @@ async fn every_published_book_equals_the_venues_book() {
         assert!(full, "no book of {exchange} has {depth} levels");
     }
     compare(&sim, &rows);
+    deltas::equal_the_venues_books(&stack, &sim).await;
 }
 
 /// A restarted service of a venue begins its numbers anew with a whole book: no gap.
@@ -139,6 +143,10 @@ async fn a_sequence_gap_is_recorded_and_resynchronized_without_a_wrong_book() {
     restarted_books_go_on(&stack, &sim, &edge).await;
     more_books(&stack, 50).await;
     compare(&sim, &books(&stack, "").await);
+    assert!(
+        deltas::equal_the_venues_books(&stack, &sim).await >= EXCHANGES.len() * 3,
+        "epochs of broken books"
+    );
     let coverage = edge.get("/coverage").await.unwrap();
     assert!(coverage.contains("gap"), "the gap is not in /coverage: {coverage}");
 }

@@ -1,0 +1,111 @@
+//! Books rebuilt from the stored deltas equal the venue's book at the same update.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use marketprism_schema::{BookLevels, Decimal, OrderBookDelta, RebuiltBook};
+use marketprism_tests::number::{key, plain};
+use marketprism_tests::stack::Stack;
+use marketprism_tests::wait::until;
+use marketprism_venue_sim::Sim;
+use serde_json::Value;
+
+/// Levels a side that every exchange's edge knows.
+const DEPTH: usize = 40;
+/// The venue looks its book up for one update of so many.
+const COMPARED: usize = 10;
+
+/// Records by exchange, symbol and epoch. A gap between two is a record that is not inserted yet, or lost for good.
+async fn records(stack: &Stack) -> Result<BTreeMap<String, Vec<Value>>, String> {
+    let text = |column: &str| format!("arrayMap(number -> toString(number), {column}) AS {column}_text");
+    let columns = ["bid_prices", "bid_quantities", "ask_prices", "ask_quantities"].map(text).join(", ");
+    let rows = stack
+        .clickhouse
+        .rows(&format!(
+            "SELECT exchange, venue_symbol, toString(epoch_started_at) AS started, toUInt32(number) AS place, is_snapshot, parts_left, \
+             toString(last_update_id) AS id, price_scale, quantity_scale, {columns} FROM marketprism_hot.orderbook_deltas \
+             ORDER BY exchange, venue_symbol, epoch_started_at, number"
+        ))
+        .await?;
+    let mut epochs: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for row in rows {
+        let epoch = format!("{} {} {}", row["exchange"], row["venue_symbol"], row["started"]);
+        let records = epochs.entry(epoch).or_default();
+        if row["place"].as_u64() != Some(records.len() as u64) {
+            return Err(format!("{} instead of {}: {row}", row["place"], records.len()));
+        }
+        records.push(row);
+    }
+    Ok(epochs)
+}
+
+fn side(row: &Value, name: &str) -> Vec<[i64; 2]> {
+    let numbers = |column: &str| -> Vec<i64> {
+        let texts = row[format!("{name}_{column}_text")].as_array().unwrap().iter();
+        texts.map(|text| text.as_str().unwrap().parse().unwrap()).collect()
+    };
+    numbers("prices")
+        .into_iter()
+        .zip(numbers("quantities"))
+        .map(|(price, quantity)| [price, quantity])
+        .collect()
+}
+
+fn delta(row: &Value) -> OrderBookDelta<'static> {
+    let number = |name: &str| row[name].as_u64().unwrap();
+    let scale = |name: &str| u8::try_from(number(name)).unwrap();
+    OrderBookDelta {
+        epoch: 0,
+        epoch_started_ns: 0,
+        number: number("place"),
+        is_snapshot: row["is_snapshot"].as_bool().unwrap(),
+        parts_left: u32::try_from(number("parts_left")).unwrap(),
+        first_update_id: 0,
+        previous_update_id: None,
+        last_update_id: 0,
+        checksum: None,
+        is_bids_partial: false,
+        is_asks_partial: false,
+        levels: BookLevels {
+            price_scale: scale("price_scale"),
+            quantity_scale: scale("quantity_scale"),
+            bids: side(row, "bid").into(),
+            asks: side(row, "ask").into(),
+        },
+    }
+}
+
+fn texts(levels: impl Iterator<Item = [Decimal; 2]>) -> Vec<[String; 2]> {
+    levels.take(DEPTH).map(|level| level.map(|number| plain(number.to_scale_18()))).collect()
+}
+
+fn best(levels: &[[String; 2]]) -> Vec<[String; 2]> {
+    levels.iter().take(DEPTH).map(|level| level.each_ref().map(|text| plain(key(text)))).collect()
+}
+
+/// Gives the number of epochs. Every record is applied, so that one that is wrong spoils each state after it.
+pub async fn equal_the_venues_books(stack: &Stack, sim: &Sim) -> usize {
+    let limit = Duration::from_secs(60);
+    let found = until("no record between two is missing", limit, || records(stack)).await;
+    let mut compared = 0;
+    for records in found.values() {
+        let mut book = RebuiltBook::default();
+        for (at, row) in records.iter().enumerate() {
+            book.apply(&delta(row)).unwrap();
+            let is_compared = at % COMPARED == 0 || at + 1 == records.len();
+            if !is_compared || !book.is_whole() {
+                continue;
+            }
+            let name = |column: &str| row[column].as_str().unwrap();
+            let (exchange, symbol, id) = (name("exchange"), name("venue_symbol"), name("id"));
+            let own = sim.book_at(exchange, symbol, id.parse().unwrap()).unwrap();
+            let own =
+                own.unwrap_or_else(|| panic!("{exchange} {symbol}: the venue never had an update {id}"));
+            assert_eq!(texts(book.bids()), best(&own.bids), "{exchange} {symbol} {id}: bids");
+            assert_eq!(texts(book.asks()), best(&own.asks), "{exchange} {symbol} {id}: asks");
+            compared += 1;
+        }
+    }
+    assert!(compared > 100, "{compared} states compared");
+    found.len()
+}
