@@ -116,6 +116,7 @@ impl OrderBooks {
     }
 
     fn after_update(&mut self, instrument: InstrumentIndex, outcome: &UpdateOutcome, now_ns: i64) {
+        let pace = self.plan.pace;
         let Some(slot) = self.slot(instrument) else { return };
         if slot.book.state() == BookState::Live {
             if !slot.book.awaits_snapshot() {
@@ -125,10 +126,14 @@ impl OrderBooks {
             if outcome.applied > 0 {
                 slot.gate.changed(outcome.applied);
                 let due = slot.gate.due_at_ns().unwrap_or(i64::MAX);
-                let is_new = !std::mem::replace(&mut slot.is_changed, true);
-                self.next_due_ns = self.next_due_ns.min(due);
-                if is_new {
-                    self.changed.push(instrument);
+                if pace == StatePace::Newest || (pace == StatePace::Sampled && due <= now_ns) {
+                    let is_new = !std::mem::replace(&mut slot.is_changed, true);
+                    self.next_due_ns = self.next_due_ns.min(due);
+                    if is_new {
+                        self.changed.push(instrument);
+                    }
+                } else {
+                    slot.gate.withdraw();
                 }
             }
         } else {
@@ -348,6 +353,17 @@ pub struct BooksPlan {
     pub books: Vec<BookPlan>,
     /// Least time between two published states of one book.
     pub publish_interval: Duration,
+    pub pace: StatePace,
+}
+
+/// Choice of the states that are published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatePace {
+    /// The newest one waits for the end of the interval.
+    Newest,
+    /// The first one after an interval. None waits: a long interval would hold up the audits of the whole edge.
+    Sampled,
+    Off,
 }
 
 impl BooksPlan {
@@ -357,6 +373,7 @@ impl BooksPlan {
         plan: &Plan,
         depth: u32,
         publish_interval: Duration,
+        pace: StatePace,
     ) -> Self {
         let mut resyncs = vec![(None, None); instruments.len()];
         for (resync, planned) in ResyncIndex::enumerate(&plan.resyncs) {
@@ -368,7 +385,7 @@ impl BooksPlan {
             settings: capability.book_settings(Some(instrument), depth, limit),
             resync,
         });
-        Self { books: books.collect(), publish_interval }
+        Self { books: books.collect(), publish_interval, pace }
     }
 }
 
@@ -396,11 +413,37 @@ mod tests {
     }
 
     #[test]
+    fn a_sampled_state_never_waits_and_none_is_published_where_states_are_off() {
+        for (pace, wanted) in [(StatePace::Sampled, vec![2, 8]), (StatePace::Off, vec![])] {
+            let settings = BookSettings::new(SequenceRule::Contiguous, SnapshotSource::InBand, 20);
+            let mut books = OrderBooks::new(BooksPlan {
+                books: vec![BookPlan { settings, resync: None }],
+                publish_interval: Duration::from_nanos(6),
+                pace,
+            });
+            let mut published = Vec::new();
+            for id in 2..10 {
+                let change = if id == 2 { BookChange::Snapshot } else { BookChange::Delta };
+                let update = contract::Book { change, bids: 1, ..delta(0, id) };
+                books.apply(&update, &[id, 1], id, id, &mut |_, _| {});
+                books.publish_due(id, &mut |_, view| published.push(view.last_update_id()));
+                assert_eq!(
+                    (books.oldest_waiting_ns(), books.next_due_ns()),
+                    (None, i64::MAX),
+                    "{pace:?} {id}"
+                );
+            }
+            assert_eq!(published, wanted, "{pace:?}");
+        }
+    }
+
+    #[test]
     fn updates_that_wait_for_snapshots_are_bounded_over_all_books() {
         let settings = BookSettings::new(SequenceRule::Contiguous, SnapshotSource::Request, 20);
         let plan = BooksPlan {
             books: (0..50_u32).map(|i| BookPlan { settings, resync: Some(i.into()) }).collect(),
             publish_interval: Duration::from_millis(100),
+            pace: StatePace::Newest,
         };
         let mut books = OrderBooks::new(plan);
         books.pending_bytes_max = 1 << 20;
@@ -436,7 +479,8 @@ mod tests {
         const SECOND: i64 = 1_000_000_000;
         let settings = BookSettings::new(SequenceRule::Contiguous, SnapshotSource::Request, 2);
         let books = vec![BookPlan { settings, resync: Some(ResyncIndex::from(0_u32)) }];
-        let mut books = OrderBooks::new(BooksPlan { books, publish_interval: Duration::ZERO });
+        let mut books =
+            OrderBooks::new(BooksPlan { books, publish_interval: Duration::ZERO, pace: StatePace::Newest });
         snapshot(&mut books, 10, 0);
         for (id, level) in [(11, [100, 0]), (12, [99, 0]), (13, [98, 2])] {
             bid(&mut books, id, level, 0);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use marketprism_adapter_host::contract::{BookChange, MarketType, Payload};
 use marketprism_book::{BookSettings, SequenceRule, SnapshotSource};
-use marketprism_edge::books::{BookPlan, BooksPlan};
+use marketprism_edge::books::{BookPlan, BooksPlan, StatePace};
 use marketprism_edge::queue::EventRecord;
 use marketprism_edge::records::{RecordBuilder, RecordOptions};
 
@@ -40,6 +40,7 @@ fn feed() -> RecordBuilder {
         books: Some(BooksPlan {
             books: (0..INSTRUMENTS).map(|i| BookPlan { settings, resync: Some(i.into()) }).collect(),
             publish_interval: Duration::from_millis(100),
+            pace: StatePace::Newest,
         }),
         depth: 20,
         contiguous_trade_ids: true,

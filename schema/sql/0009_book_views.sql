@@ -24,19 +24,20 @@ AS WITH
         FROM {database}.orderbook_deltas
         WHERE exchange = {exchange:String} AND market_type = {market_type:String} AND symbol = {symbol:String} AND edge = {edge:String}
             AND timestamp > moment - INTERVAL 1 DAY AND timestamp <= moment + INTERVAL 1 DAY),
-    (SELECT max(epoch_started_at) FROM found WHERE timestamp <= moment) AS started,
+    (SELECT argMax(epoch_started_at, (timestamp, epoch_started_at)) FROM found WHERE timestamp <= moment) AS started,
     (SELECT max(number) FROM found WHERE timestamp <= moment AND epoch_started_at = started) AS newest,
     (SELECT max(number) FROM found WHERE timestamp <= moment AND epoch_started_at = started AND is_snapshot) AS base,
-    (SELECT countIf(number = newest AND epoch_started_at = started AND parts_left > 0) > 0
+    (SELECT throwIf(countIf(number = newest AND epoch_started_at = started AND parts_left > 0) > 0
         OR uniqExactIf(number, epoch_started_at = started AND number BETWEEN base AND newest) != newest - base + 1
         OR countIf(epoch_started_at = started AND number = base AND is_snapshot) = 0
-        OR (countIf(timestamp > moment) > 0 AND countIf(epoch_started_at = started AND number = newest + 1) = 0)
+        OR (countIf(timestamp > moment) > 0 AND countIf(epoch_started_at = started AND number = newest + 1) = 0),
+        'not provable: nothing is stored, records are missing, or the book was rebuilt at that time')
         FROM found) AS is_unknown
 SELECT side, price, argMax(quantity, number) AS quantity, toFloat64(price) AS price_float, toFloat64(quantity) AS quantity_float
 FROM {database}.orderbook_delta_levels
 WHERE exchange = {exchange:String} AND market_type = {market_type:String} AND symbol = {symbol:String} AND edge = {edge:String}
     AND timestamp > moment - INTERVAL 1 DAY AND epoch_started_at = started AND number BETWEEN base AND newest
-    AND NOT throwIf(is_unknown, 'not provable: records are missing, or the book was rebuilt at that time')
+    AND is_unknown = 0
 GROUP BY side, price
 HAVING quantity > 0
 ORDER BY side, if(side = 'bid', -price, price)

@@ -253,7 +253,7 @@ mod tests {
             "f1b59bfd1aadb18d60536014998741f9",
             "5e5a4313bb372b0c241c1eb19cc0dc47",
             "0d454b08baffb73c943f544844664f00",
-            "6d64284ff691f62d4377d1a658aa3e78",
+            "367ee37d9162294017232d57d796b117",
             "49d4403aab6ac540501a18b163860fa1",
         ];
         let checksums: Vec<String> = Migration::ALL.iter().map(Migration::checksum).collect();

@@ -40,6 +40,8 @@ pub struct BookDocument {
     pub number: u64,
     /// The venue's time of that record.
     pub updated_at: String,
+    #[serde(skip)]
+    pub(super) updated_us: i64,
     /// Of the next one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_update_at: Option<String>,
@@ -93,6 +95,7 @@ impl BookDocument {
             epoch_started_at: rfc3339_micros(epoch.started_ns / 1_000),
             number: epoch.newest,
             updated_at: rfc3339_micros(epoch.updated_us),
+            updated_us: epoch.updated_us,
             next_update_at: None,
             book: None,
         }

@@ -27,24 +27,28 @@ pub struct BookScope {
 /// # Errors
 /// No records of the book, several books of that symbol, or no answer.
 pub async fn book_at(config: &Config, scope: &BookScope) -> anyhow::Result<BookDocument> {
+    // A side that lags behind knows no later record, which does not make its state the newest.
     let mut best: Option<BookDocument> = None;
     let mut problems = Vec::new();
     for side in DatabaseKind::ALL {
         let storage = Storage::of(&config.clickhouse, side)?;
         match book_in(&storage, side.name(), scope).await {
             Ok(Some(found)) if found.verdict == BookVerdict::Proven => return Ok(found),
-            Ok(found) => best = best.into_iter().chain(found).max_by_key(|found| found.verdict),
+            Ok(found) => {
+                best = better(best, found, |one| (one.verdict == BookVerdict::Proven, one.updated_us))
+            }
             Err(error) => problems.push(format!("{}: {error:#}", side.name())),
         }
     }
     match best {
-        Some(found) => Ok(found),
+        Some(found) if problems.is_empty() => Ok(found),
         None if problems.is_empty() => bail!(
             "no orderbook_delta of {} in the day before {}: collect it (`data_types`), or name another time or market",
             scope.symbol,
             rfc3339_micros(scope.at_us)
         ),
-        None => bail!("{}", problems.join("; ")),
+        // The side that did not answer may have later records.
+        _ => bail!("{}", problems.join("; ")),
     }
 }
 
@@ -72,7 +76,7 @@ async fn book_in(
     let mut best: Option<BookDocument> = None;
     for epoch in &epochs {
         let found = rebuild(&stored, market, side, epoch, scope.depth).await?;
-        best = best.into_iter().chain([found]).max_by_key(|found| (found.verdict, found.updated_at.clone()));
+        best = better(best, Some(found), |one| (one.verdict, one.updated_us));
         if best.as_ref().is_some_and(|best| best.verdict == BookVerdict::Proven) {
             break;
         }
@@ -125,6 +129,19 @@ async fn rebuild(
     }
     document.book = Some(BookLevelsDocument::new(&book, newest, depth));
     Ok(document)
+}
+
+/// The document of the greater rank; the first of equal ones.
+fn better<R: Ord>(
+    best: Option<BookDocument>,
+    found: Option<BookDocument>,
+    rank: impl Fn(&BookDocument) -> R,
+) -> Option<BookDocument> {
+    match (best, found) {
+        (Some(best), Some(found)) if rank(&found) > rank(&best) => Some(found),
+        (Some(best), _) => Some(best),
+        (None, found) => found,
+    }
 }
 
 /// The records up to the newest one before the time, and the one after it.

@@ -136,7 +136,7 @@ impl StoredDeltas<'_> {
         self.rows(&format!(
             "SELECT toString(edge) AS edge_name, toUnixTimestamp64Nano(epoch_started_at) AS started_ns, max(number) AS newest, \
              maxIf(number, is_snapshot) AS base, countIf(is_snapshot) AS snapshots, max(toUnixTimestamp64Micro(timestamp)) AS updated_us \
-             FROM {} WHERE {} AND {}{edge} GROUP BY edge, epoch_started_at ORDER BY started_ns DESC LIMIT 1 BY edge_name",
+             FROM {} WHERE {} AND {}{edge} GROUP BY edge, epoch_started_at ORDER BY updated_us DESC, started_ns DESC LIMIT 1 BY edge_name",
             self.table(),
             market.condition(),
             self.up_to()

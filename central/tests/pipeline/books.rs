@@ -111,10 +111,19 @@ async fn a_state_of_the_past_is_rebuilt_exactly_or_said_to_be_unknown() {
     let (_, answer) = book(&stack, &config, epoch, &["--depth", "1"]);
     assert_eq!(answer["book"]["bids"], json!([["64000.1", "0.000005"]]), "{answer:#}");
 
+    // Cold lags behind: of two newest states hot's is newer.
+    let copied = format!(
+        "INSERT INTO marketprism_cold.orderbook_deltas SELECT * FROM marketprism_hot.orderbook_deltas WHERE number < 2 AND \
+         epoch_started_at = fromUnixTimestamp64Micro(toInt64({later}))"
+    );
+    stack.execute(&copied).await;
+    let (status, answer) = book(&stack, &config, later + 9_000, &[]);
+    assert_eq!((status, &answer["side"], &answer["number"]), (1, &json!("hot"), &json!(3)), "{answer:#}");
+
     is_unknown(&stack, &config, epoch + 3_500, "the epoch ended");
     is_unknown(&stack, &config, later + 500, "the record after 0 is missing");
     is_unknown(&stack, &config, later + 2_500, "record 2 follows record 0");
-    for at in [epoch + 3_500, later + 500, later + 2_500] {
+    for at in [epoch - 1, epoch + 3_500, later + 500, later + 2_500] {
         let error = view(&stack, at).await.unwrap_err().to_string();
         assert!(error.contains("not provable"), "{at}: {error}");
     }

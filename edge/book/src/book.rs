@@ -320,7 +320,7 @@ impl Book {
         let BookPhase::Live(live) = &mut self.phase else { return };
         let Some(refresh) = &mut live.refresh else { return };
         let needs_snapshot = matches!(refresh.apply(update).action, Some(BookAction::Resync { .. }));
-        let refreshed = match refresh.take_phase() {
+        let mut refreshed = match refresh.take_phase() {
             BookPhase::Live(LiveBook { contents, .. }) => contents,
             BookPhase::Syncing(contents)
                 if update.change == Change::Snapshot && contents.last_id == live.contents.last_id =>
@@ -341,6 +341,8 @@ impl Book {
             self.epoch = self.epoch.wrapping_add(1);
         }
         self.stats.snapshots += 1;
+        // The second book may have gone LIVE, and shown its levels, on its own.
+        refreshed.ladder.mark_new();
         *live = LiveBook { contents: refreshed, refresh: None };
     }
 

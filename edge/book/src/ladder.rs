@@ -92,6 +92,12 @@ impl Ladder {
         Some([self.bids.changes()?, self.asks.changes()?])
     }
 
+    /// The next view shows all levels as new.
+    pub(crate) fn mark_new(&mut self) {
+        self.bids.mark_new();
+        self.asks.mark_new();
+    }
+
     pub(crate) fn mark_shown(&mut self) {
         self.bids.mark_shown();
         self.asks.mark_shown();

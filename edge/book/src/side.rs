@@ -32,6 +32,10 @@ impl BookSide {
         self.changes.as_deref()
     }
 
+    pub(crate) fn mark_new(&mut self) {
+        self.changes = None;
+    }
+
     pub(crate) fn mark_shown(&mut self) {
         self.changes.get_or_insert_default().clear();
     }

@@ -46,9 +46,9 @@ pub struct FeedConfig {
     #[serde(rename = "publish_interval_ms", with = "marketprism_config::millis")]
     #[schemars(with = "u64", range(min = 10, max = 60_000))]
     pub publish_interval: Duration,
-    /// Least time between two published states of a book of a feed that collects `orderbook_delta` too: it can be rebuilt at any time.
+    /// Least time between two published states of a book of a feed that collects `orderbook_delta` too: its book can be rebuilt at any time. The first state after it is published, later ones are not waited for.
     #[serde(rename = "state_interval_ms", with = "marketprism_config::millis")]
-    #[schemars(with = "u64", range(min = 10, max = 3_600_000))]
+    #[schemars(with = "u64", range(min = 10, max = 120_000))]
     pub state_interval: Duration,
     /// Longest wait before a reconnect. Waits double from 250 ms up to this, with jitter.
     #[serde(rename = "reconnect_wait_max_ms", with = "marketprism_config::millis")]

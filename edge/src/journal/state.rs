@@ -223,8 +223,9 @@ impl JournalState {
     }
 
     pub(super) fn append(&mut self, options: &JournalOptions, record: &mut EventRecord) {
-        // While much waits, only memory keeps books, each one's newest state.
-        let is_spared = self.status.is_tight && record.data_type == DataType::OrderBook;
+        // While much waits, only memory keeps books: each one's newest state, and changes while there is room.
+        let is_book = record.data_type.subscribed() == DataType::OrderBook;
+        let is_spared = self.status.is_tight && is_book;
         if is_spared || self.buffered >= JOURNAL_BUFFER_BYTES || !self.may_write() {
             self.status.unjournaled[record.data_type] += 1;
             self.not_recorded((record.received_at_ns, record.received_at_ns));

@@ -98,7 +98,7 @@ impl Lanes {
             && self.status.bytes.saturating_add(bytes) <= of_bytes - reserved(of_bytes)
     }
 
-    /// Past half of a bound, only the newest state of each book is kept, so that trades have the rest. Lanes that use less than half of
+    /// Past half of a bound, only the newest state of each book is kept, and no change of one, so that trades have the rest. Lanes that use less than half of
     /// their share keep all.
     fn is_behind(&mut self, lane: QueueLane) -> bool {
         let lanes = count(self.lanes.len()).max(1);
@@ -117,6 +117,13 @@ impl Lanes {
         let mut result = AppendResult::default();
         self.status.appended += 1;
         let is_book = record.data_type == DataType::OrderBook;
+        let is_change = record.data_type == DataType::OrderBookDelta;
+        if is_change && record.journal.is_none() && self.is_behind(lane) {
+            result.dropped = 1;
+            self.status.dropped[record.data_type] += 1;
+            self.lost.push(record.with_outcome(PublishOutcome::Dropped));
+            return result;
+        }
         // What the journal takes, the disk has room for.
         let may_conflate = is_book && record.journal.is_none() && self.is_behind(lane);
         if may_conflate && self.replace_book(lane, &record, journal) {

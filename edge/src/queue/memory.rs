@@ -352,6 +352,18 @@ mod tests {
         assert_eq!(read_ids(&queue, 9), [104]);
     }
 
+    /// Changes of books would push trades out otherwise.
+    #[test]
+    fn past_half_of_its_bounds_the_queue_drops_changes_of_books_and_counts_them() {
+        let queue = small_queue(8);
+        let change = |id| EventRecord::fixture(id, DataType::OrderBookDelta, "A-B");
+        queue.append(LANE, &mut vec![change(100), trade(1), trade(2), trade(3), trade(4)]);
+        let result = queue.append(LANE, &mut vec![change(101), trade(5)]);
+        assert_eq!(result, AppendResult { dropped: 1, ..AppendResult::default() });
+        assert_eq!(queue.status().dropped[DataType::OrderBookDelta], 1);
+        assert_eq!(read_ids(&queue, 9), [100, 1, 2, 3, 4, 5]);
+    }
+
     #[test]
     fn a_full_queue_that_is_being_emptied_makes_the_writer_wait_and_loses_nothing() {
         let queue = queue(10, Duration::from_secs(20));

@@ -12,7 +12,7 @@ use marketprism_schema::{DataSource, DataType, DataTypeMap, Gap, GapCause, Inval
 use super::deltas::{DeltaEpoch, each_delta};
 use super::encoder::EventEncoder;
 use super::ids::{RecentIds, TradeIdCheck, TradeIdRange, TradeIdReport, TradeIdTracker};
-use crate::books::{BooksPlan, OrderBooks};
+use crate::books::{BooksPlan, OrderBooks, StatePace};
 use crate::config::wants;
 use crate::queue::EventRecord;
 
@@ -42,9 +42,15 @@ impl RecordOptions {
         let books = venue
             .capability(DataType::OrderBook)
             .filter(|_| kinds.iter().any(|kind| kind.subscribed() == DataType::OrderBook));
+        let pace = match [DataType::OrderBook, DataType::OrderBookDelta].map(|kind| kinds.contains(&kind)) {
+            [true, false] => StatePace::Newest,
+            [true, true] => StatePace::Sampled,
+            [false, _] => StatePace::Off,
+        };
         let trades = venue.capability(DataType::Trade);
         Self {
-            books: books.map(|books| BooksPlan::new(books, instruments, plan, feed.depth, publish_interval)),
+            books: books
+                .map(|books| BooksPlan::new(books, instruments, plan, feed.depth, publish_interval, pace)),
             subscription: Subscription::new(venue, kinds, &markets, instruments),
             depth: feed.depth,
             contiguous_trade_ids: trades.is_some_and(|trades| trades.contiguous_trade_ids),
@@ -85,6 +91,8 @@ pub struct RecordBuilder {
     books: Option<OrderBooks>,
     /// By position of the instrument. Another builder's books begin epochs of their own.
     deltas: Vec<Option<DeltaEpoch>>,
+    /// Time of the newest record that the queue dropped.
+    lost_ns: i64,
     pub(super) instruments: Vec<InstrumentState>,
     /// Instruments with a gap in their trade ids that is not explained yet.
     unexplained: BTreeSet<InstrumentIndex>,
@@ -130,6 +138,7 @@ impl RecordBuilder {
             encoder,
             books,
             deltas: std::iter::repeat_with(|| None).take(instruments).collect(),
+            lost_ns: i64::MIN,
             instruments: std::iter::repeat_with(InstrumentState::default).take(instruments).collect(),
             unexplained: BTreeSet::new(),
             changed: BTreeSet::new(),
@@ -181,7 +190,7 @@ impl RecordBuilder {
         }
         if let Payload::Book(event) = payload {
             let every_state = self.options.every_update && subscription.includes(kind, instrument);
-            let depth = self.options.depth;
+            let (depth, lost_ns) = (self.options.depth, self.lost_ns);
             let (encoder, invalid, counts) = (&mut self.encoder, &mut self.invalid, &mut self.counts);
             let mut deltas = self.deltas.get_mut(instrument.position()).filter(|_| has_deltas);
             let books = self.books.as_mut()?;
@@ -192,9 +201,10 @@ impl RecordBuilder {
                 }
                 if let Some(epoch) = &mut deltas {
                     let before = out.len();
-                    each_delta(epoch, &view, &mut |delta| {
-                        let record = encoder.delta(instrument, &view, delta);
+                    each_delta(epoch, &view, lost_ns, &mut |delta| {
+                        let (record, before) = (encoder.delta(instrument, &view, delta), out.len());
                         add_book(DataType::OrderBookDelta, record, instrument, out, invalid);
+                        out.len() > before
                     });
                     let added = u64::try_from(out.len() - before).unwrap_or_default();
                     counts.events[DataType::OrderBookDelta] += added;
@@ -310,6 +320,11 @@ impl RecordBuilder {
             });
         }
         self.counts.events[DataType::OrderBook] += u64::try_from(out.len() - before).unwrap_or_default();
+    }
+
+    /// The queue dropped records: each book needs another snapshot among its deltas, once no more are lost.
+    pub const fn records_lost(&mut self, now_ns: i64) {
+        self.lost_ns = now_ns;
     }
 
     pub fn restart_book(&mut self, instrument: InstrumentIndex, now_ns: i64) {

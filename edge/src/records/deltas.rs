@@ -2,11 +2,12 @@
 //! A number is used up even if its record is refused, so that the hole is visible.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use marketprism_book::BookView;
 use marketprism_schema::{BookLevels, DELTA_LEVELS_MAX, OrderBookDelta};
 
-use crate::limits::DELTA_SNAPSHOT_INTERVAL;
+use crate::limits::{DELTA_SNAPSHOT_INTERVAL, DELTA_SNAPSHOT_PAUSE};
 
 /// Numbers of one book's deltas.
 #[derive(Debug)]
@@ -39,18 +40,22 @@ impl DeltaEpoch {
         number
     }
 
-    fn needs_snapshot(&self, at_ns: i64) -> bool {
-        let interval = i64::try_from(DELTA_SNAPSHOT_INTERVAL.as_nanos()).unwrap_or(i64::MAX);
-        at_ns.saturating_sub(self.snapshot_ns) >= interval
+    fn needs_snapshot(&self, at_ns: i64, lost_ns: i64) -> bool {
+        let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+        let is_old = at_ns.saturating_sub(self.snapshot_ns) >= nanos(DELTA_SNAPSHOT_INTERVAL);
+        let is_over = at_ns.saturating_sub(lost_ns) >= nanos(DELTA_SNAPSHOT_PAUSE);
+        is_old || (self.snapshot_ns <= lost_ns && is_over)
     }
 }
 
 /// Calls `emit` with each record of one update. The first view of an epoch, and known levels that were replaced, make a snapshot;
-/// a snapshot follows an update once the newest one is [`DELTA_SNAPSHOT_INTERVAL`] old.
+/// a snapshot follows an update once the newest one is [`DELTA_SNAPSHOT_INTERVAL`] old, or a record was lost: `emit` gives false for one that
+/// was refused, `lost_ns` is the time of the newest one that the queue dropped.
 pub(super) fn each_delta(
     state: &mut Option<DeltaEpoch>,
     view: &BookView<'_>,
-    emit: &mut dyn FnMut(OrderBookDelta<'_>),
+    lost_ns: i64,
+    emit: &mut dyn FnMut(OrderBookDelta<'_>) -> bool,
 ) {
     let at_ns = view.received_at_ns();
     let is_new = state.as_ref().is_none_or(|epoch| epoch.epoch != view.epoch());
@@ -59,7 +64,7 @@ pub(super) fn each_delta(
     if let Some([bids, asks]) = changes {
         emit_parts(epoch, view, false, [latest(bids, true), latest(asks, false)], emit);
     }
-    if changes.is_none() || epoch.needs_snapshot(at_ns) {
+    if changes.is_none() || epoch.needs_snapshot(at_ns, lost_ns) {
         epoch.snapshot_ns = at_ns;
         let bids = view.known_bids().map(|(price, quantity)| [price, quantity]).collect();
         let asks = view.known_asks().map(|(price, quantity)| [price, quantity]).collect();
@@ -81,7 +86,7 @@ fn emit_parts(
     view: &BookView<'_>,
     is_snapshot: bool,
     [mut bids, mut asks]: [Vec<[i64; 2]>; 2],
-    emit: &mut dyn FnMut(OrderBookDelta<'_>),
+    emit: &mut dyn FnMut(OrderBookDelta<'_>) -> bool,
 ) {
     let [is_bids_partial, is_asks_partial] = view.is_partial();
     let mut is_first = true;
@@ -89,7 +94,7 @@ fn emit_parts(
         let later_bids = bids.split_off(bids.len().min(DELTA_LEVELS_MAX));
         let later_asks = asks.split_off(asks.len().min(DELTA_LEVELS_MAX - bids.len()));
         let left = (later_bids.len() + later_asks.len()).div_ceil(DELTA_LEVELS_MAX);
-        emit(OrderBookDelta {
+        let is_kept = emit(OrderBookDelta {
             epoch: epoch.epoch,
             epoch_started_ns: epoch.started_ns,
             number: epoch.take_number(),
@@ -108,6 +113,9 @@ fn emit_parts(
                 asks: Cow::Borrowed(&asks),
             },
         });
+        if !is_kept {
+            epoch.snapshot_ns = i64::MIN;
+        }
         if left == 0 {
             return;
         }

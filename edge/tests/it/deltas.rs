@@ -6,7 +6,7 @@ use std::time::Duration;
 use marketprism_adapter_host::InstrumentIndex;
 use marketprism_adapter_host::contract::{Book, BookChange, MarketType, Payload};
 use marketprism_book::{BookSettings, SequenceRule, SnapshotSource};
-use marketprism_edge::books::{BookPlan, BooksPlan};
+use marketprism_edge::books::{BookPlan, BooksPlan, StatePace};
 use marketprism_edge::queue::EventRecord;
 use marketprism_edge::records::{RecordBuilder, RecordOptions};
 use marketprism_schema::{
@@ -25,6 +25,7 @@ fn builder(settings: BookSettings) -> RecordBuilder {
         books: Some(BooksPlan {
             books: vec![BookPlan { settings, resync: Some(7.into()) }],
             publish_interval: Duration::from_millis(100),
+            pace: StatePace::Newest,
         }),
         depth: u32::try_from(settings.depth).unwrap(),
         every_update: true,
@@ -177,12 +178,16 @@ fn compare(settings: BookSettings, seed: u64) -> Comparison {
     let mut at_ns = AT_US * 1_000;
     for _ in 0..1_500 {
         at_ns += SECOND_NS;
+        let old = venue.snapshot(9);
         let mut events = vec![venue.change()];
         match venue.below(40) {
             // Lost on the way.
             0 => events.clear(),
             // What a connection repeats, or extends the levels.
             1 | 2 => events.push(venue.snapshot(9)),
+            // The answer to a request is older than the book, or newer.
+            3 if settings.snapshot == SnapshotSource::Request => events.push(old),
+            4 if settings.snapshot == SnapshotSource::Request => events.insert(0, venue.snapshot(9)),
             _ => {}
         }
         if !builder.books().unwrap().is_live(InstrumentIndex::from(0)) {
@@ -219,6 +224,39 @@ fn each_state_of_a_book_is_rebuilt_from_its_deltas_at_every_update() {
             assert!(found.snapshots > found.epochs, "{at}: snapshots within epochs");
         }
     }
+}
+
+/// A record that is refused, and one that the queue drops, leave a hole in the numbers: the states behind it need another snapshot soon.
+#[test]
+fn a_lost_record_is_followed_by_a_snapshot() {
+    let mut builder = builder(BookSettings::new(SequenceRule::Chained, SnapshotSource::InBand, 5));
+    let mut venue = SimulatedBook::new(3);
+    let mut at_ns = AT_US * 1_000;
+    let mut step = |builder: &mut RecordBuilder, (payload, levels): (Payload, Vec<i64>), seconds: i64| {
+        at_ns += seconds * SECOND_NS;
+        let mut records = Vec::new();
+        builder.event(&payload, &levels, at_ns, at_ns, &mut records);
+        let snapshots = records.iter().filter(|record| record.data_type == DataType::OrderBookDelta);
+        let is_snapshot = |record: &EventRecord| match record.form.decode(&record.payload).unwrap().body {
+            Body::OrderBookDelta(delta) => delta.is_snapshot,
+            _ => false,
+        };
+        (snapshots.map(is_snapshot).collect::<Vec<_>>(), at_ns)
+    };
+    assert_eq!(step(&mut builder, venue.snapshot(9), 1).0, [true]);
+    assert_eq!(step(&mut builder, venue.change(), 1).0, [false]);
+    let (mut payload, levels) = venue.change();
+    if let Payload::Book(book) = &mut payload {
+        book.time_us = Some(5);
+    }
+    assert_eq!(step(&mut builder, (payload, levels), 1).0, [false; 0]);
+    assert!(!builder.take_invalid().is_empty());
+    let (found, now_ns) = step(&mut builder, venue.change(), 1);
+    assert_eq!(found, [false, true]);
+    builder.records_lost(now_ns);
+    assert_eq!(step(&mut builder, venue.change(), 1).0, [false], "more may be lost yet");
+    assert_eq!(step(&mut builder, venue.change(), 10).0, [false, true]);
+    assert_eq!(step(&mut builder, venue.change(), 10).0, [false], "one is enough");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use marketprism_adapter_host::contract::{BookChange, Decimal, MarketType, Payload, Side, Trade, TradeId};
 use marketprism_book::{BookSettings, SequenceRule, SnapshotSource};
-use marketprism_edge::books::{BookPlan, BooksPlan};
+use marketprism_edge::books::{BookPlan, BooksPlan, StatePace};
 use marketprism_edge::queue::EventRecord;
 use marketprism_edge::records::{RecordBuilder, RecordOptions};
 use marketprism_schema::{Body, DataType, DataTypeMap, Event, EventId, WireForm, decode_json};
@@ -26,6 +26,7 @@ fn builder_with(every_update: bool, deduplicate: bool, forms: DataTypeMap<WireFo
         books: Some(BooksPlan {
             books: vec![BookPlan { settings, resync: Some(7.into()) }],
             publish_interval: Duration::from_millis(100),
+            pace: StatePace::Newest,
         }),
         depth: 2,
         contiguous_trade_ids: true,

@@ -122,6 +122,9 @@ impl Pipeline {
         self.venue_to_edge.values().flatten().for_each(LocalHistogram::flush);
         let (queue, lane, records) = (&self.parts.queue, self.parts.lane, &mut self.records);
         let dropped = self.parts.progress.in_queue(|| queue.append(lane, records)).dropped;
+        if dropped > 0 {
+            self.parts.builder.records_lost(clock::now_ns());
+        }
         if dropped > 0
             && let Some(held_back) = self.loss_lines.allow(Instant::now())
         {
