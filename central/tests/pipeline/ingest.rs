@@ -166,7 +166,7 @@ async fn coverage_tells_what_arrived() {
         let (_, body) = stack.get("/coverage")?;
         let table: serde_json::Value = serde_json::from_str(&body).ok()?;
         let rows = table["coverage"].as_array()?;
-        let whole = rows.len() == 7
+        let whole = rows.len() == 8
             && table["nothing_of"] == serde_json::json!(["orderbook"])
             && rows.iter().all(|row| {
                 let newest = row["newest_timestamp_us"].as_i64();
