@@ -413,31 +413,6 @@ mod tests {
     }
 
     #[test]
-    fn a_sampled_state_never_waits_and_none_is_published_where_states_are_off() {
-        for (pace, wanted) in [(StatePace::Sampled, vec![2, 8]), (StatePace::Off, vec![])] {
-            let settings = BookSettings::new(SequenceRule::Contiguous, SnapshotSource::InBand, 20);
-            let mut books = OrderBooks::new(BooksPlan {
-                books: vec![BookPlan { settings, resync: None }],
-                publish_interval: Duration::from_nanos(6),
-                pace,
-            });
-            let mut published = Vec::new();
-            for id in 2..10 {
-                let change = if id == 2 { BookChange::Snapshot } else { BookChange::Delta };
-                let update = contract::Book { change, bids: 1, ..delta(0, id) };
-                books.apply(&update, &[id, 1], id, id, &mut |_, _| {});
-                books.publish_due(id, &mut |_, view| published.push(view.last_update_id()));
-                assert_eq!(
-                    (books.oldest_waiting_ns(), books.next_due_ns()),
-                    (None, i64::MAX),
-                    "{pace:?} {id}"
-                );
-            }
-            assert_eq!(published, wanted, "{pace:?}");
-        }
-    }
-
-    #[test]
     fn updates_that_wait_for_snapshots_are_bounded_over_all_books() {
         let settings = BookSettings::new(SequenceRule::Contiguous, SnapshotSource::Request, 20);
         let plan = BooksPlan {

@@ -75,6 +75,11 @@ async fn view(stack: &Stack, at_us: i64) -> Result<Vec<String>, clickhouse::erro
     stack.hot().query_raw(&sql).fetch_all::<String>().await
 }
 
+async fn copy_to_cold(stack: &Stack, condition: &str) {
+    let [cold, hot] = ["cold", "hot"].map(|side| format!("marketprism_{side}.orderbook_deltas"));
+    stack.execute(&format!("INSERT INTO {cold} SELECT * FROM {hot} WHERE {condition}")).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_of_the_past_is_rebuilt_exactly_or_said_to_be_unknown() {
     let Some((stack, _central, jetstream)) = Stack::ready("").await else { return };
@@ -112,11 +117,8 @@ async fn a_state_of_the_past_is_rebuilt_exactly_or_said_to_be_unknown() {
     assert_eq!(answer["book"]["bids"], json!([["64000.1", "0.000005"]]), "{answer:#}");
 
     // Cold lags behind: of two newest states hot's is newer.
-    let copied = format!(
-        "INSERT INTO marketprism_cold.orderbook_deltas SELECT * FROM marketprism_hot.orderbook_deltas WHERE number < 2 AND \
-         epoch_started_at = fromUnixTimestamp64Micro(toInt64({later}))"
-    );
-    stack.execute(&copied).await;
+    let lagging = format!("number < 2 AND epoch_started_at = fromUnixTimestamp64Micro(toInt64({later}))");
+    copy_to_cold(&stack, &lagging).await;
     let (status, answer) = book(&stack, &config, later + 9_000, &[]);
     assert_eq!((status, &answer["side"], &answer["number"]), (1, &json!("hot"), &json!(3)), "{answer:#}");
 
@@ -135,9 +137,7 @@ async fn a_state_of_the_past_is_rebuilt_exactly_or_said_to_be_unknown() {
     )
     .await;
     stack.holds_once("orderbook_deltas", 9).await;
-    let copied =
-        "INSERT INTO marketprism_cold.orderbook_deltas SELECT * FROM marketprism_hot.orderbook_deltas";
-    stack.execute(copied).await;
+    copy_to_cold(&stack, "1").await;
     stack.execute("TRUNCATE TABLE marketprism_hot.orderbook_deltas").await;
     let (status, answer) = book(&stack, &config, later + 500, &[]);
     assert_eq!(

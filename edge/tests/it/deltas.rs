@@ -6,7 +6,7 @@ use std::time::Duration;
 use marketprism_adapter_host::InstrumentIndex;
 use marketprism_adapter_host::contract::{Book, BookChange, MarketType, Payload};
 use marketprism_book::{BookSettings, SequenceRule, SnapshotSource};
-use marketprism_edge::books::{BookPlan, BooksPlan, StatePace};
+use marketprism_edge::books::{BookPlan, BooksPlan, OrderBooks, StatePace};
 use marketprism_edge::queue::EventRecord;
 use marketprism_edge::records::{RecordBuilder, RecordOptions};
 use marketprism_schema::{
@@ -257,6 +257,33 @@ fn a_lost_record_is_followed_by_a_snapshot() {
     assert_eq!(step(&mut builder, venue.change(), 1).0, [false], "more may be lost yet");
     assert_eq!(step(&mut builder, venue.change(), 10).0, [false, true]);
     assert_eq!(step(&mut builder, venue.change(), 10).0, [false], "one is enough");
+}
+
+/// A waiting state would hold up the audits of the whole edge for as long as its interval.
+#[test]
+fn a_sampled_state_never_waits_and_none_is_published_where_states_are_off() {
+    for (pace, wanted) in [(StatePace::Sampled, vec![0, 6]), (StatePace::Off, vec![])] {
+        let settings = BookSettings::new(SequenceRule::Chained, SnapshotSource::InBand, 5);
+        let mut books = OrderBooks::new(BooksPlan {
+            books: vec![BookPlan { settings, resync: None }],
+            publish_interval: Duration::from_secs(6),
+            pace,
+        });
+        let (mut venue, mut published) = (SimulatedBook::new(5), Vec::new());
+        for second in 0..8 {
+            let (payload, levels) = if second == 0 { venue.snapshot(9) } else { venue.change() };
+            let Payload::Book(update) = payload else { panic!("not a book") };
+            let at_ns = AT_US * 1_000 + second * SECOND_NS;
+            books.apply(&update, &levels, at_ns, at_ns, &mut |_, _| {});
+            books.publish_due(at_ns, &mut |_, _| published.push(second));
+            assert_eq!(
+                (books.oldest_waiting_ns(), books.next_due_ns()),
+                (None, i64::MAX),
+                "{pace:?} {second}"
+            );
+        }
+        assert_eq!(published, wanted, "{pace:?}");
+    }
 }
 
 #[test]
