@@ -92,7 +92,7 @@ impl Edge {
         let selfcare = SelfCareTask::start(&config, &settings.selfcare, (&context, &client, &link));
         let configured = (&config, settings.adapters.subscribe(), &adapters);
         let (swap_board, swaps) = start_swaps((&client, &link), &context, configured, &feeds.roster());
-        let (apply, certificates) = (settings.into_apply(), config.certificates());
+        let (certificates, apply) = (Arc::clone(&settings.certificates), settings.into_apply());
         let state = Arc::new(EdgeState {
             context: Arc::clone(&context),
             started: Instant::now(),

@@ -45,11 +45,16 @@ fn files() -> Vec<(String, String)> {
 
 #[test]
 fn the_shipped_users_are_up_to_date() {
+    let mut outdated = Vec::new();
     for (name, wanted) in files() {
         let path = format!("{}/../deploy/nats/{name}", env!("CARGO_MANIFEST_DIR"));
         if std::fs::read_to_string(&path).unwrap_or_default() != wanted {
             std::fs::write(path, &wanted).unwrap();
-            assert_eq!(wanted, "", "deploy/nats/{name} was out of date; it is rewritten: commit it");
+            outdated.push(name);
         }
     }
+    assert!(
+        outdated.is_empty(),
+        "{outdated:?} of deploy/nats were out of date; they are rewritten: commit them"
+    );
 }

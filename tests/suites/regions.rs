@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::{Client, ConnectOptions, jetstream};
-use marketprism_schema::edge_connection;
+use marketprism_schema::{
+    DataType, EDGE_STATUS_SUBJECT, MarketType, RepairRequest, StreamId, edge_connection, repair_subject,
+};
 use marketprism_tests::broker::free_port;
 use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::clickhouse::ClickHouse;
@@ -82,6 +84,23 @@ async fn a_region_reaches_its_own_subjects_only(client: &Client) {
     }
 }
 
+/// `client` has central's user.
+async fn a_request_of_central_reaches_the_edge(client: &Client) {
+    let stream = StreamId::new(DataType::Trade, "binance_spot", MarketType::Spot, "BTC-USDT").unwrap();
+    let request = RepairRequest::new("r".into(), &stream, 1, 2).encode().unwrap();
+    for (subject, payload, expected) in
+        [(repair_subject(EDGE), request, "not_kept"), (EDGE_STATUS_SUBJECT.to_owned(), Vec::new(), EDGE)]
+    {
+        eventually(&format!("{subject} is answered"), || async {
+            let answer = client.request(subject.clone(), payload.clone().into()).await;
+            let answer = answer.map_err(|error| error.to_string())?;
+            let text = String::from_utf8_lossy(&answer.payload).into_owned();
+            if text.contains(expected) { Ok(()) } else { Err(text) }
+        })
+        .await;
+    }
+}
+
 fn certificates_end_in_a_month(metrics: &str) {
     for key in ["nats.ca_file", "nats.client_cert_file"] {
         let series = format!("marketprism_certificate_expiry_seconds{{key=\"{key}\"}} ");
@@ -138,6 +157,7 @@ async fn a_region_behind_a_leaf_node_collects_into_a_cluster_that_loses_a_server
     certificates_end_in_a_month(&edge.get("/metrics").await.unwrap());
     certificates_end_in_a_month(&central.get("/metrics").await.unwrap());
     let hub = connect(&tls, &urls, "central", servers[0].password("CENTRAL"), "marketprism-central").await;
+    a_request_of_central_reaches_the_edge(&hub).await;
     let context = jetstream::new(hub.clone());
     for name in ["MARKET_DATA", "KV_MARKETPRISM_EDGES"] {
         let stream = context.get_stream(name).await.unwrap();

@@ -80,8 +80,7 @@ impl Config {
         let http = ("http.tls_cert_file".to_owned(), self.http.tls_cert_file.clone());
         let hot = of_server("clickhouse", &self.clickhouse.hot);
         let cold = of_server("clickhouse.cold", &self.clickhouse.cold);
-        let files: Vec<_> = nats.into_iter().chain([http]).chain(hot).chain(cold).collect();
-        CertificateFiles::new(files.iter().map(|(key, path)| (key.clone(), path.as_deref())))
+        CertificateFiles::new(nats.into_iter().chain([http]).chain(hot).chain(cold))
     }
 
     /// Rules between sections.

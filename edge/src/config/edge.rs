@@ -10,7 +10,7 @@ use marketprism_schema::{
     DataType, DataTypeMap, EDGE_NAME_ALLOWED, SELFTEST_EXCHANGE, StreamId, WireForm, is_edge_name,
     selftest_stream,
 };
-use marketprism_service::{CertificateFiles, LOG_FILTER_ALLOWED, check_log_filter, read_file};
+use marketprism_service::{LOG_FILTER_ALLOWED, check_log_filter, read_file};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -324,13 +324,14 @@ impl Config {
         is_selftest || self.feeds.iter().any(|feed| feed.selects(stream))
     }
 
-    /// The certificates of this configuration, by key.
-    pub fn certificates(&self) -> CertificateFiles {
+    /// The files of certificates, by key.
+    pub fn certificates(&self) -> Vec<(String, Option<PathBuf>)> {
         let of_nats = self.nats.certificates().into_iter().map(|(key, path)| (key.to_owned(), path));
         let of_http = [("http.tls_cert_file".to_owned(), self.http.tls_cert_file.as_deref())];
         let feeds = self.feeds.iter().enumerate();
         let of_feeds = feeds.map(|(index, feed)| (format!("feed[{index}].ca_file"), feed.ca_file.as_deref()));
-        CertificateFiles::new(of_nats.chain(of_http).chain(of_feeds))
+        let files = of_nats.chain(of_http).chain(of_feeds);
+        files.map(|(key, path)| (key, path.map(Path::to_owned))).collect()
     }
 
     /// Folder of this edge's journal.

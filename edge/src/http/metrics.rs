@@ -63,7 +63,7 @@ pub(super) fn refresh(state: &EdgeState) {
     }
     metrics.certificate_expiry.reset();
     for (key, seconds) in state.certificates.remaining() {
-        metrics.certificate_expiry.with_label_values(&[key]).set(seconds);
+        metrics.certificate_expiry.with_label_values(&[&key]).set(seconds);
     }
     metrics.nats_connected.set(i64::from(state.link.is_connected()));
     metrics.last_success.reset();

@@ -24,8 +24,7 @@ pub struct EdgeState {
     pub access: Arc<AccessToken>,
     pub reload: Arc<ReloadHandle>,
     pub swaps: Arc<AdapterSwaps>,
-    /// Of the configuration at the start.
-    pub certificates: CertificateFiles,
+    pub certificates: Arc<CertificateFiles>,
 }
 
 pub(super) const fn state_text(state: BookState) -> &'static str {

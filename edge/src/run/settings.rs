@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use marketprism_service::{error_text, set_log_filter};
+use marketprism_service::{CertificateFiles, error_text, set_log_filter};
 use tokio::sync::watch;
 
 use crate::config::{Config, PublisherLimits, SelfCareLimits, SwapSettings};
@@ -18,6 +18,7 @@ pub(super) struct LiveSettings {
     pub(super) publisher: watch::Sender<PublisherLimits>,
     pub(super) selfcare: watch::Sender<SelfCareLimits>,
     pub(super) adapters: watch::Sender<SwapSettings>,
+    pub(super) certificates: Arc<CertificateFiles>,
     queue: Arc<MemoryQueue>,
     journal: Option<Arc<Journal>>,
 }
@@ -29,6 +30,7 @@ impl LiveSettings {
             publisher: watch::Sender::new(config.publisher),
             selfcare: watch::Sender::new(config.selfcare),
             adapters: watch::Sender::new(config.adapters.clone()),
+            certificates: Arc::default(),
             queue: Arc::clone(queue),
             journal: journal.cloned(),
         }
@@ -41,6 +43,7 @@ impl LiveSettings {
 
     pub(super) fn apply(&self, config: &Config) {
         self.access.set(config.http.token.clone());
+        self.certificates.set(config.certificates());
         if let Err(error) = set_log_filter(config.log.filter.as_deref()) {
             tracing::warn!(error = error_text(error.as_ref()), "log.filter not applied");
         }

@@ -17,7 +17,7 @@ use marketprism_edge::queue::{EventQueue, MemoryQueue, QueueLane, QueueLimits};
 use marketprism_edge::reload::ReloadHandle;
 use marketprism_edge::telemetry::{Coverage, Metrics};
 use marketprism_schema::{DataType, InvalidKind, InvalidValue};
-use marketprism_service::{CertificateFiles, clock};
+use marketprism_service::clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -66,7 +66,7 @@ fn state(grace: Duration) -> EdgeState {
         access: Arc::default(),
         reload: Arc::new(ReloadHandle::new().0),
         swaps: Arc::default(),
-        certificates: CertificateFiles::default(),
+        certificates: Arc::default(),
     }
 }
 

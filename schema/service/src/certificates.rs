@@ -1,7 +1,7 @@
 //! The remaining time of certificates in files, for a metric. Files are read again once a minute, and so is what replaced them.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -77,33 +77,47 @@ fn seconds(kind: u8, text: &str) -> Option<i64> {
     Some(date.with_time(time).assume_utc().unix_timestamp())
 }
 
-/// Files of a configuration and the ends of their certificates.
+/// Files of a configuration, by key, and the ends of their certificates.
 #[derive(Debug, Default)]
-pub struct CertificateFiles {
+pub struct CertificateFiles(Mutex<WatchedFiles>);
+
+#[derive(Debug, Default)]
+struct WatchedFiles {
     files: Vec<(String, PathBuf)>,
-    ends: Mutex<Option<(Instant, Vec<Option<i64>>)>>,
+    /// Of the files, in their order.
+    ends: Vec<Option<i64>>,
+    read: Option<Instant>,
 }
 
 impl CertificateFiles {
     /// Of configuration keys and their files; those that are not given are left out.
-    pub fn new<'a>(files: impl IntoIterator<Item = (String, Option<&'a Path>)>) -> Self {
-        let files = files.into_iter().filter_map(|(key, path)| Some((key, path?.to_owned()))).collect();
-        Self { files, ends: Mutex::default() }
+    pub fn new(files: impl IntoIterator<Item = (String, Option<PathBuf>)>) -> Self {
+        let new = Self::default();
+        new.set(files);
+        new
+    }
+
+    /// Replaces the files.
+    pub fn set(&self, files: impl IntoIterator<Item = (String, Option<PathBuf>)>) {
+        let files = files.into_iter().filter_map(|(key, path)| Some((key, path?))).collect();
+        *self.lock() = WatchedFiles { files, ..WatchedFiles::default() };
     }
 
     /// Keys and the seconds until the first certificate of the file ends: negative after it, 0 for a file that cannot be read.
-    pub fn remaining(&self) -> Vec<(&str, i64)> {
-        // One assignment, so a panic of another holder does not matter.
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = ends.as_ref().is_none_or(|(read, _)| read.elapsed() >= READ_EVERY);
-        if is_due {
-            let read = self.files.iter().map(|(_, path)| certificates_end(path).ok()).collect();
-            *ends = Some((Instant::now(), read));
+    pub fn remaining(&self) -> Vec<(String, i64)> {
+        let mut watched = self.lock();
+        if watched.read.is_none_or(|read| read.elapsed() >= READ_EVERY) {
+            watched.ends = watched.files.iter().map(|(_, path)| certificates_end(path).ok()).collect();
+            watched.read = Some(Instant::now());
         }
         let now = clock::now_ns() / NANOS_PER_SECOND;
-        let ends = ends.iter().flat_map(|(_, ends)| ends);
-        let files = self.files.iter().zip(ends);
-        files.map(|((key, _), end)| (key.as_str(), end.map_or(0, |end| end.saturating_sub(now)))).collect()
+        let files = watched.files.iter().zip(&watched.ends);
+        files.map(|((key, _), end)| (key.clone(), end.map_or(0, |end| end.saturating_sub(now)))).collect()
+    }
+
+    // Each change is complete within one lock, so a panic of another holder does not matter.
+    fn lock(&self) -> MutexGuard<'_, WatchedFiles> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -130,12 +144,13 @@ mod tests {
         assert_eq!(certificates_end(&path("soon")).unwrap(), date_time_ymd(2035, 1, 1).unix_timestamp());
         assert_eq!(certificates_end(&path("chain")).unwrap(), date_time_ymd(3000, 1, 1).unix_timestamp());
         let names = ["chain", "ended", "torn", "missing"];
-        let paths = names.map(path);
-        let given = names.iter().zip(&paths).map(|(name, path)| ((*name).to_owned(), Some(path.as_path())));
-        let files = CertificateFiles::new(given.chain([("none".to_owned(), None)]));
+        let given = names.map(|name| (name.to_owned(), Some(path(name))));
+        let files = CertificateFiles::new(given.into_iter().chain([("none".to_owned(), None)]));
         let remaining = files.remaining();
-        assert_eq!(remaining.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
+        assert_eq!(remaining.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), names);
         assert!(remaining[0].1 > 1_000_000_000 && remaining[1].1 < -100_000_000, "{remaining:?}");
         assert_eq!((remaining[2].1, remaining[3].1), (0, 0));
+        files.set([("soon".to_owned(), Some(path("soon")))]);
+        assert_eq!(files.remaining().iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["soon"]);
     }
 }
