@@ -123,7 +123,7 @@ impl HotLatencies {
 fn certificate_expiry(r: &Registry) -> Result<IntGaugeVec, Error> {
     int_gauges!(
         "marketprism_certificate_expiry_seconds",
-        "seconds until the first certificate of a configured file ends, by its key; 0 for a file that cannot be read",
+        "seconds until the certificates of a configured file end, by its key: of a chain the first, of authorities the last; 0 for a file that cannot be read",
         &["key"],
         r
     )

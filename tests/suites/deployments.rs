@@ -39,12 +39,31 @@ fn words(value: &Value) -> Vec<String> {
     list.iter().map(|word| word.as_str().unwrap().to_owned()).collect()
 }
 
-fn prepared(folder: &Path) -> PathBuf {
+fn prepare(secrets: &Path, kind: &str, region: &str) -> Output {
+    let mut command = Command::new(deploy("compose/prepare.sh"));
+    command.arg(kind).env("SECRETS", secrets).env("REGION", region).output().unwrap()
+}
+
+fn prepared(folder: &Path, kind: &str) -> PathBuf {
     let secrets = folder.join("secrets");
     for _ in 0..2 {
-        let output = Command::new(deploy("compose/prepare.sh")).env("SECRETS", &secrets).output().unwrap();
+        let output = prepare(&secrets, kind, "tokyo");
         assert!(output.status.success(), "{output:?}");
     }
+    secrets
+}
+
+/// The secrets of a region, with no more of the centre's than its README says.
+fn of_region(folder: &Path, centre: &Path, region: &str) -> PathBuf {
+    let secrets = folder.join(region);
+    std::fs::create_dir_all(secrets.join("tls")).unwrap();
+    let login = format!("nats-password-leaf-{region}");
+    for name in ["tls/ca.pem", "tls/leaf.pem", "tls/leaf-key.pem", "tls/edge.pem", "tls/edge-key.pem", &login]
+    {
+        std::fs::copy(centre.join(name), secrets.join(name)).unwrap();
+    }
+    let output = prepare(&secrets, "edge", region);
+    assert!(output.status.success(), "{output:?}");
     secrets
 }
 
@@ -135,7 +154,12 @@ fn check_service(name: &str, service: &Value, whole: &Value, secrets: &Path) {
         })
     };
     if service["image"].as_str().unwrap().starts_with("nats:") {
-        let confs: Vec<PathBuf> = mounted.values().filter(|path| path.is_file()).cloned().collect();
+        let is_conf = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "conf");
+        let confs: Vec<PathBuf> = mounted.values().filter(is_conf).cloned().collect();
+        assert!(
+            mounted.values().all(|path| path.is_file() && !path.ends_with("ca-key.pem")),
+            "{name}: {mounted:?}"
+        );
         nats_variables_are_given(&confs, &given.keys().cloned().collect());
         for key in ["NATS_CERT", "NATS_KEY", "NATS_CA"] {
             assert!(inside(&given[key]), "{name}: {key} {} is not mounted", given[key]);
@@ -145,6 +169,18 @@ fn check_service(name: &str, service: &Value, whole: &Value, secrets: &Path) {
         assert!(service["healthcheck"]["test"].to_string().contains(&port), "{name}");
     }
     let Some(target) = service["build"]["target"].as_str() else { return };
+    for (to, from) in &mounted {
+        let own_user = environment(service).into_iter().find(|(name, _)| name == "MARKETPRISM_NATS__USER");
+        let user = own_user
+            .map_or_else(|| if target == "edge" { "tokyo-1" } else { target }.to_owned(), |(_, user)| user);
+        assert!(from.is_file(), "{name}: {to} is a folder: it may hold more than its own");
+        let is_password = to.contains("nats-password");
+        assert!(
+            !is_password || to.ends_with(&format!("nats-password-{user}")),
+            "{name}: {to} is another user's"
+        );
+        assert!(!to.contains("ca-key") && (target != "edge" || !to.contains("clickhouse")), "{name}: {to}");
+    }
     assert_eq!(service["build"]["dockerfile"], "deploy/docker/Dockerfile");
     let program = format!("marketprism-{target}");
     assert!(instruction(target, "COPY --from=build").ends_with(&format!("/usr/bin/{program}")));
@@ -163,7 +199,8 @@ fn check_service(name: &str, service: &Value, whole: &Value, secrets: &Path) {
 #[test]
 fn every_path_port_and_variable_of_the_containers_exists() {
     let folder = tempfile::tempdir().unwrap();
-    let secrets = prepared(folder.path());
+    let all = prepared(&folder.path().join("all"), "all");
+    let centre = prepared(&folder.path().join("centre"), "centre");
     let channel = text(&parts::root().join("rust-toolchain.toml"));
     let dockerfile = text(&deploy("docker/Dockerfile"));
     let version = dockerfile.split("FROM rust:").nth(1).unwrap().split('-').next().unwrap();
@@ -172,11 +209,16 @@ fn every_path_port_and_variable_of_the_containers_exists() {
         assert!(!instruction(user, "ENTRYPOINT").is_empty() && !instruction(user, "HEALTHCHECK").is_empty());
     }
     assert!(instruction("base", "USER").starts_with("10001"), "containers run as root");
-    for file in ["all.yml", "centre.yml", "edge.yml"] {
-        let whole = yaml(&text(&deploy("compose").join(file))).remove(0);
+    let [tokyo, frankfurt] =
+        ["tokyo", "frankfurt"].map(|region| (of_region(folder.path(), &centre, region), region));
+    let kinds =
+        [("all.yml", (all, "")), ("centre.yml", (centre, "")), ("edge.yml", tokyo), ("edge.yml", frankfurt)];
+    for (file, (secrets, region)) in &kinds {
+        let text = text(&deploy("compose").join(file)).replace("${REGION:-tokyo}", region);
+        let whole = yaml(&text).remove(0);
         let services = whole["services"].as_object().unwrap();
         for (name, service) in services {
-            check_service(&format!("{file}: {name}"), service, &whole, &secrets);
+            check_service(&format!("{file}: {name}"), service, &whole, secrets);
             for (before, how) in service["depends_on"].as_object().into_iter().flatten() {
                 assert_eq!(how["condition"], "service_healthy");
                 let other = services.get(before).unwrap_or_else(|| panic!("{file}: {before} is no service"));
@@ -232,7 +274,7 @@ impl Composed {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_lines_of_the_containers_work_and_tell_their_health() {
     let folder = tempfile::tempdir().unwrap();
-    let secrets = prepared(folder.path());
+    let secrets = prepared(folder.path(), "all");
     let whole = yaml(&text(&deploy("compose/all.yml"))).remove(0);
     let composed = Composed { folder: folder.path().to_owned(), secrets: secrets.clone(), whole };
     let clickhouse = ClickHouse::start(folder.path()).await;
@@ -392,6 +434,33 @@ fn check_workload(built: &[Value], workload: &Value, documented: &str) {
     }
 }
 
+/// The edge's policy has the ports of its adapters' addresses.
+fn venues_are_reached(built: &[Value], config: &Path) {
+    let config = text(config);
+    let adapters = config.lines().filter_map(|line| line.strip_prefix("adapter = \"")?.split('"').next());
+    let policy = built.iter().find(|one| one["kind"] == "NetworkPolicy" && one["metadata"]["name"] == "edge");
+    let allowed = policy.map(|policy| policy["spec"]["egress"].to_string()).unwrap_or_default();
+    for adapter in adapters {
+        let file = parts::adapter_of("binance_spot").with_file_name(Path::new(adapter).file_name().unwrap());
+        let output =
+            Command::new(parts::binary("marketprism-edge")).args(["adapter", "inspect"]).arg(file).output();
+        let described: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+        let venues = described["venues"].as_array().unwrap().iter();
+        let used = venues.filter(|venue| config.contains(&format!("exchange = {}", venue["exchange"])));
+        let mut addresses: Vec<String> = Vec::new();
+        for venue in used {
+            let endpoints = venue["endpoints"].as_object().unwrap().values();
+            addresses.extend(endpoints.map(|address| address.as_str().unwrap().to_owned()));
+        }
+        assert!(!addresses.is_empty(), "{adapter}");
+        for address in addresses {
+            let host = address.split('/').nth(2).unwrap();
+            let port = host.rsplit_once(':').map_or("443", |(_, port)| port);
+            assert!(allowed.contains(&format!("\"port\":{port},")), "{address} is not reached: {allowed}");
+        }
+    }
+}
+
 #[test]
 fn the_manifests_build_and_each_workload_is_probed_bounded_and_fenced() {
     let documented = text(&deploy("kubernetes/README.md"));
@@ -412,7 +481,8 @@ fn the_manifests_build_and_each_workload_is_probed_bounded_and_fenced() {
         ("tokyo", "marketprism-edge", "edge.toml", "leaf.conf", "leaf.env"),
     ] {
         checked(program, &deploy("kubernetes/overlays").join(overlay).join(config), &secrets, &[]);
-        let Some(built) = manifests(overlay) else { return };
+        let Some(built) = manifests(overlay) else { continue };
+        venues_are_reached(&built, &deploy("kubernetes/overlays").join(overlay).join(config));
         let workloads: Vec<&Value> =
             built.iter().filter(|one| one["kind"] == "Deployment" || one["kind"] == "StatefulSet").collect();
         assert!(workloads.len() >= 2, "{overlay}");
@@ -474,7 +544,9 @@ fn commands_paths_and_links_of_the_pages_exist() {
         }
         let programs = ["marketprism-edge ", "marketprism-central "];
         let spans = content.split('`').skip(1).step_by(2).filter(|span| !span.contains('\n'));
-        let lines = content.lines().map(|line| line.split('#').next().unwrap().trim());
+        let lines = content
+            .lines()
+            .map(|line| line.split('#').next().unwrap().trim().trim_start_matches("sudo -u marketprism "));
         for line in spans.chain(lines).filter(|line| programs.iter().any(|program| line.starts_with(program)))
         {
             command_exists(page, line);

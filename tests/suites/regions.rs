@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::{Client, ConnectOptions, jetstream};
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use marketprism_schema::{
-    DataType, EDGE_STATUS_SUBJECT, MarketType, RepairRequest, StreamId, edge_connection, repair_subject,
+    CENTRAL_CONNECTION, DataType, EDGE_STATUS_SUBJECT, MarketType, RepairRequest, StreamId, edge_connection,
+    repair_subject,
 };
 use marketprism_tests::broker::free_port;
 use marketprism_tests::central::{Central, Settings};
@@ -39,14 +41,11 @@ fn cluster(folder: &Path, certificates: &Path) -> (Vec<NatsFromFiles>, Vec<u16>)
     ((0..3).map(server).collect(), leaf_ports)
 }
 
-async fn connect(certificates: &Path, urls: &[String], user: &str, password: &str, name: &str) -> Client {
-    let options = ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned())
+fn login(certificates: &Path, user: &str, password: &str, name: &str) -> ConnectOptions {
+    ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned())
         .custom_inbox_prefix(format!("_INBOX.{name}"))
-        // What nobody takes is answered by nobody.
-        .request_timeout(Some(UNANSWERED))
         .add_root_certificates(certificates.join("ca.pem"))
-        .add_client_certificate(certificates.join("client.pem"), certificates.join("client-key.pem"));
-    options.connect(urls).await.unwrap()
+        .add_client_certificate(certificates.join("client.pem"), certificates.join("client-key.pem"))
 }
 
 /// Lines of a `[nats]` table.
@@ -84,6 +83,17 @@ async fn a_region_reaches_its_own_subjects_only(client: &Client) {
     for (subject, refused) in join_all(foreign.map(ask)).await {
         assert!(refused.is_err(), "{subject}: {refused:?}");
     }
+}
+
+/// Waits until a stream has three replicas and a leader; returns its name.
+async fn replicated(context: &jetstream::Context, name: &str) -> String {
+    eventually(&format!("{name} has three replicas and a leader"), || async {
+        let stream = context.get_stream(name).await.map_err(|error| error.to_string())?;
+        let info = stream.cached_info();
+        let leader = info.cluster.as_ref().and_then(|cluster| cluster.leader.clone());
+        leader.filter(|_| info.config.num_replicas == 3).ok_or_else(|| format!("{info:?}"))
+    })
+    .await
 }
 
 /// `client` has central's user.
@@ -158,15 +168,14 @@ async fn a_region_behind_a_leaf_node_collects_into_a_cluster_that_loses_a_server
     .await;
     certificates_end_in_a_month(&edge.get("/metrics").await.unwrap());
     certificates_end_in_a_month(&central.get("/metrics").await.unwrap());
-    let hub = connect(&tls, &urls, "central", servers[0].password("CENTRAL"), "marketprism-central").await;
+    let hub = login(&tls, "central", servers[0].password("CENTRAL"), CENTRAL_CONNECTION)
+        .connect(&urls)
+        .await
+        .unwrap();
     a_request_of_central_reaches_the_edge(&hub).await;
-    let context = jetstream::new(hub.clone());
-    for name in ["MARKET_DATA", "KV_MARKETPRISM_EDGES"] {
-        let stream = context.get_stream(name).await.unwrap();
-        assert_eq!(stream.cached_info().config.num_replicas, 3, "{name}");
-    }
-    let info = context.get_stream("MARKET_DATA").await.unwrap();
-    let leader = info.cached_info().cluster.as_ref().unwrap().leader.clone().unwrap();
+    let context = ContextBuilder::new().timeout(Duration::from_secs(5)).build(hub);
+    replicated(&context, "KV_MARKETPRISM_EDGES").await;
+    let leader = replicated(&context, "MARKET_DATA").await;
     let killed = servers.iter().position(|server| server.name() == leader).unwrap();
     servers[killed].kill();
     let before = edge.metric(ACKNOWLEDGED, "").await;
@@ -176,8 +185,10 @@ async fn a_region_behind_a_leaf_node_collects_into_a_cluster_that_loses_a_server
     })
     .await;
 
-    let forger = connect(&tls, &[leaf.url()], EDGE, leaf.password("TOKYO_1"), &edge_connection(EDGE)).await;
-    let through = ContextBuilder::new().domain("hub").build(forger.clone());
+    let forger =
+        login(&tls, EDGE, leaf.password("TOKYO_1"), &edge_connection(EDGE)).request_timeout(Some(UNANSWERED));
+    let forger = forger.connect(leaf.url()).await.unwrap();
+    let through = ContextBuilder::new().timeout(Duration::from_secs(5)).domain("hub").build(forger.clone());
     eventually("an edge may ask for the state of the streams", || async {
         through.get_stream("MARKET_DATA").await.map(drop).map_err(|error| error.to_string())
     })
@@ -186,7 +197,19 @@ async fn a_region_behind_a_leaf_node_collects_into_a_cluster_that_loses_a_server
     assert!(refused.is_err(), "the leaf node lets through what is another edge's: {refused:?}");
     let alive = servers[(killed + 1) % 3].url();
     let password = servers[0].password("LEAF_TOKYO");
-    a_region_reaches_its_own_subjects_only(&connect(&tls, &[alive], "leaf-tokyo", password, "x").await).await;
+    let region = login(&tls, "leaf-tokyo", password, "x").request_timeout(Some(UNANSWERED));
+    a_region_reaches_its_own_subjects_only(&region.connect(alive).await.unwrap()).await;
+    for (stream, subject) in
+        [("MARKET_DATA", "trade.kraken_spot.>"), ("KV_MARKETPRISM_EDGES", "$KV.MARKETPRISM_EDGES.virginia-1")]
+    {
+        eventually(&format!("{stream} is there and has nothing of {subject}"), || async {
+            let stream = context.get_stream(stream).await.map_err(|error| error.to_string())?;
+            let found = stream.info_with_subjects(subject).await.map_err(|error| error.to_string())?;
+            let found: Vec<_> = found.collect().await;
+            if found.is_empty() { Ok(()) } else { Err(format!("{found:?}")) }
+        })
+        .await;
+    }
     for output in [edge.process().output(), central.process().output(), leaf.process().output()] {
         assert!(!output.to_lowercase().contains("permissions violation"), "{output}");
     }

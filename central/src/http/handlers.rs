@@ -120,7 +120,7 @@ fn ready(reasons: Vec<String>) -> (StatusCode, Health) {
 ))]
 pub async fn serve_metrics(State(app): State<Arc<App>>) -> Response {
     for (key, seconds) in app.certificates.remaining() {
-        app.shared.metrics.certificate_expiry.with_label_values(&[&key]).set(seconds);
+        app.shared.metrics.certificate_expiry.with_label_values(&[&key]).set(seconds.unwrap_or_default());
     }
     match app.shared.metrics.render() {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),

@@ -61,9 +61,12 @@ pub(super) fn refresh(state: &EdgeState) {
     for MeasuredClock { reading, age } in state.context.clocks.readings() {
         metrics.clock_age.with_label_values(&[&reading.exchange]).set(gauge(age.as_secs()));
     }
-    metrics.certificate_expiry.reset();
     for (key, seconds) in state.certificates.remaining() {
-        metrics.certificate_expiry.with_label_values(&[&key]).set(seconds);
+        match seconds {
+            Some(seconds) => metrics.certificate_expiry.with_label_values(&[&key]).set(seconds),
+            // An error: it is gone already.
+            None => drop(metrics.certificate_expiry.remove_label_values(&[&key])),
+        }
     }
     metrics.nats_connected.set(i64::from(state.link.is_connected()));
     metrics.last_success.reset();

@@ -201,7 +201,7 @@ metrics! {
     selfcare_exceeded: IntGaugeVec = "marketprism_edge_selfcare_exceeded" ["limit"],
     /// Pipelines and connections of the publisher restarted because they made no progress.
     stuck_restarts: IntCounterVec = "marketprism_edge_stuck_restarts_total" ["exchange", "part"],
-    /// Seconds until the first certificate of a configured file ends, by its key; 0 for a file that cannot be read.
+    /// Seconds until the certificates of a configured file end, by its key: of a chain the first, of authorities the last; 0 for a file that cannot be read.
     certificate_expiry: IntGaugeVec = "marketprism_certificate_expiry_seconds" ["key"],
     /// 1 while the broker is connected, else 0.
     nats_connected: IntGauge = "marketprism_edge_nats_connected" [],

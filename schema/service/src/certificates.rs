@@ -1,5 +1,6 @@
 //! The remaining time of certificates in files, for a metric. Files are read again once a minute, and so is what replaced them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,16 +14,22 @@ use crate::tls::read_certificates;
 const READ_EVERY: Duration = Duration::from_secs(60);
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
+/// End of the keys of files with authorities.
+const AUTHORITIES: &str = "ca_file";
+
 const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 /// Set in a length that is followed by its digits.
 const LONG: u8 = 0x80;
 
-/// Time at which the first certificate of a file ends, in seconds since 1970.
-pub fn certificates_end(path: &Path) -> anyhow::Result<i64> {
-    let ends = read_certificates(path)?.iter().map(|certificate| not_after(certificate)).min();
-    ends.flatten().with_context(|| format!("{}: not a certificate", path.display()))
+/// Time at which the certificates of a file end, in seconds since 1970: of a chain the first, of authorities the last, since one that ended breaks
+/// nothing while another one is there.
+fn certificates_end(path: &Path, are_authorities: bool) -> anyhow::Result<i64> {
+    let certificates = read_certificates(path)?;
+    let ends = certificates.iter().map(|certificate| not_after(certificate));
+    let end = if are_authorities { ends.max() } else { ends.min() };
+    end.flatten().with_context(|| format!("{}: not a certificate", path.display()))
 }
 
 /// RFC 5280: a certificate begins with its version, if it has one, its serial number, algorithm, issuer and validity.
@@ -83,14 +90,16 @@ pub struct CertificateFiles(Mutex<WatchedFiles>);
 
 #[derive(Debug, Default)]
 struct WatchedFiles {
-    files: Vec<(String, PathBuf)>,
-    /// Of the files, in their order.
-    ends: Vec<Option<i64>>,
+    files: BTreeMap<String, PathBuf>,
+    /// Of the files; `None` for one that cannot be read.
+    ends: BTreeMap<String, Option<i64>>,
     read: Option<Instant>,
+    /// Keys that were in the configuration once.
+    earlier: BTreeSet<String>,
 }
 
 impl CertificateFiles {
-    /// Of configuration keys and their files; those that are not given are left out.
+    /// Of configuration keys and their files; those that are not given are left out. Files of keys that end in `ca_file` hold authorities.
     pub fn new(files: impl IntoIterator<Item = (String, Option<PathBuf>)>) -> Self {
         let new = Self::default();
         new.set(files);
@@ -99,23 +108,32 @@ impl CertificateFiles {
 
     /// Replaces the files.
     pub fn set(&self, files: impl IntoIterator<Item = (String, Option<PathBuf>)>) {
-        let files = files.into_iter().filter_map(|(key, path)| Some((key, path?))).collect();
-        *self.lock() = WatchedFiles { files, ..WatchedFiles::default() };
+        let files: BTreeMap<_, _> = files.into_iter().filter_map(|(key, path)| Some((key, path?))).collect();
+        let mut watched = self.lock();
+        let before = std::mem::replace(&mut watched.files, files);
+        watched.earlier.extend(before.into_keys());
+        watched.read = None;
     }
 
-    /// Keys and the seconds until the first certificate of the file ends: negative after it, 0 for a file that cannot be read.
-    pub fn remaining(&self) -> Vec<(String, i64)> {
+    /// Keys and the seconds until the certificates of the file end: negative after it, 0 for a file that cannot be read, `None` for a key that is
+    /// no longer in the configuration.
+    pub fn remaining(&self) -> Vec<(String, Option<i64>)> {
         let mut watched = self.lock();
         if watched.read.is_none_or(|read| read.elapsed() >= READ_EVERY) {
-            watched.ends = watched.files.iter().map(|(_, path)| certificates_end(path).ok()).collect();
+            let end = |(key, path): (&String, &PathBuf)| {
+                (key.clone(), certificates_end(path, key.ends_with(AUTHORITIES)).ok())
+            };
+            watched.ends = watched.files.iter().map(end).collect();
             watched.read = Some(Instant::now());
         }
         let now = clock::now_ns() / NANOS_PER_SECOND;
-        let files = watched.files.iter().zip(&watched.ends);
-        files.map(|((key, _), end)| (key.clone(), end.map_or(0, |end| end.saturating_sub(now)))).collect()
+        let left = |end: &Option<i64>| end.map_or(0, |end| end.saturating_sub(now));
+        let current = watched.ends.iter().map(|(key, end)| (key.clone(), Some(left(end))));
+        let earlier = watched.earlier.iter().filter(|key| !watched.files.contains_key(*key));
+        current.chain(earlier.map(|key| (key.clone(), None))).collect()
     }
 
-    // Each change is complete within one lock, so a panic of another holder does not matter.
+    // A panic of another holder leaves files that are read again.
     fn lock(&self) -> MutexGuard<'_, WatchedFiles> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -134,23 +152,32 @@ mod tests {
     }
 
     #[test]
-    fn the_first_certificate_that_ends_counts_and_an_unreadable_file_counts_as_ended() {
+    fn of_a_chain_the_first_end_counts_of_authorities_the_last_and_an_unreadable_file_has_ended() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        std::fs::write(path("chain"), certificate(4000) + &certificate(3000)).unwrap();
-        std::fs::write(path("ended"), certificate(2000)).unwrap();
+        let years = |year: i32| date_time_ymd(year, 1, 1).unix_timestamp();
+        std::fs::write(path("chain"), certificate(4000) + &certificate(2035)).unwrap();
+        std::fs::write(path("roots"), certificate(2000) + &certificate(3000)).unwrap();
         std::fs::write(path("torn"), "none").unwrap();
-        std::fs::write(path("soon"), certificate(2035)).unwrap();
-        assert_eq!(certificates_end(&path("soon")).unwrap(), date_time_ymd(2035, 1, 1).unix_timestamp());
-        assert_eq!(certificates_end(&path("chain")).unwrap(), date_time_ymd(3000, 1, 1).unix_timestamp());
-        let names = ["chain", "ended", "torn", "missing"];
-        let given = names.map(|name| (name.to_owned(), Some(path(name))));
-        let files = CertificateFiles::new(given.into_iter().chain([("none".to_owned(), None)]));
+        assert_eq!(certificates_end(&path("chain"), false).unwrap(), years(2035));
+        assert_eq!(certificates_end(&path("roots"), false).unwrap(), years(2000));
+        assert_eq!(certificates_end(&path("roots"), true).unwrap(), years(3000));
+        let key = |key: &str, file: &str| (key.to_owned(), Some(path(file)));
+        let files = CertificateFiles::new([
+            key("a.ca_file", "roots"),
+            key("b.client_cert_file", "roots"),
+            key("c", "torn"),
+            key("d", "missing"),
+            ("e".to_owned(), None),
+        ]);
         let remaining = files.remaining();
-        assert_eq!(remaining.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), names);
-        assert!(remaining[0].1 > 1_000_000_000 && remaining[1].1 < -100_000_000, "{remaining:?}");
-        assert_eq!((remaining[2].1, remaining[3].1), (0, 0));
-        files.set([("soon".to_owned(), Some(path("soon")))]);
-        assert_eq!(files.remaining().iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["soon"]);
+        let [a, b, c, d] = remaining.as_slice() else { panic!("{remaining:?}") };
+        assert!(a.1.unwrap() > 1_000_000_000 && b.1.unwrap() < -100_000_000, "{remaining:?}");
+        assert_eq!((c.1, d.1), (Some(0), Some(0)));
+        files.set([key("c", "chain")]);
+        let changed = files.remaining();
+        assert!(changed[0].1.unwrap() > 0, "{changed:?}");
+        let left: Vec<_> = changed[1..].iter().map(|(key, seconds)| (key.as_str(), *seconds)).collect();
+        assert_eq!(left, [("a.ca_file", None), ("b.client_cert_file", None), ("d", None)]);
     }
 }

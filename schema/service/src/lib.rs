@@ -32,7 +32,7 @@ pub use backoff::{Backoff, jitter};
 #[cfg(feature = "http")]
 pub use bearer::{TokenRefusal, check_bearer, credentials, is_token};
 #[cfg(feature = "tls")]
-pub use certificates::{CertificateFiles, certificates_end};
+pub use certificates::CertificateFiles;
 pub use disk::DiskSpace;
 pub use file_lock::FileLock;
 pub use files::{open_file, read_file, read_text};
