@@ -41,6 +41,19 @@ fn cluster(folder: &Path, certificates: &Path) -> (Vec<NatsFromFiles>, Vec<u16>)
     ((0..3).map(server).collect(), leaf_ports)
 }
 
+/// The servers of a centre and the leaf node of a region, which do not answer yet.
+fn started(folder: &Path, tls: &Path) -> (Vec<NatsFromFiles>, NatsFromFiles) {
+    let (mut servers, leaf_ports) = cluster(folder, tls);
+    let password = servers[0].password("LEAF_TOKYO").to_owned();
+    let hubs: Vec<String> =
+        leaf_ports.iter().map(|port| format!("tls://leaf-tokyo:{password}@127.0.0.1:{port}")).collect();
+    let own = [("NATS_HUB_URLS", format!("[{}]", hubs.join(", ")))];
+    let mut leaf = NatsFromFiles::prepared(folder, tls, "leaf", "leaf-tokyo", &own);
+    servers.iter_mut().for_each(NatsFromFiles::start);
+    leaf.start();
+    (servers, leaf)
+}
+
 fn login(certificates: &Path, user: &str, password: &str, name: &str) -> ConnectOptions {
     ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned())
         .custom_inbox_prefix(format!("_INBOX.{name}"))
@@ -122,19 +135,26 @@ fn certificates_end_in_a_month(metrics: &str) {
     }
 }
 
+async fn nothing_of_others_is_stored(context: &jetstream::Context) {
+    for (stream, subject) in
+        [("MARKET_DATA", "trade.kraken_spot.>"), ("KV_MARKETPRISM_EDGES", "$KV.MARKETPRISM_EDGES.virginia-1")]
+    {
+        eventually(&format!("{stream} is there and has nothing of {subject}"), || async {
+            let stream = context.get_stream(stream).await.map_err(|error| error.to_string())?;
+            let found = stream.info_with_subjects(subject).await.map_err(|error| error.to_string())?;
+            let found: Vec<_> = found.collect().await;
+            if found.is_empty() { Ok(()) } else { Err(format!("{found:?}")) }
+        })
+        .await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_region_behind_a_leaf_node_collects_into_a_cluster_that_loses_a_server() {
     let folder = tempfile::tempdir().unwrap();
     let tls = folder.path().join("tls");
     certificates(&tls, &["server", "client"]);
-    let (mut servers, leaf_ports) = cluster(folder.path(), &tls);
-    let password = servers[0].password("LEAF_TOKYO").to_owned();
-    let hubs: Vec<String> =
-        leaf_ports.iter().map(|port| format!("tls://leaf-tokyo:{password}@127.0.0.1:{port}")).collect();
-    let own = [("NATS_HUB_URLS", format!("[{}]", hubs.join(", ")))];
-    let mut leaf = NatsFromFiles::prepared(folder.path(), &tls, "leaf", "leaf-tokyo", &own);
-    servers.iter_mut().for_each(NatsFromFiles::start);
-    leaf.start();
+    let (mut servers, mut leaf) = started(folder.path(), &tls);
     let clickhouse = ClickHouse::start(folder.path()).await;
     for server in servers.iter_mut().chain([&mut leaf]) {
         server.listens().await;
@@ -199,17 +219,7 @@ async fn a_region_behind_a_leaf_node_collects_into_a_cluster_that_loses_a_server
     let password = servers[0].password("LEAF_TOKYO");
     let region = login(&tls, "leaf-tokyo", password, "x").request_timeout(Some(UNANSWERED));
     a_region_reaches_its_own_subjects_only(&region.connect(alive).await.unwrap()).await;
-    for (stream, subject) in
-        [("MARKET_DATA", "trade.kraken_spot.>"), ("KV_MARKETPRISM_EDGES", "$KV.MARKETPRISM_EDGES.virginia-1")]
-    {
-        eventually(&format!("{stream} is there and has nothing of {subject}"), || async {
-            let stream = context.get_stream(stream).await.map_err(|error| error.to_string())?;
-            let found = stream.info_with_subjects(subject).await.map_err(|error| error.to_string())?;
-            let found: Vec<_> = found.collect().await;
-            if found.is_empty() { Ok(()) } else { Err(format!("{found:?}")) }
-        })
-        .await;
-    }
+    nothing_of_others_is_stored(&context).await;
     for output in [edge.process().output(), central.process().output(), leaf.process().output()] {
         assert!(!output.to_lowercase().contains("permissions violation"), "{output}");
     }

@@ -1,0 +1,59 @@
+//! Promise: commands, paths and links of the pages under `deploy` exist.
+
+use std::process::Command;
+
+use marketprism_tests::parts;
+
+use super::{deploy, text};
+
+const PAGES: [&str; 7] = [
+    "README.md",
+    "nats/README.md",
+    "compose/README.md",
+    "kubernetes/README.md",
+    "grafana/README.md",
+    "systemd/README.md",
+    "prometheus/README.md",
+];
+
+/// A command of a page is one of the program, with flags that it has.
+fn command_exists(page: &str, line: &str) {
+    let mut words = line.split_whitespace();
+    let program = words.next().unwrap();
+    let is_word = |word: &&str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+    let verb = words.clone().next().filter(is_word).unwrap_or("--help");
+    let help = Command::new(parts::binary(program)).args([verb, "--help"]).output().unwrap();
+    assert!(help.status.success(), "{page}: {line}: {help:?}");
+    let help = String::from_utf8(help.stdout).unwrap();
+    for flag in words.filter(|word| word.starts_with("--")) {
+        assert!(help.contains(flag), "{page}: {line}: no {flag}");
+    }
+}
+
+#[test]
+fn commands_paths_and_links_of_the_pages_exist() {
+    let mut commands = 0;
+    for page in PAGES {
+        let path = deploy(page);
+        let content = text(&path);
+        for link in content.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+            let is_here = !link.is_empty() && !link.contains("://");
+            assert!(!is_here || path.parent().unwrap().join(link).exists(), "{page}: no {link}");
+        }
+        for word in content.split([' ', '`', '\n', '(']).filter(|word| word.starts_with("deploy/")) {
+            let word = word.trim_end_matches([',', '.', ':', ')', ';']).split(['*']).next().unwrap();
+            assert!(parts::root().join(word).exists(), "{page}: no {word}");
+        }
+        let programs = ["marketprism-edge ", "marketprism-central "];
+        let spans = content.split('`').skip(1).step_by(2).filter(|span| !span.contains('\n'));
+        let lines = content
+            .lines()
+            .map(|line| line.split('#').next().unwrap().trim().trim_start_matches("sudo -u marketprism "));
+        for line in spans.chain(lines).filter(|line| programs.iter().any(|program| line.starts_with(program)))
+        {
+            command_exists(page, line);
+            commands += 1;
+        }
+    }
+    assert!(commands >= 8, "{commands} commands");
+}
