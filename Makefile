@@ -11,7 +11,7 @@ PARTS := -p marketprism-edge -p marketprism-central -p marketprism-clickhouse -p
 # LINT=1, as in CI: Clippy is the compiler of the tests, so that all is compiled once. The variables are those that `cargo clippy` sets.
 LINTED := $(if $(LINT),RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__)
 
-.PHONY: help up down restart status logs diagnose build test check bench chaos soak deps clean-data
+.PHONY: help up down restart status logs diagnose build dist test check bench chaos soak deps clean-data
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -39,6 +39,10 @@ build: ## release binaries in target/release, adapters in target/adapters
 	cargo build --release --bins $(PARTS)
 	echo "[2/2] building the adapters as WebAssembly components in target/adapters"
 	target/release/marketprism-adapter-build
+
+dist: build ## archive, Debian packages, signed adapters, bills of materials and checksums in target/dist-packages; KEY=: secret key that signs
+	@cargo build --release -q -p marketprism-dist
+	target/release/marketprism-dist --key $(or $(KEY),.marketprism/dist-signing.key)
 
 deps: $(LOCAL) ## install nats-server, the ClickHouse engine and the Python client for the stack and the tests
 	@$(LOCAL) install --python

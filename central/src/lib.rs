@@ -2,6 +2,7 @@
 //!
 //! Modules use one another in one direction, written in `tests/tidy/src/order.rs`.
 
+mod ab_latency;
 mod adapters;
 mod books;
 mod broker;
@@ -31,6 +32,7 @@ mod sql;
 mod status;
 mod storage;
 mod time;
+mod validation;
 mod watermark;
 
 pub use cli::main;

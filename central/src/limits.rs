@@ -124,6 +124,31 @@ pub const ALIVE_EVERY: Duration = Duration::from_secs(1);
 pub const REPORT_PATIENCE: Duration = Duration::from_secs(8);
 /// [`REPORT_PATIENCE`] of commands: no page waits, and a cold disk cache may slow the first query.
 pub const COMMAND_PATIENCE: Duration = Duration::from_secs(15);
+/// Time beyond `query --timeout` in which the server's own end of the query, with its reason, comes.
+pub const QUERY_CANCEL_WAIT: Duration = Duration::from_secs(5);
+/// Statement of `query`: servers read 256 KiB by default.
+pub const STATEMENT_BYTES: u64 = 256 * 1024;
+/// Table of `query`, in memory as a whole. Longer: refused.
+pub const TABLE_BYTES: usize = 64 << 20;
+/// Interval at which `validate` and `longrun` draw their progress.
+pub const MEASURE_TICK: Duration = Duration::from_millis(250);
+/// Wait of `validate` for the first row after its measurement: a batch is at most seconds old.
+pub const STORED_WAIT: Duration = Duration::from_secs(20);
+/// Pause between two looks for it.
+pub const STORED_POLL: Duration = Duration::from_millis(500);
+/// Rows of so long before a sample are searched for doubles.
+pub const DOUBLES_SPAN: Duration = Duration::from_secs(300);
+/// Longest replication lag with which `validate` and `longrun` pass; an alert fires there too.
+pub const COLD_LAG_MAX: Duration = Duration::from_secs(900);
+/// Messages that wait for the comparison of `ab-latency`. Full: their readers wait, and the broker keeps the rest.
+pub const AB_MESSAGES: usize = 16_384;
+/// Events that wait for their arrival on the other way, and the longest time; then they count as those of one way.
+pub const AB_PENDING: usize = 200_000;
+pub const AB_PENDING_AGE: Duration = Duration::from_secs(60);
+/// Samples of a `longrun`; more: refused.
+pub const SAMPLES_MAX: u64 = 20_000;
+/// Answer of central's own `/metrics`, about 200 kB with 64 exchanges.
+pub const METRICS_BYTES_MAX: u64 = 8 << 20;
 /// Lifetime of a cached answer.
 pub const REPORT_FRESH: Duration = Duration::from_secs(1);
 /// Lifetime of what the overview says about synthetic streams, which is read from a day of their rows.

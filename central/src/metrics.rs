@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use marketprism_schema::{DataType, LATENCY_BOUNDS_US, UnknownName};
+use marketprism_service::ProcessUsage;
 use prometheus::local::LocalHistogram;
 use prometheus::{
     Encoder, Error, Gauge, GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
@@ -17,6 +18,8 @@ use prometheus::{
 /// Most exchanges with series of their own: messages name them. Others count as [`OTHER_EXCHANGE`].
 const EXCHANGES_MAX: usize = 64;
 const OTHER_EXCHANGE: &str = "other";
+/// Name of Prometheus for the memory of a process.
+pub const RESIDENT_BYTES: &str = "process_resident_memory_bytes";
 
 #[derive(Debug)]
 pub struct Metrics {
@@ -46,6 +49,7 @@ pub struct Metrics {
     pub reports_computed: IntCounter,
     pub ledger: LedgerMetrics,
     pub replication: ReplicationMetrics,
+    resident: IntGauge,
 }
 
 /// The broker's counts, by stream and consumer.
@@ -207,6 +211,7 @@ impl Metrics {
             )?,
             ledger: LedgerMetrics::new(r)?,
             replication: ReplicationMetrics::new(r)?,
+            resident: int_gauge!(RESIDENT_BYTES, "memory of this process in RAM", r)?,
             registry,
         })
     }
@@ -226,6 +231,9 @@ impl Metrics {
         self.batch_size_avg.set(ratio(rows, self.batch_inserts.get()));
         let (processed, failed) = (self.processed.get(), self.failed.get());
         self.error_rate_percent.set(100.0 * ratio(failed, processed.saturating_add(failed)));
+        if let Ok(usage) = ProcessUsage::now() {
+            self.resident.set(i64::try_from(usage.resident_bytes).unwrap_or(i64::MAX));
+        }
         let mut out = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut out)?;
         Ok(out)

@@ -29,6 +29,11 @@ pub const UNKNOWN: [u32; 2] = [60, 81];
 /// Error code of a user without the privilege.
 pub const ACCESS_DENIED: u32 = 497;
 
+/// Error codes of a statement that changes something, takes too long, or has too large a result, where a setting forbids it.
+pub const READ_ONLY: u32 = 164;
+pub const TIMEOUT_EXCEEDED: u32 = 159;
+pub const TOO_MANY_ROWS_OR_BYTES: u32 = 396;
+
 /// End of the error of a connection that was closed before the request was sent (hyper).
 const NOT_READY: &str = "connection was not ready";
 

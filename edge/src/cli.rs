@@ -13,14 +13,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use marketprism_adapter_conformance::{Options, Report, golden_folder, test};
 use marketprism_adapter_host::Adapter;
 use marketprism_adapter_host::contract::Venue;
 use marketprism_config::MaskedUrl;
 use marketprism_schema::{DataType, MarketType};
 use marketprism_service::{
-    Exit, Failure, FailureContext as _, Signals, check_host, init_logs, print, report,
+    Exit, Failure, FailureContext as _, Signals, check_host, init_logs, print, report, write_pages,
 };
 use serde_json::{Value, json};
 
@@ -67,6 +67,9 @@ enum Command {
     /// List, inspect, test, sign and change adapters.
     #[command(subcommand)]
     Adapter(AdapterCommand),
+    /// Write man pages and shell completions into a folder.
+    #[command(hide = true)]
+    Pages { folder: PathBuf },
 }
 
 #[derive(Debug, Args)]
@@ -158,6 +161,9 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 fn run_command(command: Command) -> Result<Exit, Failure> {
     let mut adapters = Adapters::default();
     match command {
+        Command::Pages { folder } => {
+            write_pages(Cli::command(), &folder).with_context(|| folder.display().to_string())?;
+        }
         Command::Run(file) => {
             // Now: later the file may have been replaced, and the name that the system gives would be of no file.
             let program = std::env::current_exe().context("path of this program")?;

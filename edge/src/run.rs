@@ -312,6 +312,7 @@ fn publisher(
         config.publisher,
     )
     .with_limits(settings.publisher.subscribe())
+    .with_mirror(settings.mirror.subscribe())
 }
 
 /// Waits for the publisher. One that hangs is left: the journal has its events.

@@ -1,12 +1,12 @@
 //! Users of the broker and what each may publish and subscribe, as text for nats-server's configuration.
 //!
-//! An edge may publish events of its exchanges, its own synthetic trades, its own audits, the lease of its name and its heartbeat, and nothing else: the stranger who may publish an event can forge one, and the
+//! An edge may publish events of its exchanges, its own synthetic trades, the mirrors of both, its own audits, the lease of its name and its heartbeat, and nothing else: the stranger who may publish an event can forge one, and the
 //! one who may publish under the message id of a coming event erases it. Of the API of JetStream an edge reaches the state of the event
 //! streams, the confirmed sequences and the adapters that it is to run only, to read; central may neither delete nor purge a stream, but for the bucket of adapters.
 
 use crate::{
     ADAPTER_OBJECTS_BUCKET, ADAPTERS_WANTED_SUBJECT, Carries, DataType, EDGE_STATUS_SUBJECT, SELFTEST_RATES,
-    STREAMS, adapter_chunk_request_subject, audit_subject, confirmed_request_subject, domain_subject,
+    STREAMS, adapter_chunk_request_subject, audit_subject, confirmed_request_subject, core_mirror_subject, domain_subject,
     edge_heartbeat_subject, edge_lease_request_subject, edge_lease_subject, repair_subject, selftest_stream,
     stream_info_subject, wanted_adapter_request_subject,
 };
@@ -65,7 +65,7 @@ impl BrokerUser {
         let requests = [repair_subject("*"), EDGE_STATUS_SUBJECT.to_owned(), edge_heartbeat_subject("*")];
         let notices = [ADAPTERS_WANTED_SUBJECT.to_owned()];
         let publish = publish.map(str::to_owned).into_iter().chain(requests).chain(notices).collect();
-        let subscribe = vec![inboxes(CENTRAL_CONNECTION)];
+        let subscribe = vec![inboxes(CENTRAL_CONNECTION), core_mirror_subject(">")];
         Self {
             name: CENTRAL_USER.to_owned(),
             password: password.to_owned(),
@@ -79,11 +79,13 @@ impl BrokerUser {
     pub fn edge(edge: &str, exchanges: &[&str], password: &str) -> Self {
         let data =
             exchanges.iter().flat_map(|exchange| DataType::ALL.iter().map(move |kind| (kind, exchange)));
-        let data = data.map(|(kind, exchange)| format!("{kind}.{exchange}.*.*"));
-        let events = STREAMS.iter().filter(|stream| stream.carries == Carries::Events);
-        let reads = events
+        let data: Vec<String> = data.map(|(kind, exchange)| format!("{kind}.{exchange}.*.*")).collect();
+        let streams = STREAMS.iter().filter(|stream| stream.carries == Carries::Events);
+        let reads = streams
             .flat_map(|stream| [stream_info_subject(stream.name), confirmed_request_subject(stream.name)]);
         let selftest = SELFTEST_RATES.map(|rate| selftest_stream(edge, rate).to_string());
+        let events: Vec<String> = data.into_iter().chain(selftest).collect();
+        let mirrored: Vec<String> = events.iter().map(|subject| core_mirror_subject(subject)).collect();
         let objects = adapter_chunk_request_subject();
         let infos = format!("{objects}.$O.{ADAPTER_OBJECTS_BUCKET}.M.*");
         let adapters = [wanted_adapter_request_subject("*"), infos, objects];
@@ -96,7 +98,7 @@ impl BrokerUser {
         Self {
             name: edge.to_owned(),
             password: password.to_owned(),
-            publish: data.chain(selftest).chain(own).chain(reads).chain(adapters).collect(),
+            publish: events.into_iter().chain(mirrored).chain(own).chain(reads).chain(adapters).collect(),
             subscribe: vec![
                 inboxes(&edge_connection(edge)),
                 repair_subject(edge),
@@ -113,7 +115,11 @@ impl BrokerUser {
             name: name.to_owned(),
             password: password.to_owned(),
             publish: Vec::new(),
-            subscribe: DataType::ALL.iter().map(|kind| format!("{kind}.>")).collect(),
+            subscribe: DataType::ALL
+                .iter()
+                .map(|kind| format!("{kind}.>"))
+                .chain([core_mirror_subject(">")])
+                .collect(),
             answers: false,
         }
     }

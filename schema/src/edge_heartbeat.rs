@@ -62,6 +62,9 @@ pub struct EdgeHeartbeat {
     /// Offset of its host's clock; `None` if it is not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<ClockHeartbeat>,
+    /// Memory of its process in RAM; `None` if it cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resident_bytes: Option<u64>,
 }
 
 names! {
@@ -325,6 +328,7 @@ mod tests {
             disk: Some(EdgeDisk { free_bytes: 1, total_bytes: 2 }),
             journal: Some(JournalHeartbeat { bytes: 1, waiting: 2, oldest: None, problem: None }),
             clock: None,
+            resident_bytes: Some(4_096),
         }
     }
 
@@ -338,7 +342,7 @@ mod tests {
             r#""digest":"ab","from":"sim@1.0.0","to":"sim@1.1.0","step":"probation","outcome":"running","started":6}],"#,
             r#""followed":[{"adapter":"sim","wish":"w","digest":"ab","state":"changing"}],"#,
             r#""feeds":[{"exchange":"sim_spot","state":"running","instruments":2,"streams":4,"newest_event":9}],"#,
-            r#""data_dir":"/d","disk":{"free_bytes":1,"total_bytes":2},"journal":{"bytes":1,"waiting":2}}"#
+            r#""data_dir":"/d","disk":{"free_bytes":1,"total_bytes":2},"journal":{"bytes":1,"waiting":2},"resident_bytes":4096}"#
         );
         assert_eq!(String::from_utf8(bytes.clone()).unwrap(), text);
         assert_eq!(EdgeHeartbeat::decode("e1", &bytes).unwrap(), heartbeat());

@@ -11,6 +11,7 @@ mod broker_domain;
 mod broker_users;
 mod component;
 mod confirmed;
+mod core_mirror;
 mod decimal;
 mod edge_heartbeat;
 mod edge_lease;
@@ -54,6 +55,7 @@ pub use component::{
     verify_signature, with_custom_section,
 };
 pub use confirmed::{CONFIRMED_BUCKET, Watermark, confirmed_request_subject, stream_info_subject};
+pub use core_mirror::{CORE_MIRROR_PREFIX, SUBJECT_FILTER_ALLOWED, SubjectFilter, core_mirror_subject};
 pub use decimal::{Decimal, DecimalError, SCALE_MAX};
 pub use edge_heartbeat::{
     AdapterState, AdapterSwap, ClockHeartbeat, EDGE_HEARTBEAT_BYTES_MAX, EDGE_HEARTBEAT_VERSION,

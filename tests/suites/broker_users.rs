@@ -86,8 +86,10 @@ async fn strangers_stay_out_an_edge_publishes_only_its_own_and_everything_works(
     let feed = Feed::simulated("binance_spot", &sim.addr().to_string(), &["BTC-USDT"]);
     let reader = Visitor::new(&broker, "reader", "reader").await;
     let mut read = reader.client.subscribe("trade.>").await.unwrap();
-    let audits = "[audit]\nwindow_seconds = 1\nsettle_ms = 200\n";
-    let mut edge = Edge::with_tables(folder.path(), &nats(EDGE), audits, &[feed]).await;
+    let mut mirrored = reader.client.subscribe("core.>").await.unwrap();
+    let settings =
+        "[audit]\nwindow_seconds = 1\nsettle_ms = 200\n[mirror_to_core]\nsubjects = [\"trade.>\"]\n";
+    let mut edge = Edge::with_tables(folder.path(), &nats(EDGE), settings, &[feed]).await;
 
     for table in ["trades", "orderbooks", "audits"] {
         until(&format!("{table} arrive"), Duration::from_secs(60), || async {
@@ -97,6 +99,18 @@ async fn strangers_stay_out_an_edge_publishes_only_its_own_and_everything_works(
         .await;
     }
     assert!(tokio::time::timeout(PATIENCE, read.next()).await.unwrap().is_some(), "the reader reads");
+    let mirror = tokio::time::timeout(PATIENCE, mirrored.next()).await.unwrap().unwrap();
+    assert!(mirror.subject.starts_with("core.trade.binance_spot."), "{mirror:?}");
+    let compared = central.ask(&["ab-latency", "--subject", "trade.>", "--for", "2s", "--json"]).await;
+    let period: serde_json::Value =
+        serde_json::from_str(&compared.1).unwrap_or_else(|_| panic!("{compared:?}"));
+    assert!(compared.0 == Some(0) && period["pairs"].as_u64() > Some(0), "{compared:?}");
+    for quantiles in [&period["core"], &period["jetstream"], &period["jetstream_behind"]] {
+        assert!(
+            ["p50_us", "p90_us", "p95_us", "p99_us"].iter().all(|name| quantiles[name].is_u64()),
+            "{period:#}"
+        );
+    }
 
     let own = Visitor::new(&broker, "central", CENTRAL_CONNECTION).await;
     let stream = StreamId::new(DataType::Trade, "binance_spot", MarketType::Spot, "BTC-USDT").unwrap();
@@ -126,6 +140,7 @@ async fn all_else_is_refused(forger: &Visitor, own: &Visitor, reader: &Visitor) 
     for subject in [
         "trade.okx_spot.spot.BTC-USDT",
         "trade.binance_spot.spot",
+        "core.trade.okx_spot.spot.BTC-USDT",
         "audit.edge-other",
         "repair.edge-other",
         "$JS.API.STREAM.DELETE.MARKET_DATA",
@@ -146,13 +161,14 @@ async fn all_else_is_refused(forger: &Visitor, own: &Visitor, reader: &Visitor) 
     }
     // An edge that received central's writes could answer them before the broker does.
     let writes = ["$KV.MARKETPRISM_ADAPTERS.*", "$KV.MARKETPRISM_ADAPTERS.binance", "$O.adapters.>"];
-    let others = [">", "trade.>", "_INBOX.>", "_INBOX.marketprism-central.>", "repair.edge-other"];
+    let others = [">", "trade.>", "core.>", "_INBOX.>", "_INBOX.marketprism-central.>", "repair.edge-other"];
     for subject in writes.into_iter().chain(others) {
         forger.may_not("subscription", subject).await;
     }
     for subject in [
         "trade.binance_spot.spot.BTC-USDT",
         "orderbook.binance_spot.spot.BTC-USDT",
+        "core.trade.binance_spot.spot.BTC-USDT",
         "audit.edge-test",
         "$KV.MARKETPRISM_EDGES.edge-test",
         "$JS.API.STREAM.DELETE.MARKET_DATA",

@@ -163,6 +163,11 @@ async fn complete_data_is_verified_and_a_deleted_row_is_found_and_repaired() {
         .collect(600, async |system| {
             system.broker.kill();
             system.broker.restart().await;
+            until("the whole way is valid again", PATIENCE, || async {
+                let (code, text, _) = system.central.ask(&["validate", "--seconds", "1"]).await;
+                if code == Some(0) { Ok(()) } else { Err(text) }
+            })
+            .await;
         })
         .await;
     let sent = system.venue_trades();

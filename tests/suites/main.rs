@@ -25,6 +25,7 @@ mod conformance;
 mod coverage;
 mod delivery;
 mod deployments;
+mod dist;
 mod edge_audits;
 mod figures;
 mod floods;

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
-use marketprism_service::{Exit, FailureContext as _, check_host, init_logs, print, report};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use marketprism_service::{Exit, FailureContext as _, check_host, init_logs, print, report, write_pages};
 
-use super::{adapters, books, edges, health, repair, reports};
+use super::{ab_latency, adapters, books, edges, health, query, repair, reports, validation};
 use crate::config::Config;
 use crate::repair::RepairQuery;
 use crate::role::Role;
@@ -58,6 +58,22 @@ enum Command {
     ///
     /// Exit status: 0 the state is proven, or the newest that is stored; 1 the stored changes do not prove a state at that time, 2 no answer.
     Book(books::BookArgs),
+    /// Check the whole way end to end: health, streams, consumers, counts by table, throughput over a short time, doubles, replication lag.
+    ///
+    /// Exit status: 0 passed, 1 failed, 2 cannot tell.
+    Validate(validation::ValidateArgs),
+    /// Watch rates, backlog, lag, memory and losses for minutes, a line per sample, and report at the end.
+    ///
+    /// Exit status: 0 passed, 1 failed, 2 cannot tell.
+    Longrun(validation::LongRunArgs),
+    /// Ask hot or cold with one SQL statement: table, CSV, JSON lines or Parquet. It only reads, within limits of rows and time.
+    ///
+    /// Exit status: 0 done, 2 refused or not done.
+    Query(query::QueryArgs),
+    /// Compare the latency of live events over JetStream and over the mirror on core NATS: p50, p90, p95 and p99 per hour.
+    ///
+    /// Exit status: 0 compared, 1 no event came on both ways, 2 the broker did not answer.
+    AbLatency(ab_latency::AbLatencyArgs),
     /// Repair windows that differ between hot and cold, and ask edges to publish missing events again.
     ///
     /// Exit status: 0 everything is repaired, 1 something could not be repaired, 2 the repair could not run.
@@ -67,6 +83,9 @@ enum Command {
     /// Exit status: 0 done, 1 an edge refused it, rolled it back or did not answer, 2 it could not begin.
     #[command(subcommand)]
     Adapters(adapters::AdaptersCommand),
+    /// Write man pages and shell completions into a folder.
+    #[command(hide = true)]
+    Pages { folder: PathBuf },
 }
 
 impl Command {
@@ -79,6 +98,10 @@ impl Command {
             | Self::Edges(_)
             | Self::Diagnose(_)
             | Self::Book(_)
+            | Self::Validate(_)
+            | Self::Longrun(_)
+            | Self::Query(_)
+            | Self::AbLatency(_)
             | Self::Repair(_)
             | Self::Adapters(_) => Exit::NOT_DONE,
             _ => Exit::FAILED,
@@ -90,6 +113,10 @@ impl Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let error_exit = cli.command.error_exit();
+    if let Command::Pages { folder } = &cli.command {
+        let written = write_pages(Cli::command(), folder).map(|()| Exit::SUCCESS);
+        return report(written.or_exit(Exit::FAILED));
+    }
     let started = init_logs().or_exit(Exit::NOT_DONE);
     report(started.and_then(|()| {
         let config = Config::load(&cli.config).or_exit(Exit::NOT_DONE)?;
@@ -105,6 +132,8 @@ fn execute(cli: Cli, config: Config) -> anyhow::Result<Exit> {
         .context("cannot start the async runtime")?;
     runtime.block_on(async {
         match cli.command {
+            // Written before: they need no configuration.
+            Command::Pages { .. } => Ok(Exit::SUCCESS),
             Command::Check => {
                 print(&format!("{}: valid", cli.config.display()))?;
                 Ok(Exit::SUCCESS)
@@ -117,6 +146,10 @@ fn execute(cli: Cli, config: Config) -> anyhow::Result<Exit> {
             Command::Edges(args) => edges::execute(&config, &args).await,
             Command::Diagnose(args) => reports::execute_diagnose(&config, &args).await,
             Command::Book(args) => books::execute(&config, &args).await,
+            Command::Validate(args) => validation::execute_validate(&config, &args).await,
+            Command::Longrun(args) => validation::execute_longrun(&config, &args).await,
+            Command::Query(args) => query::execute(&config, &args).await,
+            Command::AbLatency(args) => ab_latency::execute(&config, &args).await,
             Command::Repair(args) => repair::execute(&config, &args).await,
             Command::Adapters(command) => adapters::execute(&config, command).await,
         }

@@ -1,13 +1,17 @@
 //! The commands of `marketprism-central`.
 
+mod ab_latency;
 mod adapters;
 mod books;
 mod command_line;
 mod edges;
 mod health;
 mod progress;
+mod query;
 mod repair;
 mod reports;
+mod signals;
+mod validation;
 mod wait;
 
 pub use command_line::main;

@@ -14,7 +14,10 @@ const LINE_PERCENT: u64 = 10;
 
 #[derive(Debug)]
 pub struct ProgressLine {
+    /// Name of the work.
+    what: &'static str,
     is_terminal: bool,
+    has_lines: bool,
     shown: Mutex<Option<ShownProgress>>,
 }
 
@@ -26,11 +29,19 @@ struct ShownProgress {
 }
 
 impl ProgressLine {
-    pub fn on_stderr() -> Self {
-        Self { is_terminal: std::io::stderr().is_terminal(), shown: Mutex::default() }
+    pub fn on_stderr(what: &'static str) -> Self {
+        Self { what, is_terminal: std::io::stderr().is_terminal(), has_lines: true, shown: Mutex::default() }
+    }
+
+    /// Without lines elsewhere: the work prints lines of its own.
+    pub fn on_terminal(what: &'static str) -> Self {
+        Self { has_lines: false, ..Self::on_stderr(what) }
     }
 
     pub fn show(&self, progress: &VerifyProgress) {
+        if !(self.is_terminal || self.has_lines) {
+            return;
+        }
         let percent = percent(progress);
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = shown.as_ref().is_none_or(|last| {
@@ -41,9 +52,18 @@ impl ProgressLine {
             is_due || last.doing != progress.doing
         });
         if is_due {
-            write(&text(self.is_terminal, &progress.doing, percent));
+            write(&self.text(&progress.doing, percent));
             *shown = Some(ShownProgress { doing: progress.doing.clone(), percent, at: Instant::now() });
         }
+    }
+
+    fn text(&self, doing: &str, percent: u64) -> String {
+        if !self.is_terminal {
+            return format!("{}, {percent} %: {doing}\n", self.what);
+        }
+        let full = percent * BAR_WIDTH / 100;
+        let bar: String = (0..BAR_WIDTH).map(|place| if place < full { '#' } else { '-' }).collect();
+        format!("{ERASE_LINE}[{bar}] {percent:>3} %  {doing}")
     }
 
     /// Removes the bar.
@@ -61,15 +81,6 @@ fn percent(progress: &VerifyProgress) -> u64 {
     u64::try_from(part).unwrap_or(100).min(100)
 }
 
-fn text(is_terminal: bool, doing: &str, percent: u64) -> String {
-    if !is_terminal {
-        return format!("verifying, {percent} %: {doing}\n");
-    }
-    let full = percent * BAR_WIDTH / 100;
-    let bar: String = (0..BAR_WIDTH).map(|place| if place < full { '#' } else { '-' }).collect();
-    format!("{ERASE_LINE}[{bar}] {percent:>3} %  {doing}")
-}
-
 pub fn write(text: &str) {
     let mut out = std::io::stderr().lock();
     if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -85,7 +96,12 @@ mod tests {
     fn the_bar_fills_up_and_lines_have_no_escapes() {
         let at = |done, total| percent(&VerifyProgress { doing: String::new(), done, total });
         assert_eq!([at(0, 0), at(1, 3), at(u64::MAX, u64::MAX), at(5, 1)], [0, 33, 100, 100]);
-        assert_eq!(text(false, "trades", 33), "verifying, 33 %: trades\n");
-        assert_eq!(text(true, "trades", 50), "\r\u{1b}[K[############------------]  50 %  trades");
+        let text = |is_terminal, percent| {
+            let line =
+                ProgressLine { what: "verifying", is_terminal, has_lines: true, shown: Mutex::default() };
+            line.text("trades", percent)
+        };
+        assert_eq!(text(false, 33), "verifying, 33 %: trades\n");
+        assert_eq!(text(true, 50), "\r\u{1b}[K[############------------]  50 %  trades");
     }
 }

@@ -54,7 +54,7 @@ pub async fn execute_integrity(config: &Config, args: &IntegrityArgs) -> anyhow:
 }
 
 async fn verified(sources: &Sources, scope: &ReportScope) -> anyhow::Result<Verified> {
-    let progress = ProgressLine::on_stderr();
+    let progress = ProgressLine::on_stderr("verifying");
     let verified = verify(sources, scope, &|state| progress.show(state)).await;
     progress.end();
     verified.context("cannot verify")

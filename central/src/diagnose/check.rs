@@ -1,8 +1,10 @@
 //! One check of `diagnose`: object, result, remedy.
 
+use marketprism_service::Exit;
 use serde::Serialize;
 
 use crate::report::document::{Finding, FindingCode, Level};
+use crate::report::terminal::{Paint, clean};
 
 /// Ordered by weight for the exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -60,4 +62,53 @@ impl From<Finding> for Check {
         };
         Self::new(finding.code, finding.subject, found, finding.text, finding.remedy)
     }
+}
+
+/// Result of the worst check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckVerdict {
+    /// No check fails, and every part answered.
+    Passed,
+    Failed,
+    Unknown,
+}
+
+impl CheckVerdict {
+    pub fn of(checks: &[Check]) -> Self {
+        match checks.iter().map(|check| check.found).max() {
+            Some(CheckStatus::Fail) => Self::Failed,
+            Some(CheckStatus::Unknown) => Self::Unknown,
+            _ => Self::Passed,
+        }
+    }
+
+    pub const fn exit_code(self) -> Exit {
+        match self {
+            Self::Passed => Exit::SUCCESS,
+            Self::Failed => Exit::FAILED,
+            Self::Unknown => Exit::NOT_DONE,
+        }
+    }
+}
+
+/// A line per check, and its remedy below.
+pub fn render_checks(checks: &[Check], paint: Paint) -> String {
+    let line = |check: &Check| {
+        let (word, colour) = match check.found {
+            CheckStatus::Ok => ("ok  ", Paint::GOOD),
+            CheckStatus::Warn => ("warn", Paint::WARN),
+            CheckStatus::Unknown => ("?   ", Paint::UNKNOWN),
+            CheckStatus::Fail => ("FAIL", Paint::BAD),
+        };
+        let code = check.code.map(|code| format!(" [{}]", code.as_str())).unwrap_or_default();
+        let remedy = match check.remedy.as_str() {
+            "" => String::new(),
+            remedy => format!("      {}\n", paint.with(Paint::SOFT, &clean(remedy))),
+        };
+        let (object, text) = (clean(&check.check), clean(&check.text));
+        let code = paint.with(Paint::SOFT, &code);
+        format!("{}  {object}: {text}{code}\n{remedy}", paint.with(colour, word))
+    };
+    checks.iter().map(line).collect()
 }

@@ -165,7 +165,8 @@ pub async fn listener(sources: &Sources) -> Check {
     }
 }
 
-const fn reachable(address: SocketAddr) -> SocketAddr {
+/// The address at which this machine reaches a listener.
+pub const fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),

@@ -5,14 +5,15 @@ mod check;
 mod checks;
 mod edges;
 
-pub use check::{Check, CheckStatus};
+pub use check::{Check, CheckStatus, CheckVerdict, render_checks};
+pub use edges::reachable;
 
 use marketprism_service::Exit;
 use serde::Serialize;
 
 use crate::clock;
 use crate::report::document::FindingCode;
-use crate::report::terminal::{Paint, clean};
+use crate::report::terminal::Paint;
 use crate::report::{Sources, Time};
 
 /// Changes nothing, except for a scratch database that is created to compare tables and dropped again.
@@ -58,31 +59,11 @@ pub struct Diagnosis {
 
 impl Diagnosis {
     pub fn exit_code(&self) -> Exit {
-        match self.checks.iter().map(|check| check.found).max() {
-            Some(CheckStatus::Fail) => Exit::FAILED,
-            Some(CheckStatus::Unknown) => Exit::NOT_DONE,
-            _ => Exit::SUCCESS,
-        }
+        CheckVerdict::of(&self.checks).exit_code()
     }
 
     pub fn render(&self, paint: Paint) -> String {
-        let line = |check: &Check| {
-            let (word, colour) = match check.found {
-                CheckStatus::Ok => ("ok  ", Paint::GOOD),
-                CheckStatus::Warn => ("warn", Paint::WARN),
-                CheckStatus::Unknown => ("?   ", Paint::UNKNOWN),
-                CheckStatus::Fail => ("FAIL", Paint::BAD),
-            };
-            let code = check.code.map(|code| format!(" [{}]", code.as_str())).unwrap_or_default();
-            let remedy = match check.remedy.as_str() {
-                "" => String::new(),
-                remedy => format!("      {}\n", paint.with(Paint::SOFT, &clean(remedy))),
-            };
-            let (object, text) = (clean(&check.check), clean(&check.text));
-            let code = paint.with(Paint::SOFT, &code);
-            format!("{}  {object}: {text}{code}\n{remedy}", paint.with(colour, word))
-        };
-        self.checks.iter().map(line).collect()
+        render_checks(&self.checks, paint)
     }
 }
 

@@ -73,6 +73,9 @@ pub struct FleetEdge {
     /// Absent while it is not measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock: Option<FleetClock>,
+    /// Memory of its process in RAM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resident_bytes: Option<u64>,
 }
 
 /// A version of an adapter on an edge.
@@ -188,6 +191,7 @@ impl FleetEdge {
             disk_free_bytes: None,
             journal: None,
             clock: None,
+            resident_bytes: None,
         };
         match &stored.beat {
             Ok(beat) => unread.with(beat),
@@ -210,6 +214,7 @@ impl FleetEdge {
             disk_free_bytes: beat.disk.map(|disk| disk.free_bytes),
             journal: beat.journal.as_ref().map(FleetJournal::from),
             clock: beat.clock.as_ref().map(FleetClock::from),
+            resident_bytes: beat.resident_bytes,
             swaps,
             ..self
         }

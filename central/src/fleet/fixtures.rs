@@ -55,6 +55,7 @@ pub fn heartbeat(edge: &str) -> EdgeHeartbeat {
         disk: None,
         journal: None,
         clock: None,
+        resident_bytes: Some(64 << 20),
     }
 }
 

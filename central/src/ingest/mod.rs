@@ -48,7 +48,7 @@ mod subscription;
 mod worker;
 
 pub use background::{read_history, watch};
-pub use message::{Delivery, header};
+pub use message::{Delivery, decode, header};
 pub use series::expect_series;
 pub use stream_owner::own_stream;
 pub use subscription::{acknowledge, open as subscribe, rewind};

@@ -13,6 +13,7 @@
 mod auditing;
 mod books;
 mod clocks;
+mod commands;
 mod copies;
 mod corrections;
 mod events;

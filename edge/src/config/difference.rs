@@ -52,6 +52,7 @@ impl ConfigDifference {
         applied.extend(changes("edge.watch_config", &old.watch_config, &new.watch_config));
         applied.extend(changes("http.token_file", &old.http.token, &new.http.token));
         applied.extend(changes("publisher", &old.publisher, &new.publisher));
+        applied.extend(changes("mirror_to_core", &old.mirror_to_core, &new.mirror_to_core));
         applied.extend(changes("selfcare", &old.selfcare, &new.selfcare));
         applied.extend(changes("journal", &old.journal, &new.journal_placed_as(old)));
         applied.extend(changes("adapters", &old.adapters, &new.adapters_watched_as(old)));

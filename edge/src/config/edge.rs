@@ -18,6 +18,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::adapter::Adapters;
 use super::clock::ClockSettings;
 use super::feed::{FeedConfig, check_overlap, check_raw};
+use super::mirror::MirrorSettings;
 use super::network::Network;
 use super::sandbox::Sandbox;
 use super::selfcare::SelfCareLimits;
@@ -41,6 +42,7 @@ pub struct Config {
     pub allow_multiple: bool,
     pub nats: Nats,
     pub publisher: PublisherLimits,
+    pub mirror_to_core: MirrorSettings,
     pub journal: JournalSettings,
     pub http: Http,
     pub sandbox: Sandbox,
@@ -62,6 +64,7 @@ pub struct ConfigFile {
     edge: Identity,
     nats: Nats,
     publisher: PublisherLimits,
+    mirror_to_core: MirrorSettings,
     journal: JournalSettings,
     #[schemars(schema_with = "wire_schema")]
     wire: DataTypeMap<WireForm>,
@@ -353,6 +356,7 @@ impl Config {
             mut edge,
             mut nats,
             publisher,
+            mirror_to_core,
             journal,
             wire,
             audit,
@@ -392,6 +396,7 @@ impl Config {
         }
         swaps.check(&mut problems);
         selftest.check(&mut problems);
+        mirror_to_core.check(&mut problems);
         let variables = OnceCell::new();
         for (index, feed) in feeds.iter_mut().enumerate() {
             let at = format!("feed[{index}]");
@@ -410,6 +415,7 @@ impl Config {
             allow_multiple,
             nats,
             publisher,
+            mirror_to_core,
             journal,
             http,
             sandbox,

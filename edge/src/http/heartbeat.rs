@@ -6,7 +6,7 @@ use marketprism_schema::{
     AdapterState, EDGE_HEARTBEAT_VERSION, EdgeHeartbeat, EdgeRunState, FeedHeartbeat, FeedRunState,
     HEARTBEAT_SWAPS_MAX, JournalHeartbeat, RunningAdapter,
 };
-use marketprism_service::clock;
+use marketprism_service::{ProcessUsage, clock};
 
 use super::pages::{Health, health_state};
 use super::state::EdgeState;
@@ -43,6 +43,7 @@ pub fn heartbeat(state: &EdgeState, host: &str, started_ns: i64, life: EdgeRunSt
         disk: edge_disk(&state.context.data_dir),
         journal,
         clock: state.context.clocks.heartbeat(),
+        resident_bytes: ProcessUsage::now().ok().map(|usage| usage.resident_bytes),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use marketprism_adapter_host::{FaultCause, StatsSnapshot};
 use marketprism_book::{BookGapCause, BookState, BookStats};
-use marketprism_service::clock;
+use marketprism_service::{ProcessUsage, clock};
 use marketprism_socket::{ConnectionPhase, SocketCounter, SocketCounters};
 use prometheus::{IntCounterVec, IntGaugeVec};
 
@@ -39,6 +39,9 @@ fn borrowed(labels: &[String]) -> Vec<&str> {
 
 pub(super) fn refresh(state: &EdgeState) {
     let metrics = &state.context.metrics;
+    if let Ok(usage) = ProcessUsage::now() {
+        metrics.resident.set(gauge(usage.resident_bytes));
+    }
     let queue = state.context.queue.status();
     metrics.queue_messages.set(gauge(queue.messages));
     metrics.queue_bytes.set(gauge(queue.bytes));

@@ -14,7 +14,7 @@ use crate::feed::{
 };
 use crate::gaps::BACKFILL_OUTCOMES;
 use crate::journal::JournalLoss;
-use crate::publisher::{PUBLISHER, REJECTED, RetryReason};
+use crate::publisher::{MirrorDrop, PUBLISHER, REJECTED, RetryReason};
 use crate::raw::{RawDeletion, RawLoss};
 use crate::reload::ReloadResult;
 use crate::swap::{FOLLOW_FAILURES, SWAP_OUTCOMES};
@@ -49,6 +49,9 @@ fn expect_raw(metrics: &Metrics, exchange: &str) {
 pub(super) fn expect_edge(metrics: &Metrics) {
     for reason in RetryReason::ALL {
         metrics.republished.with_label_values(&[reason.as_str()]);
+    }
+    for reason in MirrorDrop::ALL {
+        metrics.mirror_dropped.with_label_values(&[reason.as_str()]);
     }
     for outcome in SWAP_OUTCOMES {
         metrics.adapter_swaps.with_label_values(&[outcome]);

@@ -16,9 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::hops::HopTimers;
 use super::inflight::{InFlight, InFlightMessage, RetryReason};
+use super::mirror::CoreMirror;
 use crate::audit::{Auditor, PublishOutcome, RecordOutcome};
 use crate::broker::{BrokerLink, PublishReply};
-use crate::config::PublisherLimits;
+use crate::config::{MirrorSettings, PublisherLimits};
 use crate::limits::{IN_FLIGHT_SCAN, PUBLISH_BATCH_MAX};
 use crate::queue::{Confirmation, EventQueue, EventRecord, QueuePosition};
 use crate::telemetry::{Coverage, CoverageIndex, Metrics, follow, gauge};
@@ -33,7 +34,7 @@ pub const PUBLISHER: &str = "publisher";
 /// Label of events that the broker will never store.
 pub const REJECTED: &str = "refused";
 
-const CONTENT_TYPE: HeaderName = HeaderName::from_static("Content-Type");
+pub(super) const CONTENT_TYPE: HeaderName = HeaderName::from_static("Content-Type");
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DrainResult {
@@ -52,6 +53,7 @@ pub struct Publisher {
     ack_timeout: Duration,
     /// Limits that a reload changes.
     limits: Option<watch::Receiver<PublisherLimits>>,
+    mirror: Option<CoreMirror>,
     inbox: String,
     hops: HopTimers,
     problem_lines: LogLimit,
@@ -75,6 +77,7 @@ impl Publisher {
             window: InFlight::new(limits.in_flight_messages, limits.in_flight_bytes, limits.ack_timeout),
             ack_timeout: limits.ack_timeout,
             limits: None,
+            mirror: None,
             hops: HopTimers::new(metrics.clone(), Arc::clone(&coverage)),
             client,
             link,
@@ -95,7 +98,17 @@ impl Publisher {
         Self { limits: Some(limits), ..self }
     }
 
+    /// Mirrors live events to core NATS.
+    #[must_use]
+    pub fn with_mirror(self, settings: watch::Receiver<MirrorSettings>) -> Self {
+        let (client, link) = (self.client.clone(), Arc::clone(&self.link));
+        Self { mirror: Some(CoreMirror::start(client, link, settings, self.metrics.clone())), ..self }
+    }
+
     fn follow_limits(&mut self) {
+        if let Some(mirror) = &mut self.mirror {
+            mirror.follow_settings();
+        }
         let Some(limits) = &mut self.limits else { return };
         if !limits.has_changed().unwrap_or_default() {
             return;
@@ -131,6 +144,9 @@ impl Publisher {
                 let left = queue.status().messages;
                 if left == 0 || Instant::now() >= until {
                     self.link.end();
+                    if let Some(mirror) = self.mirror {
+                        mirror.end().await;
+                    }
                     return Ok(DrainResult { undelivered: left });
                 }
             }
@@ -152,6 +168,9 @@ impl Publisher {
                 continue;
             }
             self.hops.sent(&record, now_ns);
+            if let Some(mirror) = &self.mirror {
+                mirror.offer(&record, now_ns);
+            }
             self.send(position, &record).await;
             sent += 1;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use marketprism_service::{CertificateFiles, error_text, set_log_filter};
 use tokio::sync::watch;
 
-use crate::config::{Config, PublisherLimits, SelfCareLimits, SwapSettings};
+use crate::config::{Config, MirrorSettings, PublisherLimits, SelfCareLimits, SwapSettings};
 use crate::http::AccessToken;
 use crate::journal::{Journal, JournalLimits};
 use crate::limits::JOURNAL_CATCH_UP_PART;
@@ -16,6 +16,7 @@ use crate::reload::ApplySettings;
 pub(super) struct LiveSettings {
     pub(super) access: Arc<AccessToken>,
     pub(super) publisher: watch::Sender<PublisherLimits>,
+    pub(super) mirror: watch::Sender<MirrorSettings>,
     pub(super) selfcare: watch::Sender<SelfCareLimits>,
     pub(super) adapters: watch::Sender<SwapSettings>,
     pub(super) certificates: Arc<CertificateFiles>,
@@ -28,6 +29,7 @@ impl LiveSettings {
         Self {
             access: Arc::default(),
             publisher: watch::Sender::new(config.publisher),
+            mirror: watch::Sender::new(config.mirror_to_core.clone()),
             selfcare: watch::Sender::new(config.selfcare),
             adapters: watch::Sender::new(config.adapters.clone()),
             certificates: Arc::default(),
@@ -58,6 +60,7 @@ impl LiveSettings {
             });
         }
         changed(&self.publisher, &config.publisher);
+        changed(&self.mirror, &config.mirror_to_core);
         changed(&self.selfcare, &config.selfcare);
         changed(&self.adapters, &config.adapters);
     }

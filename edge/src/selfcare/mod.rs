@@ -4,18 +4,16 @@
 mod monitor;
 mod publishing;
 mod restarts;
-mod usage;
 
 pub use monitor::{ResourceMonitor, RestartRequest};
 pub use publishing::{ProgressSample, PublishingWatch, StuckPublishing};
 pub use restarts::{RestartLog, start_again};
-pub use usage::ProcessUsage;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::Client;
-use marketprism_service::{ServiceState, tell_service_manager};
+use marketprism_service::{ProcessUsage, ServiceState, tell_service_manager};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::usage::ProcessUsage;
+use marketprism_service::ProcessUsage;
+
 use crate::config::SelfCareLimits;
 use crate::telemetry::{CareLimit, RestartCause};
 

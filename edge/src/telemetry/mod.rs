@@ -191,6 +191,10 @@ metrics! {
     acknowledged_duplicates: IntCounter = "marketprism_edge_acknowledged_duplicates_total" [],
     /// Messages published again, by reason.
     republished: IntCounterVec = "marketprism_edge_republished_total" ["reason"],
+    /// Live events that were mirrored to core NATS.
+    mirrored: IntCounter = "marketprism_edge_mirrored_total" [],
+    /// Live events that were not mirrored to core NATS, by reason: full, late, failed. JetStream gets them all the same.
+    mirror_dropped: IntCounterVec = "marketprism_edge_mirror_dropped_total" ["reason"],
     /// Messages without an acknowledgement.
     in_flight: IntGauge = "marketprism_edge_in_flight_messages" [],
     /// Seconds without an acknowledgement by the stream while messages wait for one; 0 below the limit.
@@ -236,6 +240,8 @@ metrics! {
     publish_to_ack: HistogramVec = "marketprism_edge_publish_to_ack_seconds" ["exchange", "data_type"],
     /// Time from the receipt of an event to its acknowledgement, in seconds; the time on disk included.
     receive_to_ack: HistogramVec = "marketprism_edge_receive_to_ack_seconds" ["exchange", "data_type"],
+    /// Memory of this process in RAM.
+    resident: IntGauge = "process_resident_memory_bytes" [],
 }
 
 /// A metric as the README lists it.

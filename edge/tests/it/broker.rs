@@ -10,11 +10,12 @@ use futures_util::StreamExt;
 use marketprism_config::Nats;
 use marketprism_edge::audit::{AuditStream, Auditor};
 use marketprism_edge::broker::{BrokerLink, connect};
-use marketprism_edge::config::PublisherLimits;
+use marketprism_edge::config::{MirrorSettings, PublisherLimits};
 use marketprism_edge::publisher::{DrainResult, Publisher};
 use marketprism_edge::queue::{EventQueue, EventRecord, MemoryQueue, QueueLimits};
 use marketprism_edge::telemetry::{Coverage, Metrics};
 use marketprism_schema::{DataType, EventId, WireForm};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +28,7 @@ pub struct Publishing {
     pub auditor: Arc<Auditor>,
     pub metrics: Metrics,
     pub coverage: Arc<Coverage>,
+    pub mirror: watch::Sender<MirrorSettings>,
     pub stop: CancellationToken,
     pub task: JoinHandle<anyhow::Result<DrainResult>>,
 }
@@ -64,6 +66,7 @@ pub async fn publish_queue(
     let nats = Nats { urls: vec![url.into()], connect_timeout: Duration::from_secs(2), ..Nats::default() };
     let (metrics, coverage) = (Metrics::new().unwrap(), Arc::new(Coverage::default()));
     let (client, link) = connect(&nats, "test").await.unwrap();
+    let mirror = watch::Sender::new(MirrorSettings::default());
     let publisher = Publisher::new(
         client.clone(),
         Arc::clone(&link),
@@ -72,10 +75,11 @@ pub async fn publish_queue(
         Arc::clone(&auditor),
         metrics.clone(),
         limits,
-    );
+    )
+    .with_mirror(mirror.subscribe());
     let stop = CancellationToken::new();
     let task = tokio::spawn(publisher.run(stop.clone(), drain));
-    Publishing { client, link, queue, auditor, metrics, coverage, stop, task }
+    Publishing { client, link, queue, auditor, metrics, coverage, mirror, stop, task }
 }
 
 /// A trade of about 250 bytes.

@@ -131,7 +131,7 @@ fn every_error_is_listed_at_once() {
     let text = format!(
         "[edge]\nname = \"Edge 1\"\nregin = \"here\"\ndata_dir = {data:?}\n\
          [publisher]\nmax_in_flight_messages = \"many\"\nack_timeout_ms = 1\n\
-         [http]\nlisten = \"nowhere\"\n\
+         [http]\nlisten = \"nowhere\"\n[mirror_to_core]\nsubjects = [\"trade.>\", \"trades.>\"]\n\
          [[feed]]\nexchange = \"sim_hostile\"\nadapter = {good:?}\nsymbols = [\"BTC-USDT\", \"BTC-USDT\"]\n\
          data_types = [\"trade\", \"orderbok\", \"volatility_index\"]\nmarket_types = [\"options\"]\n\
          [feed.endpoints]\nwss = \"ws://x\"\n\
@@ -154,6 +154,7 @@ fn every_error_is_listed_at_once() {
         "publisher.max_in_flight_messages: is of type string",
         "publisher.ack_timeout_ms: is 1 (allowed: a whole number from 100 to 120000)",
         "http.listen: \"nowhere\"",
+        "mirror_to_core.subjects[1]: is \"trades.>\" (allowed: up to four tokens type.exchange.market_type.symbol",
         "feed[0].symbols: names \"BTC-USDT\" twice",
         "feed[0].data_types: names \"orderbok\"",
         "feed[0].data_types: \"volatility_index\" is unsupported: sim_hostile does not offer it (allowed: trade)",

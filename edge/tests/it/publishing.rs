@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
 use marketprism_edge::audit::Auditor;
+use marketprism_edge::config::MirrorSettings;
 use marketprism_edge::publisher::DrainResult;
 use marketprism_edge::queue::{EventQueue, EventRecord, QueueLane};
 use marketprism_edge::telemetry::Coverage;
 use marketprism_service::clock;
 use marketprism_tests::broker::Broker;
 use marketprism_tests::wait::eventually;
+use tokio::time::timeout;
 
 use crate::broker::{Publishing, STREAM, create_stream, event_id, header, limits, messages, publish, record};
 
@@ -146,4 +149,58 @@ async fn a_message_above_the_brokers_limit_is_counted_as_lost_and_blocks_nothing
     assert_eq!(edge.task.await.unwrap().unwrap(), DrainResult { undelivered: 0 });
     assert_eq!(edge.metrics.lost.with_label_values(&["trade", "too_large"]).get(), 1);
     assert_eq!(stored_ids(&broker.url()).await, [0, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn live_events_of_the_filter_are_mirrored_once_and_no_others() {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    create_stream(&broker.url(), STREAM, "trade.>").await;
+    let edge = start(&broker.url(), Duration::from_secs(30)).await;
+    let reader = async_nats::connect(broker.url()).await.unwrap();
+    let mut mirrored = reader.subscribe("core.>").await.unwrap();
+    reader.flush().await.unwrap();
+    edge.mirror.send_replace(MirrorSettings { subjects: vec!["trade.*.spot.A-B".to_owned()] });
+    let append = |symbol: &str, id: u128, age: Duration, is_resend: bool| {
+        let received_at_ns = clock::now_ns() - i64::try_from(age.as_nanos()).unwrap();
+        let new = EventRecord { is_resend, ..record(symbol, id, None, received_at_ns, &edge.coverage) };
+        edge.queue.append(QueueLane::default(), &mut vec![new]);
+    };
+    // The publisher follows the filter between two batches.
+    let mut id = 0;
+    let first = loop {
+        id += 1;
+        append("A-B", id, Duration::ZERO, false);
+        if let Ok(Some(message)) = timeout(Duration::from_millis(100), mirrored.next()).await {
+            break message;
+        }
+        assert!(id < 600, "nothing is mirrored");
+    };
+    assert_eq!(first.subject.as_str(), "core.trade.sim_spot.spot.A-B");
+    let headers = first.headers.unwrap();
+    let payload: serde_json::Value = serde_json::from_slice(&first.payload).unwrap();
+    assert_eq!(headers.get("Nats-Msg-Id").unwrap().as_str(), payload["event_id"]);
+    assert_eq!(headers.get("Content-Type").unwrap().as_str(), "application/json");
+
+    append("A-B", 10_001, Duration::from_secs(60), false);
+    append("C-D", 10_002, Duration::ZERO, false);
+    append("A-B", 10_003, Duration::ZERO, true);
+    append("A-B", 10_004, Duration::ZERO, false);
+    let last = format!("{}", marketprism_schema::EventId(10_004));
+    let mut seen = Vec::new();
+    while seen.last() != Some(&last) {
+        let message = timeout(PATIENCE, mirrored.next()).await.unwrap().unwrap();
+        let payload: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
+        seen.push(payload["event_id"].as_str().unwrap().to_owned());
+    }
+    let others = [10_001, 10_002, 10_003].map(|id| marketprism_schema::EventId(id).to_string());
+    assert!(others.iter().all(|other| !seen.contains(other)), "{seen:?}");
+    assert_eq!(edge.metrics.mirror_dropped.with_label_values(&["late"]).get(), 1);
+    edge.stop.cancel();
+    assert_eq!(edge.task.await.unwrap().unwrap(), DrainResult { undelivered: 0 });
+    // Mirrored or not, the stream has all.
+    let stored: Vec<String> =
+        messages(&broker.url(), STREAM).await.iter().map(|message| event_id(message).to_string()).collect();
+    assert!(others.iter().chain([&last]).all(|id| stored.contains(id)), "{stored:?}");
 }

@@ -19,12 +19,15 @@ mod http;
 mod log_file;
 mod logs;
 mod mask;
+#[cfg(feature = "pages")]
+mod pages;
 mod process;
 #[cfg(feature = "http")]
 mod server_tls;
 mod service_manager;
 #[cfg(feature = "tls")]
 mod tls;
+mod usage;
 mod write_timeout;
 
 pub use accept::{accept, serve_connections};
@@ -42,10 +45,13 @@ pub use hosts::HostRule;
 pub use http::{HttpBounds, HttpListener, serve_http};
 pub use logs::{LOG_FILTER_ALLOWED, LogLimit, check_log_filter, init_logs, set_log_filter};
 pub use mask::{MASK, error_text, mask, mask_arguments};
+#[cfg(feature = "pages")]
+pub use pages::write_pages;
 pub use process::{Exit, Failure, FailureContext, ReloadSignal, Signals, cancel_on_signal, print, report};
 #[cfg(feature = "http")]
 pub use server_tls::ServerTls;
 pub use service_manager::{ServiceState, tell_service_manager};
 #[cfg(feature = "tls")]
 pub use tls::{tls_client, tls_problem};
+pub use usage::ProcessUsage;
 pub use write_timeout::WriteTimeout;

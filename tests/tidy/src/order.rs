@@ -10,7 +10,7 @@ pub const ORDER: [(&str, &str); 10] = [
     ),
     (
         "central",
-        "cli run http diagnose books report repair ledger replicator ingest context init adapters watermark \
+        "cli ab_latency validation run http diagnose books report repair ledger replicator ingest context init adapters watermark \
          coverage fleet lease sql server_clock storage row broker metrics status time config role limits",
     ),
     (
@@ -26,7 +26,7 @@ pub const ORDER: [(&str, &str); 10] = [
     ("edge/book", "sync book outcome pending pacing contents sequence ladder settings update side"),
     (
         "schema",
-        "broker_accounts broker_users broker_domain edge_heartbeat edge_lease edge_status adapter_promotion recording wire audit repair confirmed \
+        "broker_accounts broker_users broker_domain core_mirror edge_heartbeat edge_lease edge_status adapter_promotion recording wire audit repair confirmed \
          rebuilt_book \
          validation event migration stream table selftest stream_id decimal latency component texts names",
     ),

@@ -69,6 +69,8 @@ codes! {
     ReplicationLag "replication.lag" "cold is too far behind hot"
     IngestStopped "ingest.stopped" "messages are pending and no central takes them"
     IngestLag "ingest.lag" "many messages are pending"
+    ThroughputNoMessages "throughput.no_messages" "no message arrived at the broker while `validate` or `longrun` measured"
+    ThroughputNotStored "throughput.not_stored" "messages arrived while `validate` or `longrun` measured, and hot stored no row"
     BrokerReplicasBehind "broker.replicas_behind" "replicas of a stream are not up to date"
     BrokerStreamFull "broker.stream_full" "a stream is nearly full while messages are pending"
     BrokerNoRoom "broker.no_room" "the broker's account may store less than the configured streams take"

@@ -257,7 +257,7 @@ async fn commands_say_who_is_away() {
     assert_eq!(stack.command("diagnose", &config, &[]).status.code(), Some(0));
     stack.engine.kill();
     stack.broker.kill();
-    for command in ["integrity", "status", "diagnose"] {
+    for command in ["integrity", "status", "diagnose", "validate"] {
         let started = std::time::Instant::now();
         let output = stack.command(command, &config, &[]);
         let text = String::from_utf8(output.stdout).unwrap();

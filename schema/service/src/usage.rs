@@ -6,14 +6,17 @@ use std::time::Duration;
 /// Linux reports CPU time to user space in hundredths of a second, whatever its own clock.
 const TICK: Duration = Duration::from_millis(10);
 
+/// Usage so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessUsage {
+    /// Memory in RAM.
     pub resident_bytes: u64,
     /// Of all threads since the start of the process.
     pub cpu: Duration,
 }
 
 impl ProcessUsage {
+    /// Reads it.
     pub fn now() -> Result<Self> {
         let read = |name: &str| std::fs::read_to_string(format!("/proc/self/{name}"));
         let (status, stat) = (read("status")?, read("stat")?);

@@ -1,0 +1,203 @@
+//! `query`: one reading statement, its result as table, CSV, JSON lines or Parquet.
+
+use std::io::{ErrorKind, IsTerminal as _, Read as _, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail, ensure};
+use clap::{Args, ValueEnum};
+use clickhouse::Client;
+use clickhouse::query::BytesCursor;
+use marketprism_service::Exit;
+use tokio::time::timeout;
+
+use crate::config::Config;
+use crate::limits;
+use crate::report::terminal::clean;
+use crate::storage::{
+    ACCESS_DENIED, READ_ONLY, Storage, StorageError, TIMEOUT_EXCEEDED, TOO_MANY_ROWS_OR_BYTES,
+};
+use crate::time::read_duration;
+
+#[derive(Debug, Args)]
+pub struct QueryArgs {
+    /// One statement that reads; `-`: from standard input. Tables without a database are those of hot, with --cold of cold.
+    #[arg(value_name = "SQL")]
+    sql: String,
+    /// Ask the server and database of cold.
+    #[arg(long)]
+    cold: bool,
+    #[arg(long, value_enum, default_value_t)]
+    format: QueryFormat,
+    /// Write to this file once the whole result is there, instead of to standard output.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Most rows of the result; with more the command fails.
+    #[arg(long, value_name = "ROWS", default_value_t = 10_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    max_rows: u64,
+    /// Longest time of the query.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = read_duration)]
+    timeout: Duration,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum QueryFormat {
+    /// For reading; at most 64 MiB.
+    #[default]
+    Table,
+    /// With a line of names.
+    Csv,
+    /// One object a line; decimals and 64-bit numbers are texts, so that no reader rounds them.
+    JsonLines,
+    /// For pandas, Polars, DuckDB, Spark.
+    Parquet,
+}
+
+impl QueryFormat {
+    /// Name in ClickHouse.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Table => "PrettyCompactMonoBlock",
+            Self::Csv => "CSVWithNames",
+            Self::JsonLines => "JSONEachRow",
+            Self::Parquet => "Parquet",
+        }
+    }
+}
+
+pub async fn execute(config: &Config, args: &QueryArgs) -> anyhow::Result<Exit> {
+    let statement = statement(&args.sql)?;
+    let is_binary = args.format == QueryFormat::Parquet && args.output.is_none();
+    ensure!(
+        !(is_binary && std::io::stdout().is_terminal()),
+        "Parquet is no text for a terminal; use --output FILE"
+    );
+    ensure!(args.timeout >= Duration::from_secs(1), "--timeout is {:?} (allowed: 1s or more)", args.timeout);
+    let place = &config.clickhouse;
+    let (storage, server) = match args.cold {
+        true => (Storage::cold(place)?, &place.cold.url),
+        false => (Storage::hot(place)?, &place.hot.url),
+    };
+    let client = restricted(&storage, args);
+    let within = args.timeout.saturating_add(limits::QUERY_CANCEL_WAIT);
+    let answered = timeout(within, answer(&client, &statement, args)).await;
+    answered.unwrap_or_else(|_| Err(too_slow(args))).with_context(|| format!("query at {server}"))?;
+    Ok(Exit::SUCCESS)
+}
+
+fn statement(given: &str) -> anyhow::Result<String> {
+    let mut text = given.to_owned();
+    if given == "-" {
+        text.clear();
+        let mut input = std::io::stdin().lock().take(limits::STATEMENT_BYTES + 1);
+        input.read_to_string(&mut text).context("cannot read the statement from standard input")?;
+    }
+    ensure!(
+        !text.trim().is_empty(),
+        "the statement is empty (expected: SELECT, SHOW, DESCRIBE, EXPLAIN, ...)"
+    );
+    let longest = limits::STATEMENT_BYTES;
+    ensure!(text.len() as u64 <= longest, "the statement is longer than {longest} bytes");
+    Ok(text)
+}
+
+/// The server itself refuses whatever changes something, and ends what goes beyond a limit. No `SETTINGS` of the statement lifts that.
+fn restricted(storage: &Storage, args: &QueryArgs) -> Client {
+    let rows = args.max_rows.to_string();
+    let client = storage.client.clone().with_database(&storage.database);
+    let settings = [
+        ("readonly", "1"),
+        ("max_result_rows", &rows),
+        ("result_overflow_mode", "throw"),
+        ("max_execution_time", &args.timeout.as_secs().to_string()),
+        ("cancel_http_readonly_queries_on_client_close", "1"),
+        ("output_format_json_quote_decimals", "1"),
+        ("output_format_json_quote_64bit_integers", "1"),
+        ("output_format_pretty_color", "0"),
+        ("output_format_pretty_row_numbers", "0"),
+        ("output_format_pretty_max_rows", &rows),
+        ("output_format_pretty_single_large_number_tip_threshold", "0"),
+    ];
+    settings.into_iter().fold(client, |client, (name, value)| client.with_setting(name, value))
+}
+
+async fn answer(client: &Client, statement: &str, args: &QueryArgs) -> anyhow::Result<()> {
+    let failed = |error: clickhouse::error::Error| explain(error.into(), args);
+    let mut result = client.query_raw(statement).fetch_bytes(args.format.name()).map_err(failed)?;
+    match (&args.output, args.format) {
+        (None, QueryFormat::Table) => {
+            let text = table(&mut result, args).await?;
+            marketprism_service::print(&text).context("cannot write the result")
+        }
+        (None, _) => {
+            let mut out = std::io::stdout().lock();
+            match copy(&mut result, &mut out, args).await {
+                // The reader has seen enough.
+                Err(error) if is_closed_pipe(&error) => Ok(()),
+                copied => copied,
+            }
+        }
+        (Some(path), _) => to_file(&mut result, path, args).await,
+    }
+}
+
+/// Texts of the rows must not steer the terminal.
+async fn table(result: &mut BytesCursor, args: &QueryArgs) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = result.next().await.map_err(|error| explain(error.into(), args))? {
+        bytes.extend_from_slice(&chunk);
+        let most = limits::TABLE_BYTES;
+        ensure!(
+            bytes.len() <= most,
+            "the table is longer than {} MiB; use --format csv or --output",
+            most >> 20
+        );
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(text.lines().map(|line| clean(line) + "\n").collect())
+}
+
+async fn copy(result: &mut BytesCursor, out: &mut impl Write, args: &QueryArgs) -> anyhow::Result<()> {
+    while let Some(chunk) = result.next().await.map_err(|error| explain(error.into(), args))? {
+        out.write_all(&chunk)?;
+    }
+    Ok(out.flush()?)
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+/// A query that fails leaves an existing file as it was.
+async fn to_file(result: &mut BytesCursor, path: &Path, args: &QueryArgs) -> anyhow::Result<()> {
+    let Some(name) = path.file_name() else { bail!("--output {} names no file", path.display()) };
+    let part = path.with_file_name(format!(".{}.part", name.to_string_lossy()));
+    let shown = || format!("cannot write {}", path.display());
+    let mut file = std::fs::File::create(&part).with_context(shown)?;
+    let done = match copy(result, &mut file, args).await {
+        Ok(()) => file.sync_all().and_then(|()| std::fs::rename(&part, path)).with_context(shown),
+        Err(error) => Err(error),
+    };
+    if done.is_err() {
+        let _ = std::fs::remove_file(&part);
+    }
+    done
+}
+
+fn too_slow(args: &QueryArgs) -> anyhow::Error {
+    anyhow!("not done within {} s; narrow the query down, or raise --timeout", args.timeout.as_secs())
+}
+
+fn explain(error: StorageError, args: &QueryArgs) -> anyhow::Error {
+    match error {
+        StorageError::Refused { code: TOO_MANY_ROWS_OR_BYTES, .. } => {
+            anyhow!("the result has more than {} rows; add LIMIT, or raise --max-rows", args.max_rows)
+        }
+        StorageError::Refused { code: TIMEOUT_EXCEEDED, .. } => too_slow(args),
+        StorageError::Refused { code: READ_ONLY | ACCESS_DENIED, text } => {
+            anyhow!("this command only reads, within its limits: {text}")
+        }
+        other => other.into(),
+    }
+}

@@ -1,0 +1,201 @@
+//! One look at broker, hot, cold and processes.
+
+use clickhouse::Row;
+use marketprism_schema::{GapKind, Table};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::own_metrics::resident_bytes;
+use crate::clock;
+use crate::limits::DOUBLES_SPAN;
+use crate::report::document::Unanswered;
+use crate::report::sources::{Answer, edges, systems, tables};
+use crate::report::{Sources, Time};
+use crate::sql;
+use crate::time::millis;
+
+/// Takes samples. Counts of rows and losses begin with it.
+pub struct Sampler<'a> {
+    sources: &'a Sources,
+    /// By the clock of hot.
+    since_ms: i64,
+    began: Instant,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Sample {
+    pub at: Time,
+    /// Time since the begin of the measurement.
+    pub seconds: f64,
+    /// As the broker tells them.
+    pub streams: Vec<StreamSample>,
+    /// Rows stored in hot since the begin.
+    pub tables: Vec<TableSample>,
+    /// Greatest replication lag of a table; absent before anything was copied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cold_lag_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub losses: Option<LossSample>,
+    pub memory: Vec<MemorySample>,
+    /// Parts that did not answer.
+    pub unanswered: Vec<Unanswered>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StreamSample {
+    pub stream: &'static str,
+    pub last_sequence: u64,
+    /// Of all consumers: not delivered; delivered and not acknowledged; delivered more than once.
+    pub pending: u64,
+    pub ack_pending: u64,
+    pub redelivered: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Row, Deserialize)]
+pub struct TableSample {
+    pub table: String,
+    pub rows: u64,
+    /// Rows beyond one per event, among those of the last five minutes.
+    pub doubles: u64,
+    /// Time at which the newest one was stored, in milliseconds; 0 without a row.
+    pub newest_ms: i64,
+}
+
+/// Since the begin.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Row, Deserialize)]
+pub struct LossSample {
+    /// Discarded by the broker before they were stored.
+    pub lost_messages: u64,
+    /// Refused for their content.
+    pub dead_letters: u64,
+    /// Missing as the edges' audits tell; another edge may have them.
+    pub missing_events: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MemorySample {
+    /// `central`, `clickhouse hot`, or `edge` and its name.
+    pub process: String,
+    pub bytes: u64,
+}
+
+impl<'a> Sampler<'a> {
+    pub async fn begin(sources: &'a Sources) -> Answer<Self> {
+        let sql = "SELECT toUnixTimestamp64Milli(now64(3, 'UTC'))";
+        let now = sources.rows::<i64>(&sources.hot, sql).await?;
+        let since_ms = now.first().copied().ok_or("hot returned no row")?;
+        Ok(Self { sources, since_ms, began: Instant::now() })
+    }
+
+    pub async fn take(&self) -> Sample {
+        let sources = self.sources;
+        let (at, seconds) = (Time(clock::now_ms()), self.began.elapsed().as_secs_f64());
+        let (of_rows, of_losses) = (self.rows_sql(), self.losses_sql());
+        let (streams, rows, losses, marks, memory) = tokio::join!(
+            systems::streams(sources),
+            sources.rows::<TableSample>(&sources.hot, &of_rows),
+            sources.rows::<LossSample>(&sources.hot, &of_losses),
+            tables::watermarks(sources),
+            memory(sources),
+        );
+        let mut unanswered = Vec::new();
+        let mut miss =
+            |part: &str, reason: String| unanswered.push(Unanswered { part: part.to_owned(), reason });
+        let mut answered = Vec::new();
+        for (name, stream) in streams {
+            match stream {
+                Ok(stream) => answered.push(StreamSample {
+                    stream: name,
+                    last_sequence: stream.last_sequence,
+                    pending: stream.consumers.iter().map(|consumer| consumer.pending).sum(),
+                    ack_pending: stream.consumers.iter().map(|consumer| consumer.ack_pending).sum(),
+                    redelivered: stream.consumers.iter().map(|consumer| consumer.redelivered).sum(),
+                }),
+                Err(reason) => miss(&format!("stream {name}"), reason),
+            }
+        }
+        let tables = rows.unwrap_or_else(|reason| {
+            miss("rows of hot", reason);
+            Vec::new()
+        });
+        let losses = losses.map_err(|reason| miss("losses", reason)).ok();
+        let lags = marks.map_err(|reason| miss("watermarks", reason)).unwrap_or_default().into_iter();
+        let lag_ms = |(table, mark): (String, tables::TableWatermark)| {
+            let counted = tables.iter().find(|sample| sample.table == table && sample.newest_ms > 0);
+            let newest = counted.map(|sample| sample.newest_ms).or(mark.hot_newest.map(|time| time.0))?;
+            Some(newest.saturating_sub(mark.upto.0).max(0))
+        };
+        let cold_lag_seconds = lags.filter_map(lag_ms).max().and_then(|ms| u64::try_from(ms / 1_000).ok());
+        let mut processes = Vec::new();
+        for (part, bytes) in memory {
+            match bytes {
+                Ok(bytes) => processes.push(MemorySample { process: part, bytes }),
+                Err(reason) => miss(&format!("memory of {part}"), reason),
+            }
+        }
+        Sample {
+            at,
+            seconds,
+            streams: answered,
+            tables,
+            cold_lag_seconds,
+            losses: losses.and_then(|rows| rows.first().copied()),
+            memory: processes,
+            unanswered,
+        }
+    }
+
+    fn rows_sql(&self) -> String {
+        let database = &self.sources.hot.database;
+        let since = sql::millis(self.since_ms);
+        let elapsed_ms = millis(self.began.elapsed());
+        let recent = sql::millis(self.since_ms.max(self.since_ms + elapsed_ms - millis(DOUBLES_SPAN)));
+        let of_table = |table: &Table| {
+            let name = table.name;
+            format!(
+                "SELECT '{name}' AS table, count() AS rows, countIf(created_at >= {recent}) - \
+                 uniqExactIf(event_id, created_at >= {recent}) AS doubles, \
+                 toUnixTimestamp64Milli(max(created_at)) AS newest_ms FROM {database}.{name} WHERE created_at >= {since}"
+            )
+        };
+        let all: Vec<String> = Table::ALL.iter().map(of_table).collect();
+        format!(
+            "SELECT table, rows, toUInt64(doubles) AS doubles, newest_ms FROM ({}) ORDER BY table",
+            all.join(" UNION ALL ")
+        )
+    }
+
+    fn losses_sql(&self) -> String {
+        let (database, since) = (&self.sources.hot.database, sql::millis(self.since_ms));
+        format!(
+            "SELECT toUInt64(ifNull((SELECT sum(messages) FROM {database}.losses FINAL WHERE seen_at >= {since}), 0)) AS lost_messages, \
+             toUInt64(ifNull((SELECT count() FROM {database}.dead_letters FINAL WHERE created_at >= {since}), 0)) AS dead_letters, \
+             toUInt64(ifNull((SELECT sum(ifNull(gap.missing, 0)) FROM (SELECT * FROM {database}.audits WHERE created_at >= {since} \
+             AND notEmpty(gaps) ORDER BY created_at DESC LIMIT 1 BY window_start, exchange, data_type, market_type, symbol, \
+             edge, run) ARRAY JOIN gaps AS gap WHERE gap.kind != '{backfilled}'), 0)) AS missing_events",
+            backfilled = GapKind::Backfilled,
+        )
+    }
+}
+
+/// Of this configuration's central, of hot, and of the running edges as their heartbeats tell.
+async fn memory(sources: &Sources) -> Vec<(String, Answer<u64>)> {
+    let of_hot = "SELECT toUInt64(greatest(0, value)) FROM system.metrics WHERE metric = 'MemoryTracking'";
+    let (central, hot, edges) = tokio::join!(
+        resident_bytes(&sources.config.http),
+        sources.rows::<u64>(&sources.hot, of_hot),
+        edges::edges(sources),
+    );
+    let hot = hot.and_then(|rows| rows.first().copied().ok_or_else(|| "no row".to_owned()));
+    let mut memory = vec![("central".to_owned(), central), ("clickhouse hot".to_owned(), hot)];
+    match edges {
+        Ok(edges) => memory.extend(
+            edges
+                .iter()
+                .filter(|edge| edge.is_running())
+                .filter_map(|edge| Some((format!("edge {}", edge.edge), Ok(edge.resident_bytes?)))),
+        ),
+        Err(reason) => memory.push(("edges".to_owned(), Err(reason))),
+    }
+    memory
+}

@@ -1,0 +1,94 @@
+//! `validate`: health, streams, consumers, counts, throughput, doubles and lag, in one verdict.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+
+use super::figures::{self, StreamFigures};
+use super::rules;
+use super::sample::{Sample, Sampler};
+use crate::clock;
+use crate::diagnose::{Check, CheckStatus, CheckVerdict, diagnose};
+use crate::limits;
+use crate::report::document::{FindingCode, TableReport};
+use crate::report::{SchemaCache, Sources, Time, VerifyProgress, status};
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Validation {
+    pub version: u32,
+    pub generated_at: Time,
+    pub verdict: CheckVerdict,
+    /// Time over which the throughput was measured.
+    pub seconds: f64,
+    /// In the order of the data flow.
+    pub checks: Vec<Check>,
+    pub streams: Vec<StreamFigures>,
+    /// Rows of hot and cold, in all and recent ones.
+    pub tables: Vec<TableReport>,
+}
+
+/// Measures for `length`, and then waits for the first row at most [`limits::STORED_WAIT`].
+pub async fn validate(
+    sources: &Sources,
+    length: Duration,
+    tell: &(dyn Fn(&VerifyProgress) + Sync),
+) -> Validation {
+    let schemas = SchemaCache::default();
+    let (measured, diagnosis, report) =
+        tokio::join!(measure(sources, length, tell), diagnose(sources), status(sources, &schemas));
+    let mut checks = diagnosis.checks;
+    // Of the rest `diagnose` has checks of its own.
+    let of_tables = report.findings.into_iter().filter(|finding| {
+        let part = finding.code.as_str().split('.').next();
+        matches!(part, Some("table" | "replication"))
+    });
+    checks.extend(of_tables.map(Check::from).map(doubles_fail));
+    let (mut seconds, mut streams) = (0.0, Vec::new());
+    match measured {
+        Err(reason) => checks.push(Check::unavailable("throughput", reason, "")),
+        Ok(samples) => {
+            checks.extend(rules::evaluate(&samples));
+            streams = figures::streams(&samples);
+            seconds = samples.last().map_or(0.0, |sample| sample.seconds);
+        }
+    }
+    let verdict = CheckVerdict::of(&checks);
+    let generated_at = Time(clock::now_ms());
+    Validation { version: 1, generated_at, verdict, seconds, checks, streams, tables: report.tables }
+}
+
+fn doubles_fail(check: Check) -> Check {
+    let is_double = check.code == Some(FindingCode::TableDuplicateRows);
+    Check { found: if is_double { CheckStatus::Fail } else { check.found }, ..check }
+}
+
+async fn measure(
+    sources: &Sources,
+    length: Duration,
+    tell: &(dyn Fn(&VerifyProgress) + Sync),
+) -> Result<Vec<Sample>, String> {
+    let sampler = Sampler::begin(sources).await?;
+    let first = sampler.take().await;
+    let (began, total) = (Instant::now(), millis(length));
+    let doing = "measuring the throughput".to_owned();
+    while began.elapsed() < length {
+        tell(&VerifyProgress { doing: doing.clone(), done: millis(began.elapsed()), total });
+        sleep(limits::MEASURE_TICK.min(length.saturating_sub(began.elapsed()))).await;
+    }
+    tell(&VerifyProgress { doing, done: total, total });
+    let mut last = sampler.take().await;
+    // What arrived at the end is still in a batch.
+    while rules::messages_between(&first, &last) > 0
+        && rules::rows(&last) == 0
+        && began.elapsed() < length + limits::STORED_WAIT
+    {
+        sleep(limits::STORED_POLL).await;
+        last = sampler.take().await;
+    }
+    Ok(vec![first, last])
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

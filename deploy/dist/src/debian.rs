@@ -1,0 +1,114 @@
+//! Debian packages: the files of `deploy/systemd/install.sh`, man pages, completions and the bill of materials.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Context as _;
+
+use crate::binaries::PackedBinary;
+use crate::tools::{copy, files, run, write};
+
+const MAINTAINER: &str = "MarketPrism <packages@marketprism.invalid>";
+
+/// Debian's name of this architecture.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// Packs one program from `folder`, which has everything else, into `out`.
+pub fn pack(binary: &PackedBinary, root: &Path, folder: &Path, out: &Path) -> anyhow::Result<()> {
+    let part = binary.name.trim_start_matches("marketprism-");
+    let tree = out.join(format!(".{}", binary.name));
+    let mut install = Command::new(root.join("deploy/systemd/install.sh"));
+    install
+        .arg(part)
+        .env("DESTDIR", &tree)
+        .env("BIN", folder.join("bin"))
+        .env("ADAPTERS", folder.join("adapters"));
+    run(&mut install)?;
+    // Each package has a file of its own, so that both can be installed.
+    let users = tree.join("usr/lib/sysusers.d");
+    let renamed = fs::rename(users.join("marketprism.conf"), users.join(format!("{}.conf", binary.name)));
+    renamed.with_context(|| users.display().to_string())?;
+    documents(binary, root, folder, &tree)?;
+    control(binary, part, &tree)?;
+    let package = out.join(format!("{}_{}_{}.deb", binary.name, env!("CARGO_PKG_VERSION"), architecture()));
+    run(Command::new("dpkg-deb").args(["--root-owner-group", "-Zgzip", "--build"]).arg(&tree).arg(&package))?;
+    fs::remove_dir_all(&tree).with_context(|| tree.display().to_string())
+}
+
+fn documents(binary: &PackedBinary, root: &Path, folder: &Path, tree: &Path) -> anyhow::Result<()> {
+    let (name, share) = (binary.name, tree.join("usr/share"));
+    for page in files(&folder.join("share/man1"), "1")? {
+        let file = page.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let is_own = file.strip_prefix(name).is_some_and(|rest| rest.starts_with(['.', '-']));
+        if is_own {
+            let to = share.join("man/man1").join(&file);
+            copy(&page, &to)?;
+            run(Command::new("gzip").args(["-9", "-n"]).arg(&to))?;
+        }
+    }
+    let completions = folder.join("share/completions");
+    copy(&completions.join(format!("{name}.bash")), &share.join("bash-completion/completions").join(name))?;
+    let (zsh, fish) = (format!("_{name}"), format!("{name}.fish"));
+    copy(&completions.join(&zsh), &share.join("zsh/vendor-completions").join(&zsh))?;
+    copy(&completions.join(&fish), &share.join("fish/vendor_completions.d").join(&fish))?;
+    let own = share.join("doc").join(name);
+    copy(&folder.join("sbom").join(format!("{name}.cdx.json")), &own.join("sbom.cdx.json"))?;
+    copy(&root.join("LICENSE"), &own.join("copyright"))
+}
+
+fn control(binary: &PackedBinary, part: &str, tree: &Path) -> anyhow::Result<()> {
+    let (major, minor) = binary.needs.glibc;
+    let about = match part {
+        "edge" => "collects market data of exchanges and publishes it to NATS",
+        _ => "stores market data of NATS in ClickHouse and reports what is complete",
+    };
+    let gcc =
+        if binary.needs.libraries.iter().any(|name| name == "libgcc_s.so.1") { ", libgcc-s1" } else { "" };
+    let kilobytes = run(Command::new("du").args(["-sk"]).arg(tree))?;
+    let kilobytes = kilobytes.split_whitespace().next().unwrap_or("0").to_owned();
+    let text = format!(
+        "Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: {MAINTAINER}\nSection: net\nPriority: optional\n\
+         Installed-Size: {kilobytes}\nDepends: libc6 (>= {major}.{minor}){gcc}, passwd\nRecommends: systemd\nDescription: MarketPrism {part}: {about}\n",
+        name = binary.name,
+        version = env!("CARGO_PKG_VERSION"),
+        architecture = architecture(),
+    );
+    let debian = tree.join("DEBIAN");
+    write(&debian.join("control"), text)?;
+    write(&debian.join("conffiles"), format!("/etc/marketprism/{part}.toml\n"))?;
+    script(&debian.join("postinst"), &POSTINST.replace("PART", part))?;
+    script(&debian.join("prerm"), &PRERM.replace("PART", part))
+}
+
+fn script(path: &Path, text: &str) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    write(path, text)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).with_context(|| path.display().to_string())
+}
+
+/// A process that runs keeps its binary until the operator restarts it.
+const POSTINST: &str = r#"#!/bin/sh
+set -e
+if [ "$1" = configure ]; then
+    getent group marketprism >/dev/null || groupadd --system marketprism
+    getent passwd marketprism >/dev/null || useradd --system --gid marketprism \
+        --home-dir /var/lib/marketprism --no-create-home --shell /usr/sbin/nologin marketprism
+    chgrp marketprism /etc/marketprism /etc/marketprism/PART.toml
+    [ ! -d /run/systemd/system ] || systemctl daemon-reload
+fi
+"#;
+
+/// Data in /var/lib/marketprism stays, after a purge too.
+const PRERM: &str = r#"#!/bin/sh
+set -e
+if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
+    systemctl disable --now 'marketprism-PART.service' 'marketprism-PART@*.service' || true
+fi
+"#;

@@ -1,0 +1,107 @@
+//! All steps of a distribution, in one folder: everything is in the archive, the Debian packages have the same files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context as _;
+
+use crate::Options;
+use crate::binaries::{self, PROGRAMS, PackedBinary};
+use crate::checksums::sha256;
+use crate::sbom::CrateGraph;
+use crate::tools::{copy, files, is_installed, run, write};
+use crate::{adapters, debian};
+
+/// Files of the repository that the archive has as they are.
+const FILES: [&str; 13] = [
+    "LICENSE",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "edge/README.md",
+    "central/README.md",
+    "deploy/systemd/README.md",
+    "deploy/systemd/install.sh",
+    "deploy/systemd/uninstall.sh",
+    "deploy/systemd/marketprism.sysusers",
+    "deploy/systemd/marketprism-edge.service",
+    "deploy/systemd/marketprism-central@.service",
+    "deploy/systemd/nats-server.service",
+    "deploy/nats/authorization.conf",
+];
+
+/// Returns a summary for the terminal.
+pub fn pack(options: &Options) -> anyhow::Result<String> {
+    let Options { root, out, .. } = options;
+    let root = fs::canonicalize(root).with_context(|| root.display().to_string())?;
+    let name = format!("marketprism-{}-{}-linux-gnu", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
+    if out.exists() {
+        fs::remove_dir_all(out).with_context(|| out.display().to_string())?;
+    }
+    fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+    let out = fs::canonicalize(out).with_context(|| out.display().to_string())?;
+    let folder = out.join(&name);
+    let mut binaries = Vec::new();
+    for program in PROGRAMS {
+        binaries.push(binaries::pack(program, &options.binaries, &folder)?);
+    }
+    let names = if options.only.is_empty() { adapters::of_venues(&root)? } else { options.only.clone() };
+    adapters::pack(&names, &options.adapters, &root, &options.key, &folder)?;
+    let graph = CrateGraph::read(&root)?;
+    let crates = names.iter().map(|name| format!("marketprism-adapter-{name}"));
+    for name in PROGRAMS.map(str::to_owned).into_iter().chain(crates) {
+        let bill = serde_json::to_string_pretty(&graph.bill(&name)?)?;
+        write(&folder.join("sbom").join(format!("{name}.cdx.json")), bill)?;
+    }
+    for file in FILES {
+        copy(&root.join(file), &folder.join(file))?;
+    }
+    for example in files(&root.join("deploy/examples"), "toml")? {
+        copy(&example, &folder.join("deploy/examples").join(example.file_name().unwrap_or_default()))?;
+    }
+    let needs = needs(&binaries);
+    write(&folder.join("REQUIREMENTS"), &needs)?;
+    let archive = archive(&out, &name)?;
+    let mut packages = vec![archive];
+    if is_installed("dpkg-deb") {
+        for binary in &binaries {
+            debian::pack(binary, &root, &folder, &out)?;
+        }
+        packages.extend(files(&out, "deb")?);
+    }
+    write(&out.join("SHA256SUMS"), sums(&out, &packages)?)?;
+    let listed: Vec<String> = packages.iter().map(|path| path.display().to_string()).collect();
+    let skipped = if listed.len() == 1 { "no Debian packages: dpkg-deb is missing\n" } else { "" };
+    Ok(format!("{needs}{skipped}{}\n{}", listed.join("\n"), out.join("SHA256SUMS").display()))
+}
+
+fn needs(binaries: &[PackedBinary]) -> String {
+    let line = |binary: &PackedBinary| {
+        let (major, minor) = binary.needs.glibc;
+        let megabytes = binary.bytes as f64 / 1e6;
+        let libraries = binary.needs.libraries.join(" ");
+        format!("{}: {megabytes:.1} MB, glibc {major}.{minor} or later; {libraries}\n", binary.name)
+    };
+    let architecture = format!("Linux on {}\n", std::env::consts::ARCH);
+    architecture + &binaries.iter().map(line).collect::<String>()
+}
+
+/// Reproducible: names in order, no owners, one time.
+fn archive(out: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let archive = out.join(format!("{name}.tar.gz"));
+    let time = std::env::var("SOURCE_DATE_EPOCH").unwrap_or_else(|_| "0".to_owned());
+    let mut tar = Command::new("tar");
+    tar.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--format=gnu", "-I", "gzip -n"]);
+    tar.arg(format!("--mtime=@{time}")).arg("-cf").arg(&archive).arg("-C").arg(out).arg(name);
+    run(&mut tar)?;
+    Ok(archive)
+}
+
+fn sums(out: &Path, packages: &[PathBuf]) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for path in packages {
+        let name = path.strip_prefix(out).unwrap_or(path).display();
+        text.push_str(&format!("{}  {name}\n", sha256(path)?));
+    }
+    Ok(text)
+}

@@ -1,0 +1,117 @@
+//! Promise: the packages of `make dist` hold what they say, and their programs run from them.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use marketprism_tests::parts;
+use serde_json::Value;
+
+const ADAPTER: &str = "kraken";
+
+fn run(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    assert!(status.success(), "{command:?}: {}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).unwrap()
+}
+
+fn text(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn packages_have_all_parts_with_checksums_and_their_programs_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, key) = (folder.path().join("out"), folder.path().join("keys/signing.key"));
+    let edge = parts::binary("marketprism-edge");
+    let mut dist = Command::new(parts::binary("marketprism-dist"));
+    dist.arg("--root").arg(parts::root()).arg("--binaries").arg(edge.parent().unwrap());
+    dist.arg("--adapters").arg(parts::adapter_of("binance_spot").parent().unwrap());
+    dist.args(["--adapter", ADAPTER]).arg("--key").arg(&key).arg("--out").arg(&out);
+    let said = run(&mut dist);
+    assert!(said.contains("glibc 2."), "{said}");
+
+    run(Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(&out));
+    let unpacked = folder.path().join("unpacked");
+    std::fs::create_dir(&unpacked).unwrap();
+    let name = format!("marketprism-{}-{}-linux-gnu", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
+    run(Command::new("tar").arg("-xzf").arg(out.join(format!("{name}.tar.gz"))).arg("-C").arg(&unpacked));
+    let root = unpacked.join(&name);
+    for program in ["marketprism-edge", "marketprism-central"] {
+        let version = run(Command::new(root.join("bin").join(program)).arg("--version"));
+        assert_eq!(version.trim(), format!("{program} {}", env!("CARGO_PKG_VERSION")));
+        let bill: Value =
+            serde_json::from_str(&text(&root.join(format!("sbom/{program}.cdx.json")))).unwrap();
+        let crates: Vec<&str> =
+            bill["components"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+        let has = |name: &str| crates.contains(&name);
+        // The edge has the sandbox, central the client of ClickHouse; nobody links what tests need.
+        assert_eq!(
+            (has("wasmtime"), has("clickhouse")),
+            match program {
+                "marketprism-edge" => (true, false),
+                _ => (false, true),
+            }
+        );
+        assert!(has("async-nats") && !has("tempfile"), "{crates:?}");
+    }
+    for (file, part) in [
+        ("share/man1/marketprism-central-validate.1", "Check the whole way end to end"),
+        ("share/man1/marketprism-edge-adapter-sign.1", "golden frames"),
+        ("share/completions/marketprism-central.bash", "ab-latency"),
+        ("share/completions/_marketprism-edge", "reload"),
+        ("share/completions/marketprism-edge.fish", "replay"),
+        ("REQUIREMENTS", "libc.so.6"),
+    ] {
+        assert!(text(&root.join(file)).contains(part), "{part} in {file}");
+    }
+
+    // The edge takes the adapter by the key that is beside it, and the digest is that of the file.
+    let adapters = root.join("adapters");
+    run(Command::new("sh")
+        .arg("-c")
+        .arg("sed s/^sha256:// DIGESTS | sha256sum --check --strict")
+        .current_dir(&adapters));
+    let signer = text(&adapters.join("signer.pub"));
+    let component = std::fs::read(adapters.join(format!("{ADAPTER}.wasm"))).unwrap();
+    let trusted = marketprism_schema::VerifyingKey::parse(signer.trim()).unwrap();
+    marketprism_schema::verify_signature(&component, &[trusted]).unwrap();
+
+    if Command::new("dpkg-deb").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: dpkg-deb is missing");
+        return;
+    }
+    debian_packages(&out, folder.path());
+}
+
+fn debian_packages(out: &Path, folder: &Path) {
+    let mut packages = 0;
+    for entry in std::fs::read_dir(out).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "deb") {
+            continue;
+        }
+        packages += 1;
+        let file = path.file_name().unwrap().to_str().unwrap();
+        let program = file.split('_').next().unwrap();
+        let part = program.trim_start_matches("marketprism-");
+        let listed = run(Command::new("dpkg-deb").arg("--contents").arg(&path));
+        for wanted in [
+            format!("./usr/bin/{program}"),
+            format!("./etc/marketprism/{part}.toml"),
+            format!("./usr/share/man/man1/{program}.1.gz"),
+            format!("./usr/share/bash-completion/completions/{program}"),
+            format!("./usr/share/doc/{program}/sbom.cdx.json"),
+            format!("./usr/lib/sysusers.d/{program}.conf"),
+        ] {
+            let line = listed.lines().find(|line| line.ends_with(&wanted));
+            assert!(line.is_some_and(|line| line.contains("root/root")), "{wanted}: {listed}");
+        }
+        assert_eq!(listed.contains(&format!("/usr/lib/marketprism/adapters/{ADAPTER}.wasm")), part == "edge");
+        let depends = run(Command::new("dpkg-deb").args(["--field"]).arg(&path).arg("Depends"));
+        assert!(depends.starts_with("libc6 (>= 2."), "{depends}");
+        let tree = folder.join(part);
+        run(Command::new("dpkg-deb").arg("--extract").arg(&path).arg(&tree));
+        run(Command::new(tree.join("usr/bin").join(program)).arg("--version"));
+    }
+    assert_eq!(packages, 2);
+}
