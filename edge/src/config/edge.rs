@@ -88,6 +88,7 @@ impl Default for ConfigFile {
             edge: Identity::default(),
             nats: Nats::default(),
             publisher: PublisherLimits::default(),
+            mirror_to_core: MirrorSettings::default(),
             journal: JournalSettings::default(),
             audit: Audits::default(),
             http: Http::default(),
