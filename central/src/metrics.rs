@@ -137,6 +137,8 @@ impl Metrics {
     pub fn new() -> Result<Self, Error> {
         let registry = Registry::new();
         let r = &registry;
+        let of_stream =
+            |name: &str, help: &str| int_gauges!(format!("marketprism_central_{name}"), help, &["stream"], r);
         Ok(Self {
             processed: counter!("hot_storage_messages_processed_total", "messages whose event is in hot", r)?,
             failed: counter!("hot_storage_messages_failed_total", "messages in the dead-letter table", r)?,
@@ -159,18 +161,8 @@ impl Metrics {
                 &["stream", "cause"],
                 r
             )?,
-            confirmed: int_gauges!(
-                "marketprism_central_confirmed_sequence",
-                "highest contiguous sequence stored in hot",
-                &["stream"],
-                r
-            )?,
-            streams_held: int_gauges!(
-                "marketprism_central_streams_held",
-                "1 while this central owns the stream",
-                &["stream"],
-                r
-            )?,
+            confirmed: of_stream("confirmed_sequence", "highest contiguous sequence stored in hot")?,
+            streams_held: of_stream("streams_held", "1 while this central owns the stream")?,
             clock_ahead_seconds: int_gauges!(
                 "marketprism_central_clock_ahead_seconds",
                 "clock of the hot or cold server minus that of this machine",

@@ -497,12 +497,3 @@ pub const RENORMALIZE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Interval of progress lines.
 pub const RENORMALIZE_PROGRESS: Duration = Duration::from_secs(2);
-
-/// Live events that wait to be mirrored to core NATS. Full: they are not mirrored, counted.
-pub const MIRROR_MESSAGES_MAX: usize = 1_024;
-
-/// Longest wait for the client to take a mirrored event, and at the end for those that wait.
-pub const MIRROR_SEND: Duration = Duration::from_secs(1);
-
-/// Time since its receipt after which an event is live no more and is not mirrored.
-pub const MIRROR_AGE_MAX_NS: i64 = 10_000_000_000;

@@ -6,9 +6,9 @@
 
 use crate::{
     ADAPTER_OBJECTS_BUCKET, ADAPTERS_WANTED_SUBJECT, Carries, DataType, EDGE_STATUS_SUBJECT, SELFTEST_RATES,
-    STREAMS, adapter_chunk_request_subject, audit_subject, confirmed_request_subject, core_mirror_subject, domain_subject,
-    edge_heartbeat_subject, edge_lease_request_subject, edge_lease_subject, repair_subject, selftest_stream,
-    stream_info_subject, wanted_adapter_request_subject,
+    STREAMS, adapter_chunk_request_subject, audit_subject, confirmed_request_subject, core_mirror_subject,
+    domain_subject, edge_heartbeat_subject, edge_lease_request_subject, edge_lease_subject, repair_subject,
+    selftest_stream, stream_info_subject, wanted_adapter_request_subject,
 };
 
 /// User of central.

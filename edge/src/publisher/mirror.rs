@@ -3,7 +3,7 @@
 //! At most once: it holds nothing up and repeats nothing. What does not go out is counted; JetStream gets the event all the same.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::{Client, HeaderMap, HeaderValue};
@@ -16,9 +16,15 @@ use tokio_util::task::AbortOnDropHandle;
 use super::events::CONTENT_TYPE;
 use crate::broker::BrokerLink;
 use crate::config::MirrorSettings;
-use crate::limits::{MIRROR_AGE_MAX_NS, MIRROR_MESSAGES_MAX, MIRROR_SEND};
 use crate::queue::EventRecord;
 use crate::telemetry::Metrics;
+
+/// Live events that wait to be mirrored. Full: they are not mirrored, counted.
+const MIRROR_MESSAGES_MAX: usize = 1_024;
+/// Longest wait for the client to take an event, and at the end for those that wait.
+const MIRROR_SEND: Duration = Duration::from_secs(1);
+/// Time since its receipt after which an event is live no more.
+const MIRROR_AGE_MAX_NS: i64 = 10_000_000_000;
 
 /// Reason for which an event was not mirrored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
