@@ -341,6 +341,7 @@ pub struct ReplicationMetrics {
     pub removed: IntCounterVec,
     pub published_again: IntCounterVec,
     pub corrected: IntCounterVec,
+    pub corrections_pending: IntGaugeVec,
     pub put_back: IntCounterVec,
     pub copy_seconds: HistogramVec,
     pub round_seconds: HistogramVec,
@@ -382,6 +383,10 @@ impl ReplicationMetrics {
                 "times that cold was found put back to an earlier state",
                 table,
             )?,
+            corrections_pending: gauges(
+                "corrections_pending",
+                "closed corrections that are not carried out",
+            )?,
             corrected: counters(
                 "corrected_events_total",
                 "events of corrections by table and what became of their rows",
@@ -406,6 +411,7 @@ impl ReplicationMetrics {
         self.lag_minutes.reset();
         self.is_failing.reset();
         self.unsound.reset();
+        self.corrections_pending.reset();
     }
 }
 

@@ -220,7 +220,7 @@ mod tests {
     use super::*;
 
     /// Gauges that only a holder of a lease, or a central with certificates or an answer of its servers, can set, and series of exchanges that hot holds.
-    const UNKNOWN_AT_FIRST: [&str; 15] = [
+    const UNKNOWN_AT_FIRST: [&str; 16] = [
         "marketprism_certificate_expiry_seconds",
         "marketprism_broker_to_hot_seconds",
         "marketprism_central_edge_silent",
@@ -231,6 +231,7 @@ mod tests {
         "marketprism_central_clock_ahead_seconds",
         "marketprism_ledger_windows",
         "marketprism_cold_replication_lag_minutes",
+        "marketprism_cold_corrections_pending",
         "marketprism_cold_replication_is_failing",
         "marketprism_cold_windows_unsound",
         "nats_jetstream_consumer_num_pending",

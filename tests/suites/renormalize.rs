@@ -136,6 +136,7 @@ async fn collect(venue: &SoundVenue, path: &Path, broker: &Broker) -> (KeptFrame
     let last = venue.sent();
     venue.is_marked.store(false, Ordering::SeqCst);
     sent(60).await;
+    venue.pause();
     let ids = 20..venue.sent() - 20;
     let (from, to) = (time_of(&clickhouse, ids.start).await, time_of(&clickhouse, ids.end).await);
     let kept = KeptFrames { edge, clickhouse, folder: path.to_owned(), from, to, ids };
@@ -162,12 +163,8 @@ async fn kept_frames_are_normalized_again_and_the_new_rows_win_everywhere() {
     let (status, text) = refused.renormalize(SwapFault::WrongSide, &[]).await;
     assert!(status == Some(2) && text.contains("where the raw frames in"), "{text}");
     let kept = KeptFrames { from: time_of(&refused.clickhouse, 20).await, ..refused };
-    for (fault, reason) in
-        [(SwapFault::None, "there is nothing to correct"), (SwapFault::Trap, "the new version faults on")]
-    {
-        let (status, text) = kept.renormalize(fault, &[]).await;
-        assert!(status == Some(2) && text.contains(reason), "{fault:?}: {text}");
-    }
+    let (status, text) = kept.renormalize(SwapFault::None, &[]).await;
+    assert!(status == Some(2) && text.contains("there is nothing to correct"), "{text}");
 
     // Killed at whatever point, and repeated.
     let mut killed = kept.arguments(SwapFault::WrongSide, &[]).stdout(Stdio::null()).spawn().unwrap();

@@ -281,6 +281,10 @@ impl SoundVenue {
         self.next_id.load(Ordering::SeqCst)
     }
 
+    pub fn pause(&self) {
+        self.is_paused.store(true, Ordering::SeqCst);
+    }
+
     pub fn stop(&self) {
         self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
     }
@@ -412,7 +416,7 @@ async fn broken_versions_are_refused_or_rolled_back_and_cost_no_event() {
     }
     a_part_that_begins_on_probation_rolls_back(&swapped, &venue, &broken(SwapFault::Trap)).await;
     assert_eq!(swapped.running_digest().await, component_digest(&built));
-    venue.is_paused.store(true, Ordering::SeqCst);
+    venue.pause();
     eventually("every trade is in the broker once, with its side", || async {
         let (trades, _) = swapped.trades().await;
         let sent: Vec<_> =

@@ -75,7 +75,7 @@ impl<'a> TableCorrections<'a> {
         let began = Instant::now();
         while began.elapsed() < limits::CORRECTION_TURN {
             if self.running.is_none() {
-                self.running = self.next(ops.pair).await?;
+                self.running = self.next(ops).await?;
             }
             let Some(running) = &mut self.running else { return Ok(false) };
             let (pending, mut cursor) = (&running.pending, running.cursor.clone());
@@ -101,9 +101,12 @@ impl<'a> TableCorrections<'a> {
     }
 
     /// The first whose events have all arrived.
-    async fn next(&self, pair: &HotCold) -> Result<Option<RunningCorrection>, CopyError> {
-        for pending in self.shared.of(pair, self.data_type).await? {
-            if pair.hot.staged_count(&pending).await? == pending.events {
+    async fn next(&self, ops: &WindowOps<'_>) -> Result<Option<RunningCorrection>, CopyError> {
+        let all = self.shared.of(ops.pair, self.data_type).await?;
+        let shown = ops.context.metrics.corrections_pending.with_label_values(&[ops.table.name]);
+        shown.set(i64::try_from(all.len()).unwrap_or(i64::MAX));
+        for pending in all {
+            if ops.pair.hot.staged_count(&pending).await? == pending.events {
                 let (cursor, counts) = Default::default();
                 return Ok(Some(RunningCorrection { pending, cursor, counts }));
             }
