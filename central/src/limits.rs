@@ -252,9 +252,9 @@ pub const CORRECTION_DUE: Duration = Duration::from_secs(15 * 60);
 pub const CORRECTION_TURN: Duration = Duration::from_secs(5);
 /// Books of a correction that are carried out at once, of up to 50 kB each; of other events [`IDS_A_QUERY`].
 pub const CORRECTED_BOOKS: usize = 500;
-/// Rows of corrected events are searched this far around the receive times of their frames: those of other edges have other ones.
-pub const CORRECTION_AROUND_NS: i64 = 3_600_000_000_000;
-/// And this far around their venue times, a day: another version may give an event another time.
+/// Time after which a correction that failed is tried again.
+pub const CORRECTION_RETRY: Duration = Duration::from_secs(60);
+/// Rows of corrected events are searched this far around their venue times, a day: the stored row may be of a third version.
 pub const CORRECTION_VENUE_US: i64 = 86_400_000_000;
 /// Windows removed from hot per round.
 pub const REMOVALS_A_ROUND: usize = 20;

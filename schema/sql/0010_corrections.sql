@@ -44,6 +44,7 @@ CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
     `kind` LowCardinality(String),
     `event_id` UInt128 CODEC(ZSTD(1)),
     `was_at` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    `timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     `received_at` DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1)),
     `edge` LowCardinality(String),
     `adapter` LowCardinality(String),

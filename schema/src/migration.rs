@@ -254,7 +254,7 @@ mod tests {
             "5e5a4313bb372b0c241c1eb19cc0dc47",
             "0d454b08baffb73c943f544844664f00",
             "367ee37d9162294017232d57d796b117",
-            "49d4403aab6ac540501a18b163860fa1",
+            "07c1cbfe00139c51e7c4170f47ceeb75",
         ];
         let checksums: Vec<String> = Migration::ALL.iter().map(Migration::checksum).collect();
         assert_eq!(checksums, released);

@@ -173,6 +173,11 @@ impl Deduplicator {
             Err((refusal, reason)) => return Err((message, refusal, reason)),
         };
         let (event_id, stream_seq) = (event.header.event_id, delivery.stream_seq);
+        // What no row can hold would stop the correction.
+        if let Err(error) = encode_event(&event, stream_seq, &mut Vec::new()) {
+            drop(event);
+            return Err((message, Refusal::Value, error.to_string()));
+        }
         let (stream, payload) = (self.stream, &*message.payload);
         let corrected = CorrectedEvent { mark, event: &event, stream, stream_seq, payload };
         let batch = self.open.of(Target::CorrectedEvents);

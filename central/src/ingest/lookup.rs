@@ -8,7 +8,7 @@ use marketprism_schema::{Event, EventId};
 
 use super::batch::BatchEntry;
 use super::message::{self, Delivery};
-use crate::row::{Target, WITHDRAWN};
+use crate::row::{MOVED, Target, WITHDRAWN, WITHDRAWN_ADDITION};
 use crate::storage::{Storage, StorageError, bounded};
 use crate::{limits, sql, time};
 
@@ -81,10 +81,10 @@ fn query(storage: &Storage, table: &str, entries: &[&BatchEntry]) -> clickhouse:
     let ids = sql::ids(entries.iter().map(|entry| entry.event_id.0));
     let columns = "event_id, stream_seq, toUnixTimestamp64Nano(received_at)";
     let of_streams = "exchange IN ? AND market_type IN ? AND symbol IN ?";
-    // An event that a correction withdrew does not come back with another copy of its message.
+    // An event that a correction withdrew, or whose row has another time now, does not come back with another copy of its message.
     let sql = format!(
         "SELECT {columns} FROM {table} WHERE {of_streams} AND timestamp BETWEEN {} AND {} AND event_id IN ({ids}) UNION ALL \
-         SELECT {columns} FROM {}.copies WHERE {of_streams} AND found = '{WITHDRAWN}' AND event_id IN ({ids})",
+         SELECT {columns} FROM {}.copies WHERE {of_streams} AND found IN ('{WITHDRAWN}', '{WITHDRAWN_ADDITION}', '{MOVED}') AND event_id IN ({ids})",
         sql::micros(from),
         sql::micros(to),
         storage.database

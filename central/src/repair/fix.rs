@@ -15,6 +15,9 @@ pub async fn fix(
     options: &RepairOptions,
 ) -> Result<Fixed, CopyError> {
     let EvaluatedWindow { start_ms, facts, condition, logged } = evaluated;
+    if let Some(logged) = logged.as_ref().filter(|logged| logged.is_being_corrected()) {
+        return Ok((RepairFate::NotRepaired, logged.reason.clone()));
+    }
     let diff = ops.diff(*start_ms, &facts.hot, &facts.cold).await?;
     let Some(diff) = diff else {
         return Ok((RepairFate::NotRepaired, "too many rows to compare one by one".to_owned()));

@@ -9,13 +9,14 @@ use marketprism_schema::{CorrectionKind, EventId};
 use serde::Deserialize;
 
 use super::window::align;
-use crate::row::CORRECTION_SOURCE;
+use crate::row::{CORRECTION_SOURCE, MOVED, WITHDRAWN, WITHDRAWN_ADDITION};
 
 /// An event of a correction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StagedEvent {
     pub event_id: EventId,
     pub kind: CorrectionKind,
+    pub timestamp_us: i64,
     pub stream_seq: u64,
     /// JSON form of the event as the new version gives it; as the old version gave it if it is withdrawn.
     pub payload: String,
@@ -34,6 +35,7 @@ pub struct StoredEvent {
     pub data_source: String,
     pub symbol: String,
     pub market_type: String,
+    pub timestamp_us: i64,
 }
 
 /// Event of the page by its position, and the row that it replaces.
@@ -60,8 +62,9 @@ pub struct PagePlan {
     pub cold: SidePlan,
     /// Events that hot gets as new rows.
     pub add: Vec<usize>,
-    /// Rows that are deleted without a replacement: their messages become copies.
-    pub withdrawn: Vec<StoredEvent>,
+    /// Rows of hot, or else of cold, whose messages become copies of this kind: those that are deleted without a replacement, and those whose
+    /// replacement has another venue time.
+    pub marked: Vec<(&'static str, StoredEvent)>,
     /// Withdrawn events without a row: they were withdrawn before, or never stored.
     pub gone: Vec<u128>,
     /// Windows of the rows.
@@ -90,15 +93,21 @@ impl PagePlan {
         rules: &PlanRules<'_>,
     ) -> Self {
         let (hot, cold) = (by_event(hot), by_event(cold));
-        let with_content: BTreeSet<EventId> =
-            page.iter().filter(|one| has_content(one)).map(|one| one.event_id).collect();
+        // Of two corrections of one event the first one counts, as over two pages.
+        let mut with_content: HashMap<EventId, usize> = HashMap::new();
+        for (position, event) in page.iter().enumerate().filter(|(_, event)| has_content(event)) {
+            with_content.entry(event.event_id).or_insert(position);
+        }
         let mut plan = Self::default();
         for (position, event) in page.iter().enumerate() {
             let (hot, cold) = (rows_of(&hot, event.event_id), rows_of(&cold, event.event_id));
             plan.note_windows(hot.iter().chain(cold), rules);
-            if has_content(event) {
+            let first = with_content.get(&event.event_id);
+            if has_content(event) && first != Some(&position) {
+                plan.counts.replaced += 1;
+            } else if has_content(event) {
                 plan.correct(position, event, (hot, cold), rules);
-            } else if !with_content.contains(&event.event_id) {
+            } else if first.is_none() {
                 plan.withdraw(event, (hot, cold), rules);
             }
         }
@@ -135,6 +144,10 @@ impl PagePlan {
             let old = cold.iter().filter(|row| !is_new(row));
             self.behind_in_cold.extend(old.map(|row| align(row.created_ms, rules.width_ms)));
         }
+        let old = hot.iter().chain(cold).find(|row| !is_new(row));
+        if let Some(moved) = old.filter(|row| row.timestamp_us != event.timestamp_us) {
+            self.marked.push((MOVED, (*moved).clone()));
+        }
         let mut rows = hot.iter().chain(cold).peekable();
         if rows.peek().is_none() {
             if event.kind == CorrectionKind::Added {
@@ -169,7 +182,9 @@ impl PagePlan {
         }
         match hot.iter().chain(cold).find(is_old) {
             Some(row) => {
-                self.withdrawn.push((*row).clone());
+                let is_added = row.data_source == CORRECTION_SOURCE;
+                let found = if is_added { WITHDRAWN_ADDITION } else { WITHDRAWN };
+                self.marked.push((found, (*row).clone()));
                 self.counts.withdrawn += 1;
             }
             None => self.gone.push(event.event_id.0),
@@ -233,7 +248,7 @@ mod tests {
     const RULES: PlanRules<'_> = PlanRules { adapter: "new", upto_ms: 600, width_ms: 60 };
 
     fn staged(id: u128, kind: CorrectionKind) -> StagedEvent {
-        StagedEvent { event_id: EventId(id), kind, stream_seq: 0, payload: String::new() }
+        StagedEvent { event_id: EventId(id), kind, timestamp_us: 7, stream_seq: 0, payload: String::new() }
     }
 
     fn row(event_id: u128, created_ms: i64, adapter: &str) -> StoredEvent {
@@ -248,6 +263,7 @@ mod tests {
             data_source: "live".into(),
             symbol: "A-B".into(),
             market_type: "spot".into(),
+            timestamp_us: 7,
         }
     }
 
@@ -268,7 +284,7 @@ mod tests {
         assert_eq!((first.cold.clone_parts(), &first.add), (first.hot.clone_parts(), &vec![2]));
         assert_eq!(first.windows, BTreeSet::from([0, 120]));
         let whole = CorrectionCounts { replaced: 1, added: 1, withdrawn: 1, absent: 0 };
-        assert_eq!((first.counts, first.withdrawn.len()), (whole, 1));
+        assert_eq!((first.counts, first.marked.len()), (whole, 1));
 
         let inserted =
             plan(&[old.clone(), new.clone(), stored.clone(), row(2, 130, "old")], std::slice::from_ref(&old));
@@ -292,7 +308,23 @@ mod tests {
         // An event whose id both versions give at different times of the span.
         let both = [staged(1, CorrectionKind::Added), staged(1, CorrectionKind::Withdrawn)];
         let plan = PagePlan::new(&both, &[row(1, 10, "old")], &[], &RULES);
-        assert_eq!((plan.hot.replace.len(), plan.withdrawn.len()), (1, 0));
+        assert_eq!((plan.hot.replace.len(), plan.marked.len()), (1, 0));
+    }
+
+    #[test]
+    fn moved_and_withdrawn_rows_are_marked_by_kind_and_an_event_is_replaced_once() {
+        let moved = StoredEvent { timestamp_us: 5, ..row(1, 10, "old") };
+        let added = StoredEvent { data_source: CORRECTION_SOURCE.into(), ..row(2, 20, "old") };
+        let page = [
+            staged(1, CorrectionKind::Changed),
+            staged(1, CorrectionKind::Changed),
+            staged(2, CorrectionKind::Withdrawn),
+            staged(3, CorrectionKind::Withdrawn),
+        ];
+        let plan = PagePlan::new(&page, &[moved, added, row(3, 30, "old")], &[], &RULES);
+        let marks: Vec<&str> = plan.marked.iter().map(|(found, _)| *found).collect();
+        assert_eq!(marks, [MOVED, WITHDRAWN_ADDITION, WITHDRAWN]);
+        assert_eq!((plan.hot.replace.len(), plan.counts.replaced, plan.counts.withdrawn), (1, 2, 2));
     }
 
     #[test]

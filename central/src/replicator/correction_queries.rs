@@ -1,5 +1,7 @@
 //! Queries of corrections: what is pending, its events by pages, the rows of both sides.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use marketprism_schema::{CorrectionKind, EventId};
 use serde::Deserialize;
@@ -8,7 +10,7 @@ use super::copy::query_prefix;
 use super::correction_plan::{CorrectionCounts, StagedEvent, StoredEvent};
 use super::queries::{CopyError, Endpoint, HotCold, TableSpec, limited};
 use crate::limits;
-use crate::row::{COPY, Column, WITHDRAWN, binary, native_block};
+use crate::row::{COPY, Column, WITHDRAWN, WITHDRAWN_ADDITION, binary, native_block};
 use crate::sql::{self, quote};
 use crate::storage::{StorageError, bounded};
 
@@ -18,19 +20,41 @@ pub struct PendingCorrection {
     pub correction: u128,
     pub data_type: String,
     pub exchange: String,
+    pub edge: String,
     pub new_adapter: String,
+    pub from_ns: i64,
+    pub to_ns: i64,
+    /// Time of the broker at which it was closed, the last time.
+    pub closed_ms: i64,
     /// Number of its events.
     pub events: u64,
 }
+
+/// With true for one that a later correction of its rows has overtaken: it would take that one back.
+pub type PendingCorrections = Vec<(PendingCorrection, bool)>;
 
 impl PendingCorrection {
     pub fn name(&self) -> EventId {
         EventId(self.correction)
     }
 
+    /// A later correction of some of its rows.
+    fn is_overtaken_by(&self, other: &Self) -> bool {
+        (&self.exchange, &self.data_type) == (&other.exchange, &other.data_type)
+            && self.closed_ms < other.closed_ms
+            && self.from_ns < other.to_ns
+            && other.from_ns < self.to_ns
+    }
+
     fn condition(&self) -> String {
-        let Self { correction, data_type, .. } = self;
-        format!("data_type = {} AND correction = toUInt128('{correction}')", quote(data_type))
+        let Self { correction, data_type, exchange, edge, new_adapter, .. } = self;
+        format!(
+            "data_type = {} AND correction = toUInt128('{correction}') AND exchange = {} AND edge = {} AND adapter = {}",
+            quote(data_type),
+            quote(exchange),
+            quote(edge),
+            quote(new_adapter)
+        )
     }
 }
 
@@ -38,11 +62,11 @@ impl PendingCorrection {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PageCursor(Option<(i64, u128, String)>);
 
-/// Receive times and venue times of a page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PageTimes {
-    received_ns: (i64, i64),
+/// Venue times and symbols of a page: where its rows are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageRows {
     venue_us: (i64, i64),
+    symbols: BTreeSet<String>,
 }
 
 #[derive(Debug, clickhouse::Row, Deserialize)]
@@ -50,28 +74,46 @@ struct StagedRow {
     event_id: u128,
     kind: String,
     was_us: i64,
+    now_us: i64,
     received_ns: i64,
+    symbol: String,
     stream_seq: u64,
     payload: String,
 }
 
-/// Corrections that are closed in hot and not carried out in cold, in the order in which they were closed.
-pub async fn pending(pair: &HotCold) -> Result<Vec<PendingCorrection>, CopyError> {
+/// Corrections that are closed in hot and not carried out in cold, in the order in which they were closed. One that was closed again since,
+/// because hot or cold had lost it, is carried out again.
+pub async fn pending(pair: &HotCold) -> Result<PendingCorrections, CopyError> {
     let (hot, cold) = (&pair.hot, &pair.cold);
     let closed = format!(
-        "SELECT correction, toString(data_type) AS data_type, toString(exchange) AS exchange, new_adapter, \
-         changed + added + withdrawn AS events FROM {} FINAL ORDER BY created_at, stream_seq, correction, data_type",
+        "SELECT correction, toString(data_type) AS data_type, toString(exchange) AS exchange, toString(edge) AS edge, new_adapter, \
+         toInt64(toUnixTimestamp64Nano(from_at)) AS from_ns, toInt64(toUnixTimestamp64Nano(to_at)) AS to_ns, \
+         toInt64(toUnixTimestamp64Milli(created_at)) AS closed_ms, changed + added + withdrawn AS events FROM {} FINAL ORDER BY \
+         created_at, stream_seq, correction, data_type",
         hot.table("corrections")
     );
-    let mut closed: Vec<PendingCorrection> = hot.ask(hot.query(&closed).fetch_all()).await?;
+    let closed: Vec<PendingCorrection> = hot.ask(hot.query(&closed).fetch_all()).await?;
     if closed.is_empty() {
-        return Ok(closed);
+        return Ok(Vec::new());
     }
-    let applied =
-        format!("SELECT DISTINCT correction, toString(data_type) FROM {}", cold.table("applied_corrections"));
-    let applied: Vec<(u128, String)> = cold.ask(cold.query(&applied).fetch_all()).await?;
-    closed.retain(|one| !applied.iter().any(|(id, of)| (*id, of) == (one.correction, &one.data_type)));
-    Ok(closed)
+    let applied = format!(
+        "SELECT correction, toString(data_type), toInt64(toUnixTimestamp64Milli(max(applied_at))) FROM {} GROUP BY correction, data_type",
+        cold.table("applied_corrections")
+    );
+    let applied: Vec<(u128, String, i64)> = cold.ask(cold.query(&applied).fetch_all()).await?;
+    Ok(not_applied(closed, &applied))
+}
+
+fn not_applied(closed: Vec<PendingCorrection>, applied: &[(u128, String, i64)]) -> PendingCorrections {
+    let is_applied = |one: &PendingCorrection| {
+        let of = |(id, data_type, at_ms): &(u128, String, i64)| {
+            (*id, data_type) == (one.correction, &one.data_type) && *at_ms >= one.closed_ms
+        };
+        applied.iter().any(of)
+    };
+    let (done, pending): (Vec<_>, Vec<_>) = closed.into_iter().partition(is_applied);
+    let is_overtaken = |one: &PendingCorrection| done.iter().any(|other| one.is_overtaken_by(other));
+    pending.into_iter().map(|one| (one.clone(), is_overtaken(&one))).collect()
 }
 
 impl Endpoint {
@@ -90,14 +132,15 @@ impl Endpoint {
         &self,
         pending: &PendingCorrection,
         cursor: &mut PageCursor,
-    ) -> Result<(Vec<StagedEvent>, Option<PageTimes>), CopyError> {
+    ) -> Result<(Vec<StagedEvent>, Option<PageRows>), CopyError> {
         let after = cursor.0.as_ref().map_or_else(String::new, |(received_ns, id, kind)| {
             let received = sql::nanos(*received_ns);
             format!(" AND (received_at, event_id, kind) > ({received}, toUInt128('{id}'), {})", quote(kind))
         });
         let sql = format!(
             "SELECT event_id, toString(kind) AS kind, toInt64(toUnixTimestamp64Micro(was_at)) AS was_us, \
-             toInt64(toUnixTimestamp64Nano(received_at)) AS received_ns, stream_seq, payload FROM {} FINAL WHERE {}{after} \
+             toInt64(toUnixTimestamp64Micro(timestamp)) AS now_us, toInt64(toUnixTimestamp64Nano(received_at)) AS received_ns, \
+             toString(symbol) AS symbol, stream_seq, payload FROM {} FINAL WHERE {}{after} \
              ORDER BY received_at, event_id, kind LIMIT {}",
             self.table("corrected_events"),
             pending.condition(),
@@ -110,35 +153,34 @@ impl Endpoint {
         let rows: Vec<StagedRow> = self.ask(self.query(&sql).fetch_all()).await?;
         let Some(last) = rows.last() else { return Ok((Vec::new(), None)) };
         cursor.0 = Some((last.received_ns, last.event_id, last.kind.clone()));
-        let range = |of: fn(&StagedRow) -> i64| {
-            let all = rows.iter().map(of);
-            (all.clone().min().unwrap_or_default(), all.max().unwrap_or_default())
-        };
-        let times =
-            PageTimes { received_ns: range(|row| row.received_ns), venue_us: range(|row| row.was_us) };
+        let times = || rows.iter().flat_map(|row| [row.was_us, row.now_us]);
+        let venue_us = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
+        let symbols = rows.iter().map(|row| row.symbol.clone()).collect();
+        let place = PageRows { venue_us, symbols };
         let staged = rows.into_iter().filter_map(|row| {
-            let StagedRow { event_id, stream_seq, payload, .. } = row;
+            let StagedRow { event_id, stream_seq, payload, now_us: timestamp_us, .. } = row;
             let kind = row.kind.parse::<CorrectionKind>().ok()?;
-            Some(StagedEvent { event_id: EventId(event_id), kind, stream_seq, payload })
+            Some(StagedEvent { event_id: EventId(event_id), kind, timestamp_us, stream_seq, payload })
         });
-        Ok((staged.collect(), Some(times)))
+        Ok((staged.collect(), Some(place)))
     }
 
-    /// Rows of the events of a page, by whichever version. Only their receive times and venue times near those of the page are searched.
+    /// Rows of the events of a page, by whichever version. Only venue times near those of the page are searched.
     pub async fn stored_events(
         &self,
         table: &TableSpec,
         pending: &PendingCorrection,
         page: &[StagedEvent],
-        times: PageTimes,
+        place: &PageRows,
     ) -> Result<Vec<StoredEvent>, CopyError> {
         let sql = format!(
             "SELECT event_id, toInt64(toUnixTimestamp64Milli(created_at)) AS created_ms, stream_seq, \
              toInt64(toUnixTimestamp64Nano(received_at)) AS received_at_ns, toString(edge) AS edge, toString(region) AS region, \
              toString(adapter) AS adapter, toString(data_source) AS data_source, toString(symbol) AS symbol, \
-             toString(market_type) AS market_type FROM {} WHERE {}",
+             toString(market_type) AS market_type, \
+             toInt64(toUnixTimestamp64Micro(timestamp)) AS timestamp_us FROM {} WHERE {}",
             self.table(table.name),
-            rows_of(pending, times, page.iter().map(|one| one.event_id.0))
+            rows_of(pending, place, page.iter().map(|one| one.event_id.0))
         );
         let query = self.query(&sql).with_setting("max_query_size", super::queries::QUERY_BYTES);
         self.ask(query.fetch_all()).await
@@ -150,7 +192,7 @@ impl Endpoint {
         table: &TableSpec,
         pending: &PendingCorrection,
         ids: &[u128],
-        times: PageTimes,
+        place: &PageRows,
     ) -> Result<(), CopyError> {
         if ids.is_empty() {
             return Ok(());
@@ -158,7 +200,7 @@ impl Endpoint {
         let sql = format!(
             "DELETE FROM {} WHERE {} AND adapter != {}",
             self.table(table.name),
-            rows_of(pending, times, ids.iter().copied()),
+            rows_of(pending, place, ids.iter().copied()),
             quote(&pending.new_adapter)
         );
         let query = self.query(&sql).with_setting("lightweight_deletes_sync", "2");
@@ -192,16 +234,16 @@ impl Endpoint {
         bounded(self.limit, sending).await.map_err(|error| self.failed(error))
     }
 
-    /// Records in `copies` the messages whose rows are deleted without a replacement. Repeating it gives the same rows.
-    pub async fn insert_withdrawn(
+    /// Records rows in `copies` that are deleted without a replacement, or whose replacement has another time. Repeating it gives the same rows.
+    pub async fn insert_marks(
         &self,
         pending: &PendingCorrection,
         stream: &str,
-        rows: &[StoredEvent],
+        marked: &[(&'static str, StoredEvent)],
         now_ms: i64,
     ) -> Result<(), CopyError> {
         let mut out = Vec::new();
-        for row in rows {
+        for (found, row) in marked {
             for text in [&pending.data_type, &pending.exchange, &row.market_type, &row.symbol] {
                 binary::text(&mut out, text);
             }
@@ -210,12 +252,10 @@ impl Endpoint {
             binary::int64(&mut out, row.received_at_ns);
             binary::text(&mut out, stream);
             binary::uint64(&mut out, row.stream_seq);
-            binary::text(&mut out, WITHDRAWN);
+            binary::text(&mut out, found);
             binary::int64(&mut out, now_ms);
         }
-        // Without a token of its own an equal repetition would be dropped by its content: it is one in any case.
-        let token =
-            format!("withdrawn:{}:{now_ms}:{:016x}", pending.name(), xxhash_rust::xxh3::xxh3_64(&out));
+        let token = format!("marks:{}:{now_ms}:{:016x}", pending.name(), xxhash_rust::xxh3::xxh3_64(&out));
         self.insert_block("copies", COPY, &out, &token).await
     }
 
@@ -229,8 +269,8 @@ impl Endpoint {
             return Ok(0);
         }
         let sql = format!(
-            "SELECT uniqExact(event_id) FROM {} WHERE data_type = {} AND exchange = {} AND found = '{WITHDRAWN}' AND event_id \
-             IN ({})",
+            "SELECT uniqExact(event_id) FROM {} WHERE data_type = {} AND exchange = {} AND found IN ('{WITHDRAWN}', \
+             '{WITHDRAWN_ADDITION}') AND event_id IN ({})",
             self.table("copies"),
             quote(&pending.data_type),
             quote(&pending.exchange),
@@ -249,27 +289,59 @@ impl Endpoint {
         let CorrectionCounts { replaced, added, withdrawn, absent } = counts;
         let sql = format!(
             "INSERT INTO {} (data_type, correction, replaced, added, withdrawn, absent, holder, applied_at) SELECT {}, \
-             toUInt128('{}'), {replaced}, {added}, {withdrawn}, {absent}, {}, now64(3, 'UTC')",
+             toUInt128('{}'), {replaced}, {added}, {withdrawn}, {absent}, {}, greatest(now64(3, 'UTC'), {})",
             self.table("applied_corrections"),
             quote(&pending.data_type),
             pending.correction,
-            quote(holder)
+            quote(holder),
+            sql::millis(pending.closed_ms)
         );
         self.ask(self.query(&sql).execute()).await
     }
 }
 
 /// Condition on the rows of events of a page.
-fn rows_of(pending: &PendingCorrection, times: PageTimes, ids: impl Iterator<Item = u128>) -> String {
-    let PageTimes { received_ns, venue_us } = times;
-    let near = limits::CORRECTION_AROUND_NS;
+fn rows_of(pending: &PendingCorrection, place: &PageRows, ids: impl Iterator<Item = u128>) -> String {
+    let PageRows { venue_us, symbols } = place;
+    let symbols: Vec<String> = symbols.iter().map(|symbol| quote(symbol)).collect();
     format!(
-        "exchange = {} AND received_at BETWEEN {} AND {} AND timestamp BETWEEN {} AND {} AND event_id IN ({})",
+        "exchange = {} AND symbol IN ({}) AND timestamp BETWEEN {} AND {} AND event_id IN ({})",
         quote(&pending.exchange),
-        sql::nanos(received_ns.0.saturating_sub(near)),
-        sql::nanos(received_ns.1.saturating_add(near)),
+        symbols.join(", "),
         sql::micros(venue_us.0.saturating_sub(limits::CORRECTION_VENUE_US)),
         sql::micros(venue_us.1.saturating_add(limits::CORRECTION_VENUE_US)),
         sql::ids(ids)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_correction_overtakes_and_one_that_is_closed_again_is_carried_out_again() {
+        let closed = |correction, closed_ms, from_ns, to_ns| PendingCorrection {
+            correction,
+            data_type: "trade".into(),
+            exchange: "sim_spot".into(),
+            edge: "e".into(),
+            new_adapter: "a@2".into(),
+            from_ns,
+            to_ns,
+            closed_ms,
+            events: 1,
+        };
+        let all = || vec![closed(1, 10, 0, 5), closed(2, 20, 4, 9), closed(3, 30, 5, 9)];
+        let pending = |applied: &[(u128, i64)]| -> Vec<(u128, bool)> {
+            let applied: Vec<_> = applied.iter().map(|(id, at)| (*id, "trade".to_owned(), *at)).collect();
+            let pending = not_applied(all(), &applied).into_iter();
+            pending.map(|(one, is_overtaken)| (one.correction, is_overtaken)).collect()
+        };
+        assert_eq!(pending(&[]), [(1, false), (2, false), (3, false)]);
+        assert_eq!(pending(&[(2, 25)]), [(1, true), (3, false)]);
+        assert_eq!(pending(&[(2, 25), (3, 40)]), [(1, true)]);
+        assert_eq!(pending(&[(3, 40)]), [(1, false), (2, true)], "its span only touches the first");
+        assert_eq!(pending(&[(1, 9), (2, 25), (3, 40)]), [(1, true)], "closed again, and overtaken");
+        assert_eq!(pending(&[(3, 29)]), [(1, false), (2, false), (3, false)], "closed again");
+    }
 }

@@ -4,6 +4,7 @@
 //! the rows are compared and logged as open, new rows are inserted on both sides, with the identity of the old ones and a higher version, and
 //! read again; then the old ones are deleted, and the windows are compared and logged with the correction's name.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use marketprism_schema::{DataType, Table, WireForm, stream_of};
@@ -12,7 +13,7 @@ use tokio::sync::Mutex;
 use super::correction_plan::{
     CorrectionCounts, PagePlan, PlanRules, StagedEvent, StoredEvent, version_after,
 };
-use super::correction_queries::{PageCursor, PageTimes, PendingCorrection, pending};
+use super::correction_queries::{PageCursor, PageRows, PendingCorrection, PendingCorrections, pending};
 use super::evaluate::WindowCondition;
 use super::queries::{CopyError, HotCold};
 use super::window::TimeRange;
@@ -24,22 +25,22 @@ use crate::{clock, limits};
 
 /// Pending corrections of all tables, read once for the rounds of all.
 #[derive(Debug, Default)]
-pub struct SharedCorrections(Mutex<Option<(Instant, Vec<PendingCorrection>)>>);
+pub struct SharedCorrections(Mutex<Option<(Instant, PendingCorrections)>>);
 
 impl SharedCorrections {
-    async fn of(&self, pair: &HotCold, data_type: DataType) -> Result<Vec<PendingCorrection>, CopyError> {
+    async fn of(&self, pair: &HotCold, data_type: DataType) -> Result<PendingCorrections, CopyError> {
         let mut newest = self.0.lock().await;
         let is_fresh = newest.as_ref().is_some_and(|(read, _)| read.elapsed() < limits::CORRECTIONS_LOOK);
         if !is_fresh {
             *newest = Some((Instant::now(), pending(pair).await?));
         }
         let all = newest.iter().flat_map(|(_, all)| all);
-        Ok(all.filter(|one| one.data_type == data_type.as_str()).cloned().collect())
+        Ok(all.filter(|(one, _)| one.data_type == data_type.as_str()).cloned().collect())
     }
 
     async fn end(&self, applied: &PendingCorrection) {
         if let Some((_, all)) = &mut *self.0.lock().await {
-            all.retain(|one| one != applied);
+            all.retain(|(one, _)| one != applied);
         }
     }
 }
@@ -55,13 +56,23 @@ pub struct TableCorrections<'a> {
     shared: &'a SharedCorrections,
     data_type: DataType,
     running: Option<RunningCorrection>,
+    /// The last one that failed, and when.
+    failed: Option<(u128, Instant)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PageEnd {
+    More,
+    /// A row of the page is not copied yet.
+    Waits,
+    Last,
 }
 
 impl<'a> TableCorrections<'a> {
     pub fn new(shared: &'a SharedCorrections, table: &str) -> Self {
         let of_name = |one: &Table| one.name == table;
         let data_type = Table::ALL.into_iter().find(of_name).map_or(DataType::Trade, |table| table.data_type);
-        Self { shared, data_type, running: None }
+        Self { shared, data_type, running: None, failed: None }
     }
 
     /// Cold was put back to an earlier state: what was carried out there may be lost.
@@ -70,43 +81,84 @@ impl<'a> TableCorrections<'a> {
         *self.shared.0.lock().await = None;
     }
 
-    /// Carries out pages for a bounded time. True: there are more.
+    /// Carries out pages for a bounded time. True: there are more. A correction that fails waits, and stops nothing else.
     pub async fn step(&mut self, ops: &WindowOps<'_>, upto_ms: i64) -> Result<bool, CopyError> {
         let began = Instant::now();
         while began.elapsed() < limits::CORRECTION_TURN {
             if self.running.is_none() {
                 self.running = self.next(ops).await?;
             }
-            let Some(running) = &mut self.running else { return Ok(false) };
-            let (pending, mut cursor) = (&running.pending, running.cursor.clone());
-            let (page, times) = ops.pair.hot.staged(pending, &mut cursor).await?;
-            let Some(times) = times else {
-                ops.check_lease()?;
-                ops.pair.cold.log_applied(pending, running.counts, ops.context.holder).await?;
-                let name = pending.name();
-                tracing::info!(table = ops.table.name, correction = %name, counts = ?running.counts, "correction carried out");
-                self.shared.end(pending).await;
-                self.running = None;
-                continue;
-            };
-            match ops.correct_page(self.data_type, pending, (&page, times), upto_ms).await? {
-                Some(counts) => {
-                    running.counts.add(counts);
-                    running.cursor = cursor;
+            let Some(mut running) = self.running.take() else { return Ok(false) };
+            match self.page(ops, &mut running, upto_ms).await {
+                Ok(PageEnd::More) => self.running = Some(running),
+                Ok(PageEnd::Waits) => {
+                    self.running = Some(running);
+                    return Ok(false);
                 }
-                None => return Ok(false),
+                Ok(PageEnd::Last) => {}
+                Err(CopyError::LeaseLost) => return Err(CopyError::LeaseLost),
+                Err(error) => {
+                    let (table, name) = (ops.table.name, running.pending.name());
+                    tracing::warn!(table, correction = %name, %error, "correction failed; it is tried again later");
+                    self.failed = Some((running.pending.correction, Instant::now()));
+                    return Ok(false);
+                }
             }
         }
         Ok(true)
     }
 
-    /// The first whose events have all arrived.
+    async fn page(
+        &self,
+        ops: &WindowOps<'_>,
+        running: &mut RunningCorrection,
+        upto_ms: i64,
+    ) -> Result<PageEnd, CopyError> {
+        let (pending, mut cursor) = (&running.pending, running.cursor.clone());
+        let (page, place) = ops.pair.hot.staged(pending, &mut cursor).await?;
+        let Some(place) = place else {
+            self.end(ops, pending, running.counts).await?;
+            return Ok(PageEnd::Last);
+        };
+        let done = ops.correct_page(self.data_type, pending, (&page, &place), upto_ms).await?;
+        let Some(counts) = done else { return Ok(PageEnd::Waits) };
+        running.counts.add(counts);
+        running.cursor = cursor;
+        Ok(PageEnd::More)
+    }
+
+    /// Windows may be open of which no row is left: those that were withdrawn before an interruption.
+    async fn end(
+        &self,
+        ops: &WindowOps<'_>,
+        pending: &PendingCorrection,
+        counts: CorrectionCounts,
+    ) -> Result<(), CopyError> {
+        let name = pending.name().to_string();
+        let left = ops.log.being_corrected(&ops.pair.cold, &name).await?;
+        ops.close_windows(pending, &left.into_keys().collect()).await?;
+        ops.check_lease()?;
+        ops.pair.cold.log_applied(pending, counts, ops.context.holder).await?;
+        tracing::info!(table = ops.table.name, correction = name, ?counts, "correction carried out");
+        self.shared.end(pending).await;
+        Ok(())
+    }
+
+    /// The first whose events have all arrived. One that a later one has overtaken ends without an effect.
     async fn next(&self, ops: &WindowOps<'_>) -> Result<Option<RunningCorrection>, CopyError> {
         let all = self.shared.of(ops.pair, self.data_type).await?;
         let shown = ops.context.metrics.corrections_pending.with_label_values(&[ops.table.name]);
         shown.set(i64::try_from(all.len()).unwrap_or(i64::MAX));
-        for pending in all {
-            if ops.pair.hot.staged_count(&pending).await? == pending.events {
+        for (pending, is_overtaken) in all {
+            let has_failed = |(id, at): (u128, Instant)| {
+                id == pending.correction && at.elapsed() < limits::CORRECTION_RETRY
+            };
+            if is_overtaken {
+                let counts = CorrectionCounts { absent: pending.events, ..CorrectionCounts::default() };
+                self.end(ops, &pending, counts).await?;
+            } else if !self.failed.is_some_and(has_failed)
+                && ops.pair.hot.staged_count(&pending).await? == pending.events
+            {
                 let (cursor, counts) = Default::default();
                 return Ok(Some(RunningCorrection { pending, cursor, counts }));
             }
@@ -121,13 +173,13 @@ impl WindowOps<'_> {
         &self,
         data_type: DataType,
         pending: &PendingCorrection,
-        (page, times): (&[StagedEvent], PageTimes),
+        (page, place): (&[StagedEvent], &PageRows),
         upto_ms: i64,
     ) -> Result<Option<CorrectionCounts>, CopyError> {
         let rules = PlanRules { adapter: &pending.new_adapter, upto_ms, width_ms: self.width_ms };
         for round in 0..limits::INSERT_ROUNDS {
-            let hot = self.pair.hot.stored_events(self.table, pending, page, times).await?;
-            let cold = self.pair.cold.stored_events(self.table, pending, page, times).await?;
+            let hot = self.pair.hot.stored_events(self.table, pending, page, place).await?;
+            let cold = self.pair.cold.stored_events(self.table, pending, page, place).await?;
             let mut plan = PagePlan::new(page, &hot, &cold, &rules);
             if plan.waits {
                 return Ok(None);
@@ -140,9 +192,9 @@ impl WindowOps<'_> {
             }
             if plan.deletes() {
                 self.open_windows(pending, &plan).await?;
-                self.delete_old_rows(data_type, pending, &plan, times).await?;
+                self.delete_old_rows(data_type, pending, &plan, place).await?;
             }
-            self.close_windows(pending, &plan).await?;
+            self.close_windows(pending, &plan.windows).await?;
             let mut counts = plan.counts;
             let before = self.pair.hot.withdrawn_before(pending, &plan.gone).await?;
             counts.withdrawn += before;
@@ -250,23 +302,23 @@ impl WindowOps<'_> {
         data_type: DataType,
         pending: &PendingCorrection,
         plan: &PagePlan,
-        times: PageTimes,
+        place: &PageRows,
     ) -> Result<(), CopyError> {
         let (hot, cold) = (&self.pair.hot, &self.pair.cold);
         self.check_lease()?;
-        if !plan.withdrawn.is_empty() {
-            hot.insert_withdrawn(pending, stream_of(data_type), &plan.withdrawn, clock::now_ms()).await?;
+        if !plan.marked.is_empty() {
+            hot.insert_marks(pending, stream_of(data_type), &plan.marked, clock::now_ms()).await?;
         }
         self.check_lease()?;
-        cold.delete_other_versions(self.table, pending, &plan.cold.remove, times).await?;
+        cold.delete_other_versions(self.table, pending, &plan.cold.remove, place).await?;
         self.check_lease()?;
-        hot.delete_other_versions(self.table, pending, &plan.hot.remove, times).await
+        hot.delete_other_versions(self.table, pending, &plan.hot.remove, place).await
     }
 
     /// Compares the windows first, so that a correction hides no earlier difference, then logs them as open.
     async fn open_windows(&self, pending: &PendingCorrection, plan: &PagePlan) -> Result<(), CopyError> {
         let name = pending.name();
-        for span in self.runs(plan) {
+        for span in self.runs(&plan.windows) {
             for examined in self.examine(span).await? {
                 let is_put_back = plan.behind_in_cold.contains(&examined.start_ms)
                     && examined.condition == WindowCondition::CompareRows;
@@ -290,15 +342,19 @@ impl WindowOps<'_> {
     }
 
     /// Compares the windows and logs them with the name of the correction. A difference from before stays one.
-    async fn close_windows(&self, pending: &PendingCorrection, plan: &PagePlan) -> Result<(), CopyError> {
+    async fn close_windows(
+        &self,
+        pending: &PendingCorrection,
+        windows: &BTreeSet<i64>,
+    ) -> Result<(), CopyError> {
         let reason = format!("changed by correction {}", pending.name());
-        for span in self.runs(plan) {
+        for span in self.runs(windows) {
             let logged = self.logged(span).await?;
             let hot = self.hot_digests(span).await?;
             let cold = self.cold_digests(span, true).await?;
             let mut entries = Vec::new();
             for (start_ms, window) in &logged {
-                if !plan.windows.contains(start_ms) || window.state == WindowState::Verified {
+                if !windows.contains(start_ms) || window.state == WindowState::Verified {
                     continue;
                 }
                 let hot = hot.get(start_ms).copied().unwrap_or_default();
@@ -322,6 +378,11 @@ impl WindowOps<'_> {
                     entry.reason = window.reason_after(&reason);
                     entry.reference.oldest_us = entry.reference.oldest_us.min(window.reference.oldest_us);
                     entries.push(entry);
+                } else if diff.as_ref().is_some_and(|diff| diff.is_cold_within_hot()) {
+                    // Rows came late: the window is copied again like any other.
+                    let open = self.verified(*start_ms, &cold, Some(window), 1);
+                    let reason = window.reason_after(&format!("late rows; {reason}"));
+                    entries.push(LoggedWindow { state: WindowState::Open, reason, ..open });
                 } else {
                     let diff = diff.map_or_else(String::new, |diff| format!("; {diff}"));
                     let text = format!("{reason}: hot and cold differ{diff}");
@@ -342,9 +403,9 @@ impl WindowOps<'_> {
     }
 
     /// Neighbouring windows together.
-    fn runs(&self, plan: &PagePlan) -> Vec<TimeRange> {
+    fn runs(&self, windows: &BTreeSet<i64>) -> Vec<TimeRange> {
         let mut runs: Vec<TimeRange> = Vec::new();
-        for start_ms in &plan.windows {
+        for start_ms in windows {
             let window = TimeRange::window(*start_ms, self.width_ms);
             match runs.last_mut() {
                 Some(last) if last.to_ms == window.from_ms => last.to_ms = window.to_ms,

@@ -66,7 +66,10 @@ impl WindowOps<'_> {
         loop {
             let old = hot.older_than(self.table, window, before_us, from_id).await?;
             let times = old.iter().map(|row| row.1);
-            let Some(times_us) = times.clone().min().zip(times.max()) else { return Ok(deleted) };
+            let Some((first_us, last_us)) = times.clone().min().zip(times.max()) else { return Ok(deleted) };
+            // A correction may have given the row in cold another time.
+            let around = limits::CORRECTION_VENUE_US;
+            let times_us = (first_us.saturating_sub(around), last_us.saturating_add(around));
             let ids: Vec<u128> = old.iter().map(|row| row.0).collect();
             let known = cold.held_outside(self.table, window, &ids, Some(times_us)).await;
             let known = known?;

@@ -4,7 +4,7 @@ use super::evaluate::WindowCondition;
 use super::queries::CopyError;
 use super::reconcile::{EvaluatedWindow, RowComparison};
 use super::window::TimeRange;
-use super::window_log::WindowState;
+use super::window_log::{LoggedWindow, WindowState};
 use super::window_ops::WindowOps;
 
 /// One window as it is now.
@@ -50,6 +50,9 @@ impl WindowOps<'_> {
         let has_reference = facts.log.is_some_and(|log| !log.is_open || hot.rows < log.state.rows);
         let is_equal = hot.is_same(cold) && !has_reference;
         let (mut state, mut reason) = match condition {
+            _ if logged.as_ref().is_some_and(LoggedWindow::is_being_corrected) => {
+                (ComparedState::Waiting, logged.as_ref().map_or_else(String::new, |one| one.reason.clone()))
+            }
             _ if is_equal => (ComparedState::Equal, String::new()),
             WindowCondition::Sound if hot.rows == 0 => (ComparedState::ColdOnly, String::new()),
             WindowCondition::Sound => (ComparedState::Equal, String::new()),

@@ -172,6 +172,13 @@ impl WindowLog {
         self.select(cold, span, &condition).await
     }
 
+    /// Windows that a correction opened.
+    pub async fn being_corrected(self, cold: &Endpoint, name: &str) -> Result<LoggedWindows, CopyError> {
+        let reason = sql::quote(&LoggedWindow::correcting(name));
+        let condition = format!("AND state = 'open' AND endsWith(reason, {reason})");
+        self.select(cold, TimeRange::new(0, i64::MAX / 1_000_000), &condition).await
+    }
+
     async fn select(self, cold: &Endpoint, span: TimeRange, more: &str) -> Result<LoggedWindows, CopyError> {
         let (log, range) = (cold.table("window_log"), span.of("window_start"));
         let table = self.table;

@@ -66,6 +66,7 @@ pub const CORRECTED_EVENT: &[Column] = &[
     ("kind", TEXT),
     ("event_id", "UInt128"),
     ("was_at", MICROS),
+    ("timestamp", MICROS),
     ("received_at", "DateTime64(9, 'UTC')"),
     ("edge", TEXT),
     ("adapter", TEXT),

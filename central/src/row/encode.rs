@@ -17,6 +17,10 @@ pub struct RowError {
 
 /// `found` of a copy whose row a correction removed.
 pub const WITHDRAWN: &str = "withdrawn";
+/// `found` of a copy whose row, which an earlier correction had added, a later one removed: no audit counts it.
+pub const WITHDRAWN_ADDITION: &str = "withdrawn_addition";
+/// `found` of a copy whose row a correction gave another venue time.
+pub const MOVED: &str = "moved";
 
 /// `data_source` of rows that only a correction gives: no audit counts them.
 pub const CORRECTION_SOURCE: &str = "correction";
@@ -211,6 +215,7 @@ pub fn encode_corrected_event(corrected: &CorrectedEvent<'_>, out: &mut Vec<u8>)
     }
     binary::uint128(out, header.event_id.0);
     binary::int64(out, mark.was_at_us);
+    binary::int64(out, header.timestamp_us);
     binary::int64(out, header.received_at_ns);
     for text in [&header.edge, &header.adapter, corrected.stream] {
         binary::text(out, text);

@@ -11,8 +11,8 @@ mod native;
 
 pub use columns::{COPY, Column, TEXT, Target, columns_of};
 pub use encode::{
-    CORRECTION_SOURCE, CorrectedEvent, DeadLetter, EventCopy, WITHDRAWN, encode_copy, encode_corrected_event,
-    encode_dead_letter, encode_event, encode_event_from,
+    CORRECTION_SOURCE, CorrectedEvent, DeadLetter, EventCopy, MOVED, WITHDRAWN, WITHDRAWN_ADDITION,
+    encode_copy, encode_corrected_event, encode_dead_letter, encode_event, encode_event_from,
 };
 pub use native::{NativeError, native_block};
 

@@ -10,7 +10,7 @@ use marketprism_tests::wait::eventually;
 use serde_json::Value;
 
 use crate::auditing::{QUICK, WINDOW_NS, audit, judged, stored, tell, trades, window_before};
-use crate::events::{MessageId, message, publish, publish_bytes, publish_with, trade};
+use crate::events::{MessageId, message, publish, publish_bytes, publish_with};
 use crate::two_sides::TwoSides;
 
 const REPLICATION: &str =
@@ -32,7 +32,7 @@ async fn send(jetstream: &Context, kind: CorrectionKind, was_at_us: i64, event: 
     let (subject, payload) = message(event);
     let mark = CorrectionMark { correction: ID, kind, was_at_us };
     let mut headers = HeaderMap::new();
-    headers.insert("Nats-Msg-Id", mark.message_id(event.header.event_id));
+    headers.insert("Nats-Msg-Id", mark.message_id(event.header.event_id, event.header.received_at_ns));
     headers.insert(CORRECTION_HEADER, mark.to_string());
     publish_bytes(jetstream, &subject, headers, payload).await;
 }
@@ -100,7 +100,6 @@ async fn a_correction_replaces_adds_and_withdraws_rows_once_all_its_events_have_
     tell(&jetstream, &audit("e1", window, vec![stored(SYMBOL, &events)])).await;
     judged(&sides.stack, SYMBOL, "e1", window, "verified").await;
     sides.cold_holds_once("trades", 100).await;
-    let base_us = events[0].header.timestamp_us;
 
     close(&jetstream, window, [2, 1, 1]).await;
     let moved = |mut event: Event<'static>| {
@@ -118,8 +117,9 @@ async fn a_correction_replaces_adds_and_withdraws_rows_once_all_its_events_have_
     })
     .await;
     nothing_is_corrected_yet(&sides, &jetstream, window).await;
+    a_window_is_left_open(&sides).await;
     central.kill();
-    let added = corrected(trade(1_000, base_us - 1_000));
+    let added = corrected(trades("e1", window, 1_000, 1_001).remove(0));
     send(&jetstream, CorrectionKind::Added, added.header.timestamp_us, &added).await;
     let _central = sides.replicate();
 
@@ -149,19 +149,35 @@ async fn a_correction_replaces_adds_and_withdraws_rows_once_all_its_events_have_
         .await;
     assert_eq!(identity, Some(2), "the row of the message that the edge published");
 
-    a_withdrawn_event_stays_away_and_the_audit_agrees(&sides, &settings, &jetstream, &events[30]).await;
+    a_withdrawn_event_stays_away_and_the_audit_agrees(
+        &sides,
+        &settings,
+        &jetstream,
+        &[&events[30], &events[20]],
+    )
+    .await;
+}
+
+/// As after a kill between the deletion of a withdrawn row and the entry in the log.
+async fn a_window_is_left_open(sides: &TwoSides) {
+    let sql = format!(
+        "INSERT INTO marketprism_cold.window_log SELECT * REPLACE ('open' AS state, 'correction {ID} is being carried out' AS reason, \
+         logged_at + INTERVAL 1 DAY AS logged_at) FROM marketprism_cold.window_log FINAL WHERE table_name = 'trades' ORDER BY \
+         window_start DESC LIMIT 1"
+    );
+    sides.in_cold(&sql).await;
 }
 
 async fn a_withdrawn_event_stays_away_and_the_audit_agrees(
     sides: &TwoSides,
     settings: &str,
     jetstream: &Context,
-    withdrawn: &Event<'static>,
+    corrected: &[&Event<'static>],
 ) {
-    publish_with(jetstream, std::iter::once(withdrawn.clone()), MessageId::Other).await;
+    publish_with(jetstream, corrected.iter().map(|&event| event.clone()), MessageId::Other).await;
     eventually("the copy is stored", || async {
         let sql = "SELECT count() FROM marketprism_hot.copies FINAL WHERE found = 'stored'";
-        sides.stack.number(sql).await.filter(|copies| *copies == 1)
+        sides.stack.number(sql).await.filter(|copies| *copies == 2)
     })
     .await;
     sides.cold_holds_once("trades", 102).await;

@@ -43,7 +43,8 @@ pub struct RenormalizeOptions {
     /// Component of the version whose events shall win.
     #[arg(long, value_name = "FILE")]
     pub adapter: PathBuf,
-    /// Component of the version that normalized the frames. Default: the copy that is kept with them.
+    /// Component of the version whose rows are stored. Default: the copy of the one that normalized the frames, which is kept with them; after a
+    /// correction the version that won.
     #[arg(long, value_name = "FILE")]
     pub against: Option<PathBuf>,
     /// Only this data type; may be given several times. Default: all of the feed.
@@ -103,15 +104,11 @@ impl Renormalize {
         };
         let (old, new) = (load(&against)?, load(&options.adapter)?);
         ensure!(
-            old.id() == version,
-            "--against: is {}, allowed: {version}, which normalized the frames",
-            old.id()
-        );
-        ensure!(
             new.digest() != old.digest(),
-            "--adapter: is {version}, which normalized the frames: there is nothing to correct"
+            "--adapter: is {}, which it would be compared with: there is nothing to correct",
+            new.id()
         );
-        let id = options.correction_id(&config.name, &old, &new);
+        let id = options.correction_id(&config.name, &feed, &old, &new);
         Ok(Self { options, config, feed, old, new, id })
     }
 
@@ -191,11 +188,9 @@ impl Renormalize {
         pair.send(out)?;
         let (old, new) = (pair.old.counts, pair.new.counts);
         check_counts(&old, &new)?;
-        Ok(Differences {
-            frames: old.frames.max(new.frames),
-            new_books: pair.comparison.new_books,
-            types: pair.comparison.types(),
-        })
+        let (new_books, types) = (pair.comparison.new_books, pair.comparison.types());
+        check_books(&types, new_books)?;
+        Ok(Differences { frames: old.frames.max(new.frames), new_books, types })
     }
 
     fn closing(&self, found: &Differences) -> Correction {
@@ -244,10 +239,12 @@ impl RenormalizeOptions {
     }
 
     /// Follows from the input, so that a repetition gives the same messages.
-    fn correction_id(&self, edge: &str, old: &Adapter, new: &Adapter) -> EventId {
+    fn correction_id(&self, edge: &str, feed: &FeedConfig, old: &Adapter, new: &Adapter) -> EventId {
         let kinds: Vec<&str> = self.data_types.iter().map(|kind| kind.as_str()).collect();
         let (from, to) = (self.from.to_string(), self.to.to_string());
-        let parts = [edge, &self.exchange, &from, &to, &kinds.join(","), old.digest(), new.digest()];
+        // Of another selection or depth other events differ.
+        let shape = format!("{:?} {:?} {:?} {:?}", feed.symbols, feed.exclude, feed.market_types, feed.depth);
+        let parts = [edge, &self.exchange, &from, &to, &kinds.join(","), old.digest(), new.digest(), &shape];
         EventId(xxh3_128(parts.join("\u{1f}").as_bytes()))
     }
 }
@@ -278,6 +275,18 @@ fn check_counts(old: &ReplayCounts, new: &ReplayCounts) -> anyhow::Result<()> {
         "the new version calls {} elements malformed, the old one {}: nothing is corrected",
         new.malformed,
         old.malformed
+    );
+    Ok(())
+}
+
+/// Time and checksum are part of a book's id: books with other ids would be withdrawn, and none would take their place.
+fn check_books(types: &[TypeCorrection], new_books: u64) -> anyhow::Result<()> {
+    let books = types.iter().find(|one| one.data_type == DataType::OrderBook);
+    let withdrawn = books.map_or(0, |books| books.withdrawn);
+    ensure!(
+        withdrawn == 0 || new_books == 0,
+        "the new version gives {new_books} states of books other ids (update id, time or checksum): nothing is corrected; leave books \
+         out with --data-type"
     );
     Ok(())
 }
@@ -366,5 +375,19 @@ mod tests {
         assert!(check(counts(0, 1), counts(0, 1)).unwrap_err().contains("faults on 1 of 9 frames"));
         let refused = check(counts(2, 0), counts(3, 0)).unwrap_err();
         assert!(refused.contains("calls 3 elements malformed, the old one 2"), "{refused}");
+    }
+
+    #[test]
+    fn books_whose_ids_differ_are_refused_instead_of_withdrawn() {
+        let types = |withdrawn| {
+            let (old, new, changed, added) = Default::default();
+            [TypeCorrection { data_type: DataType::OrderBook, old, new, changed, added, withdrawn }]
+        };
+        assert!(check_books(&types(0), 5).is_ok() && check_books(&types(5), 0).is_ok());
+        let refused = check_books(&types(5), 5).unwrap_err().to_string();
+        assert!(
+            refused.contains("5 states of books other ids") && refused.contains("--data-type"),
+            "{refused}"
+        );
     }
 }

@@ -25,6 +25,7 @@ pub(super) struct CorrectedRecord {
     pub(super) event_id: EventId,
     /// Venue time of the old version.
     pub(super) was_at_us: i64,
+    pub(super) received_at_ns: i64,
     pub(super) payload: Bytes,
 }
 
@@ -35,6 +36,7 @@ struct WaitingEvent {
     data_type: DataType,
     subject: Subject,
     timestamp_us: i64,
+    received_at_ns: i64,
     /// A copy: a slice would keep the encoder's whole buffer.
     payload: Bytes,
     number: u64,
@@ -69,13 +71,15 @@ impl VersionComparison {
         if other.payload == record.payload {
             return;
         }
-        let (was_at_us, subject, payload) = match side {
-            AdapterSide::New => (other.timestamp_us, record.subject.clone(), record.payload.clone()),
-            AdapterSide::Old => (record.timestamp_us, other.subject, other.payload),
+        let (was_at_us, received_at_ns, subject, payload) = match side {
+            AdapterSide::New => {
+                (other.timestamp_us, record.received_at_ns, record.subject.clone(), record.payload.clone())
+            }
+            AdapterSide::Old => (record.timestamp_us, other.received_at_ns, other.subject, other.payload),
         };
         let kind = CorrectionKind::Changed;
         self.count(data_type, kind);
-        out.push(CorrectedRecord { kind, subject, event_id, was_at_us, payload });
+        out.push(CorrectedRecord { kind, subject, event_id, was_at_us, received_at_ns, payload });
     }
 
     /// Settles the events that the other version has not given within the wait.
@@ -123,6 +127,7 @@ impl VersionComparison {
             data_type: record.data_type,
             subject: record.subject.clone(),
             timestamp_us: record.timestamp_us,
+            received_at_ns: record.received_at_ns,
             payload: Bytes::copy_from_slice(&record.payload),
             number,
         };
@@ -144,8 +149,8 @@ impl VersionComparison {
             AdapterSide::New => CorrectionKind::Added,
         };
         self.count(event.data_type, kind);
-        let WaitingEvent { subject, timestamp_us, payload, .. } = event;
-        out.push(CorrectedRecord { kind, subject, event_id, was_at_us: timestamp_us, payload });
+        let WaitingEvent { subject, timestamp_us: was_at_us, received_at_ns, payload, .. } = event;
+        out.push(CorrectedRecord { kind, subject, event_id, was_at_us, received_at_ns, payload });
     }
 
     fn count(&mut self, data_type: DataType, kind: CorrectionKind) {

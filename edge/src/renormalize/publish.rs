@@ -65,10 +65,10 @@ impl CorrectionPublisher {
     }
 
     async fn publish_event(&self, record: CorrectedRecord) -> anyhow::Result<()> {
-        let CorrectedRecord { kind, subject, event_id, was_at_us, payload } = record;
+        let CorrectedRecord { kind, subject, event_id, was_at_us, received_at_ns, payload } = record;
         let mark = CorrectionMark { correction: self.correction, kind, was_at_us };
         let mut headers = HeaderMap::new();
-        headers.insert(NATS_MESSAGE_ID, HeaderValue::from(mark.message_id(event_id)));
+        headers.insert(NATS_MESSAGE_ID, HeaderValue::from(mark.message_id(event_id, received_at_ns)));
         headers.insert(CORRECTION_HEADER, HeaderValue::from(mark.to_string()));
         self.send(subject.to_string(), headers, payload).await
     }

@@ -18,6 +18,9 @@ pub const CORRECTION_VERSION: u32 = 1;
 /// Header of a corrected event: a [`CorrectionMark`].
 pub const CORRECTION_HEADER: &str = "Marketprism-Correction";
 
+/// Greatest time of a row: 2106-02-07.
+const WAS_AT_MAX_US: i64 = 4_294_967_295 * 1_000_000;
+
 /// Longest adapter id or digest, in bytes.
 const TEXT_BYTES_MAX: usize = 256;
 
@@ -48,9 +51,9 @@ pub struct CorrectionMark {
 }
 
 impl CorrectionMark {
-    /// Message id: another one than that of the event, which the broker has.
-    pub fn message_id(&self, event_id: EventId) -> String {
-        format!("{}-{event_id}-{}", self.correction, self.kind)
+    /// Message id: another one than that of the event, which the broker has. One event may be corrected at several frames.
+    pub fn message_id(&self, event_id: EventId, received_at_ns: i64) -> String {
+        format!("{}-{event_id}-{received_at_ns}-{}", self.correction, self.kind)
     }
 }
 
@@ -73,7 +76,9 @@ impl FromStr for CorrectionMark {
         };
         let correction = EventId::parse(id).ok_or_else(wrong)?;
         let kind = kind.parse::<CorrectionKind>().map_err(|error| format!("{CORRECTION_HEADER}: {error}"))?;
-        Ok(Self { correction, kind, was_at_us: time.parse().map_err(|_| wrong())? })
+        let was_at_us =
+            time.parse().ok().filter(|time| (0..=WAS_AT_MAX_US).contains(time)).ok_or_else(wrong)?;
+        Ok(Self { correction, kind, was_at_us })
     }
 }
 
@@ -88,7 +93,7 @@ pub struct Correction {
     pub edge: String,
     /// Region of the edge.
     pub region: String,
-    /// Follows from edge, exchange, span, data types and versions: repeating a correction changes nothing.
+    /// Follows from edge, feed, span, data types and versions: repeating a correction changes nothing.
     #[serde(with = "id_text")]
     pub id: EventId,
     /// Exchange id.
@@ -244,12 +249,12 @@ mod tests {
 
     #[test]
     fn a_mark_is_read_back_and_anything_else_is_refused() {
-        let mark = CorrectionMark { correction: EventId(7), kind: CorrectionKind::Withdrawn, was_at_us: -3 };
+        let mark = CorrectionMark { correction: EventId(7), kind: CorrectionKind::Withdrawn, was_at_us: 3 };
         assert_eq!(mark.to_string().parse(), Ok(mark.clone()));
-        let id = mark.message_id(EventId(1));
+        let id = mark.message_id(EventId(1), 5);
         assert!(id.len() > 64 && EventId::parse(&id).is_none(), "{id}");
         for text in
-            ["", "7;changed;1", &format!("{};other;1", EventId(7)), &format!("{};added;x", EventId(7))]
+            ["", "7;changed;1", &format!("{};other;1", EventId(7)), &format!("{};added;-1", EventId(7))]
         {
             assert!(text.parse::<CorrectionMark>().is_err(), "{text}");
         }

@@ -7,7 +7,7 @@ use marketprism_schema::Table;
 use super::hot::{HotContents, KilledTimes, ambiguous_ids, grouped, not_added, read};
 use super::{WindowKey, within_millis, within_nanos};
 use crate::ledger::windows::{WindowGrid, WindowRange};
-use crate::row::WITHDRAWN;
+use crate::row::{WITHDRAWN, WITHDRAWN_ADDITION};
 use crate::storage::{Storage, StorageError};
 
 /// Rows of a table in a range, and their copies.
@@ -72,7 +72,9 @@ impl RowsAndCopies<'_> {
         if !self.has_copies {
             return format!("({hot})");
         }
-        let copies_within = format!("FROM {database}.copies WHERE data_type = '{data_type}' AND {within}");
+        let copies_within = format!(
+            "FROM {database}.copies WHERE data_type = '{data_type}' AND found != '{WITHDRAWN_ADDITION}' AND {within}"
+        );
         format!(
             "({hot} UNION ALL SELECT {columns}, min(found != '{WITHDRAWN}') AS is_copy {copies_within}{condition} AND (edge, event_id, \
              received_at) NOT IN (SELECT edge, event_id, received_at FROM {database}.{table} WHERE {within}{not_added} AND event_id IN \
