@@ -53,6 +53,9 @@ impl StoredRows {
     }
 }
 
+/// The statement lists each id twice.
+const EVENTS_A_LOOKUP: usize = limits::IDS_A_QUERY / 2;
+
 /// Rows of the events of some entries in an event table.
 pub async fn stored_rows(
     storage: &Storage,
@@ -60,7 +63,7 @@ pub async fn stored_rows(
     entries: &[&BatchEntry],
 ) -> Result<StoredRows, StorageError> {
     let mut stored = StoredRows::default();
-    for some in entries.chunks(limits::IDS_A_QUERY) {
+    for some in entries.chunks(EVENTS_A_LOOKUP) {
         let table = format!("{}.{}", storage.database, target.table());
         let found: Vec<(u128, u64, i64)> =
             bounded(limits::QUERY_TIMEOUT, query(storage, &table, some).fetch_all()).await?;
@@ -79,19 +82,22 @@ fn query(storage: &Storage, table: &str, entries: &[&BatchEntry]) -> clickhouse:
     let from = entries.iter().map(|entry| entry.timestamp_us).min().unwrap_or_default();
     let to = entries.iter().map(|entry| entry.timestamp_us).max().unwrap_or_default();
     let ids = sql::ids(entries.iter().map(|entry| entry.event_id.0));
-    let columns = "event_id, stream_seq, toUnixTimestamp64Nano(received_at)";
-    let of_streams = "exchange IN ? AND market_type IN ? AND symbol IN ?";
-    // An event that a correction withdrew, or whose row has another time now, does not come back with another copy of its message.
-    let sql = format!(
-        "SELECT {columns} FROM {table} WHERE {of_streams} AND timestamp BETWEEN {} AND {} AND event_id IN ({ids}) UNION ALL \
-         SELECT {columns} FROM {}.copies WHERE {of_streams} AND found IN ('{WITHDRAWN}', '{WITHDRAWN_ADDITION}', '{MOVED}') AND event_id IN ({ids})",
-        sql::micros(from),
-        sql::micros(to),
-        storage.database
-    );
+    let sql = statement(&storage.database, table, &ids, (from, to));
     let query = storage.client.query(&sql);
     let query = query.bind(tokens(1)).bind(tokens(2)).bind(tokens(3));
     query.bind(tokens(1)).bind(tokens(2)).bind(tokens(3))
+}
+
+fn statement(database: &str, table: &str, ids: &str, (from_us, to_us): (i64, i64)) -> String {
+    let columns = "event_id, stream_seq, toUnixTimestamp64Nano(received_at)";
+    let of_streams = "exchange IN ? AND market_type IN ? AND symbol IN ?";
+    // An event that a correction withdrew, or whose row has another time now, does not come back with another copy of its message.
+    format!(
+        "SELECT {columns} FROM {table} WHERE {of_streams} AND timestamp BETWEEN {} AND {} AND event_id IN ({ids}) UNION ALL \
+         SELECT {columns} FROM {database}.copies WHERE {of_streams} AND found IN ('{WITHDRAWN}', '{WITHDRAWN_ADDITION}', '{MOVED}') AND event_id IN ({ids})",
+        sql::micros(from_us),
+        sql::micros(to_us)
+    )
 }
 
 #[derive(Debug)]
@@ -179,6 +185,15 @@ mod tests {
     fn message(id: Option<EventId>) -> Message {
         let id = id.map(|id| id.to_string());
         fixtures::message(TRADE_SUBJECT, id.as_deref().map(|id| ("Nats-Msg-Id", id)), Vec::new())
+    }
+
+    /// A longer statement is refused each time, and ingest of the stream stands still.
+    #[test]
+    fn the_longest_lookup_is_shorter_than_the_default_of_the_server() {
+        let ids = sql::ids(std::iter::repeat_n(u128::MAX, EVENTS_A_LOOKUP));
+        let longest =
+            statement("marketprism_hot", "marketprism_hot.orderbook_deltas", &ids, (i64::MIN, i64::MAX));
+        assert!(longest.len() < 250 * 1_024, "{} bytes", longest.len());
     }
 
     /// Every kind of message once, at 1,000 s, in a stream created at 500 s with a deduplication window of 120 s.
