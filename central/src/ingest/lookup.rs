@@ -53,6 +53,9 @@ impl StoredRows {
     }
 }
 
+/// Size of a statement that the server takes.
+const QUERY_BYTES: &str = "1000000";
+
 /// The statement lists each id twice.
 const EVENTS_A_LOOKUP: usize = limits::IDS_A_QUERY / 2;
 
@@ -83,7 +86,8 @@ fn query(storage: &Storage, table: &str, entries: &[&BatchEntry]) -> clickhouse:
     let to = entries.iter().map(|entry| entry.timestamp_us).max().unwrap_or_default();
     let ids = sql::ids(entries.iter().map(|entry| entry.event_id.0));
     let sql = statement(&storage.database, table, &ids, (from, to));
-    let query = storage.client.query(&sql);
+    // The symbols of an option chain come on top of the ids.
+    let query = storage.client.query(&sql).with_setting("max_query_size", QUERY_BYTES);
     let query = query.bind(tokens(1)).bind(tokens(2)).bind(tokens(3));
     query.bind(tokens(1)).bind(tokens(2)).bind(tokens(3))
 }
