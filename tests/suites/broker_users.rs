@@ -101,10 +101,14 @@ async fn strangers_stay_out_an_edge_publishes_only_its_own_and_everything_works(
     assert!(tokio::time::timeout(PATIENCE, read.next()).await.unwrap().is_some(), "the reader reads");
     let mirror = tokio::time::timeout(PATIENCE, mirrored.next()).await.unwrap().unwrap();
     assert!(mirror.subject.starts_with("core.trade.binance_spot."), "{mirror:?}");
-    let compared = central.ask(&["ab-latency", "--subject", "trade.>", "--for", "2s", "--json"]).await;
+    let period = until("events come both ways", PATIENCE, || async {
+        let compared = central.ask(&["ab-latency", "--subject", "trade.>", "--for", "2s", "--json"]).await;
+        if compared.0 == Some(0) { Ok(compared.1) } else { Err(format!("{compared:?}")) }
+    })
+    .await;
     let period: serde_json::Value =
-        serde_json::from_str(&compared.1).unwrap_or_else(|_| panic!("{compared:?}"));
-    assert!(compared.0 == Some(0) && period["pairs"].as_u64() > Some(0), "{compared:?}");
+        serde_json::from_str(&period).unwrap_or_else(|error| panic!("{error}: {period}"));
+    assert!(period["pairs"].as_u64() > Some(0), "{period:#}");
     for quantiles in [&period["core"], &period["jetstream"], &period["jetstream_behind"]] {
         assert!(
             ["p50_us", "p90_us", "p95_us", "p99_us"].iter().all(|name| quantiles[name].is_u64()),

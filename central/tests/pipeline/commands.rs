@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
+use marketprism_tests::wait::eventually;
 use serde_json::Value;
 
 use crate::events::{Publisher, now_us, publish, trade};
@@ -86,12 +87,17 @@ async fn validation_and_long_run_judge_what_passes_while_they_look() {
     let publisher = Publisher::start(jetstream, 20);
     stack.has_trades(1).await;
 
-    let (status, lines, error) =
-        run(&stack, &config, "longrun", &["--minutes", "0.05", "--every", "1s", "--json"]);
-    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    // On a busy machine a batch may wait for longer than a run takes.
+    let lines: Vec<Value> = eventually("a long run that passes", async || {
+        let (status, lines, error) =
+            run(&stack, &config, "longrun", &["--minutes", "0.05", "--every", "1s", "--json"]);
+        let read = || lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        if status == 0 { Ok(read()) } else { Err(format!("{status}: {lines}{error}")) }
+    })
+    .await;
     let (report, samples) = lines.split_last().unwrap();
     let report = &report["report"];
-    assert_eq!((status, &report["verdict"]), (0, &"passed".into()), "{error} {report:#}");
+    assert_eq!(report["verdict"], "passed", "{report:#}");
     assert!(samples.len() >= 2 && samples.iter().all(|line| line["sample"].is_object()), "{samples:?}");
     assert_eq!(report["samples"], samples.len());
     let named = |list: &str, key: &str, name: &str| {
@@ -117,18 +123,20 @@ async fn validation_and_long_run_judge_what_passes_while_they_look() {
         failing.map(|check| check["code"].as_str().unwrap().to_owned()).collect()
     };
     // No edge runs that audits these trades, and there are no books; the flow itself is fine.
-    let (status, flowing) = validate();
-    assert_eq!((status, &flowing["verdict"]), (1, &"failed".into()), "{:#}", flowing["checks"]);
-    assert_eq!(
-        failing(&flowing),
-        ["edge.no_recent_audit", "table.no_recent_rows"],
-        "{:#}",
-        flowing["checks"]
-    );
+    let flowing = eventually("nothing but the edge and the books is missing", async || {
+        let (status, flowing) = validate();
+        let is_expected =
+            status == 1 && failing(&flowing) == ["edge.no_recent_audit", "table.no_recent_rows"];
+        if is_expected { Ok(flowing) } else { Err(format!("{status}: {:#}", flowing["checks"])) }
+    })
+    .await;
+    assert_eq!(flowing["verdict"], "failed");
     let trades = flowing["tables"].as_array().unwrap().iter().find(|one| one["table"] == "trades").unwrap();
     assert!(trades["hot"]["rows"].as_u64().unwrap() > 0, "{trades:#}");
 
     publisher.end().await;
+    // A merge would remove the double.
+    stack.execute("SYSTEM STOP MERGES marketprism_hot.trades").await;
     stack.execute("INSERT INTO marketprism_hot.trades SELECT * FROM marketprism_hot.trades LIMIT 1").await;
     let (_, stopped) = validate();
     let codes = failing(&stopped);
