@@ -178,7 +178,7 @@ async fn all_else_is_refused(forger: &Visitor, own: &Visitor, reader: &Visitor) 
         "$JS.API.STREAM.DELETE.MARKET_DATA",
         "$JS.API.STREAM.PURGE.MARKET_DATA",
         "$JS.API.STREAM.MSG.DELETE.MARKET_DATA",
-        "$JS.API.STREAM.PURGE.OBJ_adapters",
+        "$JS.API.STREAM.PURGE.KV_MARKETPRISM_EDGES",
     ] {
         own.may_not("publish", subject).await;
     }
