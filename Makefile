@@ -8,9 +8,6 @@ LOCAL := target/release/marketprism-local
 # Running parts, without tests and benchmarks.
 PARTS := -p marketprism-edge -p marketprism-central -p marketprism-clickhouse -p marketprism-local -p marketprism-venue-sim -p marketprism-adapter-build
 
-# LINT=1, as in CI: Clippy is the compiler of the tests, so that all is compiled once. The variables are those that `cargo clippy` sets.
-LINTED := $(if $(LINT),RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__)
-
 .PHONY: help up down restart status logs diagnose build dist test check bench chaos soak deps clean-data
 
 help: ## list the targets
@@ -48,20 +45,20 @@ deps: $(LOCAL) ## install nats-server, the ClickHouse engine and the Python clie
 	@$(LOCAL) install --python
 
 test: ## all tests
-	@$(LINTED) cargo build --release --workspace --all-targets
+	@cargo build --release --workspace --all-targets
 	target/release/marketprism-adapter-build --tests
 	variables="$$($(LOCAL) install --print-env --python)"
 	while IFS= read -r line; do export "$$line"; done <<< "$$variables"
 	if cargo nextest --version >/dev/null 2>&1; then
-		$(LINTED) cargo nextest run --release --workspace
+		cargo nextest run --release --workspace
 	else
-		$(LINTED) cargo test --release --workspace --all-targets
+		cargo test --release --workspace --all-targets
 	fi
 
 check: ## formatting, lints, repository rules (tests/tidy)
 	@cargo fmt --all --check
-	$(if $(LINT),$(LINTED) cargo build --release --workspace --all-targets,cargo clippy --release --workspace --all-targets -- -D warnings)
-	$(LINTED) cargo run --release -q -p marketprism-tidy
+	cargo clippy --release --workspace --all-targets -- -D warnings
+	cargo run --release -q -p marketprism-tidy
 
 bench: ## measurements; ARGS="..." goes to marketprism-bench
 	@cargo build --release --workspace --all-targets

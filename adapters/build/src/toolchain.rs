@@ -43,9 +43,7 @@ impl Toolchain {
     /// A cargo command with this toolchain.
     pub(crate) fn cargo(&self) -> Result<Command> {
         let Toolchain::Debian { linker_folder, .. } = self else {
-            let mut cargo = Command::new("cargo");
-            unwrap_compiler(&mut cargo);
-            return Ok(cargo);
+            return Ok(Command::new("cargo"));
         };
         let mut paths = vec![linker_folder.clone()];
         paths.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
@@ -55,7 +53,6 @@ impl Toolchain {
         // Debian has no standard library for this target: it is built from source, which only a nightly allows
         // by default.
         cargo.env("RUSTC_BOOTSTRAP", "1");
-        unwrap_compiler(&mut cargo);
         Ok(cargo)
     }
 
@@ -66,11 +63,6 @@ impl Toolchain {
             Toolchain::Debian { .. } => &["-Zbuild-std=std,panic_abort"],
         }
     }
-}
-
-/// A wrapper of the environment, such as Clippy in CI, is a part of another compiler's version.
-fn unwrap_compiler(cargo: &mut Command) {
-    cargo.env_remove("RUSTC_WRAPPER").env_remove("RUSTC_WORKSPACE_WRAPPER");
 }
 
 /// Source of the standard library of Debian's compiler, if it is complete.
