@@ -15,7 +15,7 @@ use rustls_pki_types::ServerName;
 
 use crate::config::{ClickHouse, Server};
 use crate::limits;
-use crate::row::NativeError;
+use crate::row::RowsError;
 
 /// Error codes caused by the content of rows: argument out of bound, string too large, value out of range, decimal overflow,
 /// violated constraint. Every other error (unknown table, wrong type, no memory, too many parts) can pass without touching
@@ -56,9 +56,9 @@ pub enum StorageError {
     /// Not reachable, or not an answer of ClickHouse.
     #[error("clickhouse unreachable: {0}")]
     Unreachable(String),
-    /// The bytes are not rows of the table: a bug in this program.
+    /// The rows do not match the columns of the table: a bug in this program.
     #[error("{0}")]
-    Rows(NativeError),
+    Rows(RowsError),
     #[error("clickhouse did not answer within {} ms", .0.as_millis())]
     TimedOut(Duration),
 }

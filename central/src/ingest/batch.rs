@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Instant;
 
 use async_nats::Message;
-use bytes::Bytes;
 use marketprism_schema::{DataType, EventId};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::lookup::StoredRows;
 use super::message::Delivery;
 use crate::config::BatchLimits;
-use crate::row::{CREATED_AT_BYTES, Target};
+use crate::row::{TableRows, Target};
 
 #[derive(Debug)]
 pub struct BatchEntry {
@@ -28,8 +28,6 @@ pub struct BatchEntry {
     pub published_ns: i64,
     /// The event may be in hot already, so it is looked up before the insert.
     pub may_be_stored: bool,
-    /// End of its row within the rows of the batch.
-    pub row_end: usize,
 }
 
 /// Rows being collected for one table, in order of arrival.
@@ -38,7 +36,8 @@ pub struct Batch {
     pub target: Target,
     pub stream: &'static str,
     pub entries: Vec<BatchEntry>,
-    pub rows: Vec<u8>,
+    /// One for each entry.
+    pub rows: TableRows,
     /// Lowest sequence among the entries; `u64::MAX` while there are none.
     pub lowest: u64,
     /// Incarnation of the stream that the messages belong to; see `InsertGuard`.
@@ -47,47 +46,28 @@ pub struct Batch {
     opened: Instant,
 }
 
-/// Initial capacity of a batch, so that it is not reallocated while it grows.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct BatchCapacity {
-    pub entries: usize,
-    pub row_bytes: usize,
-}
-
 impl BatchEntry {
     /// Entry of a duplicate or dead letter, whose event is not stored.
-    pub fn without_event(message: Message, event_id: EventId, delivery: Delivery, row_end: usize) -> Self {
+    pub fn without_event(message: Message, event_id: EventId, delivery: Delivery) -> Self {
         let Delivery { stream_seq, published_ns, .. } = delivery;
         let (timestamp_us, received_at_ns, may_be_stored) = (0, 0, false);
-        Self {
-            message,
-            event_id,
-            stream_seq,
-            timestamp_us,
-            received_at_ns,
-            published_ns,
-            may_be_stored,
-            row_end,
-        }
+        Self { message, event_id, stream_seq, timestamp_us, received_at_ns, published_ns, may_be_stored }
     }
 }
 
 impl Batch {
-    pub fn new(target: Target, stream: &'static str, incarnation: u64, capacity: BatchCapacity) -> Self {
+    /// `capacity`: rows that it takes without growing.
+    pub fn new(target: Target, stream: &'static str, incarnation: u64, capacity: usize) -> Self {
         Self {
             target,
             stream,
-            entries: Vec::with_capacity(capacity.entries),
-            rows: Vec::with_capacity(capacity.row_bytes),
+            entries: Vec::with_capacity(capacity),
+            rows: TableRows::with_capacity(target.columns(), capacity),
             lowest: u64::MAX,
             incarnation,
             payload_bytes: 0,
             opened: Instant::now(),
         }
-    }
-
-    pub fn capacity(&self) -> BatchCapacity {
-        BatchCapacity { entries: self.entries.len(), row_bytes: self.rows.len() }
     }
 
     pub fn push(&mut self, entry: BatchEntry) {
@@ -104,7 +84,7 @@ impl Batch {
             Target::Events(DataType::OrderBook | DataType::OrderBookDelta) => limits.orderbooks,
             _ => limits.others,
         };
-        self.entries.len() >= rows || self.rows.len() + self.payload_bytes >= limits.max_bytes
+        self.entries.len() >= rows || self.rows.bytes() + self.payload_bytes >= limits.max_bytes
     }
 
     pub fn deadline(&self, limits: &BatchLimits) -> Instant {
@@ -122,38 +102,26 @@ impl Batch {
         if stored.is_empty() {
             return Vec::new();
         }
-        let rows = std::mem::take(&mut self.rows);
-        let mut taken = Vec::new();
-        let mut start = 0;
-        for mut entry in std::mem::take(&mut self.entries) {
-            let row = rows.get(start..entry.row_end).unwrap_or_default();
-            start = entry.row_end;
-            match stored.row_of(&entry) {
-                Some(stream_seq) => taken.push((entry, stream_seq)),
-                None => {
-                    self.rows.extend_from_slice(row);
-                    entry.row_end = self.rows.len();
-                    self.entries.push(entry);
-                }
+        let (mut taken, mut kept): (_, Vec<Range<usize>>) = (Vec::new(), Vec::new());
+        for (row, entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {
+            if let Some(stream_seq) = stored.row_of(&entry) {
+                taken.push((entry, stream_seq));
+                continue;
+            }
+            self.entries.push(entry);
+            match kept.last_mut().filter(|last| last.end == row) {
+                Some(last) => last.end += 1,
+                None => kept.push(row..row + 1),
             }
         }
+        self.rows.keep(&kept);
         taken
     }
 
     /// Fixes the rows: every retry sends the same bytes.
     pub fn seal(mut self, created_at_ms: i64) -> Sealed {
-        for entry in &self.entries {
-            let start = entry.row_end.saturating_sub(CREATED_AT_BYTES);
-            if let Some(place) = self.rows.get_mut(start..entry.row_end) {
-                place.copy_from_slice(&created_at_ms.to_le_bytes());
-            }
-        }
-        Sealed {
-            target: self.target,
-            stream: self.stream,
-            entries: self.entries,
-            rows: Bytes::from(self.rows),
-        }
+        self.rows.set_created_at(0, created_at_ms);
+        Sealed { target: self.target, stream: self.stream, entries: self.entries, rows: Arc::new(self.rows) }
     }
 }
 
@@ -163,18 +131,10 @@ pub struct Sealed {
     pub target: Target,
     pub stream: &'static str,
     pub entries: Vec<BatchEntry>,
-    rows: Bytes,
+    pub rows: Arc<TableRows>,
 }
 
 impl Sealed {
-    pub fn bytes(&self, range: &Range<usize>) -> Bytes {
-        let end_of = |count: usize| match count.checked_sub(1) {
-            None => 0,
-            Some(last) => self.entries.get(last).map_or(self.rows.len(), |entry| entry.row_end),
-        };
-        self.rows.slice(end_of(range.start)..end_of(range.end))
-    }
-
     pub const fn has_events(&self) -> bool {
         matches!(self.target, Target::Events(_))
     }
@@ -203,8 +163,8 @@ pub struct OpenBatches {
     stream: &'static str,
     incarnation: u64,
     batches: BTreeMap<Target, Batch>,
-    /// Size of the last batch of each table: a good guess for the next.
-    capacities: BTreeMap<Target, BatchCapacity>,
+    /// Rows of the last batch of each table: a good guess for the next.
+    capacities: BTreeMap<Target, usize>,
 }
 
 impl OpenBatches {
@@ -238,7 +198,7 @@ impl OpenBatches {
         let closed = due.iter().filter_map(|target| self.batches.remove(target));
         // An event whose row could not be encoded leaves an empty batch.
         let closed: Vec<Batch> = closed.filter(|batch| !batch.entries.is_empty()).collect();
-        self.capacities.extend(closed.iter().map(|batch| (batch.target, batch.capacity())));
+        self.capacities.extend(closed.iter().map(|batch| (batch.target, batch.entries.len())));
         closed
     }
 }
@@ -247,13 +207,20 @@ impl OpenBatches {
 pub mod tests {
     use std::time::Duration;
 
+    use marketprism_schema::Decimal;
+
     use super::*;
     use crate::fixtures::{self, TRADE_SUBJECT};
+    use crate::row::encode_event;
 
-    /// Adds an entry with a row of 16 bytes: its sequence, then space for `created_at`.
+    fn row(rows: &mut TableRows, stream_seq: u64) {
+        let event = fixtures::trade(fixtures::header(), Decimal::default());
+        encode_event(&event, stream_seq, rows).unwrap();
+    }
+
+    /// Adds an entry with the row of a trade.
     pub fn add(batch: &mut Batch, stream_seq: u64, id: u128, payload: usize) {
-        batch.rows.extend_from_slice(&stream_seq.to_le_bytes());
-        batch.rows.extend_from_slice(&[0; CREATED_AT_BYTES]);
+        row(&mut batch.rows, stream_seq);
         let message = fixtures::message(TRADE_SUBJECT, None, vec![0; payload]);
         batch.push(BatchEntry {
             message,
@@ -263,7 +230,6 @@ pub mod tests {
             received_at_ns: 0,
             published_ns: 0,
             may_be_stored: true,
-            row_end: batch.rows.len(),
         });
     }
 
@@ -281,7 +247,7 @@ pub mod tests {
     }
 
     fn trades() -> Batch {
-        Batch::new(Target::Events(DataType::Trade), "MARKET_DATA", 0, BatchCapacity::default())
+        Batch::new(Target::Events(DataType::Trade), "MARKET_DATA", 0, 0)
     }
 
     #[test]
@@ -289,7 +255,8 @@ pub mod tests {
         let mut batch = trades();
         add(&mut batch, 1, 1, 100);
         assert!(!batch.is_full(&limits(2, 1000)) && batch.is_full(&limits(1, 1000)));
-        assert!(batch.is_full(&limits(2, 116)) && !batch.is_full(&limits(2, 117)));
+        let bytes = 100 + batch.rows.bytes();
+        assert!(batch.is_full(&limits(2, bytes)) && !batch.is_full(&limits(2, bytes + 1)));
     }
 
     #[test]
@@ -301,7 +268,7 @@ pub mod tests {
         assert_eq!(due(&open), slow + limits.max_age_others);
         let fast = open.of(Target::Events(DataType::Trade)).opened;
         assert_eq!(due(&open), fast + limits.max_age);
-        let of_table = |target| Batch::new(target, "MARKET_DATA", 0, BatchCapacity::default());
+        let of_table = |target| Batch::new(target, "MARKET_DATA", 0, 0);
         for target in [Target::Copies, Target::DeadLetters, Target::Events(DataType::Liquidation)] {
             let batch = of_table(target);
             assert_eq!(batch.deadline(&limits), batch.opened + limits.max_age_others);
@@ -318,10 +285,15 @@ pub mod tests {
         let taken = batch.take_stored(&stored);
         assert_eq!(taken.iter().map(|(e, seq)| (e.stream_seq, *seq)).collect::<Vec<_>>(), [(2, 77), (3, 3)]);
         let sealed = batch.seal(0x0102);
-        let row = |seq: u64| [seq.to_le_bytes(), 0x0102_i64.to_le_bytes()].concat();
-        assert_eq!(sealed.bytes(&(0..2)), [row(1), row(4)].concat());
-        assert_eq!(sealed.bytes(&(0..1)), row(1));
-        assert_eq!(sealed.bytes(&(1..2)), row(4));
+        let alone = |sequences: &[u64]| {
+            let mut rows = TableRows::new(sealed.target.columns());
+            sequences.iter().for_each(|&seq| row(&mut rows, seq));
+            rows.set_created_at(0, 0x0102);
+            rows.whole_block()
+        };
+        for (range, sequences) in [(0..2, &[1, 4][..]), (0..1, &[1]), (1..2, &[4])] {
+            assert_eq!(sealed.rows.block(range), alone(sequences));
+        }
     }
 
     /// A recreated stream reuses sequences, so the token must depend on the event ids too.

@@ -21,8 +21,8 @@ use super::subscription::acknowledge;
 use crate::config::Stream;
 use crate::context::CentralContext;
 use crate::row::{
-    CorrectedEvent, DeadLetter, EventCopy, Target, encode_copy, encode_corrected_event, encode_dead_letter,
-    encode_event,
+    CopyRow, CorrectedEvent, DeadLetter, TableRows, Target, encode_copy, encode_corrected_event,
+    encode_dead_letter, encode_event,
 };
 use crate::{clock, limits, time};
 
@@ -139,9 +139,7 @@ impl Deduplicator {
         let may_be_stored =
             self.risk.may_be_stored(&event, &message, delivery, target, self.ids.complete_since_ns());
         let batch = self.open.of(target);
-        let start = batch.rows.len();
         if let Err(error) = encode_event(&event, delivery.stream_seq, &mut batch.rows) {
-            batch.rows.truncate(start);
             return Err((message, Refusal::Value, error.to_string()));
         }
         drop(event);
@@ -155,7 +153,6 @@ impl Deduplicator {
             received_at_ns,
             published_ns: delivery.published_ns,
             may_be_stored,
-            row_end: batch.rows.len(),
         });
         Ok(())
     }
@@ -174,7 +171,8 @@ impl Deduplicator {
         };
         let (event_id, stream_seq) = (event.header.event_id, delivery.stream_seq);
         // What no row can hold would stop the correction.
-        if let Err(error) = encode_event(&event, stream_seq, &mut Vec::new()) {
+        let target = Target::Events(event.body.data_type());
+        if let Err(error) = encode_event(&event, stream_seq, &mut TableRows::new(target.columns())) {
             drop(event);
             return Err((message, Refusal::Value, error.to_string()));
         }
@@ -183,8 +181,7 @@ impl Deduplicator {
         let batch = self.open.of(Target::CorrectedEvents);
         encode_corrected_event(&corrected, &mut batch.rows);
         drop(event);
-        let row_end = batch.rows.len();
-        batch.push(BatchEntry::without_event(without_payload(message), event_id, delivery, row_end));
+        batch.push(BatchEntry::without_event(without_payload(message), event_id, delivery));
         Ok(())
     }
 
@@ -202,7 +199,7 @@ impl Deduplicator {
         })
     }
 
-    fn duplicate_row(&self, event: &Event<'_>, stream_seq: u64, state: IdState) -> Option<Vec<u8>> {
+    fn duplicate_row(&self, event: &Event<'_>, stream_seq: u64, state: IdState) -> Option<CopyRow<'static>> {
         let found = match state {
             IdState::InFlight(own) | IdState::Stored(own) if own == stream_seq => return None,
             IdState::InFlight(_) => "in_flight",
@@ -211,9 +208,7 @@ impl Deduplicator {
         if self.pending.is_pending(stream_seq) {
             return None;
         }
-        let mut row = Vec::with_capacity(COPY_BYTES);
-        encode_copy(&EventCopy { event, stream: self.stream, stream_seq, found }, &mut row);
-        Some(row)
+        Some(CopyRow::of(event, stream_seq, found).into_owned())
     }
 
     /// Takes a message whose event is known: a redelivery or a duplicate.
@@ -223,7 +218,7 @@ impl Deduplicator {
         delivery: Delivery,
         id: EventId,
         state: IdState,
-        row: Option<Vec<u8>>,
+        row: Option<CopyRow<'static>>,
     ) {
         match state {
             IdState::Stored(_) => self.found_recent += 1,
@@ -245,12 +240,11 @@ impl Deduplicator {
         }
     }
 
-    fn add_copy(&mut self, message: Message, delivery: Delivery, id: EventId, row: &[u8]) {
+    fn add_copy(&mut self, message: Message, delivery: Delivery, id: EventId, row: &CopyRow<'_>) {
         self.pending.begin(delivery.stream_seq);
         let batch = self.open.of(Target::Copies);
-        batch.rows.extend_from_slice(row);
-        let row_end = batch.rows.len();
-        batch.push(BatchEntry::without_event(without_payload(message), id, delivery, row_end));
+        encode_copy(row, self.stream, &mut batch.rows);
+        batch.push(BatchEntry::without_event(without_payload(message), id, delivery));
     }
 
     fn add_dead_letter(&mut self, message: Message, delivery: Delivery, refusal: Refusal, reason: &str) {
@@ -281,8 +275,7 @@ impl Deduplicator {
         };
         encode_dead_letter(&letter, &mut batch.rows);
         let event_id = EventId(xxh3_128(&message.payload));
-        let row_end = batch.rows.len();
-        batch.push(BatchEntry::without_event(message, event_id, delivery, row_end));
+        batch.push(BatchEntry::without_event(message, event_id, delivery));
     }
 
     pub async fn end_turn(&mut self) {
@@ -358,17 +351,14 @@ impl Deduplicator {
 
     fn add_stored_duplicate(&mut self, entry: BatchEntry) {
         let delivery = delivery_of(&entry);
-        let mut row = Vec::with_capacity(COPY_BYTES);
-        if let Ok(event) = message::decode(&entry.message) {
-            let (stream, stream_seq) = (self.stream, entry.stream_seq);
-            encode_copy(&EventCopy { event: &event, stream, stream_seq, found: "stored" }, &mut row);
+        let row = message::decode(&entry.message)
+            .map(|event| CopyRow::of(&event, entry.stream_seq, "stored").into_owned());
+        match row {
+            Ok(row) => self.add_copy(entry.message, delivery, entry.event_id, &row),
+            Err((refusal, reason)) => self.add_dead_letter(entry.message, delivery, refusal, &reason),
         }
-        self.add_copy(entry.message, delivery, entry.event_id, &row);
     }
 }
-
-/// Typical size of a row of `copies`.
-const COPY_BYTES: usize = 160;
 
 fn delivery_of(entry: &BatchEntry) -> Delivery {
     Delivery { stream_seq: entry.stream_seq, is_redelivered: false, published_ns: entry.published_ns }

@@ -1,6 +1,7 @@
 //! One insert into ClickHouse, and the permission for it.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -9,7 +10,6 @@ use bytes::Bytes;
 use super::batch::Sealed;
 use crate::lease::Lease;
 use crate::limits;
-use crate::row::native_block;
 use crate::storage::{Storage, StorageError};
 
 /// Prefix of `log_comment` of every insert of a stream. A new owner finds running inserts by it.
@@ -29,12 +29,12 @@ pub async fn insert(
     range: &Range<usize>,
     round: u32,
 ) -> Result<(), StorageError> {
-    let (target, rows) = (batch.target, batch.bytes(range));
-    // Takes milliseconds, for books tens of them: too long for a thread that serves connections.
-    let made = tokio::task::spawn_blocking(move || native_block(&target.columns(), &rows)).await;
+    let (rows, some) = (Arc::clone(&batch.rows), range.clone());
+    // Copies megabytes: too long for a thread that serves connections.
+    let made = tokio::task::spawn_blocking(move || rows.block(some)).await;
     let block = match made {
         Ok(block) => Bytes::from(block.map_err(StorageError::Rows)?),
-        Err(error) => return Err(StorageError::Unreachable(format!("encoding the rows panicked: {error}"))),
+        Err(error) => return Err(StorageError::Unreachable(format!("writing the block panicked: {error}"))),
     };
     let limit = storage.insert_timeout;
     match tokio::time::timeout(limit, send(storage, guard, batch, (range, round), block)).await {

@@ -8,6 +8,7 @@ use async_nats::Message;
 use marketprism_schema::EventId;
 
 use super::message::Delivery;
+use crate::row::CopyRow;
 
 /// Where the event of a duplicate was found: a recent id in memory, an open batch, hot. Label of counters.
 pub const FOUND: [&str; 3] = ["recent", "in_flight", "stored"];
@@ -147,7 +148,7 @@ impl RecentIds {
 pub struct PendingDuplicate {
     pub message: Message,
     pub delivery: Delivery,
-    pub row: Vec<u8>,
+    pub row: CopyRow<'static>,
 }
 
 /// Duplicates that are not stored yet: those that wait for the event's own message, and the sequences of all.

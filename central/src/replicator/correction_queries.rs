@@ -10,7 +10,7 @@ use super::copy::query_prefix;
 use super::correction_plan::{CorrectionCounts, StagedEvent, StoredEvent};
 use super::queries::{CopyError, Endpoint, HotCold, TableSpec, limited};
 use crate::limits;
-use crate::row::{COPY, Column, WITHDRAWN, WITHDRAWN_ADDITION, binary, native_block};
+use crate::row::{TableRows, Target, WITHDRAWN, WITHDRAWN_ADDITION};
 use crate::sql::{self, quote};
 use crate::storage::{StorageError, bounded};
 
@@ -207,15 +207,13 @@ impl Endpoint {
         self.ask(query.with_setting("max_query_size", super::queries::QUERY_BYTES).execute()).await
     }
 
-    /// Inserts rows as one block: a repetition with the same token has no effect.
-    pub async fn insert_block(
-        &self,
-        table: &str,
-        columns: &[Column],
-        rows: &[u8],
-        token: &str,
-    ) -> Result<(), CopyError> {
-        let block = native_block(columns, rows).map_err(|error| self.failed(StorageError::Rows(error)))?;
+    pub fn block(&self, rows: &TableRows) -> Result<Bytes, CopyError> {
+        let block = rows.whole_block().map_err(|error| self.failed(StorageError::Rows(error)))?;
+        Ok(Bytes::from(block))
+    }
+
+    /// Inserts a block: a repetition with the same token has no effect.
+    pub async fn insert_block(&self, table: &str, block: Bytes, token: &str) -> Result<(), CopyError> {
         let sending = async {
             let mut insert = limited(&self.storage.client, self.limit)
                 .insert_formatted_with(format!("INSERT INTO {} FORMAT Native", self.table(table)))
@@ -228,7 +226,7 @@ impl Endpoint {
                 .with_setting("async_insert", "0")
                 .with_setting("wait_end_of_query", "1")
                 .with_setting("max_partitions_per_insert_block", "0");
-            insert.send(Bytes::from(block)).await?;
+            insert.send(block).await?;
             insert.end().await
         };
         bounded(self.limit, sending).await.map_err(|error| self.failed(error))
@@ -242,21 +240,24 @@ impl Endpoint {
         marked: &[(&'static str, StoredEvent)],
         now_ms: i64,
     ) -> Result<(), CopyError> {
-        let mut out = Vec::new();
-        for (found, row) in marked {
-            for text in [&pending.data_type, &pending.exchange, &row.market_type, &row.symbol] {
-                binary::text(&mut out, text);
-            }
-            binary::uint128(&mut out, row.event_id);
-            binary::text(&mut out, &row.edge);
-            binary::int64(&mut out, row.received_at_ns);
-            binary::text(&mut out, stream);
-            binary::uint64(&mut out, row.stream_seq);
-            binary::text(&mut out, found);
-            binary::int64(&mut out, now_ms);
+        let mut rows = TableRows::new(Target::Copies.columns());
+        for (found, marked) in marked {
+            rows.push(|row| {
+                for text in [&pending.data_type, &pending.exchange, &marked.market_type, &marked.symbol] {
+                    row.text(text);
+                }
+                row.uint128(marked.event_id);
+                row.text(&marked.edge);
+                row.int64(marked.received_at_ns);
+                row.text(stream);
+                row.uint64(marked.stream_seq);
+                row.text(found);
+                row.int64(now_ms);
+            });
         }
-        let token = format!("marks:{}:{now_ms}:{:016x}", pending.name(), xxhash_rust::xxh3::xxh3_64(&out));
-        self.insert_block("copies", COPY, &out, &token).await
+        let block = self.block(&rows)?;
+        let token = format!("marks:{}:{now_ms}:{:016x}", pending.name(), xxhash_rust::xxh3::xxh3_64(&block));
+        self.insert_block(Target::Copies.table(), block, &token).await
     }
 
     /// Number of these events that were withdrawn before.

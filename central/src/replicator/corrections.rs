@@ -19,7 +19,7 @@ use super::queries::{CopyError, HotCold};
 use super::window::TimeRange;
 use super::window_log::{LoggedWindow, WindowState};
 use super::window_ops::{WindowOps, expired_before_us, is_verified};
-use crate::row::{CORRECTION_SOURCE, CREATED_AT_BYTES, columns_of, encode_event_from};
+use crate::row::{CORRECTION_SOURCE, TableRows, columns_of, encode_event_from};
 use crate::storage::StorageError;
 use crate::{clock, limits};
 
@@ -233,7 +233,8 @@ impl WindowOps<'_> {
         round: u32,
     ) -> Result<(), CopyError> {
         let now_ms = clock::now_ms();
-        let mut added = Vec::new();
+        let empty = || TableRows::new(columns_of(data_type));
+        let mut added = empty();
         for event in plan.add.iter().filter_map(|position| page.get(*position)) {
             self.encode(event, None, now_ms, &mut added)?;
         }
@@ -241,10 +242,9 @@ impl WindowOps<'_> {
             let hash = xxhash_rust::xxh3::xxh3_64(rows);
             format!("correction:{}:{}:{what}:{hash:016x}:{round}", pending.name(), self.table.name)
         };
-        let columns = columns_of(data_type);
         // First to cold: a hot that is put back to an earlier state gets its rows from there.
         for (side, replace) in [(&self.pair.cold, &plan.cold.replace), (&self.pair.hot, &plan.hot.replace)] {
-            let mut rows = Vec::new();
+            let mut rows = empty();
             for (position, stored) in replace {
                 if let Some(event) = page.get(*position) {
                     let created_ms = version_after(stored.created_ms, self.width_ms);
@@ -253,7 +253,9 @@ impl WindowOps<'_> {
             }
             if !rows.is_empty() {
                 self.check_lease()?;
-                side.insert_block(self.table.name, &columns, &rows, &token("replace", &rows)).await?;
+                let block = side.block(&rows)?;
+                let token = token("replace", &block);
+                side.insert_block(self.table.name, block, &token).await?;
             }
         }
         if !added.is_empty() {
@@ -265,7 +267,8 @@ impl WindowOps<'_> {
                 .filter_map(|position| page.get(*position))
                 .flat_map(|one| one.event_id.0.to_le_bytes())
                 .collect();
-            self.pair.hot.insert_block(self.table.name, &columns, &added, &token("add", &ids)).await?;
+            let block = self.pair.hot.block(&added)?;
+            self.pair.hot.insert_block(self.table.name, block, &token("add", &ids)).await?;
         }
         Ok(())
     }
@@ -276,7 +279,7 @@ impl WindowOps<'_> {
         staged: &StagedEvent,
         stored: Option<&StoredEvent>,
         created_ms: i64,
-        out: &mut Vec<u8>,
+        rows: &mut TableRows,
     ) -> Result<(), CopyError> {
         let wrong = |text: String| self.pair.hot.failed(StorageError::Unreachable(text));
         let name = staged.event_id;
@@ -290,10 +293,10 @@ impl WindowOps<'_> {
             event.header.region = stored.region.as_str().into();
             (source, stream_seq) = (&stored.data_source, stored.stream_seq);
         }
-        encode_event_from(&event, source, stream_seq, out)
+        let first = rows.len();
+        encode_event_from(&event, source, stream_seq, rows)
             .map_err(|error| wrong(format!("corrected event {name}: {error}")))?;
-        out.truncate(out.len().saturating_sub(CREATED_AT_BYTES));
-        out.extend_from_slice(&created_ms.to_le_bytes());
+        rows.set_created_at(first, created_ms);
         Ok(())
     }
 

@@ -32,7 +32,7 @@ const TAIL: &[Column] = &[
 
 const CREATED_AT: Column = ("created_at", "DateTime64(3, 'UTC')");
 
-pub const DEAD_LETTER: &[Column] = &[
+const DEAD_LETTER: &[Column] = &[
     ("stream", TEXT),
     ("stream_seq", "UInt64"),
     ("subject", "String"),
@@ -43,7 +43,7 @@ pub const DEAD_LETTER: &[Column] = &[
     CREATED_AT,
 ];
 
-pub const COPY: &[Column] = &[
+const COPY: &[Column] = &[
     ("data_type", TEXT),
     ("exchange", TEXT),
     ("market_type", TEXT),
@@ -57,7 +57,7 @@ pub const COPY: &[Column] = &[
     CREATED_AT,
 ];
 
-pub const CORRECTED_EVENT: &[Column] = &[
+const CORRECTED_EVENT: &[Column] = &[
     ("correction", "UInt128"),
     ("data_type", TEXT),
     ("exchange", TEXT),

@@ -1,20 +1,21 @@
-//! Rows of the `RowBinary` format, encoded from events and sent as blocks of the `Native` format.
-//!
-//! A block carries names and types of its columns, so a table with drifted columns refuses the rows.
+//! Rows of the tables, written as columns and sent as blocks of the Native format.
 
-pub mod binary;
 mod columns;
 #[cfg(test)]
 pub mod defined;
-mod encode;
-mod native;
+mod dictionary;
+mod event_rows;
+mod message_rows;
+mod rows;
+mod values;
 
-pub use columns::{COPY, Column, TEXT, Target, columns_of};
-pub use encode::{
-    CORRECTION_SOURCE, CorrectedEvent, DeadLetter, EventCopy, MOVED, WITHDRAWN, WITHDRAWN_ADDITION,
-    encode_copy, encode_corrected_event, encode_dead_letter, encode_event, encode_event_from,
+pub use columns::{Column, TEXT, Target, columns_of};
+pub use event_rows::{CORRECTION_SOURCE, encode_event, encode_event_from};
+pub use message_rows::{
+    CopyRow, CorrectedEvent, DeadLetter, MOVED, WITHDRAWN, WITHDRAWN_ADDITION, encode_copy,
+    encode_corrected_event, encode_dead_letter,
 };
-pub use native::{NativeError, native_block};
+pub use rows::{RowWriter, RowsError, TableRows};
 
-/// Size of `created_at`, the last column of every row, written when the batch is sealed.
-pub const CREATED_AT_BYTES: usize = 8;
+/// Value of `created_at` until the batch is sealed.
+const CREATED_AT_UNSET: i64 = 0;

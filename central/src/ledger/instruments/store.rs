@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use marketprism_schema::{Decimal, Downtime, DowntimeReason, InstrumentListing, InstrumentTerms, MarketType};
 use serde::Deserialize;
 
 use super::versions::{InstrumentHistory, InstrumentVersion, ToldState};
 use crate::ledger::insert::insert;
 use crate::limits;
-use crate::row::{Column, TEXT, binary};
+use crate::row::{Column, RowWriter, TEXT, TableRows};
 use crate::sql::quote;
 use crate::storage::{Storage, StorageError, bounded};
 
@@ -112,13 +111,13 @@ async fn insert_changed<'a>(
     storage: &Storage,
     histories: impl Iterator<Item = (&'a str, &'a InstrumentHistory)>,
 ) -> Result<(), StorageError> {
-    let mut rows = Vec::new();
+    let mut rows = TableRows::new(INSTRUMENTS);
     for (exchange, history) in histories {
         for version in history.0.iter().filter(|version| version.is_changed) {
             encode_version(exchange, version, &mut rows);
         }
     }
-    if rows.is_empty() { Ok(()) } else { insert(storage, TABLE, INSTRUMENTS, Bytes::from(rows)).await }
+    if rows.is_empty() { Ok(()) } else { insert(storage, TABLE, &rows).await }
 }
 
 #[derive(Debug, clickhouse::Row, Deserialize)]
@@ -225,12 +224,8 @@ const INSTRUMENTS: &[Column] = &[
 const TIME: &str = "DateTime64(6, 'UTC')";
 const SIZE: &str = "Nullable(Decimal(38, 18))";
 
-fn encode_version(exchange: &str, version: &InstrumentVersion, out: &mut Vec<u8>) {
+fn encode_version(exchange: &str, version: &InstrumentVersion, rows: &mut TableRows) {
     let terms = &version.terms;
-    for text in [exchange, terms.market_type.as_str(), &terms.symbol] {
-        binary::text(out, text);
-    }
-    binary::int64(out, version.version);
     let status = match (version.is_delisted, terms.trading) {
         (true, _) => DELISTED,
         (false, true) => TRADING,
@@ -241,19 +236,26 @@ fn encode_version(exchange: &str, version: &InstrumentVersion, out: &mut Vec<u8>
         _ if terms.contract_value.is_some() => "inverse",
         _ => "linear",
     };
-    for text in [&terms.venue_symbol, &terms.base, &terms.quote, status, contract] {
-        binary::text(out, text);
-    }
-    let size = |out: &mut Vec<u8>, size: Decimal| binary::decimal(out, size.to_scale_18());
-    binary::nullable(out, terms.contract_size, size);
-    binary::nullable(out, terms.contract_value, size);
-    out.extend([terms.price_scale, terms.quantity_scale]);
-    binary::nullable(out, terms.tick_size, size);
-    binary::nullable(out, terms.step_size, size);
-    binary::int64(out, version.from);
-    binary::nullable(out, version.to, binary::int64);
-    binary::int64(out, version.seen);
-    binary::int64(out, version.updated_ns);
+    let size = |row: &mut RowWriter<'_>, size: Decimal| row.decimal(size.to_scale_18());
+    rows.push(|row| {
+        for text in [exchange, terms.market_type.as_str(), &terms.symbol] {
+            row.text(text);
+        }
+        row.int64(version.version);
+        for text in [&terms.venue_symbol, &terms.base, &terms.quote, status, contract] {
+            row.text(text);
+        }
+        row.nullable(terms.contract_size, size);
+        row.nullable(terms.contract_value, size);
+        row.uint8(terms.price_scale);
+        row.uint8(terms.quantity_scale);
+        row.nullable(terms.tick_size, size);
+        row.nullable(terms.step_size, size);
+        row.int64(version.from);
+        row.nullable(version.to, |row, to| row.int64(to));
+        row.int64(version.seen);
+        row.int64(version.updated_ns);
+    });
 }
 
 #[cfg(test)]

@@ -2,21 +2,20 @@
 //! encoded as rows, fixed before the first insert.
 
 use async_nats::{Message, Subject, jetstream};
-use bytes::Bytes;
 use marketprism_schema::{
     Audit, AuditPayload, Downtime, FeedAudit, Fingerprint, Gap, StreamAudit, UnknownName, audit_subject,
     decode_audit_payload, with_unknown_names,
 };
 
-use super::change_rows::encode_change_rows;
-use super::correction_rows::encode_correction_rows;
-use super::downtime_rows::{encode_downtime_rows, touched_windows};
-use super::edge_rows::encode_edge_row;
+use super::change_rows::{EDGE_CHANGES, encode_change_rows};
+use super::correction_rows::{CORRECTIONS, encode_correction_rows};
+use super::downtime_rows::{DOWNTIMES, encode_downtime_rows, touched_windows};
+use super::edge_rows::{EDGE_AUDITS, encode_edge_row};
 use crate::fleet::tell_unknown;
 use crate::ingest::{Delivery, header};
 use crate::ledger::instruments::InstrumentWords;
 use crate::ledger::windows::WindowGrid;
-use crate::row::{CREATED_AT_BYTES, Column, DeadLetter, TEXT, binary, encode_dead_letter};
+use crate::row::{Column, DeadLetter, RowWriter, TEXT, TableRows, Target, encode_dead_letter};
 
 pub const AUDIT: &str = "AUDIT";
 /// Label of refused audits among the dead letters.
@@ -25,13 +24,8 @@ pub const AUDIT_DEAD_LETTER: &str = "audit";
 pub struct AuditMessage {
     pub message: Message,
     pub delivery: Delivery,
-    pub rows: Bytes,
-    pub feeds: Bytes,
-    pub edges: Bytes,
-    pub downtimes: Bytes,
-    pub changes: Bytes,
-    pub corrections: Bytes,
-    pub instruments: Vec<InstrumentWords>,
+    /// The reason of the refusal for a message that becomes a dead letter.
+    pub payload: Result<AuditPayload, String>,
     /// First nanoseconds of the windows whose verdicts may change; none when the message is refused.
     pub windows: Vec<i64>,
 }
@@ -63,46 +57,15 @@ impl DecodedAudits {
                     tell_unknown(message.subject.trim_start_matches("audit."), "audit", &unknown);
                     self.unknown.extend(unknown);
                 }
-                let [mut rows, mut feeds, mut edges, mut downtimes] = [const { Vec::new() }; 4];
-                let (mut changes, mut corrections, mut instruments) = (Vec::new(), Vec::new(), Vec::new());
-                let (stream_seq, published_ns) = (delivery.stream_seq, delivery.published_ns);
-                let windows = match payload {
-                    AuditPayload::Audit(audit) => {
-                        encode_audit_rows(&audit, stream_seq, published_ns, &mut rows);
-                        encode_feed_rows(&audit, stream_seq, published_ns, &mut feeds);
-                        encode_edge_row(&audit, stream_seq, published_ns, &mut edges);
-                        vec![audit.window_start]
-                    }
-                    AuditPayload::Downtime(downtime) => {
-                        encode_downtime_rows(&downtime, stream_seq, published_ns, &mut downtimes);
-                        instruments = InstrumentWords::of_downtime(&downtime, published_ns);
-                        touched_windows(&downtime, grid, now_ns)
-                    }
-                    AuditPayload::Instruments(listing) => {
-                        instruments.push(InstrumentWords::of_listing(listing, published_ns));
-                        Vec::new()
-                    }
-                    AuditPayload::Changes(changed) => {
-                        encode_change_rows(&changed, stream_seq, published_ns, &mut changes);
-                        Vec::new()
-                    }
-                    AuditPayload::Correction(correction) => {
-                        encode_correction_rows(&correction, stream_seq, published_ns, &mut corrections);
+                let windows = match &payload {
+                    AuditPayload::Audit(audit) => vec![audit.window_start],
+                    AuditPayload::Downtime(downtime) => touched_windows(downtime, grid, now_ns),
+                    AuditPayload::Instruments(_) | AuditPayload::Changes(_) | AuditPayload::Correction(_) => {
                         Vec::new()
                     }
                 };
-                self.good.entries.push(AuditMessage {
-                    message,
-                    delivery,
-                    rows: rows.into(),
-                    feeds: feeds.into(),
-                    edges: edges.into(),
-                    downtimes: downtimes.into(),
-                    changes: changes.into(),
-                    corrections: corrections.into(),
-                    instruments,
-                    windows,
-                });
+                let payload = Ok(payload);
+                self.good.entries.push(AuditMessage { message, delivery, payload, windows });
             }
             Err(reason) => self.refuse(message, delivery, &reason),
         }
@@ -111,65 +74,80 @@ impl DecodedAudits {
     pub fn refuse(&mut self, message: Message, delivery: Delivery, reason: &str) {
         let stream_seq = delivery.stream_seq;
         tracing::warn!(stream = AUDIT, stream_seq, reason, "audit refused; moved to dead_letters");
-        let headers = message.headers.as_ref();
-        let letter = DeadLetter {
-            stream: AUDIT,
-            stream_seq,
-            subject: &message.subject,
-            content_type: header(headers, "Content-Type"),
-            message_id: header(headers, "Nats-Msg-Id"),
-            reason,
-            payload: &message.payload,
-        };
-        let mut row = Vec::new();
-        encode_dead_letter(&letter, &mut row);
-        // The broker's time, so that a redelivery gives the same row.
-        row.truncate(row.len().saturating_sub(CREATED_AT_BYTES));
-        row.extend_from_slice(&(delivery.published_ns / 1_000_000).to_le_bytes());
-        let (feeds, edges, downtimes, changes, corrections) = Default::default();
-        let (rows, instruments, windows) = (row.into(), Vec::new(), Vec::new());
-        self.bad.entries.push(AuditMessage {
-            message,
-            delivery,
-            rows,
-            feeds,
-            edges,
-            downtimes,
-            changes,
-            corrections,
-            instruments,
-            windows,
-        });
+        let (payload, windows) = (Err(reason.to_owned()), Vec::new());
+        self.bad.entries.push(AuditMessage { message, delivery, payload, windows });
     }
 }
 
 impl AuditBatch {
-    pub fn rows(&self) -> Bytes {
-        self.entries.iter().flat_map(|entry| entry.rows.iter().copied()).collect()
+    /// The rows of each table. Audits last: their arrival triggers the evaluation, which reads downtimes and troubles of feeds too.
+    pub fn tables(&self) -> [(&'static str, TableRows); 6] {
+        let [mut feeds, mut edges, mut downtimes, mut changes, mut corrections, mut audits] =
+            [FEED_AUDITS, EDGE_AUDITS, DOWNTIMES, EDGE_CHANGES, CORRECTIONS, AUDITS].map(TableRows::new);
+        for entry in &self.entries {
+            let Delivery { stream_seq, published_ns, .. } = entry.delivery;
+            match &entry.payload {
+                Ok(AuditPayload::Audit(audit)) => {
+                    encode_feed_rows(audit, stream_seq, published_ns, &mut feeds);
+                    encode_edge_row(audit, stream_seq, published_ns, &mut edges);
+                    encode_audit_rows(audit, stream_seq, published_ns, &mut audits);
+                }
+                Ok(AuditPayload::Downtime(downtime)) => {
+                    encode_downtime_rows(downtime, stream_seq, published_ns, &mut downtimes);
+                }
+                Ok(AuditPayload::Changes(changed)) => {
+                    encode_change_rows(changed, stream_seq, published_ns, &mut changes);
+                }
+                Ok(AuditPayload::Correction(correction)) => {
+                    encode_correction_rows(correction, stream_seq, published_ns, &mut corrections);
+                }
+                Ok(AuditPayload::Instruments(_)) | Err(_) => {}
+            }
+        }
+        [
+            ("feed_audits", feeds),
+            ("edge_audits", edges),
+            ("downtimes", downtimes),
+            ("edge_changes", changes),
+            ("corrections", corrections),
+            ("audits", audits),
+        ]
     }
 
-    pub fn feeds(&self) -> Bytes {
-        self.entries.iter().flat_map(|entry| entry.feeds.iter().copied()).collect()
+    pub fn instruments(&self) -> Vec<InstrumentWords> {
+        let words = |entry: &AuditMessage| match &entry.payload {
+            Ok(AuditPayload::Downtime(downtime)) => {
+                InstrumentWords::of_downtime(downtime, entry.delivery.published_ns)
+            }
+            Ok(AuditPayload::Instruments(listing)) => {
+                vec![InstrumentWords::of_listing(listing.clone(), entry.delivery.published_ns)]
+            }
+            _ => Vec::new(),
+        };
+        self.entries.iter().flat_map(words).collect()
     }
 
-    pub fn edges(&self) -> Bytes {
-        self.entries.iter().flat_map(|entry| entry.edges.iter().copied()).collect()
-    }
-
-    pub fn downtimes(&self) -> Bytes {
-        self.entries.iter().flat_map(|entry| entry.downtimes.iter().copied()).collect()
-    }
-
-    pub fn changes(&self) -> Bytes {
-        self.entries.iter().flat_map(|entry| entry.changes.iter().copied()).collect()
-    }
-
-    pub fn corrections(&self) -> Bytes {
-        self.entries.iter().flat_map(|entry| entry.corrections.iter().copied()).collect()
-    }
-
-    pub fn instruments(&self) -> impl Iterator<Item = &InstrumentWords> {
-        self.entries.iter().flat_map(|entry| &entry.instruments)
+    /// Rows of the refused messages.
+    pub fn dead_letters(&self) -> TableRows {
+        let mut rows = TableRows::new(Target::DeadLetters.columns());
+        for AuditMessage { message, delivery, payload, .. } in &self.entries {
+            let Err(reason) = payload else { continue };
+            let headers = message.headers.as_ref();
+            let first = rows.len();
+            let letter = DeadLetter {
+                stream: AUDIT,
+                stream_seq: delivery.stream_seq,
+                subject: &message.subject,
+                content_type: header(headers, "Content-Type"),
+                message_id: header(headers, "Nats-Msg-Id"),
+                reason,
+                payload: &message.payload,
+            };
+            encode_dead_letter(&letter, &mut rows);
+            // The broker's time, so that a redelivery gives the same row.
+            rows.set_created_at(first, delivery.published_ns / 1_000_000);
+        }
+        rows
     }
 
     pub fn replies(&self) -> Vec<Subject> {
@@ -207,7 +185,7 @@ fn read_audit(message: &Message, now_ns: i64) -> Result<AuditPayload, String> {
 }
 
 /// In the order in which rows are written.
-pub const AUDITS: &[Column] = &[
+const AUDITS: &[Column] = &[
     ("window_start", "DateTime64(3, 'UTC')"),
     ("window_seconds", "UInt16"),
     ("data_type", TEXT),
@@ -242,7 +220,7 @@ pub const AUDITS: &[Column] = &[
 ];
 
 /// In the order in which rows are written.
-pub const FEED_AUDITS: &[Column] = &[
+const FEED_AUDITS: &[Column] = &[
     ("window_start", "DateTime64(3, 'UTC')"),
     ("window_seconds", "UInt16"),
     ("exchange", TEXT),
@@ -264,90 +242,81 @@ const GAPS: &str = "Array(Tuple(kind String, cause String, from_sequence Nullabl
 
 const MILLI_NS: i64 = 1_000_000;
 
-/// Rows of one message: `created_at` is the broker's time, so that a redelivery gives the same bytes. Returns their number.
-pub fn encode_audit_rows(audit: &Audit, stream_seq: u64, published_ns: i64, out: &mut Vec<u8>) -> usize {
+/// Rows of one message: `created_at` is the broker's time, so that a redelivery gives the same bytes.
+fn encode_audit_rows(audit: &Audit, stream_seq: u64, published_ns: i64, rows: &mut TableRows) {
     let silent = audit.silent_streams().map(|(id, capability)| StreamAudit::new(id, capability));
-    let mut rows = 0;
     for stream in audit.streams.iter().cloned().chain(silent) {
-        encode_row(audit, &stream, out);
-        binary::uint64(out, stream_seq);
-        binary::int64(out, published_ns / MILLI_NS);
-        rows += 1;
+        rows.push(|row| {
+            encode_stream(audit, &stream, row);
+            row.uint64(stream_seq);
+            row.int64(published_ns / MILLI_NS);
+        });
     }
-    rows
 }
 
-pub fn encode_feed_rows(audit: &Audit, stream_seq: u64, published_ns: i64, out: &mut Vec<u8>) {
+fn encode_feed_rows(audit: &Audit, stream_seq: u64, published_ns: i64, rows: &mut TableRows) {
     for feed in audit.feeds.iter().filter(|feed| !feed.is_quiet()) {
         let FeedAudit { exchange, malformed, reconnects, adapter_faults, not_running, not_listed } = feed;
-        binary::int64(out, audit.window_start / MILLI_NS);
-        binary::uint16(out, audit.window_seconds);
-        for text in [exchange, &audit.edge, &audit.region] {
-            binary::text(out, text);
-        }
-        binary::int64(out, audit.run);
-        for number in [*malformed, *reconnects, *adapter_faults] {
-            binary::uint64(out, number);
-        }
-        binary::nullable(out, not_running.as_deref(), binary::text);
-        binary::length(out, not_listed.len());
-        for symbol in not_listed {
-            binary::text(out, symbol);
-        }
-        binary::uint64(out, stream_seq);
-        binary::int64(out, published_ns / MILLI_NS);
+        rows.push(|row| {
+            row.int64(audit.window_start / MILLI_NS);
+            row.uint16(audit.window_seconds);
+            for text in [exchange, &audit.edge, &audit.region] {
+                row.text(text);
+            }
+            row.int64(audit.run);
+            for number in [*malformed, *reconnects, *adapter_faults] {
+                row.uint64(number);
+            }
+            row.nullable(not_running.as_deref(), |row, cause| row.text(cause));
+            row.array(not_listed, |row, symbol| row.text(symbol));
+            row.uint64(stream_seq);
+            row.int64(published_ns / MILLI_NS);
+        });
     }
 }
 
-fn encode_row(audit: &Audit, stream: &StreamAudit, out: &mut Vec<u8>) {
-    binary::int64(out, audit.window_start / MILLI_NS);
-    binary::uint16(out, audit.window_seconds);
+fn encode_stream(audit: &Audit, stream: &StreamAudit, row: &mut RowWriter<'_>) {
+    row.int64(audit.window_start / MILLI_NS);
+    row.uint16(audit.window_seconds);
     for text in stream.id.names().into_iter().chain([audit.edge.as_str(), &audit.region]) {
-        binary::text(out, text);
+        row.text(text);
     }
     for number in [audit.run, audit.from, audit.to] {
-        binary::int64(out, number);
+        row.int64(number);
     }
-    binary::text(out, stream.capability.numbering.as_str());
-    binary::text(out, stream.capability.completeness.as_str());
-    binary::uint32(out, stream.capability.delay_seconds);
+    row.text(stream.capability.numbering.as_str());
+    row.text(stream.capability.completeness.as_str());
+    row.uint32(stream.capability.delay_seconds);
     let Fingerprint { count, xor, sum } = stream.stored;
     for number in [count, xor, sum, stream.duplicates] {
-        binary::uint64(out, number);
+        row.uint64(number);
     }
-    binary::length(out, stream.duplicate_ids.len());
-    for id in &stream.duplicate_ids {
-        binary::uint64(out, *id);
+    row.array(&stream.duplicate_ids, |row, id| row.uint64(*id));
+    row.bool(stream.duplicates_truncated);
+    row.array(&stream.unsure, |row, id| row.uint128(id.0));
+    row.bool(stream.unsure_truncated);
+    for time in [stream.first_sequence, stream.last_sequence, stream.oldest_timestamp] {
+        row.nullable(time, |row, time| row.int64(time));
     }
-    out.push(u8::from(stream.duplicates_truncated));
-    binary::length(out, stream.unsure.len());
-    for id in &stream.unsure {
-        binary::uint128(out, id.0);
-    }
-    out.push(u8::from(stream.unsure_truncated));
-    binary::nullable(out, stream.first_sequence, binary::int64);
-    binary::nullable(out, stream.last_sequence, binary::int64);
-    binary::nullable(out, stream.oldest_timestamp, binary::int64);
     for number in [stream.malformed, stream.conflated, stream.dropped] {
-        binary::uint64(out, number);
+        row.uint64(number);
     }
-    binary::length(out, stream.gaps.len());
-    for gap in &stream.gaps {
-        encode_gap(gap, out);
-    }
+    row.array(&stream.gaps, |row, gap| encode_gap(gap, row));
 }
 
-fn encode_gap(gap: &Gap, out: &mut Vec<u8>) {
-    binary::text(out, gap.kind.as_str());
-    binary::text(out, gap.cause.as_str());
-    binary::nullable(out, gap.from_sequence, binary::int64);
-    binary::nullable(out, gap.to_sequence, binary::int64);
-    binary::nullable(out, gap.missing, binary::uint64);
-    binary::int64(out, gap.from);
-    binary::int64(out, gap.to);
-    binary::nullable(out, gap.venue_from, binary::int64);
-    binary::nullable(out, gap.venue_to, binary::int64);
-    binary::text(out, &gap.evidence);
+fn encode_gap(gap: &Gap, row: &mut RowWriter<'_>) {
+    row.text(gap.kind.as_str());
+    row.text(gap.cause.as_str());
+    for sequence in [gap.from_sequence, gap.to_sequence] {
+        row.nullable(sequence, |row, sequence| row.int64(sequence));
+    }
+    row.nullable(gap.missing, |row, missing| row.uint64(missing));
+    row.int64(gap.from);
+    row.int64(gap.to);
+    for time in [gap.venue_from, gap.venue_to] {
+        row.nullable(time, |row, time| row.int64(time));
+    }
+    row.text(&gap.evidence);
 }
 
 #[cfg(test)]

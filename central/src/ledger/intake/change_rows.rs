@@ -2,7 +2,7 @@
 
 use marketprism_schema::EdgeChanges;
 
-use crate::row::{Column, TEXT, binary};
+use crate::row::{Column, TEXT, TableRows};
 
 /// In the order in which rows are written.
 pub const EDGE_CHANGES: &[Column] = &[
@@ -23,27 +23,29 @@ pub const EDGE_CHANGES: &[Column] = &[
 ];
 
 /// `created_at` is the broker's time, so that a redelivery gives the same bytes, and replaces no later word of the change.
-pub fn encode_change_rows(changes: &EdgeChanges, stream_seq: u64, published_ns: i64, out: &mut Vec<u8>) {
+pub fn encode_change_rows(changes: &EdgeChanges, stream_seq: u64, published_ns: i64, rows: &mut TableRows) {
     for change in &changes.changed {
-        binary::text(out, &changes.edge);
-        binary::text(out, &changes.region);
-        binary::int64(out, change.at);
-        let (cause, digest) = (change.cause.as_deref(), change.digest.as_deref());
-        for text in [
-            &change.id,
-            change.kind.as_str(),
-            &change.subject,
-            &change.why,
-            &change.from,
-            &change.to,
-            change.outcome.as_str(),
-            cause.unwrap_or_default(),
-            digest.unwrap_or_default(),
-        ] {
-            binary::text(out, text);
-        }
-        binary::uint64(out, stream_seq);
-        binary::int64(out, published_ns / 1_000_000);
+        rows.push(|row| {
+            row.text(&changes.edge);
+            row.text(&changes.region);
+            row.int64(change.at);
+            let (cause, digest) = (change.cause.as_deref(), change.digest.as_deref());
+            for text in [
+                &change.id,
+                change.kind.as_str(),
+                &change.subject,
+                &change.why,
+                &change.from,
+                &change.to,
+                change.outcome.as_str(),
+                cause.unwrap_or_default(),
+                digest.unwrap_or_default(),
+            ] {
+                row.text(text);
+            }
+            row.uint64(stream_seq);
+            row.int64(published_ns / 1_000_000);
+        });
     }
 }
 

@@ -2,7 +2,7 @@
 
 use marketprism_schema::Correction;
 
-use crate::row::{Column, TEXT, binary};
+use crate::row::{Column, TEXT, TableRows};
 
 /// In the order in which rows are written.
 pub const CORRECTIONS: &[Column] = &[
@@ -36,29 +36,31 @@ pub fn encode_correction_rows(
     correction: &Correction,
     stream_seq: u64,
     published_ns: i64,
-    out: &mut Vec<u8>,
+    rows: &mut TableRows,
 ) {
     let Correction { edge, region, id, exchange, from, to, frames, old, new, types, .. } = correction;
     for one in types {
-        binary::uint128(out, id.0);
-        for text in [one.data_type.as_str(), exchange, edge, region] {
-            binary::text(out, text);
-        }
-        binary::int64(out, *from);
-        binary::int64(out, *to);
-        binary::uint64(out, *frames);
-        for text in [&old.id, &old.digest, &new.id, &new.digest] {
-            binary::text(out, text);
-        }
-        for digest in [one.old, one.new] {
-            for number in [digest.count, digest.xor, digest.sum] {
-                binary::uint64(out, number);
+        rows.push(|row| {
+            row.uint128(id.0);
+            for text in [one.data_type.as_str(), exchange, edge, region] {
+                row.text(text);
             }
-        }
-        for number in [one.changed, one.added, one.withdrawn, stream_seq] {
-            binary::uint64(out, number);
-        }
-        binary::int64(out, published_ns / 1_000_000);
+            row.int64(*from);
+            row.int64(*to);
+            row.uint64(*frames);
+            for text in [&old.id, &old.digest, &new.id, &new.digest] {
+                row.text(text);
+            }
+            for digest in [one.old, one.new] {
+                for number in [digest.count, digest.xor, digest.sum] {
+                    row.uint64(number);
+                }
+            }
+            for number in [one.changed, one.added, one.withdrawn, stream_seq] {
+                row.uint64(number);
+            }
+            row.int64(published_ns / 1_000_000);
+        });
     }
 }
 

@@ -4,7 +4,7 @@ use marketprism_schema::Downtime;
 
 use crate::ledger::windows::{WindowGrid, WindowRange};
 use crate::limits;
-use crate::row::{Column, TEXT, binary};
+use crate::row::{Column, TEXT, TableRows};
 
 /// In the order in which rows are written.
 pub const DOWNTIMES: &[Column] = &[
@@ -23,17 +23,19 @@ pub const DOWNTIMES: &[Column] = &[
 ];
 
 /// `created_at` is the broker's time, so that a redelivery gives the same bytes.
-pub fn encode_downtime_rows(downtime: &Downtime, stream_seq: u64, published_ns: i64, out: &mut Vec<u8>) {
+pub fn encode_downtime_rows(downtime: &Downtime, stream_seq: u64, published_ns: i64, rows: &mut TableRows) {
     for stream in &downtime.streams {
-        for text in stream.names().into_iter().chain([downtime.edge.as_str(), &downtime.region]) {
-            binary::text(out, text);
-        }
-        binary::int64(out, downtime.from);
-        binary::int64(out, downtime.to.unwrap_or_default());
-        binary::text(out, downtime.reason.as_str());
-        binary::text(out, downtime.detail.as_deref().unwrap_or_default());
-        binary::uint64(out, stream_seq);
-        binary::int64(out, published_ns / 1_000_000);
+        rows.push(|row| {
+            for text in stream.names().into_iter().chain([downtime.edge.as_str(), &downtime.region]) {
+                row.text(text);
+            }
+            row.int64(downtime.from);
+            row.int64(downtime.to.unwrap_or_default());
+            row.text(downtime.reason.as_str());
+            row.text(downtime.detail.as_deref().unwrap_or_default());
+            row.uint64(stream_seq);
+            row.int64(published_ns / 1_000_000);
+        });
     }
 }
 

@@ -2,7 +2,7 @@
 
 use marketprism_schema::{Audit, ClockReading, ClockStep, HopLatency};
 
-use crate::row::{Column, TEXT, binary};
+use crate::row::{Column, TEXT, TableRows};
 
 /// In the order in which rows are written.
 pub const EDGE_AUDITS: &[Column] = &[
@@ -21,40 +21,37 @@ pub const EDGE_AUDITS: &[Column] = &[
 const MILLI_NS: i64 = 1_000_000;
 
 /// Nothing for an audit without a word about its edge.
-pub fn encode_edge_row(audit: &Audit, stream_seq: u64, published_ns: i64, out: &mut Vec<u8>) {
+pub fn encode_edge_row(audit: &Audit, stream_seq: u64, published_ns: i64, rows: &mut TableRows) {
     if audit.health.is_empty() {
         return;
     }
-    binary::int64(out, audit.window_start / MILLI_NS);
-    binary::uint16(out, audit.window_seconds);
-    for text in [&audit.edge, &audit.region] {
-        binary::text(out, text);
-    }
-    binary::int64(out, audit.run);
-    binary::length(out, audit.health.clocks.len());
-    for ClockReading { exchange, offset_ns, error_ns, measured_at } in &audit.health.clocks {
-        binary::text(out, exchange);
-        for number in [offset_ns, error_ns, measured_at] {
-            binary::int64(out, *number);
+    rows.push(|row| {
+        row.int64(audit.window_start / MILLI_NS);
+        row.uint16(audit.window_seconds);
+        for text in [&audit.edge, &audit.region] {
+            row.text(text);
         }
-    }
-    binary::length(out, audit.health.clock_steps.len());
-    for ClockStep { at, by_ns } in &audit.health.clock_steps {
-        binary::int64(out, *at);
-        binary::int64(out, *by_ns);
-    }
-    binary::length(out, audit.health.latencies.len());
-    for HopLatency { exchange, data_type, hop, counts } in &audit.health.latencies {
-        for text in [exchange.as_str(), data_type.as_str(), hop.as_str()] {
-            binary::text(out, text);
-        }
-        binary::length(out, counts.len());
-        for count in counts {
-            binary::uint64(out, *count);
-        }
-    }
-    binary::uint64(out, stream_seq);
-    binary::int64(out, published_ns / MILLI_NS);
+        row.int64(audit.run);
+        row.array(&audit.health.clocks, |row, clock| {
+            let ClockReading { exchange, offset_ns, error_ns, measured_at } = clock;
+            row.text(exchange);
+            for number in [offset_ns, error_ns, measured_at] {
+                row.int64(*number);
+            }
+        });
+        row.array(&audit.health.clock_steps, |row, ClockStep { at, by_ns }| {
+            row.int64(*at);
+            row.int64(*by_ns);
+        });
+        row.array(&audit.health.latencies, |row, HopLatency { exchange, data_type, hop, counts }| {
+            for text in [exchange.as_str(), data_type.as_str(), hop.as_str()] {
+                row.text(text);
+            }
+            row.array(counts, |row, count| row.uint64(*count));
+        });
+        row.uint64(stream_seq);
+        row.int64(published_ns / MILLI_NS);
+    });
 }
 
 #[cfg(test)]

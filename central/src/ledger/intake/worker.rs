@@ -6,17 +6,12 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::pull::Stream as Pull;
-use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 use marketprism_schema::DEAD_LETTERS;
 use marketprism_service::Backoff;
 use tokio::time::{MissedTickBehavior, interval_at, sleep};
 
-use super::batch::{AUDIT, AUDIT_DEAD_LETTER, AUDITS, AuditBatch, AuditMessage, DecodedAudits, FEED_AUDITS};
-use super::change_rows::EDGE_CHANGES;
-use super::correction_rows::CORRECTIONS;
-use super::downtime_rows::DOWNTIMES;
-use super::edge_rows::EDGE_AUDITS;
+use super::batch::{AUDIT, AUDIT_DEAD_LETTER, AuditBatch, AuditMessage, DecodedAudits};
 use super::position::AuditPosition;
 use crate::config::Stream;
 use crate::context::CentralContext;
@@ -24,16 +19,10 @@ use crate::ingest::{acknowledge, subscribe};
 use crate::ledger::insert::insert;
 use crate::ledger::instruments::{InstrumentWords, store_words};
 use crate::ledger::windows::{DirtyWindows, WindowGrid};
-use crate::row::{Column, Target};
+use crate::row::TableRows;
 use crate::storage::StorageError;
 use crate::{clock, limits};
 
-const TABLE: &str = "audits";
-const FEEDS: &str = "feed_audits";
-const EDGES: &str = "edge_audits";
-const STOPS: &str = "downtimes";
-const CHANGES: &str = "edge_changes";
-const CORRECTED: &str = "corrections";
 pub const INTAKE: &str = "audits";
 
 /// Never returns. Cancellation is safe at any point: unacknowledged messages are redelivered and give the same rows.
@@ -164,20 +153,11 @@ async fn store_audits(
     refused
 }
 
-/// Audits last: their arrival triggers the evaluation, which reads downtimes and troubles of feeds too.
 async fn store_batch(shared: &CentralContext, batch: &AuditBatch) -> Result<(), String> {
-    let words: Vec<&InstrumentWords> = batch.instruments().collect();
-    store_instruments(shared, &words).await?;
-    for (table, columns, rows) in [
-        (FEEDS, FEED_AUDITS, batch.feeds()),
-        (EDGES, EDGE_AUDITS, batch.edges()),
-        (STOPS, DOWNTIMES, batch.downtimes()),
-        (CHANGES, EDGE_CHANGES, batch.changes()),
-        (CORRECTED, CORRECTIONS, batch.corrections()),
-        (TABLE, AUDITS, batch.rows()),
-    ] {
+    store_instruments(shared, &batch.instruments().iter().collect::<Vec<_>>()).await?;
+    for (table, rows) in batch.tables() {
         if !rows.is_empty() {
-            insert_with_retry(shared, table, columns, rows).await?;
+            insert_with_retry(shared, table, &rows).await?;
         }
     }
     Ok(())
@@ -188,8 +168,8 @@ async fn store_dead_letters(shared: &CentralContext, batch: &AuditBatch, positio
         return;
     }
     // A refused dead letter has nowhere else to go: it is retried, with an error in the log.
-    let (mut backoff, columns) = (limits::BACKOFF, Target::DeadLetters.columns());
-    while let Err(error) = insert_with_retry(shared, DEAD_LETTERS, &columns, batch.rows()).await {
+    let (mut backoff, rows) = (limits::BACKOFF, batch.dead_letters());
+    while let Err(error) = insert_with_retry(shared, DEAD_LETTERS, &rows).await {
         tracing::error!(error, "clickhouse refuses dead letters; they stay at the broker, retrying");
         sleep(backoff.pause()).await;
     }
@@ -202,14 +182,9 @@ async fn store_dead_letters(shared: &CentralContext, batch: &AuditBatch, positio
 }
 
 /// Retries until ClickHouse accepts the rows or refuses them for their content; returns its message then.
-async fn insert_with_retry(
-    shared: &CentralContext,
-    table: &str,
-    columns: &[Column],
-    rows: Bytes,
-) -> Result<(), String> {
+async fn insert_with_retry(shared: &CentralContext, table: &str, rows: &TableRows) -> Result<(), String> {
     let mut backoff = limits::BACKOFF;
-    while let Err(error) = insert(&shared.storage, table, columns, rows.clone()).await {
+    while let Err(error) = insert(&shared.storage, table, rows).await {
         pause_after(shared, error, &mut backoff).await?;
     }
     shared.status.clear(INTAKE);

@@ -7,7 +7,7 @@
 use marketprism_schema::Capability;
 
 use crate::ledger::windows::EdgeStream;
-use crate::row::{Column, TEXT, binary};
+use crate::row::{Column, TEXT, TableRows};
 
 /// In the order in which rows are written.
 pub const VERDICT_COLUMNS: &[Column] = &[
@@ -66,32 +66,30 @@ impl WindowVerdict {
         (window, edge_stream): (i64, &EdgeStream),
         seconds: u16,
         judged_ms: i64,
-        out: &mut Vec<u8>,
+        rows: &mut TableRows,
     ) {
-        binary::int64(out, window / 1_000_000);
-        binary::uint16(out, seconds);
-        let texts = [edge_stream.edge.as_str(), self.state.as_str(), &self.reason];
-        for text in edge_stream.stream.names().into_iter().chain(texts) {
-            binary::text(out, text);
-        }
-        for number in [self.expected, self.found, self.duplicates, self.conflated] {
-            binary::uint64(out, number);
-        }
-        binary::uint32(out, self.gaps);
-        binary::uint64(out, self.missing);
-        binary::length(out, self.causes.len());
-        for cause in &self.causes {
-            binary::text(out, cause);
-        }
-        binary::text(out, self.capability.numbering.as_str());
-        binary::text(out, self.capability.completeness.as_str());
-        binary::uint32(out, self.capability.delay_seconds);
-        binary::length(out, self.stored_ids.len());
-        for (first, last) in &self.stored_ids {
-            binary::int64(out, *first);
-            binary::int64(out, *last);
-        }
-        binary::int64(out, judged_ms);
+        rows.push(|row| {
+            row.int64(window / 1_000_000);
+            row.uint16(seconds);
+            let texts = [edge_stream.edge.as_str(), self.state.as_str(), &self.reason];
+            for text in edge_stream.stream.names().into_iter().chain(texts) {
+                row.text(text);
+            }
+            for number in [self.expected, self.found, self.duplicates, self.conflated] {
+                row.uint64(number);
+            }
+            row.uint32(self.gaps);
+            row.uint64(self.missing);
+            row.array(&self.causes, |row, cause| row.text(cause));
+            row.text(self.capability.numbering.as_str());
+            row.text(self.capability.completeness.as_str());
+            row.uint32(self.capability.delay_seconds);
+            row.array(&self.stored_ids, |row, (first, last)| {
+                row.int64(*first);
+                row.int64(*last);
+            });
+            row.int64(judged_ms);
+        });
     }
 }
 

@@ -13,6 +13,7 @@ use super::verdict::{VERDICT_COLUMNS, VerdictState, WindowVerdict};
 use crate::context::CentralContext;
 use crate::ledger::insert::insert;
 use crate::ledger::windows::{EdgeStream, WindowGrid, WindowRange};
+use crate::row::TableRows;
 use crate::storage::{Storage, StorageError};
 use crate::{clock, limits};
 
@@ -59,13 +60,11 @@ pub async fn write(
     explain(shared, grid, range, &mut changes).await?;
     let judged_ms = clock::now_ns() / 1_000_000;
     for some in changes.chunks(limits::VERDICTS_AN_INSERT) {
-        let mut rows = Vec::new();
+        let mut rows = TableRows::new(VERDICT_COLUMNS);
         for VerdictChange { key: (window, edge_stream), verdict, .. } in some {
             verdict.encode((*window, edge_stream), grid.seconds(), judged_ms, &mut rows);
         }
-        insert(&shared.storage, TABLE, VERDICT_COLUMNS, rows.into())
-            .await
-            .context("cannot write verdicts")?;
+        insert(&shared.storage, TABLE, &rows).await.context("cannot write verdicts")?;
     }
     log(shared, &changes);
     Ok(())
