@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use async_nats::{Client, Event};
 use marketprism_config::{Nats, NatsProblems};
-use marketprism_schema::domain_subject;
+use marketprism_schema::{CORE_MIRROR_PREFIX, domain_subject};
 use serde::Deserialize;
 use tokio::sync::Notify;
 
@@ -69,7 +69,7 @@ impl BrokerLink {
             is_held_back: AtomicBool::new(false),
             stalls: PublishStalls::default(),
             progress: PublishProgress::default(),
-            problems: NatsProblems::new(nats, name),
+            problems: NatsProblems::new(nats, name).with_minor(CORE_MIRROR_PREFIX),
             went_back: Mutex::new(None),
             domain: nats.jetstream_domain.clone(),
         }
@@ -86,6 +86,16 @@ impl BrokerLink {
     /// Refused connection or subject, for `/health`.
     pub fn problem(&self) -> Option<String> {
         self.problems.current()
+    }
+
+    /// A refused subject of the mirror: JetStream has its events.
+    pub fn mirror_problem(&self) -> Option<String> {
+        self.problems.minor()
+    }
+
+    /// Events of the mirror that the server refused.
+    pub(crate) fn mirror_denials(&self) -> u64 {
+        self.problems.minor_denials()
     }
 
     pub fn is_connected(&self) -> bool {

@@ -107,7 +107,7 @@ impl Publisher {
 
     fn follow_limits(&mut self) {
         if let Some(mirror) = &mut self.mirror {
-            mirror.follow_settings();
+            mirror.update();
         }
         let Some(limits) = &mut self.limits else { return };
         if !limits.has_changed().unwrap_or_default() {

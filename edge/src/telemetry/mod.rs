@@ -193,7 +193,7 @@ metrics! {
     republished: IntCounterVec = "marketprism_edge_republished_total" ["reason"],
     /// Live events that were mirrored to core NATS.
     mirrored: IntCounter = "marketprism_edge_mirrored_total" [],
-    /// Live events that were not mirrored to core NATS, by reason: full, late, failed. JetStream gets them all the same.
+    /// Live events that were not mirrored to core NATS, by reason: full, late, failed, denied. JetStream gets them all the same.
     mirror_dropped: IntCounterVec = "marketprism_edge_mirror_dropped_total" ["reason"],
     /// Messages without an acknowledgement.
     in_flight: IntGauge = "marketprism_edge_in_flight_messages" [],

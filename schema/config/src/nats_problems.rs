@@ -20,6 +20,8 @@ const DENIED_FOR: Duration = Duration::from_secs(30);
 pub struct NatsProblems {
     nats: Nats,
     name: String,
+    /// First token of subjects to which a refused publish loses nothing.
+    minor: Option<&'static str>,
     state: Mutex<ProblemState>,
 }
 
@@ -27,6 +29,8 @@ pub struct NatsProblems {
 struct ProblemState {
     refusal: Option<Refusal>,
     denied: Option<(String, Instant)>,
+    minor: Option<(String, Instant)>,
+    minor_denials: u64,
     refusal_lines: LogLimit,
     denied_lines: LogLimit,
 }
@@ -46,7 +50,13 @@ impl fmt::Debug for NatsProblems {
 impl NatsProblems {
     /// Of the client with this name.
     pub fn new(nats: &Nats, name: &str) -> Self {
-        Self { nats: nats.clone(), name: name.to_owned(), state: Mutex::default() }
+        Self { nats: nats.clone(), name: name.to_owned(), minor: None, state: Mutex::default() }
+    }
+
+    /// Refused publishes to subjects that begin with this token are no problem of [`Self::current`], but of [`Self::minor`].
+    #[must_use]
+    pub fn with_minor(self, token: &'static str) -> Self {
+        Self { minor: Some(token), ..self }
     }
 
     /// Takes an event of the client.
@@ -68,8 +78,16 @@ impl NatsProblems {
     pub fn current(&self) -> Option<String> {
         let state = self.lock();
         let refusal = state.refusal.as_ref().map(|refusal| refusal.text.clone());
-        let denied = state.denied.as_ref().filter(|(_, at)| at.elapsed() < DENIED_FOR);
-        refusal.or_else(|| denied.map(|(text, _)| text.clone()))
+        refusal.or_else(|| recent(&state.denied))
+    }
+
+    /// The newest refused subject of the minor ones.
+    pub fn minor(&self) -> Option<String> {
+        recent(&self.lock().minor)
+    }
+
+    pub fn minor_denials(&self) -> u64 {
+        self.lock().minor_denials
     }
 
     /// A reason that no waiting changes, such as a wrong password.
@@ -78,6 +96,9 @@ impl NatsProblems {
     }
 
     fn denied(&self, text: &str) {
+        let is_minor = self.minor.is_some_and(|token| {
+            text.to_lowercase().contains(&format!("violation for publish to \"{token}."))
+        });
         let text = format!(
             "nats refuses {} a subject: {text}; give it the permissions that deploy/nats lists",
             self.nats.identity()
@@ -86,7 +107,13 @@ impl NatsProblems {
         if let Some(held_back) = state.denied_lines.allow(Instant::now()) {
             tracing::error!(error = text, held_back, "a request or message is refused");
         }
-        state.denied = Some((text, Instant::now()));
+        let newest = Some((text, Instant::now()));
+        if is_minor {
+            state.minor_denials += 1;
+            state.minor = newest;
+        } else {
+            state.denied = newest;
+        }
     }
 
     /// The event has only the kind of the error: one more attempt tells the cause.
@@ -188,6 +215,10 @@ impl Nats {
     }
 }
 
+fn recent(denied: &Option<(String, Instant)>) -> Option<String> {
+    denied.as_ref().filter(|(_, at)| at.elapsed() < DENIED_FOR).map(|(text, _)| text.clone())
+}
+
 /// The server closed the connection without a word.
 fn is_closed(error: &ConnectError) -> bool {
     let mut cause = error.source();
@@ -218,6 +249,23 @@ mod tests {
 
     const INFO: &[u8] =
         b"INFO {\"server_id\":\"x\",\"version\":\"2.11.0\",\"proto\":1,\"host\":\"h\",\"port\":1,\"max_payload\":9999}\r\n";
+
+    #[tokio::test]
+    async fn refused_subjects_of_the_minor_ones_are_told_apart() {
+        let problems = NatsProblems::new(&Nats::default(), "test").with_minor("core");
+        let refuse = async |what: &str| {
+            let text = format!("Permissions Violation for {what}");
+            problems.note(&Event::ServerError(ServerError::Other(text))).await;
+        };
+        refuse("Publish to \"core.trade.x.spot.A-B\"").await;
+        assert_eq!((problems.current(), problems.minor_denials()), (None, 1));
+        assert!(problems.minor().unwrap().contains("core.trade.x.spot.A-B"));
+        refuse("Publish to \"trade.core.spot.A-B\"").await;
+        assert!(problems.current().unwrap().contains("trade.core.spot.A-B"));
+        refuse("Subscription to \"core.>\"").await;
+        assert!(problems.current().unwrap().contains("Subscription"));
+        assert_eq!(problems.minor_denials(), 1);
+    }
 
     #[tokio::test]
     async fn the_server_that_refuses_is_told_before_the_absent_and_the_silent() {
