@@ -56,7 +56,7 @@ impl MirrorDrop {
 pub(super) struct CoreMirror {
     settings: watch::Receiver<MirrorSettings>,
     filters: Vec<SubjectFilter>,
-    waiting: mpsc::Sender<WaitingEvent>,
+    waiting: mpsc::Sender<MirroredEvent>,
     /// Bytes that may wait yet.
     room: Arc<Semaphore>,
     task: AbortOnDropHandle<()>,
@@ -65,7 +65,7 @@ pub(super) struct CoreMirror {
     metrics: Metrics,
 }
 
-struct WaitingEvent {
+struct MirroredEvent {
     record: EventRecord,
     _bytes: OwnedSemaphorePermit,
 }
@@ -119,7 +119,7 @@ impl CoreMirror {
         // A larger one goes out alone.
         let bytes = u32::try_from(record.size()).unwrap_or(u32::MAX).min(MIRROR_BYTES_MAX);
         let bytes = Arc::clone(&self.room).try_acquire_many_owned(bytes);
-        let event = bytes.map(|bytes| WaitingEvent { record: record.clone(), _bytes: bytes });
+        let event = bytes.map(|bytes| MirroredEvent { record: record.clone(), _bytes: bytes });
         if event.is_ok_and(|event| self.waiting.try_send(event).is_ok()) {
             return;
         }
@@ -140,13 +140,13 @@ fn dropped(metrics: &Metrics, reason: MirrorDrop) {
 
 /// Events that wait. Those that are left at its end are counted.
 struct MirrorQueue {
-    events: mpsc::Receiver<WaitingEvent>,
+    events: mpsc::Receiver<MirroredEvent>,
     is_sending: bool,
     metrics: Metrics,
 }
 
 impl MirrorQueue {
-    async fn next(&mut self) -> Option<WaitingEvent> {
+    async fn next(&mut self) -> Option<MirroredEvent> {
         let event = self.events.recv().await;
         self.is_sending = event.is_some();
         event
@@ -186,7 +186,7 @@ struct MirrorSender {
 impl MirrorSender {
     async fn run(mut self) {
         let mut lines = LogLimit::default();
-        while let Some(WaitingEvent { record, _bytes }) = self.queue.next().await {
+        while let Some(MirroredEvent { record, _bytes }) = self.queue.next().await {
             // In the client's buffer it would wait for the broker and be late.
             let sent = if self.link.is_connected() {
                 self.send(&record).await
