@@ -21,6 +21,7 @@ pub fn check(sources: &[Source], only: &[String]) -> Result<Vec<Finding>> {
     let written: Vec<Source> =
         sources.iter().filter(|source| !GENERATED.contains(&source.path.as_str())).cloned().collect();
     let mut findings = rules::check_text(&written);
+    findings.append(&mut rules::check_translations(&written));
     for source in written.iter().filter(|source| source.path.ends_with(".rs")) {
         findings.append(&mut rules::check_rust(source)?);
         findings.append(&mut rules::check_docs(source));
