@@ -84,10 +84,14 @@ pub fn hub_accounts(users: &[BrokerUser], regions: &[BrokerRegion], system_passw
     for (subject, accounts) in exports {
         text.push_str(&format!("      {{ service: \"{subject}\", accounts: [{}] }}\n", accounts.join(", ")));
     }
-    text.push_str(&format!(
-        "      {{ stream: \"{ADAPTERS_WANTED_SUBJECT}\", accounts: [{}] }}\n    ]\n    imports: [\n",
-        all.join(", ")
-    ));
+    // Without names it would be for every account.
+    if !all.is_empty() {
+        let accounts = all.join(", ");
+        text.push_str(&format!(
+            "      {{ stream: \"{ADAPTERS_WANTED_SUBJECT}\", accounts: [{accounts}] }}\n"
+        ));
+    }
+    text.push_str("    ]\n    imports: [\n");
     for region in regions {
         for subject in region.requests() {
             import(&mut text, "service", &region.name, &subject);

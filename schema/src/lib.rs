@@ -87,7 +87,7 @@ pub use stream::{Carries, STREAMS, StreamSettings, stream_of};
 pub use stream_id::{StreamId, StreamIdError};
 pub use table::{COLD, DEAD_LETTERS, HOT, Table};
 pub use validation::{
-    EDGE_NAME_ALLOWED, InvalidKind, InvalidValue, RECEIVED_AHEAD_MAX, RECEIVED_BEHIND_MAX, is_edge_name,
-    validate_content, validate_event,
+    EDGE_NAME_ALLOWED, EXCHANGE_NAME_ALLOWED, InvalidKind, InvalidValue, RECEIVED_AHEAD_MAX,
+    RECEIVED_BEHIND_MAX, is_edge_name, is_exchange_name, validate_content, validate_event,
 };
 pub use wire::{DecodeError, WireForm, decode_json, decode_protobuf, encode_json, encode_protobuf};

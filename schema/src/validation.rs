@@ -25,7 +25,7 @@ const SHOWN_CHARS: usize = 48;
 pub const EDGE_NAME_ALLOWED: &str = "1 to 32 of a-z, 0-9 and -";
 
 /// Exchange ids, in words.
-pub(crate) const EXCHANGE_NAME_ALLOWED: &str = "1 to 64 of a-z, 0-9 and _";
+pub const EXCHANGE_NAME_ALLOWED: &str = "1 to 64 of a-z, 0-9 and _";
 
 /// The Bitcoin network began in 2009: no venue has earlier data. 2009-01-01, microseconds.
 const FIRST_VENUE_TIME_US: i64 = 1_230_768_000_000_000;
@@ -97,7 +97,7 @@ pub fn is_edge_name(name: &str) -> bool {
 }
 
 /// True for an exchange id.
-pub(crate) fn is_exchange_name(name: &str) -> bool {
+pub fn is_exchange_name(name: &str) -> bool {
     let in_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(in_name)
 }

@@ -1,24 +1,54 @@
 //! Promise: the broker's users keep strangers out, an edge to its own subjects, and the whole system works with them.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event};
 use futures_util::StreamExt as _;
 use marketprism_schema::{
-    BrokerUser, CENTRAL_CONNECTION, DataType, MarketType, RepairRequest, StreamId, broker_authorization,
-    edge_connection, repair_subject,
+    CENTRAL_CONNECTION, DataType, MarketType, RepairRequest, StreamId, edge_connection, repair_subject,
 };
 use marketprism_tests::broker::Broker;
 use marketprism_tests::central::Central;
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::nats_files::variables;
+use marketprism_tests::parts;
 use marketprism_tests::wait::until;
 use marketprism_venue_sim::{Sim, SimConfig};
 
 const EDGE: &str = "edge-test";
-const PASSWORD: &str = "correct horse";
+/// A password is drawn for the edge that is new.
+const EDGES: &str = "[[edge]]\nname = \"edge-other\"\nexchanges = [\"okx_spot\"]\n\
+                     [[edge]]\nname = \"edge-test\"\nexchanges = [\"binance_spot\"]\n";
+const VARIABLES: &str = "NATS_PASSWORD_CENTRAL=of-central\nNATS_PASSWORD_READER=change-me\n\
+                         NATS_PASSWORD_EDGE_OTHER=of-another\n";
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The users that `broker-users` writes, with their passwords in place of variables, and these by user.
+fn users(folder: &Path) -> (String, BTreeMap<String, String>) {
+    let (edges, env) = (folder.join("edges.toml"), folder.join("nats-server.env"));
+    std::fs::write(&edges, EDGES).unwrap();
+    std::fs::write(&env, VARIABLES).unwrap();
+    let mut command = Command::new(parts::binary("marketprism-central"));
+    command.arg("broker-users").arg(&edges).arg("--out").arg(folder).arg("--env").arg(&env);
+    let written = command.output().unwrap();
+    let said = String::from_utf8_lossy(&written.stdout).into_owned();
+    assert!(written.status.success() && said.contains("new passwords for reader, edge-test"), "{written:?}");
+    let variables = variables(&std::fs::read_to_string(&env).unwrap());
+    let mut text = std::fs::read_to_string(folder.join("authorization.conf")).unwrap();
+    let mut passwords = BTreeMap::new();
+    for (name, password) in variables {
+        text = text.replace(&format!("${name},"), &format!("\"{password}\","));
+        let user = name.trim_start_matches("NATS_PASSWORD_").to_lowercase().replace('_', "-");
+        passwords.insert(user, password);
+    }
+    assert_eq!(passwords["central"], "of-central");
+    (text, passwords)
+}
 
 /// A client that notes what the broker refuses.
 struct Visitor {
@@ -27,10 +57,10 @@ struct Visitor {
 }
 
 impl Visitor {
-    async fn new(broker: &Broker, user: &str, connection: &str) -> Self {
+    async fn new(broker: &Broker, user: &str, password: &str, connection: &str) -> Self {
         let refused = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&refused);
-        let options = ConnectOptions::with_user_and_password(user.to_owned(), PASSWORD.to_owned())
+        let options = ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned())
             .custom_inbox_prefix(format!("_INBOX.{connection}"))
             .event_callback(move |event| {
                 if let Event::ServerError(error) = event {
@@ -67,24 +97,19 @@ impl Visitor {
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_stay_out_an_edge_publishes_only_its_own_and_everything_works() {
     let folder = tempfile::tempdir().unwrap();
-    let password = format!("{PASSWORD:?}");
-    let users = [
-        BrokerUser::central(&password),
-        BrokerUser::edge(EDGE, &["binance_spot"], &password),
-        BrokerUser::reader("reader", &password),
-    ];
-    let broker = Broker::with_settings(folder.path(), &broker_authorization(&users)).await;
+    let (authorization, passwords) = users(folder.path());
+    let broker = Broker::with_settings(folder.path(), &authorization).await;
     let clickhouse = ClickHouse::start(folder.path()).await;
-    let password_file = folder.path().join("password");
-    std::fs::write(&password_file, PASSWORD).unwrap();
     let nats = |user: &str| {
+        let password_file = folder.path().join(format!("password-{user}"));
+        std::fs::write(&password_file, &passwords[user]).unwrap();
         format!("urls = [{:?}]\nuser = {user:?}\npassword_file = {password_file:?}\n", broker.url())
     };
     let mut central = Central::with_nats(folder.path(), &nats("central"), &clickhouse.url()).await;
     let sim =
         Sim::start(SimConfig { symbols: vec!["BTCUSDT".to_owned()], ..SimConfig::default() }).await.unwrap();
     let feed = Feed::simulated("binance_spot", &sim.addr().to_string(), &["BTC-USDT"]);
-    let reader = Visitor::new(&broker, "reader", "reader").await;
+    let reader = Visitor::new(&broker, "reader", &passwords["reader"], "reader").await;
     let mut read = reader.client.subscribe("trade.>").await.unwrap();
     let mut mirrored = reader.client.subscribe("core.>").await.unwrap();
     let settings =
@@ -116,14 +141,14 @@ async fn strangers_stay_out_an_edge_publishes_only_its_own_and_everything_works(
         );
     }
 
-    let own = Visitor::new(&broker, "central", CENTRAL_CONNECTION).await;
+    let own = Visitor::new(&broker, "central", &passwords["central"], CENTRAL_CONNECTION).await;
     let stream = StreamId::new(DataType::Trade, "binance_spot", MarketType::Spot, "BTC-USDT").unwrap();
     let request = RepairRequest::new("r".into(), &stream, 1, 2);
     let answer = own.client.request(repair_subject(EDGE), request.encode().unwrap().into()).await.unwrap();
     assert!(String::from_utf8_lossy(&answer.payload).contains("not_kept"), "{answer:?}");
 
     assert!(async_nats::connect(broker.url()).await.is_err(), "a stranger is let in");
-    let forger = Visitor::new(&broker, EDGE, &edge_connection(EDGE)).await;
+    let forger = Visitor::new(&broker, EDGE, &passwords[EDGE], &edge_connection(EDGE)).await;
     all_else_is_refused(&forger, &own, &reader).await;
     until("the edge holds its name", PATIENCE, || async {
         let key = own

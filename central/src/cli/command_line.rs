@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use marketprism_service::{Exit, FailureContext as _, check_host, init_logs, print, report, write_pages};
 
-use super::{ab_latency, adapters, books, edges, health, query, repair, reports, validation};
+use super::{ab_latency, adapters, books, broker_users, edges, health, query, repair, reports, validation};
 use crate::config::Config;
 use crate::repair::RepairQuery;
 use crate::role::Role;
@@ -50,6 +50,8 @@ enum Command {
     ///
     /// Exit status: 0 every edge is well or was stopped, 1 an edge is silent or not healthy, 2 the broker did not answer.
     Edges(edges::EdgesArgs),
+    /// Write the broker's users for the edges of a file, with least rights, and draw passwords for new ones. Needs no configuration of central.
+    BrokerUsers(broker_users::BrokerUsersArgs),
     /// Check configuration, servers, versions, streams, tables, clocks and audits, each with its remedy. Changes nothing.
     ///
     /// Exit status: 0 no check fails, 1 a check fails, 2 a part did not answer.
@@ -113,9 +115,13 @@ impl Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let error_exit = cli.command.error_exit();
-    if let Command::Pages { folder } = &cli.command {
-        let written = write_pages(Cli::command(), folder).map(|()| Exit::SUCCESS);
-        return report(written.or_exit(Exit::FAILED));
+    let written = match &cli.command {
+        Command::Pages { folder } => Some(write_pages(Cli::command(), folder).map_err(anyhow::Error::from)),
+        Command::BrokerUsers(args) => Some(broker_users::execute(args)),
+        _ => None,
+    };
+    if let Some(written) = written {
+        return report(written.map(|()| Exit::SUCCESS).or_exit(Exit::FAILED));
     }
     let started = init_logs().or_exit(Exit::NOT_DONE);
     report(started.and_then(|()| {
@@ -133,7 +139,7 @@ fn execute(cli: Cli, config: Config) -> anyhow::Result<Exit> {
     runtime.block_on(async {
         match cli.command {
             // Written before: they need no configuration.
-            Command::Pages { .. } => Ok(Exit::SUCCESS),
+            Command::Pages { .. } | Command::BrokerUsers(_) => Ok(Exit::SUCCESS),
             Command::Check => {
                 print(&format!("{}: valid", cli.config.display()))?;
                 Ok(Exit::SUCCESS)

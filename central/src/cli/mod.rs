@@ -3,6 +3,7 @@
 mod ab_latency;
 mod adapters;
 mod books;
+mod broker_users;
 mod command_line;
 mod edges;
 mod health;
