@@ -5,14 +5,17 @@ set -euo pipefail
 
 usage() {
     echo "usage: install.sh edge|central..." >&2
-    echo "variables: BIN (target/release), ADAPTERS (target/adapters), DESTDIR (none)" >&2
+    echo "variables: BIN (target/release, or bin of the archive), ADAPTERS (target/adapters, or adapters), DESTDIR (none)" >&2
     exit 2
 }
 
 here="$(cd "$(dirname "$0")" && pwd)"
 root="$(cd "$here/../.." && pwd)"
-bin="${BIN:-$root/target/release}"
-adapters="${ADAPTERS:-$root/target/adapters}"
+# Of a checkout, or of the unpacked archive.
+built="$root/target/release" components="$root/target/adapters"
+[ ! -d "$root/bin" ] || built="$root/bin" components="$root/adapters"
+bin="${BIN:-$built}"
+adapters="${ADAPTERS:-$components}"
 dest="${DESTDIR:-}"
 [ $# -gt 0 ] || usage
 
@@ -41,8 +44,9 @@ keep() {
     fi
 }
 
-put 644 "$here/marketprism.sysusers" /usr/lib/sysusers.d/marketprism.conf
 for part in "$@"; do
+    put 644 "$here/marketprism.sysusers" "/usr/lib/sysusers.d/marketprism-$part.conf"
+    put 644 "$here/marketprism-$part.tmpfiles" "/usr/lib/tmpfiles.d/marketprism-$part.conf"
     put 755 "$bin/marketprism-$part" "/usr/bin/marketprism-$part"
     put 644 "$root/$part/README.md" "/usr/share/doc/marketprism/$part.md"
     if [ "$part" = edge ]; then
@@ -58,8 +62,10 @@ for part in "$@"; do
 done
 
 if [ -z "$dest" ]; then
-    systemd-sysusers /usr/lib/sysusers.d/marketprism.conf
-    chgrp -R marketprism /etc/marketprism
+    for part in "$@"; do
+        systemd-sysusers "marketprism-$part.conf"
+        systemd-tmpfiles --create "marketprism-$part.conf"
+    done
     [ ! -d /run/systemd/system ] || systemctl daemon-reload
 fi
 echo "next: edit /etc/marketprism/*.toml, then systemctl enable --now marketprism-edge or marketprism-central@all"

@@ -4,12 +4,13 @@ set -euo pipefail
 
 dest="${DESTDIR:-}"
 if [ -z "$dest" ] && [ -d /run/systemd/system ]; then
-    systemctl disable --now marketprism-edge.service 'marketprism-central@*.service' || true
+    # It takes no patterns.
+    systemctl disable --now marketprism-edge.service marketprism-central@{all,hot,cold}.service || true
 fi
 rm -f "$dest"/usr/bin/marketprism-{edge,central} \
     "$dest/usr/lib/systemd/system/marketprism-edge.service" \
     "$dest/usr/lib/systemd/system/marketprism-central@.service" \
-    "$dest/usr/lib/sysusers.d/marketprism.conf"
+    "$dest"/usr/lib/{sysusers,tmpfiles}.d/marketprism-{edge,central}.conf
 rm -rf "$dest/usr/lib/marketprism" "$dest/usr/share/doc/marketprism"
 [ -n "$dest" ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload
 echo "kept /etc/marketprism and /var/lib/marketprism"

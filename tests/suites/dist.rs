@@ -1,5 +1,7 @@
-//! Promise: the packages of `make dist` hold what they say, and their programs run from them.
+//! Promise: the packages of `make dist` hold what they say, their programs run from them, and a system that takes, upgrades and removes them
+//! keeps configuration and data.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -61,6 +63,9 @@ fn packages_have_all_parts_with_checksums_and_their_programs_run() {
         ("share/completions/_marketprism-edge", "reload"),
         ("share/completions/marketprism-edge.fish", "replay"),
         ("REQUIREMENTS", "libc.so.6"),
+        ("deploy/README.md", "apt-get install"),
+        ("deploy/nats/edges.toml", "[[edge]]"),
+        ("deploy/systemd/nats-server.service", "ExecStart=/usr/bin/nats-server"),
     ] {
         assert!(text(&root.join(file)).contains(part), "{part} in {file}");
     }
@@ -81,6 +86,13 @@ fn packages_have_all_parts_with_checksums_and_their_programs_run() {
         return;
     }
     debian_packages(&out, folder.path());
+    a_system_takes_and_gives_back_the_packages(&out, &folder.path().join("system"));
+
+    // The archive installs without the packages too.
+    let dest = folder.path().join("dest");
+    run(Command::new(root.join("deploy/systemd/install.sh")).args(["edge", "central"]).env("DESTDIR", &dest));
+    run(Command::new(dest.join("usr/bin/marketprism-central")).arg("--version"));
+    assert!(dest.join(format!("usr/lib/marketprism/adapters/{ADAPTER}.wasm")).exists());
 }
 
 fn debian_packages(out: &Path, folder: &Path) {
@@ -102,6 +114,8 @@ fn debian_packages(out: &Path, folder: &Path) {
             format!("./usr/share/bash-completion/completions/{program}"),
             format!("./usr/share/doc/{program}/sbom.cdx.json"),
             format!("./usr/lib/sysusers.d/{program}.conf"),
+            format!("./usr/lib/tmpfiles.d/{program}.conf"),
+            format!("./usr/share/doc/{program}/changelog.gz"),
         ] {
             let line = listed.lines().find(|line| line.ends_with(&wanted));
             assert!(line.is_some_and(|line| line.contains("root/root")), "{wanted}: {listed}");
@@ -114,4 +128,53 @@ fn debian_packages(out: &Path, folder: &Path) {
         run(Command::new(tree.join("usr/bin").join(program)).arg("--version"));
     }
     assert_eq!(packages, 2);
+}
+
+/// dpkg runs the packages' scripts for a system that is only a folder.
+fn a_system_takes_and_gives_back_the_packages(out: &Path, system: &Path) {
+    let is_root = run(Command::new("id").arg("-u")).trim() == "0";
+    if !is_root || Command::new("systemd-tmpfiles").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: dpkg in a folder needs root and systemd's tools");
+        return;
+    }
+    for folder in ["var/lib/dpkg/info", "var/lib/dpkg/updates", "etc"] {
+        std::fs::create_dir_all(system.join(folder)).unwrap();
+    }
+    std::fs::write(system.join("var/lib/dpkg/status"), "").unwrap();
+    let dpkg = |arguments: &[&str]| {
+        let mut dpkg = Command::new("dpkg");
+        dpkg.arg("--root").arg(system).args([
+            "--force-script-chrootless",
+            "--force-depends",
+            "--force-confdef",
+        ]);
+        run(dpkg.args(arguments).current_dir(out));
+    };
+    let package = |program: &str| {
+        let has = |name: &String| name.starts_with(program) && name.ends_with(".deb");
+        let names = std::fs::read_dir(out).unwrap().map(|entry| entry.unwrap().file_name());
+        names.map(|name| name.into_string().unwrap()).find(has).unwrap()
+    };
+    let (edge, central) = (package("marketprism-edge"), package("marketprism-central"));
+    dpkg(&["--install", &edge, &central]);
+    let users = text(&system.join("etc/passwd"));
+    let user = users.lines().find(|line| line.starts_with("marketprism:")).unwrap();
+    let fields: Vec<u32> = user.split(':').skip(2).take(2).map(|id| id.parse().unwrap()).collect();
+    let at = |path: &str| std::fs::metadata(system.join(path)).unwrap();
+    for config in ["etc/marketprism/edge.toml", "etc/marketprism/central.toml"] {
+        assert_eq!((at(config).gid(), at(config).mode() & 0o777), (fields[1], 0o640), "{config}");
+    }
+    let data = "var/lib/marketprism/edge";
+    assert_eq!((at(data).uid(), at(data).mode() & 0o777), (fields[0], 0o750));
+
+    std::fs::write(system.join(data).join("journal"), "events").unwrap();
+    std::fs::write(system.join("etc/marketprism/edge.toml"), "# mine").unwrap();
+    dpkg(&["--install", &edge]);
+    assert_eq!(text(&system.join("etc/marketprism/edge.toml")), "# mine", "an upgrade keeps it");
+    dpkg(&["--remove", "marketprism-edge"]);
+    assert!(!system.join("usr/bin/marketprism-edge").exists());
+    assert_eq!(text(&system.join("etc/marketprism/edge.toml")), "# mine", "a removal keeps it");
+    dpkg(&["--purge", "marketprism-edge", "marketprism-central"]);
+    assert!(!system.join("etc/marketprism/edge.toml").exists());
+    assert_eq!(text(&system.join(data).join("journal")), "events", "a purge keeps data");
 }

@@ -180,5 +180,5 @@ fn each_example_of_a_configuration_is_valid() {
         assert!(checked.status.success(), "{name}: {checked:?}");
         count += 1;
     }
-    assert_eq!(count, 4);
+    assert_eq!(count, 6);
 }

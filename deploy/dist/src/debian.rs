@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::Context as _;
 
 use crate::binaries::PackedBinary;
-use crate::tools::{copy, files, run, write};
+use crate::tools::{copy, files, run, source_date, write};
 
 const MAINTAINER: &str = "MarketPrism <packages@marketprism.invalid>";
 
@@ -31,14 +31,12 @@ pub fn pack(binary: &PackedBinary, root: &Path, folder: &Path, out: &Path) -> an
         .env("BIN", folder.join("bin"))
         .env("ADAPTERS", folder.join("adapters"));
     run(&mut install)?;
-    // Each package has a file of its own, so that both can be installed.
-    let users = tree.join("usr/lib/sysusers.d");
-    let renamed = fs::rename(users.join("marketprism.conf"), users.join(format!("{}.conf", binary.name)));
-    renamed.with_context(|| users.display().to_string())?;
     documents(binary, root, folder, &tree)?;
     control(binary, part, &tree)?;
     let package = out.join(format!("{}_{}_{}.deb", binary.name, env!("CARGO_PKG_VERSION"), architecture()));
-    run(Command::new("dpkg-deb").args(["--root-owner-group", "-Zgzip", "--build"]).arg(&tree).arg(&package))?;
+    let mut build = Command::new("dpkg-deb");
+    build.args(["--root-owner-group", "-Zgzip", "--build"]).arg(&tree).arg(&package);
+    run(build.env("SOURCE_DATE_EPOCH", source_date()))?;
     fs::remove_dir_all(&tree).with_context(|| tree.display().to_string())
 }
 
@@ -60,14 +58,22 @@ fn documents(binary: &PackedBinary, root: &Path, folder: &Path, tree: &Path) -> 
     copy(&completions.join(&fish), &share.join("fish/vendor_completions.d").join(&fish))?;
     let own = share.join("doc").join(name);
     copy(&folder.join("sbom").join(format!("{name}.cdx.json")), &own.join("sbom.cdx.json"))?;
-    copy(&root.join("LICENSE"), &own.join("copyright"))
+    copy(&root.join("LICENSE"), &own.join("copyright"))?;
+    let date = run(Command::new("date").args(["-u", "-R", "-d"]).arg(format!("@{}", source_date())))?;
+    let changes = own.join("changelog");
+    let version = env!("CARGO_PKG_VERSION");
+    let text = format!(
+        "{name} ({version}) unstable; urgency=medium\n\n  * CHANGELOG.md of the archive lists the changes.\n\n -- {MAINTAINER}  {date}"
+    );
+    write(&changes, text)?;
+    run(Command::new("gzip").args(["-9", "-n"]).arg(&changes)).map(drop)
 }
 
 fn control(binary: &PackedBinary, part: &str, tree: &Path) -> anyhow::Result<()> {
     let (major, minor) = binary.needs.glibc;
     let about = match part {
-        "edge" => "collects market data of exchanges and publishes it to NATS",
-        _ => "stores market data of NATS in ClickHouse and reports what is complete",
+        "edge" => "collects market data of exchanges for NATS JetStream",
+        _ => "stores market data in ClickHouse and proves it complete",
     };
     let gcc =
         if binary.needs.libraries.iter().any(|name| name == "libgcc_s.so.1") { ", libgcc-s1" } else { "" };
@@ -75,7 +81,10 @@ fn control(binary: &PackedBinary, part: &str, tree: &Path) -> anyhow::Result<()>
     let kilobytes = kilobytes.split_whitespace().next().unwrap_or("0").to_owned();
     let text = format!(
         "Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: {MAINTAINER}\nSection: net\nPriority: optional\n\
-         Installed-Size: {kilobytes}\nDepends: libc6 (>= {major}.{minor}){gcc}, passwd\nRecommends: systemd\nDescription: MarketPrism {part}: {about}\n",
+         Installed-Size: {kilobytes}\nDepends: libc6 (>= {major}.{minor}){gcc}, {SYSTEMD_TOOLS}\n\
+         Description: {about}\n One of the two programs of MarketPrism, which stores each event of a market\n \
+         once and says for every time window if it is complete. Its installation\n \
+         starts nothing.\n",
         name = binary.name,
         version = env!("CARGO_PKG_VERSION"),
         architecture = architecture(),
@@ -83,8 +92,17 @@ fn control(binary: &PackedBinary, part: &str, tree: &Path) -> anyhow::Result<()>
     let debian = tree.join("DEBIAN");
     write(&debian.join("control"), text)?;
     write(&debian.join("conffiles"), format!("/etc/marketprism/{part}.toml\n"))?;
-    script(&debian.join("postinst"), &POSTINST.replace("PART", part))?;
-    script(&debian.join("prerm"), &PRERM.replace("PART", part))
+    // systemctl disables no patterns.
+    let units = match part {
+        "edge" => "marketprism-edge.service",
+        _ => {
+            "marketprism-central@all.service marketprism-central@hot.service marketprism-central@cold.service"
+        }
+    };
+    for (name, text) in [("postinst", POSTINST), ("prerm", PRERM), ("postrm", POSTRM)] {
+        script(&debian.join(name), &text.replace("PART", part).replace("UNITS", units))?;
+    }
+    Ok(())
 }
 
 fn script(path: &Path, text: &str) -> anyhow::Result<()> {
@@ -93,22 +111,30 @@ fn script(path: &Path, text: &str) -> anyhow::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).with_context(|| path.display().to_string())
 }
 
+/// Packages with the programs of `POSTINST`.
+const SYSTEMD_TOOLS: &str = "systemd | systemd-standalone-sysusers | systemd-sysusers, systemd | systemd-standalone-tmpfiles | systemd-tmpfiles";
+
 /// A process that runs keeps its binary until the operator restarts it.
 const POSTINST: &str = r#"#!/bin/sh
 set -e
 if [ "$1" = configure ]; then
-    getent group marketprism >/dev/null || groupadd --system marketprism
-    getent passwd marketprism >/dev/null || useradd --system --gid marketprism \
-        --home-dir /var/lib/marketprism --no-create-home --shell /usr/sbin/nologin marketprism
-    chgrp marketprism /etc/marketprism /etc/marketprism/PART.toml
-    [ ! -d /run/systemd/system ] || systemctl daemon-reload
+    systemd-sysusers ${DPKG_ROOT:+--root="$DPKG_ROOT"} marketprism-PART.conf
+    systemd-tmpfiles ${DPKG_ROOT:+--root="$DPKG_ROOT"} --create marketprism-PART.conf
+    [ -n "$DPKG_ROOT" ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload
+fi
+"#;
+
+/// Links of enabled units go in a chroot too, where nothing can be stopped.
+const PRERM: &str = r#"#!/bin/sh
+set -e
+if [ "$1" = remove ] && [ -z "$DPKG_ROOT" ] && command -v systemctl >/dev/null; then
+    [ ! -d /run/systemd/system ] || systemctl stop UNITS || true
+    systemctl disable UNITS || true
 fi
 "#;
 
 /// Data in /var/lib/marketprism stays, after a purge too.
-const PRERM: &str = r#"#!/bin/sh
+const POSTRM: &str = r#"#!/bin/sh
 set -e
-if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
-    systemctl disable --now 'marketprism-PART.service' 'marketprism-PART@*.service' || true
-fi
+[ -n "$DPKG_ROOT" ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload
 "#;

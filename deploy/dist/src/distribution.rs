@@ -10,24 +10,21 @@ use crate::Options;
 use crate::binaries::{self, PROGRAMS, PackedBinary};
 use crate::checksums::sha256;
 use crate::sbom::CrateGraph;
-use crate::tools::{copy, files, is_installed, run, write};
+use crate::tools::{copy, copy_folder, files, is_installed, run, source_date, write};
 use crate::{adapters, debian};
 
 /// Files of the repository that the archive has as they are.
-const FILES: [&str; 13] = [
-    "LICENSE",
-    "CHANGELOG.md",
-    "SECURITY.md",
-    "edge/README.md",
-    "central/README.md",
-    "deploy/systemd/README.md",
-    "deploy/systemd/install.sh",
-    "deploy/systemd/uninstall.sh",
-    "deploy/systemd/marketprism.sysusers",
-    "deploy/systemd/marketprism-edge.service",
-    "deploy/systemd/marketprism-central@.service",
-    "deploy/systemd/nats-server.service",
-    "deploy/nats/authorization.conf",
+const FILES: [&str; 6] =
+    ["LICENSE", "CHANGELOG.md", "SECURITY.md", "edge/README.md", "central/README.md", "deploy/README.md"];
+
+/// Folders that `deploy/README.md` works with.
+const FOLDERS: [&str; 6] = [
+    "deploy/systemd",
+    "deploy/nats",
+    "deploy/examples",
+    "deploy/prometheus",
+    "deploy/grafana",
+    "deploy/kubernetes",
 ];
 
 /// Returns a summary for the terminal.
@@ -56,8 +53,8 @@ pub fn pack(options: &Options) -> anyhow::Result<String> {
     for file in FILES {
         copy(&root.join(file), &folder.join(file))?;
     }
-    for example in files(&root.join("deploy/examples"), "toml")? {
-        copy(&example, &folder.join("deploy/examples").join(example.file_name().unwrap_or_default()))?;
+    for part in FOLDERS {
+        copy_folder(&root.join(part), &folder.join(part))?;
     }
     let needs = needs(&binaries);
     write(&folder.join("REQUIREMENTS"), &needs)?;
@@ -89,10 +86,9 @@ fn needs(binaries: &[PackedBinary]) -> String {
 /// Reproducible: names in order, no owners, one time.
 fn archive(out: &Path, name: &str) -> anyhow::Result<PathBuf> {
     let archive = out.join(format!("{name}.tar.gz"));
-    let time = std::env::var("SOURCE_DATE_EPOCH").unwrap_or_else(|_| "0".to_owned());
     let mut tar = Command::new("tar");
     tar.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--format=gnu", "-I", "gzip -n"]);
-    tar.arg(format!("--mtime=@{time}")).arg("-cf").arg(&archive).arg("-C").arg(out).arg(name);
+    tar.arg(format!("--mtime=@{}", source_date())).arg("-cf").arg(&archive).arg("-C").arg(out).arg(name);
     run(&mut tar)?;
     Ok(archive)
 }

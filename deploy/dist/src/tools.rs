@@ -21,6 +21,12 @@ pub fn is_installed(name: &str) -> bool {
     Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
+/// Time of everything in the packages, seconds since 1970, so that the same content gives the same package. Not 1970: some archive tools
+/// know no time before 1980.
+pub fn source_date() -> String {
+    std::env::var("SOURCE_DATE_EPOCH").unwrap_or_else(|_| "315532800".to_owned())
+}
+
 /// Copies a file and makes the folders above it.
 pub fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     let shown = || format!("{} to {}", from.display(), to.display());
@@ -33,6 +39,16 @@ pub fn write(path: &Path, content: impl AsRef<[u8]>) -> anyhow::Result<()> {
     let shown = || path.display().to_string();
     std::fs::create_dir_all(path.parent().with_context(shown)?).with_context(shown)?;
     std::fs::write(path, content).with_context(shown)
+}
+
+/// Copies a folder and what is below it.
+pub fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(from).with_context(|| from.display().to_string())? {
+        let entry = entry?;
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type()?.is_dir() { copy_folder(&path, &target)? } else { copy(&path, &target)? }
+    }
+    Ok(())
 }
 
 /// Files of a folder with an extension, by name.
