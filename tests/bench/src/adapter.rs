@@ -1,14 +1,13 @@
 //! Adapter calls on captured frames by kind of frame: the same code in the sandbox with all limits, and native.
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use marketprism_adapter_binance::Binance;
 use marketprism_adapter_bybit::Bybit;
-use marketprism_adapter_conformance::{BenchEffort, Cost, KindCost, Options, golden_folder, kind};
+use marketprism_adapter_conformance::{KindFrames, Options, frames_by_kind, golden_folder, kind};
 use marketprism_adapter_deribit::Deribit;
 use marketprism_adapter_kraken::Kraken;
 use marketprism_adapter_okx::Okx;
@@ -16,12 +15,16 @@ use marketprism_adapter_sdk::testkit::{OwnedFrame, RecordedMessage, Session, bat
 use marketprism_adapter_sdk::{Adapter, Frames};
 use marketprism_adapter_template::Template;
 use marketprism_tests::figures::{Goal, Report};
+use marketprism_tests::pairs::{Pairs, Turn};
 use marketprism_tests::parts;
 
-/// Rounds; the best of each side counts because the machine is shared.
-const EFFORT: BenchEffort = BenchEffort { rounds: 7, round: Duration::from_millis(60) };
+/// Turns of sandboxed and native code, one after the other.
+const PAIRS: usize = 20;
+/// Turn of all frames of a recording; of one kind of frames.
+const TURN: Duration = Duration::from_millis(60);
+const KIND_TURN: Duration = Duration::from_millis(10);
 
-type Native = fn(&str, &[&Path], BenchEffort) -> Result<BTreeMap<String, u64>>;
+type Native = fn(&str, &[&Path]) -> Result<Box<dyn NativeFrames>>;
 
 /// An adapter with its recordings, and the goal in frames per second and core.
 struct Subject {
@@ -36,42 +39,42 @@ struct Subject {
 const SUBJECTS: [Subject; 6] = [
     Subject {
         name: "binance",
-        native: measure_native::<Binance>,
+        native: native::<Binance>,
         recordings: &["binance_spot.jsonl", "binance_derivatives.jsonl"],
         frames_per_second: 500_000.0,
         sandbox_times: Some(2.5),
     },
     Subject {
         name: "okx",
-        native: measure_native::<Okx>,
+        native: native::<Okx>,
         recordings: &["okx.jsonl"],
         frames_per_second: 250_000.0,
         sandbox_times: Some(2.5),
     },
     Subject {
         name: "deribit",
-        native: measure_native::<Deribit>,
+        native: native::<Deribit>,
         recordings: &["deribit.jsonl"],
         frames_per_second: 400_000.0,
         sandbox_times: None,
     },
     Subject {
         name: "bybit",
-        native: measure_native::<Bybit>,
+        native: native::<Bybit>,
         recordings: &[],
         frames_per_second: 0.0,
         sandbox_times: None,
     },
     Subject {
         name: "kraken",
-        native: measure_native::<Kraken>,
+        native: native::<Kraken>,
         recordings: &[],
         frames_per_second: 0.0,
         sandbox_times: None,
     },
     Subject {
         name: "template",
-        native: measure_native::<Template>,
+        native: native::<Template>,
         recordings: &[],
         frames_per_second: 0.0,
         sandbox_times: None,
@@ -92,30 +95,28 @@ pub fn measure(report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn sandboxed(subject: &Subject, options: Options) -> Result<Vec<(String, Cost)>> {
-    marketprism_adapter_conformance::measure(&options, EFFORT).with_context(|| subject.name.to_owned())
-}
-
 fn recorded(report: &mut Report, subject: &Subject, path: PathBuf) -> Result<()> {
     let options = Options {
         golden: None,
         recordings: vec![path.clone()],
         ..Options::new(parts::adapter(subject.name))
     };
-    for (exchange, cost) in sandboxed(subject, options)? {
-        let native = (subject.native)(&exchange, &[&path], EFFORT).with_context(|| exchange.clone())?;
-        show(report, &format!("{exchange}, recorded"), &cost, &native);
-        // A recording may hold frames of several exchange ids of a venue; each has its own goal.
-        let Some(all) = cost.kinds.iter().find(|kind| kind.kind == SOCKETS) else { continue };
-        let name = format!("{exchange}, recorded, {SOCKETS}: one core");
-        let least = Goal::AtLeast(subject.frames_per_second);
-        report.goal(name, per_second(all.best_ns_per_frame), "frames/s", least);
-        if let Some(native) = native.get(SOCKETS) {
-            let times = all.best_ns_per_frame as f64 / (*native).max(1) as f64;
-            let name = format!("{exchange}, recorded, {SOCKETS}: sandboxed / native");
-            match subject.sandbox_times {
-                Some(most) => report.goal(name, times, "times", Goal::AtMost(most)),
-                None => report.figure(name, times, "times"),
+    for (exchange, kinds) in frames_by_kind(&options).with_context(|| subject.name.to_owned())? {
+        let mut native = (subject.native)(&exchange, &[&path]).with_context(|| exchange.clone())?;
+        for mut kind in kinds {
+            let is_all = kind.kind == SOCKETS;
+            let pairs = measured(&mut kind, &mut *native, if is_all { TURN } else { KIND_TURN })?;
+            let name = format!("{exchange}, recorded, {}", kind.kind);
+            show(report, &name, &kind, &pairs)?;
+            // A recording may hold frames of several exchange ids of a venue; each has its own goal.
+            if is_all {
+                let sandboxed = pairs.left().context("no pair")?.median;
+                let least = Goal::AtLeast(subject.frames_per_second);
+                report.goal(format!("{name}: one core"), 1.0 / sandboxed, "frames/s", least);
+                let name = format!("{name}: sandboxed / native");
+                let most = subject.sandbox_times.map(Goal::AtMost);
+                report.spread(name.clone(), pairs.times().context("no pair")?, "times", most);
+                report.figure(format!("{name}, CPU time"), pairs.cpu_times(), "times");
             }
         }
     }
@@ -125,7 +126,8 @@ fn recorded(report: &mut Report, subject: &Subject, path: PathBuf) -> Result<()>
 fn golden(report: &mut Report, subject: &Subject) -> Result<()> {
     let adapter = parts::adapter(subject.name);
     let folder = golden_folder(&adapter).context("an adapter without golden frames")?.join("frames");
-    for (exchange, cost) in sandboxed(subject, Options::new(adapter.clone()))? {
+    let exchanges = frames_by_kind(&Options::new(adapter)).with_context(|| subject.name.to_owned())?;
+    for (exchange, kinds) in exchanges {
         let entries = std::fs::read_dir(&folder)?.collect::<Result<Vec<_>, _>>()?;
         let mut files: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
         files.retain(|path| {
@@ -133,23 +135,58 @@ fn golden(report: &mut Report, subject: &Subject) -> Result<()> {
             name.starts_with(&format!("{exchange}."))
         });
         let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
-        let native = (subject.native)(&exchange, &files, EFFORT).with_context(|| exchange.clone())?;
-        show(report, &format!("{exchange}, golden"), &cost, &native);
+        let mut native = (subject.native)(&exchange, &files).with_context(|| exchange.clone())?;
+        for mut kind in kinds {
+            let pairs = measured(&mut kind, &mut *native, KIND_TURN)?;
+            show(report, &format!("{exchange}, golden, {}", kind.kind), &kind, &pairs)?;
+        }
     }
     Ok(())
 }
 
-fn show(report: &mut Report, name: &str, cost: &Cost, native: &BTreeMap<String, u64>) {
-    for KindCost { kind, bytes_per_frame, best_ns_per_frame, .. } in &cost.kinds {
-        let native = native.get(kind).map_or_else(|| "?".to_owned(), u64::to_string);
-        let name =
-            format!("{name}, {kind}, {bytes_per_frame} B: {native} ns native, {best_ns_per_frame} sandboxed");
-        report.figure(name, per_second(*best_ns_per_frame), "frames/s");
-    }
+/// Sandboxed and native turns of the same frames.
+fn measured(sandboxed: &mut KindFrames, native: &mut dyn NativeFrames, length: Duration) -> Result<Pairs> {
+    let chosen = native.choose(&sandboxed.kind)?;
+    ensure!(
+        chosen == sandboxed.frames,
+        "{}: {} frames in the sandbox, {chosen} native",
+        sandboxed.kind,
+        sandboxed.frames
+    );
+    let frames = sandboxed.frames;
+    let left = || turn(length, frames, || sandboxed.pass());
+    let right = || {
+        turn(length, frames, || {
+            native.pass();
+            Ok(())
+        })
+    };
+    Pairs::take(PAIRS, left, right)
 }
 
-fn per_second(ns: u64) -> f64 {
-    1e9 / ns.max(1) as f64
+fn turn(length: Duration, frames: u64, mut pass: impl FnMut() -> Result<()>) -> Result<Turn> {
+    let (cpu, began, mut passes) = (thread_cpu()?, Instant::now(), 0_u64);
+    while began.elapsed() < length {
+        pass()?;
+        passes += 1;
+    }
+    Ok(Turn::of(began.elapsed(), thread_cpu()?.saturating_sub(cpu), passes * frames))
+}
+
+/// CPU time of this thread.
+fn thread_cpu() -> Result<Duration> {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    let running = stat.split(' ').next().context("an empty schedstat")?;
+    Ok(Duration::from_nanos(running.parse()?))
+}
+
+fn show(report: &mut Report, name: &str, kind: &KindFrames, pairs: &Pairs) -> Result<()> {
+    let name = format!("{name}, {} B", kind.bytes_per_frame);
+    for (side, spread) in [("sandboxed", pairs.left()), ("native", pairs.right())] {
+        let each = spread.context("no pair")?.median;
+        report.figure(format!("{name}: {side}"), each * 1e9, "ns a frame");
+    }
+    Ok(())
 }
 
 /// Frames per call, as in the sandbox.
@@ -158,19 +195,48 @@ const BATCH: usize = 64;
 /// All WebSocket frames, named like the sandbox's figure.
 const SOCKETS: &str = "all from sockets";
 
+/// Frames of an exchange for an adapter that is compiled into this program.
+trait NativeFrames {
+    /// Frames of one kind for the passes that follow; returns their number.
+    fn choose(&mut self, kind: &str) -> Result<u64>;
+    fn pass(&mut self);
+}
+
 struct FrameSubset<A> {
     session: Session<A>,
     kinds: Vec<String>,
     frames: Vec<OwnedFrame>,
+    chosen: Vec<Frames>,
 }
 
-/// Nanoseconds per frame by kind, best of the rounds. If `files` contain `<exchange>.instruments.jsonl`, it has the instruments of all other
-/// files; otherwise each file has its own.
-fn measure_native<A: Adapter>(
-    exchange: &str,
-    files: &[&Path],
-    effort: BenchEffort,
-) -> Result<BTreeMap<String, u64>> {
+impl<A: Adapter> NativeFrames for Vec<FrameSubset<A>> {
+    fn choose(&mut self, kind: &str) -> Result<u64> {
+        let mut count = 0;
+        for part in self {
+            let connections = part.session.plan.connections.len();
+            let is_chosen = |(own, frame): &(&String, &OwnedFrame)| match kind {
+                SOCKETS => (frame.source as usize) < connections,
+                kind => *own == kind,
+            };
+            let chosen = part.kinds.iter().zip(&part.frames).filter(is_chosen);
+            let chosen: Vec<OwnedFrame> = chosen.map(|(_, frame)| frame.clone()).collect();
+            count += u64::try_from(chosen.len())?;
+            part.chosen = chosen.chunks(BATCH).map(batch).collect();
+        }
+        Ok(count)
+    }
+
+    fn pass(&mut self) {
+        for part in self {
+            for batch in &part.chosen {
+                black_box(part.session.adapter.normalize(black_box(batch)));
+            }
+        }
+    }
+}
+
+/// If `files` contain `<exchange>.instruments.jsonl`, it has the instruments of all other files; otherwise each file has its own.
+fn native<A: Adapter + 'static>(exchange: &str, files: &[&Path]) -> Result<Box<dyn NativeFrames>> {
     let feed = whole_feed::<A>(exchange).map_err(anyhow::Error::msg)?;
     let shared = files.iter().find(|path| path.ends_with(format!("{exchange}.instruments.jsonl")));
     let shared: Option<Vec<RecordedMessage>> =
@@ -183,47 +249,7 @@ fn measure_native<A: Adapter>(
         let frames = session.frames(&records);
         let kinds = frames.iter().map(|frame| kind(&session.normalize(std::slice::from_ref(frame), 1)));
         let kinds = kinds.collect();
-        parts.push(FrameSubset { session, kinds, frames });
+        parts.push(FrameSubset { session, kinds, frames, chosen: Vec::new() });
     }
-    let mut names: Vec<String> = parts.iter().flat_map(|part| part.kinds.clone()).collect();
-    names.sort();
-    names.dedup();
-    let mut figures = BTreeMap::new();
-    for name in names.iter().map(String::as_str).chain([SOCKETS]) {
-        figures.extend(best(&mut parts, name, effort)?.map(|ns| (name.to_owned(), ns)));
-    }
-    Ok(figures)
-}
-
-fn best<A: Adapter>(parts: &mut [FrameSubset<A>], name: &str, effort: BenchEffort) -> Result<Option<u64>> {
-    let (mut batches, mut count): (Vec<Vec<Frames>>, u64) = (Vec::new(), 0);
-    for part in parts.iter() {
-        let connections = part.session.plan.connections.len();
-        let is_chosen = |(kind, frame): &(&String, &OwnedFrame)| match name {
-            SOCKETS => (frame.source as usize) < connections,
-            name => *kind == name,
-        };
-        let chosen = part.kinds.iter().zip(&part.frames).filter(is_chosen);
-        let chosen: Vec<OwnedFrame> = chosen.map(|(_, frame)| frame.clone()).collect();
-        count += u64::try_from(chosen.len())?;
-        batches.push(chosen.chunks(BATCH).map(batch).collect());
-    }
-    if count == 0 {
-        return Ok(None);
-    }
-    let mut best = u64::MAX;
-    for _ in 0..effort.rounds {
-        let (began, mut passes) = (Instant::now(), 0_u64);
-        while began.elapsed() < effort.round {
-            for (part, batches) in parts.iter_mut().zip(&batches) {
-                for batch in batches {
-                    black_box(part.session.adapter.normalize(black_box(batch)));
-                }
-            }
-            passes += 1;
-        }
-        let taken = u64::try_from(began.elapsed().as_nanos()).context("a round took centuries")?;
-        best = best.min(taken / (passes * count).max(1));
-    }
-    Ok(Some(best))
+    Ok(Box::new(parts))
 }

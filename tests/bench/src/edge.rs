@@ -14,6 +14,7 @@ use marketprism_tests::central::Central;
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::figures::{Goal, Report};
+use marketprism_tests::pairs::{Pairs, Spread, Turn};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -24,8 +25,10 @@ use crate::sample::{self, Sample};
 /// Limit for the last acknowledgement.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Runs with and without a journal, in turn: the best of each counts, as the machine is shared.
-const ROUNDS: u64 = 2;
+/// Turns of a bare publisher, an edge, and an edge without a journal.
+const ROUNDS: u64 = 20;
+/// Each takes this part of the trades.
+const TURN: u64 = 3;
 const WITHOUT_JOURNAL: &str = "[journal]\nenabled = false\n";
 
 /// Starts with a compiled adapter; the slowest counts.
@@ -36,22 +39,60 @@ const FIRST_TRADES: u64 = 10;
 /// Measures the bare publisher, then edges with the same number of trades on the same broker.
 pub async fn measure(report: &mut Report, trades: u64) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let broker = broker_with_streams(folder.path()).await;
-    let bare = rate(trades, sample::publish(&broker.url(), Sample::Trades, WireForm::Json, 1, trades).await?);
+    let mut broker = broker_with_streams(folder.path()).await;
+    let trades = (trades / TURN).max(1);
+    let (mut against_bare, mut against_memory) = (Pairs::default(), Pairs::default());
     let (mut with, mut without) = (Through::default(), Through::default());
     for round in 0..ROUNDS {
-        for (best, tables, name) in [(&mut with, "", "journal"), (&mut without, WITHOUT_JOURNAL, "memory")] {
-            let first = 1 + trades * (2 * round + u64::from(tables.is_empty()));
-            best.add(
-                through(folder.path(), &broker, (&format!("{name}-{round}"), tables), first, trades).await?,
-            );
+        let first = 1 + 3 * trades * round;
+        let (mut turns, mut bare) = ([None, None], None);
+        // Which side begins changes from round to round.
+        for place in 0..3 {
+            match (place + round) % 3 {
+                0 => {
+                    let (cpu, url) = (broker.process().cpu_time(), broker.url());
+                    let time = sample::publish(&url, Sample::Trades, WireForm::Json, first, trades).await?;
+                    bare = Some(Turn::of(time, broker.process().cpu_time().saturating_sub(cpu), trades));
+                }
+                side => {
+                    let (tables, name) =
+                        if side == 1 { ("", "journal") } else { (WITHOUT_JOURNAL, "memory") };
+                    let name = format!("{name}-{round}");
+                    let first = first + side * trades;
+                    let run = through(folder.path(), &mut broker, (&name, tables), first, trades).await?;
+                    if side == 1 {
+                        with.add(&run)
+                    } else {
+                        without.add(&run)
+                    }
+                    let index = usize::try_from(side - 1)?;
+                    *turns.get_mut(index).context("two sides")? = run.turn;
+                }
+            }
         }
+        let ([Some(own), Some(memory)], Some(bare)) = (turns, bare) else { bail!("a turn is missing") };
+        against_bare.push(own, bare);
+        against_memory.push(own, memory);
     }
-    report.figure("bare async-nats publisher, trades, 4,096 acks in flight", bare, "msg/s");
-    report.figure("edge, trades from socket to ack", with.rate, "frames/s");
-    report.figure("edge without a journal, trades from socket to ack", without.rate, "frames/s");
-    report.goal("edge / bare publisher", with.rate / bare, "times", Goal::AtLeast(0.5));
-    report.goal("edge / edge without a journal", with.rate / without.rate, "times", Goal::AtLeast(0.85));
+    let rate = |side: Option<Spread>| side.map_or(0.0, |each| 1.0 / each.median);
+    report.figure(
+        "bare async-nats publisher, trades, 4,096 acks in flight",
+        rate(against_bare.right()),
+        "msg/s",
+    );
+    report.figure("edge, trades from socket to ack", rate(against_bare.left()), "frames/s");
+    report.figure(
+        "edge without a journal, trades from socket to ack",
+        rate(against_memory.right()),
+        "frames/s",
+    );
+    let pairs = "no pair";
+    let goal = Some(Goal::AtLeast(0.5));
+    report.spread("edge / bare publisher", against_bare.rates().context(pairs)?, "times", goal);
+    let times = against_bare.cpu_times();
+    report.figure("broker's CPU time an event, edge / bare publisher", times, "times");
+    let goal = Some(Goal::AtLeast(0.85));
+    report.spread("edge / edge without a journal", against_memory.rates().context(pairs)?, "times", goal);
     let lost = with.lost + without.lost;
     report.goal("edge, events lost meanwhile", lost as f64, "events", Goal::AtMost(0.0));
     report.goal(
@@ -80,15 +121,14 @@ pub async fn broker_with_streams(folder: &Path) -> Broker {
 /// Trades through an edge.
 #[derive(Debug, Default)]
 struct Through {
-    /// Frames per second.
-    rate: f64,
+    /// The wall clock from socket to acknowledgement, and the broker's CPU time.
+    turn: Option<Turn>,
     lost: u64,
     resident_bytes: u64,
 }
 
 impl Through {
-    fn add(&mut self, other: Self) {
-        self.rate = self.rate.max(other.rate);
+    fn add(&mut self, other: &Self) {
         self.lost += other.lost;
         self.resident_bytes = self.resident_bytes.max(other.resident_bytes);
     }
@@ -96,7 +136,7 @@ impl Through {
 
 async fn through(
     folder: &Path,
-    broker: &Broker,
+    broker: &mut Broker,
     (name, tables): (&str, &str),
     first: u64,
     trades: u64,
@@ -105,12 +145,14 @@ async fn through(
     let (sender, receiver) = oneshot::channel();
     let serving = tokio::spawn(venue.serve(sender));
     let nats = format!("urls = [{:?}]\n{tables}", broker.url());
+    let cpu = broker.process().cpu_time();
     let mut edge = Edge::start_as(&format!("edge-{name}"), folder, &nats, &[feed]).await;
     let started = receiver.await.context("the edge never subscribed")?;
-    let rate = rate(trades, until_acknowledged(&edge, trades, started).await?);
+    let time = until_acknowledged(&edge, trades, started).await?;
+    let turn = Turn::of(time, broker.process().cpu_time().saturating_sub(cpu), trades);
     serving.abort();
     let lost = edge.metric("marketprism_edge_lost_events_total", "").await;
-    Ok(Through { rate, lost, resident_bytes: edge.process().resident_bytes() })
+    Ok(Through { turn: Some(turn), lost, resident_bytes: edge.process().resident_bytes() })
 }
 
 async fn venue(first: u64, trades: u64) -> Result<(Venue, Feed)> {

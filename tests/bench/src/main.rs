@@ -1,9 +1,12 @@
-//! `marketprism-bench [adapter|edge|venues|swaps|wire|deltas|ingest|ledger|replication|report|rest]...`: measures, prints a table, and fails when a goal is missed.
+//! `marketprism-bench [adapter|edge|venues|swaps|wire|deltas|ingest|ledger|replication|report|rest]...`: measures, prints a table, and fails
+//! when a goal is missed. `compare REVISION [part]...` does so with two revisions in turn, `history TEXT` prints what earlier runs measured.
 
 mod adapter;
+mod compare;
 mod deltas;
 mod edge;
 mod engine;
+mod history;
 mod ingest;
 mod ledger;
 mod replication;
@@ -17,7 +20,7 @@ mod wire;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use marketprism_tests::figures::Report;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -48,8 +51,36 @@ enum Part {
 
 /// Measures the given parts; by default all but `rest`.
 #[derive(Debug, Parser)]
-#[command(name = "marketprism-bench")]
+#[command(name = "marketprism-bench", args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<BenchCommand>,
+    #[command(flatten)]
+    measurement: Measurement,
+}
+
+#[derive(Debug, Subcommand)]
+enum BenchCommand {
+    /// Measures this revision and another one in turn; fails when a figure got more than 5 % worse.
+    Compare {
+        revision: String,
+        /// Runs of each revision.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+        pairs: u16,
+        /// Parts and options, as without `compare`; both revisions must know them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Figures of earlier runs on this machine.
+    History {
+        /// Part of the figures' names.
+        #[arg(default_value = "")]
+        text: String,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Measurement {
     /// Parts to measure.
     parts: Vec<Part>,
     /// Trades sent through the edge and through central.
@@ -71,7 +102,29 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
-    let Arguments { parts, trades, swaps, frames_per_second, rows, minutes } = Arguments::parse();
+    let Arguments { command, measurement } = Arguments::parse();
+    let mut out = std::io::stdout().lock();
+    let is_good = match command {
+        None => {
+            let figures = measure(measurement).await?;
+            let line = std::env::args().collect::<Vec<_>>().join(" ");
+            let is_good = figures.print(&line, &mut out)?;
+            history::append(&figures, &line)?;
+            is_good
+        }
+        Some(BenchCommand::Compare { revision, pairs, arguments }) => {
+            compare::run(&revision, usize::from(pairs), &arguments, &mut out)?
+        }
+        Some(BenchCommand::History { text }) => {
+            history::print(&text, &mut out)?;
+            true
+        }
+    };
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn measure(measurement: Measurement) -> Result<Report> {
+    let Measurement { parts, trades, swaps, frames_per_second, rows, minutes } = measurement;
     let wanted = |part| parts.is_empty() || parts.contains(&part);
     let mut figures = Report::default();
     if wanted(Part::Adapter) {
@@ -107,10 +160,5 @@ async fn main() -> Result<ExitCode> {
     if parts.contains(&Part::Rest) {
         rest::measure(&mut figures, minutes).await?;
     }
-    let command = std::env::args().collect::<Vec<_>>().join(" ");
-    Ok(if figures.print(&command, &mut std::io::stdout().lock())? {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(figures)
 }

@@ -16,7 +16,7 @@ mod suite;
 mod trace;
 
 pub use case::{Options, golden_folder};
-pub use checks::BenchEffort;
+pub use checks::KindFrames;
 pub use names::kind;
 pub use report::{Check, CheckOutcome, Cost, ExchangeReport, KindCost, Report, VERSION};
-pub use suite::{check_golden, check_swap, measure, test};
+pub use suite::{check_golden, check_swap, frames_by_kind, test};

@@ -7,9 +7,9 @@ use marketprism_adapter_host::contract::Venue;
 use marketprism_adapter_host::{Adapter, Engine, Limits, LoadError};
 
 use crate::case::{Cases, Options};
-use crate::checks::{self, BenchEffort};
+use crate::checks::{self, KindFrames};
 use crate::market::TestedAdapter;
-use crate::report::{Check, CheckOutcome, Cost, ExchangeReport, Report, VERSION};
+use crate::report::{Check, CheckOutcome, ExchangeReport, Report, VERSION};
 
 /// Runs every check on a component.
 ///
@@ -59,18 +59,24 @@ pub fn test(options: &Options) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-/// Cost of the frames of each exchange, without any check. Exchanges without frames are omitted.
-pub fn measure(options: &Options, effort: BenchEffort) -> anyhow::Result<Vec<(String, Cost)>> {
+/// Frames of each exchange by kind, for measurements, without any check. Exchanges without frames are omitted.
+///
+/// # Errors
+/// A file that cannot be read, a component that cannot be loaded, frames that fault.
+pub fn frames_by_kind(options: &Options) -> anyhow::Result<Vec<(String, Vec<KindFrames>)>> {
     let limits = Limits::default();
     let adapter = Adapter::load(&Engine::new(None)?, &options.adapter, &limits)?;
-    let mut measured = Vec::new();
+    let mut exchanges = Vec::new();
     for venue in chosen(&adapter, &options.exchanges)? {
         let subject = TestedAdapter::new(adapter.clone(), limits.clone());
         let cases = Cases::read(&subject, venue, options)?;
-        let cost = checks::cost(&subject, &cases, effort);
-        measured.extend(cost.map(|cost| (venue.exchange.clone(), cost)));
+        if cases.frame_count() > 0 {
+            let kinds = checks::by_kind(&cases)
+                .with_context(|| format!("frames of {} fault", venue.exchange))?;
+            exchanges.push((venue.exchange.clone(), kinds));
+        }
     }
-    Ok(measured)
+    Ok(exchanges)
 }
 
 /// Causes why an adapter fails on the golden frames of a folder that holds `frames` and `expected`; empty if it passes.
@@ -156,7 +162,7 @@ fn exchange(
     }
     Ok(ExchangeReport {
         exchange: venue.exchange.clone(),
-        cost: checks::cost(&subject, &cases, BenchEffort::REPORT),
+        cost: checks::cost(&subject, &cases),
         checks,
     })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use marketprism_adapter_host::{FrameBatch, PushError, Sandbox};
 use marketprism_adapter_sdk::testkit::OwnedFrame;
 
@@ -16,16 +17,9 @@ use crate::session::Session;
 /// Frames in a batch, as an edge fills it when frames queue.
 const BATCH: usize = 64;
 
-#[derive(Clone, Copy, Debug)]
-pub struct BenchEffort {
-    /// Rounds of each kind; the median and the best count.
-    pub rounds: usize,
-    pub round: Duration,
-}
-
-impl BenchEffort {
-    pub(crate) const REPORT: BenchEffort = BenchEffort { rounds: 5, round: Duration::from_millis(15) };
-}
+/// Rounds of each kind; the median and the best count.
+const ROUNDS: usize = 5;
+const ROUND: Duration = Duration::from_millis(15);
 
 /// Some frames of one case, with the instance that takes them.
 struct Part {
@@ -33,14 +27,34 @@ struct Part {
     batches: Vec<FrameBatch>,
 }
 
-/// Measures all frames, and those of each kind, with the deadline and every other limit on. Nothing where there are no frames, or where
-/// they fault.
-pub(crate) fn cost(subject: &TestedAdapter, cases: &Cases<'_>, effort: BenchEffort) -> Option<Cost> {
-    if cases.frame_count() == 0 {
-        return None;
+/// Frames of one kind with the instances that take them, all limits on: for measurements.
+pub struct KindFrames {
+    /// `trade`, `book delta`, `ignored`, ..., or `all from sockets`.
+    pub kind: String,
+    pub frames: u64,
+    pub bytes_per_frame: u64,
+    parts: Vec<Part>,
+}
+
+impl KindFrames {
+    /// Normalizes all of them once.
+    ///
+    /// # Errors
+    /// The fault.
+    pub fn pass(&mut self) -> anyhow::Result<()> {
+        for Part { sandbox, batches } in &mut self.parts {
+            for batch in batches.iter() {
+                std::hint::black_box(sandbox.normalize(batch).with_context(|| self.kind.clone())?);
+            }
+        }
+        Ok(())
     }
+}
+
+/// All frames from sockets, then those of each kind.
+pub(crate) fn by_kind(cases: &Cases<'_>) -> Option<Vec<KindFrames>> {
     let mut kinds = Vec::new();
-    kinds.extend(measured("all from sockets", cases, effort, &|case, index| {
+    kinds.extend(chosen("all from sockets", cases, &|case, index| {
         case.frames
             .get(index)
             .is_some_and(|frame| (frame.source as usize) < case.market.plan.connections.len())
@@ -53,8 +67,18 @@ pub(crate) fn cost(subject: &TestedAdapter, cases: &Cases<'_>, effort: BenchEffo
         let is_kind = |case: &Case<'_>, index: usize| {
             found.get(&case.name).and_then(|kinds| kinds.get(index)).is_some_and(|kind| kind == name)
         };
-        kinds.extend(measured(name, cases, effort, &is_kind));
+        kinds.extend(chosen(name, cases, &is_kind));
     }
+    Some(kinds)
+}
+
+/// Measures all frames, and those of each kind, with the deadline and every other limit on. Nothing where there are no frames, or where
+/// they fault.
+pub(crate) fn cost(subject: &TestedAdapter, cases: &Cases<'_>) -> Option<Cost> {
+    if cases.frame_count() == 0 {
+        return None;
+    }
+    let kinds = by_kind(cases)?.into_iter().filter_map(measured).collect();
     let stats = subject.stats.snapshot();
     Some(Cost {
         kinds,
@@ -78,16 +102,15 @@ fn classified(cases: &Cases<'_>) -> Option<BTreeMap<String, Vec<String>>> {
     Some(all)
 }
 
-/// Measures the frames that are chosen; nothing when there are none.
-fn measured(
+/// The frames that are chosen; nothing when there are none.
+fn chosen(
     name: &str,
     cases: &Cases<'_>,
-    effort: BenchEffort,
-    chosen: &dyn Fn(&Case<'_>, usize) -> bool,
-) -> Option<KindCost> {
+    is_chosen: &dyn Fn(&Case<'_>, usize) -> bool,
+) -> Option<KindFrames> {
     let (mut parts, mut frames, mut bytes) = (Vec::new(), 0_u64, 0_u64);
     for case in &cases.cases {
-        let own = case.frames.iter().enumerate().filter(|(index, _)| chosen(case, *index));
+        let own = case.frames.iter().enumerate().filter(|(index, _)| is_chosen(case, *index));
         let own: Vec<&OwnedFrame> = own.map(|(_, frame)| frame).collect();
         if own.is_empty() {
             continue;
@@ -96,26 +119,28 @@ fn measured(
         bytes += own.iter().map(|frame| frame.bytes.len() as u64).sum::<u64>();
         parts.push(Part { sandbox: case.market.instance().ok()?, batches: batches(&own)? });
     }
-    if frames == 0 {
-        return None;
-    }
-    let mut rounds = Vec::with_capacity(effort.rounds);
-    for _ in 0..effort.rounds.max(1) {
+    let bytes_per_frame = bytes.checked_div(frames)?;
+    Some(KindFrames { kind: name.to_owned(), frames, bytes_per_frame, parts })
+}
+
+fn measured(mut kind: KindFrames) -> Option<KindCost> {
+    let mut rounds = Vec::with_capacity(ROUNDS);
+    for _ in 0..ROUNDS {
         let (began, mut passes) = (Instant::now(), 0_u64);
-        while began.elapsed() < effort.round {
-            pass(&mut parts)?;
+        while began.elapsed() < ROUND {
+            kind.pass().ok()?;
             passes += 1;
         }
         let taken = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        rounds.push(taken / (passes * frames).max(1));
+        rounds.push(taken / (passes * kind.frames).max(1));
     }
     rounds.sort_unstable();
     Some(KindCost {
-        kind: name.to_owned(),
-        frames,
-        bytes_per_frame: bytes / frames,
         ns_per_frame: *rounds.get(rounds.len() / 2)?,
         best_ns_per_frame: *rounds.first()?,
+        bytes_per_frame: kind.bytes_per_frame,
+        frames: kind.frames,
+        kind: kind.kind,
     })
 }
 
@@ -132,13 +157,4 @@ fn batches(frames: &[&OwnedFrame]) -> Option<Vec<FrameBatch>> {
         }
     }
     Some(batches)
-}
-
-fn pass(parts: &mut [Part]) -> Option<()> {
-    for Part { sandbox, batches } in parts {
-        for batch in batches.iter() {
-            std::hint::black_box(sandbox.normalize(batch).ok()?);
-        }
-    }
-    Some(())
 }

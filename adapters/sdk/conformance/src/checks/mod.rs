@@ -16,8 +16,8 @@ mod swap;
 
 pub(crate) use backfill::backfill;
 pub(crate) use claims::{contract, describe, refusals, refused};
-pub use cost::BenchEffort;
-pub(crate) use cost::cost;
+pub use cost::KindFrames;
+pub(crate) use cost::{by_kind, cost};
 pub(crate) use determinism::{batching, determinism};
 pub(crate) use events::{decimals, frames, golden, scales};
 pub(crate) use instruments::instruments;
