@@ -71,8 +71,8 @@ pub fn frames_by_kind(options: &Options) -> anyhow::Result<Vec<(String, Vec<Kind
         let subject = TestedAdapter::new(adapter.clone(), limits.clone());
         let cases = Cases::read(&subject, venue, options)?;
         if cases.frame_count() > 0 {
-            let kinds = checks::by_kind(&cases)
-                .with_context(|| format!("frames of {} fault", venue.exchange))?;
+            let kinds =
+                checks::by_kind(&cases).with_context(|| format!("frames of {} fault", venue.exchange))?;
             exchanges.push((venue.exchange.clone(), kinds));
         }
     }
@@ -160,9 +160,5 @@ fn exchange(
             venue.exchange
         );
     }
-    Ok(ExchangeReport {
-        exchange: venue.exchange.clone(),
-        cost: checks::cost(&subject, &cases),
-        checks,
-    })
+    Ok(ExchangeReport { exchange: venue.exchange.clone(), cost: checks::cost(&subject, &cases), checks })
 }

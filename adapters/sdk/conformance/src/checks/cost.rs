@@ -103,11 +103,7 @@ fn classified(cases: &Cases<'_>) -> Option<BTreeMap<String, Vec<String>>> {
 }
 
 /// The frames that are chosen; nothing when there are none.
-fn chosen(
-    name: &str,
-    cases: &Cases<'_>,
-    is_chosen: &dyn Fn(&Case<'_>, usize) -> bool,
-) -> Option<KindFrames> {
+fn chosen(name: &str, cases: &Cases<'_>, is_chosen: &dyn Fn(&Case<'_>, usize) -> bool) -> Option<KindFrames> {
     let (mut parts, mut frames, mut bytes) = (Vec::new(), 0_u64, 0_u64);
     for case in &cases.cases {
         let own = case.frames.iter().enumerate().filter(|(index, _)| is_chosen(case, *index));
