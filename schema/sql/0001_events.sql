@@ -3,25 +3,26 @@
 -- One event_id is one row: copies of an event have the same key, and ReplacingMergeTree keeps one of them. The deduplication
 -- window makes a repeated insert with the same token write nothing. `created_at` is set by central, so that a retry is equal.
 --
+-- Codecs are chosen by measurement, hot and cold apart. README: bytes.
 -- A partition has all exchanges, because an insert writes a part for each partition that it touches. README: merges.
 
 --! part head
 (
-    `timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    `timestamp` DateTime64(6, 'UTC') CODEC(Delta, {zstd}),
     `exchange` LowCardinality(String),
     `market_type` LowCardinality(String),
     `symbol` LowCardinality(String),
     `venue_symbol` LowCardinality(String),
 
 --! part tail
-    `received_at` DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1)),
+    `received_at` DateTime64(9, 'UTC') CODEC(Delta, T64, {zstd}),
     `event_id` UInt128 CODEC(ZSTD(1)),
     `edge` LowCardinality(String),
     `region` LowCardinality(String),
     `adapter` LowCardinality(String),
     `data_source` LowCardinality(String),
-    `stream_seq` UInt64 CODEC(Delta, ZSTD(1)),
-    `created_at` DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1))
+    `stream_seq` UInt64 CODEC(Delta, T64, {zstd}),
+    `created_at` DateTime64(3, 'UTC') CODEC(Delta, {zstd})
 )
 ENGINE = {ReplacingMergeTree created_at}
 {partition}
@@ -40,44 +41,52 @@ PARTITION BY toYYYYMM(timestamp)
 --! in hot cold for trades
 CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 {head}
-    `trade_id` String CODEC(ZSTD(1)),
-    `price` Decimal(38, 18) CODEC(ZSTD(1)),
-    `quantity` Decimal(38, 18) CODEC(ZSTD(1)),
+    `trade_id` String CODEC({zstd}),
+    `price` Decimal(38, 18) CODEC(GCD, {zstd}),
+    `quantity` Decimal(38, 18) CODEC(GCD, {zstd}),
     `side` LowCardinality(String),
-    `is_maker` Bool CODEC(ZSTD(1)),
+    `is_maker` Bool CODEC({zstd}),
 {tail}
+
+-- Cold takes half of the bytes for four times the CPU time of an insert.
+--! part levels in hot
+    `bids` Array(Tuple(price Decimal(38, 18), quantity Decimal(38, 18))) CODEC(ZSTD(1)),
+    `asks` Array(Tuple(price Decimal(38, 18), quantity Decimal(38, 18))) CODEC(ZSTD(1)),
+
+--! part levels in cold
+    `bids` Array(Tuple(price Decimal(38, 18), quantity Decimal(38, 18))) CODEC(GCD, ZSTD(3)),
+    `asks` Array(Tuple(price Decimal(38, 18), quantity Decimal(38, 18))) CODEC(GCD, ZSTD(3)),
 
 -- Order-book snapshots: the best levels at one update of one book.
 --! in hot cold for orderbooks
 CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 {head}
-    `last_update_id` Int64 CODEC(Delta, ZSTD(1)),
-    `checksum` Nullable(Int64) CODEC(ZSTD(1)),
-    `bids` Array(Tuple(price Decimal(38, 18), quantity Decimal(38, 18))) CODEC(ZSTD(1)),
-    `asks` Array(Tuple(price Decimal(38, 18), quantity Decimal(38, 18))) CODEC(ZSTD(1)),
-    `depth` UInt32 CODEC(ZSTD(1)),
-    `epoch` UInt32 CODEC(ZSTD(1)),
+    `last_update_id` Int64 CODEC(Delta, {zstd}),
+    `checksum` Nullable(Int64) CODEC({zstd}),
+{levels}
+    `depth` UInt32 CODEC({zstd}),
+    `epoch` UInt32 CODEC({zstd}),
 {tail}
 
 -- Funding rates: the fraction paid per interval.
 --! in hot cold for funding_rates
 CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 {head}
-    `funding_rate` Decimal(38, 18) CODEC(ZSTD(1)),
-    `funding_time` Nullable(DateTime64(6, 'UTC')) CODEC(ZSTD(1)),
-    `next_funding_time` Nullable(DateTime64(6, 'UTC')) CODEC(ZSTD(1)),
-    `interval_hours` Nullable(UInt16) CODEC(ZSTD(1)),
-    `mark_price` Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),
-    `index_price` Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),
+    `funding_rate` Decimal(38, 18) CODEC(GCD, {zstd}),
+    `funding_time` Nullable(DateTime64(6, 'UTC')) CODEC(Delta, {zstd}),
+    `next_funding_time` Nullable(DateTime64(6, 'UTC')) CODEC(Delta, {zstd}),
+    `interval_hours` Nullable(UInt16) CODEC({zstd}),
+    `mark_price` Nullable(Decimal(38, 18)) CODEC(GCD, {zstd}),
+    `index_price` Nullable(Decimal(38, 18)) CODEC(GCD, {zstd}),
 {tail}
 
 -- Open interest in base units, contracts and US dollars, as far as the venue gives them.
 --! in hot cold for open_interests
 CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 {head}
-    `open_interest` Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),
-    `open_interest_contracts` Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),
-    `open_interest_value` Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),
+    `open_interest` Nullable(Decimal(38, 18)) CODEC(GCD, {zstd}),
+    `open_interest_contracts` Nullable(Decimal(38, 18)) CODEC(GCD, {zstd}),
+    `open_interest_value` Nullable(Decimal(38, 18)) CODEC(GCD, {zstd}),
 {tail}
 
 -- Liquidations: forced orders, with the order's own side.
@@ -85,19 +94,19 @@ CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 {head}
     `side` LowCardinality(String),
-    `price` Decimal(38, 18) CODEC(ZSTD(1)),
-    `quantity` Decimal(38, 18) CODEC(ZSTD(1)),
-    `liquidation_time` Nullable(DateTime64(6, 'UTC')) CODEC(ZSTD(1)),
-    `liquidation_id` String CODEC(ZSTD(1)),
+    `price` Decimal(38, 18) CODEC(GCD, {zstd}),
+    `quantity` Decimal(38, 18) CODEC(GCD, {zstd}),
+    `liquidation_time` Nullable(DateTime64(6, 'UTC')) CODEC(Delta, {zstd}),
+    `liquidation_id` String CODEC({zstd}),
 {tail}
 
 -- Long/short ratio of the positions of top traders.
 --! in hot cold for lsr_top_positions
 CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 {head}
-    `long_position_ratio` Decimal(38, 18) CODEC(ZSTD(1)),
-    `short_position_ratio` Decimal(38, 18) CODEC(ZSTD(1)),
-    `ratio` Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),
+    `long_position_ratio` Decimal(38, 18) CODEC(GCD, {zstd}),
+    `short_position_ratio` Decimal(38, 18) CODEC(GCD, {zstd}),
+    `ratio` Nullable(Decimal(38, 18)) CODEC(GCD, {zstd}),
     `period` LowCardinality(String),
 {tail}
 
@@ -105,9 +114,9 @@ CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 --! in hot cold for lsr_all_accounts
 CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 {head}
-    `long_account_ratio` Decimal(38, 18) CODEC(ZSTD(1)),
-    `short_account_ratio` Decimal(38, 18) CODEC(ZSTD(1)),
-    `ratio` Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),
+    `long_account_ratio` Decimal(38, 18) CODEC(GCD, {zstd}),
+    `short_account_ratio` Decimal(38, 18) CODEC(GCD, {zstd}),
+    `ratio` Nullable(Decimal(38, 18)) CODEC(GCD, {zstd}),
     `period` LowCardinality(String),
 {tail}
 
@@ -115,32 +124,32 @@ CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 --! in hot cold for volatility_indices
 CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 {head}
-    `index_value` Decimal(38, 18) CODEC(ZSTD(1)),
+    `index_value` Decimal(38, 18) CODEC(GCD, {zstd}),
     `underlying_asset` LowCardinality(String),
 {tail}
 
 -- Changes of order books: the levels that changed (quantity 0: gone), or all that are known. Integers at the row's scales, because a
--- Decimal of 128 bits takes twice the bytes. One epoch of one edge is numbered without a hole. README: order books of the past.
+-- Decimal of 128 bits takes twice the bytes; columns with a dot share their lengths. One epoch of one edge is numbered without a hole. README: order books of the past.
 --! in hot cold for orderbook_deltas
 CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 {head}
-    `epoch` UInt32 CODEC(ZSTD(1)),
-    `epoch_started_at` DateTime64(9, 'UTC') CODEC(ZSTD(1)),
-    `number` UInt64 CODEC(Delta, ZSTD(1)),
-    `is_snapshot` Bool CODEC(ZSTD(1)),
-    `parts_left` UInt32 CODEC(ZSTD(1)),
-    `first_update_id` Int64 CODEC(Delta, ZSTD(1)),
-    `previous_update_id` Nullable(Int64) CODEC(ZSTD(1)),
-    `last_update_id` Int64 CODEC(Delta, ZSTD(1)),
-    `checksum` Nullable(Int64) CODEC(ZSTD(1)),
-    `is_bids_partial` Bool CODEC(ZSTD(1)),
-    `is_asks_partial` Bool CODEC(ZSTD(1)),
-    `price_scale` UInt8 CODEC(ZSTD(1)),
-    `quantity_scale` UInt8 CODEC(ZSTD(1)),
-    `bid_prices` Array(Int64) CODEC(Delta, ZSTD(1)),
-    `bid_quantities` Array(Int64) CODEC(ZSTD(1)),
-    `ask_prices` Array(Int64) CODEC(Delta, ZSTD(1)),
-    `ask_quantities` Array(Int64) CODEC(ZSTD(1)),
+    `epoch` UInt32 CODEC({zstd}),
+    `epoch_started_at` DateTime64(9, 'UTC') CODEC({zstd}),
+    `number` UInt64 CODEC(DoubleDelta, {zstd}),
+    `is_snapshot` Bool CODEC({zstd}),
+    `parts_left` UInt32 CODEC({zstd}),
+    `first_update_id` Int64 CODEC(Delta, {zstd}),
+    `previous_update_id` Nullable(Int64) CODEC(Delta, {zstd}),
+    `last_update_id` Int64 CODEC(Delta, {zstd}),
+    `checksum` Nullable(Int64) CODEC({zstd}),
+    `is_bids_partial` Bool CODEC({zstd}),
+    `is_asks_partial` Bool CODEC({zstd}),
+    `price_scale` UInt8 CODEC({zstd}),
+    `quantity_scale` UInt8 CODEC({zstd}),
+    `bids.price` Array(Int64) CODEC(Delta, T64('bit'), {zstd}),
+    `bids.quantity` Array(Int64) CODEC(T64, {zstd}),
+    `asks.price` Array(Int64) CODEC(Delta, T64('bit'), {zstd}),
+    `asks.quantity` Array(Int64) CODEC(T64, {zstd}),
 {tail}
 
 -- Messages that central refused for their content: the bytes as they came, and why. The key holds the payload's hash because a stream

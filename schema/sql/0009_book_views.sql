@@ -11,8 +11,8 @@ AS SELECT timestamp, exchange, market_type, symbol, edge, epoch, epoch_started_a
     toFloat64(quantity) AS quantity_float
 FROM {database}.orderbook_deltas
 ARRAY JOIN arrayConcat(
-    arrayMap((price, quantity) -> ('bid', price, quantity), bid_prices, bid_quantities),
-    arrayMap((price, quantity) -> ('ask', price, quantity), ask_prices, ask_quantities)) AS level
+    arrayMap((price, quantity) -> ('bid', price, quantity), bids.price, bids.quantity),
+    arrayMap((price, quantity) -> ('ask', price, quantity), asks.price, asks.quantity)) AS level
 
 -- The levels of one book at a time, as one edge had them. A missing record, or a time after which the edge began another epoch, is an error.
 --! in hot cold for book_at

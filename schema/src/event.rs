@@ -127,7 +127,7 @@ pub const DELTA_LEVELS_MAX: usize = 10_000;
 ///
 /// An epoch ends where updates are missing or the book was rebuilt. Its records are numbered without a hole, so that a state is proven by
 /// the newest snapshot up to it and every number since.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct OrderBookDelta<'a> {
     /// Counts the resyncs of this book in one run of the edge.
     pub epoch: u32,
@@ -240,7 +240,8 @@ const UNIT_SEPARATOR: &[u8] = &[0x1f];
 ///
 /// The natural key is the trade id, or the book's update id with its time and checksum, or time and values where a venue gives no id. Neither the edge nor the
 /// receive time is part of it: two edges on one venue give one id, so that JetStream and the tables can tell a copy from an event. Order-book
-/// deltas are the exception: each edge numbers its own, because only unbroken numbers prove a state.
+/// deltas are the exception: each edge numbers its own, because only unbroken numbers prove a state. The high half of their ids is a hash of
+/// the epoch, the same for all of its deltas, so that an id takes half of the bytes in a table; the low half is of the whole key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct EventId(pub u128);
 
@@ -259,9 +260,20 @@ impl EventId {
             hash.update(UNIT_SEPARATOR);
         }
         let mut key = Vec::with_capacity(96);
+        let epoch = if let Body::OrderBookDelta(delta) = &event.body {
+            key.extend_from_slice(header.edge.as_bytes());
+            key.extend_from_slice(UNIT_SEPARATOR);
+            integer(&mut key, delta.epoch_started_ns);
+            hash.update(&key);
+            key.clear();
+            Some(hash.digest())
+        } else {
+            None
+        };
         natural_key(event, &mut key);
         hash.update(&key);
-        Self(hash.digest128())
+        let id = Self(hash.digest128());
+        epoch.map_or(id, |epoch| Self(u128::from(epoch) << 64 | u128::from(id.low_half())))
     }
 
     /// The low 64 bits: as good as unique among the events of one stream.
@@ -313,9 +325,6 @@ fn natural_key(event: &Event<'_>, key: &mut Vec<u8>) {
             decimals(key, &[Some(index.index_value)]);
         }
         Body::OrderBookDelta(delta) => {
-            key.extend_from_slice(event.header.edge.as_bytes());
-            key.extend_from_slice(UNIT_SEPARATOR);
-            integer(key, delta.epoch_started_ns);
             integer(key, delta.number);
             integer(key, delta.last_update_id);
         }

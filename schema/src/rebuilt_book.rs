@@ -101,25 +101,8 @@ mod tests {
     use super::*;
 
     fn delta(number: u64, is_snapshot: bool, bids: &[[i64; 2]]) -> OrderBookDelta<'_> {
-        OrderBookDelta {
-            epoch: 0,
-            epoch_started_ns: 7,
-            number,
-            is_snapshot,
-            parts_left: 0,
-            first_update_id: 0,
-            previous_update_id: None,
-            last_update_id: 0,
-            checksum: None,
-            is_bids_partial: false,
-            is_asks_partial: false,
-            levels: BookLevels {
-                price_scale: 1,
-                quantity_scale: 0,
-                bids: bids.into(),
-                asks: [].as_slice().into(),
-            },
-        }
+        let levels = BookLevels { price_scale: 1, bids: bids.into(), ..BookLevels::default() };
+        OrderBookDelta { epoch_started_ns: 7, number, is_snapshot, levels, ..OrderBookDelta::default() }
     }
 
     fn bids(book: &RebuiltBook) -> Vec<String> {

@@ -152,7 +152,8 @@ impl StoredDeltas<'_> {
     ) -> Result<Vec<DeltaRow>, StorageError> {
         self.rows(&format!(
             "SELECT epoch, number, is_snapshot, parts_left, first_update_id, previous_update_id, last_update_id, checksum, is_bids_partial, \
-             is_asks_partial, price_scale, quantity_scale, bid_prices, bid_quantities, ask_prices, ask_quantities, \
+             is_asks_partial, price_scale, quantity_scale, `bids.price` AS bid_prices, `bids.quantity` AS bid_quantities, `asks.price` AS ask_prices, \
+             `asks.quantity` AS ask_quantities, \
              toUnixTimestamp64Micro(timestamp) AS time_us \
              FROM {} WHERE {} AND edge = {} AND epoch_started_at = {} AND number BETWEEN {} AND {} AND ({} OR {}) \
              ORDER BY number LIMIT 1 BY number LIMIT {}",

@@ -40,10 +40,10 @@ impl AdapterSettings {
 /// Bounds of a batch; the first one reached starts the insert.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct BatchLimits {
-    /// Rows of an insert into trades.
+    /// Rows of an insert into trades or order-book deltas.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub trades: usize,
-    /// Rows of an insert into order books.
+    /// Rows of an insert into states of order books.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub orderbooks: usize,
     /// Rows of an insert into any other table, and into dead letters.

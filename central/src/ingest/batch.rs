@@ -80,8 +80,10 @@ impl Batch {
     pub fn is_full(&self, limits: &BatchLimits) -> bool {
         let rows = match self.target {
             // Duplicates arrive as fast as the events that they repeat.
-            Target::Events(DataType::Trade) | Target::Copies | Target::CorrectedEvents => limits.trades,
-            Target::Events(DataType::OrderBook | DataType::OrderBookDelta) => limits.orderbooks,
+            Target::Events(DataType::Trade | DataType::OrderBookDelta)
+            | Target::Copies
+            | Target::CorrectedEvents => limits.trades,
+            Target::Events(DataType::OrderBook) => limits.orderbooks,
             _ => limits.others,
         };
         self.entries.len() >= rows || self.rows.bytes() + self.payload_bytes >= limits.max_bytes
@@ -257,6 +259,19 @@ pub mod tests {
         assert!(!batch.is_full(&limits(2, 1000)) && batch.is_full(&limits(1, 1000)));
         let bytes = 100 + batch.rows.bytes();
         assert!(batch.is_full(&limits(2, bytes)) && !batch.is_full(&limits(2, bytes + 1)));
+    }
+
+    #[test]
+    fn changes_of_books_are_batched_as_trades_are() {
+        let limits = BatchLimits { trades: 3, ..limits(2, 1_000_000) };
+        let fills_at = |data_type| {
+            let mut batch = Batch::new(Target::Events(data_type), "ORDERBOOK_SNAP", 0, BatchCapacity::default());
+            (1..9).find(|seq| {
+                add(&mut batch, *seq, u128::from(*seq), 1);
+                batch.is_full(&limits)
+            })
+        };
+        assert_eq!([DataType::OrderBook, DataType::OrderBookDelta].map(fills_at), [Some(2), Some(3)]);
     }
 
     #[test]

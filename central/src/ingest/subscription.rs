@@ -103,11 +103,12 @@ pub async fn rewind(shared: &CentralContext, stream: &Stream, from: u64) -> anyh
 
 impl Subscription {
     pub async fn messages(&self, stream: &str) -> anyhow::Result<Pull> {
+        let (messages, bytes) = prefetch(stream);
         let pull = self
             .consumer
             .stream()
-            .max_messages_per_batch(prefetch(stream))
-            .max_bytes_per_batch(limits::PREFETCH_BYTES)
+            .max_messages_per_batch(messages)
+            .max_bytes_per_batch(bytes)
             .expires(limits::PULL_EXPIRES)
             .heartbeat(limits::PULL_HEARTBEAT)
             .messages();
@@ -115,12 +116,15 @@ impl Subscription {
     }
 }
 
-fn prefetch(stream: &str) -> usize {
+/// Messages and bytes of a pull request.
+fn prefetch(stream: &str) -> (usize, usize) {
     use marketprism_schema::{DataType, stream_of};
     match stream {
-        name if name == stream_of(DataType::OrderBook) => limits::PREFETCH_ORDER_BOOKS,
-        name if name == stream_of(DataType::Trade) => limits::PREFETCH_MARKET_DATA,
-        _ => limits::PREFETCH_AUDITS,
+        name if name == stream_of(DataType::OrderBook) => {
+            (limits::PREFETCH_EVENTS, limits::PREFETCH_ORDER_BOOK_BYTES)
+        }
+        name if name == stream_of(DataType::Trade) => (limits::PREFETCH_EVENTS, limits::PREFETCH_BYTES),
+        _ => (limits::PREFETCH_AUDITS, limits::PREFETCH_BYTES),
     }
 }
 

@@ -112,10 +112,11 @@ impl Shape {
         differences
     }
 
-    /// Differences between hot and cold except TTL and partition key, including columns that only one of them has.
+    /// Differences between hot and cold except TTL, partition key and codecs, including columns that only one of them has.
     pub fn differences_of_copy(&self, copy: &Self) -> Vec<Difference> {
         let mut differences = self.differences(copy, false);
-        differences.retain(|difference| ![TTL, PARTITION_KEY].contains(&difference.setting.as_str()));
+        let is_own = |setting: &str| [TTL, PARTITION_KEY].contains(&setting) || setting.starts_with(CODEC);
+        differences.retain(|difference| !is_own(&difference.setting));
         let more = copy.columns.iter().filter(|column| self.columns.iter().all(|c| c.name != column.name));
         differences.extend(more.filter_map(|column| {
             Difference::between(&format!("column {}", column.name), "none", &column.kind, false)
@@ -141,7 +142,7 @@ impl Shape {
             let sort_of = [
                 (format!("column {name}"), &column.kind, &other.kind, false),
                 (format!("default {name}"), &column.default, &other.default, false),
-                (format!("codec {name}"), &column.codec, &other.codec, true),
+                (format!("{CODEC}{name}"), &column.codec, &other.codec, true),
             ];
             differences.extend(sort_of.iter().filter_map(|(n, w, f, c)| Difference::between(n, w, f, *c)));
         }
@@ -159,6 +160,8 @@ impl Shape {
 
 pub const TTL: &str = "ttl";
 const PARTITION_KEY: &str = "partition_key";
+/// Followed by the name of a column.
+const CODEC: &str = "codec ";
 
 /// Names of one setting of a table: on a single server and of a replicated one.
 const DEDUPLICATION: [&str; 2] = ["non_replicated_deduplication_window", "replicated_deduplication_window"];
@@ -258,12 +261,14 @@ mod tests {
     }
 
     #[test]
-    fn hot_and_cold_may_differ_only_in_ttl_and_partition_key() {
+    fn hot_and_cold_may_differ_only_in_ttl_partition_key_and_codecs() {
         let hot = shape(FULL, "Decimal(38, 18)");
         let mut cold = shape(&FULL.replace("Day(3)", "Day(3650)"), "Decimal(38, 18)");
         cold.engine.partition_key = "toYYYYMM(timestamp)".to_owned();
+        cold.columns[1].codec = "CODEC(GCD, ZSTD(9))".to_owned();
         assert_eq!(hot.differences_of_copy(&cold), vec![]);
-        assert_eq!(named(&hot.differences(&cold, false)), vec![("partition_key", false), ("ttl", true)]);
+        let all = [("codec price", true), ("partition_key", false), ("ttl", true)];
+        assert_eq!(named(&hot.differences(&cold, false)), all);
         let more = ColumnShape { name: "note".to_owned(), ..cold.columns[0].clone() };
         cold.columns.push(more);
         assert_eq!(named(&hot.differences_of_copy(&cold)), vec![("column note", false)]);

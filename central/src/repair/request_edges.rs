@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use marketprism_schema::{
-    RepairAnswer, RepairRequest, RepairState, StreamId, Table, repair_subject, with_unknown_names,
+    DataType, RepairAnswer, RepairRequest, RepairState, StreamId, Table, repair_subject, with_unknown_names,
 };
 use serde::Deserialize;
 use tokio::time::timeout;
@@ -73,14 +73,19 @@ fn hot_is_complete_from(config: &Config) -> i64 {
     clock::now_ns() / 1_000_000 - ms(kept.saturating_sub(limits::TTL_MARGIN))
 }
 
-/// Asks the edge, and those that collect the same stream if it no longer has everything: two edges give one event the same id.
+/// Asks the edge, and those that collect the same stream if it no longer has everything: two edges give one event the same id, but for
+/// order-book deltas, which each edge numbers on its own.
 async fn request_edges_of(broker: &Broker, hot: &Endpoint, range: &LackingRange) -> (RepairFate, String) {
     let (is_complete, text) = request_edge(broker, range, &range.edge).await;
     if is_complete {
         return (RepairFate::Resent, text);
     }
     let mut texts = vec![text];
-    match other_edges(hot, range).await {
+    let others = match range.stream.data_type {
+        DataType::OrderBookDelta => Ok(Vec::new()),
+        _ => other_edges(hot, range).await,
+    };
+    match others {
         Ok(others) => {
             for EdgeName { edge } in others {
                 let (is_complete, text) = request_edge(broker, range, &edge).await;

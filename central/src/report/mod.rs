@@ -10,6 +10,7 @@ pub mod document;
 mod downtime;
 mod edge_tables;
 mod edges;
+mod freshness;
 mod heatmap;
 mod inputs;
 mod latency;

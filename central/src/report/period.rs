@@ -167,7 +167,7 @@ pub const fn recent_window(data_type: DataType) -> Duration {
 
 /// Rows of such a type arrive continuously.
 pub const fn is_high_frequency(data_type: DataType) -> bool {
-    matches!(data_type, DataType::Trade | DataType::OrderBook)
+    matches!(data_type, DataType::Trade | DataType::OrderBook | DataType::OrderBookDelta)
 }
 
 #[cfg(test)]

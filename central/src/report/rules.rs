@@ -9,7 +9,7 @@ use super::document::{
 use super::heatmap::LedgerSummary;
 use super::inputs::ReportInputs;
 use super::period::{is_high_frequency, recent_window};
-use super::{Time, downtime};
+use super::{Time, downtime, freshness};
 
 /// All findings, the most severe first.
 pub fn evaluate(
@@ -20,7 +20,7 @@ pub fn evaluate(
     downtimes: &[ReportedDowntime],
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
-    evaluate_tables(inputs, tables, &mut findings);
+    evaluate_tables(inputs, tables, venues, &mut findings);
     if inputs.verdicts.is_ok() {
         evaluate_ledger(ledger, venues, &mut findings);
         silent_edges(inputs, ledger, &mut findings);
@@ -212,21 +212,20 @@ fn evaluate_losses(inputs: &ReportInputs, findings: &mut Vec<Finding>) {
 
 const LAG_WARN_MINUTES: f64 = 60.0;
 
-fn evaluate_tables(inputs: &ReportInputs, tables: &[TableReport], findings: &mut Vec<Finding>) {
+fn evaluate_tables(
+    inputs: &ReportInputs,
+    tables: &[TableReport],
+    venues: &[VenueState],
+    findings: &mut Vec<Finding>,
+) {
     // Liquidations may be absent in a healthy system, so the types that always arrive show that collection works.
     let is_collecting = tables.iter().any(|table| {
         data_type(table).is_some_and(is_high_frequency)
             && table.hot.as_ref().is_some_and(|hot| hot.recent_rows > 0)
     });
-    // States of books may be left out where their changes are collected.
-    let deltas = Table::of(DataType::OrderBookDelta).name;
-    let has_deltas = tables
-        .iter()
-        .any(|table| table.table == deltas && table.hot.as_ref().is_some_and(|hot| hot.recent_rows > 0));
     for table in tables {
         if inputs.reaches_now() {
-            let is_rebuildable = table.table == Table::of(DataType::OrderBook).name && has_deltas;
-            freshness(table, is_collecting, is_rebuildable, findings);
+            evaluate_freshness(table, venues, is_collecting, findings);
         }
         for (side, contents) in [("hot", &table.hot), ("cold", &table.cold)] {
             if let Some(contents) = contents {
@@ -241,7 +240,12 @@ fn data_type(table: &TableReport) -> Option<DataType> {
     Table::ALL.iter().find(|known| known.name == table.table).map(|known| known.data_type)
 }
 
-fn freshness(table: &TableReport, is_collecting: bool, is_rebuildable: bool, findings: &mut Vec<Finding>) {
+fn evaluate_freshness(
+    table: &TableReport,
+    venues: &[VenueState],
+    is_collecting: bool,
+    findings: &mut Vec<Finding>,
+) {
     let (Some(data_type), Some(hot)) = (data_type(table), &table.hot) else { return };
     let mut add = |code, level, text: String, remedy: &str| {
         findings.push(Finding::new(code, level, table.table, text, remedy));
@@ -251,16 +255,7 @@ fn freshness(table: &TableReport, is_collecting: bool, is_rebuildable: bool, fin
     if hot.recent_rows == 0 {
         let newest = hot.newest.map_or("the table is empty".to_owned(), |at| format!("newest row: {at}"));
         let text = format!("no rows arrived in hot in the last {minutes} minutes; {newest}");
-        let (level, remedy) = match data_type {
-            _ if is_fast && !is_rebuildable => (
-                Level::Fail,
-                "check with `status` which part has stopped: edges, broker, ingest or ClickHouse",
-            ),
-            DataType::Liquidation if !is_collecting => {
-                (Level::Warn, "no other type arrives either: check with `status` which part has stopped")
-            }
-            _ => (Level::Info, ""),
-        };
+        let (level, remedy) = freshness::of_stale_table(data_type, venues, is_collecting);
         add(Code::TableNoRecentRows, level, text, remedy);
         return;
     }

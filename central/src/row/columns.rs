@@ -140,10 +140,10 @@ const fn own(data_type: DataType) -> &'static [Column] {
             ("is_asks_partial", "Bool"),
             ("price_scale", "UInt8"),
             ("quantity_scale", "UInt8"),
-            ("bid_prices", "Array(Int64)"),
-            ("bid_quantities", "Array(Int64)"),
-            ("ask_prices", "Array(Int64)"),
-            ("ask_quantities", "Array(Int64)"),
+            ("bids.price", "Array(Int64)"),
+            ("bids.quantity", "Array(Int64)"),
+            ("asks.price", "Array(Int64)"),
+            ("asks.quantity", "Array(Int64)"),
         ],
     }
 }

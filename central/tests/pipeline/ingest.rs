@@ -83,7 +83,7 @@ async fn every_type_has_its_table() {
             "orderbook_deltas",
             "epoch, toUnixTimestamp64Nano(epoch_started_at) = toUnixTimestamp64Micro(timestamp) * 1000 + 1, number, is_snapshot, \
              parts_left, first_update_id, previous_update_id, last_update_id, checksum, is_bids_partial, is_asks_partial, price_scale, \
-             quantity_scale, bid_prices, bid_quantities, ask_prices",
+             quantity_scale, bids.price, bids.quantity, asks.price",
             "2|true|5|false|0|8|null|9|4294967295|true|false|2|8|[9223372036854775807,5]|[1,0]|[]",
         ),
     ] {

@@ -155,11 +155,17 @@ async fn removal_from_hot_is_no_loss() {
 async fn edges_are_asked_for_what_is_missing() {
     let Some(sides) = TwoSides::on_one_engine(QUICK).await else { return };
     let start_ms = minutes_ago(10);
-    for (edge, ms) in [("e1", start_ms), ("e1", start_ms + MINUTE_MS), ("e2", start_ms)] {
+    for (data_type, edge, ms) in [
+        ("trade", "e1", start_ms),
+        ("trade", "e1", start_ms + MINUTE_MS),
+        ("trade", "e2", start_ms),
+        ("orderbook_delta", "e2", start_ms),
+        ("orderbook_delta", "e3", start_ms),
+    ] {
         sides
             .in_hot(&format!(
                 "INSERT INTO marketprism_hot.verdicts (window_start, window_seconds, data_type, exchange, market_type, symbol, edge, \
-                 state, reason, expected, found, judged_at) VALUES (fromUnixTimestamp64Milli({ms}, 'UTC'), 60, 'trade', 'sim_spot', \
+                 state, reason, expected, found, judged_at) VALUES (fromUnixTimestamp64Milli({ms}, 'UTC'), 60, '{data_type}', 'sim_spot', \
                  'spot', 'A-B', '{edge}', 'mismatch', 'missing', 10, 8, now64(3))"
             ))
             .await;
@@ -190,6 +196,9 @@ async fn edges_are_asked_for_what_is_missing() {
         text.contains("e2 sim_spot.spot.A-B: 2 events are missing; e2: the edge did not answer"),
         "{text}"
     );
+    let no_other_has_it = |line: &str| line.matches("did not answer").count() == 1;
+    assert!(text.lines().filter(|line| line.contains("orderbook_deltas")).all(no_other_has_it), "{text}");
+    assert!(text.contains("e3: the edge did not answer"), "{text}");
     assert!(
         text.contains("e1: sends 0 events again (not_kept)") && text.contains("would have been needed"),
         "{text}"

@@ -1,26 +1,17 @@
 //! Bytes of an order-book update in the broker and in hot: the changes of the recorded books, through broker and central into the real table.
 
-use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Result, anyhow, ensure};
 use async_nats::HeaderMap;
-use marketprism_schema::{Body, Event, EventId, WireForm, decode_json};
+use marketprism_schema::{Body, DataType, Event, EventId, WireForm};
 use marketprism_tests::figures::{Goal, Report};
-use marketprism_tests::parts;
 use marketprism_tests::stack::Stack;
 
 use crate::engine::execute;
+use crate::recorded;
 
-const RECORDINGS: [(&str, &str, &str); 5] = [
-    ("binance_spot.jsonl", "binance", "binance_spot"),
-    ("binance_derivatives.jsonl", "binance", "binance_derivatives"),
-    ("okx.jsonl", "okx", "okx_spot"),
-    ("okx.jsonl", "okx", "okx_derivatives"),
-    ("deribit.jsonl", "deribit", "deribit_derivatives"),
-];
 const TABLE: &str = "marketprism_hot.orderbook_deltas";
-/// The changes alone: a snapshot comes once in ten minutes.
 const CHANGES: &str = "marketprism_hot.orderbook_changes";
 /// Limit for the last row.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -32,39 +23,33 @@ pub async fn measure(report: &mut Report) -> Result<()> {
     let stack = Stack::plain().await;
     let client = async_nats::connect(stack.broker.url()).await?;
     let jetstream = async_nats::jetstream::new(client);
-    let (mut sent, mut changes, mut levels) = (0_u64, 0_u64, 0_usize);
+    let (mut changes, mut levels) = (0_u64, 0_usize);
     let mut bytes = [0_usize; 2];
-    for (recording, adapter, exchange) in RECORDINGS {
-        let lines = replayed(recording, adapter, exchange)?;
-        for line in lines.lines() {
-            let event = received_now(decode_json(line.as_bytes())?);
+    for stream in &tokio::task::block_in_place(|| recorded::captured(&[DataType::OrderBookDelta]))? {
+        for event in stream.events()? {
+            let event = received_now(event);
             let Body::OrderBookDelta(delta) = &event.body else { continue };
             let mut payload = Vec::new();
             WireForm::Protobuf.encode(&event, &mut payload);
-            let header = &event.header;
-            let subject =
-                format!("orderbook_delta.{}.{}.{}", header.exchange, header.market_type, header.symbol);
             let mut headers = HeaderMap::new();
             headers.insert("Content-Type", WireForm::Protobuf.content_type());
-            headers.insert("Nats-Msg-Id", header.event_id.to_string());
-            if !delta.is_snapshot {
-                changes += 1;
-                levels += delta.levels.bids.len() + delta.levels.asks.len();
-                bytes[0] += payload.len();
-                // As the stream stores it: record, subject and headers.
-                bytes[1] += payload.len() + subject.len() + headers_bytes(&headers);
-            }
+            headers.insert("Nats-Msg-Id", event.header.event_id.to_string());
+            let subject = stream.id.to_string();
+            changes += 1;
+            levels += delta.levels.bids.len() + delta.levels.asks.len();
+            bytes[0] += payload.len();
+            // As the stream stores it: record, subject and headers.
+            bytes[1] += payload.len() + subject.len() + headers_bytes(&headers);
             jetstream.publish_with_headers(subject, headers, payload.into()).await?.await?;
-            sent += 1;
         }
     }
     let each = |bytes: usize| bytes as f64 / changes as f64;
-    stored(&stack, sent).await?;
+    stored(&stack, changes).await?;
     execute(&stack.clickhouse, &format!("CREATE TABLE {CHANGES} AS {TABLE}")).await?;
     // Sizes of columns are known of wide parts only, which every larger one is.
     let wide = "min_bytes_for_wide_part = 0, min_rows_for_wide_part = 0";
     execute(&stack.clickhouse, &format!("ALTER TABLE {CHANGES} MODIFY SETTING {wide}")).await?;
-    execute(&stack.clickhouse, &format!("INSERT INTO {CHANGES} SELECT * FROM {TABLE} WHERE NOT is_snapshot"))
+    execute(&stack.clickhouse, &format!("INSERT INTO {CHANGES} SELECT * FROM {TABLE}"))
         .await?;
     execute(&stack.clickhouse, &format!("OPTIMIZE TABLE {CHANGES} FINAL")).await?;
     let name = format!("order-book update of {:.1} levels ({changes} recorded ones)", each(levels));
@@ -72,7 +57,7 @@ pub async fn measure(report: &mut Report) -> Result<()> {
     report.goal(format!("{name}, in the broker"), each(bytes[1]), "bytes", Goal::AtMost(BROKER_BYTES));
     let compressed = number(&stack, "sum(data_compressed_bytes)", "parts").await?;
     report.goal(format!("{name}, in hot"), compressed / changes as f64, "bytes", Goal::AtMost(HOT_BYTES));
-    for column in ["event_id", "bid_prices", "bid_quantities", "ask_prices", "ask_quantities"] {
+    for column in ["event_id", "bids.price", "bids.quantity", "asks.price", "asks.quantity"] {
         let what = format!("sumIf(column_data_compressed_bytes, column = '{column}')");
         let compressed = number(&stack, &what, "parts_columns").await?;
         report.figure(format!("{name}, in hot, {column}"), compressed / changes as f64, "bytes");
@@ -86,17 +71,6 @@ fn headers_bytes(headers: &HeaderMap) -> usize {
         values.iter().map(|value| name.to_string().len() + value.as_str().len() + ": \r\n".len())
     });
     "NATS/1.0\r\n\r\n".len() + lines.sum::<usize>()
-}
-
-fn replayed(recording: &str, adapter: &str, exchange: &str) -> Result<String> {
-    let file = parts::recording(recording).with_context(|| format!("recording {recording} is not here"))?;
-    let output = Command::new(parts::binary("marketprism-edge"))
-        .args(["replay", "--exchange", exchange, "--data-type", "orderbook_delta", "--adapter"])
-        .arg(parts::adapter(adapter))
-        .arg(file)
-        .output()?;
-    ensure!(output.status.success(), "replay of {recording}: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// Central refuses what was received days ago: the age of the recording is taken off.

@@ -1,4 +1,4 @@
-//! `marketprism-bench [adapter|edge|venues|swaps|wire|deltas|ingest|ledger|replication|report|rest]...`: measures, prints a table, and fails
+//! `marketprism-bench [adapter|edge|venues|swaps|wire|deltas|ingest|ledger|replication|report|storage|rest]...`: measures, prints a table, and fails
 //! when a goal is missed. `compare REVISION [part]...` does so with two revisions in turn, `history TEXT` prints what earlier runs measured.
 
 mod adapter;
@@ -10,9 +10,11 @@ mod history;
 mod ingest;
 mod ledger;
 mod replication;
+mod recorded;
 mod report;
 mod rest;
 mod sample;
+mod storage;
 mod swaps;
 mod venues;
 mod wire;
@@ -45,11 +47,13 @@ enum Part {
     Replication,
     /// The integrity report over a month of windows.
     Report,
+    /// Bytes of a row in hot and cold, by type and column, and of a day; time to read. Only if asked for: it takes a minute.
+    Storage,
     /// The whole stack at rest: merges, queries and CPU time of the engine. Only if asked for: it takes minutes.
     Rest,
 }
 
-/// Measures the given parts; by default all but `rest`.
+/// Measures the given parts; by default all but `storage` and `rest`.
 #[derive(Debug, Parser)]
 #[command(name = "marketprism-bench", args_conflicts_with_subcommands = true)]
 struct Arguments {
@@ -156,6 +160,9 @@ async fn measure(measurement: Measurement) -> Result<Report> {
     }
     if wanted(Part::Report) {
         report::measure(&mut figures).await?;
+    }
+    if parts.contains(&Part::Storage) {
+        storage::measure(&mut figures).await?;
     }
     if parts.contains(&Part::Rest) {
         rest::measure(&mut figures, minutes).await?;

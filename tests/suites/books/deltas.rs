@@ -17,8 +17,8 @@ const COMPARED: usize = 10;
 
 /// Records by exchange, symbol and epoch. A gap between two is a record that is not inserted yet, or lost for good.
 async fn records(stack: &Stack) -> Result<BTreeMap<String, Vec<Value>>, String> {
-    let text = |column: &str| format!("arrayMap(number -> toString(number), {column}) AS {column}_text");
-    let columns = ["bid_prices", "bid_quantities", "ask_prices", "ask_quantities"].map(text).join(", ");
+    let text = |column: &str| format!("arrayMap(number -> toString(number), {column}) AS `{column}_text`");
+    let columns = ["bids.price", "bids.quantity", "asks.price", "asks.quantity"].map(text).join(", ");
     let rows = stack
         .clickhouse
         .rows(&format!(
@@ -41,12 +41,12 @@ async fn records(stack: &Stack) -> Result<BTreeMap<String, Vec<Value>>, String> 
 
 fn side(row: &Value, name: &str) -> Vec<[i64; 2]> {
     let numbers = |column: &str| -> Vec<i64> {
-        let texts = row[format!("{name}_{column}_text")].as_array().unwrap().iter();
+        let texts = row[format!("{name}.{column}_text")].as_array().unwrap().iter();
         texts.map(|text| text.as_str().unwrap().parse().unwrap()).collect()
     };
-    numbers("prices")
+    numbers("price")
         .into_iter()
-        .zip(numbers("quantities"))
+        .zip(numbers("quantity"))
         .map(|(price, quantity)| [price, quantity])
         .collect()
 }
@@ -55,23 +55,16 @@ fn delta(row: &Value) -> OrderBookDelta<'static> {
     let number = |name: &str| row[name].as_u64().unwrap();
     let scale = |name: &str| u8::try_from(number(name)).unwrap();
     OrderBookDelta {
-        epoch: 0,
-        epoch_started_ns: 0,
         number: number("place"),
         is_snapshot: row["is_snapshot"].as_bool().unwrap(),
         parts_left: u32::try_from(number("parts_left")).unwrap(),
-        first_update_id: 0,
-        previous_update_id: None,
-        last_update_id: 0,
-        checksum: None,
-        is_bids_partial: false,
-        is_asks_partial: false,
         levels: BookLevels {
             price_scale: scale("price_scale"),
             quantity_scale: scale("quantity_scale"),
-            bids: side(row, "bid").into(),
-            asks: side(row, "ask").into(),
+            bids: side(row, "bids").into(),
+            asks: side(row, "asks").into(),
         },
+        ..OrderBookDelta::default()
     }
 }
 
