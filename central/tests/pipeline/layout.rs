@@ -88,7 +88,7 @@ async fn drift_is_named_on_both_servers() {
     stack.init(&config, &["--apply"], 0);
     stack.init(&config, &[], 0);
 
-    cold("ALTER TABLE marketprism_cold.trades MODIFY COLUMN price Float64").await;
+    cold("ALTER TABLE marketprism_cold.trades MODIFY COLUMN price Float64 CODEC(ZSTD(1))").await;
     let error = stack.init(&config, &["--apply"], 1);
     assert!(
         error.contains("marketprism_cold.trades: column price: wanted Decimal(38, 18), found Float64"),
