@@ -265,7 +265,7 @@ pub mod tests {
     fn changes_of_books_are_batched_as_trades_are() {
         let limits = BatchLimits { trades: 3, ..limits(2, 1_000_000) };
         let fills_at = |data_type| {
-            let mut batch = Batch::new(Target::Events(data_type), "ORDERBOOK_SNAP", 0, BatchCapacity::default());
+            let mut batch = Batch { target: Target::Events(data_type), ..trades() };
             (1..9).find(|seq| {
                 add(&mut batch, *seq, u128::from(*seq), 1);
                 batch.is_full(&limits)

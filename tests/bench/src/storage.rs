@@ -23,13 +23,13 @@ const ROWS_SLOW: usize = 4_000;
 const LIMIT: Duration = Duration::from_secs(300);
 /// Acknowledgements in flight.
 const IN_FLIGHT: usize = 1_024;
-/// Reads of a table; the fastest counts.
-const READS: usize = 5;
+/// Reads of a table, of which the processor time is taken together.
+const READS: u32 = 20;
 /// Columns of less are not shown.
 const SHOWN_BYTES: f64 = 0.5;
 
 pub async fn measure(report: &mut Report) -> Result<()> {
-    let stack = Stack::plain().await;
+    let mut stack = Stack::plain().await;
     let streams = tokio::task::block_in_place(recorded_streams)?;
     let counts = tokio::task::block_in_place(|| counted(&streams))?;
     let events = tokio::task::block_in_place(|| continued(&streams, &counts))?;
@@ -46,9 +46,11 @@ pub async fn measure(report: &mut Report) -> Result<()> {
         if a_second > 0.0 {
             report.figure(format!("{data_type}, captured"), a_second, "rows a second");
         }
+        let plain = read_plain(&mut stack, table, *rows as f64).await?;
+        report.figure(format!("{data_type}, not compressed, CPU time to read all columns"), plain, "ns a row");
         for (place, side) in ["hot", "cold"].into_iter().enumerate() {
             let name = format!("{data_type}, {rows} rows, {side}");
-            let bytes = measured(&stack, table, side, &name, report).await?;
+            let bytes = measured(&mut stack, table, side, &name, report).await?;
             if let Some(sum) = day.get_mut(place) {
                 *sum += bytes * a_second * 86_400.0 / 1e9;
             }
@@ -144,7 +146,7 @@ async fn arrived(stack: &Stack, table: &str, rows: u64) -> Result<()> {
 }
 
 /// Bytes of a row, in a table as that of the side, with all rows in one part a partition.
-async fn measured(stack: &Stack, table: &str, side: &str, name: &str, report: &mut Report) -> Result<f64> {
+async fn measured(stack: &mut Stack, table: &str, side: &str, name: &str, report: &mut Report) -> Result<f64> {
     let database = format!("marketprism_{side}");
     let copy = format!("{table}_measured");
     execute(&stack.clickhouse, &format!("CREATE TABLE {database}.{copy} AS {database}.{table}")).await?;
@@ -182,15 +184,32 @@ async fn measured(stack: &Stack, table: &str, side: &str, name: &str, report: &m
             report.figure(format!("{name}, {column}"), of_row, "bytes a row");
         }
     }
-    let mut fastest = f64::MAX;
-    for _ in 0..READS {
-        let started = Instant::now();
-        let read = format!("SELECT sum(cityHash64(*)) FROM {database}.{copy} SETTINGS max_threads = 1");
-        execute(&stack.clickhouse, &read).await?;
-        fastest = fastest.min(started.elapsed().as_secs_f64());
-    }
-    report.figure(format!("{name}, read with all columns"), fastest / rows * 1e9, "ns a row");
+    let read = read(stack, &format!("{database}.{copy}"), rows).await?;
+    report.figure(format!("{name}, CPU time to read all columns"), read, "ns a row");
     Ok(bytes)
+}
+
+/// CPU time of the engine for a row, all columns.
+async fn read(stack: &mut Stack, table: &str, rows: f64) -> Result<f64> {
+    let before = stack.clickhouse.process().cpu_time();
+    for _ in 0..READS {
+        let read = format!("SELECT sum(cityHash64(*)) FROM {table} SETTINGS max_threads = 1");
+        execute(&stack.clickhouse, &read).await?;
+    }
+    let time = stack.clickhouse.process().cpu_time().saturating_sub(before);
+    Ok(time.as_secs_f64() / f64::from(READS) / rows * 1e9)
+}
+
+/// The same for rows that are not compressed.
+async fn read_plain(stack: &mut Stack, table: &str, rows: f64) -> Result<f64> {
+    let plain = format!("marketprism_hot.{table}_plain");
+    let create = format!(
+        "CREATE TABLE {plain} ENGINE = MergeTree ORDER BY tuple() SETTINGS default_compression_codec = 'NONE' \
+         AS SELECT * FROM marketprism_hot.{table}"
+    );
+    execute(&stack.clickhouse, &create).await?;
+    execute(&stack.clickhouse, &format!("OPTIMIZE TABLE {plain} FINAL")).await?;
+    read(stack, &plain, rows).await
 }
 
 async fn number(stack: &Stack, query: &str) -> Result<f64> {
