@@ -155,6 +155,9 @@ impl RecordedStream {
                 let moved_ns = begin_ns + copy * span_ns - first_ns;
                 event.header.received_at_ns += moved_ns + noise.below(&place, 5 * MILLISECOND_NS);
                 event.header.timestamp_us += moved_ns / 1_000 + 1_000 * noise.below(&(place, "venue"), 3);
+                for time_us in other_times(&mut event.body) {
+                    *time_us += moved_ns / 1_000;
+                }
                 let mut at = 0_i64;
                 each_number(&mut event, &mut |field, number| {
                     at += 1;
@@ -308,6 +311,16 @@ fn each_number(event: &mut Event<'_>, with: &mut dyn FnMut(Field, &mut i64)) {
         Body::LsrTopPosition(_) | Body::LsrAllAccount(_) => {}
         Body::VolatilityIndex(index) => other(Some(&mut index.index_value)),
     }
+}
+
+/// Further times of the venue's, microseconds.
+fn other_times<'a>(body: &'a mut Body<'_>) -> impl Iterator<Item = &'a mut i64> {
+    let times = match body {
+        Body::FundingRate(rate) => [rate.funding_time_us.as_mut(), rate.next_funding_time_us.as_mut()],
+        Body::Liquidation(order) => [order.liquidation_time_us.as_mut(), None],
+        _ => [None, None],
+    };
+    times.into_iter().flatten()
 }
 
 fn each_level(levels: &mut BookLevels<'_>, with: &mut dyn FnMut(Field, &mut i64)) {

@@ -140,6 +140,8 @@ async fn arrived(stack: &Stack, table: &str, rows: u64) -> Result<()> {
         if found >= rows as f64 {
             return Ok(());
         }
+        let letters = "SELECT count() FROM marketprism_hot.dead_letters";
+        ensure!(number(stack, letters).await? == 0.0, "central refused events, see the log for the reason");
         ensure!(started.elapsed() < LIMIT, "{found} of {rows} rows in {table} after {LIMIT:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
