@@ -49,8 +49,7 @@ pub async fn measure(report: &mut Report) -> Result<()> {
     // Sizes of columns are known of wide parts only, which every larger one is.
     let wide = "min_bytes_for_wide_part = 0, min_rows_for_wide_part = 0";
     execute(&stack.clickhouse, &format!("ALTER TABLE {CHANGES} MODIFY SETTING {wide}")).await?;
-    execute(&stack.clickhouse, &format!("INSERT INTO {CHANGES} SELECT * FROM {TABLE}"))
-        .await?;
+    execute(&stack.clickhouse, &format!("INSERT INTO {CHANGES} SELECT * FROM {TABLE}")).await?;
     execute(&stack.clickhouse, &format!("OPTIMIZE TABLE {CHANGES} FINAL")).await?;
     let name = format!("order-book update of {:.1} levels ({changes} recorded ones)", each(levels));
     report.figure(format!("{name}, payload"), each(bytes[0]), "bytes");

@@ -145,7 +145,8 @@ impl RecordedStream {
         };
         let (prices, ids) = (numbers(Field::Price), numbers(Field::Id));
         let mut events = Vec::new();
-        let (mut price, mut next_id) = (prices.first().copied().unwrap_or_default(), ids.first().copied().unwrap_or_default());
+        let (mut price, mut next_id) =
+            (prices.first().copied().unwrap_or_default(), ids.first().copied().unwrap_or_default());
         for copy in 0..copies {
             let noise = Noise { stream: &self.id.to_string(), copy };
             let price_of = stretched(&prices, price, &noise, |gap, tick| tick * (gap / tick + 1));
@@ -265,7 +266,8 @@ fn rescale_levels(
     for level in levels.bids.to_mut().iter_mut().chain(levels.asks.to_mut()) {
         *level = [level[0] * factors[0], level[1] * factors[1]];
     }
-    (levels.price_scale, levels.quantity_scale) = (levels.price_scale.max(price), levels.quantity_scale.max(quantity));
+    (levels.price_scale, levels.quantity_scale) =
+        (levels.price_scale.max(price), levels.quantity_scale.max(quantity));
 }
 
 fn each_number(event: &mut Event<'_>, with: &mut dyn FnMut(Field, &mut i64)) {
@@ -296,7 +298,9 @@ fn each_number(event: &mut Event<'_>, with: &mut dyn FnMut(Field, &mut i64)) {
             each_level(&mut delta.levels, with);
         }
         Body::FundingRate(rate) => {
-            [Some(&mut rate.funding_rate), rate.mark_price.as_mut(), rate.index_price.as_mut()].into_iter().for_each(other);
+            [Some(&mut rate.funding_rate), rate.mark_price.as_mut(), rate.index_price.as_mut()]
+                .into_iter()
+                .for_each(other);
         }
         Body::OpenInterest(interest) => {
             other(interest.open_interest.as_mut());

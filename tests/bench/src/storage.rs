@@ -41,13 +41,18 @@ pub async fn measure(report: &mut Report) -> Result<()> {
     let mut day = [0.0; 2];
     for (table, rows) in &stored {
         arrived(&stack, table, *rows).await?;
-        let data_type = Table::ALL.iter().find(|known| known.name == *table).context("a known table")?.data_type;
+        let data_type =
+            Table::ALL.iter().find(|known| known.name == *table).context("a known table")?.data_type;
         let a_second = a_second(&streams, data_type)?;
         if a_second > 0.0 {
             report.figure(format!("{data_type}, captured"), a_second, "rows a second");
         }
         let plain = read_plain(&mut stack, table, *rows as f64).await?;
-        report.figure(format!("{data_type}, not compressed, CPU time to read all columns"), plain, "ns a row");
+        report.figure(
+            format!("{data_type}, not compressed, CPU time to read all columns"),
+            plain,
+            "ns a row",
+        );
         for (place, side) in ["hot", "cold"].into_iter().enumerate() {
             let name = format!("{data_type}, {rows} rows, {side}");
             let bytes = measured(&mut stack, table, side, &name, report).await?;
@@ -59,15 +64,15 @@ pub async fn measure(report: &mut Report) -> Result<()> {
     let captured = streams.iter().filter(|stream| stream.seconds.is_some());
     let instruments: BTreeSet<_> = captured.map(|stream| (&stream.id.exchange, &stream.id.symbol)).collect();
     for (side, bytes) in ["hot", "cold"].into_iter().zip(day) {
-        let name = format!("trades, states and changes of the {} captured instruments, {side}", instruments.len());
+        let name =
+            format!("trades, states and changes of the {} captured instruments, {side}", instruments.len());
         report.figure(name, bytes, "GB a day");
     }
     Ok(())
 }
 
 fn recorded_streams() -> Result<Vec<RecordedStream>> {
-    let mut streams =
-        recorded::captured(&[DataType::Trade, DataType::OrderBook, DataType::OrderBookDelta])?;
+    let mut streams = recorded::captured(&[DataType::Trade, DataType::OrderBook, DataType::OrderBookDelta])?;
     streams.extend(recorded::of_tests()?);
     Ok(streams)
 }
@@ -117,7 +122,8 @@ async fn publish(stack: &Stack, events: &[Event<'_>]) -> Result<()> {
     for event in events {
         let header = &event.header;
         let data_type = event.body.data_type();
-        let subject = StreamId::new(data_type, &header.exchange, header.market_type, &header.symbol)?.to_string();
+        let subject =
+            StreamId::new(data_type, &header.exchange, header.market_type, &header.symbol)?.to_string();
         let mut payload = Vec::new();
         WireForm::Protobuf.encode(event, &mut payload);
         let mut headers = HeaderMap::new();
@@ -148,7 +154,13 @@ async fn arrived(stack: &Stack, table: &str, rows: u64) -> Result<()> {
 }
 
 /// Bytes of a row, in a table as that of the side, with all rows in one part a partition.
-async fn measured(stack: &mut Stack, table: &str, side: &str, name: &str, report: &mut Report) -> Result<f64> {
+async fn measured(
+    stack: &mut Stack,
+    table: &str,
+    side: &str,
+    name: &str,
+    report: &mut Report,
+) -> Result<f64> {
     let database = format!("marketprism_{side}");
     let copy = format!("{table}_measured");
     execute(&stack.clickhouse, &format!("CREATE TABLE {database}.{copy} AS {database}.{table}")).await?;

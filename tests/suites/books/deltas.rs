@@ -44,11 +44,7 @@ fn side(row: &Value, name: &str) -> Vec<[i64; 2]> {
         let texts = row[format!("{name}.{column}_text")].as_array().unwrap().iter();
         texts.map(|text| text.as_str().unwrap().parse().unwrap()).collect()
     };
-    numbers("price")
-        .into_iter()
-        .zip(numbers("quantity"))
-        .map(|(price, quantity)| [price, quantity])
-        .collect()
+    numbers("price").into_iter().zip(numbers("quantity")).map(|(price, quantity)| [price, quantity]).collect()
 }
 
 fn delta(row: &Value) -> OrderBookDelta<'static> {
