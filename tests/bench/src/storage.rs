@@ -214,7 +214,7 @@ async fn read(stack: &mut Stack, table: &str, rows: f64) -> Result<f64> {
     Ok(time.as_secs_f64() / f64::from(READS) / rows * 1e9)
 }
 
-/// The same for rows that are not compressed.
+/// [`read`] of rows that are not compressed.
 async fn read_plain(stack: &mut Stack, table: &str, rows: f64) -> Result<f64> {
     let plain = format!("marketprism_hot.{table}_plain");
     let create = format!(
