@@ -81,6 +81,7 @@ fn packages_have_all_parts_with_checksums_and_their_programs_run() {
     let trusted = marketprism_schema::VerifyingKey::parse(signer.trim()).unwrap();
     marketprism_schema::verify_signature(&component, &[trusted]).unwrap();
 
+    an_adapter_is_built_outside_of_the_repository(&root);
     if Command::new("dpkg-deb").arg("--version").output().is_err() {
         eprintln!("SKIPPED: dpkg-deb is missing");
         return;
@@ -128,6 +129,25 @@ fn debian_packages(out: &Path, folder: &Path) {
         run(Command::new(tree.join("usr/bin").join(program)).arg("--version"));
     }
     assert_eq!(packages, 2);
+}
+
+/// The template, by the archive's own SDK and build tool. Only what the repository's build compiled of others' crates is used again.
+fn an_adapter_is_built_outside_of_the_repository(root: &Path) {
+    let mut library = Command::new("rustc");
+    library.args(["--print", "target-libdir", "--target", "wasm32-unknown-unknown"]);
+    if !Path::new(run(library.current_dir(parts::root())).trim()).is_dir() {
+        eprintln!("SKIPPED: without the target's standard library the build compiles it for a minute");
+        return;
+    }
+    let kit = root.join("sdk");
+    let mut build = Command::new(root.join("bin/marketprism-adapter-build"));
+    build.arg("template").arg("--target-dir").arg(parts::root().join("target/adapters-build"));
+    let built = run(build.current_dir(&kit).env("CARGO_NET_OFFLINE", "true"));
+    assert!(built.starts_with("template ") && built.contains(kit.to_str().unwrap()), "{built}");
+    let mut test = Command::new(root.join("bin/marketprism-edge"));
+    test.args(["adapter", "test", "target/adapters/template.wasm", "--mutations", "16"]);
+    let said = run(test.arg("--frames").arg(kit.join("adapters/template")).current_dir(&kit));
+    assert!(said.contains("golden"), "{said}");
 }
 
 /// dpkg runs the packages' scripts for a system that is only a folder.

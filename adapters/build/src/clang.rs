@@ -1,6 +1,7 @@
 //! Adapters in C: bindings by wit-bindgen's generator, compiled without a C library.
 
 use crate::toolchain::{output, run};
+use crate::workspace::CONTRACT;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,7 +36,7 @@ pub(crate) fn compile(root: &Path, folder: &Path, work: &Path) -> Result<PathBuf
 /// Generates and compiles the bindings: an object with the code, and one with the contract's types.
 fn bindings(root: &Path, folder: &Path, work: &Path) -> Result<[PathBuf; 2]> {
     let mut resolve = Resolve::default();
-    let (package, _) = resolve.push_dir(root.join("wit/marketprism-adapter"))?;
+    let (package, _) = resolve.push_dir(root.join(CONTRACT))?;
     let world = resolve.select_world(&[package], Some(WORLD))?;
     let mut files = Files::default();
     wit_bindgen_c::Opts::default().build().generate(&mut resolve, world, &mut files)?;

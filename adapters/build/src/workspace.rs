@@ -3,6 +3,9 @@
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 
+/// The contract, in a workspace of adapters: the SDK's own, so that it is complete wherever it is.
+pub(crate) const CONTRACT: &str = "adapters/sdk/wit";
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AdapterSource {
     /// Name of its folder and of its component.
@@ -25,9 +28,9 @@ pub(crate) enum Language {
 /// The nearest folder from `start` upwards with the adapter contract.
 pub(crate) fn find_root(start: &Path) -> Result<PathBuf> {
     let start = start.canonicalize().with_context(|| format!("folder {}", start.display()))?;
-    let root = start.ancestors().find(|folder| folder.join("wit/marketprism-adapter").is_dir());
+    let root = start.ancestors().find(|folder| folder.join(CONTRACT).is_dir());
     root.map(Path::to_path_buf)
-        .with_context(|| format!("no workspace with wit/marketprism-adapter at or above {}", start.display()))
+        .with_context(|| format!("no workspace with {CONTRACT} at or above {}", start.display()))
 }
 
 /// The adapters, by name: folders of `adapters/` and `tests/` marked by `[package.metadata.marketprism]

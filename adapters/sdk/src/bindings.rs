@@ -1,11 +1,11 @@
-//! The contract as Rust types, generated from `wit/marketprism-adapter`: the only place of the SDK with
+//! The contract as Rust types, generated from `wit`: the only place of the SDK with
 //! unsafe code.
 
 #![allow(unsafe_code, missing_docs)]
 #![allow(clippy::all, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 wit_bindgen::generate!({
-    path: "../../wit/marketprism-adapter",
+    path: "wit",
     world: "venue-adapter",
     pub_export_macro: true,
     default_bindings_module: "marketprism_adapter_sdk::bindings",

@@ -11,7 +11,7 @@ use crate::binaries::{self, PROGRAMS, PackedBinary};
 use crate::checksums::sha256;
 use crate::sbom::CrateGraph;
 use crate::tools::{copy, copy_folder, files, is_installed, run, source_date, write};
-use crate::{adapters, debian};
+use crate::{adapter_kit, adapters, debian};
 
 /// Files of the repository that the archive has as they are.
 const FILES: [&str; 6] =
@@ -44,6 +44,7 @@ pub fn pack(options: &Options) -> anyhow::Result<String> {
     }
     let names = if options.only.is_empty() { adapters::of_venues(&root)? } else { options.only.clone() };
     adapters::pack(&names, &options.adapters, &root, &options.key, &folder)?;
+    adapter_kit::pack(&root, &options.binaries, &folder)?;
     let graph = CrateGraph::read(&root)?;
     let crates = names.iter().map(|name| format!("marketprism-adapter-{name}"));
     for name in PROGRAMS.map(str::to_owned).into_iter().chain(crates) {

@@ -1,5 +1,6 @@
 //! `make dist`: packs binaries and adapters that are built already. It compiles nothing and changes nothing outside its folder.
 
+mod adapter_kit;
 mod adapters;
 mod binaries;
 mod checksums;

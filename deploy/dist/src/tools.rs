@@ -41,12 +41,12 @@ pub fn write(path: &Path, content: impl AsRef<[u8]>) -> anyhow::Result<()> {
     std::fs::write(path, content).with_context(shown)
 }
 
-/// Copies a folder and what is below it.
+/// Copies a folder and what is below it; a link becomes what it leads to.
 pub fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(from).with_context(|| from.display().to_string())? {
         let entry = entry?;
         let (path, target) = (entry.path(), to.join(entry.file_name()));
-        if entry.file_type()?.is_dir() { copy_folder(&path, &target)? } else { copy(&path, &target)? }
+        if path.is_dir() { copy_folder(&path, &target)? } else { copy(&path, &target)? }
     }
     Ok(())
 }
