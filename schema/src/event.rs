@@ -276,6 +276,20 @@ impl EventId {
         epoch.map_or(id, |epoch| Self(u128::from(epoch) << 64 | u128::from(id.low_half())))
     }
 
+    /// Id of the message that has these events, in this order: of one event its own, so that the broker knows a copy of it. The same
+    /// events in another order or grouping have another one.
+    pub fn of_message(events: impl IntoIterator<Item = Self>) -> Self {
+        let (mut hash, mut first, mut count) = (Xxh3::new(), Self::default(), 0_usize);
+        for id in events {
+            if count == 0 {
+                first = id;
+            }
+            hash.update(&id.0.to_be_bytes());
+            count += 1;
+        }
+        if count == 1 { first } else { Self(hash.digest128()) }
+    }
+
     /// The low 64 bits: as good as unique among the events of one stream.
     #[expect(clippy::cast_possible_truncation, reason = "the low half is wanted")]
     pub const fn low_half(self) -> u64 {

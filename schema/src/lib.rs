@@ -90,4 +90,7 @@ pub use validation::{
     EDGE_NAME_ALLOWED, EXCHANGE_NAME_ALLOWED, InvalidKind, InvalidValue, RECEIVED_AHEAD_MAX,
     RECEIVED_BEHIND_MAX, is_edge_name, is_exchange_name, validate_content, validate_event,
 };
-pub use wire::{DecodeError, WireForm, decode_json, decode_protobuf, encode_json, encode_protobuf};
+pub use wire::{
+    DecodeError, PackedEvents, PayloadEvents, WireForm, decode_json, decode_protobuf, encode_json,
+    encode_protobuf, split_packed_header,
+};

@@ -37,14 +37,15 @@ async fn stored(broker: &Broker) -> BTreeMap<String, StoredTrades> {
     let (mut found, mut events) = (BTreeMap::<String, StoredTrades>::new(), BTreeSet::<EventId>::new());
     for message in messages(broker, "MARKET_DATA").await {
         let header = message.headers.as_ref().unwrap().get("Content-Type").unwrap().as_str();
-        let event = WireForm::of_content_type(header).unwrap().decode(&message.payload).unwrap();
-        let Body::Trade(trade) = &event.body else { continue };
-        assert!(events.insert(event.header.event_id), "twice in the stream: {event:?}");
-        let stream = found.entry(event.header.exchange.to_string()).or_default();
-        let id = trade.trade_id.parse().unwrap();
-        stream.ids.insert(id);
-        if event.header.data_source == DataSource::Backfill {
-            stream.from_history.insert(id);
+        for event in WireForm::of_content_type(header).unwrap().decode_all(&message.payload).unwrap() {
+            let Body::Trade(trade) = &event.body else { continue };
+            assert!(events.insert(event.header.event_id), "twice in the stream: {event:?}");
+            let stream = found.entry(event.header.exchange.to_string()).or_default();
+            let id = trade.trade_id.parse().unwrap();
+            stream.ids.insert(id);
+            if event.header.data_source == DataSource::Backfill {
+                stream.from_history.insert(id);
+            }
         }
     }
     found

@@ -79,18 +79,19 @@ async fn content(broker: &Broker) -> BrokerContent {
         for message in messages(broker, stream).await {
             let header = message.headers.as_ref().unwrap().get("Content-Type").unwrap().as_str();
             let form = WireForm::of_content_type(header).unwrap();
-            let event = form.decode(&message.payload).unwrap();
-            let is_trade = event.body.data_type() == DataType::Trade;
-            assert_eq!(form, if is_trade { WireForm::Protobuf } else { WireForm::Json });
-            let second = event.header.received_at_ns / SECOND * SECOND;
-            let key = (message.subject.to_string(), second);
-            assert!(
-                held.windows.entry(key).or_default().insert(event.header.event_id),
-                "twice in the stream"
-            );
-            if let Body::Trade(trade) = &event.body {
-                let ids = held.trades.entry(event.header.symbol.to_string()).or_default();
-                ids.insert(trade.trade_id.parse().unwrap());
+            for event in form.decode_all(&message.payload).unwrap() {
+                let is_trade = event.body.data_type() == DataType::Trade;
+                assert_eq!(form, if is_trade { WireForm::Protobuf } else { WireForm::Json });
+                let second = event.header.received_at_ns / SECOND * SECOND;
+                let key = (message.subject.to_string(), second);
+                assert!(
+                    held.windows.entry(key).or_default().insert(event.header.event_id),
+                    "twice in the stream"
+                );
+                if let Body::Trade(trade) = &event.body {
+                    let ids = held.trades.entry(event.header.symbol.to_string()).or_default();
+                    ids.insert(trade.trade_id.parse().unwrap());
+                }
             }
         }
     }

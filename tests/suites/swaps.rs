@@ -108,12 +108,13 @@ impl SwappedEdge {
         let (mut trades, mut adapters) = (Vec::new(), BTreeSet::new());
         for message in messages(&self.broker, "MARKET_DATA").await {
             let header = message.headers.as_ref().unwrap().get("Content-Type").unwrap().as_str();
-            let event = WireForm::of_content_type(header).unwrap().decode(&message.payload).unwrap();
-            if let Body::Trade(trade) = &event.body
-                && event.header.symbol != LATE
-            {
-                trades.push((trade.trade_id.parse().unwrap(), format!("{:?}", trade.side)));
-                adapters.insert(event.header.adapter.to_string());
+            for event in WireForm::of_content_type(header).unwrap().decode_all(&message.payload).unwrap() {
+                if let Body::Trade(trade) = &event.body
+                    && event.header.symbol != LATE
+                {
+                    trades.push((trade.trade_id.parse().unwrap(), format!("{:?}", trade.side)));
+                    adapters.insert(event.header.adapter.to_string());
+                }
             }
         }
         trades.sort();

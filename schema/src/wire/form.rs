@@ -3,7 +3,7 @@
 use super::decode::DecodeError;
 use super::edge_written::decode_json;
 use super::encode::encode_json;
-use super::protobuf::{decode_protobuf, encode_protobuf};
+use super::protobuf::{PackedEvents, PayloadEvents, decode_protobuf, encode_protobuf};
 use crate::{DataType, DataTypeMap, Event};
 
 /// A wire form, told by the Content-Type header. A message without the header is JSON.
@@ -13,7 +13,7 @@ pub enum WireForm {
     /// One JSON object.
     #[default]
     Json,
-    /// One packed message of `marketprism.proto`.
+    /// Packed, `marketprism.proto`: one or more events of a subject.
     Protobuf,
 }
 
@@ -54,7 +54,27 @@ impl WireForm {
         }
     }
 
-    /// Reads an event in this form.
+    /// Splits a payload in this form into its events.
+    ///
+    /// # Errors
+    /// It is no payload in this form.
+    pub fn split(self, payload: &[u8]) -> Result<PayloadEvents<'_>, DecodeError> {
+        match self {
+            Self::Json => Ok(PayloadEvents::Json(payload)),
+            Self::Protobuf => PackedEvents::split(payload).map(PayloadEvents::Packed),
+        }
+    }
+
+    /// Reads all events of a payload in this form.
+    ///
+    /// # Errors
+    /// One of them cannot be read.
+    pub fn decode_all(self, payload: &[u8]) -> Result<Vec<Event<'_>>, DecodeError> {
+        let events = self.split(payload)?;
+        (0..events.len()).map(|place| events.event(place)).collect()
+    }
+
+    /// Reads the one event of a payload in this form.
     pub fn decode(self, payload: &[u8]) -> Result<Event<'_>, DecodeError> {
         match self {
             Self::Json => decode_json(payload),

@@ -1,4 +1,4 @@
-//! The wire forms of events: one JSON object or one packed message. The Content-Type header names the form.
+//! The wire forms of events: a JSON object of one event, or a packed message of one or more. The Content-Type header names the form.
 
 mod decode;
 mod edge_written;
@@ -10,4 +10,4 @@ pub use decode::DecodeError;
 pub use edge_written::decode_json;
 pub use encode::encode_json;
 pub use form::WireForm;
-pub use protobuf::{decode_protobuf, encode_protobuf};
+pub use protobuf::{PackedEvents, PayloadEvents, decode_protobuf, encode_protobuf, split_packed_header};

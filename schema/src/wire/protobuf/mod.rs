@@ -7,10 +7,9 @@
     reason = "generated from marketprism.proto by tests/protobuf.rs"
 )]
 mod message;
+mod packed;
 
 use std::borrow::Cow;
-
-use prost::Message as _;
 
 use self::message::event::Body as BodyMessage;
 use self::message::{
@@ -21,31 +20,25 @@ use self::message::{
     OrderBookDelta as OrderBookDeltaMessage, Side as SideName, Trade as TradeMessage,
     VolatilityIndex as VolatilityIndexMessage,
 };
+pub use self::packed::{PackedEvents, PayloadEvents, split_packed_header};
 use super::decode::DecodeError;
 use crate::{
-    Body, BookLevels, DataSource, DataType, Decimal, Event, EventId, FundingRate, Header, Liquidation,
-    LongShortRatio, MarketType, OpenInterest, OrderBook, OrderBookDelta, SCALE_MAX, Side, Trade,
-    VolatilityIndex,
+    Body, BookLevels, DataSource, DataType, Decimal, Event, FundingRate, Liquidation, LongShortRatio,
+    MarketType, OpenInterest, OrderBook, OrderBookDelta, SCALE_MAX, Side, Trade, VolatilityIndex,
 };
 
-/// Appends the packed form of an event.
+/// Appends the packed message of one event.
 pub fn encode_protobuf(event: &Event<'_>, out: &mut Vec<u8>) {
     let header = &event.header;
+    packed::write_header(header, market_type_number(header.market_type).into(), out);
     let message = EventMessage {
-        exchange: header.exchange.as_ref().to_owned(),
-        market_type: market_type_number(header.market_type).into(),
-        symbol: header.symbol.as_ref().to_owned(),
-        venue_symbol: header.venue_symbol.as_ref().to_owned(),
         timestamp: header.timestamp_us,
-        received_at: header.received_at_ns,
+        received_after: header.received_at_ns.wrapping_sub(header.timestamp_us.wrapping_mul(1_000)),
         event_id: header.event_id.0.to_be_bytes().to_vec(),
-        edge: header.edge.as_ref().to_owned(),
-        region: header.region.as_ref().to_owned(),
-        adapter: header.adapter.as_ref().to_owned(),
         data_source: data_source_number(header.data_source).into(),
         body: Some(write_body(&event.body)),
     };
-    out.extend_from_slice(&message.encode_to_vec());
+    packed::write_event(&message, out);
 }
 
 fn write_body(body: &Body<'_>) -> BodyMessage {
@@ -106,8 +99,10 @@ fn write_delta(delta: &OrderBookDelta<'_>) -> OrderBookDeltaMessage {
         is_snapshot: delta.is_snapshot,
         parts_left: delta.parts_left,
         first_update_id: delta.first_update_id,
-        previous_update_id: delta.previous_update_id,
-        last_update_id: delta.last_update_id,
+        previous_update_before: delta
+            .previous_update_id
+            .map(|previous| delta.first_update_id.wrapping_sub(previous)),
+        last_update_after: delta.last_update_id.wrapping_sub(delta.first_update_id),
         checksum: delta.checksum,
         is_bids_partial: delta.is_bids_partial,
         is_asks_partial: delta.is_asks_partial,
@@ -173,26 +168,13 @@ const fn market_type_number(market_type: MarketType) -> MarketTypeName {
     }
 }
 
-/// Reads one packed payload. Fields that this version does not know are passed over.
-pub fn decode_protobuf(payload: &[u8]) -> Result<Event<'static>, DecodeError> {
-    let message = EventMessage::decode(payload)?;
-    let id: [u8; 16] =
-        message.event_id.as_slice().try_into().map_err(|_| DecodeError::Field("event_id", "16 bytes"))?;
-    let body = message.body.ok_or(DecodeError::Field("body", "one of the nine types"))?;
-    let header = Header {
-        exchange: message.exchange.into(),
-        market_type: market_type(message.market_type)?,
-        symbol: message.symbol.into(),
-        venue_symbol: message.venue_symbol.into(),
-        timestamp_us: message.timestamp,
-        received_at_ns: message.received_at,
-        event_id: EventId(u128::from_be_bytes(id)),
-        edge: message.edge.into(),
-        region: message.region.into(),
-        adapter: message.adapter.into(),
-        data_source: data_source(message.data_source)?,
-    };
-    Ok(Event { header, body: read_body(body)? })
+/// Reads the packed message of one event. Fields that this version does not know are passed over.
+pub fn decode_protobuf(payload: &[u8]) -> Result<Event<'_>, DecodeError> {
+    let packed = PackedEvents::split(payload)?;
+    if packed.len() > 1 {
+        return Err(DecodeError::Field("events", "a single event"));
+    }
+    packed.event(0)
 }
 
 fn read_body(body: BodyMessage) -> Result<Body<'static>, DecodeError> {
@@ -242,8 +224,10 @@ fn order_book_delta(delta: &OrderBookDeltaMessage) -> Result<OrderBookDelta<'sta
         is_snapshot: delta.is_snapshot,
         parts_left: delta.parts_left,
         first_update_id: delta.first_update_id,
-        previous_update_id: delta.previous_update_id,
-        last_update_id: delta.last_update_id,
+        previous_update_id: delta
+            .previous_update_before
+            .map(|before| delta.first_update_id.wrapping_sub(before)),
+        last_update_id: delta.first_update_id.wrapping_add(delta.last_update_after),
         checksum: delta.checksum,
         is_bids_partial: delta.is_bids_partial,
         is_asks_partial: delta.is_asks_partial,

@@ -1,0 +1,245 @@
+//! Framing of the packed form: the fields that all events of a message share, and its events one by one.
+
+use std::borrow::Cow;
+
+use prost::Message as _;
+use prost::encoding::{decode_varint, encode_varint};
+
+use super::message::Event as EventMessage;
+use super::{data_source, market_type, read_body};
+use crate::wire::decode::DecodeError;
+use crate::{Event, EventId, Header, MarketType};
+
+/// Number of the field with one event.
+const EVENTS: u64 = 8;
+/// Wire types.
+const VARINT: u64 = 0;
+const FIXED64: u64 = 1;
+const BYTES: u64 = 2;
+const FIXED32: u64 = 5;
+
+/// A packed message, split into header and events. Nothing is copied.
+#[derive(Debug, Clone)]
+pub struct PackedEvents<'a> {
+    header: SharedHeader<'a>,
+    /// The fields that are not events.
+    header_fields: Vec<&'a [u8]>,
+    /// Each with its tag and length, and from where on it is the event itself.
+    events: Vec<(&'a [u8], usize)>,
+}
+
+/// The part of a header that all events of a message share.
+#[derive(Debug, Clone, Copy, Default)]
+struct SharedHeader<'a> {
+    exchange: &'a str,
+    market_type: u64,
+    symbol: &'a str,
+    venue_symbol: &'a str,
+    edge: &'a str,
+    region: &'a str,
+    adapter: &'a str,
+}
+
+struct Field<'a> {
+    number: u64,
+    /// With tag and length.
+    whole: &'a [u8],
+    varint: u64,
+    bytes: &'a [u8],
+}
+
+impl<'a> PackedEvents<'a> {
+    /// # Errors
+    /// It is no packed message, or has no event. A single wrong event is an error of [`Self::event`].
+    pub fn split(payload: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut packed =
+            Self { header: SharedHeader::default(), header_fields: Vec::new(), events: Vec::new() };
+        let mut rest = payload;
+        while !rest.is_empty() {
+            let field = next_field(&mut rest)?;
+            if field.number == EVENTS {
+                packed.events.push((field.whole, field.whole.len() - field.bytes.len()));
+            } else {
+                packed.header.set(&field)?;
+                packed.header_fields.push(field.whole);
+            }
+        }
+        if packed.events.is_empty() {
+            return Err(DecodeError::Field("events", "one or more events"));
+        }
+        Ok(packed)
+    }
+
+    /// Number of events, at least one.
+    #[expect(clippy::len_without_is_empty, reason = "it never is")]
+    pub const fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// An event by its place in the message.
+    ///
+    /// # Errors
+    /// It cannot be read, or there is none.
+    pub fn event(&self, place: usize) -> Result<Event<'a>, DecodeError> {
+        let field = self.events.get(place).ok_or(DecodeError::Field("events", "that many"))?;
+        let message = EventMessage::decode(field.0.get(field.1..).unwrap_or_default())?;
+        let id: [u8; 16] =
+            message.event_id.as_slice().try_into().map_err(|_| DecodeError::Field("event_id", "16 bytes"))?;
+        let body = message.body.ok_or(DecodeError::Field("body", "one of the nine types"))?;
+        let SharedHeader { exchange, symbol, venue_symbol, edge, region, adapter, .. } = self.header;
+        let venue_ns = message.timestamp.wrapping_mul(1_000);
+        let header = Header {
+            exchange: exchange.into(),
+            market_type: self.header.market_type()?,
+            symbol: symbol.into(),
+            venue_symbol: venue_symbol.into(),
+            timestamp_us: message.timestamp,
+            received_at_ns: venue_ns.wrapping_add(message.received_after),
+            event_id: EventId(u128::from_be_bytes(id)),
+            edge: edge.into(),
+            region: region.into(),
+            adapter: adapter.into(),
+            data_source: data_source(message.data_source)?,
+        };
+        Ok(Event { header, body: read_body(body)? })
+    }
+
+    /// The message that has this event only.
+    pub fn alone(&self, place: usize) -> Vec<u8> {
+        let event = self.events.get(place).map(|(whole, _)| *whole);
+        self.header_fields.iter().copied().chain(event).flatten().copied().collect()
+    }
+}
+
+impl<'a> SharedHeader<'a> {
+    fn set(&mut self, field: &Field<'a>) -> Result<(), DecodeError> {
+        let text = match field.number {
+            1 => &mut self.exchange,
+            2 => {
+                self.market_type = field.varint;
+                return Ok(());
+            }
+            3 => &mut self.symbol,
+            4 => &mut self.venue_symbol,
+            5 => &mut self.edge,
+            6 => &mut self.region,
+            7 => &mut self.adapter,
+            // Of a later version.
+            _ => return Ok(()),
+        };
+        *text = std::str::from_utf8(field.bytes)
+            .map_err(|_| DecodeError::Field("a text of the header", "UTF-8"))?;
+        Ok(())
+    }
+
+    fn market_type(&self) -> Result<MarketType, DecodeError> {
+        market_type(i32::try_from(self.market_type).unwrap_or_default())
+    }
+}
+
+fn next_field<'a>(rest: &mut &'a [u8]) -> Result<Field<'a>, DecodeError> {
+    const CUT: DecodeError = DecodeError::Field("its last field", "complete");
+    let all = *rest;
+    let tag = decode_varint(rest)?;
+    let (mut varint, mut bytes): (u64, &[u8]) = (0, &[]);
+    let length = match tag & 7 {
+        VARINT => {
+            varint = decode_varint(rest)?;
+            None
+        }
+        FIXED64 => Some(8),
+        BYTES => Some(decode_varint(rest)?),
+        FIXED32 => Some(4),
+        _ => return Err(DecodeError::Field("a wire type", "0, 1, 2 or 5")),
+    };
+    if let Some(length) = length {
+        let length = usize::try_from(length).map_err(|_| CUT)?;
+        (bytes, *rest) = rest.split_at_checked(length).ok_or(CUT)?;
+    }
+    let whole = all.get(..all.len() - rest.len()).unwrap_or_default();
+    Ok(Field { number: tag >> 3, whole, varint, bytes })
+}
+
+/// Appends the fields of a header.
+pub(super) fn write_header(header: &Header<'_>, market_type: i32, out: &mut Vec<u8>) {
+    let Header { exchange, symbol, venue_symbol, edge, region, adapter, .. } = header;
+    write_text(1, exchange, out);
+    encode_varint(2 << 3 | VARINT, out);
+    encode_varint(u64::try_from(market_type).unwrap_or_default(), out);
+    for (number, text) in [(3, symbol), (4, venue_symbol), (5, edge), (6, region), (7, adapter)] {
+        write_text(number, text, out);
+    }
+}
+
+fn write_text(number: u64, text: &str, out: &mut Vec<u8>) {
+    write_bytes(number, text.as_bytes(), out);
+}
+
+fn write_bytes(number: u64, bytes: &[u8], out: &mut Vec<u8>) {
+    encode_varint(number << 3 | BYTES, out);
+    encode_varint(u64::try_from(bytes.len()).unwrap_or(u64::MAX), out);
+    out.extend_from_slice(bytes);
+}
+
+/// Appends an event.
+pub(super) fn write_event(event: &EventMessage, out: &mut Vec<u8>) {
+    encode_varint(EVENTS << 3 | BYTES, out);
+    out.extend_from_slice(&event.encode_length_delimited_to_vec());
+}
+
+/// Header and events of a packed message whose header comes first, as edges write it. Two messages with the same header are joined by
+/// appending the events of the second to the first.
+///
+/// # Errors
+/// It is no such message.
+pub fn split_packed_header(payload: &[u8]) -> Result<(&[u8], &[u8]), DecodeError> {
+    let mut rest = payload;
+    let mut header = 0;
+    while !rest.is_empty() {
+        let field = next_field(&mut rest)?;
+        if field.number == EVENTS {
+            return Ok(payload.split_at(header));
+        }
+        header += field.whole.len();
+    }
+    Err(DecodeError::Field("events", "one or more events"))
+}
+
+/// The events of a payload in one of the forms.
+#[derive(Debug, Clone)]
+pub enum PayloadEvents<'a> {
+    /// One event.
+    Json(&'a [u8]),
+    /// One or more.
+    Packed(PackedEvents<'a>),
+}
+
+impl<'a> PayloadEvents<'a> {
+    /// Number of events, at least one.
+    #[expect(clippy::len_without_is_empty, reason = "it never is")]
+    pub const fn len(&self) -> usize {
+        match self {
+            Self::Json(_) => 1,
+            Self::Packed(packed) => packed.len(),
+        }
+    }
+
+    /// An event by its place in the payload.
+    ///
+    /// # Errors
+    /// It cannot be read, or there is none.
+    pub fn event(&self, place: usize) -> Result<Event<'a>, DecodeError> {
+        match self {
+            Self::Json(payload) => crate::decode_json(payload),
+            Self::Packed(packed) => packed.event(place),
+        }
+    }
+
+    /// The payload that has this event only.
+    pub fn alone(&self, place: usize) -> Cow<'a, [u8]> {
+        match self {
+            Self::Json(payload) => (*payload).into(),
+            Self::Packed(packed) => packed.alone(place).into(),
+        }
+    }
+}
