@@ -1,7 +1,10 @@
 //! Events and messages for unit tests.
 
 use async_nats::{HeaderMap, Message};
-use marketprism_schema::{Body, DataSource, Decimal, Event, EventId, Header, MarketType, Side, Trade};
+use marketprism_schema::{
+    Body, DataSource, Decimal, Event, EventId, Header, MarketType, Side, Trade, encode_protobuf,
+    split_packed_header,
+};
 
 pub const TRADE_SUBJECT: &str = "trade.sim_spot.spot.A-B";
 
@@ -41,4 +44,16 @@ pub fn message(subject: &str, header: Option<(&str, &str)>, payload: Vec<u8>) ->
         description: None,
         length: 0,
     }
+}
+
+/// Events of one header in one packed message.
+pub fn packed(events: &[&Event<'_>]) -> Vec<u8> {
+    let mut all = Vec::new();
+    for event in events {
+        let mut one = Vec::new();
+        encode_protobuf(event, &mut one);
+        let header = split_packed_header(&one).map_or(0, |(header, _)| header.len());
+        all.extend(one.drain(if all.is_empty() { 0 } else { header }..));
+    }
+    all
 }

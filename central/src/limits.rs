@@ -60,8 +60,8 @@ pub const PULL_EXPIRES: Duration = Duration::from_secs(30);
 /// Idle heartbeat of a pull; two missed ones end the subscription, and a new one is opened.
 pub const PULL_HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// Messages per turn of the worker. At 50 us for the largest message, 10 ms.
-pub const MESSAGES_A_TURN: usize = 256;
+/// Events per turn of the worker, which ends with the message that reaches it. At 50 us for the largest event, 10 ms.
+pub const EVENTS_A_TURN: usize = 256;
 
 /// Inserts of rows that ClickHouse accepts and does not hold: a lying token needs two; after three the rows are refused.
 pub const INSERT_ROUNDS: u32 = 3;

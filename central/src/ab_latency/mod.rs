@@ -22,7 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::broker::Broker;
 use crate::clock;
-use crate::ingest::decode;
+use crate::ingest::{decode, split};
 use crate::limits;
 
 use comparison::{Comparison, EventArrival};
@@ -73,7 +73,7 @@ impl AbLatency<'_> {
             let left = self.length.saturating_sub(began.elapsed()).min(limits::MEASURE_TICK);
             tokio::select! {
                 received = timeout(left, stamped.recv()) => match received {
-                    Ok(Some(Ok(message))) => comparison.add(&arrival(&message)),
+                    Ok(Some(Ok(message))) => arrivals(&message).iter().for_each(|one| comparison.add(one)),
                     Ok(Some(Err(error))) => return Err(error),
                     Ok(None) => anyhow::bail!("both subscriptions ended"),
                     Err(_elapsed) => {}
@@ -130,13 +130,18 @@ fn read(
     }))
 }
 
-fn arrival(stamped: &Stamped) -> Option<EventArrival> {
-    let event = decode(&stamped.message).ok()?;
-    let header = &event.header;
-    Some(EventArrival {
-        way: stamped.way,
-        event_id: header.event_id,
-        at_ns: stamped.at_ns,
-        latency_ns: stamped.at_ns.saturating_sub(header.received_at_ns),
-    })
+/// The events of a message, all of which came with it; nothing in place of one that cannot be read.
+fn arrivals(stamped: &Stamped) -> Vec<Option<EventArrival>> {
+    let Ok(events) = split(&stamped.message) else { return vec![None] };
+    let arrival = |place| {
+        let event = decode(&events, place).ok()?;
+        let header = &event.header;
+        Some(EventArrival {
+            way: stamped.way,
+            event_id: header.event_id,
+            at_ns: stamped.at_ns,
+            latency_ns: stamped.at_ns.saturating_sub(header.received_at_ns),
+        })
+    };
+    (0..events.len()).map(arrival).collect()
 }

@@ -5,19 +5,21 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use async_nats::Message;
 use marketprism_schema::{DataType, EventId};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::lookup::StoredRows;
 use super::message::Delivery;
+use super::open_message::OpenMessage;
 use crate::config::BatchLimits;
 use crate::row::{TableRows, Target};
 
 #[derive(Debug)]
 pub struct BatchEntry {
     /// Kept for its acknowledgement, and for the dead-letter table if ClickHouse refuses the row.
-    pub message: Message,
+    pub message: Arc<OpenMessage>,
+    /// Place of the event in the message.
+    pub place: usize,
     /// Id of the event; for a dead letter, the hash of its payload.
     pub event_id: EventId,
     pub stream_seq: u64,
@@ -48,10 +50,23 @@ pub struct Batch {
 
 impl BatchEntry {
     /// Entry of a duplicate or dead letter, whose event is not stored.
-    pub fn without_event(message: Message, event_id: EventId, delivery: Delivery) -> Self {
+    pub fn without_event(
+        (message, place): (Arc<OpenMessage>, usize),
+        event_id: EventId,
+        delivery: Delivery,
+    ) -> Self {
         let Delivery { stream_seq, published_ns, .. } = delivery;
         let (timestamp_us, received_at_ns, may_be_stored) = (0, 0, false);
-        Self { message, event_id, stream_seq, timestamp_us, received_at_ns, published_ns, may_be_stored }
+        Self {
+            message,
+            place,
+            event_id,
+            stream_seq,
+            timestamp_us,
+            received_at_ns,
+            published_ns,
+            may_be_stored,
+        }
     }
 }
 
@@ -71,7 +86,7 @@ impl Batch {
     }
 
     pub fn push(&mut self, entry: BatchEntry) {
-        self.payload_bytes += entry.message.payload.len();
+        self.payload_bytes += entry.message.bytes_an_event();
         self.lowest = self.lowest.min(entry.stream_seq);
         self.entries.push(entry);
     }
@@ -225,7 +240,8 @@ pub mod tests {
         row(&mut batch.rows, stream_seq);
         let message = fixtures::message(TRADE_SUBJECT, None, vec![0; payload]);
         batch.push(BatchEntry {
-            message,
+            message: OpenMessage::new(message, 1),
+            place: 0,
             event_id: EventId(id),
             stream_seq,
             timestamp_us: 0,

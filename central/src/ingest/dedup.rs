@@ -1,4 +1,4 @@
-//! Deduplication: assigns each message to an open batch, as event, duplicate or dead letter.
+//! Deduplication: assigns each event of a message to an open batch, as event, duplicate or dead letter.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use async_nats::jetstream::{self, AckKind};
 use async_nats::{Message, Subject};
-use bytes::Bytes;
 use marketprism_schema::{CorrectionMark, DataType, Event, EventId, stream_of};
 use marketprism_service::LogLimit;
 use prometheus::local::LocalHistogram;
@@ -16,7 +15,8 @@ use super::batch::{BatchEntry, OpenBatches};
 use super::insert_task::{InsertResult, seconds};
 use super::known_events::{FOUND, IdState, PendingDuplicate, PendingDuplicates, RecentIds};
 use super::lookup::DuplicateRisk;
-use super::message::{self, Delivery, NOT_FROM_A_STREAM, Refusal};
+use super::message::{self, Delivery, NOT_FROM_A_STREAM, Refusal, Refused};
+use super::open_message::OpenMessage;
 use super::subscription::acknowledge;
 use crate::config::Stream;
 use crate::context::CentralContext;
@@ -35,6 +35,8 @@ pub struct Deduplicator {
     risk: DuplicateRisk,
     /// Acknowledgements of messages of this turn that need no row.
     acks: Vec<Subject>,
+    /// Events taken since the last call of [`Self::end_turn`].
+    pub events_of_turn: usize,
     found_recent: u64,
     found_in_flight: u64,
     edge_to_broker: LocalHistogram,
@@ -48,11 +50,11 @@ impl Deduplicator {
         Self {
             stream: name,
             open: OpenBatches::new(name),
-            // Ids stored earlier are unknown, unless the tables turn out to be empty.
-            ids: RecentIds::new(shared.config.batch.recent_event_ids, clock::now_ns()),
+            ids: RecentIds::new(shared.config.batch.recent_event_ids),
             pending: PendingDuplicates::default(),
-            risk: DuplicateRisk::new(stream.settings.duplicate_window),
+            risk: DuplicateRisk::default(),
             acks: Vec::new(),
+            events_of_turn: 0,
             found_recent: 0,
             found_in_flight: 0,
             edge_to_broker,
@@ -62,7 +64,7 @@ impl Deduplicator {
     }
 
     /// A consumer starts from the beginning or after another central: reads the highest stored sequence of every table of the stream.
-    pub async fn begin_consumer(&mut self, stream_created_ns: i64) -> anyhow::Result<()> {
+    pub async fn begin_consumer(&mut self, delivered: u64) -> anyhow::Result<()> {
         let mut high_marks = BTreeMap::new();
         for &data_type in DataType::ALL.iter().filter(|&&data_type| stream_of(data_type) == self.stream) {
             let target = Target::Events(data_type);
@@ -70,16 +72,15 @@ impl Deduplicator {
         }
         let is_hot_empty = high_marks.values().all(|&mark| mark == 0);
         if is_hot_empty && self.ids.is_fresh() {
-            self.ids = RecentIds::new(self.shared.config.batch.recent_event_ids, i64::MIN);
+            self.ids.is_complete_since(i64::MIN);
         }
-        self.risk.begin(stream_created_ns, high_marks);
+        self.risk.begin(delivered, high_marks);
         Ok(())
     }
 
     /// Hot may lack rows of known ids. No batch may be open or in flight.
     pub fn forget(&mut self) {
-        let now_ns = self.shared.hot_clock.now_ms().saturating_mul(1_000_000);
-        self.ids = RecentIds::new(self.shared.config.batch.recent_event_ids, now_ns);
+        self.ids = RecentIds::new(self.shared.config.batch.recent_event_ids);
     }
 
     /// The stream was recreated: new batches hold messages of the new incarnation. No batch may be open or in flight.
@@ -101,52 +102,89 @@ impl Deduplicator {
             return None;
         };
         let message = message.message;
-        let added = match message::correction_mark(&message) {
-            None => self.add_event(message, delivery),
-            Some(Ok(mark)) => self.add_corrected(message, delivery, &mark),
-            Some(Err((refusal, reason))) => Err((message, refusal, reason)),
-        };
-        if let Err((message, refusal, reason)) = added {
-            self.add_dead_letter(message, delivery, refusal, &reason);
+        if let Some(published_ns) = self.risk.first_new(delivery) {
+            self.ids.is_complete_since(published_ns);
+        }
+        match message::correction_mark(&message) {
+            None => self.add_events(message, delivery),
+            Some(mark) => self.add_corrected(message, delivery, mark),
         }
         self.risk.taken(delivery.stream_seq);
         Some(delivery.stream_seq)
     }
 
-    /// Adds the row of an event or duplicate. Returns the message if it holds no valid event.
-    // The error is large because the message is moved into it instead of being cloned.
-    #[allow(clippy::result_large_err)]
-    fn add_event(&mut self, message: Message, delivery: Delivery) -> Result<(), (Message, Refusal, String)> {
-        let event = match message::read(&message, delivery.published_ns) {
-            Ok(event) => event,
-            Err((refusal, reason)) => return Err((message, refusal, reason)),
+    /// Adds a row for each event of a message: its own, that of a duplicate, or a dead letter.
+    fn add_events(&mut self, message: Message, delivery: Delivery) {
+        let payload = message.payload.clone();
+        let read = message::split_payload(&message, &payload).and_then(|parts| {
+            message::read(&message, &parts, delivery.published_ns).map(|events| (parts, events))
+        });
+        let (parts, events) = match read {
+            Ok(read) => read,
+            Err(refused) => return self.refuse_message(message, delivery, &refused),
         };
+        let is_needed = |one: &Result<Event<'_>, Refused>| match one {
+            Ok(event) => self.ids.state_of(event.header.event_id) == IdState::New,
+            Err(_) => true,
+        };
+        let message = if events.iter().any(is_needed) {
+            OpenMessage::new(message, events.len())
+        } else {
+            OpenMessage::without_payload(message, events.len())
+        };
+        for (place, event) in events.iter().enumerate() {
+            self.events_of_turn += 1;
+            let one = EventOfMessage { message: &message, place, delivery };
+            let added = match event {
+                Ok(event) => {
+                    let id = event.header.event_id;
+                    let before = events.iter().take(place).flatten();
+                    self.add_event(event, one, || before.clone().any(|event| event.header.event_id == id))
+                }
+                Err(refused) => Err(refused.clone()),
+            };
+            if let Err(refused) = added {
+                self.add_dead_letter(one, &parts.alone(place), &refused);
+            }
+        }
+    }
+
+    /// Adds the row of an event or duplicate. `is_repeated`: the message has the event before.
+    fn add_event(
+        &mut self,
+        event: &Event<'_>,
+        one: EventOfMessage<'_>,
+        is_repeated: impl Fn() -> bool,
+    ) -> Result<(), Refused> {
+        let EventOfMessage { message, place, delivery } = one;
         let header = &event.header;
         let (id, timestamp_us, received_at_ns) =
             (header.event_id, header.timestamp_us, header.received_at_ns);
-        let state = self.ids.state_of(id);
-        if state != IdState::New {
-            let row = self.duplicate_row(&event, delivery.stream_seq, state);
-            drop(event);
-            self.add_known(message, delivery, id, state, row);
-            return Ok(());
+        match self.ids.state_of(id) {
+            IdState::New => {}
+            IdState::InFlight(own) if own == delivery.stream_seq && is_repeated() => {
+                message.finish_event();
+                return Ok(());
+            }
+            state => {
+                let row = self.duplicate_row(event, delivery.stream_seq, state);
+                self.add_known(one, id, state, row);
+                return Ok(());
+            }
         }
         if let Some(reason) = self.expired(timestamp_us) {
-            drop(event);
-            return Err((message, Refusal::Expired, reason));
+            return Err((Refusal::Expired, reason));
         }
         let target = Target::Events(event.body.data_type());
-        let may_be_stored =
-            self.risk.may_be_stored(&event, &message, delivery, target, self.ids.complete_since_ns());
+        let may_be_stored = self.risk.may_be_stored(header, delivery, target, self.ids.complete_since_ns());
         let batch = self.open.of(target);
-        if let Err(error) = encode_event(&event, delivery.stream_seq, &mut batch.rows) {
-            return Err((message, Refusal::Value, error.to_string()));
-        }
-        drop(event);
+        encode_event(event, delivery.stream_seq, &mut batch.rows)
+            .map_err(|error| (Refusal::Value, error.to_string()))?;
         self.edge_to_broker.observe(seconds(delivery.published_ns.saturating_sub(received_at_ns)));
         self.ids.begin(id, delivery.stream_seq);
         batch.push(BatchEntry {
-            message,
+            message: Arc::clone(message),
+            place,
             event_id: id,
             stream_seq: delivery.stream_seq,
             timestamp_us,
@@ -158,31 +196,29 @@ impl Deduplicator {
     }
 
     /// Adds an event of a correction, which waits in a table of its own: it is no copy of the event that it corrects.
-    #[allow(clippy::result_large_err)]
-    fn add_corrected(
-        &mut self,
-        message: Message,
-        delivery: Delivery,
-        mark: &CorrectionMark,
-    ) -> Result<(), (Message, Refusal, String)> {
-        let event = match message::read_corrected(&message, delivery.published_ns) {
-            Ok(event) => event,
-            Err((refusal, reason)) => return Err((message, refusal, reason)),
-        };
-        let (event_id, stream_seq) = (event.header.event_id, delivery.stream_seq);
-        // What no row can hold would stop the correction.
-        let target = Target::Events(event.body.data_type());
-        if let Err(error) = encode_event(&event, stream_seq, &mut TableRows::new(target.columns())) {
-            drop(event);
-            return Err((message, Refusal::Value, error.to_string()));
+    fn add_corrected(&mut self, message: Message, delivery: Delivery, mark: Result<CorrectionMark, Refused>) {
+        self.events_of_turn += 1;
+        let read =
+            mark.and_then(|mark| Ok((mark, message::read_corrected(&message, delivery.published_ns)?)));
+        let added = read.and_then(|(mark, event)| {
+            let stream_seq = delivery.stream_seq;
+            // What no row can hold would stop the correction.
+            let target = Target::Events(event.body.data_type());
+            encode_event(&event, stream_seq, &mut TableRows::new(target.columns()))
+                .map_err(|error| (Refusal::Value, error.to_string()))?;
+            let (stream, payload) = (self.stream, &*message.payload);
+            let corrected = CorrectedEvent { mark: &mark, event: &event, stream, stream_seq, payload };
+            encode_corrected_event(&corrected, &mut self.open.of(Target::CorrectedEvents).rows);
+            Ok(event.header.event_id)
+        });
+        match added {
+            Ok(event_id) => {
+                let message = OpenMessage::without_payload(message, 1);
+                let entry = BatchEntry::without_event((message, 0), event_id, delivery);
+                self.open.of(Target::CorrectedEvents).push(entry);
+            }
+            Err(refused) => self.refuse_message(message, delivery, &refused),
         }
-        let (stream, payload) = (self.stream, &*message.payload);
-        let corrected = CorrectedEvent { mark, event: &event, stream, stream_seq, payload };
-        let batch = self.open.of(Target::CorrectedEvents);
-        encode_corrected_event(&corrected, &mut batch.rows);
-        drop(event);
-        batch.push(BatchEntry::without_event(without_payload(message), event_id, delivery));
-        Ok(())
     }
 
     /// Why hot would not keep a row of this time until it is copied to cold.
@@ -205,21 +241,21 @@ impl Deduplicator {
             IdState::InFlight(_) => "in_flight",
             IdState::Stored(_) | IdState::New => "recent",
         };
-        if self.pending.is_pending(stream_seq) {
+        if self.pending.is_pending(stream_seq, event.header.event_id) {
             return None;
         }
         Some(CopyRow::of(event, stream_seq, found).into_owned())
     }
 
-    /// Takes a message whose event is known: a redelivery or a duplicate.
+    /// Takes an event that is known: a redelivery or a duplicate.
     fn add_known(
         &mut self,
-        message: Message,
-        delivery: Delivery,
+        one: EventOfMessage<'_>,
         id: EventId,
         state: IdState,
         row: Option<CopyRow<'static>>,
     ) {
+        let EventOfMessage { message, place, delivery } = one;
         match state {
             IdState::Stored(_) => self.found_recent += 1,
             _ => self.found_in_flight += 1,
@@ -227,42 +263,56 @@ impl Deduplicator {
         match (state, row) {
             // Both stay unacknowledged until the event is stored.
             (IdState::InFlight(_), Some(row)) => {
-                let copy = PendingDuplicate { message: without_payload(message), delivery, row };
+                let copy = PendingDuplicate { message: Arc::clone(message), place, delivery, row };
                 self.pending.keep(id, copy);
             }
-            (_, Some(row)) => self.add_copy(message, delivery, id, &row),
+            (_, Some(row)) => self.add_copy(one, id, &row),
             // The row of this very message is stored.
             (IdState::Stored(stream_seq), None) if stream_seq == delivery.stream_seq => {
-                self.acks.extend(message.reply);
+                self.acks.extend(message.finish_event().cloned());
             }
             // A redelivery while the first delivery is still in flight: that one will be acknowledged.
             (_, None) => {}
         }
     }
 
-    fn add_copy(&mut self, message: Message, delivery: Delivery, id: EventId, row: &CopyRow<'_>) {
-        self.pending.begin(delivery.stream_seq);
+    fn add_copy(&mut self, one: EventOfMessage<'_>, id: EventId, row: &CopyRow<'_>) {
+        self.pending.begin(one.delivery.stream_seq, id);
         let batch = self.open.of(Target::Copies);
         encode_copy(row, self.stream, &mut batch.rows);
-        batch.push(BatchEntry::without_event(without_payload(message), id, delivery));
+        batch.push(BatchEntry::without_event((Arc::clone(one.message), one.place), id, one.delivery));
     }
 
-    fn add_dead_letter(&mut self, message: Message, delivery: Delivery, refusal: Refusal, reason: &str) {
+    /// Dead letter of a whole message.
+    fn refuse_message(&mut self, message: Message, delivery: Delivery, refused: &Refused) {
+        let payload = message.payload.clone();
+        let message = OpenMessage::new(message, 1);
+        self.add_dead_letter(EventOfMessage { message: &message, place: 0, delivery }, &payload, refused);
+    }
+
+    /// `payload`: of a message with this event only.
+    fn add_dead_letter(
+        &mut self,
+        one: EventOfMessage<'_>,
+        payload: &[u8],
+        (refusal, reason): &(Refusal, String),
+    ) {
         self.shared.metrics.dead_letters.with_label_values(&[refusal.as_str()]).inc();
+        let EventOfMessage { message, place, delivery } = one;
         let stream_seq = delivery.stream_seq;
         if let Some(held_back) = self.refusal_lines.allow(Instant::now()) {
             let kind = refusal.as_str();
             tracing::warn!(
                 stream = self.stream,
                 stream_seq,
+                place,
                 kind,
                 reason,
                 held_back,
-                "message refused; stored in dead_letters"
+                "event refused; stored in dead_letters"
             );
         }
-        let target = Target::DeadLetters;
-        let batch = self.open.of(target);
+        let batch = self.open.of(Target::DeadLetters);
         let headers = message.headers.as_ref();
         let letter = DeadLetter {
             stream: self.stream,
@@ -271,15 +321,17 @@ impl Deduplicator {
             content_type: message::header(headers, "Content-Type"),
             message_id: message::header(headers, "Nats-Msg-Id"),
             reason,
-            payload: &message.payload,
+            payload,
         };
         encode_dead_letter(&letter, &mut batch.rows);
-        let event_id = EventId(xxh3_128(&message.payload));
-        batch.push(BatchEntry::without_event(message, event_id, delivery));
+        message.has_dead_letter();
+        let event_id = EventId(xxh3_128(payload));
+        batch.push(BatchEntry::without_event((Arc::clone(message), place), event_id, delivery));
     }
 
     pub async fn end_turn(&mut self) {
         self.edge_to_broker.flush();
+        self.events_of_turn = 0;
         let (recent, in_flight) =
             (std::mem::take(&mut self.found_recent), std::mem::take(&mut self.found_in_flight));
         let counters = &self.shared.metrics.duplicates;
@@ -307,7 +359,7 @@ impl Deduplicator {
             Target::CorrectedEvents => self.shared.metrics.processed.inc_by(count),
             Target::Copies => {
                 self.shared.metrics.processed.inc_by(count);
-                stored.iter().for_each(|entry| self.pending.end(entry.stream_seq));
+                stored.iter().for_each(|entry| self.pending.end(entry.stream_seq, entry.event_id));
             }
             Target::Events(data_type) => {
                 self.shared.metrics.processed.inc_by(count);
@@ -320,17 +372,18 @@ impl Deduplicator {
         }
         for (entry, stream_seq) in copies {
             self.event_is_stored(&entry, stream_seq);
-            self.add_stored_duplicate(entry);
+            self.add_stored_duplicate(&entry);
         }
         let mut again = Vec::new();
         for (entry, reason) in refused {
             self.ids.refused(entry.event_id);
             for copy in self.pending.take(entry.event_id) {
-                self.pending.end(copy.delivery.stream_seq);
-                again.extend(copy.message.reply);
+                self.pending.end(copy.delivery.stream_seq, entry.event_id);
+                again.extend(copy.message.reply.clone());
             }
-            let delivery = delivery_of(&entry);
-            self.add_dead_letter(entry.message, delivery, Refusal::Storage, &reason);
+            let payload = message::split(&entry.message).map(|parts| parts.alone(entry.place).into_owned());
+            let payload = payload.unwrap_or_else(|_| entry.message.payload.to_vec());
+            self.add_dead_letter(event_of(&entry), &payload, &(Refusal::Storage, reason));
         }
         // Duplicates of a refused event are redelivered and checked on their own.
         acknowledge(&self.shared.broker.client, again.iter(), AckKind::Nak(None)).await;
@@ -338,34 +391,42 @@ impl Deduplicator {
     }
 
     fn event_is_stored(&mut self, entry: &BatchEntry, stream_seq: u64) {
-        self.ids.stored(entry.event_id, stream_seq, entry.published_ns);
-        for PendingDuplicate { message, delivery, row } in self.pending.take(entry.event_id) {
+        let id = entry.event_id;
+        self.ids.stored(id, stream_seq, entry.published_ns);
+        for PendingDuplicate { message, place, delivery, row } in self.pending.take(id) {
             if delivery.stream_seq == stream_seq {
-                self.pending.end(stream_seq);
-                self.acks.extend(message.reply);
+                self.pending.end(stream_seq, id);
+                self.acks.extend(message.finish_event().cloned());
             } else {
-                self.add_copy(message, delivery, entry.event_id, &row);
+                self.add_copy(EventOfMessage { message: &message, place, delivery }, id, &row);
             }
         }
     }
 
-    fn add_stored_duplicate(&mut self, entry: BatchEntry) {
-        let delivery = delivery_of(&entry);
-        let row = message::decode(&entry.message)
-            .map(|event| CopyRow::of(&event, entry.stream_seq, "stored").into_owned());
-        match row {
-            Ok(row) => self.add_copy(entry.message, delivery, entry.event_id, &row),
-            Err((refusal, reason)) => self.add_dead_letter(entry.message, delivery, refusal, &reason),
+    fn add_stored_duplicate(&mut self, entry: &BatchEntry) {
+        let event = message::split(&entry.message).and_then(|parts| message::decode(&parts, entry.place));
+        match event {
+            Ok(event) => {
+                let row = CopyRow::of(&event, entry.stream_seq, "stored");
+                self.add_copy(event_of(entry), entry.event_id, &row);
+            }
+            Err(refused) => self.add_dead_letter(event_of(entry), &entry.message.payload, &refused),
         }
     }
 }
 
-fn delivery_of(entry: &BatchEntry) -> Delivery {
-    Delivery { stream_seq: entry.stream_seq, is_redelivered: false, published_ns: entry.published_ns }
+/// One event of a delivered message.
+#[derive(Clone, Copy)]
+struct EventOfMessage<'a> {
+    message: &'a Arc<OpenMessage>,
+    place: usize,
+    delivery: Delivery,
 }
 
-fn without_payload(message: Message) -> Message {
-    Message { payload: Bytes::new(), headers: None, ..message }
+fn event_of(entry: &BatchEntry) -> EventOfMessage<'_> {
+    let BatchEntry { message, place, stream_seq, published_ns, .. } = entry;
+    let delivery = Delivery { stream_seq: *stream_seq, is_redelivered: false, published_ns: *published_ns };
+    EventOfMessage { message, place: *place, delivery }
 }
 
 fn whole(count: usize) -> u64 {

@@ -27,15 +27,15 @@ use crate::{clock, limits};
 pub struct InsertResult {
     pub target: Target,
     pub number: u64,
-    /// Messages whose rows are stored; acknowledged.
+    /// Events whose rows are stored. Messages without another open event are acknowledged.
     pub stored: Vec<BatchEntry>,
-    /// Messages whose events another message brought, with the sequence of that message; not acknowledged.
+    /// Events that another message brought, with the sequence of that message; not finished.
     pub copies: Vec<(BatchEntry, u64)>,
-    /// Messages whose rows ClickHouse refused, with the reason; not acknowledged.
+    /// Events whose rows ClickHouse refused, with the reason; not finished.
     pub refused: Vec<(BatchEntry, String)>,
 }
 
-/// Stores a batch, however long that takes, and acknowledges its messages. Meanwhile in-progress acknowledgements keep the
+/// Stores a batch, however long that takes, and acknowledges its messages, each with its last event. Meanwhile in-progress acknowledgements keep the
 /// broker from redelivering them. Dropping the future leaves them to redelivery.
 pub async fn store_batch(
     shared: Arc<CentralContext>,
@@ -43,7 +43,9 @@ pub async fn store_batch(
     number: u64,
     batch: Batch,
 ) -> InsertResult {
-    let replies: Vec<Subject> = batch.entries.iter().filter_map(|e| e.message.reply.clone()).collect();
+    let mut replies: Vec<Subject> = batch.entries.iter().filter_map(|e| e.message.reply.clone()).collect();
+    // The events of a message follow each other.
+    replies.dedup();
     let incarnation = batch.incarnation;
     tokio::select! {
         result = store(&shared, &guard, number, batch) => result,
@@ -93,11 +95,17 @@ async fn store(shared: &CentralContext, guard: &InsertGuard, number: u64, mut ba
             copies.push((entry, stream_seq));
         }
     }
-    if guard.may_acknowledge(incarnation) {
-        let kind = if target == Target::DeadLetters { AckKind::Term } else { AckKind::Ack };
-        let replies: Vec<Subject> = stored.iter().filter_map(|e| e.message.reply.clone()).collect();
-        let failed = acknowledge(&shared.broker.client, replies.iter(), kind).await;
-        shared.metrics.ack_failures.inc_by(u64::try_from(failed).unwrap_or(u64::MAX));
+    let (mut acks, mut terms) = (Vec::new(), Vec::new());
+    for message in stored.iter().map(|entry| &entry.message) {
+        let Some(reply) = message.finish_event() else { continue };
+        let replies = if matches!(message.ack_kind(), AckKind::Term) { &mut terms } else { &mut acks };
+        replies.push(reply.clone());
+    }
+    for (replies, kind) in [(acks, AckKind::Ack), (terms, AckKind::Term)] {
+        if !replies.is_empty() && guard.may_acknowledge(incarnation) {
+            let failed = acknowledge(&shared.broker.client, replies.iter(), kind).await;
+            shared.metrics.ack_failures.inc_by(u64::try_from(failed).unwrap_or(u64::MAX));
+        }
     }
     InsertResult { target, number, stored, copies, refused }
 }

@@ -3,11 +3,12 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 
-use async_nats::Message;
 use marketprism_schema::EventId;
 
 use super::message::Delivery;
+use super::open_message::OpenMessage;
 use crate::row::CopyRow;
 
 /// Where the event of a duplicate was found: a recent id in memory, an open batch, hot. Label of counters.
@@ -90,9 +91,14 @@ pub struct RecentIds {
 }
 
 impl RecentIds {
-    /// Keeps at most `capacity` stored ids. Events from messages that the broker received before `complete_since_ns` are unknown.
-    pub fn new(capacity: usize, complete_since_ns: i64) -> Self {
-        Self { slots: HashMap::default(), order: VecDeque::new(), capacity, complete_since_ns }
+    /// Keeps at most `capacity` stored ids. Any event may be stored and unknown, until [`Self::is_complete_since`] says otherwise.
+    pub fn new(capacity: usize) -> Self {
+        Self { slots: HashMap::default(), order: VecDeque::new(), capacity, complete_since_ns: i64::MAX }
+    }
+
+    /// Every event that was stored before came with a message that the broker received before this time.
+    pub fn is_complete_since(&mut self, published_ns: i64) {
+        self.complete_since_ns = self.complete_since_ns.min(published_ns);
     }
 
     pub fn state_of(&self, id: EventId) -> IdState {
@@ -143,42 +149,44 @@ impl RecentIds {
     }
 }
 
-/// A message whose event another message in flight brings.
+/// An event of a message that another message in flight brings.
 #[derive(Debug)]
 pub struct PendingDuplicate {
-    pub message: Message,
+    pub message: Arc<OpenMessage>,
+    /// Place of the event in the message.
+    pub place: usize,
     pub delivery: Delivery,
     pub row: CopyRow<'static>,
 }
 
-/// Duplicates that are not stored yet: those that wait for the event's own message, and the sequences of all.
+/// Duplicates that are not stored yet: those that wait for the event's own message, and sequence and event of all.
 ///
 /// Bounded by the open batches and inserts that they wait for, and by the broker's limit of unacknowledged messages.
 #[derive(Debug, Default)]
 pub struct PendingDuplicates {
     by_event: HashMap<EventId, Vec<PendingDuplicate>>,
-    pending: HashSet<u64>,
+    pending: HashSet<(u64, EventId)>,
 }
 
 impl PendingDuplicates {
-    /// This message is a pending duplicate, so its redelivery needs nothing more.
-    pub fn is_pending(&self, stream_seq: u64) -> bool {
-        !self.pending.is_empty() && self.pending.contains(&stream_seq)
+    /// This event of this message is a pending duplicate, so its redelivery needs nothing more.
+    pub fn is_pending(&self, stream_seq: u64, id: EventId) -> bool {
+        !self.pending.is_empty() && self.pending.contains(&(stream_seq, id))
     }
 
     /// Keeps a duplicate until the outcome of the event's own message is known.
     pub fn keep(&mut self, id: EventId, copy: PendingDuplicate) {
-        self.pending.insert(copy.delivery.stream_seq);
+        self.pending.insert((copy.delivery.stream_seq, id));
         self.by_event.entry(id).or_default().push(copy);
     }
 
-    pub fn begin(&mut self, stream_seq: u64) {
-        self.pending.insert(stream_seq);
+    pub fn begin(&mut self, stream_seq: u64, id: EventId) {
+        self.pending.insert((stream_seq, id));
     }
 
     /// A duplicate is stored, or needs no row.
-    pub fn end(&mut self, stream_seq: u64) {
-        self.pending.remove(&stream_seq);
+    pub fn end(&mut self, stream_seq: u64, id: EventId) {
+        self.pending.remove(&(stream_seq, id));
     }
 
     /// Removes the duplicates that wait for an event.
@@ -187,7 +195,7 @@ impl PendingDuplicates {
     }
 
     pub fn lowest(&self) -> Option<u64> {
-        self.pending.iter().min().copied()
+        self.pending.iter().map(|(stream_seq, _)| *stream_seq).min()
     }
 }
 
@@ -201,7 +209,8 @@ mod tests {
 
     #[test]
     fn ids_are_known_from_their_batch_until_capacity_evicts_them() {
-        let mut ids = RecentIds::new(2, 5);
+        let mut ids = RecentIds::new(2);
+        ids.is_complete_since(5);
         ids.begin(id(1), 7);
         assert_eq!(ids.state_of(id(1)), IdState::InFlight(7));
         ids.stored(id(1), 7, 100);

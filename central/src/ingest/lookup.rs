@@ -1,13 +1,11 @@
 //! Lookup of events in hot before their insert: when it is needed, and the query.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
 
-use async_nats::Message;
-use marketprism_schema::{Event, EventId};
+use marketprism_schema::{EventId, Header};
 
 use super::batch::BatchEntry;
-use super::message::{self, Delivery};
+use super::message::Delivery;
 use crate::row::{MOVED, Target, WITHDRAWN, WITHDRAWN_ADDITION};
 use crate::storage::{Storage, StorageError, bounded};
 use crate::{limits, sql, time};
@@ -104,46 +102,47 @@ fn statement(database: &str, table: &str, ids: &str, (from_us, to_us): (i64, i64
     )
 }
 
-#[derive(Debug)]
+/// Tells which events must be looked up before they are inserted.
+#[derive(Debug, Default)]
 pub struct DuplicateRisk {
-    duplicate_window_ns: i64,
-    /// Creation time of the stream. Before it, no broker could have recognized a duplicate.
-    stream_created_ns: i64,
     /// Highest stored sequence of each table when the consumer started. Messages up to it may be stored.
     high_marks: BTreeMap<Target, u64>,
     newest: u64,
+    /// Nobody took a message after this sequence when the consumer started; `None` once there was one.
+    taken_before: Option<u64>,
 }
 
 impl DuplicateRisk {
-    pub fn new(duplicate_window: Duration) -> Self {
-        Self {
-            duplicate_window_ns: time::nanos(duplicate_window),
-            stream_created_ns: i64::MAX,
-            high_marks: BTreeMap::new(),
-            newest: u64::MAX,
-        }
-    }
-
-    pub fn begin(&mut self, stream_created_ns: i64, high_marks: BTreeMap<Target, u64>) {
-        self.stream_created_ns = stream_created_ns;
+    /// `delivered`: highest sequence that was delivered to anybody.
+    pub fn begin(&mut self, delivered: u64, high_marks: BTreeMap<Target, u64>) {
+        let stored = high_marks.values().copied().max().unwrap_or_default();
+        (self.newest, self.taken_before) = (0, Some(stored.max(delivered)));
         self.high_marks = high_marks;
-        self.newest = 0;
     }
 
     pub fn taken(&mut self, stream_seq: u64) {
         self.newest = self.newest.max(stream_seq);
     }
 
+    /// Time of the first message that nobody took before: from it on this central has seen all.
+    pub fn first_new(&mut self, delivery: Delivery) -> Option<i64> {
+        let taken_before = self.taken_before?;
+        if delivery.is_redelivered || delivery.stream_seq <= taken_before {
+            return None;
+        }
+        self.taken_before = None;
+        Some(delivery.published_ns)
+    }
+
     /// True if the event, which is unknown to memory, may be stored.
     ///
     /// The message itself may have been stored: it is redelivered, below the highest stored sequence of its table when the
     /// consumer started, or below a sequence already taken (a killed broker may have lost its delivery state). Otherwise an
-    /// earlier message may have brought the event, after an edge first received it. Memory excludes that if it reaches back
-    /// far enough; the broker excludes it by its deduplication window if the message carries the event's id.
+    /// earlier message may have brought the event, after an edge first received it. Only memory excludes that, if it reaches back
+    /// far enough: the broker knows messages by their ids, and an event may come in several, alone and among others.
     pub fn may_be_stored(
         &self,
-        event: &Event<'_>,
-        message: &Message,
+        header: &Header<'_>,
         delivery: Delivery,
         target: Target,
         complete_since_ns: i64,
@@ -151,45 +150,22 @@ impl DuplicateRisk {
         let was_here = delivery.is_redelivered
             || delivery.stream_seq <= self.newest
             || self.high_marks.get(&target).is_some_and(|&mark| delivery.stream_seq <= mark);
-        if was_here {
-            return true;
-        }
-        let header = &event.header;
         let known_since_ns = header
             .received_at_ns
             .min(header.timestamp_us.saturating_mul(1_000))
             .saturating_sub(time::nanos(limits::CLOCK_SKEW));
-        if known_since_ns > complete_since_ns {
-            return false;
-        }
-        let watched_since_ns =
-            delivery.published_ns.saturating_sub(self.duplicate_window_ns).max(self.stream_created_ns);
-        let broker_knows = known_since_ns >= watched_since_ns
-            && EventId::parse(message::header(message.headers.as_ref(), "Nats-Msg-Id"))
-                == Some(header.event_id);
-        !broker_knows
+        was_here || known_since_ns <= complete_since_ns
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::{self, TRADE_SUBJECT};
-    use marketprism_schema::{DataType, Decimal, Header};
+    use crate::fixtures;
+    use marketprism_schema::DataType;
 
     const SECOND: i64 = 1_000_000_000;
     const TRADES: Target = Target::Events(DataType::Trade);
-
-    fn event(known_ns: i64) -> Event<'static> {
-        let (timestamp_us, event_id) = (known_ns / 1_000, EventId(7));
-        let header = Header { timestamp_us, received_at_ns: known_ns, event_id, ..fixtures::header() };
-        fixtures::trade(header, Decimal::default())
-    }
-
-    fn message(id: Option<EventId>) -> Message {
-        let id = id.map(|id| id.to_string());
-        fixtures::message(TRADE_SUBJECT, id.as_deref().map(|id| ("Nats-Msg-Id", id)), Vec::new())
-    }
 
     /// A longer statement is refused each time, and ingest of the stream stands still.
     #[test]
@@ -200,29 +176,43 @@ mod tests {
         assert!(longest.len() < 250 * 1_024, "{} bytes", longest.len());
     }
 
-    /// Every kind of message once, at 1,000 s, in a stream created at 500 s with a deduplication window of 120 s.
     #[test]
-    fn an_event_skips_the_lookup_only_if_memory_or_the_broker_excludes_a_duplicate() {
-        let mut risk = DuplicateRisk::new(Duration::from_secs(120));
-        risk.begin(500 * SECOND, BTreeMap::from([(TRADES, 40)]));
-        risk.taken(50);
+    fn an_event_skips_the_lookup_only_if_memory_excludes_a_duplicate() {
+        let mut risk = DuplicateRisk::default();
+        risk.begin(45, BTreeMap::from([(TRADES, 40)]));
         let now = 1_000 * SECOND;
-        let ask = |seq, redelivered, known_ns, id, complete_since| {
-            let delivery = Delivery { stream_seq: seq, is_redelivered: redelivered, published_ns: now };
-            risk.may_be_stored(&event(known_ns), &message(id), delivery, TRADES, complete_since)
+        let delivery =
+            |stream_seq, is_redelivered| Delivery { stream_seq, is_redelivered, published_ns: now };
+        risk.taken(50);
+        let ask = |seq, redelivered, known_ns, complete_since| {
+            let header =
+                Header { timestamp_us: known_ns / 1_000, received_at_ns: known_ns, ..fixtures::header() };
+            risk.may_be_stored(&header, delivery(seq, redelivered), TRADES, complete_since)
         };
-        let own = Some(EventId(7));
-        assert!(!ask(51, false, now, own, i64::MIN) && !ask(51, false, now, None, i64::MIN));
-        assert!(ask(51, true, now, own, i64::MIN), "delivered again");
-        assert!(ask(40, false, now, own, i64::MIN) && ask(50, false, now, own, i64::MIN), "taken before");
-        assert!(!ask(51, false, now, own, now), "within the broker's window");
-        assert!(ask(51, false, now, None, now), "without an id the broker knows nothing");
-        assert!(ask(51, false, now, Some(EventId(8)), now), "nor with another one");
-        assert!(ask(51, false, now - 120 * SECOND, own, now), "older than the window");
-        assert!(!ask(51, false, now - 120 * SECOND, own, now - 200 * SECOND), "but memory reaches back");
-        let mut young = DuplicateRisk::new(Duration::from_secs(120));
-        young.begin(now - SECOND, BTreeMap::new());
-        let delivery = Delivery { stream_seq: 1, is_redelivered: false, published_ns: now };
-        assert!(young.may_be_stored(&event(now - 2 * SECOND), &message(own), delivery, TRADES, now));
+        assert!(!ask(51, false, now, i64::MIN));
+        assert!(ask(51, true, now, i64::MIN), "delivered again");
+        assert!(ask(40, false, now, i64::MIN) && ask(50, false, now, i64::MIN), "taken before");
+        assert!(ask(51, false, now, now), "memory begins with this message");
+        assert!(ask(51, false, now, now - 10 * SECOND), "clocks may differ by so much");
+        assert!(!ask(51, false, now, now - 11 * SECOND), "memory reaches back");
+        assert!(ask(51, false, now, i64::MAX), "memory knows nothing yet");
+    }
+
+    /// After a stop of an hour only the first seconds of the backlog are looked up.
+    #[test]
+    fn memory_is_complete_from_the_first_message_on_that_nobody_took_before() {
+        let mut risk = DuplicateRisk::default();
+        let delivery =
+            |stream_seq, is_redelivered, published_ns| Delivery { stream_seq, is_redelivered, published_ns };
+        assert_eq!(risk.first_new(delivery(1, false, 1)), None, "no consumer yet");
+        let other = Target::Events(DataType::Liquidation);
+        risk.begin(60, BTreeMap::from([(TRADES, 40), (other, 70)]));
+        assert_eq!(risk.first_new(delivery(70, false, 7)), None, "stored or delivered");
+        assert_eq!(risk.first_new(delivery(71, true, 8)), None);
+        assert_eq!(risk.first_new(delivery(71, false, 9)), Some(9));
+        assert_eq!(risk.first_new(delivery(72, false, 10)), None, "once");
+        risk.begin(80, BTreeMap::new());
+        assert_eq!(risk.first_new(delivery(80, false, 11)), None);
+        assert_eq!(risk.first_new(delivery(81, false, 12)), Some(12));
     }
 }

@@ -3,7 +3,7 @@
 use async_nats::header::HeaderMap;
 use async_nats::{Message, jetstream};
 use marketprism_schema::{
-    CORRECTION_HEADER, CorrectionMark, Event, EventId, InvalidKind, WireForm, validate_event,
+    CORRECTION_HEADER, CorrectionMark, Event, EventId, InvalidKind, PayloadEvents, WireForm, validate_event,
 };
 
 /// Label of messages without an acknowledgement subject, which did not come from a stream.
@@ -15,7 +15,7 @@ pub enum Refusal {
     ContentType,
     Payload,
     Subject,
-    /// The message id is that of another event.
+    /// The message id is that of other events.
     MessageId,
     /// The header of a correction cannot be read.
     Correction,
@@ -80,37 +80,65 @@ pub fn header<'a>(headers: Option<&'a HeaderMap>, name: &str) -> &'a str {
     headers.and_then(|headers| headers.get(name)).map(|value| value.as_str()).unwrap_or_default()
 }
 
-/// Decodes the event of a message.
-pub fn decode(message: &Message) -> Result<Event<'_>, (Refusal, String)> {
+/// Refusal of an event or a message, with its reason.
+pub type Refused = (Refusal, String);
+
+/// The events of a message, not decoded.
+pub fn split(message: &Message) -> Result<PayloadEvents<'_>, Refused> {
+    split_payload(message, &message.payload)
+}
+
+/// As [`split`], with the payload apart, so that the message can be moved.
+pub fn split_payload<'a>(message: &Message, payload: &'a [u8]) -> Result<PayloadEvents<'a>, Refused> {
     let content_type = header(message.headers.as_ref(), "Content-Type");
     let Some(form) = WireForm::of_content_type(content_type) else {
         let known = WireForm::ALL.map(WireForm::content_type).join(" or ");
         return Err((Refusal::ContentType, format!("content type {content_type:?} is not {known}")));
     };
-    form.decode(&message.payload).map_err(|error| (Refusal::Payload, error.to_string()))
+    form.split(payload).map_err(|error| (Refusal::Payload, error.to_string()))
 }
 
-/// Decodes the event of a message that the broker received at `published_ns`, and refuses what cannot be true: whoever may publish may have
-/// sent it.
-pub fn read(message: &Message, published_ns: i64) -> Result<Event<'_>, (Refusal, String)> {
-    check(message, decode(message)?, published_ns)
+/// Decodes the event at a place of a message.
+pub fn decode<'a>(events: &PayloadEvents<'a>, place: usize) -> Result<Event<'a>, Refused> {
+    events.event(place).map_err(|error| (Refusal::Payload, error.to_string()))
+}
+
+/// Decodes the events of a message that the broker received at `published_ns`, and refuses what cannot be true: whoever may publish may
+/// have sent it. One refused event leaves the others.
+pub fn read<'a>(
+    message: &Message,
+    events: &PayloadEvents<'a>,
+    published_ns: i64,
+) -> Result<Vec<Result<Event<'a>, Refused>>, Refused> {
+    let one = |place| decode(events, place).and_then(|event| check(message, event, published_ns));
+    let all: Vec<Result<Event<'_>, Refused>> = (0..events.len()).map(one).collect();
+    // Under the id of other events the broker would drop these as duplicates. With a refused event the id cannot be told.
+    let found = EventId::parse(header(message.headers.as_ref(), "Nats-Msg-Id"));
+    if let Some(found) = found.filter(|_| all.iter().all(Result::is_ok)) {
+        let own = EventId::of_message(all.iter().flatten().map(|event| event.header.event_id));
+        if found != own {
+            let reason = format!("Nats-Msg-Id: is {found}, the id of other events, allowed: {own}");
+            return Err((Refusal::MessageId, reason));
+        }
+    }
+    Ok(all)
 }
 
 /// Mark of a message of a correction; `None` for any other.
-pub fn correction_mark(message: &Message) -> Option<Result<CorrectionMark, (Refusal, String)>> {
+pub fn correction_mark(message: &Message) -> Option<Result<CorrectionMark, Refused>> {
     let mark = header(message.headers.as_ref(), CORRECTION_HEADER);
     (!mark.is_empty()).then(|| mark.parse().map_err(|error| (Refusal::Correction, error)))
 }
 
 /// As [`read`], for an event of a correction: JSON only, and its frame was received long before.
-pub fn read_corrected(message: &Message, published_ns: i64) -> Result<Event<'_>, (Refusal, String)> {
+pub fn read_corrected(message: &Message, published_ns: i64) -> Result<Event<'_>, Refused> {
     let event =
         WireForm::Json.decode(&message.payload).map_err(|error| (Refusal::Payload, error.to_string()))?;
     let received_at_ns = event.header.received_at_ns.min(published_ns);
     check(message, event, received_at_ns)
 }
 
-fn check<'a>(message: &Message, event: Event<'a>, at_ns: i64) -> Result<Event<'a>, (Refusal, String)> {
+fn check<'a>(message: &Message, event: Event<'a>, at_ns: i64) -> Result<Event<'a>, Refused> {
     if !subject_agrees(&message.subject, &event) {
         let header = &event.header;
         let of_payload = format!(
@@ -124,16 +152,7 @@ fn check<'a>(message: &Message, event: Event<'a>, at_ns: i64) -> Result<Event<'a
         return Err((Refusal::Subject, reason));
     }
     validate_event(&event, at_ns).map_err(|invalid| (Refusal::Invalid(invalid.kind), invalid.to_string()))?;
-    // Under the id of another event the broker would drop that event as a duplicate.
-    let message_id = header(message.headers.as_ref(), "Nats-Msg-Id");
-    match EventId::parse(message_id) {
-        Some(other) if other != event.header.event_id => {
-            let own = event.header.event_id;
-            let reason = format!("Nats-Msg-Id: is {other}, the id of another event, allowed: {own}");
-            Err((Refusal::MessageId, reason))
-        }
-        _ => Ok(event),
-    }
+    Ok(event)
 }
 
 fn subject_agrees(subject: &str, event: &Event<'_>) -> bool {
@@ -147,7 +166,7 @@ fn subject_agrees(subject: &str, event: &Event<'_>) -> bool {
 mod tests {
     use super::*;
     use crate::fixtures::{self, TRADE_SUBJECT};
-    use marketprism_schema::{Decimal, Header};
+    use marketprism_schema::{Body, Decimal, Header};
 
     const NOW_NS: i64 = 1_763_800_000_000_000_000;
 
@@ -168,8 +187,50 @@ mod tests {
         fixtures::message(subject, header, payload)
     }
 
+    /// The events of a message, or why the message or its only event is refused.
+    fn read(message: &Message, published_ns: i64) -> Result<usize, Refused> {
+        let events = super::read(message, &split(message)?, published_ns)?;
+        if events.len() == 1 { events.into_iter().next().unwrap().map(|_| 1) } else { Ok(events.len()) }
+    }
+
     fn refusal(message: &Message) -> Refusal {
         read(message, NOW_NS).unwrap_err().0
+    }
+
+    fn numbered(id: &str) -> Event<'static> {
+        let mut event = trade(1);
+        let Body::Trade(trade) = &mut event.body else { unreachable!() };
+        trade.trade_id = id.to_owned().into();
+        event.header.event_id = EventId::of(&event);
+        event
+    }
+
+    #[test]
+    fn the_events_of_a_packed_message_are_read_one_by_one_and_its_id_is_theirs() {
+        let good = [numbered("1"), numbered("2")];
+        let mut bad = numbered("3");
+        bad.header.event_id = EventId(9);
+        let packed = |events: &[&Event<'_>], id: Option<EventId>| {
+            let payload = fixtures::packed(events);
+            let mut message =
+                message(TRADE_SUBJECT, Some(("Content-Type", "application/x-protobuf")), payload);
+            if let Some(id) = id {
+                message.headers.as_mut().unwrap().insert("Nats-Msg-Id", id.to_string());
+            }
+            message
+        };
+        let [first, second] = [&good[0], &good[1]];
+        let own = EventId::of_message(good.iter().map(|event| event.header.event_id));
+        for id in [None, Some(own)] {
+            assert_eq!(read(&packed(&[first, second], id), NOW_NS), Ok(2));
+        }
+        for id in [first.header.event_id, EventId(own.0 ^ 1)] {
+            assert_eq!(refusal(&packed(&[first, second], Some(id))), Refusal::MessageId);
+        }
+        let message = packed(&[first, &bad, second], Some(own));
+        let found = super::read(&message, &split(&message).unwrap(), NOW_NS).unwrap();
+        let kinds: Vec<_> = found.iter().map(|one| one.as_ref().err().map(|(kind, _)| *kind)).collect();
+        assert_eq!(kinds, [None, Some(Refusal::Invalid(InvalidKind::EventId)), None]);
     }
 
     #[test]
@@ -211,8 +272,8 @@ mod tests {
             [(own.to_string(), true), ("again-7".to_owned(), true), (EventId(own.0 ^ 1).to_string(), false)]
         {
             let message = message(TRADE_SUBJECT, Some(("Nats-Msg-Id", &message_id)), json.clone());
-            let found = read(&message, NOW_NS).map(|_| ()).map_err(|(refusal, _)| refusal);
-            assert_eq!(found, if is_legal { Ok(()) } else { Err(Refusal::MessageId) }, "{message_id}");
+            let found = read(&message, NOW_NS).map_err(|(refusal, _)| refusal);
+            assert_eq!(found, if is_legal { Ok(1) } else { Err(Refusal::MessageId) }, "{message_id}");
         }
         let late = read(&message(TRADE_SUBJECT, None, json), NOW_NS + 400_000 * 1_000_000_000).unwrap_err();
         assert_eq!(late.0, Refusal::Invalid(InvalidKind::Time), "{}", late.1);

@@ -1,15 +1,21 @@
 //! Ingest: messages of JetStream become rows in hot, every event once.
 //!
-//! **No loss.** A message is acknowledged only after the insert of its row; a refused one after its payload is in the dead-letter table.
-//! Messages that the broker discarded are found by their sequences and recorded in `losses` (`progress`, `gap_scan`, `losses`). Every message ends
-//! as exactly one of: the row of its event; a row of `copies`, if another message brought the event; a row of `corrected_events`; a row of `dead_letters`.
+//! A message has one event or, packed, several. Each becomes a row with the sequence of the message, which is acknowledged with its last event
+//! (`open_message`); sequences, losses and positions count messages.
+//!
+//! **No loss.** A message is acknowledged only after the inserts of its rows; a refused event after its payload is in the dead-letter table.
+//! Messages that the broker discarded are found by their sequences and recorded in `losses` (`progress`, `gap_scan`, `losses`). Every event of a message
+//! ends as exactly one of: its row; a row of `copies`, if another message brought it; a row of `corrected_events`; a row of `dead_letters`.
 //!
 //! **No duplicates**, although events come again: after lost acknowledgements, crashes between insert and acknowledgement, or a second
 //! publication. Each of these covers what the others miss:
 //! 1. rows and deduplication token of a batch are fixed before the first try, so a retried insert has no effect (`batch`). A server
 //!    killed at the wrong moment keeps the token without the rows, so after a failure they are read back (`insert_task`);
 //! 2. ids in open batches and a bounded number of recently stored ids are kept in memory (`known_events`);
-//! 3. what neither memory nor the broker's window excludes is looked up in hot by event id (`lookup`);
+//! 3. what memory does not exclude is looked up in hot by event id (`lookup`). The broker drops a message whose id it has, which spares work and
+//!    proves nothing: two edges group the same events differently, and a journal sends them again in other groups. Memory knows every event
+//!    that was stored since the first message that this central alone took (`first_new`), so lookups cost something only in the first ten
+//!    seconds of a backlog, for redeliveries, for events as old, and above `recent_event_ids` in ten seconds;
 //! 4. one central at a time takes a stream (`stream_owner`): no lookup sees an insert that another process has in flight;
 //! 5. ReplacingMergeTree merges duplicates that passed all of these.
 //!
@@ -36,6 +42,7 @@ mod known_events;
 mod lookup;
 mod losses;
 mod message;
+mod open_message;
 pub mod positions;
 mod progress;
 mod put_back;
@@ -48,7 +55,7 @@ mod subscription;
 mod worker;
 
 pub use background::{read_history, watch};
-pub use message::{Delivery, decode, header};
+pub use message::{Delivery, decode, header, split};
 pub use series::expect_series;
 pub use stream_owner::own_stream;
 pub use subscription::{acknowledge, open as subscribe, rewind};

@@ -136,7 +136,7 @@ impl Worker {
             found = subscription::open(&self.shared, &self.stream).await?;
         }
         if self.progress.is_other_consumer(&found) {
-            self.dedup.begin_consumer(found.stream_created_ns).await?;
+            self.dedup.begin_consumer(found.delivered).await?;
         }
         self.progress.begin(&found).await?;
         found.messages(self.stream_name()).await
@@ -228,13 +228,12 @@ impl Worker {
         self.is_put_back = true;
     }
 
-    /// Handles the available messages, up to a bound. Returns the reason if the pull failed.
+    /// Handles the available messages, up to a bound of events. Returns the reason if the pull failed.
     async fn turn(&mut self, first: jetstream::Message, messages: &mut Pull) -> Option<String> {
         let started = std::time::Instant::now();
-        let mut count = 1_u32;
         let mut broken = None;
         self.take(first);
-        while usize::try_from(count).is_ok_and(|count| count < limits::MESSAGES_A_TURN) {
+        while self.dedup.events_of_turn < limits::EVENTS_A_TURN {
             match messages.next().now_or_never() {
                 Some(Some(Ok(message))) => self.take(message),
                 Some(Some(Err(error))) => {
@@ -243,9 +242,9 @@ impl Worker {
                 }
                 Some(None) | None => break,
             }
-            count += 1;
         }
-        let seconds = started.elapsed().as_secs_f64() / f64::from(count);
+        let events = u32::try_from(self.dedup.events_of_turn).unwrap_or(u32::MAX).max(1);
+        let seconds = started.elapsed().as_secs_f64() / f64::from(events);
         self.shared.metrics.hops.decode.with_label_values(&[self.stream_name()]).observe(seconds);
         self.dedup.end_turn().await;
         let limits = self.shared.config.batch.clone();

@@ -24,6 +24,7 @@ mod ledger_faults;
 mod losses;
 mod migrations;
 mod outages;
+mod packed;
 mod partitions;
 mod refusals;
 mod repair;
