@@ -157,7 +157,7 @@ impl Metrics {
             )?,
             lost: counters!(
                 "marketprism_central_lost_messages_total",
-                "messages that the broker discarded before they were stored",
+                "messages, each of one or more events, that the broker discarded before they were stored",
                 &["stream", "cause"],
                 r
             )?,

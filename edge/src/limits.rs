@@ -116,6 +116,17 @@ pub const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Records that the publisher takes from the queue at once.
 pub const PUBLISH_BATCH_MAX: usize = 256;
 
+/// Default of `publisher.linger_ms`. Passed: a message goes with the events that it has.
+pub const LINGER: Duration = Duration::from_millis(2);
+
+/// Default of `publisher.batch_max_events`. Full: the message goes at once.
+pub const MESSAGE_EVENTS_MAX: usize = 256;
+
+/// Payload of a message with several events, a sixteenth of what brokers take by default. Full: the next event begins another one.
+pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// Most bytes of a message's headers.
+pub const MESSAGE_HEADER_BYTES: usize = 512;
+
 /// Acknowledgements buffered by the broker's client: above the most in flight, so that none is dropped.
 pub const ACKNOWLEDGEMENTS_MAX: usize = 262_144;
 

@@ -1,4 +1,4 @@
-//! Messages that the broker discarded before they were stored.
+//! Messages that the broker discarded before they were stored. Sequences tell how many there were, and not how many events each had.
 
 use std::collections::BTreeSet;
 
@@ -34,9 +34,11 @@ impl LossCause {
 
     const fn description(self) -> &'static str {
         match self {
-            Self::Retention => "messages lost: the broker discarded them before they were stored",
+            Self::Retention => {
+                "messages lost, each of one or more events: the broker discarded them before they were stored"
+            }
             Self::PutBack => {
-                "messages lost: hot was put back to an earlier state, neither cold nor the broker has them"
+                "messages lost, each of one or more events: hot was put back to an earlier state, neither cold nor the broker has them"
             }
         }
     }

@@ -113,8 +113,8 @@ fn wire_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object", "properties": properties })
 }
 
-const WIRE: &str = "Encoding of events of this type: `json`, or `protobuf` as in `schema/marketprism.proto`. The Content-Type \
-                    header names it; consumers other than central may read JSON only.";
+const WIRE: &str = "Encoding of events of this type: `json`, one event a message, or `protobuf` as in `schema/marketprism.proto`, one or more. \
+                    The Content-Type header names it; consumers other than central may read JSON only.";
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Identity {
@@ -185,6 +185,15 @@ pub struct PublisherLimits {
     #[serde(rename = "max_in_flight_bytes")]
     #[schemars(range(min = 65_536, max = 1_073_741_824))]
     pub in_flight_bytes: usize,
+    /// Longest wait of a packed event for others of its subject, which then go in one message; 0: only what is ready together goes
+    /// together. JSON events wait for nothing.
+    #[serde(rename = "linger_ms", with = "marketprism_config::millis")]
+    #[schemars(with = "u64", range(min = 0, max = 1_000))]
+    pub linger: Duration,
+    /// Events in one message; 1: each goes alone.
+    #[serde(rename = "batch_max_events")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub batch_events: usize,
     /// Longest wait for an acknowledgement; then the message is published again under its id.
     #[serde(rename = "ack_timeout_ms", with = "marketprism_config::millis")]
     #[schemars(with = "u64", range(min = 100, max = 120_000))]
@@ -205,6 +214,8 @@ impl Default for PublisherLimits {
         Self {
             in_flight_messages: limits::IN_FLIGHT_MESSAGES_MAX,
             in_flight_bytes: limits::IN_FLIGHT_BYTES_MAX,
+            linger: limits::LINGER,
+            batch_events: limits::MESSAGE_EVENTS_MAX,
             ack_timeout: limits::ACK_TIMEOUT,
             queue_messages: limits::QUEUE_MESSAGES_MAX,
             queue_bytes: limits::QUEUE_BYTES_MAX,

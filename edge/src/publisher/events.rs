@@ -1,5 +1,5 @@
-//! Publishes events: pipelined, every acknowledgement awaited. An event leaves the queue when the broker has stored it, or is counted as
-//! lost.
+//! Publishes events: pipelined, every acknowledgement awaited. An event leaves the queue when the broker has stored the message that it is
+//! in, alone or with others of its subject (`batches`), or is counted as lost.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,17 +11,18 @@ use futures_util::StreamExt;
 use marketprism_schema::{Carries, STREAMS, stream_of};
 use marketprism_service::{LogLimit, clock};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::batches::{MessageBatches, MessageLimits, OutgoingMessage};
 use super::hops::HopTimers;
 use super::inflight::{InFlight, InFlightMessage, RetryReason};
 use super::mirror::CoreMirror;
 use crate::audit::{Auditor, PublishOutcome, RecordOutcome};
 use crate::broker::{BrokerLink, PublishReply};
 use crate::config::{MirrorSettings, PublisherLimits};
-use crate::limits::{IN_FLIGHT_SCAN, PUBLISH_BATCH_MAX};
-use crate::queue::{Confirmation, EventQueue, EventRecord, QueuePosition};
+use crate::limits::{IN_FLIGHT_SCAN, MESSAGE_BYTES_MAX, MESSAGE_HEADER_BYTES, PUBLISH_BATCH_MAX};
+use crate::queue::{Confirmation, EventQueue, QueueEntry, QueuePosition};
 use crate::telemetry::{Coverage, CoverageIndex, Metrics, follow, gauge};
 
 /// Answer of a broker without the stream.
@@ -49,11 +50,14 @@ pub struct Publisher {
     coverage: Arc<Coverage>,
     auditor: Arc<Auditor>,
     metrics: Metrics,
+    batches: MessageBatches,
     window: InFlight,
     ack_timeout: Duration,
     /// Limits that a reload changes.
     limits: Option<watch::Receiver<PublisherLimits>>,
     mirror: Option<CoreMirror>,
+    /// Nothing waits for more events.
+    is_ending: bool,
     inbox: String,
     hops: HopTimers,
     problem_lines: LogLimit,
@@ -74,10 +78,12 @@ impl Publisher {
     ) -> Self {
         let inbox = client.new_inbox();
         Self {
+            batches: MessageBatches::new(message_limits(&client, &limits)),
             window: InFlight::new(limits.in_flight_messages, limits.in_flight_bytes, limits.ack_timeout),
             ack_timeout: limits.ack_timeout,
             limits: None,
             mirror: None,
+            is_ending: false,
             hops: HopTimers::new(metrics.clone(), Arc::clone(&coverage)),
             client,
             link,
@@ -113,8 +119,9 @@ impl Publisher {
         if !limits.has_changed().unwrap_or_default() {
             return;
         }
-        let PublisherLimits { in_flight_messages, in_flight_bytes, ack_timeout, .. } =
-            *limits.borrow_and_update();
+        let limits = *limits.borrow_and_update();
+        self.batches.set_limits(message_limits(&self.client, &limits));
+        let PublisherLimits { in_flight_messages, in_flight_bytes, ack_timeout, .. } = limits;
         self.window.set_limits(in_flight_messages, in_flight_bytes, ack_timeout);
         self.ack_timeout = ack_timeout;
     }
@@ -130,14 +137,21 @@ impl Publisher {
         let mut more = true;
         loop {
             link.progress().turn();
-            let may_send = link.may_publish() && self.window.room() > 0;
+            let may_send = link.may_publish() && self.window.room() > self.batches.len();
+            let due = self.batches.deadline().filter(|_| link.may_publish());
             tokio::select! {
                 biased;
                 _ = scan.tick() => self.check().await,
-                () = stop.cancelled(), if drain_until.is_none() => drain_until = Some(Instant::now() + drain),
+                () = stop.cancelled(), if drain_until.is_none() => {
+                    drain_until = Some(Instant::now() + drain);
+                    self.is_ending = true;
+                }
                 () = link.changed() => self.check().await,
                 Some(chunk) = replies.next() => self.take_replies(&chunk),
                 () = std::future::ready(()), if may_send && more => more = self.send_batch().await,
+                () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
+                    self.send_due(Vec::new()).await;
+                }
                 () = queue.readable().notified(), if may_send && !more => more = true,
             }
             if let Some(until) = drain_until {
@@ -153,60 +167,67 @@ impl Publisher {
         }
     }
 
-    /// Sends the next records. False when the queue has no more.
+    /// Takes the next records and sends the messages that are due. False when the queue has no more.
     async fn send_batch(&mut self) -> bool {
         let mut entries = Vec::with_capacity(PUBLISH_BATCH_MAX);
-        let messages_max = PUBLISH_BATCH_MAX.min(self.window.room());
-        self.queue.read_next(messages_max, self.window.bytes_left(), &mut entries);
+        let messages_max = PUBLISH_BATCH_MAX.min(self.window.room().saturating_sub(self.batches.len()));
+        let bytes_max = self.window.bytes_left().saturating_sub(self.batches.size());
+        self.queue.read_next(messages_max, bytes_max, &mut entries);
         let (now, now_ns) = (Instant::now(), clock::now_ns());
-        let mut sent = 0;
+        let mut messages = Vec::new();
         for entry in entries {
-            let (position, record) = (entry.position, entry.record.clone());
-            if !self.window.insert(entry, now) {
-                // Unreachable: no more is read than there is room for.
-                tracing::error!(position = position.0, "no room for another message in flight");
-                continue;
-            }
-            self.hops.sent(&record, now_ns);
             if let Some(mirror) = &self.mirror {
-                mirror.offer(&record, now_ns);
+                mirror.offer(&entry.record, now_ns);
             }
-            self.send(position, &record).await;
-            sent += 1;
+            self.batches.add(entry, now, &mut messages);
         }
-        self.metrics.published.inc_by(sent);
+        self.send_due(messages).await;
         self.queue.status().unread > 0
     }
 
-    /// Hands a message to the client. After a failure it is published again when its acknowledgement times out.
-    async fn send(&mut self, position: QueuePosition, record: &EventRecord) {
-        self.link.progress().turn();
-        let mut headers = HeaderMap::new();
-        // Without a message id, central looks the event up in hot.
-        if !record.is_resend {
-            headers.insert(NATS_MESSAGE_ID, HeaderValue::from(record.event_id.to_string()));
+    /// Sends these messages and those that have waited for the linger.
+    async fn send_due(&mut self, mut messages: Vec<OutgoingMessage>) {
+        let (now, now_ns) = (Instant::now(), clock::now_ns());
+        self.batches.take_due(now, self.is_ending, &mut messages);
+        for message in messages {
+            for QueueEntry { record, .. } in &message.entries {
+                self.hops.sent(record, now_ns);
+            }
+            // No more is read than there is room for.
+            if let Some(position) = self.window.insert(message, now) {
+                self.send(position).await;
+            }
         }
-        headers.insert(CONTENT_TYPE, HeaderValue::from(record.form.content_type()));
+    }
+
+    /// Hands a message to the client. After a failure it is published again when its acknowledgement times out.
+    async fn send(&mut self, position: QueuePosition) {
+        self.link.progress().turn();
+        let Some(InFlightMessage { message, .. }) = self.window.get(position) else { return };
+        self.metrics.published.inc_by(whole(message.entries.len()));
+        self.metrics.published_messages.inc();
+        let mut headers = HeaderMap::new();
+        if let Some(id) = message.message_id {
+            headers.insert(NATS_MESSAGE_ID, HeaderValue::from(id.to_string()));
+        }
+        headers.insert(CONTENT_TYPE, HeaderValue::from(message.form.content_type()));
         let reply = format!("{}.{}", self.inbox, position.0);
-        let publish = self.client.publish_with_reply_and_headers(
-            record.subject.clone(),
-            reply,
-            headers,
-            record.payload.clone(),
-        );
+        let (subject, bytes) = (message.subject.clone(), message.payload.len());
+        let payload = message.payload.clone();
+        let publish = self.client.publish_with_reply_and_headers(subject.clone(), reply, headers, payload);
         match timeout(self.ack_timeout, publish).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
-                let text = format!("{} bytes, above the broker's max_payload", record.payload.len());
+                let text = format!("{bytes} bytes, above the broker's max_payload");
                 self.lose(position, "too_large", &text);
             }
             Ok(Err(error)) => {
                 if let Some(held_back) = self.problem_lines.allow(Instant::now()) {
-                    tracing::warn!(%error, subject = %record.subject, held_back, "message not sent, it will be published again");
+                    tracing::warn!(%error, %subject, held_back, "message not sent, it will be published again");
                 }
             }
             Err(_elapsed) => {
-                tracing::debug!(subject = %record.subject, "message not sent in time, it will be published again")
+                tracing::debug!(%subject, "message not sent in time, it will be published again")
             }
         }
     }
@@ -245,11 +266,12 @@ impl Publisher {
     }
 
     async fn resend(&mut self, position: QueuePosition, again: RetryReason, now: Instant) {
-        let Some(record) = self.window.get(position).map(|message| message.record.clone()) else { return };
+        let Some(events) = self.window.get(position).map(|flight| flight.message.entries.len()) else {
+            return;
+        };
         self.window.sent_again(position, now);
-        self.metrics.republished.with_label_values(&[again.as_str()]).inc();
-        self.metrics.published.inc();
-        self.send(position, &record).await;
+        self.metrics.republished.with_label_values(&[again.as_str()]).inc_by(whole(events));
+        self.send(position).await;
     }
 
     fn take_replies(&mut self, replies: &[Message]) {
@@ -267,15 +289,18 @@ impl Publisher {
                 PublishReply::Stored { duplicate, sequence } => {
                     // The second reply to a message that was sent twice.
                     let Some(flight) = self.window.remove(position) else { continue };
-                    duplicates += u64::from(duplicate);
                     self.hops.acknowledged(&flight, now, now_ns);
                     let outcome = publish_outcome(duplicate, &flight);
-                    stored.push(Confirmation { position, sequence: Some(sequence), outcome });
-                    outcomes.push(flight.record.with_outcome(outcome));
-                    self.stored(&flight, now);
-                    if !rows.contains(&flight.record.coverage) {
-                        rows.push(flight.record.coverage);
+                    for QueueEntry { position, record } in &flight.message.entries {
+                        duplicates += u64::from(duplicate);
+                        let sequence = Some(sequence);
+                        stored.push(Confirmation { position: *position, sequence, outcome });
+                        outcomes.push(record.with_outcome(outcome));
+                        if !rows.contains(&record.coverage) {
+                            rows.push(record.coverage);
+                        }
                     }
+                    self.stored(&flight, now);
                 }
                 PublishReply::NoStream => self.refuse(position, now, None),
                 PublishReply::Refused { text } => self.refuse(position, now, Some(&text)),
@@ -286,7 +311,7 @@ impl Publisher {
         self.auditor.record(&outcomes);
         self.queue.confirm(&stored);
         self.coverage.confirmed(rows, now_ns);
-        self.metrics.acknowledged.inc_by(u64::try_from(stored.len()).unwrap_or_default());
+        self.metrics.acknowledged.inc_by(whole(stored.len()));
         self.metrics.acknowledged_duplicates.inc_by(duplicates);
     }
 
@@ -297,7 +322,7 @@ impl Publisher {
 
     /// If the stream refused other messages before, they are due now.
     fn stored(&mut self, flight: &InFlightMessage, now: Instant) {
-        let stream = stream_of(flight.record.data_type);
+        let Some(stream) = flight.first().map(|record| stream_of(record.data_type)) else { return };
         self.link.stalls().acknowledged(stream, now);
         if !self.refusing.is_empty() && self.refusing.remove(stream) {
             self.window.recovered(stream, now);
@@ -305,7 +330,7 @@ impl Publisher {
     }
 
     fn refuse(&mut self, position: QueuePosition, now: Instant, text: Option<&str>) {
-        let Some(record) = self.window.get(position).map(|message| &message.record) else { return };
+        let Some(record) = self.window.get(position).and_then(InFlightMessage::first) else { return };
         self.link.stalls().refused(stream_of(record.data_type), text.unwrap_or(NO_STREAM));
         if let Some(held_back) = self.problem_lines.allow(now) {
             let (subject, stream) = (record.subject.as_str(), stream_of(record.data_type));
@@ -331,23 +356,41 @@ impl Publisher {
         self.window.refused(position, now);
     }
 
-    /// Gives up a message that the broker will never store.
+    /// Gives up a message that the broker will never store. Of several events each is tried alone first: one of them, or their sum, may be
+    /// too large.
     fn lose(&mut self, position: QueuePosition, cause: &str, text: &str) {
-        let Some(flight) = self.window.remove(position) else { return };
-        let record = &flight.record;
-        self.metrics.lost.with_label_values(&[record.data_type.as_str(), cause]).inc();
-        if let Some(held_back) = self.problem_lines.allow(Instant::now()) {
-            tracing::error!(subject = %record.subject, event_id = %record.event_id, text, held_back, "event rejected by the broker, it is lost");
+        if self.window.take_apart(position, Instant::now()) {
+            return;
         }
-        self.auditor.record(&[record.with_outcome(PublishOutcome::Rejected)]);
-        self.queue.confirm(&[Confirmation { position, sequence: None, outcome: PublishOutcome::Rejected }]);
+        let Some(flight) = self.window.remove(position) else { return };
+        for QueueEntry { position, record } in &flight.message.entries {
+            self.metrics.lost.with_label_values(&[record.data_type.as_str(), cause]).inc();
+            if let Some(held_back) = self.problem_lines.allow(Instant::now()) {
+                tracing::error!(subject = %record.subject, event_id = %record.event_id, text, held_back, "event rejected by the broker, it is lost");
+            }
+            let outcome = PublishOutcome::Rejected;
+            self.auditor.record(&[record.with_outcome(outcome)]);
+            self.queue.confirm(&[Confirmation { position: *position, sequence: None, outcome }]);
+        }
     }
+}
+
+/// What the broker takes in one message, less its headers.
+fn message_limits(client: &Client, limits: &PublisherLimits) -> MessageLimits {
+    let broker = client.server_info().max_payload.saturating_sub(MESSAGE_HEADER_BYTES);
+    let bytes = MESSAGE_BYTES_MAX.min(broker);
+    MessageLimits { linger: limits.linger, events: limits.batch_events, bytes }
+}
+
+fn whole(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 /// Outcome of an acknowledged message. A duplicate of a message that was sent more than once may be its own first copy, whose
 /// acknowledgement was lost; a run that was killed may have sent its messages.
 fn publish_outcome(duplicate: bool, flight: &InFlightMessage) -> PublishOutcome {
-    let is_of_killed_run = flight.record.stream.is_some_and(|stream| !stream.is_of_this_run());
+    let stream = flight.first().and_then(|record| record.stream);
+    let is_of_killed_run = stream.is_some_and(|stream| !stream.is_of_this_run());
     match (duplicate, flight.tries) {
         (false, _) => PublishOutcome::Stored,
         (true, ..=1) if !is_of_killed_run => PublishOutcome::Duplicate,

@@ -6,7 +6,7 @@ use std::time::Instant;
 use prometheus::Histogram;
 
 use super::inflight::InFlightMessage;
-use crate::queue::EventRecord;
+use crate::queue::{EventRecord, QueueEntry};
 use crate::telemetry::{Coverage, CoverageIndex, Metrics, seconds_between};
 
 pub(super) struct HopTimers {
@@ -35,9 +35,12 @@ impl HopTimers {
     }
 
     pub(super) fn acknowledged(&mut self, flight: &InFlightMessage, now: Instant, now_ns: i64) {
-        if let Some(timers) = self.row(flight.record.coverage) {
-            timers.publish_to_ack.observe(now.saturating_duration_since(flight.first_sent).as_secs_f64());
-            timers.receive_to_ack.observe(seconds_between(flight.record.received_at_ns, now_ns));
+        let on_way = now.saturating_duration_since(flight.first_sent).as_secs_f64();
+        for QueueEntry { record, .. } in &flight.message.entries {
+            if let Some(timers) = self.row(record.coverage) {
+                timers.publish_to_ack.observe(on_way);
+                timers.receive_to_ack.observe(seconds_between(record.received_at_ns, now_ns));
+            }
         }
     }
 

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use marketprism_schema::stream_of;
 
+use super::batches::OutgoingMessage;
 use crate::limits::{REPUBLISH_AFTER_RECONNECT, REPUBLISH_BACKOFF};
-use crate::queue::{EventRecord, QueueEntry, QueuePosition};
+use crate::queue::{EventRecord, QueuePosition};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryReason {
@@ -30,11 +31,21 @@ impl RetryReason {
 
 #[derive(Debug)]
 pub(super) struct InFlightMessage {
-    pub(super) record: EventRecord,
+    pub(super) message: OutgoingMessage,
     pub(super) first_sent: Instant,
     pub(super) tries: u32,
     retry_at: Instant,
     retry: RetryReason,
+}
+
+impl InFlightMessage {
+    pub(super) fn first(&self) -> Option<&EventRecord> {
+        self.message.entries.first().map(|entry| &entry.record)
+    }
+
+    fn stream(&self) -> Option<&'static str> {
+        self.first().map(|record| stream_of(record.data_type))
+    }
 }
 
 #[derive(Debug)]
@@ -69,15 +80,35 @@ impl InFlight {
         self.bytes_max.saturating_sub(self.bytes)
     }
 
-    /// Adds a message that is being sent. False when the window is full.
-    pub(super) fn insert(&mut self, QueueEntry { position, record }: QueueEntry, now: Instant) -> bool {
+    /// Adds a message that is being sent, under the position of its first event. `None` when the window is full.
+    pub(super) fn insert(&mut self, message: OutgoingMessage, now: Instant) -> Option<QueuePosition> {
         if self.len() >= self.messages_max {
+            return None;
+        }
+        self.add(message, (now, 1), (now + self.ack_timeout, RetryReason::Timeout))
+    }
+
+    fn add(
+        &mut self,
+        message: OutgoingMessage,
+        (first_sent, tries): (Instant, u32),
+        (retry_at, retry): (Instant, RetryReason),
+    ) -> Option<QueuePosition> {
+        let position = message.entries.first()?.position;
+        self.bytes = self.bytes.saturating_add(message.size);
+        self.messages.insert(position, InFlightMessage { message, first_sent, tries, retry_at, retry });
+        Some(position)
+    }
+
+    /// The broker takes no message of this size: its events are due each alone. False for one with a single event.
+    pub(super) fn take_apart(&mut self, position: QueuePosition, now: Instant) -> bool {
+        if self.messages.get(&position).is_none_or(|flight| flight.message.entries.len() < 2) {
             return false;
         }
-        self.bytes = self.bytes.saturating_add(record.size());
-        let (retry_at, retry) = (now + self.ack_timeout, RetryReason::Timeout);
-        let message = InFlightMessage { record, first_sent: now, tries: 1, retry_at, retry };
-        self.messages.insert(position, message);
+        let Some(flight) = self.remove(position) else { return false };
+        for alone in flight.message.apart() {
+            self.add(alone, (flight.first_sent, flight.tries), (now, RetryReason::Refused));
+        }
         true
     }
 
@@ -88,7 +119,7 @@ impl InFlight {
 
     pub(super) fn remove(&mut self, position: QueuePosition) -> Option<InFlightMessage> {
         let message = self.messages.remove(&position)?;
-        self.bytes = self.bytes.saturating_sub(message.record.size());
+        self.bytes = self.bytes.saturating_sub(message.message.size);
         Some(message)
     }
 
@@ -105,7 +136,7 @@ impl InFlight {
     /// A stream stores messages again: those that it refused are due now.
     pub(super) fn recovered(&mut self, stream: &str, now: Instant) {
         for message in self.messages.values_mut() {
-            if message.retry == RetryReason::Refused && stream_of(message.record.data_type) == stream {
+            if message.retry == RetryReason::Refused && message.stream() == Some(stream) {
                 message.retry_at = now;
             }
         }
@@ -129,7 +160,8 @@ impl InFlight {
     pub(super) fn oldest_sent(&self) -> BTreeMap<&'static str, Instant> {
         let mut oldest = BTreeMap::new();
         for message in self.messages.values() {
-            let sent = oldest.entry(stream_of(message.record.data_type)).or_insert(message.first_sent);
+            let Some(stream) = message.stream() else { continue };
+            let sent = oldest.entry(stream).or_insert(message.first_sent);
             *sent = message.first_sent.min(*sent);
         }
         oldest
@@ -148,13 +180,21 @@ impl InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::QueueEntry;
     use marketprism_schema::DataType;
 
     const TIMEOUT: Duration = Duration::from_secs(5);
 
-    fn entry(position: u64) -> QueueEntry {
+    fn entry(position: u64) -> OutgoingMessage {
         let record = EventRecord::fixture(position, DataType::Trade, "A-B");
-        QueueEntry { position: QueuePosition(position), record }
+        OutgoingMessage {
+            subject: record.subject.clone(),
+            form: record.form,
+            message_id: Some(record.event_id),
+            payload: record.payload.clone(),
+            size: record.size(),
+            entries: vec![QueueEntry { position: QueuePosition(position), record }],
+        }
     }
 
     const FIRST: QueuePosition = QueuePosition(1);
@@ -164,11 +204,11 @@ mod tests {
     fn the_window_is_bounded_and_a_late_acknowledgement_finds_nothing() {
         let now = Instant::now();
         let mut window = InFlight::new(2, 1 << 20, TIMEOUT);
-        assert!(window.insert(entry(1), now) && window.insert(entry(2), now));
-        assert!(!window.insert(entry(3), now));
+        assert_eq!([1, 2].map(|n| window.insert(entry(n), now)), [Some(FIRST), Some(SECOND)]);
+        assert!(window.insert(entry(3), now).is_none());
         assert_eq!(window.room(), 0);
         assert!(window.remove(FIRST).is_some());
-        assert!(window.insert(entry(3), now));
+        assert!(window.insert(entry(3), now).is_some());
         assert!(window.remove(FIRST).is_none() && window.get(FIRST).is_none());
         assert!(window.remove(QueuePosition(3)).is_some());
         assert_eq!((window.len(), window.room()), (1, 1));
@@ -178,7 +218,7 @@ mod tests {
     fn unacknowledged_refused_and_reconnected_messages_are_due_at_their_time() {
         let now = Instant::now();
         let mut window = InFlight::new(4, 1 << 20, TIMEOUT);
-        assert!(window.insert(entry(1), now) && window.insert(entry(2), now));
+        assert_eq!([1, 2].map(|n| window.insert(entry(n), now)), [Some(FIRST), Some(SECOND)]);
         window.refused(SECOND, now);
         assert_eq!(window.due(now), []);
         assert_eq!(window.due(now + REPUBLISH_BACKOFF.0), [(SECOND, RetryReason::Refused)]);

@@ -2,6 +2,7 @@
 
 mod audit_request;
 mod audits;
+mod batches;
 mod checkpoint_pause;
 mod edge_health;
 mod events;

@@ -183,13 +183,15 @@ metrics! {
     raw_deleted: IntCounterVec = "marketprism_edge_raw_deleted_segments_total" ["exchange", "reason"],
     /// Failed writes of raw frames and copies of their components; torn tails and damaged blocks of the run before.
     raw_errors: IntCounterVec = "marketprism_edge_raw_errors_total" ["exchange", "what"],
-    /// Messages published to the broker, including repeats.
+    /// Events published to the broker, including repeats.
     published: IntCounter = "marketprism_edge_published_total" [],
-    /// Messages acknowledged by the broker.
+    /// Messages of one or more events published to the broker, including repeats.
+    published_messages: IntCounter = "marketprism_edge_published_messages_total" [],
+    /// Events acknowledged by the broker.
     acknowledged: IntCounter = "marketprism_edge_acknowledged_total" [],
-    /// Acknowledged messages that the broker had before.
+    /// Acknowledged events whose message the broker had before.
     acknowledged_duplicates: IntCounter = "marketprism_edge_acknowledged_duplicates_total" [],
-    /// Messages published again, by reason.
+    /// Events published again, by reason.
     republished: IntCounterVec = "marketprism_edge_republished_total" ["reason"],
     /// Live events that were mirrored to core NATS.
     mirrored: IntCounter = "marketprism_edge_mirrored_total" [],

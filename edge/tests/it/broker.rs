@@ -37,6 +37,8 @@ pub fn limits() -> PublisherLimits {
     PublisherLimits {
         in_flight_messages: 256,
         in_flight_bytes: 1 << 20,
+        linger: Duration::ZERO,
+        batch_events: 256,
         ack_timeout: Duration::from_secs(2),
         queue_messages: 100_000,
         queue_bytes: 64 << 20,

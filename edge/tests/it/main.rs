@@ -9,6 +9,7 @@
 
 mod auditing;
 mod backfill;
+mod batches;
 mod broker;
 mod configuration;
 mod deltas;

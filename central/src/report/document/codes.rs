@@ -50,7 +50,7 @@ codes! {
     LedgerStreamStarts "ledger.stream_starts" "streams that started or restarted in the period"
     LedgerStreamNotAudited "ledger.stream_not_audited" "rows arrive that no edge reports in its audits"
     LedgerRefusedMessages "ledger.refused_messages" "messages refused for their content, kept in dead_letters"
-    LedgerLostMessages "ledger.lost_messages" "messages that the broker discarded before they were stored"
+    LedgerLostMessages "ledger.lost_messages" "messages, each of one or more events, that the broker discarded before they were stored"
     LedgerCorrectionPending "ledger.correction_pending" "a closed correction that is not carried out"
     EdgeClockOffset "edge.clock_offset" "the clock of an edge differs from that of a venue by more than 500 ms beyond the error of the measurement"
     EdgeClockStepped "edge.clock_stepped" "the clock of an edge's machine was set while the edge ran"

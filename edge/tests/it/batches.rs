@@ -1,0 +1,154 @@
+//! Several packed events in one message, on a real broker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::{self, stream};
+use marketprism_edge::audit::Auditor;
+use marketprism_edge::config::PublisherLimits;
+use marketprism_edge::publisher::DrainResult;
+use marketprism_edge::queue::{EventQueue, EventRecord, QueueLane};
+use marketprism_edge::telemetry::Coverage;
+use marketprism_schema::{
+    Body, DataSource, Decimal, Event, EventId, Header, MarketType, Side, Trade, WireForm,
+};
+use marketprism_tests::broker::Broker;
+use marketprism_tests::wait::eventually;
+
+use crate::broker::{Publishing, STREAM, create_stream, header, limits, messages, publish, record};
+
+fn packed(symbol: &'static str, number: u64, coverage: &Coverage) -> EventRecord {
+    let one = Decimal { mantissa: 1, scale: 0 };
+    let trade = Trade { trade_id: number.to_string().into(), price: one, quantity: one, side: Side::Buy };
+    let header = Header {
+        exchange: "sim_spot".into(),
+        market_type: MarketType::Spot,
+        symbol: symbol.into(),
+        venue_symbol: symbol.into(),
+        timestamp_us: 1,
+        received_at_ns: 1_000,
+        event_id: EventId(number.into()),
+        edge: "e".into(),
+        region: "r".into(),
+        adapter: "a".into(),
+        data_source: DataSource::Live,
+    };
+    let mut payload = Vec::new();
+    WireForm::Protobuf.encode(&Event { header, body: Body::Trade(trade) }, &mut payload);
+    let form = WireForm::Protobuf;
+    EventRecord { form, payload: payload.into(), ..record(symbol, number.into(), None, 1_000, coverage) }
+}
+
+async fn start(url: &str, linger: Duration) -> Publishing {
+    let limits = PublisherLimits { linger, batch_events: 50, ..limits() };
+    publish(url, limits, Arc::new(Auditor::off()), Duration::from_secs(60)).await
+}
+
+/// The ids of each message, whose own id is that of its content.
+async fn stored(url: &str) -> Vec<Vec<u128>> {
+    let mut all = Vec::new();
+    for message in messages(url, STREAM).await {
+        assert_eq!(header(&message, "Content-Type"), "application/x-protobuf");
+        let events = WireForm::Protobuf.decode_all(&message.payload).unwrap();
+        let ids: Vec<EventId> = events.iter().map(|event| event.header.event_id).collect();
+        assert_eq!(header(&message, "Nats-Msg-Id"), EventId::of_message(ids.iter().copied()).to_string());
+        all.push(ids.into_iter().map(|id| id.0).collect());
+    }
+    all
+}
+
+async fn ended(edge: Publishing) {
+    edge.stop.cancel();
+    assert_eq!(edge.task.await.unwrap().unwrap(), DrainResult { undelivered: 0 });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packed_events_share_messages_and_are_in_the_stream_once_after_kills_of_the_broker() {
+    const COUNT: u64 = 20_000;
+    let folder = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(folder.path()).await;
+    create_stream(&broker.url(), STREAM, "trade.>").await;
+    let edge = start(&broker.url(), Duration::from_millis(2)).await;
+    let (queue, coverage) = (Arc::clone(&edge.queue), Arc::clone(&edge.coverage));
+    let writer = tokio::task::spawn_blocking(move || {
+        for first in (0..COUNT).step_by(100) {
+            let symbol = |number: u64| if number.is_multiple_of(3) { "A-B" } else { "C-D" };
+            let records = (first..first + 100).map(|number| packed(symbol(number), number, &coverage));
+            queue.append(QueueLane::default(), &mut records.collect());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    for share in [COUNT / 4, COUNT / 2] {
+        eventually("a share is confirmed", || async {
+            (edge.queue.status().confirmed > share).then_some(())
+        })
+        .await;
+        broker.kill();
+        broker.restart().await;
+    }
+    writer.await.unwrap();
+    let (messages, metrics) = (edge.metrics.published_messages.clone(), edge.metrics.clone());
+    ended(edge).await;
+    let stored = stored(&broker.url()).await;
+    let mut ids: Vec<u128> = stored.iter().flatten().copied().collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (0..u128::from(COUNT)).collect::<Vec<_>>());
+    assert!(stored.len() * 5 < ids.len(), "{} messages", stored.len());
+    assert!(stored.iter().all(|ids| ids.is_sorted()), "the order of a subject stays");
+    assert_eq!(metrics.acknowledged.get(), COUNT, "events are counted, not messages");
+    assert!(messages.get() * 5 < metrics.published.get());
+}
+
+/// As after a lost acknowledgement, when the run before it had grouped the events the same way.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_broker_knows_a_message_of_the_same_events_and_each_of_them_counts_as_its_duplicate() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    create_stream(&broker.url(), STREAM, "trade.>").await;
+    for duplicates in [0, 20] {
+        // Long enough for all to be ready together.
+        let edge = start(&broker.url(), Duration::from_secs(60)).await;
+        let mut records = (0..20).map(|number| packed("A-B", number, &edge.coverage)).collect();
+        edge.queue.append(QueueLane::default(), &mut records);
+        eventually("all are read", || async { (edge.queue.status().unread == 0).then_some(()) }).await;
+        let metrics = edge.metrics.clone();
+        ended(edge).await;
+        assert_eq!(metrics.acknowledged.get(), 20);
+        assert_eq!(metrics.acknowledged_duplicates.get(), duplicates);
+    }
+    assert_eq!(stored(&broker.url()).await, [(0..20).collect::<Vec<u128>>()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_the_stream_finds_too_large_is_taken_apart_and_only_what_is_too_large_alone_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    let config = stream::Config {
+        name: STREAM.to_owned(),
+        subjects: vec!["trade.>".to_owned()],
+        max_message_size: 400,
+        ..Default::default()
+    };
+    let context = jetstream::new(async_nats::connect(broker.url()).await.unwrap());
+    context.create_stream(config).await.unwrap();
+    let edge = start(&broker.url(), Duration::from_millis(2)).await;
+    let mut records: Vec<_> = (0..20).map(|number| packed("A-B", number, &edge.coverage)).collect();
+    let mut large = packed("A-B", 20, &edge.coverage);
+    large.payload = {
+        let mut payload = large.payload.to_vec();
+        // A field of a later version.
+        payload.extend([0x7a, 0x80, 0x04]);
+        payload.extend([0; 512]);
+        payload.into()
+    };
+    records.push(large);
+    edge.queue.append(QueueLane::default(), &mut records);
+    let metrics = edge.metrics.clone();
+    eventually("each has an end", || async { (edge.queue.status().messages == 0).then_some(()) }).await;
+    ended(edge).await;
+    let stored = stored(&broker.url()).await;
+    let mut ids: Vec<u128> = stored.iter().flatten().copied().collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (0..20).collect::<Vec<_>>());
+    assert_eq!(metrics.lost.with_label_values(&["trade", "refused"]).get(), 1);
+}
