@@ -10,6 +10,7 @@ use async_nats::Subject;
 use bytes::Bytes;
 use marketprism_schema::{EventId, PackedEvents, WireForm, split_packed_header};
 
+use crate::limits::MESSAGE_BYTES_MAX;
 use crate::queue::{EventRecord, QueueEntry};
 
 #[derive(Debug, Clone, Copy)]
@@ -17,8 +18,6 @@ pub(super) struct MessageLimits {
     /// Longest wait for more events of the subject.
     pub(super) linger: Duration,
     pub(super) events: usize,
-    /// Bytes of the payload of several events.
-    pub(super) bytes: usize,
 }
 
 /// A message whose content no longer changes, so that it has the same id each time it is sent.
@@ -48,17 +47,24 @@ struct OpenBatch {
 #[derive(Debug)]
 pub(super) struct MessageBatches {
     limits: MessageLimits,
+    /// Of the payload of several events.
+    bytes_max: usize,
     open: BTreeMap<Subject, OpenBatch>,
     size: usize,
 }
 
 impl MessageBatches {
     pub(super) fn new(limits: MessageLimits) -> Self {
-        Self { limits, open: BTreeMap::new(), size: 0 }
+        Self { limits, bytes_max: MESSAGE_BYTES_MAX, open: BTreeMap::new(), size: 0 }
     }
 
     pub(super) const fn set_limits(&mut self, limits: MessageLimits) {
         self.limits = limits;
+    }
+
+    /// Payload that the broker takes; 0: not known yet.
+    pub(super) fn set_broker_bytes(&mut self, bytes: usize) {
+        self.bytes_max = if bytes == 0 { MESSAGE_BYTES_MAX } else { MESSAGE_BYTES_MAX.min(bytes) };
     }
 
     /// Messages that wait.
@@ -79,7 +85,7 @@ impl MessageBatches {
             WireForm::Json => None,
         };
         let fits = self.open.get(&record.subject).is_some_and(|batch| {
-            header_bytes.is_some_and(|header_bytes| batch.may_join(record, header_bytes, self.limits))
+            header_bytes.is_some_and(|header_bytes| batch.may_join(record, header_bytes, self.bytes_max))
         });
         if !fits {
             out.extend(self.close(&record.subject.clone()));
@@ -111,9 +117,13 @@ impl MessageBatches {
         }
     }
 
-    /// When the next message is due.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.open.values().map(|batch| batch.opened).min().map(|opened| opened + self.limits.linger)
+    /// Since when the oldest message waits.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.open.values().map(|batch| batch.opened).min()
+    }
+
+    pub(super) const fn linger(&self) -> Duration {
+        self.limits.linger
     }
 
     fn close(&mut self, subject: &Subject) -> Option<OutgoingMessage> {
@@ -128,10 +138,10 @@ impl OpenBatch {
         Self { opened, header_bytes, payload_bytes: 0, entries: Vec::new(), size: 0 }
     }
 
-    fn may_join(&self, record: &EventRecord, header_bytes: usize, limits: MessageLimits) -> bool {
+    fn may_join(&self, record: &EventRecord, header_bytes: usize, bytes_max: usize) -> bool {
         let added = record.payload.len().saturating_sub(header_bytes);
         let Some(QueueEntry { record: first, .. }) = self.entries.first() else { return true };
-        self.payload_bytes.saturating_add(added) <= limits.bytes
+        self.payload_bytes.saturating_add(added) <= bytes_max
             && first.is_resend == record.is_resend
             && first.payload.get(..self.header_bytes) == record.payload.get(..header_bytes)
     }
@@ -186,7 +196,7 @@ mod tests {
     };
 
     const LINGER: Duration = Duration::from_millis(5);
-    const LIMITS: MessageLimits = MessageLimits { linger: LINGER, events: 4, bytes: 10_000 };
+    const LIMITS: MessageLimits = MessageLimits { linger: LINGER, events: 4 };
 
     fn entry(position: u64, symbol: &'static str, change: impl FnOnce(&mut Header<'static>)) -> QueueEntry {
         let mut header = Header {
@@ -233,11 +243,11 @@ mod tests {
     #[test]
     fn events_of_a_subject_share_a_message_until_it_is_full_or_has_waited_for_the_linger() {
         let (now, mut batches) = (Instant::now(), MessageBatches::new(LIMITS));
-        assert_eq!(batches.deadline(), None);
+        assert_eq!(batches.oldest(), None);
         let entries = (1..=5).map(|n| plain(n, "A-B")).chain([plain(6, "C-D")]).collect();
         let mut out = added(&mut batches, entries, now);
         assert_eq!(ids(&out), [[1, 2, 3, 4]], "full");
-        assert_eq!((batches.len(), batches.deadline()), (2, Some(now + LINGER)));
+        assert_eq!((batches.len(), batches.oldest()), (2, Some(now)));
         out.clear();
         batches.take_due(now + LINGER / 2, false, &mut out);
         assert!(out.is_empty());
@@ -282,7 +292,7 @@ mod tests {
         out.clear();
         batches.take_due(now, true, &mut out);
         assert_eq!(ids(&out), [[6]]);
-        batches.set_limits(MessageLimits { bytes: plain(7, "A-B").record.payload.len() + 1, ..LIMITS });
+        batches.set_broker_bytes(plain(7, "A-B").record.payload.len() + 1);
         let out = added(&mut batches, vec![plain(7, "A-B"), plain(8, "A-B")], now);
         assert_eq!(ids(&out), [[7]], "bounded in bytes");
         let mut single = MessageBatches::new(MessageLimits { events: 1, ..LIMITS });

@@ -21,7 +21,7 @@ use super::mirror::CoreMirror;
 use crate::audit::{Auditor, PublishOutcome, RecordOutcome};
 use crate::broker::{BrokerLink, PublishReply};
 use crate::config::{MirrorSettings, PublisherLimits};
-use crate::limits::{IN_FLIGHT_SCAN, MESSAGE_BYTES_MAX, MESSAGE_HEADER_BYTES, PUBLISH_BATCH_MAX};
+use crate::limits::{IN_FLIGHT_SCAN, MESSAGE_HEADER_BYTES, PUBLISH_BATCH_MAX};
 use crate::queue::{Confirmation, EventQueue, QueueEntry, QueuePosition};
 use crate::telemetry::{Coverage, CoverageIndex, Metrics, follow, gauge};
 
@@ -78,7 +78,7 @@ impl Publisher {
     ) -> Self {
         let inbox = client.new_inbox();
         Self {
-            batches: MessageBatches::new(message_limits(&client, &limits)),
+            batches: MessageBatches::new(message_limits(&limits)),
             window: InFlight::new(limits.in_flight_messages, limits.in_flight_bytes, limits.ack_timeout),
             ack_timeout: limits.ack_timeout,
             limits: None,
@@ -120,7 +120,7 @@ impl Publisher {
             return;
         }
         let limits = *limits.borrow_and_update();
-        self.batches.set_limits(message_limits(&self.client, &limits));
+        self.batches.set_limits(message_limits(&limits));
         let PublisherLimits { in_flight_messages, in_flight_bytes, ack_timeout, .. } = limits;
         self.window.set_limits(in_flight_messages, in_flight_bytes, ack_timeout);
         self.ack_timeout = ack_timeout;
@@ -138,7 +138,8 @@ impl Publisher {
         loop {
             link.progress().turn();
             let may_send = link.may_publish() && self.window.room() > self.batches.len();
-            let due = self.batches.deadline().filter(|_| link.may_publish());
+            let linger = if self.is_ending { Duration::ZERO } else { self.batches.linger() };
+            let due = self.batches.oldest().filter(|_| link.may_publish()).map(|opened| opened + linger);
             tokio::select! {
                 biased;
                 _ = scan.tick() => self.check().await,
@@ -241,6 +242,7 @@ impl Publisher {
         follow(&self.metrics.nats_connects, connects);
         if connects != self.connects_seen {
             self.connects_seen = connects;
+            self.batches.set_broker_bytes(broker_bytes(&self.client));
             self.window.reconnected(now);
             self.link.stalls().reconnected(now);
         }
@@ -375,11 +377,13 @@ impl Publisher {
     }
 }
 
-/// What the broker takes in one message, less its headers.
-fn message_limits(client: &Client, limits: &PublisherLimits) -> MessageLimits {
-    let broker = client.server_info().max_payload.saturating_sub(MESSAGE_HEADER_BYTES);
-    let bytes = MESSAGE_BYTES_MAX.min(broker);
-    MessageLimits { linger: limits.linger, events: limits.batch_events, bytes }
+const fn message_limits(limits: &PublisherLimits) -> MessageLimits {
+    MessageLimits { linger: limits.linger, events: limits.batch_events }
+}
+
+/// Payload that the connected broker takes, less headers.
+fn broker_bytes(client: &Client) -> usize {
+    client.server_info().max_payload.saturating_sub(MESSAGE_HEADER_BYTES)
 }
 
 fn whole(count: usize) -> u64 {

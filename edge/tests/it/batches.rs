@@ -18,8 +18,12 @@ use marketprism_tests::wait::eventually;
 use crate::broker::{Publishing, STREAM, create_stream, header, limits, messages, publish, record};
 
 fn packed(symbol: &'static str, number: u64, coverage: &Coverage) -> EventRecord {
+    packed_as(symbol, number, number.to_string(), coverage)
+}
+
+fn packed_as(symbol: &'static str, number: u64, trade_id: String, coverage: &Coverage) -> EventRecord {
     let one = Decimal { mantissa: 1, scale: 0 };
-    let trade = Trade { trade_id: number.to_string().into(), price: one, quantity: one, side: Side::Buy };
+    let trade = Trade { trade_id: trade_id.into(), price: one, quantity: one, side: Side::Buy };
     let header = Header {
         exchange: "sim_spot".into(),
         market_type: MarketType::Spot,
@@ -133,14 +137,7 @@ async fn a_message_that_the_stream_finds_too_large_is_taken_apart_and_only_what_
     context.create_stream(config).await.unwrap();
     let edge = start(&broker.url(), Duration::from_millis(2)).await;
     let mut records: Vec<_> = (0..20).map(|number| packed("A-B", number, &edge.coverage)).collect();
-    let mut large = packed("A-B", 20, &edge.coverage);
-    large.payload = {
-        let mut payload = large.payload.to_vec();
-        // A field of a later version.
-        payload.extend([0x7a, 0x80, 0x04]);
-        payload.extend([0; 512]);
-        payload.into()
-    };
+    let large = packed_as("A-B", 20, "7".repeat(400), &edge.coverage);
     records.push(large);
     edge.queue.append(QueueLane::default(), &mut records);
     let metrics = edge.metrics.clone();
