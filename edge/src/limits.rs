@@ -100,32 +100,22 @@ pub const INPUTS_PER_TURN_MAX: usize = 64;
 /// Longest wait of a pipeline for room in the full queue while acknowledgements still arrive. Passed: the oldest records are dropped and
 /// counted.
 pub const QUEUE_ROOM_WAIT: Duration = Duration::from_secs(2);
-
 /// Default of `publisher.queue_max_messages`: records waiting or in flight. Full: see [`QUEUE_ROOM_WAIT`].
 pub const QUEUE_MESSAGES_MAX: usize = 200_000;
-
 /// Default of `publisher.queue_max_bytes`. Full: see [`QUEUE_ROOM_WAIT`].
 pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Default of `publisher.max_in_flight_messages`. Full: the publisher waits for acknowledgements before it reads the queue again.
 pub const IN_FLIGHT_MESSAGES_MAX: usize = 4_096;
-
 /// Default of `publisher.max_in_flight_bytes`. Full: as above.
 pub const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Records that the publisher takes from the queue at once.
 pub const PUBLISH_BATCH_MAX: usize = 256;
-
 /// Default of `publisher.linger_ms`. Passed: a message goes with the events that it has.
 pub const LINGER: Duration = Duration::from_millis(2);
-
 /// Default of `publisher.batch_max_events`. Full: the message goes at once.
 pub const MESSAGE_EVENTS_MAX: usize = 256;
-
-/// Payload of a message with several events, a sixteenth of what brokers take by default. Full: the next event begins another one.
-pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
-/// Most bytes of a message's headers.
-pub const MESSAGE_HEADER_BYTES: usize = 512;
 
 /// Acknowledgements buffered by the broker's client: above the most in flight, so that none is dropped.
 pub const ACKNOWLEDGEMENTS_MAX: usize = 262_144;

@@ -15,7 +15,7 @@ use super::batch::{BatchEntry, OpenBatches};
 use super::insert_task::{InsertResult, seconds};
 use super::known_events::{FOUND, IdState, PendingDuplicate, PendingDuplicates, RecentIds};
 use super::lookup::DuplicateRisk;
-use super::message::{self, Delivery, NOT_FROM_A_STREAM, Refusal, Refused};
+use super::message::{self, Delivery, NOT_FROM_A_STREAM, Refusal, RefusalReason};
 use super::open_message::OpenMessage;
 use super::subscription::acknowledge;
 use crate::config::Stream;
@@ -123,7 +123,7 @@ impl Deduplicator {
             Ok(read) => read,
             Err(refused) => return self.refuse_message(message, delivery, &refused),
         };
-        let is_needed = |one: &Result<Event<'_>, Refused>| match one {
+        let is_needed = |one: &Result<Event<'_>, RefusalReason>| match one {
             Ok(event) => self.ids.state_of(event.header.event_id) == IdState::New,
             Err(_) => true,
         };
@@ -155,7 +155,7 @@ impl Deduplicator {
         event: &Event<'_>,
         one: EventOfMessage<'_>,
         is_repeated: impl Fn() -> bool,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), RefusalReason> {
         let EventOfMessage { message, place, delivery } = one;
         let header = &event.header;
         let (id, timestamp_us, received_at_ns) =
@@ -196,7 +196,12 @@ impl Deduplicator {
     }
 
     /// Adds an event of a correction, which waits in a table of its own: it is no copy of the event that it corrects.
-    fn add_corrected(&mut self, message: Message, delivery: Delivery, mark: Result<CorrectionMark, Refused>) {
+    fn add_corrected(
+        &mut self,
+        message: Message,
+        delivery: Delivery,
+        mark: Result<CorrectionMark, RefusalReason>,
+    ) {
         self.events_of_turn += 1;
         let read =
             mark.and_then(|mark| Ok((mark, message::read_corrected(&message, delivery.published_ns)?)));
@@ -284,7 +289,7 @@ impl Deduplicator {
     }
 
     /// Dead letter of a whole message.
-    fn refuse_message(&mut self, message: Message, delivery: Delivery, refused: &Refused) {
+    fn refuse_message(&mut self, message: Message, delivery: Delivery, refused: &RefusalReason) {
         let payload = message.payload.clone();
         let message = OpenMessage::new(message, 1);
         self.add_dead_letter(EventOfMessage { message: &message, place: 0, delivery }, &payload, refused);

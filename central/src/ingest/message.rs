@@ -81,15 +81,15 @@ pub fn header<'a>(headers: Option<&'a HeaderMap>, name: &str) -> &'a str {
 }
 
 /// Refusal of an event or a message, with its reason.
-pub type Refused = (Refusal, String);
+pub type RefusalReason = (Refusal, String);
 
 /// The events of a message, not decoded.
-pub fn split(message: &Message) -> Result<PayloadEvents<'_>, Refused> {
+pub fn split(message: &Message) -> Result<PayloadEvents<'_>, RefusalReason> {
     split_payload(message, &message.payload)
 }
 
 /// As [`split`], with the payload apart, so that the message can be moved.
-pub fn split_payload<'a>(message: &Message, payload: &'a [u8]) -> Result<PayloadEvents<'a>, Refused> {
+pub fn split_payload<'a>(message: &Message, payload: &'a [u8]) -> Result<PayloadEvents<'a>, RefusalReason> {
     let content_type = header(message.headers.as_ref(), "Content-Type");
     let Some(form) = WireForm::of_content_type(content_type) else {
         let known = WireForm::ALL.map(WireForm::content_type).join(" or ");
@@ -99,7 +99,7 @@ pub fn split_payload<'a>(message: &Message, payload: &'a [u8]) -> Result<Payload
 }
 
 /// Decodes the event at a place of a message.
-pub fn decode<'a>(events: &PayloadEvents<'a>, place: usize) -> Result<Event<'a>, Refused> {
+pub fn decode<'a>(events: &PayloadEvents<'a>, place: usize) -> Result<Event<'a>, RefusalReason> {
     events.event(place).map_err(|error| (Refusal::Payload, error.to_string()))
 }
 
@@ -109,9 +109,9 @@ pub fn read<'a>(
     message: &Message,
     events: &PayloadEvents<'a>,
     published_ns: i64,
-) -> Result<Vec<Result<Event<'a>, Refused>>, Refused> {
+) -> Result<Vec<Result<Event<'a>, RefusalReason>>, RefusalReason> {
     let one = |place| decode(events, place).and_then(|event| check(message, event, published_ns));
-    let all: Vec<Result<Event<'_>, Refused>> = (0..events.len()).map(one).collect();
+    let all: Vec<Result<Event<'_>, RefusalReason>> = (0..events.len()).map(one).collect();
     // Under the id of other events the broker would drop these as duplicates. With a refused event the id cannot be told.
     let found = EventId::parse(header(message.headers.as_ref(), "Nats-Msg-Id"));
     if let Some(found) = found.filter(|_| all.iter().all(Result::is_ok)) {
@@ -125,20 +125,20 @@ pub fn read<'a>(
 }
 
 /// Mark of a message of a correction; `None` for any other.
-pub fn correction_mark(message: &Message) -> Option<Result<CorrectionMark, Refused>> {
+pub fn correction_mark(message: &Message) -> Option<Result<CorrectionMark, RefusalReason>> {
     let mark = header(message.headers.as_ref(), CORRECTION_HEADER);
     (!mark.is_empty()).then(|| mark.parse().map_err(|error| (Refusal::Correction, error)))
 }
 
 /// As [`read`], for an event of a correction: JSON only, and its frame was received long before.
-pub fn read_corrected(message: &Message, published_ns: i64) -> Result<Event<'_>, Refused> {
+pub fn read_corrected(message: &Message, published_ns: i64) -> Result<Event<'_>, RefusalReason> {
     let event =
         WireForm::Json.decode(&message.payload).map_err(|error| (Refusal::Payload, error.to_string()))?;
     let received_at_ns = event.header.received_at_ns.min(published_ns);
     check(message, event, received_at_ns)
 }
 
-fn check<'a>(message: &Message, event: Event<'a>, at_ns: i64) -> Result<Event<'a>, Refused> {
+fn check<'a>(message: &Message, event: Event<'a>, at_ns: i64) -> Result<Event<'a>, RefusalReason> {
     if !subject_agrees(&message.subject, &event) {
         let header = &event.header;
         let of_payload = format!(
@@ -188,7 +188,7 @@ mod tests {
     }
 
     /// The events of a message, or why the message or its only event is refused.
-    fn read(message: &Message, published_ns: i64) -> Result<usize, Refused> {
+    fn read(message: &Message, published_ns: i64) -> Result<usize, RefusalReason> {
         let events = super::read(message, &split(message)?, published_ns)?;
         if events.len() == 1 { events.into_iter().next().unwrap().map(|_| 1) } else { Ok(events.len()) }
     }

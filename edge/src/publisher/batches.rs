@@ -10,8 +10,12 @@ use async_nats::Subject;
 use bytes::Bytes;
 use marketprism_schema::{EventId, PackedEvents, WireForm, split_packed_header};
 
-use crate::limits::MESSAGE_BYTES_MAX;
 use crate::queue::{EventRecord, QueueEntry};
+
+/// Payload of a message with several events, a sixteenth of what brokers take by default. Full: the next event begins another one.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// Most bytes of a message's headers.
+const MESSAGE_HEADER_BYTES: usize = 512;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MessageLimits {
@@ -62,9 +66,10 @@ impl MessageBatches {
         self.limits = limits;
     }
 
-    /// Payload that the broker takes; 0: not known yet.
+    /// `max_payload` of the broker; 0: not known yet.
     pub(super) fn set_broker_bytes(&mut self, bytes: usize) {
-        self.bytes_max = if bytes == 0 { MESSAGE_BYTES_MAX } else { MESSAGE_BYTES_MAX.min(bytes) };
+        let of_broker = if bytes == 0 { usize::MAX } else { bytes.saturating_sub(MESSAGE_HEADER_BYTES) };
+        self.bytes_max = MESSAGE_BYTES_MAX.min(of_broker);
     }
 
     /// Messages that wait.
@@ -292,7 +297,7 @@ mod tests {
         out.clear();
         batches.take_due(now, true, &mut out);
         assert_eq!(ids(&out), [[6]]);
-        batches.set_broker_bytes(plain(7, "A-B").record.payload.len() + 1);
+        batches.set_broker_bytes(MESSAGE_HEADER_BYTES + plain(7, "A-B").record.payload.len() + 1);
         let out = added(&mut batches, vec![plain(7, "A-B"), plain(8, "A-B")], now);
         assert_eq!(ids(&out), [[7]], "bounded in bytes");
         let mut single = MessageBatches::new(MessageLimits { events: 1, ..LIMITS });

@@ -21,7 +21,7 @@ use super::mirror::CoreMirror;
 use crate::audit::{Auditor, PublishOutcome, RecordOutcome};
 use crate::broker::{BrokerLink, PublishReply};
 use crate::config::{MirrorSettings, PublisherLimits};
-use crate::limits::{IN_FLIGHT_SCAN, MESSAGE_HEADER_BYTES, PUBLISH_BATCH_MAX};
+use crate::limits::{IN_FLIGHT_SCAN, PUBLISH_BATCH_MAX};
 use crate::queue::{Confirmation, EventQueue, QueueEntry, QueuePosition};
 use crate::telemetry::{Coverage, CoverageIndex, Metrics, follow, gauge};
 
@@ -242,7 +242,7 @@ impl Publisher {
         follow(&self.metrics.nats_connects, connects);
         if connects != self.connects_seen {
             self.connects_seen = connects;
-            self.batches.set_broker_bytes(broker_bytes(&self.client));
+            self.batches.set_broker_bytes(self.client.server_info().max_payload);
             self.window.reconnected(now);
             self.link.stalls().reconnected(now);
         }
@@ -379,11 +379,6 @@ impl Publisher {
 
 const fn message_limits(limits: &PublisherLimits) -> MessageLimits {
     MessageLimits { linger: limits.linger, events: limits.batch_events }
-}
-
-/// Payload that the connected broker takes, less headers.
-fn broker_bytes(client: &Client) -> usize {
-    client.server_info().max_payload.saturating_sub(MESSAGE_HEADER_BYTES)
 }
 
 fn whole(count: usize) -> u64 {
