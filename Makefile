@@ -8,6 +8,9 @@ LOCAL := target/release/marketprism-local
 # Running parts, without tests and benchmarks.
 PARTS := -p marketprism-edge -p marketprism-central -p marketprism-clickhouse -p marketprism-local -p marketprism-venue-sim -p marketprism-adapter-build
 
+FAULTS = $(if $(KILLS),kills --kills $(KILLS),faults --minutes $(or $(MINUTES),30)$(if $(CLOCKS), --clocks))
+CHAOS = $(if $(REGIONS),regions --minutes $(or $(MINUTES),5),$(if $(ALERTS),alerts,$(FAULTS)))
+
 .PHONY: help up down restart status logs diagnose build dist test check bench chaos soak deps clean-data
 
 help: ## list the targets
@@ -67,15 +70,15 @@ bench: ## measurements; ARGS="..." goes to marketprism-bench
 	while IFS= read -r line; do export "$$line"; done <<< "$$variables"
 	target/release/marketprism-bench $(ARGS)
 
-chaos: ## all parts under kills, cuts, restores and faults, judged by the venue's own list; SEED=, MINUTES=3
-	@$(MAKE) --no-print-directory soak MINUTES=$(or $(MINUTES),3)
+chaos: ## all parts under kills, cuts, restores and faults, judged by the venue's own list; SEED=, MINUTES=3; REGIONS=1, ALERTS=1: as soak
+	@$(MAKE) --no-print-directory soak MINUTES=$(or $(MINUTES),$(if $(REGIONS),5,3))
 
-soak: ## as chaos, for MINUTES=30, memory and handles too; CLOCKS=1: with stepped clocks; KILLS=200: one edge killed at so many points
+soak: ## as chaos, for MINUTES=30, memory and handles too; CLOCKS=1: with stepped clocks; KILLS=200: one edge killed at so many points; REGIONS=1: three regions and a centre in network namespaces (root); ALERTS=1: each alert fires and clears (prometheus)
 	@cargo build --release --bins
 	target/release/marketprism-adapter-build
 	variables="$$($(LOCAL) install --print-env)"
 	while IFS= read -r line; do export "$$line"; done <<< "$$variables"
-	target/release/marketprism-chaos $(if $(KILLS),kills --kills $(KILLS),faults --minutes $(or $(MINUTES),30)$(if $(CLOCKS), --clocks)) $(if $(SEED),--seed $(SEED))
+	target/release/marketprism-chaos $(CHAOS) $(if $(SEED),--seed $(SEED))
 
 clean-data: $(LOCAL) ## stop the stack and delete its data, configuration and logs (asks; YES=1 does not); downloads stay
 	@$(LOCAL) down --purge $(if $(YES),--yes)

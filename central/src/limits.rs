@@ -273,6 +273,10 @@ pub const EDGE_ANSWER_WAIT: Duration = Duration::from_secs(15);
 pub const REPAIR_OTHER_EDGES: usize = 8;
 /// Time without a new heartbeat after which an edge is silent: five that were missed.
 pub const EDGE_SILENT: Duration = Duration::from_secs(15);
+/// Operations that a replica of a stream may lack while it is up to date: under load it is always a few behind its leader.
+pub const REPLICA_LAG: u64 = 1_000;
+/// Time since a replica was last heard of after which it is not up to date.
+pub const REPLICA_SILENT: Duration = Duration::from_secs(10);
 /// Interval at which a central reads the heartbeats.
 pub const EDGES_LOOK: Duration = Duration::from_secs(2);
 /// Heartbeats that are read at once.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A throw-away certificate authority for trying: ca.pem, and for each NAME a NAME.pem with NAME-key.pem, valid for NAME, localhost, 127.0.0.1
-# and what follows NAME behind commas. They serve as server and as client. Files that are there stay. The authority's key is in the folder
+# and the names and IP addresses that follow NAME behind commas. They serve as server and as client. Files that are there stay. The authority's key is in the folder
 # `authority`, which no server needs.
 set -euo pipefail
 
@@ -31,8 +31,15 @@ for entry in "$@"; do
     }
     key "$name-key.pem"
     openssl req -new -key "$name-key.pem" -subj "/CN=$name" -out "$name.csr"
+    names="DNS:localhost,IP:127.0.0.1"
+    for alias in ${entry//,/ }; do
+        case "$alias" in
+            *[!0-9.]*) names="$names,DNS:$alias" ;;
+            *) names="$names,IP:$alias" ;;
+        esac
+    done
     {
-        echo "subjectAltName=DNS:${entry//,/,DNS:},DNS:localhost,IP:127.0.0.1"
+        echo "subjectAltName=$names"
         echo "extendedKeyUsage=serverAuth,clientAuth"
     } > "$name.ext"
     openssl x509 -req -in "$name.csr" -CA ca.pem -CAkey authority/ca-key.pem -CAcreateserial -days "$days" -extfile "$name.ext" \

@@ -46,6 +46,7 @@ impl<'a> Settings<'a> {
 pub struct Central {
     folder: PathBuf,
     port: u16,
+    binary: PathBuf,
     variables: Vec<(String, String)>,
     process: Option<Process>,
 }
@@ -81,7 +82,13 @@ impl Central {
             "[nats]\n{nats}\n[clickhouse]\nurl = {hot:?}\n{clickhouse}\n{cold}[http]\nlisten = \"127.0.0.1:{port}\"\ntoken_file = {token:?}\n{more}\n"
         );
         std::fs::write(folder.join("central.toml"), config).unwrap();
-        Self { folder, port, variables: Vec::new(), process: None }
+        let binary = parts::binary("marketprism-central");
+        Self { folder, port, binary, variables: Vec::new(), process: None }
+    }
+
+    /// Of another build.
+    pub fn with_binary(self, binary: PathBuf) -> Self {
+        Self { binary, ..self }
     }
 
     /// Variables of the environment of later starts and commands.
@@ -143,7 +150,7 @@ impl Central {
     }
 
     fn command(&self, action: &str) -> Command {
-        let mut command = Command::new(parts::binary("marketprism-central"));
+        let mut command = Command::new(&self.binary);
         command.arg(action).arg("--config").arg(self.folder.join("central.toml"));
         command.env_remove("MARKETPRISM_NATS_URL").env_remove("NATS_URL").env_remove("CLICKHOUSE_URL");
         command.envs(self.variables.iter().cloned());

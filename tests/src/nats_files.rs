@@ -22,8 +22,27 @@ pub fn variables(text: &str) -> BTreeMap<String, String> {
 
 /// Certificates of a throw-away authority: `ca.pem`, and `NAME.pem` with `NAME-key.pem` for each name.
 pub fn certificates(folder: &Path, names: &[&str]) {
-    let output = Command::new(shipped("try-ca.sh")).arg(folder).args(names).output().unwrap();
+    certificates_for(folder, names, 30);
+}
+
+/// As [`certificates`], valid for so many days.
+pub fn certificates_for(folder: &Path, names: &[&str], days: u32) {
+    let mut command = Command::new(shipped("try-ca.sh"));
+    let output = command.arg(folder).args(names).env("DAYS", days.to_string()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
+}
+
+/// Lines of a `[nats]` table with the certificates `client`.
+pub fn nats_table(certificates: &Path, urls: &[String], user: &str, password: &str) -> String {
+    let path = |name: &str| certificates.join(name);
+    let file = certificates.join(format!("password-{user}"));
+    std::fs::write(&file, password).unwrap();
+    format!(
+        "urls = {urls:?}\nuser = {user:?}\npassword_file = {file:?}\nca_file = {:?}\nclient_cert_file = {:?}\nclient_key_file = {:?}\n",
+        path("ca.pem"),
+        path("client.pem"),
+        path("client-key.pem")
+    )
 }
 
 /// A server; a restart keeps its ports, variables and store.
@@ -37,7 +56,8 @@ pub struct NatsFromFiles {
 }
 
 impl NatsFromFiles {
-    /// Writes the files of a kind (`single`, `cluster`, `leaf`) under `folder/name`. Ports and paths are the test's, everything else is shipped.
+    /// Writes the files of a kind (`single`, `cluster`, `leaf`) under `folder/name`; a leaf node is named `leaf-REGION`. Ports and paths are the
+    /// test's, everything else is shipped.
     pub fn prepared(
         folder: &Path,
         certificates: &Path,
@@ -48,13 +68,17 @@ impl NatsFromFiles {
         let folder = folder.join(name);
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::copy(shipped(&format!("{kind}.conf")), folder.join("nats-server.conf")).unwrap();
-        let includes = match kind {
-            "single" => ("authorization.conf", "authorization.conf"),
-            "cluster" => ("accounts.conf", "accounts.conf"),
-            _ => ("leaf-accounts-tokyo.conf", "leaf-accounts.conf"),
+        let mut environment = std::fs::read_to_string(shipped(&format!("{kind}.env"))).unwrap();
+        let (users, include) = match (kind, name.strip_prefix("leaf-")) {
+            ("leaf", Some(region)) => {
+                environment = environment.replace("tokyo", region).replace("TOKYO", &region.to_uppercase());
+                (format!("leaf-accounts-{region}.conf"), "leaf-accounts.conf")
+            }
+            ("single", _) => ("authorization.conf".to_owned(), "authorization.conf"),
+            _ => ("accounts.conf".to_owned(), "accounts.conf"),
         };
-        std::fs::copy(shipped(includes.0), folder.join(includes.1)).unwrap();
-        let mut variables = variables(&std::fs::read_to_string(shipped(&format!("{kind}.env"))).unwrap());
+        std::fs::copy(shipped(&users), folder.join(include)).unwrap();
+        let mut variables = variables(&environment);
         let port = free_port();
         let path = |name: &str| certificates.join(name).to_str().unwrap().to_owned();
         let given = [

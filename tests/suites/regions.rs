@@ -16,7 +16,7 @@ use marketprism_tests::broker::free_port;
 use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
-use marketprism_tests::nats_files::{NatsFromFiles, certificates};
+use marketprism_tests::nats_files::{NatsFromFiles, certificates, nats_table};
 use marketprism_tests::wait::{eventually, until};
 use marketprism_venue_sim::{Sim, SimConfig};
 
@@ -59,19 +59,6 @@ fn login(certificates: &Path, user: &str, password: &str, name: &str) -> Connect
         .custom_inbox_prefix(format!("_INBOX.{name}"))
         .add_root_certificates(certificates.join("ca.pem"))
         .add_client_certificate(certificates.join("client.pem"), certificates.join("client-key.pem"))
-}
-
-/// Lines of a `[nats]` table.
-fn nats_table(certificates: &Path, urls: &[String], user: &str, password: &str) -> String {
-    let path = |name: &str| certificates.join(name);
-    let file = certificates.join(format!("password-{user}"));
-    std::fs::write(&file, password).unwrap();
-    format!(
-        "urls = {urls:?}\nuser = {user:?}\npassword_file = {file:?}\nca_file = {:?}\nclient_cert_file = {:?}\nclient_key_file = {:?}\n",
-        path("ca.pem"),
-        path("client.pem"),
-        path("client-key.pem")
-    )
 }
 
 /// Requests that a leaf node could pass on, whatever users it admits itself: `client` has its user at the centre.

@@ -1,6 +1,7 @@
 //! `marketprism-chaos`: real parts under seeded faults, judged by the simulator's own list of trades. `faults`: a schedule of kills, stops, cuts,
 //! restores, full and slow disks, changes while they run and faults of the venue: nothing may be lost behind the broker, nothing doubled, no
-//! verdict false, and no process may grow. `kills`: an edge killed again and again.
+//! verdict false, and no process may grow. `kills`: an edge killed again and again. `regions`: regions and a centre apart.
+//! `alerts`: each alert fires and clears.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,18 +12,20 @@
     missing_docs
 )]
 
+mod alerts;
 mod clock;
 mod disk;
 mod faults;
 mod flatness;
 mod judge;
 mod kills;
+mod regions;
 mod report;
 mod schedule;
 mod system;
 mod versions;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -63,6 +66,18 @@ enum What {
         #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         kills: u32,
     },
+    /// Debian's Prometheus scrapes edges and central: every alert that can be provoked fires in its drill and clears.
+    Alerts,
+    /// Three regions and a centre in network namespaces: a cut region, a killed broker, another build of central, a promoted adapter. Needs
+    /// root and iproute2.
+    Regions {
+        /// Length of the load.
+        #[arg(long, default_value_t = regions::MINUTES_MIN, value_parser = clap::value_parser!(u64).range(regions::MINUTES_MIN..=1_440))]
+        minutes: u64,
+        /// Binary of the central that takes over; default: the same program with another digest.
+        #[arg(long, value_name = "FILE")]
+        build: Option<PathBuf>,
+    },
 }
 
 #[tokio::main]
@@ -83,6 +98,12 @@ async fn main() -> ExitCode {
             faults(folder.path(), ScheduleOptions { seed, length, has_clocks }).await
         }
         What::Kills { kills } => kills::run(folder.path(), seed, kills).await,
+        What::Alerts => alerts::run(folder.path()).await,
+        What::Regions { minutes, build } => {
+            let settings = regions::Settings { seed, minutes, build };
+            // Each namespace has threads of its own.
+            tokio::task::block_in_place(|| regions::run(folder.path(), settings))
+        }
     };
     for failure in &failures {
         println!("FAILED  {failure}");

@@ -63,7 +63,7 @@ impl Reporter<'_> {
         }
     }
 
-    async fn once(self, from_ms: u64, to_ms: u64) -> Result<Value, String> {
+    pub async fn once(self, from_ms: u64, to_ms: u64) -> Result<Value, String> {
         let (from, to) = (self.text(from_ms).await?, self.text(to_ms).await?);
         let (code, text, errors) =
             self.central.ask(&["integrity", "--json", "--from", &from, "--to", &to]).await;

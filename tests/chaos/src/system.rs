@@ -239,7 +239,7 @@ pub(crate) struct SmallDisk {
 }
 
 impl SmallDisk {
-    fn mount(folder: &Path) -> Option<Self> {
+    pub(crate) fn mount(folder: &Path) -> Option<Self> {
         std::fs::create_dir_all(folder).unwrap();
         let size = format!("size={DISK_MIB}m");
         let mut command = Command::new("mount");

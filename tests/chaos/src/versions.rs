@@ -28,7 +28,7 @@ impl SignedVersions {
     }
 
     /// Equal program with another digest.
-    fn next(&mut self) -> PathBuf {
+    pub fn next_file(&mut self) -> PathBuf {
         self.number += 1;
         let number = self.number.to_le_bytes();
         // A custom section: its kind, its length, its name with length.
@@ -41,7 +41,7 @@ impl SignedVersions {
 
     /// Loads the next version. A venue without frames refuses it: nothing can be compared.
     pub async fn load_into(&mut self, edge: &Edge) {
-        let file = self.next();
+        let file = self.next_file();
         let mut command = tokio::process::Command::from(edge_command());
         command.args(["adapter", "load"]).arg(file).arg("--config").arg(edge.folder().join("edge.toml"));
         command.env("MARKETPRISM_HTTP__TOKEN", TOKEN).kill_on_drop(true);

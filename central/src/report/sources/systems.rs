@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use async_nats::jetstream::consumer::Info as ConsumerInfo;
-use async_nats::jetstream::stream::Info;
+use async_nats::jetstream::stream::{Info, PeerInfo};
 use clickhouse::Row;
 use futures_util::future::{BoxFuture, Shared, join_all};
 use futures_util::{FutureExt as _, TryStreamExt as _};
@@ -61,7 +61,7 @@ fn describe(info: &Info, consumers: Vec<BrokerConsumer>) -> BrokerStream {
     let cluster = info.cluster.as_ref();
     let current = cluster.map_or(1, |cluster| {
         usize::from(cluster.leader.is_some())
-            + cluster.replicas.iter().filter(|peer| peer.current && !peer.offline).count()
+            + cluster.replicas.iter().filter(|peer| is_up_to_date(peer)).count()
     });
     BrokerStream {
         stream: info.config.name.clone(),
@@ -75,6 +75,13 @@ fn describe(info: &Info, consumers: Vec<BrokerConsumer>) -> BrokerStream {
         leader: cluster.and_then(|cluster| cluster.leader.clone()),
         consumers,
     }
+}
+
+/// `current` alone is false for a moment with every message.
+fn is_up_to_date(peer: &PeerInfo) -> bool {
+    let is_in_step =
+        || peer.active < limits::REPLICA_SILENT && peer.lag.is_some_and(|lag| lag <= limits::REPLICA_LAG);
+    !peer.offline && (peer.current || is_in_step())
 }
 
 pub async fn leases(sources: &Sources) -> Answer<Vec<LeaseState>> {
@@ -219,4 +226,33 @@ async fn compare(sources: &Sources) -> Answer<SchemaReport> {
         as_wanted: found.equal == Some(true),
         differences: of_database.chain(of_table).collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_replica_in_step_is_up_to_date_and_one_that_is_away_or_far_behind_is_not() {
+        let peer = |current, offline, active: Duration, lag| PeerInfo {
+            name: "nats-1".to_owned(),
+            current,
+            active,
+            offline,
+            lag,
+        };
+        let now = Duration::from_millis(300);
+        for (expected, peer) in [
+            (true, peer(true, false, now, None)),
+            (true, peer(false, false, now, Some(3))),
+            (false, peer(false, false, now, Some(50_000))),
+            (false, peer(false, false, now, None)),
+            (false, peer(false, false, Duration::from_secs(30), Some(3))),
+            (false, peer(true, true, now, None)),
+        ] {
+            assert_eq!(is_up_to_date(&peer), expected, "{peer:?}");
+        }
+    }
 }
