@@ -41,17 +41,21 @@ impl SignedVersions {
 
     /// Loads the next version. A venue without frames refuses it: nothing can be compared.
     pub async fn load_into(&mut self, edge: &Edge) {
-        let file = self.next_file();
-        let mut command = tokio::process::Command::from(edge_command());
-        command.args(["adapter", "load"]).arg(file).arg("--config").arg(edge.folder().join("edge.toml"));
-        command.env("MARKETPRISM_HTTP__TOKEN", TOKEN).kill_on_drop(true);
-        match tokio::time::timeout(CHANGE, command.output()).await {
-            Ok(output) if output.as_ref().unwrap().status.success() => {}
-            Ok(output) => {
-                println!("adapter not changed: {}", String::from_utf8_lossy(&output.unwrap().stderr))
-            }
-            Err(_elapsed) => println!("adapter not changed within {CHANGE:?}"),
+        load(&self.next_file(), edge).await;
+    }
+}
+
+/// Loads a component into a running edge, or prints why not.
+pub async fn load(file: &Path, edge: &Edge) {
+    let mut command = tokio::process::Command::from(edge_command());
+    command.args(["adapter", "load"]).arg(file).arg("--config").arg(edge.folder().join("edge.toml"));
+    command.env("MARKETPRISM_HTTP__TOKEN", TOKEN).kill_on_drop(true);
+    match tokio::time::timeout(CHANGE, command.output()).await {
+        Ok(output) if output.as_ref().unwrap().status.success() => {}
+        Ok(output) => {
+            println!("adapter not changed: {}", String::from_utf8_lossy(&output.unwrap().stderr))
         }
+        Err(_elapsed) => println!("adapter not changed within {CHANGE:?}"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DrillFault {
     SilentVenue,
-    RefusedVersion,
+    UnsignedVersion,
     RefusedConfiguration,
     GapsInBooks,
     KilledEdge,
@@ -43,7 +43,7 @@ const fn drill(what: &'static str, fault: DrillFault, alerts: &'static [&'static
 
 pub const DRILLS: [Drill; 19] = [
     drill("the venue sends nothing", DrillFault::SilentVenue, &["StreamSilent", "NoEvents"]),
-    drill("a new adapter cannot be compared", DrillFault::RefusedVersion, &["SwapRolledBack"]),
+    drill("an adapter without a signature is loaded", DrillFault::UnsignedVersion, &["SwapRolledBack"]),
     drill("an invalid configuration is applied", DrillFault::RefusedConfiguration, &["ReloadRefused"]),
     drill("updates of a book are skipped again and again", DrillFault::GapsInBooks, &["GapRate"]),
     drill("an edge is killed", DrillFault::KilledEdge, &["EdgeDown"]),

@@ -8,12 +8,13 @@ use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::nats_files::certificates_for;
+use marketprism_tests::parts;
 use marketprism_tests::wait::{eventually, until};
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
 
 use super::drills::DrillFault;
 use crate::system::{PATIENCE, SmallDisk};
-use crate::versions::{SignedVersions, TOKEN};
+use crate::versions::{SignedVersions, TOKEN, load};
 
 const EXCHANGE: &str = "binance_spot";
 const SYMBOLS: [&str; 2] = ["BTC-USDT", "ETH-USDT"];
@@ -43,7 +44,6 @@ pub struct DrillStack {
     cold: ClickHouse,
     broker: Broker,
     disk: Option<SmallDisk>,
-    versions: SignedVersions,
     feeds: Vec<Feed>,
     authority: PathBuf,
     folder: PathBuf,
@@ -87,21 +87,7 @@ impl DrillStack {
         let fleeting =
             Edge::start_as("edge-2", folder, &format!("{nats}\n{EDGE}{NO_JOURNAL}"), &feeds[..1]).await;
         let folder = folder.to_owned();
-        Self {
-            edge,
-            fleeting,
-            central,
-            sim,
-            hot,
-            cold,
-            broker,
-            disk,
-            versions,
-            feeds,
-            authority,
-            folder,
-            fault: None,
-        }
+        Self { edge, fleeting, central, sim, hot, cold, broker, disk, feeds, authority, folder, fault: None }
     }
 
     pub fn edge_ports(&self) -> [(&'static str, u16); 2] {
@@ -118,10 +104,7 @@ impl DrillStack {
     pub async fn begin(&mut self, fault: DrillFault) {
         match fault {
             DrillFault::SilentVenue => self.sim.pause(),
-            DrillFault::RefusedVersion => {
-                self.sim.pause();
-                self.versions.load_into(&self.edge).await;
-            }
+            DrillFault::UnsignedVersion => load(&parts::adapter("binance"), &self.edge).await,
             DrillFault::RefusedConfiguration => {
                 let path = self.edge.folder().join("edge.toml");
                 let text = std::fs::read_to_string(&path).unwrap();
@@ -184,7 +167,7 @@ impl DrillStack {
 
     pub async fn end(&mut self, fault: DrillFault) {
         match fault {
-            DrillFault::SilentVenue | DrillFault::RefusedVersion => self.sim.resume(),
+            DrillFault::SilentVenue => self.sim.resume(),
             DrillFault::RefusedConfiguration | DrillFault::UnlistedSymbol => {
                 self.edge.set_feeds(&self.feeds);
                 self.reload(true).await;
@@ -220,7 +203,8 @@ impl DrillStack {
                 })
                 .await;
             }
-            DrillFault::PurgedStream
+            DrillFault::UnsignedVersion
+            | DrillFault::PurgedStream
             | DrillFault::StrangeMessage
             | DrillFault::HotPutBack
             | DrillFault::GapsInBooks => {}
