@@ -1,5 +1,6 @@
 //! `query`: one reading statement, its result as table, CSV, JSON lines or Parquet.
 
+use std::fs::File;
 use std::io::{ErrorKind, IsTerminal as _, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use clickhouse::query::BytesCursor;
 use marketprism_service::Exit;
 use tokio::time::timeout;
 
+use super::signals::stop_on_signal;
 use crate::config::Config;
 use crate::limits;
 use crate::report::terminal::clean;
@@ -81,8 +83,13 @@ pub async fn execute(config: &Config, args: &QueryArgs) -> anyhow::Result<Exit> 
     };
     let client = restricted(&storage, args);
     let within = args.timeout.saturating_add(limits::QUERY_CANCEL_WAIT);
-    let answered = timeout(within, answer(&client, &statement, args)).await;
-    answered.unwrap_or_else(|_| Err(too_slow(args))).with_context(|| format!("query at {server}"))?;
+    // An unfinished file is deleted then.
+    let (stop, _signals) = stop_on_signal();
+    let answered = tokio::select! {
+        answered = timeout(within, answer(&client, &statement, args)) => answered.unwrap_or_else(|_| Err(too_slow(args))),
+        () = stop.cancelled() => Err(anyhow!("interrupted")),
+    };
+    answered.with_context(|| format!("query at {server}"))?;
     Ok(Exit::SUCCESS)
 }
 
@@ -99,6 +106,10 @@ fn statement(given: &str) -> anyhow::Result<String> {
     );
     let longest = limits::STATEMENT_BYTES;
     ensure!(text.len() as u64 <= longest, "the statement is longer than {longest} bytes");
+    ensure!(
+        !gives_format(&text),
+        "the statement gives a FORMAT (allowed: none; give the form with --format)"
+    );
     Ok(text)
 }
 
@@ -112,6 +123,8 @@ fn restricted(storage: &Storage, args: &QueryArgs) -> Client {
         ("result_overflow_mode", "throw"),
         ("max_execution_time", &args.timeout.as_secs().to_string()),
         ("cancel_http_readonly_queries_on_client_close", "1"),
+        // A query that breaks off is an error of the answer, not its last lines.
+        ("wait_end_of_query", "1"),
         ("output_format_json_quote_decimals", "1"),
         ("output_format_json_quote_64bit_integers", "1"),
         ("output_format_pretty_color", "0"),
@@ -169,20 +182,89 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
-/// A query that fails leaves an existing file as it was.
+/// A query that fails leaves an existing file as it was. A device or pipe is written to.
 async fn to_file(result: &mut BytesCursor, path: &Path, args: &QueryArgs) -> anyhow::Result<()> {
-    let Some(name) = path.file_name() else { bail!("--output {} names no file", path.display()) };
-    let part = path.with_file_name(format!(".{}.part", name.to_string_lossy()));
     let shown = || format!("cannot write {}", path.display());
-    let mut file = std::fs::File::create(&part).with_context(shown)?;
-    let done = match copy(result, &mut file, args).await {
-        Ok(()) => file.sync_all().and_then(|()| std::fs::rename(&part, path)).with_context(shown),
-        Err(error) => Err(error),
-    };
-    if done.is_err() {
-        let _ = std::fs::remove_file(&part);
+    if path.metadata().is_ok_and(|found| !found.is_file()) {
+        let mut file = File::options().write(true).open(path).with_context(shown)?;
+        return copy(result, &mut file, args).await;
     }
-    done
+    // The file that a link names, not the link.
+    let place = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let Some(name) = place.file_name() else { bail!("--output {} names no file", path.display()) };
+    let part = place.with_file_name(format!(".{}.{}.part", name.to_string_lossy(), std::process::id()));
+    let mut file = File::create_new(&part).with_context(|| format!("cannot write {}", part.display()))?;
+    let part = PartFile(part);
+    copy(result, &mut file, args).await?;
+    file.sync_all().and_then(|()| std::fs::rename(&part.0, &place)).with_context(shown)
+}
+
+/// Deleted when it is dropped; it is not there any more once it was renamed.
+struct PartFile(PathBuf);
+
+impl Drop for PartFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// True for a statement that gives the form of its result itself: `FORMAT NAME` at its end or before `SETTINGS`.
+fn gives_format(statement: &str) -> bool {
+    let words = plain_words(statement);
+    let word = |at: usize| words.get(at).map(String::as_str);
+    let is = |found: &str, names: &[&str]| names.iter().any(|name| found.eq_ignore_ascii_case(name));
+    // Behind these `format` is a column, an alias or an expression.
+    let expects_value = |before: &str| {
+        is(before, &["select", "distinct", "by", "as", "and", "or", "not", "where", "having", "on", "in"])
+            || !before.starts_with(|sign: char| sign.is_alphanumeric() || "_)]'\"`*".contains(sign))
+    };
+    (2..words.len()).any(|at| {
+        let is_last = word(at + 1).is_none_or(|next| is(next, &["settings"]));
+        let is_format = word(at - 1).is_some_and(|format| is(format, &["format"]));
+        let is_order = word(at).is_some_and(|name| is(name, &["asc", "desc", "from"]));
+        is_last && is_format && !is_order && !word(at - 2).is_none_or(expects_value)
+    })
+}
+
+/// Words outside of quotes and comments; a quoted text or any other sign is a word of its own.
+fn plain_words(statement: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut rest = statement;
+    while let Some(first) = rest.chars().next() {
+        let end_of = |open: &str, close: &str| rest.get(open.len()..).and_then(|text| text.find(close));
+        let length = if rest.starts_with("--") || rest.starts_with('#') {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            end_of("/*", "*/").map_or(rest.len(), |end| end + 4)
+        } else if matches!(first, '\'' | '"' | '`') {
+            words.push(first.to_string());
+            quoted_length(rest, first)
+        } else if first.is_alphanumeric() || first == '_' {
+            let end = rest.find(|sign: char| !sign.is_alphanumeric() && sign != '_').unwrap_or(rest.len());
+            words.extend(rest.get(..end).map(str::to_owned));
+            end
+        } else {
+            if !first.is_whitespace() && first != ';' {
+                words.push(first.to_string());
+            }
+            first.len_utf8()
+        };
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    words
+}
+
+/// A quote inside is doubled or behind a backslash.
+fn quoted_length(text: &str, quote: char) -> usize {
+    let mut signs = text.char_indices().skip(1).peekable();
+    while let Some((at, sign)) = signs.next() {
+        if sign == '\\' {
+            signs.next();
+        } else if sign == quote && signs.next_if(|(_, next)| *next == quote).is_none() {
+            return at + sign.len_utf8();
+        }
+    }
+    text.len()
 }
 
 fn too_slow(args: &QueryArgs) -> anyhow::Error {
@@ -199,5 +281,38 @@ fn explain(error: StorageError, args: &QueryArgs) -> anyhow::Error {
             anyhow!("this command only reads, within its limits: {text}")
         }
         other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_in_the_statement_is_found_outside_of_quotes_and_comments_only() {
+        for statement in [
+            "SELECT 1 FORMAT JSON",
+            "select 1 format Null;",
+            "SELECT 1 FORMAT CSV SETTINGS max_threads = 1",
+            "SELECT * FORMAT CSV",
+            "SELECT f(x) FORMAT CSV",
+            "SELECT 'it''s' /* x */ FORMAT -- y\n JSON ;\n",
+        ] {
+            assert!(gives_format(statement), "{statement}");
+        }
+        for statement in [
+            "SELECT 'FORMAT JSON'",
+            "SELECT 1 -- FORMAT JSON",
+            "SELECT format FROM t",
+            "SELECT a FROM t ORDER BY format DESC",
+            "SELECT format f",
+            "SELECT a, format f",
+            "SELECT formatDateTime(now(), '%F')",
+            "SELECT \"a \\\" FORMAT x\" FROM t WHERE format = 1",
+            "SELECT 1 AS a FROM (SELECT format x)",
+            "FORMAT",
+        ] {
+            assert!(!gives_format(statement), "{statement}");
+        }
     }
 }

@@ -54,6 +54,16 @@ async fn queries_read_in_every_form_and_within_their_limits() {
     let left = std::fs::read_dir(parquet.parent().unwrap()).unwrap();
     let left: Vec<String> = left.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert!(left.iter().all(|name| !name.ends_with(".part")), "{left:?}");
+    let many = "SELECT number FROM system.numbers LIMIT 200000";
+    let broken_off = query(&[many, "--max-rows", "150000", "--format", "json-lines"]);
+    assert_eq!((broken_off.0, broken_off.1.as_str()), (2, ""), "{}", broken_off.2);
+    let formed = query(&["SELECT 1 FORMAT JSON", "--format", "parquet", "--output", path]);
+    assert!(formed.0 == 2 && formed.2.contains("--format"), "{formed:?}");
+    // A link to a device: written to, not replaced.
+    let link = parquet.with_file_name("null");
+    std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+    assert_eq!(query(&["SELECT 1", "--output", link.to_str().unwrap()]).0, 0);
+    assert!(link.is_symlink() && !std::fs::metadata(&link).unwrap().is_file());
     let slow = query(&["SELECT count() FROM system.numbers", "--timeout", "1s"]);
     assert_eq!(slow.0, 2, "{slow:?}");
     contains_all(&slow.2, &["not done within 1 s", "--timeout"]);
