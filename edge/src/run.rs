@@ -26,7 +26,7 @@ use crate::broker::{BrokerLink, connect};
 use crate::config::{Adapters, Config};
 use crate::feed::{EdgeContext, FeedSet};
 use crate::http::{EdgeState, answer_status, bind};
-use crate::instance::{InstanceLock, twin_text};
+use crate::instance::{InstanceLock, host_name, twin_text};
 use crate::journal::{DiskFiles, Journal, JournalOptions};
 use crate::limits::{
     HEALTH_GRACE, JOURNAL_CLOSE, JOURNAL_END, PIPELINES_DRAIN, PUBLISHER_DRAIN, PUBLISHER_END,
@@ -96,6 +96,8 @@ impl Edge {
         let state = Arc::new(EdgeState {
             context: Arc::clone(&context),
             started: Instant::now(),
+            started_ns: clock::now_ns(),
+            host: host_name(),
             grace: grace()?,
             feeds: feeds.roster(),
             link,

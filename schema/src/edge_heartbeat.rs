@@ -1,16 +1,17 @@
-//! Heartbeat of an edge: its state, written again and again to its own key of the bucket that also has its lease.
+//! Heartbeat of an edge: its state, written again and again to its own key of the bucket that also has its lease, and the answer to a request of central.
 
 use serde::{Deserialize, Serialize};
 
 use crate::adapter_promotion::FollowedAdapter;
 use crate::edge_lease::EDGE_LEASES_BUCKET;
-use crate::edge_status::EdgeDisk;
 use crate::names::names;
 
 /// Version of the form that this crate writes and reads. Fields may be added within a version.
 pub const EDGE_HEARTBEAT_VERSION: u32 = 1;
 /// Most bytes of a heartbeat. Longer: refused.
 pub const EDGE_HEARTBEAT_BYTES_MAX: usize = 256 * 1024;
+/// Subject of requests for the heartbeat of now, which have no content: every edge answers.
+pub const EDGE_STATUS_SUBJECT: &str = "edge_status";
 /// Most changes of adapters in a heartbeat: the newest.
 pub const HEARTBEAT_SWAPS_MAX: usize = 8;
 
@@ -186,6 +187,15 @@ pub struct JournalHeartbeat {
     pub problem: Option<String>,
 }
 
+/// Room on a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeDisk {
+    /// Bytes that the edge may still write.
+    pub free_bytes: u64,
+    /// Its size.
+    pub total_bytes: u64,
+}
+
 /// Offset of a host's clock from its time source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockHeartbeat {
@@ -242,7 +252,16 @@ pub fn edge_heartbeat_subject(edge: &str) -> String {
 
 impl EdgeHeartbeat {
     /// Reads the value of this edge's key.
-    pub fn decode(edge: &str, bytes: &[u8]) -> Result<Self, EdgeHeartbeatError> {
+    pub fn of_key(edge: &str, bytes: &[u8]) -> Result<Self, EdgeHeartbeatError> {
+        let heartbeat = Self::decode(bytes)?;
+        if heartbeat.edge != edge {
+            return Err(EdgeHeartbeatError::Edge { found: heartbeat.edge, key: edge.to_owned() });
+        }
+        Ok(heartbeat)
+    }
+
+    /// Reads a heartbeat of whichever edge.
+    pub fn decode(bytes: &[u8]) -> Result<Self, EdgeHeartbeatError> {
         #[derive(Deserialize)]
         struct Versioned {
             version: u32,
@@ -254,11 +273,7 @@ impl EdgeHeartbeat {
         if found != EDGE_HEARTBEAT_VERSION {
             return Err(EdgeHeartbeatError::Version { found });
         }
-        let heartbeat: Self = serde_json::from_slice(bytes)?;
-        if heartbeat.edge != edge {
-            return Err(EdgeHeartbeatError::Edge { found: heartbeat.edge, key: edge.to_owned() });
-        }
-        Ok(heartbeat)
+        Ok(serde_json::from_slice(bytes)?)
     }
 
     /// The heartbeat as bytes, with as many reasons as there is room for.
@@ -345,8 +360,8 @@ mod tests {
             r#""data_dir":"/d","disk":{"free_bytes":1,"total_bytes":2},"journal":{"bytes":1,"waiting":2},"resident_bytes":4096}"#
         );
         assert_eq!(String::from_utf8(bytes.clone()).unwrap(), text);
-        assert_eq!(EdgeHeartbeat::decode("e1", &bytes).unwrap(), heartbeat());
-        let wrong = |edge: &str, text: &str| EdgeHeartbeat::decode(edge, text.as_bytes()).unwrap_err();
+        assert_eq!(EdgeHeartbeat::of_key("e1", &bytes).unwrap(), heartbeat());
+        let wrong = |edge: &str, text: &str| EdgeHeartbeat::of_key(edge, text.as_bytes()).unwrap_err();
         let error = wrong("e2", text).to_string();
         assert!(error.contains("edge is \"e1\", its key is of \"e2\""), "{error}");
         let newer = text.replace("\"version\":1,", "\"version\":2,").replace("\"state\":\"running\",", "");
@@ -360,7 +375,7 @@ mod tests {
     #[test]
     fn a_heartbeat_loses_reasons_rather_than_its_reader() {
         let endless = EdgeHeartbeat { reasons: vec!["x".repeat(1_000); 1_000], ..heartbeat() };
-        let read = EdgeHeartbeat::decode("e1", &endless.encode().unwrap()).unwrap();
+        let read = EdgeHeartbeat::of_key("e1", &endless.encode().unwrap()).unwrap();
         assert!((1..1_000).contains(&read.reasons.len()));
     }
 

@@ -15,7 +15,6 @@ mod core_mirror;
 mod decimal;
 mod edge_heartbeat;
 mod edge_lease;
-mod edge_status;
 mod event;
 mod latency;
 mod migration;
@@ -43,8 +42,8 @@ pub use audit::{
     DUPLICATES_MAX, Downtime, DowntimeReason, EDGE_CHANGES_VERSION, EdgeChange, EdgeChanges, EdgeHealth,
     EdgeHop, FINGERPRINT_SQL, FeedAudit, Fingerprint, GAPS_MAX, Gap, GapCause, GapKind, HopLatency,
     INSTRUMENTS_VERSION, InstrumentListing, InstrumentTerms, LATENCIES_MAX, Numbering, SilentStreams,
-    StreamAudit, TypeCorrection, UNSURE_MAX, audit_message_id, audit_subject, decode_audit,
-    decode_audit_payload, encode_audit,
+    StreamAudit, TypeCorrection, UNSURE_MAX, audit_message_id, audit_subject,
+    decode_audit, decode_audit_payload, encode_audit,
 };
 pub use broker_accounts::{BROKER_ACCOUNT, BrokerRegion, hub_accounts, leaf_accounts};
 pub use broker_domain::domain_subject;
@@ -59,13 +58,11 @@ pub use core_mirror::{CORE_MIRROR_PREFIX, SUBJECT_FILTER_ALLOWED, SubjectFilter,
 pub use decimal::{Decimal, DecimalError, SCALE_MAX};
 pub use edge_heartbeat::{
     AdapterState, AdapterSwap, ClockHeartbeat, EDGE_HEARTBEAT_BYTES_MAX, EDGE_HEARTBEAT_VERSION,
-    EdgeHeartbeat, EdgeHeartbeatError, EdgeRunState, FeedHeartbeat, FeedRunState, HEARTBEAT_SWAPS_MAX,
-    JournalHeartbeat, RunningAdapter, edge_heartbeat_key, edge_heartbeat_subject, edge_of_heartbeat,
+    EDGE_STATUS_SUBJECT, EdgeDisk, EdgeHeartbeat, EdgeHeartbeatError, EdgeRunState, FeedHeartbeat,
+    FeedRunState, HEARTBEAT_SWAPS_MAX, JournalHeartbeat, RunningAdapter, edge_heartbeat_key,
+    edge_heartbeat_subject, edge_of_heartbeat,
 };
 pub use edge_lease::{EDGE_LEASES_BUCKET, EdgeLease, edge_lease_request_subject, edge_lease_subject};
-pub use edge_status::{
-    EDGE_STATUS_BYTES_MAX, EDGE_STATUS_SUBJECT, EDGE_STATUS_VERSION, EdgeDisk, EdgeStatus, EdgeStatusError,
-};
 pub use event::{
     Body, BookLevels, DELTA_LEVELS_MAX, Event, EventId, FundingRate, Header, Liquidation, LongShortRatio,
     OpenInterest, OrderBook, OrderBookDelta, Trade, VolatilityIndex,

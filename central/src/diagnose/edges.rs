@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use clickhouse::Row;
 use futures_util::StreamExt as _;
-use marketprism_schema::{EDGE_STATUS_SUBJECT, EdgeDisk, EdgeStatus};
+use marketprism_schema::{EDGE_STATUS_SUBJECT, EdgeDisk, EdgeHeartbeat, with_unknown_names};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -18,6 +18,7 @@ use crate::report::document::FindingCode as Code;
 use crate::report::sources::edges as source;
 use crate::report::{Sources, edge_findings};
 use crate::role::Role;
+use crate::time::Time;
 use crate::{clock, sql};
 
 /// An edge with an audit of this age must answer.
@@ -81,7 +82,7 @@ async fn known_edges(sources: &Sources) -> BTreeSet<String> {
     rows.into_iter().map(|row| row.edge).collect()
 }
 
-type EdgeAnswer = Result<EdgeStatus, String>;
+type EdgeAnswer = Result<EdgeHeartbeat, String>;
 
 /// Every answer that comes in time; once all known edges have answered, only a moment more for others.
 async fn ask(sources: &Sources, known: &BTreeSet<String>) -> anyhow::Result<Vec<EdgeAnswer>> {
@@ -97,7 +98,8 @@ async fn ask(sources: &Sources, known: &BTreeSet<String>) -> anyhow::Result<Vec<
         {
             break;
         }
-        let answer = EdgeStatus::decode(&message.payload).map_err(|error| error.to_string());
+        let (answer, _unknown) = with_unknown_names(|| EdgeHeartbeat::decode(&message.payload));
+        let answer = answer.map_err(|error| error.to_string());
         if let Ok(status) = &answer {
             missing.remove(&status.edge);
         }
@@ -116,9 +118,10 @@ fn answer_checks(answer: &EdgeAnswer) -> Vec<Check> {
             return vec![Check::unavailable("edges", reason.clone(), "run one version of edge and central")];
         }
     };
-    let EdgeStatus { edge, region, program_version, uptime_seconds, data_dir, .. } = status;
+    let EdgeHeartbeat { edge, region, program_version, host, started, data_dir, .. } = status;
     let name = format!("edge {edge}");
-    let text = format!("{} in {region}, version {program_version}, up for {uptime_seconds} s", status.status);
+    let since = Time(started / 1_000_000);
+    let text = format!("{} on {host} in {region}, version {program_version}, since {since}", status.status);
     let mut checks = Vec::new();
     if status.reasons.is_empty() {
         checks.push(Check::ok(name.clone(), text));
@@ -191,22 +194,17 @@ async fn first_line(address: SocketAddr, is_tls: bool) -> std::io::Result<String
 
 #[cfg(test)]
 mod tests {
-    use marketprism_schema::EDGE_STATUS_VERSION;
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::fleet::fixtures::heartbeat;
 
     fn status(word: &str, reasons: &[&str], free_bytes: u64) -> EdgeAnswer {
-        Ok(EdgeStatus {
-            version: EDGE_STATUS_VERSION,
-            edge: "e1".into(),
-            region: "r".into(),
-            program_version: "1".into(),
-            uptime_seconds: 9,
+        Ok(EdgeHeartbeat {
             status: word.into(),
             reasons: reasons.iter().map(|reason| (*reason).to_owned()).collect(),
-            data_dir: "/d".into(),
             disk: Some(EdgeDisk { free_bytes, total_bytes: 100 << 20 }),
+            ..heartbeat("e1")
         })
     }
 
@@ -216,13 +214,15 @@ mod tests {
             answer_checks(answer).into_iter().map(|check| (check.found, check.text)).collect()
         };
         let room = (CheckStatus::Ok, "50 of 100 MiB free in /d".to_owned());
-        let text = |text: &str| format!("{text} in r, version 1, up for 9 s");
+        let text = |text: &str| {
+            format!("{text} on h in r, version 1, since {}", Time(heartbeat("e1").started / 1_000_000))
+        };
         assert_eq!(of(&status("healthy", &[], 50 << 20)), [(CheckStatus::Ok, text("healthy")), room.clone()]);
         let unhealthy = (CheckStatus::Fail, format!("{}: a; b", text("unhealthy")));
         let full = (CheckStatus::Warn, "9 of 100 MiB free in /d".to_owned());
         assert_eq!(of(&status("unhealthy", &["a", "b"], 9 << 20)), [unhealthy, full]);
         assert_eq!(of(&status("degraded", &["a"], 50 << 20))[0].0, CheckStatus::Warn);
-        assert_eq!(of(&Err("edge status: version 2".into()))[0].0, CheckStatus::Unknown);
+        assert_eq!(of(&Err("heartbeat: version 2".into()))[0].0, CheckStatus::Unknown);
     }
 
     #[tokio::test]

@@ -1,21 +1,21 @@
 //! Content of the edge's heartbeat: that of `/health`, `/adapters` and the journal.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use marketprism_schema::{
-    AdapterState, EDGE_HEARTBEAT_VERSION, EdgeHeartbeat, EdgeRunState, FeedHeartbeat, FeedRunState,
+    AdapterState, EDGE_HEARTBEAT_VERSION, EdgeDisk, EdgeHeartbeat, EdgeRunState, FeedHeartbeat, FeedRunState,
     HEARTBEAT_SWAPS_MAX, JournalHeartbeat, RunningAdapter,
 };
-use marketprism_service::{ProcessUsage, clock};
+use marketprism_service::{DiskSpace, ProcessUsage, clock};
 
 use super::pages::{Health, health_state};
 use super::state::EdgeState;
-use super::status_requests::edge_disk;
 use crate::feed::FeedPhase;
 use crate::swap::{SwapOutcome, SwapRecord, SwapStep};
 
-/// The heartbeat of now. `started_ns`: start of the process.
-pub fn heartbeat(state: &EdgeState, host: &str, started_ns: i64, life: EdgeRunState) -> EdgeHeartbeat {
+/// The heartbeat of now.
+pub fn heartbeat(state: &EdgeState, life: EdgeRunState) -> EdgeHeartbeat {
     let Health { word, mut reasons, degraded, .. } = health_state(state);
     reasons.extend(degraded);
     let history = state.swaps.history();
@@ -30,8 +30,8 @@ pub fn heartbeat(state: &EdgeState, host: &str, started_ns: i64, life: EdgeRunSt
         edge: state.context.name.clone(),
         region: state.context.region.clone(),
         program_version: env!("CARGO_PKG_VERSION").to_owned(),
-        host: host.to_owned(),
-        started: started_ns,
+        host: state.host.clone(),
+        started: state.started_ns,
         state: life,
         status: word.to_owned(),
         reasons,
@@ -40,11 +40,16 @@ pub fn heartbeat(state: &EdgeState, host: &str, started_ns: i64, life: EdgeRunSt
         followed: state.swaps.followed(),
         feeds: feeds(state),
         data_dir: state.context.data_dir.display().to_string(),
-        disk: edge_disk(&state.context.data_dir),
+        disk: disk(&state.context.data_dir),
         journal,
         clock: state.context.clocks.heartbeat(),
         resident_bytes: ProcessUsage::now().ok().map(|usage| usage.resident_bytes),
     }
+}
+
+fn disk(data_dir: &Path) -> Option<EdgeDisk> {
+    let DiskSpace { free_bytes, total_bytes } = DiskSpace::of(data_dir).ok()?;
+    Some(EdgeDisk { free_bytes, total_bytes })
 }
 
 /// Every version that gets frames. `newest`: the change that runs, if one does.

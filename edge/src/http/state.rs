@@ -17,6 +17,9 @@ use crate::swap::AdapterSwaps;
 pub struct EdgeState {
     pub context: Arc<EdgeContext>,
     pub started: Instant,
+    /// Time of the start, and name of the host.
+    pub started_ns: i64,
+    pub host: String,
     /// Time after the start in which the edge counts as healthy.
     pub grace: Duration,
     pub feeds: Arc<FeedRoster>,

@@ -6,27 +6,21 @@ use std::sync::Arc;
 
 use async_nats::{Client, Request};
 use marketprism_schema::{EdgeRunState, edge_heartbeat_subject};
-use marketprism_service::clock;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::bucket::write;
-use super::lock::host_name;
 use crate::http::{EdgeState, heartbeat};
 use crate::limits::{HEARTBEAT_EVERY, HEARTBEAT_LOOK};
 
 pub struct HeartbeatWriter {
     client: Client,
     state: Arc<EdgeState>,
-    host: String,
-    started_ns: i64,
 }
 
 impl HeartbeatWriter {
-    pub fn new(client: Client, state: Arc<EdgeState>) -> Self {
-        let age_ns = i64::try_from(state.started.elapsed().as_nanos()).unwrap_or_default();
-        let started_ns = clock::now_ns().saturating_sub(age_ns);
-        Self { client, state, host: host_name(), started_ns }
+    pub const fn new(client: Client, state: Arc<EdgeState>) -> Self {
+        Self { client, state }
     }
 
     /// Writes until `stop`.
@@ -67,7 +61,7 @@ impl HeartbeatWriter {
     }
 
     async fn write(&self, life: EdgeRunState) -> anyhow::Result<()> {
-        let beat = heartbeat(&self.state, &self.host, self.started_ns, life).encode()?;
+        let beat = heartbeat(&self.state, life).encode()?;
         let subject = edge_heartbeat_subject(&self.state.context.name);
         write(&self.client, &self.state.link, subject, Request::new().payload(beat.into())).await.map(drop)
     }

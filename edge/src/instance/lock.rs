@@ -44,7 +44,7 @@ impl InstanceLock {
     }
 }
 
-pub(super) fn host_name() -> String {
+pub fn host_name() -> String {
     fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }
 

@@ -8,4 +8,4 @@ mod lock;
 
 pub use heartbeat::HeartbeatWriter;
 pub use lease::{LeaseTimes, NameLease};
-pub use lock::{InstanceLock, twin_text};
+pub use lock::{InstanceLock, host_name, twin_text};

@@ -56,6 +56,8 @@ fn state(grace: Duration) -> EdgeState {
     EdgeState {
         context: Arc::new(context),
         started: Instant::now(),
+        started_ns: clock::now_ns(),
+        host: "host".to_owned(),
         grace,
         feeds: Arc::new(FeedRoster::new(vec![Arc::new(FeedStatus::new(
             EXCHANGE,

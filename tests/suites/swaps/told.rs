@@ -30,7 +30,7 @@ pub async fn are_told(broker: &Broker, digests: &[String]) {
     let bucket = jetstream::new(client).create_key_value(config).await.unwrap();
     eventually("the heartbeat has the newest version", || async {
         let value = bucket.get(edge_heartbeat_key("edge-test")).await.map_err(|error| error.to_string())?;
-        let beat = EdgeHeartbeat::decode("edge-test", &value.ok_or("no heartbeat")?).unwrap();
+        let beat = EdgeHeartbeat::of_key("edge-test", &value.ok_or("no heartbeat")?).unwrap();
         let running = beat.adapters.iter().map(|one| (one.adapter.as_str(), one.state, &one.digest));
         let is_newest = running.eq([("binance", AdapterState::Active, &digests[3])]);
         let last = beat.swaps.last().map(|last| (&last.digest, last.outcome.as_str()));

@@ -26,7 +26,7 @@ pub const ORDER: [(&str, &str); 10] = [
     ("edge/book", "sync book outcome pending pacing contents sequence ladder settings update side"),
     (
         "schema",
-        "broker_accounts broker_users broker_domain core_mirror edge_heartbeat edge_lease edge_status adapter_promotion recording wire audit repair confirmed \
+        "broker_accounts broker_users broker_domain core_mirror edge_heartbeat edge_lease adapter_promotion recording wire audit repair confirmed \
          rebuilt_book \
          validation event migration stream table selftest stream_id decimal latency component texts names",
     ),
