@@ -48,7 +48,10 @@ pub async fn follow_confirmations(
         if !link.is_connected() {
             continue;
         }
-        if let Some(had_at) = link.take_loss() {
+        // Not before all of the journal has been read, of which the loss may be.
+        if journal.is_recovered()
+            && let Some(had_at) = link.take_loss()
+        {
             journal.broker_went_back(had_at);
         }
         for (number, stream) in STREAMS.iter().enumerate().filter(|(_, one)| one.carries == Carries::Events) {

@@ -131,6 +131,11 @@ impl Journal {
         self.shared.lock().status.broker_losses
     }
 
+    /// What is on disk has been read.
+    pub fn is_recovered(&self) -> bool {
+        self.shared.lock().is_recovered
+    }
+
     /// Highest sequence of a stream that was acknowledged; `None` until what is on disk has been read.
     pub fn stored_max(&self, stream: usize) -> Option<u64> {
         let state = self.shared.lock();

@@ -289,35 +289,33 @@ impl AuditSender {
         Ok(())
     }
 
-    /// A broker that lost events has lost audits too.
+    /// A broker that lost events has lost audits too. Without a journal nobody else follows its losses.
     fn follow_broker_losses(&mut self) {
-        let seen = self.journal.as_ref().map_or(0, |journal| journal.broker_losses());
-        if seen > self.broker_losses {
-            self.broker_losses = seen;
-            let stored = self.stored.take();
-            self.send_again(stored);
+        let is_new = match &self.journal {
+            Some(journal) => {
+                let seen = journal.broker_losses();
+                std::mem::replace(&mut self.broker_losses, seen) < seen
+            }
+            None => self.link.take_loss().is_some(),
+        };
+        if is_new {
+            self.metrics.audits_dropped.inc_by(self.stored.lose());
         }
+        self.send_again();
     }
 
     /// Central replaces what it has already.
-    fn send_again(&mut self, messages: Vec<PendingAudit>) {
-        if messages.is_empty() {
-            return;
+    fn send_again(&mut self) {
+        let mut audits = 0_u64;
+        while let Some(message) = self.stored.next_lost(|bytes| self.outbox.has_room(bytes)) {
+            self.has_new_kept |= message.is_kept;
+            self.outbox.push(PendingAudit { since_ns: clock::now_ns(), ..message });
+            audits += 1;
         }
-        let (all, mut sent) = (messages.len(), 0_usize);
-        for message in messages {
-            if self.outbox.has_room(message.payload.len()) {
-                self.has_new_kept |= message.is_kept;
-                self.outbox.push(PendingAudit { since_ns: clock::now_ns(), ..message });
-                sent += 1;
-            }
+        if audits > 0 {
+            let waiting = self.stored.lost();
+            tracing::warn!(audits, waiting, "the broker lost messages: audits are sent again");
         }
-        self.metrics.audits_dropped.inc_by(u64::try_from(all - sent).unwrap_or(u64::MAX));
-        tracing::warn!(
-            audits = sent,
-            no_room = all - sent,
-            "the broker lost messages: audits are sent again"
-        );
     }
 
     /// Sends the waiting audits until one fails.
@@ -366,8 +364,8 @@ impl AuditSender {
         if is_first && let Some(message) = self.outbox.pop() {
             self.sent += 1;
             if let Some(sequence) = stored_at {
-                let lost = self.stored.add(message, sequence);
-                self.send_again(lost);
+                self.metrics.audits_dropped.inc_by(self.stored.add(message, sequence));
+                self.send_again();
             }
         }
         true
