@@ -255,7 +255,11 @@ pub const CORRECTION_TURN: Duration = Duration::from_secs(5);
 pub const CORRECTED_BOOKS: usize = 500;
 /// Time after which a correction that failed is tried again.
 pub const CORRECTION_RETRY: Duration = Duration::from_secs(60);
-/// Rows of corrected events are searched this far around their venue times, a day: the stored row may be of a third version.
+/// Interval at which windows are looked for that a correction opened and does not go on with.
+pub const ABANDONED_CORRECTIONS_LOOK: Duration = Duration::from_secs(600);
+/// Rows of corrected events are searched this far around their venue times, ten minutes; those that are not there a day: the stored row may be of a
+/// third version.
+pub const CORRECTION_NEAR_US: i64 = 600_000_000;
 pub const CORRECTION_VENUE_US: i64 = 86_400_000_000;
 /// Windows removed from hot per round.
 pub const REMOVALS_A_ROUND: usize = 20;

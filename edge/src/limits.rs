@@ -483,18 +483,3 @@ pub const RAW_COMPONENT_EVERY: Duration = Duration::from_secs(10);
 
 /// Components kept beside the raw frames of an exchange. Full: the oldest is deleted.
 pub const RAW_COMPONENTS_MAX: usize = 16;
-
-/// Events that only one version has given while kept frames are normalized again: time of the frames that the other one has, and bytes. More: the
-/// oldest counts as withdrawn or added.
-pub const RENORMALIZE_WAIT_NS: i64 = 60_000_000_000;
-pub const RENORMALIZE_WAITING_BYTES: usize = 64 << 20;
-
-/// Events of a correction that wait for the publisher, and messages without an acknowledgement. Full: the comparison waits.
-pub const RENORMALIZE_QUEUE: usize = 1_024;
-pub const RENORMALIZE_IN_FLIGHT: usize = 256;
-
-/// Time for the broker to connect, and to store a message of a correction. Passed: the command ends with an error, and can be repeated.
-pub const RENORMALIZE_PATIENCE: Duration = Duration::from_secs(60);
-
-/// Interval of progress lines.
-pub const RENORMALIZE_PROGRESS: Duration = Duration::from_secs(2);

@@ -60,13 +60,20 @@ ORDER BY (data_type, correction, received_at, event_id, kind)
 TTL toDateTime(created_at) + INTERVAL {ttl_days} DAY DELETE
 SETTINGS ttl_only_drop_parts = 1, merge_selector_base = 20
 
--- Corrections that are carried out, in hot and in cold: a cold that is put back to an earlier state is corrected again. `absent`: events whose
--- row is in neither, and which the correction does not add.
---! in cold for applied_corrections
+-- Corrections that are carried out, in hot and in cold: one that either lacks, since it was put back to an earlier state, is carried out again.
+-- `absent`: events whose row is in neither, and which the correction does not add.
+--! in hot cold for applied_corrections
 CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 (
     `data_type` LowCardinality(String),
     `correction` UInt128 CODEC(ZSTD(1)),
+    `exchange` LowCardinality(String),
+    `edge` LowCardinality(String),
+    `from_at` DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1)),
+    `to_at` DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1)),
+    `old_adapter` String CODEC(ZSTD(1)),
+    `new_adapter` String CODEC(ZSTD(1)),
+    `closed_at` DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
     `replaced` UInt64 CODEC(ZSTD(1)),
     `added` UInt64 CODEC(ZSTD(1)),
     `withdrawn` UInt64 CODEC(ZSTD(1)),

@@ -1,14 +1,14 @@
 //! Users of the broker and what each may publish and subscribe, as text for nats-server's configuration.
 //!
-//! An edge may publish events of its exchanges, its own synthetic trades, the mirrors of both, its own audits, the lease of its name and its heartbeat, and nothing else: the stranger who may publish an event can forge one, and the
+//! An edge may publish events of its exchanges, its own synthetic trades, the mirrors of both, its own audits, corrections of its exchanges, the lease of its name and its heartbeat, and nothing else: the stranger who may publish an event can forge one, and the
 //! one who may publish under the message id of a coming event erases it. Of the API of JetStream an edge reaches the state of the event
 //! streams, the confirmed sequences and the adapters that it is to run only, to read; central may neither delete nor purge a stream, but for the bucket of adapters.
 
 use crate::{
     ADAPTER_OBJECTS_BUCKET, ADAPTERS_WANTED_SUBJECT, Carries, DataType, EDGE_STATUS_SUBJECT, SELFTEST_RATES,
     STREAMS, adapter_chunk_request_subject, audit_subject, confirmed_request_subject, core_mirror_subject,
-    domain_subject, edge_heartbeat_subject, edge_lease_request_subject, edge_lease_subject, repair_subject,
-    selftest_stream, stream_info_subject, wanted_adapter_request_subject,
+    correction_subject, domain_subject, edge_heartbeat_subject, edge_lease_request_subject,
+    edge_lease_subject, repair_subject, selftest_stream, stream_info_subject, wanted_adapter_request_subject,
 };
 
 /// User of central.
@@ -95,10 +95,18 @@ impl BrokerUser {
             edge_lease_request_subject(edge),
             edge_heartbeat_subject(edge),
         ];
+        let corrections = exchanges.iter().map(|exchange| correction_subject(edge, exchange));
         Self {
             name: edge.to_owned(),
             password: password.to_owned(),
-            publish: events.into_iter().chain(mirrored).chain(own).chain(reads).chain(adapters).collect(),
+            publish: events
+                .into_iter()
+                .chain(mirrored)
+                .chain(own)
+                .chain(corrections)
+                .chain(reads)
+                .chain(adapters)
+                .collect(),
             subscribe: vec![
                 inboxes(&edge_connection(edge)),
                 repair_subject(edge),

@@ -42,7 +42,7 @@ pub use audit::{
     DUPLICATES_MAX, Downtime, DowntimeReason, EDGE_CHANGES_VERSION, EdgeChange, EdgeChanges, EdgeHealth,
     EdgeHop, FINGERPRINT_SQL, FeedAudit, Fingerprint, GAPS_MAX, Gap, GapCause, GapKind, HopLatency,
     INSTRUMENTS_VERSION, InstrumentListing, InstrumentTerms, LATENCIES_MAX, Numbering, SilentStreams,
-    StreamAudit, TypeCorrection, UNSURE_MAX, audit_message_id, audit_subject,
+    StreamAudit, TypeCorrection, UNSURE_MAX, audit_message_id, audit_subject, correction_subject,
     decode_audit, decode_audit_payload, encode_audit,
 };
 pub use broker_accounts::{BROKER_ACCOUNT, BrokerRegion, hub_accounts, leaf_accounts};

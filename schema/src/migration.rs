@@ -263,7 +263,7 @@ mod tests {
             "5e5a4313bb372b0c241c1eb19cc0dc47",
             "0d454b08baffb73c943f544844664f00",
             "08268ac36e96a81f96019f6f3ad598df",
-            "07c1cbfe00139c51e7c4170f47ceeb75",
+            "7b09fdc2ebd032239042848f3828fa61",
         ];
         let checksums: Vec<String> = Migration::ALL.iter().map(Migration::checksum).collect();
         assert_eq!(checksums, released);
@@ -312,7 +312,8 @@ mod tests {
             "edge_changes",
             "edge_audits",
         ];
-        let later = ["orderbook_delta_levels", "book_at", "corrections", "corrected_events"];
+        let later =
+            ["orderbook_delta_levels", "book_at", "corrections", "corrected_events", "applied_corrections"];
         let hot = named(&events, &[&ledger[..], &later].concat());
         assert_eq!(Migration::tables(DatabaseKind::Hot), hot);
         assert_eq!(

@@ -171,6 +171,8 @@ async fn all_else_is_refused(forger: &Visitor, own: &Visitor, reader: &Visitor) 
         "trade.binance_spot.spot",
         "core.trade.okx_spot.spot.BTC-USDT",
         "audit.edge-other",
+        // Its correction of an exchange that is not its own.
+        "audit.edge-test.okx_spot",
         "repair.edge-other",
         "$JS.API.STREAM.DELETE.MARKET_DATA",
         "$JS.API.STREAM.PURGE.MARKET_DATA",

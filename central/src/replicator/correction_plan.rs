@@ -17,6 +17,8 @@ pub struct StagedEvent {
     pub event_id: EventId,
     pub kind: CorrectionKind,
     pub timestamp_us: i64,
+    /// Of the frame.
+    pub received_at_ns: i64,
     pub stream_seq: u64,
     /// JSON form of the event as the new version gives it; as the old version gave it if it is withdrawn.
     pub payload: String,
@@ -46,6 +48,18 @@ pub struct SidePlan {
     pub replace: Vec<Replacement>,
     /// Events whose rows by other versions are deleted, once the new rows are there.
     pub remove: Vec<u128>,
+    /// First and last venue time of these rows.
+    pub remove_us: Option<(i64, i64)>,
+}
+
+impl SidePlan {
+    fn remove<'r>(&mut self, event_id: EventId, old: impl Iterator<Item = &'r &'r StoredEvent>) {
+        self.remove.push(event_id.0);
+        for row in old {
+            let (first, last) = self.remove_us.unwrap_or((row.timestamp_us, row.timestamp_us));
+            self.remove_us = Some((first.min(row.timestamp_us), last.max(row.timestamp_us)));
+        }
+    }
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -78,11 +92,17 @@ pub struct PagePlan {
 
 #[derive(Debug, Clone, Copy)]
 pub struct PlanRules<'a> {
-    /// The new version.
-    pub adapter: &'a str,
+    /// The new version, and those of later corrections of the same rows: their rows are right.
+    pub adapters: &'a [&'a str],
     /// Everything before it is copied.
     pub upto_ms: i64,
     pub width_ms: i64,
+}
+
+impl PlanRules<'_> {
+    fn is_right(&self, row: &StoredEvent) -> bool {
+        self.adapters.contains(&row.adapter.as_str())
+    }
 }
 
 impl PagePlan {
@@ -118,7 +138,7 @@ impl PagePlan {
         for row in rows {
             if row.created_ms < rules.upto_ms {
                 self.windows.insert(align(row.created_ms, rules.width_ms));
-            } else if row.adapter != rules.adapter {
+            } else if !rules.is_right(row) {
                 self.waits = true;
             }
         }
@@ -132,21 +152,23 @@ impl PagePlan {
         rules: &PlanRules<'_>,
     ) {
         for (side, rows) in [(&mut self.hot, hot), (&mut self.cold, cold)] {
-            let old = rows.iter().filter(|row| row.adapter != rules.adapter);
-            let Some(first) = old.min_by_key(|row| (row.created_ms, row.stream_seq)) else { continue };
-            if rows.iter().all(|row| row.adapter != rules.adapter) {
+            let old = || rows.iter().filter(|row| !rules.is_right(row));
+            let Some(first) = old().min_by_key(|row| (row.created_ms, row.stream_seq)) else { continue };
+            if old().count() == rows.len() {
                 side.replace.push((position, (*first).clone()));
             }
-            side.remove.push(event.event_id.0);
+            side.remove(event.event_id, old());
         }
-        let is_new = |row: &&&StoredEvent| row.adapter == rules.adapter;
+        let is_new = |row: &&&StoredEvent| rules.is_right(row);
         if hot.iter().any(|row| is_new(&row)) {
             let old = cold.iter().filter(|row| !is_new(row));
             self.behind_in_cold.extend(old.map(|row| align(row.created_ms, rules.width_ms)));
         }
         let old = hot.iter().chain(cold).find(|row| !is_new(row));
         if let Some(moved) = old.filter(|row| row.timestamp_us != event.timestamp_us) {
-            self.marked.push((MOVED, (*moved).clone()));
+            // The message of an added row is in no audit.
+            let found = if moved.data_source == CORRECTION_SOURCE { WITHDRAWN_ADDITION } else { MOVED };
+            self.marked.push((found, (*moved).clone()));
         }
         let mut rows = hot.iter().chain(cold).peekable();
         if rows.peek().is_none() {
@@ -170,10 +192,10 @@ impl PagePlan {
         (hot, cold): (&[&StoredEvent], &[&StoredEvent]),
         rules: &PlanRules<'_>,
     ) {
-        let is_old = |row: &&&StoredEvent| row.adapter != rules.adapter;
+        let is_old = |row: &&&StoredEvent| !rules.is_right(row);
         for (side, rows) in [(&mut self.hot, hot), (&mut self.cold, cold)] {
             if rows.iter().any(|row| is_old(&row)) {
-                side.remove.push(event.event_id.0);
+                side.remove(event.event_id, rows.iter().filter(is_old));
             }
         }
         if hot.is_empty() {
@@ -245,10 +267,11 @@ impl CorrectionCounts {
 mod tests {
     use super::*;
 
-    const RULES: PlanRules<'_> = PlanRules { adapter: "new", upto_ms: 600, width_ms: 60 };
+    const RULES: PlanRules<'_> = PlanRules { adapters: &["new", "newer"], upto_ms: 600, width_ms: 60 };
 
     fn staged(id: u128, kind: CorrectionKind) -> StagedEvent {
-        StagedEvent { event_id: EventId(id), kind, timestamp_us: 7, stream_seq: 0, payload: String::new() }
+        let (event_id, payload) = (EventId(id), String::new());
+        StagedEvent { event_id, kind, timestamp_us: 7, received_at_ns: 0, stream_seq: 0, payload }
     }
 
     fn row(event_id: u128, created_ms: i64, adapter: &str) -> StoredEvent {
@@ -280,7 +303,10 @@ mod tests {
         let plan = |hot: &[StoredEvent], cold: &[StoredEvent]| PagePlan::new(&page, hot, cold, &RULES);
 
         let first = plan(&[old.clone(), row(2, 130, "old")], &[old.clone(), row(2, 130, "old")]);
-        assert_eq!(first.hot, SidePlan { replace: vec![(0, old.clone())], remove: vec![1, 2] });
+        assert_eq!(
+            first.hot,
+            SidePlan { replace: vec![(0, old.clone())], remove: vec![1, 2], remove_us: Some((7, 7)) }
+        );
         assert_eq!((first.cold.clone_parts(), &first.add), (first.hot.clone_parts(), &vec![2]));
         assert_eq!(first.windows, BTreeSet::from([0, 120]));
         let whole = CorrectionCounts { replaced: 1, added: 1, withdrawn: 1, absent: 0 };
@@ -288,8 +314,15 @@ mod tests {
 
         let inserted =
             plan(&[old.clone(), new.clone(), stored.clone(), row(2, 130, "old")], std::slice::from_ref(&old));
-        assert_eq!(inserted.hot, SidePlan { replace: vec![], remove: vec![1, 2] }, "in hot only");
-        assert_eq!(inserted.cold, SidePlan { replace: vec![(0, old)], remove: vec![1] });
+        assert_eq!(
+            inserted.hot,
+            SidePlan { replace: vec![], remove: vec![1, 2], remove_us: Some((7, 7)) },
+            "in hot only"
+        );
+        assert_eq!(
+            inserted.cold,
+            SidePlan { replace: vec![(0, old)], remove: vec![1], remove_us: Some((7, 7)) }
+        );
         assert_eq!((inserted.counts, inserted.add.is_empty()), (whole, true));
         assert_eq!(inserted.behind_in_cold, BTreeSet::from([0]));
 
@@ -325,6 +358,21 @@ mod tests {
         let marks: Vec<&str> = plan.marked.iter().map(|(found, _)| *found).collect();
         assert_eq!(marks, [MOVED, WITHDRAWN_ADDITION, WITHDRAWN]);
         assert_eq!((plan.hot.replace.len(), plan.counts.replaced, plan.counts.withdrawn), (1, 2, 2));
+    }
+
+    #[test]
+    fn a_moved_row_of_an_earlier_correction_is_in_no_audit_and_a_row_of_a_later_correction_stays() {
+        let added =
+            StoredEvent { data_source: CORRECTION_SOURCE.into(), timestamp_us: 5, ..row(1, 10, "old") };
+        let page = [
+            staged(1, CorrectionKind::Changed),
+            staged(2, CorrectionKind::Changed),
+            staged(3, CorrectionKind::Withdrawn),
+        ];
+        let plan = PagePlan::new(&page, &[added, row(2, 20, "newer"), row(3, 30, "newer")], &[], &RULES);
+        assert!(matches!(&plan.marked[..], [(WITHDRAWN_ADDITION, _)]), "{:?}", plan.marked);
+        assert_eq!((plan.hot.remove, plan.hot.remove_us), (vec![1], Some((5, 5))));
+        assert_eq!(plan.hot.replace.len(), 1);
     }
 
     #[test]

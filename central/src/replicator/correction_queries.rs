@@ -21,6 +21,7 @@ pub struct PendingCorrection {
     pub data_type: String,
     pub exchange: String,
     pub edge: String,
+    pub old_adapter: String,
     pub new_adapter: String,
     pub from_ns: i64,
     pub to_ns: i64,
@@ -30,8 +31,27 @@ pub struct PendingCorrection {
     pub events: u64,
 }
 
-/// With true for one that a later correction of its rows has overtaken: it would take that one back.
-pub type PendingCorrections = Vec<(PendingCorrection, bool)>;
+/// A pending correction, and those of some of its rows that were closed later and are carried out: it must not take them back.
+#[derive(Debug, Clone)]
+pub struct QueuedCorrection {
+    pub pending: PendingCorrection,
+    later: Vec<PendingCorrection>,
+}
+
+impl QueuedCorrection {
+    /// A later correction of the same edge has compared the frame with this time.
+    pub fn is_overtaken(&self, received_at_ns: i64) -> bool {
+        let covers = |later: &PendingCorrection| {
+            later.edge == self.pending.edge && (later.from_ns..later.to_ns).contains(&received_at_ns)
+        };
+        self.later.iter().any(covers)
+    }
+
+    /// Versions whose rows are right.
+    pub fn right_adapters(&self) -> Vec<&str> {
+        std::iter::once(&self.pending).chain(&self.later).map(|one| one.new_adapter.as_str()).collect()
+    }
+}
 
 impl PendingCorrection {
     pub fn name(&self) -> EventId {
@@ -69,6 +89,17 @@ pub struct PageRows {
     symbols: BTreeSet<String>,
 }
 
+impl PageRows {
+    pub fn around(&self, around_us: i64) -> Self {
+        let (first, last) = self.venue_us;
+        self.within((first.saturating_sub(around_us), last.saturating_add(around_us)))
+    }
+
+    pub fn within(&self, venue_us: (i64, i64)) -> Self {
+        Self { venue_us, symbols: self.symbols.clone() }
+    }
+}
+
 #[derive(Debug, clickhouse::Row, Deserialize)]
 struct StagedRow {
     event_id: u128,
@@ -81,13 +112,13 @@ struct StagedRow {
     payload: String,
 }
 
-/// Corrections that are closed in hot and not carried out in cold, in the order in which they were closed. One that was closed again since,
-/// because hot or cold had lost it, is carried out again.
-pub async fn pending(pair: &HotCold) -> Result<PendingCorrections, CopyError> {
+/// Corrections that are closed in hot and not carried out, in the order in which they were closed. One that hot or cold has lost since, or that
+/// was closed again for that, is carried out again.
+pub async fn pending(pair: &HotCold) -> Result<Vec<QueuedCorrection>, CopyError> {
     let (hot, cold) = (&pair.hot, &pair.cold);
     let closed = format!(
-        "SELECT correction, toString(data_type) AS data_type, toString(exchange) AS exchange, toString(edge) AS edge, new_adapter, \
-         toInt64(toUnixTimestamp64Nano(from_at)) AS from_ns, toInt64(toUnixTimestamp64Nano(to_at)) AS to_ns, \
+        "SELECT correction, toString(data_type) AS data_type, toString(exchange) AS exchange, toString(edge) AS edge, \
+         old_adapter, new_adapter, toInt64(toUnixTimestamp64Nano(from_at)) AS from_ns, toInt64(toUnixTimestamp64Nano(to_at)) AS to_ns, \
          toInt64(toUnixTimestamp64Milli(created_at)) AS closed_ms, changed + added + withdrawn AS events FROM {} FINAL ORDER BY \
          created_at, stream_seq, correction, data_type",
         hot.table("corrections")
@@ -96,27 +127,37 @@ pub async fn pending(pair: &HotCold) -> Result<PendingCorrections, CopyError> {
     if closed.is_empty() {
         return Ok(Vec::new());
     }
-    let applied = format!(
-        "SELECT correction, toString(data_type), toInt64(toUnixTimestamp64Milli(max(applied_at))) FROM {} GROUP BY correction, data_type",
-        cold.table("applied_corrections")
-    );
-    let applied: Vec<(u128, String, i64)> = cold.ask(cold.query(&applied).fetch_all()).await?;
-    Ok(not_applied(closed, &applied))
+    Ok(not_applied(closed, [&hot.applied().await?, &cold.applied().await?]))
 }
 
-fn not_applied(closed: Vec<PendingCorrection>, applied: &[(u128, String, i64)]) -> PendingCorrections {
+/// Correction, data type, and the closing that was carried out last.
+type Applied = (u128, String, i64);
+
+/// `applied`: in hot, and in cold.
+fn not_applied(closed: Vec<PendingCorrection>, applied: [&[Applied]; 2]) -> Vec<QueuedCorrection> {
     let is_applied = |one: &PendingCorrection| {
-        let of = |(id, data_type, at_ms): &(u128, String, i64)| {
-            (*id, data_type) == (one.correction, &one.data_type) && *at_ms >= one.closed_ms
+        let of = |(id, data_type, closed_ms): &Applied| {
+            (*id, data_type) == (one.correction, &one.data_type) && *closed_ms >= one.closed_ms
         };
-        applied.iter().any(of)
+        applied.iter().all(|side| side.iter().any(of))
     };
     let (done, pending): (Vec<_>, Vec<_>) = closed.into_iter().partition(is_applied);
-    let is_overtaken = |one: &PendingCorrection| done.iter().any(|other| one.is_overtaken_by(other));
-    pending.into_iter().map(|one| (one.clone(), is_overtaken(&one))).collect()
+    let queued = |pending: PendingCorrection| {
+        let later = done.iter().filter(|other| pending.is_overtaken_by(other)).cloned().collect();
+        QueuedCorrection { pending, later }
+    };
+    pending.into_iter().map(queued).collect()
 }
 
 impl Endpoint {
+    async fn applied(&self) -> Result<Vec<Applied>, CopyError> {
+        let sql = format!(
+            "SELECT correction, toString(data_type), toInt64(toUnixTimestamp64Milli(max(closed_at))) FROM {} GROUP BY correction, data_type",
+            self.table("applied_corrections")
+        );
+        self.ask(self.query(&sql).fetch_all()).await
+    }
+
     /// Events of a correction that have arrived.
     pub async fn staged_count(&self, pending: &PendingCorrection) -> Result<u64, CopyError> {
         let sql = format!(
@@ -158,19 +199,20 @@ impl Endpoint {
         let symbols = rows.iter().map(|row| row.symbol.clone()).collect();
         let place = PageRows { venue_us, symbols };
         let staged = rows.into_iter().filter_map(|row| {
-            let StagedRow { event_id, stream_seq, payload, now_us: timestamp_us, .. } = row;
-            let kind = row.kind.parse::<CorrectionKind>().ok()?;
-            Some(StagedEvent { event_id: EventId(event_id), kind, timestamp_us, stream_seq, payload })
+            let StagedRow { stream_seq, payload, now_us: timestamp_us, received_ns: received_at_ns, .. } =
+                row;
+            let (event_id, kind) = (EventId(row.event_id), row.kind.parse::<CorrectionKind>().ok()?);
+            Some(StagedEvent { event_id, kind, timestamp_us, received_at_ns, stream_seq, payload })
         });
         Ok((staged.collect(), Some(place)))
     }
 
-    /// Rows of the events of a page, by whichever version. Only venue times near those of the page are searched.
+    /// Rows of events, by whichever version.
     pub async fn stored_events(
         &self,
         table: &TableSpec,
         pending: &PendingCorrection,
-        page: &[StagedEvent],
+        ids: &[u128],
         place: &PageRows,
     ) -> Result<Vec<StoredEvent>, CopyError> {
         let sql = format!(
@@ -180,28 +222,26 @@ impl Endpoint {
              toString(market_type) AS market_type, \
              toInt64(toUnixTimestamp64Micro(timestamp)) AS timestamp_us FROM {} WHERE {}",
             self.table(table.name),
-            rows_of(pending, place, page.iter().map(|one| one.event_id.0))
+            rows_of(pending, place, ids)
         );
         let query = self.query(&sql).with_setting("max_query_size", super::queries::QUERY_BYTES);
         self.ask(query.fetch_all()).await
     }
 
-    /// Deletes the rows of events by other versions; returns when no query sees them.
+    /// Deletes the rows of events by versions that are not right; returns when no query sees them.
     pub async fn delete_other_versions(
         &self,
         table: &TableSpec,
-        pending: &PendingCorrection,
+        correction: &QueuedCorrection,
         ids: &[u128],
         place: &PageRows,
     ) -> Result<(), CopyError> {
-        if ids.is_empty() {
-            return Ok(());
-        }
+        let right: Vec<String> = correction.right_adapters().into_iter().map(quote).collect();
         let sql = format!(
-            "DELETE FROM {} WHERE {} AND adapter != {}",
+            "DELETE FROM {} WHERE {} AND adapter NOT IN ({})",
             self.table(table.name),
-            rows_of(pending, place, ids.iter().copied()),
-            quote(&pending.new_adapter)
+            rows_of(&correction.pending, place, ids),
+            right.join(", ")
         );
         let query = self.query(&sql).with_setting("lightweight_deletes_sync", "2");
         self.ask(query.with_setting("max_query_size", super::queries::QUERY_BYTES).execute()).await
@@ -288,30 +328,38 @@ impl Endpoint {
         holder: &str,
     ) -> Result<(), CopyError> {
         let CorrectionCounts { replaced, added, withdrawn, absent } = counts;
+        let PendingCorrection { correction, data_type, exchange, edge, old_adapter, new_adapter, .. } =
+            pending;
+        let closed = sql::millis(pending.closed_ms);
         let sql = format!(
-            "INSERT INTO {} (data_type, correction, replaced, added, withdrawn, absent, holder, applied_at) SELECT {}, \
-             toUInt128('{}'), {replaced}, {added}, {withdrawn}, {absent}, {}, greatest(now64(3, 'UTC'), {})",
+            "INSERT INTO {} (data_type, correction, exchange, edge, from_at, to_at, old_adapter, new_adapter, closed_at, replaced, added, \
+             withdrawn, absent, holder, applied_at) SELECT {}, toUInt128('{correction}'), {}, {}, {}, {}, {}, {}, {closed}, {replaced}, \
+             {added}, {withdrawn}, {absent}, {}, greatest(now64(3, 'UTC'), {closed})",
             self.table("applied_corrections"),
-            quote(&pending.data_type),
-            pending.correction,
-            quote(holder),
-            sql::millis(pending.closed_ms)
+            quote(data_type),
+            quote(exchange),
+            quote(edge),
+            sql::nanos(pending.from_ns),
+            sql::nanos(pending.to_ns),
+            quote(old_adapter),
+            quote(new_adapter),
+            quote(holder)
         );
         self.ask(self.query(&sql).execute()).await
     }
 }
 
 /// Condition on the rows of events of a page.
-fn rows_of(pending: &PendingCorrection, place: &PageRows, ids: impl Iterator<Item = u128>) -> String {
+fn rows_of(pending: &PendingCorrection, place: &PageRows, ids: &[u128]) -> String {
     let PageRows { venue_us, symbols } = place;
     let symbols: Vec<String> = symbols.iter().map(|symbol| quote(symbol)).collect();
     format!(
         "exchange = {} AND symbol IN ({}) AND timestamp BETWEEN {} AND {} AND event_id IN ({})",
         quote(&pending.exchange),
         symbols.join(", "),
-        sql::micros(venue_us.0.saturating_sub(limits::CORRECTION_VENUE_US)),
-        sql::micros(venue_us.1.saturating_add(limits::CORRECTION_VENUE_US)),
-        sql::ids(ids)
+        sql::micros(venue_us.0),
+        sql::micros(venue_us.1),
+        sql::ids(ids.iter().copied())
     )
 }
 
@@ -326,6 +374,7 @@ mod tests {
             data_type: "trade".into(),
             exchange: "sim_spot".into(),
             edge: "e".into(),
+            old_adapter: "a@1".into(),
             new_adapter: "a@2".into(),
             from_ns,
             to_ns,
@@ -335,14 +384,24 @@ mod tests {
         let all = || vec![closed(1, 10, 0, 5), closed(2, 20, 4, 9), closed(3, 30, 5, 9)];
         let pending = |applied: &[(u128, i64)]| -> Vec<(u128, bool)> {
             let applied: Vec<_> = applied.iter().map(|(id, at)| (*id, "trade".to_owned(), *at)).collect();
-            let pending = not_applied(all(), &applied).into_iter();
-            pending.map(|(one, is_overtaken)| (one.correction, is_overtaken)).collect()
+            let pending = not_applied(all(), [&applied, &applied]).into_iter();
+            pending.map(|one| (one.pending.correction, !one.later.is_empty())).collect()
         };
         assert_eq!(pending(&[]), [(1, false), (2, false), (3, false)]);
-        assert_eq!(pending(&[(2, 25)]), [(1, true), (3, false)]);
-        assert_eq!(pending(&[(2, 25), (3, 40)]), [(1, true)]);
-        assert_eq!(pending(&[(3, 40)]), [(1, false), (2, true)], "its span only touches the first");
-        assert_eq!(pending(&[(1, 9), (2, 25), (3, 40)]), [(1, true)], "closed again, and overtaken");
+        assert_eq!(pending(&[(2, 20)]), [(1, true), (3, false)]);
+        assert_eq!(pending(&[(2, 20), (3, 30)]), [(1, true)]);
+        assert_eq!(pending(&[(3, 30)]), [(1, false), (2, true)], "its span only touches the first");
+        assert_eq!(pending(&[(1, 9), (2, 20), (3, 30)]), [(1, true)], "closed again, and overtaken");
         assert_eq!(pending(&[(3, 29)]), [(1, false), (2, false), (3, false)], "closed again");
+        let done: [Applied; 1] = [(1, "trade".to_owned(), 15)];
+        for sides in [[&done[..], &[]], [&[], &done[..]]] {
+            assert_eq!(not_applied(all(), sides).len(), 3, "one side was put back");
+        }
+        let mut first = not_applied(all(), [&[(2, "trade".to_owned(), 20)][..]; 2]).remove(0);
+        assert_eq!([3, 4, 8, 9].map(|at| first.is_overtaken(at)), [false, true, true, false]);
+        first.later[0].edge = "other".into();
+        first.later[0].new_adapter = "a@3".into();
+        assert!(!first.is_overtaken(4), "another edge has frames of its own");
+        assert_eq!(first.right_adapters(), ["a@2", "a@3"]);
     }
 }

@@ -1,52 +1,50 @@
 //! Corrections: rows that another version of an adapter made of kept raw frames win over those that are stored, in hot and in cold.
 //!
-//! A correction begins once it is closed, all its events have arrived, and the rows that it names are copied. Page by page: the windows of
-//! the rows are compared and logged as open, new rows are inserted on both sides, with the identity of the old ones and a higher version, and
+//! A correction begins once it is closed, all its events have arrived, and the rows that it names are copied; those of a table one after the
+//! other, in the order in which they were closed. Page by page: the windows of the rows are compared and logged as open, new rows are inserted on both sides, with the identity of the old ones and a higher version, and
 //! read again; then the old ones are deleted, and the windows are compared and logged with the correction's name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
+use futures_util::future::try_join;
 use marketprism_schema::{DataType, Table, WireForm, stream_of};
 use tokio::sync::Mutex;
 
 use super::correction_plan::{
-    CorrectionCounts, PagePlan, PlanRules, StagedEvent, StoredEvent, version_after,
+    CorrectionCounts, PagePlan, PlanRules, SidePlan, StagedEvent, StoredEvent, version_after,
 };
-use super::correction_queries::{PageCursor, PageRows, PendingCorrection, PendingCorrections, pending};
-use super::evaluate::WindowCondition;
+use super::correction_queries::{PageCursor, PageRows, PendingCorrection, QueuedCorrection, pending};
 use super::queries::{CopyError, HotCold};
-use super::window::TimeRange;
-use super::window_log::{LoggedWindow, WindowState};
-use super::window_ops::{WindowOps, expired_before_us, is_verified};
+use super::window_ops::{WindowOps, expired_before_us};
 use crate::row::{CORRECTION_SOURCE, TableRows, columns_of, encode_event_from};
 use crate::storage::StorageError;
 use crate::{clock, limits};
 
 /// Pending corrections of all tables, read once for the rounds of all.
 #[derive(Debug, Default)]
-pub struct SharedCorrections(Mutex<Option<(Instant, PendingCorrections)>>);
+pub struct SharedCorrections(Mutex<Option<(Instant, Vec<QueuedCorrection>)>>);
 
 impl SharedCorrections {
-    async fn of(&self, pair: &HotCold, data_type: DataType) -> Result<PendingCorrections, CopyError> {
+    async fn of(&self, pair: &HotCold, data_type: DataType) -> Result<Vec<QueuedCorrection>, CopyError> {
         let mut newest = self.0.lock().await;
         let is_fresh = newest.as_ref().is_some_and(|(read, _)| read.elapsed() < limits::CORRECTIONS_LOOK);
         if !is_fresh {
             *newest = Some((Instant::now(), pending(pair).await?));
         }
         let all = newest.iter().flat_map(|(_, all)| all);
-        Ok(all.filter(|(one, _)| one.data_type == data_type.as_str()).cloned().collect())
+        Ok(all.filter(|one| one.pending.data_type == data_type.as_str()).cloned().collect())
     }
 
     async fn end(&self, applied: &PendingCorrection) {
         if let Some((_, all)) = &mut *self.0.lock().await {
-            all.retain(|(one, _)| one != applied);
+            all.retain(|one| one.pending != *applied);
         }
     }
 }
 
 struct RunningCorrection {
-    pending: PendingCorrection,
+    correction: QueuedCorrection,
     cursor: PageCursor,
     counts: CorrectionCounts,
 }
@@ -56,8 +54,11 @@ pub struct TableCorrections<'a> {
     shared: &'a SharedCorrections,
     data_type: DataType,
     running: Option<RunningCorrection>,
-    /// The last one that failed, and when.
+    /// The one that failed, and when.
     failed: Option<(u128, Instant)>,
+    /// Corrections of a cold that was put back are not carried out again: until then its rows differ from those of hot.
+    pub is_recovering: bool,
+    looked_for_abandoned: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,17 +73,30 @@ impl<'a> TableCorrections<'a> {
     pub fn new(shared: &'a SharedCorrections, table: &str) -> Self {
         let of_name = |one: &Table| one.name == table;
         let data_type = Table::ALL.into_iter().find(of_name).map_or(DataType::Trade, |table| table.data_type);
-        Self { shared, data_type, running: None, failed: None }
+        Self {
+            shared,
+            data_type,
+            running: None,
+            failed: None,
+            is_recovering: false,
+            looked_for_abandoned: None,
+        }
     }
 
     /// Cold was put back to an earlier state: what was carried out there may be lost.
     pub async fn restart(&mut self) {
-        self.running = None;
+        (self.running, self.is_recovering, self.looked_for_abandoned) = (None, true, None);
         *self.shared.0.lock().await = None;
     }
 
-    /// Carries out pages for a bounded time. True: there are more. A correction that fails waits, and stops nothing else.
+    /// Carries out pages for a bounded time. True: there are more. A correction that fails waits, and stops only other corrections.
     pub async fn step(&mut self, ops: &WindowOps<'_>, upto_ms: i64) -> Result<bool, CopyError> {
+        let has_more = self.pages(ops, upto_ms).await?;
+        self.is_recovering &= has_more;
+        Ok(has_more)
+    }
+
+    async fn pages(&mut self, ops: &WindowOps<'_>, upto_ms: i64) -> Result<bool, CopyError> {
         let began = Instant::now();
         while began.elapsed() < limits::CORRECTION_TURN {
             if self.running.is_none() {
@@ -98,9 +112,10 @@ impl<'a> TableCorrections<'a> {
                 Ok(PageEnd::Last) => {}
                 Err(CopyError::LeaseLost) => return Err(CopyError::LeaseLost),
                 Err(error) => {
-                    let (table, name) = (ops.table.name, running.pending.name());
+                    let pending = &running.correction.pending;
+                    let (table, name) = (ops.table.name, pending.name());
                     tracing::warn!(table, correction = %name, %error, "correction failed; it is tried again later");
-                    self.failed = Some((running.pending.correction, Instant::now()));
+                    self.failed = Some((pending.correction, Instant::now()));
                     return Ok(false);
                 }
             }
@@ -114,15 +129,20 @@ impl<'a> TableCorrections<'a> {
         running: &mut RunningCorrection,
         upto_ms: i64,
     ) -> Result<PageEnd, CopyError> {
-        let (pending, mut cursor) = (&running.pending, running.cursor.clone());
-        let (page, place) = ops.pair.hot.staged(pending, &mut cursor).await?;
+        let (pending, mut cursor) = (&running.correction.pending, running.cursor.clone());
+        let (mut page, place) = ops.pair.hot.staged(pending, &mut cursor).await?;
         let Some(place) = place else {
             self.end(ops, pending, running.counts).await?;
             return Ok(PageEnd::Last);
         };
-        let done = ops.correct_page(self.data_type, pending, (&page, &place), upto_ms).await?;
+        let all = page.len();
+        page.retain(|event| !running.correction.is_overtaken(event.received_at_ns));
+        let left_out = u64::try_from(all - page.len()).unwrap_or_default();
+        let page = CorrectionPage { correction: &running.correction, events: &page, place: &place };
+        let done = ops.correct_page(self.data_type, &page, upto_ms).await?;
         let Some(counts) = done else { return Ok(PageEnd::Waits) };
         running.counts.add(counts);
+        running.counts.absent += left_out;
         running.cursor = cursor;
         Ok(PageEnd::More)
     }
@@ -135,36 +155,48 @@ impl<'a> TableCorrections<'a> {
         counts: CorrectionCounts,
     ) -> Result<(), CopyError> {
         let name = pending.name().to_string();
-        let left = ops.log.being_corrected(&ops.pair.cold, &name).await?;
-        ops.close_windows(pending, &left.into_keys().collect()).await?;
+        let opened = ops.log.being_corrected(&ops.pair.cold).await?.into_iter();
+        let own = opened.filter(|(_, window)| window.correction() == Some(&name));
+        ops.close_windows(&name, &own.map(|(start_ms, _)| start_ms).collect()).await?;
         ops.check_lease()?;
-        ops.pair.cold.log_applied(pending, counts, ops.context.holder).await?;
+        for side in [&ops.pair.cold, &ops.pair.hot] {
+            side.log_applied(pending, counts, ops.context.holder).await?;
+        }
         tracing::info!(table = ops.table.name, correction = name, ?counts, "correction carried out");
         self.shared.end(pending).await;
         Ok(())
     }
 
-    /// The first whose events have all arrived. One that a later one has overtaken ends without an effect.
-    async fn next(&self, ops: &WindowOps<'_>) -> Result<Option<RunningCorrection>, CopyError> {
+    /// The first whose events have all arrived. One that failed is tried again later, and those closed after it wait for it.
+    async fn next(&mut self, ops: &WindowOps<'_>) -> Result<Option<RunningCorrection>, CopyError> {
         let all = self.shared.of(ops.pair, self.data_type).await?;
         let shown = ops.context.metrics.corrections_pending.with_label_values(&[ops.table.name]);
         shown.set(i64::try_from(all.len()).unwrap_or(i64::MAX));
-        for (pending, is_overtaken) in all {
-            let has_failed = |(id, at): (u128, Instant)| {
-                id == pending.correction && at.elapsed() < limits::CORRECTION_RETRY
-            };
-            if is_overtaken {
-                let counts = CorrectionCounts { absent: pending.events, ..CorrectionCounts::default() };
-                self.end(ops, &pending, counts).await?;
-            } else if !self.failed.is_some_and(has_failed)
-                && ops.pair.hot.staged_count(&pending).await? == pending.events
-            {
-                let (cursor, counts) = Default::default();
-                return Ok(Some(RunningCorrection { pending, cursor, counts }));
+        let mut complete = Vec::new();
+        for one in all {
+            if ops.pair.hot.staged_count(&one.pending).await? == one.pending.events {
+                complete.push(one);
             }
         }
-        Ok(None)
+        if self.looked_for_abandoned.is_none_or(|at| at.elapsed() >= limits::ABANDONED_CORRECTIONS_LOOK) {
+            ops.close_abandoned(&complete.iter().map(|one| one.pending.name().to_string()).collect()).await?;
+            self.looked_for_abandoned = Some(Instant::now());
+        }
+        let Some(correction) = complete.into_iter().next() else { return Ok(None) };
+        let has_failed = self.failed.is_some_and(|(id, at)| {
+            id == correction.pending.correction && at.elapsed() < limits::CORRECTION_RETRY
+        });
+        let (cursor, counts) = Default::default();
+        Ok((!has_failed).then_some(RunningCorrection { correction, cursor, counts }))
     }
+}
+
+/// Events of a correction, without those that a later one has overtaken.
+#[derive(Clone, Copy)]
+struct CorrectionPage<'a> {
+    correction: &'a QueuedCorrection,
+    events: &'a [StagedEvent],
+    place: &'a PageRows,
 }
 
 impl WindowOps<'_> {
@@ -172,29 +204,30 @@ impl WindowOps<'_> {
     async fn correct_page(
         &self,
         data_type: DataType,
-        pending: &PendingCorrection,
-        (page, place): (&[StagedEvent], &PageRows),
+        page: &CorrectionPage<'_>,
         upto_ms: i64,
     ) -> Result<Option<CorrectionCounts>, CopyError> {
-        let rules = PlanRules { adapter: &pending.new_adapter, upto_ms, width_ms: self.width_ms };
+        let pending = &page.correction.pending;
+        let (name, adapters) = (pending.name().to_string(), page.correction.right_adapters());
+        let rules = PlanRules { adapters: &adapters, upto_ms, width_ms: self.width_ms };
+        let mut far = BTreeSet::new();
         for round in 0..limits::INSERT_ROUNDS {
-            let hot = self.pair.hot.stored_events(self.table, pending, page, place).await?;
-            let cold = self.pair.cold.stored_events(self.table, pending, page, place).await?;
-            let mut plan = PagePlan::new(page, &hot, &cold, &rules);
+            let [hot, cold] = self.stored_events(page, &mut far).await?;
+            let mut plan = PagePlan::new(page.events, &hot, &cold, &rules);
             if plan.waits {
                 return Ok(None);
             }
-            self.leave_out_expired(page, &mut plan);
+            self.leave_out_expired(page.events, &mut plan);
             if plan.inserts() {
-                self.open_windows(pending, &plan).await?;
-                self.insert_new_rows(data_type, pending, page, &plan, round).await?;
+                self.open_windows(&name, &plan).await?;
+                self.insert_new_rows(data_type, page, &plan, round).await?;
                 continue;
             }
             if plan.deletes() {
-                self.open_windows(pending, &plan).await?;
-                self.delete_old_rows(data_type, pending, &plan, place).await?;
+                self.open_windows(&name, &plan).await?;
+                self.delete_old_rows(data_type, page, &plan).await?;
             }
-            self.close_windows(pending, &plan.windows).await?;
+            self.close_windows(&name, &plan.windows).await?;
             let mut counts = plan.counts;
             let before = self.pair.hot.withdrawn_before(pending, &plan.gone).await?;
             counts.withdrawn += before;
@@ -205,8 +238,44 @@ impl WindowOps<'_> {
             }
             return Ok(Some(counts));
         }
-        let text = format!("rows of correction {} are accepted and not in the table", pending.name());
+        let text = format!("rows of correction {name} are accepted and not in the table");
         Err(self.pair.hot.failed(StorageError::Unreachable(text)))
+    }
+
+    /// Rows of the events of a page, of hot and of cold: near the venue times of the page, and far from them those of which neither side has
+    /// a near one. `far`: events with such rows.
+    async fn stored_events(
+        &self,
+        page: &CorrectionPage<'_>,
+        far: &mut BTreeSet<u128>,
+    ) -> Result<[Vec<StoredEvent>; 2], CopyError> {
+        let HotCold { hot, cold, .. } = self.pair;
+        let read = async |ids: &[u128], around_us: i64| {
+            let place = page.place.around(around_us);
+            let pending = &page.correction.pending;
+            try_join(
+                hot.stored_events(self.table, pending, ids, &place),
+                cold.stored_events(self.table, pending, ids, &place),
+            )
+            .await
+        };
+        let ids: Vec<u128> = page.events.iter().map(|event| event.event_id.0).collect();
+        if ids.is_empty() {
+            return Ok([Vec::new(), Vec::new()]);
+        }
+        let (mut in_hot, mut in_cold) = read(&ids, limits::CORRECTION_NEAR_US).await?;
+        let found: HashSet<u128> = in_hot.iter().chain(&in_cold).map(|row| row.event_id).collect();
+        let missing: Vec<u128> =
+            ids.into_iter().filter(|id| far.contains(id) || !found.contains(id)).collect();
+        if !missing.is_empty() {
+            let (of_hot, of_cold) = read(&missing, limits::CORRECTION_VENUE_US).await?;
+            far.extend(of_hot.iter().chain(&of_cold).map(|row| row.event_id));
+            for (rows, more) in [(&mut in_hot, of_hot), (&mut in_cold, of_cold)] {
+                rows.retain(|row| !far.contains(&row.event_id));
+                rows.extend(more);
+            }
+        }
+        Ok([in_hot, in_cold])
     }
 
     /// Hot would delete these rows before they are copied.
@@ -227,11 +296,11 @@ impl WindowOps<'_> {
     async fn insert_new_rows(
         &self,
         data_type: DataType,
-        pending: &PendingCorrection,
-        page: &[StagedEvent],
+        CorrectionPage { correction, events: page, .. }: &CorrectionPage<'_>,
         plan: &PagePlan,
         round: u32,
     ) -> Result<(), CopyError> {
+        let pending = &correction.pending;
         let now_ms = clock::now_ms();
         let empty = || TableRows::new(columns_of(data_type));
         let mut added = empty();
@@ -303,118 +372,21 @@ impl WindowOps<'_> {
     async fn delete_old_rows(
         &self,
         data_type: DataType,
-        pending: &PendingCorrection,
+        CorrectionPage { correction, place, .. }: &CorrectionPage<'_>,
         plan: &PagePlan,
-        place: &PageRows,
     ) -> Result<(), CopyError> {
-        let (hot, cold) = (&self.pair.hot, &self.pair.cold);
+        let HotCold { hot, cold, .. } = self.pair;
         self.check_lease()?;
         if !plan.marked.is_empty() {
-            hot.insert_marks(pending, stream_of(data_type), &plan.marked, clock::now_ms()).await?;
+            let stream = stream_of(data_type);
+            hot.insert_marks(&correction.pending, stream, &plan.marked, clock::now_ms()).await?;
         }
-        self.check_lease()?;
-        cold.delete_other_versions(self.table, pending, &plan.cold.remove, place).await?;
-        self.check_lease()?;
-        hot.delete_other_versions(self.table, pending, &plan.hot.remove, place).await
-    }
-
-    /// Compares the windows first, so that a correction hides no earlier difference, then logs them as open.
-    async fn open_windows(&self, pending: &PendingCorrection, plan: &PagePlan) -> Result<(), CopyError> {
-        let name = pending.name();
-        for span in self.runs(&plan.windows) {
-            for examined in self.examine(span).await? {
-                let is_put_back = plan.behind_in_cold.contains(&examined.start_ms)
-                    && examined.condition == WindowCondition::CompareRows;
-                if !is_put_back {
-                    self.reconcile(&examined).await?;
-                }
+        for (side, SidePlan { remove, remove_us, .. }) in [(cold, &plan.cold), (hot, &plan.hot)] {
+            if let Some(venue_us) = *remove_us {
+                self.check_lease()?;
+                side.delete_other_versions(self.table, correction, remove, &place.within(venue_us)).await?;
             }
-            let logged = self.logged(span).await?;
-            let open = logged.into_values().filter(|window| {
-                plan.windows.contains(&window.start_ms) && window.state == WindowState::Verified
-            });
-            let open = open.map(|window| LoggedWindow {
-                state: WindowState::Open,
-                reason: window.reason_after(&LoggedWindow::correcting(&name.to_string())),
-                ..window
-            });
-            self.check_lease()?;
-            self.write(&open.collect::<Vec<_>>()).await?;
         }
         Ok(())
-    }
-
-    /// Compares the windows and logs them with the name of the correction. A difference from before stays one.
-    async fn close_windows(
-        &self,
-        pending: &PendingCorrection,
-        windows: &BTreeSet<i64>,
-    ) -> Result<(), CopyError> {
-        let reason = format!("changed by correction {}", pending.name());
-        for span in self.runs(windows) {
-            let logged = self.logged(span).await?;
-            let hot = self.hot_digests(span).await?;
-            let cold = self.cold_digests(span, true).await?;
-            let mut entries = Vec::new();
-            for (start_ms, window) in &logged {
-                if !windows.contains(start_ms) || window.state == WindowState::Verified {
-                    continue;
-                }
-                let hot = hot.get(start_ms).copied().unwrap_or_default();
-                let cold = cold.get(start_ms).copied().unwrap_or_default();
-                if !window.is_being_corrected() {
-                    if !window.reason.contains(&reason) {
-                        let reason = format!("{}; {reason}", window.reason);
-                        entries.push(LoggedWindow { reason, cold_rows: cold.rows, ..window.clone() });
-                    }
-                    continue;
-                }
-                let is_hot_whole = self.is_hot_whole(Some(window), &hot);
-                let diff =
-                    if is_verified(&hot, &cold) { None } else { self.diff(*start_ms, &hot, &cold).await? };
-                let holds = is_verified(&hot, &cold)
-                    || !is_hot_whole
-                        && cold.distinct == cold.rows
-                        && diff.as_ref().is_some_and(|diff| diff.is_hot_within_cold());
-                if holds {
-                    let mut entry = self.verified(*start_ms, &cold, Some(window), 1);
-                    entry.reason = window.reason_after(&reason);
-                    entry.reference.oldest_us = entry.reference.oldest_us.min(window.reference.oldest_us);
-                    entries.push(entry);
-                } else if diff.as_ref().is_some_and(|diff| diff.is_cold_within_hot()) {
-                    // Rows came late: the window is copied again like any other.
-                    let open = self.verified(*start_ms, &cold, Some(window), 1);
-                    let reason = window.reason_after(&format!("late rows; {reason}"));
-                    entries.push(LoggedWindow { state: WindowState::Open, reason, ..open });
-                } else {
-                    let diff = diff.map_or_else(String::new, |diff| format!("; {diff}"));
-                    let text = format!("{reason}: hot and cold differ{diff}");
-                    entries.push(self.unsound(
-                        *start_ms,
-                        WindowState::Mismatch,
-                        text,
-                        &hot,
-                        &cold,
-                        Some(window),
-                    ));
-                }
-            }
-            self.check_lease()?;
-            self.write(&entries).await?;
-        }
-        Ok(())
-    }
-
-    /// Neighbouring windows together.
-    fn runs(&self, windows: &BTreeSet<i64>) -> Vec<TimeRange> {
-        let mut runs: Vec<TimeRange> = Vec::new();
-        for start_ms in windows {
-            let window = TimeRange::window(*start_ms, self.width_ms);
-            match runs.last_mut() {
-                Some(last) if last.to_ms == window.from_ms => last.to_ms = window.to_ms,
-                _ => runs.push(window),
-            }
-        }
-        runs
     }
 }

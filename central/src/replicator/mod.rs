@@ -8,6 +8,7 @@ mod abandoned_moves;
 mod copy;
 mod correction_plan;
 mod correction_queries;
+mod correction_windows;
 mod corrections;
 mod evaluate;
 mod hot_deletion;

@@ -77,9 +77,14 @@ impl LoggedWindow {
         format!("correction {name} {CORRECTING}")
     }
 
-    /// Only the correction that opened the window may judge it: its rows are exchanged.
+    /// Name of the correction that opened the window, which alone may judge it: its rows are exchanged.
+    pub fn correction(&self) -> Option<&str> {
+        let named = self.reason.strip_suffix(CORRECTING).filter(|_| self.state == WindowState::Open)?;
+        named.trim_end().rsplit(' ').next()
+    }
+
     pub fn is_being_corrected(&self) -> bool {
-        self.state == WindowState::Open && self.reason.ends_with(CORRECTING)
+        self.correction().is_some()
     }
 
     /// There is no verified state that either side could have departed from.
@@ -172,9 +177,9 @@ impl WindowLog {
         self.select(cold, span, &condition).await
     }
 
-    /// Windows that a correction opened.
-    pub async fn being_corrected(self, cold: &Endpoint, name: &str) -> Result<LoggedWindows, CopyError> {
-        let reason = sql::quote(&LoggedWindow::correcting(name));
+    /// Windows that corrections opened.
+    pub async fn being_corrected(self, cold: &Endpoint) -> Result<LoggedWindows, CopyError> {
+        let reason = sql::quote(CORRECTING);
         let condition = format!("AND state = 'open' AND endsWith(reason, {reason})");
         self.select(cold, TimeRange::new(0, i64::MAX / 1_000_000), &condition).await
     }

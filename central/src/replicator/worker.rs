@@ -183,7 +183,8 @@ impl<'a> TableWorker<'a> {
         };
         let Some(upto_ms) = self.upto_ms else { return Ok(left) };
         // Before the recheck: a cold that was put back lacks corrections that hot has.
-        if self.corrections.step(ops, upto_ms).await? {
+        let corrects = self.corrections.step(ops, upto_ms).await?;
+        if corrects && self.corrections.is_recovering {
             return Ok(RoundEnd::More);
         }
         // While behind, rounds follow each other at once; late rows and rechecks wait for the interval.
@@ -197,7 +198,7 @@ impl<'a> TableWorker<'a> {
         if let Some(delay) = self.context.config.replication.remove_from_hot_after {
             ops.remove_from_hot(TimeRange::new(self.first_ms, upto_ms), delay).await?;
         }
-        Ok(left)
+        Ok(if corrects { RoundEnd::More } else { left })
     }
 
     /// Reads the state of an earlier run; returns the window length.

@@ -1,33 +1,46 @@
 //! Corrections in the findings.
 
-use super::document::{Finding, FindingCode as Code, Level, ReportedCorrection};
+use super::document::{CorrectionState, Finding, FindingCode as Code, Level, ReportedCorrection};
 use crate::limits;
 use crate::time::millis;
 
-/// Corrections that should be carried out by now.
+/// Corrections that should be carried out by now, and those that hot has lost.
 pub fn findings(corrections: &[ReportedCorrection], now_ms: i64) -> Vec<Finding> {
     let due_ms = now_ms.saturating_sub(millis(limits::CORRECTION_DUE));
-    let pending = corrections.iter().filter(|one| one.applied.is_none() && one.at.0 < due_ms);
-    let finding = |one: &ReportedCorrection| {
-        let ReportedCorrection { correction, edge, exchange, data_type, at, .. } = one;
-        let text = format!(
-            "correction {correction} of {data_type} of {exchange} was closed at {at} and is not carried out: its events have not \
-             all arrived, or windows of its rows are not copied"
-        );
-        let remedy = "run `marketprism-edge renormalize` again with the same arguments";
-        Finding::new(Code::LedgerCorrectionPending, Level::Warn, format!("edge {edge}"), text, remedy)
+    corrections.iter().filter_map(|one| finding(one, due_ms)).collect()
+}
+
+fn finding(one: &ReportedCorrection, due_ms: i64) -> Option<Finding> {
+    let ReportedCorrection { correction, edge, exchange, data_type, at, .. } = one;
+    let name = format!("correction {correction} of {data_type} of {exchange}");
+    let (code, text, remedy) = match one.state {
+        CorrectionState::Pending if at.0 < due_ms => (
+            Code::LedgerCorrectionPending,
+            format!(
+                "{name} was closed at {at} and is not carried out: its events have not all arrived, or windows of its rows are not copied"
+            ),
+            "run `marketprism-edge renormalize` again with the same arguments".to_owned(),
+        ),
+        CorrectionState::Lost => (
+            Code::LedgerCorrectionLost,
+            format!(
+                "{name}, closed at {at}, was carried out; hot was put back to a state before it, and may have events as {} gave them",
+                one.old_adapter
+            ),
+            format!("when hot has caught up, run on this edge: {}", one.again.as_deref().unwrap_or_default()),
+        ),
+        CorrectionState::Pending | CorrectionState::Applied => return None,
     };
-    pending.map(finding).collect()
+    Some(Finding::new(code, Level::Warn, format!("edge {edge}"), text, remedy))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::document::AppliedCorrection;
     use crate::time::Time;
 
     #[test]
-    fn a_correction_that_is_not_carried_out_in_time_is_a_finding() {
+    fn a_correction_that_is_not_carried_out_in_time_or_lost_is_a_finding() {
         let now_ms = 10_000_000;
         let closed = |age_ms: i64| ReportedCorrection {
             correction: "0a".into(),
@@ -44,15 +57,19 @@ mod tests {
             changed: 1,
             added: 0,
             withdrawn: 0,
-            state: "pending".into(),
+            state: CorrectionState::Pending,
             applied: None,
+            again: None,
         };
         let due_ms = millis(limits::CORRECTION_DUE);
         assert!(findings(&[closed(due_ms)], now_ms).is_empty());
         let [finding] = &findings(&[closed(due_ms + 1)], now_ms)[..] else { panic!("one") };
         assert!(finding.text.contains("correction 0a of trade of sim_spot"), "{}", finding.text);
-        let applied = AppliedCorrection { at: Time(0), replaced: 1, added: 0, withdrawn: 0, absent: 0 };
-        let done = ReportedCorrection { applied: Some(applied), ..closed(due_ms + 1) };
+        let done = ReportedCorrection { state: CorrectionState::Applied, ..closed(due_ms + 1) };
         assert!(findings(std::slice::from_ref(&done), now_ms).is_empty());
+        let lost = ReportedCorrection { state: CorrectionState::Lost, again: Some("again".into()), ..done };
+        let [finding] = &findings(&[lost], now_ms)[..] else { panic!("one") };
+        assert_eq!(finding.code, Code::LedgerCorrectionLost);
+        assert!(finding.remedy.ends_with("run on this edge: again"), "{}", finding.remedy);
     }
 }

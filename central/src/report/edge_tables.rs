@@ -93,14 +93,17 @@ pub fn corrections(corrections: &TruncatedList<ReportedCorrection>, paint: Paint
             one.changed,
             one.added,
             one.withdrawn,
-            one.state,
+            one.state.as_str(),
             or_dash(applied.map(|applied| applied.replaced)),
             or_dash(applied.map(|applied| applied.added)),
             or_dash(applied.map(|applied| applied.withdrawn)),
             or_dash(applied.map(|applied| applied.absent))
         ]
     };
-    let title = format!("corrections ({} in all, the newest first)", corrections.total);
+    let title = format!(
+        "corrections ({} in all, the newest first; order-book changes are never corrected)",
+        corrections.total
+    );
     let columns = "at,correction,edge,exchange,type,from,to,old adapter,new adapter,old digest,new digest,changed,added,withdrawn,\
                    state,rows replaced,rows added,rows withdrawn,absent";
     text_table(&title, columns, corrections.items.iter().take(CHANGES_SHOWN).map(row), paint, out);

@@ -2,9 +2,10 @@
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
+use futures_util::TryStreamExt as _;
 use marketprism_schema::{
     CORRECTION_HEADER, CORRECTION_VERSION, Correction, CorrectionAdapter, CorrectionKind, CorrectionMark,
-    DataType, Decimal, Event, EventId, Fingerprint, TypeCorrection, audit_subject,
+    DataSource, DataType, Decimal, Event, EventId, Fingerprint, TypeCorrection, correction_subject,
 };
 use marketprism_tests::wait::eventually;
 use serde_json::Value;
@@ -37,10 +38,10 @@ async fn send(jetstream: &Context, kind: CorrectionKind, was_at_us: i64, event: 
     publish_bytes(jetstream, &subject, headers, payload).await;
 }
 
-async fn close(jetstream: &Context, window: i64, [changed, added, withdrawn]: [u64; 3]) {
+pub fn closing(window: i64, [changed, added, withdrawn]: [u64; 3]) -> Correction {
     let adapter = |id: &str| CorrectionAdapter { id: id.to_owned(), digest: id.to_owned() };
     let digest = |id: u128| -> Fingerprint { [EventId(id)].into_iter().collect() };
-    let correction = Correction {
+    Correction {
         version: CORRECTION_VERSION,
         edge: "e1".to_owned(),
         region: "test".to_owned(),
@@ -59,10 +60,15 @@ async fn close(jetstream: &Context, window: i64, [changed, added, withdrawn]: [u
             added,
             withdrawn,
         }],
-    };
+    }
+}
+
+async fn close(jetstream: &Context, window: i64, counts: [u64; 3]) {
+    let correction = closing(window, counts);
     let mut headers = HeaderMap::new();
-    headers.insert("Nats-Msg-Id", correction.message_id());
-    publish_bytes(jetstream, &audit_subject("e1"), headers, correction.encode().unwrap()).await;
+    headers.insert("Nats-Msg-Id", correction.message_id(1));
+    publish_bytes(jetstream, &correction_subject("e1", "sim_spot"), headers, correction.encode().unwrap())
+        .await;
 }
 
 /// Trade ids with their price and source, on each side.
@@ -87,6 +93,44 @@ async fn nothing_is_corrected_yet(sides: &TwoSides, jetstream: &Context, window:
     assert!(rows(sides).await.iter().all(is_untouched));
 }
 
+/// Table, and the rows that it refuses: each makes the correction fail at another step.
+const STEPS: [(&str, &str); 4] = [
+    ("marketprism_hot.trades", "adapter != 'sim@2.0.0+ba9876543210'"),
+    ("marketprism_hot.copies", "found NOT IN ('withdrawn', 'moved')"),
+    ("marketprism_cold.window_log", "NOT startsWith(reason, 'changed by correction')"),
+    ("marketprism_hot.applied_corrections", "replaced = 0"),
+];
+
+/// Central is killed at each step, and its successor goes on to the next one.
+async fn killed_at_each_step(sides: &TwoSides, jetstream: &Context) {
+    let on = async |table: &str, sql: &str| {
+        let sql = format!("ALTER TABLE {table} {sql}");
+        if table.contains("cold") { sides.in_cold(&sql).await } else { sides.in_hot(&sql).await }
+    };
+    for (table, check) in STEPS {
+        on(table, &format!("ADD CONSTRAINT step CHECK {check}")).await;
+        let mut central = sides.replicate();
+        let failed = |line: &str| line.contains("correction failed") && line.contains(table);
+        eventually(&format!("the correction fails at {table}"), || async {
+            let output = central.output();
+            if output.lines().any(failed) { Ok(()) } else { Err(output) }
+        })
+        .await;
+        central.kill();
+        on(table, "DROP CONSTRAINT step").await;
+        forget_leases(jetstream).await;
+    }
+}
+
+/// Else the next central waits until those of the killed one end.
+async fn forget_leases(jetstream: &Context) {
+    let leases = jetstream.get_key_value("MARKETPRISM_LEASES").await.unwrap();
+    let keys: Vec<String> = leases.keys().await.unwrap().try_collect().await.unwrap();
+    for key in keys {
+        leases.purge(key).await.unwrap();
+    }
+}
+
 /// The correction is closed before its events arrive, and central is killed in between.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_correction_replaces_adds_and_withdraws_rows_once_all_its_events_have_arrived() {
@@ -95,7 +139,9 @@ async fn a_correction_replaces_adds_and_withdraws_rows_once_all_its_events_have_
     let mut central = sides.replicate();
     sides.stack.is_ready().await;
     let (jetstream, window) = (sides.stack.jetstream().await, window_before(5));
-    let events = trades("e1", window, 0, 100);
+    let mut events = trades("e1", window, 0, 100);
+    // It came from the venue's history, and keeps its source.
+    events[20].header.data_source = DataSource::Backfill;
     publish(&jetstream, events.iter().cloned()).await;
     tell(&jetstream, &audit("e1", window, vec![stored(SYMBOL, &events)])).await;
     judged(&sides.stack, SYMBOL, "e1", window, "verified").await;
@@ -119,8 +165,10 @@ async fn a_correction_replaces_adds_and_withdraws_rows_once_all_its_events_have_
     nothing_is_corrected_yet(&sides, &jetstream, window).await;
     a_window_is_left_open(&sides).await;
     central.kill();
+    forget_leases(&jetstream).await;
     let added = corrected(trades("e1", window, 1_000, 1_001).remove(0));
     send(&jetstream, CorrectionKind::Added, added.header.timestamp_us, &added).await;
+    killed_at_each_step(&sides, &jetstream).await;
     let _central = sides.replicate();
 
     eventually("both sides are corrected", || async {
@@ -130,7 +178,7 @@ async fn a_correction_replaces_adds_and_withdraws_rows_once_all_its_events_have_
             let is = |id: &str, price: &str, source: &str| {
                 matches!(with(id)[..], [row] if row.1 == price && row.2 == source)
             };
-            is("10", "7", "live") && is("20", "7", "live") && with("30").is_empty() && is("1000", "7", "correction")
+            is("10", "7", "live") && is("20", "7", "backfill") && with("30").is_empty() && is("1000", "7", "correction")
         });
         if is_done && both[0].len() == 102 { Ok(()) } else { Err(format!("{both:?}")) }
     })
@@ -156,6 +204,7 @@ async fn a_correction_replaces_adds_and_withdraws_rows_once_all_its_events_have_
         &[&events[30], &events[20]],
     )
     .await;
+    what_hot_lost_is_corrected_again_or_named(&sides, &settings).await;
 }
 
 /// As after a kill between the deletion of a withdrawn row and the entry in the log.
@@ -194,4 +243,42 @@ async fn a_withdrawn_event_stays_away_and_the_audit_agrees(
         ["replaced", "added", "withdrawn", "absent"].map(|what| one["applied"][what].as_u64().unwrap());
     assert_eq!(applied, [2, 1, 1, 0], "{one}");
     assert_ne!(one["old_digest"], one["new_digest"]);
+}
+
+/// Hot is put back to a state from before the correction was carried out, and then to one from before it was closed.
+async fn what_hot_lost_is_corrected_again_or_named(sides: &TwoSides, settings: &str) {
+    let old = "toDecimal128('3', 18) AS price, 'sim@1.0.0+0123456789ab' AS adapter, created_at - INTERVAL 1 MILLISECOND AS created_at";
+    for sql in [
+        format!(
+            "INSERT INTO marketprism_hot.trades SELECT * REPLACE ({old}) FROM marketprism_hot.trades WHERE trade_id = '10'"
+        ),
+        format!("DELETE FROM marketprism_hot.trades WHERE trade_id = '10' AND adapter = '{NEW}'"),
+        "TRUNCATE TABLE marketprism_hot.applied_corrections".to_owned(),
+    ] {
+        sides.in_hot(&sql).await;
+    }
+    let applied = "SELECT count() FROM marketprism_hot.applied_corrections FINAL";
+    eventually("the correction to be carried out again", || async {
+        sides.stack.number(applied).await.filter(|rows| *rows == 1)
+    })
+    .await;
+    sides.are_the_same("trades").await;
+    let unsound = "SELECT count() FROM marketprism_cold.window_log FINAL WHERE state != 'verified'";
+    eventually("every window to be verified", || async {
+        let unsound = sides.cold().query_raw(unsound).fetch_one::<u64>().await.unwrap();
+        if unsound == 0 { Ok(()) } else { Err(unsound.to_string()) }
+    })
+    .await;
+    for table in ["applied_corrections", "corrections"] {
+        sides.in_hot(&format!("TRUNCATE TABLE marketprism_hot.{table}")).await;
+    }
+    let config = sides.stack.configure(settings);
+    let output = sides.stack.command("integrity", &config, &["--json", "--from", "1h"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap().iter();
+    let lost: Vec<&Value> = findings.filter(|one| one["code"] == "ledger.correction_lost").collect();
+    let [lost] = lost[..] else { panic!("{report}") };
+    let remedy = lost["remedy"].as_str().unwrap();
+    let command = "marketprism-edge renormalize --config FILE --exchange sim_spot --from ";
+    assert!(remedy.contains(command) && remedy.contains(&format!("--adapter FILE_OF_{NEW}")), "{lost}");
 }

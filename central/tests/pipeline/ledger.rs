@@ -13,6 +13,7 @@ use crate::auditing::{
     NUMBERED, QUICK, WINDOW_NS, audit, ids, judged, renamed, stored, subject, tell, trades, verdict,
     window_before, windows_before,
 };
+use crate::corrections::closing;
 use crate::events::{publish, publish_bytes};
 use crate::stack::Stack;
 
@@ -324,6 +325,9 @@ async fn malformed_audits_are_dead_letters() {
     let bytes = marketprism_schema::encode_audit(&good).unwrap();
     publish_bytes(&jetstream, "audit.e1", HeaderMap::new(), b"{\"version\":1".to_vec()).await;
     publish_bytes(&jetstream, "audit.e2", HeaderMap::new(), bytes).await;
+    // An edge may publish on the subjects of its own exchanges only.
+    let foreign = closing(window, [1, 0, 0]).encode().unwrap();
+    publish_bytes(&jetstream, "audit.e1.other_spot", HeaderMap::new(), foreign).await;
     let mut future = audit("e1", window, vec![]);
     (future.window_start, future.from, future.to) = (4_000_000_000_000_000_000, 0, 0);
     (future.from, future.to) = (future.window_start, future.window_start);
@@ -331,13 +335,18 @@ async fn malformed_audits_are_dead_letters() {
     tell(&jetstream, &good).await;
     judged(&stack, A, "e1", window, "verified").await;
     let sql = "SELECT reason FROM marketprism_hot.dead_letters WHERE stream = 'AUDIT' ORDER BY stream_seq";
-    let reasons = eventually("three dead letters", || async {
+    let reasons = eventually("four dead letters", || async {
         let reasons: Vec<String> = stack.hot().query_raw(sql).fetch_all().await.unwrap();
-        (reasons.len() == 3).then_some(reasons)
+        (reasons.len() == 4).then_some(reasons)
     })
     .await;
-    for (reason, part) in reasons.iter().zip(["audit:", "does not match the edge", "window_start"]) {
+    for (reason, part) in reasons.iter().zip([
+        "audit:",
+        "allowed: \"audit.e1\"",
+        "allowed: \"audit.e1.sim_spot\"",
+        "window_start",
+    ]) {
         assert!(reason.contains(part), "{reasons:#?}");
     }
-    crate::ingest::all_acknowledged(&stack, "AUDIT", 4).await;
+    crate::ingest::all_acknowledged(&stack, "AUDIT", 5).await;
 }

@@ -21,10 +21,14 @@ use super::comparison::{AdapterSide, CorrectedRecord, VersionComparison};
 use super::publish::CorrectionPublisher;
 use super::span::{kept_component, kept_frames, time_text, version_of};
 use crate::config::{Adapters, Config, FeedConfig, SymbolSelection};
-use crate::limits::{RENORMALIZE_PROGRESS, RENORMALIZE_QUEUE};
 use crate::raw::{TimeSpan, raw_folder};
 use crate::records::EventOrigin;
 use crate::replay::{FrameReplay, Recordings, ReplayCounts, ReplaySetup, parse_time};
+
+/// Events of a correction that wait for the publisher. Full: the comparison waits.
+const QUEUE: usize = 1_024;
+/// Interval of progress lines.
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Args)]
 pub struct RenormalizeOptions {
@@ -69,6 +73,7 @@ pub struct Renormalize {
 struct Differences {
     frames: u64,
     new_books: u64,
+    earlier_trades: u64,
     types: Vec<TypeCorrection>,
 }
 
@@ -91,6 +96,11 @@ impl Renormalize {
         }
         options.data_types.sort_unstable();
         options.data_types.dedup();
+        if options.data_types.contains(&DataType::OrderBookDelta) {
+            bail!(
+                "--data-type: is orderbook_delta, which cannot be corrected: its changes are numbered by the run that recorded them"
+            );
+        }
         if let Some(other) = options.data_types.iter().find(|kind| !known.contains(kind)) {
             let known: Vec<&str> = known.iter().map(|kind| kind.as_str()).collect();
             bail!("--data-type: is {other}, allowed: {}", known.join(", "));
@@ -114,7 +124,7 @@ impl Renormalize {
 
     /// Compares the span, publishes what differs unless it is a dry run, and gives the report.
     pub async fn run(self) -> anyhow::Result<String> {
-        let (sender, records) = tokio::sync::mpsc::channel(RENORMALIZE_QUEUE);
+        let (sender, records) = tokio::sync::mpsc::channel(QUEUE);
         let publisher = match self.options.dry_run {
             true => None,
             false => Some(CorrectionPublisher::connect(&self.config.nats, &self.config.name, self.id).await?),
@@ -190,7 +200,8 @@ impl Renormalize {
         check_counts(&old, &new)?;
         let (new_books, types) = (pair.comparison.new_books, pair.comparison.types());
         check_books(&types, new_books)?;
-        Ok(Differences { frames: old.frames.max(new.frames), new_books, types })
+        let earlier_trades = old.earlier_trades.max(new.earlier_trades);
+        Ok(Differences { frames: old.frames.max(new.frames), new_books, earlier_trades, types })
     }
 
     fn closing(&self, found: &Differences) -> Correction {
@@ -226,8 +237,26 @@ impl Renormalize {
             );
         }
         if found.new_books > 0 {
-            let _ =
-                writeln!(text, "{} states of books are of the new version only: not added", found.new_books);
+            let _ = writeln!(
+                text,
+                "orderbook: {} states are of the new version only: not added",
+                found.new_books
+            );
+        }
+        if found.earlier_trades > 0 {
+            let count = found.earlier_trades;
+            let _ = writeln!(
+                text,
+                "trade: {count} trades of the venue's history are from before the span's first trade: not compared (allowed: a --from \
+                 before the connection was lost)"
+            );
+        }
+        if self.feed.data_types.contains(&DataType::OrderBookDelta) {
+            let _ = writeln!(
+                text,
+                "orderbook_delta: not corrected: its changes are numbered by the run that recorded them, with its resyncs; books that are \
+                 rebuilt from it are those of the old version"
+            );
         }
         text + end
     }
@@ -351,8 +380,7 @@ impl ReplayedPair<'_> {
     }
 
     fn show_progress(&mut self, at_ns: i64) -> anyhow::Result<()> {
-        const LEAST: Duration = RENORMALIZE_PROGRESS;
-        if self.progress.elapsed() < LEAST {
+        if self.progress.elapsed() < PROGRESS_EVERY {
             return Ok(());
         }
         self.progress = Instant::now();
@@ -369,7 +397,8 @@ mod tests {
 
     #[test]
     fn a_version_that_faults_or_finds_more_malformed_is_refused() {
-        let counts = |malformed, faults| ReplayCounts { frames: 9, events: 0, malformed, faults };
+        let counts =
+            |malformed, faults| ReplayCounts { frames: 9, events: 0, malformed, faults, earlier_trades: 0 };
         let check = |old, new| check_counts(&old, &new).map_err(|error| error.to_string());
         assert_eq!(check(counts(2, 1), counts(2, 0)), Ok(()));
         assert!(check(counts(0, 1), counts(0, 1)).unwrap_err().contains("faults on 1 of 9 frames"));

@@ -8,8 +8,12 @@ use bytes::Bytes;
 use marketprism_schema::{CorrectionKind, DataType, DataTypeMap, EventId, Fingerprint, TypeCorrection};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::limits::{RENORMALIZE_WAIT_NS, RENORMALIZE_WAITING_BYTES};
 use crate::queue::EventRecord;
+
+/// Time of the frames, and bytes, for which an event that only one version has given waits for the other one. More: the oldest counts as withdrawn
+/// or added.
+const WAIT_NS: i64 = 60_000_000_000;
+const WAITING_BYTES: usize = 64 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AdapterSide {
@@ -85,7 +89,7 @@ impl VersionComparison {
     /// Settles the events that the other version has not given within the wait.
     pub(super) fn settle(&mut self, now_ns: i64, out: &mut Vec<CorrectedRecord>) {
         while let Some((event_id, number, at_ns)) = self.order.front().copied() {
-            if self.bytes <= RENORMALIZE_WAITING_BYTES && at_ns.saturating_add(RENORMALIZE_WAIT_NS) > now_ns {
+            if self.bytes <= WAITING_BYTES && at_ns.saturating_add(WAIT_NS) > now_ns {
                 break;
             }
             self.order.pop_front();
@@ -134,7 +138,7 @@ impl VersionComparison {
         self.bytes = self.bytes.saturating_add(event.payload.len());
         self.waiting.insert(record.event_id, event);
         self.order.push_back((record.event_id, number, record.received_at_ns));
-        if self.bytes > RENORMALIZE_WAITING_BYTES {
+        if self.bytes > WAITING_BYTES {
             self.settle(i64::MIN, out);
         }
     }
@@ -189,9 +193,9 @@ mod tests {
         }
         assert_eq!(kinds(&out), [(2, CorrectionKind::Changed)]);
         assert_eq!(&*out[0].payload, b"new");
-        comparison.settle(5 + RENORMALIZE_WAIT_NS - 1, &mut out);
+        comparison.settle(5 + WAIT_NS - 1, &mut out);
         assert_eq!(out.len(), 1, "the other version may still give it");
-        comparison.settle(5 + RENORMALIZE_WAIT_NS, &mut out);
+        comparison.settle(5 + WAIT_NS, &mut out);
         assert_eq!(kinds(&out[1..]), [(3, CorrectionKind::Withdrawn), (4, CorrectionKind::Added)]);
         let [types] = &comparison.types()[..] else { panic!("one type") };
         assert_eq!((types.changed, types.added, types.withdrawn), (1, 1, 1));
@@ -206,12 +210,12 @@ mod tests {
         comparison.add(AdapterSide::New, &record(1, DataType::OrderBook, 0, "book"), &mut out);
         comparison.end(&mut out);
         assert_eq!((out.len(), comparison.new_books), (0, 1));
-        let large = "x".repeat(RENORMALIZE_WAITING_BYTES / 4);
+        let large = "x".repeat(WAITING_BYTES / 4);
         for id in 2..8 {
             comparison.add(AdapterSide::Old, &record(id, DataType::Trade, 0, &large), &mut out);
         }
         assert_eq!(kinds(&out), [(2, CorrectionKind::Withdrawn), (3, CorrectionKind::Withdrawn)]);
-        assert!(comparison.bytes <= RENORMALIZE_WAITING_BYTES);
+        assert!(comparison.bytes <= WAITING_BYTES);
         comparison.add(AdapterSide::New, &record(7, DataType::Trade, 0, &large), &mut out);
         assert_eq!(out.len(), 2, "equal");
     }

@@ -1,6 +1,6 @@
 //! Publishes the events of a correction, several at once, and then the message that closes it. Each is repeated until the broker has it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use async_nats::header::NATS_MESSAGE_ID;
@@ -10,15 +10,20 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use marketprism_config::Nats;
 use marketprism_schema::{
-    CORRECTION_HEADER, Correction, CorrectionMark, EventId, audit_subject, edge_connection,
+    CORRECTION_HEADER, Correction, CorrectionMark, EventId, correction_subject, edge_connection,
 };
-use marketprism_service::Backoff;
+use marketprism_service::{Backoff, clock};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{sleep, timeout};
 
 use super::comparison::CorrectedRecord;
 use crate::broker::{PublishReply, connect};
-use crate::limits::{AUDIT_ACK, AUDIT_BACKOFF, RENORMALIZE_IN_FLIGHT, RENORMALIZE_PATIENCE};
+use crate::limits::{AUDIT_ACK, AUDIT_BACKOFF};
+
+/// Messages without an acknowledgement. Full: the comparison waits.
+const IN_FLIGHT: usize = 256;
+/// Time for the broker to connect, and to store a message of a correction. Passed: the command ends with an error, and can be repeated.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) struct CorrectionPublisher {
     client: Client,
@@ -31,9 +36,9 @@ impl CorrectionPublisher {
         let (client, link) = connect(nats, &edge_connection(edge)).await?;
         let began = Instant::now();
         while !link.is_connected() {
-            if began.elapsed() >= RENORMALIZE_PATIENCE {
+            if began.elapsed() >= PATIENCE {
                 let problem = link.problem().unwrap_or_else(|| "no answer".to_owned());
-                bail!("nats {}: {problem} within {RENORMALIZE_PATIENCE:?}", nats.shown_urls());
+                bail!("nats {}: {problem} within {PATIENCE:?}", nats.shown_urls());
             }
             let _ = timeout(AUDIT_BACKOFF.0, link.changed()).await;
         }
@@ -45,7 +50,7 @@ impl CorrectionPublisher {
         let mut in_flight = FuturesUnordered::new();
         loop {
             tokio::select! {
-                record = records.recv(), if in_flight.len() < RENORMALIZE_IN_FLIGHT => match record {
+                record = records.recv(), if in_flight.len() < IN_FLIGHT => match record {
                     Some(record) => in_flight.push(self.publish_event(record)),
                     None => break,
                 },
@@ -60,8 +65,9 @@ impl CorrectionPublisher {
 
     pub(super) async fn close(&self, closing: &Correction) -> anyhow::Result<()> {
         let mut headers = HeaderMap::new();
-        headers.insert(NATS_MESSAGE_ID, HeaderValue::from(closing.message_id()));
-        self.send(audit_subject(&closing.edge), headers, closing.encode()?.into()).await
+        headers.insert(NATS_MESSAGE_ID, HeaderValue::from(closing.message_id(clock::now_ns())));
+        self.send(correction_subject(&closing.edge, &closing.exchange), headers, closing.encode()?.into())
+            .await
     }
 
     async fn publish_event(&self, record: CorrectedRecord) -> anyhow::Result<()> {
@@ -93,9 +99,9 @@ impl CorrectionPublisher {
                 Ok(Err(error)) => error.to_string(),
                 Err(_elapsed) => "no answer".to_owned(),
             };
-            if began.elapsed() >= RENORMALIZE_PATIENCE {
+            if began.elapsed() >= PATIENCE {
                 return Err(anyhow::anyhow!("{problem}")).with_context(|| {
-                    format!("{subject}: not stored within {RENORMALIZE_PATIENCE:?}; run the command again: it goes on")
+                    format!("{subject}: not stored within {PATIENCE:?}; run the command again: it goes on")
                 });
             }
             sleep(backoff.pause()).await;

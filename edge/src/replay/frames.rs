@@ -1,15 +1,17 @@
 //! Recorded frames through adapter and order books, by the recording's clock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use marketprism_adapter_host::contract::{self, Feed, Plan, Remark, ResyncAction, Venue};
+use marketprism_adapter_host::contract::{
+    self, Feed, Payload, Plan, Remark, ResyncAction, TradeId, TradeRange, Venue,
+};
 use marketprism_adapter_host::{
-    Adapter, AdapterSupervisor, FaultCause, FaultPolicy, FrameBatch, FrameIndex, Limits, NormalizedBatch,
-    PushError, Sandbox, SourceIndex, Stats,
+    Adapter, AdapterSupervisor, FaultCause, FaultPolicy, FrameBatch, FrameIndex, InstrumentIndex, Limits,
+    NormalizedBatch, PushError, Sandbox, SourceIndex, Stats,
 };
 use marketprism_schema::{DataType, Line, MarketType, RecordingKind};
 
@@ -17,7 +19,7 @@ use super::recording::{Recordings, RequestMatcher, instrument_answers, may_be_an
 use crate::config::{book_depth, collectable, offered};
 use crate::feed::listed_instruments;
 use crate::queue::EventRecord;
-use crate::records::{EventEncoder, EventOrigin, InvalidEvent, RecordBuilder, RecordOptions};
+use crate::records::{EventEncoder, EventOrigin, InvalidEvent, PastTrade, RecordBuilder, RecordOptions};
 
 /// Parameters in which polls and snapshot requests of one path always differ.
 const KEY_PARAMETERS: [&str; 3] = ["symbol", "instId", "instrument_name"];
@@ -45,6 +47,8 @@ pub struct ReplayCounts {
     pub malformed: u64,
     /// Frames on which the adapter faulted.
     pub faults: u64,
+    /// Trades of the venue's history from before the first trade of their instrument: whether they were missing is not known.
+    pub earlier_trades: u64,
 }
 
 pub struct FrameReplay {
@@ -54,6 +58,10 @@ pub struct FrameReplay {
     requests: RequestMatcher,
     /// Source of each request in `requests`.
     sources: Vec<SourceIndex>,
+    /// Requests of past trades, one per instrument, and their sources.
+    history: (RequestMatcher, Vec<SourceIndex>),
+    /// First id of each instrument's trades.
+    first_trades: HashMap<InstrumentIndex, u64>,
     batch: FrameBatch,
     /// File and line of each frame in the batch.
     places: Vec<(usize, u64)>,
@@ -112,13 +120,20 @@ impl FrameReplay {
             fault_time: Duration::from_secs(u64::from(u32::MAX)),
             ..FaultPolicy::default()
         };
-        let supervisor = AdapterSupervisor::start(adapter, &limits, policy, feed.clone(), instruments, None)?;
+        let mut supervisor =
+            AdapterSupervisor::start(adapter, &limits, policy, feed.clone(), instruments, None)?;
+        let trades = venue.capability(DataType::Trade).filter(|_| data_types.contains(&DataType::Trade));
+        let has_history = trades.is_some_and(|trades| trades.backfill);
+        let history = if has_history { history_requests(&mut supervisor) } else { Vec::new() };
+        let (urls, of_history): (Vec<String>, Vec<SourceIndex>) = history.into_iter().unzip();
+        let history = (RequestMatcher::new(urls.iter().map(String::as_str), &KEY_PARAMETERS), of_history);
         let (plan, instruments) = (supervisor.plan(), supervisor.instruments());
         let (requests, sources) = planned_requests(plan);
         let encoder = EventEncoder::new(setup.origin, instruments).context("symbols of the adapter")?;
         let record_options = RecordOptions {
             deduplicate: setup.deduplicate,
-            contiguous_trade_ids: false,
+            // Only missing trades are taken from the history, as in the run.
+            contiguous_trade_ids: has_history,
             every_update: setup.every_update,
             ..RecordOptions::new(venue, &feed, instruments, plan, &data_types, setup.publish_interval)
         };
@@ -128,6 +143,8 @@ impl FrameReplay {
             adapter: supervisor,
             requests,
             sources,
+            history,
+            first_trades: HashMap::new(),
             batch: FrameBatch::new(),
             places: Vec::new(),
             records: Vec::new(),
@@ -191,7 +208,12 @@ impl FrameReplay {
     fn source_of(&self, line: &Line<'_>) -> Option<SourceIndex> {
         match line.kind {
             RecordingKind::WsIn => Some(SourceIndex::default()),
-            RecordingKind::Rest => self.sources.get(self.requests.find(line.url.as_deref()?)?).copied(),
+            RecordingKind::Rest => {
+                let url = line.url.as_deref()?;
+                let planned = self.requests.find(url).and_then(|one| self.sources.get(one));
+                let (history, sources) = &self.history;
+                planned.or_else(|| sources.get(history.find(url)?)).copied()
+            }
             RecordingKind::WsOpen | RecordingKind::WsOut | RecordingKind::Adapter => None,
         }
     }
@@ -201,11 +223,18 @@ impl FrameReplay {
         let before = self.records.len();
         let NormalizedBatch { normalized, faults } = self.adapter.normalize(&self.batch);
         for (frame, events, notes) in normalized.by_frame(self.batch.len()) {
-            let at_ns = self.batch.frame(frame).map_or(self.last_ns, |frame| frame.received_at_ns);
+            let (at_ns, source) = self
+                .batch
+                .frame(frame)
+                .map_or((self.last_ns, SourceIndex::default()), |frame| (frame.received_at_ns, frame.source));
+            let past_of = source.backfilled(self.adapter.plan());
             // Books that were due before this frame came.
             self.builder.publish_due(at_ns, &mut self.records);
             for event in events {
-                self.builder.event(&event.payload, &normalized.levels, at_ns, at_ns, &mut self.records);
+                match past_of {
+                    Some(instrument) => self.past_trade(instrument, &event.payload, at_ns),
+                    None => self.event(&event.payload, &normalized.levels, at_ns),
+                }
             }
             for note in notes {
                 match &note.remark {
@@ -225,6 +254,8 @@ impl FrameReplay {
                 }
             }
             self.builder.publish_due(at_ns, &mut self.records);
+            // Whoever kept the frames has asked for them.
+            drop(self.builder.take_trade_holes());
             for InvalidEvent { data_type, error, .. } in self.builder.take_invalid() {
                 self.counts.malformed += 1;
                 let place = self.place(recordings, frame);
@@ -249,6 +280,27 @@ impl FrameReplay {
         Ok(())
     }
 
+    fn event(&mut self, payload: &Payload, levels: &[i64], at_ns: i64) {
+        if let Payload::Trade(trade) = payload
+            && let TradeId::Number(id) = trade.id
+        {
+            self.first_trades.entry(payload.instrument()).or_insert(id);
+        }
+        self.builder.event(payload, levels, at_ns, at_ns, &mut self.records);
+    }
+
+    /// An event in an answer of the venue's history of an instrument.
+    fn past_trade(&mut self, instrument: InstrumentIndex, payload: &Payload, at_ns: i64) {
+        let past = self.builder.past_trade(instrument, payload, at_ns, &mut self.records);
+        if let Payload::Trade(trade) = payload
+            && let TradeId::Number(id) = trade.id
+            && past == PastTrade::NotMissing
+            && self.first_trades.get(&instrument).is_none_or(|first| id < *first)
+        {
+            self.counts.earlier_trades += 1;
+        }
+    }
+
     /// Books that changed since they were published.
     pub fn publish_rest(&mut self) {
         let before = self.records.len();
@@ -264,6 +316,16 @@ impl FrameReplay {
         let (file, line) = self.places.get(frame.position()).copied().unwrap_or_default();
         format!("{}:{line} ({})", recordings.path(file).display(), self.exchange)
     }
+}
+
+/// A request of past trades for each instrument of which the adapter gives one: those of a run differ from it in their range only.
+fn history_requests(adapter: &mut AdapterSupervisor) -> Vec<(String, SourceIndex)> {
+    let count = u32::try_from(adapter.instruments().len()).unwrap_or(u32::MAX);
+    let request = |instrument: u32| {
+        let request = adapter.backfill(TradeRange { instrument, first: 1, last: 1 }).ok()?;
+        Some((request.url, SourceIndex::of_backfill(adapter.plan(), instrument.into())))
+    };
+    (0..count).filter_map(request).collect()
 }
 
 fn planned_requests(plan: &Plan) -> (RequestMatcher, Vec<SourceIndex>) {

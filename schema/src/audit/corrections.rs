@@ -1,7 +1,7 @@
 //! Correction of a span of stored events: another version of an adapter normalized the kept raw frames of the span again.
 //!
-//! The corrected events travel on the subjects of their streams, each with a [`CorrectionMark`]; then the [`Correction`] on the edge's audit
-//! subject closes it. Nothing is corrected before it is closed and all its events have arrived.
+//! The corrected events travel on the subjects of their streams, each with a [`CorrectionMark`]; then the [`Correction`] on
+//! [`correction_subject`] closes it. Nothing is corrected before it is closed and all its events have arrived.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::fingerprint::Fingerprint;
-use super::message::{AuditError, check_edge, demand};
+use super::message::{AuditError, audit_subject, check_edge, demand};
 use crate::EventId;
 use crate::names::{DataType, names};
 
@@ -23,6 +23,11 @@ const WAS_AT_MAX_US: i64 = 4_294_967_295 * 1_000_000;
 
 /// Longest adapter id or digest, in bytes.
 const TEXT_BYTES_MAX: usize = 256;
+
+/// Subject of the messages that close an edge's corrections of an exchange: of the exchange, so that the broker's permissions bind it.
+pub fn correction_subject(edge: &str, exchange: &str) -> String {
+    format!("{}.{exchange}", audit_subject(edge))
+}
 
 /// Begin of every encoded [`Correction`], which tells it from the other messages on the same subject.
 pub(super) const PREFIX: &[u8] = b"{\"correction\":";
@@ -153,9 +158,10 @@ impl Correction {
         Ok(serde_json::to_vec(self)?)
     }
 
-    /// Equal for a repetition.
-    pub fn message_id(&self) -> String {
-        format!("correction-{}", self.id)
+    /// Another one each time that the correction is closed: the broker would drop a repetition, which is carried out again. `now_ns`: time of the
+    /// command.
+    pub fn message_id(&self, now_ns: i64) -> String {
+        format!("correction-{}-{now_ns}", self.id)
     }
 
     pub(super) fn check(self) -> Result<Self, AuditError> {
@@ -179,6 +185,8 @@ impl Correction {
         types.sort_unstable();
         types.dedup();
         demand(count > 0 && types.len() == count, "types", &count, "each data type once")?;
+        let events = self.types.iter().map(TypeCorrection::events).fold(0, u64::saturating_add);
+        demand(events > 0, "types", &"no event", "at least one that is changed, added or withdrawn")?;
         Ok(self)
     }
 }
@@ -239,6 +247,11 @@ mod tests {
             ("\"2\"}", "\"2x\"}", ""),
             ("sim@2\",\"digest\":\"2", "sim@1\",\"digest\":\"1", "another version than `old`"),
             ("\"e1\"", "\"a.b\"", "edge is \"a.b\""),
+            (
+                r#""changed":1,"added":2,"withdrawn":3"#,
+                r#""changed":0,"added":0,"withdrawn":0"#,
+                "types is no event",
+            ),
         ] {
             let read =
                 decode_audit_payload(text.replace(from, to).as_bytes()).map_err(|error| error.to_string());

@@ -15,7 +15,7 @@ pub use capability::{Capability, Completeness, Numbering};
 pub use changes::{ChangeKind, ChangeOutcome, EDGE_CHANGES_VERSION, EdgeChange, EdgeChanges};
 pub use corrections::{
     CORRECTION_HEADER, CORRECTION_VERSION, Correction, CorrectionAdapter, CorrectionKind, CorrectionMark,
-    TypeCorrection,
+    TypeCorrection, correction_subject,
 };
 pub use downtime::{AuditPayload, DOWNTIME_VERSION, Downtime, DowntimeReason, decode_audit_payload};
 pub use fingerprint::{FINGERPRINT_SQL, Fingerprint};

@@ -7,6 +7,7 @@ mod binance;
 mod book;
 mod deltas;
 mod deribit;
+mod history;
 mod okx;
 
 use std::collections::BTreeMap;

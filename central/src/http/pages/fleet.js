@@ -60,7 +60,7 @@ function correctionTable(corrections) {
     ['changed', (c) => number(c.changed), 'num'],
     ['added', (c) => number(c.added), 'num'],
     ['withdrawn', (c) => number(c.withdrawn), 'num'],
-    ['state', (c) => el('span', { class: c.applied ? 'good' : 'held' }, c.state)],
+    ['state', (c) => el('span', { class: c.state === 'applied' ? 'good' : 'held', title: c.again || '' }, c.state)],
     ['rows replaced', (c) => rows(c, 'replaced'), 'num'],
     ['rows added', (c) => rows(c, 'added'), 'num'],
     ['rows withdrawn', (c) => rows(c, 'withdrawn'), 'num'],

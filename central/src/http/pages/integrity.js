@@ -169,7 +169,7 @@ function lists(r, now) {
   put('changes-hint', `${number(r.changes.total)} in the period, the newest first; ${number(r.changes.items.length)} shown.`);
   put('changes', changeTable(r.changes.items));
   $('corrections-card').hidden = !r.corrections.total;
-  put('corrections-hint', `Spans that another version of an adapter normalized again: its events win. ${number(r.corrections.total)} touch the period, the newest first; ${number(r.corrections.items.length)} shown.`);
+  put('corrections-hint', `Spans that another version of an adapter normalized again: its events win. Order-book changes (orderbook_delta) are never corrected. ${number(r.corrections.total)} touch the period, the newest first; ${number(r.corrections.items.length)} shown.`);
   put('corrections', correctionTable(r.corrections.items));
   put('gaps-hint', r.gaps.total ? `${number(r.gaps.total)} in all; the newest ${number(r.gaps.items.length)} with cause and evidence.` : 'Gaps that edges detected, with cause and evidence.');
   put('gaps', table([

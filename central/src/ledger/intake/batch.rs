@@ -4,7 +4,7 @@
 use async_nats::{Message, Subject, jetstream};
 use marketprism_schema::{
     Audit, AuditPayload, Downtime, FeedAudit, Fingerprint, Gap, StreamAudit, UnknownName, audit_subject,
-    decode_audit_payload, with_unknown_names,
+    correction_subject, decode_audit_payload, with_unknown_names,
 };
 
 use super::change_rows::{EDGE_CHANGES, encode_change_rows};
@@ -172,9 +172,12 @@ fn read_audit(message: &Message, now_ns: i64) -> Result<AuditPayload, String> {
         }
         AuditPayload::Correction(correction) => (&correction.edge, "to", correction.to),
     };
-    let subject = audit_subject(edge);
+    let subject = match &payload {
+        AuditPayload::Correction(correction) => correction_subject(edge, &correction.exchange),
+        _ => audit_subject(edge),
+    };
     if *message.subject != *subject {
-        return Err(format!("audit: subject {:?} does not match the edge's {subject:?}", &*message.subject));
+        return Err(format!("audit: subject is {:?}, allowed: {subject:?}", &*message.subject));
     }
     let age_ns = now_ns.saturating_sub(at_ns);
     if !(-NEWEST_DAYS * DAY_NS..=OLDEST_DAYS * DAY_NS).contains(&age_ns) {

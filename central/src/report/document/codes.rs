@@ -52,6 +52,7 @@ codes! {
     LedgerRefusedMessages "ledger.refused_messages" "messages refused for their content, kept in dead_letters"
     LedgerLostMessages "ledger.lost_messages" "messages, each of one or more events, that the broker discarded before they were stored"
     LedgerCorrectionPending "ledger.correction_pending" "a closed correction that is not carried out"
+    LedgerCorrectionLost "ledger.correction_lost" "a correction of which hot, put back to an earlier state, knows nothing any more"
     EdgeClockOffset "edge.clock_offset" "the clock of an edge differs from that of a venue by more than 500 ms beyond the error of the measurement"
     EdgeClockStepped "edge.clock_stepped" "the clock of an edge's machine was set while the edge ran"
     EdgeNoRecentAudit "edge.no_recent_audit" "an edge that stopped reporting audits"

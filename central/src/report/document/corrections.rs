@@ -33,10 +33,32 @@ pub struct ReportedCorrection {
     pub added: u64,
     /// Events that only the old version gives.
     pub withdrawn: u64,
-    /// `applied`, or `pending` until all events have arrived and the windows of their rows are copied.
-    pub state: String,
+    pub state: CorrectionState,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied: Option<AppliedCorrection>,
+    /// The command that makes it again, if it is `lost`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub again: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CorrectionState {
+    /// Until all events have arrived and the windows of their rows are copied.
+    Pending,
+    Applied,
+    /// It was carried out, and hot, which was put back to a state before it, does not know it. It has no digests, and its counts are those of rows.
+    Lost,
+}
+
+impl CorrectionState {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Applied => "applied",
+            Self::Lost => "lost",
+        }
+    }
 }
 
 /// Effect of a correction on the rows of hot and cold.

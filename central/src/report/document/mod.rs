@@ -10,7 +10,7 @@ mod verification;
 mod whole;
 
 pub use codes::FindingCode;
-pub use corrections::{AppliedCorrection, ReportedCorrection};
+pub use corrections::{AppliedCorrection, CorrectionState, ReportedCorrection};
 pub use edges::ReportedChange;
 pub use latency::{EdgeClock, EdgeClockStep, HopQuantiles, LatencyReport, StreamLatency};
 pub use streams::{

@@ -6,10 +6,12 @@ use serde::Deserialize;
 
 use super::{Answer, Sources};
 use crate::report::ReportScope;
-use crate::report::document::{AppliedCorrection, ReportedCorrection, TruncatedList};
-use crate::sql;
+use crate::report::document::{AppliedCorrection, CorrectionState, ReportedCorrection, TruncatedList};
+use crate::storage::Storage;
 use crate::time::Time;
+use crate::{clock, sql};
 
+const DAY_MS: i64 = 86_400_000;
 /// Most corrections listed.
 const CORRECTIONS_MAX: usize = 200;
 
@@ -31,10 +33,20 @@ struct ClosedRow {
     withdrawn: u64,
 }
 
-#[derive(Debug, Row, Deserialize)]
+#[derive(Debug, Clone, Row, Deserialize)]
 struct AppliedRow {
     correction: u128,
     data_type: String,
+    edge: String,
+    exchange: String,
+    from: Time,
+    to: Time,
+    /// As an argument of `renormalize`.
+    from_text: String,
+    to_text: String,
+    old_adapter: String,
+    new_adapter: String,
+    closed: Time,
     at: Time,
     replaced: u64,
     added: u64,
@@ -42,7 +54,22 @@ struct AppliedRow {
     absent: u64,
 }
 
-/// Those of a span that touches the period, or closed in it; the newest first.
+/// A correction of which hot knows.
+#[derive(Debug, Row, Deserialize)]
+struct KnownRow {
+    correction: u128,
+    data_type: String,
+    exchange: String,
+    at: Time,
+    from: Time,
+    to: Time,
+}
+
+fn milli(column: &str) -> String {
+    format!("toUnixTimestamp64Milli(toDateTime64({column}, 3, 'UTC'))")
+}
+
+/// Those of a span that touches the period, or closed in it; the newest first. After those that hot knows the ones that only cold knows.
 pub async fn corrections(
     sources: &Sources,
     scope: &ReportScope,
@@ -52,36 +79,77 @@ pub async fn corrections(
         "FROM {}.corrections FINAL WHERE (from_at < {to} AND to_at > {from}) OR (created_at >= {from} AND created_at < {to})",
         sources.hot.database
     );
-    let milli = |column: &str| format!("toUnixTimestamp64Milli(toDateTime64({column}, 3, 'UTC'))");
+    let span = format!("{} AS `from`, {} AS `to`", milli("from_at"), milli("to_at"));
     let rows = format!(
         "SELECT correction, toUnixTimestamp64Milli(created_at) AS at, toString(edge) AS edge, toString(exchange) AS exchange, \
-         toString(data_type) AS data_type, {} AS `from`, {} AS `to`, old_adapter, new_adapter, \
+         toString(data_type) AS data_type, {span}, old_adapter, new_adapter, \
          tuple(old_count, old_xor, old_sum) AS old_digest, tuple(new_count, new_xor, new_sum) AS new_digest, changed, added, \
-         withdrawn {source} ORDER BY created_at DESC, correction, data_type LIMIT {CORRECTIONS_MAX}",
-        milli("from_at"),
-        milli("to_at")
+         withdrawn {source} ORDER BY created_at DESC, correction, data_type LIMIT {CORRECTIONS_MAX}"
     );
-    let closed: Vec<ClosedRow> = sources.rows(&sources.hot, &rows).await?;
-    if closed.is_empty() {
-        return Ok(TruncatedList { total: 0, items: Vec::new() });
-    }
     let total = format!("SELECT count() {source}");
-    let applied = format!(
-        "SELECT correction, toString(data_type) AS data_type, toUnixTimestamp64Milli(applied_at) AS at, replaced, added, \
-         withdrawn, absent FROM {}.applied_corrections FINAL",
-        sources.cold.database
-    );
-    let (total, applied) = tokio::try_join!(
+    let (closed, total, hot, cold) = tokio::try_join!(
+        sources.rows::<ClosedRow>(&sources.hot, &rows),
         sources.rows::<u64>(&sources.hot, &total),
-        sources.rows::<AppliedRow>(&sources.cold, &applied)
+        applied(sources, &sources.hot),
+        applied(sources, &sources.cold)
     )?;
-    let items = closed.into_iter().map(|row| report(row, &applied)).collect();
-    Ok(TruncatedList { total: total.first().copied().unwrap_or_default(), items })
+    let mut lost = Vec::new();
+    if !cold.is_empty() {
+        let known = format!(
+            "SELECT correction, toString(data_type) AS data_type, toString(exchange) AS exchange, toUnixTimestamp64Milli(created_at) AS at, \
+             {span} FROM {}.corrections FINAL",
+            sources.hot.database
+        );
+        let known: Vec<KnownRow> = sources.rows(&sources.hot, &known).await?;
+        let kept_days = i64::from(sources.config.ledger.retention_days).saturating_sub(1);
+        let kept_ms = (clock::now_ns() / 1_000_000).saturating_sub(kept_days.saturating_mul(DAY_MS));
+        let touches = |one: &&AppliedRow| {
+            one.from.0 < scope.to.0 && one.to.0 > scope.from.0
+                || (scope.from.0..scope.to.0).contains(&one.closed.0)
+        };
+        lost = lost_by_hot(&cold, &known, kept_ms).into_iter().filter(touches).map(report_lost).collect();
+    }
+    let total = total.first().copied().unwrap_or_default() + u64::try_from(lost.len()).unwrap_or_default();
+    let known = closed.into_iter().map(|row| report(row, &hot, &cold));
+    Ok(TruncatedList { total, items: known.chain(lost).collect() })
 }
 
-fn report(row: ClosedRow, applied: &[AppliedRow]) -> ReportedCorrection {
-    let applied =
-        applied.iter().find(|one| (one.correction, &one.data_type) == (row.correction, &row.data_type));
+async fn applied(sources: &Sources, side: &Storage) -> Answer<Vec<AppliedRow>> {
+    let text = |column: &str| format!("concat(replaceOne(toString({column}), ' ', 'T'), 'Z')");
+    let sql = format!(
+        "SELECT correction, toString(data_type) AS data_type, toString(edge) AS edge, toString(exchange) AS exchange, {} AS `from`, {} AS `to`, \
+         {} AS from_text, {} AS to_text, old_adapter, new_adapter, toUnixTimestamp64Milli(closed_at) AS closed, \
+         toUnixTimestamp64Milli(applied_at) AS at, replaced, added, withdrawn, absent FROM {}.applied_corrections FINAL",
+        milli("from_at"),
+        milli("to_at"),
+        text("from_at"),
+        text("to_at"),
+        side.database
+    );
+    sources.rows(side, &sql).await
+}
+
+/// Corrections that cold has and hot has not, although it keeps those closed from `kept_ms` on: hot was put back to a state before them. A
+/// later one of the whole span takes their place.
+fn lost_by_hot<'a>(cold: &'a [AppliedRow], known: &[KnownRow], kept_ms: i64) -> Vec<&'a AppliedRow> {
+    let is_known = |one: &AppliedRow| {
+        known.iter().any(|other| {
+            let is_it = other.correction == one.correction;
+            let is_later = other.at > one.closed && other.from <= one.from && other.to >= one.to;
+            (&other.data_type, &other.exchange) == (&one.data_type, &one.exchange) && (is_it || is_later)
+        })
+    };
+    cold.iter().filter(|one| one.closed.0 >= kept_ms && !is_known(one)).collect()
+}
+
+fn report(row: ClosedRow, hot: &[AppliedRow], cold: &[AppliedRow]) -> ReportedCorrection {
+    let of = |side: &[AppliedRow]| {
+        let is_it = |one: &&AppliedRow| {
+            (one.correction, &one.data_type) == (row.correction, &row.data_type) && one.closed >= row.at
+        };
+        side.iter().find(is_it).cloned()
+    };
+    let applied = of(hot).and(of(cold));
     let digest = |(count, xor, sum): (u64, u64, u64)| Fingerprint { count, xor, sum }.to_string();
     ReportedCorrection {
         correction: EventId(row.correction).to_string(),
@@ -98,13 +166,84 @@ fn report(row: ClosedRow, applied: &[AppliedRow]) -> ReportedCorrection {
         changed: row.changed,
         added: row.added,
         withdrawn: row.withdrawn,
-        state: if applied.is_some() { "applied" } else { "pending" }.to_owned(),
-        applied: applied.map(|one| AppliedCorrection {
-            at: one.at,
-            replaced: one.replaced,
-            added: one.added,
-            withdrawn: one.withdrawn,
-            absent: one.absent,
-        }),
+        state: if applied.is_some() { CorrectionState::Applied } else { CorrectionState::Pending },
+        applied: applied.as_ref().map(applied_rows),
+        again: None,
+    }
+}
+
+fn applied_rows(one: &AppliedRow) -> AppliedCorrection {
+    let AppliedRow { at, replaced, added, withdrawn, absent, .. } = *one;
+    AppliedCorrection { at, replaced, added, withdrawn, absent }
+}
+
+fn report_lost(row: &AppliedRow) -> ReportedCorrection {
+    let AppliedRow { edge, exchange, data_type, from_text, to_text, old_adapter, new_adapter, .. } = row;
+    ReportedCorrection {
+        correction: EventId(row.correction).to_string(),
+        at: row.closed,
+        edge: edge.clone(),
+        exchange: exchange.clone(),
+        data_type: data_type.clone(),
+        from: row.from,
+        to: row.to,
+        old_adapter: old_adapter.clone(),
+        new_adapter: new_adapter.clone(),
+        old_digest: String::new(),
+        new_digest: String::new(),
+        changed: row.replaced,
+        added: row.added,
+        withdrawn: row.withdrawn,
+        state: CorrectionState::Lost,
+        applied: Some(applied_rows(row)),
+        again: Some(format!(
+            "marketprism-edge renormalize --config FILE --exchange {exchange} --from {from_text} --to {to_text} --data-type {data_type} \
+             --adapter FILE_OF_{new_adapter} --against FILE_OF_{old_adapter}"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_cold_knows_is_lost_unless_a_later_correction_covers_it_or_it_is_older_than_hot_keeps() {
+        let applied = |correction: u128, closed: i64| AppliedRow {
+            correction,
+            data_type: "trade".into(),
+            edge: "e1".into(),
+            exchange: "sim_spot".into(),
+            from: Time(10),
+            to: Time(20),
+            from_text: "2026-01-01T00:00:00.000000001Z".into(),
+            to_text: "2026-01-01T00:00:01.000000000Z".into(),
+            old_adapter: "sim@1+a".into(),
+            new_adapter: "sim@2+b".into(),
+            closed: Time(closed),
+            at: Time(closed + 5),
+            replaced: 1,
+            added: 0,
+            withdrawn: 0,
+            absent: 0,
+        };
+        let known = |correction: u128, at: i64, to: i64| KnownRow {
+            correction,
+            data_type: "trade".into(),
+            exchange: "sim_spot".into(),
+            at: Time(at),
+            from: Time(10),
+            to: Time(to),
+        };
+        let cold = [applied(1, 100), applied(2, 200), applied(3, 300)];
+        let lost = |known: &[KnownRow], kept_ms| -> Vec<u128> {
+            lost_by_hot(&cold, known, kept_ms).into_iter().map(|one| one.correction).collect()
+        };
+        assert_eq!(lost(&[], 200), [2, 3]);
+        assert_eq!(lost(&[known(2, 200, 20)], 0), [3], "known, and later than the first");
+        assert_eq!(lost(&[known(4, 400, 19)], 0), [1, 2, 3], "it does not cover them");
+        let again = report_lost(&cold[0]).again.unwrap();
+        assert!(again.contains("--exchange sim_spot --from 2026-01-01T00:00:00.000000001Z --to "), "{again}");
+        assert!(again.ends_with("--adapter FILE_OF_sim@2+b --against FILE_OF_sim@1+a"), "{again}");
     }
 }
