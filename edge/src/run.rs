@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use async_nats::Client;
 use futures_util::FutureExt as _;
+use futures_util::future::join;
 use marketprism_schema::{StreamId, edge_connection};
 use marketprism_service::{
     Exit, Failure, FailureContext as _, ReloadSignal, ServiceState, Signals, clock, tell_service_manager,
@@ -122,9 +123,7 @@ impl Edge {
         let heartbeat = HeartbeatTask::start(&client, &state);
         let answers = answer_status(client, Arc::clone(&state), http_stop.clone());
         let pages = bound.serve(state, http_stop.clone());
-        let http = tokio::spawn(async {
-            tokio::join!(pages, answers);
-        });
+        let http = tokio::spawn(join(pages, answers).map(drop));
         Ok(Self {
             context,
             feeds,

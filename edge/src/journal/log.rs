@@ -131,7 +131,7 @@ impl Journal {
         self.shared.lock().status.broker_losses
     }
 
-    /// What is on disk has been read.
+    /// True once the segments of earlier runs have been read.
     pub fn is_recovered(&self) -> bool {
         self.shared.lock().is_recovered
     }

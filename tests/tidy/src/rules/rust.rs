@@ -27,7 +27,7 @@ const PRICE_PATHS: [&str; 10] = [
 /// Where the programs do their work.
 const WORKING_PATHS: [&str; 4] = ["adapters/", "central/", "edge/", "schema/"];
 /// The places that read the environment: configuration, the terminal, tools. Anything else could be steered past its tests.
-const ENVIRONMENT_PATHS: [&str; 6] = [
+const ENVIRONMENT_PATHS: [&str; 7] = [
     "adapters/build/src/",
     "adapters/sdk/src/testkit/",
     "central/src/report/terminal.rs",
@@ -35,6 +35,8 @@ const ENVIRONMENT_PATHS: [&str; 6] = [
     "schema/config/src/",
     // The set-up of logs moved here from schema/config.
     "schema/service/src/logs.rs",
+    // The address that a service manager gives.
+    "schema/service/src/service_manager.rs",
 ];
 
 pub fn check_rust(source: &Source) -> Result<Vec<Finding>> {
