@@ -9,7 +9,10 @@ use anyhow::{Context as _, anyhow, bail};
 use async_nats::connection::State;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::account::Account;
-use async_nats::jetstream::context::{AccountErrorKind, ContextBuilder, GetStreamError, GetStreamErrorKind};
+use async_nats::jetstream::context::{
+    AccountErrorKind, ContextBuilder, CreateStreamError, CreateStreamErrorKind, GetStreamError,
+    GetStreamErrorKind,
+};
 use async_nats::jetstream::kv::{Config, Store};
 use async_nats::jetstream::object_store::{self, ObjectStore};
 use async_nats::jetstream::stream;
@@ -141,14 +144,14 @@ impl Broker {
         Ok(OpenBucket { store, created_ns })
     }
 
-    /// Opens an Object Store bucket, creating it if needed, with this limit: the server refuses what does not fit.
+    /// Opens an Object Store bucket. A missing one is created with this limit: the server refuses what does not fit, and reserves the room.
     pub async fn object_bucket(
         &self,
         name: &str,
         description: &str,
         (replicas, max_bytes): (usize, i64),
-    ) -> anyhow::Result<ObjectStore> {
-        let found = within("open the bucket", self.jetstream.get_stream(format!("OBJ_{name}"))).await?;
+    ) -> anyhow::Result<ObjectBucket> {
+        let found = within("open the bucket", self.jetstream.get_stream(object_stream(name))).await?;
         match found {
             Err(error) if is_missing(&error) => {
                 let config = object_store::Config {
@@ -158,24 +161,29 @@ impl Broker {
                     max_bytes,
                     ..object_store::Config::default()
                 };
-                within("create the bucket", self.jetstream.create_object_store(config))
+                let store = within("create the bucket", self.jetstream.create_object_store(config))
                     .await?
-                    .with_context(|| format!("cannot create bucket {name}"))
+                    .with_context(|| format!("cannot create bucket {name} with max_bytes {max_bytes}"))?;
+                Ok(ObjectBucket { store, max_bytes, is_new: true })
             }
             Err(error) => Err(error).with_context(|| format!("cannot open bucket {name}")),
             Ok(stream) => {
-                let config = &stream.cached_info().config;
-                if config.max_bytes != max_bytes {
-                    let changed = stream::Config { max_bytes, ..config.clone() };
-                    within("change the limit of the bucket", self.jetstream.update_stream(changed))
-                        .await?
-                        .with_context(|| format!("cannot set max_bytes of bucket {name} to {max_bytes}"))?;
-                }
-                within("open the bucket", self.jetstream.get_object_store(name))
+                let store = within("open the bucket", self.jetstream.get_object_store(name))
                     .await?
-                    .with_context(|| format!("cannot open bucket {name}"))
+                    .with_context(|| format!("cannot open bucket {name}"))?;
+                Ok(ObjectBucket { store, max_bytes: stream.cached_info().config.max_bytes, is_new: false })
             }
         }
+    }
+
+    /// Changes the limit of an Object Store bucket; all else stays.
+    pub async fn set_object_limit(&self, name: &str, max_bytes: i64) -> anyhow::Result<()> {
+        let stream = within("open the bucket", self.jetstream.get_stream(object_stream(name))).await??;
+        let changed = stream::Config { max_bytes, ..stream.cached_info().config.clone() };
+        within("change the limit of the bucket", self.jetstream.update_stream(changed))
+            .await?
+            .with_context(|| format!("cannot set max_bytes of bucket {name} to {max_bytes}"))?;
+        Ok(())
     }
 
     /// Subjects of a stream that fit a filter, and the broker's time. `None`: there is no such stream.
@@ -196,6 +204,32 @@ impl Broker {
         let RawState { bytes, subjects } = state;
         Ok(Some(StreamSubjects { now_ns: now.0.saturating_mul(1_000_000), bytes, subjects }))
     }
+}
+
+/// An Object Store bucket as the server has it.
+pub struct ObjectBucket {
+    pub store: ObjectStore,
+    /// 0 or less: none.
+    pub max_bytes: i64,
+    pub is_new: bool,
+}
+
+fn object_stream(bucket: &str) -> String {
+    format!("OBJ_{bucket}")
+}
+
+/// The server or the account has no room for a stream or bucket.
+pub fn is_no_room(error: &anyhow::Error) -> bool {
+    const CODES: [ErrorCode; 4] = [
+        ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+        ErrorCode::INSUFFICIENT_RESOURCES,
+        ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
+        ErrorCode::CLUSTER_NO_PEERS,
+    ];
+    let refusals = error.chain().filter_map(|cause| cause.downcast_ref::<CreateStreamError>());
+    refusals.map(CreateStreamError::kind).any(|kind| {
+        matches!(kind, CreateStreamErrorKind::JetStream(answer) if CODES.contains(&answer.error_code()))
+    })
 }
 
 /// A KV bucket, and the creation time by which a recreated one is told from the earlier one.

@@ -291,6 +291,9 @@ pub const EDGES_ANSWER_WAIT: Duration = Duration::from_secs(2);
 pub const EDGES_LATE_ANSWER_WAIT: Duration = Duration::from_millis(300);
 /// Edges that are shown, and whose answers `diagnose` takes; those beyond are not shown.
 pub const EDGES_MAX: usize = 1_000;
+/// Names that only a newer edge knows: logged of each edge, and listed in one line.
+pub const UNKNOWN_NAMES_TOLD: usize = 100;
+pub const UNKNOWN_NAMES_LISTED: usize = 20;
 /// Wait of `diagnose` for central's own listener.
 pub const LISTENER_ANSWER_WAIT: Duration = Duration::from_secs(2);
 

@@ -22,28 +22,65 @@ pub struct UnknownName {
     pub allowed: String,
 }
 
+/// Longest noted value: it goes into logs, and may be as long as the message.
+const NOTED_CHARS_MAX: usize = 64;
+
+#[derive(Debug)]
+struct NotedName {
+    name: UnknownName,
+    /// It was read as its fallback, or its entry was left out: no reason for a failure of what is around it.
+    is_dealt_with: bool,
+}
+
 thread_local! {
     /// Names that the reading of a message met outside their sets; `None` outside [`with_unknown_names`].
-    static UNKNOWN: RefCell<Option<Vec<UnknownName>>> = const { RefCell::new(None) };
+    static UNKNOWN: RefCell<Option<Vec<NotedName>>> = const { RefCell::new(None) };
 }
 
 /// Reads a message of an edge, whose version may be newer, and lists the names in it that this version does not know. A message is read without them: a value
-/// of a set with a fallback becomes that, and an entry of a list that is nothing without its name is left out.
+/// of a set with a fallback becomes that, and an entry of a list that is nothing without its name is left out. Long values are cut.
 pub fn with_unknown_names<T>(read: impl FnOnce() -> T) -> (T, Vec<UnknownName>) {
+    let (value, noted) = noting(read);
+    (value, noted.into_iter().map(|noted| noted.name).collect())
+}
+
+fn noting<T>(read: impl FnOnce() -> T) -> (T, Vec<NotedName>) {
     let outer = UNKNOWN.replace(Some(Vec::new()));
     let value = read();
     (value, UNKNOWN.replace(outer).unwrap_or_default())
 }
 
 pub(crate) fn note_unknown(unknown: &UnknownName) {
-    UNKNOWN.with_borrow_mut(|names| names.iter_mut().for_each(|names| names.push(unknown.clone())));
+    let UnknownName { field, value, allowed } = unknown;
+    UNKNOWN.with_borrow_mut(|names| {
+        let Some(names) = names else { return };
+        let cut = value.char_indices().nth(NOTED_CHARS_MAX).and_then(|(end, _)| value.get(..end));
+        let value = cut.map_or_else(|| value.clone(), |cut| format!("{cut}..."));
+        let name = UnknownName { field, value, allowed: allowed.clone() };
+        names.push(NotedName { name, is_dealt_with: false });
+    });
+}
+
+/// The newest unknown name was read as its fallback.
+fn fallback_taken() {
+    UNKNOWN.with_borrow_mut(|names| {
+        if let Some(noted) = names.as_mut().and_then(|names| names.last_mut()) {
+            noted.is_dealt_with = true;
+        }
+    });
 }
 
 /// One entry of a list. `None`: it has an unknown name, and cannot be read without it.
 pub(crate) fn known_entry<T, E>(read: impl FnOnce() -> Result<T, E>) -> Option<Result<T, E>> {
-    let (entry, unknown) = with_unknown_names(read);
-    unknown.iter().for_each(note_unknown);
-    if entry.is_err() && !unknown.is_empty() { None } else { Some(entry) }
+    let (entry, noted) = noting(read);
+    let is_left_out = entry.is_err() && noted.iter().any(|noted| !noted.is_dealt_with);
+    let dealt_with = noted.into_iter().map(|noted| NotedName { is_dealt_with: true, ..noted });
+    UNKNOWN.with_borrow_mut(|names| {
+        if let Some(names) = names {
+            names.extend(dealt_with);
+        }
+    });
+    if is_left_out { None } else { Some(entry) }
 }
 
 /// Lists, for serde, without entries of which [`known_entry`] knows nothing.
@@ -71,7 +108,11 @@ where
         }
 
         fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<T, E> {
-            name.parse().or_else(|unknown| self.0.ok_or_else(|| E::custom(unknown)))
+            name.parse().or_else(|unknown| {
+                let fallback = self.0.ok_or_else(|| E::custom(unknown))?;
+                fallback_taken();
+                Ok(fallback)
+            })
         }
     }
 
@@ -287,6 +328,24 @@ mod tests {
             decode_audit_payload(wrong.as_bytes()).is_err(),
             "a known entry that is wrong is no unknown one"
         );
+    }
+
+    #[test]
+    fn an_unknown_name_that_was_dealt_with_excuses_no_other_fault_of_its_entry() {
+        let read = |streams: &[&str]| decode_audit_payload(window(streams, "", "").as_bytes());
+        let newer_gap = STREAM.replace("\"start\"", "\"eclipse\"");
+        let wrong = |text: &str| text.replace("\"evidence\":\"e\"", "\"evidence\":5");
+        assert!(read(&[&newer_gap]).is_ok());
+        assert!(read(&[&wrong(&newer_gap)]).is_err(), "its kind has a fallback");
+        assert!(read(&[STREAM, &wrong(STREAM)]).is_err());
+    }
+
+    #[test]
+    fn a_long_value_is_noted_cut() {
+        let long = "\u{fc}".repeat(10_000);
+        let (read, unknown) = with_unknown_names(|| long.parse::<DataType>());
+        assert_eq!(unknown[0].value, "\u{fc}".repeat(NOTED_CHARS_MAX) + "...");
+        assert_eq!(read.unwrap_err().value, long);
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub struct LatencyPeriod {
     /// Events that came on one way only within a minute: not mirrored, or lost by core NATS.
     pub core_only: u64,
     pub jetstream_only: u64,
+    /// Events that were given up earlier, as too many waited for their arrival on the other way.
+    pub unpaired: u64,
     /// Pairs with an arrival before the receipt, as clocks that differ show it: they count as 0.
     pub before_receipt: u64,
     /// Messages that are no events.
@@ -74,6 +76,7 @@ struct Counts {
     jetstream_first: u64,
     core_only: u64,
     jetstream_only: u64,
+    unpaired: u64,
     before_receipt: u64,
     unreadable: u64,
 }
@@ -128,12 +131,19 @@ impl Comparison {
     /// An event that has no second arrival after a minute, or that there is no room for.
     fn forget(&mut self, now_ns: i64) {
         let oldest_ns = now_ns.saturating_sub(nanos(AB_PENDING_AGE));
-        while self.order.front().is_some_and(|(at, _)| *at < oldest_ns || self.order.len() > AB_PENDING) {
-            if let Some((_, id)) = self.order.pop_front()
-                && let Some(pending) = self.pending.remove(&id)
-            {
-                self.counts.core_only += u64::from(pending.jetstream.is_none());
-                self.counts.jetstream_only += u64::from(pending.core.is_none());
+        while let Some((at_ns, _)) = self.order.front().copied() {
+            let is_old = at_ns < oldest_ns;
+            if !is_old && self.order.len() <= AB_PENDING {
+                return;
+            }
+            let Some(pending) = self.order.pop_front().and_then(|(_, id)| self.pending.remove(&id)) else {
+                continue;
+            };
+            match (pending.core, pending.jetstream) {
+                (Some(_), Some(_)) => {}
+                _ if !is_old => self.counts.unpaired += 1,
+                (_, None) => self.counts.core_only += 1,
+                (None, _) => self.counts.jetstream_only += 1,
             }
         }
     }
@@ -167,6 +177,7 @@ impl Comparison {
             jetstream_first: counts.jetstream_first,
             core_only: counts.core_only,
             jetstream_only: counts.jetstream_only,
+            unpaired: counts.unpaired,
             before_receipt: counts.before_receipt,
             unreadable: counts.unreadable,
         }
@@ -229,6 +240,7 @@ mod tests {
         }
         assert_eq!(comparison.pending.len(), AB_PENDING);
         let second = comparison.ended(2 * HOUR_NS).unwrap();
-        assert_eq!((second.from, second.core_only), (Time(3_600_000), AB_PENDING as u64 + 10));
+        assert_eq!((second.from, second.core_only), (Time(3_600_000), AB_PENDING as u64));
+        assert_eq!(second.unpaired, 10, "they had no minute");
     }
 }

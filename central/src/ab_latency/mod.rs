@@ -68,14 +68,14 @@ impl AbLatency<'_> {
         let _streams = read(DeliveryPath::JetStream, streams, sender);
         let (began, began_ns) = (Instant::now(), clock::now_ns());
         let mut comparison = Comparison::new(began_ns, self.every);
-        let mut pairs = 0;
-        while began.elapsed() < self.length && !self.stop.is_cancelled() {
+        let (mut pairs, mut failed) = (0, None);
+        while failed.is_none() && began.elapsed() < self.length && !self.stop.is_cancelled() {
             let left = self.length.saturating_sub(began.elapsed()).min(limits::MEASURE_TICK);
             tokio::select! {
                 received = timeout(left, stamped.recv()) => match received {
                     Ok(Some(Ok(message))) => arrivals(&message).iter().for_each(|one| comparison.add(one)),
-                    Ok(Some(Err(error))) => return Err(error),
-                    Ok(None) => anyhow::bail!("both subscriptions ended"),
+                    Ok(Some(Err(error))) => failed = Some(error),
+                    Ok(None) => failed = Some(anyhow::anyhow!("both subscriptions ended")),
                     Err(_elapsed) => {}
                 },
                 () = self.stop.cancelled() => {}
@@ -88,8 +88,9 @@ impl AbLatency<'_> {
         }
         let last = comparison.close(clock::now_ns());
         pairs += last.pairs;
+        // Also after a failure: the figures so far hold.
         each(&last)?;
-        Ok(pairs)
+        failed.map_or(Ok(pairs), Err)
     }
 
     /// New messages of every stream that has events of the filter.

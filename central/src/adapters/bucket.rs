@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail, ensure};
 use async_nats::jetstream::object_store::{
     InfoErrorKind, ObjectInfo, ObjectMetadata, ObjectStore, PutErrorKind,
 };
+use async_nats::jetstream::stream::DirectGetErrorKind;
 use futures_util::TryStreamExt as _;
 use marketprism_schema::{
     ADAPTER_OBJECTS_BUCKET, AdapterLabel, AdapterVersion, VerifyingKey, adapter_object_name,
@@ -16,7 +17,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::usage::AdapterUsage;
-use crate::broker::{Broker, StreamSubjects, within};
+use crate::broker::{Broker, ObjectBucket, StreamSubjects, within};
 use crate::limits::{ADAPTER_LEFTOVER_AGE, ADAPTER_PUSH, ADAPTER_VERSIONS_MAX, ADAPTERS_LISTED};
 use crate::time::{Time, nanos};
 
@@ -51,16 +52,25 @@ pub struct StoredAdapter {
 pub struct AdapterBucket {
     objects: ObjectStore,
     broker: Broker,
-    max_bytes: i64,
+    /// At the broker.
+    pub max_bytes: i64,
+    /// It was not there before.
+    pub is_new: bool,
 }
 
 impl AdapterBucket {
-    /// Opens the bucket, creating it if needed.
+    /// Opens the bucket, creating it with this limit if needed. The limit of an existing one stays.
     pub async fn open(broker: &Broker, replicas: usize, max_bytes: i64) -> anyhow::Result<Self> {
         let description = "signed components of adapters, by name and digest";
-        let objects =
+        let ObjectBucket { store: objects, max_bytes, is_new } =
             broker.object_bucket(ADAPTER_OBJECTS_BUCKET, description, (replicas, max_bytes)).await?;
-        Ok(Self { objects, broker: broker.clone(), max_bytes })
+        Ok(Self { objects, broker: broker.clone(), max_bytes, is_new })
+    }
+
+    pub async fn set_limit(&mut self, max_bytes: i64) -> anyhow::Result<()> {
+        self.broker.set_object_limit(ADAPTER_OBJECTS_BUCKET, max_bytes).await?;
+        self.max_bytes = max_bytes;
+        Ok(())
     }
 
     /// Stores a component that one of the keys signed. False: it was there.
@@ -144,9 +154,9 @@ impl AdapterBucket {
         let needed = used.saturating_add(stored_bytes(bytes));
         let limit = u64::try_from(self.max_bytes).unwrap_or_default();
         ensure!(
-            needed <= limit,
+            needed <= limit || limit == 0,
             "bucket {ADAPTER_OBJECTS_BUCKET} has {used} bytes, with this component of {bytes} bytes {needed} \
-             (allowed: adapters.bucket_max_bytes, {limit}); {}, or raise the limit",
+             (allowed: {limit}, its limit at the broker); {}, or raise adapters.bucket_max_bytes and run `init --apply`",
             unused()
         );
         Ok(())
@@ -172,7 +182,12 @@ impl AdapterBucket {
                 continue;
             }
             let newest = within("read a piece", stream.direct_get_last_for_subject(subject.as_str())).await?;
-            let Ok(newest) = newest else { continue };
+            let newest = match newest {
+                Ok(newest) => newest,
+                // Its push ended meanwhile.
+                Err(error) if error.kind() == DirectGetErrorKind::NotFound => continue,
+                Err(error) => return Err(error).with_context(|| format!("cannot read piece {subject}")),
+            };
             let newest_ns = newest.time.unix_timestamp_nanos();
             if i128::from(pieces.now_ns) - newest_ns < i128::from(nanos(age)) {
                 continue;

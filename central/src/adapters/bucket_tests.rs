@@ -8,7 +8,7 @@ use marketprism_tests::parts;
 
 use super::bucket::{AdapterBucket, StoredAdapter};
 use super::usage::AdapterUsage;
-use crate::broker::Broker;
+use crate::broker::{Broker, is_no_room};
 use crate::config::Config;
 use crate::limits::{ADAPTER_LEFTOVER_AGE, BROKER_CONNECT_WAIT};
 
@@ -58,14 +58,19 @@ async fn what_does_not_fit_is_refused_and_what_broken_off_pushes_left_is_cleaned
 
     let error = store(&bucket, "two", 900_000).await.unwrap_err().to_string();
     for part in
-        ["with this component of 900000 bytes", "adapters.bucket_max_bytes, 1048576", "the oldest: x@1+one)"]
+        ["with this component of 900000 bytes", "allowed: 1048576, its limit", "the oldest: x@1+one)"]
     {
         assert!(error.contains(part), "{part}: {error}");
     }
-    let larger = AdapterBucket::open(&broker, 1, 2 * MIB).await.unwrap();
+    let mut larger = AdapterBucket::open(&broker, 1, 2 * MIB).await.unwrap();
+    assert_eq!((larger.max_bytes, larger.is_new), (MIB, false), "a command changes nothing");
+    assert!(store(&larger, "two", 900_000).await.is_err());
+    larger.set_limit(2 * MIB).await.unwrap();
     assert!(store(&larger, "two", 900_000).await.unwrap());
     let stream = broker.jetstream.get_stream("OBJ_adapters").await.unwrap();
     assert_eq!(stream.cached_info().config.max_bytes, 2 * MIB, "the server has the limit too");
+    let refused = larger.set_limit(100 << 30).await.unwrap_err();
+    assert!(is_no_room(&refused) && larger.max_bytes == 2 * MIB, "{refused:#}");
 
     for adapter in larger.list().await.unwrap() {
         larger.delete(&adapter).await.unwrap();
@@ -74,4 +79,7 @@ async fn what_does_not_fit_is_refused_and_what_broken_off_pushes_left_is_cleaned
     assert!(store(&larger, "one", 300_000).await.unwrap());
     stream.purge().filter("$O.adapters.C.>").await.unwrap();
     assert!(store(&larger, "one", 300_000).await.unwrap(), "its pieces are gone: it is stored again");
+    broker.jetstream.delete_object_store("adapters").await.unwrap();
+    let refused = AdapterBucket::open(&broker, 1, 100 << 30).await.err().unwrap();
+    assert!(is_no_room(&refused), "{refused:#}");
 }

@@ -112,9 +112,14 @@ async fn run(config: &Config, broker: &Broker, command: AdaptersCommand) -> anyh
     match command {
         AdaptersCommand::Delete(args) => {
             let bucket = open().await?;
+            // Before the uses: what is pushed and promoted meanwhile is not among them.
+            let mut chosen = choose(&bucket, &args).await?;
             let usage = AdapterUsage::read(Heartbeats(broker), &wishes).await?;
-            for adapter in delete(&bucket, &usage, &args).await? {
-                say(&format!("deleted: {}", adapter_text(&adapter)))?;
+            chosen.retain(|one| !args.unused || usage.of(one).is_empty());
+            usage.check_unused(&chosen)?;
+            for adapter in &chosen {
+                bucket.delete(adapter).await?;
+                say(&format!("deleted: {}", adapter_text(adapter)))?;
             }
         }
         AdaptersCommand::Push { file } => {
@@ -171,23 +176,14 @@ async fn run(config: &Config, broker: &Broker, command: AdaptersCommand) -> anyh
     Ok(Exit::SUCCESS)
 }
 
-/// All or none, as far as it can be known before.
-async fn delete(
-    bucket: &AdapterBucket,
-    usage: &AdapterUsage,
-    args: &DeleteArgs,
-) -> anyhow::Result<Vec<StoredAdapter>> {
-    let mut chosen = Vec::new();
+/// The given versions, or all of them.
+async fn choose(bucket: &AdapterBucket, args: &DeleteArgs) -> anyhow::Result<Vec<StoredAdapter>> {
     if args.unused {
-        chosen = bucket.list().await?;
-        chosen.retain(|one| usage.of(one).is_empty());
+        return bucket.list().await;
     }
+    let mut chosen = Vec::new();
     for version in &args.versions {
         chosen.push(bucket.find(version).await?);
-    }
-    usage.check_unused(&chosen)?;
-    for adapter in &chosen {
-        bucket.delete(adapter).await?;
     }
     Ok(chosen)
 }

@@ -7,6 +7,7 @@ use marketprism_schema::{
 
 use super::check::{Check, CheckStatus};
 use crate::broker::{is_missing, within};
+use crate::init::Difference;
 use crate::lease;
 use crate::report::Sources;
 use crate::report::document::FindingCode as Code;
@@ -36,7 +37,10 @@ pub async fn buckets_there(sources: &Sources) -> Vec<Check> {
     for (stream, name, without) in buckets() {
         let found = within(format!("query bucket {name}"), sources.broker.jetstream.get_stream(&stream));
         let state = match found.await {
-            Ok(Ok(stream)) => Ok(stream.cached_info().state.bytes),
+            Ok(Ok(stream)) => {
+                let info = stream.cached_info();
+                Ok((info.state.bytes, info.config.max_bytes))
+            }
             Ok(Err(error)) if is_missing(&error) => {
                 checks.push(missing(name, without));
                 continue;
@@ -45,8 +49,9 @@ pub async fn buckets_there(sources: &Sources) -> Vec<Check> {
             Err(error) => Err(error),
         };
         match state {
-            Ok(used) if name == ADAPTER_OBJECTS_BUCKET => {
-                checks.extend(fill(used, sources.config.adapters.bucket_max_bytes));
+            Ok((used, limit)) if name == ADAPTER_OBJECTS_BUCKET => {
+                checks.extend(fill(used, limit));
+                checks.extend(other_limit(limit, sources.config.adapters.bucket_max_bytes));
             }
             Ok(_) => {}
             // The others would wait as long.
@@ -69,11 +74,19 @@ fn missing(name: &str, without: &str) -> Check {
     Check::new(Code::BrokerDrift, format!("bucket {name}"), CheckStatus::Fail, text, remedy)
 }
 
+fn other_limit(found: i64, wanted: i64) -> Option<Check> {
+    let difference = Difference::between("max_bytes", wanted, found, true)?;
+    let name = format!("bucket {ADAPTER_OBJECTS_BUCKET}");
+    let remedy = "run `init --apply`, or adapt adapters.bucket_max_bytes";
+    Some(Check::new(Code::BrokerDrift, name, CheckStatus::Warn, difference.to_string(), remedy))
+}
+
+/// Without a limit the broker takes what its disk has room for.
 fn fill(used: u64, limit: i64) -> Option<Check> {
-    let limit = u64::try_from(limit).unwrap_or_default();
+    let limit = u64::try_from(limit).ok().filter(|limit| *limit > 0)?;
     let is_full = used.saturating_mul(100) >= limit.saturating_mul(NEARLY_FULL);
     let text = || format!("{used} of {limit} bytes are used: `adapters push` will be refused");
-    let remedy = "run `adapters delete --unused`, or raise adapters.bucket_max_bytes";
+    let remedy = "run `adapters delete --unused`, or raise adapters.bucket_max_bytes and run `init --apply`";
     let name = format!("bucket {ADAPTER_OBJECTS_BUCKET}");
     is_full.then(|| Check::new(Code::BrokerNoRoom, name, CheckStatus::Warn, text(), remedy))
 }
@@ -91,5 +104,13 @@ mod tests {
             (CheckStatus::Warn, "90 of 100 bytes are used: `adapters push` will be refused")
         );
         assert!(check.remedy.contains("adapters delete --unused"));
+        assert!(fill(90, -1).is_none());
+    }
+
+    #[test]
+    fn a_limit_that_is_not_the_configured_one_is_told() {
+        assert!(other_limit(100, 100).is_none());
+        let check = other_limit(-1, 100).unwrap();
+        assert_eq!((check.found, check.text.as_str()), (CheckStatus::Warn, "max_bytes: wanted 100, found -1"));
     }
 }

@@ -5,12 +5,14 @@
 mod edge;
 #[cfg(test)]
 pub mod fixtures;
+mod newer;
 mod read;
 mod tracker;
 
 pub use edge::{EdgeLife, FleetAdapter, FleetEdge, FleetSwap};
+pub use newer::NewerEdges;
 pub use read::{ListedHeartbeats, StoredHeartbeat, forget_edge, list_heartbeats, read_edges};
-pub use tracker::{EdgeFleet, tell_unknown, watch_edges};
+pub use tracker::{EdgeFleet, watch_edges};
 
 use crate::metrics::Metrics;
 

@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::edge::{EdgeLife, FleetEdge};
+use super::newer::NewerEdges;
 use super::read::{StoredHeartbeat, list_heartbeats};
 use crate::broker::Broker;
 use crate::limits::{EDGE_SILENT, EDGES_LOOK};
@@ -23,6 +24,7 @@ struct SeenFleet {
     edges: BTreeMap<String, SeenEdge>,
     /// Why the last look failed. While the broker is away no edge can write.
     problem: Option<String>,
+    newer: NewerEdges,
 }
 
 #[derive(Debug)]
@@ -35,7 +37,8 @@ struct SeenEdge {
 
 impl Default for SeenFleet {
     fn default() -> Self {
-        Self { edges: BTreeMap::new(), problem: Some("the heartbeats have not been read yet".to_owned()) }
+        let problem = Some("the heartbeats have not been read yet".to_owned());
+        Self { edges: BTreeMap::new(), problem, newer: NewerEdges::default() }
     }
 }
 
@@ -92,6 +95,7 @@ impl EdgeFleet {
         let was_away = fleet.problem.take().is_some();
         let listed: BTreeSet<String> = beats.iter().map(|stored| stored.edge.clone()).collect();
         fleet.edges.retain(|edge, _| listed.contains(edge));
+        fleet.newer.retain(&listed);
         for stored in beats {
             let before = fleet.edges.remove(&stored.edge);
             let unchanged =
@@ -99,12 +103,9 @@ impl EdgeFleet {
             let since = unchanged.map_or(now, |seen| seen.since);
             if before.as_ref().is_none_or(|seen| seen.stored.revision != stored.revision) {
                 unknown.extend_from_slice(&stored.unknown);
+                fleet.newer.tell(&stored.edge, "heartbeat", &stored.unknown);
             }
             let is_silent = !stored.is_stopped() && now.duration_since(since) >= EDGE_SILENT;
-            let names_before = before.as_ref().map_or(&[][..], |seen| &seen.stored.unknown);
-            if !stored.unknown.is_empty() && stored.unknown != names_before {
-                tell_unknown(&stored.edge, "heartbeat", &stored.unknown);
-            }
             tell(&stored.edge, before.is_some_and(|seen| seen.is_silent), is_silent);
             fleet.edges.insert(stored.edge.clone(), SeenEdge { stored, since, is_silent });
         }
@@ -137,14 +138,6 @@ impl EdgeFleet {
             metrics.fleet.silent.with_label_values(&[&edge.edge]).set(i64::from(is_silent));
         }
     }
-}
-
-/// Names that only a newer edge knows. They are read as `unknown`, or what they name is left out.
-pub fn tell_unknown(edge: &str, message: &str, unknown: &[UnknownName]) {
-    let names: BTreeSet<String> =
-        unknown.iter().map(|one| format!("{} {:?}", one.field, one.value)).collect();
-    let names = names.into_iter().collect::<Vec<_>>().join(", ");
-    tracing::warn!(edge, message, names, "the edge is newer: names are unknown here; update central");
 }
 
 fn tell(edge: &str, was_silent: bool, is_silent: bool) {

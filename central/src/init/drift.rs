@@ -39,6 +39,11 @@ impl Difference {
         let [setting, wanted, found] = ["existence", "there", "none"].map(str::to_owned);
         Self { setting, wanted, found, changeable: true }
     }
+
+    /// Why it was not changed.
+    pub fn because(self, error: &anyhow::Error) -> Self {
+        Self { found: format!("{} ({error:#})", self.found), ..self }
+    }
 }
 
 const TAKEN: &str = "subject";

@@ -1,8 +1,8 @@
-use marketprism_schema::DatabaseKind;
+use marketprism_schema::{ADAPTER_OBJECTS_BUCKET, DatabaseKind};
 
-use super::{ProvisionReport, consumers, databases, streams};
+use super::{Difference, ObjectResult, ProvisionReport, consumers, databases, streams};
 use crate::adapters::{AdapterBucket, Wishes};
-use crate::broker::Broker;
+use crate::broker::{Broker, is_no_room};
 use crate::config::Config;
 use crate::lease::Leases;
 use crate::limits;
@@ -33,9 +33,8 @@ pub async fn ensure(
         ensured.map_err(|error| broker.explain(error))?;
         // Edges may not create them.
         let replicas = config.replicas();
-        let max_bytes = config.adapters.bucket_max_bytes;
-        let bucket = AdapterBucket::open(broker, replicas, max_bytes).await;
-        bucket.map_err(|error| broker.explain(error))?.clean_or_warn(limits::ADAPTER_LEFTOVER_AGE).await;
+        let bucket = ensure_bucket(config, broker, apply).await.map_err(|error| broker.explain(error))?;
+        report.add("bucket", ADAPTER_OBJECTS_BUCKET, bucket);
         Wishes::open(broker, replicas).await.map_err(|error| broker.explain(error))?;
         Watermarks::open(broker, replicas).await.map_err(|error| broker.explain(error))?;
     }
@@ -65,6 +64,30 @@ pub async fn compare_streams(config: &Config, broker: &Broker) -> anyhow::Result
         }
     }
     Ok(report)
+}
+
+/// Without room for the bucket only pushes of adapters are refused: everything else goes on, and the report tells it.
+async fn ensure_bucket(config: &Config, broker: &Broker, apply: bool) -> anyhow::Result<ObjectResult> {
+    let wanted = config.adapters.bucket_max_bytes;
+    let mut bucket = match AdapterBucket::open(broker, config.replicas(), wanted).await {
+        Ok(bucket) => bucket,
+        Err(error) if is_no_room(&error) => {
+            return Ok(ObjectResult::Differs(vec![Difference::missing().because(&error)]));
+        }
+        Err(error) => return Err(error),
+    };
+    bucket.clean_or_warn(limits::ADAPTER_LEFTOVER_AGE).await;
+    let Some(difference) = Difference::between("max_bytes", wanted, bucket.max_bytes, true) else {
+        return Ok(if bucket.is_new { ObjectResult::Created } else { ObjectResult::AsWanted });
+    };
+    if !apply {
+        return Ok(ObjectResult::Differs(vec![difference]));
+    }
+    match bucket.set_limit(wanted).await {
+        Ok(()) => Ok(ObjectResult::Updated(vec![difference])),
+        Err(error) if is_no_room(&error) => Ok(ObjectResult::Differs(vec![difference.because(&error)])),
+        Err(error) => Err(error),
+    }
 }
 
 async fn ensure_streams(

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::progress::{RepairFate, RepairLog, RepairOptions, RepairOutcome};
 use crate::broker::Broker;
 use crate::config::Config;
-use crate::fleet::tell_unknown;
+use crate::fleet::NewerEdges;
 use crate::replicator::Endpoint;
 use crate::sql::{self, SUBJECT};
 use crate::storage::{StorageError, bounded};
@@ -119,7 +119,7 @@ async fn request_edge(broker: &Broker, range: &LackingRange, edge: &str) -> (boo
     };
     let (answer, unknown) = with_unknown_names(|| RepairAnswer::decode(&message.payload));
     if !unknown.is_empty() {
-        tell_unknown(edge, "repair", &unknown);
+        NewerEdges::default().tell(edge, "repair", &unknown);
     }
     match answer {
         Ok(answer) if answer.state == RepairState::Resent => {

@@ -11,7 +11,6 @@ use super::change_rows::{EDGE_CHANGES, encode_change_rows};
 use super::correction_rows::{CORRECTIONS, encode_correction_rows};
 use super::downtime_rows::{DOWNTIMES, encode_downtime_rows, touched_windows};
 use super::edge_rows::{EDGE_AUDITS, encode_edge_row};
-use crate::fleet::tell_unknown;
 use crate::ingest::{Delivery, header};
 use crate::ledger::instruments::InstrumentWords;
 use crate::ledger::windows::WindowGrid;
@@ -39,8 +38,8 @@ pub struct AuditBatch {
 pub struct DecodedAudits {
     pub good: AuditBatch,
     pub bad: AuditBatch,
-    /// Names of newer edges.
-    pub unknown: Vec<UnknownName>,
+    /// Names of newer edges, by edge.
+    pub unknown: Vec<(String, Vec<UnknownName>)>,
 }
 
 impl DecodedAudits {
@@ -54,8 +53,8 @@ impl DecodedAudits {
         match read {
             Ok(payload) => {
                 if !unknown.is_empty() {
-                    tell_unknown(message.subject.trim_start_matches("audit."), "audit", &unknown);
-                    self.unknown.extend(unknown);
+                    let edge = message.subject.trim_start_matches("audit.").to_owned();
+                    self.unknown.push((edge, unknown));
                 }
                 let windows = match &payload {
                     AuditPayload::Audit(audit) => vec![audit.window_start],

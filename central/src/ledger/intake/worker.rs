@@ -15,6 +15,7 @@ use super::batch::{AUDIT, AUDIT_DEAD_LETTER, AuditBatch, AuditMessage, DecodedAu
 use super::position::AuditPosition;
 use crate::config::Stream;
 use crate::context::CentralContext;
+use crate::fleet::NewerEdges;
 use crate::ingest::{acknowledge, subscribe};
 use crate::ledger::insert::insert;
 use crate::ledger::instruments::{InstrumentWords, store_words};
@@ -30,12 +31,13 @@ pub async fn take_in(shared: &Arc<CentralContext>, dirty: &DirtyWindows) -> anyh
     let stream = shared.config.streams.iter().find(|stream| stream.settings.name == AUDIT);
     let stream = stream.with_context(|| format!("stream {AUDIT} is not configured"))?;
     let mut backoff = limits::BACKOFF;
+    let mut newer = NewerEdges::default();
     loop {
         let reason = match start(shared, stream).await {
             Ok((mut messages, mut position)) => {
                 backoff.reset();
                 shared.status.clear(INTAKE);
-                pull(shared, stream, (&mut messages, &mut position), dirty).await
+                pull(shared, stream, (&mut messages, &mut position), (dirty, &mut newer)).await
             }
             Err(error) => format!("{error:#}"),
         };
@@ -55,7 +57,7 @@ async fn pull(
     shared: &CentralContext,
     stream: &Stream,
     (messages, position): (&mut Pull, &mut AuditPosition),
-    dirty: &DirtyWindows,
+    (dirty, newer): (&DirtyWindows, &mut NewerEdges),
 ) -> String {
     let grid = WindowGrid::new(shared.config.ledger.window);
     loop {
@@ -80,7 +82,10 @@ async fn pull(
                 None => break None,
             }
         };
-        shared.metrics.fleet.count_unknown("audit", &sorted.unknown);
+        for (edge, unknown) in &sorted.unknown {
+            shared.metrics.fleet.count_unknown("audit", unknown);
+            newer.tell(edge, "audit", unknown);
+        }
         store(shared, stream, sorted, position, dirty).await;
         if position.is_put_back {
             return "hot was put back to an earlier state".to_owned();
