@@ -133,11 +133,13 @@ pub const STATEMENT_BYTES: u64 = 256 * 1024;
 pub const TABLE_BYTES: usize = 64 << 20;
 /// Interval at which `validate` and `longrun` draw their progress.
 pub const MEASURE_TICK: Duration = Duration::from_millis(250);
-/// Wait of `validate` for the first row after its measurement: a batch is at most seconds old.
+/// Wait of `validate` and `longrun` for a row of what arrived: a batch is at most seconds old.
 pub const STORED_WAIT: Duration = Duration::from_secs(20);
+/// Longest time without a message with which they pass.
+pub const MESSAGE_WAIT: Duration = Duration::from_secs(60);
 /// Pause between two looks for it.
 pub const STORED_POLL: Duration = Duration::from_millis(500);
-/// Rows of so long before a sample are searched for doubles.
+/// Rows of so long before the sample before are searched for doubles.
 pub const DOUBLES_SPAN: Duration = Duration::from_secs(300);
 /// Longest replication lag with which `validate` and `longrun` pass; an alert fires there too.
 pub const COLD_LAG_MAX: Duration = Duration::from_secs(900);

@@ -175,7 +175,8 @@ fn exception_code(text: &str) -> u32 {
     digits.get(..end).and_then(|code| code.parse().ok()).unwrap_or(0)
 }
 
-fn shorten(text: &str) -> String {
+/// Text of others, such as an error with a value of a message, for a log line or a row.
+pub fn shorten(text: &str) -> String {
     const LIMIT: usize = 500;
     let text = text.trim();
     match text.char_indices().nth(LIMIT) {

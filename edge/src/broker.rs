@@ -150,7 +150,7 @@ impl BrokerLink {
         self.ending.store(true, Ordering::Release);
     }
 
-    async fn update(&self, event: Event) {
+    pub(crate) async fn update(&self, event: Event) {
         self.problems.note(&event).await;
         match event {
             Event::Connected => {

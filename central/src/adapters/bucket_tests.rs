@@ -57,8 +57,7 @@ async fn what_does_not_fit_is_refused_and_what_broken_off_pushes_left_is_cleaned
     assert_eq!(pieces().await.into_values().collect::<Vec<_>>(), [3], "those of the component stay");
 
     let error = store(&bucket, "two", 900_000).await.unwrap_err().to_string();
-    for part in
-        ["with this component of 900000 bytes", "allowed: 1048576, its limit", "the oldest: x@1+one)"]
+    for part in ["with this component of 900000 bytes", "allowed: 1048576, its limit", "the oldest: x@1+one)"]
     {
         assert!(error.contains(part), "{part}: {error}");
     }

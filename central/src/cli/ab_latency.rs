@@ -77,7 +77,9 @@ fn text(period: &LatencyPeriod) -> String {
     text.push_str(&line("JetStream behind", &period.jetstream_behind));
     if period.unpaired > 0 {
         let count = period.unpaired;
-        text.push_str(&format!("  {count} events were given up within a minute: too many waited for the other way\n"));
+        text.push_str(&format!(
+            "  {count} events were given up within a minute: too many waited for the other way\n"
+        ));
     }
     if *jetstream_first > 0 {
         text.push_str(&format!("  JetStream was first for {jetstream_first} events\n"));

@@ -111,6 +111,9 @@ mod tests {
     fn a_limit_that_is_not_the_configured_one_is_told() {
         assert!(other_limit(100, 100).is_none());
         let check = other_limit(-1, 100).unwrap();
-        assert_eq!((check.found, check.text.as_str()), (CheckStatus::Warn, "max_bytes: wanted 100, found -1"));
+        assert_eq!(
+            (check.found, check.text.as_str()),
+            (CheckStatus::Warn, "max_bytes: wanted 100, found -1")
+        );
     }
 }

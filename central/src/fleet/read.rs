@@ -13,6 +13,7 @@ use marketprism_schema::{
 use super::edge::{EdgeLife, FleetEdge};
 use crate::broker::{Broker, within};
 use crate::limits::{EDGES_MAX, HEARTBEATS_AT_ONCE};
+use crate::storage::shorten;
 
 /// Newest value of an edge's key.
 #[derive(Debug, Clone)]
@@ -95,7 +96,7 @@ async fn read(store: &Store, edge: String) -> anyhow::Result<Option<StoredHeartb
     let entry = store.entry(&key).await.with_context(|| format!("cannot read key {key}"))?;
     let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else { return Ok(None) };
     let (beat, unknown) = with_unknown_names(|| EdgeHeartbeat::of_key(&edge, &entry.value));
-    let beat = beat.map_err(|error| error.to_string());
+    let beat = beat.map_err(|error| shorten(&error.to_string()));
     let stored_ns = i64::try_from(entry.created.unix_timestamp_nanos()).unwrap_or_default();
     Ok(Some(StoredHeartbeat { edge, revision: entry.revision, stored_ns, beat, unknown }))
 }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::figures::{self, MemoryFigures, StreamFigures, TableFigures};
 use super::rules;
 use super::sample::{LossSample, Sample, Sampler};
+use super::validate::wait_for_rows;
 use crate::diagnose::{Check, CheckVerdict};
 use crate::limits;
 use crate::report::{Sources, Time, VerifyProgress};
@@ -49,7 +50,7 @@ impl LongRun<'_> {
         self,
         mut each: impl FnMut(Option<&Sample>, &Sample) -> anyhow::Result<()>,
     ) -> anyhow::Result<LongRunReport> {
-        let sampler = Sampler::begin(self.sources).await.map_err(anyhow::Error::msg)?;
+        let mut sampler = Sampler::begin(self.sources).await.map_err(anyhow::Error::msg)?;
         let began = Instant::now();
         let mut samples: Vec<Sample> = Vec::new();
         loop {
@@ -62,6 +63,7 @@ impl LongRun<'_> {
             self.wait(began, samples.len()).await;
         }
         let is_interrupted = began.elapsed() < self.length;
+        wait_for_rows(&mut sampler, &mut samples).await;
         report(&samples, is_interrupted).ok_or_else(|| anyhow::anyhow!("no sample was taken"))
     }
 

@@ -8,6 +8,7 @@ mod own_metrics;
 mod rules;
 mod sample;
 mod terminal;
+mod throughput;
 mod validate;
 
 pub use longrun::{LongRun, LongRunReport};

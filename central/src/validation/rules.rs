@@ -1,16 +1,20 @@
 //! Checks of what passed between two samples.
 
-use marketprism_schema::{Carries, STREAMS};
-
-use super::sample::Sample;
+use super::sample::{ROWS_OF_HOT, Sample, WATERMARKS};
+use super::throughput::{rows, throughput};
 use crate::diagnose::{Check, CheckStatus};
 use crate::limits::COLD_LAG_MAX;
 use crate::report::document::FindingCode as Code;
 
+/// Parts of a sample without which its lag is not known.
+const LAG_PARTS: [&str; 2] = [WATERMARKS, ROWS_OF_HOT];
+
 /// Throughput, doubles, losses, lag and parts that did not answer.
 pub fn evaluate(samples: &[Sample]) -> Vec<Check> {
-    let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return Vec::new() };
-    let mut checks = vec![throughput(first, last), doubles(samples), lag(samples)];
+    let Some(last) = samples.last() else { return Vec::new() };
+    let mut checks = throughput(samples);
+    checks.push(doubles(samples));
+    checks.extend(lag(samples));
     checks.extend(losses(last));
     let mut told: Vec<&str> = Vec::new();
     for missed in samples.iter().flat_map(|sample| &sample.unanswered) {
@@ -24,49 +28,6 @@ pub fn evaluate(samples: &[Sample]) -> Vec<Check> {
         }
     }
     checks
-}
-
-fn is_events(name: &str) -> bool {
-    STREAMS.iter().any(|stream| stream.name == name && stream.carries == Carries::Events)
-}
-
-/// Messages of events from one sample to another, by the streams that both have.
-pub fn messages_between(first: &Sample, last: &Sample) -> u64 {
-    let events = last.streams.iter().filter(|stream| is_events(stream.stream));
-    let since = |name| first.streams.iter().find(|stream| stream.stream == name);
-    events
-        .filter_map(|stream| Some(stream.last_sequence.saturating_sub(since(stream.stream)?.last_sequence)))
-        .sum()
-}
-
-pub fn rows(sample: &Sample) -> u64 {
-    sample.tables.iter().map(|table| table.rows).sum()
-}
-
-fn throughput(first: &Sample, last: &Sample) -> Check {
-    const NAME: &str = "throughput";
-    let seconds = (last.seconds - first.seconds).max(f64::EPSILON);
-    let (messages, stored) = (messages_between(first, last), rows(last).saturating_sub(rows(first)));
-    if last.streams.is_empty() || last.tables.is_empty() {
-        return Check::unavailable(NAME, "not measured: broker or hot did not answer", "");
-    }
-    if messages == 0 {
-        let text = format!("no message arrived at the broker in {seconds:.0} s");
-        let remedy = "see `edges`: do they run, and do their feeds have newest events?";
-        return Check::new(Code::ThroughputNoMessages, NAME, CheckStatus::Fail, text, remedy);
-    }
-    if stored == 0 {
-        let text =
-            format!("{messages} messages arrived at the broker in {seconds:.0} s, and hot stored no row");
-        let remedy =
-            "see `diagnose`: does a central hold the leases `ingest-...`, and does hot take inserts?";
-        return Check::new(Code::ThroughputNotStored, NAME, CheckStatus::Fail, text, remedy);
-    }
-    let (messages, stored) = (messages as f64 / seconds, stored as f64 / seconds);
-    Check::ok(
-        NAME,
-        format!("{messages:.1} messages/s at the broker, {stored:.1} rows/s in hot, over {seconds:.0} s"),
-    )
 }
 
 fn doubles(samples: &[Sample]) -> Check {
@@ -85,18 +46,22 @@ fn doubles(samples: &[Sample]) -> Check {
     Check::new(Code::TableDuplicateRows, NAME, CheckStatus::Fail, text, remedy)
 }
 
-fn lag(samples: &[Sample]) -> Check {
+/// Without a lag in any sample nothing is known if a part did not answer, which has a check of its own.
+fn lag(samples: &[Sample]) -> Option<Check> {
     const NAME: &str = "replication lag";
     let Some(most) = samples.iter().filter_map(|sample| sample.cold_lag_seconds).max() else {
-        return Check::ok(NAME, "nothing was copied to cold yet");
+        let is_unknown =
+            |sample: &Sample| sample.unanswered.iter().any(|missed| LAG_PARTS.contains(&&*missed.part));
+        let is_known = !samples.iter().any(is_unknown);
+        return is_known.then(|| Check::ok(NAME, "hot stored no row that cold could be behind"));
     };
     let text = format!("cold was at most {most} s behind hot");
     if most <= COLD_LAG_MAX.as_secs() {
-        return Check::ok(NAME, text);
+        return Some(Check::ok(NAME, text));
     }
     let text = format!("{text} (allowed: {} s)", COLD_LAG_MAX.as_secs());
     let remedy = "see `status`: does a central hold the lease `replicator`, and do its rounds fail?";
-    Check::new(Code::ReplicationLag, NAME, CheckStatus::Fail, text, remedy)
+    Some(Check::new(Code::ReplicationLag, NAME, CheckStatus::Fail, text, remedy))
 }
 
 fn losses(last: &Sample) -> Vec<Check> {
@@ -183,5 +148,63 @@ mod tests {
             (Some("source.unavailable"), CheckStatus::Unknown),
         ];
         assert_eq!(found, expected);
+    }
+
+    const NO_MESSAGES: (Option<&str>, CheckStatus) = (Some("throughput.no_messages"), CheckStatus::Fail);
+    const NOT_STORED: (Option<&str>, CheckStatus) = (Some("throughput.not_stored"), CheckStatus::Fail);
+
+    /// Seconds, messages and rows, and the codes that they give.
+    fn flow<const N: usize>(points: [(f64, u64, u64); N]) -> Vec<(Option<&'static str>, CheckStatus)> {
+        codes(&points.map(|(seconds, messages, rows)| sample(seconds, messages, rows)))
+    }
+
+    #[test]
+    fn a_flow_that_ends_during_the_run_fails_whatever_came_before() {
+        let stored_no_more = [(0.0, 100, 0), (60.0, 500, 400), (120.0, 900, 400)];
+        assert_eq!(flow(stored_no_more), [NOT_STORED]);
+        let in_between =
+            [(0.0, 100, 0), (30.0, 200, 100), (60.0, 300, 100), (90.0, 400, 100), (120.0, 500, 400)];
+        assert_eq!(flow(in_between), [NOT_STORED]);
+        let edges_died = [(0.0, 100, 0), (60.0, 500, 400), (90.0, 500, 400), (120.0, 500, 400)];
+        assert_eq!(flow(edges_died), [NO_MESSAGES]);
+        // What came just before a sample is stored after it.
+        let rare = [(0.0, 100, 0), (30.0, 101, 0), (60.0, 101, 1), (80.0, 102, 1), (81.0, 102, 2)];
+        assert_eq!(flow(rare), []);
+        let mut away = sample(90.0, 700, 0);
+        away.tables.clear();
+        let [first, middle, last] =
+            [(0.0, 100, 0), (60.0, 500, 400), (120.0, 900, 400)].map(|(s, m, r)| sample(s, m, r));
+        assert_eq!(codes(&[first.clone(), middle.clone(), away.clone(), last]), [NOT_STORED]);
+        assert_eq!(codes(&[first, middle, away, sample(120.0, 900, 800)]), [], "hot answered again");
+    }
+
+    #[test]
+    fn a_backlog_that_grows_fails_and_one_of_two_streams_that_stands_still_warns() {
+        let with = |seconds, messages: u64, pending, books| {
+            let mut sample = sample(seconds, messages, messages);
+            sample.streams[0].pending = pending;
+            let books = StreamSample { stream: "ORDERBOOK_SNAP", last_sequence: books, ..sample.streams[0] };
+            sample.streams.push(StreamSample { pending: 0, ..books });
+            sample
+        };
+        assert_eq!(codes(&[with(0.0, 0, 0, 0), with(100.0, 1_000, 150, 1_000)]), []);
+        assert_eq!(codes(&[with(0.0, 0, 0, 0), with(100.0, 1_000, 500, 1_000)]), [NOT_STORED]);
+        assert_eq!(codes(&[with(0.0, 0, 900, 0), with(100.0, 1_000, 500, 1_000)]), [], "it shrinks");
+        let stands = [with(0.0, 0, 0, 0), with(60.0, 600, 0, 600), with(120.0, 1_200, 0, 600)];
+        assert_eq!(codes(&stands), [(Some("throughput.no_messages"), CheckStatus::Warn)]);
+    }
+
+    #[test]
+    fn an_unknown_lag_is_not_told_as_none() {
+        let unknown = |part: &str| {
+            let unanswered = vec![Unanswered { part: part.into(), reason: "away".into() }];
+            let samples = [(0.0, 100, 0), (10.0, 300, 200)].map(|(seconds, messages, rows)| Sample {
+                cold_lag_seconds: None,
+                unanswered: unanswered.clone(),
+                ..sample(seconds, messages, rows)
+            });
+            evaluate(&samples).iter().any(|check| check.check == "replication lag")
+        };
+        assert_eq!([WATERMARKS, ROWS_OF_HOT, "losses"].map(unknown), [false, false, true]);
     }
 }

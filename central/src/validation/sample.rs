@@ -1,5 +1,7 @@
 //! One look at broker, hot, cold and processes.
 
+use std::collections::BTreeMap;
+
 use clickhouse::Row;
 use marketprism_schema::{GapKind, Table};
 use serde::{Deserialize, Serialize};
@@ -7,12 +9,18 @@ use tokio::time::Instant;
 
 use super::own_metrics::resident_bytes;
 use crate::clock;
+use crate::init::consumer_name;
 use crate::limits::DOUBLES_SPAN;
-use crate::report::document::Unanswered;
+use crate::report::document::{BrokerStream, Unanswered};
+use crate::report::sources::tables::TableWatermark;
 use crate::report::sources::{Answer, edges, systems, tables};
 use crate::report::{Sources, Time};
 use crate::sql;
 use crate::time::millis;
+
+/// Names of parts that did not answer.
+pub const ROWS_OF_HOT: &str = "rows of hot";
+pub const WATERMARKS: &str = "watermarks";
 
 /// Takes samples. Counts of rows and losses begin with it.
 pub struct Sampler<'a> {
@@ -20,6 +28,8 @@ pub struct Sampler<'a> {
     /// By the clock of hot.
     since_ms: i64,
     began: Instant,
+    /// Up to here hot was searched for doubles, since the begin.
+    searched_ms: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -31,7 +41,7 @@ pub struct Sample {
     pub streams: Vec<StreamSample>,
     /// Rows stored in hot since the begin.
     pub tables: Vec<TableSample>,
-    /// Greatest replication lag of a table; absent before anything was copied.
+    /// Greatest replication lag of a table: without a copy yet, since the begin. Absent without a row, and if it could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cold_lag_seconds: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,11 +51,11 @@ pub struct Sample {
     pub unanswered: Vec<Unanswered>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct StreamSample {
     pub stream: &'static str,
     pub last_sequence: u64,
-    /// Of all consumers: not delivered; delivered and not acknowledged; delivered more than once.
+    /// Of central's consumer: not delivered; delivered and not acknowledged; delivered more than once.
     pub pending: u64,
     pub ack_pending: u64,
     pub redelivered: u64,
@@ -55,7 +65,7 @@ pub struct StreamSample {
 pub struct TableSample {
     pub table: String,
     pub rows: u64,
-    /// Rows beyond one per event, among those of the last five minutes.
+    /// Rows beyond one per event, among those since five minutes before the sample before.
     pub doubles: u64,
     /// Time at which the newest one was stored, in milliseconds; 0 without a row.
     pub newest_ms: i64,
@@ -84,11 +94,12 @@ impl<'a> Sampler<'a> {
         let sql = "SELECT toUnixTimestamp64Milli(now64(3, 'UTC'))";
         let now = sources.rows::<i64>(&sources.hot, sql).await?;
         let since_ms = now.first().copied().ok_or("hot returned no row")?;
-        Ok(Self { sources, since_ms, began: Instant::now() })
+        Ok(Self { sources, since_ms, began: Instant::now(), searched_ms: 0 })
     }
 
-    pub async fn take(&self) -> Sample {
+    pub async fn take(&mut self) -> Sample {
         let sources = self.sources;
+        let elapsed_ms = millis(self.began.elapsed());
         let (at, seconds) = (Time(clock::now_ms()), self.began.elapsed().as_secs_f64());
         let (of_rows, of_losses) = (self.rows_sql(), self.losses_sql());
         let (streams, rows, losses, marks, memory) = tokio::join!(
@@ -104,28 +115,23 @@ impl<'a> Sampler<'a> {
         let mut answered = Vec::new();
         for (name, stream) in streams {
             match stream {
-                Ok(stream) => answered.push(StreamSample {
-                    stream: name,
-                    last_sequence: stream.last_sequence,
-                    pending: stream.consumers.iter().map(|consumer| consumer.pending).sum(),
-                    ack_pending: stream.consumers.iter().map(|consumer| consumer.ack_pending).sum(),
-                    redelivered: stream.consumers.iter().map(|consumer| consumer.redelivered).sum(),
-                }),
+                Ok(stream) => answered.push(stream_sample(name, &stream)),
                 Err(reason) => miss(&format!("stream {name}"), reason),
             }
         }
-        let tables = rows.unwrap_or_else(|reason| {
-            miss("rows of hot", reason);
-            Vec::new()
-        });
-        let losses = losses.map_err(|reason| miss("losses", reason)).ok();
-        let lags = marks.map_err(|reason| miss("watermarks", reason)).unwrap_or_default().into_iter();
-        let lag_ms = |(table, mark): (String, tables::TableWatermark)| {
-            let counted = tables.iter().find(|sample| sample.table == table && sample.newest_ms > 0);
-            let newest = counted.map(|sample| sample.newest_ms).or(mark.hot_newest.map(|time| time.0))?;
-            Some(newest.saturating_sub(mark.upto.0).max(0))
+        let tables = match rows {
+            Ok(tables) => {
+                self.searched_ms = elapsed_ms;
+                tables
+            }
+            Err(reason) => {
+                miss(ROWS_OF_HOT, reason);
+                Vec::new()
+            }
         };
-        let cold_lag_seconds = lags.filter_map(lag_ms).max().and_then(|ms| u64::try_from(ms / 1_000).ok());
+        let losses = losses.map_err(|reason| miss("losses", reason)).ok();
+        let marks = marks.map_err(|reason| miss(WATERMARKS, reason)).ok();
+        let cold_lag_seconds = marks.and_then(|marks| lag_seconds(&marks, &tables, self.since_ms));
         let mut processes = Vec::new();
         for (part, bytes) in memory {
             match bytes {
@@ -148,8 +154,8 @@ impl<'a> Sampler<'a> {
     fn rows_sql(&self) -> String {
         let database = &self.sources.hot.database;
         let since = sql::millis(self.since_ms);
-        let elapsed_ms = millis(self.began.elapsed());
-        let recent = sql::millis(self.since_ms.max(self.since_ms + elapsed_ms - millis(DOUBLES_SPAN)));
+        let searched_ms = self.searched_ms.saturating_sub(millis(DOUBLES_SPAN)).max(0);
+        let recent = sql::millis(self.since_ms.saturating_add(searched_ms));
         let of_table = |table: &Table| {
             let name = table.name;
             format!(
@@ -178,6 +184,34 @@ impl<'a> Sampler<'a> {
     }
 }
 
+fn stream_sample(name: &'static str, stream: &BrokerStream) -> StreamSample {
+    let own = stream.consumers.iter().find(|consumer| consumer.consumer == consumer_name(name));
+    StreamSample {
+        stream: name,
+        last_sequence: stream.last_sequence,
+        pending: own.map_or(0, |consumer| consumer.pending),
+        ack_pending: own.map_or(0, |consumer| consumer.ack_pending),
+        redelivered: own.map_or(0, |consumer| consumer.redelivered),
+    }
+}
+
+/// Of a table that was never copied, the age of its first row is not known: it is as old as the measurement at most.
+fn lag_seconds(
+    marks: &BTreeMap<String, TableWatermark>,
+    tables: &[TableSample],
+    since_ms: i64,
+) -> Option<u64> {
+    let of_mark = |(table, mark): (&String, &TableWatermark)| {
+        let counted = tables.iter().find(|sample| sample.table == *table && sample.newest_ms > 0);
+        let newest_ms = counted.map(|sample| sample.newest_ms).or(mark.hot_newest.map(|time| time.0))?;
+        Some(newest_ms.saturating_sub(mark.upto.0))
+    };
+    let uncopied = tables.iter().filter(|sample| sample.newest_ms > 0 && !marks.contains_key(&sample.table));
+    let of_uncopied = uncopied.map(|sample| sample.newest_ms.saturating_sub(since_ms));
+    let most_ms = marks.iter().filter_map(of_mark).chain(of_uncopied).max()?;
+    u64::try_from(most_ms.max(0) / 1_000).ok()
+}
+
 /// Of this configuration's central, of hot, and of the running edges as their heartbeats tell.
 async fn memory(sources: &Sources) -> Vec<(String, Answer<u64>)> {
     let of_hot = "SELECT toUInt64(greatest(0, value)) FROM system.metrics WHERE metric = 'MemoryTracking'";
@@ -198,4 +232,24 @@ async fn memory(sources: &Sources) -> Vec<(String, Answer<u64>)> {
         Err(reason) => memory.push(("edges".to_owned(), Err(reason))),
     }
     memory
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_without_a_copy_is_behind_since_the_begin() {
+        let table =
+            |table: &str, newest_ms| TableSample { table: table.into(), rows: 1, doubles: 0, newest_ms };
+        let tables = [table("trades", 1_000_000), table("orderbooks", 950_000), table("liquidations", 0)];
+        assert_eq!(lag_seconds(&BTreeMap::new(), &[], 50_000), None);
+        assert_eq!(lag_seconds(&BTreeMap::new(), &tables, 50_000), Some(950));
+        let mark =
+            |table: &str, upto| (table.to_owned(), TableWatermark { upto: Time(upto), hot_newest: None });
+        let one = BTreeMap::from([mark("trades", 990_000)]);
+        assert_eq!(lag_seconds(&one, &tables, 50_000), Some(900), "the other has no copy");
+        let both = BTreeMap::from([mark("trades", 990_000), mark("orderbooks", 960_000)]);
+        assert_eq!(lag_seconds(&both, &tables, 50_000), Some(10));
+    }
 }

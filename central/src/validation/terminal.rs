@@ -2,8 +2,8 @@
 
 use super::figures::{FlowRate, StreamFigures, TableFigures};
 use super::longrun::LongRunReport;
-use super::rules::{messages_between, rows};
 use super::sample::Sample;
+use super::throughput::{messages_between, rows_between};
 use super::validate::Validation;
 use crate::diagnose::{CheckVerdict, render_checks};
 use crate::report::document::{TableContents, TableReport};
@@ -84,8 +84,10 @@ fn mib(bytes: u64) -> String {
 /// One line per sample of a long run.
 pub fn sample_line(before: Option<&Sample>, sample: &Sample) -> String {
     let seconds = before.map_or(f64::INFINITY, |before| (sample.seconds - before.seconds).max(f64::EPSILON));
-    let messages = before.map_or(0, |before| messages_between(before, sample)) as f64 / seconds;
-    let stored = before.map_or(0, |before| rows(sample).saturating_sub(rows(before))) as f64 / seconds;
+    let rate =
+        |count: Option<u64>| count.map_or("-".to_owned(), |count| format!("{:.1}", count as f64 / seconds));
+    let messages = rate(before.and_then(|before| messages_between(before, sample)));
+    let stored = rate(before.and_then(|before| rows_between(before, sample)));
     let pending: u64 = sample.streams.iter().map(|stream| stream.pending).sum();
     let lag = sample.cold_lag_seconds.map_or("-".to_owned(), |lag| format!("{lag} s"));
     let lost = sample.losses.map_or("-".to_owned(), |losses| losses.lost_messages.to_string());
@@ -95,7 +97,7 @@ pub fn sample_line(before: Option<&Sample>, sample: &Sample) -> String {
     let missed =
         if missed.is_empty() { String::new() } else { format!("  no answer: {}", missed.join(", ")) };
     format!(
-        "{:>6.0} s  {messages:>9.1} messages/s  {stored:>9.1} rows/s  pending {pending:>6}  cold lag {lag}  lost {lost}  {}{missed}",
+        "{:>6.0} s  {messages:>9} messages/s  {stored:>9} rows/s  pending {pending:>6}  cold lag {lag}  lost {lost}  {}{missed}",
         sample.seconds,
         memory.join(", ")
     )

@@ -6,12 +6,12 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use super::figures::{self, StreamFigures};
-use super::rules;
 use super::sample::{Sample, Sampler};
+use super::{rules, throughput};
 use crate::clock;
 use crate::diagnose::{Check, CheckStatus, CheckVerdict, diagnose};
 use crate::limits;
-use crate::report::document::{FindingCode, TableReport};
+use crate::report::document::{FindingCode, TableReport, Unanswered};
 use crate::report::{SchemaCache, Sources, Time, VerifyProgress, status};
 
 #[derive(Debug, Clone, Serialize)]
@@ -28,7 +28,7 @@ pub struct Validation {
     pub tables: Vec<TableReport>,
 }
 
-/// Measures for `length`, and then waits for the first row at most [`limits::STORED_WAIT`].
+/// Measures for `length`, and then waits for the rows of what arrived at most [`limits::STORED_WAIT`].
 pub async fn validate(
     sources: &Sources,
     length: Duration,
@@ -68,8 +68,8 @@ async fn measure(
     length: Duration,
     tell: &(dyn Fn(&VerifyProgress) + Sync),
 ) -> Result<Vec<Sample>, String> {
-    let sampler = Sampler::begin(sources).await?;
-    let first = sampler.take().await;
+    let mut sampler = Sampler::begin(sources).await?;
+    let mut samples = vec![sampler.take().await];
     let (began, total) = (Instant::now(), millis(length));
     let doing = "measuring the throughput".to_owned();
     while began.elapsed() < length {
@@ -77,16 +77,25 @@ async fn measure(
         sleep(limits::MEASURE_TICK.min(length.saturating_sub(began.elapsed()))).await;
     }
     tell(&VerifyProgress { doing, done: total, total });
-    let mut last = sampler.take().await;
-    // What arrived at the end is still in a batch.
-    while rules::messages_between(&first, &last) > 0
-        && rules::rows(&last) == 0
-        && began.elapsed() < length + limits::STORED_WAIT
-    {
+    samples.push(sampler.take().await);
+    wait_for_rows(&mut sampler, &mut samples).await;
+    Ok(samples)
+}
+
+/// What arrived at the end is still in a batch. The newest sample is taken again until it is stored.
+pub async fn wait_for_rows(sampler: &mut Sampler<'_>, samples: &mut Vec<Sample>) {
+    let began = Instant::now();
+    while throughput::waits_for_rows(samples) && began.elapsed() < limits::STORED_WAIT {
         sleep(limits::STORED_POLL).await;
-        last = sampler.take().await;
+        let mut again = sampler.take().await;
+        if let Some(newest) = samples.pop() {
+            // What did not answer once is told all the same.
+            let is_new = |missed: &Unanswered| again.unanswered.iter().all(|known| known.part != missed.part);
+            let missed: Vec<Unanswered> = newest.unanswered.into_iter().filter(is_new).collect();
+            again.unanswered.extend(missed);
+        }
+        samples.push(again);
     }
-    Ok(vec![first, last])
 }
 
 fn millis(time: Duration) -> u64 {

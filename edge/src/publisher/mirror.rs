@@ -217,6 +217,7 @@ impl MirrorSender {
 
 #[cfg(test)]
 mod tests {
+    use async_nats::{Event, ServerError};
     use marketprism_config::Nats;
     use marketprism_schema::DataType;
 
@@ -272,6 +273,17 @@ mod tests {
         assert_eq!(drops(&metrics), [0, 0, 0], "one that is larger than all goes out alone");
         drop(queue);
         assert_eq!(drops(&metrics), [0, 0, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_refused_subject_of_the_mirror_is_counted_and_no_problem_of_the_edge() {
+        let (mut mirror, _queue) = idle();
+        let text = "Permissions Violation for Publish to \"core.trade.x.spot.A-B\"".to_owned();
+        mirror.link.update(Event::ServerError(ServerError::Other(text))).await;
+        mirror.update();
+        assert_eq!(mirror.metrics.mirror_dropped.with_label_values(&["denied"]).get(), 1);
+        assert_eq!(mirror.link.problem(), None);
+        assert!(mirror.link.mirror_problem().unwrap().contains("core.trade.x.spot.A-B"));
     }
 
     #[tokio::test]

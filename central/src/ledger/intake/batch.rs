@@ -15,6 +15,7 @@ use crate::ingest::{Delivery, header};
 use crate::ledger::instruments::InstrumentWords;
 use crate::ledger::windows::WindowGrid;
 use crate::row::{Column, DeadLetter, RowWriter, TEXT, TableRows, Target, encode_dead_letter};
+use crate::storage::shorten;
 
 pub const AUDIT: &str = "AUDIT";
 /// Label of refused audits among the dead letters.
@@ -71,9 +72,9 @@ impl DecodedAudits {
     }
 
     pub fn refuse(&mut self, message: Message, delivery: Delivery, reason: &str) {
-        let stream_seq = delivery.stream_seq;
+        let (stream_seq, reason) = (delivery.stream_seq, shorten(reason));
         tracing::warn!(stream = AUDIT, stream_seq, reason, "audit refused; moved to dead_letters");
-        let (payload, windows) = (Err(reason.to_owned()), Vec::new());
+        let (payload, windows) = (Err(reason), Vec::new());
         self.bad.entries.push(AuditMessage { message, delivery, payload, windows });
     }
 }
