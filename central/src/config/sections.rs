@@ -13,6 +13,7 @@ pub struct AdapterSettings {
     /// Public keys (base64, as `marketprism-edge adapter keygen` prints them); `adapters push` refuses a component that none of them signed.
     trusted_keys: Vec<String>,
     /// Most bytes of the bucket of adapters at the broker, which reserves them; `adapters push` refuses a component that does not fit.
+    /// Of an existing bucket only `init --apply` changes it. Without room for the bucket central runs, and tells it.
     #[schemars(range(min = 1_048_576, max = 1_099_511_627_776_i64))]
     pub bucket_max_bytes: i64,
 }

@@ -104,3 +104,48 @@ async fn ensure_streams(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use marketprism_tests::broker::Broker as Server;
+    use marketprism_tests::parts;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn only_apply_changes_the_limit_of_the_bucket_and_no_room_for_it_is_told() {
+        if parts::missing().is_some() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::start(folder.path()).await;
+        let config = |max_bytes: i64| {
+            let path = folder.path().join("central.toml");
+            let text =
+                format!("[nats]\nurls = [{:?}]\n[adapters]\nbucket_max_bytes = {max_bytes}\n", server.url());
+            std::fs::write(&path, text).unwrap();
+            Config::load(&path).unwrap()
+        };
+        let (small, large, too_large) = (config(1 << 20), config(2 << 20), config(1 << 40));
+        let broker = Broker::start(&small.nats).await.unwrap();
+        broker.connected(&small.nats, limits::BROKER_CONNECT_WAIT).await.unwrap();
+        let ensured = async |config, apply| ensure_bucket(config, &broker, apply).await.unwrap();
+        let found = |result| {
+            let ObjectResult::Differs(differences) = result else { panic!("{result:?}") };
+            (differences[0].setting.clone(), differences[0].found.clone())
+        };
+        let (setting, none) = found(ensured(&too_large, false).await);
+        assert!(setting == "existence" && none.contains("insufficient storage"), "{none}");
+        assert_eq!(ensured(&small, false).await, ObjectResult::Created);
+        assert_eq!(ensured(&small, false).await, ObjectResult::AsWanted);
+        let limit = || ("max_bytes".to_owned(), "1048576".to_owned());
+        assert_eq!(
+            [found(ensured(&large, false).await), found(ensured(&large, false).await)],
+            [limit(), limit()]
+        );
+        let refused = found(ensured(&too_large, true).await).1;
+        assert!(refused.starts_with("1048576 (cannot set max_bytes"), "{refused}");
+        assert!(matches!(ensured(&large, true).await, ObjectResult::Updated(_)));
+        assert_eq!(ensured(&large, false).await, ObjectResult::AsWanted);
+    }
+}
