@@ -9,9 +9,8 @@ use tokio::time::Instant;
 
 use super::own_metrics::resident_bytes;
 use crate::clock;
-use crate::init::consumer_name;
 use crate::limits::DOUBLES_SPAN;
-use crate::report::document::{BrokerStream, Unanswered};
+use crate::report::document::{BrokerConsumer, BrokerStream, Unanswered};
 use crate::report::sources::tables::TableWatermark;
 use crate::report::sources::{Answer, edges, systems, tables};
 use crate::report::{Sources, Time};
@@ -21,6 +20,9 @@ use crate::time::millis;
 /// Names of parts that did not answer.
 pub const ROWS_OF_HOT: &str = "rows of hot";
 pub const WATERMARKS: &str = "watermarks";
+
+/// Begin of the names of central's consumers. One of others may be behind for ever.
+const OWN_CONSUMERS: &str = "central-";
 
 /// Takes samples. Counts of rows and losses begin with it.
 pub struct Sampler<'a> {
@@ -55,7 +57,7 @@ pub struct Sample {
 pub struct StreamSample {
     pub stream: &'static str,
     pub last_sequence: u64,
-    /// Of central's consumer: not delivered; delivered and not acknowledged; delivered more than once.
+    /// Of central's consumers: not delivered; delivered and not acknowledged; delivered more than once.
     pub pending: u64,
     pub ack_pending: u64,
     pub redelivered: u64,
@@ -185,13 +187,14 @@ impl<'a> Sampler<'a> {
 }
 
 fn stream_sample(name: &'static str, stream: &BrokerStream) -> StreamSample {
-    let own = stream.consumers.iter().find(|consumer| consumer.consumer == consumer_name(name));
+    let own = |consumer: &&BrokerConsumer| consumer.consumer.starts_with(OWN_CONSUMERS);
+    let own: Vec<&BrokerConsumer> = stream.consumers.iter().filter(own).collect();
     StreamSample {
         stream: name,
         last_sequence: stream.last_sequence,
-        pending: own.map_or(0, |consumer| consumer.pending),
-        ack_pending: own.map_or(0, |consumer| consumer.ack_pending),
-        redelivered: own.map_or(0, |consumer| consumer.redelivered),
+        pending: own.iter().map(|consumer| consumer.pending).sum(),
+        ack_pending: own.iter().map(|consumer| consumer.ack_pending).sum(),
+        redelivered: own.iter().map(|consumer| consumer.redelivered).sum(),
     }
 }
 
@@ -237,6 +240,33 @@ async fn memory(sources: &Sources) -> Vec<(String, Answer<u64>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_central_s_own_consumers_count() {
+        let consumer = |name: &str, pending| BrokerConsumer {
+            consumer: name.to_owned(),
+            pending,
+            ack_pending: 1,
+            redelivered: 0,
+            waiting: 0,
+        };
+        let consumers =
+            vec![consumer("central-trades", 2), consumer("central-funding", 3), consumer("x", 900)];
+        let stream = BrokerStream {
+            stream: "MARKET_DATA".into(),
+            messages: 0,
+            bytes: 0,
+            max_bytes: 0,
+            first_sequence: 0,
+            last_sequence: 7,
+            replicas: 1,
+            replicas_current: 1,
+            leader: None,
+            consumers,
+        };
+        let sample = stream_sample("MARKET_DATA", &stream);
+        assert_eq!((sample.last_sequence, sample.pending, sample.ack_pending), (7, 5, 2));
+    }
 
     #[test]
     fn a_table_without_a_copy_is_behind_since_the_begin() {
