@@ -82,7 +82,7 @@ async fn measure(
     Ok(samples)
 }
 
-/// What arrived at the end is still in a batch. The newest sample is taken again until it is stored.
+/// Takes the newest sample again until the rows of what arrived before are stored: at the end they are still in a batch.
 pub async fn wait_for_rows(sampler: &mut Sampler<'_>, samples: &mut Vec<Sample>) {
     let began = Instant::now();
     while throughput::waits_for_rows(samples) && began.elapsed() < limits::STORED_WAIT {
