@@ -157,8 +157,7 @@ async fn through(
 
 async fn venue(first: u64, trades: u64) -> Result<(Venue, Feed)> {
     let venue = Venue::bind(frames(first, trades)).await?;
-    let mut feed = Feed::simulated("binance_spot", &venue.address()?, &["BTC-USDT"]);
-    feed.data_types = vec!["trade".to_owned()];
+    let feed = venue.feed()?;
     Ok((venue, feed))
 }
 
@@ -190,7 +189,7 @@ async fn start_to_first_event(folder: &Path, broker: &Broker) -> Result<Duration
     Ok(slowest)
 }
 
-async fn until_acknowledged(edge: &Edge, trades: u64, started: Instant) -> Result<Duration> {
+pub async fn until_acknowledged(edge: &Edge, trades: u64, started: Instant) -> Result<Duration> {
     loop {
         let acknowledged = edge.metric("marketprism_edge_acknowledged_total", "").await;
         if acknowledged >= trades {
@@ -215,6 +214,8 @@ const CHUNK: usize = 64 * 1024;
 pub struct Venue {
     listener: TcpListener,
     frames: Arc<Vec<u8>>,
+    /// `None`: as fast as the socket takes them.
+    bytes_per_ms: Option<usize>,
 }
 
 /// Prepared trade frames in wire form (server frames are not masked).
@@ -239,7 +240,21 @@ pub fn frames(first: u64, trades: u64) -> Vec<u8> {
 
 impl Venue {
     pub async fn bind(frames: Vec<u8>) -> Result<Self> {
-        Ok(Self { listener: TcpListener::bind(("127.0.0.1", 0)).await?, frames: Arc::new(frames) })
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        Ok(Self { listener, frames: Arc::new(frames), bytes_per_ms: None })
+    }
+
+    /// Sends so many of its `count` frames a second.
+    pub fn paced(mut self, count: u64, per_second: u64) -> Result<Self> {
+        let bytes = self.frames.len() * usize::try_from(per_second)?;
+        self.bytes_per_ms = Some(bytes.div_ceil(usize::try_from(count)? * 1_000));
+        Ok(self)
+    }
+
+    pub fn feed(&self) -> Result<Feed> {
+        let mut feed = Feed::simulated("binance_spot", &self.address()?, &["BTC-USDT"]);
+        feed.data_types = vec!["trade".to_owned()];
+        Ok(feed)
     }
 
     /// `host:port`.
@@ -277,7 +292,11 @@ impl Venue {
         socket.send(Message::text(r#"{"result":null,"id":1}"#)).await?;
         let stream = socket.get_mut();
         let _ = started.send(Instant::now());
-        for chunk in self.frames.chunks(CHUNK) {
+        let mut clock = tokio::time::interval(Duration::from_millis(1));
+        for chunk in self.frames.chunks(self.bytes_per_ms.unwrap_or(CHUNK)) {
+            if self.bytes_per_ms.is_some() {
+                clock.tick().await;
+            }
             stream.write_all(chunk).await?;
         }
         while let Some(message) = socket.next().await {

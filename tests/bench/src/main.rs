@@ -1,5 +1,6 @@
-//! `marketprism-bench [adapter|edge|venues|swaps|wire|deltas|ingest|ledger|replication|report|storage|rest]...`: measures, prints a table, and fails
-//! when a goal is missed. `compare REVISION [part]...` does so with two revisions in turn, `history TEXT` prints what earlier runs measured.
+//! `marketprism-bench [adapter|edge|latency|venues|swaps|wire|deltas|ingest|ledger|replication|report|storage|rest]...`: measures, prints a
+//! table, and fails when a goal is missed. `compare REVISION [part]...` does so with two revisions in turn, `history TEXT` prints what
+//! earlier runs measured.
 
 mod adapter;
 mod compare;
@@ -8,6 +9,7 @@ mod edge;
 mod engine;
 mod history;
 mod ingest;
+mod latency;
 mod ledger;
 mod recorded;
 mod replication;
@@ -31,6 +33,8 @@ enum Part {
     Adapter,
     /// A running edge from socket to acknowledgement, relative to a bare publisher and to one without a journal; its start.
     Edge,
+    /// Latency of a running edge at fixed rates, and what an event costs the broker.
+    Latency,
     /// Memory of an edge with five venues.
     Venues,
     /// Changes of an adapter while a venue sends: pauses, trades, books, memory.
@@ -136,6 +140,9 @@ async fn measure(measurement: Measurement) -> Result<Report> {
     }
     if wanted(Part::Edge) {
         edge::measure(&mut figures, trades).await?;
+    }
+    if wanted(Part::Latency) {
+        latency::measure(&mut figures).await?;
     }
     if wanted(Part::Venues) {
         venues::measure(&mut figures).await?;
