@@ -51,7 +51,8 @@ pub async fn measure(report: &mut Report, trades: u64) -> Result<()> {
             match (place + round) % 3 {
                 0 => {
                     let (cpu, url) = (broker.process().cpu_time(), broker.url());
-                    let time = sample::publish(&url, Sample::Trades, WireForm::Json, first, trades).await?;
+                    let time =
+                        sample::publish(&url, Sample::Trades, (WireForm::Json, 1), first, trades).await?;
                     bare = Some(Turn::of(time, broker.process().cpu_time().saturating_sub(cpu), trades));
                 }
                 side => {

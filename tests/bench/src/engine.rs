@@ -7,17 +7,6 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use marketprism_tests::clickhouse::{ClickHouse, client};
 use tempfile::TempDir;
 
-/// Rounds; the best counts.
-const ROUNDS: usize = 3;
-
-#[derive(Debug, Clone, Copy)]
-pub struct EngineRun {
-    /// From the first insert to the last response.
-    pub time: Duration,
-    /// CPU time of the engine, background merges included.
-    pub processor: Duration,
-}
-
 /// Rows of `database.table` in files, in stream order.
 pub struct Files {
     source: String,
@@ -36,19 +25,7 @@ impl Files {
         Ok(Self { source, copy, rows, files, _folder: folder })
     }
 
-    /// Inserts the files into a new table several times; returns the fastest round.
-    pub async fn insert_best(&self, clickhouse: &mut ClickHouse) -> Result<EngineRun> {
-        let mut best = EngineRun { time: Duration::MAX, processor: Duration::MAX };
-        for _ in 0..ROUNDS {
-            let before = clickhouse.process().cpu_time();
-            let time = self.insert(clickhouse).await?;
-            if time < best.time {
-                best = EngineRun { time, processor: clickhouse.process().cpu_time().saturating_sub(before) };
-            }
-        }
-        Ok(best)
-    }
-
+    /// Inserts the files into a new table, which is dropped again.
     pub async fn insert(&self, clickhouse: &ClickHouse) -> Result<Duration> {
         let Self { source, copy, rows, files, .. } = self;
         execute(clickhouse, &format!("CREATE TABLE {copy} AS {source}")).await?;
@@ -76,9 +53,8 @@ async fn export(
     let mut from = 0;
     while from < rows {
         let to = from + piece;
-        // Sequences count from one in a new stream.
         let select = format!(
-            "SELECT * FROM {source} WHERE stream_seq > {from} AND stream_seq <= {to} FORMAT Native \
+            "SELECT * FROM {source} ORDER BY stream_seq, event_id LIMIT {piece} OFFSET {from} FORMAT Native \
              SETTINGS max_block_size = {piece}, max_threads = 1"
         );
         let answer = client().post(clickhouse.url()).body(select).send().await?.error_for_status()?;

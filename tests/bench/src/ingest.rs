@@ -1,10 +1,12 @@
-//! A running central from a filled stream to rows in hot ClickHouse, all on this machine, relative to the engine's limit.
+//! A running central from a filled stream to rows in hot ClickHouse, all on this machine, in turn with the engine's own inserts of the
+//! same rows.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use marketprism_schema::WireForm;
 use marketprism_tests::figures::{Goal, Report};
+use marketprism_tests::pairs::{Pairs, Turn};
 use marketprism_tests::stack::Stack;
 
 use crate::sample::{self, Sample};
@@ -14,110 +16,159 @@ use crate::{edge, engine};
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// Interval of row counts; each costs the engine about 2 ms.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Rows left out at the end: a partial batch waits for its age.
 const COUNTED: f64 = 0.95;
 
-/// Trades and books in each wire form.
+/// Part of the trades that a turn takes.
+const TURN: u64 = 3;
+
+/// Central leaves its lease within this time.
+const STOP: Duration = Duration::from_secs(20);
+
+struct Load {
+    sample: Sample,
+    form: WireForm,
+    /// Events in a message.
+    per_message: u64,
+    pairs: u64,
+    goal: Option<Goal>,
+}
+
+const LOADS: [Load; 4] = [
+    Load {
+        sample: Sample::Trades,
+        form: WireForm::Protobuf,
+        per_message: 16,
+        pairs: 20,
+        goal: Some(Goal::AtLeast(0.7)),
+    },
+    Load { sample: Sample::Trades, form: WireForm::Protobuf, per_message: 1, pairs: 5, goal: None },
+    Load { sample: Sample::Trades, form: WireForm::Json, per_message: 1, pairs: 5, goal: None },
+    Load { sample: Sample::Books, form: WireForm::Protobuf, per_message: 1, pairs: 5, goal: None },
+];
+
+/// Trades and books in their wire forms.
 pub async fn measure(report: &mut Report, trades: u64) -> Result<()> {
-    for form in WireForm::ALL {
-        one(report, Sample::Trades, form, trades).await?;
-    }
-    // A book is about forty times as large.
-    for form in WireForm::ALL {
-        one(report, Sample::Books, form, (trades / 40).max(1)).await?;
+    for load in &LOADS {
+        let events = match load.sample {
+            Sample::Trades => trades / TURN,
+            // A book is about forty times as large.
+            Sample::Books => trades / TURN / 40,
+        };
+        one(report, load, events.max(1)).await?;
     }
     Ok(())
 }
 
-/// Fills the stream while central is down, then measures from the first rows in hot almost to the last.
-async fn one(report: &mut Report, sample: Sample, form: WireForm, events: u64) -> Result<()> {
+/// CPU time of broker, central and engine.
+type Used = [Duration; 3];
+
+/// Fills the stream while central is away, then measures from the first rows in hot almost to the last.
+async fn one(report: &mut Report, load: &Load, events: u64) -> Result<()> {
     let mut stack = Stack::plain().await;
-    stack.central.kill();
-    sample::publish(&stack.broker.url(), sample, form, 1, events).await?;
-    let before = [stack.broker.process().cpu_time(), Duration::ZERO, stack.clickhouse.process().cpu_time()];
-    let started = Instant::now();
-    stack.central.start_without_waiting();
-    let run = until_stored(&stack, sample.table(), events, started).await?;
-    let processes = [stack.broker.process(), stack.central.process(), stack.clickhouse.process()];
-    let used = processes.map(|process| process.cpu_time());
-    let resident = stack.central.process().resident_bytes() as f64 / 1e6;
-    stack.central.kill();
-    let name = format!("ingest, {} as {}", sample.name(), form.content_type());
-    report.figure(format!("{name}, stream to hot"), run.steady, "rows/s");
-    report.figure(format!("{name}, stream to hot, start of central included"), run.with_start, "rows/s");
-    alone(report, &name, &mut stack, sample, events, run.steady).await?;
-    // On a machine that others use too these tell more than the wall clock.
-    for (part, (after, before)) in
-        ["broker", "central", "engine"].into_iter().zip(used.into_iter().zip(before))
-    {
-        let each = after.saturating_sub(before).as_secs_f64() / events as f64 * 1e6;
-        report.figure(format!("{name}, processor time of the {part}"), each, "us a row");
+    stack.central.process().terminate(STOP).await;
+    let (mut pairs, mut used, mut files, mut resident) = (Pairs::default(), Used::default(), None, 0);
+    let mut engine_alone = Duration::ZERO;
+    for pair in 0..load.pairs {
+        let url = stack.broker.url();
+        sample::publish(&url, load.sample, (load.form, load.per_message), 1 + pair * events, events).await?;
+        // The rows of the first turn are those that the engine inserts alone, before central's turn or after it.
+        let before = match &files {
+            Some(files) if pair % 2 == 1 => Some(alone(&mut stack, files, events).await?),
+            _ => None,
+        };
+        let own = through(&mut stack, load.sample, pair * events, events, &mut used).await?;
+        resident = resident.max(stack.central.process().resident_bytes());
+        stack.central.process().terminate(STOP).await;
+        if files.is_none() {
+            let source = format!("marketprism_hot.{}", load.sample.table());
+            let piece = load.sample.rows_an_insert();
+            files = Some(engine::Files::export(&stack.clickhouse, &source, events, piece).await?);
+        }
+        let files = files.as_ref().context("exported above")?;
+        let other = match before {
+            Some(turn) => turn,
+            None => alone(&mut stack, files, events).await?,
+        };
+        engine_alone += Duration::from_secs_f64(other.cpu);
+        pairs.push(own, other);
     }
-    report.figure(format!("central, resident memory after {}", sample.name()), resident, "MB");
+    let name = match load.per_message {
+        1 => format!("ingest, {} as {}", load.sample.name(), load.form.content_type()),
+        many => format!("ingest, {} as {}, {many} a message", load.sample.name(), load.form.content_type()),
+    };
+    let rate = |each: f64| 1.0 / each;
+    let (own, other) = (pairs.left().context("no pair")?, pairs.right().context("no pair")?);
+    report.figure(format!("{name}, stream to hot"), rate(own.median), "rows/s");
+    report.figure(
+        format!("{name}, the engine alone, inserts as large as central's"),
+        rate(other.median),
+        "rows/s",
+    );
+    report.spread(
+        format!("{name} / the engine alone"),
+        pairs.rates().context("no pair")?,
+        "times",
+        load.goal,
+    );
+    // On a machine that others use too these tell more than the wall clock.
+    let all = events * load.pairs;
+    for (part, time) in ["broker", "central", "engine"].into_iter().zip(used) {
+        let each = time.as_secs_f64() / all as f64 * 1e6;
+        report.figure(format!("{name}, CPU time of the {part}"), each, "us a row");
+    }
+    let each = engine_alone.as_secs_f64() / load.pairs as f64 * 1e6;
+    report.figure(format!("{name}, CPU time of the engine alone"), each, "us a row");
+    report.figure(format!("{name}, resident memory of central"), resident as f64 / 1e6, "MB");
+    let taken = sample::take(&stack.broker.url(), load.sample, all.div_ceil(load.per_message)).await?;
+    report.figure(
+        format!("{name}, a bare consumer that only acknowledges"),
+        edge::rate(all, taken),
+        "events/s",
+    );
     Ok(())
 }
 
-/// The engine with the same rows from files in Native format, in inserts of central's size and in one; and a consumer that only
-/// acknowledges: the upper bounds for a central here.
-async fn alone(
-    report: &mut Report,
-    name: &str,
+/// A turn of central.
+async fn through(
     stack: &mut Stack,
     sample: Sample,
+    stored: u64,
     events: u64,
-    through: f64,
-) -> Result<()> {
-    let source = format!("marketprism_hot.{}", sample.table());
-    for (piece, said) in [(sample.rows_an_insert(), "inserts as large as central's"), (events, "one insert")]
-    {
-        let files = engine::Files::export(&stack.clickhouse, &source, events, piece).await?;
-        let alone = files.insert_best(&mut stack.clickhouse).await?;
-        let limit = edge::rate(events, alone.time);
-        let each = alone.processor.as_secs_f64() / events as f64 * 1e6;
-        report.figure(format!("{name}, the engine alone, {said}, its processor time"), each, "us a row");
-        report.figure(format!("{name}, the engine alone, Native files, {said}"), limit, "rows/s");
-        let ratio = format!("{name} / the engine alone, {said}");
-        if piece == events {
-            report.figure(ratio, through / limit, "times");
-            continue;
-        }
-        if sample == Sample::Trades {
-            report.goal(ratio, through / limit, "times", Goal::AtLeast(0.5));
-        } else {
-            report.figure(ratio, through / limit, "times");
-        }
-        let url = stack.broker.url();
-        let bare = sample::take(&url, sample, events).await?;
-        report.figure(format!("{name}, a bare consumer alone"), edge::rate(events, bare), "messages/s");
-        let (inserted, taken) =
-            tokio::try_join!(files.insert(&stack.clickhouse), sample::take(&url, sample, events))?;
-        let beside = edge::rate(events, inserted.max(taken));
-        report.figure(format!("{name}, a bare consumer beside the engine's inserts"), beside, "rows/s");
-        report.figure(
-            format!("{name} / a bare consumer beside the engine's inserts"),
-            through / beside,
-            "times",
-        );
+    used: &mut Used,
+) -> Result<Turn> {
+    let before = [stack.broker.process().cpu_time(), Duration::ZERO, stack.clickhouse.process().cpu_time()];
+    stack.central.start_without_waiting();
+    let each = until_stored(stack, sample.table(), stored, events).await?;
+    let after = [
+        stack.broker.process().cpu_time(),
+        stack.central.process().cpu_time(),
+        stack.clickhouse.process().cpu_time(),
+    ];
+    let mut all = Duration::ZERO;
+    for ((used, after), before) in used.iter_mut().zip(after).zip(before) {
+        *used += after.saturating_sub(before);
+        all += after.saturating_sub(before);
     }
-    Ok(())
+    Ok(Turn { wall: each, cpu: all.as_secs_f64() / events as f64 })
 }
 
-/// Rows per second.
-struct Run {
-    /// From the first rows seen in hot.
-    steady: f64,
-    with_start: f64,
+/// A turn of the engine: the same rows from files in Native format, in inserts of central's size.
+async fn alone(stack: &mut Stack, files: &engine::Files, events: u64) -> Result<Turn> {
+    let before = stack.clickhouse.process().cpu_time();
+    let time = files.insert(&stack.clickhouse).await?;
+    Ok(Turn::of(time, stack.clickhouse.process().cpu_time().saturating_sub(before), events))
 }
 
-/// Waits for all rows, without the partial last batch.
-async fn until_stored(stack: &Stack, table: &str, events: u64, started: Instant) -> Result<Run> {
+/// Waits for all rows; gives the seconds a row from the first ones in hot, without the partial last batch.
+async fn until_stored(stack: &Stack, table: &str, stored: u64, events: u64) -> Result<f64> {
     let query = format!("SELECT count() FROM marketprism_hot.{table}");
     let enough = (events as f64 * COUNTED) as u64;
-    let (mut first, mut counted) = (None, None);
+    let (started, mut first, mut counted) = (Instant::now(), None, None);
     loop {
-        let rows = stack.clickhouse.number(&query).await.map_err(|e| anyhow!(e))?;
+        let rows = stack.clickhouse.number(&query).await.map_err(|e| anyhow!(e))?.saturating_sub(stored);
         let at = started.elapsed();
         if rows > 0 && first.is_none() {
             first = Some((rows, at));
@@ -127,10 +178,7 @@ async fn until_stored(stack: &Stack, table: &str, events: u64, started: Instant)
         }
         if let (true, Some((first, begun)), Some((counted, at))) = (rows >= events, first, counted) {
             ensure!(counted > first, "all {events} rows came at once: take more");
-            return Ok(Run {
-                steady: edge::rate(counted - first, at.saturating_sub(begun)),
-                with_start: edge::rate(counted, at),
-            });
+            return Ok(at.saturating_sub(begun).as_secs_f64() / (counted - first) as f64);
         }
         ensure!(at < LIMIT, "only {rows} of {events} rows within {LIMIT:?}");
         tokio::time::sleep(LOOK).await;

@@ -101,7 +101,7 @@ async fn start() -> Result<Stack> {
 /// One minute, from the first trade to the verdict.
 async fn minute(stack: &mut Stack, first: u64, trades: u64, told_up_to: &mut i64) -> Result<Cost> {
     let before = used(stack);
-    sample::publish(&stack.broker.url(), Sample::Trades, WireForm::Json, first, trades).await?;
+    sample::publish(&stack.broker.url(), Sample::Trades, (WireForm::Json, 1), first, trades).await?;
     until(stack, "SELECT count() FROM marketprism_hot.trades", first + trades).await?;
     let ingest = (used(stack).saturating_sub(before)).as_secs_f64();
 

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use marketprism_schema::{
     Body, BookLevels, DataSource, Decimal, Event, EventId, Header, MarketType, OrderBook, Side, StreamId,
-    Trade, WireForm,
+    Trade, WireForm, split_packed_header,
 };
 
 /// BookLevels per side of a sample book: the depth of most venues' streams.
@@ -131,8 +131,14 @@ fn whole(number: u64) -> i64 {
 /// Acknowledgements in flight: the edge's default.
 pub const WINDOW: usize = 4096;
 
-/// Publishes events numbered from `first`; returns the time from the first publish to the last acknowledgement.
-pub async fn publish(url: &str, sample: Sample, form: WireForm, first: u64, events: u64) -> Result<Duration> {
+/// Publishes events numbered from `first`, so many in a message; returns the time from the first publish to the last acknowledgement.
+pub async fn publish(
+    url: &str,
+    sample: Sample,
+    (form, per_message): (WireForm, u64),
+    first: u64,
+    events: u64,
+) -> Result<Duration> {
     let client = async_nats::connect(url).await?;
     let context = async_nats::jetstream::ContextBuilder::new()
         .timeout(Duration::from_secs(30))
@@ -143,12 +149,13 @@ pub async fn publish(url: &str, sample: Sample, form: WireForm, first: u64, even
     let subject = sample.subject()?;
     let mut acks = FuturesUnordered::new();
     let started = Instant::now();
-    for number in first..first + events {
-        let event = sample.event(number);
-        let mut payload = Vec::with_capacity(512);
-        form.encode(&event, &mut payload);
+    let mut number = first;
+    while number < first + events {
+        let end = (first + events).min(number + per_message);
+        let (id, payload) = message(sample, form, number..end)?;
+        number = end;
         let mut headers = HeaderMap::new();
-        headers.insert("Nats-Msg-Id", event.header.event_id.to_string());
+        headers.insert("Nats-Msg-Id", id.to_string());
         headers.insert("Content-Type", form.content_type());
         acks.push(
             context.publish_with_headers(subject.clone(), headers, payload.into()).await?.into_future(),
@@ -161,6 +168,23 @@ pub async fn publish(url: &str, sample: Sample, form: WireForm, first: u64, even
         ack?;
     }
     Ok(started.elapsed())
+}
+
+/// A message as an edge forms it. Several events have the header of the first.
+fn message(sample: Sample, form: WireForm, numbers: std::ops::Range<u64>) -> Result<(EventId, Vec<u8>)> {
+    let (mut payload, mut one, mut ids) = (Vec::with_capacity(512), Vec::new(), Vec::new());
+    for number in numbers {
+        let event = sample.event(number);
+        ids.push(event.header.event_id);
+        if ids.len() == 1 {
+            form.encode(&event, &mut payload);
+        } else {
+            one.clear();
+            form.encode(&event, &mut one);
+            payload.extend_from_slice(split_packed_header(&one)?.1);
+        }
+    }
+    Ok((EventId::of_message(ids), payload))
 }
 
 /// Consumes and acknowledges messages of a stream without decoding; returns the total time.
