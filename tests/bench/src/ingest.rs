@@ -27,7 +27,7 @@ const TURN: u64 = 3;
 /// Central leaves its lease within this time.
 const STOP: Duration = Duration::from_secs(20);
 
-struct Load {
+struct IngestLoad {
     sample: Sample,
     form: WireForm,
     /// Events in a message.
@@ -36,17 +36,17 @@ struct Load {
     goal: Option<Goal>,
 }
 
-const LOADS: [Load; 4] = [
-    Load {
+const LOADS: [IngestLoad; 4] = [
+    IngestLoad {
         sample: Sample::Trades,
         form: WireForm::Protobuf,
         per_message: 16,
         pairs: 20,
         goal: Some(Goal::AtLeast(0.7)),
     },
-    Load { sample: Sample::Trades, form: WireForm::Protobuf, per_message: 1, pairs: 5, goal: None },
-    Load { sample: Sample::Trades, form: WireForm::Json, per_message: 1, pairs: 5, goal: None },
-    Load { sample: Sample::Books, form: WireForm::Protobuf, per_message: 1, pairs: 5, goal: None },
+    IngestLoad { sample: Sample::Trades, form: WireForm::Protobuf, per_message: 1, pairs: 5, goal: None },
+    IngestLoad { sample: Sample::Trades, form: WireForm::Json, per_message: 1, pairs: 5, goal: None },
+    IngestLoad { sample: Sample::Books, form: WireForm::Protobuf, per_message: 1, pairs: 5, goal: None },
 ];
 
 /// Trades and books in their wire forms.
@@ -66,7 +66,7 @@ pub async fn measure(report: &mut Report, trades: u64) -> Result<()> {
 type Used = [Duration; 3];
 
 /// Fills the stream while central is away, then measures from the first rows in hot almost to the last.
-async fn one(report: &mut Report, load: &Load, events: u64) -> Result<()> {
+async fn one(report: &mut Report, load: &IngestLoad, events: u64) -> Result<()> {
     let mut stack = Stack::plain().await;
     stack.central.process().terminate(STOP).await;
     let (mut pairs, mut used, mut files, mut resident) = (Pairs::default(), Used::default(), None, 0);

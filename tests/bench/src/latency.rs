@@ -18,7 +18,7 @@ const SECONDS: u64 = 10;
 /// Events that are ready together travel in one message; nothing waits for others.
 const WITHOUT_LINGER: &str = "[publisher]\nlinger_ms = 0\n";
 
-struct Load {
+struct PacedLoad {
     per_second: u64,
     tables: &'static str,
     name: &'static str,
@@ -28,16 +28,16 @@ struct Load {
     broker_us: Option<f64>,
 }
 
-const LOADS: [Load; 3] = [
-    Load {
+const LOADS: [PacedLoad; 3] = [
+    PacedLoad {
         per_second: 20_000,
         tables: WITHOUT_LINGER,
         name: "without linger",
         goals: Some([0.1, 2.0]),
         broker_us: None,
     },
-    Load { per_second: 20_000, tables: "", name: "default linger", goals: None, broker_us: None },
-    Load { per_second: 50_000, tables: "", name: "default linger", goals: None, broker_us: Some(4.0) },
+    PacedLoad { per_second: 20_000, tables: "", name: "default linger", goals: None, broker_us: None },
+    PacedLoad { per_second: 50_000, tables: "", name: "default linger", goals: None, broker_us: Some(4.0) },
 ];
 
 pub async fn measure(report: &mut Report) -> Result<()> {
@@ -57,7 +57,7 @@ async fn one(
     report: &mut Report,
     (folder, broker): (&std::path::Path, &mut Broker),
     number: usize,
-    load: &Load,
+    load: &PacedLoad,
     venue: Venue,
 ) -> Result<()> {
     let events = load.per_second * SECONDS;
