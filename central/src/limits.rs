@@ -104,6 +104,8 @@ pub const SEQUENCES_A_QUERY: u64 = 100_000;
 pub const SEQUENCES_A_COPY: u64 = 10_000;
 /// Broker requests per gap scan; the rest waits for the next.
 pub const MISSING_REQUESTS: usize = 64;
+/// Ranges of sequences that were taken before earlier ones of other tables. What exceeds them is asked for at the broker.
+pub const TAKEN_RANGES: usize = 100_000;
 /// Gaps remembered until resolved; the last one grows beyond.
 pub const GAPS: usize = 1_000;
 

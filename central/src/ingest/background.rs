@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use async_nats::jetstream::context::ConsumerInfoErrorKind;
+use async_nats::jetstream::{self, context::ConsumerInfoErrorKind};
 use marketprism_schema::Table;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -11,11 +11,12 @@ use crate::broker::is_missing;
 use crate::config::Stream;
 use crate::context::CentralContext;
 use crate::coverage::History;
+use crate::init::ConsumerSpec;
+use crate::limits;
 use crate::server_clock::{ClockReading, ClocksApart};
 use crate::status::CLICKHOUSE;
 use crate::storage::{Storage, StorageError, bounded};
 use crate::time::ticks;
-use crate::{init, limits};
 
 pub const NATS: &str = "nats";
 /// The part that fails while streams or consumers do not exist.
@@ -67,7 +68,7 @@ async fn watch_broker(shared: &CentralContext) {
     shared.status.clear(NATS);
     let mut missing = Vec::new();
     for stream in &shared.config.streams {
-        missing.extend(consumer_counts(shared, stream).await);
+        missing.extend(stream_counts(shared, stream).await);
     }
     let missing = Some(missing).filter(|missing| !missing.is_empty());
     shared.status.set(MISSING, missing.map(|missing| format!("about to be created: {}", missing.join(", "))));
@@ -112,17 +113,28 @@ fn watch_clocks(shared: &CentralContext, hot: Option<&ClockReading>, cold: Optio
     }
 }
 
-/// Returns the stream or the consumer if it does not exist. Its worker creates it.
-async fn consumer_counts(shared: &CentralContext, stream: &Stream) -> Option<String> {
+/// Returns the stream or its consumers that do not exist. Its worker creates them.
+async fn stream_counts(shared: &CentralContext, stream: &Stream) -> Vec<String> {
     let stream_name = stream.settings.name;
-    let name = init::consumer_name(stream_name);
-    let handle = match timeout(limits::BROKER_TIMEOUT, shared.broker.jetstream.get_stream(stream_name)).await
-    {
+    let asked = timeout(limits::BROKER_TIMEOUT, shared.broker.jetstream.get_stream(stream_name));
+    let handle = match asked.await {
         Ok(Ok(handle)) => handle,
-        Ok(Err(error)) if is_missing(&error) => return Some(format!("stream {stream_name}")),
+        Ok(Err(error)) if is_missing(&error) => return vec![format!("stream {stream_name}")],
         // The worker of the stream reports other errors itself.
-        _ => return None,
+        _ => return Vec::new(),
     };
+    let mut missing = Vec::new();
+    for ConsumerSpec { name, .. } in ConsumerSpec::of(&stream.settings) {
+        missing.extend(consumer_counts(shared, &handle, (stream_name, name)).await);
+    }
+    missing
+}
+
+async fn consumer_counts(
+    shared: &CentralContext,
+    handle: &jetstream::stream::Stream,
+    (stream_name, name): (&str, String),
+) -> Option<String> {
     let asked = handle.consumer_info(&name);
     let info = match timeout(limits::BROKER_TIMEOUT, asked).await {
         Ok(Ok(info)) => info,

@@ -40,10 +40,6 @@ pub struct Batch {
     pub entries: Vec<BatchEntry>,
     /// One for each entry.
     pub rows: TableRows,
-    /// Lowest sequence among the entries; `u64::MAX` while there are none.
-    pub lowest: u64,
-    /// Incarnation of the stream that the messages belong to; see `InsertGuard`.
-    pub incarnation: u64,
     payload_bytes: usize,
     opened: Instant,
 }
@@ -72,14 +68,12 @@ impl BatchEntry {
 
 impl Batch {
     /// `capacity`: rows that it takes without growing.
-    pub fn new(target: Target, stream: &'static str, incarnation: u64, capacity: usize) -> Self {
+    pub fn new(target: Target, stream: &'static str, capacity: usize) -> Self {
         Self {
             target,
             stream,
             entries: Vec::with_capacity(capacity),
             rows: TableRows::with_capacity(target.columns(), capacity),
-            lowest: u64::MAX,
-            incarnation,
             payload_bytes: 0,
             opened: Instant::now(),
         }
@@ -87,7 +81,6 @@ impl Batch {
 
     pub fn push(&mut self, entry: BatchEntry) {
         self.payload_bytes += entry.message.bytes_an_event();
-        self.lowest = self.lowest.min(entry.stream_seq);
         self.entries.push(entry);
     }
 
@@ -178,7 +171,6 @@ impl Sealed {
 #[derive(Debug)]
 pub struct OpenBatches {
     stream: &'static str,
-    incarnation: u64,
     batches: BTreeMap<Target, Batch>,
     /// Rows of the last batch of each table: a good guess for the next.
     capacities: BTreeMap<Target, usize>,
@@ -186,24 +178,15 @@ pub struct OpenBatches {
 
 impl OpenBatches {
     pub fn new(stream: &'static str) -> Self {
-        Self { stream, incarnation: 0, batches: BTreeMap::new(), capacities: BTreeMap::new() }
-    }
-
-    /// New batches hold messages of this incarnation of the stream. No batch may be open.
-    pub fn begin_stream(&mut self, incarnation: u64) {
-        self.incarnation = incarnation;
+        Self { stream, batches: BTreeMap::new(), capacities: BTreeMap::new() }
     }
 
     pub fn of(&mut self, target: Target) -> &mut Batch {
-        let Self { stream, incarnation, batches, capacities } = self;
+        let Self { stream, batches, capacities } = self;
         batches.entry(target).or_insert_with(|| {
             let capacity = capacities.get(&target).copied().unwrap_or_default();
-            Batch::new(target, stream, *incarnation, capacity)
+            Batch::new(target, stream, capacity)
         })
-    }
-
-    pub fn lowest(&self) -> Option<u64> {
-        self.batches.values().map(|batch| batch.lowest).min()
     }
 
     pub fn deadline(&self, limits: &BatchLimits) -> Option<tokio::time::Instant> {
@@ -265,7 +248,7 @@ pub mod tests {
     }
 
     fn trades() -> Batch {
-        Batch::new(Target::Events(DataType::Trade), "MARKET_DATA", 0, 0)
+        Batch::new(Target::Events(DataType::Trade), "MARKET_DATA", 0)
     }
 
     #[test]
@@ -299,7 +282,7 @@ pub mod tests {
         assert_eq!(due(&open), slow + limits.max_age_others);
         let fast = open.of(Target::Events(DataType::Trade)).opened;
         assert_eq!(due(&open), fast + limits.max_age);
-        let of_table = |target| Batch::new(target, "MARKET_DATA", 0, 0);
+        let of_table = |target| Batch::new(target, "MARKET_DATA", 0);
         for target in [Target::Copies, Target::DeadLetters, Target::Events(DataType::Liquidation)] {
             let batch = of_table(target);
             assert_eq!(batch.deadline(&limits), batch.opened + limits.max_age_others);

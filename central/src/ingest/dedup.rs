@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use async_nats::jetstream::{self, AckKind};
-use async_nats::{Message, Subject};
+use async_nats::{Message, jetstream};
 use marketprism_schema::{CorrectionMark, DataType, Event, EventId, stream_of};
 use marketprism_service::LogLimit;
 use prometheus::local::LocalHistogram;
@@ -15,9 +14,8 @@ use super::batch::{BatchEntry, OpenBatches};
 use super::insert_task::{InsertResult, seconds};
 use super::known_events::{FOUND, IdState, PendingDuplicate, PendingDuplicates, RecentIds};
 use super::lookup::DuplicateRisk;
-use super::message::{self, Delivery, NOT_FROM_A_STREAM, Refusal, RefusalReason};
+use super::message::{self, Delivery, Refusal, RefusalReason};
 use super::open_message::OpenMessage;
-use super::subscription::acknowledge;
 use crate::config::Stream;
 use crate::context::CentralContext;
 use crate::row::{
@@ -33,8 +31,8 @@ pub struct Deduplicator {
     ids: RecentIds,
     pending: PendingDuplicates,
     risk: DuplicateRisk,
-    /// Acknowledgements of messages of this turn that need no row.
-    acks: Vec<Subject>,
+    /// Messages all of whose events have their rows, since this was emptied last.
+    pub finished: Vec<FinishedMessage>,
     /// Events taken since the last call of [`Self::end_turn`].
     pub events_of_turn: usize,
     found_recent: u64,
@@ -53,7 +51,7 @@ impl Deduplicator {
             ids: RecentIds::new(shared.config.batch.recent_event_ids),
             pending: PendingDuplicates::default(),
             risk: DuplicateRisk::default(),
-            acks: Vec::new(),
+            finished: Vec::new(),
             events_of_turn: 0,
             found_recent: 0,
             found_in_flight: 0,
@@ -83,24 +81,13 @@ impl Deduplicator {
         self.ids = RecentIds::new(self.shared.config.batch.recent_event_ids);
     }
 
-    /// The stream was recreated: new batches hold messages of the new incarnation. No batch may be open or in flight.
-    pub fn begin_stream(&mut self, incarnation: u64) {
-        self.open.begin_stream(incarnation);
+    /// The stream was recreated. No batch may be open or in flight.
+    pub fn begin_stream(&mut self) {
         self.ids.forget_sequences();
+        self.finished.clear();
     }
 
-    /// Lowest sequence of a message that is not stored yet, batches in flight excluded.
-    pub fn lowest_open(&self) -> Option<u64> {
-        self.open.lowest().into_iter().chain(self.pending.lowest()).min()
-    }
-
-    pub fn take(&mut self, message: jetstream::Message) -> Option<u64> {
-        let Some(delivery) = Delivery::of(&message) else {
-            // A message without an acknowledgement subject did not come from a stream and cannot be acknowledged.
-            self.shared.metrics.dead_letters.with_label_values(&[NOT_FROM_A_STREAM]).inc();
-            tracing::error!(subject = &*message.message.subject, "dropped a message that no stream result");
-            return None;
-        };
+    pub fn take(&mut self, message: jetstream::Message, delivery: Delivery) {
         let message = message.message;
         if let Some(published_ns) = self.risk.first_new(delivery) {
             self.ids.is_complete_since(published_ns);
@@ -110,7 +97,6 @@ impl Deduplicator {
             Some(mark) => self.add_corrected(message, delivery, mark),
         }
         self.risk.taken(delivery.stream_seq);
-        Some(delivery.stream_seq)
     }
 
     /// Adds a row for each event of a message: its own, that of a duplicate, or a dead letter.
@@ -124,7 +110,8 @@ impl Deduplicator {
             Err(refused) => return self.refuse_message(message, delivery, &refused),
         };
         let is_needed = |one: &Result<Event<'_>, RefusalReason>| match one {
-            Ok(event) => self.ids.state_of(event.header.event_id) == IdState::New,
+            // A duplicate takes the place of an event that is refused.
+            Ok(event) => !matches!(self.ids.state_of(event.header.event_id), IdState::Stored(_)),
             Err(_) => true,
         };
         let message = if events.iter().any(is_needed) {
@@ -162,8 +149,8 @@ impl Deduplicator {
             (header.event_id, header.timestamp_us, header.received_at_ns);
         match self.ids.state_of(id) {
             IdState::New => {}
-            IdState::InFlight(own) if own == delivery.stream_seq && is_repeated() => {
-                message.finish_event();
+            _ if is_repeated() => {
+                self.finish(one);
                 return Ok(());
             }
             state => {
@@ -242,7 +229,7 @@ impl Deduplicator {
 
     fn duplicate_row(&self, event: &Event<'_>, stream_seq: u64, state: IdState) -> Option<CopyRow<'static>> {
         let found = match state {
-            IdState::InFlight(own) | IdState::Stored(own) if own == stream_seq => return None,
+            IdState::Stored(own) if own == stream_seq => return None,
             IdState::InFlight(_) => "in_flight",
             IdState::Stored(_) | IdState::New => "recent",
         };
@@ -273,11 +260,20 @@ impl Deduplicator {
             }
             (_, Some(row)) => self.add_copy(one, id, &row),
             // The row of this very message is stored.
-            (IdState::Stored(stream_seq), None) if stream_seq == delivery.stream_seq => {
-                self.acks.extend(message.finish_event().cloned());
+            (_, None) => {
+                self.shared.metrics.processed.inc();
+                self.finish(one);
             }
-            // A redelivery while the first delivery is still in flight: that one will be acknowledged.
-            (_, None) => {}
+        }
+    }
+
+    /// An event of a message has its row.
+    fn finish(&mut self, one: EventOfMessage<'_>) {
+        let EventOfMessage { message, delivery, .. } = one;
+        if message.finish_event() {
+            let data_type = message.subject.split('.').next().and_then(|token| token.parse().ok());
+            let Delivery { stream_seq, published_ns, .. } = delivery;
+            self.finished.push(FinishedMessage { data_type, stream_seq, published_ns });
         }
     }
 
@@ -329,12 +325,11 @@ impl Deduplicator {
             payload,
         };
         encode_dead_letter(&letter, &mut batch.rows);
-        message.has_dead_letter();
         let event_id = EventId(xxh3_128(payload));
         batch.push(BatchEntry::without_event((Arc::clone(message), place), event_id, delivery));
     }
 
-    pub async fn end_turn(&mut self) {
+    pub fn end_turn(&mut self) {
         self.edge_to_broker.flush();
         self.events_of_turn = 0;
         let (recent, in_flight) =
@@ -342,21 +337,10 @@ impl Deduplicator {
         let counters = &self.shared.metrics.duplicates;
         counters.with_label_values(&[self.stream, FOUND[0]]).inc_by(recent);
         counters.with_label_values(&[self.stream, FOUND[1]]).inc_by(in_flight);
-        self.send_acks().await;
-    }
-
-    async fn send_acks(&mut self) {
-        if self.acks.is_empty() {
-            return;
-        }
-        let acks = std::mem::take(&mut self.acks);
-        let failed = acknowledge(&self.shared.broker.client, acks.iter(), AckKind::Ack).await;
-        self.shared.metrics.ack_failures.inc_by(whole(failed));
-        self.shared.metrics.processed.inc_by(whole(acks.len()));
     }
 
     /// Processes the result of an insert. Duplicates and refused rows continue to their own tables.
-    pub async fn apply_result(&mut self, result: InsertResult) {
+    pub fn apply_result(&mut self, result: InsertResult) {
         let InsertResult { target, stored, copies, refused, .. } = result;
         let count = whole(stored.len());
         match target {
@@ -375,24 +359,34 @@ impl Deduplicator {
                 }
             }
         }
+        for entry in &stored {
+            self.finish(event_of(entry));
+        }
         for (entry, stream_seq) in copies {
             self.event_is_stored(&entry, stream_seq);
             self.add_stored_duplicate(&entry);
         }
-        let mut again = Vec::new();
+        let mut waiting = Vec::new();
         for (entry, reason) in refused {
             self.ids.refused(entry.event_id);
-            for copy in self.pending.take(entry.event_id) {
-                self.pending.end(copy.delivery.stream_seq, entry.event_id);
-                again.extend(copy.message.reply.clone());
-            }
+            waiting.extend(self.pending.take(entry.event_id));
             let payload = message::split(&entry.message).map(|parts| parts.alone(entry.place).into_owned());
             let payload = payload.unwrap_or_else(|_| entry.message.payload.to_vec());
             self.add_dead_letter(event_of(&entry), &payload, &(Refusal::Storage, reason));
         }
-        // Duplicates of a refused event are redelivered and checked on their own.
-        acknowledge(&self.shared.broker.client, again.iter(), AckKind::Nak(None)).await;
-        self.send_acks().await;
+        waiting.into_iter().for_each(|copy| self.take_again(copy));
+    }
+
+    /// The event for which a duplicate waited is refused: the duplicate is checked on its own.
+    fn take_again(&mut self, copy: PendingDuplicate) {
+        let PendingDuplicate { message, place, delivery, row } = copy;
+        self.pending.end(delivery.stream_seq, row.event_id);
+        let one = EventOfMessage { message: &message, place, delivery };
+        let added = message::split(&message)
+            .and_then(|parts| self.add_event(&message::decode(&parts, place)?, one, || false));
+        if let Err(refused) = added {
+            self.add_dead_letter(one, &message.payload, &refused);
+        }
     }
 
     fn event_is_stored(&mut self, entry: &BatchEntry, stream_seq: u64) {
@@ -401,7 +395,7 @@ impl Deduplicator {
         for PendingDuplicate { message, place, delivery, row } in self.pending.take(id) {
             if delivery.stream_seq == stream_seq {
                 self.pending.end(stream_seq, id);
-                self.acks.extend(message.finish_event().cloned());
+                self.finish(EventOfMessage { message: &message, place, delivery });
             } else {
                 self.add_copy(EventOfMessage { message: &message, place, delivery }, id, &row);
             }
@@ -418,6 +412,14 @@ impl Deduplicator {
             Err(refused) => self.add_dead_letter(event_of(entry), &entry.message.payload, &refused),
         }
     }
+}
+
+/// A message all of whose events have their rows.
+#[derive(Debug, Clone, Copy)]
+pub struct FinishedMessage {
+    pub data_type: Option<DataType>,
+    pub stream_seq: u64,
+    pub published_ns: i64,
 }
 
 /// One event of a delivered message.

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use async_nats::jetstream::consumer::Info as ConsumerInfo;
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::stream::{Info, Stream};
+use marketprism_schema::STREAMS;
 
 use super::losses::{self, BrokerCheck, LossCause};
 use super::positions;
@@ -13,25 +14,34 @@ use super::progress::{DeliveryProgress, SeqRange};
 use super::subscription::Subscription;
 use crate::broker::{is_missing, within};
 use crate::context::CentralContext;
+use crate::init::ConsumerSpec;
 use crate::storage::{StorageError, UNKNOWN};
 use crate::watermark::{BUCKET, Watermark, WatermarkEntry, Watermarks};
-use crate::{clock, init, limits, time};
+use crate::{clock, limits, time};
 
 #[derive(Debug, Clone)]
 pub struct GapScan {
     pub stream: &'static str,
     pub progress: DeliveryProgress,
+    /// Of each consumer, in their order.
+    pub taken: Vec<ConsumerProgress>,
     /// Lowest sequence in memory that is not stored yet.
     pub lowest_open: Option<u64>,
     pub watermarks: Watermarks,
     pub written: WatermarkEntry,
 }
 
+/// What was taken of one consumer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ConsumerProgress {
+    pub deliveries: u64,
+    /// Highest sequence taken, or that the consumer had passed before.
+    pub sequence: u64,
+}
+
 #[derive(Debug)]
 pub struct GapScanResult {
-    /// Gaps that are resolved: recorded in `losses`, or still held by the broker.
-    pub resolved: Vec<SeqRange>,
-    /// Progress with the unresolved parts of gaps.
+    /// Progress with the unresolved gaps.
     pub progress: DeliveryProgress,
     pub watermarks: Watermarks,
     pub written: WatermarkEntry,
@@ -49,8 +59,8 @@ pub enum ScanVerdict {
 
 /// Compares the positions of hot and broker, finds missing sequences, records losses, then advances the confirmed sequence.
 pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result<ScanVerdict> {
-    let GapScan { stream, mut progress, lowest_open, watermarks, written } = input;
-    // Read the stream before the consumer: a message that the consumer has not counted by then does not exist.
+    let GapScan { stream, mut progress, taken, lowest_open, watermarks, written } = input;
+    // Read the stream before the consumers: a message that a consumer has not counted by then does not exist.
     let handle = match shared.broker.jetstream.get_stream(stream).await {
         Ok(handle) => handle,
         Err(error) if is_missing(&error) => {
@@ -59,8 +69,8 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
         Err(error) => return Err(error).context("cannot query the stream"),
     };
     let info = handle.cached_info();
-    let Some(consumer) = consumer(&handle, stream).await? else {
-        return Ok(ScanVerdict::Resubscribe("the consumer was deleted".to_owned()));
+    let Some(consumers) = consumers(&handle, stream).await? else {
+        return Ok(ScanVerdict::Resubscribe("a consumer was deleted".to_owned()));
     };
     let created_ns = i64::try_from(info.created.unix_timestamp_nanos()).unwrap_or_default();
     let newest = info.state.last_sequence;
@@ -71,12 +81,10 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
     if let Some(reason) = put_back(&shared, stream, created_ns, &written).await? {
         return Ok(ScanVerdict::PutBack(reason));
     }
-    let delivered = consumer.delivered.stream_sequence;
-    let tail = undeliverable_tail(&progress, info, delivered, consumer.num_pending);
-    let resolved = progress.gaps.clone();
-    progress.gaps.extend(tail);
-    progress.next = tail.map_or(progress.next, |tail| tail.to.saturating_add(1));
-    let acknowledged = consumer.ack_floor.stream_sequence;
+    let passed = taken.iter().zip(&consumers).map(|(taken, consumer)| passed(*taken, consumer, info));
+    progress.pass(passed.min().unwrap_or_default());
+    let acknowledged = consumers.iter().map(|consumer| acknowledged(consumer, newest)).min();
+    let acknowledged = acknowledged.unwrap_or_default();
     let held = resolve(&shared, stream, &handle, &mut progress, acknowledged, lowest_open).await?;
     if held > 0 {
         return Ok(ScanVerdict::PutBack(format!(
@@ -93,7 +101,7 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
     progress.confirmed = confirmed;
     let written = write(&shared, stream, &watermarks, written, confirmed, created_ns).await?;
     shared.metrics.confirmed.with_label_values(&[stream]).set(i64::try_from(confirmed).unwrap_or(i64::MAX));
-    Ok(ScanVerdict::Done(Box::new(GapScanResult { resolved, progress, watermarks, written, newest })))
+    Ok(ScanVerdict::Done(Box::new(GapScanResult { progress, watermarks, written, newest })))
 }
 
 /// Content of the bucket. A deleted bucket is created again.
@@ -184,28 +192,34 @@ async fn write(
     }
 }
 
-async fn consumer(handle: &Stream, stream: &str) -> anyhow::Result<Option<ConsumerInfo>> {
-    let name = init::consumer_name(stream);
-    match within(format!("query consumer {name}"), handle.consumer_info(&name)).await? {
-        Ok(info) => Ok(Some(info)),
-        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot query consumer {name}")),
+/// All consumers of a stream, in their order; `None` if one is missing.
+async fn consumers(handle: &Stream, stream: &str) -> anyhow::Result<Option<Vec<ConsumerInfo>>> {
+    let settings = STREAMS.iter().find(|settings| settings.name == stream);
+    let mut infos = Vec::new();
+    for ConsumerSpec { name, .. } in settings.map(ConsumerSpec::of).unwrap_or_default() {
+        match within(format!("query consumer {name}"), handle.consumer_info(&name)).await? {
+            Ok(info) => infos.push(info),
+            Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("cannot query consumer {name}")),
+        }
     }
+    Ok(Some(infos))
 }
 
-/// Sequences at the end that will never be delivered: discarded, purged or deleted. None while deliveries are pending.
-fn undeliverable_tail(
-    progress: &DeliveryProgress,
-    info: &Info,
-    delivered: u64,
-    pending: u64,
-) -> Option<SeqRange> {
-    if progress.next != delivered.max(progress.confirmed).saturating_add(1) {
-        return None;
+/// Sequence up to which a consumer delivers nothing more.
+fn passed(taken: ConsumerProgress, consumer: &ConsumerInfo, stream: &Info) -> u64 {
+    if consumer.delivered.consumer_sequence != taken.deliveries {
+        return taken.sequence;
     }
-    let discarded = info.state.first_sequence.saturating_sub(1);
-    let to = if pending == 0 { discarded.max(info.state.last_sequence) } else { discarded };
-    (to >= progress.next).then_some(SeqRange { from: progress.next, to })
+    let discarded = stream.state.first_sequence.saturating_sub(1);
+    let to = if consumer.num_pending == 0 { stream.state.last_sequence } else { discarded };
+    to.max(taken.sequence)
+}
+
+/// Sequence up to which all messages of a consumer are acknowledged.
+fn acknowledged(consumer: &ConsumerInfo, newest: u64) -> u64 {
+    let floor = consumer.ack_floor.stream_sequence;
+    if consumer.num_pending == 0 && consumer.num_ack_pending == 0 { floor.max(newest) } else { floor }
 }
 
 /// Resolves gaps and inherited sequences: each is stored, still held by the broker, or lost and recorded. Unresolved ones

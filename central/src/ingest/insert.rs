@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -90,16 +89,15 @@ fn whole_seconds(duration: Duration) -> String {
     duration.as_secs().max(1).to_string()
 }
 
-/// Permission to insert messages of one stream: its lease, and the incarnation of the stream that may be acknowledged.
+/// Permission to insert messages of one stream: its lease.
 #[derive(Debug)]
 pub struct InsertGuard {
     lease: Lease,
-    incarnation: AtomicU64,
 }
 
 impl InsertGuard {
     pub fn new(lease: Lease) -> Self {
-        Self { lease, incarnation: AtomicU64::new(0) }
+        Self { lease }
     }
 
     pub fn lease(&self) -> &Lease {
@@ -118,15 +116,5 @@ impl InsertGuard {
     /// The lease lasts long enough to send another chunk.
     pub fn may_continue(&self) -> bool {
         self.lease.valid_for() >= self.lease.times().chunk_margin()
-    }
-
-    /// The stream was recreated. Its sequences start at 1, so acknowledgements of earlier messages would hit new ones: they
-    /// are no longer sent.
-    pub fn next_incarnation(&self) -> u64 {
-        self.incarnation.fetch_add(1, Ordering::AcqRel) + 1
-    }
-
-    pub fn may_acknowledge(&self, incarnation: u64) -> bool {
-        self.incarnation.load(Ordering::Acquire) == incarnation
     }
 }

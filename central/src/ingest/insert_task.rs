@@ -1,33 +1,27 @@
-//! Task of one closed batch: lookup, insert until stored, acknowledge.
+//! Task of one closed batch: lookup, insert until stored.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use async_nats::Subject;
-use async_nats::jetstream::AckKind;
 use marketprism_service::Backoff;
 
 use super::batch::{Batch, BatchEntry, Sealed};
 use super::insert::{InsertGuard, insert};
 use super::known_events::FOUND;
 use super::lookup::{StoredRows, stored_rows};
-use super::subscription::acknowledge;
 use crate::context::CentralContext;
 use crate::metrics::HotLatencies;
 use crate::row::Target;
 use crate::status::CLICKHOUSE;
 use crate::storage::StorageError;
-use crate::time::ticks;
 use crate::{clock, limits};
 
 #[derive(Debug)]
 pub struct InsertResult {
     pub target: Target,
-    pub number: u64,
-    /// Events whose rows are stored. Messages without another open event are acknowledged.
+    /// Events whose rows are stored.
     pub stored: Vec<BatchEntry>,
     /// Events that another message brought, with the sequence of that message; not finished.
     pub copies: Vec<(BatchEntry, u64)>,
@@ -35,43 +29,13 @@ pub struct InsertResult {
     pub refused: Vec<(BatchEntry, String)>,
 }
 
-/// Stores a batch, however long that takes, and acknowledges its messages, each with its last event. Meanwhile in-progress acknowledgements keep the
-/// broker from redelivering them. Dropping the future leaves them to redelivery.
+/// Stores a batch, however long that takes. Dropping the future leaves its messages to redelivery.
 pub async fn store_batch(
     shared: Arc<CentralContext>,
     guard: Arc<InsertGuard>,
-    number: u64,
-    batch: Batch,
+    mut batch: Batch,
 ) -> InsertResult {
-    let mut replies: Vec<Subject> = batch.entries.iter().filter_map(|e| e.message.reply.clone()).collect();
-    // The events of a message follow each other.
-    replies.dedup();
-    let incarnation = batch.incarnation;
-    tokio::select! {
-        result = store(&shared, &guard, number, batch) => result,
-        never = keep_alive(&shared, &guard, incarnation, &replies) => match never {},
-    }
-}
-
-async fn keep_alive(
-    shared: &CentralContext,
-    guard: &InsertGuard,
-    incarnation: u64,
-    replies: &[Subject],
-) -> Infallible {
-    let every = shared.config.ack_wait / 3;
-    let mut ticks = ticks(every);
-    ticks.reset();
-    loop {
-        ticks.tick().await;
-        if guard.may_acknowledge(incarnation) {
-            acknowledge(&shared.broker.client, replies.iter(), AckKind::Progress).await;
-        }
-    }
-}
-
-async fn store(shared: &CentralContext, guard: &InsertGuard, number: u64, mut batch: Batch) -> InsertResult {
-    let (target, incarnation) = (batch.target, batch.incarnation);
+    let (shared, guard, target) = (&*shared, &*guard, batch.target);
     let is_looked_up = batch.entries.iter().any(|entry| entry.may_be_stored);
     let known = if is_looked_up { take_known(shared, &mut batch).await } else { Vec::new() };
     let mut refused = Vec::new();
@@ -95,19 +59,7 @@ async fn store(shared: &CentralContext, guard: &InsertGuard, number: u64, mut ba
             copies.push((entry, stream_seq));
         }
     }
-    let (mut acks, mut terms) = (Vec::new(), Vec::new());
-    for message in stored.iter().map(|entry| &entry.message) {
-        let Some(reply) = message.finish_event() else { continue };
-        let replies = if matches!(message.ack_kind(), AckKind::Term) { &mut terms } else { &mut acks };
-        replies.push(reply.clone());
-    }
-    for (replies, kind) in [(acks, AckKind::Ack), (terms, AckKind::Term)] {
-        if !replies.is_empty() && guard.may_acknowledge(incarnation) {
-            let failed = acknowledge(&shared.broker.client, replies.iter(), kind).await;
-            shared.metrics.ack_failures.inc_by(u64::try_from(failed).unwrap_or(u64::MAX));
-        }
-    }
-    InsertResult { target, number, stored, copies, refused }
+    InsertResult { target, stored, copies, refused }
 }
 
 /// Removes the entries that are stored already; returns them with the sequences of their rows.

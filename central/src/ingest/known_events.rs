@@ -193,10 +193,6 @@ impl PendingDuplicates {
     pub fn take(&mut self, id: EventId) -> Vec<PendingDuplicate> {
         if self.by_event.is_empty() { Vec::new() } else { self.by_event.remove(&id).unwrap_or_default() }
     }
-
-    pub fn lowest(&self) -> Option<u64> {
-        self.pending.iter().map(|(stream_seq, _)| *stream_seq).min()
-    }
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@
 //! **Bounded memory**: `batch.max_in_flight` batches of `batch.max_bytes`, one open batch per table, and the prefetched messages. While
 //! ClickHouse refuses rows, no messages are taken, and those in memory are kept alive at the broker.
 
+mod ack_window;
 mod background;
 mod batch;
 mod dedup;
@@ -52,6 +53,7 @@ mod series;
 mod stream_owner;
 mod stream_progress;
 mod subscription;
+mod table_pulls;
 mod worker;
 
 pub use background::{read_history, watch};

@@ -1,5 +1,9 @@
 //! Progress of a stream: delivered, missing and confirmed sequences. Pure.
 
+use std::collections::BTreeMap;
+
+use crate::limits;
+
 /// Sequences, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeqRange {
@@ -42,38 +46,82 @@ impl SeqRange {
 
 /// Progress of a stream.
 ///
-/// The broker delivers new messages in stream order, so a skipped sequence no longer exists, or was delivered to a dead
-/// central and will be redelivered. `gap_scan` asks the broker which.
+/// Each consumer delivers the messages of its subjects in stream order, one consumer sooner than another. A sequence that all have passed and
+/// none has delivered no longer exists, or was delivered to a dead central that acknowledged it. `gap_scan` asks the broker which.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryProgress {
     pub stream_created_ns: i64,
     /// Everything up to here is stored (as event, duplicate or dead letter) or recorded in `losses`.
     pub confirmed: u64,
-    /// Delivered to the previous owner but not confirmed: will be redelivered, or is stored, or is lost.
+    /// Acknowledged by the previous owner but not confirmed: is stored, or is lost.
     pub inherited: Option<SeqRange>,
-    /// Lowest sequence not delivered yet.
+    /// Lowest sequence that is neither taken nor a gap.
     pub next: u64,
+    /// Sequences taken above `next`: first and last of each range.
+    ahead: BTreeMap<u64, u64>,
+    /// Highest sequence taken.
+    pub newest: u64,
     pub gaps: Vec<SeqRange>,
     max_gaps: usize,
 }
 
 impl DeliveryProgress {
-    /// Starts with everything up to `confirmed` stored and everything up to `delivered` delivered.
-    pub fn new(stream_created_ns: i64, confirmed: u64, delivered: u64, max_gaps: usize) -> Self {
-        let inherited =
-            (delivered > confirmed).then(|| SeqRange { from: confirmed.saturating_add(1), to: delivered });
-        let next = confirmed.max(delivered).saturating_add(1);
-        Self { stream_created_ns, confirmed, inherited, next, gaps: Vec::new(), max_gaps }
+    /// Starts with everything up to `confirmed` stored and everything up to `acknowledged` acknowledged by some consumer.
+    pub fn new(stream_created_ns: i64, confirmed: u64, acknowledged: u64, max_gaps: usize) -> Self {
+        let inherited = (acknowledged > confirmed)
+            .then(|| SeqRange { from: confirmed.saturating_add(1), to: acknowledged });
+        let newest = confirmed.max(acknowledged);
+        let next = newest.saturating_add(1);
+        let (ahead, gaps) = Default::default();
+        Self { stream_created_ns, confirmed, inherited, next, ahead, newest, gaps, max_gaps }
     }
 
     pub fn take(&mut self, sequence: u64) {
+        self.newest = self.newest.max(sequence);
         if sequence < self.next {
             return;
         }
-        if sequence > self.next {
-            self.skip(SeqRange { from: self.next, to: sequence - 1 });
+        let end = self.ahead.remove(&sequence.saturating_add(1)).unwrap_or(sequence);
+        match self.ahead.range_mut(..=sequence).next_back() {
+            Some((_, to)) if *to + 1 >= sequence => *to = end.max(*to),
+            _ => {
+                self.ahead.insert(sequence, end);
+            }
         }
-        self.next = sequence.saturating_add(1);
+        self.advance();
+        if self.ahead.len() > limits::TAKEN_RANGES {
+            // The broker is asked for them, and has them.
+            self.ahead.pop_last();
+        }
+    }
+
+    /// Every consumer has passed these sequences: those that none delivered are gaps.
+    pub fn pass(&mut self, upto: u64) {
+        while self.next <= upto {
+            let to = self.ahead.first_key_value().map_or(upto, |(from, _)| upto.min(from - 1));
+            self.skip(SeqRange { from: self.next, to });
+            self.next = to.saturating_add(1);
+            self.advance();
+        }
+    }
+
+    fn advance(&mut self) {
+        while let Some(first) = self.ahead.first_entry()
+            && *first.key() <= self.next
+        {
+            self.next = self.next.max(first.remove().saturating_add(1));
+        }
+    }
+
+    /// Takes over what was taken here since `self` was copied from it.
+    pub fn join(&mut self, since: Self) {
+        self.newest = since.newest;
+        if since.next > self.next {
+            self.next = since.next;
+        }
+        self.ahead = since.ahead;
+        self.ahead.retain(|_, to| *to >= self.next);
+        self.advance();
     }
 
     fn skip(&mut self, gap: SeqRange) {
@@ -85,7 +133,7 @@ impl DeliveryProgress {
         }
     }
 
-    /// Highest sequence up to which everything is stored, given the broker's ack floor and the lowest message in memory;
+    /// Highest sequence up to which everything is stored, given what all consumers have acknowledged and the lowest message in memory;
     /// unresolved gaps and inherited sequences limit it.
     pub fn contiguous_up_to(&self, acknowledged: u64, lowest_open: Option<u64>) -> u64 {
         let before = |span: Option<u64>| span.map_or(u64::MAX, |from| from.saturating_sub(1));
@@ -117,16 +165,39 @@ mod tests {
         assert_eq!(span(10, 14).pieces(2).collect::<Vec<_>>(), [span(10, 11), span(12, 13), span(14, 14)]);
     }
 
-    /// The broker may deliver older sequences again; only skipped ones are gaps, and their number is bounded.
+    /// Consumers of a stream overtake each other; a gap is what all have passed. The number of gaps is bounded.
     #[test]
-    fn skipped_sequences_are_gaps_and_their_number_is_bounded() {
+    fn sequences_that_every_consumer_passed_and_none_delivered_are_gaps() {
         let mut progress = DeliveryProgress::new(1, 5, 8, 2);
         assert_eq!((progress.inherited, progress.next), (Some(span(6, 8)), 9));
-        for sequence in [9, 7, 12, 10, 13, 15, 18] {
+        for sequence in [9, 7, 12, 13, 11, 15, 18] {
             progress.take(sequence);
         }
-        assert_eq!(progress.gaps, [span(10, 11), span(14, 17)], "the third gap joins the second");
-        assert_eq!(progress.next, 19);
+        assert_eq!((progress.next, progress.newest, progress.gaps.len()), (10, 18, 0));
+        progress.take(10);
+        assert_eq!(progress.next, 14, "the slower consumer follows");
+        progress.pass(16);
+        assert_eq!((progress.next, &*progress.gaps), (17, &[span(14, 14), span(16, 16)][..]));
+        progress.pass(20);
+        assert_eq!(progress.gaps, [span(14, 14), span(16, 20)], "the third gap joins the second");
+        assert_eq!(progress.next, 21);
+    }
+
+    #[test]
+    fn what_is_taken_during_a_scan_is_not_forgotten() {
+        let mut live = DeliveryProgress::new(1, 0, 0, 9);
+        for sequence in [1, 3, 6] {
+            live.take(sequence);
+        }
+        let mut scanned = live.clone();
+        scanned.pass(4);
+        for sequence in [5, 8] {
+            live.take(sequence);
+        }
+        scanned.join(live);
+        assert_eq!((scanned.next, scanned.newest, &*scanned.gaps), (7, 8, &[span(2, 2), span(4, 4)][..]));
+        scanned.take(7);
+        assert_eq!(scanned.next, 9);
     }
 
     /// The broker's ack floor alone does not prove that everything below is stored.
@@ -136,6 +207,7 @@ mod tests {
         for sequence in [9, 10, 14] {
             progress.take(sequence);
         }
+        progress.pass(14);
         assert_eq!(progress.contiguous_up_to(14, None), 5, "inherited");
         progress.inherited = None;
         assert_eq!(progress.contiguous_up_to(14, None), 10, "a gap");

@@ -7,9 +7,9 @@ use anyhow::anyhow;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
-use super::gap_scan::{GapScan, GapScanResult, ScanVerdict, scan};
+use super::gap_scan::{ConsumerProgress, GapScan, GapScanResult, ScanVerdict, scan};
 use super::losses::{self, LossCause};
-use super::progress::{DeliveryProgress, SeqRange};
+use super::progress::DeliveryProgress;
 use super::scan_pace::{ScanNeed, ScanPace};
 use super::subscription::Subscription;
 use crate::context::CentralContext;
@@ -19,7 +19,7 @@ use crate::watermark::{WatermarkEntry, Watermarks};
 pub struct StreamProgress {
     shared: Arc<CentralContext>,
     stream: &'static str,
-    consumer_created_ns: Option<i128>,
+    consumers_created_ns: Vec<i128>,
     owned: Option<OwnedStream>,
     scans: JoinSet<anyhow::Result<ScanVerdict>>,
     pace: ScanPace,
@@ -27,6 +27,7 @@ pub struct StreamProgress {
 
 struct OwnedStream {
     progress: DeliveryProgress,
+    taken: Vec<ConsumerProgress>,
     watermarks: Watermarks,
     written: WatermarkEntry,
     newest: u64,
@@ -37,7 +38,7 @@ impl StreamProgress {
         Self {
             shared,
             stream,
-            consumer_created_ns: None,
+            consumers_created_ns: Vec::new(),
             owned: None,
             scans: JoinSet::new(),
             pace: ScanPace::new(),
@@ -50,9 +51,9 @@ impl StreamProgress {
         owned.is_some_and(|owned| owned.progress.stream_created_ns != found.stream_created_ns)
     }
 
-    /// The consumer was recreated since the last subscription, or this is the first one.
+    /// A consumer was recreated since the last subscription, or this is the first one.
     pub fn is_other_consumer(&self, found: &Subscription) -> bool {
-        self.consumer_created_ns != Some(found.consumer_created_ns)
+        self.consumers_created_ns != found.consumers_created_ns
     }
 
     /// Starts with a subscription. Reads the confirmed sequence the first time.
@@ -64,17 +65,28 @@ impl StreamProgress {
             let written = watermarks.read(self.stream).await?;
             let created_ns = found.stream_created_ns;
             let confirmed = written.sequence_of(created_ns);
-            let progress = DeliveryProgress::new(created_ns, confirmed, found.delivered, limits::GAPS);
-            self.owned = Some(OwnedStream { progress, watermarks, written, newest: 0 });
+            let progress = DeliveryProgress::new(created_ns, confirmed, found.acknowledged, limits::GAPS);
+            let taken = vec![ConsumerProgress::default(); found.consumers.len()];
+            self.owned = Some(OwnedStream { progress, taken, watermarks, written, newest: 0 });
         }
-        self.consumer_created_ns = Some(found.consumer_created_ns);
+        if let Some(owned) = &mut self.owned {
+            for (taken, consumer) in owned.taken.iter_mut().zip(&found.consumers) {
+                taken.deliveries = consumer.deliveries;
+                taken.sequence = taken.sequence.max(consumer.acknowledged);
+            }
+        }
+        self.consumers_created_ns.clone_from(&found.consumers_created_ns);
         self.pace.forget();
         Ok(())
     }
 
-    pub fn take(&mut self, sequence: u64) {
-        if let Some(owned) = &mut self.owned {
-            owned.progress.take(sequence);
+    /// A message of a consumer arrived, by its place and the number of the delivery.
+    pub fn take(&mut self, (consumer, deliveries): (usize, u64), sequence: u64) {
+        let Some(owned) = &mut self.owned else { return };
+        owned.progress.take(sequence);
+        if let Some(taken) = owned.taken.get_mut(consumer) {
+            taken.deliveries = deliveries;
+            taken.sequence = taken.sequence.max(sequence);
         }
     }
 
@@ -102,6 +114,7 @@ impl StreamProgress {
         Some(GapScan {
             stream: self.stream,
             progress: owned.progress.clone(),
+            taken: owned.taken.clone(),
             lowest_open,
             watermarks: owned.watermarks.clone(),
             written: owned.written.clone(),
@@ -141,17 +154,9 @@ impl StreamProgress {
 
     fn apply(&mut self, found: GapScanResult) {
         let Some(owned) = &mut self.owned else { return };
-        let progress = &mut owned.progress;
         let mut after = found.progress;
-        for gap in &progress.gaps {
-            // Sequences skipped meanwhile begin where the scan ended.
-            let rest = SeqRange { from: gap.from.max(after.next), to: gap.to };
-            if !found.resolved.contains(gap) && rest.from <= rest.to {
-                after.gaps.push(rest);
-            }
-        }
-        after.next = after.next.max(progress.next);
-        *progress = after;
+        after.join(owned.progress.clone());
+        owned.progress = after;
         owned.watermarks = found.watermarks;
         owned.written = found.written;
         owned.newest = found.newest;
@@ -159,25 +164,24 @@ impl StreamProgress {
 
     /// Highest sequence taken here.
     pub fn taken(&self) -> u64 {
-        self.owned.as_ref().map_or(0, |owned| owned.progress.next.saturating_sub(1))
+        self.owned.as_ref().map_or(0, |owned| owned.progress.newest)
     }
 
     /// The next subscription starts from what broker and hot say.
     pub async fn forget(&mut self) {
         self.scans.shutdown().await;
-        (self.owned, self.consumer_created_ns) = (None, None);
+        (self.owned, self.consumers_created_ns) = (None, Vec::new());
     }
 
     /// The stream was deleted: messages that nobody took are lost.
     pub async fn record_deleted_stream(&mut self) -> anyhow::Result<()> {
         self.scans.shutdown().await;
         let Some(owned) = &self.owned else { return Ok(()) };
-        let never_taken = SeqRange { from: owned.progress.next, to: owned.newest };
-        if never_taken.from <= never_taken.to {
-            let evidence = format!("the stream was deleted; its last owned sequence was {}", owned.newest);
-            losses::record(&self.shared, self.stream, &[never_taken], LossCause::Retention, &evidence)
-                .await?;
-        }
+        let mut rest = owned.progress.clone();
+        rest.gaps.clear();
+        rest.pass(owned.newest);
+        let evidence = format!("the stream was deleted; its last owned sequence was {}", owned.newest);
+        losses::record(&self.shared, self.stream, &rest.gaps, LossCause::Retention, &evidence).await?;
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Pull subscription of one stream, and acknowledgements.
+//! Pull subscriptions of one stream, and acknowledgements.
 
 use anyhow::{Context as _, anyhow};
 use async_nats::jetstream::consumer::pull::Stream as Pull;
@@ -13,21 +13,33 @@ use tokio::time::timeout;
 use crate::broker::within;
 use crate::config::Stream;
 use crate::context::CentralContext;
+use crate::init::ConsumerSpec;
 use crate::{init, limits};
 
-pub struct Subscription {
+/// One consumer of a stream, as it was when the subscription began.
+pub struct TableConsumer {
+    spec: ConsumerSpec,
     consumer: Consumer<pull::Config>,
-    /// Creation time of the stream, nanoseconds since 1970. A new value means other messages.
-    pub stream_created_ns: i64,
-    /// Creation time of the consumer, nanoseconds. A new value means that everything is delivered again.
-    pub consumer_created_ns: i128,
-    /// Highest sequence delivered to anybody.
-    pub delivered: u64,
-    /// Every message up to here is acknowledged, or the consumer began after it.
+    /// Number of deliveries so far.
+    pub deliveries: u64,
+    /// Every message of its subjects up to here is acknowledged, or the consumer began after it.
     pub acknowledged: u64,
+    has_unacknowledged: bool,
 }
 
-/// Opens the consumer. Recreates a missing stream or consumer from the configuration.
+pub struct Subscription {
+    /// Creation time of the stream, nanoseconds since 1970. A new value means other messages.
+    pub stream_created_ns: i64,
+    /// Creation times of the consumers, nanoseconds. Other ones mean that everything is delivered again.
+    pub consumers_created_ns: Vec<i128>,
+    /// Highest sequence delivered to anybody.
+    pub delivered: u64,
+    /// Highest sequence that some consumer acknowledged.
+    pub acknowledged: u64,
+    pub consumers: Vec<TableConsumer>,
+}
+
+/// Opens the consumers. Recreates a missing stream or consumer from the configuration.
 pub async fn open(shared: &CentralContext, stream: &Stream) -> anyhow::Result<Subscription> {
     let limit = limits::BROKER_TIMEOUT * 4;
     timeout(limit, find(shared, stream))
@@ -48,71 +60,135 @@ async fn find(shared: &CentralContext, stream: &Stream) -> anyhow::Result<Subscr
         );
     }
     let handle = shared.broker.jetstream.get_stream(name).await?;
-    let consumer_name = init::consumer_name(name);
-    let consumer: Consumer<pull::Config> = match handle.consumer_info(&consumer_name).await {
-        Ok(_) => within("open the consumer", handle.get_consumer(&consumer_name))
+    let created = handle.cached_info().created.unix_timestamp_nanos();
+    let mut found = Subscription {
+        stream_created_ns: i64::try_from(created).context("creation time of the stream is out of range")?,
+        consumers_created_ns: Vec::new(),
+        delivered: 0,
+        acknowledged: 0,
+        consumers: Vec::new(),
+    };
+    for spec in ConsumerSpec::of(&stream.settings) {
+        let consumer = find_consumer(shared, stream, &handle, &spec).await?;
+        let info = consumer.cached_info();
+        let acknowledged = info.ack_floor.stream_sequence;
+        found.consumers_created_ns.push(info.created.unix_timestamp_nanos());
+        found.delivered = found.delivered.max(info.delivered.stream_sequence);
+        found.acknowledged = found.acknowledged.max(acknowledged);
+        found.consumers.push(TableConsumer {
+            deliveries: info.delivered.consumer_sequence,
+            acknowledged,
+            has_unacknowledged: info.num_ack_pending > 0,
+            spec,
+            consumer,
+        });
+    }
+    Ok(found)
+}
+
+async fn find_consumer(
+    shared: &CentralContext,
+    stream: &Stream,
+    handle: &async_nats::jetstream::stream::Stream,
+    spec: &ConsumerSpec,
+) -> anyhow::Result<Consumer<pull::Config>> {
+    let name = &spec.name;
+    match handle.consumer_info(name).await {
+        Ok(_) => within("open the consumer", handle.get_consumer(name))
             .await?
-            .map_err(|error| anyhow!("cannot open consumer {consumer_name}: {error}"))?,
+            .map_err(|error| anyhow!("cannot open consumer {name}: {error}")),
         Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => {
             tracing::error!(
-                stream = name,
-                consumer = consumer_name,
+                stream = stream.settings.name,
+                consumer = name,
                 "the consumer was deleted at the broker; it is created again, known messages are recognized"
             );
-            create_consumer(shared, stream, DeliverPolicy::All).await?
+            create_consumer(shared, stream, spec, DeliverPolicy::All).await
         }
-        Err(error) => return Err(error).with_context(|| format!("cannot query consumer {consumer_name}")),
-    };
-    let created = handle.cached_info().created.unix_timestamp_nanos();
-    let info = consumer.cached_info();
-    Ok(Subscription {
-        stream_created_ns: i64::try_from(created).context("creation time of the stream is out of range")?,
-        consumer_created_ns: info.created.unix_timestamp_nanos(),
-        delivered: info.delivered.stream_sequence,
-        acknowledged: info.ack_floor.stream_sequence,
-        consumer,
-    })
+        Err(error) => Err(error).with_context(|| format!("cannot query consumer {name}")),
+    }
 }
 
 async fn create_consumer(
     shared: &CentralContext,
     stream: &Stream,
+    spec: &ConsumerSpec,
     deliver_policy: DeliverPolicy,
 ) -> anyhow::Result<Consumer<pull::Config>> {
-    let wanted = pull::Config { deliver_policy, ..init::wanted_consumer(stream, shared.config.ack_wait) };
+    let wanted = pull::Config { deliver_policy, ..spec.wanted(stream, shared.config.ack_wait) };
     let name = stream.settings.name;
     within("create the consumer", shared.broker.jetstream.create_consumer_on_stream(wanted, name))
         .await?
-        .with_context(|| format!("cannot create the consumer of stream {name}"))
+        .with_context(|| format!("cannot create consumer {} of stream {name}", spec.name))
 }
 
-/// Makes the broker deliver every message from a sequence on again. No message may be in memory: later acknowledgements would hit others.
+/// Makes the broker deliver every message from a sequence on again. No message may be in memory.
 pub async fn rewind(shared: &CentralContext, stream: &Stream, from: u64) -> anyhow::Result<()> {
-    let name = init::consumer_name(stream.settings.name);
     within("send the last acknowledgements", shared.broker.client.flush()).await??;
+    for spec in ConsumerSpec::of(&stream.settings) {
+        begin_again(shared, stream, &spec, from).await?;
+    }
+    Ok(())
+}
+
+/// Lets each consumer begin again behind its acknowledged messages, if others were delivered: to a previous owner, or into a connection that broke.
+/// Otherwise they would come only after their time, behind newer ones, and be acknowledged with those.
+pub async fn resume(
+    shared: &CentralContext,
+    stream: &Stream,
+    found: Subscription,
+) -> anyhow::Result<Subscription> {
+    let mut is_changed = false;
+    for TableConsumer { spec, acknowledged, has_unacknowledged, .. } in &found.consumers {
+        if *has_unacknowledged {
+            begin_again(shared, stream, spec, acknowledged.saturating_add(1)).await?;
+            is_changed = true;
+        }
+    }
+    if !is_changed {
+        return Ok(found);
+    }
+    let delivered = found.delivered;
+    let resumed = open(shared, stream).await?;
+    Ok(Subscription { delivered: resumed.delivered.max(delivered), ..resumed })
+}
+
+async fn begin_again(
+    shared: &CentralContext,
+    stream: &Stream,
+    spec: &ConsumerSpec,
+    from: u64,
+) -> anyhow::Result<()> {
+    let name = &spec.name;
     let handle =
         within("query the stream", shared.broker.jetstream.get_stream(stream.settings.name)).await??;
-    let deleted = within("delete the consumer", handle.delete_consumer(&name)).await?;
+    let deleted = within("delete the consumer", handle.delete_consumer(name)).await?;
     if let Err(error) = deleted
         && !matches!(error.kind(), ConsumerErrorKind::JetStream(ref answer) if answer.error_code() == ErrorCode::CONSUMER_NOT_FOUND)
     {
         return Err(error).with_context(|| format!("cannot delete consumer {name}"));
     }
-    create_consumer(shared, stream, DeliverPolicy::ByStartSequence { start_sequence: from }).await.map(drop)
+    create_consumer(shared, stream, spec, DeliverPolicy::ByStartSequence { start_sequence: from })
+        .await
+        .map(drop)
 }
 
 impl Subscription {
-    pub async fn messages(&self, stream: &str) -> anyhow::Result<Pull> {
+    /// One for each consumer, in their order.
+    pub async fn pulls(&self, stream: &str) -> anyhow::Result<Vec<Pull>> {
         let (messages, bytes) = prefetch(stream);
-        let pull = self
-            .consumer
-            .stream()
-            .max_messages_per_batch(messages)
-            .max_bytes_per_batch(bytes)
-            .expires(limits::PULL_EXPIRES)
-            .heartbeat(limits::PULL_HEARTBEAT)
-            .messages();
-        within("open the pull", pull).await?.context("cannot pull messages")
+        let mut pulls = Vec::with_capacity(self.consumers.len());
+        for TableConsumer { consumer, .. } in &self.consumers {
+            let pull = consumer
+                .stream()
+                .max_messages_per_batch(messages)
+                .max_bytes_per_batch(bytes)
+                .expires(limits::PULL_EXPIRES)
+                .heartbeat(limits::PULL_HEARTBEAT)
+                .messages();
+            pulls.push(within("open the pull", pull).await?.context("cannot pull messages")?);
+        }
+        Ok(pulls)
     }
 }
 

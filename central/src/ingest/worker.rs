@@ -4,25 +4,30 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
-use async_nats::jetstream::consumer::pull::Stream as Pull;
-use async_nats::jetstream::{self, AckKind};
-use futures_util::{FutureExt as _, StreamExt as _};
+use async_nats::jetstream::AckKind;
+use futures_util::FutureExt as _;
+use marketprism_schema::DataType;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::ack_window::AckWindow;
 use super::batch::Batch;
 use super::dedup::Deduplicator;
 use super::gap_scan::{self, ScanVerdict};
 use super::insert::InsertGuard;
 use super::insert_task::{InsertResult, store_batch};
+use super::message::{Delivery, NOT_FROM_A_STREAM};
 use super::put_back;
 use super::running_inserts::no_insert_runs;
 use super::stream_progress::StreamProgress;
 use super::subscription::{self, Subscription, acknowledge};
+use super::table_pulls::{PulledMessage, TablePulls};
 use crate::config::Stream;
 use crate::context::CentralContext;
+use crate::init::ConsumerSpec;
 use crate::limits;
+use crate::row::Target;
 use crate::time::ticks;
 
 pub struct Worker {
@@ -31,10 +36,11 @@ pub struct Worker {
     guard: Arc<InsertGuard>,
     dedup: Deduplicator,
     progress: StreamProgress,
-    /// Batches in flight: at most `batch.max_in_flight`, and one more per table.
+    /// Of each consumer, with the type of its events.
+    windows: Vec<(Option<DataType>, AckWindow)>,
+    /// Batches in flight: of each table at most `batch.max_in_flight` and one more.
     inserts: JoinSet<InsertResult>,
-    in_flight: BTreeMap<u64, u64>,
-    last_number: u64,
+    in_flight: BTreeMap<Target, usize>,
     /// Hot was put back to an earlier state, and the stream is not recovered yet.
     is_put_back: bool,
 }
@@ -51,15 +57,17 @@ impl Worker {
     pub fn new(shared: Arc<CentralContext>, stream: Stream, guard: Arc<InsertGuard>) -> Self {
         let dedup = Deduplicator::new(Arc::clone(&shared), &stream);
         let progress = StreamProgress::new(Arc::clone(&shared), stream.settings.name);
+        let windows = ConsumerSpec::of(&stream.settings).into_iter();
+        let windows = windows.map(|spec| (spec.data_type, AckWindow::default())).collect();
         Self {
             shared,
             stream,
             guard,
             dedup,
             progress,
+            windows,
             inserts: JoinSet::new(),
             in_flight: BTreeMap::new(),
-            last_number: 0,
             is_put_back: false,
         }
     }
@@ -91,10 +99,8 @@ impl Worker {
                     let end = self.pull(&mut messages, stop).await;
                     self.shared.metrics.subscriptions_active.dec();
                     match end? {
-                        PullEnd::Stopped => {
-                            self.return_prefetched(&mut messages).await;
-                            break;
-                        }
+                        // Prefetched messages come to the next owner, which begins behind the acknowledged ones.
+                        PullEnd::Stopped => break,
                         PullEnd::LeaseLost => return Ok(()),
                         PullEnd::Broken(reason) => reason,
                     }
@@ -119,7 +125,7 @@ impl Worker {
         }
     }
 
-    async fn start(&mut self) -> anyhow::Result<Pull> {
+    async fn start(&mut self) -> anyhow::Result<TablePulls> {
         let mut found = subscription::open(&self.shared, &self.stream).await?;
         self.shared.hot_clock.read(&self.shared.storage, limits::QUERY_TIMEOUT).await?;
         if self.progress.is_other_stream(&found) {
@@ -135,21 +141,25 @@ impl Worker {
             self.recover(&found).await.context("hot was put back to an earlier state")?;
             found = subscription::open(&self.shared, &self.stream).await?;
         }
+        let found = subscription::resume(&self.shared, &self.stream, found).await?;
         if self.progress.is_other_consumer(&found) {
             self.dedup.begin_consumer(found.delivered).await?;
         }
         self.progress.begin(&found).await?;
-        found.messages(self.stream_name()).await
+        for ((_, window), consumer) in self.windows.iter_mut().zip(&found.consumers) {
+            window.restart(consumer.deliveries + 1);
+        }
+        found.pulls(self.stream_name()).await.map(TablePulls::new)
     }
 
     /// The stream was recreated. Messages in memory belong to the earlier one: they are stored, but not acknowledged.
     async fn begin_stream(&mut self) -> anyhow::Result<()> {
         let stream = self.stream_name();
         tracing::warn!(stream, "the stream was deleted and recreated; sequences start at 1 again");
-        let incarnation = self.guard.next_incarnation();
+        self.windows.iter_mut().for_each(|(_, window)| window.forget());
         self.progress.record_deleted_stream().await?;
         self.store_all().await?;
-        self.dedup.begin_stream(incarnation);
+        self.dedup.begin_stream();
         Ok(())
     }
 
@@ -175,13 +185,15 @@ impl Worker {
         Ok(())
     }
 
-    async fn pull(&mut self, messages: &mut Pull, stop: &CancellationToken) -> anyhow::Result<PullEnd> {
+    async fn pull(&mut self, messages: &mut TablePulls, stop: &CancellationToken) -> anyhow::Result<PullEnd> {
         let limits = self.shared.config.batch.clone();
         let guard = Arc::clone(&self.guard);
         let mut ticks = ticks(limits::CONFIRM_POLL);
+        // A message is kept alive between one and two of these intervals after its delivery.
+        let mut keep_alive = crate::time::ticks(self.shared.config.ack_wait / 4);
         loop {
             let deadline = self.dedup.open.deadline(&limits);
-            let may_take = self.inserts.len() < limits.max_in_flight;
+            let may_take = self.tables_to_take(limits.max_in_flight);
             tokio::select! {
                 biased;
                 () = guard.lease().lost().cancelled() => return Ok(PullEnd::LeaseLost),
@@ -208,15 +220,12 @@ impl Worker {
                     let lowest = self.lowest_open();
                     self.progress.start_scan(lowest);
                 }
-                item = messages.next(), if may_take => match item {
-                    Some(Ok(message)) => {
-                        if let Some(reason) = self.turn(message, messages).await {
-                            return Ok(PullEnd::Broken(reason));
-                        }
+                _ = keep_alive.tick() => self.keep_alive().await,
+                first = messages.next(|place| may_take.get(place).copied().unwrap_or_default()) => {
+                    if let Err(reason) = self.turn(first, messages, &may_take).await {
+                        return Ok(PullEnd::Broken(reason));
                     }
-                    Some(Err(error)) => return Ok(PullEnd::Broken(error.to_string())),
-                    None => return Ok(PullEnd::Broken("the pull ended".to_owned())),
-                },
+                }
             }
         }
     }
@@ -228,50 +237,100 @@ impl Worker {
         self.is_put_back = true;
     }
 
-    /// Handles the available messages, up to a bound of events. Returns the reason if the pull failed.
-    async fn turn(&mut self, first: jetstream::Message, messages: &mut Pull) -> Option<String> {
+    /// Consumers of which messages are taken: a table whose inserts wait holds up no other, unless all share it.
+    fn tables_to_take(&self, max_in_flight: usize) -> Vec<bool> {
+        let has_room = |target| self.in_flight.get(&target).is_none_or(|&batches| batches < max_in_flight);
+        let is_common_free =
+            [Target::Copies, Target::CorrectedEvents, Target::DeadLetters].into_iter().all(has_room);
+        let is_free = |of: &Option<DataType>| of.is_none_or(|of| has_room(Target::Events(of)));
+        self.windows.iter().map(|(of, _)| is_common_free && is_free(of)).collect()
+    }
+
+    /// Handles the available messages, up to a bound of events. Fails with the reason if a pull failed.
+    async fn turn(
+        &mut self,
+        first: PulledMessage,
+        messages: &mut TablePulls,
+        may_take: &[bool],
+    ) -> Result<(), String> {
         let started = std::time::Instant::now();
-        let mut broken = None;
-        self.take(first);
-        while self.dedup.events_of_turn < limits::EVENTS_A_TURN {
-            match messages.next().now_or_never() {
-                Some(Some(Ok(message))) => self.take(message),
-                Some(Some(Err(error))) => {
-                    broken = Some(error.to_string());
-                    break;
-                }
-                Some(None) | None => break,
-            }
+        let mut taken = self.take(first);
+        while taken.is_ok() && self.dedup.events_of_turn < limits::EVENTS_A_TURN {
+            let next = messages.next(|place| may_take.get(place).copied().unwrap_or_default());
+            let Some(message) = next.now_or_never() else { break };
+            taken = self.take(message);
         }
         let events = u32::try_from(self.dedup.events_of_turn).unwrap_or(u32::MAX).max(1);
         let seconds = started.elapsed().as_secs_f64() / f64::from(events);
         self.shared.metrics.hops.decode.with_label_values(&[self.stream_name()]).observe(seconds);
-        self.dedup.end_turn().await;
+        self.dedup.end_turn();
+        self.acknowledge_stored().await;
         let limits = self.shared.config.batch.clone();
         self.close_if(|batch| batch.is_full(&limits));
-        broken
+        taken
     }
 
-    fn take(&mut self, message: jetstream::Message) {
-        if let Some(sequence) = self.dedup.take(message) {
-            self.progress.take(sequence);
+    /// Fails if a delivery before this one was lost: an acknowledgement would cover it.
+    fn take(&mut self, (place, message): PulledMessage) -> Result<(), String> {
+        let message = message?;
+        let (Some(delivery), Ok(info)) = (Delivery::of(&message), message.info()) else {
+            // A message without an acknowledgement subject did not come from a stream and cannot be acknowledged.
+            self.shared.metrics.dead_letters.with_label_values(&[NOT_FROM_A_STREAM]).inc();
+            tracing::error!(subject = &*message.message.subject, "dropped a message that no stream sent");
+            return Ok(());
+        };
+        let (number, sequence) = (info.consumer_sequence, delivery.stream_seq);
+        let Some((_, window)) = self.windows.get_mut(place) else { return Ok(()) };
+        let is_new = window.deliver(number, delivery, message.message.reply.clone());
+        let is_new = is_new.map_err(|lost| lost.to_string())?;
+        self.progress.take((place, number), sequence);
+        if is_new {
+            self.dedup.take(message, delivery);
+        }
+        Ok(())
+    }
+
+    /// Acknowledges what is stored, with one message for each consumer.
+    async fn acknowledge_stored(&mut self) {
+        for finished in self.dedup.finished.drain(..) {
+            for (_, window) in self.windows.iter_mut().filter(|(of, _)| *of == finished.data_type) {
+                window.finish(finished.stream_seq, finished.published_ns);
+            }
+        }
+        // Late ones would reach the consumer of the next owner, with numbers of other deliveries.
+        if !self.guard.may_continue() {
+            return;
+        }
+        let due: Vec<_> = self.windows.iter_mut().filter_map(|(_, window)| window.take_ack()).collect();
+        if !due.is_empty() {
+            let failed = acknowledge(&self.shared.broker.client, due.iter(), AckKind::Ack).await;
+            self.shared.metrics.ack_failures.inc_by(u64::try_from(failed).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// Keeps the broker from delivering again what waits for its insert.
+    async fn keep_alive(&mut self) {
+        let aged: Vec<_> = self.windows.iter_mut().flat_map(|(_, window)| window.aged()).collect();
+        if !aged.is_empty() {
+            acknowledge(&self.shared.broker.client, aged.iter(), AckKind::Progress).await;
         }
     }
 
     fn close_if(&mut self, is_due: impl Fn(&Batch) -> bool) {
         for batch in self.dedup.open.close_if(is_due) {
-            self.last_number += 1;
-            let number = self.last_number;
-            self.in_flight.insert(number, batch.lowest);
-            self.inserts.spawn(store_batch(Arc::clone(&self.shared), Arc::clone(&self.guard), number, batch));
+            *self.in_flight.entry(batch.target).or_default() += 1;
+            self.inserts.spawn(store_batch(Arc::clone(&self.shared), Arc::clone(&self.guard), batch));
         }
     }
 
     async fn finish_insert(&mut self, result: Result<InsertResult, JoinError>) -> anyhow::Result<()> {
         match result {
             Ok(result) => {
-                self.in_flight.remove(&result.number);
-                self.dedup.apply_result(result).await;
+                if let Some(batches) = self.in_flight.get_mut(&result.target) {
+                    *batches = batches.saturating_sub(1);
+                }
+                self.dedup.apply_result(result);
+                self.acknowledge_stored().await;
             }
             Err(error) => {
                 // The ids of the batch would stay in flight forever, and redeliveries of its messages be ignored.
@@ -282,16 +341,7 @@ impl Worker {
     }
 
     fn lowest_open(&self) -> Option<u64> {
-        self.in_flight.values().copied().chain(self.dedup.lowest_open()).min()
-    }
-
-    /// Returns prefetched messages, so that the next owner gets them at once.
-    async fn return_prefetched(&mut self, messages: &mut Pull) {
-        let mut replies = Vec::new();
-        while let Some(Some(Ok(message))) = messages.next().now_or_never() {
-            replies.extend(message.message.reply);
-        }
-        acknowledge(&self.shared.broker.client, replies.iter(), AckKind::Nak(None)).await;
+        self.windows.iter().filter_map(|(_, window)| window.lowest()).min()
     }
 
     /// Stores what is in memory, within the deadline. The rest is redelivered.

@@ -5,46 +5,71 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
-use marketprism_schema::Carries;
+use marketprism_schema::{Carries, DataType, StreamSettings, Table, stream_of};
 
 use super::{Difference, ObjectResult};
 use crate::config::Stream;
 
-/// `MARKET_DATA` has `central-market-data`.
-pub fn consumer_name(stream: &str) -> String {
-    format!("central-{}", stream.to_lowercase().replace('_', "-"))
+/// Settings of one consumer that follow from its purpose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerSpec {
+    pub name: String,
+    /// First token of its subjects; all subjects of the stream without one.
+    pub data_type: Option<DataType>,
 }
 
-pub fn wanted(stream: &Stream, ack_wait: Duration) -> pull::Config {
-    let purpose = match stream.settings.carries {
-        Carries::Events => "rows of hot storage",
-        Carries::Audits => "audits of edges for the ledger",
-    };
-    pull::Config {
-        durable_name: Some(consumer_name(stream.settings.name)),
-        description: Some(purpose.to_owned()),
-        deliver_policy: DeliverPolicy::All,
-        ack_policy: AckPolicy::Explicit,
-        ack_wait,
-        // A limit would lose messages during a long outage of ClickHouse.
-        max_deliver: -1,
-        max_ack_pending: stream.settings.max_ack_pending,
-        ..pull::Config::default()
+impl ConsumerSpec {
+    /// A consumer for each table, so that one whose rows are refused holds up no other; one for audits.
+    pub fn of(stream: &StreamSettings) -> Vec<Self> {
+        let of_table = |&data_type: &DataType| Self {
+            name: format!("central-{}", Table::of(data_type).name.replace('_', "-")),
+            data_type: Some(data_type),
+        };
+        match stream.carries {
+            Carries::Events => {
+                let own = DataType::ALL.iter().filter(|&&data_type| stream_of(data_type) == stream.name);
+                own.map(of_table).collect()
+            }
+            Carries::Audits => {
+                let name = format!("central-{}", stream.name.to_lowercase().replace('_', "-"));
+                vec![Self { name, data_type: None }]
+            }
+        }
+    }
+
+    pub fn wanted(&self, stream: &Stream, ack_wait: Duration) -> pull::Config {
+        let (purpose, ack_policy) = match self.data_type {
+            // One acknowledgement covers all messages before it.
+            Some(_) => ("rows of hot storage", AckPolicy::All),
+            None => ("audits of edges for the ledger", AckPolicy::Explicit),
+        };
+        pull::Config {
+            durable_name: Some(self.name.clone()),
+            description: Some(purpose.to_owned()),
+            deliver_policy: DeliverPolicy::All,
+            filter_subject: self.data_type.map(|of| format!("{of}.>")).unwrap_or_default(),
+            ack_policy,
+            ack_wait,
+            // A limit would lose messages during a long outage of ClickHouse.
+            max_deliver: -1,
+            max_ack_pending: stream.settings.max_ack_pending,
+            ..pull::Config::default()
+        }
     }
 }
 
 pub async fn ensure(
     jetstream: &Context,
     stream: &Stream,
+    spec: &ConsumerSpec,
     ack_wait: Duration,
-) -> anyhow::Result<(String, ObjectResult)> {
-    let mut wanted = wanted(stream, ack_wait);
-    let name = consumer_name(stream.settings.name);
-    let stream_name = stream.settings.name;
-    let found = found(jetstream, stream_name, &name).await?;
+) -> anyhow::Result<ObjectResult> {
+    let mut wanted = spec.wanted(stream, ack_wait);
+    let (name, stream_name) = (&spec.name, stream.settings.name);
+    let found = found(jetstream, stream_name, name).await?;
     let differences = found.as_ref().map(|found| compare(&wanted, found)).unwrap_or_default();
     if found.is_some() && (differences.is_empty() || differences.iter().any(|d| !d.changeable)) {
-        return Ok((name, ObjectResult::of(differences)));
+        return Ok(ObjectResult::of(differences));
     }
     // The start of a rewound consumer cannot be changed.
     if let Some(found) = &found {
@@ -54,21 +79,20 @@ pub async fn ensure(
         .create_consumer_on_stream(wanted, stream_name)
         .await
         .with_context(|| format!("cannot create or update consumer {name} of stream {stream_name}"))?;
-    let outcome = if found.is_some() { ObjectResult::Updated(differences) } else { ObjectResult::Created };
-    Ok((name, outcome))
+    Ok(if found.is_some() { ObjectResult::Updated(differences) } else { ObjectResult::Created })
 }
 
 pub async fn compare_only(
     jetstream: &Context,
     stream: &Stream,
+    spec: &ConsumerSpec,
     ack_wait: Duration,
-) -> anyhow::Result<(String, ObjectResult)> {
-    let name = consumer_name(stream.settings.name);
-    let differences = match found(jetstream, stream.settings.name, &name).await? {
-        Some(found) => compare(&wanted(stream, ack_wait), &found),
+) -> anyhow::Result<ObjectResult> {
+    let differences = match found(jetstream, stream.settings.name, &spec.name).await? {
+        Some(found) => compare(&spec.wanted(stream, ack_wait), &found),
         None => vec![Difference::missing()],
     };
-    Ok((name, ObjectResult::of(differences)))
+    Ok(ObjectResult::of(differences))
 }
 
 async fn found(
@@ -123,12 +147,20 @@ mod tests {
     use marketprism_schema::STREAMS;
 
     #[test]
-    fn every_stream_has_a_consumer_without_a_delivery_limit() {
-        let consumer =
-            |i: usize| wanted(&Stream { settings: STREAMS[i].clone(), replicas: 1 }, Duration::from_secs(60));
-        let market_data = consumer(0);
-        assert_eq!(market_data.durable_name.as_deref(), Some("central-market-data"));
-        assert_eq!((market_data.max_deliver, market_data.max_ack_pending), (-1, 100_000));
-        assert_eq!(consumer(2).durable_name.as_deref(), Some("central-audit"));
+    fn every_table_has_a_consumer_without_a_delivery_limit() {
+        let stream = |i: usize| Stream { settings: STREAMS[i].clone(), replicas: 1 };
+        let of = |i: usize| ConsumerSpec::of(&STREAMS[i]);
+        let names = |i: usize| of(i).into_iter().map(|spec| spec.name).collect::<Vec<_>>();
+        assert_eq!(names(0).len(), STREAMS[0].subjects.len());
+        assert_eq!(
+            (names(0)[0].as_str(), names(1)),
+            ("central-trades", vec!["central-orderbooks".to_owned(), "central-orderbook-deltas".to_owned()])
+        );
+        assert_eq!(names(2), ["central-audit"]);
+        let trades = of(0)[0].wanted(&stream(0), Duration::from_secs(60));
+        assert_eq!((trades.max_deliver, trades.max_ack_pending), (-1, 100_000));
+        assert_eq!((trades.filter_subject.as_str(), trades.ack_policy), ("trade.>", AckPolicy::All));
+        let audits = of(2)[0].wanted(&stream(2), Duration::from_secs(60));
+        assert_eq!((audits.filter_subject.as_str(), audits.ack_policy), ("", AckPolicy::Explicit));
     }
 }

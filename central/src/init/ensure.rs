@@ -1,6 +1,6 @@
 use marketprism_schema::{ADAPTER_OBJECTS_BUCKET, DatabaseKind};
 
-use super::{Difference, ObjectResult, ProvisionReport, consumers, databases, streams};
+use super::{ConsumerSpec, Difference, ObjectResult, ProvisionReport, consumers, databases, streams};
 use crate::adapters::{AdapterBucket, Wishes};
 use crate::broker::{Broker, is_no_room};
 use crate::config::Config;
@@ -59,8 +59,11 @@ pub async fn compare_streams(config: &Config, broker: &Broker) -> anyhow::Result
         let (is_there, outcome) = streams::compare_only(&broker.jetstream, stream).await?;
         report.add("stream", name, outcome);
         if is_there {
-            let (name, outcome) = consumers::compare_only(&broker.jetstream, stream, config.ack_wait).await?;
-            report.add("consumer", &name, outcome);
+            for spec in ConsumerSpec::of(&stream.settings) {
+                let outcome =
+                    consumers::compare_only(&broker.jetstream, stream, &spec, config.ack_wait).await?;
+                report.add("consumer", &spec.name, outcome);
+            }
         }
     }
     Ok(report)
@@ -99,8 +102,10 @@ async fn ensure_streams(
     check_room(config, broker).await?;
     for stream in &config.streams {
         report.add("stream", stream.settings.name, streams::ensure(&broker.jetstream, stream, apply).await?);
-        let (name, outcome) = consumers::ensure(&broker.jetstream, stream, config.ack_wait).await?;
-        report.add("consumer", &name, outcome);
+        for spec in ConsumerSpec::of(&stream.settings) {
+            let outcome = consumers::ensure(&broker.jetstream, stream, &spec, config.ack_wait).await?;
+            report.add("consumer", &spec.name, outcome);
+        }
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use marketprism_schema::{Body, Event};
+use marketprism_schema::{Body, DataType, Event, Table, stream_of};
 use marketprism_tests::wait::eventually;
 
 use crate::events::{self, MessageId, now_us, one_of_each, publish, publish_with, trade};
@@ -195,29 +195,46 @@ async fn a_stop_flushes_what_was_taken() {
     let base = now_us();
     publish(&stack.jetstream().await, (0..500).map(|n| trade(n, base))).await;
     eventually("all to be delivered", || async {
-        let consumer = events_consumer(&stack, "MARKET_DATA").await?;
+        let consumer = events_consumer(&stack, "MARKET_DATA", "central-trades").await?;
         (consumer.delivered.stream_sequence == 500).then_some(())
     })
     .await;
     assert_eq!(stack.counts("trades").await, Some((0, 0)), "the test must stop central before the flush");
     assert_eq!(central.terminate(PATIENCE).await.code(), Some(0));
     assert_eq!(stack.counts("trades").await, Some((500, 500)));
-    let consumer = events_consumer(&stack, "MARKET_DATA").await.unwrap();
+    let consumer = events_consumer(&stack, "MARKET_DATA", "central-trades").await.unwrap();
     assert_eq!((consumer.num_ack_pending, consumer.ack_floor.stream_sequence), (0, 500));
 }
 
-pub async fn events_consumer(stack: &Stack, stream: &str) -> Option<async_nats::jetstream::consumer::Info> {
-    let name = format!("central-{}", stream.to_lowercase().replace('_', "-"));
+pub async fn events_consumer(
+    stack: &Stack,
+    stream: &str,
+    name: &str,
+) -> Option<async_nats::jetstream::consumer::Info> {
     let handle = stack.jetstream().await.get_stream(stream).await.ok()?;
     handle.consumer_info(name).await.ok()
+}
+
+/// Names of central's consumers.
+pub fn consumers_of(stream: &str) -> Vec<String> {
+    let own = DataType::ALL.iter().filter(|&&data_type| stream_of(data_type) == stream);
+    let own: Vec<String> =
+        own.map(|&of| format!("central-{}", Table::of(of).name.replace('_', "-"))).collect();
+    if own.is_empty() { vec![format!("central-{}", stream.to_lowercase())] } else { own }
 }
 
 /// Waits until everything up to a sequence is acknowledged.
 pub async fn all_acknowledged(stack: &Stack, stream: &str, last: u64) {
     eventually(&format!("all of {stream} to be acknowledged"), || async {
-        let info = events_consumer(stack, stream).await?;
-        (info.num_ack_pending == 0 && info.num_pending == 0 && info.ack_floor.stream_sequence >= last)
-            .then_some(())
+        let mut floor = 0;
+        for name in consumers_of(stream) {
+            let info = events_consumer(stack, stream, &name).await?;
+            if info.num_ack_pending > 0 || info.num_pending > 0 {
+                return None;
+            }
+            floor = floor.max(info.ack_floor.stream_sequence);
+        }
+        (floor >= last).then_some(())
     })
     .await;
 }

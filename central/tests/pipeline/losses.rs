@@ -72,7 +72,8 @@ async fn what_died_with_a_central_is_named() {
     stack.engine.kill();
     publish(&jetstream, (STORED..STORED + TAKEN).map(|n| trade(n, base))).await;
     eventually("all to be delivered", || async {
-        let delivered = events_consumer(&stack, "MARKET_DATA").await?.delivered.stream_sequence;
+        let delivered =
+            events_consumer(&stack, "MARKET_DATA", "central-trades").await?.delivered.stream_sequence;
         (delivered == STORED + TAKEN).then_some(())
     })
     .await;

@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::Context;
+use marketprism_schema::{Body, Event};
 use marketprism_tests::link::Link;
 use marketprism_tests::wait::{eventually, until};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::events::{Publisher, now_us, publish, trade};
+use crate::events::{Publisher, now_us, one_of_each, publish, trade};
 use crate::ingest::{all_acknowledged, events_consumer};
 use crate::stack::Stack;
 
@@ -36,6 +37,37 @@ async fn clickhouse_away_loses_nothing() {
     all_acknowledged(&stack, "MARKET_DATA", TRADES).await;
     stack.holds_once("trades", TRADES).await;
     stack.is_ready().await;
+}
+
+/// The type of a column of trades is changed by hand, so that no row of them is accepted, with more messages than its batches hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_takes_no_rows_holds_up_no_other() {
+    const TRADES: u64 = 500;
+    let limits = "[batch]\ntrades = 10\nmax_in_flight = 2\nmax_age_ms = 100\nmax_age_others_ms = 100\n";
+    let Some((stack, _central, jetstream)) = Stack::ready(limits).await else { return };
+    stack.execute("ALTER TABLE marketprism_hot.trades MODIFY COLUMN region UInt64").await;
+    let base = now_us();
+    publish(&jetstream, (0..TRADES).map(|n| trade(n, base))).await;
+    eventually("the trades to be delivered", || async {
+        let info = events_consumer(&stack, "MARKET_DATA", "central-trades").await?;
+        (info.delivered.stream_sequence == TRADES).then_some(())
+    })
+    .await;
+    let others = |event: &Event<'_>| !matches!(event.body, Body::Trade(_));
+    publish(&jetstream, one_of_each(base).into_iter().filter(others)).await;
+    for table in ["funding_rates", "open_interests", "liquidations", "volatility_indices"] {
+        stack.holds_once(table, 1).await;
+    }
+    eventually("the other tables' messages to be acknowledged", || async {
+        let info = events_consumer(&stack, "MARKET_DATA", "central-funding-rates").await?;
+        (info.num_ack_pending == 0 && info.ack_floor.stream_sequence > TRADES).then_some(())
+    })
+    .await;
+    let trades = events_consumer(&stack, "MARKET_DATA", "central-trades").await.unwrap();
+    assert_eq!(trades.ack_floor.stream_sequence, 0, "none of them is stored");
+    stack.execute("ALTER TABLE marketprism_hot.trades MODIFY COLUMN region LowCardinality(String)").await;
+    all_acknowledged(&stack, "MARKET_DATA", TRADES).await;
+    stack.holds_once("trades", TRADES).await;
 }
 
 /// Leftovers of a kill between the two writes of an insert: its token in the deduplication log, and no part. The answers to the first
@@ -88,7 +120,7 @@ async fn broker_restart_and_deleted_consumer_lose_nothing() {
     stack.holds_once("trades", 2 * TRADES / 3).await;
 
     let stream = jetstream.get_stream("MARKET_DATA").await.unwrap();
-    stream.delete_consumer("central-market-data").await.unwrap();
+    stream.delete_consumer("central-trades").await.unwrap();
     publish(&jetstream, (2 * TRADES / 3..TRADES).map(|n| trade(n, base))).await;
     stack.holds_once("trades", TRADES).await;
     all_acknowledged(&stack, "MARKET_DATA", TRADES).await;
@@ -162,7 +194,7 @@ async fn a_leader_that_dies_loses_nothing() {
             if leads_stream {
                 return stream.cached_info().cluster.clone()?.leader;
             }
-            events_consumer(&stack, "MARKET_DATA").await?.cluster?.leader
+            events_consumer(&stack, "MARKET_DATA", "central-trades").await?.cluster?.leader
         })
         .await;
         let killed = stack.broker.kill_named(&leader);

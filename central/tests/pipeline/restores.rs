@@ -7,7 +7,7 @@ use marketprism_tests::wait::{eventually, until};
 
 use crate::copies::confirmed;
 use crate::events::{now_us, publish, trade};
-use crate::ingest::all_acknowledged;
+use crate::ingest::{all_acknowledged, consumers_of};
 use crate::losses::losses;
 use crate::stack::Stack;
 use crate::two_sides::{QUICK, TwoSides};
@@ -191,11 +191,12 @@ async fn what_is_deleted_at_the_broker_is_created_again() {
     .await;
     jetstream.delete_stream("ORDERBOOK_SNAP").await.unwrap();
     for stream in ["ORDERBOOK_SNAP", "AUDIT"] {
-        let consumer = format!("central-{}", stream.to_lowercase().replace('_', "-"));
-        eventually(&format!("stream and consumer of {stream}"), async || {
-            jetstream.get_stream(stream).await.ok()?.consumer_info(&consumer).await.ok()
-        })
-        .await;
+        for consumer in consumers_of(stream) {
+            eventually(&format!("stream {stream} and consumer {consumer}"), async || {
+                jetstream.get_stream(stream).await.ok()?.consumer_info(&consumer).await.ok()
+            })
+            .await;
+        }
     }
     publish(&jetstream, (2 * OLD..ALL).map(|n| trade(n, base))).await;
     stack.holds_once("trades", ALL).await;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use anyhow::{Context as _, anyhow};
 use async_nats::jetstream::consumer::PullConsumer;
-use marketprism_schema::{DataType, Table};
+use marketprism_schema::{DataType, STREAMS, Table};
 use tokio::time::timeout;
 
 use super::evaluate::stored_by_broker;
@@ -14,10 +14,11 @@ use super::queries::{
 };
 use super::verdict::{IdRange, WindowVerdict};
 use crate::broker::Broker;
+use crate::init::ConsumerSpec;
 use crate::ledger::intake::AUDIT;
 use crate::ledger::windows::{EdgeStream, WindowGrid, WindowRange};
+use crate::limits;
 use crate::storage::Storage;
-use crate::{init, limits};
 
 /// An audit that is later than so many windows does not delay the other streams of its window.
 const LATE_WINDOWS: i64 = 3;
@@ -311,31 +312,35 @@ impl IngestFrontier {
     }
 }
 
-/// All messages that the broker received earlier are acknowledged.
-async fn stored_up_to(broker: &Broker, stream_name: &str) -> anyhow::Result<i64> {
-    let consumer_name = init::consumer_name(stream_name);
-    let request = broker.jetstream.get_consumer_from_stream(&consumer_name, stream_name);
-    let consumer: PullConsumer = request
-        .await
-        .with_context(|| format!("cannot read consumer {consumer_name} of stream {stream_name}"))?;
-    let info = consumer.cached_info();
-    if info.num_pending == 0 && info.num_ack_pending == 0 {
-        return Ok(i64::MAX);
+/// All messages that the broker received earlier are acknowledged by every consumer of the stream.
+async fn stored_up_to(broker: &Broker, stream: &'static str) -> anyhow::Result<i64> {
+    let mut lowest = i64::MAX;
+    let settings = STREAMS.iter().find(|settings| settings.name == stream);
+    for ConsumerSpec { name, data_type } in settings.map(ConsumerSpec::of).unwrap_or_default() {
+        let consumer: PullConsumer = broker
+            .jetstream
+            .get_consumer_from_stream(&name, stream)
+            .await
+            .with_context(|| format!("cannot read consumer {name} of stream {stream}"))?;
+        let info = consumer.cached_info();
+        if info.num_pending == 0 && info.num_ack_pending == 0 {
+            continue;
+        }
+        let handle = broker
+            .jetstream
+            .get_stream(stream)
+            .await
+            .with_context(|| format!("cannot read stream {stream}"))?;
+        let subjects = data_type.map_or_else(|| ">".to_owned(), |of| format!("{of}.>"));
+        let after = info.ack_floor.stream_sequence.saturating_add(1);
+        let nanos = |time: i128| i64::try_from(time).unwrap_or_default();
+        let oldest =
+            match handle.raw_message_builder().sequence(after).next_by_subject(&subjects).send().await {
+                Ok(message) => nanos(message.time.unix_timestamp_nanos()),
+                // Deleted or expired in between: certain is only the oldest message.
+                Err(_) => nanos(handle.cached_info().state.first_timestamp.unix_timestamp_nanos()),
+            };
+        lowest = lowest.min(oldest);
     }
-    let stream = broker
-        .jetstream
-        .get_stream(stream_name)
-        .await
-        .with_context(|| format!("cannot read stream {stream_name}"))?;
-    let state = &stream.cached_info().state;
-    let nanos = |time: i128| i64::try_from(time).unwrap_or_default();
-    let floor = info.ack_floor.stream_sequence;
-    if floor < state.first_sequence {
-        return Ok(nanos(state.first_timestamp.unix_timestamp_nanos()));
-    }
-    match stream.direct_get(floor).await {
-        Ok(message) => Ok(nanos(message.time.unix_timestamp_nanos())),
-        // Deleted or expired in between: certain is only the oldest message.
-        Err(_) => Ok(nanos(state.first_timestamp.unix_timestamp_nanos())),
-    }
+    Ok(lowest)
 }
