@@ -45,15 +45,17 @@ pub const BACKOFF: Backoff = Backoff::new(BACKOFF_FIRST, Duration::from_secs(5))
 /// The first of [`BACKOFF`].
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 
-/// Prefetch per stream. Small enough to be processed well within the ack wait, large enough to keep a pull request open. When
+/// Prefetch per consumer. Small enough to be processed well within the ack wait, large enough to keep a pull request open. When
 /// full the broker keeps the rest.
 pub const PREFETCH_EVENTS: usize = 5_000;
 
 /// Bytes of a pull request, of which at most two are open. When full the broker keeps the rest.
 pub const PREFETCH_BYTES: usize = 32 << 20;
-/// [`PREFETCH_BYTES`] of the stream of order books: 5,000 deltas, or as many states of 15 kB as are processed within the ack wait. A
+/// [`PREFETCH_BYTES`] of states and changes of order books: 5,000 deltas, or as many states of 15 kB as are processed within the ack wait. A
 /// message above it would never come; the broker's limit of a message is 1 MiB by default.
 pub const PREFETCH_ORDER_BOOK_BYTES: usize = 8 << 20;
+/// [`PREFETCH_BYTES`] of each type with few events.
+pub const PREFETCH_OTHERS_BYTES: usize = 4 << 20;
 
 /// Lifetime of a pull request; it is renewed long before.
 pub const PULL_EXPIRES: Duration = Duration::from_secs(30);

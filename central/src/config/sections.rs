@@ -61,7 +61,7 @@ pub struct BatchLimits {
     #[serde(rename = "max_age_others_ms", with = "marketprism_config::millis")]
     #[schemars(with = "u64", range(min = 10, max = 60_000))]
     pub max_age_others: Duration,
-    /// Batches being inserted per stream. With so many, no more messages are pulled: this and `max_bytes` bound the memory.
+    /// Batches being inserted per table. With so many, no more messages of the table are pulled: this and `max_bytes` bound the memory.
     #[schemars(range(min = 1, max = 64))]
     pub max_in_flight: usize,
     /// Event ids kept in memory per stream to recognize events that come again. Above so many in eleven seconds each event is looked up

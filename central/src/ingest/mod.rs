@@ -7,6 +7,11 @@
 //! Messages that the broker discarded are found by their sequences and recorded in `losses` (`progress`, `gap_scan`, `losses`). Every event of a message
 //! ends as exactly one of: its row; a row of `copies`, if another message brought it; a row of `corrected_events`; a row of `dead_letters`.
 //!
+//! **Acknowledgements.** Each table has a consumer, whose acknowledgement covers everything before it (`ack_window`): one message for a batch, up
+//! to the first message that is not stored. Deliveries are numbered without a hole; after a lost one, and at a change of owner, the consumer
+//! begins again behind its acknowledged messages (`subscription::resume`), and what is in memory or in hot is recognized. A message waits in the
+//! window until all its events have their rows, also in common tables (`copies`, `dead_letters`). `confirmed` is contiguous over all consumers.
+//!
 //! **No duplicates**, although events come again: after lost acknowledgements, crashes between insert and acknowledgement, or a second
 //! publication. Each of these covers what the others miss:
 //! 1. rows and deduplication token of a batch are fixed before the first try, so a retried insert has no effect (`batch`). A server
@@ -29,8 +34,8 @@
 //! A complete one may still be running, so a new owner waits until the server lists no insert of the stream (at most
 //! `max_execution_time`); without the privilege to list them it waits for twice the insert timeout. A slow ClickHouse costs time, not rows.
 //!
-//! **Bounded memory**: `batch.max_in_flight` batches of `batch.max_bytes`, one open batch per table, and the prefetched messages. While
-//! ClickHouse refuses rows, no messages are taken, and those in memory are kept alive at the broker.
+//! **Bounded memory**: per table `batch.max_in_flight` batches of `batch.max_bytes`, an open one, and the prefetched messages. While
+//! a table takes no rows, no messages of it are taken, and those in memory are kept alive at the broker.
 
 mod ack_window;
 mod background;

@@ -8,6 +8,7 @@ use async_nats::jetstream::stream::ConsumerErrorKind;
 use async_nats::jetstream::{AckKind, ErrorCode};
 use async_nats::{Client, Subject};
 use bytes::Bytes;
+use marketprism_schema::DataType;
 use tokio::time::timeout;
 
 use crate::broker::within;
@@ -175,10 +176,10 @@ async fn begin_again(
 
 impl Subscription {
     /// One for each consumer, in their order.
-    pub async fn pulls(&self, stream: &str) -> anyhow::Result<Vec<Pull>> {
-        let (messages, bytes) = prefetch(stream);
+    pub async fn pulls(&self) -> anyhow::Result<Vec<Pull>> {
         let mut pulls = Vec::with_capacity(self.consumers.len());
-        for TableConsumer { consumer, .. } in &self.consumers {
+        for TableConsumer { spec, consumer, .. } in &self.consumers {
+            let (messages, bytes) = prefetch(spec.data_type);
             let pull = consumer
                 .stream()
                 .max_messages_per_batch(messages)
@@ -193,14 +194,14 @@ impl Subscription {
 }
 
 /// Messages and bytes of a pull request.
-fn prefetch(stream: &str) -> (usize, usize) {
-    use marketprism_schema::{DataType, stream_of};
-    match stream {
-        name if name == stream_of(DataType::OrderBook) => {
+fn prefetch(data_type: Option<DataType>) -> (usize, usize) {
+    match data_type {
+        Some(DataType::Trade) => (limits::PREFETCH_EVENTS, limits::PREFETCH_BYTES),
+        Some(DataType::OrderBook | DataType::OrderBookDelta) => {
             (limits::PREFETCH_EVENTS, limits::PREFETCH_ORDER_BOOK_BYTES)
         }
-        name if name == stream_of(DataType::Trade) => (limits::PREFETCH_EVENTS, limits::PREFETCH_BYTES),
-        _ => (limits::PREFETCH_AUDITS, limits::PREFETCH_BYTES),
+        Some(_) => (limits::PREFETCH_EVENTS, limits::PREFETCH_OTHERS_BYTES),
+        None => (limits::PREFETCH_AUDITS, limits::PREFETCH_BYTES),
     }
 }
 

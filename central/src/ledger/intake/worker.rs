@@ -50,7 +50,7 @@ pub async fn take_in(shared: &Arc<CentralContext>, dirty: &DirtyWindows) -> anyh
 
 async fn start(shared: &CentralContext, stream: &Stream) -> anyhow::Result<(Pull, AuditPosition)> {
     let position = AuditPosition::start(shared, stream).await?;
-    let pulls = subscribe(shared, stream).await?.pulls(AUDIT).await?;
+    let pulls = subscribe(shared, stream).await?.pulls().await?;
     let pull = pulls.into_iter().next().with_context(|| format!("stream {AUDIT} has no consumer"))?;
     Ok((pull, position))
 }
