@@ -183,7 +183,7 @@ async fn coverage_tells_what_arrived() {
     eventually("the table after the restart", || async { complete(0) }).await;
 }
 
-/// Batches would wait for 10 s; central is stopped when all messages are delivered.
+/// Batches would wait for 10 s; central is stopped when it has taken all messages.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_flushes_what_was_taken() {
     let Some(stack) = Stack::start().await else { return };
@@ -194,11 +194,7 @@ async fn a_stop_flushes_what_was_taken() {
     stack.is_ready().await;
     let base = now_us();
     publish(&stack.jetstream().await, (0..500).map(|n| trade(n, base))).await;
-    eventually("all to be delivered", || async {
-        let consumer = events_consumer(&stack, "MARKET_DATA", "central-trades").await?;
-        (consumer.delivered.stream_sequence == 500).then_some(())
-    })
-    .await;
+    stack.metrics_tell("edge_to_broker_seconds_count{stream=\"MARKET_DATA\"} 500").await;
     assert_eq!(stack.counts("trades").await, Some((0, 0)), "the test must stop central before the flush");
     assert_eq!(central.terminate(PATIENCE).await.code(), Some(0));
     assert_eq!(stack.counts("trades").await, Some((500, 500)));
