@@ -31,7 +31,7 @@ pub struct GapScan {
     pub written: WatermarkEntry,
 }
 
-/// What was taken of one consumer.
+/// Messages taken of one consumer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConsumerProgress {
     pub deliveries: u64,
