@@ -67,7 +67,11 @@ enum What {
         kills: u32,
     },
     /// Debian's Prometheus scrapes edges and central: every alert that can be provoked fires in its drill and clears.
-    Alerts,
+    Alerts {
+        /// Alerts whose drills run; default: all.
+        #[arg(value_name = "ALERT")]
+        alerts: Vec<String>,
+    },
     /// Three regions and a centre in network namespaces: a cut region, a killed broker, another build of central, a promoted adapter. Needs
     /// root and iproute2.
     Regions {
@@ -98,7 +102,7 @@ async fn main() -> ExitCode {
             faults(folder.path(), ScheduleOptions { seed, length, has_clocks }).await
         }
         What::Kills { kills } => kills::run(folder.path(), seed, kills).await,
-        What::Alerts => alerts::run(folder.path()).await,
+        What::Alerts { alerts } => alerts::run(folder.path(), &alerts).await,
         What::Regions { minutes, build } => {
             let settings = regions::Settings { seed, minutes, build };
             // Each namespace has threads of its own.

@@ -7,7 +7,7 @@ pub enum DrillFault {
     SilentVenue,
     UnsignedVersion,
     RefusedConfiguration,
-    GapsInBooks,
+    GapsInTrades,
     KilledEdge,
     UnreachableVenue,
     SmallLimitAndShortCertificate,
@@ -45,7 +45,7 @@ pub const DRILLS: [Drill; 19] = [
     drill("the venue sends nothing", DrillFault::SilentVenue, &["StreamSilent", "NoEvents"]),
     drill("an adapter without a signature is loaded", DrillFault::UnsignedVersion, &["SwapRolledBack"]),
     drill("an invalid configuration is applied", DrillFault::RefusedConfiguration, &["ReloadRefused"]),
-    drill("updates of a book are skipped again and again", DrillFault::GapsInBooks, &["GapRate"]),
+    drill("the venue withholds a trade again and again", DrillFault::GapsInTrades, &["GapRate"]),
     drill("an edge is killed", DrillFault::KilledEdge, &["EdgeDown"]),
     drill("an edge starts while its venue is away", DrillFault::UnreachableVenue, &["FeedNotRunning"]),
     drill(

@@ -70,7 +70,7 @@ impl DrillStack {
             ..Feed::simulated("binance_derivatives", &address, &SYMBOLS)
         };
         let extra = "reconnect_wait_max_ms = 1000".to_owned();
-        let spot = Feed { extra, ..Feed::simulated(EXCHANGE, &address, &SYMBOLS) };
+        let spot = Feed { extra, backfill: true, ..Feed::simulated(EXCHANGE, &address, &SYMBOLS) };
         let feeds = vec![spot, funding];
         let versions = SignedVersions::of("binance", folder);
         let authority = folder.join("authority.pem");
@@ -114,6 +114,8 @@ impl DrillStack {
             DrillFault::KilledEdge => self.edge.kill(),
             DrillFault::UnreachableVenue => {
                 let refuse = FaultSpec::new(FaultAction::Refuse).exchange(EXCHANGE);
+                // Longer than any drill; its end removes it.
+                let refuse = FaultSpec { duration_ms: Some(3_600_000), ..refuse };
                 self.fault = Some(self.sim.fault(refuse).unwrap());
                 self.edge.restart().await;
             }
@@ -153,15 +155,19 @@ impl DrillStack {
                 self.edge.set_feeds(&feeds);
                 self.reload(true).await;
             }
-            DrillFault::GapsInBooks => {}
+            DrillFault::GapsInTrades => {}
         }
     }
 
     /// Repeated until the alerts fire.
     pub async fn go_on(&mut self, fault: DrillFault) {
-        if fault == DrillFault::GapsInBooks {
-            let gap = FaultSpec::new(FaultAction::Gap).exchange(EXCHANGE).symbol("BTCUSDT").count(1);
-            self.sim.fault(gap).unwrap();
+        if fault == DrillFault::GapsInTrades {
+            let one = FaultSpec::new(FaultAction::Drop)
+                .exchange(EXCHANGE)
+                .symbol("BTCUSDT")
+                .stream("rade")
+                .count(1);
+            self.sim.fault(one).unwrap();
         }
     }
 
@@ -207,7 +213,7 @@ impl DrillStack {
             | DrillFault::PurgedStream
             | DrillFault::StrangeMessage
             | DrillFault::HotPutBack
-            | DrillFault::GapsInBooks => {}
+            | DrillFault::GapsInTrades => {}
         }
     }
 
