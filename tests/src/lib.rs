@@ -15,6 +15,7 @@ pub mod central;
 pub mod clickhouse;
 pub mod edge;
 pub mod figures;
+pub mod journal_file;
 pub mod link;
 pub mod nats_files;
 pub mod number;

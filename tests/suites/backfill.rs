@@ -4,15 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use marketprism_schema::{
-    Audit, AuditPayload, Body, DataSource, EventId, GapKind, WireForm, decode_audit_payload,
-};
+use marketprism_schema::{Audit, AuditPayload, Body, DataSource, EventId, GapKind, decode_audit_payload};
 use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::wait::until;
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
 
-use crate::edge_audits::{create_streams, flows, messages};
+use crate::edge_audits::{create_streams, events_of, flows, messages};
 use crate::two_symbols;
 
 /// Exchange, symbol of the venue, symbol, and a part of the name of its stream of trades.
@@ -36,8 +34,7 @@ struct StoredTrades {
 async fn stored(broker: &Broker) -> BTreeMap<String, StoredTrades> {
     let (mut found, mut events) = (BTreeMap::<String, StoredTrades>::new(), BTreeSet::<EventId>::new());
     for message in messages(broker, "MARKET_DATA").await {
-        let header = message.headers.as_ref().unwrap().get("Content-Type").unwrap().as_str();
-        for event in WireForm::of_content_type(header).unwrap().decode_all(&message.payload).unwrap() {
+        for event in events_of(&message) {
             let Body::Trade(trade) = &event.body else { continue };
             assert!(events.insert(event.header.event_id), "twice in the stream: {event:?}");
             let stream = found.entry(event.header.exchange.to_string()).or_default();

@@ -4,14 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use marketprism_schema::{Body, EventId, OrderBook, WireForm};
+use marketprism_schema::{Body, Event, EventId, OrderBook};
 use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::number::{key, plain};
 use marketprism_tests::wait::until;
 use marketprism_venue_sim::{BookView, FaultAction, FaultSpec, Sim, SimConfig};
 
-use crate::edge_audits::{create_streams, flows, messages};
+use crate::edge_audits::{create_streams, events_of, flows, messages};
 
 const KRAKEN: &str = "kraken_spot";
 
@@ -58,28 +58,34 @@ async fn stored(broker: &Broker) -> Stored {
     let (mut all, mut ids) = (Stored::default(), BTreeSet::new());
     for stream in ["MARKET_DATA", "ORDERBOOK_SNAP"] {
         for message in messages(broker, stream).await {
-            let header = message.headers.as_ref().unwrap().get("Content-Type").unwrap().as_str();
-            let event = WireForm::of_content_type(header).unwrap().decode(&message.payload).unwrap();
-            let (symbol, id) = (event.header.venue_symbol.to_string(), event.header.event_id);
-            assert!(ids.insert(id), "{symbol}: an event is stored twice");
-            match &event.body {
-                Body::OrderBook(book) => all.books.entry(symbol).or_default().push(StoredBook {
-                    id: book.last_update_id.unsigned_abs(),
-                    event: id,
-                    sides: sides(book),
-                }),
-                Body::Trade(trade) => {
-                    let numbers = [trade.price, trade.quantity].map(|number| plain(key(&number.to_string())));
-                    let [price, quantity] = numbers;
-                    let time = event.header.timestamp_us.to_string();
-                    let row = [price, quantity, trade.side.as_str().to_owned(), time];
-                    all.trades.entry(symbol).or_default().insert(trade.trade_id.to_string(), row);
-                }
-                other => panic!("{other:?}"),
+            for event in events_of(&message) {
+                assert!(ids.insert(event.header.event_id), "an event is stored twice: {event:?}");
+                all.add(&event);
             }
         }
     }
     all
+}
+
+impl Stored {
+    fn add(&mut self, event: &Event<'_>) {
+        let (symbol, id) = (event.header.venue_symbol.to_string(), event.header.event_id);
+        match &event.body {
+            Body::OrderBook(book) => self.books.entry(symbol).or_default().push(StoredBook {
+                id: book.last_update_id.unsigned_abs(),
+                event: id,
+                sides: sides(book),
+            }),
+            Body::Trade(trade) => {
+                let numbers = [trade.price, trade.quantity].map(|number| plain(key(&number.to_string())));
+                let [price, quantity] = numbers;
+                let time = event.header.timestamp_us.to_string();
+                let row = [price, quantity, trade.side.as_str().to_owned(), time];
+                self.trades.entry(symbol).or_default().insert(trade.trade_id.to_string(), row);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 fn best(book: &BookView, depth: u32) -> [Levels; 2] {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_nats::jetstream::{self, consumer::AckPolicy, consumer::pull};
 use futures_util::StreamExt;
 use marketprism_schema::{
-    Audit, AuditPayload, Body, DataType, EventId, Fingerprint, Gap, GapCause, GapKind, STREAMS, StreamId,
-    WireForm, decode_audit_payload,
+    Audit, AuditPayload, Body, DataType, Event, EventId, Fingerprint, Gap, GapCause, GapKind, STREAMS,
+    StreamId, WireForm, decode_audit_payload,
 };
 use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed};
@@ -23,7 +23,7 @@ const EXCHANGE: &str = "binance_spot";
 const SECOND: i64 = 1_000_000_000;
 
 /// Short windows; trades packed, books as JSON.
-const SETTINGS: &str = "[audit]\nwindow_seconds = 1\nsettle_ms = 300\n[wire]\ntrade = \"protobuf\"";
+const SETTINGS: &str = "[audit]\nwindow_seconds = 1\nsettle_ms = 300\n[wire]\norderbook = \"json\"";
 
 pub(crate) async fn create_streams(broker: &Broker) {
     create_streams_with(&async_nats::connect(broker.url()).await.unwrap()).await;
@@ -40,6 +40,13 @@ pub(crate) async fn create_streams_with(client: &async_nats::Client) {
         };
         context.create_stream(config).await.unwrap();
     }
+}
+
+/// Events of a message, whatever their form.
+pub(crate) fn events_of(message: &async_nats::Message) -> Vec<Event<'_>> {
+    let form =
+        WireForm::of_content_type(message.headers.as_ref().unwrap().get("Content-Type").unwrap().as_str());
+    form.unwrap().decode_all(&message.payload).unwrap()
 }
 
 pub(crate) async fn messages(broker: &Broker, stream: &str) -> Vec<jetstream::Message> {
@@ -79,7 +86,7 @@ async fn content(broker: &Broker) -> BrokerContent {
         for message in messages(broker, stream).await {
             let header = message.headers.as_ref().unwrap().get("Content-Type").unwrap().as_str();
             let form = WireForm::of_content_type(header).unwrap();
-            for event in form.decode_all(&message.payload).unwrap() {
+            for event in events_of(&message) {
                 let is_trade = event.body.data_type() == DataType::Trade;
                 assert_eq!(form, if is_trade { WireForm::Protobuf } else { WireForm::Json });
                 let second = event.header.received_at_ns / SECOND * SECOND;

@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::edge_audits::events_of;
 use crate::two_symbols;
 
 const MIB: u64 = 1 << 20;
@@ -111,12 +112,13 @@ async fn frames_of_15_mib_take_bounded_memory_and_delay_no_other_feed() {
     let delays = async {
         let (mut longest, mut count) = (Duration::ZERO, 0);
         while Instant::now() < end {
-            let trade = tokio::time::timeout(LONGEST, trades.next()).await.unwrap().unwrap();
-            let body: serde_json::Value = serde_json::from_slice(&trade.payload).unwrap();
-            let at = Duration::from_micros(body["timestamp"].as_u64().unwrap());
+            let message = tokio::time::timeout(LONGEST, trades.next()).await.unwrap().unwrap();
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-            longest = longest.max(now.saturating_sub(at));
-            count += 1;
+            for trade in events_of(&message) {
+                let at = Duration::from_micros(trade.header.timestamp_us.try_into().unwrap());
+                longest = longest.max(now.saturating_sub(at));
+                count += 1;
+            }
         }
         (longest, count)
     };

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use marketprism_schema::{Body, WireForm};
 use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::journal_file::events_in;
 use marketprism_tests::stack::Stack;
 use marketprism_tests::wait::until;
 use marketprism_venue_sim::{Sim, SimConfig};
@@ -24,17 +26,14 @@ fn key(row: &Value) -> TradeKey {
 
 /// Trades in the segments of a journal.
 fn journaled(folder: &Path) -> BTreeSet<TradeKey> {
-    const START: &[u8] = b"{\"data_type\":\"trade\"";
     let mut found = BTreeSet::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();
-        for (at, _) in bytes.windows(START.len()).enumerate().filter(|(_, window)| *window == START) {
-            let mut payloads = serde_json::Deserializer::from_slice(&bytes[at..]).into_iter::<Value>();
-            // A torn tail has half a trade; checkpoints of audits name streams of trades.
-            if let Some(Ok(trade)) = payloads.next()
-                && trade.get("event_id").is_some()
-            {
-                found.insert(key(&trade));
+        for frame in events_in(&bytes) {
+            let form = if frame.is_packed { WireForm::Protobuf } else { WireForm::Json };
+            let event = form.decode(frame.payload).unwrap();
+            if let Body::Trade(trade) = &event.body {
+                found.insert((event.header.venue_symbol.to_string(), trade.trade_id.to_string()));
             }
         }
     }

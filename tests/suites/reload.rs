@@ -4,14 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use marketprism_schema::{AuditPayload, Body, DowntimeReason, GapKind, WireForm, decode_audit_payload};
+use marketprism_schema::{AuditPayload, Body, DowntimeReason, GapKind, decode_audit_payload};
 use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::wait::until;
 use marketprism_venue_sim::{Sim, SimConfig};
 use serde_json::Value;
 
-use crate::edge_audits::{create_streams, messages};
+use crate::edge_audits::{create_streams, events_of, messages};
 
 const STAYS: &str = "okx_spot";
 const CHANGES: &str = "binance_spot";
@@ -187,8 +187,10 @@ async fn check_audits(broker: &Broker, ended: &BTreeSet<String>) {
 async fn stored_trades(broker: &Broker) -> Vec<u64> {
     let mut ids = Vec::new();
     for message in messages(broker, "MARKET_DATA").await {
-        if let Body::Trade(trade) = WireForm::Json.decode(&message.payload).unwrap().body {
-            ids.push(trade.trade_id.parse().unwrap());
+        for event in events_of(&message) {
+            if let Body::Trade(trade) = event.body {
+                ids.push(trade.trade_id.parse().unwrap());
+            }
         }
     }
     ids.sort_unstable();

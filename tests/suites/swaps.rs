@@ -11,7 +11,7 @@ use futures_util::{SinkExt, StreamExt};
 use marketprism_adapter_host::fixtures::{FixtureKind, component};
 use marketprism_adapter_host::{component_digest, with_custom_section};
 use marketprism_broken_adapters::SwapFault;
-use marketprism_schema::{Body, WireForm};
+use marketprism_schema::Body;
 use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::parts;
@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
 
 use self::told::{are_told, told_changes};
-use crate::edge_audits::{create_streams, messages};
+use crate::edge_audits::{create_streams, events_of, messages};
 
 mod told;
 
@@ -107,8 +107,7 @@ impl SwappedEdge {
     async fn trades(&self) -> (Vec<(u64, String)>, BTreeSet<String>) {
         let (mut trades, mut adapters) = (Vec::new(), BTreeSet::new());
         for message in messages(&self.broker, "MARKET_DATA").await {
-            let header = message.headers.as_ref().unwrap().get("Content-Type").unwrap().as_str();
-            for event in WireForm::of_content_type(header).unwrap().decode_all(&message.payload).unwrap() {
+            for event in events_of(&message) {
                 if let Body::Trade(trade) = &event.body
                     && event.header.symbol != LATE
                 {

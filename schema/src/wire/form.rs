@@ -4,7 +4,7 @@ use super::decode::DecodeError;
 use super::edge_written::decode_json;
 use super::encode::encode_json;
 use super::protobuf::{PackedEvents, PayloadEvents, decode_protobuf, encode_protobuf};
-use crate::{DataType, DataTypeMap, Event};
+use crate::{DataTypeMap, Event};
 
 /// A wire form, told by the Content-Type header. A message without the header is JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -21,12 +21,9 @@ impl WireForm {
     /// Every form.
     pub const ALL: [Self; 2] = [Self::Json, Self::Protobuf];
 
-    /// The form of each data type unless another one is configured: changes of books are too many for JSON.
+    /// The form of each data type unless another one is configured: JSON is for readers that ask for it.
     pub fn defaults() -> DataTypeMap<Self> {
-        DataTypeMap::from_fn(|kind| match kind {
-            DataType::OrderBookDelta => Self::Protobuf,
-            _ => Self::Json,
-        })
+        DataTypeMap::from_fn(|_| Self::Protobuf)
     }
 
     /// The value of the Content-Type header.

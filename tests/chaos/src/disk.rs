@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use marketprism_tests::edge::Edge;
+use marketprism_tests::journal_file;
 use rand::Rng as _;
 use rand::rngs::StdRng;
-use serde::Deserialize;
 
 const SOURCE: &str = include_str!("sync.c");
 
@@ -148,21 +148,10 @@ impl JournaledEvents {
     }
 }
 
-/// Events whose payload is complete; checkpoints and audits are no events.
 fn events_in(bytes: &[u8], offset: u64) -> impl Iterator<Item = JournaledEvent> {
-    #[derive(Deserialize)]
-    struct Payload {
-        event_id: String,
-        received_at: i64,
-    }
-    const START: &[u8] = b"{\"data_type\":\"";
-    let starts = bytes.windows(START.len()).enumerate().filter(|(_, window)| *window == START);
-    starts.filter_map(move |(at, _)| {
-        let mut payloads = serde_json::Deserializer::from_slice(&bytes[at..]).into_iter::<Payload>();
-        let Payload { event_id, received_at } = payloads.next()?.ok()?;
-        let end = offset + u64::try_from(at + payloads.byte_offset()).unwrap();
-        let id = u128::from_str_radix(&event_id, 16).unwrap();
-        Some(JournaledEvent { id, received_at_ns: received_at, end })
+    journal_file::events_in(bytes).map(move |frame| {
+        let (id, received_at_ns) = (frame.event_id, frame.received_at_ns);
+        JournaledEvent { id, received_at_ns, end: offset + u64::try_from(frame.end).unwrap() }
     })
 }
 
@@ -175,17 +164,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("00001.journal");
         let event = |id: u8| {
-            format!(
-                "{{\"data_type\":\"trade\",\"received_at\":{id},\"event_id\":\"{id:032x}\",\"levels\":[1]}}"
-            )
+            let mut body = vec![0; 62];
+            body[0] = 1;
+            body[25] = id;
+            let length = u32::try_from(12 + body.len()).unwrap().to_le_bytes();
+            [b"MPJ2".as_slice(), &length, &[0; 12], &body].concat()
         };
         let ids = |journaled: &JournaledEvents| journaled.all().map(|event| event.id).collect::<Vec<_>>();
-        let first = format!("..{}..{{\"data_type\":\"trade\"}}..{}..", event(1), event(2));
+        let first = [b"..", event(1).as_slice(), b"..MPJ2..", &event(2), b".."].concat();
         let mut journaled = JournaledEvents::of(folder.path().to_owned());
-        std::fs::write(&path, format!("{first}{}", &event(3)[..40])).unwrap();
+        std::fs::write(&path, [first.as_slice(), &event(3)[..40]].concat()).unwrap();
         journaled.read();
         assert_eq!(ids(&journaled), [1, 2]);
-        std::fs::write(&path, format!("{first}{}", event(3))).unwrap();
+        std::fs::write(&path, [first.as_slice(), &event(3)].concat()).unwrap();
         journaled.read();
         assert_eq!(ids(&journaled), [1, 2, 3]);
         let lost = journaled.cut(&path, u64::try_from(first.len() + 10).unwrap());

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, consumer::AckPolicy, consumer::pull};
 use futures_util::StreamExt as _;
+use marketprism_schema::WireForm;
 use marketprism_tests::broker::Broker;
 use marketprism_tests::central::Central;
 use marketprism_tests::clickhouse::ClickHouse;
@@ -96,10 +97,6 @@ pub fn lost_messages(report: &Value) -> String {
 
 /// Event ids of everything that the broker still holds; what is sent again has no message id.
 pub async fn broker_ids(broker: &Broker) -> HashSet<u128> {
-    #[derive(serde::Deserialize)]
-    struct Payload {
-        event_id: String,
-    }
     let context = jetstream::new(async_nats::connect(broker.url()).await.unwrap());
     let mut ids = HashSet::new();
     for name in ["MARKET_DATA", "ORDERBOOK_SNAP"] {
@@ -109,8 +106,10 @@ pub async fn broker_ids(broker: &Broker) -> HashSet<u128> {
         let mut messages = stream.create_consumer(config).await.unwrap().messages().await.unwrap();
         for _ in 0..count {
             let message = messages.next().await.unwrap().unwrap();
-            let Payload { event_id } = serde_json::from_slice(&message.payload).unwrap();
-            ids.insert(u128::from_str_radix(&event_id, 16).unwrap());
+            let form = message.headers.as_ref().and_then(|headers| headers.get("Content-Type"));
+            let form = WireForm::of_content_type(form.map(|form| form.as_str()).unwrap_or_default());
+            let events = form.unwrap().decode_all(&message.payload).unwrap();
+            ids.extend(events.iter().map(|event| event.header.event_id.0));
         }
     }
     ids
