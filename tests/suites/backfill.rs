@@ -125,7 +125,9 @@ async fn missed_trades_come_from_the_venues_history_each_once_over_losses_cuts_a
         feed.extra = "market_types = []\nreconnect_wait_max_ms = 500".to_owned();
         feed
     });
-    let nats = format!("urls = [{:?}]\n[audit]\nwindow_seconds = 1\nsettle_ms = 300", broker.url());
+    // One event a message: after the kill the journal groups events anew, which only central recognizes.
+    let wire = "[wire]\ntrade = \"json\"";
+    let nats = format!("urls = [{:?}]\n[audit]\nwindow_seconds = 1\nsettle_ms = 300\n{wire}", broker.url());
     let mut edge = Edge::start(folder.path(), &nats, &feeds).await;
     until("the edge is ready", PATIENCE, || edge.get("/ready")).await;
     sim.resume();
