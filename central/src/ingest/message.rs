@@ -117,7 +117,8 @@ pub fn read<'a>(
     if let Some(found) = found.filter(|_| all.iter().all(Result::is_ok)) {
         let own = EventId::of_message(all.iter().flatten().map(|event| event.header.event_id));
         if found != own {
-            let reason = format!("Nats-Msg-Id: is {found}, the id of another event or message, allowed: {own}");
+            let reason =
+                format!("Nats-Msg-Id: is {found}, the id of another event or message, allowed: {own}");
             return Err((Refusal::MessageId, reason));
         }
     }
