@@ -298,3 +298,32 @@ const WRITTEN: &str = "table_name, window_start, window_seconds, state, reason, 
 
 const VALUES: &str = "(?, fromUnixTimestamp64Milli(?, 'UTC'), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, fromUnixTimestamp64Micro(?, 'UTC'), \
      ?, ?, ?, fromUnixTimestamp64Milli(?, 'UTC'))";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_that_of_the_correction_that_opened_it_while_it_is_open() {
+        let window = |state, reason: &str| LoggedWindow {
+            start_ms: 0,
+            seconds: 60,
+            state,
+            reason: reason.to_owned(),
+            reference: WindowDigest::default(),
+            cold_rows: 0,
+            columns_hash: 0,
+            attempts: 1,
+            logged_ms: 0,
+        };
+        let opened = LoggedWindow::correcting("0a");
+        for (state, reason, by) in [
+            (WindowState::Open, opened.clone(), Some("0a")),
+            (WindowState::Open, window(WindowState::Open, REMOVED).reason_after(&opened), Some("0a")),
+            (WindowState::Open, "3 late rows".to_owned(), None),
+            (WindowState::Verified, opened, None),
+        ] {
+            assert_eq!(window(state, &reason).correction(), by, "{reason}");
+        }
+    }
+}
