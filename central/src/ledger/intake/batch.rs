@@ -10,7 +10,7 @@ use marketprism_schema::{
 use super::change_rows::{EDGE_CHANGES, encode_change_rows};
 use super::correction_rows::{CORRECTIONS, encode_correction_rows};
 use super::downtime_rows::{DOWNTIMES, encode_downtime_rows, touched_windows};
-use super::edge_rows::{EDGE_AUDITS, encode_edge_row};
+use super::edge_rows::{EDGE_AUDITS, audited_windows, encode_edge_row};
 use crate::ingest::{Delivery, header};
 use crate::ledger::instruments::InstrumentWords;
 use crate::ledger::windows::WindowGrid;
@@ -58,7 +58,9 @@ impl DecodedAudits {
                     self.unknown.push((edge, unknown));
                 }
                 let windows = match &payload {
-                    AuditPayload::Audit(audit) => vec![audit.window_start],
+                    AuditPayload::Audit(audit) => {
+                        audited_windows(audit.window_start, &audit.health.clock_steps, grid)
+                    }
                     AuditPayload::Downtime(downtime) => touched_windows(downtime, grid, now_ns),
                     AuditPayload::Instruments(_) | AuditPayload::Changes(_) | AuditPayload::Correction(_) => {
                         Vec::new()

@@ -2,6 +2,7 @@
 
 use marketprism_schema::{Audit, ClockReading, ClockStep, HopLatency};
 
+use crate::ledger::windows::{WindowGrid, WindowRange};
 use crate::row::{Column, TEXT, TableRows};
 
 /// In the order in which rows are written.
@@ -54,10 +55,33 @@ pub fn encode_edge_row(audit: &Audit, stream_seq: u64, published_ns: i64, rows: 
     });
 }
 
+/// Windows whose verdicts change with an audit: its own, and those that the edge's clock passes twice, for it was set back. Of a long time
+/// the recheck finds the rest.
+pub fn audited_windows(window_start: i64, clock_steps: &[ClockStep], grid: WindowGrid) -> Vec<i64> {
+    let set_back = clock_steps.iter().filter(|step| step.by_ns < 0);
+    let relived = set_back.flat_map(|&ClockStep { at, by_ns }| {
+        grid.within(WindowRange { from: at, to: at.saturating_sub(by_ns) }).take(RELIVED_MAX)
+    });
+    relived.chain([window_start]).collect()
+}
+
+const RELIVED_MAX: usize = 1_000;
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::ledger::windows::SECOND_NS;
     use crate::row::defined::{defined, owned};
+
+    #[test]
+    fn windows_that_a_clock_passes_twice_are_compared_again() {
+        let step = |at: i64, by: i64| ClockStep { at: at * SECOND_NS, by_ns: by * SECOND_NS };
+        let grid = WindowGrid::new(Duration::from_secs(10));
+        let windows = audited_windows(90 * SECOND_NS, &[step(35, -25), step(500, 60)], grid);
+        assert_eq!(windows, [30, 40, 50, 90].map(|at| at * SECOND_NS));
+    }
 
     #[test]
     fn columns_are_those_of_the_table_definition() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use marketprism_schema::{Capability, Fingerprint};
+use marketprism_schema::{Capability, EventId, Fingerprint};
 
 use super::downtime::downtime_as_text;
 use super::expected_streams::Expectation;
@@ -35,6 +35,8 @@ pub struct WindowInputs<'a> {
     pub arrival: Arrival,
     /// Rows may have been removed from hot on purpose (TTL).
     pub is_trimmed: bool,
+    /// The edge's clock was set back over this time: its audits are of the first pass, or of none.
+    pub is_relived: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +59,30 @@ pub enum Evaluation {
 }
 
 pub fn evaluate(inputs: &WindowInputs<'_>) -> Evaluation {
+    match counted_once(inputs) {
+        Some((audits, contents)) => {
+            compare(&WindowInputs { audits: &audits, contents: Some(contents), ..inputs.clone() })
+        }
+        None => compare(inputs),
+    }
+}
+
+/// An edge that subscribes again while the broker loses messages may publish one state of a book twice, and list it among the stored and
+/// among the ambiguous events of a window. Its row is left out as ambiguous, and then the only one that is missing. Returns audits and rows
+/// with the event among the stored ones alone.
+fn counted_once(inputs: &WindowInputs<'_>) -> Option<(Vec<WindowAudit>, HotContents)> {
+    let mut contents = inputs.contents.filter(|_| inputs.ambiguous_missing == 0)?;
+    let id = single(stored_by_broker(inputs.audits), contents.ids)?;
+    if !inputs.audits.iter().any(|audit| audit.ambiguous.contains(&id)) {
+        return None;
+    }
+    contents.ids.add(EventId(id));
+    let mut audits = inputs.audits.to_vec();
+    audits.iter_mut().for_each(|audit| audit.ambiguous.retain(|one| *one != id));
+    Some((audits, contents))
+}
+
+fn compare(inputs: &WindowInputs<'_>) -> Evaluation {
     let rows = inputs.contents.map(|contents| contents.ids.count).unwrap_or_default();
     if inputs.audits.is_empty() {
         if inputs.expectation.is_none() && rows == 0 {
@@ -104,6 +130,10 @@ pub fn evaluate(inputs: &WindowInputs<'_>) -> Evaluation {
     let is_short = contents.ids.count < stored.count || missing > 0;
     if is_short {
         return Evaluation::Replace(verdict(inputs, VerdictState::Mismatch, difference), event);
+    }
+    if inputs.is_relived {
+        let reason = format!("the clock of edge {edge} was set back over this time: {difference}");
+        return replace(verdict(inputs, VerdictState::Unverifiable, reason));
     }
     if let Err(part) = covered {
         let reason = format!("audit of edge {edge} covers only {part}");
@@ -201,14 +231,16 @@ pub fn stored_by_broker(audits: &[WindowAudit]) -> Fingerprint {
     sum
 }
 
-/// The difference as text; and the event that is missing where it is a single one, which the fingerprints reveal.
+/// The only event that one side has more, which the fingerprints reveal.
+fn single(more: Fingerprint, less: Fingerprint) -> Option<u128> {
+    let high = more.sum.wrapping_sub(less.sum);
+    (more.count.wrapping_sub(less.count) == 1)
+        .then_some((u128::from(high) << 64) | u128::from(more.xor ^ less.xor))
+}
+
+/// The difference as text; and the event that is missing where it is a single one.
 fn difference(inputs: &WindowInputs<'_>, stored: Fingerprint, hot: Fingerprint) -> (String, Option<u128>) {
     let edge = &inputs.edge_stream.edge;
-    let single = |more: Fingerprint, less: Fingerprint| {
-        let high = more.sum.wrapping_sub(less.sum);
-        (more.count.wrapping_sub(less.count) == 1)
-            .then_some((u128::from(high) << 64) | u128::from(more.xor ^ less.xor))
-    };
     let named = |event: Option<u128>| event.map(|id| format!(": event {id:032x}")).unwrap_or_default();
     let (expected, found) = (stored.count, hot.count);
     let counts = format!("edge {edge} published {expected} events, hot has {found}");

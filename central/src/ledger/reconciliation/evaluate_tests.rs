@@ -49,6 +49,7 @@ fn case(audits: &[WindowAudit], contents: Option<Range<u128>>) -> WindowInputs<'
         is_known: true,
         arrival: Arrival::Complete,
         is_trimmed: false,
+        is_relived: false,
     }
 }
 
@@ -142,6 +143,33 @@ fn ambiguous_events_must_be_in_hot_whoever_stored_them() {
         assert_eq!((away.state, away.expected, away.found), (Mismatch, 12, 11));
         assert!(away.reason.contains("1 ambiguously acknowledged events are not in hot"), "{}", away.reason);
     }
+}
+
+#[test]
+fn an_event_listed_as_stored_and_as_ambiguous_is_expected_once() {
+    let id = (9_u128 << 64) | 27;
+    let twice = [WindowAudit { ambiguous: vec![id, 77], ..audit(0..10) }];
+    let found = verdict(&case(&twice, Some(0..9)));
+    assert_eq!((found.state, found.expected, found.found), (Verified, 11, 11));
+    assert_eq!(state(&twice, 0..8), Mismatch);
+    let away = WindowInputs { ambiguous_missing: 1, ..case(&twice, Some(0..9)) };
+    assert_eq!(verdict(&away).state, Mismatch, "hot may not have it");
+}
+
+#[test]
+fn rows_of_a_second_pass_of_a_clock_that_was_set_back_are_no_mismatch_but_missing_ones_are() {
+    let audits = [audit(0..10)];
+    let relived = |contents| verdict(&WindowInputs { is_relived: true, ..case(&audits, Some(contents)) });
+    assert_eq!([relived(0..10).state, relived(0..9).state], [Verified, Mismatch]);
+    let found = relived(0..14);
+    assert_eq!((found.state, found.lost()), (Unverifiable, 0));
+    assert!(
+        found
+            .reason
+            .ends_with("was set back over this time: edge e1 published 10 events, hot has 14: 4 too many"),
+        "{}",
+        found.reason
+    );
 }
 
 #[test]

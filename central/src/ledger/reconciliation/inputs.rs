@@ -10,7 +10,8 @@ use tokio::time::timeout;
 use super::evaluate::stored_by_broker;
 use super::expected_streams::{Expectation, ExpectedStreams};
 use super::queries::{
-    self, DowntimeSpan, HotContents, KilledTimes, LASTS, RowsAndCopies, StoredIds, WindowAudit, WindowKey,
+    self, DowntimeSpan, HotContents, KilledTimes, LASTS, RelivedTimes, RowsAndCopies, StoredIds, WindowAudit,
+    WindowKey,
 };
 use super::verdict::{IdRange, WindowVerdict};
 use crate::broker::Broker;
@@ -53,11 +54,18 @@ pub struct RangeInputs {
     /// Events that the broker called duplicates and hot does not have.
     pub duplicates_missing: HashMap<WindowKey, usize>,
     pub downtimes: HashMap<EdgeStream, Vec<DowntimeSpan>>,
+    pub relived: RelivedTimes,
     pub frontier: IngestFrontier,
     pub stored: HashMap<WindowKey, WindowVerdict>,
 }
 
 impl RangeInputs {
+    /// The clock of an edge passed a time twice.
+    pub fn is_relived(&self, edge: &str, window: WindowRange) -> bool {
+        let times = self.relived.get(edge).map(Vec::as_slice).unwrap_or_default();
+        times.iter().any(|time| time.from < window.to && window.from < time.to)
+    }
+
     /// Ranges of ids that hot holds of the key's window and stream.
     pub fn ids_of(&self, (window, edge_stream): &WindowKey) -> &[IdRange] {
         // The map's key owns its stream.
@@ -87,6 +95,8 @@ impl InputReader<'_> {
                 span.range.to < LASTS || !expected.is_reported_after(edge_stream, span.range.from)
             });
         }
+        let relived =
+            queries::relived_times(self.storage, range).await.context("cannot read steps of clocks")?;
         let frontier = IngestFrontier::read(self.broker).await?;
         let (mut windows, mut without_audit) = (BTreeSet::new(), BTreeSet::new());
         for window in self.grid.within(range) {
@@ -112,6 +122,7 @@ impl InputReader<'_> {
             ambiguous_missing: HashMap::new(),
             duplicates_missing: HashMap::new(),
             downtimes,
+            relived,
             frontier,
             stored: HashMap::new(),
         };

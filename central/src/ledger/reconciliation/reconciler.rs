@@ -201,6 +201,7 @@ impl Reconciler {
             is_known: self.expected.is_known_before(edge_stream, *window),
             arrival,
             is_trimmed: self.is_trimmed(key, inputs, now_ns),
+            is_relived: inputs.is_relived(&edge_stream.edge, range),
         };
         match (evaluate(&case), inputs.stored.get(key)) {
             // The ids of a window are those of all edges: a verdict that stays must not claim ids that hot has lost.

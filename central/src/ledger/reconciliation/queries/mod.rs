@@ -3,6 +3,7 @@
 mod audits;
 mod downtimes;
 mod hot;
+mod relived;
 mod rows_and_copies;
 mod verdicts;
 
@@ -14,6 +15,7 @@ pub use hot::{
     HotContents, KilledTimes, StoredIds, ambiguous_in_hot, contents, duplicates_missing, occupied_hours,
     stored_ids, types_with_copies,
 };
+pub use relived::{RelivedTimes, relived_times};
 pub use rows_and_copies::RowsAndCopies;
 pub use verdicts::{DeadLetterRow, LossRow, counts_by_state, dead_letters, losses, verdicts};
 

@@ -117,6 +117,7 @@ impl Simulation {
             is_known: expected.is_known_before(&source, window_ns),
             arrival: Arrival::Complete,
             is_trimmed: false,
+            is_relived: false,
         };
         match evaluate(&inputs) {
             Evaluation::Nothing => None,
