@@ -373,8 +373,11 @@ pub const JOURNAL_AGE_BOUND: Duration = RECEIVED_BEHIND_MAX.saturating_sub(Durat
 /// Default of `journal.keep_confirmed_seconds`: events that are in hot are kept for repair, while there is room.
 pub const JOURNAL_KEEP_CONFIRMED: Duration = Duration::from_secs(3_600);
 
-/// Default of `journal.sync_interval_ms`: with a sync that takes as long, a power cut loses 200 ms at most.
+/// Default of `journal.sync_interval_ms`: while a sync takes no longer, a power cut loses 200 ms at most. Later ones are counted.
 pub const JOURNAL_SYNC_EVERY: Duration = Duration::from_millis(100);
+
+/// Age of a write that is not synced. Passed: `/health` names the disk.
+pub const JOURNAL_UNSYNCED: Duration = Duration::from_secs(5);
 
 /// Size of a segment, and the number of segments of a smaller journal. Full: a new segment begins.
 pub const JOURNAL_SEGMENT_BYTES: u64 = 4 << 20;

@@ -136,6 +136,8 @@ fn refresh_journal(metrics: &Metrics, journal: &JournalStatus) {
     metrics.journal_oldest_age.set(age_ns / NANOS_PER_SECOND);
     metrics.journal_tight.set(i64::from(journal.is_tight));
     metrics.journal_failing.set(i64::from(journal.failing.is_some()));
+    metrics.journal_unsynced.set(gauge(journal.unsynced.as_secs()));
+    follow(&metrics.journal_late_syncs, journal.late_syncs);
     follow(&metrics.journal_recovered, journal.recovered);
     follow(&metrics.journal_sent_again, journal.sent_again);
     follow(&metrics.journal_freed_unconfirmed, journal.freed_unconfirmed);

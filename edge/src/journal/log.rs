@@ -18,7 +18,7 @@ use super::reader::CatchUp;
 use super::recover;
 use super::state::{JournalLimits, JournalOptions, JournalShared};
 use super::status::JournalStatus;
-use super::writer::{Syncer, Writer};
+use super::writer::Writer;
 use crate::audit::{Auditor, PublishOutcome, UnfinishedRun};
 use crate::queue::{EventJournal, EventRecord, JournalPosition, MemoryQueue, StoredRecord};
 
@@ -58,8 +58,7 @@ impl Journal {
 
     /// Starts the threads. Before, records are only buffered. `killed_runs`: earlier runs whose audits are recovered.
     pub fn start(&self, queue: Arc<MemoryQueue>, killed_runs: Vec<UnfinishedRun>) -> io::Result<()> {
-        let syncer = Arc::new(Syncer::default());
-        let writer = Writer::new(Arc::clone(&self.shared), Arc::clone(&syncer));
+        let writer = Writer::new(Arc::clone(&self.shared));
         let catch_up = CatchUp::new(Arc::clone(&self.shared), queue, killed_runs);
         let shared = Arc::clone(&self.shared);
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
@@ -67,7 +66,7 @@ impl Journal {
         };
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         threads.push(spawn("journal-write", Box::new(move || writer.run()))?);
-        threads.push(spawn("journal-sync", Box::new(move || syncer.run(&shared)))?);
+        threads.push(spawn("journal-sync", Box::new(move || shared.syncer.run(&shared)))?);
         threads.push(spawn("journal-read", Box::new(move || catch_up.run()))?);
         Ok(())
     }
@@ -116,9 +115,11 @@ impl Journal {
     }
 
     pub fn status(&self) -> JournalStatus {
+        let unsynced = self.shared.syncer.unsynced();
         let state = self.shared.lock();
         let segments = &state.index.segments;
         JournalStatus {
+            unsynced,
             bytes: state.index.bytes(),
             segments: u64::try_from(segments.len()).unwrap_or(u64::MAX),
             oldest_ns: segments.iter().filter_map(|segment| segment.received).map(|(first, _)| first).min(),

@@ -19,6 +19,7 @@ mod recover;
 mod resend;
 mod state;
 mod status;
+mod syncer;
 mod writer;
 
 pub use checked::{CheckedScanner, Fields, SegmentDamage, write_checked};

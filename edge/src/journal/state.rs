@@ -16,6 +16,7 @@ use super::index::{
 use super::positions::PositionRange;
 use super::recover;
 use super::status::JournalStatus;
+use super::syncer::Syncer;
 use crate::audit::Auditor;
 use crate::limits::{JOURNAL_BUFFER_BYTES, JOURNAL_SEGMENT_AGE, JOURNAL_SEGMENT_BYTES, JOURNAL_SEGMENTS};
 use crate::queue::{EventRecord, JournalPosition, StoredRecord};
@@ -63,6 +64,7 @@ pub(super) struct JournalShared {
     /// Locked last, and for a copy only.
     limits: Mutex<JournalLimits>,
     state: Mutex<JournalState>,
+    pub(super) syncer: Syncer,
     /// For the writer: something to write, or the end.
     pub(super) written: Condvar,
     /// For the reader: something to send, or the end.
@@ -139,8 +141,8 @@ impl JournalShared {
             status: JournalStatus::default(),
         };
         let (state, written, waiting) = (Mutex::new(state), Condvar::new(), Condvar::new());
-        let limits = Mutex::new(limits);
-        Self { first_of_run: next, options, files, auditor, limits, state, written, waiting }
+        let (limits, syncer) = (Mutex::new(limits), Syncer::default());
+        Self { first_of_run: next, options, files, auditor, limits, state, syncer, written, waiting }
     }
 
     pub(super) fn limits(&self) -> JournalLimits {

@@ -1,6 +1,10 @@
 //! Counters of the journal, for metrics and `/health`.
 
+use std::time::Duration;
+
 use marketprism_schema::DataTypeMap;
+
+use crate::limits::JOURNAL_UNSYNCED;
 
 /// Cause of an event that was in the journal and will not be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +46,10 @@ pub struct JournalStatus {
     pub lost: [DataTypeMap<u64>; JournalLoss::ALL.len()],
     pub write_errors: u64,
     pub read_errors: u64,
+    /// Syncs at whose end a write was older than two intervals, and than 200 ms.
+    pub late_syncs: u64,
+    /// Age of the oldest write that a power cut would lose.
+    pub unsynced: Duration,
     /// Events of earlier runs that were found at the start and are sent again.
     pub recovered: u64,
     pub torn_tails: u64,
@@ -80,6 +88,24 @@ impl JournalStatus {
                 self.waiting
             )
         });
-        failing.into_iter().chain(tight).collect()
+        let unsynced = (self.unsynced >= JOURNAL_UNSYNCED).then(|| {
+            format!(
+                "journal: nothing was synced for {} s; a power cut would lose what was written since",
+                self.unsynced.as_secs()
+            )
+        });
+        failing.into_iter().chain(tight).chain(unsynced).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_has_synced_nothing_for_seconds_is_named() {
+        let reasons = |unsynced| JournalStatus { unsynced, ..JournalStatus::default() }.reasons();
+        assert!(reasons(JOURNAL_UNSYNCED / 2).is_empty());
+        assert!(reasons(2 * JOURNAL_UNSYNCED)[0].contains("nothing was synced for 10 s"));
     }
 }

@@ -1,10 +1,9 @@
 //! The writing thread: takes what is buffered, appends it, deletes what may go. A second thread syncs, so that no write waits for it.
 
-use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use marketprism_schema::DataTypeMap;
 use marketprism_service::{LogLimit, clock};
@@ -20,7 +19,6 @@ use crate::limits::{JOURNAL_RETRY, JOURNAL_SWEEP};
 
 pub(super) struct Writer {
     shared: Arc<JournalShared>,
-    syncer: Arc<Syncer>,
     current: Option<OpenSegment>,
     swept: Instant,
     /// Files whose notes about older events are written again first.
@@ -37,9 +35,9 @@ struct OpenSegment {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<JournalShared>, syncer: Arc<Syncer>) -> Self {
+    pub(super) fn new(shared: Arc<JournalShared>) -> Self {
         let (swept, error_lines) = (Instant::now(), LogLimit::default());
-        Self { shared, syncer, current: None, swept, deleted_next: Vec::new(), error_lines }
+        Self { shared, current: None, swept, deleted_next: Vec::new(), error_lines }
     }
 
     pub(super) fn run(mut self) {
@@ -57,7 +55,7 @@ impl Writer {
                 self.sweep();
             }
             if is_closing && chunks.is_empty() {
-                self.syncer.end();
+                self.shared.syncer.end();
                 return;
             }
         }
@@ -122,7 +120,7 @@ impl Writer {
         if self.shared.limits().sync_every.is_zero() {
             return current.file.sync();
         }
-        self.syncer.add(current.first, &current.file);
+        self.shared.syncer.add(current.first, &current.file);
         Ok(())
     }
 
@@ -264,76 +262,6 @@ impl Writer {
             Some(received) if is_of_run => auditor.lost_unread(received, &unread),
             Some(_) if unread.values().any(|count| *count > 0) => auditor.give_up_killed_run(run_ns),
             _ => {}
-        }
-    }
-}
-
-/// Longest wait before the interval of syncs is looked at: it may be shorter now.
-const SYNC_LOOK: Duration = Duration::from_secs(1);
-
-/// Syncs the files that were written, at the configured interval.
-#[derive(Default)]
-pub(super) struct Syncer {
-    state: Mutex<SyncState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct SyncState {
-    dirty: VecDeque<(u64, Arc<dyn JournalFile>)>,
-    is_ending: bool,
-}
-
-impl Syncer {
-    fn lock(&self) -> std::sync::MutexGuard<'_, SyncState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn add(&self, segment: u64, file: &Arc<dyn JournalFile>) {
-        let mut state = self.lock();
-        if state.dirty.back().is_none_or(|(last, _)| *last != segment) {
-            state.dirty.push_back((segment, Arc::clone(file)));
-        }
-    }
-
-    /// After the last write.
-    fn end(&self) {
-        self.lock().is_ending = true;
-        self.changed.notify_all();
-    }
-
-    pub(super) fn run(&self, shared: &JournalShared) {
-        let mut error_lines = LogLimit::default();
-        let mut synced = Instant::now();
-        loop {
-            let interval = shared.limits().sync_every.max(Duration::from_millis(1));
-            let left = interval.saturating_sub(synced.elapsed());
-            let (mut state, _) = self
-                .changed
-                .wait_timeout_while(self.lock(), left.min(SYNC_LOOK), |state| !state.is_ending)
-                .unwrap_or_else(PoisonError::into_inner);
-            if !state.is_ending && left > SYNC_LOOK {
-                continue;
-            }
-            synced = Instant::now();
-            let (dirty, is_ending) = (std::mem::take(&mut state.dirty), state.is_ending);
-            drop(state);
-            for (segment, file) in dirty {
-                let Err(error) = file.sync() else { continue };
-                let mut state = shared.lock();
-                state.status.write_errors += 1;
-                state.status.failing = Some(format!("sync: {error}"));
-                // What was written before may be lost in a power cut; a new file tells whether the disk works again.
-                state.is_rolled = true;
-                drop(state);
-                if let Some(held_back) = error_lines.allow(Instant::now()) {
-                    let path = shared.path_of(segment);
-                    tracing::error!(%error, ?path, held_back, "journal not synced: a power cut may lose its newest events");
-                }
-            }
-            if is_ending {
-                return;
-            }
         }
     }
 }

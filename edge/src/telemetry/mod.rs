@@ -157,6 +157,10 @@ metrics! {
     journal_tight: IntGauge = "marketprism_edge_journal_tight" [],
     /// 1 while the disk does not take the journal, else 0.
     journal_failing: IntGauge = "marketprism_edge_journal_failing" [],
+    /// Age of the oldest write to the journal that a power cut would lose, in seconds.
+    journal_unsynced: IntGauge = "marketprism_edge_journal_unsynced_seconds" [],
+    /// Syncs of the journal before whose end a power cut would have lost more than two intervals, 200 ms at least.
+    journal_late_syncs: IntCounter = "marketprism_edge_journal_late_syncs_total" [],
     /// Events of earlier runs that were found at the start and are sent again.
     journal_recovered: IntCounter = "marketprism_edge_journal_recovered_events_total" [],
     /// Stored events that are sent again, because the broker or hot lost them or central asked for them.

@@ -93,11 +93,19 @@ impl JournalFile for SyncedFile {
     }
 }
 
-/// A disk that flips a bit in the middle of the next append after `is_damaging`, and does not answer while `is_stuck`.
+/// A disk that flips a bit in the middle of the next append after `is_damaging`, does not answer while `is_stuck`, and syncs nothing while
+/// `is_sync_stuck`.
 #[derive(Clone, Default)]
 pub struct BadDisk {
     pub is_damaging: Arc<AtomicBool>,
     pub is_stuck: Arc<AtomicBool>,
+    pub is_sync_stuck: Arc<AtomicBool>,
+}
+
+fn wait_while(is_stuck: &AtomicBool) {
+    while is_stuck.load(Ordering::Acquire) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 struct BadFile(Arc<dyn JournalFile>, BadDisk);
@@ -118,9 +126,7 @@ impl JournalFiles for BadDisk {
 
 impl JournalFile for BadFile {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        while self.1.is_stuck.load(Ordering::Acquire) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        wait_while(&self.1.is_stuck);
         let mut bytes = bytes.to_vec();
         if self.1.is_damaging.swap(false, Ordering::AcqRel) {
             let middle = bytes.len() / 2;
@@ -134,6 +140,7 @@ impl JournalFile for BadFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        wait_while(&self.1.is_sync_stuck);
         self.0.sync()
     }
 }

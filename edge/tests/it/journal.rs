@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{
     Publishing, STREAM, create_stream, event_id, header, limits, messages, publish_queue, record,
 };
-use crate::disks::{FullDisk, SyncedDisk};
+use crate::disks::{BadDisk, FullDisk, SyncedDisk};
 
 const CATCH_UP: QueueLimits = QueueLimits { messages: 64, bytes: 1 << 20 };
 
@@ -460,6 +460,27 @@ async fn a_power_cut_costs_what_was_not_synced_and_no_more() {
     for ended in [first, second] {
         assert!(ended.journal.close(Duration::from_secs(20)));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_takes_longer_than_a_power_cut_may_cost_is_shown_while_it_lasts_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (disk, at_risk) = (BadDisk::default(), Duration::from_millis(200));
+    let journaled = journaled(options(&folder.path().join("journal")), Arc::new(disk.clone()));
+    disk.is_sync_stuck.store(true, Ordering::Release);
+    journaled.append(0..10);
+    let shown = eventually("the age of what is not synced is known", || async {
+        let status = journaled.journal.status();
+        (status.unsynced > at_risk).then_some(status)
+    });
+    assert_eq!(shown.await.late_syncs, 0, "it has not ended");
+    disk.is_sync_stuck.store(false, Ordering::Release);
+    eventually("the sync is counted", || async {
+        let status = journaled.journal.status();
+        (status.late_syncs >= 1 && status.unsynced.is_zero()).then_some(())
+    })
+    .await;
+    assert!(journaled.journal.close(Duration::from_secs(20)));
 }
 
 #[test]
