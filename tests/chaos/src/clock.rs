@@ -11,6 +11,12 @@ pub fn library() -> Option<&'static str> {
     LIBRARIES.into_iter().find(|library| Path::new(library).exists())
 }
 
+/// Of the machine, in milliseconds since 1970.
+pub fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    u64::try_from(since.as_millis()).unwrap()
+}
+
 /// The file with the offset of one process.
 #[derive(Debug)]
 pub struct SteppedClock {

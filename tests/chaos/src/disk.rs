@@ -1,6 +1,6 @@
 //! The disk of an edge: what of its journal was synced, power cuts, and delays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -53,15 +53,29 @@ impl WatchedDisk {
         std::fs::rename(written, &self.delay).unwrap();
     }
 
+    fn syncs(&self) -> Vec<SyncNote> {
+        let note = |line: &str| {
+            let mut words = line.splitn(3, ' ');
+            let mut number = || words.next().unwrap().parse().unwrap();
+            let (length, at_ms) = (number(), number());
+            SyncNote { length: u64::try_from(length).ok(), at_ms, path: words.next().unwrap().into() }
+        };
+        std::fs::read_to_string(&self.log).unwrap().lines().map(note).collect()
+    }
+
     /// Synced bytes by file.
     fn synced(&self) -> BTreeMap<PathBuf, u64> {
         let mut lengths = BTreeMap::new();
-        for line in std::fs::read_to_string(&self.log).unwrap().lines() {
-            let (length, path) = line.split_once(' ').unwrap();
-            let longest: &mut u64 = lengths.entry(PathBuf::from(path)).or_default();
-            *longest = length.parse::<u64>().unwrap().max(*longest);
+        for SyncNote { length, path, .. } in self.syncs() {
+            let longest: &mut u64 = lengths.entry(path).or_default();
+            *longest = length.unwrap_or_default().max(*longest);
         }
         lengths
+    }
+
+    /// Milliseconds of a time in which the disk synced something.
+    pub fn syncing_ms(&self, from_ms: i64, to_ms: i64) -> i64 {
+        syncing_ms(&self.syncs(), (from_ms, to_ms))
     }
 
     /// The edge was killed: of what it had not synced, some bytes are kept at random, and zeros may follow. Returns the files that lost
@@ -82,6 +96,31 @@ impl WatchedDisk {
         }
         cut
     }
+}
+
+/// Begin or end of a sync.
+#[derive(Debug)]
+struct SyncNote {
+    /// At the end: what is durable.
+    length: Option<u64>,
+    at_ms: i64,
+    path: PathBuf,
+}
+
+fn syncing_ms(syncs: &[SyncNote], (from_ms, to_ms): (i64, i64)) -> i64 {
+    let (mut running, mut since, mut sum) = (BTreeSet::new(), from_ms, 0);
+    for SyncNote { length, at_ms, path } in syncs {
+        let at_ms = (*at_ms).clamp(from_ms, to_ms);
+        sum += if running.is_empty() { 0 } else { at_ms - since };
+        since = at_ms;
+        if length.is_some() {
+            running.remove(path);
+        } else {
+            running.insert(path);
+        }
+    }
+    // The last one may have been cut off.
+    sum + if running.is_empty() { 0 } else { to_ms - since }
 }
 
 /// Segments of a journal, oldest first.
@@ -158,6 +197,20 @@ fn events_in(bytes: &[u8], offset: u64) -> impl Iterator<Item = JournaledEvent> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_of_syncs_counts_once_within_the_bounds_and_up_to_the_end_if_one_was_cut_off() {
+        let note = |at_ms, path: &str, length| SyncNote { length, at_ms, path: path.into() };
+        let syncs = [
+            note(5, "a", None),
+            note(20, "b", None),
+            note(30, "a", Some(7)),
+            note(40, "b", Some(9)),
+            note(80, "a", None),
+        ];
+        let within = |from, to| syncing_ms(&syncs, (from, to));
+        assert_eq!([within(0, 50), within(10, 35), within(50, 70), within(0, 100)], [35, 25, 0, 55]);
+    }
 
     #[test]
     fn journaled_events_are_found_once_and_a_cut_takes_those_behind_it() {

@@ -8,8 +8,9 @@ use async_nats::jetstream;
 use marketprism_tests::link::Link;
 use marketprism_venue_sim::{FaultAction, FaultSpec};
 
+use crate::clock::now_ms;
 use crate::schedule::{Action, Part};
-use crate::system::{PATIENCE, SmallDisk, System};
+use crate::system::{EDGES, FullJournal, PATIENCE, SmallDisk, System};
 use crate::versions::TOKEN;
 
 impl System {
@@ -44,7 +45,11 @@ impl System {
                 self.broker.restart().await;
             }
             Action::FullDisk => self.disk.iter().for_each(SmallDisk::fill),
-            Action::FullJournal(index) => self.edge_disks[index].small.iter().for_each(SmallDisk::fill),
+            Action::FullJournal(index) => {
+                let from_ms = now_ms();
+                self.full_journals.push(FullJournal { edge: EDGES[index], from_ms, to_ms: u64::MAX });
+                self.edge_disks[index].small.iter().for_each(SmallDisk::fill);
+            }
             Action::SlowJournal(index, delay_ms) => self.edge_disks[index].watched.set_delay_ms(delay_ms),
             Action::StepClock(index, seconds) => self.edge_disks[index].clock.set_seconds(seconds),
             Action::Reload(index) => self.reload(index).await,
@@ -96,10 +101,19 @@ impl System {
                 self.disk.iter().for_each(SmallDisk::empty);
                 self.broker.restart().await;
             }
-            Action::FullJournal(index) => self.edge_disks[index].small.iter().for_each(SmallDisk::empty),
+            Action::FullJournal(index) => {
+                self.edge_disks[index].small.iter().for_each(SmallDisk::empty);
+                let full = self.full_journals.iter_mut().rfind(|full| full.edge == EDGES[index]);
+                full.unwrap().to_ms = now_ms() + 3_000;
+            }
             Action::SlowJournal(index, _) => self.edge_disks[index].watched.set_delay_ms(0),
             Action::StepClock(index, _) => self.edge_disks[index].clock.set_seconds(0),
-            Action::Freeze | Action::Refuse => drop(self.fault.take().map(|id| self.sim.remove_fault(id))),
+            // One that waits for a client must not fall into the calm.
+            Action::DropTrades(_)
+            | Action::DropOnOne(_)
+            | Action::BookGap
+            | Action::Freeze
+            | Action::Refuse => drop(self.fault.take().map(|id| self.sim.remove_fault(id))),
             _ => {}
         }
     }
@@ -117,14 +131,14 @@ impl System {
 
     fn begin_at_the_venue(&mut self, action: Action) {
         match action {
-            Action::DropTrades(count) => self.withhold(count, None),
+            Action::DropTrades(count) => self.fault = Some(self.withhold(count, None)),
             Action::DropOnOne(count) => {
                 let connection = self.sim.connections().first().map(|connection| connection.id);
-                self.withhold(count, connection);
+                self.fault = Some(self.withhold(count, connection));
             }
             Action::BookGap => {
                 let gap = FaultSpec::new(FaultAction::Gap).exchange("binance_spot").updates(3_u64);
-                self.sim.fault(gap).unwrap();
+                self.fault = self.sim.fault(gap).ok();
             }
             Action::Freeze => self.fault = self.sim.fault(FaultSpec::new(FaultAction::Freeze)).ok(),
             Action::Refuse => {
@@ -155,11 +169,12 @@ impl System {
         }
     }
 
-    fn withhold(&self, count: u64, connection: Option<u64>) {
+    /// Number of the fault.
+    fn withhold(&self, count: u64, connection: Option<u64>) -> u64 {
         let spec =
             FaultSpec::new(FaultAction::Drop).exchange("binance_spot").symbol("BTCUSDT").stream("rade");
         let spec = FaultSpec { connection, ..spec.count(count) };
-        self.sim.fault(spec).unwrap();
+        self.sim.fault(spec).unwrap()
     }
 
     /// By its name, as a hand would do it: a broker that does not answer keeps it.

@@ -1,11 +1,12 @@
-/* Preloaded into an edge: notes how much of each file was synced, so that a power cut can take the rest. With SYNC_DELAY_FILE each sync
-   takes as many milliseconds longer as that file says: a slow disk. */
+/* Preloaded into an edge: notes how much of each file was synced, so that a power cut can take the rest, and when each sync began (length -1)
+   and ended, in milliseconds since 1970. With SYNC_DELAY_FILE each sync takes as many milliseconds longer as that file says: a slow disk. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 static void wait_for_disk(void) {
@@ -29,7 +30,10 @@ static void note(int descriptor, long long length) {
     int out = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if (bytes > 0 && out >= 0) {
         path[bytes] = 0;
-        int size = snprintf(line, sizeof line, "%lld %s\n", length, path);
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        long long at_ms = now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+        int size = snprintf(line, sizeof line, "%lld %lld %s\n", length, at_ms, path);
         if (write(out, line, size) != size)
             abort();
     }
@@ -40,6 +44,7 @@ static void note(int descriptor, long long length) {
 static int synced(int descriptor, long number) {
     struct stat before;
     int is_known = fstat(descriptor, &before) == 0;
+    note(descriptor, -1);
     wait_for_disk();
     int result = syscall(number, descriptor);
     if (result == 0 && is_known)

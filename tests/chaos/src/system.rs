@@ -26,7 +26,7 @@ pub const EXCHANGES: [(&str, &[&str]); 4] = [
     ("bybit_spot", &["BTCUSDT"]),
     ("kraken_spot", &["BTC/USDT"]),
 ];
-const EDGES: [&str; 2] = ["edge-x", "edge-y"];
+pub const EDGES: [&str; 2] = ["edge-x", "edge-y"];
 
 /// Short windows: a run of minutes has many.
 pub const WINDOW: Duration = Duration::from_secs(2);
@@ -73,9 +73,19 @@ pub struct System {
     /// Processes that got another adapter.
     pub(crate) with_other_adapter: BTreeSet<u32>,
     pub(crate) reloads: u32,
+    pub full_journals: Vec<FullJournal>,
     /// Fault of the venue that lasts.
     pub(crate) fault: Option<u64>,
     pub(crate) folder: PathBuf,
+}
+
+/// A time in which the journal of an edge had no room: events that the broker acknowledged in it and lost later are lost.
+#[derive(Debug, Clone, Copy)]
+pub struct FullJournal {
+    pub edge: &'static str,
+    pub from_ms: u64,
+    /// The edge tries again a second after a failure.
+    pub to_ms: u64,
 }
 
 /// Disk and clock of an edge.
@@ -133,6 +143,7 @@ impl System {
             versions: SignedVersions::of("binance", folder),
             with_other_adapter: BTreeSet::new(),
             reloads: 0,
+            full_journals: Vec::new(),
             fault: None,
             folder: folder.to_owned(),
         };
@@ -179,7 +190,7 @@ impl System {
         Reporter { central: &self.central, hot: &self.hot }
     }
 
-    async fn is_ready(&self) {
+    pub async fn is_ready(&self) {
         for (edge, name) in self.edges.iter().zip(EDGES) {
             until(&format!("{name} is ready"), PATIENCE, || edge.get("/ready")).await;
         }

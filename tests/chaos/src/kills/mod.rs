@@ -75,8 +75,22 @@ struct KilledEdge {
     journaled: JournaledEvents,
     lives: Vec<Life>,
     failures: Vec<String>,
-    /// Longest time between an event and the power cut that took it.
-    at_risk_ms: i64,
+    at_risk: AtRisk,
+}
+
+/// Time between an event and the power cut that took it.
+#[derive(Debug, Clone, Copy, Default)]
+struct AtRisk {
+    most_ms: i64,
+    /// Without the time in which the disk synced.
+    most_without_syncs_ms: i64,
+}
+
+impl AtRisk {
+    fn note(&mut self, ms: i64, syncing_ms: i64) {
+        self.most_ms = self.most_ms.max(ms);
+        self.most_without_syncs_ms = self.most_without_syncs_ms.max(ms - syncing_ms);
+    }
 }
 
 impl KilledEdge {
@@ -102,7 +116,19 @@ impl KilledEdge {
         disk.put_under(&mut edge, None);
         let journaled = JournaledEvents::of(edge.folder().join("data/journal").join(NAME));
         let (lives, failures) = (Vec::new(), Vec::new());
-        Self { edge, central, sim, hot, broker, link, disk, journaled, lives, failures, at_risk_ms: 0 }
+        Self {
+            edge,
+            central,
+            sim,
+            hot,
+            broker,
+            link,
+            disk,
+            journaled,
+            lives,
+            failures,
+            at_risk: AtRisk::default(),
+        }
     }
 
     fn reporter(&self) -> Reporter<'_> {
@@ -161,8 +187,10 @@ impl KilledEdge {
                 );
                 self.failures.push(text);
             } else if !is_older {
-                let at_risk = lost.iter().map(|event| now_ms() - event.received_at_ns / 1_000_000).max();
-                self.at_risk_ms = self.at_risk_ms.max(at_risk.unwrap_or_default());
+                let Some(oldest_ns) = lost.iter().map(|event| event.received_at_ns).min() else { continue };
+                let killed_ms = self.lives.last().map_or_else(now_ms, |life| life.killed_ms);
+                let oldest_ms = oldest_ns / 1_000_000;
+                self.at_risk.note(killed_ms - oldest_ms, self.disk.syncing_ms(oldest_ms, killed_ms));
             }
         }
     }
@@ -195,8 +223,7 @@ impl KilledEdge {
 }
 
 fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    i64::try_from(since.as_millis()).unwrap()
+    i64::try_from(crate::clock::now_ms()).unwrap()
 }
 
 pub async fn run(folder: &Path, seed: u64, kills: u32) -> Vec<String> {
