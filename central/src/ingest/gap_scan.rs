@@ -1,6 +1,7 @@
 //! Periodic scan of a stream: which sequences are missing, and up to which sequence everything is stored.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use async_nats::jetstream::consumer::Info as ConsumerInfo;
@@ -9,7 +10,7 @@ use async_nats::jetstream::stream::{Info, Stream};
 use marketprism_schema::STREAMS;
 
 use super::losses::{self, BrokerCheck, LossCause};
-use super::positions;
+use super::positions::{self, HotPosition};
 use super::progress::{DeliveryProgress, SeqRange};
 use super::subscription::Subscription;
 use crate::broker::{is_missing, within};
@@ -29,6 +30,8 @@ pub struct GapScan {
     pub lowest_open: Option<u64>,
     pub watermarks: Watermarks,
     pub written: WatermarkEntry,
+    /// Time of the last scan.
+    pub hot_seen: Instant,
 }
 
 /// Messages taken of one consumer.
@@ -46,6 +49,7 @@ pub struct GapScanResult {
     pub watermarks: Watermarks,
     pub written: WatermarkEntry,
     pub newest: u64,
+    pub hot_seen: Instant,
 }
 
 #[derive(Debug)]
@@ -59,7 +63,8 @@ pub enum ScanVerdict {
 
 /// Compares the positions of hot and broker, finds missing sequences, records losses, then advances the confirmed sequence.
 pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result<ScanVerdict> {
-    let GapScan { stream, mut progress, taken, lowest_open, watermarks, written } = input;
+    let GapScan { stream, mut progress, taken, lowest_open, watermarks, written, hot_seen } = input;
+    let began = Instant::now();
     // Read the stream before the consumers: a message that a consumer has not counted by then does not exist.
     let handle = match shared.broker.jetstream.get_stream(stream).await {
         Ok(handle) => handle,
@@ -78,18 +83,20 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
         return Ok(ScanVerdict::Resubscribe("the stream was recreated".to_owned()));
     }
     let (watermarks, written) = read_written(&shared, stream, watermarks, written).await?;
-    if let Some(reason) = put_back(&shared, stream, created_ns, &written).await? {
-        return Ok(ScanVerdict::PutBack(reason));
+    let uptime = match compare_hot(&shared, stream, created_ns, &written).await? {
+        HotState::PutBack(reason) => return Ok(ScanVerdict::PutBack(reason)),
+        HotState::Up(uptime) => uptime,
+    };
+    if uptime <= hot_seen.elapsed() {
+        progress.hot_restarted();
     }
     let passed = taken.iter().zip(&consumers).map(|(taken, consumer)| passed(*taken, consumer, info));
     progress.pass(passed.min().unwrap_or_default());
     let acknowledged = consumers.iter().map(|consumer| acknowledged(consumer, newest)).min();
     let acknowledged = acknowledged.unwrap_or_default();
-    let held = resolve(&shared, stream, &handle, &mut progress, acknowledged, lowest_open).await?;
-    if held > 0 {
-        return Ok(ScanVerdict::PutBack(format!(
-            "hot lacks {held} acknowledged messages that the broker still has"
-        )));
+    let lacked = resolve(&shared, stream, &handle, &mut progress, acknowledged, lowest_open).await?;
+    if lacked > 0 {
+        return Ok(ScanVerdict::PutBack(format!("hot lacks {lacked} acknowledged messages")));
     }
     let whole = progress.contiguous_up_to(acknowledged, lowest_open);
     // A broker that lost the end of its log in a power cut assigns the same sequences to other messages.
@@ -101,7 +108,7 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
     progress.confirmed = confirmed;
     let written = write(&shared, stream, &watermarks, written, confirmed, created_ns).await?;
     shared.metrics.confirmed.with_label_values(&[stream]).set(i64::try_from(confirmed).unwrap_or(i64::MAX));
-    Ok(ScanVerdict::Done(Box::new(GapScanResult { progress, watermarks, written, newest })))
+    Ok(ScanVerdict::Done(Box::new(GapScanResult { progress, watermarks, written, newest, hot_seen: began })))
 }
 
 /// Content of the bucket. A deleted bucket is created again.
@@ -141,24 +148,31 @@ pub async fn put_back_before(
 ) -> anyhow::Result<Option<String>> {
     let watermarks = Watermarks::open(&shared.broker, shared.config.replicas()).await?;
     let written = watermarks.read(stream).await?;
-    put_back(shared, stream, found.stream_created_ns, &written).await
+    let state = compare_hot(shared, stream, found.stream_created_ns, &written).await?;
+    Ok(if let HotState::PutBack(reason) = state { Some(reason) } else { None })
 }
 
-/// Why hot is not as it was, if so.
-async fn put_back(
+enum HotState {
+    /// Hot is not as it was; the reason.
+    PutBack(String),
+    /// Age of its process.
+    Up(Duration),
+}
+
+async fn compare_hot(
     shared: &CentralContext,
     stream: &str,
     created_ns: i64,
     written: &WatermarkEntry,
-) -> anyhow::Result<Option<String>> {
+) -> anyhow::Result<HotState> {
     let confirmed = written.sequence_of(created_ns);
     match positions::newest(&shared.storage, stream, created_ns).await {
-        Ok(position) if position < confirmed => Ok(Some(format!(
+        Ok(HotPosition { position, .. }) if position < confirmed => Ok(HotState::PutBack(format!(
             "hot was put back to an earlier state: its position is {position}, {confirmed} was confirmed"
         ))),
-        Ok(_) => Ok(None),
+        Ok(HotPosition { uptime, .. }) => Ok(HotState::Up(uptime)),
         Err(StorageError::Refused { code, text }) if UNKNOWN.contains(&code) => {
-            Ok(Some(format!("hot was emptied: {text}")))
+            Ok(HotState::PutBack(format!("hot was emptied: {text}")))
         }
         Err(error) => Err(error).context("cannot read the position of hot"),
     }
@@ -223,7 +237,7 @@ fn acknowledged(consumer: &ConsumerInfo, newest: u64) -> u64 {
 }
 
 /// Resolves gaps and inherited sequences: each is stored, still held by the broker, or lost and recorded. Unresolved ones
-/// stay in `progress`. Returns the number of inherited sequences that are acknowledged and held by the broker, but not stored.
+/// stay in `progress`. Returns the number of inherited sequences that are acknowledged, but not stored, and that broker or cold may have.
 async fn resolve(
     shared: &CentralContext,
     stream: &'static str,
@@ -246,9 +260,13 @@ async fn resolve(
         }
         None => Vec::new(),
     };
+    let count = |spans: &[SeqRange]| spans.iter().map(SeqRange::len).sum::<u64>();
+    let is_gap = |span: &SeqRange| progress.gaps.iter().any(|gap| gap.from <= span.from && span.to <= gap.to);
+    if progress.is_hot_restarted && !asked.iter().all(is_gap) {
+        return Ok(count(&asked));
+    }
     let mut requests = limits::MISSING_REQUESTS;
     let of_inherited = losses::check_broker(handle, &asked, &mut requests).await?;
-    let count = |spans: &[SeqRange]| spans.iter().map(SeqRange::len).sum::<u64>();
     let elsewhere = count(&of_inherited.missing).saturating_add(count(&of_inherited.unchecked));
     let held = count(&asked).saturating_sub(elsewhere);
     let is_resolved = of_inherited.unchecked.is_empty() && inherited.is_some();
@@ -264,7 +282,7 @@ async fn resolve(
             "taken by a central that ended before storing them; first sequence of the broker is {first}"
         );
         losses::record(shared, stream, &of_inherited.missing, LossCause::Retention, &evidence).await?;
-        progress.inherited = None;
+        (progress.inherited, progress.is_hot_restarted) = (None, false);
     }
     progress.gaps = left;
     Ok(held)

@@ -3,17 +3,28 @@
 //! A position is written to hot before the broker's bucket gets it, so hot is never behind unless it was put back to an earlier state.
 //! Rows may leave hot at any time without a false alarm.
 
+use std::time::Duration;
+
 use crate::limits;
 use crate::storage::{Storage, StorageError, bounded};
 
 const TABLE: &str = "positions";
 
-/// Position of one incarnation of a stream; 0 without an entry.
-pub async fn newest(storage: &Storage, stream: &str, created_ns: i64) -> Result<u64, StorageError> {
+/// Position of one incarnation of a stream in hot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HotPosition {
+    /// 0 without an entry.
+    pub position: u64,
+    /// Age of the server's process, in whole seconds.
+    pub uptime: Duration,
+}
+
+pub async fn newest(storage: &Storage, stream: &str, created_ns: i64) -> Result<HotPosition, StorageError> {
     let of = of_stream(storage);
-    let sql = format!("SELECT argMax(position, written_at) FROM {of}");
+    let sql = format!("SELECT argMax(position, written_at), uptime() FROM {of}");
     let query = storage.client.query(&sql).bind(stream).bind(created_ns);
-    bounded(limits::QUERY_TIMEOUT, query.fetch_one::<u64>()).await
+    let (position, seconds) = bounded(limits::QUERY_TIMEOUT, query.fetch_one::<(u64, u32)>()).await?;
+    Ok(HotPosition { position, uptime: Duration::from_secs(seconds.into()) })
 }
 
 /// Last position written at least `COPY_TIME` before the newest entry; 0 if there is none.

@@ -55,6 +55,8 @@ pub struct DeliveryProgress {
     pub confirmed: u64,
     /// Acknowledged by the previous owner but not confirmed: is stored, or is lost.
     pub inherited: Option<SeqRange>,
+    /// Hot was started again since it stored the inherited messages: it may have been put back.
+    pub is_hot_restarted: bool,
     /// Lowest sequence that is neither taken nor a gap.
     pub next: u64,
     /// Sequences taken above `next`: first and last of each range.
@@ -73,7 +75,27 @@ impl DeliveryProgress {
         let newest = confirmed.max(acknowledged);
         let next = newest.saturating_add(1);
         let (ahead, gaps) = Default::default();
-        Self { stream_created_ns, confirmed, inherited, next, ahead, newest, gaps, max_gaps }
+        let is_hot_restarted = false;
+        Self {
+            stream_created_ns,
+            confirmed,
+            inherited,
+            is_hot_restarted,
+            next,
+            ahead,
+            newest,
+            gaps,
+            max_gaps,
+        }
+    }
+
+    /// Hot was started again: of what it had stored before, what is not confirmed is looked up. The positions of a hot that was put back
+    /// to a state of a moment before tell nothing.
+    pub fn hot_restarted(&mut self) {
+        let unconfirmed = SeqRange { from: self.confirmed.saturating_add(1), to: self.newest };
+        if unconfirmed.from <= unconfirmed.to {
+            (self.inherited, self.is_hot_restarted) = (Some(unconfirmed), true);
+        }
     }
 
     pub fn take(&mut self, sequence: u64) {
@@ -198,6 +220,22 @@ mod tests {
         assert_eq!((scanned.next, scanned.newest, &*scanned.gaps), (7, 8, &[span(2, 2), span(4, 4)][..]));
         scanned.take(7);
         assert_eq!(scanned.next, 9);
+    }
+
+    /// The broker has acknowledged what a hot that was put back does not have.
+    #[test]
+    fn after_a_restart_of_hot_nothing_more_is_confirmed_until_what_it_stored_is_looked_up() {
+        let mut progress = DeliveryProgress::new(1, 0, 0, 9);
+        progress.hot_restarted();
+        assert_eq!((progress.inherited, progress.is_hot_restarted), (None, false), "nothing was taken");
+        [1, 2, 3, 4, 6, 7].into_iter().for_each(|sequence| progress.take(sequence));
+        progress.hot_restarted();
+        assert_eq!((progress.inherited, progress.is_hot_restarted), (Some(span(1, 7)), true));
+        [5, 8].into_iter().for_each(|sequence| progress.take(sequence));
+        assert_eq!(progress.contiguous_up_to(8, None), 0);
+        progress.confirmed = 5;
+        progress.hot_restarted();
+        assert_eq!(progress.inherited, Some(span(6, 8)));
     }
 
     /// The broker's ack floor alone does not prove that everything below is stored.

@@ -78,7 +78,7 @@ async fn first_to_compare(
     created_ns: i64,
     first: u64,
 ) -> anyhow::Result<u64> {
-    if positions::newest(&shared.storage, stream, created_ns).await? > 0 {
+    if positions::newest(&shared.storage, stream, created_ns).await?.position > 0 {
         return Ok(positions::surely_held(&shared.storage, stream, created_ns).await?.saturating_add(1));
     }
     let mut newest = 0;

@@ -31,6 +31,8 @@ struct OwnedStream {
     watermarks: Watermarks,
     written: WatermarkEntry,
     newest: u64,
+    /// Hot has run since then.
+    hot_seen: Instant,
 }
 
 impl StreamProgress {
@@ -67,7 +69,14 @@ impl StreamProgress {
             let confirmed = written.sequence_of(created_ns);
             let progress = DeliveryProgress::new(created_ns, confirmed, found.acknowledged, limits::GAPS);
             let taken = vec![ConsumerProgress::default(); found.consumers.len()];
-            self.owned = Some(OwnedStream { progress, taken, watermarks, written, newest: 0 });
+            self.owned = Some(OwnedStream {
+                progress,
+                taken,
+                watermarks,
+                written,
+                newest: 0,
+                hot_seen: Instant::now(),
+            });
         }
         if let Some(owned) = &mut self.owned {
             for (taken, consumer) in owned.taken.iter_mut().zip(&found.consumers) {
@@ -118,6 +127,7 @@ impl StreamProgress {
             lowest_open,
             watermarks: owned.watermarks.clone(),
             written: owned.written.clone(),
+            hot_seen: owned.hot_seen,
         })
     }
 
@@ -160,6 +170,7 @@ impl StreamProgress {
         owned.watermarks = found.watermarks;
         owned.written = found.written;
         owned.newest = found.newest;
+        owned.hot_seen = found.hot_seen;
     }
 
     /// Highest sequence taken here.

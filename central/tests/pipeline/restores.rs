@@ -226,3 +226,24 @@ async fn leases_that_the_broker_does_not_store_are_a_reason() {
     publish(&jetstream, (0..10).map(|n| trade(n, now_us()))).await;
     stack.has_trades(10).await;
 }
+
+/// The copy has the position that was confirmed last, so that no comparison of positions tells.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_restored_hot_lost_before_it_was_confirmed_is_taken_in_again() {
+    let Some((mut stack, config)) = Stack::laid_out(&settings()).await else { return };
+    let (base, jetstream) = (now_us(), stack.jetstream().await);
+    let central = stack.run(&config);
+    store(&stack, &jetstream, 0..OLD, base).await;
+    stack.engine.stop().await;
+    stack.engine.copy_data();
+    stack.engine.restart().await;
+    publish(&jetstream, (OLD..ALL).map(|n| trade(n, base))).await;
+    stack.has_trades(ALL).await;
+    stack.engine.stop().await;
+    stack.engine.put_back();
+    stack.engine.restart().await;
+    stack.holds_once("trades", ALL).await;
+    confirmed(&stack, ALL).await;
+    assert_eq!(losses(&stack).await, []);
+    assert!(central.output().contains("hot lost rows"), "{}", central.output());
+}

@@ -22,7 +22,7 @@ impl AuditPosition {
         let found = subscribe(shared, stream).await?;
         let created_ns = found.stream_created_ns;
         let storage = &shared.storage;
-        let position = positions::newest(storage, AUDIT, created_ns).await?;
+        let position = positions::newest(storage, AUDIT, created_ns).await?.position;
         if position < found.acknowledged {
             let from = positions::surely_held(storage, AUDIT, created_ns).await?.saturating_add(1);
             let acknowledged = found.acknowledged;
@@ -45,7 +45,7 @@ impl AuditPosition {
         if self.is_put_back {
             return Ok(());
         }
-        if positions::newest(&shared.storage, AUDIT, self.created_ns).await? < self.position {
+        if positions::newest(&shared.storage, AUDIT, self.created_ns).await?.position < self.position {
             self.is_put_back = true;
             return Ok(());
         }
