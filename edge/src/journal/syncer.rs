@@ -1,6 +1,6 @@
 //! The syncing thread: makes what was written durable, at the configured interval. It waits for the disk, and nothing waits for it.
 //!
-//! What is written while a sync runs is durable at the end of the next one: a power cut loses at most what came in the longer of the interval
+//! A write during a sync is durable at the end of the next one: a power cut loses at most what came in the longer of the interval
 //! and one sync, and during another sync.
 
 use std::collections::VecDeque;
