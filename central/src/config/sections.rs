@@ -126,7 +126,7 @@ struct StreamLimits {
     #[serde(rename = "duplicate_window_seconds", with = "marketprism_config::seconds")]
     #[schemars(with = "u64", range(min = 1, max = 86_400))]
     duplicate_window: Duration,
-    /// Unacknowledged messages of central's consumer.
+    /// Unacknowledged messages of each of central's consumers.
     #[schemars(range(min = 100, max = 10_000_000))]
     max_ack_pending: i64,
 }
