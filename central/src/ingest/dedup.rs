@@ -89,6 +89,7 @@ impl Deduplicator {
 
     pub fn take(&mut self, message: jetstream::Message, delivery: Delivery) {
         let message = message.message;
+        let data_type = message::data_type(&message.subject);
         if let Some(published_ns) = self.risk.first_new(delivery) {
             self.ids.is_complete_since(published_ns);
         }
@@ -96,7 +97,9 @@ impl Deduplicator {
             None => self.add_events(message, delivery),
             Some(mark) => self.add_corrected(message, delivery, mark),
         }
-        self.risk.taken(delivery.stream_seq);
+        if let Some(data_type) = data_type {
+            self.risk.taken(Target::Events(data_type), delivery.stream_seq);
+        }
     }
 
     /// Adds a row for each event of a message: its own, that of a duplicate, or a dead letter.
@@ -271,7 +274,7 @@ impl Deduplicator {
     fn finish(&mut self, one: EventOfMessage<'_>) {
         let EventOfMessage { message, delivery, .. } = one;
         if message.finish_event() {
-            let data_type = message.subject.split('.').next().and_then(|token| token.parse().ok());
+            let data_type = message::data_type(&message.subject);
             let Delivery { stream_seq, published_ns, .. } = delivery;
             self.finished.push(FinishedMessage { data_type, stream_seq, published_ns });
         }

@@ -107,7 +107,8 @@ fn statement(database: &str, table: &str, ids: &str, (from_us, to_us): (i64, i64
 pub struct DuplicateRisk {
     /// Highest stored sequence of each table when the consumer started. Messages up to it may be stored.
     high_marks: BTreeMap<Target, u64>,
-    newest: u64,
+    /// Newest message taken, by table: each has a consumer, and they keep no order among each other.
+    newest: BTreeMap<Target, u64>,
     /// Nobody took a message after this sequence when the consumer started; `None` once there was one.
     taken_before: Option<u64>,
 }
@@ -116,12 +117,14 @@ impl DuplicateRisk {
     /// `delivered`: highest sequence that was delivered to anybody.
     pub fn begin(&mut self, delivered: u64, high_marks: BTreeMap<Target, u64>) {
         let stored = high_marks.values().copied().max().unwrap_or_default();
-        (self.newest, self.taken_before) = (0, Some(stored.max(delivered)));
+        self.taken_before = Some(stored.max(delivered));
+        self.newest.clear();
         self.high_marks = high_marks;
     }
 
-    pub fn taken(&mut self, stream_seq: u64) {
-        self.newest = self.newest.max(stream_seq);
+    pub fn taken(&mut self, target: Target, stream_seq: u64) {
+        let newest = self.newest.entry(target).or_default();
+        *newest = stream_seq.max(*newest);
     }
 
     /// Time of the first message that nobody took before: from it on this central has seen all.
@@ -147,9 +150,10 @@ impl DuplicateRisk {
         target: Target,
         complete_since_ns: i64,
     ) -> bool {
-        let was_here = delivery.is_redelivered
-            || delivery.stream_seq <= self.newest
-            || self.high_marks.get(&target).is_some_and(|&mark| delivery.stream_seq <= mark);
+        let is_behind = |marks: &BTreeMap<Target, u64>| {
+            marks.get(&target).is_some_and(|&mark| delivery.stream_seq <= mark)
+        };
+        let was_here = delivery.is_redelivered || is_behind(&self.newest) || is_behind(&self.high_marks);
         let known_since_ns = header
             .received_at_ns
             .min(header.timestamp_us.saturating_mul(1_000))
@@ -183,13 +187,14 @@ mod tests {
         let now = 1_000 * SECOND;
         let delivery =
             |stream_seq, is_redelivered| Delivery { stream_seq, is_redelivered, published_ns: now };
-        risk.taken(50);
+        risk.taken(TRADES, 50);
+        risk.taken(Target::Events(DataType::Liquidation), 90);
         let ask = |seq, redelivered, known_ns, complete_since| {
             let header =
                 Header { timestamp_us: known_ns / 1_000, received_at_ns: known_ns, ..fixtures::header() };
             risk.may_be_stored(&header, delivery(seq, redelivered), TRADES, complete_since)
         };
-        assert!(!ask(51, false, now, i64::MIN));
+        assert!(!ask(51, false, now, i64::MIN), "another table's consumer is ahead");
         assert!(ask(51, true, now, i64::MIN), "delivered again");
         assert!(ask(40, false, now, i64::MIN) && ask(50, false, now, i64::MIN), "taken before");
         assert!(ask(51, false, now, now), "memory begins with this message");

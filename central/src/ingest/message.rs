@@ -3,11 +3,16 @@
 use async_nats::header::HeaderMap;
 use async_nats::{Message, jetstream};
 use marketprism_schema::{
-    CORRECTION_HEADER, CorrectionMark, Event, EventId, InvalidKind, PayloadEvents, WireForm, validate_event,
+    CORRECTION_HEADER, CorrectionMark, DataType, Event, EventId, InvalidKind, PayloadEvents, WireForm, validate_event,
 };
 
 /// Label of messages without an acknowledgement subject, which did not come from a stream.
 pub const NOT_FROM_A_STREAM: &str = "not_from_a_stream";
+
+/// Of a subject's first token.
+pub fn data_type(subject: &str) -> Option<DataType> {
+    subject.split('.').next().and_then(|token| token.parse().ok())
+}
 
 /// Category of a refusal: label of the dead-letter counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
