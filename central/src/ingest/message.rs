@@ -3,7 +3,8 @@
 use async_nats::header::HeaderMap;
 use async_nats::{Message, jetstream};
 use marketprism_schema::{
-    CORRECTION_HEADER, CorrectionMark, DataType, Event, EventId, InvalidKind, PayloadEvents, WireForm, validate_event,
+    CORRECTION_HEADER, CorrectionMark, DataType, Event, EventId, InvalidKind, PayloadEvents, WireForm,
+    validate_event,
 };
 
 /// Label of messages without an acknowledgement subject, which did not come from a stream.
