@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
+use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use clickhouse::Client;
 use clickhouse::query::BytesCursor;
@@ -82,11 +83,10 @@ pub async fn execute(config: &Config, args: &QueryArgs) -> anyhow::Result<Exit> 
         false => (Storage::hot(place)?, &place.hot.url),
     };
     let client = restricted(&storage, args);
-    let within = args.timeout.saturating_add(limits::QUERY_CANCEL_WAIT);
     // An unfinished file is deleted then.
     let (stop, _signals) = stop_on_signal();
     let answered = tokio::select! {
-        answered = timeout(within, answer(&client, &statement, args)) => answered.unwrap_or_else(|_| Err(too_slow(args))),
+        answered = answer(&client, &statement, args) => answered,
         () = stop.cancelled() => Err(anyhow!("interrupted")),
     };
     answered.with_context(|| format!("query at {server}"))?;
@@ -155,10 +155,17 @@ async fn answer(client: &Client, statement: &str, args: &QueryArgs) -> anyhow::R
     }
 }
 
+/// The next part of the result. Only the server is waited for within bounds: who reads the output may be slow.
+async fn next(result: &mut BytesCursor, args: &QueryArgs) -> anyhow::Result<Option<Bytes>> {
+    let within = args.timeout.saturating_add(limits::QUERY_CANCEL_WAIT);
+    let part = timeout(within, result.next()).await.map_err(|_elapsed| too_slow(args))?;
+    part.map_err(|error| explain(error.into(), args))
+}
+
 /// Texts of the rows must not steer the terminal.
 async fn table(result: &mut BytesCursor, args: &QueryArgs) -> anyhow::Result<String> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = result.next().await.map_err(|error| explain(error.into(), args))? {
+    while let Some(chunk) = next(result, args).await? {
         bytes.extend_from_slice(&chunk);
         let most = limits::TABLE_BYTES;
         ensure!(
@@ -172,7 +179,7 @@ async fn table(result: &mut BytesCursor, args: &QueryArgs) -> anyhow::Result<Str
 }
 
 async fn copy(result: &mut BytesCursor, out: &mut impl Write, args: &QueryArgs) -> anyhow::Result<()> {
-    while let Some(chunk) = result.next().await.map_err(|error| explain(error.into(), args))? {
+    while let Some(chunk) = next(result, args).await? {
         out.write_all(&chunk)?;
     }
     Ok(out.flush()?)
