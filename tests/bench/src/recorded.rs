@@ -130,9 +130,14 @@ impl RecordedStream {
     /// that comes again within the recording comes again within the copy.
     pub fn continued(&self, copies: i64, now_ns: i64) -> Result<Vec<Event<'_>>> {
         let recorded = self.events()?;
-        let received = || recorded.iter().map(|event| event.header.received_at_ns);
-        let first_ns = received().min().unwrap_or_default();
-        let span_ns = received().max().unwrap_or_default() - first_ns + 1_000 * MILLISECOND_NS;
+        let first_ns = recorded.iter().map(|event| event.header.received_at_ns).min().unwrap_or_default();
+        // Frames of tests are from times far apart.
+        let after_ns = |place: i64, event: &Event<'_>| match self.seconds {
+            Some(_) => event.header.received_at_ns - first_ns,
+            None => place * 1_000 * MILLISECOND_NS,
+        };
+        let times = (0_i64..).zip(&recorded).map(|(place, event)| after_ns(place, event));
+        let span_ns = times.max().unwrap_or_default() + 1_000 * MILLISECOND_NS;
         let begin_ns = now_ns - copies * span_ns;
         let numbers = |field| {
             let mut found = BTreeSet::new();
@@ -153,7 +158,8 @@ impl RecordedStream {
             let id_of = stretched(&ids, next_id, &noise, |gap, _| gap);
             for (place, event) in (0_i64..).zip(&recorded) {
                 let mut event = event.clone();
-                let moved_ns = begin_ns + copy * span_ns - first_ns;
+                let at_ns = begin_ns + copy * span_ns + after_ns(place, &event);
+                let moved_ns = at_ns - event.header.received_at_ns;
                 event.header.received_at_ns += moved_ns + noise.below(&place, 5 * MILLISECOND_NS);
                 event.header.timestamp_us += moved_ns / 1_000 + 1_000 * noise.below(&(place, "venue"), 3);
                 for time_us in other_times(&mut event.body) {

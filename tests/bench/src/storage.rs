@@ -146,8 +146,9 @@ async fn arrived(stack: &Stack, table: &str, rows: u64) -> Result<()> {
         if found >= rows as f64 {
             return Ok(());
         }
-        let letters = "SELECT count() FROM marketprism_hot.dead_letters";
-        ensure!(number(stack, letters).await? == 0.0, "central refused events, see the log for the reason");
+        let refused = "SELECT concat(subject, ': ', reason) FROM marketprism_hot.dead_letters LIMIT 1";
+        let refused = stack.clickhouse.text(refused).await.map_err(|error| anyhow!(error))?;
+        ensure!(refused.is_empty(), "central refused events: {refused}");
         ensure!(started.elapsed() < LIMIT, "{found} of {rows} rows in {table} after {LIMIT:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
