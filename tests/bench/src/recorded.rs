@@ -161,9 +161,13 @@ impl RecordedStream {
                 let at_ns = begin_ns + copy * span_ns + after_ns(place, &event);
                 let moved_ns = at_ns - event.header.received_at_ns;
                 event.header.received_at_ns += moved_ns + noise.below(&place, 5 * MILLISECOND_NS);
-                event.header.timestamp_us += moved_ns / 1_000 + 1_000 * noise.below(&(place, "venue"), 3);
+                let moved_us = match self.seconds {
+                    Some(_) => moved_ns / 1_000,
+                    None => at_ns / 1_000 - 50_000 - event.header.timestamp_us,
+                };
+                event.header.timestamp_us += moved_us + 1_000 * noise.below(&(place, "venue"), 3);
                 for time_us in other_times(&mut event.body) {
-                    *time_us += moved_ns / 1_000;
+                    *time_us += moved_us;
                 }
                 let mut at = 0_i64;
                 each_number(&mut event, &mut |field, number| {
