@@ -259,16 +259,26 @@ impl SmallDisk {
         is_mounted.then(|| Self { folder: folder.to_owned() })
     }
 
+    /// Takes what room there is; again, what became free since.
     pub(crate) fn fill(&self) {
         // Ends with the error that is wanted.
         let _ = Command::new("dd")
             .args(["if=/dev/zero", "bs=1M"])
-            .arg(format!("of={}", self.folder.join("filler").display()))
+            .arg(format!("of={}", self.folder.join(format!("filler-{}", self.fillers().len())).display()))
             .output();
     }
 
     pub(crate) fn empty(&self) {
-        let _ = std::fs::remove_file(self.folder.join("filler"));
+        for filler in self.fillers() {
+            let _ = std::fs::remove_file(filler);
+        }
+    }
+
+    fn fillers(&self) -> Vec<PathBuf> {
+        let files = std::fs::read_dir(&self.folder).unwrap().map(|entry| entry.unwrap().path());
+        files
+            .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("filler")))
+            .collect()
     }
 }
 
