@@ -1,4 +1,4 @@
-//! Memory and handles of the processes, seen at the end of each calm: the least of the second half of a process's life may not exceed that of the first.
+//! Memory and handles of the processes, seen at the end of each calm: none may grow from the first to the second half of a process's life.
 
 use std::collections::BTreeMap;
 
@@ -76,16 +76,18 @@ fn growth(name: &str, life: &[Usage]) -> Vec<String> {
         return Vec::new();
     }
     let (first, second) = life.split_at(life.len() / 2);
-    // What grows does not fall again; what a wave of faults needed for a while does.
-    let least =
-        |half: &[Usage], figure: usize| half.iter().map(|usage| usage.figures()[figure]).min().unwrap();
+    let median = |half: &[Usage], figure: usize| {
+        let mut values: Vec<u64> = half.iter().map(|usage| usage.figures()[figure]).collect();
+        values.sort_unstable();
+        values[values.len() / 2]
+    };
     let limits = [
         ("bytes of resident memory", GROWTH_BYTES_MAX),
         ("open files and sockets", GROWTH_HANDLES_MAX),
         ("threads", GROWTH_THREADS_MAX),
     ];
     let grown = |(figure, (what, limit)): (usize, (&str, u64))| {
-        let (before, after) = (least(first, figure), least(second, figure));
+        let (before, after) = (median(first, figure), median(second, figure));
         (after > before + limit)
             .then(|| format!("{name} grows: {before}, then {after} {what} (at most {limit} more)"))
     };
