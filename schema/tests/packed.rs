@@ -198,3 +198,21 @@ fn an_event_among_sixteen_takes_less_than_two_thirds_of_what_it_takes_alone() {
     let (alone, together) = (packed(&events[0]).len(), joined(&events).len() / events.len());
     assert!(together * 3 <= alone * 2, "{alone} bytes alone, {together} of sixteen");
 }
+
+/// A refused event is stored with a copy of the header: a small message must not become many large ones.
+#[test]
+fn events_and_header_of_a_message_are_bounded() {
+    let mut payload = Vec::new();
+    WireForm::Protobuf.encode(&Numbers(7).event(), &mut payload);
+    let (header, events) = split_packed_header(&payload).unwrap();
+    let most = [header, &events.repeat(10_000)].concat();
+    assert_eq!(WireForm::Protobuf.split(&most).unwrap().len(), 10_000);
+    let more = [header, &events.repeat(10_001)].concat();
+    let refused = WireForm::Protobuf.split(&more).unwrap_err().to_string();
+    assert_eq!(refused, "payload: events is not at most 10000 events");
+    // Field 6, the region, again and again: the last one counts.
+    let field = [&[6 << 3 | 2, 100][..], &[b'r'; 100]].concat();
+    let long = [&field.repeat(50), header, events].concat();
+    let refused = WireForm::Protobuf.split(&long).unwrap_err().to_string();
+    assert_eq!(refused, "payload: header is not at most 4096 bytes");
+}

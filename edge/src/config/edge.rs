@@ -190,7 +190,7 @@ pub struct PublisherLimits {
     #[serde(rename = "linger_ms", with = "marketprism_config::millis")]
     #[schemars(with = "u64", range(min = 0, max = 1_000))]
     pub linger: Duration,
-    /// Events in one message; 1: each goes alone.
+    /// Events in one message; 1: each goes alone. Central takes at most 10,000.
     #[serde(rename = "batch_max_events")]
     #[schemars(range(min = 1, max = 10_000))]
     pub batch_events: usize,

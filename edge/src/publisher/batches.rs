@@ -86,8 +86,10 @@ impl MessageBatches {
     pub(super) fn add(&mut self, entry: QueueEntry, now: Instant, out: &mut Vec<OutgoingMessage>) {
         let record = &entry.record;
         let header_bytes = match record.form {
-            WireForm::Protobuf => split_packed_header(&record.payload).map(|(header, _)| header.len()).ok(),
-            WireForm::Json => None,
+            WireForm::Protobuf if self.limits.events > 1 => {
+                split_packed_header(&record.payload).map(|(header, _)| header.len()).ok()
+            }
+            WireForm::Protobuf | WireForm::Json => None,
         };
         let fits = self.open.get(&record.subject).is_some_and(|batch| {
             header_bytes.is_some_and(|header_bytes| batch.may_join(record, header_bytes, self.bytes_max))
@@ -96,7 +98,7 @@ impl MessageBatches {
             out.extend(self.close(&record.subject.clone()));
         }
         let (subject, size) = (record.subject.clone(), record.size());
-        let Some(header_bytes) = header_bytes.filter(|_| self.limits.events > 1) else {
+        let Some(header_bytes) = header_bytes else {
             out.extend(OutgoingMessage::of(vec![entry], 0, size));
             return;
         };
@@ -302,5 +304,13 @@ mod tests {
         assert_eq!(ids(&out), [[7]], "bounded in bytes");
         let mut single = MessageBatches::new(MessageLimits { events: 1, ..LIMITS });
         assert_eq!(ids(&added(&mut single, vec![plain(1, "A-B"), plain(2, "A-B")], now)), [[1], [2]]);
+        let mut fewer = MessageBatches::new(LIMITS);
+        assert_eq!(ids(&added(&mut fewer, vec![plain(1, "A-B")], now)), Vec::<Vec<u64>>::new());
+        fewer.set_limits(MessageLimits { events: 1, ..LIMITS });
+        assert_eq!(
+            ids(&added(&mut fewer, vec![plain(2, "A-B")], now)),
+            [[1], [2]],
+            "a limit that was lowered"
+        );
     }
 }

@@ -137,7 +137,9 @@ impl Publisher {
         let mut more = true;
         loop {
             link.progress().turn();
-            let may_send = link.may_publish() && self.window.room() > self.batches.len();
+            let has_room =
+                self.window.room() > self.batches.len() && self.window.bytes_left() > self.batches.size();
+            let may_send = link.may_publish() && has_room;
             let linger = if self.is_ending { Duration::ZERO } else { self.batches.linger() };
             let due = self.batches.oldest().filter(|_| link.may_publish()).map(|opened| opened + linger);
             tokio::select! {
@@ -194,7 +196,6 @@ impl Publisher {
             for QueueEntry { record, .. } in &message.entries {
                 self.hops.sent(record, now_ns);
             }
-            // No more is read than there is room for.
             if let Some(position) = self.window.insert(message, now) {
                 self.send(position).await;
             }

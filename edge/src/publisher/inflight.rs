@@ -36,6 +36,8 @@ pub(super) struct InFlightMessage {
     pub(super) tries: u32,
     retry_at: Instant,
     retry: RetryReason,
+    /// Part of a message that was taken apart, and not sent alone yet: answers are those to the whole.
+    is_apart: bool,
 }
 
 impl InFlightMessage {
@@ -80,11 +82,9 @@ impl InFlight {
         self.bytes_max.saturating_sub(self.bytes)
     }
 
-    /// Adds a message that is being sent, under the position of its first event. `None` when the window is full.
+    /// Adds a message that is being sent, under the position of its first event. The room is asked for when events are read: of those
+    /// that were read none is left out, whatever the limits are by then. `None`: it has no event.
     pub(super) fn insert(&mut self, message: OutgoingMessage, now: Instant) -> Option<QueuePosition> {
-        if self.len() >= self.messages_max {
-            return None;
-        }
         self.add(message, (now, 1), (now + self.ack_timeout, RetryReason::Timeout))
     }
 
@@ -96,18 +96,24 @@ impl InFlight {
     ) -> Option<QueuePosition> {
         let position = message.entries.first()?.position;
         self.bytes = self.bytes.saturating_add(message.size);
-        self.messages.insert(position, InFlightMessage { message, first_sent, tries, retry_at, retry });
+        let is_apart = false;
+        let flight = InFlightMessage { message, first_sent, tries, retry_at, retry, is_apart };
+        self.messages.insert(position, flight);
         Some(position)
     }
 
-    /// The broker takes no message of this size: its events are due each alone. False for one with a single event.
+    /// The broker takes no message of this size: its events are due each alone. False for a single event that was sent so.
     pub(super) fn take_apart(&mut self, position: QueuePosition, now: Instant) -> bool {
-        if self.messages.get(&position).is_none_or(|flight| flight.message.entries.len() < 2) {
-            return false;
+        let Some(flight) = self.messages.get(&position) else { return false };
+        if flight.message.entries.len() < 2 {
+            return flight.is_apart;
         }
         let Some(flight) = self.remove(position) else { return false };
         for alone in flight.message.apart() {
-            self.add(alone, (flight.first_sent, flight.tries), (now, RetryReason::Refused));
+            let added = self.add(alone, (flight.first_sent, flight.tries), (now, RetryReason::Refused));
+            if let Some(part) = added.and_then(|position| self.messages.get_mut(&position)) {
+                part.is_apart = true;
+            }
         }
         true
     }
@@ -173,6 +179,7 @@ impl InFlight {
             message.tries = message.tries.saturating_add(1);
             message.retry_at = now + self.ack_timeout.saturating_mul(message.tries.min(6));
             message.retry = RetryReason::Timeout;
+            message.is_apart = false;
         }
     }
 }
@@ -205,13 +212,37 @@ mod tests {
         let now = Instant::now();
         let mut window = InFlight::new(2, 1 << 20, TIMEOUT);
         assert_eq!([1, 2].map(|n| window.insert(entry(n), now)), [Some(FIRST), Some(SECOND)]);
-        assert!(window.insert(entry(3), now).is_none());
         assert_eq!(window.room(), 0);
         assert!(window.remove(FIRST).is_some());
         assert!(window.insert(entry(3), now).is_some());
         assert!(window.remove(FIRST).is_none() && window.get(FIRST).is_none());
         assert!(window.remove(QueuePosition(3)).is_some());
         assert_eq!((window.len(), window.room()), (1, 1));
+    }
+
+    /// Events that were read wait for the linger, and meanwhile a reload may lower the limits.
+    #[test]
+    fn what_was_read_is_sent_also_above_a_limit_that_was_lowered_meanwhile() {
+        let now = Instant::now();
+        let mut window = InFlight::new(2, 1 << 20, TIMEOUT);
+        assert_eq!(window.insert(entry(1), now), Some(FIRST));
+        window.set_limits(1, 1, TIMEOUT);
+        assert_eq!(window.insert(entry(2), now), Some(SECOND));
+        assert_eq!((window.len(), window.room()), (2, 0));
+    }
+
+    /// A message that was sent twice is refused twice.
+    #[test]
+    fn the_second_refusal_of_a_message_costs_no_event_that_was_not_tried_alone() {
+        let now = Instant::now();
+        let mut window = InFlight::new(4, 1 << 20, TIMEOUT);
+        let mut both = entry(1);
+        both.entries.extend(entry(2).entries);
+        window.insert(both, now);
+        assert!(window.take_apart(FIRST, now) && window.take_apart(FIRST, now));
+        assert_eq!(window.due(now), [(FIRST, RetryReason::Refused), (SECOND, RetryReason::Refused)]);
+        window.sent_again(FIRST, now);
+        assert!(!window.take_apart(FIRST, now), "now it was");
     }
 
     #[test]

@@ -18,6 +18,11 @@ const FIXED64: u64 = 1;
 const BYTES: u64 = 2;
 const FIXED32: u64 = 5;
 
+/// Most events in a message. A refused event is stored with a copy of the header, so both are bounded.
+const MESSAGE_EVENTS_MAX: usize = 10_000;
+/// Most bytes of the fields that all events of a message share.
+const HEADER_BYTES_MAX: usize = 4 * 1024;
+
 /// A packed message, split into header and events. Nothing is copied.
 #[derive(Debug, Clone)]
 pub struct PackedEvents<'a> {
@@ -50,16 +55,24 @@ struct Field<'a> {
 
 impl<'a> PackedEvents<'a> {
     /// # Errors
-    /// It is no packed message, or has no event. A single wrong event is an error of [`Self::event`].
+    /// It is no packed message, has no event or more than 10,000, or a header of more than 4 KiB. A single wrong event is an
+    /// error of [`Self::event`].
     pub fn split(payload: &'a [u8]) -> Result<Self, DecodeError> {
         let mut packed =
             Self { header: SharedHeader::default(), header_fields: Vec::new(), events: Vec::new() };
-        let mut rest = payload;
+        let (mut rest, mut header_bytes) = (payload, 0_usize);
         while !rest.is_empty() {
             let field = next_field(&mut rest)?;
             if field.number == EVENTS {
+                if packed.events.len() == MESSAGE_EVENTS_MAX {
+                    return Err(DecodeError::Field("events", "at most 10000 events"));
+                }
                 packed.events.push((field.whole, field.whole.len() - field.bytes.len()));
             } else {
+                header_bytes = header_bytes.saturating_add(field.whole.len());
+                if header_bytes > HEADER_BYTES_MAX {
+                    return Err(DecodeError::Field("header", "at most 4096 bytes"));
+                }
                 packed.header.set(&field)?;
                 packed.header_fields.push(field.whole);
             }
