@@ -44,13 +44,18 @@ pub async fn recover(
     let missing = losses::not_stored(shared, name, &whole, created_ns).await?;
     let from_cold = copy_from_cold(shared, name, &missing, created_ns).await?;
     let missing = losses::not_stored(shared, name, &missing, created_ns).await?;
-    let (lost, held) = split_at(&missing, first);
-    let evidence = format!("confirmed before hot was put back; first sequence of the broker is {first}");
-    losses::record(shared, name, &lost, LossCause::PutBack, &evidence).await?;
-
     let watermarks = Watermarks::open(&shared.broker, shared.config.replicas()).await?;
     let written = watermarks.read(name).await?;
     let mut confirmed = written.sequence_of(created_ns);
+    let (lost, held) = split_at(&missing, first);
+    let (stored, taken) = split_at(&lost, confirmed.saturating_add(1));
+    let evidence = format!("confirmed before hot was put back; first sequence of the broker is {first}");
+    losses::record(shared, name, &stored, LossCause::PutBack, &evidence).await?;
+    let evidence = format!(
+        "taken by a central that ended before storing them, or lost by hot before they were confirmed; first sequence of the broker is {first}"
+    );
+    losses::record(shared, name, &taken, LossCause::Retention, &evidence).await?;
+
     if let Some(SeqRange { from, .. }) = held.first() {
         subscription::rewind(shared, stream, *from).await?;
         confirmed = confirmed.min(from.saturating_sub(1));
