@@ -1,13 +1,9 @@
 //! Kept raw frames of a span through the old and the new version of an adapter, batch by batch.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::io::Write;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use async_nats::Subject;
 use clap::Args;
 use marketprism_adapter_host::Adapter;
 use marketprism_schema::{
@@ -17,18 +13,17 @@ use tokio::sync::mpsc::Sender;
 use tokio::task::spawn_blocking;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::comparison::{AdapterSide, CorrectedRecord, VersionComparison};
+use super::comparison::CorrectedRecord;
+use super::pair::ReplayedPair;
 use super::publish::CorrectionPublisher;
 use super::span::{kept_component, kept_frames, time_text, version_of};
 use crate::config::{Adapters, Config, FeedConfig, SymbolSelection};
 use crate::raw::{TimeSpan, raw_folder};
 use crate::records::EventOrigin;
-use crate::replay::{FrameReplay, Recordings, ReplayCounts, ReplaySetup, parse_time};
+use crate::replay::{FrameReplay, ReplayCounts, ReplaySetup, parse_time};
 
 /// Events of a correction that wait for the publisher. Full: the comparison waits.
 const QUEUE: usize = 1_024;
-/// Interval of progress lines.
-const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Args)]
 pub struct RenormalizeOptions {
@@ -74,6 +69,7 @@ struct Differences {
     frames: u64,
     new_books: u64,
     earlier_trades: u64,
+    unshared_answers: u64,
     types: Vec<TypeCorrection>,
 }
 
@@ -173,25 +169,9 @@ impl Renormalize {
         let old = FrameReplay::start(&self.old, self.setup(), &recordings).context("the old version")?;
         let new = FrameReplay::start(&self.new, self.setup(), &recordings).context("the new version")?;
         check_symbols(&old, &new)?;
-        let mut pair = ReplayedPair {
-            old,
-            new,
-            comparison: VersionComparison::default(),
-            selection: SymbolSelection::new(&self.feed.symbols, &self.feed.exclude),
-            collected: HashMap::new(),
-            sender,
-            progress: Instant::now(),
-            to_ns: self.options.to,
-        };
-        recordings.each_frame(|file, number, line| {
-            for side in [AdapterSide::Old, AdapterSide::New] {
-                if !pair.side(side).push(file, number, line)? {
-                    pair.step(&recordings)?;
-                    pair.side(side).push(file, number, line)?;
-                }
-            }
-            Ok(())
-        })?;
+        let selection = SymbolSelection::new(&self.feed.symbols, &self.feed.exclude);
+        let mut pair = ReplayedPair::new(old, new, selection, sender, self.options.to);
+        recordings.each_frame(|file, number, line| pair.push(&recordings, file, number, line))?;
         pair.step(&recordings)?;
         let mut out = Vec::new();
         pair.comparison.end(&mut out);
@@ -201,7 +181,8 @@ impl Renormalize {
         let (new_books, types) = (pair.comparison.new_books, pair.comparison.types());
         check_books(&types, new_books)?;
         let earlier_trades = old.earlier_trades.max(new.earlier_trades);
-        Ok(Differences { frames: old.frames.max(new.frames), new_books, earlier_trades, types })
+        let (frames, unshared_answers) = (old.frames.max(new.frames), pair.unshared_answers);
+        Ok(Differences { frames, new_books, earlier_trades, unshared_answers, types })
     }
 
     fn closing(&self, found: &Differences) -> Correction {
@@ -249,6 +230,13 @@ impl Renormalize {
                 text,
                 "trade: {count} trades of the venue's history are from before the span's first trade: not compared (allowed: a --from \
                  before the connection was lost)"
+            );
+        }
+        if found.unshared_answers > 0 {
+            let count = found.unshared_answers;
+            let _ = writeln!(
+                text,
+                "{count} answers belong to requests that only one version makes: not compared, their rows stay as they are"
             );
         }
         if self.feed.data_types.contains(&DataType::OrderBookDelta) {
@@ -318,77 +306,6 @@ fn check_books(types: &[TypeCorrection], new_books: u64) -> anyhow::Result<()> {
          out with --data-type"
     );
     Ok(())
-}
-
-/// Both versions at the same frame.
-struct ReplayedPair<'a> {
-    old: FrameReplay,
-    new: FrameReplay,
-    comparison: VersionComparison,
-    selection: SymbolSelection,
-    /// Subjects of the events, and whether the feed collects them.
-    collected: HashMap<String, bool>,
-    sender: Option<&'a Sender<CorrectedRecord>>,
-    progress: Instant,
-    to_ns: i64,
-}
-
-impl ReplayedPair<'_> {
-    const fn side(&mut self, side: AdapterSide) -> &mut FrameReplay {
-        match side {
-            AdapterSide::Old => &mut self.old,
-            AdapterSide::New => &mut self.new,
-        }
-    }
-
-    fn step(&mut self, recordings: &Recordings) -> anyhow::Result<()> {
-        let mut out = Vec::new();
-        for side in [AdapterSide::Old, AdapterSide::New] {
-            let replay = self.side(side);
-            replay.normalize(recordings, &mut std::io::sink())?;
-            for record in std::mem::take(&mut replay.records) {
-                if self.is_collected(&record.subject) {
-                    self.comparison.add(side, &record, &mut out);
-                }
-            }
-        }
-        let at_ns = self.old.last_ns().max(self.new.last_ns());
-        self.comparison.settle(at_ns, &mut out);
-        self.send(out)?;
-        self.show_progress(at_ns)
-    }
-
-    /// Frames may have events of symbols that the feed does not collect.
-    fn is_collected(&mut self, subject: &Subject) -> bool {
-        if let Some(is_collected) = self.collected.get(subject.as_str()) {
-            return *is_collected;
-        }
-        let symbol = subject.rsplit('.').next().unwrap_or_default();
-        // A volatility index belongs to a coin.
-        let is_collected =
-            self.selection.includes(symbol) || subject.starts_with(DataType::VolatilityIndex.as_str());
-        self.collected.insert(subject.to_string(), is_collected);
-        is_collected
-    }
-
-    fn send(&self, records: Vec<CorrectedRecord>) -> anyhow::Result<()> {
-        let Some(sender) = self.sender else { return Ok(()) };
-        for record in records {
-            sender.blocking_send(record).map_err(|_| anyhow::anyhow!("publishing ended"))?;
-        }
-        Ok(())
-    }
-
-    fn show_progress(&mut self, at_ns: i64) -> anyhow::Result<()> {
-        if self.progress.elapsed() < PROGRESS_EVERY {
-            return Ok(());
-        }
-        self.progress = Instant::now();
-        let differences: u64 = self.comparison.types().iter().map(TypeCorrection::events).sum();
-        let (at, to, frames) = (time_text(at_ns), time_text(self.to_ns), self.old.counts.frames);
-        writeln!(std::io::stderr(), "{at} of {to}: {frames} frames, {differences} events differ")?;
-        Ok(())
-    }
 }
 
 #[cfg(test)]

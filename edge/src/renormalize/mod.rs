@@ -2,6 +2,7 @@
 
 mod command;
 mod comparison;
+mod pair;
 mod publish;
 mod span;
 

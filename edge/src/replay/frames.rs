@@ -165,6 +165,11 @@ impl FrameReplay {
         named.collect()
     }
 
+    /// True if a frame of this line is normalized.
+    pub fn has_source(&self, line: &Line<'_>) -> bool {
+        self.source_of(line).is_some()
+    }
+
     /// False: the batch is full, and must be normalized before the frame. A frame that the plan has no source of is left out.
     pub fn push(&mut self, file: usize, number: u64, line: &Line<'_>) -> anyhow::Result<bool> {
         let Some(source) = self.source_of(line) else { return Ok(true) };
