@@ -56,7 +56,8 @@ pub struct TableCorrections<'a> {
     running: Option<RunningCorrection>,
     /// The one that failed, and when.
     failed: Option<(u128, Instant)>,
-    /// Corrections of a cold that was put back are not carried out again: until then its rows differ from those of hot.
+    /// Corrections of a cold that was put back may not be carried out again yet: until then its rows differ from those of hot, and a recheck
+    /// would call the difference a mismatch for good. After a start too, since cold may have been put back before it.
     pub is_recovering: bool,
     looked_for_abandoned: Option<Instant>,
 }
@@ -69,6 +70,16 @@ enum PageEnd {
     Last,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TurnEnd {
+    TimeUp,
+    NoneComplete,
+    Waits,
+    Failed,
+    /// The same correction failed before.
+    FailedAgain,
+}
+
 impl<'a> TableCorrections<'a> {
     pub fn new(shared: &'a SharedCorrections, table: &str) -> Self {
         let of_name = |one: &Table| one.name == table;
@@ -78,36 +89,49 @@ impl<'a> TableCorrections<'a> {
             data_type,
             running: None,
             failed: None,
-            is_recovering: false,
+            is_recovering: true,
             looked_for_abandoned: None,
         }
     }
 
     /// Cold was put back to an earlier state: what was carried out there may be lost.
     pub async fn restart(&mut self) {
-        (self.running, self.is_recovering, self.looked_for_abandoned) = (None, true, None);
+        (self.running, self.failed, self.is_recovering, self.looked_for_abandoned) = (None, None, true, None);
         *self.shared.0.lock().await = None;
     }
 
     /// Carries out pages for a bounded time. True: there are more. A correction that fails waits, and stops only other corrections.
     pub async fn step(&mut self, ops: &WindowOps<'_>, upto_ms: i64) -> Result<bool, CopyError> {
-        let has_more = self.pages(ops, upto_ms).await?;
-        self.is_recovering &= has_more;
-        Ok(has_more)
+        let end = self.pages(ops, upto_ms).await?;
+        Ok(self.end_turn(end))
     }
 
-    async fn pages(&mut self, ops: &WindowOps<'_>, upto_ms: i64) -> Result<bool, CopyError> {
+    /// A correction that fails each time, by its content, holds up no recheck.
+    fn end_turn(&mut self, end: TurnEnd) -> bool {
+        self.is_recovering &= !matches!(end, TurnEnd::NoneComplete | TurnEnd::FailedAgain);
+        end == TurnEnd::TimeUp
+    }
+
+    async fn pages(&mut self, ops: &WindowOps<'_>, upto_ms: i64) -> Result<TurnEnd, CopyError> {
         let began = Instant::now();
         while began.elapsed() < limits::CORRECTION_TURN {
-            if self.running.is_none() {
-                self.running = self.next(ops).await?;
-            }
-            let Some(mut running) = self.running.take() else { return Ok(false) };
+            let mut running = match self.running.take() {
+                Some(running) => running,
+                None => {
+                    let Some(correction) = self.next(ops).await? else { return Ok(TurnEnd::NoneComplete) };
+                    let failed = self.failed_at(&correction.pending);
+                    if failed.is_some_and(|at| at.elapsed() < limits::CORRECTION_RETRY) {
+                        return Ok(TurnEnd::Failed);
+                    }
+                    let (cursor, counts) = Default::default();
+                    RunningCorrection { correction, cursor, counts }
+                }
+            };
             match self.page(ops, &mut running, upto_ms).await {
                 Ok(PageEnd::More) => self.running = Some(running),
                 Ok(PageEnd::Waits) => {
                     self.running = Some(running);
-                    return Ok(false);
+                    return Ok(TurnEnd::Waits);
                 }
                 Ok(PageEnd::Last) => {}
                 Err(CopyError::LeaseLost) => return Err(CopyError::LeaseLost),
@@ -115,12 +139,17 @@ impl<'a> TableCorrections<'a> {
                     let pending = &running.correction.pending;
                     let (table, name) = (ops.table.name, pending.name());
                     tracing::warn!(table, correction = %name, %error, "correction failed; it is tried again later");
+                    let has_failed = self.failed_at(pending).is_some();
                     self.failed = Some((pending.correction, Instant::now()));
-                    return Ok(false);
+                    return Ok(if has_failed { TurnEnd::FailedAgain } else { TurnEnd::Failed });
                 }
             }
         }
-        Ok(true)
+        Ok(TurnEnd::TimeUp)
+    }
+
+    fn failed_at(&self, pending: &PendingCorrection) -> Option<Instant> {
+        self.failed.filter(|(id, _)| *id == pending.correction).map(|(_, at)| at)
     }
 
     async fn page(
@@ -168,7 +197,7 @@ impl<'a> TableCorrections<'a> {
     }
 
     /// The first whose events have all arrived. One that failed is tried again later, and those closed after it wait for it.
-    async fn next(&mut self, ops: &WindowOps<'_>) -> Result<Option<RunningCorrection>, CopyError> {
+    async fn next(&mut self, ops: &WindowOps<'_>) -> Result<Option<QueuedCorrection>, CopyError> {
         let all = self.shared.of(ops.pair, self.data_type).await?;
         let shown = ops.context.metrics.corrections_pending.with_label_values(&[ops.table.name]);
         shown.set(i64::try_from(all.len()).unwrap_or(i64::MAX));
@@ -182,12 +211,7 @@ impl<'a> TableCorrections<'a> {
             ops.close_abandoned(&complete.iter().map(|one| one.pending.name().to_string()).collect()).await?;
             self.looked_for_abandoned = Some(Instant::now());
         }
-        let Some(correction) = complete.into_iter().next() else { return Ok(None) };
-        let has_failed = self.failed.is_some_and(|(id, at)| {
-            id == correction.pending.correction && at.elapsed() < limits::CORRECTION_RETRY
-        });
-        let (cursor, counts) = Default::default();
-        Ok((!has_failed).then_some(RunningCorrection { correction, cursor, counts }))
+        Ok(complete.into_iter().next())
     }
 }
 
@@ -388,5 +412,28 @@ impl WindowOps<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_rechecked_after_a_start_before_every_complete_correction_was_tried() {
+        let shared = SharedCorrections::default();
+        let mut corrections = TableCorrections::new(&shared, "trades");
+        for (end, has_more) in [(TurnEnd::TimeUp, true), (TurnEnd::Waits, false), (TurnEnd::Failed, false)] {
+            assert_eq!(corrections.end_turn(end), has_more, "{end:?}");
+            assert!(corrections.is_recovering, "pages are left after {end:?}");
+        }
+        for end in [TurnEnd::NoneComplete, TurnEnd::FailedAgain] {
+            corrections.is_recovering = true;
+            assert!(!corrections.end_turn(end) && !corrections.is_recovering, "{end:?}");
+            assert!(
+                corrections.end_turn(TurnEnd::TimeUp) && !corrections.is_recovering,
+                "a later correction"
+            );
+        }
     }
 }

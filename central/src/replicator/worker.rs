@@ -184,8 +184,8 @@ impl<'a> TableWorker<'a> {
         let Some(upto_ms) = self.upto_ms else { return Ok(left) };
         // Before the recheck: a cold that was put back lacks corrections that hot has.
         let corrects = self.corrections.step(ops, upto_ms).await?;
-        if corrects && self.corrections.is_recovering {
-            return Ok(RoundEnd::More);
+        if self.corrections.is_recovering {
+            return Ok(if corrects { RoundEnd::More } else { left });
         }
         // While behind, rounds follow each other at once; late rows and rechecks wait for the interval.
         if left == RoundEnd::More && self.looked_back.elapsed() < self.context.config.replication.interval {
