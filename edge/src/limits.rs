@@ -376,7 +376,7 @@ pub const JOURNAL_KEEP_CONFIRMED: Duration = Duration::from_secs(3_600);
 /// Default of `journal.sync_interval_ms`: while a sync takes no longer, a power cut loses 200 ms at most. Later ones are counted.
 pub const JOURNAL_SYNC_EVERY: Duration = Duration::from_millis(100);
 
-/// Age of a write that is not synced. Passed: `/health` names the disk.
+/// Age of a write that is not synced, unless two intervals of syncs are longer. Passed: `/health` names the disk.
 pub const JOURNAL_UNSYNCED: Duration = Duration::from_secs(5);
 
 /// Size of a segment, and the number of segments of a smaller journal. Full: a new segment begins.

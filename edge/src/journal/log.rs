@@ -115,11 +115,12 @@ impl Journal {
     }
 
     pub fn status(&self) -> JournalStatus {
-        let unsynced = self.shared.syncer.unsynced();
+        let (unsynced, sync_every) = (self.shared.syncer.unsynced(), self.shared.limits().sync_every);
         let state = self.shared.lock();
         let segments = &state.index.segments;
         JournalStatus {
             unsynced,
+            sync_every,
             bytes: state.index.bytes(),
             segments: u64::try_from(segments.len()).unwrap_or(u64::MAX),
             oldest_ns: segments.iter().filter_map(|segment| segment.received).map(|(first, _)| first).min(),

@@ -50,6 +50,8 @@ pub struct JournalStatus {
     pub late_syncs: u64,
     /// Age of the oldest write that a power cut would lose.
     pub unsynced: Duration,
+    /// Configured time between syncs.
+    pub sync_every: Duration,
     /// Events of earlier runs that were found at the start and are sent again.
     pub recovered: u64,
     pub torn_tails: u64,
@@ -88,7 +90,8 @@ impl JournalStatus {
                 self.waiting
             )
         });
-        let unsynced = (self.unsynced >= JOURNAL_UNSYNCED).then(|| {
+        // A healthy disk has synced nothing for an interval, and for the time of a sync.
+        let unsynced = (self.unsynced >= JOURNAL_UNSYNCED.max(2 * self.sync_every)).then(|| {
             format!(
                 "journal: nothing was synced for {} s; a power cut would lose what was written since",
                 self.unsynced.as_secs()
@@ -104,8 +107,14 @@ mod tests {
 
     #[test]
     fn a_disk_that_has_synced_nothing_for_seconds_is_named() {
-        let reasons = |unsynced| JournalStatus { unsynced, ..JournalStatus::default() }.reasons();
-        assert!(reasons(JOURNAL_UNSYNCED / 2).is_empty());
-        assert!(reasons(2 * JOURNAL_UNSYNCED)[0].contains("nothing was synced for 10 s"));
+        let reasons = |unsynced, sync_every| {
+            JournalStatus { unsynced, sync_every, ..JournalStatus::default() }.reasons()
+        };
+        let interval = JOURNAL_UNSYNCED / 50;
+        assert!(reasons(JOURNAL_UNSYNCED / 2, interval).is_empty());
+        assert!(reasons(2 * JOURNAL_UNSYNCED, interval)[0].contains("nothing was synced for 10 s"));
+        let long = 6 * JOURNAL_UNSYNCED;
+        assert!(reasons(long + JOURNAL_UNSYNCED, long).is_empty(), "a configured interval of 30 s");
+        assert!(reasons(2 * long, long)[0].contains("nothing was synced for 60 s"));
     }
 }

@@ -473,7 +473,9 @@ async fn a_sync_that_takes_longer_than_a_power_cut_may_cost_is_shown_while_it_la
         let status = journaled.journal.status();
         (status.unsynced > at_risk).then_some(status)
     });
-    assert_eq!(shown.await.late_syncs, 0, "it has not ended");
+    let shown = shown.await;
+    assert_eq!(shown.late_syncs, 0, "it has not ended");
+    assert_eq!(shown.sync_every, options(folder.path()).sync_every);
     disk.is_sync_stuck.store(false, Ordering::Release);
     eventually("the sync is counted", || async {
         let status = journaled.journal.status();
