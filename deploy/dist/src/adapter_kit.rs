@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Context as _;
 use toml::Table;
 
-use crate::tools::{copy, copy_folder, run, write};
+use crate::tools::{copy, copy_tracked, run, write};
 
 /// Dependencies of SDK and template.
 const DEPENDENCIES: [&str; 3] = ["marketprism-adapter-sdk", "serde_json", "wit-bindgen"];
@@ -14,8 +14,13 @@ const BUILD_TOOL: &str = "marketprism-adapter-build";
 
 pub fn pack(root: &Path, built: &Path, folder: &Path) -> anyhow::Result<()> {
     let kit = folder.join("sdk");
-    for part in ["adapters/sdk/src", "adapters/sdk/wit", "adapters/template"] {
-        copy_folder(&root.join(part), &kit.join(part))?;
+    // In the repository the SDK has a link to the contract.
+    for (part, place) in [
+        ("adapters/sdk/src", "adapters/sdk/src"),
+        ("wit/marketprism-adapter", "adapters/sdk/wit"),
+        ("adapters/template", "adapters/template"),
+    ] {
+        copy_tracked(root, part, &kit.join(place))?;
     }
     for file in ["adapters/sdk/Cargo.toml", "Cargo.lock", "LICENSE"] {
         copy(&root.join(file), &kit.join(file))?;

@@ -10,7 +10,7 @@ use crate::Options;
 use crate::binaries::{self, PROGRAMS, PackedBinary};
 use crate::checksums::sha256;
 use crate::sbom::CrateGraph;
-use crate::tools::{copy, copy_folder, files, is_installed, run, source_date, write};
+use crate::tools::{copy, copy_tracked, files, is_installed, run, source_date, write};
 use crate::{adapter_kit, adapters, debian};
 
 /// Files of the repository that the archive has as they are.
@@ -55,7 +55,7 @@ pub fn pack(options: &Options) -> anyhow::Result<String> {
         copy(&root.join(file), &folder.join(file))?;
     }
     for part in FOLDERS {
-        copy_folder(&root.join(part), &folder.join(part))?;
+        copy_tracked(&root, part, &folder.join(part))?;
     }
     let needs = needs(&binaries);
     write(&folder.join("REQUIREMENTS"), &needs)?;

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 
 /// Runs a tool to its end; returns its standard output.
 pub fn run(command: &mut Command) -> anyhow::Result<String> {
@@ -41,12 +41,14 @@ pub fn write(path: &Path, content: impl AsRef<[u8]>) -> anyhow::Result<()> {
     std::fs::write(path, content).with_context(shown)
 }
 
-/// Copies a folder and what is below it; a link becomes what it leads to.
-pub fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
-    for entry in std::fs::read_dir(from).with_context(|| from.display().to_string())? {
-        let entry = entry?;
-        let (path, target) = (entry.path(), to.join(entry.file_name()));
-        if path.is_dir() { copy_folder(&path, &target)? } else { copy(&path, &target)? }
+/// Copies the files of a folder of the repository that git tracks: keys and passwords may have been drawn beside them.
+pub fn copy_tracked(root: &Path, part: &str, to: &Path) -> anyhow::Result<()> {
+    let mut git = Command::new("git");
+    git.arg("-C").arg(root).args(["ls-files", "-z", "--cached", "--", part]);
+    let names = run(&mut git)?;
+    ensure!(!names.is_empty(), "{}: git tracks no file of it", root.join(part).display());
+    for name in names.split_terminator('\0') {
+        copy(&root.join(name), &to.join(Path::new(name).strip_prefix(part)?))?;
     }
     Ok(())
 }
@@ -63,4 +65,31 @@ pub fn files(folder: &Path, extension: &str) -> anyhow::Result<Vec<std::path::Pa
     }
     files.sort();
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_was_drawn_beside_tracked_files_is_not_packed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, to) = (folder.path().join("repository"), folder.path().join("packed"));
+        let tracked = ["part/server.conf", "part/below/try.sh", "other/README.md"];
+        let drawn = ["part/key.pem", "part/authority/ca.key"];
+        for file in tracked.into_iter().chain(drawn) {
+            write(&root.join(file), file).unwrap();
+        }
+        let git = |arguments: &[&str]| run(Command::new("git").arg("-C").arg(&root).args(arguments)).unwrap();
+        git(&["init", "--quiet"]);
+        git(&["add", "part/server.conf", "part/below", "other"]);
+        copy_tracked(&root, "part", &to).unwrap();
+        assert_eq!(std::fs::read_to_string(to.join("below/try.sh")).unwrap(), "part/below/try.sh");
+        let names = std::fs::read_dir(&to).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        assert_eq!(names, ["below", "server.conf"]);
+        let refused = copy_tracked(&root, "none", &to).unwrap_err().to_string();
+        assert!(refused.ends_with("none: git tracks no file of it"), "{refused}");
+    }
 }
