@@ -227,10 +227,16 @@ fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
 }
 
 pub fn execute(args: &BrokerUsersArgs) -> anyhow::Result<()> {
+    print(&(write_files(args)?.join("\n") + "\n"))?;
+    Ok(())
+}
+
+/// Returns what it did, line by line.
+fn write_files(args: &BrokerUsersArgs) -> anyhow::Result<Vec<String>> {
     let source = args.edges.display().to_string();
     let text = fs::read_to_string(&args.edges).with_context(|| source.clone())?;
     let file = BrokerEdges::parse(&source, &text)?.file_of(&args.server)?;
-    let mut said = Vec::new();
+    let (mut said, mut has_changed) = (Vec::new(), false);
     // Before the users: a server that reads them without their passwords does not start.
     if let Some(env) = &args.env {
         let shown = env.display();
@@ -243,6 +249,7 @@ pub fn execute(args: &BrokerUsersArgs) -> anyhow::Result<()> {
             said.push(format!("{shown}: every user has a password"));
         } else {
             replace(env, &variables)?;
+            has_changed = true;
             said.push(format!("{shown}: new passwords for {}", drawn.join(", ")));
         }
     }
@@ -252,11 +259,13 @@ pub fn execute(args: &BrokerUsersArgs) -> anyhow::Result<()> {
         said.push(format!("{shown}: as before"));
     } else {
         replace(&path, &file.text)?;
+        has_changed = true;
         said.push(format!("{shown}: users {}", file.users.join(", ")));
+    }
+    if has_changed {
         said.push("restart nats-server: a reload does not read its variables again".to_owned());
     }
-    print(&(said.join("\n") + "\n"))?;
-    Ok(())
+    Ok(said)
 }
 
 #[cfg(test)]
@@ -345,5 +354,21 @@ mod tests {
         );
         assert!(!after.contains(PLACEHOLDER) && after.contains("\nNATS_PASSWORD_EDGE_2=p"), "{after}");
         assert_eq!(with_passwords(&after, &users), (after.clone(), Vec::new()));
+    }
+
+    #[test]
+    fn a_restart_is_asked_for_once_users_or_passwords_are_new() {
+        let folder = tempfile::tempdir().unwrap();
+        let (edges, env) = (folder.path().join("edges.toml"), folder.path().join("single.env"));
+        fs::write(&edges, "[[edge]]\nname = \"edge-1\"\nexchanges = [\"one_spot\"]\n").unwrap();
+        let out = folder.path().to_owned();
+        let args = BrokerUsersArgs { edges, server: SINGLE.to_owned(), out, env: Some(env.clone()) };
+        let asks = || write_files(&args).unwrap().iter().any(|line| line.starts_with("restart nats-server"));
+        assert!(asks(), "both are new");
+        assert!(!asks(), "nothing is new");
+        fs::write(&env, "NATS_PASSWORD_CENTRAL=change-me\n").unwrap();
+        assert!(asks(), "the server still takes the passwords of before");
+        fs::remove_file(folder.path().join("authorization.conf")).unwrap();
+        assert!(asks(), "the users are new");
     }
 }
