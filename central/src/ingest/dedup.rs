@@ -373,8 +373,7 @@ impl Deduplicator {
         for (entry, reason) in refused {
             self.ids.refused(entry.event_id);
             waiting.extend(self.pending.take(entry.event_id));
-            let payload = message::split(&entry.message).map(|parts| parts.alone(entry.place).into_owned());
-            let payload = payload.unwrap_or_else(|_| entry.message.payload.to_vec());
+            let payload = message::alone(&entry.message, entry.place);
             self.add_dead_letter(event_of(&entry), &payload, &(Refusal::Storage, reason));
         }
         waiting.into_iter().for_each(|copy| self.take_again(copy));
@@ -388,7 +387,7 @@ impl Deduplicator {
         let added = message::split(&message)
             .and_then(|parts| self.add_event(&message::decode(&parts, place)?, one, || false));
         if let Err(refused) = added {
-            self.add_dead_letter(one, &message.payload, &refused);
+            self.add_dead_letter(one, &message::alone(&message, place), &refused);
         }
     }
 
@@ -412,7 +411,10 @@ impl Deduplicator {
                 let row = CopyRow::of(&event, entry.stream_seq, "stored");
                 self.add_copy(event_of(entry), entry.event_id, &row);
             }
-            Err(refused) => self.add_dead_letter(event_of(entry), &entry.message.payload, &refused),
+            Err(refused) => {
+                let payload = message::alone(&entry.message, entry.place);
+                self.add_dead_letter(event_of(entry), &payload, &refused);
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Decoding of messages into events, or the reason for refusing them.
 
+use std::borrow::Cow;
+
 use async_nats::header::HeaderMap;
 use async_nats::{Message, jetstream};
 use marketprism_schema::{
@@ -102,6 +104,11 @@ pub fn split_payload<'a>(message: &Message, payload: &'a [u8]) -> Result<Payload
         return Err((Refusal::ContentType, format!("content type {content_type:?} is not {known}")));
     };
     form.split(payload).map_err(|error| (Refusal::Payload, error.to_string()))
+}
+
+/// Payload with the event at a place only, so that dead letters of one message differ; the whole one if it cannot be split.
+pub fn alone(message: &Message, place: usize) -> Cow<'_, [u8]> {
+    split(message).map_or(Cow::Borrowed(&*message.payload), |parts| parts.alone(place))
 }
 
 /// Decodes the event at a place of a message.
@@ -238,6 +245,19 @@ mod tests {
         let found = super::read(&message, &split(&message).unwrap(), NOW_NS).unwrap();
         let kinds: Vec<_> = found.iter().map(|one| one.as_ref().err().map(|(kind, _)| *kind)).collect();
         assert_eq!(kinds, [None, Some(Refusal::Invalid(InvalidKind::EventId)), None]);
+    }
+
+    #[test]
+    fn dead_letters_of_a_message_have_one_event_each() {
+        let events = [numbered("1"), numbered("2")];
+        let form = WireForm::Protobuf;
+        let payload = fixtures::packed(&[&events[0], &events[1]]);
+        let packed = message(TRADE_SUBJECT, Some(("Content-Type", form.content_type())), payload);
+        for (place, event) in events.iter().enumerate() {
+            assert_eq!(form.decode(&alone(&packed, place)).unwrap(), *event);
+        }
+        let unknown = message(TRADE_SUBJECT, Some(("Content-Type", "x")), b"all of it".to_vec());
+        assert_eq!(&*alone(&unknown, 0), b"all of it");
     }
 
     #[test]
