@@ -102,9 +102,11 @@ async fn find_consumer(
             tracing::error!(
                 stream = stream.settings.name,
                 consumer = name,
-                "the consumer was deleted at the broker; it is created again, known messages are recognized"
+                "the consumer was deleted at the broker; it is created again, behind the confirmed messages"
             );
-            create_consumer(shared, stream, spec, DeliverPolicy::All).await
+            let begin =
+                init::first_delivery(&shared.broker, shared.config.replicas(), stream.settings.name).await?;
+            create_consumer(shared, stream, spec, begin).await
         }
         Err(error) => Err(error).with_context(|| format!("cannot query consumer {name}")),
     }

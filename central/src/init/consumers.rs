@@ -8,7 +8,9 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pu
 use marketprism_schema::{Carries, DataType, StreamSettings, Table, stream_of};
 
 use super::{Difference, ObjectResult};
-use crate::config::Stream;
+use crate::broker::{Broker, within};
+use crate::config::{Config, Stream};
+use crate::watermark::Watermarks;
 
 /// Settings of one consumer that follow from its purpose.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,23 +60,45 @@ impl ConsumerSpec {
     }
 }
 
+/// Start of a consumer that is missing: behind the confirmed messages, which are stored.
+pub async fn first_delivery(broker: &Broker, replicas: usize, stream: &str) -> anyhow::Result<DeliverPolicy> {
+    let handle = within("query the stream", broker.jetstream.get_stream(stream))
+        .await?
+        .with_context(|| format!("cannot find stream {stream}"))?;
+    let info = handle.cached_info();
+    let created_ns = i64::try_from(info.created.unix_timestamp_nanos()).unwrap_or_default();
+    let written = Watermarks::open(broker, replicas).await?.read(stream).await?;
+    Ok(behind(written.sequence_of(created_ns), info.state.last_sequence))
+}
+
+/// A broker that lost the end of its log assigns confirmed sequences to other messages.
+fn behind(confirmed: u64, last: u64) -> DeliverPolicy {
+    if confirmed == 0 || confirmed > last {
+        DeliverPolicy::All
+    } else {
+        DeliverPolicy::ByStartSequence { start_sequence: confirmed.saturating_add(1) }
+    }
+}
+
 pub async fn ensure(
-    jetstream: &Context,
+    config: &Config,
+    broker: &Broker,
     stream: &Stream,
     spec: &ConsumerSpec,
-    ack_wait: Duration,
 ) -> anyhow::Result<ObjectResult> {
-    let mut wanted = spec.wanted(stream, ack_wait);
+    let jetstream = &broker.jetstream;
+    let mut wanted = spec.wanted(stream, config.ack_wait);
     let (name, stream_name) = (&spec.name, stream.settings.name);
     let found = found(jetstream, stream_name, name).await?;
     let differences = found.as_ref().map(|found| compare(&wanted, found)).unwrap_or_default();
     if found.is_some() && (differences.is_empty() || differences.iter().any(|d| !d.changeable)) {
         return Ok(ObjectResult::of(differences));
     }
-    // The start of a rewound consumer cannot be changed.
-    if let Some(found) = &found {
-        wanted.deliver_policy = found.deliver_policy;
-    }
+    wanted.deliver_policy = match &found {
+        // The start of a consumer cannot be changed.
+        Some(found) => found.deliver_policy,
+        None => first_delivery(broker, config.replicas(), stream_name).await?,
+    };
     jetstream
         .create_consumer_on_stream(wanted, stream_name)
         .await
@@ -124,7 +148,7 @@ async fn names(jetstream: &Context, stream: &str) -> anyhow::Result<Vec<String>>
 
 fn compare(wanted: &pull::Config, found: &async_nats::jetstream::consumer::Config) -> Vec<Difference> {
     let shown = |value: &dyn std::fmt::Debug| format!("{value:?}");
-    // A consumer that was rewound starts at a sequence.
+    // A consumer that was created again or rewound starts at a sequence.
     let is_rewound = matches!(found.deliver_policy, DeliverPolicy::ByStartSequence { .. });
     let found_policy = if is_rewound { wanted.deliver_policy } else { found.deliver_policy };
     [
@@ -145,6 +169,14 @@ fn compare(wanted: &pull::Config, found: &async_nats::jetstream::consumer::Confi
 mod tests {
     use super::*;
     use marketprism_schema::STREAMS;
+
+    #[test]
+    fn a_missing_consumer_begins_behind_the_confirmed_messages() {
+        let from = |start_sequence| DeliverPolicy::ByStartSequence { start_sequence };
+        assert_eq!([behind(7, 9), behind(9, 9)], [from(8), from(10)]);
+        assert_eq!([behind(0, 9), behind(0, 0)], [DeliverPolicy::All; 2], "nothing is confirmed");
+        assert_eq!(behind(10, 9), DeliverPolicy::All, "the broker lost confirmed messages");
+    }
 
     #[test]
     fn every_table_has_a_consumer_without_a_delivery_limit() {

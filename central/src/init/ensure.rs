@@ -103,7 +103,7 @@ async fn ensure_streams(
     for stream in &config.streams {
         report.add("stream", stream.settings.name, streams::ensure(&broker.jetstream, stream, apply).await?);
         for spec in ConsumerSpec::of(&stream.settings) {
-            let outcome = consumers::ensure(&broker.jetstream, stream, &spec, config.ack_wait).await?;
+            let outcome = consumers::ensure(config, broker, stream, &spec).await?;
             report.add("consumer", &spec.name, outcome);
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
+use async_nats::jetstream::consumer::DeliverPolicy;
 use marketprism_tests::wait::{eventually, until};
 
 use crate::copies::confirmed;
@@ -201,6 +202,15 @@ async fn what_is_deleted_at_the_broker_is_created_again() {
     publish(&jetstream, (2 * OLD..ALL).map(|n| trade(n, base))).await;
     stack.holds_once("trades", ALL).await;
     confirmed(&stack, 2 * OLD).await;
+    // The whole stream would be read again.
+    let behind_confirmed = DeliverPolicy::ByStartSequence { start_sequence: 2 * OLD + 1 };
+    let handle = jetstream.get_stream("MARKET_DATA").await.unwrap();
+    handle.delete_consumer("central-trades").await.unwrap();
+    eventually("a consumer that begins behind the confirmed messages", async || {
+        let info = handle.consumer_info("central-trades").await.ok()?;
+        (info.config.deliver_policy == behind_confirmed).then_some(())
+    })
+    .await;
     stack.is_ready().await;
 }
 
