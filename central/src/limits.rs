@@ -104,9 +104,9 @@ pub const COPY_TIME: Duration = Duration::from_secs(3600);
 pub const SEQUENCES_A_QUERY: u64 = 100_000;
 /// Sequences per insert of rows that come back from cold: 10,000 order books take up to 250 MB on their way.
 pub const SEQUENCES_A_COPY: u64 = 10_000;
-/// Broker requests per gap scan; the rest waits for the next.
+/// Broker requests per gap scan; what of the rest hot lacks waits for the next.
 pub const MISSING_REQUESTS: usize = 64;
-/// Ranges of sequences that were taken before earlier ones of other tables. What exceeds them is asked for at the broker.
+/// Ranges of sequences that were taken before earlier ones of other tables. What exceeds them is looked up as a gap.
 pub const TAKEN_RANGES: usize = 100_000;
 /// Gaps remembered until resolved; the last one grows beyond.
 pub const GAPS: usize = 1_000;

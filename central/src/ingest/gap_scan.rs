@@ -251,13 +251,8 @@ async fn resolve(
         .inherited
         .filter(|span| acknowledged >= span.to && lowest_open.is_none_or(|lowest| lowest > span.to));
     let asked: Vec<SeqRange> = match inherited {
-        // Most inherited messages are stored, so hot is asked before the broker, recent rows first.
-        Some(span) => {
-            let lately = clock::now_ns().saturating_sub(time::nanos(limits::INHERITED_SINCE));
-            let since_ns = progress.stream_created_ns.max(lately);
-            let missing = losses::not_stored(shared, stream, &[span], since_ns).await?;
-            losses::not_stored(shared, stream, &missing, progress.stream_created_ns).await?
-        }
+        // Most inherited messages are stored, so hot is asked before the broker.
+        Some(span) => not_in_hot(shared, stream, &[span], progress.stream_created_ns).await?,
         None => Vec::new(),
     };
     let count = |spans: &[SeqRange]| spans.iter().map(SeqRange::len).sum::<u64>();
@@ -270,9 +265,11 @@ async fn resolve(
     let elsewhere = count(&of_inherited.missing).saturating_add(count(&of_inherited.unchecked));
     let held = count(&asked).saturating_sub(elsewhere);
     let is_resolved = of_inherited.unchecked.is_empty() && inherited.is_some();
-    let BrokerCheck { missing: gone, unchecked: left } =
+    let BrokerCheck { missing: gone, unchecked } =
         losses::check_broker(handle, &progress.gaps, &mut requests).await?;
     let since_ns = progress.stream_created_ns;
+    // The broker takes a request for each message that it holds: after a table was stuck these may be millions, all stored.
+    let left = not_in_hot(shared, stream, &unchecked, since_ns).await?;
     let lost = losses::not_stored(shared, stream, &gone, since_ns).await?;
     let first = handle.cached_info().state.first_sequence;
     let evidence = format!("skipped by the broker; its first sequence is {first}");
@@ -284,6 +281,18 @@ async fn resolve(
         losses::record(shared, stream, &of_inherited.missing, LossCause::Retention, &evidence).await?;
         (progress.inherited, progress.is_hot_restarted) = (None, false);
     }
-    progress.gaps = left;
+    progress.keep_gaps(left);
     Ok(held)
+}
+
+/// The sequences that hot lacks. Recent rows are looked up first.
+async fn not_in_hot(
+    shared: &CentralContext,
+    stream: &'static str,
+    spans: &[SeqRange],
+    created_ns: i64,
+) -> Result<Vec<SeqRange>, StorageError> {
+    let lately = clock::now_ns().saturating_sub(time::nanos(limits::INHERITED_SINCE));
+    let missing = losses::not_stored(shared, stream, spans, created_ns.max(lately)).await?;
+    losses::not_stored(shared, stream, &missing, created_ns).await
 }

@@ -96,16 +96,30 @@ pub async fn not_stored(
     since_ns: i64,
 ) -> Result<Vec<SeqRange>, StorageError> {
     let mut missing = Vec::new();
-    for span in spans {
-        let mut from = span.from;
-        while from <= span.to {
-            let to = span.to.min(from.saturating_add(limits::SEQUENCES_A_QUERY - 1));
-            let part = SeqRange { from, to };
-            missing.extend(part.without(stored(shared, stream, part, since_ns).await?));
-            from = to.saturating_add(1);
+    for (asked, parts) in queries(spans) {
+        let found = stored(shared, stream, asked, since_ns).await?;
+        for part in parts {
+            missing.extend(part.without(found.range(part.from..=part.to).copied()));
         }
     }
     Ok(joined(missing))
+}
+
+/// Sequences that each query asks for, and the spans in them: of thousands of short gaps, which are close together, many.
+fn queries(spans: &[SeqRange]) -> Vec<(SeqRange, Vec<SeqRange>)> {
+    let mut all: Vec<(SeqRange, Vec<SeqRange>)> = Vec::new();
+    for part in spans.iter().flat_map(|span| span.pieces(limits::SEQUENCES_A_QUERY)) {
+        match all.last_mut() {
+            Some((asked, parts))
+                if part.from > asked.to && part.to - asked.from < limits::SEQUENCES_A_QUERY =>
+            {
+                asked.to = part.to;
+                parts.push(part);
+            }
+            _ => all.push((part, vec![part])),
+        }
+    }
+    all
 }
 
 fn joined(spans: Vec<SeqRange>) -> Vec<SeqRange> {
@@ -178,6 +192,22 @@ pub async fn record(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each query reads every table of the stream.
+    #[test]
+    fn gaps_that_are_close_together_are_asked_for_at_once() {
+        const MOST: u64 = limits::SEQUENCES_A_QUERY;
+        let span = |from, to| SeqRange { from, to };
+        assert!(queries(&[]).is_empty());
+        let close = [span(1, 5), span(8, 8), span(MOST - 1, MOST)];
+        assert_eq!(queries(&close), [(span(1, MOST), close.to_vec())]);
+        let far = [span(1, 5), span(MOST, MOST + 1)];
+        assert_eq!(queries(&far), [(far[0], vec![far[0]]), (far[1], vec![far[1]])]);
+        let back = [span(8, 9), span(1, 5)];
+        assert_eq!(queries(&back), [(back[0], vec![back[0]]), (back[1], vec![back[1]])]);
+        let short: Vec<_> = (0..1_000).map(|n| span(100 * n + 1, 100 * n + 50)).collect();
+        assert_eq!(queries(&short), [(span(1, 99_950), short)]);
+    }
 
     #[test]
     fn adjacent_ranges_are_joined() {

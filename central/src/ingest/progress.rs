@@ -112,7 +112,7 @@ impl DeliveryProgress {
         }
         self.advance();
         if self.ahead.len() > limits::TAKEN_RANGES {
-            // The broker is asked for them, and has them.
+            // They are looked up as gaps are.
             self.ahead.pop_last();
         }
     }
@@ -144,6 +144,12 @@ impl DeliveryProgress {
         self.ahead = since.ahead;
         self.ahead.retain(|_, to| *to >= self.next);
         self.advance();
+    }
+
+    /// Replaces the gaps by what is left of them.
+    pub fn keep_gaps(&mut self, left: Vec<SeqRange>) {
+        self.gaps.clear();
+        left.into_iter().for_each(|gap| self.skip(gap));
     }
 
     fn skip(&mut self, gap: SeqRange) {
@@ -220,6 +226,17 @@ mod tests {
         assert_eq!((scanned.next, scanned.newest, &*scanned.gaps), (7, 8, &[span(2, 2), span(4, 4)][..]));
         scanned.take(7);
         assert_eq!(scanned.next, 9);
+    }
+
+    /// What hot lacks of one long gap may be many short ones.
+    #[test]
+    fn gaps_that_are_left_of_others_are_bounded_too() {
+        let mut progress = DeliveryProgress::new(1, 0, 0, 2);
+        progress.pass(100);
+        progress.keep_gaps(vec![span(1, 3), span(7, 8), span(20, 21), span(90, 90)]);
+        assert_eq!(progress.gaps, [span(1, 3), span(7, 90)]);
+        progress.keep_gaps(vec![span(7, 8)]);
+        assert_eq!(progress.gaps, [span(7, 8)]);
     }
 
     /// The broker has acknowledged what a hot that was put back does not have.
