@@ -104,6 +104,8 @@ pub const COPY_TIME: Duration = Duration::from_secs(3600);
 pub const SEQUENCES_A_QUERY: u64 = 100_000;
 /// Sequences per insert of rows that come back from cold: 10,000 order books take up to 250 MB on their way.
 pub const SEQUENCES_A_COPY: u64 = 10_000;
+/// Messages before the first one that hot lost that are read again too: of some, hot may have only a part of the events.
+pub const REWIND_MARGIN: u64 = 100_000;
 /// Broker requests per gap scan; what of the rest hot lacks waits for the next.
 pub const MISSING_REQUESTS: usize = 64;
 /// Ranges of sequences that were taken before earlier ones of other tables. What exceeds them is looked up as a gap.

@@ -2,6 +2,10 @@
 //! from the broker; what neither has is recorded in `losses`.
 //!
 //! Rows of cold come first and keep their `created_at`: under a new one the replicator would copy them a second time.
+//!
+//! A message counts as stored with one of its events. Hot and cold may have only some: cold at the end of its last window, hot when its copy was
+//! made between two inserts. The messages shortly before the first missing one come again from the broker, known events are recognized. Events that
+//! the copy lacks of a message further back, behind which cold has the rows, stay missing.
 
 use anyhow::Context as _;
 use clickhouse::Compression;
@@ -56,8 +60,9 @@ pub async fn recover(
     );
     losses::record(shared, name, &taken, LossCause::Retention, &evidence).await?;
 
-    if let Some(SeqRange { from, .. }) = held.first() {
-        subscription::rewind(shared, stream, *from).await?;
+    if let Some(missing) = held.first() {
+        let from = missing.from.saturating_sub(limits::REWIND_MARGIN).max(first);
+        subscription::rewind(shared, stream, from).await?;
         confirmed = confirmed.min(from.saturating_sub(1));
         watermarks.write(name, &written, confirmed, created_ns).await?;
     }

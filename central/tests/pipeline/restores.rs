@@ -10,6 +10,7 @@ use crate::copies::confirmed;
 use crate::events::{now_us, publish, trade};
 use crate::ingest::{all_acknowledged, consumers_of};
 use crate::losses::losses;
+use crate::packed::publish_packed;
 use crate::stack::Stack;
 use crate::two_sides::{QUICK, TwoSides};
 
@@ -243,17 +244,25 @@ async fn what_a_restored_hot_lost_before_it_was_confirmed_is_taken_in_again() {
     let Some((mut stack, config)) = Stack::laid_out(&settings()).await else { return };
     let (base, jetstream) = (now_us(), stack.jetstream().await);
     let central = stack.run(&config);
-    store(&stack, &jetstream, 0..OLD, base).await;
+    let pair = [trade(ALL, base), trade(ALL + 1, base)];
+    assert_eq!(publish_packed(&jetstream, &pair, 2, true).await, 1);
+    publish(&jetstream, (0..OLD).map(|n| trade(n, base))).await;
+    confirmed(&stack, OLD + 1).await;
+    // As of a copy that has only one of two inserts of the message.
+    let half = format!(
+        "ALTER TABLE marketprism_hot.trades DELETE WHERE trade_id = '{ALL}' SETTINGS mutations_sync = 2"
+    );
+    stack.execute(&half).await;
     stack.engine.stop().await;
     stack.engine.copy_data();
     stack.engine.restart().await;
     publish(&jetstream, (OLD..ALL).map(|n| trade(n, base))).await;
-    stack.has_trades(ALL).await;
+    stack.has_trades(ALL + 1).await;
     stack.engine.stop().await;
     stack.engine.put_back();
     stack.engine.restart().await;
-    stack.holds_once("trades", ALL).await;
-    confirmed(&stack, ALL).await;
+    stack.holds_once("trades", ALL + 2).await;
+    confirmed(&stack, ALL + 1).await;
     assert_eq!(losses(&stack).await, []);
     assert!(central.output().contains("hot lost rows"), "{}", central.output());
 }
