@@ -159,7 +159,7 @@ async fn up_returns_with_data_and_restarts_only_dead_parts_and_down_stops_all() 
     assert_eq!(checkout.pids(), first, "a second up changed what runs");
     // The edge answers over the broker, whose users may do no more than they need.
     let expected = [
-        "edge edge-local: healthy in local",
+        "edge edge-local: healthy on ",
         "edge edge-local disk: ",
         "(edge): held by the part",
         "run/lock: free",
