@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(scanned.next, 9);
     }
 
-    /// What hot lacks of one long gap may be many short ones.
+    /// One long gap may be many short ones that hot lacks.
     #[test]
     fn gaps_that_are_left_of_others_are_bounded_too() {
         let mut progress = DeliveryProgress::new(1, 0, 0, 2);

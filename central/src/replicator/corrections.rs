@@ -76,7 +76,7 @@ enum TurnEnd {
     NoneComplete,
     Waits,
     Failed,
-    /// The same correction failed before.
+    /// Correction that had failed before.
     FailedAgain,
 }
 

@@ -152,6 +152,7 @@ impl RecordedStream {
         let mut events = Vec::new();
         let (mut price, mut next_id) =
             (prices.first().copied().unwrap_or_default(), ids.first().copied().unwrap_or_default());
+        let lowest = price;
         for copy in 0..copies {
             let noise = Noise { stream: &self.id.to_string(), copy };
             let price_of = stretched(&prices, price, &noise, |gap, tick| tick * (gap / tick + 1));
@@ -188,7 +189,8 @@ impl RecordedStream {
                 events.push(event);
             }
             let tick = tick(&prices);
-            price += tick * (noise.below(&"walk", 41) - 20);
+            // Options are worth a few ticks: never below the recorded prices.
+            price = lowest.max(price + tick * (noise.below(&"walk", 41) - 20));
             next_id = id_of.values().max().copied().unwrap_or_default() + 1;
         }
         Ok(events)
