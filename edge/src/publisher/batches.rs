@@ -196,6 +196,7 @@ impl OutgoingMessage {
 
 #[cfg(test)]
 mod tests {
+    use super::super::inflight::{InFlight, RetryReason};
     use super::*;
     use crate::queue::QueuePosition;
     use marketprism_schema::{
@@ -280,6 +281,20 @@ mod tests {
             assert_eq!(alone.payload, plain(n, "A-B").record.payload);
             assert_eq!(alone.message_id, Some(EventId(u128::from(n))), "as if it had never been joined");
         }
+    }
+
+    /// A message that was sent twice is refused twice.
+    #[test]
+    fn the_second_refusal_of_a_message_costs_no_event_that_was_not_tried_alone() {
+        let (now, mut batches) = (Instant::now(), MessageBatches::new(LIMITS));
+        let mut out = added(&mut batches, (1..=4).map(|n| plain(n, "A-B")).collect(), now);
+        let mut window = InFlight::new(4, 1 << 20, LINGER);
+        let first = window.insert(out.remove(0), now).unwrap();
+        assert!(window.take_apart(first, now) && window.take_apart(first, now));
+        let due = [1, 2, 3, 4].map(|n| (QueuePosition(n), RetryReason::Refused));
+        assert_eq!(window.due(now), due);
+        window.sent_again(first, now);
+        assert!(!window.take_apart(first, now), "now it was tried alone");
     }
 
     #[test]

@@ -231,20 +231,6 @@ mod tests {
         assert_eq!((window.len(), window.room()), (2, 0));
     }
 
-    /// A message that was sent twice is refused twice.
-    #[test]
-    fn the_second_refusal_of_a_message_costs_no_event_that_was_not_tried_alone() {
-        let now = Instant::now();
-        let mut window = InFlight::new(4, 1 << 20, TIMEOUT);
-        let mut both = entry(1);
-        both.entries.extend(entry(2).entries);
-        window.insert(both, now);
-        assert!(window.take_apart(FIRST, now) && window.take_apart(FIRST, now));
-        assert_eq!(window.due(now), [(FIRST, RetryReason::Refused), (SECOND, RetryReason::Refused)]);
-        window.sent_again(FIRST, now);
-        assert!(!window.take_apart(FIRST, now), "now it was");
-    }
-
     #[test]
     fn unacknowledged_refused_and_reconnected_messages_are_due_at_their_time() {
         let now = Instant::now();
