@@ -88,7 +88,7 @@ pub async fn measure(report: &mut Report, trades: u64) -> Result<()> {
         "frames/s",
     );
     let pairs = "no pair";
-    let goal = Some(Goal::AtLeast(0.5));
+    let goal = Some(Goal::AtLeast(3.0));
     report.spread("edge / bare publisher", against_bare.rates().context(pairs)?, "times", goal);
     let times = against_bare.cpu_times();
     report.figure("broker's CPU time an event, edge / bare publisher", times, "times");
