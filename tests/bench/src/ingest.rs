@@ -54,8 +54,8 @@ pub async fn measure(report: &mut Report, trades: u64) -> Result<()> {
     for load in &LOADS {
         let events = match load.sample {
             Sample::Trades => trades / TURN,
-            // A book is about forty times as large.
-            Sample::Books => trades / TURN / 40,
+            // Larger, but of several inserts.
+            Sample::Books => trades / TURN / 10,
         };
         one(report, load, events.max(1)).await?;
     }
