@@ -57,7 +57,7 @@ CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
     `bids` Array(Tuple(price Decimal(38, 18), quantity Decimal(38, 18))) CODEC(GCD, ZSTD(3)),
     `asks` Array(Tuple(price Decimal(38, 18), quantity Decimal(38, 18))) CODEC(GCD, ZSTD(3)),
 
--- Order-book snapshots: the best levels at one update of one book.
+-- Order-book snapshots: the best levels at one update of one book. Rows are large, so merges of a few thousand gain by going column by column.
 --! in hot cold for orderbooks
 CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 {head}
@@ -67,6 +67,7 @@ CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
     `depth` UInt32 CODEC({zstd}),
     `epoch` UInt32 CODEC({zstd}),
 {tail}
+    , vertical_merge_algorithm_min_rows_to_activate = 8192
 
 -- Funding rates: the fraction paid per interval.
 --! in hot cold for funding_rates

@@ -58,7 +58,8 @@ impl Shapes {
             "SELECT name, engine_full, partition_key, sorting_key FROM system.tables WHERE database = ?";
         let columns = "SELECT table, name, type AS kind, compression_codec AS codec, concat(default_kind, \
                        default_expression) AS default FROM system.columns WHERE database = ? ORDER BY table, position";
-        let indices = "SELECT table, name, concat(expr, ' TYPE ', type_full, ' GRANULARITY ', toString(granularity)) AS \
+        // The server shows several columns without the brackets that a statement needs.
+        let indices = "SELECT table, name, concat('(', expr, ') TYPE ', type_full, ' GRANULARITY ', toString(granularity)) AS \
                        definition FROM system.data_skipping_indices WHERE database = ? ORDER BY table, name";
         let (engines, columns, indices) = tokio::try_join!(
             rows::<EngineShape>(storage, engines, database),

@@ -70,17 +70,16 @@ async fn drift_is_named_on_both_servers() {
     cold("ALTER TABLE marketprism_cold.orderbooks MODIFY TTL toDateTime(timestamp) + INTERVAL 9 DAY DELETE")
         .await;
     cold("ALTER TABLE marketprism_cold.window_log MODIFY COLUMN rows CODEC(LZ4)").await;
-    stack.execute("ALTER TABLE marketprism_hot.trades DROP INDEX created_at_range").await;
-    cold("ALTER TABLE marketprism_cold.trades DROP INDEX received_at_range").await;
-    cold("ALTER TABLE marketprism_cold.trades ADD INDEX received_at_range received_at TYPE set(10) GRANULARITY 4")
-        .await;
+    stack.execute("ALTER TABLE marketprism_hot.trades DROP INDEX arrival").await;
+    cold("ALTER TABLE marketprism_cold.trades DROP INDEX arrival").await;
+    cold("ALTER TABLE marketprism_cold.trades ADD INDEX arrival received_at TYPE set(10) GRANULARITY 4").await;
     let drift = stack.init(&config, &[], 3);
     contains_all(
         &drift,
         &[
             "  setting non_replicated_deduplication_window: wanted 10000",
-            "  index created_at_range: wanted created_at TYPE minmax GRANULARITY 1, found none",
-            "  index received_at_range: wanted received_at TYPE minmax GRANULARITY 1, found received_at TYPE set(10) GRANULARITY 4",
+            "  index arrival: wanted (created_at, received_at, stream_seq) TYPE minmax GRANULARITY 1, found none",
+            "  index arrival: wanted (created_at, received_at, stream_seq) TYPE minmax GRANULARITY 1, found (received_at) TYPE set(10) GRANULARITY 4",
             "table marketprism_cold.orderbooks: DIFFERS\n  ttl: wanted toDateTime(timestamp) + toIntervalDay(3650), found",
             "table marketprism_cold.window_log: DIFFERS\n  codec rows: wanted CODEC(ZSTD(1)), found CODEC(LZ4)",
         ],
