@@ -32,23 +32,16 @@ pub struct CoverageRow {
 }
 
 impl Coverage {
-    /// Records events that are in hot now, by subject and venue time.
-    pub fn stored<'a>(&self, data_type: DataType, events: impl Iterator<Item = (&'a str, i64)>, now_ns: i64) {
+    /// Records events of an exchange that are in hot now.
+    pub fn stored(&self, data_type: DataType, exchange: &str, arrived: Arrived) {
         let mut all = self.lock();
         let table = all.entry(data_type).or_default();
-        for (subject, timestamp_us) in events {
-            let exchange = subject.split('.').nth(1).unwrap_or_default();
-            if !table.contains_key(exchange) {
-                table.insert(exchange.to_owned(), <(Arrived, Rate)>::default());
-            }
-            if let Some((arrived, rate)) = table.get_mut(exchange) {
-                arrived.add(Arrived {
-                    last_success_ns: now_ns,
-                    newest_timestamp_us: timestamp_us,
-                    events: 1,
-                });
-                rate.add(now_ns);
-            }
+        if !table.contains_key(exchange) {
+            table.insert(exchange.to_owned(), <(Arrived, Rate)>::default());
+        }
+        if let Some((all, rate)) = table.get_mut(exchange) {
+            all.add(arrived);
+            rate.add(arrived.last_success_ns, arrived.events);
         }
     }
 
@@ -114,10 +107,10 @@ struct Rate {
 }
 
 impl Rate {
-    pub fn add(&mut self, now_ns: i64) {
+    fn add(&mut self, now_ns: i64, events: u64) {
         self.turn(now_ns);
         if let Some(count) = self.counts.first_mut() {
-            *count += 1;
+            *count = count.saturating_add(events);
         }
     }
 
@@ -149,8 +142,10 @@ mod tests {
     #[test]
     fn rows_keep_the_newest_times_and_history_adds_no_events() {
         let coverage = Coverage::default();
-        let subjects = [("trade.a.spot.X-Y", 5), ("trade.b.spot.X-Y", 7), ("trade.a.spot.Z-Y", 3)];
-        coverage.stored(DataType::Trade, subjects.into_iter(), 9_000_000);
+        for (exchange, newest_timestamp_us) in [("a", 5), ("b", 7), ("a", 3)] {
+            let arrived = Arrived { last_success_ns: 9_000_000, newest_timestamp_us, events: 1 };
+            coverage.stored(DataType::Trade, exchange, arrived);
+        }
         let history =
             |exchange: &str| History { exchange: exchange.into(), created_at_ms: 4, timestamp_us: 6 };
         coverage.add_history(DataType::Trade, vec![history("a"), history("c")]);
@@ -168,7 +163,7 @@ mod tests {
     fn the_rate_follows_events_and_falls_to_zero() {
         let mut rate = Rate::default();
         for tenth in 0..1_200 {
-            rate.add(tenth * NANOS_PER_SECOND / 10);
+            rate.add(tenth * NANOS_PER_SECOND / 10, 1);
         }
         assert!((rate.per_second(120 * NANOS_PER_SECOND) - 10.0).abs() < 1e-9);
         assert!((rate.per_second(150 * NANOS_PER_SECOND) - 5.0).abs() < 1.0);

@@ -1,7 +1,8 @@
 -- What the statement about every window is made of: what edges say, what was found, what was copied.
 
--- Messages whose event is in hot already from another message: from another edge, or published again. Each is told so that every message
--- of a stream is a row in exactly one of hot, copies and dead_letters.
+-- Events that hot has already from another message: from another edge, or published again, so that every event of every message of a stream
+-- is in exactly one of hot, copies and dead_letters. A row has events of one edge and stream that were received within a minute and stored together; the
+-- key has a hash of them, so that rows that begin at the same time stay apart.
 --! in hot for copies
 CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 (
@@ -9,21 +10,32 @@ CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
     `exchange` LowCardinality(String),
     `market_type` LowCardinality(String),
     `symbol` LowCardinality(String),
-    `event_id` UInt128 CODEC(ZSTD(1)),
     `edge` LowCardinality(String),
-    `received_at` DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1)),
-    `stream` LowCardinality(String),
-    `stream_seq` UInt64 CODEC(Delta, ZSTD(1)),
     `found` LowCardinality(String),
+    `stream` LowCardinality(String),
+    `received_from` DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1)),
+    `received_to` DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1)),
+    `stream_seq_from` UInt64 CODEC(Delta, ZSTD(1)),
+    `stream_seq_to` UInt64 CODEC(Delta, ZSTD(1)),
+    `events.event_id` Array(UInt128) CODEC(ZSTD(1)),
+    `events.received_at` Array(DateTime64(9, 'UTC')) CODEC(Delta, T64, ZSTD(1)),
+    `events.stream_seq` Array(UInt64) CODEC(Delta, T64, ZSTD(1)),
     `created_at` DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-    INDEX created_at_range created_at TYPE minmax GRANULARITY 1,
-    INDEX stream_seq_range stream_seq TYPE minmax GRANULARITY 1
+    INDEX arrival (created_at, received_from, received_to, stream_seq_from, stream_seq_to) TYPE minmax GRANULARITY 1
 )
 ENGINE = {ReplacingMergeTree created_at}
 PARTITION BY toYYYYMMDD(created_at)
-ORDER BY (exchange, data_type, market_type, symbol, edge, received_at, event_id, stream, stream_seq)
+ORDER BY (exchange, data_type, market_type, symbol, edge, received_from, cityHash64(found, stream, events.event_id, events.received_at, events.stream_seq))
 TTL toDateTime(created_at) + INTERVAL {ttl_days} DAY DELETE
 SETTINGS ttl_only_drop_parts = 1, merge_selector_base = 20
+
+-- Copies, one row an event. The index knows the times and sequences of rows only: `received_from` to `stream_seq_to` belong into a condition too.
+--! in hot for copied_events
+CREATE VIEW IF NOT EXISTS {database}.{table}{on_cluster}
+AS SELECT data_type, exchange, market_type, symbol, edge, found, stream, received_from, received_to, stream_seq_from, stream_seq_to,
+    event_id, received_at, stream_seq, created_at
+FROM {database}.copies
+ARRAY JOIN events.event_id AS event_id, events.received_at AS received_at, events.stream_seq AS stream_seq
 
 -- What each run of each edge says about one window of received_at of one stream. Times in `covers` and gaps are nanoseconds since 1970.
 --! in hot for audits

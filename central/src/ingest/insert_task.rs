@@ -11,6 +11,7 @@ use super::batch::{Batch, BatchEntry, Sealed};
 use super::insert::{InsertGuard, insert};
 use super::known_events::FOUND;
 use super::lookup::{StoredRows, stored_rows};
+use super::message::exchange_of;
 use crate::context::CentralContext;
 use crate::metrics::HotLatencies;
 use crate::row::Target;
@@ -141,7 +142,7 @@ async fn insert_ranges(
                 let seconds = started.elapsed().as_secs_f64();
                 shared.metrics.inserted(batch.target.table(), range.len(), seconds);
             }
-            Err(error) if error.is_content() && range.len() > 1 => {
+            Err(error) if error.is_content() && range.len() > 1 && batch.has_row_an_entry() => {
                 let middle = range.start + range.len() / 2;
                 open.push(middle..range.end);
                 open.push(range.start..middle);
@@ -207,14 +208,17 @@ fn observe_latency(shared: &CentralContext, batch: &Sealed) {
     let Target::Events(data_type) = batch.target else { return };
     let now_ns = clock::now_ns();
     let mut exchanges: BTreeMap<&str, HotLatencies> = BTreeMap::new();
-    for entry in &batch.entries {
-        let exchange = entry.message.subject.split('.').nth(1).unwrap_or_default();
+    let since = |at_ns: i64| seconds(now_ns.saturating_sub(at_ns));
+    for of_subject in batch.entries.chunk_by(|one, next| one.message.subject == next.message.subject) {
+        let Some(first) = of_subject.first() else { continue };
+        let exchange = exchange_of(&first.message.subject);
         let to_hot =
             exchanges.entry(exchange).or_insert_with(|| shared.metrics.hops.to_hot(exchange, data_type));
-        let since = |at_ns: i64| seconds(now_ns.saturating_sub(at_ns));
-        to_hot.from_venue.observe(since(entry.timestamp_us.saturating_mul(1_000)));
-        to_hot.from_edge.observe(since(entry.received_at_ns));
-        to_hot.from_broker.observe(since(entry.published_ns));
+        for entry in of_subject {
+            to_hot.from_venue.observe(since(entry.timestamp_us.saturating_mul(1_000)));
+            to_hot.from_edge.observe(since(entry.received_at_ns));
+            to_hot.from_broker.observe(since(entry.published_ns));
+        }
     }
     exchanges.values().for_each(HotLatencies::flush);
 }

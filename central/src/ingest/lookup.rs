@@ -1,6 +1,7 @@
 //! Lookup of events in hot before their insert: when it is needed, and the query.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use marketprism_schema::{EventId, Header};
 
@@ -75,9 +76,13 @@ pub async fn stored_rows(
 
 /// The time limits the parts that are read, exchange, market type and symbol the granules.
 fn query(storage: &Storage, table: &str, entries: &[&BatchEntry]) -> clickhouse::query::Query {
+    let subjects: BTreeSet<&str> = entries
+        .chunk_by(|one, next| Arc::ptr_eq(&one.message, &next.message))
+        .filter_map(|of_message| of_message.first().map(|entry| &*entry.message.subject))
+        .collect();
     let tokens = |place: usize| -> Vec<&str> {
         let distinct: BTreeSet<&str> =
-            entries.iter().filter_map(|entry| entry.message.subject.split('.').nth(place)).collect();
+            subjects.iter().filter_map(|subject| subject.split('.').nth(place)).collect();
         distinct.into_iter().collect()
     };
     let from = entries.iter().map(|entry| entry.timestamp_us).min().unwrap_or_default();
@@ -96,7 +101,7 @@ fn statement(database: &str, table: &str, ids: &str, (from_us, to_us): (i64, i64
     // An event that a correction withdrew, or whose row has another time now, does not come back with another copy of its message.
     format!(
         "SELECT {columns} FROM {table} WHERE {of_streams} AND timestamp BETWEEN {} AND {} AND event_id IN ({ids}) UNION ALL \
-         SELECT {columns} FROM {database}.copies WHERE {of_streams} AND found IN ('{WITHDRAWN}', '{WITHDRAWN_ADDITION}', '{MOVED}') AND event_id IN ({ids})",
+         SELECT {columns} FROM {database}.copied_events WHERE {of_streams} AND found IN ('{WITHDRAWN}', '{WITHDRAWN_ADDITION}', '{MOVED}') AND event_id IN ({ids})",
         sql::micros(from_us),
         sql::micros(to_us)
     )

@@ -10,7 +10,7 @@ use super::progress::SeqRange;
 use crate::broker::within;
 use crate::context::CentralContext;
 use crate::limits;
-use crate::row::Target;
+use crate::row::{COPIED_EVENTS, Target};
 use crate::sql;
 use crate::storage::{StorageError, bounded};
 
@@ -147,12 +147,16 @@ async fn stored(
         sql::millis(since_ns / 1_000_000)
     );
     let events = DataType::ALL.iter().filter(|&&data_type| stream_of(data_type) == stream);
-    let events = events.map(|&data_type| (Target::Events(data_type), ""));
-    let others = [Target::Copies, Target::CorrectedEvents, Target::DeadLetters];
-    let others = others.map(|target| (target, " AND stream = ?"));
+    let events = events.map(|&data_type| Target::Events(data_type));
+    let events = events.map(|target| (target.table(), String::new()));
+    let others = [Target::CorrectedEvents, Target::DeadLetters];
+    let others = others.map(|target| (target.table(), " AND stream = ?".to_owned()));
+    let of_rows = format!(
+        " AND stream = ? AND stream_seq_from <= {} AND stream_seq_to >= {}",
+        span.to, span.from
+    );
     let mut found = BTreeSet::new();
-    for (target, more) in events.chain(others) {
-        let table = target.table();
+    for (table, more) in events.chain(others).chain([(COPIED_EVENTS, of_rows)]) {
         let sql = format!("SELECT DISTINCT stream_seq FROM {database}.{table} WHERE {condition}{more}");
         let mut query = shared.storage.client.query(&sql);
         if !more.is_empty() {

@@ -17,6 +17,10 @@ pub fn data_type(subject: &str) -> Option<DataType> {
     subject.split('.').next().and_then(|token| token.parse().ok())
 }
 
+pub fn exchange_of(subject: &str) -> &str {
+    subject.split('.').nth(1).unwrap_or_default()
+}
+
 /// Category of a refusal: label of the dead-letter counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -75,12 +79,18 @@ pub struct Delivery {
 impl Delivery {
     /// Parses the acknowledgement subject. `None` if the message did not come from a stream.
     pub fn of(message: &jetstream::Message) -> Option<Self> {
+        Self::numbered(message).map(|(_, delivery)| delivery)
+    }
+
+    /// With the number of the delivery.
+    pub fn numbered(message: &jetstream::Message) -> Option<(u64, Self)> {
         let info = message.info().ok()?;
-        Some(Self {
+        let delivery = Self {
             stream_seq: info.stream_sequence,
             is_redelivered: info.delivered > 1,
             published_ns: i64::try_from(info.published.unix_timestamp_nanos()).ok()?,
-        })
+        };
+        Some((info.consumer_sequence, delivery))
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! **No loss.** A message is acknowledged only after the inserts of its rows; a refused event after its payload is in the dead-letter table.
 //! Messages that the broker discarded are found by their sequences and recorded in `losses` (`progress`, `gap_scan`, `losses`). Every event of a message
-//! ends as exactly one of: its row; a row of `copies`, if another message brought it; a row of `corrected_events`; a row of `dead_letters`.
+//! ends as exactly one of: its row; a part of a row of `copies`, if another message brought it; a row of `corrected_events`; a row of `dead_letters`.
 //!
 //! **Acknowledgements.** Each table has a consumer, whose acknowledgement covers everything before it (`ack_window`): one message for a batch, up
 //! to the first message that is not stored. Deliveries are numbered without a hole; after a lost one, and at a change of owner, the consumer
@@ -20,7 +20,7 @@
 //! 3. what memory does not exclude is looked up in hot by event id (`lookup`). The broker drops a message whose id it has, which spares work and
 //!    proves nothing: two edges group the same events differently, and a journal sends them again in other groups. Memory knows every event
 //!    that was stored since the first message that this central alone took (`first_new`), so lookups cost something only in the first ten
-//!    seconds of a backlog, for redeliveries, for events as old, and above `recent_event_ids` in ten seconds;
+//!    seconds of a backlog, for redeliveries, for events as old, and above four times `recent_event_ids` in fifteen seconds;
 //! 4. one central at a time takes a stream (`stream_owner`): no lookup sees an insert that another process has in flight;
 //! 5. ReplacingMergeTree merges duplicates that passed all of these.
 //!

@@ -10,7 +10,7 @@ use super::copy::query_prefix;
 use super::correction_plan::{CorrectionCounts, StagedEvent, StoredEvent};
 use super::queries::{CopyError, Endpoint, HotCold, TableSpec, limited};
 use crate::limits;
-use crate::row::{TableRows, Target, WITHDRAWN, WITHDRAWN_ADDITION};
+use crate::row::{COPIED_EVENTS, CopiedEvent, TableRows, Target, WITHDRAWN, WITHDRAWN_ADDITION, encode_copies};
 use crate::sql::{self, quote};
 use crate::storage::{StorageError, bounded};
 
@@ -282,19 +282,16 @@ impl Endpoint {
     ) -> Result<(), CopyError> {
         let mut rows = TableRows::new(Target::Copies.columns());
         for (found, marked) in marked {
-            rows.push(|row| {
-                for text in [&pending.data_type, &pending.exchange, &marked.market_type, &marked.symbol] {
-                    row.text(text);
-                }
-                row.uint128(marked.event_id);
-                row.text(&marked.edge);
-                row.int64(marked.received_at_ns);
-                row.text(stream);
-                row.uint64(marked.stream_seq);
-                row.text(found);
-                row.int64(now_ms);
-            });
+            let StoredEvent { market_type, symbol, edge, .. } = marked;
+            let texts = [&pending.data_type, &pending.exchange, market_type, symbol, edge, *found];
+            let event = CopiedEvent {
+                event_id: EventId(marked.event_id),
+                received_at_ns: marked.received_at_ns,
+                stream_seq: marked.stream_seq,
+            };
+            encode_copies(texts, stream, &[event], &mut rows);
         }
+        rows.set_created_at(0, now_ms);
         let block = self.block(&rows)?;
         let token = format!("marks:{}:{now_ms}:{:016x}", pending.name(), xxhash_rust::xxh3::xxh3_64(&block));
         self.insert_block(Target::Copies.table(), block, &token).await
@@ -312,7 +309,7 @@ impl Endpoint {
         let sql = format!(
             "SELECT uniqExact(event_id) FROM {} WHERE data_type = {} AND exchange = {} AND found IN ('{WITHDRAWN}', \
              '{WITHDRAWN_ADDITION}') AND event_id IN ({})",
-            self.table("copies"),
+            self.table(COPIED_EVENTS),
             quote(&pending.data_type),
             quote(&pending.exchange),
             sql::ids(ids.iter().copied())

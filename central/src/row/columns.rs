@@ -48,12 +48,16 @@ const COPY: &[Column] = &[
     ("exchange", TEXT),
     ("market_type", TEXT),
     ("symbol", TEXT),
-    ("event_id", "UInt128"),
     ("edge", TEXT),
-    ("received_at", "DateTime64(9, 'UTC')"),
-    ("stream", TEXT),
-    ("stream_seq", "UInt64"),
     ("found", TEXT),
+    ("stream", TEXT),
+    ("received_from", "DateTime64(9, 'UTC')"),
+    ("received_to", "DateTime64(9, 'UTC')"),
+    ("stream_seq_from", "UInt64"),
+    ("stream_seq_to", "UInt64"),
+    ("events.event_id", "Array(UInt128)"),
+    ("events.received_at", "Array(DateTime64(9, 'UTC'))"),
+    ("events.stream_seq", "Array(UInt64)"),
     CREATED_AT,
 ];
 
@@ -158,7 +162,7 @@ const CORRECTED_EVENTS: &str = "corrected_events";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Target {
     Events(DataType),
-    /// Messages whose event another message brought.
+    /// Events that another message brought; a row has several.
     Copies,
     /// Events of corrections, until they are carried out.
     CorrectedEvents,

@@ -1,6 +1,7 @@
 //! Rows of the tables, written as columns and sent as blocks of the Native format.
 
 mod columns;
+mod copy_rows;
 #[cfg(test)]
 pub mod defined;
 mod dictionary;
@@ -10,11 +11,9 @@ mod rows;
 mod values;
 
 pub use columns::{Column, TEXT, Target, columns_of};
+pub use copy_rows::{COPIED_EVENTS, CopiedEvent, CopyGroups, CopyRow, MOVED, WITHDRAWN, WITHDRAWN_ADDITION, encode_copies};
 pub use event_rows::{CORRECTION_SOURCE, encode_event, encode_event_from};
-pub use message_rows::{
-    CopyRow, CorrectedEvent, DeadLetter, MOVED, WITHDRAWN, WITHDRAWN_ADDITION, encode_copy,
-    encode_corrected_event, encode_dead_letter,
-};
+pub use message_rows::{CorrectedEvent, DeadLetter, encode_corrected_event, encode_dead_letter};
 pub use rows::{RowWriter, RowsError, TableRows};
 
 /// Value of `created_at` until the batch is sealed.

@@ -38,9 +38,9 @@ async fn a_journal_sent_again_is_copies() {
     all_acknowledged(&stack, "MARKET_DATA", 3 * TRADES).await;
     assert_eq!(once(&stack).await, Some((TRADES, 2 * TRADES)));
     let seqs = "SELECT uniqExact(stream_seq) FROM (SELECT stream_seq FROM marketprism_hot.trades UNION ALL \
-                SELECT stream_seq FROM marketprism_hot.copies)";
+                SELECT stream_seq FROM marketprism_hot.copied_events)";
     assert_eq!(stack.number(seqs).await, Some(3 * TRADES), "no message is both");
-    let heard = "SELECT uniqExact(event_id) FROM marketprism_hot.copies WHERE edge = 'edge-two' AND symbol = 'BTC-USDT' \
+    let heard = "SELECT uniqExact(event_id) FROM marketprism_hot.copied_events WHERE edge = 'edge-two' AND symbol = 'BTC-USDT' \
                  AND data_type = 'trade' AND exchange = 'sim_spot' AND market_type = 'spot' AND stream = 'MARKET_DATA'";
     assert_eq!(stack.number(heard).await, Some(TRADES), "copies tell whose they are");
 }

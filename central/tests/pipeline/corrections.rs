@@ -242,7 +242,7 @@ async fn a_withdrawn_event_stays_away_and_the_audit_agrees(
 ) {
     publish_with(jetstream, corrected.iter().map(|&event| event.clone()), MessageId::Other).await;
     eventually("the copy is stored", || async {
-        let sql = "SELECT count() FROM marketprism_hot.copies FINAL WHERE found = 'stored'";
+        let sql = "SELECT uniqExact(event_id) FROM marketprism_hot.copied_events WHERE found = 'stored'";
         sides.stack.number(sql).await.filter(|copies| *copies == 2)
     })
     .await;

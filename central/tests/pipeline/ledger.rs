@@ -235,19 +235,17 @@ async fn unsure_events_must_be_in_hot() {
     );
 }
 
-/// Stores events as messages whose events hot already has.
+/// Stores events as messages whose events hot already has, in one row.
 async fn store_copies(stack: &Stack, edge: &str, first: usize, events: &[Event<'_>]) {
-    let copy = |(number, event): (usize, &Event<'_>)| {
-        let header = &event.header;
-        format!(
-            "('trade','sim_spot','spot','{A}','{}','{edge}',fromUnixTimestamp64Nano(toInt64({})),'MARKET_DATA',{},'stored',now())",
-            header.event_id.0,
-            header.received_at_ns,
-            first + number
-        )
-    };
-    let copies: Vec<String> = events.iter().enumerate().map(copy).collect();
-    stack.execute(&format!("INSERT INTO marketprism_hot.copies VALUES {}", copies.join(","))).await;
+    let list = |value: fn(&Event<'_>) -> String| events.iter().map(value).collect::<Vec<_>>().join(",");
+    let ids = list(|event| format!("toUInt128('{}')", event.header.event_id.0));
+    let received = list(|event| format!("fromUnixTimestamp64Nano(toInt64({}))", event.header.received_at_ns));
+    let to = first + events.len() - 1;
+    let sql = format!(
+        "INSERT INTO marketprism_hot.copies SELECT 'trade','sim_spot','spot','{A}','{edge}','stored','MARKET_DATA', \
+         arrayMin([{received}]), arrayMax([{received}]), {first}, {to}, [{ids}], [{received}], range({first}, {to} + 1), now64(3)"
+    );
+    stack.execute(&sql).await;
 }
 
 /// The broker lost the messages of both edges, which sent all of them again: rows and copies are no longer of the edges that had them first.

@@ -68,7 +68,7 @@ async fn events_in_messages_of_several_are_stored_once_however_they_are_grouped(
     .await;
     all_acknowledged(&stack, "MARKET_DATA", one + two + ALONE + again).await;
     let messages = "SELECT uniqExact(stream_seq) FROM (SELECT stream_seq FROM marketprism_hot.trades UNION ALL \
-                    SELECT stream_seq FROM marketprism_hot.copies)";
+                    SELECT stream_seq FROM marketprism_hot.copied_events)";
     assert_eq!(
         stack.number(messages).await,
         Some(one + two + ALONE + again),

@@ -241,9 +241,9 @@ impl Stack {
         self.hot().query_raw(sql).fetch_one::<u64>().await.ok()
     }
 
-    /// Distinct messages in `copies`.
+    /// Distinct events of messages in `copies`.
     pub async fn copies(&self) -> Option<u64> {
-        self.number("SELECT uniqExact(stream, stream_seq, event_id) FROM marketprism_hot.copies").await
+        self.number("SELECT uniqExact(stream, stream_seq, event_id) FROM marketprism_hot.copied_events").await
     }
 
     /// Waits until a table has so many events, with none twice at any time.

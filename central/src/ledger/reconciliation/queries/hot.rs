@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::super::verdict::IdRange;
 use super::{DowntimeSpan, EdgeStream, WindowKey, fetch, within_millis, within_nanos};
 use crate::ledger::windows::{WindowGrid, WindowRange};
-use crate::row::{CORRECTION_SOURCE, WITHDRAWN};
+use crate::row::{COPIED_EVENTS, CORRECTION_SOURCE, WITHDRAWN};
 use crate::sql::SUBJECT;
 use crate::storage::{Storage, StorageError};
 use crate::{limits, sql};
@@ -221,13 +221,18 @@ pub async fn stored_ids(
     Ok(rows.into_iter().filter_map(of).collect())
 }
 
+/// SQL: rows of `copies` that may have events of a range; the index knows their first and last times.
+pub(super) fn rows_touching(range: WindowRange) -> String {
+    format!("received_from < {} AND received_to >= {}", sql::nanos(range.to), sql::nanos(range.from))
+}
+
 pub async fn types_with_copies(
     storage: &Storage,
     range: WindowRange,
 ) -> Result<HashSet<String>, StorageError> {
-    let within = within_nanos("received_at", range);
+    let touching = rows_touching(range);
     let query =
-        format!("SELECT DISTINCT toString(data_type) FROM {}.copies WHERE {within}", storage.database);
+        format!("SELECT DISTINCT toString(data_type) FROM {}.copies WHERE {touching}", storage.database);
     Ok(fetch(storage, &query).await?.into_iter().collect())
 }
 
@@ -247,7 +252,7 @@ pub async fn ambiguous_in_hot(
         let database = &storage.database;
         let query = format!(
             "SELECT event_id FROM {database}.{} WHERE event_id IN ({ids}){place} UNION ALL SELECT event_id FROM \
-             {database}.copies WHERE {} AND event_id IN ({ids}){place}",
+             {database}.{COPIED_EVENTS} WHERE {} AND event_id IN ({ids}){place}",
             table.name,
             withdrawn(table)
         );
@@ -296,7 +301,7 @@ pub async fn duplicates_missing(
         );
         let found = format!(
             "SELECT toUInt64(event_id) FROM {database}.{} WHERE {of_audits} UNION ALL SELECT toUInt64(event_id) FROM \
-             {database}.copies WHERE {} AND {of_audits}",
+             {database}.{COPIED_EVENTS} WHERE {} AND {of_audits}",
             table.name,
             withdrawn(table)
         );

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use marketprism_schema::Table;
 
-use super::hot::{HotContents, KilledTimes, ambiguous_ids, grouped, not_added, read};
+use super::hot::{HotContents, KilledTimes, ambiguous_ids, grouped, not_added, read, rows_touching};
 use super::{WindowKey, within_millis, within_nanos};
 use crate::ledger::windows::{WindowGrid, WindowRange};
-use crate::row::{WITHDRAWN, WITHDRAWN_ADDITION};
+use crate::row::{COPIED_EVENTS, WITHDRAWN, WITHDRAWN_ADDITION};
 use crate::storage::{Storage, StorageError};
 
 /// Rows of a table in a range, and their copies.
@@ -73,7 +73,8 @@ impl RowsAndCopies<'_> {
             return format!("({hot})");
         }
         let copies_within = format!(
-            "FROM {database}.copies WHERE data_type = '{data_type}' AND found != '{WITHDRAWN_ADDITION}' AND {within}"
+            "FROM {database}.{COPIED_EVENTS} WHERE data_type = '{data_type}' AND found != '{WITHDRAWN_ADDITION}' AND {} AND {within}",
+            rows_touching(self.range)
         );
         format!(
             "({hot} UNION ALL SELECT {columns}, min(found != '{WITHDRAWN}') AS is_copy {copies_within}{condition} AND (edge, event_id, \
