@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128};
 
 use crate::decimal::Decimal;
 use crate::names::{DataSource, DataType, MarketType, Side};
@@ -248,31 +248,28 @@ pub struct EventId(pub u128);
 impl EventId {
     /// The id of an event. The `event_id` in its header is not looked at: whoever has the event can tell a false one.
     pub fn of(event: &Event<'_>) -> Self {
-        let mut hash = Xxh3::new();
         let header = &event.header;
+        // In one piece: the state of a hash in parts costs more than the hash.
+        let mut key = Vec::with_capacity(192);
         for part in [
             event.body.data_type().as_str(),
             &header.exchange,
             header.market_type.as_str(),
             &header.venue_symbol,
         ] {
-            hash.update(part.as_bytes());
-            hash.update(UNIT_SEPARATOR);
+            key.extend_from_slice(part.as_bytes());
+            key.extend_from_slice(UNIT_SEPARATOR);
         }
-        let mut key = Vec::with_capacity(96);
         let epoch = if let Body::OrderBookDelta(delta) = &event.body {
             key.extend_from_slice(header.edge.as_bytes());
             key.extend_from_slice(UNIT_SEPARATOR);
             integer(&mut key, delta.epoch_started_ns);
-            hash.update(&key);
-            key.clear();
-            Some(hash.digest())
+            Some(xxh3_64(&key))
         } else {
             None
         };
         natural_key(event, &mut key);
-        hash.update(&key);
-        let id = Self(hash.digest128());
+        let id = Self(xxh3_128(&key));
         epoch.map_or(id, |epoch| Self(u128::from(epoch) << 64 | u128::from(id.low_half())))
     }
 

@@ -64,8 +64,8 @@ pub struct BatchLimits {
     /// Batches being inserted per table. With so many, no more messages of the table are pulled: this and `max_bytes` bound the memory.
     #[schemars(range(min = 1, max = 64))]
     pub max_in_flight: usize,
-    /// Event ids kept in memory per stream to recognize events that come again. Above so many in eleven seconds each event is looked up
-    /// in ClickHouse.
+    /// Event ids kept in memory per stream to recognize events that come again, and up to four times as many while they are younger than 15 s. Above
+    /// that each event is looked up in ClickHouse.
     #[schemars(range(min = 1_000, max = 100_000_000))]
     pub recent_event_ids: usize,
 }
@@ -73,14 +73,14 @@ pub struct BatchLimits {
 impl Default for BatchLimits {
     fn default() -> Self {
         Self {
-            trades: 10_000,
+            trades: 20_000,
             orderbooks: 2_000,
             others: 800,
             max_bytes: 32 << 20,
             max_age: Duration::from_secs(1),
             max_age_others: Duration::from_secs(5),
             max_in_flight: 4,
-            // Of 145,000 events a second. One more doubles the hash table, which has 1,835,008 places for these and those in flight.
+            // One more doubles the hash table, which has 1,835,008 places for these and those in flight.
             recent_event_ids: 1_600_000,
         }
     }

@@ -10,6 +10,7 @@ use marketprism_schema::EventId;
 use super::message::Delivery;
 use super::open_message::OpenMessage;
 use crate::row::CopyRow;
+use crate::{limits, time};
 
 /// Where the event of a duplicate was found: a recent id in memory, an open batch, hot. Label of counters.
 pub const FOUND: [&str; 3] = ["recent", "in_flight", "stored"];
@@ -87,13 +88,16 @@ pub struct RecentIds {
     /// Stored ids, oldest first, with the broker's receive times of their messages.
     order: VecDeque<(Key, i64)>,
     capacity: usize,
+    /// Newest of these times.
+    newest_ns: i64,
     complete_since_ns: i64,
 }
 
 impl RecentIds {
-    /// Keeps at most `capacity` stored ids. Any event may be stored and unknown, until [`Self::is_complete_since`] says otherwise.
+    /// Keeps `capacity` stored ids, more while they are young. Any event may be stored and unknown, until [`Self::is_complete_since`] says otherwise.
     pub fn new(capacity: usize) -> Self {
-        Self { slots: HashMap::default(), order: VecDeque::new(), capacity, complete_since_ns: i64::MAX }
+        let (newest_ns, complete_since_ns) = (i64::MIN, i64::MAX);
+        Self { slots: HashMap::default(), order: VecDeque::new(), capacity, newest_ns, complete_since_ns }
     }
 
     /// Every event that was stored before came with a message that the broker received before this time.
@@ -125,13 +129,23 @@ impl RecentIds {
         let before = self.slots.insert(key, Slot::stored(stream_seq));
         if before.is_none_or(|slot| !slot.is_stored()) {
             self.order.push_back((key, published_ns));
+            self.newest_ns = self.newest_ns.max(published_ns);
         }
-        while self.order.len() > self.capacity {
-            if let Some((oldest, published_ns)) = self.order.pop_front() {
-                self.slots.remove(&oldest);
-                self.complete_since_ns = self.complete_since_ns.max(published_ns);
-            }
+        while self.is_oldest_too_much()
+            && let Some((oldest, published_ns)) = self.order.pop_front()
+        {
+            self.slots.remove(&oldest);
+            self.complete_since_ns = self.complete_since_ns.max(published_ns);
         }
+    }
+
+    /// Without the young ones every event would be looked up.
+    fn is_oldest_too_much(&self) -> bool {
+        let count = self.order.len();
+        let young_since = self.newest_ns.saturating_sub(time::nanos(limits::RECENT_IDS_YOUNG));
+        count > self.capacity
+            && (self.order.front().is_some_and(|(_, published_ns)| *published_ns < young_since)
+                || count > self.capacity.saturating_mul(limits::RECENT_IDS_TIMES))
     }
 
     pub fn refused(&mut self, id: EventId) {
@@ -203,6 +217,8 @@ mod tests {
         EventId(n << 64 | n.reverse_bits() >> 64)
     }
 
+    const SECOND: i64 = 1_000_000_000;
+
     #[test]
     fn ids_are_known_from_their_batch_until_capacity_evicts_them() {
         let mut ids = RecentIds::new(2);
@@ -214,7 +230,7 @@ mod tests {
         assert_eq!(ids.state_of(id(1)), IdState::Stored(7));
         ids.stored(id(2), 8, 102);
         assert_eq!(ids.complete_since_ns(), 5);
-        ids.stored(id(3), 9, 103);
+        ids.stored(id(3), 9, 100 * SECOND);
         assert_eq!(
             [ids.state_of(id(1)), ids.state_of(id(2)), ids.state_of(id(3))],
             [IdState::New, IdState::Stored(8), IdState::Stored(9)]
@@ -227,5 +243,25 @@ mod tests {
         assert_eq!(ids.state_of(id(4)), IdState::New);
         ids.forget_sequences();
         assert_eq!(ids.state_of(id(3)), IdState::Stored(NO_SEQUENCE));
+    }
+
+    /// At 150,000 events a second a fixed number would not reach back over the difference of two clocks.
+    #[test]
+    fn young_ids_stay_beyond_the_capacity_within_a_bound() {
+        let mut ids = RecentIds::new(100);
+        ids.is_complete_since(0);
+        let young = i64::try_from(limits::RECENT_IDS_YOUNG.as_secs()).unwrap();
+        let store = |ids: &mut RecentIds, numbers: std::ops::Range<u128>, at: i64| {
+            numbers.for_each(|number| ids.stored(id(number), 1, at * SECOND));
+        };
+        store(&mut ids, 1..301, 1);
+        assert_eq!((ids.order.len(), ids.complete_since_ns()), (300, 0));
+        store(&mut ids, 301..302, 1 + young);
+        assert_eq!(ids.order.len(), 301);
+        store(&mut ids, 302..303, 2 + young);
+        assert_eq!((ids.order.len(), ids.complete_since_ns()), (100, SECOND), "old ones go");
+        store(&mut ids, 303..1_000, 3 + young);
+        assert_eq!((ids.order.len(), ids.slots.len()), (100 * limits::RECENT_IDS_TIMES, 400));
+        assert_eq!(ids.complete_since_ns(), (3 + young) * SECOND, "what is forgotten needs a lookup, however young");
     }
 }

@@ -273,13 +273,13 @@ impl Worker {
     /// Fails if a delivery before this one was lost: an acknowledgement would cover it.
     fn take(&mut self, (place, message): PulledMessage) -> Result<(), String> {
         let message = message?;
-        let (Some(delivery), Ok(info)) = (Delivery::of(&message), message.info()) else {
+        let Some((number, delivery)) = Delivery::numbered(&message) else {
             // A message without an acknowledgement subject did not come from a stream and cannot be acknowledged.
             self.shared.metrics.dead_letters.with_label_values(&[NOT_FROM_A_STREAM]).inc();
             tracing::error!(subject = &*message.message.subject, "dropped a message that no stream sent");
             return Ok(());
         };
-        let (number, sequence) = (info.consumer_sequence, delivery.stream_seq);
+        let sequence = delivery.stream_seq;
         let Some((_, window)) = self.windows.get_mut(place) else { return Ok(()) };
         let is_new = window.deliver(number, delivery, message.message.reply.clone());
         let is_new = is_new.map_err(|lost| lost.to_string())?;
