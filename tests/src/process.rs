@@ -96,13 +96,7 @@ impl Process {
 
     /// CPU time of all its threads so far.
     pub fn cpu_time(&self) -> Duration {
-        // In ticks of which Linux reports 100 a second to user space, whatever its own clock.
-        const TICK: Duration = Duration::from_millis(10);
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        // The name in brackets may hold blanks; user and system time are fields 14 and 15.
-        let (_, fields) = stat.rsplit_once(") ").unwrap();
-        let ticks = fields.split(' ').skip(11).take(2).map(|field| field.parse::<u32>().unwrap());
-        TICK * ticks.sum::<u32>()
+        cpu_time_of(self.child.id())
     }
 
     pub fn output(&self) -> String {
@@ -121,6 +115,21 @@ impl Process {
         })
         .await
     }
+}
+
+/// CPU time of this process so far.
+pub fn own_cpu_time() -> Duration {
+    cpu_time_of(std::process::id())
+}
+
+fn cpu_time_of(id: u32) -> Duration {
+    // In ticks of which Linux reports 100 a second to user space, whatever its own clock.
+    const TICK: Duration = Duration::from_millis(10);
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+    // The name in brackets may hold blanks; user and system time are fields 14 and 15.
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let ticks = fields.split(' ').skip(11).take(2).map(|field| field.parse::<u32>().unwrap());
+    TICK * ticks.sum::<u32>()
 }
 
 impl Drop for Process {

@@ -22,7 +22,12 @@ impl Stack {
     }
 
     pub async fn plain() -> Self {
-        Self::with_central(Settings::plain("", "")).await
+        Self::plain_with("").await
+    }
+
+    /// `more`: further tables of central's configuration.
+    pub async fn plain_with(more: &'static str) -> Self {
+        Self::with_central(Settings { more, ..Settings::plain("", "") }).await
     }
 
     async fn with_central(settings: Settings<'static>) -> Self {

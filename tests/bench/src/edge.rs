@@ -219,11 +219,16 @@ pub struct Venue {
     bytes_per_ms: Option<usize>,
 }
 
-/// Prepared trade frames in wire form (server frames are not masked).
+/// Prepared trade frames in wire form (server frames are not masked), of long ago.
 pub fn frames(first: u64, trades: u64) -> Vec<u8> {
+    frames_at(|id| 1_700_000_000_000 + id, first, trades)
+}
+
+/// As [`frames`]; `time`: milliseconds of a trade by its number.
+pub fn frames_at(time: impl Fn(u64) -> u64, first: u64, trades: u64) -> Vec<u8> {
     let mut wire = Vec::new();
     for id in first..first + trades {
-        let time = 1_700_000_000_000 + id;
+        let time = time(id);
         let json = format!(
             r#"{{"stream":"btcusdt@trade","data":{{"e":"trade","E":{time},"s":"BTCUSDT","t":{id},"p":"{}.{:02}000000","q":"0.01234500","T":{time},"m":{},"M":true}}}}"#,
             64_000 + id % 1000,

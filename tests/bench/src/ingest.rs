@@ -1,5 +1,5 @@
 //! A running central from a filled stream to rows in hot ClickHouse, all on this machine, in turn with the engine's own inserts of the
-//! same rows.
+//! same rows. Nothing is copied to cold meanwhile: `replication` measures that.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,13 @@ const LOOK: Duration = Duration::from_millis(50);
 const COUNTED: f64 = 0.95;
 
 /// Part of the trades that a turn takes.
-const TURN: u64 = 3;
+const TURN: u64 = 2;
+
+/// No window is copied to cold.
+const WITHOUT_COLD: &str = "[replication]\nsafety_lag_seconds = 86400\n";
+
+/// CPU time of the engine for a book, with merges, against its insert alone.
+const ENGINE_FOR_BOOKS: f64 = 1.5;
 
 /// Central leaves its lease within this time.
 const STOP: Duration = Duration::from_secs(20);
@@ -59,15 +65,60 @@ pub async fn measure(report: &mut Report, trades: u64) -> Result<()> {
         };
         one(report, load, events.max(1)).await?;
     }
+    copies(report, trades.max(1)).await
+}
+
+/// Cost of each event of a second edge. It groups them differently, so that the broker takes them.
+async fn copies(report: &mut Report, events: u64) -> Result<()> {
+    let mut stack = Stack::plain_with(WITHOUT_COLD).await;
+    let url = stack.broker.url();
+    let form = WireForm::Protobuf;
+    sample::publish(&url, Sample::Trades, (form, 16), 1, events).await?;
+    until_all(&stack, "SELECT count() FROM marketprism_hot.trades", events).await?;
+    let before = cpu_times(&mut stack);
+    sample::publish(&url, Sample::Trades, (form, 15), 1, events).await?;
+    until_all(&stack, "SELECT uniqExact(event_id) FROM marketprism_hot.copied_events", events).await?;
+    let after = cpu_times(&mut stack);
+    let name = "ingest, trades of a second edge, 15 a message";
+    for (part, (after, before)) in PARTS.into_iter().zip(after.into_iter().zip(before)) {
+        let each = after.saturating_sub(before).as_secs_f64() / events as f64 * 1e6;
+        report.figure(format!("{name}, CPU time of the {part}"), each, "us an event");
+    }
+    engine::execute(&stack.clickhouse, "OPTIMIZE TABLE marketprism_hot.copies FINAL").await?;
+    let parts = "FROM system.parts WHERE active AND database = 'marketprism_hot' AND table = 'copies'";
+    for (what, column) in [("bytes in hot", "bytes_on_disk"), ("rows in hot", "rows")] {
+        let sum = stack.clickhouse.number(&format!("SELECT sum({column}) {parts}")).await;
+        let each = sum.map_err(|e| anyhow!(e))? as f64 / events as f64;
+        report.figure(format!("{name}, {what}"), each, "of each event");
+    }
     Ok(())
 }
 
-/// CPU time of broker, central and engine.
+async fn until_all(stack: &Stack, query: &str, events: u64) -> Result<()> {
+    let started = Instant::now();
+    loop {
+        let found = stack.clickhouse.number(query).await.map_err(|e| anyhow!(e))?;
+        if found >= events {
+            return Ok(());
+        }
+        ensure!(started.elapsed() < LIMIT, "only {found} of {events} within {LIMIT:?}: {query}");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn cpu_times(stack: &mut Stack) -> Used {
+    let Stack { broker, central, clickhouse, .. } = stack;
+    [broker.process().cpu_time(), central.process().cpu_time(), clickhouse.process().cpu_time()]
+}
+
+/// CPU time of each of [`PARTS`].
 type Used = [Duration; 3];
+
+const PARTS: [&str; 3] = ["broker", "central", "engine"];
 
 /// Fills the stream while central is away, then measures from the first rows in hot almost to the last.
 async fn one(report: &mut Report, load: &IngestLoad, events: u64) -> Result<()> {
-    let mut stack = Stack::plain().await;
+    let mut stack = Stack::plain_with(WITHOUT_COLD).await;
     stack.central.process().terminate(STOP).await;
     let (mut pairs, mut used, mut files, mut resident) = (Pairs::default(), Used::default(), None, 0);
     let mut engine_alone = Duration::ZERO;
@@ -115,12 +166,22 @@ async fn one(report: &mut Report, load: &IngestLoad, events: u64) -> Result<()> 
     );
     // On a machine that others use too these tell more than the wall clock.
     let all = events * load.pairs;
-    for (part, time) in ["broker", "central", "engine"].into_iter().zip(used) {
+    for (part, time) in PARTS.into_iter().zip(used) {
         let each = time.as_secs_f64() / all as f64 * 1e6;
         report.figure(format!("{name}, CPU time of the {part}"), each, "us a row");
     }
-    let each = engine_alone.as_secs_f64() / load.pairs as f64 * 1e6;
-    report.figure(format!("{name}, CPU time of the engine alone"), each, "us a row");
+    let alone = engine_alone.as_secs_f64() / load.pairs as f64;
+    report.figure(format!("{name}, CPU time of the engine alone"), alone * 1e6, "us a row");
+    let [.., engine] = used;
+    let times = engine.as_secs_f64() / all as f64 / alone;
+    let what = format!("{name}, CPU time of the engine with merges / alone");
+    match load.sample {
+        Sample::Trades => report.figure(what, times, "times"),
+        Sample::Books => report.goal(what, times, "times", Goal::AtMost(ENGINE_FOR_BOOKS)),
+    }
+    let merged = "SELECT sum(value) FROM system.events WHERE event = 'MergedRows'";
+    let merged = stack.clickhouse.number(merged).await.map_err(|e| anyhow!(e))?;
+    report.figure(format!("{name}, rows merged"), merged as f64 / all as f64, "of each row");
     report.figure(format!("{name}, resident memory of central"), resident as f64 / 1e6, "MB");
     let taken = sample::take(&stack.broker.url(), load.sample, all.div_ceil(load.per_message)).await?;
     report.figure(
@@ -142,11 +203,7 @@ async fn through(
     let before = [stack.broker.process().cpu_time(), Duration::ZERO, stack.clickhouse.process().cpu_time()];
     stack.central.start_without_waiting();
     let each = until_stored(stack, sample.table(), stored, events).await?;
-    let after = [
-        stack.broker.process().cpu_time(),
-        stack.central.process().cpu_time(),
-        stack.clickhouse.process().cpu_time(),
-    ];
+    let after = cpu_times(stack);
     let mut all = Duration::ZERO;
     for ((used, after), before) in used.iter_mut().zip(after).zip(before) {
         *used += after.saturating_sub(before);

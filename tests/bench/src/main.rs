@@ -1,4 +1,4 @@
-//! `marketprism-bench [adapter|edge|latency|venues|swaps|wire|deltas|ingest|ledger|replication|report|storage|rest]...`: measures, prints a
+//! `marketprism-bench [adapter|edge|latency|venues|swaps|wire|deltas|ingest|ledger|replication|report|sustained|storage|rest]...`: measures, prints a
 //! table, and fails when a goal is missed. `compare REVISION [part]...` does so with two revisions in turn, `history TEXT` prints what
 //! earlier runs measured.
 
@@ -17,6 +17,7 @@ mod report;
 mod rest;
 mod sample;
 mod storage;
+mod sustained;
 mod swaps;
 mod venues;
 mod wire;
@@ -51,13 +52,15 @@ enum Part {
     Replication,
     /// The integrity report over a month of windows.
     Report,
+    /// Edge, broker, central and engine together at a fixed rate, and whether a backlog grows. Only if asked for: it takes the whole machine.
+    Sustained,
     /// Bytes of a row in hot and cold, by type and column, and of a day; time to read. Only if asked for: it takes a minute.
     Storage,
     /// The whole stack at rest: merges, queries and CPU time of the engine. Only if asked for: it takes minutes.
     Rest,
 }
 
-/// Measures the given parts; by default all but `storage` and `rest`.
+/// Measures the given parts; by default all but `sustained`, `storage` and `rest`.
 #[derive(Debug, Parser)]
 #[command(name = "marketprism-bench", args_conflicts_with_subcommands = true)]
 struct Arguments {
@@ -100,6 +103,9 @@ struct Measurement {
     /// Frames a second that the venue sends meanwhile, if this machine carries them.
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(100..))]
     frames_per_second: u64,
+    /// Trades a second of `sustained`.
+    #[arg(long, default_value_t = 150_000, value_parser = clap::value_parser!(u64).range(1_000..))]
+    events_per_second: u64,
     /// Rows copied from hot to cold.
     #[arg(long, default_value_t = 1_000_000)]
     rows: u64,
@@ -132,7 +138,7 @@ async fn main() -> Result<ExitCode> {
 }
 
 async fn measure(measurement: Measurement) -> Result<Report> {
-    let Measurement { parts, trades, swaps, frames_per_second, rows, minutes } = measurement;
+    let Measurement { parts, trades, swaps, frames_per_second, events_per_second, rows, minutes } = measurement;
     let wanted = |part| parts.is_empty() || parts.contains(&part);
     let mut figures = Report::default();
     if wanted(Part::Adapter) {
@@ -167,6 +173,9 @@ async fn measure(measurement: Measurement) -> Result<Report> {
     }
     if wanted(Part::Report) {
         report::measure(&mut figures).await?;
+    }
+    if parts.contains(&Part::Sustained) {
+        sustained::measure(&mut figures, events_per_second).await?;
     }
     if parts.contains(&Part::Storage) {
         storage::measure(&mut figures).await?;

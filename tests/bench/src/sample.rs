@@ -14,6 +14,10 @@ use marketprism_schema::{
     Trade, WireForm, split_packed_header,
 };
 
+/// Sample events are received so much later than they are published. Memory of a central that has just started excludes that they are stored, as that of one
+/// that runs for long does; otherwise each would be looked up in hot, as events of the first ten seconds of a backlog are.
+const AHEAD: Duration = Duration::from_secs(30);
+
 /// BookLevels per side of a sample book: the depth of most venues' streams.
 const BOOK_LEVELS: i64 = 200;
 
@@ -50,7 +54,7 @@ impl Sample {
     /// Default rows per insert of central.
     pub const fn rows_an_insert(self) -> u64 {
         match self {
-            Self::Trades => 10_000,
+            Self::Trades => 20_000,
             Self::Books => 2_000,
         }
     }
@@ -81,7 +85,7 @@ impl Sample {
 }
 
 fn header() -> Header<'static> {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default() + AHEAD;
     Header {
         exchange: "bench".into(),
         market_type: MarketType::Spot,
