@@ -75,7 +75,10 @@ impl Batch {
             target,
             stream,
             entries: Vec::with_capacity(capacity),
-            rows: TableRows::with_capacity(target.columns(), if target == Target::Copies { 0 } else { capacity }),
+            rows: TableRows::with_capacity(
+                target.columns(),
+                if target == Target::Copies { 0 } else { capacity },
+            ),
             copies: CopyGroups::default(),
             payload_bytes: 0,
             opened: Instant::now(),

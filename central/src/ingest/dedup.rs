@@ -257,13 +257,7 @@ impl Deduplicator {
     }
 
     /// Takes an event that is known: a redelivery or a duplicate.
-    fn add_known(
-        &mut self,
-        one: EventOfMessage<'_>,
-        id: EventId,
-        state: IdState,
-        row: Option<CopyRow<'_>>,
-    ) {
+    fn add_known(&mut self, one: EventOfMessage<'_>, id: EventId, state: IdState, row: Option<CopyRow<'_>>) {
         let EventOfMessage { message, place, delivery } = one;
         match state {
             IdState::Stored(_) => self.found_recent += 1,
@@ -397,7 +391,8 @@ impl Deduplicator {
         let last_success_ns = clock::now_ns();
         for of_subject in stored.chunk_by(|one, next| one.message.subject == next.message.subject) {
             let Some(first) = of_subject.first() else { continue };
-            let newest_timestamp_us = of_subject.iter().map(|entry| entry.timestamp_us).max().unwrap_or_default();
+            let newest_timestamp_us =
+                of_subject.iter().map(|entry| entry.timestamp_us).max().unwrap_or_default();
             let arrived = Arrived { last_success_ns, newest_timestamp_us, events: whole(of_subject.len()) };
             self.shared.coverage.stored(data_type, exchange_of(&first.message.subject), arrived);
         }

@@ -262,6 +262,10 @@ mod tests {
         assert_eq!((ids.order.len(), ids.complete_since_ns()), (100, SECOND), "old ones go");
         store(&mut ids, 303..1_000, 3 + young);
         assert_eq!((ids.order.len(), ids.slots.len()), (100 * limits::RECENT_IDS_TIMES, 400));
-        assert_eq!(ids.complete_since_ns(), (3 + young) * SECOND, "what is forgotten needs a lookup, however young");
+        assert_eq!(
+            ids.complete_since_ns(),
+            (3 + young) * SECOND,
+            "what is forgotten needs a lookup, however young"
+        );
     }
 }

@@ -151,10 +151,8 @@ async fn stored(
     let events = events.map(|target| (target.table(), String::new()));
     let others = [Target::CorrectedEvents, Target::DeadLetters];
     let others = others.map(|target| (target.table(), " AND stream = ?".to_owned()));
-    let of_rows = format!(
-        " AND stream = ? AND stream_seq_from <= {} AND stream_seq_to >= {}",
-        span.to, span.from
-    );
+    let of_rows =
+        format!(" AND stream = ? AND stream_seq_from <= {} AND stream_seq_to >= {}", span.to, span.from);
     let mut found = BTreeSet::new();
     for (table, more) in events.chain(others).chain([(COPIED_EVENTS, of_rows)]) {
         let sql = format!("SELECT DISTINCT stream_seq FROM {database}.{table} WHERE {condition}{more}");

@@ -10,7 +10,9 @@ use super::copy::query_prefix;
 use super::correction_plan::{CorrectionCounts, StagedEvent, StoredEvent};
 use super::queries::{CopyError, Endpoint, HotCold, TableSpec, limited};
 use crate::limits;
-use crate::row::{COPIED_EVENTS, CopiedEvent, TableRows, Target, WITHDRAWN, WITHDRAWN_ADDITION, encode_copies};
+use crate::row::{
+    COPIED_EVENTS, CopiedEvent, TableRows, Target, WITHDRAWN, WITHDRAWN_ADDITION, encode_copies,
+};
 use crate::sql::{self, quote};
 use crate::storage::{StorageError, bounded};
 

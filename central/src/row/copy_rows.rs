@@ -179,7 +179,8 @@ mod tests {
         assert_eq!((rows.len(), groups.bytes()), (4, 6 * size_of::<CopiedEvent>()));
 
         let mut alone = TableRows::new(Target::Copies.columns());
-        let event = |received_at_ns, stream_seq| CopiedEvent { event_id: EventId(3), received_at_ns, stream_seq };
+        let event =
+            |received_at_ns, stream_seq| CopiedEvent { event_id: EventId(3), received_at_ns, stream_seq };
         let texts = ["trade", "sim_spot", "spot", "A-B", "a", "recent"];
         let events = [event(7, 1), event(5, 2), event(ROW_SPAN_NS - 1, 4)];
         encode_copies(texts, "MARKET_DATA", &events, &mut alone);

@@ -72,7 +72,8 @@ async fn drift_is_named_on_both_servers() {
     cold("ALTER TABLE marketprism_cold.window_log MODIFY COLUMN rows CODEC(LZ4)").await;
     stack.execute("ALTER TABLE marketprism_hot.trades DROP INDEX arrival").await;
     cold("ALTER TABLE marketprism_cold.trades DROP INDEX arrival").await;
-    cold("ALTER TABLE marketprism_cold.trades ADD INDEX arrival received_at TYPE set(10) GRANULARITY 4").await;
+    cold("ALTER TABLE marketprism_cold.trades ADD INDEX arrival received_at TYPE set(10) GRANULARITY 4")
+        .await;
     let drift = stack.init(&config, &[], 3);
     contains_all(
         &drift,

@@ -138,7 +138,8 @@ async fn main() -> Result<ExitCode> {
 }
 
 async fn measure(measurement: Measurement) -> Result<Report> {
-    let Measurement { parts, trades, swaps, frames_per_second, events_per_second, rows, minutes } = measurement;
+    let Measurement { parts, trades, swaps, frames_per_second, events_per_second, rows, minutes } =
+        measurement;
     let wanted = |part| parts.is_empty() || parts.contains(&part);
     let mut figures = Report::default();
     if wanted(Part::Adapter) {

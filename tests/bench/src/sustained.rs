@@ -60,8 +60,9 @@ pub async fn measure(report: &mut Report, per_second: u64) -> Result<()> {
     report.figure(format!("{name}: events not stored, at the begin"), first, "events");
     report.figure(format!("{name}: events not stored, at the end"), last, "events");
     let mut all = 0.0;
-    for (part, (after, before)) in
-        ["venue and bench", "edge", "broker", "central", "engine"].into_iter().zip(after.into_iter().zip(before))
+    for (part, (after, before)) in ["venue and bench", "edge", "broker", "central", "engine"]
+        .into_iter()
+        .zip(after.into_iter().zip(before))
     {
         let time = after.saturating_sub(before).as_secs_f64();
         all += time;
@@ -72,7 +73,11 @@ pub async fn measure(report: &mut Report, per_second: u64) -> Result<()> {
         ensure!(started.elapsed() < LIMIT, "not all of {events} rows are in hot within {LIMIT:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    report.figure(format!("{name}: all stored after the last frame"), started.elapsed().as_secs_f64() - SECONDS as f64, "s");
+    report.figure(
+        format!("{name}: all stored after the last frame"),
+        started.elapsed().as_secs_f64() - SECONDS as f64,
+        "s",
+    );
     let lost = edge.metric("marketprism_edge_lost_events_total", "").await;
     report.goal(format!("{name}: events lost"), lost as f64, "events", Goal::AtMost(0.0));
     serving.abort();

@@ -41,7 +41,8 @@ impl Proof {
             // Where an event came with two messages, the second one is a copy. A message may carry several events.
             let of_tables = tables.iter().filter(|table| table.starts_with("orderbook") == is_book);
             let of_tables = of_tables.map(|table| format!("SELECT stream_seq FROM marketprism_hot.{table}"));
-            let copies = format!("SELECT stream_seq FROM marketprism_hot.copied_events WHERE stream = '{name}'");
+            let copies =
+                format!("SELECT stream_seq FROM marketprism_hot.copied_events WHERE stream = '{name}'");
             let all: Vec<String> = of_tables.chain([copies]).collect();
             let stored = format!(
                 "SELECT uniqExact(stream_seq) FROM ({}) WHERE stream_seq <= ",
