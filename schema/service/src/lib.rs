@@ -17,6 +17,7 @@ mod hosts;
 #[cfg(feature = "http")]
 mod http;
 mod log_file;
+mod log_output;
 mod logs;
 mod mask;
 #[cfg(feature = "pages")]

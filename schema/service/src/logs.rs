@@ -4,13 +4,13 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::Write;
 use std::panic::PanicHookInfo;
 use std::path::Path;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use tracing_subscriber::EnvFilter;
 
-use crate::log_file::{LOG_FILE_BYTES_MAX, LogFile};
+use crate::log_output::{LogOutput, log_to_file, write_json_notices};
 use crate::mask;
 
 /// Interval of [`LogLimit::default`].
@@ -60,6 +60,8 @@ const LEVELS: [(&str, &str); 7] = [
     ("error", "error"),
     ("critical", "error"),
 ];
+/// Form of the lines: `text`, or `json` for one object a line.
+const FORMAT: &str = "MARKETPRISM_LOG_FORMAT";
 /// File for the lines instead of standard error; bounded, with the text before in `<file>.1`.
 const FILE: &str = "MARKETPRISM_LOG_FILE";
 
@@ -71,8 +73,6 @@ type ReplaceFilter = Box<dyn Fn(EnvFilter) -> anyhow::Result<()> + Send + Sync>;
 
 static REPLACE_FILTER: OnceLock<ReplaceFilter> = OnceLock::new();
 
-static LOG_FILE: OnceLock<Mutex<LogFile>> = OnceLock::new();
-
 /// Starts logging to standard error, or to the file that `MARKETPRISM_LOG_FILE` names. `MARKETPRISM_LOG` filters, below it `LOG_LEVEL`;
 /// `MARKETPRISM_LOG_FORMAT=json` writes one JSON object a line. Secrets of addresses are masked in every line and in the text of a
 /// panic. A second call changes nothing.
@@ -83,14 +83,14 @@ pub fn init_logs() -> anyhow::Result<()> {
     let filter = filter(variable(FILTER)?.as_deref(), variable(LEVEL)?.as_deref())?;
     let path = std::env::var_os(FILE).filter(|path| !path.is_empty());
     if let Some(path) = &path {
-        let file = LogFile::open(Path::new(path), LOG_FILE_BYTES_MAX);
-        let file =
-            file.with_context(|| format!("{FILE}: {} cannot be written", Path::new(path).display()))?;
-        // Set before by an earlier call.
-        let _ = LOG_FILE.set(Mutex::new(file));
+        let opened = log_to_file(Path::new(path));
+        opened.with_context(|| format!("{FILE}: {} cannot be written", Path::new(path).display()))?;
     }
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| MaskedWriter(LogOutput));
-    let started = if std::env::var("MARKETPRISM_LOG_FORMAT").is_ok_and(|format| format == "json") {
+    // Its own errors go to standard error, and a failure there ends the process.
+    let builder = builder.log_internal_errors(false);
+    let started = if is_json(variable(FORMAT)?.as_deref())? {
+        write_json_notices();
         let builder = builder.json().with_filter_reloading();
         let filter = builder.reload_handle();
         builder.try_init().map(|()| keep(move |new| Ok(filter.reload(new)?)))
@@ -145,6 +145,15 @@ fn variable(name: &str) -> anyhow::Result<Option<String>> {
     }
 }
 
+fn is_json(format: Option<&str>) -> anyhow::Result<bool> {
+    match format.map(str::trim) {
+        None => Ok(false),
+        Some(format) if format.eq_ignore_ascii_case("text") => Ok(false),
+        Some(format) if format.eq_ignore_ascii_case("json") => Ok(true),
+        Some(format) => bail!("{FORMAT}: is {format:?} (allowed: text, json)"),
+    }
+}
+
 fn filter(filter: Option<&str>, level: Option<&str>) -> anyhow::Result<EnvFilter> {
     let text = match (filter, level) {
         (Some(filter), _) => filter.to_owned(),
@@ -161,26 +170,6 @@ fn filter(filter: Option<&str>, level: Option<&str>) -> anyhow::Result<EnvFilter
         }
     };
     parse_filter(FILTER, &text)
-}
-
-/// The log file if there is one, else standard error.
-struct LogOutput;
-
-impl Write for LogOutput {
-    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        match LOG_FILE.get() {
-            // A line that was cut by a panic does not keep others from being written.
-            Some(file) => file.lock().unwrap_or_else(PoisonError::into_inner).write(text),
-            None => std::io::stderr().write(text),
-        }
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        match LOG_FILE.get() {
-            Some(file) => file.lock().unwrap_or_else(PoisonError::into_inner).flush(),
-            None => std::io::stderr().flush(),
-        }
-    }
 }
 
 /// As the standard hook, masked. An error of writing has nobody to be reported to.
@@ -204,7 +193,9 @@ impl<W: Write> Write for MaskedWriter<W> {
         let line = String::from_utf8_lossy(text);
         let masked = mask(&line);
         match masked.split_at_checked(masked.floor_char_boundary(LINE_BYTES_MAX)) {
-            Some((head, cut)) if !cut.is_empty() => writeln!(self.0, "{head} [{} bytes cut]", cut.len())?,
+            Some((head, cut)) if !cut.is_empty() => {
+                self.0.write_all(format!("{head} [{} bytes cut]\n", cut.len()).as_bytes())?;
+            }
             _ => self.0.write_all(masked.as_bytes())?,
         }
         Ok(text.len())
@@ -245,6 +236,14 @@ mod tests {
         assert_eq!(error, format!("LOG_LEVEL: is \"loud\" (allowed: {allowed})"));
         let error = filter(Some("a=b=c"), None).unwrap_err().to_string();
         assert!(error.starts_with("MARKETPRISM_LOG: is \"a=b=c\" (allowed: "), "{error}");
+    }
+
+    #[test]
+    fn a_form_of_lines_that_nobody_knows_is_refused() {
+        let is_json = |format| is_json(format).map_err(|error| error.to_string());
+        assert_eq!([None, Some("text"), Some("JSON ")].map(is_json), [Ok(false), Ok(false), Ok(true)]);
+        let error = is_json(Some("logfmt")).unwrap_err();
+        assert_eq!(error, "MARKETPRISM_LOG_FORMAT: is \"logfmt\" (allowed: text, json)");
     }
 
     #[test]

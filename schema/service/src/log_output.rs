@@ -1,0 +1,198 @@
+//! Where log lines go: never an error for whoever logs, and no wait for a reader that stands still.
+//!
+//! Lines that the output does not take (a full disk, a closed pipe, a reader that reads nothing) are dropped and counted; once it takes
+//! lines again, the first one tells their number.
+
+use std::io::{ErrorKind, Result, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::io::ioctl_fionread;
+use rustix::pipe::fcntl_getpipe_size;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+
+use crate::log_file::{LOG_FILE_BYTES_MAX, LogFile};
+
+/// Longest wait for a reader. Passed: the line is dropped, and the next ones too until there is room.
+const ROOM_WAIT: Duration = Duration::from_millis(200);
+/// Interval of looks for room.
+const ROOM_CHECK: Duration = Duration::from_millis(5);
+/// Bytes that a pipe with room takes without a wait (`PIPE_BUF` of Linux).
+const PIECE_BYTES: usize = 4096;
+
+const NOTICE: &str = "log lines were lost: the output took none";
+
+static LOG_FILE: OnceLock<Mutex<LogFile>> = OnceLock::new();
+static LOST_LINES: LostLines = LostLines::new();
+static JSON_NOTICES: AtomicBool = AtomicBool::new(false);
+
+/// Lines go to this file from now on.
+pub(crate) fn log_to_file(path: &Path) -> Result<()> {
+    let file = LogFile::open(path, LOG_FILE_BYTES_MAX)?;
+    // Set before by an earlier call.
+    let _ = LOG_FILE.set(Mutex::new(file));
+    Ok(())
+}
+
+/// The number of lost lines is told in JSON.
+pub(crate) fn write_json_notices() {
+    JSON_NOTICES.store(true, Ordering::Relaxed);
+}
+
+/// The log file if there is one, else standard error. Each write is a whole line.
+pub(crate) struct LogOutput;
+
+impl Write for LogOutput {
+    fn write(&mut self, line: &[u8]) -> Result<usize> {
+        match LOG_FILE.get() {
+            Some(file) => {
+                // A line that was cut by a panic does not keep others from being written.
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                LOST_LINES.write(line, |text, _| file.write_all(text));
+            }
+            None => {
+                let mut stderr = std::io::stderr().lock();
+                LOST_LINES.write(line, |text, wait| write_without_stall(&mut stderr, text, wait));
+            }
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Lines that were dropped since the last one that was written.
+struct LostLines {
+    count: AtomicU64,
+    /// The output has a part of a line.
+    is_cut: AtomicBool,
+}
+
+impl LostLines {
+    const fn new() -> Self {
+        Self { count: AtomicU64::new(0), is_cut: AtomicBool::new(false) }
+    }
+
+    /// Writes a line, before it the number of lost ones. `put` writes a text and waits at most for the given time. The caller holds
+    /// the output's lock.
+    fn write(&self, line: &[u8], mut put: impl FnMut(&[u8], Duration) -> Result<()>) {
+        let lost = self.count.load(Ordering::Relaxed);
+        if lost > 0 {
+            let begin = if self.is_cut.load(Ordering::Relaxed) { "\n" } else { "" };
+            if put(format!("{begin}{}", notice(lost)).as_bytes(), Duration::ZERO).is_err() {
+                self.count.store(lost.saturating_add(1), Ordering::Relaxed);
+                return;
+            }
+            self.count.store(0, Ordering::Relaxed);
+        }
+        let written = put(line, ROOM_WAIT);
+        self.is_cut.store(written.is_err(), Ordering::Relaxed);
+        if written.is_err() {
+            self.count.store(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn notice(lost: u64) -> String {
+    let mut time = String::new();
+    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+    let target = module_path!();
+    if JSON_NOTICES.load(Ordering::Relaxed) {
+        return format!(
+            "{{\"timestamp\":\"{time}\",\"level\":\"WARN\",\"fields\":{{\"message\":\"{NOTICE}\",\"lost\":{lost}}},\
+             \"target\":\"{target}\"}}\n"
+        );
+    }
+    format!("{time}  WARN {target}: {NOTICE} lost={lost}\n")
+}
+
+/// Writes to what may be a pipe, in pieces that fit into its room.
+fn write_without_stall(output: &mut (impl Write + AsFd), text: &[u8], wait: Duration) -> Result<()> {
+    let until = Instant::now() + wait;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let piece = rest.get(..PIECE_BYTES).unwrap_or(rest);
+        let written = if has_room(output) { output.write(piece) } else { Err(ErrorKind::WouldBlock.into()) };
+        match written {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // Or it does not block, since another process wants it so.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if Instant::now() >= until {
+                    return Err(error);
+                }
+                std::thread::sleep(ROOM_CHECK);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Always true for what is no pipe. Pages of a pipe may be filled by half.
+fn has_room(output: &impl AsFd) -> bool {
+    match (fcntl_getpipe_size(output), ioctl_fionread(output)) {
+        (Ok(size), Ok(unread)) => {
+            let unread = usize::try_from(unread).unwrap_or(usize::MAX);
+            unread == 0 || unread.saturating_add(PIECE_BYTES) <= size / 2
+        }
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::io::{Read as _, pipe};
+
+    use super::*;
+
+    fn write(lines: &LostLines, output: &mut (impl Write + AsFd), line: &[u8]) {
+        lines.write(line, |text, wait| write_without_stall(output, text, wait));
+    }
+
+    #[test]
+    fn a_reader_that_stands_still_costs_lines_and_no_time_and_is_told_their_number() {
+        let (mut reader, mut writer) = pipe().unwrap();
+        let lines = LostLines::new();
+        let line = [b"x".repeat(99), b"\n".to_vec()].concat();
+        let started = Instant::now();
+        // More than a pipe of 64 KiB takes.
+        (0..1_000).for_each(|_| write(&lines, &mut writer, &line));
+        write(&lines, &mut writer, &b"y".repeat(100_000));
+        assert!(started.elapsed() < Duration::from_secs(30), "it waits for each line");
+        let mut read = vec![0; 16 << 10];
+        reader.read_exact(&mut read).unwrap();
+        write(&lines, &mut writer, b"after\n");
+        drop(writer);
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).unwrap();
+        let told: Vec<&str> = rest.lines().filter(|line| line.contains(NOTICE)).collect();
+        let lost: usize = told[0].rsplit_once("lost=").unwrap().1.parse().unwrap();
+        assert!(told.len() == 1 && rest.ends_with("\nafter\n"), "{told:?}");
+        let written = read.iter().chain(rest.as_bytes()).filter(|byte| **byte == b'x').count() / 99;
+        assert_eq!(lost + written, 1_001, "{written} written");
+    }
+
+    #[test]
+    fn a_full_disk_and_a_closed_pipe_cost_lines_only() {
+        let lines = LostLines::new();
+        let mut full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let (reader, mut closed) = pipe().unwrap();
+        drop(reader);
+        write(&lines, &mut full, b"a\n");
+        write(&lines, &mut closed, b"b\n");
+        let mut output = Vec::new();
+        lines.write(b"c\n", |text, _| output.write_all(text));
+        lines.write(b"d\n", |text, _| output.write_all(text));
+        let text = String::from_utf8(output).unwrap();
+        assert!(text.starts_with('\n') && text.contains("log lines were lost") && text.ends_with("lost=2\nc\nd\n"), "{text}");
+    }
+}
