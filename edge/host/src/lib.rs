@@ -9,6 +9,7 @@
 mod adapter;
 mod circuit_breaker;
 mod comparison;
+mod compile_cache;
 mod error;
 mod exports;
 mod frames;

@@ -1,12 +1,15 @@
 //! The WebAssembly engine of the process, with the thread that enforces deadlines.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use marketprism_service::check_host;
 use thiserror::Error;
+use wasmtime::component::Component;
 use wasmtime::{Cache, CacheConfig, Config, OptLevel, WasmBacktraceDetails};
 
+use crate::compile_cache::CompileCache;
 use crate::host_limit::HostLimit;
 
 /// Interval of deadline checks. A shorter one is more exact but interrupts every call more often.
@@ -19,6 +22,7 @@ const STACK_BYTES: usize = 512 << 10;
 #[derive(Clone)]
 pub struct Engine {
     inner: wasmtime::Engine,
+    cache: Option<Arc<CompileCache>>,
 }
 
 /// Error at the start of the engine.
@@ -44,7 +48,8 @@ impl Engine {
     /// Starts an engine and its deadline thread, which ends with it.
     ///
     /// Compiled adapters are cached in `cache_dir` by component bytes, engine version and settings. The files are
-    /// machine code that the process runs, so only the owner may read and write the directory.
+    /// machine code that the process runs, so only the owner may read and write the directory, and damaged ones are
+    /// compiled again.
     pub fn new(cache_dir: Option<&Path>) -> Result<Self, EngineError> {
         // Compiler and cache start threads by libraries that panic when one does not start.
         check_host().map_err(|limit| HostLimit::of_threads(&limit))?;
@@ -56,8 +61,11 @@ impl Engine {
             .max_wasm_stack(STACK_BYTES)
             .relaxed_simd_deterministic(true)
             .wasm_backtrace_details(WasmBacktraceDetails::Disable);
+        let mut cache = None;
         if let Some(path) = cache_dir {
-            config.cache(Some(open_cache(path)?));
+            let (files, kept) = open_cache(path)?;
+            config.cache(Some(files));
+            cache = Some(Arc::new(kept));
         }
         let inner = wasmtime::Engine::new(&config).map_err(|error| match HostLimit::of(&error) {
             Some(limit) => EngineError::Host(limit),
@@ -74,7 +82,18 @@ impl Engine {
                 }
             })
             .map_err(|error| HostLimit::of_thread(&error))?;
-        Ok(Engine { inner })
+        Ok(Engine { inner, cache })
+    }
+
+    /// Compiles a component, or reads what was compiled before.
+    pub(crate) fn compile(&self, bytes: &[u8]) -> wasmtime::Result<Component> {
+        let compile = || Component::from_binary(&self.inner, bytes);
+        match &self.cache {
+            Some(cache) => cache.load(compile).map_err(|error| {
+                wasmtime::Error::from(error).context("the files of compiled adapters cannot be used")
+            })?,
+            None => compile(),
+        }
     }
 
     pub(crate) fn inner(&self) -> &wasmtime::Engine {
@@ -89,7 +108,7 @@ impl Engine {
     }
 }
 
-fn open_cache(path: &Path) -> Result<Cache, EngineError> {
+fn open_cache(path: &Path) -> Result<(Cache, CompileCache), EngineError> {
     let failed = |detail: String| EngineError::Cache { path: path.to_owned(), detail };
     std::fs::create_dir_all(path).map_err(|e| failed(e.to_string()))?;
     #[cfg(unix)]
@@ -99,9 +118,12 @@ fn open_cache(path: &Path) -> Result<Cache, EngineError> {
             .map_err(|e| failed(e.to_string()))?;
     }
     let absolute = path.canonicalize().map_err(|e| failed(e.to_string()))?;
+    let kept = CompileCache::new(absolute);
     let mut config = CacheConfig::new();
-    config.with_directory(absolute);
-    Cache::new(config).map_err(|e| failed(format!("{e:#}")))
+    config.with_directory(kept.engine_folder());
+    // The digests are those of the files as they were first written.
+    config.with_optimized_compression_usage_counter_threshold(u64::MAX);
+    Ok((Cache::new(config).map_err(|e| failed(format!("{e:#}")))?, kept))
 }
 
 #[cfg(test)]

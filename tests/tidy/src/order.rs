@@ -21,7 +21,7 @@ pub const ORDER: [(&str, &str); 10] = [
     (
         "edge/host",
         "fixtures supervisor comparison quarantine reference_answers mapping circuit_breaker adapter version1 sandbox exports \
-         signature runtime validate frames error logging index contract v1 limits host_limit stats",
+         signature runtime compile_cache validate frames error logging index contract v1 limits host_limit stats",
     ),
     ("edge/book", "sync book outcome pending pacing contents sequence ladder settings update side"),
     (

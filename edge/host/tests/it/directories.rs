@@ -36,6 +36,44 @@ fn compiled_adapters_are_kept() {
     }
 }
 
+/// The engine trusts its files: damaged code ended the process with a segmentation fault, at each start.
+#[test]
+fn a_damaged_compiled_adapter_is_compiled_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = component(FixtureKind::WellBehaved);
+    let load = || {
+        let engine = Engine::new(Some(folder.path())).unwrap();
+        Adapter::from_bytes(&engine, &bytes, &Limits::default()).unwrap();
+        compiled(folder.path()).unwrap()
+    };
+    let whole = std::fs::read(load()).unwrap();
+    let damage = |at: usize| {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x5a;
+        damaged
+    };
+    let cut = whole[..whole.len() / 2].to_vec();
+    for damaged in [damage(whole.len() / 2), damage(whole.len() - 100), cut, Vec::new()] {
+        std::fs::write(compiled(folder.path()).unwrap(), damaged).unwrap();
+        assert!(std::fs::read(load()).unwrap() == whole, "the damaged file was used");
+    }
+    // Written before a crash of the machine, its digest not.
+    let mut entries = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    let digest = entries.find(|path| path.extension().is_some()).unwrap();
+    std::fs::remove_file(&digest).unwrap();
+    std::fs::write(compiled(folder.path()).unwrap(), damage(100)).unwrap();
+    assert!(std::fs::read(load()).unwrap() == whole && digest.exists());
+}
+
+/// The engine's file of the only component.
+fn compiled(folder: &Path) -> Option<std::path::PathBuf> {
+    std::fs::read_dir(folder).unwrap().find_map(|entry| {
+        let path = entry.unwrap().path();
+        let is_file = path.is_file() && path.extension().is_none();
+        if path.is_dir() { compiled(&path) } else { Some(path).filter(|_| is_file) }
+    })
+}
+
 #[test]
 fn an_unusable_cache_is_named() {
     let dir = tempfile::tempdir().unwrap();
