@@ -29,7 +29,8 @@ const RATIOS_WINDOW_MS: u32 = 300_000;
 
 /// `fundingInfo` shares a budget with the history of funding.
 const FUNDING_BUDGET: &str = "binance_derivatives.funding";
-const FUNDING_INFO_PERIOD_MS: u32 = 3_600_000;
+/// The venue shortens intervals of moving markets from one hour to the next.
+const FUNDING_INFO_PERIOD_MS: u32 = 300_000;
 
 /// Open interest is polled every 15 to 60 seconds, and for more instruments less often: it takes at most a
 /// quarter of the weight of 2400 a minute, the rest is for snapshots.

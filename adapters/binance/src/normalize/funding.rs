@@ -5,7 +5,7 @@ use super::event::{EventMarket, EventMembers, micros, other_member, symbol};
 use crate::BinanceVenue;
 use marketprism_adapter_sdk::{
     Cursor, Frame, FundingRate, Ignored, LoadedFeed, MarketType, Output, ParseResult, Payload,
-    calculated_amount, each_element, each_member, key, once, unless_unset,
+    calculated_amount, each_member, key, once, unless_unset,
 };
 
 const EVENT_TIME: u64 = key("E");
@@ -77,7 +77,8 @@ impl BinanceVenue {
         Ok(())
     }
 
-    /// Reads an answer of `fundingInfo`. The list before stays in force unless the whole answer can be read.
+    /// Reads an answer of `fundingInfo`. A row that cannot be read costs only itself: the interval of its instrument is not known then. Of an
+    /// answer that is no list the one before stays in force.
     pub(super) fn funding_info(
         &mut self,
         loaded: &LoadedFeed,
@@ -88,13 +89,13 @@ impl BinanceVenue {
         if cursor.peek() != b'[' {
             return control(output, frame.bytes);
         }
-        let mut hours = vec![INTERVAL_HOURS_DEFAULT; loaded.instruments.len()];
-        each_element(&mut cursor, |cursor| {
-            let (instrument, interval) = funding_interval(cursor, loaded)?;
-            if let Some(place) = instrument.and_then(|instrument| hours.get_mut(instrument as usize)) {
-                *place = interval;
+        let mut hours = vec![Some(INTERVAL_HOURS_DEFAULT); loaded.instruments.len()];
+        output.each_item(&mut cursor, |_, cursor| {
+            let (symbol, interval) = funding_interval(cursor, loaded);
+            if let Some(place) = symbol.flatten().and_then(|instrument| hours.get_mut(instrument as usize)) {
+                *place = interval.as_ref().ok().copied();
             }
-            Ok(())
+            interval.map(drop)
         })?;
         cursor.end()?;
         self.intervals.replace(hours);
@@ -108,21 +109,30 @@ fn is_perpetual(loaded: &LoadedFeed, instrument: u32) -> bool {
     instrument.is_some_and(|one| one.market_type == MarketType::Perpetual)
 }
 
-/// One element of `fundingInfo`: the instrument, none for a symbol that is not in the feed, and its interval in hours.
-fn funding_interval(cursor: &mut Cursor<'_>, loaded: &LoadedFeed) -> ParseResult<(Option<u32>, u32)> {
-    let (mut symbol, mut hours) = (None, None);
-    each_member(cursor, "a symbol object", |cursor, key| match key {
+/// One element of `fundingInfo`: the instrument as far as it was read, none for a symbol that is not in the feed, and its interval in hours.
+fn funding_interval(cursor: &mut Cursor<'_>, loaded: &LoadedFeed) -> (Option<Option<u32>>, ParseResult<u32>) {
+    let (mut symbol, mut hours, mut unreadable) = (None, None, None);
+    let read = each_member(cursor, "a symbol object", |cursor, key| match key {
         "symbol" => once(&mut symbol, loaded.position(cursor.text("`symbol`")?.as_bytes()), cursor),
         "fundingIntervalHours" => {
-            let value = cursor.unsigned("`fundingIntervalHours`")?;
-            let value = u32::try_from(value).ok().filter(|hours| *hours > 0);
-            let Some(value) = value else { return cursor.expected("a number of hours") };
-            once(&mut hours, value, cursor)
+            let start = *cursor;
+            let value = cursor.unsigned("a number of hours").ok().and_then(|hours| u32::try_from(hours).ok());
+            match value.filter(|hours| *hours > 0) {
+                Some(value) => once(&mut hours, value, cursor),
+                // The symbol may come behind it.
+                None => {
+                    unreadable = start.expected::<()>("a number of hours").err();
+                    *cursor = start;
+                    cursor.skip()
+                }
+            }
         }
         _ => cursor.skip(),
-    })?;
-    match (symbol, hours) {
-        (Some(instrument), Some(hours)) => Ok((instrument, hours)),
+    });
+    let interval = match (read, unreadable, symbol, hours) {
+        (Err(error), ..) | (Ok(_), Some(error), ..) => Err(error),
+        (Ok(_), None, Some(_), Some(hours)) => Ok(hours),
         _ => cursor.expected("`symbol` and `fundingIntervalHours`"),
-    }
+    };
+    (symbol, interval)
 }

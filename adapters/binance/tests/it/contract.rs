@@ -109,7 +109,7 @@ fn funding_intervals_come_from_the_venues_list() {
     let plan = open(&feed).plan;
     let reference: Vec<usize> = (0..plan.polls.len()).filter(|at| plan.polls[*at].reference).collect();
     let [list] = reference[..] else { panic!("one list for all symbols: {reference:?}") };
-    assert_eq!((plan.polls[list].instrument, plan.polls[list].period_ms), (None, 3_600_000));
+    assert_eq!((plan.polls[list].instrument, plan.polls[list].period_ms), (None, 300_000));
     assert!(plan.polls[list].request.url.ends_with("/fapi/v1/fundingInfo"));
     let source = (plan.connections.len() + list) as u32;
     let list = OwnedFrame::new(r#"[{"symbol":"1000PEPEUSDT","fundingIntervalHours":4}]"#, source);
@@ -126,5 +126,27 @@ fn funding_intervals_come_from_the_venues_list() {
             .collect();
         assert_eq!(hours, [None, Some(8), Some(4)]);
         assert_eq!(normalized.notes[0].remark, Remark::Ignored(Ignored::Reference));
+    }
+    // A row of a symbol that nobody asked for costs nothing, one of the feed's its own interval.
+    for odd in [
+        r#"{"symbol":"NEWUSDT","fundingIntervalHours":null}"#,
+        r#"{"fundingIntervalHours":0,"symbol":"NEWUSDT"}"#,
+        r#"{"symbol":"1000PEPEUSDT","fundingIntervalHours":null}"#,
+        r#"{"fundingIntervalHours":"?","symbol":"1000PEPEUSDT"}"#,
+    ] {
+        let rows = format!(r#"[{odd},{{"symbol":"BTCUSDT","fundingIntervalHours":1}}]"#);
+        let frames = [OwnedFrame::new(rows, source), price("BTCUSDT"), price("1000PEPEUSDT")];
+        let normalized = open(&feed).normalize(&frames, 3);
+        let hours: Vec<Option<u32>> = normalized
+            .events
+            .iter()
+            .filter_map(|event| match &event.payload {
+                Payload::FundingRate(rate) => Some(rate.interval_hours),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(hours, [Some(1), Some(8).filter(|_| odd.contains("NEWUSDT"))], "{odd}");
+        let is_named = normalized.notes.iter().any(|note| matches!(&note.remark, Remark::Malformed(_)));
+        assert!(is_named, "{odd}");
     }
 }
