@@ -41,8 +41,7 @@ impl Broker {
         let problems = Arc::new(NatsProblems::new(nats, CENTRAL_CONNECTION));
         let noted = Arc::clone(&problems);
         let client = nats
-            .options(CENTRAL_CONNECTION)
-            .await?
+            .options(CENTRAL_CONNECTION)?
             .event_callback(move |event| {
                 let problems = Arc::clone(&noted);
                 async move { problems.note(&event).await }

@@ -179,8 +179,7 @@ pub async fn connect(nats: &Nats, name: &str) -> anyhow::Result<(Client, Arc<Bro
     let link = Arc::new(BrokerLink::new(nats, name));
     let updated = Arc::clone(&link);
     let options = nats
-        .options(name)
-        .await?
+        .options(name)?
         .subscription_capacity(ACKNOWLEDGEMENTS_MAX)
         .skip_subject_validation(true)
         .event_callback(move |event| {

@@ -18,7 +18,7 @@ pub struct Network {
     /// Proxy of sockets and requests; `socks5` resolves names here, `socks5h` at the proxy. `direct`: none, whatever `[network]` or the
     /// environment says. Not given in a feed: that of `[network]`, then `HTTPS_PROXY` (https, wss), `HTTP_PROXY` (http, ws) and
     /// `ALL_PROXY`, less `NO_PROXY`; each also in lower case, which wins. `user:password@` before the host is used to log in.
-    #[schemars(extend("x-allowed" = "http, https, socks5 or socks5h://[user:password@]host[:port], or direct"))]
+    #[schemars(extend("x-allowed" = "http://, https://, socks5:// or socks5h:// with host[:port], or with user:password@host[:port], or direct"))]
     pub proxy: Option<MaskedUrl>,
     /// User at the proxy.
     pub proxy_user: Option<String>,

@@ -5,6 +5,7 @@ mod document;
 mod duration;
 mod masked_url;
 mod nats;
+mod nats_credentials;
 mod nats_problems;
 mod predecessor;
 mod problem;

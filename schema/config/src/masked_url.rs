@@ -40,7 +40,7 @@ impl MaskedUrl {
         if self.0.chars().any(|letter| letter.is_whitespace() || letter.is_control()) {
             return Err("a space".to_owned());
         }
-        Ok(url)
+        if url.port() == Some(0) { Err("port 0".to_owned()) } else { Ok(url) }
     }
 
     /// Removes user and password from the address and returns them; `None` if it holds neither, or is no address.
@@ -161,7 +161,7 @@ mod tests {
         let of = |text: &str| MaskedUrl::from(text).parse(&["http", "https"]).map(drop);
         assert_eq!(of("https://h:1/path"), Ok(()));
         for text in
-            ["ftp://h", "ws://h", "http://", "http:///x", "http:x", "h:1", "", "http://a b", "http://h /x"]
+            ["ftp://h", "ws://h", "http://", "http:///x", "http:x", "h:1", "", "http://a b", "http://h /x", "http://h:0"]
         {
             assert!(of(text).is_err(), "{text}");
         }

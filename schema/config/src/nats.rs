@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::document::Problems;
 use crate::masked_url::MaskedUrl;
+use crate::nats_credentials::credentials_options;
 use crate::secret::Secret;
 
 /// Time of a server of several: TCP, TLS and log-in take some round trips around the world.
@@ -18,10 +19,24 @@ const SERVER_TIMEOUT_MIN: Duration = Duration::from_secs(2);
 const DOMAIN_ALLOWED: &str = "1 to 32 of A-Z, a-z, 0-9, -, _";
 const DOMAIN_CHARS_MAX: usize = 32;
 
+const ADDRESS_ALLOWED: &str = "nats://host:port or tls://host:port";
+
+/// Refuses also what the client takes and can reach nothing by.
+fn server_address(url: &MaskedUrl) -> Result<(), String> {
+    let address: async_nats::ServerAddr = url.reveal().parse().map_err(|error: std::io::Error| error.to_string())?;
+    if !matches!(address.scheme(), "nats" | "tls") {
+        return Err(format!("scheme {:?}", address.scheme()));
+    }
+    if address.host().is_empty() {
+        return Err("no host".to_owned());
+    }
+    if address.port() == 0 { Err("port 0".to_owned()) } else { Ok(()) }
+}
+
 /// Address of the broker and authentication.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Nats {
-    /// Addresses of the broker (`nats://` or `tls://`); the first that answers is used. `MARKETPRISM_NATS_URL` wins over `NATS_URL`,
+    /// Addresses of the broker (`nats://` or `tls://`), of a cluster those of all its servers; one that answers is used. `MARKETPRISM_NATS_URL` wins over `NATS_URL`,
     /// which wins over `MARKETPRISM_NATS_SERVERS` and this key. `user:password@` or `token@` before the host is used to log in,
     /// with `%` escapes for special characters.
     pub urls: Vec<MaskedUrl>,
@@ -44,7 +59,7 @@ pub struct Nats {
     pub token: Option<Secret>,
     /// Seed of an nkey.
     pub nkey: Option<Secret>,
-    /// Credentials: JWT and seed.
+    /// Credentials: JWT and seed. The file is read for each login, so that a renewed one is used.
     #[schemars(extend("x-file" = true))]
     pub creds_file: Option<PathBuf>,
     /// JetStream domain of the centre, for an edge behind a leaf node. Its requests and writes to buckets then name the domain; events and
@@ -93,15 +108,20 @@ impl Nats {
     /// Takes the address from its variables, and checks the rules between keys.
     pub fn check(&mut self, problems: &mut Problems<'_>) {
         let document = problems.document();
-        let ours = ["MARKETPRISM_NATS_URL", "NATS_URL"].into_iter().find_map(|name| document.variable(name));
-        if let Some(list) = ours.or_else(|| problems.predecessor("MARKETPRISM_NATS_SERVERS", "nats.urls")) {
-            self.urls = list.split(',').map(|url| url.trim().into()).collect();
+        let mut variables = ["MARKETPRISM_NATS_URL", "NATS_URL"].into_iter();
+        let ours = variables.find_map(|name| Some((name, document.variable(name)?)));
+        let earlier = || Some(("nats.urls", problems.predecessor("MARKETPRISM_NATS_SERVERS", "nats.urls")?));
+        let mut origin = "nats.urls";
+        if let Some((name, list)) = ours.or_else(earlier) {
+            origin = name;
+            let urls = list.split(',').map(str::trim);
+            // A list may end in a comma.
+            self.urls = urls.filter(|url| !url.is_empty()).map(Into::into).collect();
         }
-        problems.demand(!self.urls.is_empty(), "nats.urls", "is empty", "at least one address");
+        problems.demand(!self.urls.is_empty(), origin, "is empty", "at least one address");
         for url in &self.urls {
-            if let Err(error) = url.reveal().parse::<async_nats::ServerAddr>() {
-                let what = format!("{url:?}: {error}");
-                problems.report("nats.urls", what, "nats://host:port or tls://host:port");
+            if let Err(error) = server_address(url) {
+                problems.report(origin, format!("{url:?}: {error}"), ADDRESS_ALLOWED);
             }
         }
         self.take_user_info(problems);
@@ -157,20 +177,30 @@ impl Nats {
     }
 
     /// Options for a connection with this name in the broker's monitoring. Does not connect.
-    pub async fn options(&self, name: &str) -> Result<ConnectOptions, NatsConnectError> {
-        Ok(self.options_of_one_attempt(name).await?.retry_on_initial_connect())
+    pub fn options(&self, name: &str) -> Result<ConnectOptions, NatsConnectError> {
+        Ok(self.options_of_one_attempt(name)?.retry_on_initial_connect())
     }
 
     /// As [`Nats::options`]; connecting fails with the first error.
-    pub(crate) async fn options_of_one_attempt(
+    pub(crate) fn options_of_one_attempt(
         &self,
         name: &str,
     ) -> Result<ConnectOptions, NatsConnectError> {
-        let mut options = ConnectOptions::new()
+        let mut options = match &self.creds_file {
+            Some(path) => {
+                let refused =
+                    |source| NatsConnectError::Credentials { path: path.display().to_string(), source };
+                credentials_options(path.clone()).map_err(refused)?
+            }
+            None => ConnectOptions::new(),
+        };
+        options = options
             .name(name)
             // The broker may allow each user its own inboxes only.
             .custom_inbox_prefix(format!("_INBOX.{name}"))
             .connection_timeout(self.server_timeout())
+            // The client forgets no address that a server told of its cluster, and would log in there without the TLS of ours.
+            .ignore_discovered_servers()
             .require_tls(self.tls_required);
         if let Some(path) = &self.ca_file {
             options = options.add_root_certificates(path.clone());
@@ -186,10 +216,6 @@ impl Nats {
         }
         if let Some(seed) = &self.nkey {
             options = options.nkey(seed.reveal().to_owned());
-        }
-        if let Some(path) = &self.creds_file {
-            let refused = |source| NatsConnectError::Credentials { path: path.display().to_string(), source };
-            options = options.credentials_file(path).await.map_err(refused)?;
         }
         Ok(options)
     }
@@ -221,7 +247,83 @@ impl Nats {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    fn info(more: &str) -> String {
+        format!(
+            "INFO {{\"server_id\":\"x\",\"version\":\"2.11.0\",\"proto\":1,\"host\":\"h\",\"port\":1,\"max_payload\":9999,{more}}}\r\n"
+        )
+    }
+
+    /// Takes one login, and loses the connection. Returns what the client said.
+    async fn login(server: &TcpListener, info: &str) -> String {
+        let (mut stream, _) = server.accept().await.unwrap();
+        stream.write_all(info.as_bytes()).await.unwrap();
+        let (mut said, mut part) = (Vec::new(), [0; 1024]);
+        while !said.ends_with(b"PING\r\n") {
+            let read = stream.read(&mut part).await.unwrap();
+            assert!(read > 0, "the client gave up");
+            said.extend_from_slice(&part[..read]);
+        }
+        stream.write_all(b"PONG\r\n").await.unwrap();
+        String::from_utf8(said).unwrap()
+    }
+
+    fn connecting_to(server: &TcpListener) -> Nats {
+        let url = format!("nats://{}", server.local_addr().unwrap());
+        Nats { urls: vec![url.into()], ..Nats::default() }
+    }
+
+    /// Servers tell the addresses of their cluster: of containers that are gone, or that only they reach.
+    #[tokio::test]
+    async fn only_the_configured_servers_are_connected_to() {
+        let (ours, told) =
+            (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let info = info(&format!("\"connect_urls\":[\"{}\"]", told.local_addr().unwrap()));
+        let nats = connecting_to(&ours);
+        let _client = nats.options("test").unwrap().connect(nats.addresses()).await.unwrap();
+        // One of two addresses would be taken at random each time.
+        let losing = async {
+            for _ in 0..12 {
+                login(&ours, &info).await;
+            }
+        };
+        tokio::select! {
+            () = losing => {}
+            _ = told.accept() => panic!("connected to a server that nobody configured"),
+        }
+    }
+
+    /// The client itself reads the file once, and is refused for ever when the JWT in it has expired.
+    #[tokio::test]
+    async fn a_renewed_credentials_file_is_used_by_the_next_login() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let seed = nkeys::KeyPair::new_user().seed().unwrap();
+        let write = |jwt: &str| {
+            let text = format!(
+                "-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n*** IMPORTANT ***\n\n\
+                 -----BEGIN USER NKEY SEED-----\r\n{seed}\r\n------END USER NKEY SEED------\r\n"
+            );
+            std::fs::write(file.path(), text).unwrap();
+        };
+        write("first.jwt");
+        let nats = Nats { creds_file: Some(file.path().to_owned()), ..connecting_to(&server) };
+        let _client = nats.options("test").unwrap().connect(nats.addresses()).await.unwrap();
+        let info = info("\"auth_required\":true,\"nonce\":\"abc\"");
+        let said = login(&server, &info).await;
+        assert!(said.contains("\"jwt\":\"first.jwt\"") && said.contains("\"sig\":\""), "{said}");
+        write("second.jwt");
+        // A login may have begun before.
+        let again = [login(&server, &info).await, login(&server, &info).await];
+        assert!(again[1].contains("\"jwt\":\"second.jwt\""), "{again:?}");
+        std::fs::write(file.path(), "nonsense").unwrap();
+        let error = nats.options("test").unwrap_err().to_string();
+        assert!(error.contains("no user JWT in it"), "{error}");
+    }
 
     #[test]
     fn servers_share_the_time_for_a_connection() {

@@ -138,7 +138,7 @@ impl Nats {
     /// Asks every server at once, so that a silent one costs no more than its own time, and tells the most telling refusal first.
     /// `None` if a connection succeeds.
     async fn refusal(&self, name: &str) -> Option<Refusal> {
-        if let Err(error) = self.options_of_one_attempt(name).await {
+        if let Err(error) = self.options_of_one_attempt(name) {
             return Some(Refusal { text: error_text(&error), is_final: true });
         }
         let mut attempts = JoinSet::new();
@@ -159,7 +159,7 @@ impl Nats {
 
     /// Rank and refusal of the only server. A cause tells more than silence.
     async fn server_refusal(&self, name: &str) -> Option<(u8, Refusal)> {
-        let options = self.options_of_one_attempt(name).await.ok()?;
+        let options = self.options_of_one_attempt(name).ok()?;
         let error = options.connect(self.addresses()).await.err()?;
         let is_final = matches!(
             error.kind(),

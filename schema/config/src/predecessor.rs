@@ -7,15 +7,22 @@ use crate::masked_url::MaskedUrl;
 
 const PORT_ALLOWED: &str = "a whole number from 1 to 65535";
 
+/// Kubernetes gives containers `<SERVICE>_PORT=tcp://10.0.0.1:80` for each service of their namespace (`enableServiceLinks`): a service may
+/// have the name that makes it one of these variables.
+fn is_service_link(variable: &str, value: &str) -> bool {
+    let schemes = ["tcp://", "udp://", "sctp://"];
+    variable.ends_with("_PORT") && schemes.iter().any(|scheme| value.starts_with(scheme))
+}
+
 impl<'a> Problems<'a> {
-    /// Value of a variable of the earlier system that gives a key; `None` if a variable of ours gives it. Errors of the key then name this
-    /// variable.
+    /// Value of a variable of the earlier system that gives a key; `None` if a variable of ours gives it, or if Kubernetes set it. Errors of
+    /// the key then name this variable.
     pub fn predecessor(&mut self, variable: &'static str, key: &str) -> Option<&'a str> {
         let document = self.document();
         if document.variable_of(key).is_some() {
             return None;
         }
-        let value = document.variable(variable)?.trim();
+        let value = document.variable(variable).filter(|value| !is_service_link(variable, value))?.trim();
         self.predecessors.insert(key.to_owned(), variable);
         Some(value)
     }
@@ -57,7 +64,9 @@ impl<'a> Problems<'a> {
     /// Replaces the host of an address by that of such a variable; a value that is no host is an error.
     pub fn predecessor_host(&mut self, variable: &'static str, key: &str, url: &mut MaskedUrl) {
         let Some(host) = self.predecessor(variable, key) else { return };
-        let is_set = url.change(|url| url.set_host(Some(host)).is_ok());
+        // The parser of addresses would take what stands before them for the host.
+        let is_host = !host.contains(['/', '@', '?', '#']) && (host.starts_with('[') || !host.contains(':'));
+        let is_set = is_host && url.change(|url| url.set_host(Some(host)).is_ok());
         self.demand(
             is_set,
             variable,

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use marketprism_config::{Document, Nats, Secret, environment, key_reference};
+use marketprism_config::{Document, MaskedUrl, Nats, Secret, environment, key_reference};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -182,7 +182,7 @@ fn no_error_of_a_configuration_shows_a_secret() {
         assert!(message.contains("nats.") && !message.contains("hunter2"), "{message}");
     }
     let message = nats("", &[("NATS_URL", "ftp://u:hunter2@h:1")]).unwrap_err();
-    assert!(message.contains("nats.urls") && !message.contains("hunter2"), "{message}");
+    assert!(message.contains("NATS_URL: ") && !message.contains("hunter2"), "{message}");
     let broken = "[nats]\n# \u{e4}\npassword = \"hunter2\n";
     let error = Document::parse("test.toml", broken, PathBuf::new(), std::iter::empty()).unwrap_err();
     let text = format!("{error} {error:?}");
@@ -252,4 +252,46 @@ fn a_variable_of_the_earlier_system_wins_over_the_file_and_loses_to_ours_and_its
     let error = problems.finish().unwrap_err().to_string();
     let expected = "METRICS_PORT: is \"65536\" (allowed: a whole number from 1 to 65535)";
     assert!(error.contains(expected), "{error}");
+}
+
+/// Kubernetes sets `METRICS_PORT` for a service `metrics`, and operators write an address where a host belongs.
+#[test]
+fn a_port_that_kubernetes_sets_for_a_service_is_not_ours_and_a_host_is_a_host_alone() {
+    for link in ["tcp://10.0.0.1:9090", "udp://10.0.0.1:53"] {
+        let document = document("", &[("METRICS_PORT", link)]);
+        let mut problems = document.read::<Nats>().1;
+        assert_eq!(problems.predecessor_port("METRICS_PORT", "http.listen"), None);
+        problems.finish().unwrap();
+    }
+    let host = |host: &str| {
+        let document = document("", &[("MARKETPRISM_CLICKHOUSE_HOST", host)]);
+        let mut problems = document.read::<Nats>().1;
+        let mut url = MaskedUrl::from("http://127.0.0.1:8123");
+        problems.predecessor_host("MARKETPRISM_CLICKHOUSE_HOST", "clickhouse.url", &mut url);
+        problems.finish().map(|()| url.to_string()).map_err(|error| error.to_string())
+    };
+    assert_eq!(host("db.internal").unwrap(), "http://db.internal:8123");
+    assert_eq!(host("[::1]").unwrap(), "http://[::1]:8123");
+    for wrong in ["http://db", "tcp://db:9000", "db:8123", "::1", "u@db", "db/x", "db?x"] {
+        let error = host(wrong).unwrap_err();
+        assert!(error.contains("MARKETPRISM_CLICKHOUSE_HOST: is") && error.contains("a host name"), "{error}");
+    }
+}
+
+#[test]
+fn an_address_of_the_broker_that_reaches_nothing_is_refused_under_the_name_that_gave_it() {
+    let of = |list: &str| nats("", &[("NATS_URL", list)]).map(|nats| nats.addresses().join(" "));
+    assert_eq!(of("nats://a:1, tls://b:2,").unwrap(), "nats://a:1 tls://b:2");
+    assert_eq!(of("localhost").unwrap(), "localhost");
+    for (wrong, what) in [
+        (" , ", "NATS_URL: is empty"),
+        ("ws://h:80", "scheme \"ws\""),
+        ("nats://", "no host"),
+        ("nats://h:0", "port 0"),
+        ("http://h:4222", "invalid scheme"),
+    ] {
+        let error = of(wrong).unwrap_err();
+        assert!(error.contains("NATS_URL: ") && error.contains(what), "{wrong}: {error}");
+    }
+    assert!(nats("[nats]\nurls = [\"\"]\n", &[]).unwrap_err().contains("nats.urls: \"\": no host"));
 }
