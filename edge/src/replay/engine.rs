@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::bail;
 use clap::Args;
 use clap::builder::TypedValueParser as _;
 use marketprism_adapter_host::Adapter;
@@ -92,6 +93,10 @@ pub fn replay(
     out: &mut impl Write,
     problems: &mut impl Write,
 ) -> anyhow::Result<ReplayCounts> {
+    let TimeSpan { from_ns, to_ns } = options.span();
+    if from_ns >= to_ns {
+        bail!("--to: is not after --from (allowed: a later time, none for the end of the recordings)");
+    }
     let recordings = Recordings::new(&options.recordings, options.span())?;
     let mut frames = FrameReplay::start(adapter, options.setup(adapter), &recordings)?;
     recordings.each_frame(|file, number, line| {

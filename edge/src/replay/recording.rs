@@ -147,6 +147,11 @@ impl Recordings {
 fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead>> {
     const BUFFER: usize = 1 << 20;
     let mut file = BufReader::with_capacity(BUFFER, open_file(path)?);
+    // Editors put it before a text.
+    const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+    if file.fill_buf()?.starts_with(BYTE_ORDER_MARK) {
+        file.consume(BYTE_ORDER_MARK.len());
+    }
     let form = match file.fill_buf()? {
         [0x1f, 0x8b, ..] => return Ok(Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(file)))),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => {
@@ -358,7 +363,8 @@ mod tests {
             };
             Recordings::new(&[path], TimeSpan::ALL)?.each(|_| true, each).map(|()| count)
         };
-        assert_eq!([line.as_bytes(), &gzip, &zstd].map(|bytes| lines(bytes).unwrap()), [1; 3]);
+        let marked = [b"\xef\xbb\xbf".as_slice(), line.as_bytes(), b"\r\n"].concat();
+        assert_eq!([line.as_bytes(), &gzip, &zstd, &marked].map(|bytes| lines(bytes).unwrap()), [1; 4]);
         assert!(lines(&members).is_err(), "two values on one line: all members are read");
         let refusal = format!("{:#}", lines(b"PK\x03\x04...").unwrap_err());
         assert!(refusal.contains("compressed with zip (allowed: "), "{refusal}");
