@@ -60,8 +60,7 @@ impl Adapter {
         if let [0, b'a', b's', b'm', 1, 0, 0, 0, ..] = bytes {
             return Err(LoadError::CoreModule);
         }
-        let component =
-            engine.compile(bytes).map_err(|error| host_or(&error, LoadError::NotAComponent))?;
+        let component = engine.compile(bytes).map_err(|error| host_or(&error, LoadError::NotAComponent))?;
         let (contract, version) = check_world(&component, engine, contracts)?;
         let linked = version.link(engine.inner(), &component).map_err(|error| {
             host_or(&error, |detail| LoadError::Types { targets: contract.clone(), detail })

@@ -160,9 +160,18 @@ mod tests {
     fn only_a_scheme_with_a_host_is_accepted() {
         let of = |text: &str| MaskedUrl::from(text).parse(&["http", "https"]).map(drop);
         assert_eq!(of("https://h:1/path"), Ok(()));
-        for text in
-            ["ftp://h", "ws://h", "http://", "http:///x", "http:x", "h:1", "", "http://a b", "http://h /x", "http://h:0"]
-        {
+        for text in [
+            "ftp://h",
+            "ws://h",
+            "http://",
+            "http:///x",
+            "http:x",
+            "h:1",
+            "",
+            "http://a b",
+            "http://h /x",
+            "http://h:0",
+        ] {
             assert!(of(text).is_err(), "{text}");
         }
     }

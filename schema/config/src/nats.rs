@@ -23,7 +23,8 @@ const ADDRESS_ALLOWED: &str = "nats://host:port or tls://host:port";
 
 /// Refuses also what the client takes and can reach nothing by.
 fn server_address(url: &MaskedUrl) -> Result<(), String> {
-    let address: async_nats::ServerAddr = url.reveal().parse().map_err(|error: std::io::Error| error.to_string())?;
+    let address: async_nats::ServerAddr =
+        url.reveal().parse().map_err(|error: std::io::Error| error.to_string())?;
     if !matches!(address.scheme(), "nats" | "tls") {
         return Err(format!("scheme {:?}", address.scheme()));
     }
@@ -182,10 +183,7 @@ impl Nats {
     }
 
     /// As [`Nats::options`]; connecting fails with the first error.
-    pub(crate) fn options_of_one_attempt(
-        &self,
-        name: &str,
-    ) -> Result<ConnectOptions, NatsConnectError> {
+    pub(crate) fn options_of_one_attempt(&self, name: &str) -> Result<ConnectOptions, NatsConnectError> {
         let mut options = match &self.creds_file {
             Some(path) => {
                 let refused =
@@ -280,8 +278,10 @@ mod tests {
     /// Servers tell the addresses of their cluster: of containers that are gone, or that only they reach.
     #[tokio::test]
     async fn only_the_configured_servers_are_connected_to() {
-        let (ours, told) =
-            (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let (ours, told) = (
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        );
         let info = info(&format!("\"connect_urls\":[\"{}\"]", told.local_addr().unwrap()));
         let nats = connecting_to(&ours);
         let _client = nats.options("test").unwrap().connect(nats.addresses()).await.unwrap();

@@ -274,7 +274,10 @@ fn a_port_that_kubernetes_sets_for_a_service_is_not_ours_and_a_host_is_a_host_al
     assert_eq!(host("[::1]").unwrap(), "http://[::1]:8123");
     for wrong in ["http://db", "tcp://db:9000", "db:8123", "::1", "u@db", "db/x", "db?x"] {
         let error = host(wrong).unwrap_err();
-        assert!(error.contains("MARKETPRISM_CLICKHOUSE_HOST: is") && error.contains("a host name"), "{error}");
+        assert!(
+            error.contains("MARKETPRISM_CLICKHOUSE_HOST: is") && error.contains("a host name"),
+            "{error}"
+        );
     }
 }
 

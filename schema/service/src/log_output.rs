@@ -193,6 +193,11 @@ mod tests {
         lines.write(b"c\n", |text, _| output.write_all(text));
         lines.write(b"d\n", |text, _| output.write_all(text));
         let text = String::from_utf8(output).unwrap();
-        assert!(text.starts_with('\n') && text.contains("log lines were lost") && text.ends_with("lost=2\nc\nd\n"), "{text}");
+        assert!(
+            text.starts_with('\n')
+                && text.contains("log lines were lost")
+                && text.ends_with("lost=2\nc\nd\n"),
+            "{text}"
+        );
     }
 }

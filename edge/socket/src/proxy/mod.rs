@@ -59,7 +59,8 @@ pub struct Proxy {
 
 impl Proxy {
     /// Words for errors about an address.
-    pub const ALLOWED: &str = "http://, https://, socks5:// or socks5h:// with host[:port], or with user:password@host[:port]";
+    pub const ALLOWED: &str =
+        "http://, https://, socks5:// or socks5h:// with host[:port], or with user:password@host[:port]";
 
     pub(crate) const fn is_socks(&self) -> bool {
         matches!(self.protocol, ProxyProtocol::Socks5 | ProxyProtocol::Socks5h)
