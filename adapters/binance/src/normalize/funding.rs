@@ -51,15 +51,12 @@ impl BinanceVenue {
                 key => other_member(key, cursor, &mut named, &mut market)?,
             }
         }
-        let (Some(event_time), Some(next_time)) = (event_time, next_time) else {
-            return cursor.expected("`E` and `T`");
-        };
-        let Some(rate) = rate else { return cursor.expected("`r`") };
+        let Some(event_time) = event_time else { return cursor.expected("`E`") };
         let time_us = micros(cursor, event_time)?;
         let Some(instrument) = market.subscribed(cursor, output)? else { return Ok(()) };
-        // Dated contracts have no funding: the venue leaves the rate empty, or the time 0.
-        let next_time = next_time.filter(|time| *time != 0);
-        let Some((rate, next_time)) = rate.zip(next_time).filter(|_| is_perpetual(loaded, instrument)) else {
+        // Dated contracts have no funding: the venue leaves rate and time out, empty, or the time 0.
+        let next_time = next_time.flatten().filter(|time| *time != 0);
+        let Some((rate, next_time)) = rate.flatten().zip(next_time).filter(|_| is_perpetual(loaded, instrument)) else {
             output.ignored(Ignored::Empty);
             return Ok(());
         };

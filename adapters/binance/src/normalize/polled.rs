@@ -44,7 +44,7 @@ fn open_interest(
         "openInterest" => {
             once(&mut interest, calculated_amount(cursor, "`openInterest` of at least 0")?, cursor)
         }
-        "time" => once(&mut time, cursor.unsigned("`time`")?, cursor),
+        "time" => once(&mut time, unless_unset(cursor, "`time`", Cursor::unsigned)?, cursor),
         key => {
             refused |= matches!(key, "code" | "error");
             cursor.skip()
@@ -54,12 +54,17 @@ fn open_interest(
     if refused && interest.is_none() {
         return control(output, frame.bytes);
     }
-    let (Some(()), Some(interest), Some(time)) = (symbol, interest, time) else {
-        return cursor.expected("`symbol`, `openInterest` and `time`");
+    let (Some(()), Some(interest)) = (symbol, interest) else {
+        return cursor.expected("`symbol` and `openInterest`");
+    };
+    let time_us = match time.flatten() {
+        Some(time) => micros(&cursor, time)?,
+        // Older answers have none: it is the state at the request.
+        None => frame.received_at_ns / 1000,
     };
     output.event(Payload::OpenInterest(OpenInterest {
         instrument,
-        time_us: micros(&cursor, time)?,
+        time_us,
         base: Some(interest),
         contracts: None,
         value_usd: None,

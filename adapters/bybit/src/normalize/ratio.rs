@@ -1,9 +1,11 @@
 //! Answers of `account-ratio`: the long/short ratio of all accounts.
 
 use marketprism_adapter_sdk::{
-    Cursor, DataType, Ignored, LoadedFeed, LongShortRatio, Object, Output, ParseResult, Payload, millis,
-    share,
+    Cursor, DataType, Decimal, Ignored, LoadedFeed, LongShortRatio, Object, Output, ParseResult, Payload,
+    decimal, millis, share,
 };
+
+const RATIO_PLACES: u8 = 12;
 
 pub(super) fn answer(loaded: &LoadedFeed, output: &mut Output, body: &[u8]) -> ParseResult<()> {
     let answer = Object::whole(body)?;
@@ -31,13 +33,19 @@ pub(super) fn answer(loaded: &LoadedFeed, output: &mut Output, body: &[u8]) -> P
 }
 
 fn ratio(row: &Object<'_>, instrument: u32) -> ParseResult<LongShortRatio> {
+    let (long, short) = (row.read("buyRatio", share)?, row.read("sellRatio", share)?);
     Ok(LongShortRatio {
         instrument,
         time_us: row.read("timestamp", millis)?,
-        long: row.read("buyRatio", share)?,
-        short: row.read("sellRatio", share)?,
-        // The venue gives the shares only.
-        ratio: None,
+        long,
+        short,
+        ratio: ratio_of(long, short),
         period: "5m".to_owned(),
     })
+}
+
+/// The venue gives the shares only. None where nobody is short.
+fn ratio_of(long: Decimal, short: Decimal) -> Option<Decimal> {
+    let mantissa = decimal::quotient(long, short, RATIO_PLACES).ok()?;
+    Some(decimal::trimmed(Decimal { mantissa, scale: RATIO_PLACES }))
 }

@@ -20,7 +20,7 @@ pub(super) fn book(
     cursor.expect(b'{', "a book object")?;
     while cursor.more(b'}', &mut first)? {
         match &*member(cursor)? {
-            b"type" => once(&mut change, book_change(cursor)?, cursor)?,
+            b"type" => once(&mut change, unless_unset(cursor, "`type`", |cursor, _| book_change(cursor))?, cursor)?,
             b"timestamp" => once(&mut time_us, micros(cursor, "`timestamp`")?, cursor)?,
             b"change_id" => once(&mut id, cursor.integer("`change_id`")?, cursor)?,
             b"prev_change_id" => {
@@ -32,11 +32,16 @@ pub(super) fn book(
             _ => pass(cursor)?,
         }
     }
-    let (Some(change), Some(last_id)) = (change, id) else {
-        return cursor.expected("`type` and `change_id`");
-    };
+    let Some(last_id) = id else { return cursor.expected("`change_id`") };
     let levels = sides.finish(cursor, output, named.units)?;
-    let previous_id = match (change, previous_id.flatten()) {
+    let previous_id = previous_id.flatten();
+    let change = match (change.flatten(), previous_id) {
+        // The first change of a new instrument names 0: it is the whole book. Old messages have no type.
+        (_, Some(0)) | (None, None) => BookChange::Snapshot,
+        (None, Some(_)) => BookChange::Delta,
+        (Some(change), _) => change,
+    };
+    let previous_id = match (change, previous_id) {
         (BookChange::Delta, None) => return cursor.expected("`prev_change_id` in a change"),
         (BookChange::Snapshot, _) if levels.removes_levels(output) => {
             return cursor.expected("no deleted level in a snapshot");

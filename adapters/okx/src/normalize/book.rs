@@ -4,14 +4,15 @@ use super::topic::Topic;
 use crate::numbers::{ContractUnits, micros};
 use marketprism_adapter_sdk::{
     Book, BookChange, BookScales, BookSides, Cursor, Decimal, DecimalError, LevelReader, Output, ParseError,
-    ParseResult, Payload, Scale, once, price_and_quantity,
+    ParseResult, Payload, Scale, once, price_and_quantity, unless_unset,
 };
 
 #[derive(Default)]
 struct BookFields {
     /// A time that the venue left out is read, but absent.
     time: Option<Option<i64>>,
-    previous: Option<i64>,
+    /// -1, or nothing, in a snapshot.
+    previous: Option<Option<i64>>,
     last: Option<i64>,
 }
 
@@ -44,7 +45,7 @@ pub(super) fn book(
             checksum(cursor)?;
         }
         if cursor.literal(b",\"prevSeqId\":") {
-            fields.previous = Some(cursor.integer("`prevSeqId`")?);
+            fields.previous = Some(previous_id(cursor)?);
         }
         if cursor.literal(b",\"seqId\":") {
             fields.last = Some(cursor.integer("`seqId`")?);
@@ -55,20 +56,28 @@ pub(super) fn book(
             "asks" => sides.asks(cursor, output, Some(units))?,
             "bids" => sides.bids(cursor, output, Some(units))?,
             "ts" => once(&mut fields.time, micros(cursor, "`ts`")?, cursor)?,
-            "prevSeqId" => once(&mut fields.previous, cursor.integer("`prevSeqId`")?, cursor)?,
+            "prevSeqId" => once(&mut fields.previous, previous_id(cursor)?, cursor)?,
             "seqId" => once(&mut fields.last, cursor.integer("`seqId`")?, cursor)?,
             "instId" => topic.same_instrument(cursor)?,
             _ => cursor.skip()?,
         }
     }
-    let (Some(time_us), Some(previous), Some(last_id)) = (fields.time, fields.previous, fields.last) else {
-        return cursor.expected("`ts`, `prevSeqId` and `seqId`");
+    let (Some(time_us), Some(last_id)) = (fields.time, fields.last) else {
+        return cursor.expected("`ts` and `seqId`");
     };
+    let previous_id = fields.previous.flatten().filter(|_| change == BookChange::Delta);
+    if change == BookChange::Delta && previous_id.is_none() {
+        return cursor.expected("`prevSeqId` in an update");
+    }
     let book = sides.finish(cursor, output, units)?.book(topic.instrument, change);
     // One message is one step of the sequence.
-    let (first_id, previous_id) = (last_id, (change == BookChange::Delta).then_some(previous));
-    output.event(Payload::Book(Book { time_us, first_id, last_id, previous_id, ..book }));
+    output.event(Payload::Book(Book { time_us, first_id: last_id, last_id, previous_id, ..book }));
     Ok(())
+}
+
+#[inline(always)]
+fn previous_id(cursor: &mut Cursor<'_>) -> ParseResult<Option<i64>> {
+    unless_unset(cursor, "`prevSeqId`", Cursor::integer)
 }
 
 /// Moves over the checksum: a constant zero today, not to be verified.

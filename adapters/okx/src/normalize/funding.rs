@@ -22,12 +22,12 @@ pub(super) fn funding_rate(
         "fundingRate" => once(&mut rate, unless_unset(cursor, "`fundingRate`", Cursor::calculated)?, cursor),
         "fundingTime" => once(&mut next, micros(cursor, "`fundingTime`")?, cursor),
         "nextFundingTime" => once(&mut after_next, micros(cursor, "`nextFundingTime`")?, cursor),
-        "ts" => once(&mut time, micros(cursor, "`ts`")?, cursor),
+        "ts" => once(&mut time, topic.state_time(cursor)?, cursor),
         "instId" => topic.same_instrument(cursor),
         _ => cursor.skip(),
     })?;
-    let (Some(rate), Some(time)) = (rate, time) else { return cursor.expected("`fundingRate` and `ts`") };
-    let (Some(rate), Some(time_us)) = (rate, time) else {
+    let time = time.unwrap_or_else(|| Some(topic.received_us()));
+    let (Some(rate), Some(time_us)) = (rate.flatten(), time) else {
         output.ignored(Ignored::Empty);
         return Ok(());
     };

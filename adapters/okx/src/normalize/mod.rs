@@ -37,7 +37,7 @@ impl OkxVenue {
         }
         let mut cursor = Cursor::new(frame.bytes);
         if !cursor.literal(b"{\"arg\":{\"channel\":") {
-            return self.any_frame(loaded, output, frame.bytes);
+            return self.any_frame(loaded, output, frame);
         }
         if loaded.has(DataType::Orderbook)
             && cursor.literal(b"\"books\",\"instId\":")
@@ -45,7 +45,7 @@ impl OkxVenue {
             && let Some(instrument) = loaded.position(name)
             && let Some(change) = usual_change(&mut cursor)
         {
-            self.book_data(output, &mut cursor, &Topic { instrument, name }, change)?;
+            self.book_data(output, &mut cursor, &Topic { instrument, name, received_at_ns: frame.received_at_ns }, change)?;
             return rest(cursor);
         }
         if loaded.has(DataType::Trade)
@@ -54,10 +54,10 @@ impl OkxVenue {
             && let Some(instrument) = loaded.position(name)
             && cursor.literal(b"},\"data\":")
         {
-            self.trade_data(output, &mut cursor, &Topic { instrument, name })?;
+            self.trade_data(output, &mut cursor, &Topic { instrument, name, received_at_ns: frame.received_at_ns })?;
             return rest(cursor);
         }
-        self.any_frame(loaded, output, frame.bytes)
+        self.any_frame(loaded, output, frame)
     }
 
     fn units(&self, cursor: &Cursor<'_>, instrument: u32) -> ParseResult<&ContractUnits> {
@@ -129,13 +129,18 @@ struct ChannelArg<'a> {
 impl OkxVenue {
     /// Reads a frame that does not have the usual form.
     #[inline(never)]
-    fn any_frame(&self, loaded: &LoadedFeed, output: &mut Output, bytes: &[u8]) -> ParseResult<()> {
+    fn any_frame(
+        &self,
+        loaded: &LoadedFeed,
+        output: &mut Output,
+        frame: Frame<'_>,
+    ) -> ParseResult<()> {
         // Not JSON, so before everything else.
-        if bytes == b"pong" {
+        if frame.bytes == b"pong" {
             output.ignored(Ignored::Heartbeat);
             return Ok(());
         }
-        let mut cursor = Cursor::new(bytes);
+        let mut cursor = Cursor::new(frame.bytes);
         if cursor.peek() != b'{' {
             cursor.skip()?;
             cursor.end()?;
@@ -162,12 +167,12 @@ impl OkxVenue {
         cursor.end()?;
         match members {
             FrameMembers { event: None, arg: Some(arg), action, data: Some(data) } => {
-                self.push(loaded, output, arg, action.as_deref(), data)
+                self.push(loaded, output, arg, action.as_deref(), data, frame.received_at_ns)
             }
             FrameMembers { event: Some(()), data: Some(data), .. } => {
                 data.expected("either `event` or `data`")
             }
-            _ => control(output, bytes),
+            _ => control(output, frame.bytes),
         }
     }
 
@@ -178,6 +183,7 @@ impl OkxVenue {
         mut arg: Cursor<'_>,
         action: Option<&str>,
         mut data: Cursor<'_>,
+        received_at_ns: i64,
     ) -> ParseResult<()> {
         let arg_at = arg;
         let ChannelArg { channel, instrument } = read_arg(&mut arg)?;
@@ -204,7 +210,7 @@ impl OkxVenue {
             output.ignored(Ignored::OtherInstrument);
             return Ok(());
         };
-        let topic = Topic { instrument, name: name.as_bytes() };
+        let topic = Topic { instrument, name: name.as_bytes(), received_at_ns };
         match channel {
             Channel::Books => {
                 let change = match action {

@@ -1,7 +1,7 @@
 //! The `open-interest` channel.
 
 use super::topic::Topic;
-use crate::numbers::{micros, optional_total};
+use crate::numbers::optional_total;
 use marketprism_adapter_sdk::{
     Cursor, Ignored, OpenInterest, Output, ParseResult, Payload, each_member, once,
 };
@@ -17,13 +17,12 @@ pub(super) fn open_interest(
         "oi" => once(&mut contracts, optional_total(cursor, "`oi`")?, cursor),
         "oiCcy" => once(&mut base, optional_total(cursor, "`oiCcy`")?, cursor),
         "oiUsd" => once(&mut value_usd, optional_total(cursor, "`oiUsd`")?, cursor),
-        "ts" => once(&mut time, micros(cursor, "`ts`")?, cursor),
+        "ts" => once(&mut time, topic.state_time(cursor)?, cursor),
         "instId" => topic.same_instrument(cursor),
         _ => cursor.skip(),
     })?;
-    let Some(time) = time else { return cursor.expected("`ts`") };
     let (contracts, base, value_usd) = (contracts.flatten(), base.flatten(), value_usd.flatten());
-    match time {
+    match time.unwrap_or_else(|| Some(topic.received_us())) {
         Some(time_us) if contracts.is_some() || base.is_some() || value_usd.is_some() => {
             let instrument = topic.instrument;
             let interest = OpenInterest { instrument, time_us, base, contracts, value_usd };

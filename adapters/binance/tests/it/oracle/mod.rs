@@ -45,7 +45,7 @@ pub fn events(session: &Session<Binance>, intervals: Option<&Value>, frame: &Own
         return parts.iter().filter_map(|part| pushed(session, intervals, stream, part)).collect();
     };
     match plan.polls.get(answer) {
-        Some(poll) => polled::events(session, poll, &whole).unwrap_or_default(),
+        Some(poll) => polled::events(session, poll, &whole, frame.at).unwrap_or_default(),
         None => {
             let resync = &plan.resyncs[answer - plan.polls.len()];
             book(session, &whole, resync.instrument, "snapshot").into_iter().collect()

@@ -13,7 +13,8 @@ pub fn funding(
     intervals: Option<&Value>,
 ) -> Option<Value> {
     let known = &session.instruments[instrument as usize];
-    if data["r"] == "" || data["T"] == 0 || known.market_type != MarketType::Perpetual {
+    let unset = |key: &str| data[key].is_null() || data[key] == "";
+    if unset("r") || unset("T") || data["T"] == 0 || known.market_type != MarketType::Perpetual {
         return None;
     }
     let interval = intervals.map(|list| {
@@ -52,12 +53,22 @@ pub fn liquidation(session: &Session<Binance>, order: &Value, instrument: u32) -
     }}))
 }
 
-pub fn events(session: &Session<Binance>, poll: &Poll, answer: &Value) -> Option<Vec<Value>> {
+pub fn events(
+    session: &Session<Binance>,
+    poll: &Poll,
+    answer: &Value,
+    received_at_ns: i64,
+) -> Option<Vec<Value>> {
     let instrument = poll.instrument?;
     let symbol = session.instruments[instrument as usize].venue_symbol.as_str();
     if poll.data_type == DataType::OpenInterest {
+        let time_us = match &answer["time"] {
+            Value::Null => u64::try_from(received_at_ns / 1000).ok(),
+            time if time == "" => u64::try_from(received_at_ns / 1000).ok(),
+            time => micros(time),
+        };
         let event = json!({"kind": "open_interest", "event": {
-            "instrument": name(session, instrument), "time_us": micros(&answer["time"])?,
+            "instrument": name(session, instrument), "time_us": time_us?,
             "base": not_negative(&answer["openInterest"])?, "contracts": null, "value_usd": null,
         }});
         return Some(if answer["symbol"] == symbol { vec![event] } else { Vec::new() });

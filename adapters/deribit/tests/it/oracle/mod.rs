@@ -59,9 +59,20 @@ pub fn events(session: &Session<Deribit>, bytes: &[u8]) -> Option<Vec<Value>> {
 
 fn book(session: &Session<Deribit>, instrument: &str, data: &Members<'_>) -> Option<Value> {
     let instrument = find(session, instrument)?;
-    let snapshot = text(data.get("type")?)? == "snapshot";
-    let is_given =
-        |key: &str| data.get(key).is_some_and(|value| !matches!(value.get().trim(), "null" | "\"\""));
+    let given = |key: &str| {
+        data.get(key).copied().filter(|value| !matches!(value.get().trim(), "null" | "\"\""))
+    };
+    let is_given = |key: &str| given(key).is_some();
+    let previous = match given("prev_change_id") {
+        Some(id) => Some(integer(id)?),
+        None => None,
+    };
+    let snapshot = match (given("type").map(text), previous) {
+        (Some(Some(kind)), _) if kind == "snapshot" => true,
+        (Some(Some(kind)), previous) if kind == "change" => previous? == 0,
+        (Some(_), _) => return None,
+        (None, previous) => previous.is_none_or(|id| id == 0),
+    };
     if !is_given("bids") && !is_given("asks") {
         return None;
     }
@@ -73,13 +84,16 @@ fn book(session: &Session<Deribit>, instrument: &str, data: &Members<'_>) -> Opt
         let level = |row: Vec<&RawValue>| {
             let (price, amount) = (number(row.get(1)?)?, number(row.get(2)?)?);
             let gone = text(row.first()?)? == "delete";
+            if gone && snapshot {
+                return None;
+            }
             let quantity = if gone { "0".to_owned() } else { instrument.base(&amount, &price)? };
             Some(json!([price, quantity]))
         };
         rows.into_iter().map(level).collect::<Option<Vec<_>>>().map(Value::from)
     };
     let id = integer(data.get("change_id")?)?;
-    let previous = data.get("prev_change_id").and_then(|id| integer(id)).filter(|_| !snapshot);
+    let previous = previous.filter(|_| !snapshot);
     Some(json!({"kind": "book", "event": {
         "instrument": instrument.name, "change": if snapshot { "snapshot" } else { "delta" },
         "time_us": time(data)?, "first_id": id, "last_id": id, "previous_id": previous, "checksum": null,

@@ -150,10 +150,15 @@ fn book(instrument: &Instrument, name: &str, item: &Value, change: &str) -> Opti
     if !item["bids"].is_array() && !item["asks"].is_array() {
         return None;
     }
-    let (last, previous) = (item["seqId"].as_i64()?, item["prevSeqId"].as_i64()?);
+    let last = item["seqId"].as_i64()?;
+    let previous = match &item["prevSeqId"] {
+        Value::Null if change == "snapshot" => None,
+        unset if unset == "" && change == "snapshot" => None,
+        previous => Some(previous.as_i64()?).filter(|_| change == "delta"),
+    };
     Some(json!({"kind": "book", "event": {
         "instrument": instrument.label, "change": change, "time_us": micros(item.get("ts")?)?,
-        "first_id": last, "last_id": last, "previous_id": (change == "delta").then_some(previous),
+        "first_id": last, "last_id": last, "previous_id": previous,
         "checksum": null, "bids": side("bids")?, "asks": side("asks")?,
     }}))
 }
