@@ -1,6 +1,6 @@
 //! The origin of an event's numbers in its frame, with exact arithmetic of its own. A number must stand in the frame, or follow from one by
 //! the contract's conversions: times contract size or value exactly, divided by the price rounded half to even at the quantity scale
-//! (inverse contracts), shares of a ratio at scale 12.
+//! (inverse contracts), shares of a ratio and the ratio of shares at scale 12.
 
 use marketprism_adapter_host::contract::{
     Book, BookChange, Decimal, Event, Instrument, LongShortRatio, OpenInterest, Payload,
@@ -11,7 +11,7 @@ use crate::convert::ToSdk;
 use crate::names;
 use crate::numbers::{Atto, Numbers, atto};
 
-/// Scale of shares that an adapter makes of a ratio.
+/// Scale of shares that an adapter makes of a ratio, and of the ratio that it makes of shares.
 const SHARE_SCALE: u8 = 12;
 
 /// Frames with more numbers than this are not searched for pairs of them.
@@ -228,20 +228,22 @@ fn decimal(value: Atto) -> Option<Decimal> {
     Some(Decimal { mantissa: i64::try_from(value).ok()?, scale })
 }
 
-/// Long and short as given, or made of the ratio; together they are 1.
+/// Long and short as given, or made of the ratio; together they are 1. The ratio as given, or made of them.
 fn shares(one: &LongShortRatio, evidence: Evidence<'_>) -> Option<String> {
     const ONE: Atto = 10_i128.pow(18);
     let name = |field: &str, number| named(&format!("long_short_ratio.{field}"), number);
+    let given = |share: Decimal| evidence.frame.contains_calculated(atto(share));
+    let unit = 10_i128.pow(u32::from(18 - SHARE_SCALE));
+    let scale = 10_i128.pow(u32::from(SHARE_SCALE));
+    let of_shares = || half_even(atto(one.long).checked_mul(scale)?, atto(one.short))?.checked_mul(unit);
     if let Some(ratio) = one.ratio
-        && !evidence.frame.contains_calculated(atto(ratio))
+        && !given(ratio)
+        && of_shares() != Some(atto(ratio))
     {
         return Some(name("ratio", ratio));
     }
-    let given = |share: Decimal| evidence.frame.contains_calculated(atto(share));
-    let unit = 10_i128.pow(u32::from(18 - SHARE_SCALE));
     let derived = |share: Decimal| {
         let ratios = evidence.frame.calculated().filter(|ratio| **ratio > 0);
-        let scale = 10_i128.pow(u32::from(SHARE_SCALE));
         let share_of = |ratio: &Atto| half_even(ratio.checked_mul(scale)?, ratio.checked_add(ONE)?);
         ratios.take(PAIRS_MAX).filter_map(share_of).any(|found| found * unit == atto(share))
     };
@@ -316,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_given_or_made_of_the_ratio() {
+    fn shares_and_ratio_are_given_or_made_of_each_other() {
         let found = |frame: &str, long: &str, short: &str, ratio: Option<&str>| {
             let event = LongShortRatio {
                 instrument: 0,
@@ -334,6 +336,11 @@ mod tests {
         assert_eq!(found(r#"["1.2"]"#, "0.545454545455", "0.454545454545", Some("1.2")), None);
         assert_eq!(found(r#"["0.55"]"#, "0.55", "0.45", None), None);
         assert!(found(r#"["1.2"]"#, "0.5454545", "0.4545455", Some("1.2")).is_some());
-        assert!(found(r#"["0.6","0.4"]"#, "0.6", "0.4", Some("1.5")).is_some());
+        assert_eq!(found(r#"["0.6","0.4"]"#, "0.6", "0.4", Some("1.5")), None);
+        assert_eq!(found(r#"["0.4","0.6"]"#, "0.4", "0.6", Some("0.666666666667")), None);
+        for wrong in ["1.4", "0.6667", "1.500000000001"] {
+            assert!(found(r#"["0.6","0.4"]"#, "0.6", "0.4", Some(wrong)).is_some(), "{wrong}");
+        }
+        assert!(found(r#"["1","0"]"#, "1", "0", Some("2")).is_some());
     }
 }
