@@ -56,7 +56,9 @@ impl BinanceVenue {
         let Some(instrument) = market.subscribed(cursor, output)? else { return Ok(()) };
         // Dated contracts have no funding: the venue leaves rate and time out, empty, or the time 0.
         let next_time = next_time.flatten().filter(|time| *time != 0);
-        let Some((rate, next_time)) = rate.flatten().zip(next_time).filter(|_| is_perpetual(loaded, instrument)) else {
+        let Some((rate, next_time)) =
+            rate.flatten().zip(next_time).filter(|_| is_perpetual(loaded, instrument))
+        else {
             output.ignored(Ignored::Empty);
             return Ok(());
         };

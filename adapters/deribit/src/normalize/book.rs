@@ -20,7 +20,9 @@ pub(super) fn book(
     cursor.expect(b'{', "a book object")?;
     while cursor.more(b'}', &mut first)? {
         match &*member(cursor)? {
-            b"type" => once(&mut change, unless_unset(cursor, "`type`", |cursor, _| book_change(cursor))?, cursor)?,
+            b"type" => {
+                once(&mut change, unless_unset(cursor, "`type`", |cursor, _| book_change(cursor))?, cursor)?
+            }
             b"timestamp" => once(&mut time_us, micros(cursor, "`timestamp`")?, cursor)?,
             b"change_id" => once(&mut id, cursor.integer("`change_id`")?, cursor)?,
             b"prev_change_id" => {

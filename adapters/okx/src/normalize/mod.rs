@@ -45,7 +45,12 @@ impl OkxVenue {
             && let Some(instrument) = loaded.position(name)
             && let Some(change) = usual_change(&mut cursor)
         {
-            self.book_data(output, &mut cursor, &Topic { instrument, name, received_at_ns: frame.received_at_ns }, change)?;
+            self.book_data(
+                output,
+                &mut cursor,
+                &Topic { instrument, name, received_at_ns: frame.received_at_ns },
+                change,
+            )?;
             return rest(cursor);
         }
         if loaded.has(DataType::Trade)
@@ -54,7 +59,11 @@ impl OkxVenue {
             && let Some(instrument) = loaded.position(name)
             && cursor.literal(b"},\"data\":")
         {
-            self.trade_data(output, &mut cursor, &Topic { instrument, name, received_at_ns: frame.received_at_ns })?;
+            self.trade_data(
+                output,
+                &mut cursor,
+                &Topic { instrument, name, received_at_ns: frame.received_at_ns },
+            )?;
             return rest(cursor);
         }
         self.any_frame(loaded, output, frame)
@@ -129,12 +138,7 @@ struct ChannelArg<'a> {
 impl OkxVenue {
     /// Reads a frame that does not have the usual form.
     #[inline(never)]
-    fn any_frame(
-        &self,
-        loaded: &LoadedFeed,
-        output: &mut Output,
-        frame: Frame<'_>,
-    ) -> ParseResult<()> {
+    fn any_frame(&self, loaded: &LoadedFeed, output: &mut Output, frame: Frame<'_>) -> ParseResult<()> {
         // Not JSON, so before everything else.
         if frame.bytes == b"pong" {
             output.ignored(Ignored::Heartbeat);

@@ -59,9 +59,8 @@ pub fn events(session: &Session<Deribit>, bytes: &[u8]) -> Option<Vec<Value>> {
 
 fn book(session: &Session<Deribit>, instrument: &str, data: &Members<'_>) -> Option<Value> {
     let instrument = find(session, instrument)?;
-    let given = |key: &str| {
-        data.get(key).copied().filter(|value| !matches!(value.get().trim(), "null" | "\"\""))
-    };
+    let given =
+        |key: &str| data.get(key).copied().filter(|value| !matches!(value.get().trim(), "null" | "\"\""));
     let is_given = |key: &str| given(key).is_some();
     let previous = match given("prev_change_id") {
         Some(id) => Some(integer(id)?),
