@@ -141,7 +141,7 @@ impl Edge {
     pub async fn restart(&mut self) {
         self.start_without_waiting();
         let url = format!("http://127.0.0.1:{}/metrics", self.port);
-        until("the edge answers /metrics", Duration::from_secs(30), || get(url.clone())).await;
+        until("the edge answers /metrics", Duration::from_secs(60), || get(url.clone())).await;
     }
 
     /// Starts it (again), whatever becomes of it.

@@ -5,7 +5,13 @@ use std::time::{Duration, Instant};
 
 /// Limit of `eventually`.
 const PATIENCE: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(20);
+/// Pauses between checks grow with the time waited, up to the second: what takes seconds need not be asked fifty times in each.
+const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(100));
+
+/// A check is load for what is checked: at most half of the time is spent on it.
+fn pause(started: Instant, checked: Instant) -> Duration {
+    checked.elapsed().max((started.elapsed() / 20).clamp(POLL.0, POLL.1))
+}
 
 /// Result of one check of a condition.
 pub trait Check<T> {
@@ -39,27 +45,26 @@ pub async fn until<T, C: Check<T>, F: Future<Output = C>>(
     limit: Duration,
     mut condition: impl FnMut() -> F,
 ) -> T {
-    let deadline = Instant::now() + limit;
+    let started = Instant::now();
     loop {
         let began = Instant::now();
         match condition().await.outcome() {
             Ok(value) => return value,
-            Err(last) if began > deadline => panic!("not within {limit:?}: {what}; last seen: {last}"),
-            // A check is load for what is checked: at most half of the time is spent on it.
-            Err(_) => tokio::time::sleep(began.elapsed().max(POLL)).await,
+            Err(last) if began > started + limit => panic!("not within {limit:?}: {what}; last seen: {last}"),
+            Err(_) => tokio::time::sleep(pause(started, began)).await,
         }
     }
 }
 
 /// As `until`, for tests without a runtime.
 pub fn until_blocking<T, C: Check<T>>(what: &str, limit: Duration, mut condition: impl FnMut() -> C) -> T {
-    let deadline = Instant::now() + limit;
+    let started = Instant::now();
     loop {
         let began = Instant::now();
         match condition().outcome() {
             Ok(value) => return value,
-            Err(last) if began > deadline => panic!("not within {limit:?}: {what}; last seen: {last}"),
-            Err(_) => std::thread::sleep(began.elapsed().max(POLL)),
+            Err(last) if began > started + limit => panic!("not within {limit:?}: {what}; last seen: {last}"),
+            Err(_) => std::thread::sleep(pause(started, began)),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use futures_util::future::join_all;
 use marketprism_tests::parts;
 use marketprism_venue_sim::{Sim, SimConfig};
 use serde_json::Value;
@@ -11,7 +12,7 @@ async fn every_simulated_venue_answers_the_plan_of_its_adapter() {
     let sim = Sim::start(SimConfig { rate: 400, event_ms: Some(500), ..SimConfig::default() }).await.unwrap();
     let address = sim.addr();
     let adapters = [("binance", 2), ("okx", 2), ("deribit", 1), ("kraken", 1), ("bybit", 2)];
-    for (adapter, exchanges) in adapters {
+    join_all(adapters.map(async |(adapter, exchanges)| {
         let mut command = Command::new(parts::binary("marketprism-edge"));
         command.args(["adapter", "test", "--json", "--mutations", "100", "--simulator"]);
         command.arg(format!("http://{address}")).arg(parts::adapter(adapter));
@@ -21,7 +22,8 @@ async fn every_simulated_venue_answers_the_plan_of_its_adapter() {
         assert_eq!(output.status.code(), Some(0), "{adapter}: {errors}\n{text}");
         let report: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(passed(&report, "simulator"), exchanges, "{adapter}: {text}");
-    }
+    }))
+    .await;
 }
 
 /// Number of passed checks with this id anywhere in the report.

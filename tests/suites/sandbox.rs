@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::SinkExt;
+use futures_util::future::join_all;
 use marketprism_adapter_host::fixtures::{EXCHANGE, FixtureKind, component};
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::stack::Stack;
@@ -53,41 +54,46 @@ async fn triggering_venue() -> (String, tokio::task::JoinHandle<()>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_adapter_harms_only_itself() {
     let stack = Stack::start().await;
-    let sim =
-        Sim::start(SimConfig { symbols: vec!["BTCUSDT".to_owned()], ..SimConfig::default() }).await.unwrap();
-    let (address, triggering) = triggering_venue().await;
-    for (kind, cause) in [
+    let symbols = ["BTC", "ETH", "SOL", "XRP", "DOGE"];
+    let listed = symbols.map(|symbol| format!("{symbol}USDT")).to_vec();
+    let sim = Sim::start(SimConfig { symbols: listed, rate: 300, ..SimConfig::default() }).await.unwrap();
+    let kinds = [
         (FixtureKind::Loop, "deadline"),
         (FixtureKind::MemoryBomb, "memory"),
         (FixtureKind::Trap, "trap"),
         (FixtureKind::Recursion, "stack_overflow"),
         (FixtureKind::HugeList, "invalid_output"),
-    ] {
-        let good = Feed::simulated("binance_spot", &sim.addr().to_string(), &["BTC-USDT"]);
-        let folder = stack.folder.path().join(format!("{kind:?}"));
-        std::fs::create_dir_all(&folder).unwrap();
+    ];
+    // An edge each, with an instrument of its own at the venue that they share.
+    let mut edges = Vec::new();
+    for ((kind, cause), symbol) in kinds.into_iter().zip(symbols) {
+        let (address, triggering) = triggering_venue().await;
+        let symbol = format!("{symbol}-USDT");
+        let good = Feed::simulated("binance_spot", &sim.addr().to_string(), &[&symbol]);
+        let feeds = [hostile_feed(stack.folder.path(), kind, &address), good];
         let nats = format!("urls = [{:?}]", stack.broker.url());
-        let feeds = [hostile_feed(&folder, kind, &address), good];
-        let mut edge = Edge::start(&folder, &nats, &feeds).await;
+        let edge = Edge::start_as(&format!("{kind:?}"), stack.folder.path(), &nats, &feeds).await;
+        edges.push((edge, triggering, kind, cause, symbol));
+    }
+    let stack = &stack;
+    join_all(edges.into_iter().map(async |(mut edge, triggering, kind, cause, symbol)| {
         faults_counted(&edge, cause).await;
-        let before = stack.clickhouse.number("SELECT count() FROM marketprism_hot.trades").await.unwrap();
+        let rows = format!("SELECT count() FROM marketprism_hot.trades WHERE symbol = '{symbol}'");
+        let before = stack.clickhouse.number(&rows).await.unwrap();
         until(&format!("{kind:?}: the other venue's trades arrive"), Duration::from_secs(60), || async {
-            let now = stack.clickhouse.number("SELECT count() FROM marketprism_hot.trades").await?;
+            let now = stack.clickhouse.number(&rows).await?;
             if now > before + 50 { Ok(()) } else { Err(format!("{before} rows, then {now}")) }
         })
         .await;
         let lost = edge.metric("marketprism_edge_lost_events_total", "").await;
         assert_eq!(lost, 0, "{kind:?}: events of the other venue were lost");
         assert!(edge.process().is_running(), "{kind:?}: the edge is gone");
-        assert!(
-            edge.process().resident_bytes() < 200 << 20,
-            "{kind:?}: {} bytes",
-            edge.process().resident_bytes()
-        );
+        let memory = edge.process().resident_bytes();
+        assert!(memory < 200 << 20, "{kind:?}: {memory} bytes");
         assert!(kept_frames(&edge) > 0, "{kind:?}: no frame was kept in quarantine");
-    }
-    triggering.abort();
-    sim.stop().await;
+        triggering.abort();
+    }))
+    .await;
 }
 
 async fn faults_counted(edge: &Edge, cause: &str) {

@@ -29,8 +29,8 @@ async fn start() -> (Stack, Sim, Edge) {
     let sim = Sim::start(config).await.unwrap();
     let types = ["trade", "orderbook", "funding_rate", "open_interest", "liquidation"];
     let mut feed = crate::whole_venue(&sim, EXCHANGE, &types, &["perpetual"]);
-    // Snapshots of 100 levels fit all books into the REST weight of the first minute.
-    feed.extra.push_str("\ndepth = 100");
+    // Snapshots of twice this depth fit all books into the REST weight of the first minute.
+    feed.extra.push_str("\ndepth = 50");
     let edge = stack.edge(&[feed]).await;
     (stack, sim, edge)
 }

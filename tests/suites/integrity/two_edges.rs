@@ -5,7 +5,8 @@ use marketprism_tests::link::Link;
 use marketprism_tests::wait::until;
 use serde_json::Value;
 
-use super::{AUDIT, EXCHANGE, PATIENCE, SYMBOLS, System, WINDOW_SECONDS, items, reaches, seconds};
+use super::system::{AUDIT, System, WINDOW_SECONDS, items, reaches, seconds};
+use super::{EXCHANGE, PATIENCE, SYMBOLS};
 
 /// Name of the edge that every system here has, and of the second one.
 const NAMES: [&str; 2] = ["edge-test", "edge-two"];
