@@ -5,12 +5,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
-use marketprism_schema::{Carries, DataType, StreamSettings, Table, stream_of};
+use marketprism_schema::{Carries, DataType, STREAMS, StreamSettings, Table, stream_of};
 
 use super::{Difference, ObjectResult};
 use crate::broker::{Broker, within};
 use crate::config::{Config, Stream};
 use crate::watermark::Watermarks;
+
+/// Of the names of central's consumers.
+const PREFIX: &str = "central-";
 
 /// Settings of one consumer that follow from its purpose.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +27,7 @@ impl ConsumerSpec {
     /// A consumer for each table, so that one whose rows are refused holds up no other; one for audits.
     pub fn of(stream: &StreamSettings) -> Vec<Self> {
         let of_table = |&data_type: &DataType| Self {
-            name: format!("central-{}", Table::of(data_type).name.replace('_', "-")),
+            name: format!("{PREFIX}{}", Table::of(data_type).name.replace('_', "-")),
             data_type: Some(data_type),
         };
         match stream.carries {
@@ -33,7 +36,7 @@ impl ConsumerSpec {
                 own.map(of_table).collect()
             }
             Carries::Audits => {
-                let name = format!("central-{}", stream.name.to_lowercase().replace('_', "-"));
+                let name = format!("{PREFIX}{}", stream.name.to_lowercase().replace('_', "-"));
                 vec![Self { name, data_type: None }]
             }
         }
@@ -119,6 +122,13 @@ pub async fn compare_only(
     Ok(ObjectResult::of(differences))
 }
 
+/// A consumer of central's form that this version does not have, as an older one had.
+pub fn is_unused(stream: &str, consumer: &str) -> bool {
+    let settings = STREAMS.iter().find(|settings| settings.name == stream);
+    let mut used = settings.map(ConsumerSpec::of).unwrap_or_default().into_iter();
+    consumer.starts_with(PREFIX) && used.all(|spec| spec.name != consumer)
+}
+
 async fn found(
     jetstream: &Context,
     stream: &str,
@@ -168,7 +178,13 @@ fn compare(wanted: &pull::Config, found: &async_nats::jetstream::consumer::Confi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use marketprism_schema::STREAMS;
+
+    #[test]
+    fn consumers_of_an_older_central_are_not_used() {
+        let is = |consumer| is_unused("MARKET_DATA", consumer);
+        assert_eq!(["central-market-data", "central-audit"].map(is), [true; 2]);
+        assert_eq!(["central-trades", "someone-else"].map(is), [false; 2]);
+    }
 
     #[test]
     fn a_missing_consumer_begins_behind_the_confirmed_messages() {

@@ -9,7 +9,7 @@ mod shape;
 mod state;
 mod streams;
 
-pub use consumers::{ConsumerSpec, first_delivery};
+pub use consumers::{ConsumerSpec, first_delivery, is_unused};
 pub use drift::{Difference, ObjectResult, ProvisionReport};
 pub use ensure::{check_room, compare_streams, ensure, once};
 pub use state::schema_state;

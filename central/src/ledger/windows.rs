@@ -19,6 +19,16 @@ pub struct WindowRange {
     pub to: i64,
 }
 
+/// An edge on a busy machine notices a step of its clock this much after it.
+pub const STEP_NOTICED_LATE_NS: i64 = 5 * SECOND_NS;
+
+impl WindowRange {
+    /// Time that a clock passed twice which was at `at` when it was set back by `-by_ns`.
+    pub const fn relived(at: i64, by_ns: i64) -> Self {
+        Self { from: at.saturating_sub(STEP_NOTICED_LATE_NS), to: at.saturating_sub(by_ns) }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WindowGrid {
     length_ns: i64,

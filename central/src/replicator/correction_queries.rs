@@ -49,9 +49,11 @@ impl QueuedCorrection {
         self.later.iter().any(covers)
     }
 
-    /// Versions whose rows are right.
+    /// Versions whose rows are right: those of later corrections for what other edges have in common with this one. Of what later ones of its
+    /// own edge compared, it has no event left.
     pub fn right_adapters(&self) -> Vec<&str> {
-        std::iter::once(&self.pending).chain(&self.later).map(|one| one.new_adapter.as_str()).collect()
+        let others = self.later.iter().filter(|later| later.edge != self.pending.edge);
+        std::iter::once(&self.pending).chain(others).map(|one| one.new_adapter.as_str()).collect()
     }
 }
 
@@ -398,8 +400,13 @@ mod tests {
         }
         let mut first = not_applied(all(), [&[(2, "trade".to_owned(), 20)][..]; 2]).remove(0);
         assert_eq!([3, 4, 8, 9].map(|at| first.is_overtaken(at)), [false, true, true, false]);
-        first.later[0].edge = "other".into();
         first.later[0].new_adapter = "a@3".into();
+        assert_eq!(
+            first.right_adapters(),
+            ["a@2"],
+            "rows before the span of the later one may be by its version"
+        );
+        first.later[0].edge = "other".into();
         assert!(!first.is_overtaken(4), "another edge has frames of its own");
         assert_eq!(first.right_adapters(), ["a@2", "a@3"]);
     }

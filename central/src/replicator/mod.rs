@@ -6,6 +6,7 @@
 
 mod abandoned_moves;
 mod copy;
+mod correction_pages;
 mod correction_plan;
 mod correction_queries;
 mod correction_windows;

@@ -10,6 +10,7 @@ use super::heatmap::LedgerSummary;
 use super::inputs::ReportInputs;
 use super::period::{is_high_frequency, recent_window};
 use super::{Time, downtime, freshness};
+use crate::init::is_unused;
 
 /// All findings, the most severe first.
 pub fn evaluate(
@@ -348,7 +349,10 @@ pub fn evaluate_stream(stream: &BrokerStream, findings: &mut Vec<Finding>) {
     }
     for consumer in &stream.consumers {
         let (name, pending) = (&consumer.consumer, count(consumer.pending, "message"));
-        if consumer.pending > 0 && consumer.waiting == 0 && consumer.ack_pending == 0 {
+        if is_unused(&stream.stream, name) {
+            let text = format!("consumer {name}: of an older central, nothing reads it");
+            warn(Code::BrokerDrift, text, &format!("delete it: `nats consumer rm {} {name}`", stream.stream));
+        } else if consumer.pending > 0 && consumer.waiting == 0 && consumer.ack_pending == 0 {
             let text = format!("consumer {name}: {pending} pending, no central takes them");
             warn(Code::IngestStopped, text, "start a central with --role all or hot");
         } else if consumer.pending >= PENDING_WARN {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::own_metrics::resident_bytes;
 use crate::clock;
+use crate::init::is_unused;
 use crate::limits::DOUBLES_SPAN;
 use crate::report::document::{BrokerConsumer, BrokerStream, Unanswered};
 use crate::report::sources::tables::TableWatermark;
@@ -187,7 +188,9 @@ impl<'a> Sampler<'a> {
 }
 
 fn stream_sample(name: &'static str, stream: &BrokerStream) -> StreamSample {
-    let own = |consumer: &&BrokerConsumer| consumer.consumer.starts_with(OWN_CONSUMERS);
+    let own = |consumer: &&BrokerConsumer| {
+        consumer.consumer.starts_with(OWN_CONSUMERS) && !is_unused(name, &consumer.consumer)
+    };
     let own: Vec<&BrokerConsumer> = stream.consumers.iter().filter(own).collect();
     StreamSample {
         stream: name,
@@ -250,8 +253,12 @@ mod tests {
             redelivered: 0,
             waiting: 0,
         };
-        let consumers =
-            vec![consumer("central-trades", 2), consumer("central-funding", 3), consumer("x", 900)];
+        let consumers = vec![
+            consumer("central-trades", 2),
+            consumer("central-funding-rates", 3),
+            consumer("central-market-data", 70),
+            consumer("x", 900),
+        ];
         let stream = BrokerStream {
             stream: "MARKET_DATA".into(),
             messages: 0,

@@ -12,5 +12,5 @@ mod edge_rows;
 mod position;
 mod worker;
 
-pub use batch::{AUDIT, AUDIT_DEAD_LETTER};
+pub use batch::AUDIT_DEAD_LETTER;
 pub use worker::{INTAKE, take_in};

@@ -105,8 +105,11 @@ fn compare(inputs: &WindowInputs<'_>) -> Evaluation {
     let edge = &inputs.edge_stream.edge;
     let is_covered =
         covered.is_ok() || inputs.is_first && covers(pieces(inputs), from_first_start(inputs)).is_ok();
+    let relived = inputs.is_relived.then(|| format!("the clock of edge {edge} was set back over this time"));
     if is_equal && truncated.is_none() && is_covered {
-        return replace(match (killed_time(inputs), idle_time(inputs)) {
+        // What was lost of a second pass is in no audit.
+        let second_pass = relived.map(|what| format!("{what}: the second pass is in no audit"));
+        return replace(match (killed_time(inputs).or(second_pass), idle_time(inputs)) {
             (Some(reason), _) => verdict(inputs, VerdictState::Unverifiable, reason),
             (None, Some(reason)) => verdict(inputs, VerdictState::NotCollected, reason),
             (None, None) => verdict(inputs, VerdictState::Verified, gaps_as_text(inputs)),
@@ -131,9 +134,8 @@ fn compare(inputs: &WindowInputs<'_>) -> Evaluation {
     if is_short {
         return Evaluation::Replace(verdict(inputs, VerdictState::Mismatch, difference), event);
     }
-    if inputs.is_relived {
-        let reason = format!("the clock of edge {edge} was set back over this time: {difference}");
-        return replace(verdict(inputs, VerdictState::Unverifiable, reason));
+    if let Some(what) = relived {
+        return replace(verdict(inputs, VerdictState::Unverifiable, format!("{what}: {difference}")));
     }
     if let Err(part) = covered {
         let reason = format!("audit of edge {edge} covers only {part}");

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use anyhow::{Context as _, anyhow};
 use async_nats::jetstream::consumer::PullConsumer;
-use marketprism_schema::{DataType, STREAMS, Table};
+use futures_util::future::try_join_all;
+use marketprism_schema::{DataType, DataTypeMap, STREAMS, Table};
 use tokio::time::timeout;
 
 use super::evaluate::stored_by_broker;
@@ -16,7 +17,6 @@ use super::queries::{
 use super::verdict::{IdRange, WindowVerdict};
 use crate::broker::Broker;
 use crate::init::ConsumerSpec;
-use crate::ledger::intake::AUDIT;
 use crate::ledger::windows::{EdgeStream, WindowGrid, WindowRange};
 use crate::limits;
 use crate::storage::Storage;
@@ -291,67 +291,66 @@ fn of_type(
     })
 }
 
-/// Nanoseconds of the broker's clock, per stream; `i64::MAX` when nothing is pending.
+/// Nanoseconds of the broker's clock, per consumer: a table that takes no rows leaves the windows of no other open. `i64::MAX` when
+/// nothing is pending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IngestFrontier {
-    market_data: i64,
-    order_books: i64,
+    events: DataTypeMap<i64>,
     pub audits: i64,
 }
 
 impl IngestFrontier {
     /// Audits must be read before, so that one that arrives in between is not taken for an old one.
     pub async fn read(broker: &Broker) -> anyhow::Result<Self> {
-        let stream = |data_type| marketprism_schema::stream_of(data_type);
         let limit = limits::BROKER_TIMEOUT;
-        let reading = async {
-            let market_data = stored_up_to(broker, stream(DataType::Trade)).await?;
-            let order_books = stored_up_to(broker, stream(DataType::OrderBook)).await?;
-            let audits = stored_up_to(broker, AUDIT).await?;
-            Ok(Self { market_data, order_books, audits })
-        };
-        timeout(limit, reading)
+        let consumers = STREAMS
+            .iter()
+            .flat_map(|stream| ConsumerSpec::of(stream).into_iter().map(|consumer| (stream.name, consumer)));
+        // Together: one after the other they would take the whole time from a broker that is far away.
+        let reading = try_join_all(consumers.map(async |(stream, consumer)| {
+            anyhow::Ok((consumer.data_type, stored_up_to(broker, stream, &consumer).await?))
+        }));
+        let read = timeout(limit, reading)
             .await
-            .map_err(|_| anyhow!("the broker did not answer within {} s", limit.as_secs()))?
+            .map_err(|_| anyhow!("the broker did not answer within {} s", limit.as_secs()))??;
+        let mut frontier = Self { events: DataTypeMap::from_fn(|_| i64::MAX), audits: i64::MAX };
+        for (data_type, upto) in read {
+            match data_type {
+                Some(data_type) => frontier.events[data_type] = upto,
+                None => frontier.audits = upto,
+            }
+        }
+        Ok(frontier)
     }
 
-    pub const fn of(&self, data_type: DataType) -> i64 {
-        match data_type {
-            DataType::OrderBook | DataType::OrderBookDelta => self.order_books,
-            _ => self.market_data,
-        }
+    pub fn of(&self, data_type: DataType) -> i64 {
+        self.events[data_type]
     }
 }
 
-/// All messages that the broker received earlier are acknowledged by every consumer of the stream.
-async fn stored_up_to(broker: &Broker, stream: &'static str) -> anyhow::Result<i64> {
-    let mut lowest = i64::MAX;
-    let settings = STREAMS.iter().find(|settings| settings.name == stream);
-    for ConsumerSpec { name, data_type } in settings.map(ConsumerSpec::of).unwrap_or_default() {
-        let consumer: PullConsumer = broker
-            .jetstream
-            .get_consumer_from_stream(&name, stream)
-            .await
-            .with_context(|| format!("cannot read consumer {name} of stream {stream}"))?;
-        let info = consumer.cached_info();
-        if info.num_pending == 0 && info.num_ack_pending == 0 {
-            continue;
-        }
-        let handle = broker
-            .jetstream
-            .get_stream(stream)
-            .await
-            .with_context(|| format!("cannot read stream {stream}"))?;
-        let subjects = data_type.map_or_else(|| ">".to_owned(), |of| format!("{of}.>"));
-        let after = info.ack_floor.stream_sequence.saturating_add(1);
-        let nanos = |time: i128| i64::try_from(time).unwrap_or_default();
-        let oldest =
-            match handle.raw_message_builder().sequence(after).next_by_subject(&subjects).send().await {
-                Ok(message) => nanos(message.time.unix_timestamp_nanos()),
-                // Deleted or expired in between: certain is only the oldest message.
-                Err(_) => nanos(handle.cached_info().state.first_timestamp.unix_timestamp_nanos()),
-            };
-        lowest = lowest.min(oldest);
+/// All messages that the broker received earlier are acknowledged by the consumer.
+async fn stored_up_to(
+    broker: &Broker,
+    stream: &'static str,
+    ConsumerSpec { name, data_type }: &ConsumerSpec,
+) -> anyhow::Result<i64> {
+    let consumer: PullConsumer = broker
+        .jetstream
+        .get_consumer_from_stream(name, stream)
+        .await
+        .with_context(|| format!("cannot read consumer {name} of stream {stream}"))?;
+    let info = consumer.cached_info();
+    if info.num_pending == 0 && info.num_ack_pending == 0 {
+        return Ok(i64::MAX);
     }
-    Ok(lowest)
+    let handle =
+        broker.jetstream.get_stream(stream).await.with_context(|| format!("cannot read stream {stream}"))?;
+    let subjects = data_type.map_or_else(|| ">".to_owned(), |of| format!("{of}.>"));
+    let after = info.ack_floor.stream_sequence.saturating_add(1);
+    let nanos = |time: i128| i64::try_from(time).unwrap_or_default();
+    Ok(match handle.raw_message_builder().sequence(after).next_by_subject(&subjects).send().await {
+        Ok(message) => nanos(message.time.unix_timestamp_nanos()),
+        // Deleted or expired in between: certain is only the oldest message.
+        Err(_) => nanos(handle.cached_info().state.first_timestamp.unix_timestamp_nanos()),
+    })
 }

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use async_nats::jetstream::consumer::pull;
 use serde_json::Value;
 
 use super::seed;
-use crate::stack::Stack;
+use crate::stack::{Stack, contains_all};
 
 pub fn integrity(stack: &Stack, config: &Path, more: &[&str]) -> (i32, Value) {
     let output = stack.command("integrity", config, &[&["--json"], more].concat());
@@ -231,6 +232,16 @@ async fn commands_say_who_is_away() {
     let diagnosis = stack.command("diagnose", &config, &[]);
     assert_eq!(diagnosis.status.code(), Some(0), "{}", String::from_utf8_lossy(&diagnosis.stdout));
     let jetstream = stack.jetstream().await;
+    let older =
+        pull::Config { durable_name: Some("central-market-data".to_owned()), ..pull::Config::default() };
+    jetstream.create_consumer_on_stream(older, "MARKET_DATA").await.unwrap();
+    let diagnosis = stack.command("diagnose", &config, &[]);
+    let text = String::from_utf8(diagnosis.stdout).unwrap();
+    contains_all(
+        &text,
+        &["central-market-data: of an older central", "nats consumer rm MARKET_DATA central-market-data"],
+    );
+    assert_eq!(diagnosis.status.code(), Some(0), "{text}");
     for gone in [
         "KV_MARKETPRISM_CONFIRMED",
         "KV_MARKETPRISM_LEASES",

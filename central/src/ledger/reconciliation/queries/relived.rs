@@ -3,11 +3,9 @@
 use std::collections::HashMap;
 
 use super::{fetch, within_millis};
-use crate::ledger::windows::{SECOND_NS, WindowRange};
+use crate::ledger::windows::{SECOND_NS, STEP_NOTICED_LATE_NS, WindowRange};
 use crate::storage::{Storage, StorageError};
 
-/// An edge on a busy machine notices the step this much after it.
-const NOTICED_LATE_NS: i64 = 5 * SECOND_NS;
 /// Audits that tell of a step come later: an edge closes no window until its clock is where it was.
 const TOLD_LATE_NS: i64 = 24 * 3_600 * SECOND_NS;
 
@@ -21,16 +19,16 @@ pub async fn relived_times(storage: &Storage, range: WindowRange) -> Result<Reli
         to: range.to.saturating_add(TOLD_LATE_NS),
     };
     let query = format!(
-        "SELECT DISTINCT toString(edge) AS of_edge, step.1 - {NOTICED_LATE_NS} AS begin_ns, step.1 - step.2 AS end_ns \
-         FROM {}.edge_audits ARRAY JOIN clock_steps AS step WHERE {} AND step.2 < 0 AND begin_ns < {} AND end_ns > {}",
+        "SELECT DISTINCT toString(edge), step.1 AS at_ns, step.2 AS by_ns FROM {}.edge_audits ARRAY JOIN clock_steps AS step \
+         WHERE {} AND by_ns < 0 AND at_ns - {STEP_NOTICED_LATE_NS} < {} AND at_ns - by_ns > {}",
         storage.database,
         within_millis("window_start", told),
         range.to,
         range.from
     );
     let mut times = RelivedTimes::new();
-    for (edge, from, to) in fetch::<(String, i64, i64)>(storage, &query).await? {
-        times.entry(edge).or_default().push(WindowRange { from, to });
+    for (edge, at, by_ns) in fetch::<(String, i64, i64)>(storage, &query).await? {
+        times.entry(edge).or_default().push(WindowRange::relived(at, by_ns));
     }
     Ok(times)
 }
