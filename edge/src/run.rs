@@ -1,5 +1,6 @@
 //! The command `run`: starts every part of the edge and stops them in the order of the data: sockets, pipelines, publisher, audits.
 
+mod journaling;
 mod settings;
 mod tasks;
 
@@ -10,7 +11,7 @@ use anyhow::{Context, anyhow};
 use async_nats::Client;
 use futures_util::FutureExt as _;
 use futures_util::future::join;
-use marketprism_schema::{StreamId, edge_connection};
+use marketprism_schema::edge_connection;
 use marketprism_service::{
     Exit, Failure, FailureContext as _, ReloadSignal, ServiceState, Signals, clock, tell_service_manager,
 };
@@ -18,20 +19,18 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use self::settings::{LiveSettings, queue_limits};
-use self::tasks::{
-    AuditTasks, HeartbeatTask, JournaledStart, LeaseTask, SelfCareTask, close_raw, end_feeds, start_swaps,
+use self::journaling::{
+    close_journal, end_journaled_run, open_journal, queue, resume, save_positions, start_journal,
 };
-use crate::audit::{AuditOrigin, Auditor, JournaledRun, Resumption, RunJournal, StopCause};
+use self::settings::LiveSettings;
+use self::tasks::{AuditTasks, HeartbeatTask, LeaseTask, SelfCareTask, close_raw, end_feeds, start_swaps};
+use crate::audit::{AuditOrigin, Auditor, StopCause};
 use crate::broker::{BrokerLink, connect};
 use crate::config::{Adapters, Config};
 use crate::feed::{EdgeContext, FeedSet};
 use crate::http::{EdgeState, answer_status, bind};
 use crate::instance::{InstanceLock, host_name, twin_text};
-use crate::journal::{DiskFiles, Journal, JournalOptions};
-use crate::limits::{
-    HEALTH_GRACE, JOURNAL_CLOSE, JOURNAL_END, PIPELINES_DRAIN, PUBLISHER_DRAIN, PUBLISHER_END,
-};
+use crate::limits::{HEALTH_GRACE, PIPELINES_DRAIN, PUBLISHER_DRAIN, PUBLISHER_END};
 use crate::publisher::{DrainResult, Publisher};
 use crate::queue::{AbandonedRecords, EventQueue, MemoryQueue};
 use crate::reload::{ConfigWatch, ReloadHandle, Reloader};
@@ -80,7 +79,7 @@ impl Edge {
         let (client, link) = connect(&config.nats, &edge_connection(&config.name)).await?;
         let (edge, region, nats) = (&config.name, &config.region, config.nats.shown_urls());
         tracing::info!(edge, region, nats, "edge starts");
-        let lease = lock.as_ref().map(|lock| LeaseTask::start(&client, &link, &lock.lease));
+        let lease = lock.as_ref().map(|lock| LeaseTask::start(&client, &link, lock));
         let audits = AuditTasks::start(&client, &link, &context, start);
         let settings = LiveSettings::new(&config, &queue, context.journal.as_ref());
         let publisher = publisher((&config, &settings), &context, &client, &link);
@@ -346,78 +345,6 @@ fn lock(config: &Config) -> anyhow::Result<Option<InstanceLock>> {
     (!config.allow_multiple).then(|| InstanceLock::take(&config.data_dir, &config.name)).transpose()
 }
 
-fn queue(config: &Config, auditor: &Arc<Auditor>, journal: Option<&Arc<Journal>>) -> MemoryQueue {
-    let [limits, catch_up] = queue_limits(&config.publisher);
-    let queue = MemoryQueue::new(limits, Arc::clone(auditor));
-    match journal {
-        Some(journal) => queue.with_journal(Arc::clone(journal) as _, catch_up),
-        None => queue,
-    }
-}
-
-fn open_journal(config: &Config, auditor: &Arc<Auditor>) -> anyhow::Result<Option<Arc<Journal>>> {
-    if !config.journal.enabled {
-        return Ok(None);
-    }
-    let options = JournalOptions {
-        folder: config.journal_dir(),
-        run_ns: auditor.origin().map_or_else(clock::now_ns, |origin| origin.run_ns),
-        bytes: config.journal.max_bytes,
-        age: config.journal.max_age,
-        keep_confirmed: config.journal.keep_confirmed,
-        sync_every: config.journal.sync_interval,
-    };
-    Ok(Some(Arc::new(Journal::open(options, Arc::new(DiskFiles), Arc::clone(auditor))?)))
-}
-
-fn start_journal(
-    journal: Option<&Arc<Journal>>,
-    queue: &Arc<MemoryQueue>,
-    start: Option<&JournaledStart>,
-) -> anyhow::Result<()> {
-    let Some(journal) = journal else { return Ok(()) };
-    let killed = start.map(|start| start.run.killed.clone()).unwrap_or_default();
-    journal.start(Arc::clone(queue), killed).context("the threads of the journal cannot start")
-}
-
-/// Before the last audits.
-async fn end_journaled_run(context: &EdgeContext) {
-    let Some(journal) = context.journal.clone() else { return };
-    let ended = tokio::task::spawn_blocking(move || journal.end_run(JOURNAL_END)).await;
-    if !matches!(ended, Ok(true)) {
-        tracing::warn!(limit = ?JOURNAL_END, "not all events on disk were read for the last audits: their windows cannot be verified");
-    }
-}
-
-/// After everything that writes into it.
-/// False: events may be lost.
-async fn close_journal(context: &EdgeContext, kept: u64) -> bool {
-    let Some(journal) = context.journal.clone() else { return true };
-    let waiting = kept + journal.status().waiting;
-    if waiting > 0 {
-        tracing::warn!(waiting, "events wait in the journal: the next start sends them");
-    }
-    let closed = tokio::task::spawn_blocking(move || journal.close(JOURNAL_CLOSE)).await;
-    let is_closed = matches!(closed, Ok(true));
-    if !is_closed {
-        tracing::error!(limit = ?JOURNAL_CLOSE, "journal not closed: its disk does not answer, its newest events may be lost");
-    }
-    is_closed
-}
-
-/// After the pipelines. Positions after lost events would hide their trades from the next run.
-async fn save_positions(context: &EdgeContext, is_kept: bool) {
-    if !is_kept {
-        return;
-    }
-    let positions = Arc::clone(&context.positions);
-    let saved = tokio::task::spawn_blocking(move || positions.save_newest());
-    let saved = timeout(JOURNAL_CLOSE, saved).await;
-    if !matches!(saved, Ok(Ok(Ok(())))) {
-        tracing::warn!(?saved, "trade positions not written: trades until the next start may not be filled");
-    }
-}
-
 fn auditor(config: &Config) -> Auditor {
     if !config.audit.enabled {
         return Auditor::off();
@@ -429,33 +356,6 @@ fn auditor(config: &Config) -> Auditor {
         window_seconds: config.audit.window_seconds,
         settle: config.audit.settle,
     })
-}
-
-/// Takes over from the run before: its stop encloses the time until this start, and its unsent messages are sent. From here on the
-/// journal says that this run was killed, until it is stopped.
-fn resume(config: &Config, auditor: &Auditor) -> anyhow::Result<Option<JournaledStart>> {
-    let Some(origin) = auditor.origin() else { return Ok(None) };
-    let journal = RunJournal::open(&config.data_dir, &config.name)
-        .with_context(|| format!("no folder for the journal of runs in {}", config.data_dir.display()))?;
-    let path = journal.path();
-    let last = journal.read().unwrap_or_else(|error| {
-        tracing::error!(%error, ?path, "journal of the last run not readable: the time since its stop cannot be verified");
-        None
-    });
-    let is_configured = |stream: &StreamId| config.has_exchange(stream);
-    let resumption = Resumption::new(last, origin, is_configured)?;
-    auditor.resume(&resumption, |stream| config.selects(stream));
-    let Resumption { unsent, lasting, mut killed, .. } = resumption;
-    if !config.journal.enabled {
-        killed.clear();
-    }
-    let run = JournaledRun { run_ns: origin.run_ns, stop: None, unsent, lasting, killed };
-    if let Err(error) = journal.write(&run) {
-        // A full disk does not keep the edge from collecting; but the stop of the run before must not be taken for one of this run.
-        tracing::error!(%error, ?path, "journal of the run not written: a message that the broker does not store before a kill is lost");
-        journal.remove().with_context(|| format!("cannot replace or remove {}", path.display()))?;
-    }
-    Ok(Some(JournaledStart { journal, run }))
 }
 
 fn log_end(context: &EdgeContext, left: StopResult) {

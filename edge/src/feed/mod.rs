@@ -16,6 +16,7 @@ mod progress;
 mod ranking;
 mod raw_tap;
 mod remark_log;
+mod selection;
 mod set;
 mod sources;
 mod status;

@@ -3,12 +3,15 @@
 //!
 //! It never keeps the edge from collecting: with the broker away, or without the bucket, the name is checked later.
 
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use async_nats::{Client, HeaderMap, Request};
 use marketprism_schema::{EdgeLease, edge_lease_request_subject, edge_lease_subject};
+use marketprism_service::read_text;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -40,10 +43,39 @@ pub struct NameLease {
     own: EdgeLease,
     times: LeaseTimes,
     has_written: bool,
-    /// Sequence of the key before this process wrote it last, and when it did.
+    /// Sequence of the key before it was written last, by this process or by the run before, and when this process knew it.
     written: Option<(u64, Instant)>,
     watch: TwinWatch,
     is_told: bool,
+    memory: Option<LeaseMemory>,
+}
+
+/// The newest sequence of the lease, kept over restarts: a broker may be put back to an earlier state while the edge is down.
+#[derive(Debug)]
+struct LeaseMemory(PathBuf);
+
+impl LeaseMemory {
+    /// `None`: there was none, or a crash of the machine left half of it.
+    fn read(&self) -> Option<u64> {
+        match read_text(&self.0, 32) {
+            Ok(text) => text.trim().parse().ok(),
+            Err(error) => {
+                if error.kind() != ErrorKind::NotFound {
+                    tracing::warn!(path = %self.0.display(), %error, "sequence of the last lease not read");
+                }
+                None
+            }
+        }
+    }
+
+    fn write(&self, sequence: u64) {
+        let part = self.0.with_extension("part");
+        let written =
+            std::fs::write(&part, sequence.to_string()).and_then(|()| std::fs::rename(&part, &self.0));
+        if let Err(error) = written {
+            tracing::debug!(path = %self.0.display(), %error, "sequence of the lease not written");
+        }
+    }
 }
 
 /// The newest message of the key.
@@ -76,7 +108,16 @@ impl NameLease {
             written: None,
             watch: TwinWatch::default(),
             is_told: false,
+            memory: None,
         }
+    }
+
+    /// Keeps the sequence of the lease in this file, from the run before too.
+    #[must_use]
+    pub fn remembered_in(self, path: &Path) -> Self {
+        let memory = LeaseMemory(path.to_owned());
+        let written = memory.read().map(|sequence| (sequence, Instant::now()));
+        Self { written, memory: Some(memory), ..self }
     }
 
     /// Holds the lease until `stop`; a living process of another host that holds it ends this earlier and is returned.
@@ -171,6 +212,9 @@ impl NameLease {
             self.link.went_back(at);
         }
         self.written = Some((sequence, Instant::now()));
+        if let Some(memory) = &self.memory {
+            memory.write(sequence);
+        }
         (self.has_written, self.watch, self.is_told) = (true, TwinWatch::default(), false);
         Ok(LeaseStep::Held)
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use marketprism_schema::EdgeLease;
@@ -23,6 +23,8 @@ pub struct InstanceLock {
     _file: FileLock,
     /// This process, for the lease of the name.
     pub lease: EdgeLease,
+    /// File for the sequence of the lease.
+    pub sequence: PathBuf,
 }
 
 impl InstanceLock {
@@ -40,7 +42,8 @@ impl InstanceLock {
         };
         let path = folder.join(format!("{edge}.id"));
         let data_id = data_id(&path).with_context(|| format!("identity {}", path.display()))?;
-        Ok(Self { _file: file, lease: EdgeLease { edge: edge.to_owned(), host, pid, data_id, since } })
+        let lease = EdgeLease { edge: edge.to_owned(), host, pid, data_id, since };
+        Ok(Self { _file: file, lease, sequence: folder.join(format!("{edge}.lease")) })
     }
 }
 

@@ -17,7 +17,7 @@ use crate::config::{Adapters, Config, SelfCareLimits, SwapSettings};
 use crate::feed::{EdgeContext, FeedRoster, FeedSet};
 use crate::gaps::DeliveryState;
 use crate::http::EdgeState;
-use crate::instance::{HeartbeatWriter, LeaseTimes, NameLease};
+use crate::instance::{HeartbeatWriter, InstanceLock, LeaseTimes, NameLease};
 use crate::journal::{answer_requests, follow_confirmations};
 use crate::limits::JOURNAL_CLOSE;
 use crate::publisher::AuditSender;
@@ -51,9 +51,10 @@ pub(super) struct LeaseTask {
 }
 
 impl LeaseTask {
-    pub(super) fn start(client: &Client, link: &Arc<BrokerLink>, own: &EdgeLease) -> Self {
-        let stop = CancellationToken::new();
+    pub(super) fn start(client: &Client, link: &Arc<BrokerLink>, lock: &InstanceLock) -> Self {
+        let (stop, own) = (CancellationToken::new(), &lock.lease);
         let lease = NameLease::new(client.clone(), Arc::clone(link), own.clone(), LeaseTimes::default());
+        let lease = lease.remembered_in(&lock.sequence);
         let task = tokio::spawn(lease.hold(stop.clone()));
         Self { task, client: client.clone(), link: Arc::clone(link), own: own.clone(), stop }
     }

@@ -1,5 +1,6 @@
 //! A publisher on a real nats-server.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +13,11 @@ use marketprism_edge::audit::{AuditStream, Auditor};
 use marketprism_edge::broker::{BrokerLink, connect};
 use marketprism_edge::config::{MirrorSettings, PublisherLimits};
 use marketprism_edge::publisher::{DrainResult, Publisher};
-use marketprism_edge::queue::{EventQueue, EventRecord, MemoryQueue, QueueLimits};
+use marketprism_edge::queue::{EventQueue, EventRecord, MemoryQueue, QueueLane, QueueLimits};
 use marketprism_edge::telemetry::{Coverage, Metrics};
 use marketprism_schema::{DataType, EventId, WireForm};
+use marketprism_tests::broker::Broker;
+use marketprism_tests::wait::eventually;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -82,6 +85,34 @@ pub async fn publish_queue(
     let stop = CancellationToken::new();
     let task = tokio::spawn(publisher.run(stop.clone(), drain));
     Publishing { client, link, queue, auditor, metrics, coverage, mirror, stop, task }
+}
+
+/// Appends `count` records a hundred at a time while the broker is killed twice, then ends the publisher: nothing may be left.
+pub async fn publish_through_kills(
+    broker: &mut Broker,
+    edge: &mut Publishing,
+    count: u64,
+    records: impl Fn(&Coverage, Range<u64>) -> Vec<EventRecord> + Send + 'static,
+) {
+    let (queue, coverage) = (Arc::clone(&edge.queue), Arc::clone(&edge.coverage));
+    let writer = tokio::task::spawn_blocking(move || {
+        for first in (0..count).step_by(100) {
+            queue.append(QueueLane::default(), &mut records(&coverage, first..first + 100));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    for share in [count / 4, count / 2] {
+        eventually("a share is confirmed", || async {
+            (edge.queue.status().confirmed > share).then_some(())
+        })
+        .await;
+        broker.kill();
+        broker.restart().await;
+    }
+    writer.await.unwrap();
+    eventually("the kills are noticed", || async { (edge.link.connects() >= 3).then_some(()) }).await;
+    edge.stop.cancel();
+    assert_eq!((&mut edge.task).await.unwrap().unwrap(), DrainResult { undelivered: 0 });
 }
 
 /// A trade of about 250 bytes.

@@ -1,5 +1,6 @@
 //! Leases of edge names at a real broker.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,10 +31,17 @@ impl Host {
     }
 
     async fn start_as(broker: &Broker, own: EdgeLease, times: LeaseTimes) -> Self {
+        Self::remembering(broker, own, times, None).await
+    }
+
+    async fn remembering(broker: &Broker, own: EdgeLease, times: LeaseTimes, memory: Option<&Path>) -> Self {
         let nats = Nats { urls: vec![broker.url().as_str().into()], ..Nats::default() };
         let (client, link) = connect(&nats, &own.host).await.unwrap();
         let stop = CancellationToken::new();
-        let lease = NameLease::new(client.clone(), Arc::clone(&link), own.clone(), times);
+        let mut lease = NameLease::new(client.clone(), Arc::clone(&link), own.clone(), times);
+        if let Some(path) = memory {
+            lease = lease.remembered_in(path);
+        }
         let task = tokio::spawn(lease.hold(stop.clone()));
         Self { client, link, own, stop, task }
     }
@@ -159,6 +167,36 @@ async fn a_broker_that_lost_the_last_lease_is_known_to_have_gone_back() {
     writes(2).await;
     assert_eq!(host.link.take_loss(), None, "it is told once");
     host.release().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_put_back_while_the_edge_was_down_is_known_to_have_gone_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (copy, memory) = (folder.path().join("copy"), folder.path().join("e1.lease"));
+    let mut broker = Broker::start(folder.path()).await;
+    bucket(&broker).await;
+    broker.kill();
+    broker.copy_store(&copy);
+    broker.restart().await;
+    let own = EdgeLease { edge: "e1".into(), host: "first".into(), pid: 7, data_id: "id".into(), since: 5 };
+    let start =
+        async |broker: &Broker| Host::remembering(broker, own.clone(), times(NEVER), Some(&memory)).await;
+    let sequence =
+        async || std::fs::read_to_string(&memory).ok()?.parse::<u64>().ok().filter(|known| *known > 2);
+    let run = start(&broker).await;
+    let known = eventually("a few leases", sequence).await;
+    run.release().await;
+    let after_restart = start(&broker).await;
+    eventually("a later lease", async || sequence().await.filter(|now| *now > known + 1)).await;
+    assert_eq!(after_restart.link.take_loss(), None, "a restart of the edge loses nothing");
+    after_restart.task.abort();
+
+    broker.kill();
+    broker.restore_store(&copy);
+    broker.restart().await;
+    let run = start(&broker).await;
+    eventually("the loss is known", async || run.link.take_loss()).await;
+    run.release().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! The journal between queue and a real broker: outages, lost streams, failing disks.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,10 +9,9 @@ use std::time::Duration;
 use async_nats::jetstream;
 use marketprism_edge::audit::{Auditor, PublishOutcome};
 use marketprism_edge::journal::{
-    DiskFiles, Journal, JournalFiles, JournalLimits, JournalOptions, JournalStatus, StreamFacts,
-    answer_requests, follow_confirmations,
+    DiskFiles, Journal, JournalLimits, JournalOptions, StreamFacts, answer_requests,
 };
-use marketprism_edge::queue::{Confirmation, EventQueue, EventRecord, MemoryQueue, QueueLane, QueueLimits};
+use marketprism_edge::queue::{Confirmation, EventQueue, EventRecord, QueueLane};
 use marketprism_edge::telemetry::Coverage;
 use marketprism_schema::{
     CONFIRMED_BUCKET, DataType, EventId, MarketType, RepairAnswer, RepairRequest, RepairState, StreamId,
@@ -21,121 +20,11 @@ use marketprism_schema::{
 use marketprism_service::clock;
 use marketprism_tests::broker::{Broker, free_port};
 use marketprism_tests::wait::eventually;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{
-    Publishing, STREAM, create_stream, event_id, header, limits, messages, publish_queue, record,
-};
+use crate::broker::{STREAM, create_stream, event_id, header, limits, messages, record};
 use crate::disks::{BadDisk, FullDisk, SyncedDisk};
-
-const CATCH_UP: QueueLimits = QueueLimits { messages: 64, bytes: 1 << 20 };
-
-/// A queue for a hundred records with a journal behind it.
-pub struct Journaled {
-    pub journal: Arc<Journal>,
-    pub queue: Arc<MemoryQueue>,
-    auditor: Arc<Auditor>,
-}
-
-pub fn options(folder: &Path) -> JournalOptions {
-    JournalOptions {
-        folder: folder.to_owned(),
-        run_ns: clock::now_ns(),
-        bytes: 16 << 20,
-        age: Duration::from_secs(3_600),
-        keep_confirmed: Duration::ZERO,
-        sync_every: Duration::from_millis(50),
-    }
-}
-
-pub fn journaled(options: JournalOptions, files: Arc<dyn JournalFiles>) -> Journaled {
-    audited_journal(options, files, Arc::new(Auditor::off()))
-}
-
-pub fn audited_journal(
-    options: JournalOptions,
-    files: Arc<dyn JournalFiles>,
-    auditor: Arc<Auditor>,
-) -> Journaled {
-    let journal = Arc::new(Journal::open(options, files, Arc::clone(&auditor)).unwrap());
-    let bounds = QueueLimits { messages: 100, bytes: 1 << 20 };
-    let queue = MemoryQueue::with_room_wait(bounds, Arc::clone(&auditor), Duration::from_millis(1));
-    let queue = Arc::new(queue.with_journal(Arc::clone(&journal) as _, CATCH_UP));
-    journal.start(Arc::clone(&queue), Vec::new()).unwrap();
-    Journaled { journal, queue, auditor }
-}
-
-impl Journaled {
-    pub fn append(&self, ids: std::ops::Range<u64>) {
-        let coverage = Coverage::default();
-        for id in ids {
-            let record = record("A-B", id.into(), None, clock::now_ns(), &coverage);
-            let record = EventRecord { sequence: i64::try_from(id).ok(), ..record };
-            self.queue.append(QueueLane::default(), &mut vec![record]);
-        }
-    }
-
-    pub async fn publish(&self, url: &str) -> Publishing {
-        let (auditor, queue) = (Arc::clone(&self.auditor), Arc::clone(&self.queue));
-        publish_queue(url, limits(), auditor, Duration::ZERO, queue).await
-    }
-
-    fn follow(&self, edge: &Publishing) -> (CancellationToken, JoinHandle<()>) {
-        let stop = CancellationToken::new();
-        let (client, link) = (edge.client.clone(), Arc::clone(&edge.link));
-        let task = follow_confirmations(client, link, Arc::clone(&self.journal), stop.clone());
-        (stop, tokio::spawn(task))
-    }
-
-    /// Everything appended is on disk.
-    pub async fn written(&self, events: u64) -> JournalStatus {
-        eventually("all is written", || async {
-            let on_disk = events_on_disk(self.journal.folder());
-            if on_disk >= events { Ok(self.journal.status()) } else { Err(format!("{on_disk} events")) }
-        })
-        .await
-    }
-}
-
-/// The publisher first: it has the queue, and that the journal's lock.
-async fn end(journaled: Journaled, edge: Publishing) {
-    edge.task.abort();
-    assert!(edge.task.await.unwrap_err().is_cancelled());
-    drop(edge.queue);
-    assert!(journaled.journal.close(Duration::from_secs(20)));
-}
-
-pub fn files_of(folder: &Path) -> Vec<PathBuf> {
-    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    files.filter(|path| path.extension().is_some_and(|extension| extension == "journal")).collect()
-}
-
-pub fn events_on_disk(folder: &Path) -> u64 {
-    let count = |path: &PathBuf| {
-        let bytes = std::fs::read(path).unwrap_or_default();
-        bytes.windows(12).filter(|window| window == b"\"received_at").count() as u64
-    };
-    files_of(folder).iter().map(count).sum()
-}
-
-pub async fn stored(url: &str) -> Vec<u128> {
-    messages(url, STREAM).await.iter().map(|message| event_id(message).0).collect()
-}
-
-pub async fn stored_once(url: &str, count: u64) {
-    eventually("all events are stored", || async {
-        let ids = stored(url).await;
-        let distinct: BTreeSet<u128> = ids.iter().copied().collect();
-        assert_eq!(ids.len(), distinct.len(), "an event is stored twice");
-        if distinct == (0..u128::from(count)).collect() {
-            Ok(())
-        } else {
-            Err(format!("{} events", ids.len()))
-        }
-    })
-    .await;
-}
+use crate::journaled::{end, events_on_disk, files_of, journaled, options, stored, stored_once};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_fit_into_memory_and_what_a_killed_run_left_is_sent_after_the_live_events() {

@@ -20,7 +20,7 @@ use marketprism_tests::wait::eventually;
 
 use crate::auditing::setup::{Audited, audited};
 use crate::disks::BadDisk;
-use crate::journal::{Journaled, audited_journal, events_on_disk, files_of, options};
+use crate::journaled::{Journaled, audited_journal, events_on_disk, files_of, options};
 
 const DISK_LIMIT: Duration = Duration::from_secs(20);
 

@@ -17,6 +17,7 @@ mod disks;
 mod instance;
 mod journal;
 mod journal_losses;
+mod journaled;
 mod pages;
 mod polling;
 mod publishing;

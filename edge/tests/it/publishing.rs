@@ -14,7 +14,10 @@ use marketprism_tests::broker::Broker;
 use marketprism_tests::wait::eventually;
 use tokio::time::timeout;
 
-use crate::broker::{Publishing, STREAM, create_stream, event_id, header, limits, messages, publish, record};
+use crate::broker::{
+    Publishing, STREAM, create_stream, event_id, header, limits, messages, publish, publish_through_kills,
+    record,
+};
 
 async fn start(url: &str, drain: Duration) -> Publishing {
     publish(url, limits(), Arc::new(Auditor::off()), drain).await
@@ -42,26 +45,8 @@ async fn all_events_are_in_the_stream_once_after_kills_of_the_broker() {
     let folder = tempfile::tempdir().unwrap();
     let mut broker = Broker::start(folder.path()).await;
     create_stream(&broker.url(), STREAM, "trade.>").await;
-    let edge = start(&broker.url(), Duration::from_secs(60)).await;
-    let (queue, coverage) = (Arc::clone(&edge.queue), Arc::clone(&edge.coverage));
-    let writer = tokio::task::spawn_blocking(move || {
-        for first in (0..COUNT).step_by(100) {
-            queue.append(QueueLane::default(), &mut records(&coverage, first..first + 100));
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    });
-    for share in [COUNT / 4, COUNT / 2] {
-        eventually("a share is confirmed", || async {
-            (edge.queue.status().confirmed > share).then_some(())
-        })
-        .await;
-        broker.kill();
-        broker.restart().await;
-    }
-    writer.await.unwrap();
-    eventually("the kills are noticed", || async { (edge.link.connects() >= 3).then_some(()) }).await;
-    edge.stop.cancel();
-    assert_eq!(edge.task.await.unwrap().unwrap(), DrainResult { undelivered: 0 });
+    let mut edge = start(&broker.url(), Duration::from_secs(60)).await;
+    publish_through_kills(&mut broker, &mut edge, COUNT, records).await;
     assert_eq!(stored_ids(&broker.url()).await, (0..u128::from(COUNT)).collect::<Vec<_>>());
     assert_eq!(edge.queue.status().dropped.values().sum::<u64>(), 0);
     assert_eq!(edge.coverage.rows(clock::now_ns())[0].status, "ok");

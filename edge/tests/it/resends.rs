@@ -11,7 +11,7 @@ use marketprism_tests::broker::Broker;
 use marketprism_tests::wait::eventually;
 
 use crate::broker::{STREAM, create_stream, event_id, messages};
-use crate::journal::{journaled, options, stored, stored_once};
+use crate::journaled::{journaled, options, stored, stored_once};
 
 /// A broker restored from a snapshot of its store, whose streams have the creation times of before.
 #[tokio::test(flavor = "multi_thread")]
