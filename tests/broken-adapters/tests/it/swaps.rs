@@ -1,5 +1,4 @@
 //! A change to each broken version of an adapter is refused or rolled back with its cause, and costs no event.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,5 +1,4 @@
 //! The sound adapter gives the golden output natively, so every finding in the others is their fault.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::path::Path;
 

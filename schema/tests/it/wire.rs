@@ -1,7 +1,5 @@
 //! The wire form is a contract: these tests pin it to the byte, and show that what is written reads back.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::borrow::Cow;
 
 use marketprism_schema::{

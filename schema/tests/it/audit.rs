@@ -1,7 +1,5 @@
 //! The form of audits, pinned to the byte, and what is refused.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
 use marketprism_schema::{
     AUDIT_VERSION, Audit, Capability, ClockReading, ClockStep, Completeness, DataType, EdgeHealth, EdgeHop,
     EventId, FeedAudit, Gap, GapCause, GapKind, HopLatency, LATENCIES_MAX, LATENCY_BUCKETS, MarketType,

@@ -1,7 +1,5 @@
 //! The messages in `src/wire/protobuf/message.rs` are those of `marketprism.proto`.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
 use std::path::Path;
 
 use prost_build::Config;

@@ -1,5 +1,4 @@
 //! The conformance suite passes a sound adapter, and names what is wrong with each broken one.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,7 +1,5 @@
 //! Several events in one packed message.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
 use marketprism_schema::{
     Body, BookLevels, DataSource, Decimal, Event, EventId, Header, MarketType, OrderBookDelta, Side, Trade,
     WireForm, decode_protobuf, split_packed_header,

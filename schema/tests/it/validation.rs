@@ -1,7 +1,5 @@
 //! False events are refused with field, value and what is allowed; true ones pass, however odd.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use marketprism_schema::{
     Body, BookLevels, DataSource, Decimal, Event, EventId, FundingRate, Header, InvalidKind, Liquidation,
     LongShortRatio, MarketType, OpenInterest, OrderBook, RECEIVED_AHEAD_MAX, RECEIVED_BEHIND_MAX, Side,

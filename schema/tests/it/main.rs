@@ -1,0 +1,14 @@
+//! What others read from this crate: wire forms, audits, refusals.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod audit;
+mod packed;
+mod protobuf;
+mod validation;
+mod wire;
