@@ -1,4 +1,4 @@
-//! What others read from this crate: wire forms, audits, refusals.
+//! The forms that others read: events on the wire, audits; and refusals of false events.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
