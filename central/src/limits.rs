@@ -86,7 +86,7 @@ pub const SCAN_INTERVAL: Duration = Duration::from_secs(10);
 /// Gap scans of a stream that begins to flow after a rest, at every look.
 pub const SCAN_BURST: u32 = 5;
 /// Ids of stored events this young are kept beyond `batch.recent_event_ids`, for memory must reach back over [`CLOCK_SKEW`] and the way to hot.
-pub const RECENT_IDS_YOUNG: Duration = Duration::from_secs(15);
+pub const RECENT_IDS_YOUNG: Duration = Duration::from_secs(20);
 /// Times `batch.recent_event_ids` that they may be. More: the oldest are forgotten, and events of their time looked up in hot.
 pub const RECENT_IDS_TIMES: usize = 4;
 /// Clock skew allowed between venues, edges, broker and central; beyond it a duplicate may be a second row until the next merge.

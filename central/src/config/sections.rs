@@ -64,7 +64,7 @@ pub struct BatchLimits {
     /// Batches being inserted per table. With so many, no more messages of the table are pulled: this and `max_bytes` bound the memory.
     #[schemars(range(min = 1, max = 64))]
     pub max_in_flight: usize,
-    /// Event ids kept in memory per stream to recognize events that come again, and up to four times as many while they are younger than 15 s. Above
+    /// Event ids kept in memory per stream to recognize events that come again, and up to four times as many while they are younger than 20 s. Above
     /// that each event is looked up in ClickHouse.
     #[schemars(range(min = 1_000, max = 100_000_000))]
     pub recent_event_ids: usize,

@@ -20,7 +20,7 @@
 //! 3. what memory does not exclude is looked up in hot by event id (`lookup`). The broker drops a message whose id it has, which spares work and
 //!    proves nothing: two edges group the same events differently, and a journal sends them again in other groups. Memory knows every event
 //!    that was stored since the first message that this central alone took (`first_new`), so lookups cost something only in the first ten
-//!    seconds of a backlog, for redeliveries, for events as old, and above four times `recent_event_ids` in fifteen seconds;
+//!    seconds of a backlog, for redeliveries, for events as old, and above four times `recent_event_ids` in twenty seconds;
 //! 4. one central at a time takes a stream (`stream_owner`): no lookup sees an insert that another process has in flight;
 //! 5. ReplacingMergeTree merges duplicates that passed all of these.
 //!

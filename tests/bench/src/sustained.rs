@@ -10,6 +10,8 @@ use tokio::sync::oneshot;
 use crate::edge::{Venue, frames_at};
 
 const SECONDS: u64 = 20;
+/// Time until the first frame is sent, about: a venue's times are those of its frames.
+const PREPARED: Duration = Duration::from_secs(10);
 /// Begin of what is counted: connections and the first inserts are over.
 const SETTLED: u64 = 5;
 /// Rows that the last batches may lack.
@@ -34,7 +36,8 @@ impl Progress {
 pub async fn measure(report: &mut Report, per_second: u64) -> Result<()> {
     let mut stack = Stack::plain().await;
     let events = per_second * SECONDS;
-    let begin_ms = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
+    let begin = SystemTime::now().duration_since(UNIX_EPOCH)? + PREPARED;
+    let begin_ms = u64::try_from(begin.as_millis())?;
     let frames =
         tokio::task::block_in_place(|| frames_at(|id| begin_ms + id * 1_000 / per_second, 1, events));
     let venue = Venue::bind(frames).await?.paced(events, per_second)?;
