@@ -253,8 +253,8 @@ impl OrderBooks {
             if is_due(&slot.gate)
                 && let Some(view) = slot.book.view()
             {
-                // A crossed book is a moment between two updates, or broken: the next update shows it, or it is thrown away.
-                if is_crossed(&view) {
+                // The next update uncrosses it, or it is thrown away.
+                if view.is_crossed() {
                     slot.gate.withdraw();
                 } else {
                     slot.short += u64::from(view.is_short());
@@ -336,10 +336,6 @@ impl OrderBooks {
         });
         Some(slot)
     }
-}
-
-fn is_crossed(view: &BookView<'_>) -> bool {
-    view.bids().next().zip(view.asks().next()).is_some_and(|((bid, _), (ask, _))| bid > ask)
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -28,8 +28,8 @@ pub const BOOKS_PENDING_BYTES_MAX: usize = 128 << 20;
 /// Age of a book's newest snapshot among its deltas after which another one follows the next update: what a rebuild of a state reads at most.
 pub const DELTA_SNAPSHOT_INTERVAL: Duration = Duration::from_secs(600);
 
-/// Time without a dropped record after which the next update of each book carries a snapshot.
-pub const DELTA_SNAPSHOT_PAUSE: Duration = Duration::from_secs(10);
+/// Time without a dropped record after which the next update of each book carries a snapshot and its quote.
+pub const LOST_RECORD_PAUSE: Duration = Duration::from_secs(10);
 
 /// Defaults of `adapters.shadow_frames`, `shadow_ms` and `probation_ms`.
 pub const SHADOW_FRAMES: u64 = 10_000;

@@ -153,6 +153,21 @@ CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
     `asks.quantity` Array(Int64) CODEC(T64, {zstd}),
 {tail}
 
+-- Quotes: best bid and ask of a book at the update that changed one of them. Integers at the row's scales as above; quantity 0: the book has no
+-- such side. README: quotes.
+--! in hot cold for quotes
+CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
+{head}
+    `epoch` UInt32 CODEC({zstd}),
+    `last_update_id` Int64 CODEC(Delta, {zstd}),
+    `price_scale` UInt8 CODEC({zstd}),
+    `quantity_scale` UInt8 CODEC({zstd}),
+    `bid_price` Int64 CODEC(Delta, {zstd}),
+    `bid_quantity` Int64 CODEC(T64, {zstd}),
+    `ask_price` Int64 CODEC(Delta, {zstd}),
+    `ask_quantity` Int64 CODEC(T64, {zstd}),
+{tail}
+
 -- Messages that central refused for their content: the bytes as they came, and why. The key holds the payload's hash because a stream
 -- that was created anew counts its sequence from 1 again.
 --! in hot for dead_letters

@@ -1,4 +1,4 @@
--- Order-book deltas with decimals, and the state of a book at a time. README: order books of the past.
+-- Order-book deltas and quotes with decimals, and the state of a book at a time. README: order books of the past, quotes.
 
 -- One row for each changed level.
 --! in hot cold for orderbook_delta_levels
@@ -41,3 +41,20 @@ WHERE exchange = {exchange:String} AND market_type = {market_type:String} AND sy
 GROUP BY side, price
 HAVING quantity > 0
 ORDER BY side, if(side = 'bid', -price, price)
+
+-- Prices and quantities are null on a side that the book does not have.
+--! in hot cold for quote_prices
+CREATE VIEW IF NOT EXISTS {database}.{table}{on_cluster}
+AS WITH
+    toDecimal128(concat('1e-', toString(stored.price_scale)), 18) AS price_unit,
+    toDecimal128(concat('1e-', toString(stored.quantity_scale)), 18) AS quantity_unit
+SELECT timestamp, received_at, exchange, market_type, symbol, edge, epoch, last_update_id,
+    if(stored.bid_quantity = 0, NULL, toDecimal128(stored.bid_price, 0) * price_unit) AS bid_price,
+    if(stored.bid_quantity = 0, NULL, toDecimal128(stored.bid_quantity, 0) * quantity_unit) AS bid_quantity,
+    if(stored.ask_quantity = 0, NULL, toDecimal128(stored.ask_price, 0) * price_unit) AS ask_price,
+    if(stored.ask_quantity = 0, NULL, toDecimal128(stored.ask_quantity, 0) * quantity_unit) AS ask_quantity,
+    toFloat64(bid_price) AS bid_price_float,
+    toFloat64(bid_quantity) AS bid_quantity_float,
+    toFloat64(ask_price) AS ask_price_float,
+    toFloat64(ask_quantity) AS ask_quantity_float
+FROM {database}.quotes AS stored

@@ -66,6 +66,8 @@ pub enum Body<'a> {
     VolatilityIndex(VolatilityIndex<'a>),
     /// A change of an order book.
     OrderBookDelta(OrderBookDelta<'a>),
+    /// Best bid and ask of an order book.
+    Quote(Quote),
 }
 
 impl Body<'_> {
@@ -81,6 +83,7 @@ impl Body<'_> {
             Self::LsrAllAccount(_) => DataType::LsrAllAccount,
             Self::VolatilityIndex(_) => DataType::VolatilityIndex,
             Self::OrderBookDelta(_) => DataType::OrderBookDelta,
+            Self::Quote(_) => DataType::Quote,
         }
     }
 }
@@ -168,6 +171,47 @@ pub struct BookLevels<'a> {
     pub asks: Cow<'a, [[i64; 2]]>,
 }
 
+/// Best bid and ask of one order book at the update that changed one of them. A crossed book has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quote {
+    /// Counts the resyncs of this book in one run of the edge: its first quote may repeat the last one of the epoch before.
+    pub epoch: u32,
+    /// The venue's id of the update.
+    pub last_update_id: i64,
+    /// Decimal places of the prices.
+    pub price_scale: u8,
+    /// Decimal places of the quantities.
+    pub quantity_scale: u8,
+    /// Price and quantity of the highest bid; none in a book without bids.
+    pub bid: Option<[i64; 2]>,
+    /// Price and quantity of the lowest ask.
+    pub ask: Option<[i64; 2]>,
+}
+
+impl Quote {
+    /// Price and quantity of bid and ask.
+    pub fn decimals(&self) -> [Option<[Decimal; 2]>; 2] {
+        let decimals = |[price, quantity]: [i64; 2]| {
+            [
+                Decimal { mantissa: price, scale: self.price_scale },
+                Decimal { mantissa: quantity, scale: self.quantity_scale },
+            ]
+        };
+        [self.bid, self.ask].map(|level| level.map(decimals))
+    }
+
+    /// True if prices and quantities are the same numbers, at whatever scales.
+    pub fn has_levels_of(&self, other: &Self) -> bool {
+        if (self.price_scale, self.quantity_scale) == (other.price_scale, other.quantity_scale) {
+            return (self.bid, self.ask) == (other.bid, other.ask);
+        }
+        let numbers = |quote: &Self| {
+            quote.decimals().map(|level| level.map(|numbers| numbers.map(Decimal::to_scale_18)))
+        };
+        numbers(self) == numbers(other)
+    }
+}
+
 /// Payment between longs and shorts of a perpetual.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FundingRate {
@@ -238,39 +282,33 @@ const UNIT_SEPARATOR: &[u8] = &[0x1f];
 
 /// A 128-bit hash of data type, exchange, market type, venue symbol and the venue's natural key.
 ///
-/// The natural key is the trade id, or the book's update id with its time and checksum, or time and values where a venue gives no id. Neither the edge nor the
-/// receive time is part of it: two edges on one venue give one id, so that JetStream and the tables can tell a copy from an event. Order-book
+/// The natural key is the trade id, or the book's update id with its time and checksum (a quote: its values), or time and values where a venue gives no id.
+/// Neither the edge nor the receive time is part of it: two edges on one venue give one id, so that JetStream and the tables can tell a copy from an event. Order-book
 /// deltas are the exception: each edge numbers its own, because only unbroken numbers prove a state. The high half of their ids is a hash of
-/// the epoch, the same for all of its deltas, so that an id takes half of the bytes in a table; the low half is of the whole key.
+/// the epoch, that of a quote's id a hash of its stream: the same for all in it, so that an id takes half of the bytes in a table. The low half is
+/// of the whole key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct EventId(pub u128);
 
 impl EventId {
     /// The id of an event. The `event_id` in its header is not looked at: whoever has the event can tell a false one.
     pub fn of(event: &Event<'_>) -> Self {
-        let header = &event.header;
         // In one piece: the state of a hash in parts costs more than the hash.
         let mut key = Vec::with_capacity(192);
-        for part in [
-            event.body.data_type().as_str(),
-            &header.exchange,
-            header.market_type.as_str(),
-            &header.venue_symbol,
-        ] {
-            key.extend_from_slice(part.as_bytes());
-            key.extend_from_slice(UNIT_SEPARATOR);
-        }
-        let epoch = if let Body::OrderBookDelta(delta) = &event.body {
-            key.extend_from_slice(header.edge.as_bytes());
-            key.extend_from_slice(UNIT_SEPARATOR);
-            integer(&mut key, delta.epoch_started_ns);
-            Some(xxh3_64(&key))
-        } else {
-            None
-        };
+        let shared = shared_key(&event.header, &event.body, &mut key);
         natural_key(event, &mut key);
         let id = Self(xxh3_128(&key));
-        epoch.map_or(id, |epoch| Self(u128::from(epoch) << 64 | u128::from(id.low_half())))
+        shared.map_or(id, |shared| id.with_high_half(shared))
+    }
+
+    /// The high half of the ids of an epoch's deltas or of a stream's quotes; none of other types.
+    pub fn shared_half(header: &Header<'_>, body: &Body<'_>) -> Option<u64> {
+        shared_key(header, body, &mut Vec::with_capacity(128))
+    }
+
+    /// With these 64 bits in place of the high ones.
+    pub(crate) const fn with_high_half(self, high: u64) -> Self {
+        Self((high as u128) << 64 | self.low_half() as u128)
     }
 
     /// Id of the message that has these events, in this order: of one event its own, so that the broker knows a copy of it. The same
@@ -298,6 +336,25 @@ impl EventId {
         let hex = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
         hex.then(|| u128::from_str_radix(text, 16).ok().map(Self)).flatten()
     }
+}
+
+/// Appends the stream, and, where events share a half of their ids, what else they share: gives the hash of it.
+fn shared_key(header: &Header<'_>, body: &Body<'_>, key: &mut Vec<u8>) -> Option<u64> {
+    let market_type = header.market_type.as_str();
+    for part in [body.data_type().as_str(), &header.exchange, market_type, &header.venue_symbol] {
+        key.extend_from_slice(part.as_bytes());
+        key.extend_from_slice(UNIT_SEPARATOR);
+    }
+    match body {
+        Body::OrderBookDelta(delta) => {
+            key.extend_from_slice(header.edge.as_bytes());
+            key.extend_from_slice(UNIT_SEPARATOR);
+            integer(key, delta.epoch_started_ns);
+        }
+        Body::Quote(_) => {}
+        _ => return None,
+    }
+    Some(xxh3_64(key))
 }
 
 fn natural_key(event: &Event<'_>, key: &mut Vec<u8>) {
@@ -338,6 +395,13 @@ fn natural_key(event: &Event<'_>, key: &mut Vec<u8>) {
         Body::OrderBookDelta(delta) => {
             integer(key, delta.number);
             integer(key, delta.last_update_id);
+        }
+        Body::Quote(quote) => {
+            integer(key, quote.last_update_id);
+            integer(key, event.header.timestamp_us);
+            for level in quote.decimals() {
+                decimals(key, &level.map_or([None; 2], |numbers| numbers.map(Some)));
+            }
         }
     }
 }

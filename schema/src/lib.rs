@@ -65,7 +65,7 @@ pub use edge_heartbeat::{
 pub use edge_lease::{EDGE_LEASES_BUCKET, EdgeLease, edge_lease_request_subject, edge_lease_subject};
 pub use event::{
     Body, BookLevels, DELTA_LEVELS_MAX, Event, EventId, FundingRate, Header, Liquidation, LongShortRatio,
-    OpenInterest, OrderBook, OrderBookDelta, Trade, VolatilityIndex,
+    OpenInterest, OrderBook, OrderBookDelta, Quote, Trade, VolatilityIndex,
 };
 pub use latency::{LATENCY_BOUNDS_US, LATENCY_BUCKETS, latency_quantile_us};
 pub use migration::{DatabaseKind, Layout, Migration, Statement};

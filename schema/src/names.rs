@@ -173,7 +173,7 @@ pub(crate) use names;
 pub type DataTypeMap<T> = EnumMap<DataType, T>;
 
 names! {
-    /// The nine kinds of market data.
+    /// The kinds of market data.
     #[derive(Enum)]
     DataType, "data_type", {
         /// One match, or an aggregate of matches where the venue publishes only that.
@@ -194,16 +194,28 @@ names! {
         VolatilityIndex = "volatility_index",
         /// One change of one order book, or the state that later changes start from. Made by the edge from order-book updates.
         OrderBookDelta = "orderbook_delta",
+        /// Best bid and ask of one order book after one of them changed. Made by the edge from order-book updates.
+        Quote = "quote",
     }
 }
 
 impl DataType {
-    /// The data type that an adapter subscribes for this one: the edge makes order-book deltas from a venue's books.
+    /// The data type that an adapter subscribes for this one: the edge makes order-book deltas and quotes from a venue's books.
     pub const fn subscribed(self) -> Self {
         match self {
-            Self::OrderBookDelta => Self::OrderBook,
+            Self::OrderBookDelta | Self::Quote => Self::OrderBook,
             other => other,
         }
+    }
+
+    /// Edges make such events themselves, from those of another type.
+    pub fn is_made(self) -> bool {
+        self.subscribed() != self
+    }
+
+    /// Events of such a type arrive continuously.
+    pub const fn is_frequent(self) -> bool {
+        matches!(self, Self::Trade | Self::OrderBook | Self::OrderBookDelta | Self::Quote)
     }
 }
 
@@ -211,8 +223,8 @@ impl DataType {
 pub const fn stale_after(data_type: DataType) -> Duration {
     match data_type {
         DataType::Trade | DataType::OrderBookDelta => Duration::from_secs(60),
-        // The longest interval of published states, and a minute.
-        DataType::OrderBook => Duration::from_secs(180),
+        // The longest interval of published states, and a minute. The best levels of quiet books may stay as long.
+        DataType::OrderBook | DataType::Quote => Duration::from_secs(180),
         DataType::Liquidation => Duration::from_secs(3_600),
         _ => Duration::from_secs(8 * 3_600),
     }

@@ -57,7 +57,7 @@ pub const STREAMS: [StreamSettings; 3] = [
     StreamSettings {
         name: "ORDERBOOK_SNAP",
         carries: Carries::Events,
-        subjects: &["orderbook.>", "orderbook_delta.>"],
+        subjects: &["orderbook.>", "orderbook_delta.>", "quote.>"],
         max_bytes: 5120 * MIB,
         max_age: HOUR.saturating_mul(24),
         duplicate_window: Duration::from_secs(60),
@@ -76,8 +76,8 @@ pub const STREAMS: [StreamSettings; 3] = [
 
 /// Name of the stream that stores a data type.
 pub const fn stream_of(data_type: DataType) -> &'static str {
-    match data_type {
-        DataType::OrderBook | DataType::OrderBookDelta => "ORDERBOOK_SNAP",
+    match data_type.subscribed() {
+        DataType::OrderBook => "ORDERBOOK_SNAP",
         _ => "MARKET_DATA",
     }
 }

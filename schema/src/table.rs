@@ -9,7 +9,7 @@ pub const COLD: &str = "marketprism_cold";
 /// Table of refused messages, in the hot database only.
 pub const DEAD_LETTERS: &str = "dead_letters";
 
-/// One of the nine tables.
+/// The table of one data type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Table {
     /// Data type of its rows.
@@ -20,7 +20,7 @@ pub struct Table {
 
 impl Table {
     /// Every table, in the order of the data types.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self { data_type: DataType::Trade, name: "trades" },
         Self { data_type: DataType::OrderBook, name: "orderbooks" },
         Self { data_type: DataType::FundingRate, name: "funding_rates" },
@@ -30,11 +30,12 @@ impl Table {
         Self { data_type: DataType::LsrAllAccount, name: "lsr_all_accounts" },
         Self { data_type: DataType::VolatilityIndex, name: "volatility_indices" },
         Self { data_type: DataType::OrderBookDelta, name: "orderbook_deltas" },
+        Self { data_type: DataType::Quote, name: "quotes" },
     ];
 
     /// The table of a data type.
     pub fn of(data_type: DataType) -> &'static Self {
-        let [trade, book, funding, interest, liquidation, top, all, index, delta] = &TABLES;
+        let [trade, book, funding, interest, liquidation, top, all, index, delta, quote] = &TABLES;
         match data_type {
             DataType::Trade => trade,
             DataType::OrderBook => book,
@@ -45,11 +46,12 @@ impl Table {
             DataType::LsrAllAccount => all,
             DataType::VolatilityIndex => index,
             DataType::OrderBookDelta => delta,
+            DataType::Quote => quote,
         }
     }
 }
 
-static TABLES: [Table; 9] = Table::ALL;
+static TABLES: [Table; 10] = Table::ALL;
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::{
     Body, BookLevels, DELTA_LEVELS_MAX, Decimal, Event, EventId, FundingRate, Header, Liquidation,
-    LongShortRatio, MarketType, OpenInterest, OrderBook, OrderBookDelta, StreamId, Trade, VolatilityIndex,
+    LongShortRatio, MarketType, OpenInterest, OrderBook, OrderBookDelta, Quote, StreamId, Trade,
+    VolatilityIndex,
 };
 
 /// Most bytes of an exchange, a symbol, a period or an asset.
@@ -128,6 +129,7 @@ pub fn validate_content(event: &Event<'_>, at_ns: i64) -> Check {
         Body::LsrTopPosition(shares) | Body::LsrAllAccount(shares) => ratio(shares),
         Body::VolatilityIndex(index) => volatility_index(index),
         Body::OrderBookDelta(delta) => order_book_delta(delta, header.market_type),
+        Body::Quote(quote) => a_quote(quote, header.market_type),
     }
 }
 
@@ -223,14 +225,30 @@ fn invalid(
 fn order_book(book: &OrderBook<'_>, market_type: MarketType) -> Check {
     let levels = &book.levels;
     both_sides(levels, market_type, 1)?;
-    if let (Some([bid, _]), Some([ask, _])) = (levels.bids.first(), levels.asks.first())
+    let best = [&levels.bids, &levels.asks].map(|side| side.first().copied());
+    not_crossed("bids", best, levels.price_scale)
+}
+
+fn not_crossed(field: &'static str, best: [Option<[i64; 2]>; 2], scale: u8) -> Check {
+    if let [Some([bid, _]), Some([ask, _])] = best
         && bid > ask
     {
-        let (bid, ask) = (price_of(levels, *bid), price_of(levels, *ask));
+        let [bid, ask] = [bid, ask].map(|mantissa| Decimal { mantissa, scale });
         let allowed = format!("at most the best ask {ask}");
-        return Err(invalid(InvalidKind::Book, "bids", &format!("crossed: best bid {bid}"), allowed));
+        return Err(invalid(InvalidKind::Book, field, &format!("crossed: best bid {bid}"), allowed));
     }
     Ok(())
+}
+
+fn a_quote(quote: &Quote, market_type: MarketType) -> Check {
+    let fields = [["bid_price", "bid_quantity"], ["ask_price", "ask_quantity"]];
+    for (level, [of_price, of_quantity]) in quote.decimals().into_iter().zip(fields) {
+        if let Some([level, quantity]) = level {
+            price(of_price, level, market_type)?;
+            positive(InvalidKind::Quantity, of_quantity, quantity)?;
+        }
+    }
+    not_crossed("bid_price", [quote.bid, quote.ask], quote.price_scale)
 }
 
 /// The venue's book may be crossed between two updates, and its records tell all of them.

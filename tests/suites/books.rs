@@ -1,6 +1,7 @@
 //! Promise: every published order book equals the venue's book at that update, and a gap is detected, recorded and resynchronized.
 
 mod deltas;
+mod quotes;
 
 use std::time::Duration;
 
@@ -71,7 +72,7 @@ async fn start() -> (Stack, Sim, Edge) {
     let address = sim.addr().to_string();
     let feed = |(exchange, depth): (&str, usize)| Feed {
         extra: format!("depth = {depth}\nstate_interval_ms = 100"),
-        data_types: ["trade", "orderbook", "orderbook_delta"].map(str::to_owned).to_vec(),
+        data_types: ["trade", "orderbook", "orderbook_delta", "quote"].map(str::to_owned).to_vec(),
         ..Feed::simulated(exchange, &address, &SYMBOLS)
     };
     let feeds: Vec<Feed> = EXCHANGES.map(feed).to_vec();

@@ -44,9 +44,12 @@ pub(crate) async fn create_streams_with(client: &async_nats::Client) {
 
 /// Events of a message, whatever their form.
 pub(crate) fn events_of(message: &async_nats::Message) -> Vec<Event<'_>> {
-    let form =
-        WireForm::of_content_type(message.headers.as_ref().unwrap().get("Content-Type").unwrap().as_str());
-    form.unwrap().decode_all(&message.payload).unwrap()
+    form_of(message).decode_all(&message.payload).unwrap()
+}
+
+fn form_of(message: &async_nats::Message) -> WireForm {
+    let header = message.headers.as_ref().and_then(|headers| headers.get("Content-Type"));
+    WireForm::of_message(header.map(|value| value.as_str()).unwrap_or_default(), &message.payload).unwrap()
 }
 
 pub(crate) async fn messages(broker: &Broker, stream: &str) -> Vec<jetstream::Message> {
@@ -84,8 +87,7 @@ async fn content(broker: &Broker) -> BrokerContent {
     let mut held = BrokerContent::default();
     for stream in ["MARKET_DATA", "ORDERBOOK_SNAP"] {
         for message in messages(broker, stream).await {
-            let header = message.headers.as_ref().unwrap().get("Content-Type").unwrap().as_str();
-            let form = WireForm::of_content_type(header).unwrap();
+            let form = form_of(&message);
             for event in events_of(&message) {
                 let is_trade = event.body.data_type() == DataType::Trade;
                 assert_eq!(form, if is_trade { WireForm::Protobuf } else { WireForm::Json });

@@ -41,7 +41,7 @@ impl AdapterSettings {
 /// Bounds of a batch; the first one reached starts the insert.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct BatchLimits {
-    /// Rows of an insert into trades or order-book deltas.
+    /// Rows of an insert into trades, order-book deltas or quotes.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub trades: usize,
     /// Rows of an insert into states of order books.

@@ -337,7 +337,7 @@ mod tests {
         assert_eq!(statuses(&at(61)), ["ok", "ok"]);
         assert_eq!(statuses(&at(62)), ["stale", "ok"]);
         assert_eq!(at(62).coverage[0].age_seconds, 61);
-        assert_eq!(at(0).nothing_of.len(), 7);
+        assert_eq!(at(0).nothing_of.len(), 8);
         let health = serde_json::to_value(health_coverage(&rows, 62 * NANOS_PER_SECOND)).unwrap();
         let trade = serde_json::json!({ "last_success_ts": 1, "age_seconds": 61, "status": "stale" });
         assert_eq!(

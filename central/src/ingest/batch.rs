@@ -94,7 +94,7 @@ impl Batch {
     pub fn is_full(&self, limits: &BatchLimits) -> bool {
         let rows = match self.target {
             // Duplicates arrive as fast as the events that they repeat.
-            Target::Events(DataType::Trade | DataType::OrderBookDelta)
+            Target::Events(DataType::Trade | DataType::OrderBookDelta | DataType::Quote)
             | Target::Copies
             | Target::CorrectedEvents => limits.trades,
             Target::Events(DataType::OrderBook) => limits.orderbooks,
@@ -107,9 +107,7 @@ impl Batch {
     pub fn deadline(&self, limits: &BatchLimits) -> Instant {
         self.opened
             + match self.target {
-                Target::Events(DataType::Trade | DataType::OrderBook | DataType::OrderBookDelta) => {
-                    limits.max_age
-                }
+                Target::Events(data_type) if data_type.is_frequent() => limits.max_age,
                 _ => limits.max_age_others,
             }
     }
@@ -274,7 +272,7 @@ pub mod tests {
     }
 
     #[test]
-    fn changes_of_books_are_batched_as_trades_are() {
+    fn changes_of_books_and_quotes_are_batched_as_trades_are() {
         let limits = BatchLimits { trades: 3, ..limits(2, 1_000_000) };
         let fills_at = |data_type| {
             let mut batch = Batch { target: Target::Events(data_type), ..trades() };
@@ -283,7 +281,8 @@ pub mod tests {
                 batch.is_full(&limits)
             })
         };
-        assert_eq!([DataType::OrderBook, DataType::OrderBookDelta].map(fills_at), [Some(2), Some(3)]);
+        let kinds = [DataType::OrderBook, DataType::OrderBookDelta, DataType::Quote];
+        assert_eq!(kinds.map(fills_at), [Some(2), Some(3), Some(3)]);
     }
 
     #[test]

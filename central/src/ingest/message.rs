@@ -109,7 +109,7 @@ pub fn split(message: &Message) -> Result<PayloadEvents<'_>, RefusalReason> {
 /// As [`split`], with the payload apart, so that the message can be moved.
 pub fn split_payload<'a>(message: &Message, payload: &'a [u8]) -> Result<PayloadEvents<'a>, RefusalReason> {
     let content_type = header(message.headers.as_ref(), "Content-Type");
-    let Some(form) = WireForm::of_content_type(content_type) else {
+    let Some(form) = WireForm::of_message(content_type, payload) else {
         let known = WireForm::ALL.map(WireForm::content_type).join(" or ");
         return Err((Refusal::ContentType, format!("content type {content_type:?} is not {known}")));
     };
@@ -292,7 +292,11 @@ mod tests {
         let packed = typed(WireForm::Protobuf.content_type());
         assert!(read(&message(own, packed, packed_payload.clone()), NOW_NS).is_ok());
         assert_eq!(refusal(&message(own, packed, payload())), Refusal::Payload);
-        assert_eq!(refusal(&message(own, None, packed_payload.clone())), Refusal::Payload);
+        assert!(read(&message(own, None, packed_payload.clone()), NOW_NS).is_ok(), "told by its first byte");
+        assert_eq!(
+            refusal(&message(own, typed("application/json"), packed_payload.clone())),
+            Refusal::Payload
+        );
         assert_eq!(refusal(&message(own, typed("application/avro"), payload())), Refusal::ContentType);
         assert_eq!(refusal(&message(own, None, b"{".to_vec())), Refusal::Payload);
     }

@@ -198,7 +198,7 @@ impl Subscription {
 /// Messages and bytes of a pull request.
 fn prefetch(data_type: Option<DataType>) -> (usize, usize) {
     match data_type {
-        Some(DataType::Trade) => (limits::PREFETCH_EVENTS, limits::PREFETCH_BYTES),
+        Some(DataType::Trade | DataType::Quote) => (limits::PREFETCH_EVENTS, limits::PREFETCH_BYTES),
         Some(DataType::OrderBook | DataType::OrderBookDelta) => {
             (limits::PREFETCH_EVENTS, limits::PREFETCH_ORDER_BOOK_BYTES)
         }

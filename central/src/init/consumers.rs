@@ -202,7 +202,12 @@ mod tests {
         assert_eq!(names(0).len(), STREAMS[0].subjects.len());
         assert_eq!(
             (names(0)[0].as_str(), names(1)),
-            ("central-trades", vec!["central-orderbooks".to_owned(), "central-orderbook-deltas".to_owned()])
+            (
+                "central-trades",
+                ["central-orderbooks", "central-orderbook-deltas", "central-quotes"]
+                    .map(str::to_owned)
+                    .to_vec()
+            )
         );
         assert_eq!(names(2), ["central-audit"]);
         let trades = of(0)[0].wanted(&stream(0), Duration::from_secs(60));

@@ -360,10 +360,7 @@ impl TableSpec {
             columns_hash: xxhash_rust::xxh3::xxh3_64(definition.as_bytes()),
             columns: names,
             definition,
-            is_high: matches!(
-                table.data_type,
-                DataType::Trade | DataType::OrderBook | DataType::OrderBookDelta
-            ),
+            is_high: table.data_type.is_frequent(),
             slice_rows: match table.data_type {
                 DataType::OrderBook => limits::SLICE_ROWS_ORDER_BOOKS,
                 DataType::OrderBookDelta => limits::SLICE_ROWS_DELTAS,

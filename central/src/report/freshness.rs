@@ -1,11 +1,10 @@
-//! Level of a table without recent rows. States of books may be left out where their changes arrive, and changes are collected only where asked for.
+//! Level of a table without recent rows. States of books may be left out where their changes arrive, and changes and quotes are collected only where asked for.
 
 use std::collections::BTreeSet;
 
 use marketprism_schema::DataType;
 
 use super::document::{Level, TableContents, VenueState};
-use super::period::is_high_frequency;
 
 const STOPPED: &str = "check with `status` which part has stopped: edges, broker, ingest or ClickHouse";
 
@@ -26,20 +25,20 @@ pub fn of_stale_table(
                 (Level::Fail, STOPPED)
             }
         }
-        DataType::OrderBookDelta => {
-            let stopped = markets(venues, DataType::OrderBookDelta, has_rows);
+        DataType::OrderBookDelta | DataType::Quote => {
+            let stopped = markets(venues, data_type, has_rows);
             if stopped.is_empty() {
                 (Level::Info, "")
             } else if stopped.is_subset(&markets(venues, DataType::OrderBook, is_recent)) {
                 (
                     Level::Warn,
-                    "states of these books arrive: check that the edges' feeds still have orderbook_delta in data_types",
+                    "states of these books arrive: check that the edges' feeds still have this type in data_types",
                 )
             } else {
                 (Level::Fail, STOPPED)
             }
         }
-        _ if is_high_frequency(data_type) => (Level::Fail, STOPPED),
+        _ if data_type.is_frequent() => (Level::Fail, STOPPED),
         DataType::Liquidation if !is_collecting => {
             (Level::Warn, "no other type arrives either: check with `status` which part has stopped")
         }
@@ -97,13 +96,14 @@ mod tests {
     }
 
     #[test]
-    fn changes_that_stopped_fail_unless_the_states_of_their_books_arrive() {
-        use DataType::{OrderBook, OrderBookDelta};
-        let stopped = venue("a", OrderBookDelta, 9, 0);
-        let of_another = venue("b", OrderBook, 9, 9);
-        let own = venue("a", OrderBook, 9, 1);
-        assert_eq!(level(OrderBookDelta, &[venue("a", OrderBookDelta, 0, 0), own.clone()]), Level::Info);
-        assert_eq!(level(OrderBookDelta, &[stopped.clone(), of_another.clone()]), Level::Fail);
-        assert_eq!(level(OrderBookDelta, &[stopped, of_another, own]), Level::Warn);
+    fn changes_and_quotes_that_stopped_fail_unless_the_states_of_their_books_arrive() {
+        let of_another = venue("b", DataType::OrderBook, 9, 9);
+        let own = venue("a", DataType::OrderBook, 9, 1);
+        for made in [DataType::OrderBookDelta, DataType::Quote] {
+            let stopped = venue("a", made, 9, 0);
+            assert_eq!(level(made, &[venue("a", made, 0, 0), own.clone()]), Level::Info);
+            assert_eq!(level(made, &[stopped.clone(), of_another.clone()]), Level::Fail);
+            assert_eq!(level(made, &[stopped, of_another.clone(), own.clone()]), Level::Warn);
+        }
     }
 }

@@ -159,15 +159,10 @@ impl TimeBuckets {
 /// Age up to which a row counts as recent.
 pub const fn recent_window(data_type: DataType) -> Duration {
     match data_type {
-        DataType::Trade | DataType::OrderBook | DataType::OrderBookDelta => Duration::from_secs(5 * 60),
+        _ if data_type.is_frequent() => Duration::from_secs(5 * 60),
         DataType::Liquidation => Duration::from_secs(3_600),
         _ => Duration::from_secs(8 * 3_600),
     }
-}
-
-/// Rows of such a type arrive continuously.
-pub const fn is_high_frequency(data_type: DataType) -> bool {
-    matches!(data_type, DataType::Trade | DataType::OrderBook | DataType::OrderBookDelta)
 }
 
 #[cfg(test)]
@@ -187,7 +182,7 @@ mod tests {
     #[test]
     fn ages_and_moments_are_read_and_an_empty_query_is_the_last_day() {
         let day = read("", "", "").unwrap();
-        assert_eq!((day.span_ms(), day.tables().count()), (DAY_MS, 9));
+        assert_eq!((day.span_ms(), day.tables().count()), (DAY_MS, 10));
         let hour = read("2h", "1h", "trades").unwrap();
         assert_eq!((hour.span_ms(), hour.table), (3_600_000, Some("trades")));
         let fixed = read("2025-11-22T00:00:00+01:00", "2025-11-22T00:00:00Z", "").unwrap();

@@ -8,7 +8,7 @@ use super::document::{
 };
 use super::heatmap::LedgerSummary;
 use super::inputs::ReportInputs;
-use super::period::{is_high_frequency, recent_window};
+use super::period::recent_window;
 use super::{Time, downtime, freshness};
 use crate::init::is_unused;
 
@@ -221,7 +221,7 @@ fn evaluate_tables(
 ) {
     // Liquidations may be absent in a healthy system, so the types that always arrive show that collection works.
     let is_collecting = tables.iter().any(|table| {
-        data_type(table).is_some_and(is_high_frequency)
+        data_type(table).is_some_and(DataType::is_frequent)
             && table.hot.as_ref().is_some_and(|hot| hot.recent_rows > 0)
     });
     for table in tables {
@@ -252,7 +252,7 @@ fn evaluate_freshness(
         findings.push(Finding::new(code, level, table.table, text, remedy));
     };
     let minutes = recent_window(data_type).as_secs() / 60;
-    let is_fast = is_high_frequency(data_type);
+    let is_fast = data_type.is_frequent();
     if hot.recent_rows == 0 {
         let newest = hot.newest.map_or("the table is empty".to_owned(), |at| format!("newest row: {at}"));
         let text = format!("no rows arrived in hot in the last {minutes} minutes; {newest}");

@@ -80,6 +80,17 @@ const CORRECTED_EVENT: &[Column] = &[
     CREATED_AT,
 ];
 
+const QUOTE: &[Column] = &[
+    ("epoch", "UInt32"),
+    ("last_update_id", "Int64"),
+    ("price_scale", "UInt8"),
+    ("quantity_scale", "UInt8"),
+    ("bid_price", "Int64"),
+    ("bid_quantity", "Int64"),
+    ("ask_price", "Int64"),
+    ("ask_quantity", "Int64"),
+];
+
 const fn own(data_type: DataType) -> &'static [Column] {
     match data_type {
         DataType::Trade => &[
@@ -149,6 +160,7 @@ const fn own(data_type: DataType) -> &'static [Column] {
             ("asks.price", "Array(Int64)"),
             ("asks.quantity", "Array(Int64)"),
         ],
+        DataType::Quote => QUOTE,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Rows of events. `created_at` is set when the batch is sealed.
 
-use marketprism_schema::{Body, BookLevels, Decimal, Event, LongShortRatio, OrderBookDelta};
+use marketprism_schema::{Body, BookLevels, Decimal, Event, LongShortRatio, OrderBookDelta, Quote};
 
 use super::CREATED_AT_UNSET;
 use super::rows::{RowWriter, TableRows};
@@ -99,8 +99,20 @@ fn body(body: &Body<'_>, row: &mut RowWriter<'_>) -> Result<(), RowError> {
             row.text(&index.underlying_asset);
         }
         Body::OrderBookDelta(delta) => order_book_delta(row, delta),
+        Body::Quote(quote) => a_quote(row, quote),
     }
     Ok(())
+}
+
+/// A side without a level has quantity 0, which no level has.
+fn a_quote(row: &mut RowWriter<'_>, quote: &Quote) {
+    row.uint32(quote.epoch);
+    row.int64(quote.last_update_id);
+    row.uint8(quote.price_scale);
+    row.uint8(quote.quantity_scale);
+    for number in [quote.bid, quote.ask].map(Option::unwrap_or_default).as_flattened() {
+        row.int64(*number);
+    }
 }
 
 fn order_book_delta(row: &mut RowWriter<'_>, delta: &OrderBookDelta<'_>) {
@@ -267,7 +279,7 @@ mod tests {
         assert_eq!(rates.whole_block(), before);
     }
 
-    fn bodies() -> [Body<'static>; 9] {
+    fn bodies() -> [Body<'static>; 10] {
         let one = Decimal { mantissa: 1, scale: 0 };
         let levels = || BookLevels {
             price_scale: 1,
@@ -315,6 +327,7 @@ mod tests {
                 is_asks_partial: false,
                 levels: levels(),
             }),
+            Body::Quote(Quote { last_update_id: 5, bid: Some([3, 4]), ..Quote::default() }),
         ]
     }
 

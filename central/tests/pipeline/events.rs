@@ -8,7 +8,7 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
 use marketprism_schema::{
     Body, BookLevels, DataSource, Decimal, Event, EventId, FundingRate, Header, Liquidation, LongShortRatio,
-    MarketType, OpenInterest, OrderBook, OrderBookDelta, Side, Trade, VolatilityIndex, encode_json,
+    MarketType, OpenInterest, OrderBook, OrderBookDelta, Quote, Side, Trade, VolatilityIndex, encode_json,
 };
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -120,6 +120,14 @@ pub fn one_of_each(base_us: i64) -> Vec<Event<'static>> {
                 bids: vec![[i64::MAX, 1], [5, 0]].into(),
                 asks: Vec::new().into(),
             },
+        }),
+        Body::Quote(Quote {
+            epoch: 2,
+            last_update_id: 9,
+            price_scale: 2,
+            quantity_scale: 9,
+            bid: Some([6_400_011, i64::MAX]),
+            ask: None,
         }),
     ];
     let mut events: Vec<_> = bodies.into_iter().map(|body| event("BTCUSDT", base_us, body)).collect();

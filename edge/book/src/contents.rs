@@ -174,6 +174,12 @@ impl<'a> BookView<'a> {
         self.contents.ladder.asks.iter().take(self.depth)
     }
 
+    /// The best bid is above the best ask: a moment between two updates, or a broken book.
+    pub fn is_crossed(&self) -> bool {
+        let best = self.known_bids().next().zip(self.known_asks().next());
+        best.is_some_and(|((bid, _), (ask, _))| bid > ask)
+    }
+
     /// A side has fewer levels here than both the depth and the venue's book.
     pub fn is_short(&self) -> bool {
         let ladder = &self.contents.ladder;

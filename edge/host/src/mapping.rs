@@ -59,7 +59,9 @@ impl From<schema::DataType> for DataType {
     fn from(value: schema::DataType) -> Self {
         match value {
             schema::DataType::Trade => Self::Trade,
-            schema::DataType::OrderBook | schema::DataType::OrderBookDelta => Self::Orderbook,
+            schema::DataType::OrderBook | schema::DataType::OrderBookDelta | schema::DataType::Quote => {
+                Self::Orderbook
+            }
             schema::DataType::FundingRate => Self::FundingRate,
             schema::DataType::OpenInterest => Self::OpenInterest,
             schema::DataType::Liquidation => Self::Liquidation,

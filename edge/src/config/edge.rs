@@ -114,7 +114,7 @@ fn wire_schema(_: &mut SchemaGenerator) -> Schema {
 }
 
 const WIRE: &str = "Encoding of events of this type: `json`, one event a message, or `protobuf` as in `schema/marketprism.proto`, one or more. \
-                    The Content-Type header names it; consumers other than central may read JSON only.";
+                    JSON has the Content-Type `application/json`, `protobuf` no such header; consumers other than central may read JSON only.";
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Identity {

@@ -349,8 +349,8 @@ impl GapMonitor {
     }
 }
 
-/// The streams that a book feeds: its states and its deltas.
+/// The streams that a book feeds.
 fn book_streams(streams: &StreamTable, instrument: InstrumentIndex) -> Vec<(DataType, AuditStream)> {
-    let kinds = [DataType::OrderBook, DataType::OrderBookDelta].into_iter();
+    let kinds = DataType::ALL.iter().copied().filter(|kind| kind.subscribed() == DataType::OrderBook);
     kinds.filter_map(|kind| Some((kind, stream_of(streams, kind, instrument)?))).collect()
 }

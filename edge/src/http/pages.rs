@@ -170,10 +170,8 @@ fn problems(state: &EdgeState) -> Vec<String> {
     }
     for row in state.context.coverage.rows(clock::now_ns()) {
         // Types of low frequency may be silent without a problem.
-        let is_frequent =
-            matches!(row.data_type, DataType::Trade | DataType::OrderBook | DataType::OrderBookDelta);
         let is_new = !is_in_grace(state) && row.status == "missing" && row.collected_for < state.grace;
-        if is_frequent && row.status != "ok" && !is_new {
+        if row.data_type.is_frequent() && row.status != "ok" && !is_new {
             let age = row.age_seconds.map_or("never".to_owned(), |age| format!("{age} s ago"));
             reasons.push(format!("{} {}: {}, last success {age}", row.exchange, row.data_type, row.status));
         }

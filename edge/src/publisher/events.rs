@@ -212,7 +212,9 @@ impl Publisher {
         if let Some(id) = message.message_id {
             headers.insert(NATS_MESSAGE_ID, HeaderValue::from(id.to_string()));
         }
-        headers.insert(CONTENT_TYPE, HeaderValue::from(message.form.content_type()));
+        if let Some(content_type) = message.form.header() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from(content_type));
+        }
         let reply = format!("{}.{}", self.inbox, position.0);
         let (subject, bytes) = (message.subject.clone(), message.payload.len());
         let payload = message.payload.clone();

@@ -205,7 +205,9 @@ impl MirrorSender {
     async fn send(&self, record: &EventRecord) -> Result<(), String> {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_MESSAGE_ID, HeaderValue::from(record.event_id.to_string()));
-        headers.insert(CONTENT_TYPE, HeaderValue::from(record.form.content_type()));
+        if let Some(content_type) = record.form.header() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from(content_type));
+        }
         let subject = core_mirror_subject(&record.subject);
         let publish = self.client.publish_with_headers(subject, headers, record.payload.clone());
         match timeout(MIRROR_SEND, publish).await {

@@ -42,7 +42,7 @@ struct Lane {
     unread: VecDeque<EventRecord>,
     /// Records that left `unread` at its front.
     left: u64,
-    /// Each book's newest unread state, by its number in the lane.
+    /// Each book's newest unread state and quote, by its number in the lane.
     books: BTreeMap<Subject, u64>,
     /// Waiting or in flight.
     messages: u64,
@@ -98,7 +98,7 @@ impl Lanes {
             && self.status.bytes.saturating_add(bytes) <= of_bytes - reserved(of_bytes)
     }
 
-    /// Past half of a bound, only the newest state of each book is kept, and no change of one, so that trades have the rest. Lanes that use less than half of
+    /// Past half of a bound, only the newest state and quote of each book are kept, and no change of one, so that trades have the rest. Lanes that use less than half of
     /// their share keep all.
     fn is_behind(&mut self, lane: QueueLane) -> bool {
         let lanes = count(self.lanes.len()).max(1);
@@ -116,7 +116,7 @@ impl Lanes {
     ) -> AppendResult {
         let mut result = AppendResult::default();
         self.status.appended += 1;
-        let is_book = record.data_type == DataType::OrderBook;
+        let is_book = is_state(record.data_type);
         let is_change = record.data_type == DataType::OrderBookDelta;
         if is_change && record.journal.is_none() && self.is_behind(lane) {
             result.dropped = 1;
@@ -347,7 +347,7 @@ impl Lanes {
 impl Lane {
     fn pop(&mut self) -> Option<EventRecord> {
         let record = self.unread.pop_front()?;
-        if record.data_type == DataType::OrderBook && self.books.get(&record.subject) == Some(&self.left) {
+        if is_state(record.data_type) && self.books.get(&record.subject) == Some(&self.left) {
             self.books.remove(&record.subject);
         }
         self.left += 1;
@@ -358,6 +358,11 @@ impl Lane {
         self.messages = self.messages.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(bytes);
     }
+}
+
+/// A newer event of the same subject makes an older one needless.
+const fn is_state(data_type: DataType) -> bool {
+    matches!(data_type, DataType::OrderBook | DataType::Quote)
 }
 
 fn is_kept(position: Option<JournalPosition>, journal: Option<&dyn EventJournal>) -> bool {

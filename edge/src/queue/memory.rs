@@ -338,13 +338,19 @@ mod tests {
     }
 
     #[test]
-    fn past_half_of_its_bounds_the_queue_keeps_a_books_newest_state_in_place_and_all_trades() {
+    fn past_half_of_its_bounds_the_queue_keeps_a_books_newest_state_and_quote_in_place_and_all_trades() {
+        for kind in [DataType::OrderBook, DataType::Quote] {
+            keeps_the_newest_in_place(kind);
+        }
+    }
+
+    fn keeps_the_newest_in_place(kind: DataType) {
         let queue = small_queue(8);
-        let book = |id| EventRecord::fixture(id, DataType::OrderBook, "A-B");
+        let book = |id| EventRecord::fixture(id, kind, "A-B");
         queue.append(LANE, &mut vec![book(100), trade(1), trade(2), trade(3), trade(4)]);
         let result = queue.append(LANE, &mut vec![book(101), trade(5), book(102)]);
         assert_eq!(result, AppendResult { conflated: 2, ..AppendResult::default() });
-        let other = EventRecord::fixture(103, DataType::OrderBook, "C-D");
+        let other = EventRecord::fixture(103, kind, "C-D");
         assert_eq!(queue.append(LANE, &mut vec![other]), AppendResult::default());
         assert_eq!(read_ids(&queue, 9), [102, 1, 2, 3, 4, 5, 103]);
         // A state in flight is not replaced.

@@ -150,7 +150,7 @@ pub struct QueueEntry {
 /// Effect of an append on records that were in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AppendResult {
-    /// Order-book states replaced by a newer one of the same book.
+    /// Order-book states and quotes replaced by a newer one of the same book.
     pub conflated: u64,
     /// Records lost because the queue was full.
     pub dropped: u64,

@@ -5,15 +5,15 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use marketprism_adapter_host::InstrumentIndex;
-use marketprism_adapter_host::contract::{Feed, Instrument, Payload, Plan, TradeId, Venue};
+use marketprism_adapter_host::contract::{Book, Feed, Instrument, Payload, Plan, TradeId, Venue};
 use marketprism_book::{BookView, UpdateOutcome};
 use marketprism_schema::{DataSource, DataType, DataTypeMap, Gap, GapCause, InvalidValue, MarketType};
 
-use super::deltas::{DeltaEpoch, each_delta};
+use super::book_records::BookRecords;
 use super::encoder::EventEncoder;
 use super::ids::{RecentIds, TradeIdCheck, TradeIdRange, TradeIdReport, TradeIdTracker};
+use super::subscription::Subscription;
 use crate::books::{BooksPlan, OrderBooks, StatePace};
-use crate::config::wants;
 use crate::queue::EventRecord;
 
 #[derive(Debug, Clone)]
@@ -90,7 +90,7 @@ pub struct RecordBuilder {
     pub(super) encoder: EventEncoder,
     books: Option<OrderBooks>,
     /// By position of the instrument. Another builder's books begin epochs of their own.
-    deltas: Vec<Option<DeltaEpoch>>,
+    book_records: Vec<BookRecords>,
     /// Time of the newest record that the queue dropped.
     lost_ns: i64,
     pub(super) instruments: Vec<InstrumentState>,
@@ -137,7 +137,7 @@ impl RecordBuilder {
             options,
             encoder,
             books,
-            deltas: std::iter::repeat_with(|| None).take(instruments).collect(),
+            book_records: std::iter::repeat_with(BookRecords::default).take(instruments).collect(),
             lost_ns: i64::MIN,
             instruments: std::iter::repeat_with(InstrumentState::default).take(instruments).collect(),
             unexplained: BTreeSet::new(),
@@ -166,8 +166,8 @@ impl RecordBuilder {
         if let Some(state) = self.instruments.get_mut(instrument.position()) {
             *state = InstrumentState::default();
         }
-        if let Some(deltas) = self.deltas.get_mut(instrument.position()) {
-            *deltas = None;
+        if let Some(records) = self.book_records.get_mut(instrument.position()) {
+            *records = BookRecords::default();
         }
     }
 
@@ -181,35 +181,12 @@ impl RecordBuilder {
         out: &mut Vec<EventRecord>,
     ) -> Option<UpdateOutcome> {
         let (kind, instrument) = (payload.data_type(), payload.instrument());
-        let subscription = &self.options.subscription;
-        let has_deltas =
-            kind == DataType::OrderBook && subscription.includes(DataType::OrderBookDelta, instrument);
-        if !has_deltas && !subscription.includes(kind, instrument) {
+        if !self.options.subscription.needs(kind, instrument) {
             self.counts.unsubscribed[kind] += 1;
             return None;
         }
         if let Payload::Book(event) = payload {
-            let every_state = self.options.every_update && subscription.includes(kind, instrument);
-            let (depth, lost_ns) = (self.options.depth, self.lost_ns);
-            let (encoder, invalid, counts) = (&mut self.encoder, &mut self.invalid, &mut self.counts);
-            let mut deltas = self.deltas.get_mut(instrument.position()).filter(|_| has_deltas);
-            let books = self.books.as_mut()?;
-            return Some(books.apply(event, levels, received_at_ns, now_ns, &mut |instrument, view| {
-                if every_state {
-                    let record = encoder.book(instrument, &view, depth);
-                    add_book(DataType::OrderBook, record, instrument, out, invalid);
-                }
-                if let Some(epoch) = &mut deltas {
-                    let before = out.len();
-                    each_delta(epoch, &view, lost_ns, &mut |delta| {
-                        let (record, before) = (encoder.delta(instrument, &view, delta), out.len());
-                        add_book(DataType::OrderBookDelta, record, instrument, out, invalid);
-                        out.len() > before
-                    });
-                    let added = u64::try_from(out.len() - before).unwrap_or_default();
-                    counts.events[DataType::OrderBookDelta] += added;
-                }
-            }));
+            return self.book(event, (levels, received_at_ns), now_ns, out);
         }
         if is_empty(payload) {
             self.counts.empty += 1;
@@ -232,6 +209,40 @@ impl RecordBuilder {
         out.push(record);
         self.check_trade(payload, received_at_ns);
         None
+    }
+
+    fn book(
+        &mut self,
+        event: &Book,
+        (levels, received_at_ns): (&[i64], i64),
+        now_ns: i64,
+        out: &mut Vec<EventRecord>,
+    ) -> Option<UpdateOutcome> {
+        let instrument = InstrumentIndex::from(event.instrument);
+        let wanted = self.options.subscription.of(instrument);
+        let every_state = self.options.every_update && wanted[DataType::OrderBook];
+        let (depth, lost_ns) = (self.options.depth, self.lost_ns);
+        let (encoder, invalid, counts) = (&mut self.encoder, &mut self.invalid, &mut self.counts);
+        let mut records = self.book_records.get_mut(instrument.position());
+        let books = self.books.as_mut()?;
+        Some(books.apply(event, levels, received_at_ns, now_ns, &mut |instrument, view| {
+            let mut add = |data_type, record| {
+                let before = out.len();
+                add_book(data_type, record, instrument, out, invalid);
+                out.len() > before
+            };
+            if every_state {
+                add(DataType::OrderBook, encoder.book(instrument, &view, depth));
+            }
+            if let Some(records) = &mut records {
+                records.after_update(&view, &wanted, lost_ns, &mut |body| {
+                    let data_type = body.data_type();
+                    let is_added = add(data_type, encoder.of_book(instrument, &view, body));
+                    counts.events[data_type] += u64::from(is_added);
+                    is_added
+                });
+            }
+        }))
     }
 
     pub(super) fn check_trade(&mut self, payload: &Payload, received_at_ns: i64) {
@@ -384,50 +395,5 @@ fn add_book(
     match book {
         Ok(record) => out.extend(record),
         Err(error) => invalid.push(InvalidEvent { data_type, instrument, error }),
-    }
-}
-
-/// Per instrument: the data types that the feed wants and the venue offers for its market type.
-#[derive(Debug, Clone)]
-pub struct Subscription {
-    instruments: Vec<DataTypeMap<bool>>,
-}
-
-impl Subscription {
-    pub fn new(
-        venue: &Venue,
-        data_types: &[DataType],
-        market_types: &[MarketType],
-        instruments: &[Instrument],
-    ) -> Self {
-        let row = |instrument: &Instrument| {
-            let market = MarketType::from(instrument.market_type);
-            DataTypeMap::from_fn(|kind| {
-                data_types.contains(&kind) && wants(kind, market_types, market) && venue.offers(kind, market)
-            })
-        };
-        Self { instruments: instruments.iter().map(row).collect() }
-    }
-
-    /// Every data type that adapters give.
-    pub fn everything(instruments: usize) -> Self {
-        Self { instruments: vec![DataTypeMap::from_fn(|kind| kind.subscribed() == kind); instruments] }
-    }
-
-    pub fn with_deltas(mut self) -> Self {
-        for kinds in &mut self.instruments {
-            kinds[DataType::OrderBookDelta] = kinds[DataType::OrderBook];
-        }
-        self
-    }
-
-    fn remove(&mut self, instrument: InstrumentIndex) {
-        if let Some(kinds) = self.instruments.get_mut(instrument.position()) {
-            *kinds = DataTypeMap::default();
-        }
-    }
-
-    pub fn includes(&self, kind: DataType, instrument: InstrumentIndex) -> bool {
-        self.instruments.get(instrument.position()).is_some_and(|kinds| kinds[kind])
     }
 }

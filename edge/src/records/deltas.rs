@@ -7,7 +7,7 @@ use std::time::Duration;
 use marketprism_book::BookView;
 use marketprism_schema::{BookLevels, DELTA_LEVELS_MAX, OrderBookDelta};
 
-use crate::limits::{DELTA_SNAPSHOT_INTERVAL, DELTA_SNAPSHOT_PAUSE};
+use crate::limits::{DELTA_SNAPSHOT_INTERVAL, LOST_RECORD_PAUSE};
 
 /// Numbers of one book's deltas.
 #[derive(Debug)]
@@ -41,11 +41,18 @@ impl DeltaEpoch {
     }
 
     fn needs_snapshot(&self, at_ns: i64, lost_ns: i64) -> bool {
-        let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
         let is_old = at_ns.saturating_sub(self.snapshot_ns) >= nanos(DELTA_SNAPSHOT_INTERVAL);
-        let is_over = at_ns.saturating_sub(lost_ns) >= nanos(DELTA_SNAPSHOT_PAUSE);
-        is_old || (self.snapshot_ns <= lost_ns && is_over)
+        is_old || is_repeated(self.snapshot_ns, at_ns, lost_ns)
     }
+}
+
+fn nanos(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// True if what was sent at `sent_ns` may be among the records that the queue dropped up to `lost_ns`, and no more are lost now.
+pub(super) fn is_repeated(sent_ns: i64, at_ns: i64, lost_ns: i64) -> bool {
+    sent_ns <= lost_ns && at_ns.saturating_sub(lost_ns) >= nanos(LOST_RECORD_PAUSE)
 }
 
 /// Calls `emit` with each record of one update. The first view of an epoch, and known levels that were replaced, make a snapshot;

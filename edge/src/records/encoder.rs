@@ -9,8 +9,8 @@ use marketprism_adapter_host::contract::{self, Payload, TradeId};
 use marketprism_book::BookView;
 use marketprism_schema::{
     Body, BookLevels, DataSource, DataType, DataTypeMap, Decimal, Event, EventId, FundingRate, Header,
-    InvalidValue, Liquidation, LongShortRatio, MarketType, OpenInterest, OrderBook, OrderBookDelta, StreamId,
-    StreamIdError, Trade, VolatilityIndex, WireForm, validate_content,
+    InvalidValue, Liquidation, LongShortRatio, MarketType, OpenInterest, OrderBook, StreamId, StreamIdError,
+    Trade, VolatilityIndex, WireForm, validate_content,
 };
 
 use crate::audit::{AuditStream, StreamTable};
@@ -134,25 +134,24 @@ impl EventEncoder {
             depth,
             epoch: view.epoch(),
         });
-        let received_at_ns = view.received_at_ns();
-        let time_us = view.time_us().unwrap_or(received_at_ns / 1_000);
-        let record = self.encode(instrument, time_us, (received_at_ns, DataSource::Live), body);
+        let record = self.of_book(instrument, view, body);
         self.bids = bids;
         self.asks = asks;
-        Ok(record?.map(|record| EventRecord { sequence: Some(view.last_update_id()), ..record }))
+        record
     }
 
+    /// A record of the update that the view is of.
+    ///
     /// # Errors
     /// As above.
-    pub(super) fn delta(
+    pub(super) fn of_book(
         &mut self,
         instrument: InstrumentIndex,
         view: &BookView<'_>,
-        delta: OrderBookDelta<'_>,
+        body: Body<'_>,
     ) -> Result<Option<EventRecord>, InvalidValue> {
         let received_at_ns = view.received_at_ns();
         let time_us = view.time_us().unwrap_or(received_at_ns / 1_000);
-        let body = Body::OrderBookDelta(delta);
         let record = self.encode(instrument, time_us, (received_at_ns, DataSource::Live), body)?;
         Ok(record.map(|record| EventRecord { sequence: Some(view.last_update_id()), ..record }))
     }

@@ -1,12 +1,16 @@
 //! From normalized events to records: subscription, order books, deduplication, event id, encoding.
 
 mod backfilled;
+mod book_records;
 mod builder;
 mod deltas;
 mod encoder;
 mod ids;
+mod quotes;
+mod subscription;
 
 pub use backfilled::PastTrade;
-pub use builder::{InstrumentMemory, InvalidEvent, RecordBuilder, RecordOptions, Subscription, TradeHoles};
+pub use builder::{InstrumentMemory, InvalidEvent, RecordBuilder, RecordOptions, TradeHoles};
 pub use encoder::{EventEncoder, EventOrigin};
 pub use ids::{TradeIdRange, TradeIdReport, TradePosition};
+pub use subscription::Subscription;

@@ -84,17 +84,17 @@ impl Renormalize {
             let known: Vec<&str> = config.feeds.iter().map(|feed| feed.exchange.as_str()).collect();
             bail!("--exchange: is {:?}, allowed: {}", options.exchange, known.join(", "));
         };
-        // The changes of a book are numbered by the run that recorded them.
+        // They follow the resyncs of the run that recorded them, and changes its numbers.
         let mut known = feed.data_types.clone();
-        known.retain(|kind| *kind != DataType::OrderBookDelta);
+        known.retain(|kind| !kind.is_made());
         if options.data_types.is_empty() {
             options.data_types.clone_from(&known);
         }
         options.data_types.sort_unstable();
         options.data_types.dedup();
-        if options.data_types.contains(&DataType::OrderBookDelta) {
+        if let Some(made) = options.data_types.iter().find(|kind| kind.is_made()) {
             bail!(
-                "--data-type: is orderbook_delta, which cannot be corrected: its changes are numbered by the run that recorded them"
+                "--data-type: is {made}, which cannot be corrected: its events follow the resyncs and losses of the run that recorded them"
             );
         }
         if let Some(other) = options.data_types.iter().find(|kind| !known.contains(kind)) {
@@ -239,11 +239,11 @@ impl Renormalize {
                 "{count} answers belong to requests that only one version makes: not compared, their rows stay as they are"
             );
         }
-        if self.feed.data_types.contains(&DataType::OrderBookDelta) {
+        for made in self.feed.data_types.iter().filter(|kind| kind.is_made()) {
             let _ = writeln!(
                 text,
-                "orderbook_delta: not corrected: its changes are numbered by the run that recorded them, with its resyncs; books that are \
-                 rebuilt from it are those of the old version"
+                "{made}: not corrected: its events follow the resyncs and losses of the run that recorded them; they, and books that are \
+                 rebuilt from them, are those of the old version"
             );
         }
         text + end

@@ -141,7 +141,7 @@ metrics! {
     queue_bytes: IntGauge = "marketprism_edge_queue_bytes" [],
     /// Events that were lost, by cause; for the cause `stop_unprocessed` frames.
     lost: IntCounterVec = "marketprism_edge_lost_events_total" ["data_type", "cause"],
-    /// Order-book states replaced by a newer one in the queue.
+    /// Order-book states and quotes replaced by a newer one in the queue.
     queue_conflated: IntCounter = "marketprism_edge_queue_conflated_total" [],
     /// Times that a pipeline waited for room in the queue.
     queue_waits: IntCounter = "marketprism_edge_queue_waits_total" [],

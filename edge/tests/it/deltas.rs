@@ -1,4 +1,4 @@
-//! Order-book deltas: each state of a book comes out of its records again, at every update.
+//! Order-book deltas and quotes: each state of a book, and its best levels, come out of the records again, at every update.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use marketprism_edge::books::{BookPlan, BooksPlan, OrderBooks, StatePace};
 use marketprism_edge::queue::EventRecord;
 use marketprism_edge::records::{RecordBuilder, RecordOptions};
 use marketprism_schema::{
-    Body, BookLevels, DELTA_LEVELS_MAX, DataType, DataTypeMap, Decimal, OrderBook, RebuiltBook, WireForm,
-    encode_json,
+    Body, BookLevels, DELTA_LEVELS_MAX, DataType, DataTypeMap, Decimal, OrderBook, Quote, RebuiltBook,
+    WireForm, encode_json,
 };
 
 use crate::records::{AT_US, encoder, instrument, options};
 
 const SECOND_NS: i64 = 1_000_000_000;
 
-fn builder(settings: BookSettings) -> RecordBuilder {
+pub fn builder(settings: BookSettings) -> RecordBuilder {
     let instruments = [instrument("AB-CD", MarketType::Spot)];
     let fixture = options(1);
     let options = RecordOptions {
@@ -29,11 +29,12 @@ fn builder(settings: BookSettings) -> RecordBuilder {
         }),
         depth: u32::try_from(settings.depth).unwrap(),
         every_update: true,
-        subscription: fixture.subscription.clone().with_deltas(),
+        subscription: fixture.subscription.clone().with_made(),
         ..fixture
     };
     let mut forms = DataTypeMap::from_fn(|_| WireForm::Json);
     forms[DataType::OrderBookDelta] = WireForm::Protobuf;
+    forms[DataType::Quote] = WireForm::Protobuf;
     RecordBuilder::new(options, encoder("sim_spot", &instruments).with_forms(forms), 1)
 }
 
@@ -129,6 +130,8 @@ fn side(levels: &BookLevels<'_>, side: &[[i64; 2]]) -> Vec<[i128; 2]> {
 struct Comparison {
     rebuilt: RebuiltBook,
     state: Option<OrderBook<'static>>,
+    quote: Option<Quote>,
+    quotes: usize,
     compared: usize,
     epochs: usize,
     snapshots: usize,
@@ -140,6 +143,7 @@ impl Comparison {
         for record in records {
             match record.form.decode(&record.payload).unwrap().body {
                 Body::OrderBook(book) => {
+                    self.quote_is_best();
                     let levels = BookLevels {
                         bids: book.levels.bids.to_vec().into(),
                         asks: book.levels.asks.to_vec().into(),
@@ -165,9 +169,34 @@ impl Comparison {
                     assert_eq!(levels(self.rebuilt.asks().take(depth)), side(&state.levels, asks));
                     self.compared += 1;
                 }
+                Body::Quote(quote) => {
+                    let state = self.state.as_ref().unwrap();
+                    assert_eq!((quote.last_update_id, quote.epoch), (state.last_update_id, state.epoch));
+                    let is_other = |last: Quote| last.epoch != quote.epoch || !last.has_levels_of(&quote);
+                    assert!(self.quote.is_none_or(is_other), "{quote:?} repeats the one before");
+                    self.quote = Some(quote);
+                    self.quotes += 1;
+                }
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    /// The newest quote has the best levels of the newest state, whichever update it is of.
+    fn quote_is_best(&self) {
+        let Some(state) = &self.state else { return };
+        let best = |levels: &[[i64; 2]]| side(&state.levels, levels).first().copied();
+        let [bid, ask] = self
+            .quote
+            .unwrap()
+            .decimals()
+            .map(|level| level.map(|numbers| numbers.map(Decimal::to_scale_18)));
+        assert_eq!(
+            [bid, ask],
+            [best(&state.levels.bids), best(&state.levels.asks)],
+            "{}",
+            state.last_update_id
+        );
     }
 }
 
@@ -200,12 +229,13 @@ fn compare(settings: BookSettings, seed: u64) -> Comparison {
         }
     }
     assert!(builder.take_invalid().is_empty());
+    found.quote_is_best();
     found
 }
 
 /// Random updates with lost ones, repeated snapshots, thin books and grown scales, under each rule of sequence and source of snapshots.
 #[test]
-fn each_state_of_a_book_is_rebuilt_from_its_deltas_at_every_update() {
+fn each_state_of_a_book_is_rebuilt_from_its_deltas_and_has_the_best_levels_of_its_quote_at_every_update() {
     let settings = [
         BookSettings::new(SequenceRule::Contiguous, SnapshotSource::Request, 5),
         BookSettings::new(SequenceRule::Chained, SnapshotSource::InBand, 5),
@@ -219,6 +249,7 @@ fn each_state_of_a_book_is_rebuilt_from_its_deltas_at_every_update() {
         for seed in [7, 77, 777] {
             let found = compare(settings, seed);
             assert!(found.compared > 900, "{at}: {} updates compared", found.compared);
+            assert!((10..found.compared).contains(&found.quotes), "{at}: {} quotes", found.quotes);
             let is_numbered = settings.rule != SequenceRule::Unnumbered;
             assert_eq!(found.epochs > 5, is_numbered, "{at}: {} epochs", found.epochs);
             assert!(found.snapshots > found.epochs, "{at}: snapshots within epochs");

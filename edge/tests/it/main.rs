@@ -21,6 +21,7 @@ mod journaled;
 mod pages;
 mod polling;
 mod publishing;
+mod quotes;
 mod raw;
 mod records;
 mod resends;

@@ -8,7 +8,7 @@ use serde::de::{self, Deserializer, Visitor};
 
 use crate::{
     Body, BookLevels, DataSource, DataType, Decimal, Event, EventId, FundingRate, Header, Liquidation,
-    LongShortRatio, MarketType, OpenInterest, OrderBook, OrderBookDelta, Side, Trade, UnknownName,
+    LongShortRatio, MarketType, OpenInterest, OrderBook, OrderBookDelta, Quote, Side, Trade, UnknownName,
     VolatilityIndex,
 };
 
@@ -136,6 +136,10 @@ struct Raw<'a> {
     previous_update_id: Option<i64>,
     is_bids_partial: Option<bool>,
     is_asks_partial: Option<bool>,
+    bid_price: Option<DecimalText>,
+    bid_quantity: Option<DecimalText>,
+    ask_price: Option<DecimalText>,
+    ask_quantity: Option<DecimalText>,
 }
 
 fn body<'a>(data_type: DataType, raw: &Raw<'a>) -> Result<Body<'a>, DecodeError> {
@@ -189,6 +193,29 @@ fn body<'a>(data_type: DataType, raw: &Raw<'a>) -> Result<Body<'a>, DecodeError>
             underlying_asset: text(&raw.underlying_asset, "underlying_asset")?,
         }),
         DataType::OrderBookDelta => Body::OrderBookDelta(order_book_delta(raw, &missing)?),
+        DataType::Quote => Body::Quote(quote(raw, &missing)?),
+    })
+}
+
+fn quote(raw: &Raw<'_>, missing: &dyn Fn(&'static str) -> DecodeError) -> Result<Quote, DecodeError> {
+    let level = |price: Option<DecimalText>, quantity: Option<DecimalText>, names: [&'static str; 2]| match (
+        price, quantity,
+    ) {
+        (Some(price), Some(quantity)) => Ok(Some([price.0, quantity.0])),
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(missing(names[0])),
+        (Some(_), None) => Err(missing(names[1])),
+    };
+    let bid = level(raw.bid_price, raw.bid_quantity, ["bid_price", "bid_quantity"])?;
+    let ask = level(raw.ask_price, raw.ask_quantity, ["ask_price", "ask_quantity"])?;
+    let levels = level_columns(bid.as_slice(), ask.as_slice())?;
+    Ok(Quote {
+        epoch: raw.epoch.ok_or_else(|| missing("epoch"))?,
+        last_update_id: raw.last_update_id.ok_or_else(|| missing("last_update_id"))?,
+        price_scale: levels.price_scale,
+        quantity_scale: levels.quantity_scale,
+        bid: levels.bids.first().copied(),
+        ask: levels.asks.first().copied(),
     })
 }
 

@@ -1,6 +1,6 @@
 //! Writing the JSON form. By hand, because decimals go straight from mantissa and scale to text.
 
-use crate::{Body, BookLevels, DataSource, Decimal, Event, EventId, LongShortRatio, OrderBookDelta};
+use crate::{Body, BookLevels, DataSource, Decimal, Event, EventId, LongShortRatio, OrderBookDelta, Quote};
 
 /// Appends the event as one JSON object without a line feed.
 pub fn encode_json(event: &Event<'_>, out: &mut Vec<u8>) {
@@ -70,6 +70,18 @@ fn body(out: &mut Vec<u8>, body: &Body<'_>) {
             text(out, "underlying_asset", &index.underlying_asset);
         }
         Body::OrderBookDelta(delta) => order_book_delta(out, delta),
+        Body::Quote(written) => quote(out, written),
+    }
+}
+
+fn quote(out: &mut Vec<u8>, quote: &Quote) {
+    integer(out, "epoch", quote.epoch);
+    integer(out, "last_update_id", quote.last_update_id);
+    let names = [["bid_price", "bid_quantity"], ["ask_price", "ask_quantity"]];
+    for (names, level) in names.into_iter().zip(quote.decimals()) {
+        for (name, number) in names.into_iter().zip(level.into_iter().flatten()) {
+            decimal(out, name, number);
+        }
     }
 }
 

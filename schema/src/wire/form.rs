@@ -1,4 +1,4 @@
-//! Wire forms of a message and their Content-Types.
+//! Wire forms of a message, and how they are told apart.
 
 use super::decode::DecodeError;
 use super::edge_written::decode_json;
@@ -6,7 +6,8 @@ use super::encode::encode_json;
 use super::protobuf::{PackedEvents, PayloadEvents, decode_protobuf, encode_protobuf};
 use crate::{DataTypeMap, Event};
 
-/// A wire form, told by the Content-Type header. A message without the header is JSON.
+/// A wire form, told by the Content-Type header. Of a message without the header it is told by the first byte, so that packed messages go
+/// without: the header would be an eighth of a small one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WireForm {
@@ -26,7 +27,7 @@ impl WireForm {
         DataTypeMap::from_fn(|_| Self::Protobuf)
     }
 
-    /// The value of the Content-Type header.
+    /// The value of a Content-Type header.
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
@@ -34,11 +35,19 @@ impl WireForm {
         }
     }
 
-    /// The form of a Content-Type; parameters behind a semicolon are not looked at. None for a form that is not ours.
-    pub fn of_content_type(value: &str) -> Option<Self> {
-        let value = value.split(';').next().unwrap_or_default().trim();
+    /// The Content-Type header that an edge gives its messages.
+    pub const fn header(self) -> Option<&'static str> {
+        match self {
+            Self::Json => Some(self.content_type()),
+            Self::Protobuf => None,
+        }
+    }
+
+    /// The form of a message; parameters behind a semicolon of its Content-Type are not looked at. None for a form that is not ours.
+    pub fn of_message(content_type: &str, payload: &[u8]) -> Option<Self> {
+        let value = content_type.split(';').next().unwrap_or_default().trim();
         if value.is_empty() {
-            return Some(Self::Json);
+            return Some(if payload.starts_with(b"{") { Self::Json } else { Self::Protobuf });
         }
         Self::ALL.into_iter().find(|form| form.content_type().eq_ignore_ascii_case(value))
     }

@@ -2,8 +2,8 @@
 
 use marketprism_schema::{
     Body, BookLevels, DataSource, Decimal, Event, EventId, FundingRate, Header, InvalidKind, Liquidation,
-    LongShortRatio, MarketType, OpenInterest, OrderBook, RECEIVED_AHEAD_MAX, RECEIVED_BEHIND_MAX, Side,
-    Trade, VolatilityIndex, is_edge_name, validate_event,
+    LongShortRatio, MarketType, OpenInterest, OrderBook, Quote, RECEIVED_AHEAD_MAX, RECEIVED_BEHIND_MAX,
+    Side, Trade, VolatilityIndex, is_edge_name, validate_event,
 };
 
 const NOW_NS: i64 = 1_763_800_000_000_000_000;
@@ -65,6 +65,11 @@ fn funding(rate: &str, index: &str, next_us: i64, hours: u32) -> Event<'static> 
     event(MarketType::Perpetual, Body::FundingRate(body))
 }
 
+fn quote(bid: Option<[i64; 2]>, ask: Option<[i64; 2]>) -> Event<'static> {
+    let body = Quote { epoch: 0, last_update_id: 1, price_scale: 2, quantity_scale: 3, bid, ask };
+    event(MarketType::Spot, Body::Quote(body))
+}
+
 fn liquidation(price: &str, quantity: &str) -> Event<'static> {
     let body = Liquidation {
         side: Side::Sell,
@@ -118,6 +123,13 @@ fn what_cannot_be_true_is_refused_by_field_value_and_allowed() {
         ),
         (book(&[[100, 1], [100, 2]], &[]), Book, "bids: is 1 after 1, allowed: each price once, best first"),
         (book(&[], &[[100, 1], [99, 2]]), Book, "asks: is 0.99 after 1"),
+        (
+            quote(Some([101, 1]), Some([100, 1])),
+            Book,
+            "bid_price: is crossed: best bid 1.01, allowed: at most the best ask 1",
+        ),
+        (quote(Some([0, 1]), None), Price, "bid_price: is 0, allowed: above 0"),
+        (quote(None, Some([1, 0])), Quantity, "ask_quantity: is 0, allowed: above 0"),
         (book(&[[-100, 1]], &[]), Price, "bids: is -1, allowed: above 0"),
         (book(&[], &[[100, -1]]), Quantity, "asks: is -0.001, allowed: above 0"),
         (funding("0.1", "-1", NOW_US, 8), Price, "index_price: is -1, allowed: 0 or above"),
@@ -156,6 +168,9 @@ fn what_is_odd_but_true_passes() {
         book(&[[100, 1]], &[[100, 1]]),
         book(&[[100, 1], [99, 1]], &[]),
         book(&[], &[]),
+        quote(Some([100, 1]), Some([100, 1])),
+        quote(None, Some([100, 1])),
+        quote(None, None),
         funding("-0.75", "0", NOW_US + month_us, 1),
         liquidation("1", "0.000000000000000001"),
         interest("0"),

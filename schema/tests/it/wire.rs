@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use marketprism_schema::{
     Body, BookLevels, DataSource, DataType, Decimal, DecodeError, Event, EventId, FundingRate, Header,
-    Liquidation, LongShortRatio, MarketType, OpenInterest, OrderBook, OrderBookDelta, Side, Trade,
+    Liquidation, LongShortRatio, MarketType, OpenInterest, OrderBook, OrderBookDelta, Quote, Side, Trade,
     VolatilityIndex, WireForm, decode_json, decode_protobuf, encode_json,
 };
 
@@ -79,6 +79,10 @@ fn delta(number: u64) -> Event<'static> {
     }))
 }
 
+fn quote(bid: Option<[i64; 2]>, ask: Option<[i64; 2]>) -> Event<'static> {
+    event(Body::Quote(Quote { epoch: 2, last_update_id: 7, price_scale: 2, quantity_scale: 8, bid, ask }))
+}
+
 fn every_type() -> Vec<Event<'static>> {
     let ratio = || LongShortRatio {
         long: decimal("0.6"),
@@ -116,6 +120,7 @@ fn every_type() -> Vec<Event<'static>> {
             underlying_asset: "BTC".into(),
         })),
         delta(3),
+        quote(Some([6_400_010, 500]), Some([6_400_020, 100_000_000])),
     ]
 }
 
@@ -163,6 +168,66 @@ fn a_book_delta_is_written_to_the_byte_and_known_by_edge_epoch_and_number() {
         delta.epoch_started_ns += 1;
     }
     assert_ne!(EventId::of(&later).0 >> 64, third.0 >> 64);
+}
+
+#[test]
+fn a_quote_is_written_to_the_byte_and_survives_without_a_side_in_both_forms() {
+    let (bid, ask) = (Some([6_400_010, 500]), Some([6_400_020, 100_000_000]));
+    let whole = quote(bid, ask);
+    let text = json(&whole);
+    let own = r#""epoch":2,"last_update_id":7,"bid_price":"64000.1","bid_quantity":"0.000005","ask_price":"64000.2","ask_quantity":"1"}"#;
+    assert!(text.ends_with(own), "{text}");
+    let mut packed = Vec::new();
+    WireForm::Protobuf.encode(&whole, &mut packed);
+    let hex: String = packed.iter().skip(packed.len() - 25).map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, "721708021007180220082894a08d0630f40338144080c2d72f");
+    let extreme = Some([i64::MIN, i64::MAX]);
+    for [bid, ask] in [[bid, None], [None, ask], [None, None], [extreme, ask], [None, extreme]] {
+        let event = quote(bid, ask);
+        for form in [WireForm::Json, WireForm::Protobuf] {
+            let mut payload = Vec::new();
+            form.encode(&event, &mut payload);
+            let Body::Quote(read) = form.decode(&payload).unwrap().body else { panic!("{form:?}") };
+            let Body::Quote(written) = event.body else { panic!("no quote") };
+            assert!(read.has_levels_of(&written), "{read:?} {written:?}");
+            assert_eq!((read.epoch, read.last_update_id), (written.epoch, written.last_update_id));
+        }
+    }
+    let half = text.replace(r#""ask_quantity":"1""#, r#""other":"1""#);
+    assert!(decode_json(half.as_bytes()).unwrap_err().to_string().contains("ask_quantity"), "{half}");
+}
+
+#[test]
+fn two_edges_give_one_quote_one_id_and_its_values_and_place_tell_it_apart() {
+    let (bid, ask) = (Some([6_400_010, 500]), Some([6_400_020, 100_000_000]));
+    let own = quote(bid, ask);
+    let id_with = |change: &dyn Fn(&mut Event<'_>, &mut Quote)| {
+        let mut event = own.clone();
+        let Body::Quote(mut changed) = event.body else { panic!("no quote") };
+        change(&mut event, &mut changed);
+        event.body = Body::Quote(changed);
+        EventId::of(&event)
+    };
+    let other_edge = id_with(&|event, quote| {
+        event.header.edge = "edge-2".into();
+        event.header.received_at_ns += 1;
+        quote.epoch = 9;
+    });
+    assert_eq!(other_edge, own.header.event_id);
+    let finer = id_with(&|_, quote| {
+        quote.price_scale = 3;
+        (quote.bid, quote.ask) = (Some([64_000_100, 500]), Some([64_000_200, 100_000_000]));
+    });
+    assert_eq!(finer, own.header.event_id, "the same numbers at another scale");
+    let mut ids = std::collections::BTreeSet::from([own.header.event_id]);
+    ids.insert(id_with(&|event, _| event.header.timestamp_us += 1));
+    ids.insert(id_with(&|_, quote| quote.last_update_id += 1));
+    ids.insert(id_with(&|_, quote| quote.bid = None));
+    ids.insert(id_with(&|_, quote| quote.bid = Some([6_400_010, 501])));
+    ids.insert(id_with(&|_, quote| (quote.bid, quote.ask) = (None, bid)));
+    assert_eq!(ids.len(), 6);
+    let halves: std::collections::BTreeSet<u128> = ids.iter().map(|id| id.0 >> 64).collect();
+    assert_eq!(halves.len(), 1, "ids of one stream have one half in common");
 }
 
 #[test]

@@ -32,7 +32,6 @@ pub async fn measure(report: &mut Report) -> Result<()> {
             let mut payload = Vec::new();
             WireForm::Protobuf.encode(&event, &mut payload);
             let mut headers = HeaderMap::new();
-            headers.insert("Content-Type", WireForm::Protobuf.content_type());
             headers.insert("Nats-Msg-Id", event.header.event_id.to_string());
             let subject = stream.id.to_string();
             changes += 1;

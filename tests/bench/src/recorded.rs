@@ -257,6 +257,14 @@ fn with_scales(event: &mut Event<'_>, choose: &mut dyn FnMut(u8, u8, DataType) -
         }
         Body::OrderBook(book) => rescale_levels(&mut book.levels, data_type, choose),
         Body::OrderBookDelta(delta) => rescale_levels(&mut delta.levels, data_type, choose),
+        Body::Quote(quote) => {
+            let scales = choose(quote.price_scale, quote.quantity_scale, data_type);
+            let rescaled = |[price, quantity]: [Decimal; 2]| {
+                Some([price.rescale(scales.0)?, quantity.rescale(scales.1)?])
+            };
+            [quote.bid, quote.ask] = quote.decimals().map(|level| level.and_then(rescaled));
+            (quote.price_scale, quote.quantity_scale) = scales;
+        }
         _ => {}
     }
 }
@@ -308,6 +316,13 @@ fn each_number(event: &mut Event<'_>, with: &mut dyn FnMut(Field, &mut i64)) {
             }
             with(Field::Id, &mut delta.last_update_id);
             each_level(&mut delta.levels, with);
+        }
+        Body::Quote(quote) => {
+            with(Field::Id, &mut quote.last_update_id);
+            for [price, quantity] in [&mut quote.bid, &mut quote.ask].into_iter().flatten() {
+                with(Field::Price, price);
+                with(Field::Quantity, quantity);
+            }
         }
         Body::FundingRate(rate) => {
             [Some(&mut rate.funding_rate), rate.mark_price.as_mut(), rate.index_price.as_mut()]

@@ -61,14 +61,14 @@ fn verdicts(windows: u64) -> String {
     )
 }
 
-/// The copies of the nine tables in the same time.
+/// The copies of all tables in the same time.
 fn window_log() -> String {
-    let windows = 9 * DAYS * WINDOWS_A_DAY;
+    let windows = 10 * DAYS * WINDOWS_A_DAY;
     format!(
         "INSERT INTO marketprism_cold.window_log (table_name, window_start, window_seconds, state, rows, cold_rows, attempts, method, logged_at) \
          SELECT arrayElement(['trades', 'orderbooks', 'funding_rates', 'open_interests', 'liquidations', 'lsr_top_positions', \
-         'lsr_all_accounts', 'volatility_indices', 'orderbook_deltas'], 1 + number % 9), \
-         toDateTime64(toStartOfMinute(now('UTC')), 3, 'UTC') - toIntervalMinute(60 + intDiv(number, 9)), 60, 'verified', \
+         'lsr_all_accounts', 'volatility_indices', 'orderbook_deltas', 'quotes'], 1 + number % 10), \
+         toDateTime64(toStartOfMinute(now('UTC')), 3, 'UTC') - toIntervalMinute(60 + intDiv(number, 10)), 60, 'verified', \
          60000, 60000, 1, 'same_server', now64(3, 'UTC') FROM numbers({windows}) SETTINGS max_partitions_per_insert_block = 0"
     )
 }

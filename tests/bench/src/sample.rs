@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use async_nats::HeaderMap;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
+use async_nats::{Client, HeaderMap};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use marketprism_schema::{
@@ -143,13 +143,22 @@ pub async fn publish(
     first: u64,
     events: u64,
 ) -> Result<Duration> {
-    let client = async_nats::connect(url).await?;
+    publish_on(&async_nats::connect(url).await?, sample, (form, per_message), first, events).await
+}
+
+pub async fn publish_on(
+    client: &Client,
+    sample: Sample,
+    (form, per_message): (WireForm, u64),
+    first: u64,
+    events: u64,
+) -> Result<Duration> {
     let context = async_nats::jetstream::ContextBuilder::new()
         .timeout(Duration::from_secs(30))
         .ack_timeout(Duration::from_secs(30))
         .max_ack_inflight(WINDOW)
         .backpressure_on_inflight(true)
-        .build(client);
+        .build(client.clone());
     let subject = sample.subject()?;
     let mut acks = FuturesUnordered::new();
     let started = Instant::now();
@@ -160,7 +169,9 @@ pub async fn publish(
         number = end;
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Msg-Id", id.to_string());
-        headers.insert("Content-Type", form.content_type());
+        if let Some(content_type) = form.header() {
+            headers.insert("Content-Type", content_type);
+        }
         acks.push(
             context.publish_with_headers(subject.clone(), headers, payload.into()).await?.into_future(),
         );
@@ -175,7 +186,7 @@ pub async fn publish(
 }
 
 /// A message as an edge forms it. Several events have the header of the first.
-fn message(sample: Sample, form: WireForm, numbers: std::ops::Range<u64>) -> Result<(EventId, Vec<u8>)> {
+pub fn message(sample: Sample, form: WireForm, numbers: std::ops::Range<u64>) -> Result<(EventId, Vec<u8>)> {
     let (mut payload, mut one, mut ids) = (Vec::with_capacity(512), Vec::new(), Vec::new());
     for number in numbers {
         let event = sample.event(number);

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use async_nats::HeaderMap;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use marketprism_schema::{DataType, Event, StreamId, Table, WireForm};
@@ -64,15 +63,22 @@ pub async fn measure(report: &mut Report) -> Result<()> {
     let captured = streams.iter().filter(|stream| stream.seconds.is_some());
     let instruments: BTreeSet<_> = captured.map(|stream| (&stream.id.exchange, &stream.id.symbol)).collect();
     for (side, bytes) in ["hot", "cold"].into_iter().zip(day) {
-        let name =
-            format!("trades, states and changes of the {} captured instruments, {side}", instruments.len());
+        let name = format!(
+            "trades, states, changes and quotes of the {} captured instruments, {side}",
+            instruments.len()
+        );
         report.figure(name, bytes, "GB a day");
     }
     Ok(())
 }
 
 fn recorded_streams() -> Result<Vec<RecordedStream>> {
-    let mut streams = recorded::captured(&[DataType::Trade, DataType::OrderBook, DataType::OrderBookDelta])?;
+    let mut streams = recorded::captured(&[
+        DataType::Trade,
+        DataType::OrderBook,
+        DataType::OrderBookDelta,
+        DataType::Quote,
+    ])?;
     streams.extend(recorded::of_tests()?);
     Ok(streams)
 }
@@ -94,7 +100,7 @@ fn continued<'a>(
     let mut events = Vec::new();
     for stream in streams {
         let wanted = match stream.id.data_type {
-            DataType::Trade | DataType::OrderBookDelta => ROWS,
+            DataType::Trade | DataType::OrderBookDelta | DataType::Quote => ROWS,
             DataType::OrderBook => ROWS_ORDER_BOOKS,
             _ => ROWS_SLOW,
         };
@@ -126,9 +132,7 @@ async fn publish(stack: &Stack, events: &[Event<'_>]) -> Result<()> {
             StreamId::new(data_type, &header.exchange, header.market_type, &header.symbol)?.to_string();
         let mut payload = Vec::new();
         WireForm::Protobuf.encode(event, &mut payload);
-        let mut headers = HeaderMap::new();
-        headers.insert("Content-Type", WireForm::Protobuf.content_type());
-        acks.push(jetstream.publish_with_headers(subject, headers, payload.into()).await?.into_future());
+        acks.push(jetstream.publish(subject, payload.into()).await?.into_future());
         while acks.len() >= IN_FLIGHT {
             acks.next().await.context("no acknowledgement in flight")??;
         }

@@ -107,7 +107,8 @@ pub async fn broker_ids(broker: &Broker) -> HashSet<u128> {
         for _ in 0..count {
             let message = messages.next().await.unwrap().unwrap();
             let form = message.headers.as_ref().and_then(|headers| headers.get("Content-Type"));
-            let form = WireForm::of_content_type(form.map(|form| form.as_str()).unwrap_or_default());
+            let form = form.map(|form| form.as_str()).unwrap_or_default();
+            let form = WireForm::of_message(form, &message.payload);
             let events = form.unwrap().decode_all(&message.payload).unwrap();
             ids.extend(events.iter().map(|event| event.header.event_id.0));
         }

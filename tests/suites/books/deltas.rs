@@ -1,4 +1,4 @@
-//! Books rebuilt from the stored deltas equal the venue's book at the same update.
+//! Books rebuilt from the stored deltas equal the venue's book at the same update, and their best levels those of the stored quotes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,6 +9,8 @@ use marketprism_tests::stack::Stack;
 use marketprism_tests::wait::until;
 use marketprism_venue_sim::Sim;
 use serde_json::Value;
+
+use super::quotes::{BestLevels, book_of, have_the_best_levels};
 
 /// Levels a side that every exchange's edge knows.
 const DEPTH: usize = 40;
@@ -22,7 +24,7 @@ async fn records(stack: &Stack) -> Result<BTreeMap<String, Vec<Value>>, String> 
     let rows = stack
         .clickhouse
         .rows(&format!(
-            "SELECT exchange, venue_symbol, toString(epoch_started_at) AS started, toUInt32(number) AS place, is_snapshot, parts_left, \
+            "SELECT exchange, symbol, venue_symbol, epoch, toString(epoch_started_at) AS started, toUInt32(number) AS place, is_snapshot, parts_left, \
              toString(last_update_id) AS id, price_scale, quantity_scale, {columns} FROM marketprism_hot.orderbook_deltas \
              ORDER BY exchange, venue_symbol, epoch_started_at, number"
         ))
@@ -76,7 +78,7 @@ fn best(levels: &[[String; 2]]) -> Vec<[String; 2]> {
 pub async fn equal_the_venues_books(stack: &Stack, sim: &Sim) -> usize {
     let limit = Duration::from_secs(60);
     let found = until("no record between two is missing", limit, || records(stack)).await;
-    let mut compared = 0;
+    let mut states = Vec::new();
     for records in found.values() {
         let mut book = RebuiltBook::default();
         for (at, row) in records.iter().enumerate() {
@@ -92,9 +94,11 @@ pub async fn equal_the_venues_books(stack: &Stack, sim: &Sim) -> usize {
                 own.unwrap_or_else(|| panic!("{exchange} {symbol}: the venue never had an update {id}"));
             assert_eq!(texts(book.bids()), best(&own.bids), "{exchange} {symbol} {id}: bids");
             assert_eq!(texts(book.asks()), best(&own.asks), "{exchange} {symbol} {id}: asks");
-            compared += 1;
+            let best = [best(&own.bids), best(&own.asks)].map(|side| side.first().cloned());
+            states.push(BestLevels { book: book_of(row), id: id.parse().unwrap(), best });
         }
     }
-    assert!(compared > 100, "{compared} states compared");
+    assert!(states.len() > 100, "{} states compared", states.len());
+    have_the_best_levels(stack, &states).await;
     found.len()
 }

@@ -139,7 +139,7 @@ fn compare(
         found.iter().map(|(e, _)| e["event_id"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), found.len(), "two events share an id");
     let books = found_in_it.get("books").copied().unwrap_or_default();
-    let lines = replayed_lines(&recording, [adapter, exchange], &["orderbook", "orderbook_delta"]);
+    let lines = replayed_lines(&recording, [adapter, exchange], &["orderbook", "orderbook_delta", "quote"]);
     assert_eq!(deltas::rebuilt_at_every_update(name, &lines), books);
 }
 

@@ -5,7 +5,7 @@ use crate::stack::Stack;
 /// Windows of the healthy hour; the newest is two minutes old.
 pub const WINDOWS: u64 = 60;
 const STREAMS: [(&str, &str); 2] = [("trade", "BTC-USDT"), ("orderbook", "BTC-USDT")];
-const TABLES: [&str; 9] = [
+const TABLES: [&str; 10] = [
     "trades",
     "orderbooks",
     "funding_rates",
@@ -15,6 +15,7 @@ const TABLES: [&str; 9] = [
     "lsr_all_accounts",
     "volatility_indices",
     "orderbook_deltas",
+    "quotes",
 ];
 
 /// SQL: begin of the window `back` windows before the newest.

@@ -28,7 +28,7 @@ pub struct Event {
     pub event_id: ::prost::alloc::vec::Vec<u8>,
     #[prost(enumeration = "DataSource", tag = "4")]
     pub data_source: i32,
-    #[prost(oneof = "event::Body", tags = "5, 6, 7, 8, 9, 10, 11, 12, 13")]
+    #[prost(oneof = "event::Body", tags = "5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
     pub body: ::core::option::Option<event::Body>,
 }
 /// Nested message and enum types in `Event`.
@@ -53,6 +53,8 @@ pub mod event {
         LsrAllAccount(super::LongShortRatio),
         #[prost(message, tag = "13")]
         VolatilityIndex(super::VolatilityIndex),
+        #[prost(message, tag = "14")]
+        Quote(super::Quote),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -100,12 +102,12 @@ pub struct OrderBook {
 pub struct OrderBookDelta {
     #[prost(uint32, tag = "1")]
     pub epoch: u32,
-    #[prost(int64, tag = "2")]
-    pub epoch_started_at: i64,
+    #[prost(sint64, tag = "2")]
+    pub epoch_started_before: i64,
     #[prost(uint64, tag = "3")]
     pub number: u64,
-    #[prost(bool, tag = "4")]
-    pub is_snapshot: bool,
+    #[prost(uint32, tag = "4")]
+    pub flags: u32,
     #[prost(uint32, tag = "5")]
     pub parts_left: u32,
     #[prost(int64, tag = "6")]
@@ -116,22 +118,37 @@ pub struct OrderBookDelta {
     pub last_update_after: i64,
     #[prost(int64, optional, tag = "9")]
     pub checksum: ::core::option::Option<i64>,
-    #[prost(bool, tag = "10")]
-    pub is_bids_partial: bool,
-    #[prost(bool, tag = "11")]
-    pub is_asks_partial: bool,
-    #[prost(uint32, tag = "12")]
+    #[prost(uint32, tag = "10")]
     pub price_scale: u32,
-    #[prost(uint32, tag = "13")]
+    #[prost(uint32, tag = "11")]
     pub quantity_scale: u32,
-    #[prost(sint64, repeated, tag = "14")]
+    #[prost(sint64, repeated, tag = "12")]
     pub bid_prices: ::prost::alloc::vec::Vec<i64>,
-    #[prost(sint64, repeated, tag = "15")]
+    #[prost(sint64, repeated, tag = "13")]
     pub bid_quantities: ::prost::alloc::vec::Vec<i64>,
-    #[prost(sint64, repeated, tag = "16")]
+    #[prost(sint64, repeated, tag = "14")]
     pub ask_prices: ::prost::alloc::vec::Vec<i64>,
-    #[prost(sint64, repeated, tag = "17")]
+    #[prost(sint64, repeated, tag = "15")]
     pub ask_quantities: ::prost::alloc::vec::Vec<i64>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Quote {
+    #[prost(uint32, tag = "1")]
+    pub epoch: u32,
+    #[prost(int64, tag = "2")]
+    pub last_update_id: i64,
+    #[prost(uint32, tag = "3")]
+    pub price_scale: u32,
+    #[prost(uint32, tag = "4")]
+    pub quantity_scale: u32,
+    #[prost(sint64, tag = "5")]
+    pub bid_price: i64,
+    #[prost(uint64, tag = "6")]
+    pub bid_quantity: u64,
+    #[prost(sint64, tag = "7")]
+    pub ask_above: i64,
+    #[prost(uint64, tag = "8")]
+    pub ask_quantity: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FundingRate {

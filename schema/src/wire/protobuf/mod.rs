@@ -7,9 +7,8 @@
     reason = "generated from marketprism.proto by tests/protobuf.rs"
 )]
 mod message;
+mod numbers;
 mod packed;
-
-use std::borrow::Cow;
 
 use self::message::event::Body as BodyMessage;
 use self::message::{
@@ -17,15 +16,21 @@ use self::message::{
     FundingRate as FundingRateMessage, Liquidation as LiquidationMessage,
     LongShortRatio as LongShortRatioMessage, MarketType as MarketTypeName,
     OpenInterest as OpenInterestMessage, OrderBook as OrderBookMessage,
-    OrderBookDelta as OrderBookDeltaMessage, Side as SideName, Trade as TradeMessage,
+    OrderBookDelta as OrderBookDeltaMessage, Quote as QuoteMessage, Side as SideName, Trade as TradeMessage,
     VolatilityIndex as VolatilityIndexMessage,
 };
+use self::numbers::{packed_prices, packed_side, quantities, scale};
 pub use self::packed::{PackedEvents, PayloadEvents, split_packed_header};
 use super::decode::DecodeError;
 use crate::{
     Body, BookLevels, DataSource, DataType, Decimal, Event, FundingRate, Liquidation, LongShortRatio,
-    MarketType, OpenInterest, OrderBook, OrderBookDelta, SCALE_MAX, Side, Trade, VolatilityIndex,
+    MarketType, OpenInterest, OrderBook, OrderBookDelta, Quote, Side, Trade, VolatilityIndex,
 };
+
+/// Flags of an order-book delta.
+const SNAPSHOT: u32 = 1;
+const BIDS_PARTIAL: u32 = 2;
+const ASKS_PARTIAL: u32 = 4;
 
 /// Appends the packed message of one event.
 pub fn encode_protobuf(event: &Event<'_>, out: &mut Vec<u8>) {
@@ -34,14 +39,14 @@ pub fn encode_protobuf(event: &Event<'_>, out: &mut Vec<u8>) {
     let message = EventMessage {
         timestamp: header.timestamp_us,
         received_after: header.received_at_ns.wrapping_sub(header.timestamp_us.wrapping_mul(1_000)),
-        event_id: header.event_id.0.to_be_bytes().to_vec(),
+        event_id: packed::written_id(header.event_id, &event.body),
         data_source: data_source_number(header.data_source).into(),
-        body: Some(write_body(&event.body)),
+        body: Some(write_body(&event.body, header.received_at_ns)),
     };
     packed::write_event(&message, out);
 }
 
-fn write_body(body: &Body<'_>) -> BodyMessage {
+fn write_body(body: &Body<'_>, received_at_ns: i64) -> BodyMessage {
     match body {
         Body::Trade(trade) => BodyMessage::Trade(TradeMessage {
             trade_id: trade.trade_id.as_ref().to_owned(),
@@ -76,27 +81,21 @@ fn write_body(body: &Body<'_>) -> BodyMessage {
             index_value: some(index.index_value),
             underlying_asset: index.underlying_asset.as_ref().to_owned(),
         }),
-        Body::OrderBookDelta(delta) => BodyMessage::OrderbookDelta(write_delta(delta)),
+        Body::OrderBookDelta(delta) => BodyMessage::OrderbookDelta(write_delta(delta, received_at_ns)),
+        Body::Quote(quote) => BodyMessage::Quote(write_quote(quote)),
     }
 }
 
-/// Each price but the first as the difference to the one before it.
-fn packed_prices(levels: &[[i64; 2]]) -> Vec<i64> {
-    let mut before = 0;
-    let difference = |[price, _]: &[i64; 2]| price.wrapping_sub(std::mem::replace(&mut before, *price));
-    levels.iter().map(difference).collect()
-}
-
-fn quantities(levels: &[[i64; 2]]) -> Vec<i64> {
-    levels.iter().map(|[_, quantity]| *quantity).collect()
-}
-
-fn write_delta(delta: &OrderBookDelta<'_>) -> OrderBookDeltaMessage {
+fn write_delta(delta: &OrderBookDelta<'_>, received_at_ns: i64) -> OrderBookDeltaMessage {
+    let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
+    let BookLevels { price_scale, quantity_scale, bids, asks } = &delta.levels;
     OrderBookDeltaMessage {
         epoch: delta.epoch,
-        epoch_started_at: delta.epoch_started_ns,
+        epoch_started_before: received_at_ns.wrapping_sub(delta.epoch_started_ns),
         number: delta.number,
-        is_snapshot: delta.is_snapshot,
+        flags: flag(delta.is_snapshot, SNAPSHOT)
+            | flag(delta.is_bids_partial, BIDS_PARTIAL)
+            | flag(delta.is_asks_partial, ASKS_PARTIAL),
         parts_left: delta.parts_left,
         first_update_id: delta.first_update_id,
         previous_update_before: delta
@@ -104,14 +103,30 @@ fn write_delta(delta: &OrderBookDelta<'_>) -> OrderBookDeltaMessage {
             .map(|previous| delta.first_update_id.wrapping_sub(previous)),
         last_update_after: delta.last_update_id.wrapping_sub(delta.first_update_id),
         checksum: delta.checksum,
-        is_bids_partial: delta.is_bids_partial,
-        is_asks_partial: delta.is_asks_partial,
-        price_scale: delta.levels.price_scale.into(),
-        quantity_scale: delta.levels.quantity_scale.into(),
-        bid_prices: packed_prices(&delta.levels.bids),
-        bid_quantities: quantities(&delta.levels.bids),
-        ask_prices: packed_prices(&delta.levels.asks),
-        ask_quantities: quantities(&delta.levels.asks),
+        price_scale: (*price_scale).into(),
+        quantity_scale: (*quantity_scale).into(),
+        bid_prices: packed_prices(bids, 0),
+        bid_quantities: quantities(bids),
+        ask_prices: packed_prices(asks, first_price(bids)),
+        ask_quantities: quantities(asks),
+    }
+}
+
+fn first_price(levels: &[[i64; 2]]) -> i64 {
+    levels.first().map_or(0, |[price, _]| *price)
+}
+
+fn write_quote(quote: &Quote) -> QuoteMessage {
+    let [bid, ask] = [quote.bid, quote.ask].map(Option::unwrap_or_default);
+    QuoteMessage {
+        epoch: quote.epoch,
+        last_update_id: quote.last_update_id,
+        price_scale: quote.price_scale.into(),
+        quantity_scale: quote.quantity_scale.into(),
+        bid_price: bid[0],
+        bid_quantity: bid[1].cast_unsigned(),
+        ask_above: if quote.ask.is_some() { ask[0].wrapping_sub(bid[0]) } else { 0 },
+        ask_quantity: ask[1].cast_unsigned(),
     }
 }
 
@@ -123,9 +138,9 @@ fn write_order_book(book: &OrderBook<'_>) -> OrderBookMessage {
         epoch: book.epoch,
         price_scale: book.levels.price_scale.into(),
         quantity_scale: book.levels.quantity_scale.into(),
-        bid_prices: packed_prices(&book.levels.bids),
+        bid_prices: packed_prices(&book.levels.bids, 0),
         bid_quantities: quantities(&book.levels.bids),
-        ask_prices: packed_prices(&book.levels.asks),
+        ask_prices: packed_prices(&book.levels.asks, 0),
         ask_quantities: quantities(&book.levels.asks),
     }
 }
@@ -177,7 +192,7 @@ pub fn decode_protobuf(payload: &[u8]) -> Result<Event<'_>, DecodeError> {
     packed.event(0)
 }
 
-fn read_body(body: BodyMessage) -> Result<Body<'static>, DecodeError> {
+fn read_body(body: BodyMessage, received_at_ns: i64) -> Result<Body<'static>, DecodeError> {
     Ok(match body {
         BodyMessage::Trade(trade) => Body::Trade(Trade {
             trade_id: trade.trade_id.into(),
@@ -212,16 +227,23 @@ fn read_body(body: BodyMessage) -> Result<Body<'static>, DecodeError> {
             index_value: needed(DataType::VolatilityIndex, index.index_value, "index_value")?,
             underlying_asset: index.underlying_asset.into(),
         }),
-        BodyMessage::OrderbookDelta(delta) => Body::OrderBookDelta(order_book_delta(&delta)?),
+        BodyMessage::OrderbookDelta(delta) => Body::OrderBookDelta(order_book_delta(&delta, received_at_ns)?),
+        BodyMessage::Quote(quote) => Body::Quote(a_quote(&quote)?),
     })
 }
 
-fn order_book_delta(delta: &OrderBookDeltaMessage) -> Result<OrderBookDelta<'static>, DecodeError> {
+fn order_book_delta(
+    delta: &OrderBookDeltaMessage,
+    received_at_ns: i64,
+) -> Result<OrderBookDelta<'static>, DecodeError> {
+    let flags = delta.flags;
+    let bids = packed_side(&delta.bid_prices, &delta.bid_quantities, "bid_prices", 0)?;
+    let asks = packed_side(&delta.ask_prices, &delta.ask_quantities, "ask_prices", first_price(&bids))?;
     Ok(OrderBookDelta {
         epoch: delta.epoch,
-        epoch_started_ns: delta.epoch_started_at,
+        epoch_started_ns: received_at_ns.wrapping_sub(delta.epoch_started_before),
         number: delta.number,
-        is_snapshot: delta.is_snapshot,
+        is_snapshot: flags & SNAPSHOT != 0,
         parts_left: delta.parts_left,
         first_update_id: delta.first_update_id,
         previous_update_id: delta
@@ -229,31 +251,27 @@ fn order_book_delta(delta: &OrderBookDeltaMessage) -> Result<OrderBookDelta<'sta
             .map(|before| delta.first_update_id.wrapping_sub(before)),
         last_update_id: delta.first_update_id.wrapping_add(delta.last_update_after),
         checksum: delta.checksum,
-        is_bids_partial: delta.is_bids_partial,
-        is_asks_partial: delta.is_asks_partial,
+        is_bids_partial: flags & BIDS_PARTIAL != 0,
+        is_asks_partial: flags & ASKS_PARTIAL != 0,
         levels: BookLevels {
             price_scale: scale(delta.price_scale, "price_scale")?,
             quantity_scale: scale(delta.quantity_scale, "quantity_scale")?,
-            bids: packed_side(&delta.bid_prices, &delta.bid_quantities, "bid_prices")?,
-            asks: packed_side(&delta.ask_prices, &delta.ask_quantities, "ask_prices")?,
+            bids,
+            asks,
         },
     })
 }
 
-fn packed_side(
-    prices: &[i64],
-    quantities: &[i64],
-    field: &'static str,
-) -> Result<Cow<'static, [[i64; 2]]>, DecodeError> {
-    if prices.len() != quantities.len() {
-        return Err(DecodeError::Field(field, "as many prices as quantities"));
-    }
-    let mut price = 0_i64;
-    let level = |(difference, quantity): (&i64, &i64)| {
-        price = price.wrapping_add(*difference);
-        [price, *quantity]
-    };
-    Ok(prices.iter().zip(quantities).map(level).collect::<Vec<_>>().into())
+fn a_quote(quote: &QuoteMessage) -> Result<Quote, DecodeError> {
+    let level = |price, quantity: u64| (quantity > 0).then(|| [price, quantity.cast_signed()]);
+    Ok(Quote {
+        epoch: quote.epoch,
+        last_update_id: quote.last_update_id,
+        price_scale: scale(quote.price_scale, "price_scale")?,
+        quantity_scale: scale(quote.quantity_scale, "quantity_scale")?,
+        bid: level(quote.bid_price, quote.bid_quantity),
+        ask: level(quote.bid_price.wrapping_add(quote.ask_above), quote.ask_quantity),
+    })
 }
 
 fn order_book(book: &OrderBookMessage) -> Result<OrderBook<'static>, DecodeError> {
@@ -263,8 +281,8 @@ fn order_book(book: &OrderBookMessage) -> Result<OrderBook<'static>, DecodeError
         levels: BookLevels {
             price_scale: scale(book.price_scale, "price_scale")?,
             quantity_scale: scale(book.quantity_scale, "quantity_scale")?,
-            bids: packed_side(&book.bid_prices, &book.bid_quantities, "bid_prices")?,
-            asks: packed_side(&book.ask_prices, &book.ask_quantities, "ask_prices")?,
+            bids: packed_side(&book.bid_prices, &book.bid_quantities, "bid_prices", 0)?,
+            asks: packed_side(&book.ask_prices, &book.ask_quantities, "ask_prices", 0)?,
         },
         depth: book.depth,
         epoch: book.epoch,
@@ -291,13 +309,6 @@ fn needed(
 fn optional(decimal: Option<DecimalMessage>) -> Result<Option<Decimal>, DecodeError> {
     let Some(DecimalMessage { mantissa, scale: places }) = decimal else { return Ok(None) };
     Ok(Some(Decimal { mantissa, scale: scale(places, "scale")? }))
-}
-
-fn scale(places: u32, field: &'static str) -> Result<u8, DecodeError> {
-    u8::try_from(places)
-        .ok()
-        .filter(|places| *places <= SCALE_MAX)
-        .ok_or(DecodeError::Field(field, "0 to 18 decimal places"))
 }
 
 fn side(side: i32) -> Result<Side, DecodeError> {

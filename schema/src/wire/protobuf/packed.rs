@@ -8,7 +8,7 @@ use prost::encoding::{decode_varint, encode_varint};
 use super::message::Event as EventMessage;
 use super::{data_source, market_type, read_body};
 use crate::wire::decode::DecodeError;
-use crate::{Event, EventId, Header, MarketType};
+use crate::{Body, Event, EventId, Header, MarketType};
 
 /// Number of the field with one event.
 const EVENTS: u64 = 8;
@@ -96,25 +96,26 @@ impl<'a> PackedEvents<'a> {
     pub fn event(&self, place: usize) -> Result<Event<'a>, DecodeError> {
         let field = self.events.get(place).ok_or(DecodeError::Field("events", "that many"))?;
         let message = EventMessage::decode(field.0.get(field.1..).unwrap_or_default())?;
-        let id: [u8; 16] =
-            message.event_id.as_slice().try_into().map_err(|_| DecodeError::Field("event_id", "16 bytes"))?;
-        let body = message.body.ok_or(DecodeError::Field("body", "one of the nine types"))?;
+        let body = message.body.ok_or(DecodeError::Field("body", "one of the known types"))?;
         let SharedHeader { exchange, symbol, venue_symbol, edge, region, adapter, .. } = self.header;
         let venue_ns = message.timestamp.wrapping_mul(1_000);
-        let header = Header {
+        let received_at_ns = venue_ns.wrapping_add(message.received_after);
+        let body = read_body(body, received_at_ns)?;
+        let mut header = Header {
             exchange: exchange.into(),
             market_type: self.header.market_type()?,
             symbol: symbol.into(),
             venue_symbol: venue_symbol.into(),
             timestamp_us: message.timestamp,
-            received_at_ns: venue_ns.wrapping_add(message.received_after),
-            event_id: EventId(u128::from_be_bytes(id)),
+            received_at_ns,
+            event_id: EventId::default(),
             edge: edge.into(),
             region: region.into(),
             adapter: adapter.into(),
             data_source: data_source(message.data_source)?,
         };
-        Ok(Event { header, body: read_body(body)? })
+        header.event_id = read_id(&message.event_id, &header, &body)?;
+        Ok(Event { header, body })
     }
 
     /// The message that has this event only.
@@ -198,6 +199,24 @@ fn write_bytes(number: u64, bytes: &[u8], out: &mut Vec<u8>) {
 pub(super) fn write_event(event: &EventMessage, out: &mut Vec<u8>) {
     encode_varint(EVENTS << 3 | BYTES, out);
     out.extend_from_slice(&event.encode_length_delimited_to_vec());
+}
+
+/// The half that follows from the event is left out.
+pub(super) fn written_id(id: EventId, body: &Body<'_>) -> Vec<u8> {
+    match body {
+        Body::OrderBookDelta(_) | Body::Quote(_) => id.low_half().to_be_bytes().to_vec(),
+        _ => id.0.to_be_bytes().to_vec(),
+    }
+}
+
+fn read_id(bytes: &[u8], header: &Header<'_>, body: &Body<'_>) -> Result<EventId, DecodeError> {
+    let of = |allowed| DecodeError::Field("event_id", allowed);
+    let Some(shared) = EventId::shared_half(header, body) else {
+        let id = bytes.try_into().map_err(|_| of("16 bytes"))?;
+        return Ok(EventId(u128::from_be_bytes(id)));
+    };
+    let low: [u8; 8] = bytes.try_into().map_err(|_| of("8 bytes"))?;
+    Ok(EventId(u64::from_be_bytes(low).into()).with_high_half(shared))
 }
 
 /// Header and events of a packed message whose header comes first, as edges write it. Two messages with the same header are joined by
