@@ -1,8 +1,9 @@
-//! `marketprism-bench [adapter|edge|latency|venues|swaps|wire|deltas|ingest|ledger|replication|report|sustained|storage|rest]...`: measures, prints a
+//! `marketprism-bench [adapter|edge|latency|venues|swaps|wire|deltas|batches|ingest|ledger|replication|report|sustained|storage|rest]...`: measures, prints a
 //! table, and fails when a goal is missed. `compare REVISION [part]...` does so with two revisions in turn, `history TEXT` prints what
 //! earlier runs measured.
 
 mod adapter;
+mod batches;
 mod compare;
 mod deltas;
 mod edge;
@@ -44,6 +45,8 @@ enum Part {
     Wire,
     /// Bytes of a recorded order-book update in the broker and in hot.
     Deltas,
+    /// Ways to publish events together: packed messages, atomic batches and fast ingest.
+    Batches,
     /// A running central from a filled stream to rows, relative to the engine's limit.
     Ingest,
     /// CPU time of audits and of the ledger.
@@ -162,6 +165,9 @@ async fn measure(measurement: Measurement) -> Result<Report> {
     }
     if wanted(Part::Deltas) {
         deltas::measure(&mut figures).await?;
+    }
+    if wanted(Part::Batches) {
+        batches::measure(&mut figures, trades).await?;
     }
     if wanted(Part::Ingest) {
         ingest::measure(&mut figures, trades).await?;
