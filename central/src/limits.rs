@@ -62,6 +62,9 @@ pub const PULL_EXPIRES: Duration = Duration::from_secs(30);
 /// Idle heartbeat of a pull; two missed ones end the subscription, and a new one is opened.
 pub const PULL_HEARTBEAT: Duration = Duration::from_secs(5);
 
+/// Duplicates that wait until their events are stored, per table, with their shares of the messages. Full: no more messages of the table are taken.
+pub const PENDING_DUPLICATES_BYTES: usize = 64 << 20;
+
 /// Events per turn of the worker, which ends with the message that reaches it. At 50 us for the largest event, 10 ms.
 pub const EVENTS_A_TURN: usize = 256;
 
@@ -104,10 +107,14 @@ pub const CLOSE_MARGIN: Duration = Duration::from_millis(20);
 /// A copy of hot may hold its tables as of different times, so that after a restore rows are missing below its newest position: the
 /// comparison begins this long before.
 pub const COPY_TIME: Duration = Duration::from_secs(3600);
+/// Inserts that were on their way when the copy was made had their rows fixed in this time before.
+pub const COPY_INSERTS: Duration = Duration::from_secs(60);
 /// Missing sequences per query.
 pub const SEQUENCES_A_QUERY: u64 = 100_000;
 /// Sequences per insert of rows that come back from cold: 10,000 order books take up to 250 MB on their way.
 pub const SEQUENCES_A_COPY: u64 = 10_000;
+/// Messages per query for the events that hot lacks of them: up to 65,000 ids on each side.
+pub const PARTIAL_MESSAGES_A_QUERY: usize = 256;
 /// Messages before the first one that hot lost that are read again too: of some, hot may have only a part of the events.
 pub const REWIND_MARGIN: u64 = 100_000;
 /// Broker requests per gap scan; what of the rest hot lacks waits for the next.

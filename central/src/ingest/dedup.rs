@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::batch::{BatchEntry, OpenBatches};
 use super::insert_task::{InsertResult, seconds};
-use super::known_events::{FOUND, IdState, PendingDuplicate, PendingDuplicates, RecentIds};
+use super::known_events::{FOUND, IdState, PendingDuplicate, PendingDuplicates, RecentIds, Repetition};
 use super::lookup::DuplicateRisk;
 use super::message::{self, Delivery, Refusal, RefusalReason, exchange_of};
 use super::open_message::OpenMessage;
@@ -91,6 +91,10 @@ impl Deduplicator {
         self.finished.clear();
     }
 
+    pub fn has_room_for_duplicates(&self, data_type: DataType) -> bool {
+        self.pending.has_room(data_type)
+    }
+
     pub fn take(&mut self, message: jetstream::Message, delivery: Delivery) {
         let message = message.message;
         let data_type = message::data_type(&message.subject);
@@ -132,9 +136,12 @@ impl Deduplicator {
             let one = EventOfMessage { message: &message, place, delivery };
             let added = match event {
                 Ok(event) => {
-                    let id = event.header.event_id;
-                    let before = events.iter().take(place).flatten();
-                    self.add_event(event, one, || before.clone().any(|event| event.header.event_id == id))
+                    let header = &event.header;
+                    let before = events.iter().take(place).flatten().map(|event| &event.header);
+                    self.add_event(event, one, || {
+                        let same = before.clone().filter(|other| other.event_id == header.event_id);
+                        Repetition::of(same.map(|other| other.received_at_ns), header.received_at_ns)
+                    })
                 }
                 Err(refused) => Err(refused.clone()),
             };
@@ -144,12 +151,12 @@ impl Deduplicator {
         }
     }
 
-    /// Adds the row of an event or duplicate. `is_repeated`: the message has the event before.
+    /// Adds the row of an event or duplicate. `repetition`: of events before it in the message.
     fn add_event(
         &mut self,
         event: &Event<'_>,
         one: EventOfMessage<'_>,
-        is_repeated: impl Fn() -> bool,
+        repetition: impl Fn() -> Repetition,
     ) -> Result<(), RefusalReason> {
         let EventOfMessage { message, place, delivery } = one;
         let header = &event.header;
@@ -157,13 +164,19 @@ impl Deduplicator {
             (header.event_id, header.timestamp_us, header.received_at_ns);
         match self.ids.state_of(id) {
             IdState::New => {}
-            _ if is_repeated() => {
-                self.finish(one);
-                return Ok(());
-            }
             state => {
-                let row = self.duplicate_row(event, delivery.stream_seq, state);
-                self.add_known(one, id, state, row);
+                match repetition() {
+                    Repetition::OfRecord => self.finish(one),
+                    // An edge counts each record.
+                    Repetition::OfEvent => {
+                        let row = CopyRow::of(event, delivery.stream_seq, state.found());
+                        self.add_known(one, id, state, Some(row));
+                    }
+                    Repetition::None => {
+                        let row = self.duplicate_row(event, delivery.stream_seq, state);
+                        self.add_known(one, id, state, row);
+                    }
+                }
                 return Ok(());
             }
         }
@@ -245,15 +258,11 @@ impl Deduplicator {
         stream_seq: u64,
         state: IdState,
     ) -> Option<CopyRow<'e>> {
-        let found = match state {
-            IdState::Stored(own) if own == stream_seq => return None,
-            IdState::InFlight(_) => "in_flight",
-            IdState::Stored(_) | IdState::New => "recent",
-        };
-        if self.pending.is_pending(stream_seq, event.header.event_id) {
+        let is_own = state == IdState::Stored(stream_seq);
+        if is_own || self.pending.is_pending(stream_seq, event.header.event_id) {
             return None;
         }
-        Some(CopyRow::of(event, stream_seq, found))
+        Some(CopyRow::of(event, stream_seq, state.found()))
     }
 
     /// Takes an event that is known: a redelivery or a duplicate.
@@ -404,7 +413,7 @@ impl Deduplicator {
         self.pending.end(delivery.stream_seq, row.event_id);
         let one = EventOfMessage { message: &message, place, delivery };
         let added = message::split(&message)
-            .and_then(|parts| self.add_event(&message::decode(&parts, place)?, one, || false));
+            .and_then(|parts| self.add_event(&message::decode(&parts, place)?, one, || Repetition::None));
         if let Err(refused) = added {
             self.add_dead_letter(one, &message::alone(&message, place), &refused);
         }
@@ -414,7 +423,9 @@ impl Deduplicator {
         let id = entry.event_id;
         self.ids.stored(id, stream_seq, entry.published_ns);
         for PendingDuplicate { message, place, delivery, row } in self.pending.take(id) {
-            if delivery.stream_seq == stream_seq {
+            // A redelivery of the message, and not a record that repeats the event in it.
+            let is_own = entry.stream_seq != stream_seq || entry.received_at_ns == row.received_at_ns;
+            if delivery.stream_seq == stream_seq && is_own {
                 self.pending.end(stream_seq, id);
                 self.finish(EventOfMessage { message: &message, place, delivery });
             } else {

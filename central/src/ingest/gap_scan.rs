@@ -9,7 +9,7 @@ use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::stream::{Info, Stream};
 use marketprism_schema::STREAMS;
 
-use super::losses::{self, BrokerCheck, LossCause};
+use super::losses::{self, LossCause};
 use super::positions::{self, HotPosition};
 use super::progress::{DeliveryProgress, SeqRange};
 use super::subscription::Subscription;
@@ -237,7 +237,7 @@ fn acknowledged(consumer: &ConsumerInfo, newest: u64) -> u64 {
 }
 
 /// Resolves gaps and inherited sequences: each is stored, still held by the broker, or lost and recorded. Unresolved ones
-/// stay in `progress`. Returns the number of inherited sequences that are acknowledged, but not stored, and that broker or cold may have.
+/// stay in `progress`. Returns the number of messages that are acknowledged, but not stored, and that broker or cold may have.
 async fn resolve(
     shared: &CentralContext,
     stream: &'static str,
@@ -247,9 +247,8 @@ async fn resolve(
     lowest_open: Option<u64>,
 ) -> anyhow::Result<u64> {
     // Messages that the broker still waits for are redelivered, or are in memory.
-    let inherited = progress
-        .inherited
-        .filter(|span| acknowledged >= span.to && lowest_open.is_none_or(|lowest| lowest > span.to));
+    let is_done = |upto: u64| acknowledged >= upto && lowest_open.is_none_or(|lowest| lowest > upto);
+    let inherited = progress.inherited.filter(|span| is_done(span.to));
     let asked: Vec<SeqRange> = match inherited {
         // Most inherited messages are stored, so hot is asked before the broker.
         Some(span) => not_in_hot(shared, stream, &[span], progress.stream_created_ns).await?,
@@ -262,15 +261,13 @@ async fn resolve(
     }
     let mut requests = limits::MISSING_REQUESTS;
     let of_inherited = losses::check_broker(handle, &asked, &mut requests).await?;
-    let elsewhere = count(&of_inherited.missing).saturating_add(count(&of_inherited.unchecked));
-    let held = count(&asked).saturating_sub(elsewhere);
     let is_resolved = of_inherited.unchecked.is_empty() && inherited.is_some();
-    let BrokerCheck { missing: gone, unchecked } =
-        losses::check_broker(handle, &progress.gaps, &mut requests).await?;
     let since_ns = progress.stream_created_ns;
     // The broker takes a request for each message that it holds: after a table was stuck these may be millions, all stored.
-    let left = not_in_hot(shared, stream, &unchecked, since_ns).await?;
-    let lost = losses::not_stored(shared, stream, &gone, since_ns).await?;
+    let gaps = not_in_hot(shared, stream, &progress.gaps, since_ns).await?;
+    let of_gaps = losses::check_broker(handle, &gaps, &mut requests).await?;
+    // Some may have been delivered again in between.
+    let lost = losses::not_stored(shared, stream, &of_gaps.missing, since_ns).await?;
     let first = handle.cached_info().state.first_sequence;
     let evidence = format!("skipped by the broker; its first sequence is {first}");
     losses::record(shared, stream, &lost, LossCause::Retention, &evidence).await?;
@@ -281,8 +278,12 @@ async fn resolve(
         losses::record(shared, stream, &of_inherited.missing, LossCause::Retention, &evidence).await?;
         (progress.inherited, progress.is_hot_restarted) = (None, false);
     }
+    // No consumer delivers again what it has acknowledged.
+    let passed_by: Vec<SeqRange> = of_gaps.held.iter().copied().filter(|span| is_done(span.to)).collect();
+    let mut left = [of_gaps.held, of_gaps.unchecked].concat();
+    left.sort_unstable_by_key(|span| span.from);
     progress.keep_gaps(left);
-    Ok(held)
+    Ok(count(&of_inherited.held).saturating_add(count(&passed_by)))
 }
 
 /// The sequences that hot lacks. Recent rows are looked up first.

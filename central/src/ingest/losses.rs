@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use anyhow::Context as _;
+use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use marketprism_schema::{DataType, stream_of};
 
+use super::message;
 use super::progress::SeqRange;
 use crate::broker::within;
 use crate::context::CentralContext;
@@ -47,6 +49,8 @@ impl LossCause {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct BrokerCheck {
     pub missing: Vec<SeqRange>,
+    /// Messages of a table.
+    pub held: Vec<SeqRange>,
     /// Not checked yet.
     pub unchecked: Vec<SeqRange>,
 }
@@ -66,9 +70,15 @@ pub async fn check_broker(
                 break;
             }
             *requests -= 1;
-            let there = first_from(stream, from).await?.unwrap_or(u64::MAX);
+            let found = first_from(stream, from).await?;
+            let there = found.as_ref().map_or(u64::MAX, |message| message.sequence);
             if there > from {
                 result.missing.push(SeqRange { from, to: span.to.min(there - 1) });
+            }
+            // No consumer delivers other messages.
+            let is_of_a_table = found.is_some_and(|found| message::data_type(&found.subject).is_some());
+            if there <= span.to && is_of_a_table {
+                result.held.push(SeqRange { from: there, to: there });
             }
             from = there.saturating_add(1);
             if there == u64::MAX {
@@ -79,10 +89,11 @@ pub async fn check_broker(
     Ok(result)
 }
 
-async fn first_from(stream: &Stream, sequence: u64) -> anyhow::Result<Option<u64>> {
+/// First message with this sequence or a higher one.
+pub async fn first_from(stream: &Stream, sequence: u64) -> anyhow::Result<Option<StreamMessage>> {
     let asked = stream.raw_message_builder().sequence(sequence).next_by_subject(">").send();
     match within(format!("find the message from sequence {sequence} on"), asked).await? {
-        Ok(message) => Ok(Some(message.sequence)),
+        Ok(message) => Ok(Some(message)),
         Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
         Err(error) => Err(error).context("cannot query the broker for a message"),
     }

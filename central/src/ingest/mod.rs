@@ -34,12 +34,13 @@
 //! A complete one may still be running, so a new owner waits until the server lists no insert of the stream (at most
 //! `max_execution_time`); without the privilege to list them it waits for twice the insert timeout. A slow ClickHouse costs time, not rows.
 //!
-//! **Bounded memory**: per table `batch.max_in_flight` batches of `batch.max_bytes`, an open one, and the prefetched messages. While
-//! a table takes no rows, no messages of it are taken, and those in memory are kept alive at the broker.
+//! **Bounded memory**: per table `batch.max_in_flight` batches of `batch.max_bytes`, an open one, the duplicates of their events, and the
+//! prefetched messages. While a table takes no rows, no messages of it are taken, and those in memory are kept alive at the broker.
 
 mod ack_window;
 mod background;
 mod batch;
+mod cold_rows;
 mod dedup;
 mod gap_scan;
 mod insert;

@@ -98,6 +98,15 @@ impl DeliveryProgress {
         }
     }
 
+    /// Continues after another subscription to the stream, whose last sequence is `last`: hot may have been started again since it stored what
+    /// was taken before.
+    pub fn resume(&mut self, before: &Self, last: u64) {
+        self.newest = self.newest.max(before.newest.min(last));
+        if before.is_hot_restarted {
+            self.hot_restarted();
+        }
+    }
+
     pub fn take(&mut self, sequence: u64) {
         self.newest = self.newest.max(sequence);
         if sequence < self.next {
@@ -237,6 +246,20 @@ mod tests {
         assert_eq!(progress.gaps, [span(1, 3), span(7, 90)]);
         progress.keep_gaps(vec![span(7, 8)]);
         assert_eq!(progress.gaps, [span(7, 8)]);
+    }
+
+    /// Consumers of a broker that was put back have acknowledged messages that were to be delivered again to a hot that was put back.
+    #[test]
+    fn another_subscription_looks_up_what_consumers_acknowledged_and_nobody_confirmed() {
+        let mut before = DeliveryProgress::new(1, 0, 0, 9);
+        (1..=20).for_each(|sequence| before.take(sequence));
+        let mut progress = DeliveryProgress::new(1, 5, 8, 9);
+        progress.resume(&before, 12);
+        assert_eq!((progress.inherited, progress.is_hot_restarted), (Some(span(6, 8)), false));
+        assert_eq!((progress.next, progress.newest), (9, 12), "the sequences behind 12 come again");
+        before.hot_restarted();
+        progress.resume(&before, 12);
+        assert_eq!((progress.inherited, progress.is_hot_restarted), (Some(span(6, 12)), true));
     }
 
     /// The broker has acknowledged what a hot that was put back does not have.

@@ -1,29 +1,28 @@
 //! Recovery of a stream after hot was put back to an earlier state, for instance from a copy: what hot lost comes back from cold, then
 //! from the broker; what neither has is recorded in `losses`.
 //!
-//! Rows of cold come first and keep their `created_at`: under a new one the replicator would copy them a second time.
+//! Hot and cold may have only some events of a message: hot those of a table or insert that was in the copy, cold those of a window that was being
+//! copied. Cold gives what hot lacks event by event (`cold_rows`). What neither side has for certain, which are the rows since cold's watermark
+//! and those of the last minute of the copy, comes again from the broker, and known events are recognized.
 //!
-//! A message counts as stored with one of its events. Hot and cold may have only some: cold at the end of its last window, hot when its copy was
-//! made between two inserts. The messages shortly before the first missing one come again from the broker, known events are recognized. Events that
-//! the copy lacks of a message further back, behind which cold has the rows, stay missing.
+//! A broker that was put back gives sequences again. Of messages that it received after the newest row of the copy, hot has nothing, whatever
+//! rows it has with their sequences.
 
 use anyhow::Context as _;
-use clickhouse::Compression;
-use marketprism_schema::{DataType, DatabaseKind, Table, stream_of};
-use tokio::time::timeout;
+use async_nats::jetstream::stream::Stream as BrokerStream;
+use marketprism_schema::DatabaseKind;
 
-use super::insert::log_comment_prefix;
-use super::losses::{self, LossCause};
+use super::cold_rows::{copy_from_cold, tables_of};
+use super::losses::{self, LossCause, first_from};
 use super::positions;
 use super::progress::SeqRange;
 use super::subscription::{self, Subscription};
 use crate::broker::within;
 use crate::config::Stream;
 use crate::context::CentralContext;
-use crate::row::columns_of;
 use crate::storage::{StorageError, UNKNOWN, bounded};
 use crate::watermark::Watermarks;
-use crate::{init, limits, sql};
+use crate::{init, limits, sql, time};
 
 /// Creates tables that an emptied server lacks, as the start does.
 pub async fn create_missing_tables(shared: &CentralContext) -> anyhow::Result<()> {
@@ -43,11 +42,18 @@ pub async fn recover(
     let handle = within("query the stream", shared.broker.jetstream.get_stream(name)).await??;
     let first = handle.cached_info().state.first_sequence.max(1);
     let from = first_to_compare(shared, name, created_ns, first).await?;
-    let whole: Vec<SeqRange> =
-        Some(SeqRange { from, to: upto }).filter(|span| span.from <= span.to).into_iter().collect();
-    let missing = losses::not_stored(shared, name, &whole, created_ns).await?;
-    let from_cold = copy_from_cold(shared, name, &missing, created_ns).await?;
-    let missing = losses::not_stored(shared, name, &missing, created_ns).await?;
+    let copy_ms = newest_row(shared, name, created_ns).await?;
+    let since_copy = first_after(&handle, first, copy_ms.saturating_mul(1_000_000)).await?.max(from);
+    let parts = [
+        (SeqRange { from, to: upto.min(since_copy - 1) }, created_ns),
+        (SeqRange { from: since_copy, to: upto }, created_ns.max((copy_ms + 1).saturating_mul(1_000_000))),
+    ];
+    let (mut from_cold, mut missing) = (0, Vec::new());
+    for (span, since_ns) in parts.into_iter().filter(|(span, _)| span.from <= span.to) {
+        from_cold += copy_from_cold(shared, name, span, since_ns).await?;
+        missing.extend(losses::not_stored(shared, name, &[span], since_ns).await?);
+    }
+    let uncertain = first_uncertain(shared, name, (from, created_ns), copy_ms).await?;
     let watermarks = Watermarks::open(&shared.broker, shared.config.replicas()).await?;
     let written = watermarks.read(name).await?;
     let mut confirmed = written.sequence_of(created_ns);
@@ -60,8 +66,9 @@ pub async fn recover(
     );
     losses::record(shared, name, &taken, LossCause::Retention, &evidence).await?;
 
-    if let Some(missing) = held.first() {
-        let from = missing.from.saturating_sub(limits::REWIND_MARGIN).max(first);
+    let before_missing = held.first().map(|missing| missing.from.saturating_sub(limits::REWIND_MARGIN));
+    if let Some(from) = before_missing.into_iter().chain(uncertain).min() {
+        let from = from.max(first);
         subscription::rewind(shared, stream, from).await?;
         confirmed = confirmed.min(from.saturating_sub(1));
         watermarks.write(name, &written, confirmed, created_ns).await?;
@@ -113,10 +120,6 @@ fn split_at(spans: &[SeqRange], sequence: u64) -> (Vec<SeqRange>, Vec<SeqRange>)
     (before.filter(is_there).collect(), after.filter(is_there).collect())
 }
 
-fn tables_of(stream: &'static str) -> impl Iterator<Item = &'static Table> {
-    DataType::ALL.iter().filter(move |&&data_type| stream_of(data_type) == stream).map(|&of| Table::of(of))
-}
-
 async fn in_cold(shared: &CentralContext, sql: &str) -> anyhow::Result<u64> {
     let asked = shared.cold.client.query_raw(sql).fetch_one::<u64>();
     match bounded(shared.config.replication.query_timeout, asked).await {
@@ -126,66 +129,68 @@ async fn in_cold(shared: &CentralContext, sql: &str) -> anyhow::Result<u64> {
     }
 }
 
-/// Copies the rows of these sequences from cold to hot; returns their number.
-async fn copy_from_cold(
-    shared: &CentralContext,
-    stream: &'static str,
-    spans: &[SeqRange],
-    created_ns: i64,
-) -> anyhow::Result<u64> {
-    let mut copied = 0;
+/// Time of the newest row of the stream in hot, 0 without one.
+async fn newest_row(shared: &CentralContext, stream: &'static str, created_ns: i64) -> anyhow::Result<i64> {
+    let mut newest = 0;
     for table in tables_of(stream) {
-        for piece in spans.iter().flat_map(|span| span.pieces(limits::SEQUENCES_A_COPY)) {
-            let rows = format!(
-                "FROM {}.{} WHERE stream_seq BETWEEN {} AND {} AND created_at >= {}",
-                shared.cold.database,
-                table.name,
-                piece.from,
-                piece.to,
-                sql::millis(created_ns / 1_000_000)
-            );
-            let count = in_cold(shared, &format!("SELECT count() {rows}")).await?;
-            if count > 0 {
-                let limit = shared.config.replication.query_timeout;
-                timeout(limit, copy(shared, stream, table, &rows))
-                    .await
-                    .context("copying from cold to hot took too long")??;
-                copied += count;
-            }
-        }
+        let sql = format!(
+            "SELECT toInt64(toUnixTimestamp64Milli(max(created_at))) FROM {}.{} WHERE created_at >= {}",
+            shared.storage.database,
+            table.name,
+            sql::millis(created_ns / 1_000_000)
+        );
+        let asked = shared.storage.client.query_raw(&sql).fetch_one::<i64>();
+        let found =
+            bounded(limits::QUERY_TIMEOUT, asked).await.context("cannot read the newest row of hot")?;
+        newest = found.max(newest);
     }
-    Ok(copied)
+    Ok(newest)
 }
 
-async fn copy(
+/// First sequence that the broker received after a time.
+async fn first_after(stream: &BrokerStream, first: u64, time_ns: i64) -> anyhow::Result<u64> {
+    let (mut low, mut high) = (first, stream.cached_info().state.last_sequence.saturating_add(1));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match first_from(stream, middle).await? {
+            Some(found) if found.time.unix_timestamp_nanos() <= i128::from(time_ns) => {
+                low = found.sequence.saturating_add(1);
+            }
+            _ => high = middle,
+        }
+    }
+    Ok(low)
+}
+
+/// Lowest sequence of the rows of which neither the copy nor cold surely has all of their messages.
+async fn first_uncertain(
     shared: &CentralContext,
     stream: &'static str,
-    table: &Table,
-    rows: &str,
-) -> Result<(), StorageError> {
-    let names: Vec<String> =
-        columns_of(table.data_type).iter().map(|(name, _)| format!("`{name}`")).collect();
-    let columns = names.join(", ");
-    let seconds = shared.config.replication.query_timeout.as_secs().max(1).to_string();
-    let client = shared.cold.client.clone().with_compression(Compression::None);
-    let query = client.query_raw(&format!("SELECT {columns} {rows}"));
-    let mut answer = query.with_setting("max_execution_time", seconds.clone()).fetch_bytes("Native")?;
-    let into = format!("INSERT INTO {}.{} ({columns}) FORMAT Native", shared.storage.database, table.name);
-    let mut insert = shared
-        .storage
-        .client
-        .insert_formatted_with(into)
-        .with_setting("insert_deduplicate", "0")
-        .with_setting("async_insert", "0")
-        .with_setting("wait_end_of_query", "1")
-        .with_setting("max_partitions_per_insert_block", "0")
-        // A later try waits for the end of this one.
-        .with_setting("log_comment", log_comment_prefix(stream))
-        .with_setting("max_execution_time", seconds);
-    while let Some(bytes) = answer.next().await? {
-        insert.send(bytes).await?;
+    (from, created_ns): (u64, i64),
+    copy_ms: i64,
+) -> anyhow::Result<Option<u64>> {
+    let mut lowest: Option<u64> = None;
+    for table in tables_of(stream) {
+        let watermark = format!(
+            "SELECT max(toUInt64(toUnixTimestamp64Milli(upto))) FROM {}.watermarks FINAL WHERE table_name = '{}'",
+            shared.cold.database, table.name
+        );
+        let in_cold_ms = i64::try_from(in_cold(shared, &watermark).await?).unwrap_or_default();
+        let since_ms = in_cold_ms
+            .max(copy_ms.saturating_sub(time::nanos(limits::COPY_INSERTS) / 1_000_000))
+            .max(created_ns / 1_000_000);
+        let sql = format!(
+            "SELECT min(stream_seq) FROM {}.{} WHERE stream_seq >= {from} AND created_at >= {} HAVING count() > 0",
+            shared.storage.database,
+            table.name,
+            sql::millis(since_ms)
+        );
+        let asked = shared.storage.client.query_raw(&sql).fetch_optional::<u64>();
+        let found =
+            bounded(limits::QUERY_TIMEOUT, asked).await.context("cannot read the newest rows of hot")?;
+        lowest = lowest.into_iter().chain(found).min();
     }
-    insert.end().await.map_err(StorageError::from)
+    Ok(lowest)
 }
 
 #[cfg(test)]

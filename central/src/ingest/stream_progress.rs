@@ -11,7 +11,7 @@ use super::gap_scan::{ConsumerProgress, GapScan, GapScanResult, ScanVerdict, sca
 use super::losses::{self, LossCause};
 use super::progress::DeliveryProgress;
 use super::scan_pace::{ScanNeed, ScanPace};
-use super::subscription::Subscription;
+use super::subscription::{Subscription, TableConsumer};
 use crate::context::CentralContext;
 use crate::limits;
 use crate::watermark::{WatermarkEntry, Watermarks};
@@ -58,32 +58,27 @@ impl StreamProgress {
         self.consumers_created_ns != found.consumers_created_ns
     }
 
-    /// Starts with a subscription. Reads the confirmed sequence the first time.
+    /// Starts with a subscription, from what broker and bucket say: a broker that was put back to an earlier state has consumers that acknowledged
+    /// messages which hot lost since, and gives sequences again.
     pub async fn begin(&mut self, found: &Subscription) -> anyhow::Result<()> {
-        if self.owned.is_none() || self.is_other_stream(found) {
-            // Aborts a running scan and drops the result of a finished one.
-            self.scans = JoinSet::new();
-            let watermarks = Watermarks::open(&self.shared.broker, self.shared.config.replicas()).await?;
-            let written = watermarks.read(self.stream).await?;
-            let created_ns = found.stream_created_ns;
-            let confirmed = written.sequence_of(created_ns);
-            let progress = DeliveryProgress::new(created_ns, confirmed, found.acknowledged, limits::GAPS);
-            let taken = vec![ConsumerProgress::default(); found.consumers.len()];
-            self.owned = Some(OwnedStream {
-                progress,
-                taken,
-                watermarks,
-                written,
-                newest: 0,
-                hot_seen: Instant::now(),
-            });
+        // Aborts a running scan and drops the result of a finished one.
+        self.scans = JoinSet::new();
+        let watermarks = Watermarks::open(&self.shared.broker, self.shared.config.replicas()).await?;
+        let written = watermarks.read(self.stream).await?;
+        let created_ns = found.stream_created_ns;
+        let confirmed = written.sequence_of(created_ns);
+        let mut progress = DeliveryProgress::new(created_ns, confirmed, found.acknowledged, limits::GAPS);
+        let taken = |consumer: &TableConsumer| ConsumerProgress {
+            deliveries: consumer.deliveries,
+            sequence: consumer.acknowledged,
+        };
+        let taken = found.consumers.iter().map(taken).collect();
+        let (mut newest, mut hot_seen) = (0, Instant::now());
+        if let Some(before) = self.owned.take_if(|owned| owned.progress.stream_created_ns == created_ns) {
+            progress.resume(&before.progress, found.last);
+            (newest, hot_seen) = (before.newest, before.hot_seen);
         }
-        if let Some(owned) = &mut self.owned {
-            for (taken, consumer) in owned.taken.iter_mut().zip(&found.consumers) {
-                taken.deliveries = consumer.deliveries;
-                taken.sequence = taken.sequence.max(consumer.acknowledged);
-            }
-        }
+        self.owned = Some(OwnedStream { progress, taken, watermarks, written, newest, hot_seen });
         self.consumers_created_ns.clone_from(&found.consumers_created_ns);
         self.pace.forget();
         Ok(())

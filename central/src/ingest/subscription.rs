@@ -31,6 +31,8 @@ pub struct TableConsumer {
 pub struct Subscription {
     /// Creation time of the stream, nanoseconds since 1970. A new value means other messages.
     pub stream_created_ns: i64,
+    /// Last sequence of the stream.
+    pub last: u64,
     /// Creation times of the consumers, nanoseconds. Other ones mean that everything is delivered again.
     pub consumers_created_ns: Vec<i128>,
     /// Highest sequence delivered to anybody.
@@ -64,6 +66,7 @@ async fn find(shared: &CentralContext, stream: &Stream) -> anyhow::Result<Subscr
     let created = handle.cached_info().created.unix_timestamp_nanos();
     let mut found = Subscription {
         stream_created_ns: i64::try_from(created).context("creation time of the stream is out of range")?,
+        last: handle.cached_info().state.last_sequence,
         consumers_created_ns: Vec::new(),
         delivered: 0,
         acknowledged: 0,

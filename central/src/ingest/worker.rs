@@ -242,7 +242,9 @@ impl Worker {
         let has_room = |target| self.in_flight.get(&target).is_none_or(|&batches| batches < max_in_flight);
         let is_common_free =
             [Target::Copies, Target::CorrectedEvents, Target::DeadLetters].into_iter().all(has_room);
-        let is_free = |of: &Option<DataType>| of.is_none_or(|of| has_room(Target::Events(of)));
+        let is_free = |of: &Option<DataType>| {
+            of.is_none_or(|of| has_room(Target::Events(of)) && self.dedup.has_room_for_duplicates(of))
+        };
         self.windows.iter().map(|(of, _)| is_common_free && is_free(of)).collect()
     }
 

@@ -29,27 +29,35 @@ async fn store(stack: &Stack, jetstream: &Context, numbers: std::ops::Range<u64>
     confirmed(stack, end).await;
 }
 
-/// Central runs all the time; cold has some of the lost rows, the broker all of them.
+/// Central runs all the time; cold has some of the lost rows, the broker all of them but a message of which the copy has one of two inserts.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_restored_hot_lost_is_taken_in_again_once() {
     let Some(mut sides) = TwoSides::on_two_engines(&settings()).await else { return };
     let (base, jetstream) = (now_us(), sides.stack.jetstream().await);
     let central = sides.replicate();
-    store(&sides.stack, &jetstream, 0..OLD, base).await;
+    let pair = [trade(ALL, base), trade(ALL + 1, base)];
+    assert_eq!(publish_packed(&jetstream, &pair, 2, true).await, 1);
+    publish(&jetstream, (0..OLD).map(|n| trade(n, base))).await;
+    confirmed(&sides.stack, OLD + 1).await;
+    sides.cold_holds_once("trades", OLD + 2).await;
+    sides.in_hot(&half_of_a_pair()).await;
     sides.stack.engine.stop().await;
     sides.stack.engine.copy_data();
     sides.stack.engine.restart().await;
-    store(&sides.stack, &jetstream, OLD..2 * OLD, base).await;
-    sides.cold_holds_once("trades", 2 * OLD).await;
-    store(&sides.stack, &jetstream, 2 * OLD..ALL, base).await;
+    publish(&jetstream, (OLD..2 * OLD).map(|n| trade(n, base))).await;
+    confirmed(&sides.stack, 2 * OLD + 1).await;
+    sides.cold_holds_once("trades", 2 * OLD + 2).await;
+    publish(&jetstream, (2 * OLD..ALL).map(|n| trade(n, base))).await;
+    confirmed(&sides.stack, ALL + 1).await;
+    jetstream.get_stream("MARKET_DATA").await.unwrap().purge().sequence(2).await.unwrap();
 
     sides.stack.engine.stop().await;
     sides.stack.engine.put_back();
     sides.stack.engine.restart().await;
-    sides.stack.holds_once("trades", ALL).await;
-    sides.cold_holds_once("trades", ALL).await;
-    confirmed(&sides.stack, ALL).await;
-    all_acknowledged(&sides.stack, "MARKET_DATA", ALL).await;
+    sides.stack.holds_once("trades", ALL + 2).await;
+    sides.cold_holds_once("trades", ALL + 2).await;
+    confirmed(&sides.stack, ALL + 1).await;
+    all_acknowledged(&sides.stack, "MARKET_DATA", ALL + 1).await;
     assert_eq!(losses(&sides.stack).await, []);
     assert!(central.output().contains("hot lost rows"), "{}", central.output());
     sides.stack.metrics_tell("marketprism_central_hot_put_back_total{stream=\"MARKET_DATA\"} 1").await;
@@ -61,6 +69,11 @@ async fn what_a_restored_hot_lost_is_taken_in_again_once() {
     .await;
     sides.are_the_same("trades").await;
     sides.stack.is_ready().await;
+}
+
+/// As of a copy that has only one of two inserts of the message.
+fn half_of_a_pair() -> String {
+    format!("ALTER TABLE marketprism_hot.trades DELETE WHERE trade_id = '{ALL}' SETTINGS mutations_sync = 2")
 }
 
 /// Hot and cold go back together while central is down; the broker has discarded a part of what they lost.
@@ -255,11 +268,7 @@ async fn what_a_restored_hot_lost_before_it_was_confirmed_is_taken_in_again() {
     assert_eq!(publish_packed(&jetstream, &pair, 2, true).await, 1);
     publish(&jetstream, (0..OLD).map(|n| trade(n, base))).await;
     confirmed(&stack, OLD + 1).await;
-    // As of a copy that has only one of two inserts of the message.
-    let half = format!(
-        "ALTER TABLE marketprism_hot.trades DELETE WHERE trade_id = '{ALL}' SETTINGS mutations_sync = 2"
-    );
-    stack.execute(&half).await;
+    stack.execute(&half_of_a_pair()).await;
     stack.engine.stop().await;
     stack.engine.copy_data();
     stack.engine.restart().await;
