@@ -8,7 +8,7 @@ use clickhouse::{Client, Compression};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use marketprism_schema::DatabaseKind;
 use marketprism_service::{error_text, mask, tls_client, tls_problem};
 use rustls_pki_types::ServerName;
@@ -151,10 +151,10 @@ fn connecting(server: &Server) -> anyhow::Result<Client> {
         builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
     }
     let connector = builder.enable_http1().wrap_connector(tcp);
-    // A server closes an idle connection after 3 s by default.
-    let pool =
-        HttpClient::builder(TokioExecutor::new()).pool_idle_timeout(limits::CLICKHOUSE_IDLE).build(connector);
-    Ok(Client::with_http_client(pool))
+    // A server closes an idle connection after 3 s by default. Without a timer none is closed here but that which is used next.
+    let mut pool = HttpClient::builder(TokioExecutor::new());
+    pool.pool_idle_timeout(limits::CLICKHOUSE_IDLE).pool_timer(TokioTimer::new());
+    Ok(Client::with_http_client(pool.build(connector)))
 }
 
 /// Limits the wait for an answer.
@@ -187,6 +187,8 @@ pub fn shorten(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     /// A missing table or a changed type must never discard a message.
@@ -201,6 +203,36 @@ mod tests {
         }
         assert_eq!(exception_code("Code: 60. DB::Exception"), 60);
         assert!(!StorageError::TimedOut(Duration::from_secs(1)).is_content());
+    }
+
+    #[tokio::test]
+    async fn connections_of_a_burst_are_closed_when_they_are_idle() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = Server { url: url.as_str().into(), ..Server::default() };
+        let client = connecting(&server).unwrap().with_url(url);
+        // All three are open at once; the server closes none.
+        let served = async {
+            let mut open = Vec::new();
+            for _ in 0..3 {
+                open.push(listener.accept().await.unwrap().0);
+            }
+            for stream in &mut open {
+                assert!(stream.read(&mut [0; 4_096]).await.unwrap() > 0);
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+            }
+            open
+        };
+        let ask = || client.query("SELECT 1").execute();
+        let (one, two, three, open) = tokio::join!(ask(), ask(), ask(), served);
+        for answer in [one, two, three] {
+            answer.unwrap();
+        }
+        for mut stream in open {
+            let mut rest = Vec::new();
+            let closed = stream.read_to_end(&mut rest);
+            tokio::time::timeout(Duration::from_secs(60), closed).await.expect("it stays open").unwrap();
+        }
     }
 
     #[tokio::test]
