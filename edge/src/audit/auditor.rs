@@ -12,7 +12,7 @@ use super::killed_run::{KilledRun, RecoveredAudits};
 use super::listings::ToldTerms;
 use super::open_gap::{nanos, part_of};
 use super::origin::AuditOrigin;
-use super::run_journal::{LastingDowntime, Resumption, StopCause};
+use super::run_journal::{LastingDowntime, Resumption, StopCause, UnsentMessage};
 use super::streams::{AuditFeed, AuditStream, AuditedFeed, StreamRegistry};
 use super::window::{GapEvent, RecordOutcome, StreamTally, WindowTally};
 use crate::limits::{AUDIT_DUPLICATE_IDS_MAX, AUDIT_WINDOWS_MAX, START_GAP_SHORT};
@@ -57,6 +57,8 @@ pub(super) struct AuditState {
     /// Earlier runs whose audits wait for outcomes.
     pub(super) killed: Vec<KilledRun>,
     pub(super) recovered: Vec<RecoveredAudits>,
+    /// Audits of earlier runs.
+    pub(super) earlier: Vec<UnsentMessage>,
     /// Streams of these whose feeds have not started.
     pub(super) inherited: BTreeSet<StreamId>,
     pub(super) status: AuditStatus,

@@ -4,6 +4,7 @@ use marketprism_schema::StreamId;
 
 use super::auditor::{AuditState, Auditor};
 use super::killed_run::{KilledRun, RecoveredAudits};
+use super::run_journal::UnsentMessage;
 use super::streams::AuditStream;
 use super::window::RecordOutcome;
 
@@ -21,6 +22,15 @@ impl Auditor {
     /// A killed run that has nothing to wait for.
     pub fn add_recovered(&self, recovered: RecoveredAudits) {
         self.lock().recovered.push(recovered);
+    }
+
+    /// Audits of earlier runs, which the broker may lose.
+    pub fn add_earlier_audits(&self, messages: Vec<UnsentMessage>) {
+        self.lock().earlier.extend(messages);
+    }
+
+    pub fn take_earlier_audits(&self) -> Vec<UnsentMessage> {
+        std::mem::take(&mut self.lock().earlier)
     }
 
     /// True while audits of an earlier run wait for the outcomes of its events.

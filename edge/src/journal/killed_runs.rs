@@ -6,6 +6,7 @@ use std::path::Path;
 
 use marketprism_schema::StreamId;
 
+use super::earlier_audits::EarlierAudits;
 use super::event_state::EventState;
 use super::frame::{CheckpointFrame, Frame, FrameScanner};
 use super::index::JournalIndex;
@@ -18,6 +19,8 @@ use crate::audit::{
 pub(super) struct KilledRunScan {
     /// By the start of the run.
     runs: BTreeMap<i64, RunScan>,
+    /// Of all earlier runs.
+    audits: EarlierAudits,
     /// First position of the segment that is read.
     segment: u64,
 }
@@ -50,7 +53,7 @@ struct KeptAudit {
 impl KilledRunScan {
     pub(super) fn new(killed: &[UnfinishedRun]) -> Self {
         let scan = |run: &UnfinishedRun| (run.run_ns, RunScan { next_ns: run.next_ns, ..RunScan::default() });
-        Self { runs: killed.iter().map(scan).collect(), segment: 0 }
+        Self { runs: killed.iter().map(scan).collect(), ..Self::default() }
     }
 
     pub(super) fn begin_segment(&mut self, run_ns: i64, first: u64) {
@@ -69,10 +72,11 @@ impl KilledRunScan {
 
     /// `is_damaged`: bytes before the frame are no record.
     pub(super) fn frame(&mut self, run_ns: i64, frame: &Frame<'_>, is_damaged: bool) {
-        if let Frame::Audit { run_ns, window_start_ns: from_ns, window_end_ns: to_ns, .. } = frame
-            && let Some(run) = self.runs.get_mut(run_ns)
-        {
-            run.audits.push(KeptAudit { from_ns: *from_ns, to_ns: *to_ns, segment: self.segment });
+        if let Frame::Audit { run_ns, window_start_ns: from_ns, window_end_ns: to_ns, messages } = frame {
+            self.audits.add(messages);
+            if let Some(run) = self.runs.get_mut(run_ns) {
+                run.audits.push(KeptAudit { from_ns: *from_ns, to_ns: *to_ns, segment: self.segment });
+            }
         }
         let Some(run) = self.runs.get_mut(&run_ns) else { return };
         if is_damaged {
@@ -148,13 +152,14 @@ impl RunScan {
     }
 }
 
-/// Gives the auditor everything of the killed runs. `index` has the states of their events.
+/// Gives the auditor the audits of earlier runs and everything of the killed ones. `index` has the states of their events.
 pub(super) fn recover_audits(
     scan: KilledRunScan,
     folder: &Path,
     index: &mut JournalIndex,
     auditor: &Auditor,
 ) {
+    auditor.add_earlier_audits(scan.audits.into_messages());
     let mut streams: Vec<StreamId> = Vec::new();
     for (run_ns, run) in scan.runs {
         let checkpoint = run.newest();
@@ -436,6 +441,19 @@ mod tests {
         let (auditor, _) = recovered(&bytes);
         let [run] = &auditor.take_recovered()[..] else { panic!("one run") };
         assert_eq!((run.unsent.len(), run.downtimes.len()), (2, 0));
+    }
+
+    /// A broker that was emptied has lost those of a run that was stopped too.
+    #[test]
+    fn audits_of_all_earlier_runs_are_at_hand_to_be_sent_again() {
+        let mut bytes = segment();
+        for run_ns in [RUN - SECOND, RUN] {
+            let message = UnsentMessage { id: run_ns.to_string(), payload: "{}".into() };
+            write_audit(&mut bytes, run_ns, (OPEN, OPEN), &serde_json::to_vec(&[message]).unwrap());
+        }
+        let (auditor, _) = recovered(&bytes);
+        let ids: Vec<String> = auditor.take_earlier_audits().into_iter().map(|message| message.id).collect();
+        assert_eq!(ids, [RUN - SECOND, RUN].map(|run_ns| run_ns.to_string()));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod checked;
 mod checkpoints;
 mod confirmations;
+mod earlier_audits;
 mod event_state;
 mod files;
 mod frame;

@@ -254,11 +254,9 @@ impl AuditSender {
     }
 
     fn enqueue_messages(&mut self, messages: Vec<UnsentMessage>, is_kept: bool) {
-        let (since_ns, window_ns) = (clock::now_ns(), i64::MAX);
         self.has_new_kept |= is_kept && !messages.is_empty();
-        for UnsentMessage { id: message_id, payload } in messages {
-            let payload = payload.into();
-            let message = PendingAudit { message_id, payload, since_ns, window_ns, is_kept };
+        for message in messages {
+            let message = PendingAudit::new(message, i64::MAX, is_kept);
             self.metrics.audits_dropped.inc_by(self.outbox.push(message));
         }
     }
@@ -269,12 +267,8 @@ impl AuditSender {
         if let Some(journal) = &self.journal {
             journal.keep_audit(run_ns, (window_start, to_ns), &messages);
         }
-        let (mut dropped, since_ns) = (0, clock::now_ns());
-        for UnsentMessage { id: message_id, payload } in messages {
-            let (payload, window_ns) = (payload.into(), window_start);
-            let is_kept = false;
-            dropped += self.outbox.push(PendingAudit { message_id, payload, since_ns, window_ns, is_kept });
-        }
+        let messages = messages.into_iter().map(|message| PendingAudit::new(message, window_start, false));
+        let dropped: u64 = messages.map(|message| self.outbox.push(message)).sum();
         if dropped > 0 {
             self.metrics.audits_dropped.inc_by(dropped);
             if let Some(held_back) = self.loss_lines.allow(Instant::now()) {
@@ -289,8 +283,12 @@ impl AuditSender {
         Ok(())
     }
 
-    /// A broker that lost events has lost audits too. Without a journal nobody else follows its losses.
+    /// A broker that lost events has lost audits too, those of earlier runs included. Without a journal nobody else follows its losses.
     fn follow_broker_losses(&mut self) {
+        let earlier = self.auditor.take_earlier_audits();
+        let is_late = !earlier.is_empty() && self.broker_losses > 0;
+        let earlier = earlier.into_iter().map(|message| PendingAudit::new(message, i64::MAX, false));
+        self.stored.add_earlier(earlier);
         let is_new = match &self.journal {
             Some(journal) => {
                 let seen = journal.broker_losses();
@@ -298,7 +296,7 @@ impl AuditSender {
             }
             None => self.link.take_loss().is_some(),
         };
-        if is_new {
+        if is_new || is_late {
             self.metrics.audits_dropped.inc_by(self.stored.lose());
         }
         self.send_again();

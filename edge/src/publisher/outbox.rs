@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use marketprism_service::clock;
 
 use crate::audit::UnsentMessage;
 
@@ -15,6 +16,14 @@ pub(super) struct PendingAudit {
     pub(super) window_ns: i64,
     /// The journal of runs has it, so that a kill does not lose it.
     pub(super) is_kept: bool,
+}
+
+impl PendingAudit {
+    /// Waits from now on.
+    pub(super) fn new(message: UnsentMessage, window_ns: i64, is_kept: bool) -> Self {
+        let UnsentMessage { id: message_id, payload } = message;
+        Self { message_id, payload: payload.into(), since_ns: clock::now_ns(), window_ns, is_kept }
+    }
 }
 
 #[derive(Debug)]

@@ -42,6 +42,18 @@ impl StoredAudits {
         given_up
     }
 
+    /// Adds those of earlier runs, before the others.
+    pub(super) fn add_earlier(&mut self, messages: impl DoubleEndedIterator<Item = PendingAudit>) {
+        for message in messages.rev() {
+            let bytes = self.bytes.saturating_add(message.payload.len());
+            if self.messages.len() >= self.messages_max || bytes > self.bytes_max {
+                break;
+            }
+            self.bytes = bytes;
+            self.messages.push_front(message);
+        }
+    }
+
     /// None of the messages may be stored any more. Gives the number of those that are given up: the oldest that wait to be sent again.
     pub(super) fn lose(&mut self) -> u64 {
         self.bytes = 0;
@@ -93,6 +105,10 @@ mod tests {
         }
         assert_eq!(stored.lose(), 1, "the oldest is given up");
         assert_eq!(lost(&mut stored), ["5", "6", "7"]);
+        stored.add(message(8, 10), 29);
+        stored.add_earlier((1..5).map(|number| message(number, 30)));
+        assert_eq!((stored.lose(), stored.bytes), (0, 0));
+        assert_eq!(lost(&mut stored), ["3", "4", "8"], "the newest of earlier runs");
         stored.add(message(8, 101), 30);
         assert_eq!((stored.lose(), stored.lost()), (0, 0));
     }
