@@ -1,5 +1,6 @@
 //! A child process that ends with the test.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -85,9 +86,24 @@ impl Process {
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
-    /// Files, sockets and other handles that it has open.
-    pub fn open_files(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    /// Number of handles that it has open, by kind: of TCP connections the port of the other end, 0 for a listener.
+    pub fn open_files(&self) -> BTreeMap<String, usize> {
+        let folder = Path::new("/proc").join(self.child.id().to_string());
+        let connections = std::fs::read_to_string(folder.join("net/tcp")).unwrap_or_default();
+        let peers: BTreeMap<&str, u16> = connections.lines().skip(1).filter_map(tcp_peer).collect();
+        let mut kinds = BTreeMap::new();
+        for handle in std::fs::read_dir(folder.join("fd")).unwrap() {
+            let target = std::fs::read_link(handle.unwrap().path()).unwrap_or_default();
+            let target = target.to_string_lossy();
+            let inode = target.strip_prefix("socket:[").map(|inode| inode.trim_end_matches(']'));
+            let kind = match (inode.and_then(|inode| peers.get(inode)), inode) {
+                (Some(port), _) => format!("tcp:{port}"),
+                (None, Some(_)) => "socket".to_owned(),
+                (None, None) => target.into_owned(),
+            };
+            *kinds.entry(kind).or_default() += 1;
+        }
+        kinds
     }
 
     pub fn threads(&self) -> usize {
@@ -142,4 +158,11 @@ impl Drop for Process {
             eprintln!("---- {} ({ended:?}), last lines ----\n{tail}", self.name);
         }
     }
+}
+
+/// Inode and port of the other end of a line of `/proc/PID/net/tcp`.
+fn tcp_peer(line: &str) -> Option<(&str, u16)> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let (_, port) = fields.get(2)?.rsplit_once(':')?;
+    Some((fields.get(9)?, u16::from_str_radix(port, 16).ok()?))
 }

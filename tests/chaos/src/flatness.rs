@@ -17,13 +17,27 @@ pub struct Usage {
     /// Its first compilation of another adapter raises a process's memory once: the times before and after are judged apart.
     pub has_changed_adapter: bool,
     pub resident_bytes: u64,
-    pub open_files: usize,
+    /// By kind.
+    pub open_files: BTreeMap<String, usize>,
     pub threads: usize,
 }
 
 impl Usage {
-    const fn figures(&self) -> [u64; 3] {
-        [self.resident_bytes, self.open_files as u64, self.threads as u64]
+    fn handles(&self) -> usize {
+        self.open_files.values().sum()
+    }
+
+    fn figures(&self) -> [u64; 3] {
+        [self.resident_bytes, self.handles() as u64, self.threads as u64]
+    }
+
+    /// Kinds of handles of which there are more than before.
+    fn more_open(&self, before: &Self) -> String {
+        let more = self.open_files.iter().filter_map(|(kind, count)| {
+            let before = before.open_files.get(kind).copied().unwrap_or_default();
+            (*count > before).then(|| format!("{kind} {before} to {count}"))
+        });
+        more.collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -53,17 +67,15 @@ impl Flatness {
             }
         }
         for (name, life) in longest {
-            let (Some(first), Some(last)) = (life.first(), life.last()) else { continue };
-            let mib: Vec<String> =
-                life.iter().map(|usage| (usage.resident_bytes >> 20).to_string()).collect();
+            let each = |figure: fn(&Usage) -> u64| {
+                life.iter().map(|usage| figure(usage).to_string()).collect::<Vec<_>>().join(" ")
+            };
             println!(
-                "{name:<12} longest life: {} calms, {} MiB, {} to {} handles, {} to {} threads{}",
+                "{name:<12} longest life: {} calms, {} MiB, {} handles, {} threads{}",
                 life.len(),
-                mib.join(" "),
-                first.open_files,
-                last.open_files,
-                first.threads,
-                last.threads,
+                each(|usage| usage.resident_bytes >> 20),
+                each(|usage| usage.handles() as u64),
+                each(|usage| usage.threads as u64),
                 if life.len() < SAMPLES_MIN { " (too short to judge)" } else { "" }
             );
         }
@@ -88,8 +100,12 @@ fn growth(name: &str, life: &[Usage]) -> Vec<String> {
     ];
     let grown = |(figure, (what, limit)): (usize, (&str, u64))| {
         let (before, after) = (median(first, figure), median(second, figure));
+        let opened = match life {
+            [first, .., last] if figure == 1 => format!(": {}", last.more_open(first)),
+            _ => String::new(),
+        };
         (after > before + limit)
-            .then(|| format!("{name} grows: {before}, then {after} {what} (at most {limit} more)"))
+            .then(|| format!("{name} grows: {before}, then {after} {what} (at most {limit} more){opened}"))
     };
     limits.into_iter().enumerate().filter_map(grown).collect()
 }
@@ -106,7 +122,7 @@ mod tests {
                 pid,
                 has_changed_adapter: false,
                 resident_bytes: (50 + number * more) << 20,
-                open_files: 20,
+                open_files: BTreeMap::from([("tcp:4222".to_owned(), 20)]),
                 threads: 9,
             };
             (0..count).map(usage).collect::<Vec<_>>()

@@ -63,6 +63,8 @@ impl Judge {
         let whole = system.reporter().closed(self.begin_ms, end_ms).await;
         println!("report of the run   {}", report::words(&whole));
         println!("windows             {}", whole["windows"]);
+        let differing = report::finding(&whole, "replication.mismatched_windows");
+        self.check(self.is_lossy || differing.is_none(), || format!("replication: {}", differing.unwrap()));
         self.mismatches(system).await;
         let mut missing: Vec<u64> = Vec::new();
         for (exchange, symbols) in EXCHANGES {

@@ -87,6 +87,13 @@ pub fn words(report: &Value) -> String {
     format!("{}: {}", report["verdict"], texts.collect::<Vec<_>>().join("; "))
 }
 
+/// Subject and text of a finding.
+pub fn finding(report: &Value, code: &str) -> Option<String> {
+    let findings = report["findings"].as_array()?;
+    let found = findings.iter().find(|finding| finding["code"] == code)?;
+    Some(format!("{}: {}", found["subject"], found["text"]))
+}
+
 /// Number, and the causes.
 pub fn lost_messages(report: &Value) -> String {
     let losses = report["losses"]["items"].as_array().map_or(&[][..], Vec::as_slice);
