@@ -18,7 +18,7 @@ use crate::storage::{Storage, StorageError, UNKNOWN, bounded};
 use crate::{limits, sql};
 
 /// Fingerprint of a message's events in a table by its sequence.
-type Digests = BTreeMap<u64, u64>;
+type MessageDigests = BTreeMap<u64, u64>;
 
 /// Rows of a table with these sequences, created since a time.
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +80,7 @@ async fn copy_piece(shared: &CentralContext, stream: &'static str, piece: TableS
 }
 
 /// The sequences that hot does not have at all, and those of which it has other events than cold.
-fn compared(in_cold: &Digests, in_hot: &Digests) -> (Vec<u64>, Vec<u64>) {
+fn compared(in_cold: &MessageDigests, in_hot: &MessageDigests) -> (Vec<u64>, Vec<u64>) {
     let other = in_cold.iter().filter(|(sequence, digest)| in_hot.get(sequence) != Some(digest));
     other.map(|(&sequence, _)| sequence).partition(|sequence| !in_hot.contains_key(sequence))
 }
@@ -111,7 +111,11 @@ impl TableSpan {
     }
 
     /// A row may be there twice until the next merge.
-    async fn digests(&self, shared: &CentralContext, storage: &Storage) -> Result<Digests, StorageError> {
+    async fn digests(
+        &self,
+        shared: &CentralContext,
+        storage: &Storage,
+    ) -> Result<MessageDigests, StorageError> {
         let sql = format!(
             "SELECT stream_seq, groupBitXor(sipHash64(event_id)) FROM (SELECT DISTINCT stream_seq, event_id FROM {}) GROUP BY stream_seq",
             self.of(storage)
@@ -175,8 +179,8 @@ mod tests {
 
     #[test]
     fn messages_that_hot_lacks_are_told_from_those_of_which_it_has_other_events() {
-        let in_cold = Digests::from([(3, 30), (4, 40), (5, 50), (7, 70)]);
-        let in_hot = Digests::from([(4, 40), (5, 51), (6, 60)]);
+        let in_cold = MessageDigests::from([(3, 30), (4, 40), (5, 50), (7, 70)]);
+        let in_hot = MessageDigests::from([(4, 40), (5, 51), (6, 60)]);
         assert_eq!(compared(&in_cold, &in_hot), (vec![3, 7], vec![5]));
     }
 }

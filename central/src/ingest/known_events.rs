@@ -30,7 +30,7 @@ impl IdState {
     }
 }
 
-/// What an event repeats of those before it in its message.
+/// Repetition of an event that is before it in its message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repetition {
     None,
