@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use marketprism_schema::{DataType, LATENCY_BOUNDS_US, UnknownName};
 use marketprism_service::ProcessUsage;
+use marketprism_traces::{SpanDrop, tracer};
 use prometheus::local::LocalHistogram;
 use prometheus::{
     Encoder, Error, Gauge, GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
@@ -49,6 +50,7 @@ pub struct Metrics {
     pub reports_computed: IntCounter,
     pub ledger: LedgerMetrics,
     pub replication: ReplicationMetrics,
+    traces: TraceMetrics,
     resident: IntGauge,
 }
 
@@ -92,6 +94,40 @@ impl FleetMetrics {
                 r
             )?,
         })
+    }
+}
+
+#[derive(Debug)]
+struct TraceMetrics {
+    exported: IntCounter,
+    dropped: IntCounterVec,
+}
+
+impl TraceMetrics {
+    fn new(r: &Registry) -> Result<Self, Error> {
+        Ok(Self {
+            exported: counter!(
+                "marketprism_trace_spans_exported_total",
+                "spans of traces that the collector has taken",
+                r
+            )?,
+            dropped: counters!(
+                "marketprism_trace_spans_dropped_total",
+                "spans of traces that did not reach the collector, by reason; data is not affected",
+                &["reason"],
+                r
+            )?,
+        })
+    }
+
+    /// Copies the counts of the export.
+    fn refresh(&self) {
+        let spans = tracer().counts();
+        self.exported.inc_by(spans.exported.saturating_sub(self.exported.get()));
+        for (reason, dropped) in SpanDrop::ALL.into_iter().zip(spans.dropped) {
+            let counter = self.dropped.with_label_values(&[reason.as_str()]);
+            counter.inc_by(dropped.saturating_sub(counter.get()));
+        }
     }
 }
 
@@ -203,6 +239,7 @@ impl Metrics {
             )?,
             ledger: LedgerMetrics::new(r)?,
             replication: ReplicationMetrics::new(r)?,
+            traces: TraceMetrics::new(r)?,
             resident: int_gauge!(RESIDENT_BYTES, "memory of this process in RAM", r)?,
             registry,
         })
@@ -226,6 +263,7 @@ impl Metrics {
         if let Ok(usage) = ProcessUsage::now() {
             self.resident.set(i64::try_from(usage.resident_bytes).unwrap_or(i64::MAX));
         }
+        self.traces.refresh();
         let mut out = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut out)?;
         Ok(out)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow};
 use marketprism_schema::{Carries, DatabaseKind};
 use marketprism_service::{ServiceState, cancel_on_signal, tell_service_manager};
+use marketprism_traces::TraceExport;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,9 @@ use crate::status::Status;
 use crate::storage::Storage;
 use crate::{fleet, http, init, ledger, limits, replicator};
 
+/// Name and version in traces.
+pub const PROGRAM: (&str, &str) = ("marketprism-central", env!("CARGO_PKG_VERSION"));
+
 /// Works until a signal comes. Fails on what retrying cannot fix: a difference that cannot be changed in place, a port in
 /// use, a broken task.
 pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
@@ -33,6 +37,7 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     tracing::info!(%address, ?role, "serving health and metrics");
     let broker = Broker::start(&config.nats).await?;
     let name = process_name(listener.listener.local_addr().context("the listener has no address")?);
+    let traces = TraceExport::start(&config.traces, PROGRAM, (&name, None))?;
     let streams: Vec<_> = config
         .streams
         .iter()
@@ -83,6 +88,7 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
         tracing::warn!("the last acknowledgements may be unsent; their messages would be redelivered");
     }
     around.shutdown().await;
+    traces.end().await;
     tracing::info!("stopped");
     outcome
 }

@@ -22,6 +22,7 @@ use marketprism_schema::{DataType, MarketType};
 use marketprism_service::{
     Exit, Failure, FailureContext as _, Signals, check_host, init_logs, print, report, write_pages,
 };
+use marketprism_traces::TraceExport;
 use serde_json::{Value, json};
 
 use crate::config::{Adapters, Config, FeedConfig};
@@ -36,6 +37,9 @@ use crate::swap::resume_adapters;
 
 use self::changes::{KeygenArguments, LoadArguments, RollBackArguments, SignArguments};
 use self::edge_client::EdgeArguments;
+
+/// Name and version in traces.
+const PROGRAM: (&str, &str) = ("marketprism-edge", env!("CARGO_PKG_VERSION"));
 
 /// Collects market data of venues, normalizes it in sandboxed adapters and publishes it to NATS JetStream.
 #[derive(Debug, Parser)]
@@ -174,9 +178,14 @@ fn run_command(command: Command) -> Result<Exit, Failure> {
             let watch = ConfigWatch::new(&file.config);
             let config = load(&file.config, &mut adapters)?;
             resume_adapters(&config, &mut adapters);
-            let edge =
-                runtime.block_on(Edge::start(watch, config, adapters, signals)).or_exit(Exit::NOT_STARTED)?;
-            let ended = runtime.block_on(edge.run());
+            let ended = runtime.block_on(async {
+                let names = (config.name.as_str(), Some(config.region.as_str()));
+                let traces = TraceExport::start(&config.traces, PROGRAM, names).or_exit(Exit::NOT_STARTED)?;
+                let edge = Edge::start(watch, config, adapters, signals).await.or_exit(Exit::NOT_STARTED)?;
+                let ended = edge.run().await;
+                traces.end().await;
+                ended
+            });
             // Tasks that hang keep nobody.
             runtime.shutdown_background();
             let RunResult { left, restart } = ended?;

@@ -24,4 +24,5 @@ pub mod parts;
 pub mod printed;
 pub mod process;
 pub mod stack;
+pub mod trace_collector;
 pub mod wait;

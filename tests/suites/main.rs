@@ -50,6 +50,7 @@ mod selfcare;
 mod services;
 mod stranger;
 mod swaps;
+mod traces;
 mod twins;
 
 use std::collections::BTreeSet;

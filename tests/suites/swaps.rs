@@ -12,11 +12,12 @@ use marketprism_schema::Body;
 use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::parts;
+use marketprism_tests::trace_collector::TraceCollector;
 use marketprism_tests::wait::eventually;
 use marketprism_venue_sim::{Sim, SimConfig};
 use serde_json::Value;
 
-use self::told::{are_told, told_changes};
+use self::told::{are_told, are_traced, told_changes};
 use self::venue::LATE;
 pub use self::venue::SoundVenue;
 use crate::edge_audits::{create_streams, events_of, messages};
@@ -31,6 +32,7 @@ const TOKEN: (&str, &str) = ("MARKETPRISM_HTTP__TOKEN", "a token for tests only"
 struct SwappedEdge {
     edge: Edge,
     broker: Broker,
+    collector: TraceCollector,
     folder: tempfile::TempDir,
 }
 
@@ -47,11 +49,13 @@ impl SwappedEdge {
             "[adapters]\ntrusted_keys = [{:?}]\nwatch_dir = {watched:?}\nshadow_frames = 40\nshadow_ms = 0\nprobation_ms = {probation_ms}\n[sandbox]\ncall_deadline_ms = 5000",
             key.trim()
         );
-        let nats = format!("urls = [{:?}]\n{tables}", broker.url());
+        let collector = TraceCollector::start().await;
+        let traces = format!("[traces]\nendpoint = {:?}\none_message_in = 0\n", collector.endpoint());
+        let nats = format!("urls = [{:?}]\n{traces}{tables}", broker.url());
         let mut edge = Edge::prepared(folder.path(), &nats, &[feed]).with_variable(TOKEN.0, TOKEN.1);
         edge.restart().await;
         eventually("the edge is ready", || edge.get("/ready")).await;
-        Self { edge, broker, folder }
+        Self { edge, broker, collector, folder }
     }
 
     /// Runs `adapter` with these arguments for the edge: exit status and output.
@@ -217,6 +221,7 @@ async fn versions_change_while_frames_flow_and_a_restart_has_the_last_good_one()
     })
     .await;
     assert_eq!(swapped.edge.metric("marketprism_edge_adapter_swaps_total", "promoted").await, 4);
+    are_traced(&swapped.collector).await;
 
     are_told(&swapped.broker, &digests).await;
 

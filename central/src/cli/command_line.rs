@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use marketprism_service::{Exit, FailureContext as _, check_host, init_logs, print, report, write_pages};
+use marketprism_traces::TraceExport;
 
 use super::{ab_latency, adapters, books, broker_users, edges, health, query, repair, reports, validation};
 use crate::config::Config;
@@ -154,12 +155,25 @@ fn execute(cli: Cli, config: Config) -> anyhow::Result<Exit> {
             Command::Book(args) => books::execute(&config, &args).await,
             Command::Validate(args) => validation::execute_validate(&config, &args).await,
             Command::Longrun(args) => validation::execute_longrun(&config, &args).await,
-            Command::Query(args) => query::execute(&config, &args).await,
+            Command::Query(args) => traced(&config, "query", query::execute(&config, &args)).await,
             Command::AbLatency(args) => ab_latency::execute(&config, &args).await,
-            Command::Repair(args) => repair::execute(&config, &args).await,
+            Command::Repair(args) => traced(&config, "repair", repair::execute(&config, &args)).await,
             Command::Adapters(command) => adapters::execute(&config, command).await,
         }
     })
+}
+
+/// A command with traces of its own, which are sent before it ends.
+async fn traced(
+    config: &Config,
+    command: &str,
+    work: impl Future<Output = anyhow::Result<Exit>>,
+) -> anyhow::Result<Exit> {
+    let instance = format!("{command}/{}", std::process::id());
+    let traces = TraceExport::start(&config.traces, crate::run::PROGRAM, (&instance, None))?;
+    let done = work.await;
+    traces.end().await;
+    done
 }
 
 #[derive(Debug, Args)]

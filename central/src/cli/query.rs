@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use clickhouse::Client;
 use clickhouse::query::BytesCursor;
 use marketprism_service::Exit;
+use marketprism_traces::tracer;
 use tokio::time::timeout;
 
 use super::signals::stop_on_signal;
@@ -83,12 +84,16 @@ pub async fn execute(config: &Config, args: &QueryArgs) -> anyhow::Result<Exit> 
         false => (Storage::hot(place)?, &place.hot.url),
     };
     let client = restricted(&storage, args);
+    let trace = tracer().operation("query");
+    trace.text("db.system.name", "clickhouse").text("db.namespace", &storage.database);
+    trace.text("marketprism.format", args.format.name());
     // An unfinished file is deleted then.
     let (stop, _signals) = stop_on_signal();
     let answered = tokio::select! {
         answered = answer(&client, &statement, args) => answered,
         () = stop.cancelled() => Err(anyhow!("interrupted")),
     };
+    trace.end(&answered);
     answered.with_context(|| format!("query at {server}"))?;
     Ok(Exit::SUCCESS)
 }

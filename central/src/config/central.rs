@@ -6,6 +6,7 @@ use std::time::Duration;
 use marketprism_config::{ConfigError, Document, Nats, Problems};
 use marketprism_schema::Carries;
 use marketprism_service::CertificateFiles;
+use marketprism_traces::TraceSettings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,7 @@ pub struct Config {
     pub lease: LeaseTimes,
     pub replication: Replication,
     pub http: Http,
+    pub traces: TraceSettings,
     #[serde(skip)]
     pub streams: Vec<Stream>,
     #[serde(skip)]
@@ -62,6 +64,7 @@ impl Config {
         config.replication.resolve(&config.clickhouse, &mut problems);
         config.http.check(&mut problems);
         config.ledger.check(&mut problems);
+        config.traces.check(&mut problems);
         config.streams = config.streams_section.streams();
         config.ack_wait = config.consumers.ack_wait;
         config.check(&mut problems);
@@ -78,9 +81,10 @@ impl Config {
         };
         let nats = self.nats.certificates().map(|(key, path)| (key.to_owned(), path.map(Path::to_owned)));
         let http = ("http.tls_cert_file".to_owned(), self.http.tls_cert_file.clone());
+        let traces = ("traces.ca_file".to_owned(), self.traces.ca_file.clone());
         let hot = of_server("clickhouse", &self.clickhouse.hot);
         let cold = of_server("clickhouse.cold", &self.clickhouse.cold);
-        CertificateFiles::new(nats.into_iter().chain([http]).chain(hot).chain(cold))
+        CertificateFiles::new(nats.into_iter().chain([http, traces]).chain(hot).chain(cold))
     }
 
     /// Rules between sections.

@@ -12,6 +12,7 @@ use super::insert::{InsertGuard, insert};
 use super::known_events::FOUND;
 use super::lookup::{StoredRows, stored_rows};
 use super::message::exchange_of;
+use super::traces::BatchTraces;
 use crate::context::CentralContext;
 use crate::metrics::HotLatencies;
 use crate::row::Target;
@@ -42,9 +43,11 @@ pub async fn store_batch(
     let mut refused = Vec::new();
     let mut stored = Vec::new();
     if !batch.entries.is_empty() {
+        let traces = BatchTraces::begin(batch.target, &batch.entries);
         let sealed = batch.seal(shared.hot_clock.now_ms());
         let mut reasons = insert_all(shared, guard, &sealed, is_looked_up).await;
         observe_latency(shared, &sealed);
+        traces.end(sealed.entries.len(), &reasons);
         for (i, entry) in sealed.entries.into_iter().enumerate() {
             match reasons.remove(&i) {
                 Some(reason) => refused.push((entry, reason)),

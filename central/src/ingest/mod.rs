@@ -60,6 +60,7 @@ mod stream_owner;
 mod stream_progress;
 mod subscription;
 mod table_pulls;
+mod traces;
 mod worker;
 
 pub use background::{read_history, watch};

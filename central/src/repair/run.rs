@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, anyhow};
+use marketprism_traces::{OperationSpan, tracer};
 use tokio::task::JoinHandle;
 
 use super::fix::fix;
@@ -23,6 +24,7 @@ pub async fn run_repair(
     broker: &Broker,
     options: &RepairOptions,
     log: &RepairLog,
+    trace: &OperationSpan,
 ) -> anyhow::Result<()> {
     let pair = HotCold::connect(context.config).await?;
     let mut windows_left = limits::REPAIR_WINDOWS;
@@ -31,9 +33,11 @@ pub async fn run_repair(
             continue;
         }
         log.doing(format!("comparing {}", table.name));
+        trace.step(table.name);
         let done = one_table(context, &pair, &table, options, log, windows_left);
         windows_left = done.await.with_context(|| format!("table {}", table.name))?;
     }
+    trace.step("edges");
     request_edges(context.config, broker, &pair.hot, options, log).await
 }
 
@@ -156,21 +160,30 @@ pub async fn repair(
     log: &RepairLog,
 ) -> anyhow::Result<()> {
     let holder = leases.own_name();
+    let trace = tracer().operation("repair");
+    trace.number("marketprism.dry_run", u8::from(options.dry_run));
     let done = async {
         if options.dry_run {
-            return run_repair(CopyContext { config, lease: None, metrics, holder }, broker, options, log)
-                .await;
+            let context = CopyContext { config, lease: None, metrics, holder };
+            return run_repair(context, broker, options, log, &trace).await;
         }
         let lease = leases.demand(LEASE, limits::REPAIR_LEASE_WAIT).await?;
         let context = CopyContext { config, lease: Some(&lease), metrics, holder };
         let worked = tokio::select! {
             () = lease.lost().cancelled() => Err(anyhow!("the replicator's lease was lost; run the repair again")),
-            worked = run_repair(context, broker, options, log) => worked,
+            worked = run_repair(context, broker, options, log, &trace) => worked,
         };
         lease.release().await;
         worked
     };
     let done = done.await;
     log.end(&done);
+    let RepairProgress { mended, would_mend, resent, left, .. } = log.progress();
+    for (name, count) in
+        [("repaired", mended), ("repairable", would_mend), ("resent", resent), ("left", left)]
+    {
+        trace.number(&format!("marketprism.{name}"), count);
+    }
+    trace.end(&done);
     done
 }

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use futures_util::future::try_join;
 use futures_util::{StreamExt as _, stream};
+use marketprism_traces::tracer;
 
 use super::queries::CopyError;
 use super::window::{Digests, TimeRange, WindowDigest};
 use super::window_log::{LoggedWindow, LoggedWindows, NEVER_VERIFIED, WindowState};
 use super::window_ops::{WindowOps, all_starts, is_verified};
 use crate::limits;
+use crate::time::Time;
 
 /// Input of one insert: a window, or neighbouring ones that cold holds nothing of.
 struct CopyBatch {
@@ -116,6 +118,16 @@ impl WindowOps<'_> {
 
     /// Copies a batch. If cold refuses it, each window is copied alone, so that only the offending one fails.
     async fn copy_batch(&self, batch: CopyBatch) -> Result<BTreeMap<i64, String>, CopyError> {
+        let trace = tracer().operation("copy windows");
+        trace.text("db.collection.name", self.table.name).number("marketprism.windows", batch.windows.len());
+        trace.text("marketprism.from", &Time(batch.span.from_ms).to_string());
+        trace.number("marketprism.rows", batch.hot.rows);
+        let copied = self.copy_or_split(batch).await;
+        trace.end(&copied);
+        copied
+    }
+
+    async fn copy_or_split(&self, batch: CopyBatch) -> Result<BTreeMap<i64, String>, CopyError> {
         let CopyBatch { span, windows, hot, cold, salt } = batch;
         let mut failed = BTreeMap::new();
         let Some(refusal) = refused(self.copy_span(span, &hot, &cold, salt).await)? else {

@@ -69,6 +69,7 @@ impl ConfigDifference {
         needs_restart.extend(changes("audit", &old.audit, &new.audit));
         needs_restart.extend(changes("clock", &old.clock, &new.clock));
         needs_restart.extend(changes("selftest", &old.selftest, &new.selftest));
+        needs_restart.extend(changes("traces", &old.traces, &new.traces));
         needs_restart.extend(changes("adapters", &new.adapters_watched_as(old), &new.adapters));
         needs_restart.extend(changes("http", &old.http, &new.http_with_token_of(old)));
         let files = |sandbox: Sandbox| sandbox.quarantine_files;

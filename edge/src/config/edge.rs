@@ -10,7 +10,8 @@ use marketprism_schema::{
     DataType, DataTypeMap, EDGE_NAME_ALLOWED, SELFTEST_EXCHANGE, StreamId, WireForm, is_edge_name,
     selftest_stream,
 };
-use marketprism_service::{LOG_FILTER_ALLOWED, check_log_filter, read_file};
+use marketprism_service::read_file;
+use marketprism_traces::TraceSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -18,6 +19,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::adapter::Adapters;
 use super::clock::ClockSettings;
 use super::feed::{FeedConfig, check_overlap, check_raw};
+use super::logging::Logging;
 use super::mirror::MirrorSettings;
 use super::network::Network;
 use super::sandbox::Sandbox;
@@ -49,6 +51,7 @@ pub struct Config {
     pub wire: DataTypeMap<WireForm>,
     pub audit: Audits,
     pub log: Logging,
+    pub traces: TraceSettings,
     /// The file is applied when it changes.
     pub watch_config: bool,
     pub selfcare: SelfCareLimits,
@@ -76,6 +79,7 @@ pub struct ConfigFile {
     network: Network,
     sandbox: Sandbox,
     log: Logging,
+    traces: TraceSettings,
     adapters: SwapSettings,
     #[schemars(extend("x-required" = true))]
     feed: Vec<FeedConfig>,
@@ -98,6 +102,7 @@ impl Default for ConfigFile {
             network: Network::default(),
             sandbox: Sandbox::default(),
             log: Logging::default(),
+            traces: TraceSettings::default(),
             adapters: SwapSettings::default(),
             feed: Vec::new(),
         }
@@ -143,14 +148,6 @@ impl Default for Identity {
             allow_multiple: false,
         }
     }
-}
-
-/// Log lines.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Logging {
-    /// Filter of the lines: a level, or a list such as `info,marketprism_edge=debug`. Not given: `info,async_nats=warn`. The variables
-    /// `MARKETPRISM_LOG` and `LOG_LEVEL` win.
-    pub filter: Option<String>,
 }
 
 /// Audits of what the broker stored.
@@ -342,7 +339,10 @@ impl Config {
     /// The files of certificates, by key.
     pub fn certificates(&self) -> Vec<(String, Option<PathBuf>)> {
         let of_nats = self.nats.certificates().into_iter().map(|(key, path)| (key.to_owned(), path));
-        let of_http = [("http.tls_cert_file".to_owned(), self.http.tls_cert_file.as_deref())];
+        let of_http = [
+            ("http.tls_cert_file".to_owned(), self.http.tls_cert_file.as_deref()),
+            ("traces.ca_file".to_owned(), self.traces.ca_file.as_deref()),
+        ];
         let feeds = self.feeds.iter().enumerate();
         let of_feeds = feeds.map(|(index, feed)| (format!("feed[{index}].ca_file"), feed.ca_file.as_deref()));
         let files = of_nats.chain(of_http).chain(of_feeds);
@@ -379,6 +379,7 @@ impl Config {
             network,
             sandbox,
             log,
+            traces,
             adapters: swaps,
             feed: mut feeds,
         } = file;
@@ -390,11 +391,7 @@ impl Config {
         check_name("edge.name", &edge.name, &mut problems);
         check_name("edge.region", &edge.region, &mut problems);
         check_sections(publisher, audit, &http, &mut problems);
-        if let Some(filter) = &log.filter
-            && let Err(error) = check_log_filter(filter)
-        {
-            problems.report("log.filter", error, LOG_FILTER_ALLOWED);
-        }
+        log.check(&mut problems);
         for (index, feed) in feeds.iter().enumerate() {
             let at = format!("feed[{index}]");
             check_symbols(&at, feed, &mut problems);
@@ -409,6 +406,7 @@ impl Config {
         swaps.check(&mut problems);
         selftest.check(&mut problems);
         mirror_to_core.check(&mut problems);
+        traces.check(&mut problems);
         let variables = OnceCell::new();
         for (index, feed) in feeds.iter_mut().enumerate() {
             let at = format!("feed[{index}]");
@@ -434,6 +432,7 @@ impl Config {
             wire,
             audit,
             log,
+            traces,
             watch_config,
             selfcare,
             clock,

@@ -9,6 +9,7 @@ use anyhow::Context;
 use async_nats::Client;
 use futures_util::StreamExt;
 use marketprism_schema::{EventId, REPAIR_VERSION, RepairAnswer, RepairRequest, RepairState, repair_subject};
+use marketprism_traces::tracer;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -65,9 +66,13 @@ fn answer(request: &[u8], journal: Option<&Journal>) -> RepairAnswer {
     let request_id = request.request_id.clone();
     match journal {
         Some(journal) => {
+            let span = tracer().operation("send again");
             let answer = journal.send_again(&request);
             let RepairAnswer { resent, kept_from, .. } = answer;
             let (stream, reason) = (request.stream.to_string(), &answer.reason);
+            span.text("marketprism.request", &request_id).text("marketprism.stream", &stream);
+            span.number("marketprism.events", resent);
+            span.end(&if reason.is_empty() { Ok(()) } else { Err(reason) });
             tracing::info!(request_id, stream, resent, kept_from, reason, "repair request of central");
             RepairAnswer { request_id, ..answer }
         }

@@ -36,6 +36,8 @@ pub(super) struct OutgoingMessage {
     pub(super) entries: Vec<QueueEntry>,
     /// Against the bound of bytes in flight.
     pub(super) size: usize,
+    /// Its first event was read from the queue.
+    pub(super) opened: Instant,
 }
 
 #[derive(Debug)]
@@ -99,7 +101,7 @@ impl MessageBatches {
         }
         let (subject, size) = (record.subject.clone(), record.size());
         let Some(header_bytes) = header_bytes else {
-            out.extend(OutgoingMessage::of(vec![entry], 0, size));
+            out.extend(OutgoingMessage::of(vec![entry], (0, size), now));
             return;
         };
         self.size += size;
@@ -134,9 +136,9 @@ impl MessageBatches {
     }
 
     fn close(&mut self, subject: &Subject) -> Option<OutgoingMessage> {
-        let OpenBatch { entries, header_bytes, size, .. } = self.open.remove(subject)?;
+        let OpenBatch { entries, header_bytes, size, opened, .. } = self.open.remove(subject)?;
         self.size = self.size.saturating_sub(size);
-        OutgoingMessage::of(entries, header_bytes, size)
+        OutgoingMessage::of(entries, (header_bytes, size), opened)
     }
 }
 
@@ -163,7 +165,11 @@ impl OpenBatch {
 
 impl OutgoingMessage {
     /// `None`: without an entry.
-    fn of(mut entries: Vec<QueueEntry>, header_bytes: usize, size: usize) -> Option<Self> {
+    fn of(
+        mut entries: Vec<QueueEntry>,
+        (header_bytes, size): (usize, usize),
+        opened: Instant,
+    ) -> Option<Self> {
         let first = &entries.first()?.record;
         let (subject, form, is_resend) = (first.subject.clone(), first.form, first.is_resend);
         let id = EventId::of_message(entries.iter().map(|entry| entry.record.event_id));
@@ -178,17 +184,17 @@ impl OutgoingMessage {
             joined.shrink_to_fit();
             payload = joined.into();
         }
-        Some(Self { subject, form, message_id: (!is_resend).then_some(id), payload, entries, size })
+        Some(Self { subject, form, message_id: (!is_resend).then_some(id), payload, entries, size, opened })
     }
 
     /// Each of its events in a message of its own.
     pub(super) fn apart(self) -> Vec<Self> {
-        let Self { payload, entries, .. } = self;
+        let Self { payload, entries, opened, .. } = self;
         let Ok(parts) = PackedEvents::split(&payload) else { return Vec::new() };
         let alone = |(place, mut entry): (usize, QueueEntry)| {
             entry.record.payload = parts.alone(place).into();
             let size = entry.record.size();
-            Self::of(vec![entry], 0, size)
+            Self::of(vec![entry], (0, size), opened)
         };
         entries.into_iter().enumerate().filter_map(alone).collect()
     }

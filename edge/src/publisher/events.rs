@@ -18,6 +18,7 @@ use super::batches::{MessageBatches, MessageLimits, OutgoingMessage};
 use super::hops::HopTimers;
 use super::inflight::{InFlight, InFlightMessage, RetryReason};
 use super::mirror::CoreMirror;
+use super::traces;
 use crate::audit::{Auditor, PublishOutcome, RecordOutcome};
 use crate::broker::{BrokerLink, PublishReply};
 use crate::config::{MirrorSettings, PublisherLimits};
@@ -296,6 +297,7 @@ impl Publisher {
                     let Some(flight) = self.window.remove(position) else { continue };
                     self.hops.acknowledged(&flight, now, now_ns);
                     let outcome = publish_outcome(duplicate, &flight);
+                    traces::stored(&flight, (now, now_ns), outcome, sequence);
                     for QueueEntry { position, record } in &flight.message.entries {
                         duplicates += u64::from(duplicate);
                         let sequence = Some(sequence);
@@ -368,6 +370,7 @@ impl Publisher {
             return;
         }
         let Some(flight) = self.window.remove(position) else { return };
+        traces::rejected(&flight, (Instant::now(), clock::now_ns()), text);
         for QueueEntry { position, record } in &flight.message.entries {
             self.metrics.lost.with_label_values(&[record.data_type.as_str(), cause]).inc();
             if let Some(held_back) = self.problem_lines.allow(Instant::now()) {

@@ -200,6 +200,7 @@ mod tests {
             message_id: Some(record.event_id),
             payload: record.payload.clone(),
             size: record.size(),
+            opened: Instant::now(),
             entries: vec![QueueEntry { position: QueuePosition(position), record }],
         }
     }

@@ -12,6 +12,7 @@ mod mirror;
 mod outbox;
 mod run_writer;
 mod stored_audits;
+mod traces;
 
 pub use audits::AuditSender;
 pub use events::{DrainResult, PUBLISHER, Publisher, REJECTED};

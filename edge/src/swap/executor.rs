@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use marketprism_adapter_host::{Adapter, DifferenceKind, Differences, Engine, Limits, venue_difference};
 use marketprism_service::error_text;
+use marketprism_traces::{OperationSpan, tracer};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
 use tokio::task::block_in_place;
@@ -34,6 +35,8 @@ pub struct SwapExecutor {
     store: AdapterStore,
     /// Version before the running one, by name of the adapter.
     previous: BTreeMap<String, Adapter>,
+    /// Of the change that runs.
+    span: OperationSpan,
 }
 
 impl SwapExecutor {
@@ -75,6 +78,7 @@ impl SwapExecutor {
             requests,
             store,
             previous,
+            span: OperationSpan::default(),
         }
     }
 
@@ -110,6 +114,7 @@ impl SwapExecutor {
 
     async fn work(&mut self, request: SwapRequest) {
         let number = request.number;
+        self.span = tracer().operation("change adapter");
         match request.action {
             SwapAction::Load { component, accepted } => {
                 let mut trial = SwapTrial::new(accepted);
@@ -136,6 +141,9 @@ impl SwapExecutor {
 
     fn step(&self, step: SwapStep) {
         self.swaps.update(|record| record.step = step);
+        if step != SwapStep::Done {
+            self.span.step(step.as_str());
+        }
     }
 
     /// Checks, shadow, switch and probation of a new version.
@@ -413,6 +421,7 @@ impl SwapExecutor {
     fn end(&mut self, outcome: SwapOutcome, reason: Option<String>) {
         let Some(record) = self.swaps.ended(outcome, reason) else { return };
         self.context.metrics.adapter_swaps.with_label_values(&[outcome.as_str()]).inc();
+        self.end_span(&record, outcome);
         let adapter = record.to.as_deref().unwrap_or(&record.digest);
         let (from, step, outcome) = (record.from.as_deref(), record.step.as_str(), outcome.as_str());
         match &record.reason {
@@ -423,6 +432,16 @@ impl SwapExecutor {
         }
         self.record(&record);
         self.swaps.end(record);
+    }
+
+    fn end_span(&mut self, record: &SwapRecord, outcome: SwapOutcome) {
+        let span = std::mem::take(&mut self.span);
+        span.text("marketprism.adapter", record.to.as_deref().unwrap_or(&record.digest));
+        span.text("marketprism.adapter.before", record.from.as_deref().unwrap_or_default());
+        span.text("marketprism.source", &record.source).text("marketprism.outcome", outcome.as_str());
+        span.number("marketprism.feeds", record.parts).number("marketprism.frames", record.shadow_frames);
+        let failed = record.reason.as_ref().filter(|reason| *reason != RETURNED);
+        span.end(&failed.map_or(Ok(()), Err));
     }
 
     /// On disk, and in the audits.

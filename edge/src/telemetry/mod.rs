@@ -246,6 +246,10 @@ metrics! {
     publish_to_ack: HistogramVec = "marketprism_edge_publish_to_ack_seconds" ["exchange", "data_type"],
     /// Time from the receipt of an event to its acknowledgement, in seconds; the time on disk included.
     receive_to_ack: HistogramVec = "marketprism_edge_receive_to_ack_seconds" ["exchange", "data_type"],
+    /// Spans of traces that the collector has taken.
+    trace_spans: IntCounter = "marketprism_trace_spans_exported_total" [],
+    /// Spans of traces that did not reach the collector, by reason. Data is not affected.
+    trace_spans_dropped: IntCounterVec = "marketprism_trace_spans_dropped_total" ["reason"],
     /// Memory of this process in RAM.
     resident: IntGauge = "process_resident_memory_bytes" [],
 }

@@ -31,10 +31,16 @@ pub enum Fault {
     StrictList,
     /// The request for past trades does not depend on their ids.
     SameBackfill,
+    /// Rows of the ranking name the symbol, not the venue's.
+    ForeignRanking,
+    /// A cut ranking is read as far as it goes.
+    HalfRanking,
+    /// The ranking is not offered, and answered all the same.
+    HiddenRanking,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 10] = [
+    pub const ALL: [Fault; 13] = [
         Fault::None,
         Fault::WrongSide,
         Fault::LostScale,
@@ -45,6 +51,9 @@ impl Fault {
         Fault::Batching,
         Fault::StrictList,
         Fault::SameBackfill,
+        Fault::ForeignRanking,
+        Fault::HalfRanking,
+        Fault::HiddenRanking,
     ];
 
     pub fn exchange(self) -> &'static str {
@@ -59,6 +68,9 @@ impl Fault {
             Fault::Batching => "broken_batching",
             Fault::StrictList => "broken_strict_list",
             Fault::SameBackfill => "broken_same_backfill",
+            Fault::ForeignRanking => "broken_foreign_ranking",
+            Fault::HalfRanking => "broken_half_ranking",
+            Fault::HiddenRanking => "broken_hidden_ranking",
         }
     }
 
@@ -98,7 +110,12 @@ impl Adapter for Broken {
     }
 
     fn ranking(feed: &Feed, by: RankingKey, answers: Vec<Answer>) -> Result<Vec<Ranked>, Refusal> {
-        VenueInstance::<SoundVenue>::ranking(feed, by, answers)
+        let ranked = VenueInstance::<SoundVenue>::ranking(feed, by, answers);
+        match Fault::of(&feed.exchange) {
+            Fault::ForeignRanking => ranked.map(|rows| rows.into_iter().map(renamed).collect()),
+            Fault::HalfRanking => Ok(ranked.unwrap_or_default()),
+            _ => ranked,
+        }
     }
 
     fn load(feed: Feed, instruments: Vec<Instrument>) -> Result<Broken, Refusal> {
@@ -123,7 +140,13 @@ impl Adapter for Broken {
         let mut normalized = self.sound.normalize(frames);
         SwapFault::of_component().spoil(frames, &mut normalized);
         match self.fault {
-            Fault::None | Fault::BadUtf8Trap | Fault::StrictList | Fault::SameBackfill => {}
+            Fault::None
+            | Fault::BadUtf8Trap
+            | Fault::StrictList
+            | Fault::SameBackfill
+            | Fault::ForeignRanking
+            | Fault::HalfRanking
+            | Fault::HiddenRanking => {}
             Fault::WrongSide => each_trade(&mut normalized, |trade| trade.side = opposite(trade.side)),
             Fault::LostScale => each_trade(&mut normalized, |trade| trade.price.scale = 0),
             Fault::RoundedDecimal => each_trade(&mut normalized, |trade| round(&mut trade.quantity)),
@@ -136,6 +159,10 @@ impl Adapter for Broken {
         }
         normalized
     }
+}
+
+fn renamed(row: Ranked) -> Ranked {
+    Ranked { venue_symbol: row.venue_symbol.replace('/', "-"), ..row }
 }
 
 #[allow(clippy::expect_used, reason = "this is the fault")]

@@ -5,9 +5,9 @@ use marketprism_adapter_sdk::symbol::pair;
 use marketprism_adapter_sdk::{
     Answer, Book, BookChange, BookLevels, BookScales, Capability, Connection, Cursor, DataStream, DataType,
     Description, Endpoints, Feed, Frame, Heartbeat, Ignored, Instrument, Listing, LoadedFeed, MarketType,
-    Object, Output, ParseResult, Payload, Plan, Refusal, Request, SequenceRule, SnapshotSource, Trade,
-    TradeId, TradeRange, Venue, VenueAdapter, amount, amount_at, budget, charge, each_element, endpoints,
-    get, percent_encoded, pushed, resubscribe, side,
+    Object, Output, ParseResult, Payload, Plan, Ranked, RankingKey, Refusal, Request, SequenceRule,
+    SnapshotSource, Trade, TradeId, TradeRange, Venue, VenueAdapter, amount, amount_at, budget, charge,
+    each_element, endpoints, get, percent_encoded, pushed, ranked_row, resubscribe, side,
 };
 
 const STREAMS_PER_CONNECTION: usize = 100;
@@ -33,7 +33,7 @@ impl VenueAdapter for SoundVenue {
             market_types: vec![MarketType::Spot],
             capabilities: vec![trade.clone(), orderbook.clone()],
             endpoints: endpoints("wss://stream.example", "https://api.example"),
-            rankings: Vec::new(),
+            rankings: if fault == Fault::HiddenRanking { Vec::new() } else { vec![RankingKey::Volume24h] },
         };
         Description {
             name: "broken".to_owned(),
@@ -58,6 +58,32 @@ impl VenueAdapter for SoundVenue {
             list.read("markets", |cursor, _| each_element(cursor, |cursor| listing.row(cursor, market)))?;
         }
         Ok(listing)
+    }
+
+    fn ranking_requests(
+        _: &Feed,
+        _: RankingKey,
+        endpoints: &Endpoints,
+        answers: &[Answer],
+    ) -> Result<Vec<Request>, Refusal> {
+        let request = || get(format!("{}/volumes", endpoints.url("rest")), Vec::new(), 10_000);
+        Ok(if answers.is_empty() { vec![request()] } else { Vec::new() })
+    }
+
+    fn ranking(_: &Feed, _: RankingKey, answers: &[Answer]) -> Result<Vec<Ranked>, Refusal> {
+        let mut rows = Vec::new();
+        for answer in answers {
+            let list = Object::whole(&answer.body)?;
+            list.read("volumes", |cursor, _| {
+                each_element(cursor, |cursor| {
+                    ranked_row(&mut rows, cursor, |row| {
+                        let venue_symbol = row.read("name", Cursor::text)?.into_owned();
+                        Ok(Ranked { venue_symbol, value: row.read("volume", amount)?, currency: None })
+                    })
+                })
+            })?;
+        }
+        Ok(rows)
     }
 
     fn load(_: &LoadedFeed) -> Result<SoundVenue, Refusal> {

@@ -1,6 +1,6 @@
-//! Changes of versions in the edge's heartbeat and audits.
+//! Changes of versions in the edge's heartbeat, audits and traces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_nats::jetstream::{self, kv};
 use marketprism_schema::{
@@ -8,6 +8,7 @@ use marketprism_schema::{
     decode_audit_payload, edge_heartbeat_key,
 };
 use marketprism_tests::broker::Broker;
+use marketprism_tests::trace_collector::TraceCollector;
 use marketprism_tests::wait::eventually;
 
 use crate::edge_audits::messages;
@@ -49,4 +50,27 @@ pub async fn are_told(broker: &Broker, digests: &[String]) {
         if is_whole { Ok(()) } else { Err(format!("{told:?}")) }
     })
     .await;
+}
+
+/// Each change is a trace with its steps; no message is traced.
+pub async fn are_traced(collector: &TraceCollector) {
+    let of = |outcome: &str| {
+        let mut changes = collector.named("marketprism-edge", "change adapter");
+        changes.retain(|change| change.attributes["marketprism.outcome"] == outcome);
+        changes
+    };
+    let promoted = eventually("the changes are traced", || async {
+        let found = (of("promoted"), of("refused"));
+        if (found.0.len(), found.1.len()) == (4, 2) { Ok(found.0) } else { Err(format!("{found:?}")) }
+    })
+    .await;
+    for change in promoted {
+        let steps: BTreeSet<String> = collector.children(&change).into_iter().map(|step| step.name).collect();
+        for wanted in ["signature", "compile", "instruments", "shadow", "switch", "probation"] {
+            assert!(steps.contains(wanted), "{wanted}: {steps:?}");
+        }
+        assert_eq!((change.error, change.parent.len()), (None, 0));
+    }
+    assert!(of("refused").iter().all(|change| change.error.is_some()));
+    assert!(collector.named("marketprism-edge", "publish").is_empty());
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use marketprism_adapter_host::contract::{Answer, Feed, Instrument, Plan, TradeRange, Venue};
+use marketprism_adapter_host::contract::{Answer, Feed, Instrument, Plan, RankingKey, TradeRange, Venue};
 use marketprism_adapter_host::{Adapter, Fault, InstrumentRounds, Limits, Sandbox, Stats};
 use marketprism_adapter_sdk::testkit;
 use marketprism_adapter_sdk::testkit::{OwnedFrame, RecordedMessage, is_answer, is_part};
@@ -56,6 +56,8 @@ pub(crate) struct Market<'a> {
     pub(crate) answers: Vec<Answer>,
     pub(crate) instruments: Vec<Instrument>,
     pub(crate) plan: Plan,
+    /// Rankings all of whose requests the records answer.
+    pub(crate) rankings: Vec<(RankingKey, Vec<Answer>)>,
 }
 
 /// A feed of everything that is declared for a venue, options included, as for golden output.
@@ -87,7 +89,9 @@ impl<'a> Market<'a> {
             .map_err(|error| failed("instruments", error.to_string()))?;
         instance.load(&feed, &instruments).map_err(|error| failed("load", error.to_string()))?;
         let plan = instance.plan().map_err(|error| failed("plan", error.to_string()))?;
-        Ok(Market { subject, venue, feed, answers, instruments, plan })
+        let ranked = |by: &RankingKey| Some((*by, ranking_answers(subject, &feed, *by, records)?));
+        let rankings = venue.rankings.iter().filter_map(ranked).collect();
+        Ok(Market { subject, venue, feed, answers, instruments, plan, rankings })
     }
 
     pub(crate) fn instance(&self) -> Result<Sandbox, String> {
@@ -172,6 +176,27 @@ fn answers(
         return Err(MarketError::NoAnswers(format!("no answer to the instrument requests ({missing})")));
     }
     Ok(rounds.answers().to_vec())
+}
+
+/// `None`: an answer is missing, or the adapter asks in a way that its check finds.
+fn ranking_answers(
+    subject: &TestedAdapter,
+    feed: &Feed,
+    by: RankingKey,
+    records: &[RecordedMessage],
+) -> Option<Vec<Answer>> {
+    let mut instance = subject.instance().ok()?;
+    let mut rounds = InstrumentRounds::new(&subject.limits);
+    loop {
+        let requests = rounds.next_of_ranking(&mut instance, feed, by).ok()?;
+        if requests.is_empty() {
+            return Some(rounds.into_answers()).filter(|answers| !answers.is_empty());
+        }
+        for (position, request) in requests.iter().enumerate() {
+            let record = records.iter().find(|record| is_answer(record, &request.url))?;
+            rounds.answer(position, record.data.clone().into_bytes()).ok()?;
+        }
+    }
 }
 
 /// The answer to exactly this question, else those that hold a part of it.

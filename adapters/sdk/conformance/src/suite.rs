@@ -149,6 +149,7 @@ fn exchange(
         checks::scales(&cases),
         checks::sequence(&cases),
         checks::backfill(&cases),
+        checks::rankings(&subject, venue, &cases),
         checks::odd_input(&cases),
         checks::malformed(&cases, options),
         checks::simulator(&subject, venue, options),

@@ -33,6 +33,10 @@ fn tested(fault: Fault) -> Report {
     let mut options = Options::new(built("adapters/broken-adapters.wasm"));
     options.golden = Some(folder.path().to_owned());
     options.exchanges = vec![fault.exchange().to_owned()];
+    // Damaged frames are for the sound one, and for the fault that only they find.
+    if !matches!(fault, Fault::None | Fault::BadUtf8Trap) {
+        options.mutations = 64;
+    }
     test(&options).unwrap()
 }
 
@@ -48,6 +52,11 @@ fn due(fault: Fault) -> (&'static str, &'static [&'static str]) {
         Fault::Nondeterminism => ("determinism", &["trades.jsonl, given once more: frame 0"]),
         Fault::StrictList => ("odd_input", &["null at /markets/0/base", "adapter refuses"]),
         Fault::SameBackfill => ("backfill", &["7001 to 7005 and 9001 to 9005 have the same request", "id=1"]),
+        Fault::ForeignRanking => {
+            ("rankings", &["2 of 2 traded instruments are missing", "ranked is \"ETH-USD\""])
+        }
+        Fault::HalfRanking => ("rankings", &["volume24h: the damaged answer \"\": not refused"]),
+        Fault::HiddenRanking => ("rankings", &["volume24h: its requests: not refused"]),
         Fault::Batching => ("batching", &["trades.jsonl, in batches of 7: frame 1: event.time_us"]),
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use marketprism_adapter_host::contract::{Answer, Endpoint, Feed, Instrument, Method, Request, Venue};
+use marketprism_adapter_host::contract::{
+    Answer, Endpoint, Feed, Instrument, Method, Ranked, RankingKey, Request, Venue,
+};
 use marketprism_adapter_host::{FrameBatch, InstrumentRounds, Sandbox};
 use marketprism_socket::{
     Budgets, FeedSockets, InputBounds, InputReceiver, RestClient, SocketEvent, SocketOptions, http_client,
@@ -17,6 +19,7 @@ use crate::names::{MARKET_TYPES, is_index};
 use crate::report::{Check, Findings};
 
 use super::expected_input::ExpectedInput;
+use super::rankings::{measure, wrong_rows};
 
 const INSTRUMENTS: usize = 2;
 
@@ -71,6 +74,19 @@ async fn collect_from_simulator(
     let endpoints = endpoints(&client, &budgets, base, venue).await?;
     let everything = Feed { endpoints, ..whole_feed(venue) };
     let all = listed(subject, &client, &budgets, &everything).await?;
+    let mut rankings = String::new();
+    for by in &venue.rankings {
+        match ranked(subject, &client, &budgets, (&everything, *by)).await {
+            Ok(rows) => {
+                for wrong in wrong_rows(&rows, &all.1) {
+                    findings.cause(format!("ranking by {}: {wrong}", measure(*by)));
+                }
+                rankings += &format!(", {} ranked instruments", rows.len());
+            }
+            // Not every simulator ranks.
+            Err(reason) => rankings += &format!(", no ranking by {} ({reason})", measure(*by)),
+        }
+    }
     let feed = Feed { symbols: few(&all.1), ..everything };
     let (mut sandbox, instruments) = listed(subject, &client, &budgets, &feed).await?;
     sandbox.load(&feed, &instruments).map_err(|error| failed("load", &error))?;
@@ -86,7 +102,7 @@ async fn collect_from_simulator(
     let collected = collect(&mut sandbox, &sockets, inputs, &mut expected_input, began + time).await;
     sockets.stop(STOP).await;
     collected.map_err(SimulatorFailure::Failed)?;
-    Ok(expected_input.report(began.elapsed(), findings))
+    Ok(expected_input.report(began.elapsed(), findings) + &rankings)
 }
 
 async fn endpoints(
@@ -146,6 +162,30 @@ async fn listed(
         return Err(SimulatorFailure::Failed("the simulator lists no instrument".to_owned()));
     }
     Ok((sandbox, instruments))
+}
+
+async fn ranked(
+    subject: &TestedAdapter,
+    client: &RestClient,
+    budgets: &Budgets,
+    (feed, by): (&Feed, RankingKey),
+) -> Result<Vec<Ranked>, String> {
+    let failed = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
+    let mut sandbox = subject.instance().map_err(|fault| failed("a new instance", &fault))?;
+    let mut rounds = InstrumentRounds::new(&subject.limits);
+    loop {
+        let requests =
+            rounds.next_of_ranking(&mut sandbox, feed, by).map_err(|error| failed("requests", &error))?;
+        if requests.is_empty() {
+            break;
+        }
+        for (position, request) in requests.iter().enumerate() {
+            let fetched = client.fetch(budgets, request).await;
+            let body = fetched.map_err(|error| failed(&request.url, &error))?;
+            rounds.answer(position, body.into()).map_err(|error| failed(&request.url, &error))?;
+        }
+    }
+    sandbox.ranking(feed, by, rounds.answers()).map_err(|error| failed("the simulator's answers", &error))
 }
 
 fn few(instruments: &[Instrument]) -> Vec<String> {
