@@ -51,7 +51,10 @@ impl System {
                 self.edge_disks[index].small.iter().for_each(SmallDisk::fill);
             }
             Action::SlowJournal(index, delay_ms) => self.edge_disks[index].watched.set_delay_ms(delay_ms),
-            Action::StepClock(index, seconds) => self.edge_disks[index].clock.set_seconds(seconds),
+            Action::StepClock(index, seconds) => {
+                self.lived_twice.push((now_ms().saturating_add_signed(seconds * 1_000), u64::MAX));
+                self.edge_disks[index].clock.set_seconds(seconds);
+            }
             Action::Reload(index) => self.reload(index).await,
             Action::SwapAdapter(index) => {
                 self.with_other_adapter.insert(self.edges[index].process().pid());
@@ -107,7 +110,18 @@ impl System {
                 full.unwrap().to_ms = now_ms() + 3_000;
             }
             Action::SlowJournal(index, _) => self.edge_disks[index].watched.set_delay_ms(0),
-            Action::StepClock(index, _) => self.edge_disks[index].clock.set_seconds(0),
+            Action::StepClock(index, seconds) => {
+                self.edge_disks[index].clock.set_seconds(0);
+                // The process sees it within a second.
+                let until_ms = now_ms().saturating_add_signed(seconds * 1_000) + 2_000;
+                // Both clocks may be stepped, by minutes that differ.
+                let is_this = |(begin, end): &&mut (u64, u64)| {
+                    *end == u64::MAX && (until_ms - 60_000..until_ms).contains(begin)
+                };
+                if let Some((_, end)) = self.lived_twice.iter_mut().find(is_this) {
+                    *end = until_ms;
+                }
+            }
             // One that waits for a client must not fall into the calm.
             Action::DropTrades(_)
             | Action::DropOnOne(_)

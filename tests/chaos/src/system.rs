@@ -74,6 +74,8 @@ pub struct System {
     pub(crate) with_other_adapter: BTreeSet<u32>,
     pub(crate) reloads: u32,
     pub full_journals: Vec<FullJournal>,
+    /// Times, in milliseconds since 1970, to which the clock of an edge was stepped: the edge lives through them twice.
+    pub lived_twice: Vec<(u64, u64)>,
     /// Fault of the venue that lasts.
     pub(crate) fault: Option<u64>,
     pub(crate) folder: PathBuf,
@@ -144,6 +146,7 @@ impl System {
             with_other_adapter: BTreeSet::new(),
             reloads: 0,
             full_journals: Vec::new(),
+            lived_twice: Vec::new(),
             fault: None,
             folder: folder.to_owned(),
         };
