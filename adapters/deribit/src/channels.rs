@@ -1,7 +1,7 @@
 //! Names of channels: `{kind}.{instrument}.{interval}` and `deribit_volatility_index.{index}`.
 
 use crate::numbers::{ContractUnits, text};
-use marketprism_adapter_sdk::{Cursor, DataType, Ignored, ParseResult, unset};
+use marketprism_adapter_sdk::{Cursor, DataType, Ignored, ParseResult, same_bytes, unset};
 
 /// The public interval. `raw` is refused to connections without credentials, and the whole request with it.
 const INTERVAL: &str = "100ms";
@@ -19,11 +19,12 @@ pub(crate) enum Channel<'a> {
 
 #[inline(always)]
 pub(crate) fn channel(name: &[u8]) -> Channel<'_> {
-    if let Some(rest) = name.strip_prefix(b"book.") {
-        return ungrouped(rest).map_or(Channel::Other(Ignored::NotNeeded), Channel::Book);
+    let mut cursor = Cursor::new(name);
+    if cursor.literal(b"book.") {
+        return ungrouped(cursor.rest()).map_or(Channel::Other(Ignored::NotNeeded), Channel::Book);
     }
-    if let Some(rest) = name.strip_prefix(b"ticker.") {
-        return ungrouped(rest).map_or(Channel::Other(Ignored::UnknownKind), Channel::Ticker);
+    if cursor.literal(b"ticker.") {
+        return ungrouped(cursor.rest()).map_or(Channel::Other(Ignored::UnknownKind), Channel::Ticker);
     }
     if name.starts_with(b"trades.") {
         return Channel::Trades;
@@ -97,7 +98,11 @@ impl ChannelInstrument<'_> {
             return Ok(());
         }
         let name = text(cursor, "the name of an instrument or index")?;
-        if *name == *self.venue_symbol { Ok(()) } else { start.expected("the name that the channel has") }
+        if same_bytes(&name, self.venue_symbol) {
+            Ok(())
+        } else {
+            start.expected("the name that the channel has")
+        }
     }
 }
 

@@ -1,89 +1,18 @@
-//! JSON numbers, exact from their text, and amounts as base units. Digits, a point and digits are read in a few steps here; every other
-//! form that JSON allows goes the SDK's way.
+//! JSON numbers, exact from their text, and amounts as base units.
 
 use crate::describe::coin_of_index;
 use marketprism_adapter_sdk::{
-    BookScales, Cursor, Decimal, Instrument, MarketType, ParseResult, Scale, decimal, decimal::fit,
+    BookScales, Cursor, Decimal, Instrument, MarketType, ParseResult, PlainNumber, decimal, decimal::fit,
     micros_of_millis, unless_unset,
 };
 use std::borrow::Cow;
-
-/// A number without sign and exponent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PlainNumber {
-    pub(crate) mantissa: u64,
-    pub(crate) places: u8,
-}
-
-impl PlainNumber {
-    /// The mantissa at this scale; none where it does not fit.
-    #[inline(always)]
-    pub(crate) fn at(self, scale: Scale) -> Option<i64> {
-        let wanted = scale.places();
-        let power = |places: u8| decimal::power_of_ten(places).map(i64::cast_unsigned);
-        let mantissa = if self.places <= wanted {
-            self.mantissa.checked_mul(power(wanted - self.places)?)?
-        } else {
-            let beyond = power(self.places - wanted)?;
-            if !self.mantissa.is_multiple_of(beyond) {
-                return None;
-            }
-            self.mantissa / beyond
-        };
-        i64::try_from(mantissa).ok()
-    }
-
-    fn decimal(self, negative: bool) -> Option<Decimal> {
-        let mantissa = i64::try_from(self.mantissa).ok()?;
-        Some(Decimal { mantissa: if negative { -mantissa } else { mantissa }, scale: self.places })
-    }
-}
-
-/// The number that comes next, when it is a plain one. Does not move otherwise.
-#[inline(always)]
-pub(crate) fn plain(cursor: &mut Cursor<'_>) -> Option<PlainNumber> {
-    const ANY: &str = "digits";
-    let mut next = *cursor;
-    if !next_is_digit(&next) {
-        return None;
-    }
-    let whole = next.unsigned(ANY).ok()?;
-    let mut number = PlainNumber { mantissa: whole, places: 0 };
-    if next.literal(b".") {
-        let before = next.rest().len();
-        let mut fraction = 0;
-        // The SDK reads no leading zeros.
-        let zero = next.literal(b"0");
-        while next.literal(b"0") {}
-        if next_is_digit(&next) {
-            fraction = next.unsigned(ANY).ok()?;
-        } else if !zero {
-            return None;
-        }
-        if fraction != 0 {
-            let places = u8::try_from(before - next.rest().len()).ok()?;
-            let power = decimal::power_of_ten(places)?.cast_unsigned();
-            number = PlainNumber { mantissa: whole.checked_mul(power)?.checked_add(fraction)?, places };
-        }
-    }
-    if matches!(next.rest().first(), Some(b'e' | b'E')) {
-        return None;
-    }
-    *cursor = next;
-    Some(number)
-}
-
-#[inline(always)]
-fn next_is_digit(cursor: &Cursor<'_>) -> bool {
-    cursor.rest().first().is_some_and(u8::is_ascii_digit)
-}
 
 #[inline(always)]
 pub(crate) fn number(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Decimal> {
     cursor.peek();
     let mut next = *cursor;
     let negative = next.literal(b"-");
-    if let Some(number) = plain(&mut next).and_then(|number| number.decimal(negative)) {
+    if let Some(number) = next.plain_number().and_then(|number| number.decimal(negative)) {
         *cursor = next;
         return Ok(number);
     }
@@ -142,7 +71,7 @@ pub(crate) fn pass(cursor: &mut Cursor<'_>) -> ParseResult<()> {
 fn pass_number(cursor: &mut Cursor<'_>) -> bool {
     let mut next = *cursor;
     next.literal(b"-");
-    let plain = plain(&mut next).is_some();
+    let plain = next.plain_number().is_some();
     if plain {
         *cursor = next;
     }
@@ -154,7 +83,7 @@ fn pass_object(cursor: &mut Cursor<'_>) -> ParseResult<()> {
     let mut first = true;
     cursor.expect(b'{', "an object")?;
     while cursor.more(b'}', &mut first)? {
-        member(cursor)?;
+        cursor.wide_key()?;
         match cursor.peek() {
             b'0'..=b'9' | b'-' if pass_number(cursor) => {}
             b'{' | b'[' => {
@@ -165,26 +94,6 @@ fn pass_object(cursor: &mut Cursor<'_>) -> ParseResult<()> {
         }
     }
     Ok(())
-}
-
-#[inline(always)]
-pub(crate) fn member<'a>(cursor: &mut Cursor<'a>) -> ParseResult<Cow<'a, [u8]>> {
-    let mut next = *cursor;
-    if let Some(key) = next.plain_text()
-        && next.literal(b":")
-    {
-        *cursor = next;
-        return Ok(Cow::Borrowed(key));
-    }
-    any_member(cursor)
-}
-
-#[cold]
-fn any_member<'a>(cursor: &mut Cursor<'a>) -> ParseResult<Cow<'a, [u8]>> {
-    Ok(match cursor.key_text()? {
-        Cow::Borrowed(key) => Cow::Borrowed(key.as_bytes()),
-        Cow::Owned(key) => Cow::Owned(key.into_bytes()),
-    })
 }
 
 #[inline(always)]
@@ -263,11 +172,11 @@ pub(crate) fn quick_base_quantity(amount: PlainNumber, price: i64, power: u64) -
         return None;
     }
     let price = u64::try_from(price).ok()?;
-    let value = amount.mantissa.checked_mul(power)?;
+    let value = decimal::times(amount.mantissa, power)?;
     let whole = value.checked_div(price)?;
-    let twice_rest = (value - whole * price).checked_mul(2)?;
+    let rest = value - whole * price;
     // Half to even, as `decimal::quotient` rounds.
-    let away = twice_rest > price || (twice_rest == price && whole % 2 == 1);
+    let away = rest > price - rest || (rest == price - rest && whole % 2 == 1);
     i64::try_from(whole + u64::from(away)).ok().filter(|quantity| *quantity != 0)
 }
 
@@ -300,20 +209,6 @@ mod tests {
                 assert!(read.is_none_or(|(_, at)| at < wrong.len()), "{wrong}");
             }
         }
-    }
-
-    #[test]
-    fn plain_numbers_fit_a_scale_or_not() {
-        let at =
-            |text: &str, places: u8| plain(&mut Cursor::new(text.as_bytes())).unwrap().at(Scale::new(places));
-        assert_eq!(at("42500.5", 1), Some(425_005));
-        assert_eq!(at("42500.5", 4), Some(425_005_000));
-        assert_eq!(at("42500.50", 1), Some(425_005));
-        assert_eq!(at("42500.55", 1), None);
-        assert_eq!(at("1000.0", 0), Some(1000));
-        assert_eq!(at("9223372036854775807", 1), None);
-        assert_eq!(plain(&mut Cursor::new(b"1e-5")), None);
-        assert_eq!(plain(&mut Cursor::new(b" 1")), None);
     }
 
     #[test]

@@ -46,10 +46,10 @@ impl ContractUnits {
     #[inline(always)]
     pub(crate) fn quick(&self, price: i64, amount: i64) -> Option<i64> {
         match self.unit {
-            Unit::Size(size) => amount.checked_mul(size.mantissa),
+            Unit::Size(size) => decimal::signed_times(amount, size.mantissa),
             Unit::Value { .. } if amount == 0 => Some(0),
             Unit::Value { factor, .. } => {
-                let above = u64::try_from(amount).ok()?.checked_mul(factor?)?;
+                let above = decimal::times(u64::try_from(amount).ok()?, factor?)?;
                 let below = u64::try_from(price).ok()?;
                 let whole = above.checked_div(below)?;
                 let rest = above - whole * below;

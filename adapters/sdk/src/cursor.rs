@@ -4,7 +4,7 @@
 use crate::decimal::{self, DecimalError, Scale, factor};
 use crate::feed::refusal;
 use crate::strings;
-use crate::swar::{digit_run, digits_value, word};
+use crate::swar::{beyond_ascii, digit_run, digits_value, first_bytes, plain_run, same_text, word};
 use crate::types::{Decimal, Refusal};
 
 /// Input that does not follow the rules.
@@ -38,6 +38,23 @@ pub const fn key(text: &str) -> u64 {
         #[allow(clippy::indexing_slicing)]
         {
             packed = packed << 8 | bytes[index] as u64;
+        }
+    }
+    packed
+}
+
+/// A key as one number, to match on: at most 16 bytes, the first one lowest.
+pub const fn wide_key(text: &str) -> u128 {
+    let bytes = text.as_bytes();
+    assert!(bytes.len() <= 16, "wide keys have at most 16 bytes");
+    let mut packed = 0;
+    let mut index = bytes.len();
+    while index > 0 {
+        index -= 1;
+        // In a constant: a wrong index does not compile.
+        #[allow(clippy::indexing_slicing)]
+        {
+            packed = packed << 8 | bytes[index] as u128;
         }
     }
     packed
@@ -95,7 +112,7 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     pub fn literal<const N: usize>(&mut self, text: &[u8; N]) -> bool {
         match self.rest.split_first_chunk::<N>() {
-            Some((start, rest)) if start == text => {
+            Some((start, rest)) if same_text(start, text) => {
                 self.rest = rest;
                 true
             }
@@ -183,12 +200,43 @@ impl<'a> Cursor<'a> {
 
     #[inline(never)]
     fn any_short_key(&mut self) -> ParseResult<u64> {
-        let text = self.key_text()?;
-        let bytes = text.as_bytes();
-        if bytes.len() > 8 {
-            return Ok(0);
+        self.wide_key().map(|key| u64::try_from(key).unwrap_or(0))
+    }
+
+    /// The next key of an object with its colon, packed as [`wide_key`] does; 0 for one longer than 16 bytes.
+    #[inline(always)]
+    pub fn wide_key(&mut self) -> ParseResult<u128> {
+        let start = self.rest.strip_prefix(b"\"").unwrap_or_default();
+        if let Some(low) = word(start)
+            && let Some(high) = start.get(8..).and_then(word)
+        {
+            let (of_low, of_high) = (plain_run(low), plain_run(high));
+            let of_high = if of_low == 8 { of_high } else { 0 };
+            let (low, high) = (first_bytes(low, of_low), first_bytes(high, of_high));
+            let mut next = *self;
+            next.advance(1 + of_low as usize + of_high as usize);
+            if !beyond_ascii(low | high) && next.literal(b"\":") {
+                *self = next;
+                return Ok(u128::from(high) << 64 | u128::from(low));
+            }
         }
-        Ok(bytes.iter().rev().fold(0, |packed, byte| packed << 8 | u64::from(*byte)))
+        self.any_wide_key()
+    }
+
+    #[inline(never)]
+    fn any_wide_key(&mut self) -> ParseResult<u128> {
+        let packed = |bytes: &[u8]| {
+            let each = bytes.iter().rev();
+            if bytes.len() > 16 { 0 } else { each.fold(0, |packed, byte| packed << 8 | u128::from(*byte)) }
+        };
+        let mut next = *self;
+        if let Some(text) = next.plain_text()
+            && next.take(b':')
+        {
+            *self = next;
+            return Ok(packed(text));
+        }
+        self.key_text().map(|text| packed(text.as_bytes()))
     }
 
     /// The next key of an object, with its colon.

@@ -70,6 +70,25 @@ impl Scale {
     }
 }
 
+/// The product; none where it does not fit. A sandbox has no multiplication that tells an overflow: it would be a call.
+#[inline(always)]
+pub fn times(left: u64, right: u64) -> Option<u64> {
+    if left.leading_zeros() + right.leading_zeros() >= 64 {
+        Some(left.wrapping_mul(right))
+    } else {
+        left.checked_mul(right)
+    }
+}
+
+/// As [`times`], of a number with a sign.
+#[inline(always)]
+pub fn signed_times(left: i64, right: i64) -> Option<i64> {
+    match (u64::try_from(left), u64::try_from(right)) {
+        (Ok(left), Ok(right)) => i64::try_from(times(left, right)?).ok(),
+        _ => left.checked_mul(right),
+    }
+}
+
 /// The power of ten as a plain factor; 1 beyond 18, which no caller reaches.
 #[inline(always)]
 pub(crate) fn factor(exponent: u32) -> u64 {
@@ -170,7 +189,7 @@ pub fn parse_at(text: &[u8], scale: u8) -> Result<i64, DecimalError> {
 pub fn rescale(number: Decimal, scale: u8) -> Result<i64, DecimalError> {
     if scale >= number.scale {
         let power = power_of_ten(scale - number.scale).ok_or(DecimalError::Overflow)?;
-        return number.mantissa.checked_mul(power).ok_or(DecimalError::Overflow);
+        return signed_times(number.mantissa, power).ok_or(DecimalError::Overflow);
     }
     let power = power_of_ten(number.scale - scale).ok_or(DecimalError::TooFine)?;
     if number.mantissa % power != 0 {

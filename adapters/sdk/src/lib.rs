@@ -15,6 +15,7 @@ mod listing;
 pub mod log;
 mod object;
 mod output;
+mod plain_number;
 mod plan;
 mod ranking;
 mod select;
@@ -29,7 +30,7 @@ mod values;
 mod venue;
 
 pub use adapter::Adapter;
-pub use cursor::{Cursor, ParseError, ParseResult, key};
+pub use cursor::{Cursor, ParseError, ParseResult, key, wide_key};
 pub use decimal::{DecimalError, Scale};
 pub use describe::{endpoints, pushed};
 pub use feed::{Endpoints, check_feed, closest, data_type_name, market_type_name, refusal};
@@ -38,9 +39,11 @@ pub use levels::{BookLevels, BookScales, BookSides, LevelReader, price_and_quant
 pub use listing::Listing;
 pub use object::{Object, each_element, each_member};
 pub use output::{Frame, Output, each_frame, not_loaded};
+pub use plain_number::PlainNumber;
 pub use plan::{budget, charge, get, json_string, numbered, percent_encoded, poll, resubscribe, venue_clock};
 pub use ranking::{ranked_row, turnover};
 pub use select::select;
+pub use swar::same_bytes;
 pub use types::*;
 pub use values::{
     amount, amount_at, amount_near, calculated_amount, decimal_places, micros_of_millis, millis, once,

@@ -126,7 +126,7 @@ fn four_hex_digits(cursor: &mut Cursor<'_>) -> ParseResult<u32> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Cursor, key};
+    use crate::{Cursor, key, wide_key};
 
     #[test]
     fn strings_follow_json() {
@@ -152,7 +152,33 @@ mod tests {
 
     #[test]
     fn keys_match_in_any_form() {
+        let read = |text: &str| Cursor::new(text.as_bytes()).wide_key();
+        let behind = " 1626993723632, and more";
+        for key in ["e", "change_id", "timestamp", "prev_change_id", "underlying_price"] {
+            for text in
+                [format!("\"{key}\":"), format!("\"{key}\":{behind}"), format!(" \"{key}\" :{behind}")]
+            {
+                let mut cursor = Cursor::new(text.as_bytes());
+                assert_eq!(cursor.wide_key(), Ok(wide_key(key)), "{text}");
+                assert_eq!(cursor.rest(), text.split_once(':').unwrap().1.as_bytes());
+            }
+        }
+        assert_eq!(read("\"\\u0065\":1 and sixteen more bytes"), Ok(wide_key("e")));
+        assert_eq!(read("\"\u{5e01}\":1 and sixteen more bytes"), Ok(wide_key("\u{5e01}")));
+        for long in ["estimated_price_x", "estimated_delivery_price"] {
+            assert_eq!(read(&format!("\"{long}\":{behind}")), Ok(0));
+        }
+        for wrong in [
+            "timestamp:1 and sixteen more",
+            "\"timestamp\"1 and sixteen more",
+            "\"timestamp and sixteen",
+            "\"a\nb\":1 and sixteen more",
+            "\"\":",
+        ] {
+            assert!(read(wrong).is_err() || wrong.starts_with("\"\""), "{wrong}");
+        }
         let read = |text: &str| Cursor::new(text.as_bytes()).short_key();
+        assert_eq!(read("\"seqId\": and sixteen more bytes"), Ok(key("seqId")));
         assert_eq!(read(r#""e":1"#), Ok(key("e")));
         assert_eq!(read(r#""e":1234567"#), Ok(key("e")));
         assert_eq!(read(r#""pu":1234567"#), Ok(key("pu")));

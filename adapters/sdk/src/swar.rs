@@ -10,6 +10,42 @@ pub(crate) fn word(bytes: &[u8]) -> Option<u64> {
     bytes.first_chunk::<8>().map(|chunk| u64::from_le_bytes(*chunk))
 }
 
+/// True if both are equal. A comparison of slices by the compiler is a call in a sandbox, with a step per byte.
+#[inline(always)]
+pub fn same_bytes(left: &[u8], right: &[u8]) -> bool {
+    if left.len() != right.len() {
+        return false;
+    }
+    let ((words, rest), (others, other_rest)) = (left.as_chunks::<8>(), right.as_chunks::<8>());
+    let whole = words.iter().zip(others).all(|(left, right)| left == right);
+    // The last words may overlap those before.
+    whole
+        && match (left.last_chunk::<8>(), right.last_chunk::<8>()) {
+            (Some(left), Some(right)) => left == right,
+            _ => rest.iter().zip(other_rest).all(|(left, right)| left == right),
+        }
+}
+
+/// As [`same_bytes`], of texts whose length is known to the compiler: no loop is left.
+#[inline(always)]
+pub(crate) fn same_text<const N: usize>(left: &[u8; N], right: &[u8; N]) -> bool {
+    if N <= 8 {
+        return left == right;
+    }
+    let number = |chunk: &[u8; 8]| u64::from_le_bytes(*chunk);
+    let (words, others) = (left.as_chunks::<8>().0, right.as_chunks::<8>().0);
+    let words = words.iter().zip(others).map(|(left, right)| number(left) ^ number(right));
+    let last = left.last_chunk::<8>().zip(right.last_chunk::<8>());
+    let last = last.map_or(0, |(left, right)| number(left) ^ number(right));
+    words.fold(last, |difference, word| difference | word) == 0
+}
+
+/// The first `count` (0 to 8) bytes of a word; the others are 0.
+#[inline(always)]
+pub(crate) fn first_bytes(word: u64, count: u32) -> u64 {
+    word & u64::MAX.unbounded_shr(64 - 8 * count)
+}
+
 /// The number of ASCII digits that a word starts with (0 to 8), and the word with each digit as its value.
 #[inline(always)]
 pub(crate) fn digit_run(word: u64) -> (u32, u64) {
@@ -49,6 +85,38 @@ pub(crate) fn beyond_ascii(word: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_are_equal_byte_by_byte_at_every_length() {
+        let text = *b"the quick brown fox jumps over a lazy dog and runs on";
+        for length in 0..=text.len() {
+            let part = &text[..length];
+            let copy = part.to_vec();
+            assert!(same_bytes(part, &copy));
+            assert!(length == 0 || !same_bytes(part, &part[1..]));
+            for at in 0..length {
+                let mut other = part.to_vec();
+                other[at] ^= 1;
+                assert!(!same_bytes(part, &other), "{length} bytes, other at {at}");
+            }
+        }
+        fn check<const N: usize>(text: &[u8]) {
+            let text = *text.first_chunk::<N>().unwrap();
+            assert!(same_text(&text, &text));
+            for at in 0..N {
+                let mut other = text;
+                other[at] ^= 0x80;
+                assert!(!same_text(&text, &other), "{N} bytes, other at {at}");
+            }
+        }
+        check::<0>(&text);
+        check::<7>(&text);
+        check::<8>(&text);
+        check::<9>(&text);
+        check::<16>(&text);
+        check::<17>(&text);
+        check::<53>(&text);
+    }
 
     #[test]
     fn digit_runs_agree_with_a_loop() {

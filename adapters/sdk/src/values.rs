@@ -97,7 +97,8 @@ fn any_whole(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<u64> {
 /// Milliseconds since 1970 as microseconds; none where they do not fit.
 #[inline(always)]
 pub fn micros_of_millis(millis: u64) -> Option<i64> {
-    millis.checked_mul(1000).and_then(|micros| i64::try_from(micros).ok())
+    const LAST: u64 = i64::MAX.cast_unsigned() / 1000;
+    (millis <= LAST).then(|| (millis * 1000).cast_signed())
 }
 
 /// A time in milliseconds, in quotes or not, as microseconds.

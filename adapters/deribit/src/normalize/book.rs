@@ -1,13 +1,19 @@
 //! `book.{instrument}.{interval}`: the snapshot in band, then changes that name their predecessor.
 
 use crate::channels::ChannelInstrument;
-use crate::numbers::{
-    AmountUnit, ContractUnits, amount, member, micros, pass, plain, quick_base_quantity, text,
-};
+use crate::numbers::{AmountUnit, ContractUnits, amount, micros, pass, quick_base_quantity, text};
 use marketprism_adapter_sdk::{
     Book, BookChange, BookScales, BookSides, Cursor, Decimal, LevelReader, Output, ParseResult, Payload,
-    once, unless_unset,
+    once, unless_unset, wide_key,
 };
+
+const TYPE: u128 = wide_key("type");
+const TIMESTAMP: u128 = wide_key("timestamp");
+const CHANGE_ID: u128 = wide_key("change_id");
+const PREV_CHANGE_ID: u128 = wide_key("prev_change_id");
+const INSTRUMENT_NAME: u128 = wide_key("instrument_name");
+const BIDS: u128 = wide_key("bids");
+const ASKS: u128 = wide_key("asks");
 
 pub(super) fn book(
     output: &mut Output,
@@ -19,18 +25,18 @@ pub(super) fn book(
     let mut first = true;
     cursor.expect(b'{', "a book object")?;
     while cursor.more(b'}', &mut first)? {
-        match &*member(cursor)? {
-            b"type" => {
+        match cursor.wide_key()? {
+            TYPE => {
                 once(&mut change, unless_unset(cursor, "`type`", |cursor, _| book_change(cursor))?, cursor)?
             }
-            b"timestamp" => once(&mut time_us, micros(cursor, "`timestamp`")?, cursor)?,
-            b"change_id" => once(&mut id, cursor.integer("`change_id`")?, cursor)?,
-            b"prev_change_id" => {
+            TIMESTAMP => once(&mut time_us, micros(cursor, "`timestamp`")?, cursor)?,
+            CHANGE_ID => once(&mut id, cursor.integer("`change_id`")?, cursor)?,
+            PREV_CHANGE_ID => {
                 once(&mut previous_id, unless_unset(cursor, "`prev_change_id`", Cursor::integer)?, cursor)?
             }
-            b"instrument_name" => named.agrees(cursor)?,
-            b"bids" => sides.bids(cursor, output, Some(named.units))?,
-            b"asks" => sides.asks(cursor, output, Some(named.units))?,
+            INSTRUMENT_NAME => named.agrees(cursor)?,
+            BIDS => sides.bids(cursor, output, Some(named.units))?,
+            ASKS => sides.asks(cursor, output, Some(named.units))?,
             _ => pass(cursor)?,
         }
     }
@@ -88,11 +94,11 @@ impl LevelReader for ContractUnits {
         } else {
             return None;
         };
-        let price = plain(&mut next)?.at(self.scales.price)?;
+        let price = next.plain_number()?.at(self.scales.price)?;
         if !next.literal(b",") {
             return None;
         }
-        let amount = plain(&mut next)?;
+        let amount = next.plain_number()?;
         if !next.literal(b"]") || delete != (amount.mantissa == 0) {
             return None;
         }

@@ -9,9 +9,9 @@ mod volatility;
 
 use crate::DeribitVenue;
 use crate::channels::{Channel, ChannelInstrument, channel};
-use crate::numbers::{ContractUnits, member, pass};
+use crate::numbers::{ContractUnits, pass};
 use marketprism_adapter_sdk::{
-    Cursor, DataType, Frame, FrameSource, Ignored, LoadedFeed, Output, ParseResult,
+    Cursor, DataType, Frame, FrameSource, Ignored, LoadedFeed, Output, ParseResult, wide_key,
 };
 
 impl DeribitVenue {
@@ -35,8 +35,8 @@ impl DeribitVenue {
             && cursor.literal(b",\"data\":")
         {
             self.data(loaded, output, &mut cursor, channel)?;
-            end_of_object(&mut cursor, [b"channel", b"data"])?;
-            end_of_object(&mut cursor, [b"method", b"params"])?;
+            end_of_object(&mut cursor, [wide_key("channel"), wide_key("data")])?;
+            end_of_object(&mut cursor, [wide_key("method"), wide_key("params")])?;
             return cursor.end();
         }
         self.message(loaded, output, frame)
@@ -93,11 +93,10 @@ fn ignored(output: &mut Output, cursor: &mut Cursor<'_>, reason: Ignored) -> Par
 
 /// Moves to the end of an object. The members that were read before may not come again.
 #[inline(always)]
-fn end_of_object(cursor: &mut Cursor<'_>, read: [&[u8]; 2]) -> ParseResult<()> {
+fn end_of_object(cursor: &mut Cursor<'_>, read: [u128; 2]) -> ParseResult<()> {
     let mut first = false;
     while cursor.more(b'}', &mut first)? {
-        let key = member(cursor)?;
-        if read.iter().any(|read| **read == *key) {
+        if read.contains(&cursor.wide_key()?) {
             return cursor.expected("each member once");
         }
         pass(cursor)?;

@@ -1,11 +1,18 @@
 //! `ticker.{instrument}.{interval}`: open interest, and of perpetuals the funding rate with mark and index price.
 
 use crate::channels::ChannelInstrument;
-use crate::numbers::{AmountUnit, given, member, micros, pass};
+use crate::numbers::{AmountUnit, given, micros, pass};
 use marketprism_adapter_sdk::{
     Cursor, DataType, Decimal, FundingRate, Ignored, LoadedFeed, MarketType, OpenInterest, Output,
-    ParseResult, Payload, once,
+    ParseResult, Payload, once, wide_key,
 };
+
+const TIMESTAMP: u128 = wide_key("timestamp");
+const OPEN_INTEREST: u128 = wide_key("open_interest");
+const FUNDING_8H: u128 = wide_key("funding_8h");
+const MARK_PRICE: u128 = wide_key("mark_price");
+const INDEX_PRICE: u128 = wide_key("index_price");
+const INSTRUMENT_NAME: u128 = wide_key("instrument_name");
 
 /// Funding is continuous on this venue. The rate that is published is the one of the last eight hours.
 const REFERENCE_HOURS: u32 = 8;
@@ -31,17 +38,15 @@ pub(super) fn ticker(
     let mut first = true;
     cursor.expect(b'{', "a ticker object")?;
     while cursor.more(b'}', &mut first)? {
-        match &*member(cursor)? {
-            b"timestamp" => once(&mut fields.time_us, micros(cursor, "`timestamp`")?, cursor)?,
-            b"open_interest" if interest => {
+        match cursor.wide_key()? {
+            TIMESTAMP => once(&mut fields.time_us, micros(cursor, "`timestamp`")?, cursor)?,
+            OPEN_INTEREST if interest => {
                 once(&mut fields.open_interest, given(cursor, "`open_interest`")?, cursor)?
             }
-            b"funding_8h" if funding => once(&mut fields.funding_8h, given(cursor, "`funding_8h`")?, cursor)?,
-            b"mark_price" if funding => once(&mut fields.mark_price, given(cursor, "`mark_price`")?, cursor)?,
-            b"index_price" if funding => {
-                once(&mut fields.index_price, given(cursor, "`index_price`")?, cursor)?
-            }
-            b"instrument_name" => named.agrees(cursor)?,
+            FUNDING_8H if funding => once(&mut fields.funding_8h, given(cursor, "`funding_8h`")?, cursor)?,
+            MARK_PRICE if funding => once(&mut fields.mark_price, given(cursor, "`mark_price`")?, cursor)?,
+            INDEX_PRICE if funding => once(&mut fields.index_price, given(cursor, "`index_price`")?, cursor)?,
+            INSTRUMENT_NAME => named.agrees(cursor)?,
             _ => pass(cursor)?,
         }
     }

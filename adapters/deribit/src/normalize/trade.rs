@@ -3,11 +3,19 @@
 use super::control;
 use super::liquidation::{ForcedOrder, ForcedSide};
 use crate::DeribitVenue;
-use crate::numbers::{ContractUnits, amount, member, micros, pass, text};
+use crate::numbers::{ContractUnits, amount, micros, pass, text};
 use marketprism_adapter_sdk::{
     Cursor, DataType, Decimal, Frame, Ignored, LoadedFeed, Object, Output, ParseResult, Payload, Side, Trade,
-    TradeId, decimal::fit, once,
+    TradeId, decimal::fit, once, wide_key,
 };
+
+const INSTRUMENT_NAME: u128 = wide_key("instrument_name");
+const TRADE_SEQ: u128 = wide_key("trade_seq");
+const TIMESTAMP: u128 = wide_key("timestamp");
+const PRICE: u128 = wide_key("price");
+const AMOUNT: u128 = wide_key("amount");
+const DIRECTION: u128 = wide_key("direction");
+const LIQUIDATION: u128 = wide_key("liquidation");
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TradeRow {
@@ -88,17 +96,17 @@ impl DeribitVenue {
         let mut first = true;
         cursor.expect(b'{', "a trade object")?;
         while cursor.more(b'}', &mut first)? {
-            match &*member(cursor)? {
-                b"instrument_name" => {
+            match cursor.wide_key()? {
+                INSTRUMENT_NAME => {
                     let name = text(cursor, "`instrument_name`")?;
                     once(&mut named, self.find(loaded, &name, false), cursor)?;
                 }
-                b"trade_seq" => once(&mut sequence, cursor.unsigned("`trade_seq`")?, cursor)?,
-                b"timestamp" => once(&mut time_us, micros(cursor, "`timestamp`")?, cursor)?,
-                b"price" => once(&mut price, amount(cursor, "`price` of at least 0")?, cursor)?,
-                b"amount" => once(&mut size, amount(cursor, "`amount` of at least 0")?, cursor)?,
-                b"direction" => once(&mut side, direction(cursor)?, cursor)?,
-                b"liquidation" => once(&mut forced, ForcedSide::read(cursor)?, cursor)?,
+                TRADE_SEQ => once(&mut sequence, cursor.unsigned("`trade_seq`")?, cursor)?,
+                TIMESTAMP => once(&mut time_us, micros(cursor, "`timestamp`")?, cursor)?,
+                PRICE => once(&mut price, amount(cursor, "`price` of at least 0")?, cursor)?,
+                AMOUNT => once(&mut size, amount(cursor, "`amount` of at least 0")?, cursor)?,
+                DIRECTION => once(&mut side, direction(cursor)?, cursor)?,
+                LIQUIDATION => once(&mut forced, ForcedSide::read(cursor)?, cursor)?,
                 _ => pass(cursor)?,
             }
         }

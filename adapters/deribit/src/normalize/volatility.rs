@@ -2,8 +2,14 @@
 
 use crate::channels::ChannelInstrument;
 use crate::describe::coin_of_index;
-use crate::numbers::{calculated, member, micros, pass};
-use marketprism_adapter_sdk::{Cursor, Decimal, Output, ParseResult, Payload, VolatilityIndex, once};
+use crate::numbers::{calculated, micros, pass};
+use marketprism_adapter_sdk::{
+    Cursor, Decimal, Output, ParseResult, Payload, VolatilityIndex, once, wide_key,
+};
+
+const TIMESTAMP: u128 = wide_key("timestamp");
+const VOLATILITY: u128 = wide_key("volatility");
+const INDEX_NAME: u128 = wide_key("index_name");
 
 pub(super) fn volatility(
     output: &mut Output,
@@ -14,10 +20,10 @@ pub(super) fn volatility(
     let mut first = true;
     cursor.expect(b'{', "an index object")?;
     while cursor.more(b'}', &mut first)? {
-        match &*member(cursor)? {
-            b"timestamp" => once(&mut time_us, micros(cursor, "`timestamp`")?, cursor)?,
-            b"volatility" => once(&mut value, calculated(cursor, "`volatility` of at least 0")?, cursor)?,
-            b"index_name" => named.agrees(cursor)?,
+        match cursor.wide_key()? {
+            TIMESTAMP => once(&mut time_us, micros(cursor, "`timestamp`")?, cursor)?,
+            VOLATILITY => once(&mut value, calculated(cursor, "`volatility` of at least 0")?, cursor)?,
+            INDEX_NAME => named.agrees(cursor)?,
             _ => pass(cursor)?,
         }
     }

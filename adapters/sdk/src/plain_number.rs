@@ -1,0 +1,183 @@
+//! Numbers without sign and exponent, which are read in a few steps.
+
+use crate::cursor::Cursor;
+use crate::decimal::{self, Scale, factor};
+use crate::swar::{digit_run, digits_value, word};
+use crate::types::Decimal;
+
+/// A number without sign and exponent, without quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlainNumber {
+    /// All digits; without those behind the point if they are zeros.
+    pub mantissa: u64,
+    /// Decimal places.
+    pub places: u8,
+}
+
+impl PlainNumber {
+    /// The mantissa at this scale; none where it does not fit.
+    #[inline(always)]
+    pub fn at(self, scale: Scale) -> Option<i64> {
+        let wanted = scale.places();
+        let power = |places: u8| decimal::power_of_ten(places).map(i64::cast_unsigned);
+        let mantissa = if self.places <= wanted {
+            decimal::times(self.mantissa, power(wanted - self.places)?)?
+        } else {
+            let beyond = power(self.places - wanted)?;
+            if !self.mantissa.is_multiple_of(beyond) {
+                return None;
+            }
+            self.mantissa / beyond
+        };
+        i64::try_from(mantissa).ok()
+    }
+
+    /// As a decimal, with the sign that was read before it; none where it does not fit.
+    #[inline(always)]
+    pub fn decimal(self, negative: bool) -> Option<Decimal> {
+        let mantissa = i64::try_from(self.mantissa).ok()?;
+        Some(Decimal { mantissa: if negative { -mantissa } else { mantissa }, scale: self.places })
+    }
+}
+
+impl Cursor<'_> {
+    /// The number that comes next, when it is a plain one. Does not move otherwise.
+    #[inline(always)]
+    pub fn plain_number(&mut self) -> Option<PlainNumber> {
+        let Some(text) = word(self.rest()) else { return self.any_plain_number() };
+        let (count, digits) = digit_run(text);
+        if count == 0 || count == 8 || (count > 1 && digits & 0xff == 0) {
+            return self.any_plain_number();
+        }
+        let whole = digits_value(digits, count);
+        let rest = self.rest().get(count as usize..)?;
+        let (end, fraction) = rest.split_first()?;
+        if *end != b'.' {
+            if matches!(end, b'e' | b'E') {
+                return None;
+            }
+            self.set_rest(rest);
+            return Some(PlainNumber { mantissa: whole, places: 0 });
+        }
+        let Some(text) = word(fraction) else { return self.any_plain_number() };
+        let (count, digits) = digit_run(text);
+        let end = fraction.get(count as usize);
+        if count == 0 || count == 8 || matches!(end, Some(b'e' | b'E')) {
+            return self.any_plain_number();
+        }
+        self.set_rest(fraction.get(count as usize..)?);
+        let value = digits_value(digits, count);
+        // Seven digits each.
+        if value == 0 {
+            return Some(PlainNumber { mantissa: whole, places: 0 });
+        }
+        Some(PlainNumber { mantissa: whole * factor(count) + value, places: u8::try_from(count).ok()? })
+    }
+
+    /// As [`Cursor::plain_number`], of any length.
+    #[inline(never)]
+    fn any_plain_number(&mut self) -> Option<PlainNumber> {
+        const ANY: &str = "digits";
+        let mut next = *self;
+        if !next_is_digit(&next) {
+            return None;
+        }
+        let whole = next.unsigned(ANY).ok()?;
+        let mut number = PlainNumber { mantissa: whole, places: 0 };
+        if next.literal(b".") {
+            let before = next.rest().len();
+            let mut fraction = 0;
+            // `unsigned` reads no leading zeros.
+            let zero = next.literal(b"0");
+            while next.literal(b"0") {}
+            if next_is_digit(&next) {
+                fraction = next.unsigned(ANY).ok()?;
+            } else if !zero {
+                return None;
+            }
+            if fraction != 0 {
+                let places = u8::try_from(before - next.rest().len()).ok()?;
+                let power = decimal::power_of_ten(places)?.cast_unsigned();
+                let mantissa = decimal::times(whole, power)?.checked_add(fraction)?;
+                number = PlainNumber { mantissa, places };
+            }
+        }
+        if matches!(next.rest().first(), Some(b'e' | b'E')) {
+            return None;
+        }
+        *self = next;
+        Some(number)
+    }
+}
+
+#[inline(always)]
+fn next_is_digit(cursor: &Cursor<'_>) -> bool {
+    cursor.rest().first().is_some_and(u8::is_ascii_digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decimal::{parse, trimmed};
+
+    /// The result of both ways must be the same, wherever the number stands.
+    #[test]
+    fn plain_numbers_are_exact_whatever_comes_behind_them() {
+        let texts = "0 7 10 4714.0 0.0 0.0015 1626993723632 0.000001 1234567.1234567 12345678.12345678 \
+            0.00000001 99999999 18446744073709551615 1.0000000 120.740";
+        for text in texts.split_whitespace() {
+            let expected = parse(text.as_bytes()).ok();
+            for after in ["", ",", "]", "}           ", ",0,0,0,0,0,0"] {
+                let whole = format!("{text}{after}");
+                let mut cursor = Cursor::new(whole.as_bytes());
+                let number = cursor.plain_number().unwrap_or_else(|| panic!("{whole}"));
+                assert_eq!(cursor.at(), text.len(), "{whole}");
+                assert_eq!(number.decimal(false).map(trimmed), expected, "{whole}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_forms_are_left_where_they_are() {
+        for text in [
+            "",
+            "-1",
+            "x",
+            "01",
+            "00.1",
+            "1.",
+            "1.x",
+            ".5",
+            "1e5",
+            "1.5e5",
+            "12345678e1",
+            "1E1",
+            "18446744073709551616",
+        ] {
+            for after in ["", ",          "] {
+                let whole = format!("{text}{after}");
+                let mut cursor = Cursor::new(whole.as_bytes());
+                assert_eq!((cursor.plain_number(), cursor.at()), (None, 0), "{whole}");
+            }
+        }
+    }
+
+    #[test]
+    fn plain_numbers_fit_a_scale_or_not() {
+        let at = |text: &str, places: u8| {
+            Cursor::new(text.as_bytes()).plain_number().unwrap().at(Scale::new(places))
+        };
+        assert_eq!(
+            ["42500.5", "42500.50", "42500.55"].map(|text| at(text, 1)),
+            [Some(425_005), Some(425_005), None]
+        );
+        assert_eq!(at("42500.5", 4), Some(425_005_000));
+        assert_eq!(at("1000.0", 0), Some(1000));
+        assert_eq!(at("1.5", 18), Some(1_500_000_000_000_000_000));
+        assert_eq!(
+            ["9223372036854775807", "9223372036854775808"].map(|text| at(text, 0)),
+            [Some(i64::MAX), None]
+        );
+        assert_eq!(at("9223372036854775807", 1), None);
+    }
+}
