@@ -389,6 +389,12 @@ pub const JOURNAL_SEGMENT_AGE: Duration = Duration::from_secs(60);
 /// Encoded records that wait for the disk. Full (the disk hangs): events are in memory only, and counted.
 pub const JOURNAL_BUFFER_BYTES: usize = 8 << 20;
 
+/// Memory that is kept for the next encoded records. Larger: it is given back, and grows anew.
+pub const JOURNAL_SPARE_BYTES: usize = 2 << 20;
+
+/// Time from one group of writes to the next; what comes after a pause is written at once. A kill -9 loses what came in it.
+pub const JOURNAL_WRITE_EVERY: Duration = Duration::from_millis(1);
+
 /// Time without a write after a failed one, and between reads that fail.
 pub const JOURNAL_RETRY: Duration = Duration::from_secs(1);
 

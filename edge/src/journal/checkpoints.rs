@@ -45,8 +45,7 @@ impl Journal {
         let frame = CheckpointFrame { run_ns: options.run_ns, needs_from, is_full, checkpoint: &bytes };
         state.write(|out| frame::write_checkpoint(out, &frame));
         state.full_checkpoint = newest;
-        drop(state);
-        shared.written.notify_one();
+        shared.wake_writer(state);
         bytes.len()
     }
 
@@ -60,8 +59,7 @@ impl Journal {
         }
         state.open_segment(&shared.options);
         state.write(|out| frame::write_audit(out, run_ns, (from_ns, to_ns), &bytes));
-        drop(state);
-        shared.written.notify_one();
+        shared.wake_writer(state);
     }
 }
 

@@ -2,6 +2,7 @@
 //! bookkeeping, without I/O.
 
 use std::collections::VecDeque;
+use std::sync::LazyLock;
 
 use marketprism_schema::{DataType, DataTypeMap, STREAMS, stream_of};
 
@@ -17,24 +18,30 @@ pub(super) type PerStream<T> = [T; STREAM_COUNT];
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct EventMark(u8);
 
+const EVENT_STATES: u8 = 9;
+const _: () = assert!(EVENT_STATES as usize == EventState::ALL.len());
+const _: () = assert!(EventState::ALL.len() * DataType::ALL.len() < u8::MAX as usize, "a mark has one byte");
+
 const MISSING: EventMark = EventMark(u8::MAX);
 
 impl EventMark {
     fn new(data_type: DataType, state: EventState) -> Self {
-        let number = DataType::ALL.iter().position(|one| *one == data_type).unwrap_or_default();
-        Self(u8::try_from(number * EventState::ALL.len()).unwrap_or_default() + state as u8)
+        Self(data_type as u8 * EVENT_STATES + state as u8)
     }
 
     fn parts(self) -> Option<(DataType, EventState)> {
-        let number = usize::from(self.0);
-        let data_type = DataType::ALL.get(number / EventState::ALL.len())?;
-        Some((*data_type, *EventState::ALL.get(number % EventState::ALL.len())?))
+        let data_type = DataType::ALL.get(usize::from(self.0 / EVENT_STATES))?;
+        Some((*data_type, *EventState::ALL.get(usize::from(self.0 % EVENT_STATES))?))
     }
 }
 
 pub(super) fn stream_number(data_type: DataType) -> usize {
-    let name = stream_of(data_type);
-    STREAMS.iter().position(|stream| stream.name == name).unwrap_or_default()
+    static NUMBERS: LazyLock<DataTypeMap<usize>> = LazyLock::new(|| {
+        DataTypeMap::from_fn(|kind| {
+            STREAMS.iter().position(|stream| stream.name == stream_of(kind)).unwrap_or_default()
+        })
+    });
+    NUMBERS[data_type]
 }
 
 #[derive(Debug, Clone)]
@@ -114,9 +121,19 @@ impl SegmentIndex {
 
     /// Changes a state; returns the data type and the state before.
     pub(super) fn set(&mut self, position: u64, state: EventState) -> Option<(DataType, EventState)> {
+        self.change(position, state, |_| true)
+    }
+
+    /// As `set`, if `may_change` says so of the state before.
+    fn change(
+        &mut self,
+        position: u64,
+        state: EventState,
+        may_change: impl FnOnce(EventState) -> bool,
+    ) -> Option<(DataType, EventState)> {
         let index = usize::try_from(position.checked_sub(self.first)?).ok()?;
         let mark = self.marks.get_mut(index)?;
-        let (data_type, before) = mark.parts()?;
+        let (data_type, before) = mark.parts().filter(|(_, before)| may_change(*before))?;
         *mark = EventMark::new(data_type, state);
         if let Some(count) = self.counts.get_mut(before as usize) {
             *count = count.saturating_sub(1);
@@ -184,6 +201,10 @@ impl JournalIndex {
     }
 
     pub(super) fn segment_of(&mut self, position: u64) -> Option<&mut SegmentIndex> {
+        let is_last = self.segments.back().is_some_and(|last| last.first <= position);
+        if is_last {
+            return self.segments.back_mut();
+        }
         let after = self.segments.partition_point(|segment| segment.first <= position);
         self.segments.get_mut(after.checked_sub(1)?)
     }
@@ -201,11 +222,7 @@ impl JournalIndex {
     /// The message of an event is in its stream under this sequence.
     pub(super) fn stored(&mut self, position: u64, sequence: u64, state: EventState) -> Option<DataType> {
         let segment = self.segment_of(position)?;
-        let (data_type, before) = segment.get(position)?;
-        if before.is_over() {
-            return None;
-        }
-        segment.set(position, state);
+        let (data_type, _) = segment.change(position, state, |before| !before.is_over())?;
         let stream = stream_number(data_type);
         raise(segment.stored_max.get_mut(stream), sequence);
         raise(self.streams.get_mut(stream).map(|mark| &mut mark.stored_max), sequence);

@@ -237,12 +237,11 @@ fn lock(folder: &Path) -> anyhow::Result<Option<File>> {
 
 impl EventJournal for Journal {
     fn append(&self, records: &mut [EventRecord]) {
-        let mut state = self.shared.lock();
+        let (mut state, now) = (self.shared.lock(), Instant::now());
         for record in records {
-            state.append(&self.shared.options, record);
+            state.append(&self.shared.options, record, now);
         }
-        drop(state);
-        self.shared.written.notify_one();
+        self.shared.wake_writer(state);
     }
 
     fn spill(&self, JournalPosition(position): JournalPosition) -> bool {
@@ -276,8 +275,9 @@ impl EventJournal for Journal {
 
     fn stored(&self, records: &[StoredRecord]) {
         if !records.is_empty() {
-            let again = self.shared.lock().stored(&self.shared.options, records);
-            self.shared.written.notify_one();
+            let mut state = self.shared.lock();
+            let again = state.stored(&self.shared.options, records);
+            self.shared.wake_writer(state);
             if again.is_some() {
                 self.sends_again(again.as_ref());
             }
@@ -296,8 +296,9 @@ impl EventJournal for Journal {
 
     fn settle(&self, positions: &[JournalPosition], outcome: PublishOutcome) {
         if !positions.is_empty() {
-            self.shared.lock().settle(&self.shared.options, positions, EventState::of_outcome(outcome));
-            self.shared.written.notify_one();
+            let mut state = self.shared.lock();
+            state.settle(&self.shared.options, positions, EventState::of_outcome(outcome));
+            self.shared.wake_writer(state);
         }
     }
 

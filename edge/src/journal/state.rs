@@ -18,7 +18,9 @@ use super::recover;
 use super::status::JournalStatus;
 use super::syncer::Syncer;
 use crate::audit::Auditor;
-use crate::limits::{JOURNAL_BUFFER_BYTES, JOURNAL_SEGMENT_AGE, JOURNAL_SEGMENT_BYTES, JOURNAL_SEGMENTS};
+use crate::limits::{
+    JOURNAL_BUFFER_BYTES, JOURNAL_SEGMENT_AGE, JOURNAL_SEGMENT_BYTES, JOURNAL_SEGMENTS, JOURNAL_SPARE_BYTES,
+};
 use crate::queue::{EventRecord, JournalPosition, StoredRecord};
 
 #[derive(Debug, Clone)]
@@ -79,6 +81,10 @@ pub(super) struct JournalState {
     active: Chunk,
     /// Bytes of these.
     pub(super) buffered: usize,
+    /// Its memory is used for the next frames.
+    spare: Vec<u8>,
+    /// The writer waits for something to write.
+    pub(super) is_writer_idle: bool,
     /// Bytes that the writer has taken and not written.
     pub(super) unwritten: usize,
     /// Oldest segment that the writer is writing to.
@@ -125,6 +131,8 @@ impl JournalShared {
             chunks: VecDeque::new(),
             active: Chunk { segment: 0, bytes: Vec::new() },
             buffered: 0,
+            spare: Vec::new(),
+            is_writer_idle: false,
             unwritten: 0,
             writing: None,
             evicted_ns: None,
@@ -162,6 +170,15 @@ impl JournalShared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// For the writer: there may be something to write. Ends the use of the state.
+    pub(super) fn wake_writer(&self, mut state: MutexGuard<'_, JournalState>) {
+        let wakes = state.wakes_writer();
+        drop(state);
+        if wakes {
+            self.written.notify_one();
+        }
+    }
+
     pub(super) fn path_of(&self, segment: u64) -> PathBuf {
         recover::path_of(&self.options.folder, segment)
     }
@@ -178,9 +195,13 @@ impl JournalShared {
 impl JournalState {
     /// Begins a new segment where that is due.
     pub(super) fn open_segment(&mut self, options: &JournalOptions) {
+        self.open_segment_at(options, Instant::now());
+    }
+
+    fn open_segment_at(&mut self, options: &JournalOptions, now: Instant) {
         let is_full = |segment: &SegmentIndex| segment.bytes >= self.segment_bytes;
         let is_due = self.is_rolled
-            || self.opened.elapsed() >= JOURNAL_SEGMENT_AGE
+            || now.saturating_duration_since(self.opened) >= JOURNAL_SEGMENT_AGE
             || self.index.segments.back().is_none_or(is_full);
         if !is_due {
             return;
@@ -189,7 +210,7 @@ impl JournalState {
         // One position is left out, so that no segment has the name of one before.
         self.index.next += 1;
         self.index.segments.push_back(SegmentIndex::new(first, options.run_ns));
-        (self.is_rolled, self.opened) = (false, Instant::now());
+        (self.is_rolled, self.opened) = (false, now);
         let closed = std::mem::replace(&mut self.active, Chunk { segment: first, bytes: Vec::new() });
         self.chunks.push_back(closed);
         self.write(|out| frame::write_segment(out, options.run_ns, first));
@@ -208,8 +229,22 @@ impl JournalState {
 
     /// Encoded frames that are not written, oldest first.
     pub(super) fn take_chunks(&mut self) -> Vec<Chunk> {
-        let rest = Chunk { segment: self.active.segment, bytes: std::mem::take(&mut self.active.bytes) };
+        let bytes = std::mem::replace(&mut self.active.bytes, std::mem::take(&mut self.spare));
+        let rest = Chunk { segment: self.active.segment, bytes };
         self.chunks.drain(..).chain([rest]).filter(|chunk| !chunk.bytes.is_empty()).collect()
+    }
+
+    /// Takes the memory of frames that were written: growing anew would cost as much as writing.
+    pub(super) fn reuse(&mut self, mut bytes: Vec<u8>) {
+        if self.spare.capacity() < bytes.capacity() && bytes.capacity() <= JOURNAL_SPARE_BYTES {
+            bytes.clear();
+            self.spare = bytes;
+        }
+    }
+
+    /// True if the writer must be woken for what is buffered.
+    pub(super) const fn wakes_writer(&mut self) -> bool {
+        self.buffered > 0 && std::mem::replace(&mut self.is_writer_idle, false)
     }
 
     /// True if frames of the segment may not be in its file yet.
@@ -224,7 +259,7 @@ impl JournalState {
         self.retry_at.is_none_or(|at| Instant::now() >= at)
     }
 
-    pub(super) fn append(&mut self, options: &JournalOptions, record: &mut EventRecord) {
+    pub(super) fn append(&mut self, options: &JournalOptions, record: &mut EventRecord, now: Instant) {
         // While much waits, only memory keeps books: each one's newest state, and changes while there is room.
         let is_book = record.data_type.subscribed() == DataType::OrderBook;
         let is_spared = self.status.is_tight && is_book;
@@ -233,7 +268,7 @@ impl JournalState {
             self.not_recorded((record.received_at_ns, record.received_at_ns));
             return;
         }
-        self.open_segment(options);
+        self.open_segment_at(options, now);
         let position = self.index.next;
         self.index.next += 1;
         self.write(|out| frame::write_event(out, position, record));

@@ -15,7 +15,7 @@ use super::index::{EvictionReason, SegmentIndex};
 use super::state::{Chunk, JournalShared};
 use super::status::JournalLoss;
 use crate::audit::PublishOutcome;
-use crate::limits::{JOURNAL_RETRY, JOURNAL_SWEEP};
+use crate::limits::{JOURNAL_RETRY, JOURNAL_SWEEP, JOURNAL_WRITE_EVERY};
 
 pub(super) struct Writer {
     shared: Arc<JournalShared>,
@@ -43,9 +43,11 @@ impl Writer {
     pub(super) fn run(mut self) {
         loop {
             let (chunks, is_closing) = self.next_chunks();
+            let began = Instant::now();
             let deleted = std::mem::take(&mut self.deleted_next);
             let before = self.current.as_ref().map(|segment| segment.first);
-            for chunk in &chunks {
+            let is_idle = chunks.is_empty();
+            for chunk in chunks {
                 self.write(chunk);
             }
             deleted.iter().for_each(|path| self.delete(path));
@@ -54,36 +56,40 @@ impl Writer {
                 self.swept = Instant::now();
                 self.sweep();
             }
-            if is_closing && chunks.is_empty() {
+            if is_closing && is_idle {
                 self.shared.syncer.end();
                 return;
+            }
+            if !is_idle {
+                std::thread::sleep(JOURNAL_WRITE_EVERY.saturating_sub(began.elapsed()));
             }
         }
     }
 
     fn next_chunks(&self) -> (Vec<Chunk>, bool) {
         let mut state = self.shared.lock();
-        state.writing = None;
+        (state.writing, state.is_writer_idle) = (None, true);
         let (mut state, _) = self
             .shared
             .written
             .wait_timeout_while(state, JOURNAL_SWEEP, |state| state.buffered == 0 && !state.is_closing)
             .unwrap_or_else(PoisonError::into_inner);
         let chunks = state.take_chunks();
-        state.buffered = 0;
+        (state.buffered, state.is_writer_idle) = (0, false);
         state.writing = chunks.first().map(|chunk| chunk.segment);
         state.unwritten = chunks.iter().map(|chunk| chunk.bytes.len()).sum();
         (chunks, state.is_closing)
     }
 
-    fn write(&mut self, chunk: &Chunk) {
-        let written = self.append(chunk);
+    fn write(&mut self, chunk: Chunk) {
+        let written = self.append(&chunk);
         let mut state = self.shared.lock();
         state.unwritten = state.unwritten.saturating_sub(chunk.bytes.len());
         match written {
             Ok(()) => {
                 let failed = state.status.failing.take();
                 state.retry_at = None;
+                state.reuse(chunk.bytes);
                 drop(state);
                 if failed.is_some() {
                     tracing::info!("the journal is written again");
@@ -91,7 +97,7 @@ impl Writer {
             }
             Err(error) => {
                 drop(state);
-                self.fail(chunk, &error);
+                self.fail(&chunk, &error);
             }
         }
     }
@@ -263,5 +269,91 @@ impl Writer {
             Some(_) if unread.values().any(|count| *count > 0) => auditor.give_up_killed_run(run_ns),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    use marketprism_schema::DataType;
+
+    use super::super::files::{DiskFiles, JournalFiles};
+    use super::super::log::Journal;
+    use super::super::state::JournalOptions;
+    use super::*;
+    use crate::audit::Auditor;
+    use crate::queue::{EventJournal, EventRecord, MemoryQueue, QueueLimits};
+
+    #[derive(Default)]
+    struct CountedDisk(Arc<AtomicU32>);
+
+    struct CountedFile(Arc<dyn JournalFile>, Arc<AtomicU32>);
+
+    impl JournalFiles for CountedDisk {
+        fn create(&self, path: &Path) -> io::Result<Arc<dyn JournalFile>> {
+            Ok(Arc::new(CountedFile(DiskFiles.create(path)?, Arc::clone(&self.0))))
+        }
+
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            DiskFiles.remove(path)
+        }
+
+        fn sync(&self, path: &Path) -> io::Result<()> {
+            DiskFiles.sync(path)
+        }
+    }
+
+    impl JournalFile for CountedFile {
+        fn append(&self, bytes: &[u8]) -> io::Result<()> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.append(bytes)
+        }
+
+        fn truncate(&self, length: u64) -> io::Result<()> {
+            self.0.truncate(length)
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            self.0.sync()
+        }
+    }
+
+    #[test]
+    fn records_under_load_are_written_in_groups_and_none_is_left_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let (auditor, disk) = (Arc::new(Auditor::off()), CountedDisk::default());
+        let writes = Arc::clone(&disk.0);
+        let options = JournalOptions {
+            folder: folder.path().to_owned(),
+            run_ns: 5,
+            bytes: 1 << 30,
+            age: Duration::from_secs(60),
+            keep_confirmed: Duration::from_secs(60),
+            sync_every: Duration::from_secs(1),
+        };
+        let journal = Journal::open(options, Arc::new(disk), Arc::clone(&auditor)).unwrap();
+        let queue = MemoryQueue::new(QueueLimits { messages: 1, bytes: 1 }, auditor);
+        journal.start(Arc::new(queue), Vec::new()).unwrap();
+        let (began, mut records) = (Instant::now(), 0);
+        while began.elapsed() < Duration::from_millis(50) {
+            let mut record = [EventRecord::fixture(records, DataType::Trade, "A-B")];
+            journal.append(&mut record);
+            // Not if the machine is so busy that the buffer is full.
+            records += u64::from(record[0].journal.is_some());
+            std::thread::yield_now();
+        }
+        assert!(journal.close(Duration::from_secs(60)));
+        // Each write ends a pause, but for the first one; the rest of the time took the last ones.
+        let most = began.elapsed().as_millis() / JOURNAL_WRITE_EVERY.as_millis() + 3;
+        let writes = writes.load(Ordering::Relaxed);
+        assert!(u128::from(writes) <= most, "{writes} writes of {records} records, at most {most}");
+        let segments = std::fs::read_dir(folder.path()).unwrap();
+        let bytes = segments.map(|file| std::fs::read(file.unwrap().path()).unwrap());
+        let events = |bytes: Vec<u8>| {
+            FrameScanner::new(&bytes, 0).filter(|frame| matches!(frame, Frame::Event(_))).count()
+        };
+        assert_eq!(bytes.map(events).sum::<usize>(), usize::try_from(records).unwrap());
     }
 }

@@ -272,8 +272,12 @@ impl Lanes {
         Some(QueueEntry { position, record })
     }
 
-    pub(super) fn confirm(&mut self, confirmations: &[Confirmation], journal: Option<&dyn EventJournal>) {
-        let (mut stored, mut settled) = (Vec::new(), Vec::new());
+    /// Those that the journal has: stored, and rejected ones.
+    pub(super) fn confirm(
+        &mut self,
+        confirmations: &[Confirmation],
+    ) -> (Vec<StoredRecord>, Vec<JournalPosition>) {
+        let (mut stored, mut settled) = (Vec::with_capacity(confirmations.len()), Vec::new());
         for Confirmation { position, sequence, outcome: published } in confirmations {
             let Some(sent) = self.in_flight.remove(position) else { continue };
             let InFlightRecord { lane, journal, sent_after, bytes, outcome } = sent;
@@ -299,10 +303,7 @@ impl Lanes {
                 }
             }
         }
-        if let Some(journal) = journal {
-            journal.stored(&stored);
-            journal.settle(&settled, PublishOutcome::Rejected);
-        }
+        (stored, settled)
     }
 
     /// Removes everything. What is in flight may be stored, and the next run sends what the journal has; the rest is lost.
@@ -434,10 +435,7 @@ mod tests {
             let mut out = Vec::new();
             lanes.read_next(1, usize::MAX, &mut out);
             let position = out[0].position;
-            lanes.confirm(
-                &[Confirmation { position, sequence: Some(1), outcome: PublishOutcome::Stored }],
-                None,
-            );
+            lanes.confirm(&[Confirmation { position, sequence: Some(1), outcome: PublishOutcome::Stored }]);
         }
         assert_eq!((lanes.status.messages, lanes.in_flight.len()), (1, 1));
         assert!(lanes.lanes[0].unread.capacity() < 16);

@@ -9,7 +9,7 @@ use super::lanes::{Lanes, count};
 use super::record::{
     AppendResult, Confirmation, EventJournal, EventQueue, EventRecord, QueueEntry, QueueLane, QueueStatus,
 };
-use crate::audit::Auditor;
+use crate::audit::{Auditor, PublishOutcome};
 use crate::limits::QUEUE_ROOM_WAIT;
 
 /// Bounds of records that are waiting or in flight.
@@ -225,8 +225,9 @@ impl EventQueue for MemoryQueue {
     }
 
     fn read_next(&self, messages_max: usize, bytes_max: usize, out: &mut Vec<QueueEntry>) {
+        let acknowledged = self.journal().map(EventJournal::acknowledged).unwrap_or_default();
         let mut state = self.lock();
-        state.lanes.acknowledged = self.journal().map(EventJournal::acknowledged).unwrap_or_default();
+        state.lanes.acknowledged = acknowledged;
         state.lanes.read_next(messages_max, bytes_max, out);
     }
 
@@ -235,10 +236,15 @@ impl EventQueue for MemoryQueue {
             return;
         }
         let mut state = self.lock();
-        state.lanes.confirm(confirmations, self.journal());
+        let (stored, rejected) = state.lanes.confirm(confirmations);
         state.stalled = false;
         drop(state);
         self.freed.notify_all();
+        // Without the lock, for which pipelines would wait meanwhile.
+        if let Some(journal) = self.journal() {
+            journal.stored(&stored);
+            journal.settle(&rejected, PublishOutcome::Rejected);
+        }
     }
 
     fn oldest_pending_ns(&self) -> Option<i64> {
@@ -263,7 +269,6 @@ mod tests {
 
     use super::super::record::QueuePosition;
     use super::*;
-    use crate::audit::PublishOutcome;
 
     const LANE: QueueLane = QueueLane::of_feed(0);
 
