@@ -32,7 +32,7 @@ struct Subject {
     native: Native,
     recordings: &'static [&'static str],
     frames_per_second: f64,
-    /// Allowed cost of the sandbox as a multiple of native code. `None` for adapters with short frames, where the call dominates.
+    /// Allowed cost of the sandbox as a multiple of native code. `None` for adapters without a recording.
     sandbox_times: Option<f64>,
 }
 
@@ -42,21 +42,21 @@ const SUBJECTS: [Subject; 6] = [
         native: native::<Binance>,
         recordings: &["binance_spot.jsonl", "binance_derivatives.jsonl"],
         frames_per_second: 500_000.0,
-        sandbox_times: Some(2.5),
+        sandbox_times: Some(2.0),
     },
     Subject {
         name: "okx",
         native: native::<Okx>,
         recordings: &["okx.jsonl"],
         frames_per_second: 250_000.0,
-        sandbox_times: Some(2.5),
+        sandbox_times: Some(2.0),
     },
     Subject {
         name: "deribit",
         native: native::<Deribit>,
         recordings: &["deribit.jsonl"],
         frames_per_second: 400_000.0,
-        sandbox_times: None,
+        sandbox_times: Some(2.0),
     },
     Subject {
         name: "bybit",
@@ -174,7 +174,7 @@ fn turn(length: Duration, frames: u64, mut pass: impl FnMut() -> Result<()>) -> 
 }
 
 /// CPU time of this thread.
-fn thread_cpu() -> Result<Duration> {
+pub fn thread_cpu() -> Result<Duration> {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat")?;
     let running = stat.split(' ').next().context("an empty schedstat")?;
     Ok(Duration::from_nanos(running.parse()?))

@@ -18,7 +18,9 @@ use marketprism_tests::pairs::{Pairs, Spread, Turn};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::sample::{self, Sample};
 
@@ -208,15 +210,18 @@ pub fn rate(messages: u64, time: Duration) -> f64 {
 
 const INSTRUMENTS: &str = r#"{"symbols":[{"symbol":"BTCUSDT","status":"TRADING","baseAsset":"BTC","quoteAsset":"USDT","baseAssetPrecision":8,"quoteAssetPrecision":8,"filters":[{"filterType":"PRICE_FILTER","minPrice":"0.01000000","maxPrice":"1000000.00000000","tickSize":"0.01000000"},{"filterType":"LOT_SIZE","minQty":"0.00000100","maxQty":"9000.00000000","stepSize":"0.00000100"}]}]}"#;
 
-/// Frames per write: enough to make the system call cheap.
+/// Time between the writes of a paced venue. Two frames come in it at 20,000 a second, as timers are late by as much.
+const STEP: Duration = Duration::from_micros(50);
+
+/// Bytes per write: enough to make the system call cheap.
 const CHUNK: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub struct Venue {
     listener: TcpListener,
     frames: Arc<Vec<u8>>,
-    /// `None`: as fast as the socket takes them.
-    bytes_per_ms: Option<usize>,
+    /// Time for all frames; `None`: as fast as the socket takes them.
+    paced: Option<Duration>,
 }
 
 /// Prepared trade frames in wire form (server frames are not masked), of long ago.
@@ -247,14 +252,12 @@ pub fn frames_at(time: impl Fn(u64) -> u64, first: u64, trades: u64) -> Vec<u8> 
 impl Venue {
     pub async fn bind(frames: Vec<u8>) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        Ok(Self { listener, frames: Arc::new(frames), bytes_per_ms: None })
+        Ok(Self { listener, frames: Arc::new(frames), paced: None })
     }
 
-    /// Sends so many of its `count` frames a second.
-    pub fn paced(mut self, count: u64, per_second: u64) -> Result<Self> {
-        let bytes = self.frames.len() * usize::try_from(per_second)?;
-        self.bytes_per_ms = Some(bytes.div_ceil(usize::try_from(count)? * 1_000));
-        Ok(self)
+    /// Sends its frames evenly in this time.
+    pub fn paced(self, time: Duration) -> Self {
+        Self { paced: Some(time), ..self }
     }
 
     pub fn feed(&self) -> Result<Feed> {
@@ -296,14 +299,17 @@ impl Venue {
             }
         }
         socket.send(Message::text(r#"{"result":null,"id":1}"#)).await?;
-        let stream = socket.get_mut();
+        // Small writes would wait for the acknowledgement of those before them.
+        socket.get_ref().set_nodelay(true)?;
         let _ = started.send(Instant::now());
-        let mut clock = tokio::time::interval(Duration::from_millis(1));
-        for chunk in self.frames.chunks(self.bytes_per_ms.unwrap_or(CHUNK)) {
-            if self.bytes_per_ms.is_some() {
-                clock.tick().await;
+        if let Some(time) = self.paced {
+            let (stream, frames) = (socket.into_inner().into_std()?, Arc::clone(&self.frames));
+            let stream = tokio::task::spawn_blocking(move || pace(stream, &frames, time)).await??;
+            socket = WebSocketStream::from_raw_socket(TcpStream::from_std(stream)?, Role::Server, None).await;
+        } else {
+            for chunk in self.frames.chunks(CHUNK) {
+                socket.get_mut().write_all(chunk).await?;
             }
-            stream.write_all(chunk).await?;
         }
         while let Some(message) = socket.next().await {
             if message.is_err() {
@@ -312,6 +318,27 @@ impl Venue {
         }
         Ok(())
     }
+}
+
+/// Writes what is due every [`STEP`]. Timers of the runtime have steps of a millisecond, and its load would delay them.
+fn pace(
+    mut stream: std::net::TcpStream,
+    frames: &[u8],
+    time: Duration,
+) -> std::io::Result<std::net::TcpStream> {
+    stream.set_nonblocking(false)?;
+    let (started, mut rest) = (Instant::now(), frames);
+    while !rest.is_empty() {
+        let passed = started.elapsed().min(time).as_micros();
+        let due = frames.len() as u128 * passed / time.as_micros().max(1);
+        let due = usize::try_from(due).unwrap_or(frames.len());
+        let (now, later) = rest.split_at((due + rest.len()).saturating_sub(frames.len()));
+        std::io::Write::write_all(&mut stream, now)?;
+        rest = later;
+        std::thread::sleep(STEP);
+    }
+    stream.set_nonblocking(true)?;
+    Ok(stream)
 }
 
 async fn instruments(mut socket: TcpStream) -> Result<()> {

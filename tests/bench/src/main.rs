@@ -1,9 +1,10 @@
-//! `marketprism-bench [adapter|edge|latency|venues|swaps|wire|deltas|batches|ingest|ledger|replication|report|sustained|storage|rest]...`: measures, prints a
+//! `marketprism-bench [adapter|books|edge|latency|venues|swaps|wire|deltas|batches|ingest|ledger|replication|report|sustained|storage|rest|scale]...`: measures, prints a
 //! table, and fails when a goal is missed. `compare REVISION [part]...` does so with two revisions in turn, `history TEXT` prints what
 //! earlier runs measured.
 
 mod adapter;
 mod batches;
+mod books;
 mod compare;
 mod deltas;
 mod edge;
@@ -17,6 +18,7 @@ mod replication;
 mod report;
 mod rest;
 mod sample;
+mod scale;
 mod storage;
 mod sustained;
 mod swaps;
@@ -33,6 +35,8 @@ use marketprism_tests::figures::Report;
 enum Part {
     /// Adapter calls: sandboxed against native.
     Adapter,
+    /// Order books of 400 to 5,000 levels, against a tree.
+    Books,
     /// A running edge from socket to acknowledgement, relative to a bare publisher and to one without a journal; its start.
     Edge,
     /// Latency of a running edge at fixed rates, and what an event costs the broker.
@@ -61,9 +65,11 @@ enum Part {
     Storage,
     /// The whole stack at rest: merges, queries and CPU time of the engine. Only if asked for: it takes minutes.
     Rest,
+    /// An edge with 1,000 instruments: CPU time, memory, gaps. Only if asked for: it takes minutes.
+    Scale,
 }
 
-/// Measures the given parts; by default all but `sustained`, `storage` and `rest`.
+/// Measures the given parts; by default all but `sustained`, `storage`, `rest` and `scale`.
 #[derive(Debug, Parser)]
 #[command(name = "marketprism-bench", args_conflicts_with_subcommands = true)]
 struct Arguments {
@@ -112,7 +118,7 @@ struct Measurement {
     /// Rows copied from hot to cold.
     #[arg(long, default_value_t = 1_000_000)]
     rows: u64,
-    /// Minutes of `rest`.
+    /// Minutes of `rest` and `scale`.
     #[arg(long, default_value_t = 5)]
     minutes: u64,
 }
@@ -147,6 +153,9 @@ async fn measure(measurement: Measurement) -> Result<Report> {
     let mut figures = Report::default();
     if wanted(Part::Adapter) {
         tokio::task::block_in_place(|| adapter::measure(&mut figures))?;
+    }
+    if wanted(Part::Books) {
+        tokio::task::block_in_place(|| books::measure(&mut figures))?;
     }
     if wanted(Part::Edge) {
         edge::measure(&mut figures, trades).await?;
@@ -189,6 +198,9 @@ async fn measure(measurement: Measurement) -> Result<Report> {
     }
     if parts.contains(&Part::Rest) {
         rest::measure(&mut figures, minutes).await?;
+    }
+    if parts.contains(&Part::Scale) {
+        scale::measure(&mut figures, minutes).await?;
     }
     Ok(figures)
 }
