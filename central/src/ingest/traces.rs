@@ -58,10 +58,9 @@ impl BatchTraces {
     pub(super) fn end(self, rows: usize, refused: &BTreeMap<usize, String>) {
         let (now_ns, begun_ns) = (clock::now_ns(), self.begun_ns);
         for TracedMessage { message, context, sequence, published_ns } in self.messages {
-            let send = |name, kind, context, span| SpanRecord::new(name, kind, context, span);
             let wait = (published_ns.min(begun_ns), begun_ns);
-            tracer().send(send("wait", SpanKind::Internal, context.child(), wait));
-            let insert = send("insert", SpanKind::Client, context.child(), (begun_ns, now_ns))
+            tracer().send(SpanRecord::new("wait", SpanKind::Internal, context.child(), wait));
+            let insert = SpanRecord::new("insert", SpanKind::Client, context.child(), (begun_ns, now_ns))
                 .text("db.system.name", "clickhouse")
                 .text("db.collection.name", self.target.table())
                 .number("db.operation.batch.size", rows);
@@ -69,7 +68,7 @@ impl BatchTraces {
                 Some(reason) => insert.number("marketprism.refused", refused.len()).error(reason),
                 None => insert,
             });
-            let ingest = send("ingest", SpanKind::Consumer, context, (wait.0, now_ns));
+            let ingest = SpanRecord::new("ingest", SpanKind::Consumer, context, (wait.0, now_ns));
             tracer().send(
                 ingest
                     .text("messaging.system", "nats")

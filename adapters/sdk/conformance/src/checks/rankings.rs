@@ -21,21 +21,20 @@ pub(crate) fn rankings(subject: &TestedAdapter, venue: &Venue, cases: &Cases<'_>
     let promise = "ranks the instruments by what it offers, each once, and refuses other rankings";
     let mut findings = Findings::new("rankings", promise);
     let feed = whole_feed(venue);
-    let mut checked = Vec::new();
+    let mut rows = 0;
     for by in MEASURES {
         let asked = match subject.instance() {
             Ok(instance) => ask(instance, subject, (venue, &feed, by), cases),
             Err(fault) => Err(format!("a new instance: {fault}")),
         };
         match asked {
-            Ok(rows) => checked.push((by, rows)),
+            Ok(compared) => rows += compared,
             Err(cause) => findings.cause(format!("{}: {cause}", measure(by))),
         }
     }
     if venue.rankings.is_empty() {
         return findings.done("none is offered");
     }
-    let rows: usize = checked.iter().map(|(_, rows)| rows).sum();
     if rows == 0 {
         return findings.skipped(
             "requests and damaged answers only: no golden or recorded answer to the requests, give one or a simulator",
