@@ -40,7 +40,7 @@ pub async fn measure(report: &mut Report, per_second: u64) -> Result<()> {
     let begin_ms = u64::try_from(begin.as_millis())?;
     let frames =
         tokio::task::block_in_place(|| frames_at(|id| begin_ms + id * 1_000 / per_second, 1, events));
-    let venue = Venue::bind(frames).await?.paced(events, per_second)?;
+    let venue = Venue::bind(frames).await?.paced(Duration::from_secs(SECONDS));
     let feed = venue.feed()?;
     let (sender, receiver) = oneshot::channel();
     let serving = tokio::spawn(venue.serve(sender));
