@@ -22,7 +22,7 @@ use marketprism_tests::broker::{Broker, free_port};
 use marketprism_tests::wait::eventually;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{STREAM, create_stream, event_id, header, limits, messages, record};
+use crate::broker::{STREAM, create_stream, event_id, header, messages, record};
 use crate::disks::{BadDisk, FullDisk, SyncedDisk};
 use crate::journaled::{end, events_on_disk, files_of, journaled, options, stored, stored_once};
 
