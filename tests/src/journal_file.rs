@@ -1,6 +1,6 @@
 //! Events in the segments of an edge's journal, read from the file as it is.
 
-const MAGIC: &[u8] = b"MPJ2";
+const MAGIC: &[u8] = b"MPJ3";
 const EVENT: u8 = 1;
 
 pub struct JournaledFrame<'a> {

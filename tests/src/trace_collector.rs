@@ -41,6 +41,7 @@ pub enum CollectorAnswer {
     Status(u16),
     /// Taken, but for so many spans.
     Rejected(i64),
+    Never,
 }
 
 #[derive(Debug, Default)]
@@ -121,14 +122,24 @@ async fn take(
     headers: HeaderMap,
     body: Bytes,
 ) -> (StatusCode, Vec<u8>) {
+    match answer(&collected, &headers, body) {
+        Some(answer) => answer,
+        None => std::future::pending().await,
+    }
+}
+
+fn answer(collected: &Mutex<Collected>, headers: &HeaderMap, body: Bytes) -> Option<(StatusCode, Vec<u8>)> {
     let mut collected = collected.lock().unwrap();
     let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
     assert_eq!(header("content-type").as_deref(), Some("application/x-protobuf"));
     collected.authorizations.extend(header("authorization"));
     let answer = collected.answers.pop_front().unwrap_or(CollectorAnswer::Rejected(0));
     let rejected_spans = match answer {
-        CollectorAnswer::Status(status) => return (StatusCode::from_u16(status).unwrap(), Vec::new()),
+        CollectorAnswer::Status(status) => {
+            return Some((StatusCode::from_u16(status).unwrap(), Vec::new()));
+        }
         CollectorAnswer::Rejected(spans) => spans,
+        CollectorAnswer::Never => return None,
     };
     for of_resource in ExportTraceServiceRequest::decode(body).unwrap().resource_spans {
         let resource = attributes(&of_resource.resource.unwrap().attributes);
@@ -138,7 +149,7 @@ async fn take(
     }
     let partial_success =
         Some(ExportTracePartialSuccess { rejected_spans, error_message: "too many".to_owned() });
-    (StatusCode::OK, ExportTraceServiceResponse { partial_success }.encode_to_vec())
+    Some((StatusCode::OK, ExportTraceServiceResponse { partial_success }.encode_to_vec()))
 }
 
 fn collected_span(resource: &BTreeMap<String, String>, span: Span) -> CollectedSpan {

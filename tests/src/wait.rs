@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// Limit of `eventually`.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Pauses between checks grow with the time waited, up to the second: what takes seconds need not be asked fifty times in each.
+/// Pauses between checks grow with the time waited, up to 100 ms: what takes seconds need not be asked fifty times in each.
 const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(100));
 
 /// A check is load for what is checked: at most half of the time is spent on it.

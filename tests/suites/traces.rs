@@ -81,7 +81,7 @@ async fn a_message_is_one_trace_from_frame_to_row() {
     // One message of three.
     let traced = collector.named(EDGE, "publish").len() as u64;
     let messages = edge.metric("marketprism_edge_published_messages_total", "").await;
-    assert!(traced < messages, "{traced} of {messages}");
+    assert!(traced * 2 < messages, "{traced} of {messages}");
     assert!(edge.metric("marketprism_trace_spans_exported_total", "").await > 0);
     assert_eq!(edge.metric("marketprism_trace_spans_dropped_total", "").await, 0);
 }

@@ -38,6 +38,14 @@ pub async fn surely_held(storage: &Storage, stream: &str, created_ns: i64) -> Re
     bounded(limits::QUERY_TIMEOUT, query.fetch_one::<u64>()).await
 }
 
+/// Time of the newest entry by the server's clock, 0 without one.
+pub async fn written_ms(storage: &Storage, stream: &str, created_ns: i64) -> Result<i64, StorageError> {
+    let of = of_stream(storage);
+    let sql = format!("SELECT toInt64(toUnixTimestamp64Milli(max(written_at))) FROM {of}");
+    let query = storage.client.query(&sql).bind(stream).bind(created_ns);
+    bounded(limits::QUERY_TIMEOUT, query.fetch_one::<i64>()).await
+}
+
 /// Later entries count even if the server's clock was set back in between.
 pub async fn write(
     storage: &Storage,

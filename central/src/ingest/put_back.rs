@@ -2,8 +2,9 @@
 //! from the broker; what neither has is recorded in `losses`.
 //!
 //! Hot and cold may have only some events of a message: hot those of a table or insert that was in the copy, cold those of a window that was being
-//! copied. Cold gives what hot lacks event by event (`cold_rows`). What neither side has for certain, which are the rows since cold's watermark
-//! and those of the last minute of the copy, comes again from the broker, and known events are recognized.
+//! copied. Cold gives what hot lacks event by event (`cold_rows`). What neither side has for certain, which are the rows of the last minute of the
+//! copy that lie above cold's watermark, comes again from the broker, and known events are recognized. Rows of `copies` do not come back where
+//! cold gave the other events of their message.
 //!
 //! A broker that was put back gives sequences again. Of messages that it received after the newest row of the copy, hot has nothing, whatever
 //! rows it has with their sequences.
@@ -42,7 +43,9 @@ pub async fn recover(
     let handle = within("query the stream", shared.broker.jetstream.get_stream(name)).await??;
     let first = handle.cached_info().state.first_sequence.max(1);
     let from = first_to_compare(shared, name, created_ns, first).await?;
-    let copy_ms = newest_row(shared, name, created_ns).await?;
+    let copy_ms =
+        newest_row(shared, name, created_ns, positions::written_ms(&shared.storage, name, created_ns).await?)
+            .await?;
     let since_copy = first_after(&handle, first, copy_ms.saturating_mul(1_000_000)).await?.max(from);
     let parts = [
         (SeqRange { from, to: upto.min(since_copy - 1) }, created_ns),
@@ -129,12 +132,23 @@ async fn in_cold(shared: &CentralContext, sql: &str) -> anyhow::Result<u64> {
     }
 }
 
-/// Time of the newest row of the stream in hot, 0 without one.
-async fn newest_row(shared: &CentralContext, stream: &'static str, created_ns: i64) -> anyhow::Result<i64> {
+/// Time of the newest row of the stream in hot when the copy was made, 0 without one. Rows that came since it was put back do not count:
+/// nobody has written a position since, and positions are written at every scan while messages flow.
+async fn newest_row(
+    shared: &CentralContext,
+    stream: &'static str,
+    created_ns: i64,
+    position_ms: i64,
+) -> anyhow::Result<i64> {
+    let scans = time::nanos(limits::SCAN_INTERVAL * 2) / 1_000_000;
+    let until = match position_ms {
+        0 => String::new(),
+        _ => format!("AND created_at <= {}", sql::millis(position_ms.saturating_add(scans))),
+    };
     let mut newest = 0;
     for table in tables_of(stream) {
         let sql = format!(
-            "SELECT toInt64(toUnixTimestamp64Milli(max(created_at))) FROM {}.{} WHERE created_at >= {}",
+            "SELECT toInt64(toUnixTimestamp64Milli(max(created_at))) FROM {}.{} WHERE created_at >= {} {until}",
             shared.storage.database,
             table.name,
             sql::millis(created_ns / 1_000_000)

@@ -349,7 +349,7 @@ pub fn evaluate_stream(stream: &BrokerStream, findings: &mut Vec<Finding>) {
     }
     for consumer in &stream.consumers {
         let (name, pending) = (&consumer.consumer, count(consumer.pending, "message"));
-        if is_unused(&stream.stream, name) {
+        if consumer.waiting == 0 && is_unused(&stream.stream, name) {
             let text = format!("consumer {name}: of an older central, nothing reads it");
             warn(Code::BrokerDrift, text, &format!("delete it: `nats consumer rm {} {name}`", stream.stream));
         } else if consumer.pending > 0 && consumer.waiting == 0 && consumer.ack_pending == 0 {

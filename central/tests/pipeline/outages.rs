@@ -85,7 +85,8 @@ async fn a_window_of_another_table_is_judged(stack: &Stack, jetstream: &Context)
     eventually("a mismatch", async || {
         let sql = "SELECT toString(state), reason FROM marketprism_hot.verdicts FINAL WHERE data_type = 'liquidation' AND edge = 'e1'";
         let found = stack.hot().query_raw(sql).fetch_all::<(String, String)>().await.unwrap();
-        if matches!(&found[..], [(state, _)] if state == "mismatch") { Ok(()) } else { Err(format!("{found:?}")) }
+        // Later windows, of which no audit comes, are unverifiable.
+        if found.iter().any(|(state, _)| state == "mismatch") { Ok(()) } else { Err(format!("{found:?}")) }
     })
     .await;
 }

@@ -95,16 +95,20 @@ impl TwoSides {
     /// The watermark is past every row of hot: rows are in cold a moment before.
     pub async fn watermark_covers(&self, table: &str) {
         let newest = format!("SELECT toInt64(max(created_at)) FROM marketprism_hot.{table}");
-        let upto = format!(
-            "SELECT toInt64(max(upto)) FROM marketprism_cold.watermarks WHERE table_name = '{table}'"
-        );
         until("the watermark to pass all rows", Duration::from_secs(60), async || {
             let newest = self.stack.hot().query_raw(&newest).fetch_one::<i64>().await;
-            let upto = self.cold().query_raw(&upto).fetch_one::<i64>().await;
-            let (newest, upto) = (newest.map_err(|e| e.to_string())?, upto.map_err(|e| e.to_string())?);
-            if upto > newest { Ok(()) } else { Err(format!("{upto}, newest row {newest}")) }
+            let (newest, upto) = (newest.map_err(|e| e.to_string())?, self.watermark(table).await);
+            if upto > Some(newest) { Ok(()) } else { Err(format!("{upto:?}, newest row {newest}")) }
         })
         .await;
+    }
+
+    /// 0 without one, `None` without an answer.
+    pub async fn watermark(&self, table: &str) -> Option<i64> {
+        let sql = format!(
+            "SELECT toInt64(max(upto)) FROM marketprism_cold.watermarks WHERE table_name = '{table}'"
+        );
+        self.cold().query_raw(&sql).fetch_one().await.ok()
     }
 
     /// Windows of a table by state, from the log.

@@ -50,6 +50,7 @@ impl CompileCache {
     }
 
     fn delete_unproven(&self) -> Result<()> {
+        fs::create_dir_all(&self.folder)?;
         let files = self.files()?;
         for (name, file) in &files {
             let expected = fs::read_to_string(self.digest_file(name)).ok();
@@ -57,7 +58,7 @@ impl CompileCache {
             if found.as_ref().is_ok_and(|found| expected.as_ref() == Some(found)) {
                 continue;
             }
-            if expected.is_some() {
+            if expected.is_some() && found.is_ok() {
                 tracing::warn!(file = %file.display(), "a compiled adapter on disk is damaged: it is compiled again");
             }
             removed(fs::remove_file(file))?;

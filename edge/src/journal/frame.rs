@@ -9,7 +9,7 @@ use crate::audit::{AuditStream, PublishOutcome, RecordOutcome};
 use crate::queue::{EventRecord, JournalPosition};
 use crate::telemetry::CoverageIndex;
 
-const MAGIC: [u8; 4] = *b"MPJ2";
+const MAGIC: [u8; 4] = *b"MPJ3";
 
 const SEGMENT: u8 = 0;
 const EVENT: u8 = 1;

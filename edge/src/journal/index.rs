@@ -41,7 +41,7 @@ pub(super) fn stream_number(data_type: DataType) -> usize {
             STREAMS.iter().position(|stream| stream.name == stream_of(kind)).unwrap_or_default()
         })
     });
-    NUMBERS[data_type]
+    (*NUMBERS)[data_type]
 }
 
 #[derive(Debug, Clone)]

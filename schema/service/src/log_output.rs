@@ -1,4 +1,4 @@
-//! Where log lines go: never an error for whoever logs, and no wait for a reader that stands still.
+//! Where log lines go: never an error for whoever logs, and no wait for a stalled reader of a pipe.
 //!
 //! Lines that the output does not take (a full disk, a closed pipe, a reader that reads nothing) are dropped and counted; once it takes
 //! lines again, the first one tells their number.
@@ -91,7 +91,8 @@ impl LostLines {
             }
             self.count.store(0, Ordering::Relaxed);
         }
-        let written = put(line, ROOM_WAIT);
+        // No second wait where the reader has just missed lines.
+        let written = put(line, if lost > 0 { Duration::ZERO } else { ROOM_WAIT });
         self.is_cut.store(written.is_err(), Ordering::Relaxed);
         if written.is_err() {
             self.count.store(1, Ordering::Relaxed);
@@ -136,7 +137,7 @@ fn write_without_stall(output: &mut (impl Write + AsFd), text: &[u8], wait: Dura
     Ok(())
 }
 
-/// Always true for what is no pipe. Pages of a pipe may be filled by half.
+/// Always true for what is no pipe: a stalled socket or terminal still blocks. Pages of a pipe may be filled by half.
 fn has_room(output: &impl AsFd) -> bool {
     match (fcntl_getpipe_size(output), ioctl_fionread(output)) {
         (Ok(size), Ok(unread)) => {

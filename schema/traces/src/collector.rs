@@ -10,7 +10,7 @@ use hyper::{Method, Request, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use marketprism_service::{error_text, tls_client, tls_problem};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message as _;
@@ -51,7 +51,10 @@ impl Collector {
             anyhow::Ok(value)
         };
         Ok(Self {
-            client: Client::builder(TokioExecutor::new()).build(builder.enable_http1().wrap_connector(tcp)),
+            // Without a timer idle connections stay open.
+            client: Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .build(builder.enable_http1().wrap_connector(tcp)),
             endpoint: endpoint.parse().context("traces.endpoint")?,
             authorization: settings.authorization.as_ref().map(header).transpose()?,
             timeout: settings.timeout,

@@ -1,5 +1,6 @@
 //! The task that sends spans to the collector in groups.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ use crate::tracer::{SpanCounters, SpanDrop, Tracer};
 const GROUP_SPANS_MAX: usize = 512;
 /// Wait for more spans of a group.
 const GROUP_WAIT: Duration = Duration::from_secs(1);
-/// Time for the spans that are left at the end.
+/// Time from the stop on for the spans that are left, that of a request under way included.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(3);
 /// Time between lines about refused spans.
 const REFUSAL_EVERY: Duration = Duration::from_secs(600);
@@ -90,6 +91,7 @@ struct Exporter {
 }
 
 /// An encoded group.
+#[derive(Clone)]
 struct SpanGroup {
     body: Bytes,
     spans: u64,
@@ -131,6 +133,10 @@ impl Exporter {
     }
 
     async fn run(mut self, stop: CancellationToken) {
+        let mut end = pin!(async {
+            stop.cancelled().await;
+            sleep(FLUSH_DEADLINE).await;
+        });
         let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);
         let mut open: Option<SpanGroup> = None;
         while !stop.is_cancelled() {
@@ -141,8 +147,15 @@ impl Exporter {
                     () = stop.cancelled() => break,
                 },
             };
-            // Not interrupted by a stop: what was sent would be sent again.
-            if self.send(&group).await {
+            // Not interrupted by the stop itself: what was sent would be sent again.
+            let is_sent = tokio::select! {
+                is_sent = self.send(&group) => is_sent,
+                () = &mut end => {
+                    self.counts.add_dropped(SpanDrop::Stopped, group.spans);
+                    return self.drop_queued();
+                }
+            };
+            if is_sent {
                 backoff.reset();
                 continue;
             }
@@ -152,7 +165,14 @@ impl Exporter {
                 () = stop.cancelled() => {}
             }
         }
-        self.flush(open).await;
+        let flushed = tokio::select! {
+            () = self.flush(&mut open) => true,
+            () = end => false,
+        };
+        if !flushed {
+            self.counts.add_dropped(SpanDrop::Stopped, open.map_or(0, |group| group.spans));
+            self.drop_queued();
+        }
     }
 
     /// True when the collector has answered for these spans.
@@ -191,31 +211,38 @@ impl Exporter {
         }
     }
 
-    async fn flush(mut self, mut open: Option<SpanGroup>) {
+    /// One try for each group: an unreachable collector is not waited for again. `open` is the group that is being sent.
+    async fn flush(&mut self, open: &mut Option<SpanGroup>) {
         self.spans.close();
-        let deadline = tokio::time::Instant::now() + FLUSH_DEADLINE;
         let mut is_sending = true;
         loop {
-            let group = match open.take() {
-                Some(group) => group,
-                None => {
-                    while self.gathered.len() < GROUP_SPANS_MAX
-                        && let Ok(span) = self.spans.try_recv()
-                    {
-                        self.gathered.push(span);
-                    }
-                    if self.gathered.is_empty() {
-                        return;
-                    }
-                    self.encode_gathered()
-                }
-            };
-            // One try each: an unreachable collector is not waited for again.
-            is_sending = is_sending && matches!(timeout_at(deadline, self.send(&group)).await, Ok(true));
+            if open.is_none() {
+                *open = self.next_queued();
+            }
+            let Some(group) = open.clone() else { return };
+            is_sending = is_sending && self.send(&group).await;
+            *open = None;
             if !is_sending {
                 self.counts.add_dropped(SpanDrop::Stopped, group.spans);
             }
         }
+    }
+
+    fn drop_queued(&mut self) {
+        self.spans.close();
+        while let Some(group) = self.next_queued() {
+            self.counts.add_dropped(SpanDrop::Stopped, group.spans);
+        }
+    }
+
+    /// The next group of what is left in the closed queue.
+    fn next_queued(&mut self) -> Option<SpanGroup> {
+        while self.gathered.len() < GROUP_SPANS_MAX
+            && let Ok(span) = self.spans.try_recv()
+        {
+            self.gathered.push(span);
+        }
+        (!self.gathered.is_empty()).then(|| self.encode_gathered())
     }
 
     fn encode_gathered(&mut self) -> SpanGroup {
@@ -270,7 +297,11 @@ mod tests {
     }
 
     fn exporter(collector: &TraceCollector) -> (&'static Tracer, Exporter) {
-        let made = Exporter::new(&settings(collector), ("marketprism-x", "1"), ("x-1", Some("r"))).unwrap();
+        exporter_with(&settings(collector))
+    }
+
+    fn exporter_with(settings: &TraceSettings) -> (&'static Tracer, Exporter) {
+        let made = Exporter::new(settings, ("marketprism-x", "1"), ("x-1", Some("r"))).unwrap();
         let (tracer, exporter) = made.unwrap();
         (Box::leak(Box::new(tracer)), exporter)
     }
@@ -332,6 +363,25 @@ mod tests {
         stop.cancel();
         task.await.unwrap();
         assert_eq!(collector.spans().len(), 4);
+    }
+
+    #[tokio::test]
+    async fn a_collector_that_never_answers_holds_up_no_end() {
+        let collector = TraceCollector::start().await;
+        let timeout = Duration::from_secs(60);
+        let (tracer, exporter) = exporter_with(&TraceSettings { timeout, ..settings(&collector) });
+        collector.answer_next(&[CollectorAnswer::Never]);
+        let stop = CancellationToken::new();
+        send(tracer, 1);
+        let task = tokio::spawn(exporter.run(stop.clone()));
+        eventually("the request to arrive", async || (!collector.authorizations().is_empty()).then_some(()))
+            .await;
+        send(tracer, 2);
+        let stopped = Instant::now();
+        stop.cancel();
+        task.await.unwrap();
+        assert!(stopped.elapsed() < Duration::from_secs(30), "not within the collector's timeout");
+        assert_eq!(tracer.counts(), TraceCounts { exported: 0, dropped: [0, 0, 2] });
     }
 
     #[derive(Clone, Default)]

@@ -221,10 +221,10 @@ mod tests {
             body[0] = 1;
             body[25] = id;
             let length = u32::try_from(12 + body.len()).unwrap().to_le_bytes();
-            [b"MPJ2".as_slice(), &length, &[0; 12], &body].concat()
+            [b"MPJ3".as_slice(), &length, &[0; 12], &body].concat()
         };
         let ids = |journaled: &JournaledEvents| journaled.all().map(|event| event.id).collect::<Vec<_>>();
-        let first = [b"..", event(1).as_slice(), b"..MPJ2..", &event(2), b".."].concat();
+        let first = [b"..", event(1).as_slice(), b"..MPJ3..", &event(2), b".."].concat();
         let mut journaled = JournaledEvents::of(folder.path().to_owned());
         std::fs::write(&path, [first.as_slice(), &event(3)[..40]].concat()).unwrap();
         journaled.read();

@@ -113,7 +113,7 @@ impl<'a> ExpectedRows<'a> {
                 let short = value("short").map_or(one - long, key);
                 set("long", Some(plain(long)));
                 set("short", Some(plain(short)));
-                set("ratio", number("ratio"));
+                set("ratio", number("ratio").or_else(|| Some(plain(divided(long, short, 12)))));
                 set("period", value("period").map(str::to_owned));
             }
         }
