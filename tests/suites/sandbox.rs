@@ -72,7 +72,8 @@ async fn a_hostile_adapter_harms_only_itself() {
         let good = Feed::simulated("binance_spot", &sim.addr().to_string(), &[&symbol]);
         let feeds = [hostile_feed(stack.folder.path(), kind, &address), good];
         let nats = format!("urls = [{:?}]", stack.broker.url());
-        let edge = Edge::start_as(&format!("{kind:?}"), stack.folder.path(), &nats, &feeds).await;
+        let name = cause.replace('_', "-");
+        let edge = Edge::start_as(&name, stack.folder.path(), &nats, &feeds).await;
         edges.push((edge, triggering, kind, cause, symbol));
     }
     let stack = &stack;
