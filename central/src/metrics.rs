@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use marketprism_schema::{DataType, LATENCY_BOUNDS_US, UnknownName};
 use marketprism_service::ProcessUsage;
-use marketprism_traces::{SpanDrop, tracer};
+use marketprism_traces::tracer;
 use prometheus::local::LocalHistogram;
 use prometheus::{
     Encoder, Error, Gauge, GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
@@ -122,12 +122,7 @@ impl TraceMetrics {
 
     /// Copies the counts of the export.
     fn refresh(&self) {
-        let spans = tracer().counts();
-        self.exported.inc_by(spans.exported.saturating_sub(self.exported.get()));
-        for (reason, dropped) in SpanDrop::ALL.into_iter().zip(spans.dropped) {
-            let counter = self.dropped.with_label_values(&[reason.as_str()]);
-            counter.inc_by(dropped.saturating_sub(counter.get()));
-        }
+        tracer().refresh(&self.exported, &self.dropped);
     }
 }
 

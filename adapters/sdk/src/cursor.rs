@@ -27,20 +27,10 @@ impl From<ParseError> for Refusal {
 }
 
 /// A short key as one number, to match on: at most eight bytes, the first one lowest.
+#[expect(clippy::cast_possible_truncation, reason = "eight bytes fit")]
 pub const fn key(text: &str) -> u64 {
-    let bytes = text.as_bytes();
-    assert!(bytes.len() <= 8, "short keys have at most 8 bytes");
-    let mut packed = 0;
-    let mut index = bytes.len();
-    while index > 0 {
-        index -= 1;
-        // In a constant: a wrong index does not compile.
-        #[allow(clippy::indexing_slicing)]
-        {
-            packed = packed << 8 | bytes[index] as u64;
-        }
-    }
-    packed
+    assert!(text.len() <= 8, "short keys have at most 8 bytes");
+    wide_key(text) as u64
 }
 
 /// A key as one number, to match on: at most 16 bytes, the first one lowest.

@@ -13,6 +13,8 @@ use marketprism_schema::component_digest;
 
 /// Folder of the engine's files. It deletes what it does not know in it.
 const ENGINE_FILES: &str = "engine";
+/// The engine's files in the layout of earlier builds.
+const FORMER_ENGINE_FILES: &str = "modules";
 /// Ending of the name of a digest's file.
 const DIGEST: &str = "sha256";
 /// Levels of folders above the engine's files.
@@ -33,6 +35,11 @@ impl CompileCache {
     /// The folder that the engine gets.
     pub(crate) fn engine_folder(&self) -> PathBuf {
         self.folder.join(ENGINE_FILES)
+    }
+
+    /// Deletes the engine's files of earlier builds, which had none of their digests.
+    pub(crate) fn delete_former(&self) -> Result<()> {
+        removed(fs::remove_dir_all(self.folder.join(FORMER_ENGINE_FILES)))
     }
 
     /// Compiles or reads a component, with whole files only.

@@ -15,6 +15,9 @@ use crate::host_limit::HostLimit;
 /// Interval of deadline checks. A shorter one is more exact but interrupts every call more often.
 const TICK: Duration = Duration::from_millis(10);
 
+/// Bytes of compiled adapters on disk, of other versions too, above which the engine deletes those used least recently. One takes about one megabyte.
+const COMPILED_BYTES: u64 = 64 << 20;
+
 /// Stack of a call; the calling thread needs more than this.
 const STACK_BYTES: usize = 512 << 10;
 
@@ -119,8 +122,10 @@ fn open_cache(path: &Path) -> Result<(Cache, CompileCache), EngineError> {
     }
     let absolute = path.canonicalize().map_err(|e| failed(e.to_string()))?;
     let kept = CompileCache::new(absolute);
+    kept.delete_former().map_err(|e| failed(e.to_string()))?;
     let mut config = CacheConfig::new();
     config.with_directory(kept.engine_folder());
+    config.with_files_total_size_soft_limit(COMPILED_BYTES);
     // The digests are those of the files as they were first written.
     config.with_optimized_compression_usage_counter_threshold(u64::MAX);
     Ok((Cache::new(config).map_err(|e| failed(format!("{e:#}")))?, kept))

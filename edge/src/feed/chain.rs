@@ -6,6 +6,7 @@ use std::time::Duration;
 use marketprism_adapter_host::contract::{self, Instrument};
 use marketprism_schema::{Capability, DataType, DataTypeMap, DowntimeReason, StreamId};
 
+use super::fixtures::spot;
 use super::parts::{InstrumentKey, InstrumentParts, PartNumber, key_of};
 use crate::audit::{AuditFeed, AuditOrigin, AuditStream, Auditor, StreamTable};
 use crate::limits::ADDED_PARTS_MAX;
@@ -23,18 +24,12 @@ fn option(series: usize, strike: usize) -> Instrument {
     let symbol =
         format!("BTC-USD-26{:02}{:02}-{}-C", 1 + series / 28, 1 + series % 28, 50_000 + 1_000 * strike);
     Instrument {
-        venue_symbol: symbol.clone(),
-        symbol,
         market_type: contract::MarketType::Options,
         base: "BTC".to_owned(),
         quote: "USD".to_owned(),
-        contract_size: None,
-        contract_value: None,
         price_scale: 4,
         quantity_scale: 1,
-        tick_size: None,
-        step_size: None,
-        trading: true,
+        ..spot(&symbol)
     }
 }
 

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod chain;
 mod context;
+#[cfg(test)]
+mod fixtures;
 mod follow;
 mod listing;
 mod listing_changes;

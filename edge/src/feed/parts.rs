@@ -297,26 +297,11 @@ impl FeedRoster {
 
 #[cfg(test)]
 mod tests {
-    use marketprism_adapter_host::contract;
-
     use super::*;
+    use crate::feed::fixtures::spot;
 
     fn listed(symbols: &[&str]) -> Vec<Instrument> {
-        let instrument = |symbol: &&str| Instrument {
-            symbol: (*symbol).to_owned(),
-            venue_symbol: (*symbol).to_owned(),
-            market_type: contract::MarketType::Spot,
-            base: String::new(),
-            quote: String::new(),
-            contract_size: None,
-            contract_value: None,
-            price_scale: 0,
-            quantity_scale: 0,
-            tick_size: None,
-            step_size: None,
-            trading: true,
-        };
-        symbols.iter().map(instrument).collect()
+        symbols.iter().map(|symbol| spot(symbol)).collect()
     }
 
     fn names(instruments: &[Instrument]) -> Vec<&str> {

@@ -137,11 +137,11 @@ impl FeedRanking {
 
 #[cfg(test)]
 mod tests {
-    use marketprism_adapter_host::contract;
     use marketprism_schema::MarketType;
 
     use super::*;
     use crate::config::RankingMeasure;
+    use crate::feed::fixtures::spot;
 
     fn places(is_collected: &[bool], count: usize) -> Vec<usize> {
         choose(is_collected, count, margin_of(count)).into_iter().map(|place| place + 1).collect()
@@ -202,24 +202,6 @@ mod tests {
         }
     }
 
-    fn instrument(symbol: &str) -> Instrument {
-        let (base, quote) = symbol.split_once('-').unwrap();
-        Instrument {
-            symbol: symbol.to_owned(),
-            venue_symbol: symbol.replace('-', ""),
-            market_type: contract::MarketType::Spot,
-            base: base.to_owned(),
-            quote: quote.to_owned(),
-            contract_size: None,
-            contract_value: None,
-            price_scale: 0,
-            quantity_scale: 0,
-            tick_size: None,
-            step_size: None,
-            trading: true,
-        }
-    }
-
     fn row(venue_symbol: &str, mantissa: i64, scale: u8) -> Ranked {
         Ranked { venue_symbol: venue_symbol.to_owned(), value: Decimal { mantissa, scale }, currency: None }
     }
@@ -244,7 +226,7 @@ mod tests {
         let selected: Vec<String> = selected.iter().map(|&symbol| symbol.to_owned()).collect();
         let top = TopMarkets { by: RankingMeasure::Volume24h, count };
         let selection = SymbolSelection::new(&selected, &["X*".to_owned()]).with_top(Some(top));
-        let mut instruments = symbols.iter().map(|symbol| instrument(symbol)).collect();
+        let mut instruments = symbols.iter().map(|symbol| spot(symbol)).collect();
         let ranking = rank(&mut instruments, rows, (&selection, top), &collected);
         let left = instruments.into_iter().map(|one| one.symbol).collect();
         ranking.map(|ranking| (left, ranking)).map_err(|error| error.to_string())

@@ -123,28 +123,12 @@ fn similar(patterns: &[String], list: ListInstruments<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use marketprism_adapter_host::contract::{self, Refusal};
+    use marketprism_adapter_host::contract::Refusal;
     use marketprism_schema::MarketType;
 
     use super::*;
     use crate::config::{RankingMeasure, TopMarkets};
-
-    fn instrument(symbol: &str, trading: bool) -> Instrument {
-        Instrument {
-            symbol: symbol.to_owned(),
-            venue_symbol: symbol.replace('-', ""),
-            market_type: contract::MarketType::Spot,
-            base: String::new(),
-            quote: String::new(),
-            contract_size: None,
-            contract_value: None,
-            price_scale: 0,
-            quantity_scale: 0,
-            tick_size: None,
-            step_size: None,
-            trading,
-        }
-    }
+    use crate::feed::fixtures::spot;
 
     /// As adapters list: named symbols whether they trade or not, and a refusal that names all that are not listed.
     fn list(symbols: &[String]) -> Result<Vec<Instrument>, CallError> {
@@ -161,7 +145,7 @@ mod tests {
         let chosen = listed.iter().filter(|(name, trading)| {
             if symbols.is_empty() { *trading } else { symbols.iter().any(|symbol| symbol == name) }
         });
-        Ok(chosen.map(|(name, trading)| instrument(name, *trading)).collect())
+        Ok(chosen.map(|(name, trading)| Instrument { trading: *trading, ..spot(name) }).collect())
     }
 
     fn chosen(
@@ -208,7 +192,7 @@ mod tests {
     fn more_instruments_than_a_feed_may_have_are_refused_with_their_number() {
         let mut many = |symbols: &[String]| {
             assert!(symbols.is_empty(), "no second list");
-            Ok((0..=INSTRUMENTS_MAX).map(|number| instrument(&format!("A{number}-B"), true)).collect())
+            Ok((0..=INSTRUMENTS_MAX).map(|number| spot(&format!("A{number}-B"))).collect())
         };
         let selection = SymbolSelection::new(&["*".to_owned()], &[]);
         let error = select(&selection, &BTreeSet::new(), Ok(Vec::new()), &mut many).unwrap_err().to_string();

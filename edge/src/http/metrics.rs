@@ -6,7 +6,7 @@ use marketprism_adapter_host::{FaultCause, StatsSnapshot};
 use marketprism_book::{BookGapCause, BookState, BookStats};
 use marketprism_service::{ProcessUsage, clock};
 use marketprism_socket::{ConnectionPhase, SocketCounter, SocketCounters};
-use marketprism_traces::{SpanDrop, tracer};
+use marketprism_traces::tracer;
 use prometheus::{IntCounterVec, IntGaugeVec};
 
 use super::series::{JOURNAL_ERRORS, QUEUE_FULL, RAW_ERRORS, expect_edge};
@@ -55,7 +55,7 @@ pub(super) fn refresh(state: &EdgeState) {
     for (exchange, store) in state.context.raw.all() {
         refresh_raw(metrics, &exchange, &store.status());
     }
-    refresh_traces(metrics);
+    tracer().refresh(&metrics.trace_spans, &metrics.trace_spans_dropped);
     expect_edge(metrics);
     for (data_type, dropped) in queue.dropped {
         if dropped > 0 {
@@ -107,14 +107,6 @@ pub(super) fn refresh(state: &EdgeState) {
     }
     for ((_, labels), (family, total)) in totals.gauges {
         family.with_label_values(&borrowed(&labels)).set(gauge(total));
-    }
-}
-
-fn refresh_traces(metrics: &Metrics) {
-    let counts = tracer().counts();
-    follow(&metrics.trace_spans, counts.exported);
-    for (reason, dropped) in SpanDrop::ALL.into_iter().zip(counts.dropped) {
-        follow(&metrics.trace_spans_dropped.with_label_values(&[reason.as_str()]), dropped);
     }
 }
 

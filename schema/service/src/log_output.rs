@@ -1,17 +1,20 @@
-//! Where log lines go: never an error for whoever logs, and no wait for a stalled reader of a pipe.
+//! Where log lines go: never an error for whoever logs, and no wait for a stalled reader of a pipe, socket or terminal.
 //!
 //! Lines that the output does not take (a full disk, a closed pipe, a reader that reads nothing) are dropped and counted; once it takes
 //! lines again, the first one tells their number.
 
-use std::io::{ErrorKind, Result, Write};
-use std::os::fd::AsFd;
+use std::fs::File;
+use std::io::{ErrorKind, IsTerminal as _, Result, Write};
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::ioctl_fionread;
 use rustix::pipe::fcntl_getpipe_size;
+use socket2::SockRef;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
@@ -27,6 +30,8 @@ const PIECE_BYTES: usize = 4096;
 const NOTICE: &str = "log lines were lost: the output took none";
 
 static LOG_FILE: OnceLock<Mutex<LogFile>> = OnceLock::new();
+/// Standard error where it is a terminal, opened again so that writes of this process do not block and those of others do.
+static TERMINAL: OnceLock<Option<File>> = OnceLock::new();
 static LOST_LINES: LostLines = LostLines::new();
 static JSON_NOTICES: AtomicBool = AtomicBool::new(false);
 
@@ -56,7 +61,12 @@ impl Write for LogOutput {
             }
             None => {
                 let mut stderr = std::io::stderr().lock();
-                LOST_LINES.write(line, |text, wait| write_without_stall(&mut stderr, text, wait));
+                match TERMINAL.get_or_init(|| without_block(&stderr).filter(|_| stderr.is_terminal())) {
+                    Some(terminal) => {
+                        LOST_LINES.write(line, |text, wait| write_without_stall(&mut &*terminal, text, wait));
+                    }
+                    None => LOST_LINES.write(line, |text, wait| write_without_stall(&mut stderr, text, wait)),
+                }
             }
         }
         Ok(line.len())
@@ -119,8 +129,7 @@ fn write_without_stall(output: &mut (impl Write + AsFd), text: &[u8], wait: Dura
     let mut rest = text;
     while !rest.is_empty() {
         let piece = rest.get(..PIECE_BYTES).unwrap_or(rest);
-        let written = if has_room(output) { output.write(piece) } else { Err(ErrorKind::WouldBlock.into()) };
-        match written {
+        match write_at_once(output, piece) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(written) => rest = rest.get(written..).unwrap_or_default(),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -137,9 +146,19 @@ fn write_without_stall(output: &mut (impl Write + AsFd), text: &[u8], wait: Dura
     Ok(())
 }
 
-/// Always true for what is no pipe: a stalled socket or terminal still blocks. Pages of a pipe may be filled by half.
-fn has_room(output: &impl AsFd) -> bool {
-    match (fcntl_getpipe_size(output), ioctl_fionread(output)) {
+/// Writes what the output takes now. A flag of the call, not of the socket or pipe: other processes may share it.
+fn write_at_once(output: &mut (impl Write + AsFd), piece: &[u8]) -> Result<usize> {
+    let kind = fstat(&*output).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    match kind {
+        Ok(FileType::Socket) => SockRef::from(&*output).send_with_flags(piece, libc::MSG_DONTWAIT),
+        Ok(FileType::Fifo) if !has_room(output) => Err(ErrorKind::WouldBlock.into()),
+        _ => output.write(piece),
+    }
+}
+
+/// Pages of a pipe may be filled by half.
+fn has_room(pipe: &impl AsFd) -> bool {
+    match (fcntl_getpipe_size(pipe), ioctl_fionread(pipe)) {
         (Ok(size), Ok(unread)) => {
             let unread = usize::try_from(unread).unwrap_or(usize::MAX);
             unread == 0 || unread.saturating_add(PIECE_BYTES) <= size / 2
@@ -148,10 +167,18 @@ fn has_room(output: &impl AsFd) -> bool {
     }
 }
 
+/// Opens a terminal or pipe again, for writes that do not block; none where it cannot be opened, as that of another user.
+fn without_block(output: &impl AsFd) -> Option<File> {
+    let path = format!("/proc/self/fd/{}", output.as_fd().as_raw_fd());
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    open(path, flags, Mode::empty()).ok().map(File::from)
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::OpenOptions;
-    use std::io::{Read as _, pipe};
+    use std::io::{Read, pipe};
+    use std::os::unix::net::UnixStream;
 
     use super::*;
 
@@ -161,11 +188,34 @@ mod tests {
 
     #[test]
     fn a_reader_that_stands_still_costs_lines_and_no_time_and_is_told_their_number() {
-        let (mut reader, mut writer) = pipe().unwrap();
+        let (reader, writer) = pipe().unwrap();
+        lines_are_lost_and_told(reader, writer);
+    }
+
+    /// Services log to a socket of the journal.
+    #[test]
+    fn a_socket_whose_reader_stands_still_costs_lines_and_no_time() {
+        let (reader, writer) = UnixStream::pair().unwrap();
+        lines_are_lost_and_told(reader, writer);
+    }
+
+    /// So is a terminal opened whose output its user has stopped.
+    #[test]
+    fn an_output_that_is_opened_again_blocks_nobody_and_stays_as_it_was_for_others() {
+        let (reader, writer) = pipe().unwrap();
+        let mut again = without_block(&writer).unwrap();
+        let written: usize = std::iter::repeat_with(|| again.write(&[0; 4096])).map_while(Result::ok).sum();
+        assert!(written > 0 && again.write(b"x").unwrap_err().kind() == ErrorKind::WouldBlock);
+        let flags = |output: &dyn AsFd| rustix::fs::fcntl_getfl(output.as_fd()).unwrap();
+        assert!(flags(&again).contains(OFlags::NONBLOCK) && !flags(&writer).contains(OFlags::NONBLOCK));
+        drop(reader);
+    }
+
+    fn lines_are_lost_and_told(mut reader: impl Read, mut writer: impl Write + AsFd) {
         let lines = LostLines::new();
         let line = [b"x".repeat(99), b"\n".to_vec()].concat();
         let started = Instant::now();
-        // More than a pipe of 64 KiB takes.
+        // More than a pipe or socket takes.
         (0..1_000).for_each(|_| write(&lines, &mut writer, &line));
         write(&lines, &mut writer, &b"y".repeat(100_000));
         assert!(started.elapsed() < Duration::from_secs(30), "it waits for each line");

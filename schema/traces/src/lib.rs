@@ -15,4 +15,4 @@ pub use export::TraceExport;
 pub use operation::OperationSpan;
 pub use settings::TraceSettings;
 pub use span::{SpanContext, SpanKind, SpanRecord};
-pub use tracer::{SpanDrop, TraceCounts, Tracer, tracer};
+pub use tracer::{TraceCounts, Tracer, tracer};

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use prometheus::{IntCounter, IntCounterVec};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -137,6 +138,16 @@ impl Tracer {
 
     pub fn counts(&self) -> TraceCounts {
         self.queue.as_ref().map(|queue| queue.counts.read()).unwrap_or_default()
+    }
+
+    /// Raises the counters of a program's metrics to the counts: exported spans, and those dropped, by reason.
+    pub fn refresh(&self, exported: &IntCounter, dropped: &IntCounterVec) {
+        let counts = self.counts();
+        let raise = |counter: &IntCounter, total: u64| counter.inc_by(total.saturating_sub(counter.get()));
+        raise(exported, counts.exported);
+        for (reason, count) in SpanDrop::ALL.into_iter().zip(counts.dropped) {
+            raise(&dropped.with_label_values(&[reason.as_str()]), count);
+        }
     }
 }
 

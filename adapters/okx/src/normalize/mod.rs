@@ -39,18 +39,14 @@ impl OkxVenue {
         if !cursor.literal(b"{\"arg\":{\"channel\":") {
             return self.any_frame(loaded, output, frame);
         }
+        let topic = |instrument, name| Topic { instrument, name, received_at_ns: frame.received_at_ns };
         if loaded.has(DataType::Orderbook)
             && cursor.literal(b"\"books\",\"instId\":")
             && let Some(name) = cursor.plain_text()
             && let Some(instrument) = loaded.position(name)
             && let Some(change) = usual_change(&mut cursor)
         {
-            self.book_data(
-                output,
-                &mut cursor,
-                &Topic { instrument, name, received_at_ns: frame.received_at_ns },
-                change,
-            )?;
+            self.book_data(output, &mut cursor, &topic(instrument, name), change)?;
             return rest(cursor);
         }
         if loaded.has(DataType::Trade)
@@ -59,11 +55,7 @@ impl OkxVenue {
             && let Some(instrument) = loaded.position(name)
             && cursor.literal(b"},\"data\":")
         {
-            self.trade_data(
-                output,
-                &mut cursor,
-                &Topic { instrument, name, received_at_ns: frame.received_at_ns },
-            )?;
+            self.trade_data(output, &mut cursor, &topic(instrument, name))?;
             return rest(cursor);
         }
         self.any_frame(loaded, output, frame)

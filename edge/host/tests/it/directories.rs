@@ -36,6 +36,24 @@ fn compiled_adapters_are_kept() {
     }
 }
 
+#[test]
+fn compiled_adapters_of_earlier_builds_are_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let former = folder.path().join("modules/wasmtime-47.0.0");
+    std::fs::create_dir_all(&former).unwrap();
+    std::fs::write(former.join("compiled"), "x").unwrap();
+    for _ in 0..2 {
+        let engine = Engine::new(Some(folder.path())).unwrap();
+        Adapter::from_bytes(&engine, &component(FixtureKind::WellBehaved), &Limits::default()).unwrap();
+    }
+    assert_eq!(
+        names(folder.path()).len(),
+        2,
+        "the engine's folder and one digest: {:?}",
+        names(folder.path())
+    );
+}
+
 /// The engine trusts its files: damaged code ended the process with a segmentation fault, at each start.
 #[test]
 fn a_damaged_compiled_adapter_is_compiled_again() {
