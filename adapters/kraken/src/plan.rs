@@ -70,8 +70,9 @@ fn connect(
             send: r#"{"method":"ping"}"#.to_owned(),
             every_ms: 15_000,
         }),
-        // With any subscription the venue sends a heartbeat every second.
-        idle_timeout_ms: 40_000,
+        // With any subscription the venue sends a heartbeat every second. Shorter than the interval of pings: a connection on which the venue
+        // confirms subscriptions, answers pings and sends nothing else is replaced.
+        idle_timeout_ms: 10_000,
         max_age_ms: 0,
         messages_max: 2,
         messages_window_ms: 1000,

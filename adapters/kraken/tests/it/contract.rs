@@ -1,7 +1,7 @@
 use crate::{open, records};
 use marketprism_adapter_kraken::Kraken;
 use marketprism_adapter_sdk::testkit::answers;
-use marketprism_adapter_sdk::{Adapter, Feed, Instrument, ResyncAction};
+use marketprism_adapter_sdk::{Adapter, Feed, Heartbeat, Instrument, ResyncAction};
 
 fn feed(symbols: &[&str], depth: u32) -> Feed {
     Feed { depth, ..crate::feed("kraken_spot", symbols) }
@@ -66,4 +66,14 @@ fn messages_are_json_and_connections_share_the_pairs() {
         ResyncAction::Request(_) => panic!("in-band"),
     };
     assert_eq!([0, 99, 100, 249].map(connection_of), [3, 3, 4, 5]);
+}
+
+/// The venue's heartbeats come every second with any subscription, its pongs without one too.
+#[test]
+fn pongs_alone_keep_no_connection() {
+    for connection in open(&feed(&["BTC-USD"], 10)).plan.connections {
+        let Heartbeat::Text(ping) = connection.heartbeat else { panic!("{}", connection.name) };
+        let (idle_ms, ping_ms) = (connection.idle_timeout_ms, ping.every_ms);
+        assert!((5_000..ping_ms).contains(&idle_ms), "{}: {idle_ms} of {ping_ms} ms", connection.name);
+    }
 }
