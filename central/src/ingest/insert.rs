@@ -61,6 +61,8 @@ async fn send(
         .with_setting("log_comment", log_comment_prefix(batch.stream))
         // A table with drifted columns refuses the rows instead of converting them.
         .with_setting("input_format_native_allow_types_conversion", "0")
+        // One that lost a column stores none without it.
+        .with_setting("input_format_skip_unknown_fields", "0")
         // Answer only when the rows are in a part.
         .with_setting("wait_end_of_query", "1")
         // A batch may span any number of exchanges and days.

@@ -169,10 +169,28 @@ fn compare(wanted: &pull::Config, found: &async_nats::jetstream::consumer::Confi
         Difference::between("ack_policy", shown(&wanted.ack_policy), shown(&found.ack_policy), false),
         Difference::between("deliver_policy", shown(&wanted.deliver_policy), shown(&found_policy), false),
         Difference::between("deliver_subject", "None", shown(&found.deliver_subject), false),
+        // With each of these the broker delivers less than central asks for, or nothing.
+        Difference::between("filter_subjects", "[]", shown(&found.filter_subjects), true),
+        Difference::between("paused", "false", is_paused(found), true),
+        Difference::between("headers_only", false, found.headers_only, true),
+        Difference::between("backoff", "[]", shown(&found.backoff), true),
+        Difference::between("inactive_threshold_ms", 0, found.inactive_threshold.as_millis(), true),
+        Difference::between("priority_groups", "[]", shown(&found.priority_groups), true),
+        Difference::between(
+            "replay_policy",
+            shown(&wanted.replay_policy),
+            shown(&found.replay_policy),
+            false,
+        ),
     ]
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// `nats consumer pause` ends by itself, at a time that may lie far ahead.
+fn is_paused(found: &async_nats::jetstream::consumer::Config) -> bool {
+    found.pause_until.is_some_and(|until| until > time::OffsetDateTime::now_utc())
 }
 
 #[cfg(test)]
@@ -192,6 +210,35 @@ mod tests {
         assert_eq!([behind(7, 9), behind(9, 9)], [from(8), from(10)]);
         assert_eq!([behind(0, 9), behind(0, 0)], [DeliverPolicy::All; 2], "nothing is confirmed");
         assert_eq!(behind(10, 9), DeliverPolicy::All, "the broker lost confirmed messages");
+    }
+
+    #[test]
+    fn a_consumer_that_delivers_less_or_nothing_is_named() {
+        use async_nats::jetstream::consumer::{IntoConsumerConfig as _, ReplayPolicy};
+
+        let stream = Stream { settings: STREAMS[0].clone(), replicas: 1 };
+        let wanted = ConsumerSpec::of(&STREAMS[0])[0].wanted(&stream, Duration::from_secs(60));
+        let named = |change: fn(&mut async_nats::jetstream::consumer::Config)| {
+            let mut found = wanted.clone().into_consumer_config();
+            change(&mut found);
+            let differences = compare(&wanted, &found).into_iter();
+            differences.map(|difference| (difference.setting, difference.changeable)).collect::<Vec<_>>()
+        };
+        let alone = |setting: &str, changeable| vec![(setting.to_owned(), changeable)];
+        assert_eq!(named(|_| {}), []);
+        assert_eq!(
+            named(|found| found.pause_until = Some(time::OffsetDateTime::now_utc() + time::Duration::HOUR)),
+            alone("paused", true)
+        );
+        let over = named(|found| found.pause_until = Some(time::OffsetDateTime::UNIX_EPOCH));
+        assert_eq!(over, [], "the pause is over");
+        assert_eq!(named(|found| found.headers_only = true), alone("headers_only", true));
+        assert_eq!(named(|found| found.backoff = vec![Duration::MAX]), alone("backoff", true));
+        assert_eq!(named(|found| found.filter_subjects = vec!["a".into()]), alone("filter_subjects", true));
+        assert_eq!(
+            named(|found| found.replay_policy = ReplayPolicy::Original),
+            alone("replay_policy", false)
+        );
     }
 
     #[test]

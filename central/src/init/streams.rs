@@ -1,6 +1,6 @@
 use anyhow::{Context as _, anyhow, bail};
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind};
-use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType};
 use async_nats::jetstream::{Context, ErrorCode};
 
 use super::{Difference, ObjectResult};
@@ -50,6 +50,8 @@ pub async fn ensure(jetstream: &Context, stream: &Stream, apply: bool) -> anyhow
         num_replicas: wanted.num_replicas,
         max_messages: wanted.max_messages,
         max_messages_per_subject: wanted.max_messages_per_subject,
+        max_message_size: wanted.max_message_size,
+        subject_transform: wanted.subject_transform,
         discard: wanted.discard,
         ..found
     };
@@ -109,6 +111,8 @@ fn compare(wanted: &Config, found: &Config) -> Vec<Difference> {
             ("replicas", config.num_replicas.to_string()),
             ("max_messages", limit(config.max_messages).to_string()),
             ("max_messages_per_subject", limit(config.max_messages_per_subject).to_string()),
+            ("max_message_size", limit(config.max_message_size.into()).to_string()),
+            ("subject_transform", format!("{:?}", config.subject_transform)),
             ("discard", format!("{:?}", config.discard)),
         ]
     };
@@ -117,6 +121,9 @@ fn compare(wanted: &Config, found: &Config) -> Vec<Difference> {
             ("storage", format!("{:?}", config.storage)),
             ("retention", format!("{:?}", config.retention)),
             ("no_ack", config.no_ack.to_string()),
+            ("mirror", format!("{:?}", config.mirror.as_ref().map(|source| &source.name))),
+            // Acknowledges what is not written yet.
+            ("is_async", (config.persist_mode == Some(PersistenceMode::Async)).to_string()),
             ("sealed", config.sealed.to_string()),
         ]
     };
@@ -191,8 +198,10 @@ pub async fn check_room(broker: &Broker, streams: &[Stream], adapters_bytes: i64
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use async_nats::jetstream::stream::{Source, SubjectTransform};
     use marketprism_schema::STREAMS;
+
+    use super::*;
 
     #[test]
     fn stream_differences_ignore_order_and_spelling() {
@@ -209,5 +218,25 @@ mod tests {
         let named: Vec<_> = differences.iter().map(|d| (d.setting.as_str(), d.changeable)).collect();
         assert_eq!(named, vec![("max_bytes", true), ("storage", false)]);
         assert_eq!(differences[0].found, "7");
+
+        let named = |change: fn(&mut Config)| {
+            let mut found = wanted.clone();
+            change(&mut found);
+            let differences = compare(&wanted, &found).into_iter();
+            differences.map(|d| (d.setting, d.changeable)).collect::<Vec<_>>()
+        };
+        let alone = |setting: &str, changeable| vec![(setting.to_owned(), changeable)];
+        assert_eq!(named(|found| found.max_message_size = 1_000), alone("max_message_size", true));
+        assert_eq!(named(|found| found.mirror = Some(Source::default())), alone("mirror", false));
+        assert_eq!(named(|found| found.persist_mode = Some(PersistenceMode::Default)), []);
+        assert_eq!(
+            named(|found| found.persist_mode = Some(PersistenceMode::Async)),
+            alone("is_async", false)
+        );
+        let moved = named(|found| {
+            let (source, destination) = ("trade.>".to_owned(), "moved.>".to_owned());
+            found.subject_transform = Some(SubjectTransform { source, destination });
+        });
+        assert_eq!(moved, alone("subject_transform", true));
     }
 }

@@ -20,6 +20,8 @@ pub async fn insert(storage: &Storage, table: &str, rows: &TableRows) -> Result<
             .with_setting("async_insert", "0")
             // A table with drifted columns refuses the rows instead of converting them.
             .with_setting("input_format_native_allow_types_conversion", "0")
+            // One that lost a column stores none without it.
+            .with_setting("input_format_skip_unknown_fields", "0")
             .with_setting("wait_end_of_query", "1")
             .with_setting("max_partitions_per_insert_block", "0")
             .with_setting("max_execution_time", limit.as_secs().max(1).to_string());

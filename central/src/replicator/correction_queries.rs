@@ -268,6 +268,7 @@ impl Endpoint {
                 .with_setting("insert_deduplicate", "1")
                 .with_setting("insert_deduplication_token", token)
                 .with_setting("async_insert", "0")
+                .with_setting("input_format_skip_unknown_fields", "0")
                 .with_setting("wait_end_of_query", "1")
                 .with_setting("max_partitions_per_insert_block", "0");
             insert.send(block).await?;

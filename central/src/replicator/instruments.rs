@@ -106,6 +106,7 @@ async fn copy(
                 .insert_formatted_with(insert)
                 .with_setting("insert_deduplicate", "0")
                 .with_setting("async_insert", "0")
+                .with_setting("input_format_skip_unknown_fields", "0")
                 .with_setting("wait_end_of_query", "1");
             while let Some(bytes) = rows.next().await? {
                 insert.send(bytes).await?;

@@ -75,6 +75,24 @@ async fn a_table_that_takes_no_rows_holds_up_no_other() {
     stack.holds_once("trades", TRADES).await;
 }
 
+/// The server skips columns that a table lacks, unless it is told not to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_lost_a_column_takes_no_row_without_it() {
+    const TRADES: u64 = 100;
+    let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
+    stack.execute("ALTER TABLE marketprism_hot.trades DROP COLUMN region").await;
+    let base = now_us();
+    publish(&jetstream, (0..TRADES).map(|n| trade(n, base))).await;
+    eventually("the rows to be refused", || async {
+        stack.get("/health")?.1.contains("Unknown column with name region").then_some(())
+    })
+    .await;
+    stack.execute("ALTER TABLE marketprism_hot.trades ADD COLUMN region LowCardinality(String)").await;
+    stack.holds_once("trades", TRADES).await;
+    let empty = stack.hot().query_raw("SELECT count() FROM marketprism_hot.trades WHERE region = ''");
+    assert_eq!(empty.fetch_one::<u64>().await.unwrap(), 0);
+}
+
 /// The edge published a liquidation that hot does not have.
 async fn a_window_of_another_table_is_judged(stack: &Stack, jetstream: &Context) {
     let window = window_before(5);
