@@ -14,7 +14,7 @@ IN_MEMORY = [ -z "$${TMPDIR:-}" ] && awk '$$1 == "MemAvailable:" { exit $$2 < 83
 	&& findmnt -no OPTIONS,AVAIL -b -T /dev/shm 2>/dev/null | awk '{ exit /noexec/ || $$NF < 8589934592 }'
 CHAOS = $(if $(REGIONS),regions --minutes $(or $(MINUTES),5),$(if $(ALERTS),alerts,$(FAULTS)))
 
-.PHONY: help up down restart status logs diagnose build dist test check bench chaos soak deps clean-data
+.PHONY: help up down restart status logs diagnose build dist dist-build test check bench chaos soak deps clean-data
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -43,9 +43,14 @@ build: ## release binaries in target/release, adapters in target/adapters
 	echo "[2/2] building the adapters as WebAssembly components in target/adapters"
 	target/release/marketprism-adapter-build
 
-dist: build ## archive, Debian packages, signed adapters, bills of materials and checksums in target/dist-packages; KEY=: secret key that signs
+dist: $(if $(ARCH),dist-build) build ## archive, Debian packages, signed adapters, bills of materials and checksums in target/dist-packages; KEY=: secret key that signs; ARCH=arm64: cross-built, in target/dist-packages-arm64
 	@cargo build --release -q -p marketprism-dist
-	target/release/marketprism-dist --key $(or $(KEY),.marketprism/dist-signing.key)
+	target/release/marketprism-dist pack $(if $(ARCH),--arch $(ARCH)) --key $(or $(KEY),.marketprism/dist-signing.key)
+
+# First, so that an unknown architecture is refused before anything else is built.
+dist-build:
+	@cargo build --release -q -p marketprism-dist
+	target/release/marketprism-dist build --arch $(ARCH)
 
 deps: $(LOCAL) ## install nats-server, the ClickHouse engine and the Python client for the stack and the tests
 	@$(LOCAL) install --python

@@ -26,7 +26,7 @@ fn packages_have_all_parts_with_checksums_and_their_programs_run() {
     let (out, key) = (folder.path().join("out"), folder.path().join("keys/signing.key"));
     let edge = parts::binary("marketprism-edge");
     let mut dist = Command::new(parts::binary("marketprism-dist"));
-    dist.arg("--root").arg(parts::root()).arg("--binaries").arg(edge.parent().unwrap());
+    dist.args(["pack", "--root"]).arg(parts::root()).arg("--binaries").arg(edge.parent().unwrap());
     dist.arg("--adapters").arg(parts::adapter_of("binance_spot").parent().unwrap());
     dist.args(["--adapter", ADAPTER]).arg("--key").arg(&key).arg("--out").arg(&out);
     let said = run(&mut dist);
@@ -94,6 +94,23 @@ fn packages_have_all_parts_with_checksums_and_their_programs_run() {
     run(Command::new(root.join("deploy/systemd/install.sh")).args(["edge", "central"]).env("DESTDIR", &dest));
     run(Command::new(dest.join("usr/bin/marketprism-central")).arg("--version"));
     assert!(dest.join(format!("usr/lib/marketprism/adapters/{ADAPTER}.wasm")).exists());
+}
+
+#[test]
+fn an_architecture_without_packages_is_refused_with_those_that_have_them() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in ["build", "pack"] {
+        let mut dist = Command::new(parts::binary("marketprism-dist"));
+        dist.args([command, "--arch", "riscv64", "--root"]).arg(folder.path());
+        if command == "pack" {
+            dist.arg("--key").arg(folder.path().join("key")).arg("--out").arg(folder.path().join("out"));
+        }
+        let output = dist.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("riscv64") && said.contains("amd64, arm64"), "{said}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is made");
+    }
 }
 
 fn debian_packages(out: &Path, folder: &Path) {

@@ -6,13 +6,15 @@ use std::process::Command;
 use anyhow::Context as _;
 use toml::Table;
 
+use crate::binaries;
+use crate::platform::Platform;
 use crate::tools::{copy, copy_tracked, run, write};
 
 /// Dependencies of SDK and template.
 const DEPENDENCIES: [&str; 3] = ["marketprism-adapter-sdk", "serde_json", "wit-bindgen"];
-const BUILD_TOOL: &str = "marketprism-adapter-build";
+pub const BUILD_TOOL: &str = "marketprism-adapter-build";
 
-pub fn pack(root: &Path, built: &Path, folder: &Path) -> anyhow::Result<()> {
+pub fn pack(root: &Path, platform: &Platform, built: &Path, folder: &Path) -> anyhow::Result<()> {
     let kit = folder.join("sdk");
     // In the repository the SDK has a link to the contract.
     for (part, place) in [
@@ -33,9 +35,7 @@ pub fn pack(root: &Path, built: &Path, folder: &Path) -> anyhow::Result<()> {
     let mut cargo = Command::new("cargo");
     cargo.args(["metadata", "--offline", "--format-version", "1", "--manifest-path"]);
     run(cargo.arg(kit.join("Cargo.toml")))?;
-    let tool = folder.join("bin").join(BUILD_TOOL);
-    copy(&built.join(BUILD_TOOL), &tool).context("build it first")?;
-    run(Command::new("strip").arg("--strip-all").arg(&tool)).map(drop)
+    binaries::place(BUILD_TOOL, platform, built, folder).map(drop)
 }
 
 /// The kit's manifest, from that of the repository: its versions, lints and profile.

@@ -1,11 +1,11 @@
 //! The adapters: signed by the packed edge, with their digests beside them.
 
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
 use crate::checksums::sha256;
+use crate::platform::Platform;
 use crate::tools::{copy, run, write};
 
 /// Adapters of venues, by the folders of the repository that describe one.
@@ -26,13 +26,20 @@ pub fn of_venues(root: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 /// Signs into `adapters`; `DIGESTS` there has one line per file, `signer.pub` the key for `adapters.trusted_keys`.
-pub fn pack(names: &[String], built: &Path, root: &Path, key: &Path, folder: &Path) -> anyhow::Result<()> {
+pub fn pack(
+    names: &[String],
+    platform: &Platform,
+    built: &Path,
+    root: &Path,
+    key: &Path,
+    folder: &Path,
+) -> anyhow::Result<()> {
     let edge = folder.join("bin/marketprism-edge");
     let adapters = folder.join("adapters");
     if !key.exists() {
         let above = key.parent().with_context(|| key.display().to_string())?;
         std::fs::create_dir_all(above).with_context(|| above.display().to_string())?;
-        run(Command::new(&edge).args(["adapter", "keygen", "--out"]).arg(key))?;
+        run(platform.program(&edge).args(["adapter", "keygen", "--out"]).arg(key))?;
     }
     let (mut digests, mut signer) = (String::new(), String::new());
     for name in names {
@@ -40,7 +47,7 @@ pub fn pack(names: &[String], built: &Path, root: &Path, key: &Path, folder: &Pa
         copy(&built.join(format!("{name}.wasm")), &file)
             .context("build it first: marketprism-adapter-build")?;
         let frames = root.join("adapters").join(name);
-        let mut sign = Command::new(&edge);
+        let mut sign = platform.program(&edge);
         sign.args(["adapter", "sign"]).arg(&file).arg("--key").arg(key).arg("--frames").arg(frames);
         let said = run(&mut sign)?;
         let by = said.lines().find_map(|line| line.strip_prefix("signed by "));

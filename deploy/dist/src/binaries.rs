@@ -1,11 +1,11 @@
 //! The programs: stripped, below their size, with the man pages and completions that they write themselves.
 
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 
 use crate::elf::BinaryNeeds;
+use crate::platform::Platform;
 use crate::tools::{copy, run};
 
 /// An edge runs on small machines, and is copied to many.
@@ -21,19 +21,32 @@ pub struct PackedBinary {
 }
 
 /// Copies a program to `bin`, strips it, and writes its pages to `share`.
-pub fn pack(name: &'static str, built: &Path, folder: &Path) -> anyhow::Result<PackedBinary> {
-    let (from, to) = (built.join(name), folder.join("bin").join(name));
-    copy(&from, &to).context("build it first")?;
-    run(Command::new("strip").arg("--strip-all").arg(&to))?;
-    let version = run(Command::new(&to).arg("--version"))?;
+pub fn pack(
+    name: &'static str,
+    platform: &Platform,
+    built: &Path,
+    folder: &Path,
+) -> anyhow::Result<PackedBinary> {
+    let from = built.join(name);
+    let to = place(name, platform, built, folder)?;
+    let version = run(platform.program(&to).arg("--version"))?;
     let expected = format!("{name} {}", env!("CARGO_PKG_VERSION"));
     ensure!(version.trim() == expected, "{} says it is {version:?} (expected: {expected})", from.display());
     let bytes = std::fs::metadata(&to).with_context(|| to.display().to_string())?.len();
     check_size(name, bytes)?;
     let pages = folder.join("share");
     std::fs::create_dir_all(&pages).with_context(|| pages.display().to_string())?;
-    run(Command::new(&to).arg("pages").arg(&pages))?;
-    Ok(PackedBinary { name, bytes, needs: BinaryNeeds::of(&to)? })
+    run(platform.program(&to).arg("pages").arg(&pages))?;
+    Ok(PackedBinary { name, bytes, needs: BinaryNeeds::of(platform, &to)? })
+}
+
+/// Copies a program to `bin` and strips it.
+pub fn place(name: &str, platform: &Platform, built: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
+    let (from, to) = (built.join(name), folder.join("bin").join(name));
+    platform.architecture.check(&from).context("build it first")?;
+    copy(&from, &to)?;
+    run(platform.tool("strip").arg("--strip-all").arg(&to))?;
+    Ok(to)
 }
 
 fn check_size(name: &str, bytes: u64) -> anyhow::Result<()> {

@@ -6,22 +6,20 @@ use std::process::Command;
 
 use anyhow::Context as _;
 
+use crate::architecture::Architecture;
 use crate::binaries::PackedBinary;
 use crate::tools::{copy, files, run, source_date, write};
 
 const MAINTAINER: &str = "MarketPrism <packages@marketprism.invalid>";
 
-/// Debian's name of this architecture.
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
-}
-
 /// Packs one program from `folder`, which has everything else, into `out`.
-pub fn pack(binary: &PackedBinary, root: &Path, folder: &Path, out: &Path) -> anyhow::Result<()> {
+pub fn pack(
+    binary: &PackedBinary,
+    architecture: Architecture,
+    root: &Path,
+    folder: &Path,
+    out: &Path,
+) -> anyhow::Result<()> {
     let part = binary.name.trim_start_matches("marketprism-");
     let tree = out.join(format!(".{}", binary.name));
     let mut install = Command::new(root.join("deploy/systemd/install.sh"));
@@ -32,12 +30,16 @@ pub fn pack(binary: &PackedBinary, root: &Path, folder: &Path, out: &Path) -> an
         .env("ADAPTERS", folder.join("adapters"));
     run(&mut install)?;
     documents(binary, root, folder, &tree)?;
-    control(binary, part, &tree)?;
-    let package = out.join(format!("{}_{}_{}.deb", binary.name, env!("CARGO_PKG_VERSION"), architecture()));
+    control(binary, architecture, part, &tree)?;
+    let package = out.join(file_name(binary.name, architecture));
     let mut build = Command::new("dpkg-deb");
     build.args(["--root-owner-group", "-Zgzip", "--build"]).arg(&tree).arg(&package);
     run(build.env("SOURCE_DATE_EPOCH", source_date()))?;
     fs::remove_dir_all(&tree).with_context(|| tree.display().to_string())
+}
+
+fn file_name(program: &str, architecture: Architecture) -> String {
+    format!("{program}_{}_{}.deb", env!("CARGO_PKG_VERSION"), architecture.debian())
 }
 
 fn documents(binary: &PackedBinary, root: &Path, folder: &Path, tree: &Path) -> anyhow::Result<()> {
@@ -69,28 +71,11 @@ fn documents(binary: &PackedBinary, root: &Path, folder: &Path, tree: &Path) -> 
     run(Command::new("gzip").args(["-9", "-n"]).arg(&changes)).map(drop)
 }
 
-fn control(binary: &PackedBinary, part: &str, tree: &Path) -> anyhow::Result<()> {
-    let (major, minor) = binary.needs.glibc;
-    let about = match part {
-        "edge" => "collects market data of exchanges for NATS JetStream",
-        _ => "stores market data in ClickHouse and proves it complete",
-    };
-    let gcc =
-        if binary.needs.libraries.iter().any(|name| name == "libgcc_s.so.1") { ", libgcc-s1" } else { "" };
+fn control(binary: &PackedBinary, architecture: Architecture, part: &str, tree: &Path) -> anyhow::Result<()> {
     let kilobytes = run(Command::new("du").args(["-sk"]).arg(tree))?;
-    let kilobytes = kilobytes.split_whitespace().next().unwrap_or("0").to_owned();
-    let text = format!(
-        "Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: {MAINTAINER}\nSection: net\nPriority: optional\n\
-         Installed-Size: {kilobytes}\nDepends: libc6 (>= {major}.{minor}){gcc}, {SYSTEMD_TOOLS}\n\
-         Description: {about}\n One of the two programs of MarketPrism, which stores each event of a market\n \
-         once and says for every time window if it is complete. Its installation\n \
-         starts nothing.\n",
-        name = binary.name,
-        version = env!("CARGO_PKG_VERSION"),
-        architecture = architecture(),
-    );
+    let kilobytes = kilobytes.split_whitespace().next().unwrap_or("0");
     let debian = tree.join("DEBIAN");
-    write(&debian.join("control"), text)?;
+    write(&debian.join("control"), control_file(binary, architecture, part, kilobytes))?;
     write(&debian.join("conffiles"), format!("/etc/marketprism/{part}.toml\n"))?;
     // systemctl disables no patterns.
     let units = match part {
@@ -103,6 +88,26 @@ fn control(binary: &PackedBinary, part: &str, tree: &Path) -> anyhow::Result<()>
         script(&debian.join(name), &text.replace("PART", part).replace("UNITS", units))?;
     }
     Ok(())
+}
+
+fn control_file(binary: &PackedBinary, architecture: Architecture, part: &str, kilobytes: &str) -> String {
+    let (major, minor) = binary.needs.glibc;
+    let about = match part {
+        "edge" => "collects market data of exchanges for NATS JetStream",
+        _ => "stores market data in ClickHouse and proves it complete",
+    };
+    let gcc =
+        if binary.needs.libraries.iter().any(|name| name == "libgcc_s.so.1") { ", libgcc-s1" } else { "" };
+    format!(
+        "Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: {MAINTAINER}\nSection: net\nPriority: optional\n\
+         Installed-Size: {kilobytes}\nDepends: libc6 (>= {major}.{minor}){gcc}, {SYSTEMD_TOOLS}\n\
+         Description: {about}\n One of the two programs of MarketPrism, which stores each event of a market\n \
+         once and says for every time window if it is complete. Its installation\n \
+         starts nothing.\n",
+        name = binary.name,
+        version = env!("CARGO_PKG_VERSION"),
+        architecture = architecture.debian(),
+    )
 }
 
 fn script(path: &Path, text: &str) -> anyhow::Result<()> {
@@ -138,3 +143,28 @@ const POSTRM: &str = r#"#!/bin/sh
 set -e
 [ -n "$DPKG_ROOT" ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload
 "#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::elf::BinaryNeeds;
+
+    #[test]
+    fn a_package_names_its_architecture_and_what_its_program_needs() {
+        let needs =
+            BinaryNeeds { libraries: vec!["libc.so.6".into(), "libgcc_s.so.1".into()], glibc: (2, 34) };
+        let binary = PackedBinary { name: "marketprism-edge", bytes: 1, needs };
+        let fields = |architecture: Architecture| {
+            let text = control_file(&binary, architecture, "edge", "30000");
+            let field =
+                |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
+            (field("Architecture: "), field("Depends: "))
+        };
+        let (architecture, depends) = fields(Architecture::Arm64);
+        assert_eq!(architecture, "arm64");
+        assert!(depends.starts_with("libc6 (>= 2.34), libgcc-s1, systemd"), "{depends}");
+        assert_eq!(fields(Architecture::Amd64).0, "amd64");
+        let file = file_name(binary.name, Architecture::Arm64);
+        assert_eq!(file, format!("marketprism-edge_{}_arm64.deb", env!("CARGO_PKG_VERSION")));
+    }
+}

@@ -6,9 +6,12 @@ use std::process::Command;
 
 use anyhow::Context as _;
 
-use crate::Options;
+use crate::PackOptions;
+use crate::architecture::Architecture;
 use crate::binaries::{self, PROGRAMS, PackedBinary};
 use crate::checksums::sha256;
+use crate::cross_build;
+use crate::platform::Platform;
 use crate::sbom::CrateGraph;
 use crate::tools::{copy, copy_tracked, files, is_installed, run, source_date, write};
 use crate::{adapter_kit, adapters, debian};
@@ -28,24 +31,27 @@ const FOLDERS: [&str; 6] = [
 ];
 
 /// Returns a summary for the terminal.
-pub fn pack(options: &Options) -> anyhow::Result<String> {
-    let Options { root, out, .. } = options;
+pub fn pack(options: &PackOptions) -> anyhow::Result<String> {
+    let root = &options.target.root;
     let root = fs::canonicalize(root).with_context(|| root.display().to_string())?;
-    let name = format!("marketprism-{}-{}-linux-gnu", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
+    let architecture = options.target.arch()?;
+    let platform = Platform::new(&root, architecture)?;
+    let (built, out) = folders(options, &root, architecture)?;
+    let name = format!("marketprism-{}-{}-linux-gnu", env!("CARGO_PKG_VERSION"), architecture.machine());
     if out.exists() {
-        fs::remove_dir_all(out).with_context(|| out.display().to_string())?;
+        fs::remove_dir_all(&out).with_context(|| out.display().to_string())?;
     }
-    fs::create_dir_all(out).with_context(|| out.display().to_string())?;
-    let out = fs::canonicalize(out).with_context(|| out.display().to_string())?;
+    fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
+    let out = fs::canonicalize(&out).with_context(|| out.display().to_string())?;
     let folder = out.join(&name);
     let mut binaries = Vec::new();
     for program in PROGRAMS {
-        binaries.push(binaries::pack(program, &options.binaries, &folder)?);
+        binaries.push(binaries::pack(program, &platform, &built, &folder)?);
     }
     let names = if options.only.is_empty() { adapters::of_venues(&root)? } else { options.only.clone() };
-    adapters::pack(&names, &options.adapters, &root, &options.key, &folder)?;
-    adapter_kit::pack(&root, &options.binaries, &folder)?;
-    let graph = CrateGraph::read(&root)?;
+    adapters::pack(&names, &platform, &options.adapters, &root, &options.key, &folder)?;
+    adapter_kit::pack(&root, &platform, &built, &folder)?;
+    let graph = CrateGraph::read(&root, architecture)?;
     let crates = names.iter().map(|name| format!("marketprism-adapter-{name}"));
     for name in PROGRAMS.map(str::to_owned).into_iter().chain(crates) {
         let bill = serde_json::to_string_pretty(&graph.bill(&name)?)?;
@@ -57,13 +63,13 @@ pub fn pack(options: &Options) -> anyhow::Result<String> {
     for part in FOLDERS {
         copy_tracked(&root, part, &folder.join(part))?;
     }
-    let needs = needs(&binaries);
+    let needs = needs(architecture, &binaries);
     write(&folder.join("REQUIREMENTS"), &needs)?;
     let archive = archive(&out, &name)?;
     let mut packages = vec![archive];
     if is_installed("dpkg-deb") {
         for binary in &binaries {
-            debian::pack(binary, &root, &folder, &out)?;
+            debian::pack(binary, architecture, &root, &folder, &out)?;
         }
         packages.extend(files(&out, "deb")?);
     }
@@ -73,15 +79,32 @@ pub fn pack(options: &Options) -> anyhow::Result<String> {
     Ok(format!("{needs}{skipped}{}\n{}", listed.join("\n"), out.join("SHA256SUMS").display()))
 }
 
-fn needs(binaries: &[PackedBinary]) -> String {
+/// Of the built programs, and for the packages.
+fn folders(
+    options: &PackOptions,
+    root: &Path,
+    architecture: Architecture,
+) -> anyhow::Result<(PathBuf, PathBuf)> {
+    let is_host = architecture == Architecture::of_host()?;
+    let built = options.binaries.clone();
+    let built = built.unwrap_or_else(|| {
+        if is_host { root.join("target/release") } else { cross_build::programs(root, architecture) }
+    });
+    // Packages of one architecture leave those of another.
+    let suffix = if is_host { String::new() } else { format!("-{}", architecture.debian()) };
+    let out = options.out.clone().unwrap_or_else(|| root.join(format!("target/dist-packages{suffix}")));
+    Ok((built, out))
+}
+
+fn needs(architecture: Architecture, binaries: &[PackedBinary]) -> String {
     let line = |binary: &PackedBinary| {
         let (major, minor) = binary.needs.glibc;
         let megabytes = binary.bytes as f64 / 1e6;
         let libraries = binary.needs.libraries.join(" ");
         format!("{}: {megabytes:.1} MB, glibc {major}.{minor} or later; {libraries}\n", binary.name)
     };
-    let architecture = format!("Linux on {}\n", std::env::consts::ARCH);
-    architecture + &binaries.iter().map(line).collect::<String>()
+    let machine = format!("Linux on {}\n", architecture.machine());
+    machine + &binaries.iter().map(line).collect::<String>()
 }
 
 /// Reproducible: names in order, no owners, one time.

@@ -1,10 +1,10 @@
 //! Needs of a binary, as `objdump` reads them from it.
 
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::Context as _;
 
+use crate::platform::Platform;
 use crate::tools::run;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,8 +16,8 @@ pub struct BinaryNeeds {
 }
 
 impl BinaryNeeds {
-    pub fn of(binary: &Path) -> anyhow::Result<Self> {
-        let headers = run(Command::new("objdump").arg("-p").arg(binary))?;
+    pub fn of(platform: &Platform, binary: &Path) -> anyhow::Result<Self> {
+        let headers = run(platform.tool("objdump").arg("-p").arg(binary))?;
         Self::read(&headers).with_context(|| format!("{}: needs no version of glibc", binary.display()))
     }
 

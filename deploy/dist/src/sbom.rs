@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::architecture::Architecture;
 use crate::checksums::hex;
 use crate::tools::run;
 
@@ -54,9 +55,8 @@ struct DependencyKind {
 }
 
 impl CrateGraph {
-    /// Of the locked versions, for the platform of this machine.
-    pub fn read(root: &Path) -> anyhow::Result<Self> {
-        let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    /// Of the locked versions, for one platform.
+    pub fn read(root: &Path, architecture: Architecture) -> anyhow::Result<Self> {
         let mut cargo = Command::new("cargo");
         cargo.args([
             "metadata",
@@ -65,7 +65,7 @@ impl CrateGraph {
             "--locked",
             "--offline",
             "--filter-platform",
-            &platform,
+            &architecture.target(),
         ]);
         cargo.arg("--manifest-path").arg(root.join("Cargo.toml"));
         serde_json::from_str(&run(&mut cargo)?).context("cargo metadata")

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail, ensure};
 
@@ -15,6 +15,15 @@ pub fn run(command: &mut Command) -> anyhow::Result<String> {
         bail!("{name}: {}: {}", output.status, said.trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Runs a tool to its end; what it says goes to standard error.
+pub fn run_shown(command: &mut Command) -> anyhow::Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let status = command.stdin(Stdio::null()).stdout(std::io::stderr()).status();
+    let status = status.with_context(|| format!("{name}: cannot be run; is it installed?"))?;
+    ensure!(status.success(), "{name}: {status}");
+    Ok(())
 }
 
 pub fn is_installed(name: &str) -> bool {
