@@ -166,11 +166,15 @@ pub const REFUSALS_SHOWN: Duration = Duration::from_secs(60);
 /// Interval of the check for messages to publish again.
 pub const IN_FLIGHT_SCAN: Duration = Duration::from_millis(100);
 
-/// Trade ids remembered per instrument to detect duplicates. Full: the oldest is forgotten; storage still detects duplicates by event id.
-pub const RECENT_TRADE_IDS_MAX: usize = 4_096;
-
-/// Event ids remembered per instrument of every other data type; these come every second at most, or as a page of a poll. Full: as above.
-pub const RECENT_IDS_MAX: usize = 1_024;
+/// Event ids remembered per instrument and data type to detect duplicates, more than the longest page of a venue's history. Full: the oldest is
+/// forgotten; storage still detects duplicates by event id.
+pub const RECENT_IDS: usize = 1_024;
+/// As many are remembered while they are younger than [`RECENT_IDS_YOUNG_NS`]: connections overlap for seconds.
+pub const RECENT_IDS_YOUNG_MAX: usize = 4_096;
+/// See [`RECENT_IDS_YOUNG_MAX`].
+pub const RECENT_IDS_YOUNG_NS: i64 = 60_000_000_000;
+/// Ids for which there is room at first: most instruments of an option chain have few.
+pub const RECENT_IDS_FIRST: usize = 16;
 
 /// Open gaps in the trade ids of one instrument. Full: the oldest leaves the list and is summed up with others.
 pub const TRADE_GAPS_MAX: usize = 64;

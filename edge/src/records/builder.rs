@@ -11,7 +11,8 @@ use marketprism_schema::{DataSource, DataType, DataTypeMap, Gap, GapCause, Inval
 
 use super::book_records::BookRecords;
 use super::encoder::EventEncoder;
-use super::ids::{RecentIds, TradeIdCheck, TradeIdRange, TradeIdReport, TradeIdTracker};
+use super::ids::{TradeIdCheck, TradeIdRange, TradeIdReport, TradeIdTracker};
+use super::recent_ids::RecentIds;
 use super::subscription::Subscription;
 use crate::books::{BooksPlan, OrderBooks, StatePace};
 use crate::queue::EventRecord;
@@ -258,7 +259,7 @@ impl RecordBuilder {
     pub(super) fn is_new(&mut self, instrument: InstrumentIndex, record: &EventRecord) -> bool {
         let Some(state) = self.instruments.get_mut(instrument.position()) else { return true };
         let recent = &mut state.recent[record.data_type];
-        recent.get_or_insert_with(|| Box::new(RecentIds::of(record.data_type))).insert(record.event_id)
+        recent.get_or_insert_default().insert(record.event_id, record.received_at_ns)
     }
 
     fn check_trade_id(&mut self, instrument: InstrumentIndex, id: u64, at_ns: i64, venue_ns: i64) {

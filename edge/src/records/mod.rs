@@ -7,6 +7,7 @@ mod deltas;
 mod encoder;
 mod ids;
 mod quotes;
+mod recent_ids;
 mod subscription;
 
 pub use backfilled::PastTrade;
