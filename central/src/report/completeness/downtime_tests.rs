@@ -47,6 +47,27 @@ fn ids_that_the_venue_gave_during_a_stop_are_not_collected_and_others_are_missin
     assert!(found.unknown_gaps.is_empty() && found.uncovered.is_empty());
 }
 
+/// After a kill of the broker an edge sends older events behind the live ones.
+#[test]
+fn ids_beside_an_open_window_are_pending_until_it_closes_unless_an_edge_names_them() {
+    let stored = [ids(1, 49, 0, 120), ids(70, 90, 180, 540)];
+    let mut edge = EdgeFacts { open: runs(&[(180, 240)]), ..stopped(&[]) };
+    let found = judged(Numbering::ByOne, &[("e1", edge.clone())], &stored);
+    assert_eq!(found.pending.iter().map(|events| events.ids).collect::<Vec<_>>(), [Some((50, 69))]);
+    assert!(
+        found.missing.is_empty() && !found.is_whole() && found.proven["e1"].within(&edge.open).is_empty()
+    );
+    let named = Some((50, 69));
+    let role = GapRole::Loss;
+    edge.gaps =
+        vec![GapFact { at: (120, 180), role, cause: "network".into(), ids: named, missing: Some(20) }];
+    let found = judged(Numbering::ByOne, &[("e1", edge.clone())], &stored);
+    assert_eq!(found.missing.iter().map(|events| events.ids).collect::<Vec<_>>(), [named]);
+    edge = EdgeFacts { open: TimeRuns::default(), gaps: Vec::new(), ..edge };
+    let found = judged(Numbering::ByOne, &[("e1", edge)], &stored);
+    assert_eq!(found.missing.iter().map(|events| events.ids).collect::<Vec<_>>(), [named], "it is closed");
+}
+
 #[test]
 fn a_stop_without_a_hole_in_the_ids_or_with_another_edge_that_stored_is_whole() {
     let edge = [("e1", stopped(&[(120, 240)]))];

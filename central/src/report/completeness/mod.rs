@@ -102,6 +102,8 @@ pub struct StreamCompleteness {
     pub missing: Vec<MissingEvents>,
     /// Ids in hot skip them over a time in which no edge collected, on purpose.
     pub paused: Vec<MissingEvents>,
+    /// Ids in hot skip them beside a window that is open: their rows may still be on the way.
+    pub pending: Vec<MissingEvents>,
     /// Windows not collected on purpose that nothing resolves, per edge.
     pub not_collected: BTreeMap<String, TimeRuns>,
     /// Gaps of unknown size that nothing resolves, by cause.
@@ -131,6 +133,7 @@ impl StreamCompleteness {
             && self.uncovered.values().all(TimeRuns::is_empty)
             && self.absent.is_empty()
             && self.paused.is_empty()
+            && self.pending.is_empty()
             && self.not_collected.is_empty()
     }
 }
@@ -140,11 +143,14 @@ pub fn judge(facts: &StreamFacts, period: TimeRun) -> StreamCompleteness {
     let numbers = (facts.capability.numbering == Numbering::ByOne).then(|| Numbers::of(facts));
     let mut found = StreamCompleteness::default();
     if let Some(numbers) = &numbers {
-        let idle = idle(facts);
-        let is_paused = |events: &MissingEvents| {
-            events.cause == UNNOTICED && !idle.within(&[events.at].into_iter().collect()).is_empty()
+        let (idle, open) = (idle(facts), open(facts));
+        let touches = |runs: &TimeRuns, events: &MissingEvents| {
+            events.cause == UNNOTICED && !runs.within(&[events.at].into_iter().collect()).is_empty()
         };
-        (found.paused, found.missing) = numbers.missing(facts, period).into_iter().partition(is_paused);
+        let (pending, closed) =
+            numbers.missing(facts, period).into_iter().partition(|events| touches(&open, events));
+        found.pending = pending;
+        (found.paused, found.missing) = closed.into_iter().partition(|events| touches(&idle, events));
     }
     for (name, edge) in &facts.edges {
         let resolved = match &numbers {
@@ -170,6 +176,11 @@ pub fn judge(facts: &StreamFacts, period: TimeRun) -> StreamCompleteness {
     }
     found.absent = absent(facts, numbers.as_ref());
     found
+}
+
+/// Windows that are not closed yet, or overdue, which is a finding of its own.
+fn open(facts: &StreamFacts) -> TimeRuns {
+    facts.edges.values().flat_map(|edge| edge.open.iter()).collect()
 }
 
 /// Windows that an edge did not collect on purpose and that no other one covers.
