@@ -3,27 +3,46 @@
 use marketprism_adapter_sdk::symbol::pair;
 use marketprism_adapter_sdk::{
     Answer, Cursor, Decimal, Endpoints, Instrument, Listing, MarketType, Object, ParseResult, Refusal,
-    Request, decimal_places, each_element, each_member, get, refusal,
+    Request, decimal_places, each_element, each_member, get, log, refusal,
 };
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+/// Tokenised stocks have a list of their own.
+const LISTS: [&str; 2] = ["AssetPairs", "AssetPairs?aclass_base=tokenized_asset"];
 
 pub(crate) fn instrument_requests(endpoints: &Endpoints, answers: &[Answer]) -> Vec<Request> {
     if !answers.is_empty() {
         return Vec::new();
     }
-    vec![get(format!("{}/0/public/AssetPairs", endpoints.url("rest")), Vec::new(), 30_000)]
+    let request = |list| get(format!("{}/0/public/{list}", endpoints.url("rest")), Vec::new(), 30_000);
+    LISTS.map(request).to_vec()
 }
 
 pub(crate) fn instruments(answers: &[Answer]) -> Result<Listing, Refusal> {
     let mut listing = Listing::new("wsname");
     for answer in answers {
-        result(&answer.body)?.read("result", |cursor, _| {
-            // A thousand members: too many for an `Object`.
-            each_member(cursor, "an object of pairs", |cursor, _| {
-                listing.row(cursor, |cursor| instrument(&Object::parse(cursor)?))
-            })
-        })?;
+        match read_list(&mut listing, &answer.body) {
+            // Stocks are not offered everywhere: without them the others are listed all the same.
+            Err(refusal) if answer.request > 0 => {
+                log::warn(&format!("no list of tokenised stocks: {}", refusal.value));
+            }
+            read => read?,
+        }
     }
+    // Lists may overlap.
+    let mut known = HashSet::new();
+    listing.instruments.retain(|one| known.insert(one.venue_symbol.clone()));
     Ok(listing)
+}
+
+fn read_list(listing: &mut Listing, body: &[u8]) -> Result<(), Refusal> {
+    Ok(result(body)?.read("result", |cursor, _| {
+        // A thousand members: too many for an `Object`.
+        each_member(cursor, "an object of pairs", |cursor, _| {
+            listing.row(cursor, |cursor| instrument(&Object::parse(cursor)?))
+        })
+    })?)
 }
 
 /// An answer with a `result`. A refused request has the status of a good one, and none.
@@ -76,6 +95,16 @@ fn instrument(listed: &Object<'_>) -> ParseResult<Option<Instrument>> {
         step_size: Some(Decimal { mantissa: 1, scale: lot_places }),
         trading,
     }))
+}
+
+/// The name that a pair is subscribed under, where a message names it as the REST list does.
+pub(crate) fn subscribed_name(symbol: Cow<'_, str>) -> Cow<'_, str> {
+    match symbol.split_once('/') {
+        Some((base, quote)) if asset(base) != base || asset(quote) != quote => {
+            format!("{}/{}", asset(base), asset(quote)).into()
+        }
+        _ => symbol,
+    }
 }
 
 /// The REST list has older names for two assets than the sockets.

@@ -269,14 +269,14 @@ impl<'a> Cursor<'a> {
         self.literal(b"null")
     }
 
-    /// A number without sign, point and exponent.
+    /// A number without sign, point and exponent, quoted or not.
     #[inline(always)]
     pub fn unsigned(&mut self, what: &'static str) -> ParseResult<u64> {
         self.peek();
         let Some(first) = word(self.rest) else { return self.unsigned_slowly(what) };
         let (count, digits) = digit_run(first);
         if count == 0 || (count > 1 && digits & 0xff == 0) {
-            return self.expected(what);
+            return self.unsigned_slowly(what);
         }
         let high = digits_value(digits, count);
         if count < 8 {
@@ -297,6 +297,9 @@ impl<'a> Cursor<'a> {
 
     #[inline(never)]
     fn unsigned_slowly(&mut self, what: &'static str) -> ParseResult<u64> {
+        if self.rest.first() == Some(&b'"') {
+            return self.quoted(what, |cursor| cursor.unsigned_slowly(what));
+        }
         let mut value = 0u64;
         let mut count = 0;
         for byte in self.rest.iter().take_while(|byte| byte.is_ascii_digit()) {
@@ -312,10 +315,13 @@ impl<'a> Cursor<'a> {
         Ok(value)
     }
 
-    /// A whole number.
+    /// A whole number, quoted or not.
     #[inline(always)]
     pub fn integer(&mut self, what: &'static str) -> ParseResult<i64> {
         let start = *self;
+        if self.peek() == b'"' {
+            return self.quoted(what, |cursor| cursor.integer(what));
+        }
         let negative = self.take(b'-');
         // Blanks may stand before a number, never inside it.
         if negative && !self.rest.first().is_some_and(u8::is_ascii_digit) {
@@ -325,6 +331,22 @@ impl<'a> Cursor<'a> {
         match value {
             Ok(value) => Ok(if negative { -value } else { value }),
             Err(_) => start.expected(what),
+        }
+    }
+
+    /// Reads all of a text, which begins with a digit or a sign, with `read`.
+    #[cold]
+    fn quoted<T>(
+        &mut self,
+        what: &'static str,
+        read: impl FnOnce(&mut Cursor<'a>) -> ParseResult<T>,
+    ) -> ParseResult<T> {
+        let start = *self;
+        let Some(text @ [b'-' | b'0'..=b'9', ..]) = self.plain_text() else { return start.expected(what) };
+        let mut inside = Cursor::new(text);
+        match read(&mut inside) {
+            Ok(value) if inside.rest.is_empty() => Ok(value),
+            _ => start.expected(what),
         }
     }
 
@@ -390,7 +412,11 @@ impl<'a> Cursor<'a> {
                 None => return start.expected(what),
             }
         } else {
-            self.number_bytes()
+            // JSON's own numbers only: decimals in quotes may have other forms.
+            match self.raw_value() {
+                Ok(text @ [b'-' | b'0'..=b'9', ..]) => text,
+                _ => return start.expected(what),
+            }
         };
         parse(text).or_else(|_| start.expected(what))
     }
@@ -429,5 +455,27 @@ mod tests {
         let integer = |text: &str| Cursor::new(text.as_bytes()).integer("a number").ok();
         assert_eq!(["7", " -7", "-1024094545,"].map(integer), [Some(7), Some(-7), Some(-1_024_094_545)]);
         assert_eq!(["- 7", "-\n7", "-", "-x"].map(integer), [None; 4]);
+    }
+
+    #[test]
+    fn a_number_without_quotes_is_one_of_json() {
+        let decimal = |text: &str| Cursor::new(text.as_bytes()).decimal("a number").is_ok();
+        assert_eq!(["7", "-0.5 ", "1.5e3,", "1E-7]"].map(decimal), [true; 4]);
+        assert_eq!(["01.5", "+7", ".5", "5.", "- 7", "00", "[1]", "null", "1.5e"].map(decimal), [false; 9]);
+    }
+
+    #[test]
+    fn whole_numbers_are_the_same_in_quotes() {
+        let integer = |text: &str| Cursor::new(text.as_bytes()).integer("a number").ok();
+        let unsigned = |text: &str| Cursor::new(text.as_bytes()).unsigned("a number").ok();
+        assert_eq!(
+            ["\"7\"", " \"-1\" ", "\"1626993723632\",x"].map(integer),
+            [Some(7), Some(-1), Some(1_626_993_723_632)]
+        );
+        assert_eq!(["\"7\"", "\"1626993723632\" "].map(unsigned), [Some(7), Some(1_626_993_723_632)]);
+        let wrong = ["", " 7", "7 ", "+7", "07", "7.0", "x", "99999999999999999999"];
+        let wrong = wrong.map(|text| format!("\"{text}\"")).map(|text| (integer(&text), unsigned(&text)));
+        assert_eq!(wrong, [(None, None); 8]);
+        assert_eq!((unsigned("\"-1\""), unsigned("\"7")), (None, None));
     }
 }

@@ -1,7 +1,7 @@
 //! Events, levels and notes of a batch, built frame by frame.
 
 use crate::cursor::{Cursor, ParseError, ParseResult};
-use crate::object::each_element;
+use crate::object::{Object, each_element};
 use crate::types::{
     Event, Frames, Ignored, Malformed, Normalized, Note, Payload, Remark, Request, VenueError,
 };
@@ -24,6 +24,7 @@ pub struct Output {
     levels: Vec<i64>,
     notes: Vec<Note>,
     frame: u32,
+    received_at_ns: i64,
     /// First note of the current frame.
     first_note: usize,
     /// Malformed elements of the current frame.
@@ -45,6 +46,11 @@ impl Output {
     #[inline]
     pub fn event(&mut self, payload: Payload) {
         self.events.push(Event { frame: self.frame, payload });
+    }
+
+    /// When the current frame was received: the time of a state whose message has none.
+    pub fn received_us(&self) -> i64 {
+        self.received_at_ns / 1000
     }
 
     /// Position of the next level in the shared list.
@@ -84,6 +90,21 @@ impl Output {
         if !of_frame.iter().any(|note| note.remark == remark) {
             self.note(remark);
         }
+    }
+
+    /// The object that is the whole frame; none for any other JSON, which is noted as of an unknown kind.
+    ///
+    /// # Errors
+    /// The frame is not JSON.
+    pub fn object<'a>(&mut self, frame: &'a [u8]) -> ParseResult<Option<Object<'a>>> {
+        let mut cursor = Cursor::new(frame);
+        if cursor.peek() == b'{' {
+            return Object::whole(frame).map(Some);
+        }
+        cursor.skip()?;
+        cursor.end()?;
+        self.ignored(Ignored::UnknownKind);
+        Ok(None)
     }
 
     /// The venue reported an error.
@@ -225,6 +246,7 @@ pub fn each_frame<'a>(
         levels: Vec::with_capacity(frames.data.len() / 8),
         notes: Vec::new(),
         frame: 0,
+        received_at_ns: 0,
         first_note: 0,
         malformed: 0,
         book: None,
@@ -240,6 +262,7 @@ pub fn each_frame<'a>(
             frames.received_at_ns.get(index),
         ) {
             (Some(bytes), Some(source), Some(received_at_ns)) => {
+                output.received_at_ns = *received_at_ns;
                 each(&mut output, Frame { bytes, source: *source, received_at_ns: *received_at_ns })
             }
             _ => Err(ParseError { at: 0, expected: "a frame inside the batch, with source and time" }),

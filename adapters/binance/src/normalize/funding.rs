@@ -32,7 +32,7 @@ impl BinanceVenue {
         let mut first = true;
         while cursor.more(b'}', &mut first)? {
             match cursor.short_key()? {
-                EVENT_TIME => once(&mut event_time, cursor.unsigned("`E`")?, cursor)?,
+                EVENT_TIME => once(&mut event_time, unless_unset(cursor, "`E`", Cursor::unsigned)?, cursor)?,
                 SYMBOL => symbol(loaded, cursor, &mut market)?,
                 MARK_PRICE => once(
                     &mut mark_price,
@@ -51,8 +51,10 @@ impl BinanceVenue {
                 key => other_member(key, cursor, &mut named, &mut market)?,
             }
         }
-        let Some(event_time) = event_time else { return cursor.expected("`E`") };
-        let time_us = micros(cursor, event_time)?;
+        let time_us = match event_time.flatten() {
+            Some(time) => micros(cursor, time)?,
+            None => output.received_us(),
+        };
         let Some(instrument) = market.subscribed(cursor, output)? else { return Ok(()) };
         // Dated contracts have no funding: the venue leaves rate and time out, empty, or the time 0.
         let next_time = next_time.flatten().filter(|time| *time != 0);

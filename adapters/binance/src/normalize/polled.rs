@@ -54,13 +54,11 @@ fn open_interest(
     if refused && interest.is_none() {
         return control(output, frame.bytes);
     }
-    let (Some(()), Some(interest)) = (symbol, interest) else {
-        return cursor.expected("`symbol` and `openInterest`");
-    };
+    let Some(interest) = interest else { return cursor.expected("`openInterest`") };
     let time_us = match time.flatten() {
         Some(time) => micros(&cursor, time)?,
         // Older answers have none: it is the state at the request.
-        None => frame.received_at_ns / 1000,
+        None => output.received_us(),
     };
     output.event(Payload::OpenInterest(OpenInterest {
         instrument,
@@ -113,8 +111,8 @@ fn ratio(loaded: &LoadedFeed, cursor: &mut Cursor<'_>, instrument: u32) -> Parse
         "timestamp" => once(&mut time, whole(cursor, "`timestamp`: a time in milliseconds")?, cursor),
         _ => cursor.skip(),
     })?;
-    let (Some(()), Some(long), Some(short), Some(time)) = (symbol, long, short, time) else {
-        return cursor.expected("`symbol`, `longAccount`, `shortAccount` and `timestamp`");
+    let (Some(long), Some(short), Some(time)) = (long, short, time) else {
+        return cursor.expected("`longAccount`, `shortAccount` and `timestamp`");
     };
     let time_us = micros(cursor, time)?;
     Ok(LongShortRatio {
@@ -134,9 +132,13 @@ fn account_share(cursor: &mut Cursor<'_>) -> ParseResult<Decimal> {
     share(cursor, "a share of at most 1")
 }
 
-/// The symbol of an answer must be that of its request.
+/// The symbol of an answer, where it is set, must be that of its request.
 fn polled_symbol(loaded: &LoadedFeed, cursor: &mut Cursor<'_>, instrument: u32) -> ParseResult<()> {
     let start = *cursor;
-    let found = loaded.position(cursor.text("`symbol`")?.as_bytes());
-    if found == Some(instrument) { Ok(()) } else { start.expected("the symbol that was asked for") }
+    match unless_unset(cursor, "`symbol`", Cursor::text)? {
+        Some(symbol) if loaded.position(symbol.as_bytes()) != Some(instrument) => {
+            start.expected("the symbol that was asked for")
+        }
+        _ => Ok(()),
+    }
 }

@@ -34,7 +34,7 @@ impl BinanceVenue {
         let EventMembers { cursor, mut named } = members;
         let id_key = if kind == TradeKind::Single { TRADE_ID } else { AGGREGATE_ID };
         let (mut id, mut price, mut quantity, mut time, mut buyer_is_maker) = (None, None, None, None, None);
-        let mut from_market = true;
+        let mut no_trade = None;
         let mut market = EventMarket::default();
         let mut scales: Option<BookScales> = None;
         let mut first = true;
@@ -53,7 +53,7 @@ impl BinanceVenue {
                 BUYER_IS_MAKER => once(&mut buyer_is_maker, cursor.boolean("`m`")?, cursor)?,
                 ORIGIN => {
                     let origin = unless_unset(cursor, "`X`", Cursor::text)?;
-                    from_market = origin.is_none_or(|origin| origin == "MARKET");
+                    no_trade = origin.and_then(|origin| no_trade_of_the_market(&origin));
                 }
                 key => other_member(key, cursor, &mut named, &mut market)?,
             }
@@ -66,9 +66,8 @@ impl BinanceVenue {
         };
         let time_us = micros(cursor, time)?;
         let Some(instrument) = market.subscribed(cursor, output)? else { return Ok(()) };
-        if !from_market {
-            // Settlements by the insurance fund and forced deleveraging are no trades of the market.
-            output.ignored(Ignored::NotNeeded);
+        if let Some(reason) = no_trade {
+            output.ignored(reason);
             return Ok(());
         }
         let Some(scales) = scales else { return cursor.expected("`s`") };
@@ -81,6 +80,15 @@ impl BinanceVenue {
             side: if buyer_is_maker { Side::Sell } else { Side::Buy },
         }));
         Ok(())
+    }
+}
+
+/// Settlements by the insurance fund and forced deleveraging are no trades of the market.
+fn no_trade_of_the_market(origin: &str) -> Option<Ignored> {
+    match origin {
+        "MARKET" => None,
+        "INSURANCE_FUND" | "ADL" | "NA" => Some(Ignored::NotNeeded),
+        _ => Some(Ignored::UnknownKind),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `allLiquidation`.
+//! `allLiquidation`, and the older `liquidation`: the same values under other names, an order a message.
 
 use super::items::each_item;
 use marketprism_adapter_sdk::{
@@ -6,21 +6,36 @@ use marketprism_adapter_sdk::{
     opposite, side,
 };
 
+/// The names of an order's values.
+pub(super) struct OrderKeys {
+    symbol: &'static str,
+    time: &'static str,
+    side: &'static str,
+    price: &'static str,
+    quantity: &'static str,
+}
+
+pub(super) const ALL: OrderKeys = OrderKeys { symbol: "s", time: "T", side: "S", price: "p", quantity: "v" };
+/// Not subscribed: the venue gives it up. Recordings of others have it.
+pub(super) const OLDER: OrderKeys =
+    OrderKeys { symbol: "symbol", time: "updatedTime", side: "side", price: "price", quantity: "size" };
+
 pub(super) fn liquidations(
     loaded: &LoadedFeed,
     output: &mut Output,
     message: &Object<'_>,
     symbol: &str,
+    keys: &OrderKeys,
 ) -> ParseResult<()> {
     let Some((instrument, _)) = loaded.subscribed(output, symbol, DataType::Liquidation) else {
         return Ok(());
     };
     let mut read = Vec::new();
-    each_item(output, message, symbol, |forced| {
-        let time_us = forced.read("T", millis)?;
-        // `S` is the side of the position: a long one (`Buy`) is closed by an order to sell.
-        let side = opposite(forced.read("S", side)?);
-        let (price, quantity) = (forced.read("p", amount)?, forced.read("v", amount)?);
+    each_item(output, message, (keys.symbol, symbol), |forced| {
+        let time_us = forced.read(keys.time, millis)?;
+        // The side is that of the position: a long one (`Buy`) is closed by an order to sell.
+        let side = opposite(forced.read(keys.side, side)?);
+        let (price, quantity) = (forced.read(keys.price, amount)?, forced.read(keys.quantity, amount)?);
         // The venue numbers nothing: orders alike in all of it are told apart by their place among each other.
         let order = (time_us, side, price, quantity);
         let alike = read.iter().filter(|known| **known == order).count();

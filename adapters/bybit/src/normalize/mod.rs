@@ -9,7 +9,7 @@ mod ticker;
 mod trade;
 
 use control::RefusedTopics;
-use marketprism_adapter_sdk::{Cursor, Frame, FrameSource, Ignored, LoadedFeed, Object, Output, ParseResult};
+use marketprism_adapter_sdk::{Cursor, Frame, FrameSource, Ignored, LoadedFeed, Output, ParseResult};
 use ticker::TickerStates;
 
 /// State that is kept between frames.
@@ -29,7 +29,7 @@ pub(crate) fn normalize(
     match loaded.source(frame.source) {
         FrameSource::Connection(connection) => message(state, loaded, output, connection, frame.bytes),
         // Only ratios are polled.
-        FrameSource::Poll(_) => ratio::answer(loaded, output, frame.bytes),
+        FrameSource::Poll(poll) => ratio::answer(loaded, output, frame.bytes, poll),
         FrameSource::Resync(_) | FrameSource::Backfill(_) => {
             Cursor::new(frame.bytes).expected("a source number of the plan")
         }
@@ -47,7 +47,7 @@ fn message(
         output.ignored(Ignored::Heartbeat);
         return Ok(());
     }
-    let message = Object::whole(frame)?;
+    let Some(message) = output.object(frame)? else { return Ok(()) };
     let Some(topic) = message.optional("topic", Cursor::text)? else {
         return state.refused.answer(loaded, output, connection, &message);
     };
@@ -60,11 +60,10 @@ fn message(
             Some((_, symbol)) => book::book(loaded, output, &message, symbol),
         },
         "tickers" => state.tickers.read(loaded, output, &message, rest),
-        "allLiquidation" => liquidation::liquidations(loaded, output, &message, rest),
+        "allLiquidation" => liquidation::liquidations(loaded, output, &message, rest, &liquidation::ALL),
+        "liquidation" => liquidation::liquidations(loaded, output, &message, rest, &liquidation::OLDER),
         "system" => ignored(output, Ignored::Status),
-        "kline" | "liquidation" | "insurance" | "priceLimit" | "adlAlert" => {
-            ignored(output, Ignored::NotNeeded)
-        }
+        "kline" | "insurance" | "priceLimit" | "adlAlert" => ignored(output, Ignored::NotNeeded),
         _ => ignored(output, Ignored::UnknownKind),
     }
 }

@@ -7,7 +7,8 @@ use marketprism_adapter_sdk::{
 
 const RATIO_PLACES: u8 = 12;
 
-pub(super) fn answer(loaded: &LoadedFeed, output: &mut Output, body: &[u8]) -> ParseResult<()> {
+pub(super) fn answer(loaded: &LoadedFeed, output: &mut Output, body: &[u8], poll: u32) -> ParseResult<()> {
+    let polled = loaded.plan.polls.get(poll as usize).and_then(|poll| poll.instrument);
     let answer = Object::whole(body)?;
     let code = answer.read("retCode", Cursor::integer)?;
     if code != 0 {
@@ -18,10 +19,19 @@ pub(super) fn answer(loaded: &LoadedFeed, output: &mut Output, body: &[u8]) -> P
         Object::parse(cursor)?.read("list", |cursor, _| {
             output.each_item(cursor, |output, cursor| {
                 let row = Object::parse(cursor)?;
-                let symbol = row.read("symbol", Cursor::text)?;
-                if let Some((instrument, _)) = loaded.subscribed(output, &symbol, DataType::LsrAllAccount) {
-                    output.event(Payload::LsrAllAccount(ratio(&row, instrument)?));
-                }
+                // Without a symbol it is the row of the request's.
+                let instrument = match row.optional("symbol", Cursor::text)? {
+                    Some(symbol) => {
+                        let found = loaded.subscribed(output, &symbol, DataType::LsrAllAccount);
+                        let Some((instrument, _)) = found else { return Ok(()) };
+                        instrument
+                    }
+                    None => match polled {
+                        Some(instrument) => instrument,
+                        None => return cursor.expected("`symbol`"),
+                    },
+                };
+                output.event(Payload::LsrAllAccount(ratio(&row, instrument)?));
                 Ok(())
             })
         })

@@ -54,7 +54,7 @@ impl TickerStates {
         let interest = loaded.has(DataType::OpenInterest);
         let either = if interest { DataType::OpenInterest } else { DataType::FundingRate };
         let Some((instrument, listed)) = loaded.subscribed(output, symbol, either) else { return Ok(()) };
-        let time_us = message.read("ts", millis)?;
+        let time_us = message.optional("ts", millis)?.unwrap_or_else(|| output.received_us());
         // Read inside, so that a fault names its place in the frame.
         let own = message
             .read("data", |cursor, _| TickerState::of_message(time_us, &Object::parse(cursor)?, symbol))?;

@@ -15,7 +15,7 @@ pub(super) fn trades(
     symbol: &str,
 ) -> ParseResult<()> {
     let Some((instrument, _)) = loaded.subscribed(output, symbol, DataType::Trade) else { return Ok(()) };
-    each_item(output, message, symbol, |trade| {
+    each_item(output, message, ("s", symbol), |trade| {
         Ok(Payload::Trade(Trade {
             instrument,
             time_us: trade.read("T", millis)?,
@@ -28,6 +28,9 @@ pub(super) fn trades(
 }
 
 fn trade_id(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<TradeId> {
+    if cursor.peek() != b'"' {
+        return cursor.unsigned(what).map(|id| TradeId::Text(id.to_string()));
+    }
     let start = *cursor;
     let id = cursor.text(what)?;
     if id.len() > ID_BYTES_MAX {

@@ -23,14 +23,7 @@ impl DeribitVenue {
         output: &mut Output,
         frame: Frame<'_>,
     ) -> ParseResult<()> {
-        let mut cursor = Cursor::new(frame.bytes);
-        if cursor.peek() != b'{' {
-            cursor.skip()?;
-            cursor.end()?;
-            output.ignored(Ignored::UnknownKind);
-            return Ok(());
-        }
-        let message = Object::whole(frame.bytes)?;
+        let Some(message) = output.object(frame.bytes)? else { return Ok(()) };
         let id = message.read("id", Cursor::unsigned).ok();
         let requested = id.and_then(|id| self.subscribed.get(&(frame.source, id)));
         if error(output, &message, requested.map(Vec::as_slice))? {

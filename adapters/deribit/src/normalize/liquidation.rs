@@ -17,6 +17,8 @@ pub(super) enum ForcedSide {
     Maker,
     Taker,
     Both,
+    /// A mark that the venue does not document. It costs the trade nothing.
+    Unknown,
 }
 
 impl ForcedSide {
@@ -24,13 +26,15 @@ impl ForcedSide {
         if unset(cursor) {
             return Ok(None);
         }
-        let start = *cursor;
-        match &*text(cursor, "`liquidation`")? {
-            b"M" => Ok(Some(ForcedSide::Maker)),
-            b"T" => Ok(Some(ForcedSide::Taker)),
-            b"MT" => Ok(Some(ForcedSide::Both)),
-            _ => start.expected("`M`, `T` or `MT`"),
+        if cursor.peek() != b'"' {
+            return cursor.skip().map(|()| Some(ForcedSide::Unknown));
         }
+        Ok(Some(match &*text(cursor, "`liquidation`")? {
+            b"M" => ForcedSide::Maker,
+            b"T" => ForcedSide::Taker,
+            b"MT" => ForcedSide::Both,
+            _ => ForcedSide::Unknown,
+        }))
     }
 }
 
@@ -71,6 +75,10 @@ impl DeribitVenue {
         if !offered || !loaded.has(DataType::Liquidation) {
             return Ok(ForcedOrder::None);
         }
+        if forced == ForcedSide::Unknown {
+            output.ignored(Ignored::UnknownKind);
+            return Ok(ForcedOrder::None);
+        }
         let quantity = units.base_quantity(cursor, row.amount, row.price)?;
         if !self.forced_trades.insert(instrument, row.sequence) {
             return Ok(ForcedOrder::Repeated);
@@ -81,6 +89,7 @@ impl DeribitVenue {
             ForcedSide::Taker => &[row.side],
             ForcedSide::Maker => &[maker],
             ForcedSide::Both => &[row.side, maker],
+            ForcedSide::Unknown => &[],
         };
         for side in sides {
             output.event(Payload::Liquidation(Liquidation {

@@ -4,7 +4,7 @@ use crate::channels::ChannelInstrument;
 use crate::numbers::{AmountUnit, given, micros, pass};
 use marketprism_adapter_sdk::{
     Cursor, DataType, Decimal, FundingRate, Ignored, LoadedFeed, MarketType, OpenInterest, Output,
-    ParseResult, Payload, once, wide_key,
+    ParseResult, Payload, once, unless_unset, wide_key,
 };
 
 const TIMESTAMP: u128 = wide_key("timestamp");
@@ -19,7 +19,7 @@ const REFERENCE_HOURS: u32 = 8;
 
 #[derive(Default)]
 struct TickerFields {
-    time_us: Option<i64>,
+    time_us: Option<Option<i64>>,
     open_interest: Option<Option<Decimal>>,
     funding_8h: Option<Option<Decimal>>,
     mark_price: Option<Option<Decimal>>,
@@ -39,7 +39,7 @@ pub(super) fn ticker(
     cursor.expect(b'{', "a ticker object")?;
     while cursor.more(b'}', &mut first)? {
         match cursor.wide_key()? {
-            TIMESTAMP => once(&mut fields.time_us, micros(cursor, "`timestamp`")?, cursor)?,
+            TIMESTAMP => once(&mut fields.time_us, unless_unset(cursor, "`timestamp`", micros)?, cursor)?,
             OPEN_INTEREST if interest => {
                 once(&mut fields.open_interest, given(cursor, "`open_interest`")?, cursor)?
             }
@@ -50,7 +50,7 @@ pub(super) fn ticker(
             _ => pass(cursor)?,
         }
     }
-    let Some(time_us) = fields.time_us else { return cursor.expected("`timestamp`") };
+    let time_us = fields.time_us.flatten().unwrap_or_else(|| output.received_us());
     let mut empty = false;
     if funding {
         match fields.funding_8h.flatten() {

@@ -4,7 +4,7 @@ use crate::channels::ChannelInstrument;
 use crate::describe::coin_of_index;
 use crate::numbers::{calculated, micros, pass};
 use marketprism_adapter_sdk::{
-    Cursor, Decimal, Output, ParseResult, Payload, VolatilityIndex, once, wide_key,
+    Cursor, Decimal, Output, ParseResult, Payload, VolatilityIndex, once, unless_unset, wide_key,
 };
 
 const TIMESTAMP: u128 = wide_key("timestamp");
@@ -21,15 +21,16 @@ pub(super) fn volatility(
     cursor.expect(b'{', "an index object")?;
     while cursor.more(b'}', &mut first)? {
         match cursor.wide_key()? {
-            TIMESTAMP => once(&mut time_us, micros(cursor, "`timestamp`")?, cursor)?,
+            TIMESTAMP => once(&mut time_us, unless_unset(cursor, "`timestamp`", micros)?, cursor)?,
             VOLATILITY => once(&mut value, calculated(cursor, "`volatility` of at least 0")?, cursor)?,
             INDEX_NAME => named.agrees(cursor)?,
             _ => pass(cursor)?,
         }
     }
-    let (Some(time_us), Some(value)) = (time_us, value.filter(|value| value.mantissa >= 0)) else {
-        return cursor.expected("`timestamp`, and `volatility` of at least 0");
+    let Some(value) = value.filter(|value| value.mantissa >= 0) else {
+        return cursor.expected("`volatility` of at least 0");
     };
+    let time_us = time_us.flatten().unwrap_or_else(|| output.received_us());
     let Some(coin) = coin_of_index(named.venue_symbol) else { return cursor.expected("a known index") };
     output.event(Payload::VolatilityIndex(VolatilityIndex {
         instrument: named.instrument,

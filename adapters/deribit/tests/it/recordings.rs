@@ -32,7 +32,7 @@ fn made_frames_equal_an_independent_calculation() {
     for frame in &frames {
         fresh(&mut session);
         let came = comparable(&session.frame_lines(frame));
-        let expected = events(&session, &frame.bytes).unwrap_or_default();
+        let expected = events(&session, frame).unwrap_or_default();
         assert_eq!(came, expected, "{}", String::from_utf8_lossy(&frame.bytes));
         count += came.len();
     }
@@ -48,7 +48,7 @@ fn damaged_frames_never_become_other_events() {
         }
         session.frame_lines(frame)
     };
-    let oracle = |session: &_, frame: &OwnedFrame| Some(events(session, &frame.bytes).unwrap_or_default());
+    let oracle = |session: &_, frame: &OwnedFrame| Some(events(session, frame).unwrap_or_default());
     let (malformed, compared) = compare_damaged(&mut session, &originals, 60_000, lines, oracle).unwrap();
     println!("{malformed} malformed, {compared} compared");
     assert!(malformed > 20_000 && compared > 2_000);

@@ -1,5 +1,6 @@
 //! The `book` channel: snapshots and updates, each with a checksum.
 
+use crate::instruments::subscribed_name;
 use crate::time::micros;
 use marketprism_adapter_sdk::{
     Book, BookChange, BookLevels, BookScales, Cursor, DataType, LoadedFeed, Object, Output, ParseResult,
@@ -12,7 +13,7 @@ pub(super) fn book(
     item: &Object<'_>,
     change: BookChange,
 ) -> ParseResult<()> {
-    let symbol = item.read("symbol", Cursor::text)?;
+    let symbol = subscribed_name(item.read("symbol", Cursor::text)?);
     let Some((index, listed)) = loaded.subscribed(output, &symbol, DataType::Orderbook) else {
         return Ok(());
     };

@@ -7,7 +7,7 @@ mod trade;
 use marketprism_adapter_sdk::{Cursor, Ignored, LoadedFeed, Object, Output, ParseResult};
 
 pub(crate) fn normalize(loaded: &LoadedFeed, output: &mut Output, frame: &[u8]) -> ParseResult<()> {
-    let message = Object::whole(frame)?;
+    let Some(message) = output.object(frame)? else { return Ok(()) };
     if !message.has("channel") {
         return control::answer(output, &message);
     }

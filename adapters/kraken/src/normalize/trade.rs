@@ -1,12 +1,13 @@
 //! The `trade` channel.
 
+use crate::instruments::subscribed_name;
 use crate::time::micros;
 use marketprism_adapter_sdk::{
     Cursor, DataType, LoadedFeed, Object, Output, ParseResult, Payload, Trade, TradeId, amount, side,
 };
 
 pub(super) fn trade(loaded: &LoadedFeed, output: &mut Output, item: &Object<'_>) -> ParseResult<()> {
-    let symbol = item.read("symbol", Cursor::text)?;
+    let symbol = subscribed_name(item.read("symbol", Cursor::text)?);
     let Some((instrument, _)) = loaded.subscribed(output, &symbol, DataType::Trade) else { return Ok(()) };
     output.event(Payload::Trade(Trade {
         instrument,

@@ -33,6 +33,28 @@ fn pairs_have_the_names_of_the_sockets() {
 }
 
 #[test]
+fn tokenised_stocks_have_a_list_of_their_own_that_may_be_refused() {
+    let lists = records("kraken_spot");
+    let requests = Kraken::instrument_requests(&feed(&[], 10), &[]).unwrap();
+    let asked: Vec<&str> = requests.iter().map(|request| request.url.as_str()).collect();
+    assert_eq!(asked, [lists[0].url.as_deref().unwrap(), lists[1].url.as_deref().unwrap()]);
+    let (pairs, stocks) = (lists[0].data.as_str(), lists[1].data.as_str());
+    let listed = |bodies: [&str; 2]| {
+        let listed = Kraken::instruments(&feed(&[], 10), answers(bodies))?;
+        let symbols: Vec<String> = listed.into_iter().map(|one| one.symbol).collect();
+        Ok::<_, marketprism_adapter_sdk::Refusal>(
+            ["BTC-USD", "AAPLx-USD"].map(|symbol| symbols.iter().filter(|one| *one == symbol).count()),
+        )
+    };
+    assert_eq!(listed([pairs, stocks]).unwrap(), [1, 1]);
+    assert_eq!(listed([pairs, pairs]).unwrap(), [1, 0], "lists may overlap");
+    for refused in [r#"{"error":["EQuery:Invalid asset class"]}"#, r#"{"error":[],"result":[]}"#] {
+        assert_eq!(listed([pairs, refused]).unwrap(), [1, 0], "{refused}");
+        assert_eq!(listed([refused, stocks]).unwrap_err().field, "instruments", "{refused}");
+    }
+}
+
+#[test]
 fn books_have_the_smallest_depth_that_is_enough() {
     for (asked, subscribed) in [(1, 10), (10, 10), (11, 25), (100, 100), (101, 500), (1000, 1000)] {
         let plan = open(&feed(&["BTC-USD"], asked)).plan;

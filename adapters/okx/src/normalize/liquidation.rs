@@ -6,7 +6,7 @@ use crate::describe::markets;
 use crate::numbers::{micros, optional_amount};
 use marketprism_adapter_sdk::{
     Cursor, DataType, Decimal, Ignored, Liquidation, LoadedFeed, Output, ParseResult, Payload, Side,
-    each_member, once, side, unset,
+    each_member, once, side,
 };
 
 impl OkxVenue {
@@ -82,16 +82,14 @@ impl OkxVenue {
     }
 }
 
-/// The side of the order that closes the position; none for `net` positions, which do not tell.
+/// The side of the order that closes the position; none for `net` positions and unknown ones, which do not tell.
 fn closing_side(cursor: &mut Cursor<'_>) -> ParseResult<Option<Side>> {
-    if unset(cursor) {
-        return Ok(None);
+    if cursor.peek() != b'"' {
+        return cursor.skip().map(|()| None);
     }
-    let start = *cursor;
-    match &*cursor.text("`posSide`")? {
-        "long" => Ok(Some(Side::Sell)),
-        "short" => Ok(Some(Side::Buy)),
-        "net" => Ok(None),
-        _ => start.expected("`posSide` long, short or net"),
-    }
+    Ok(match &*cursor.text("`posSide`")? {
+        "long" => Some(Side::Sell),
+        "short" => Some(Side::Buy),
+        _ => None,
+    })
 }

@@ -233,7 +233,7 @@ fn path(url: &str) -> &str {
 
 /// The parameters that distinguish requests of the same path.
 fn identifying(url: &str) -> Vec<(&str, &str)> {
-    const NAMES: [&str; 12] = [
+    const NAMES: [&str; 13] = [
         "name",
         "symbol",
         "instId",
@@ -242,6 +242,7 @@ fn identifying(url: &str) -> Vec<(&str, &str)> {
         "instType",
         "instFamily",
         "category",
+        "aclass_base",
         "kind",
         "cursor",
         "uly",

@@ -42,7 +42,7 @@ pub fn events(session: &Session<Binance>, intervals: Option<&Value>, frame: &Own
         let data = if wrapped { &whole["data"] } else { &whole };
         let parts = data.as_array().map_or(std::slice::from_ref(data), Vec::as_slice);
         let stream = if wrapped { &whole["stream"] } else { &Value::Null };
-        return parts.iter().filter_map(|part| pushed(session, intervals, stream, part)).collect();
+        return parts.iter().filter_map(|part| pushed(session, intervals, stream, part, frame.at)).collect();
     };
     match plan.polls.get(answer) {
         Some(poll) => polled::events(session, poll, &whole, frame.at).unwrap_or_default(),
@@ -58,6 +58,7 @@ fn pushed(
     intervals: Option<&Value>,
     stream: &Value,
     data: &Value,
+    received_at_ns: i64,
 ) -> Option<Value> {
     let order = &data["o"];
     let kind = data.get("e")?.as_str()?;
@@ -73,7 +74,7 @@ fn pushed(
         }
         "trade" => trade(session, data, instrument, "t"),
         "aggTrade" => trade(session, data, instrument, "a"),
-        "markPriceUpdate" => polled::funding(session, data, instrument, intervals),
+        "markPriceUpdate" => polled::funding(session, data, instrument, intervals, received_at_ns),
         "forceOrder" => polled::liquidation(session, order, instrument),
         _ => None,
     }
@@ -122,9 +123,19 @@ pub fn name(session: &Session<Binance>, instrument: u32) -> String {
     format!("{} {}", marketprism_adapter_sdk::market_type_name(instrument.market_type), instrument.symbol)
 }
 
+/// The time of a state: of its receipt where the venue gives none.
+pub fn state_time(time: &Value, received_at_ns: i64) -> Option<u64> {
+    if time.is_null() || time == "" { u64::try_from(received_at_ns / 1000).ok() } else { micros(time) }
+}
+
 pub fn micros(time: &Value) -> Option<u64> {
-    let time = time.as_u64()?;
+    let time = integer(time)?;
     if time.to_string().len() >= 15 { Some(time) } else { Some(time * 1000) }
+}
+
+/// Numbers are the same in quotes.
+pub fn integer(number: &Value) -> Option<u64> {
+    number.as_u64().or_else(|| number.as_str()?.parse().ok())
 }
 
 pub fn plain(number: &Value) -> Option<String> {

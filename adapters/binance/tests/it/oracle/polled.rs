@@ -1,6 +1,6 @@
 //! The types that only USD-M has.
 
-use super::{micros, name, plain};
+use super::{micros, name, plain, state_time};
 use marketprism_adapter_binance::Binance;
 use marketprism_adapter_sdk::testkit::Session;
 use marketprism_adapter_sdk::{DataType, MarketType, Poll};
@@ -11,6 +11,7 @@ pub fn funding(
     data: &Value,
     instrument: u32,
     intervals: Option<&Value>,
+    received_at_ns: i64,
 ) -> Option<Value> {
     let known = &session.instruments[instrument as usize];
     let unset = |key: &str| data[key].is_null() || data[key] == "";
@@ -27,7 +28,8 @@ pub fn funding(
         Some(if given { not_negative(&data[key])?.into() } else { Value::Null })
     };
     Some(json!({"kind": "funding_rate", "event": {
-        "instrument": name(session, instrument), "time_us": micros(&data["E"])?, "rate": plain(&data["r"])?,
+        "instrument": name(session, instrument), "time_us": state_time(&data["E"], received_at_ns)?,
+        "rate": plain(&data["r"])?,
         "funding_time_us": null, "next_funding_time_us": micros(&data["T"])?, "interval_hours": interval,
         "mark_price": price("p")?, "index_price": price("i")?,
     }}))
@@ -62,36 +64,32 @@ pub fn events(
     let instrument = poll.instrument?;
     let symbol = session.instruments[instrument as usize].venue_symbol.as_str();
     if poll.data_type == DataType::OpenInterest {
-        let time_us = match &answer["time"] {
-            Value::Null => u64::try_from(received_at_ns / 1000).ok(),
-            time if time == "" => u64::try_from(received_at_ns / 1000).ok(),
-            time => micros(time),
-        };
         let event = json!({"kind": "open_interest", "event": {
-            "instrument": name(session, instrument), "time_us": time_us?,
+            "instrument": name(session, instrument), "time_us": state_time(&answer["time"], received_at_ns)?,
             "base": not_negative(&answer["openInterest"])?, "contracts": null, "value_usd": null,
         }});
-        return Some(if answer["symbol"] == symbol { vec![event] } else { Vec::new() });
+        return Some(if is_of(&answer["symbol"], symbol) { vec![event] } else { Vec::new() });
     }
     let kind =
         if poll.data_type == DataType::LsrTopPosition { "lsr_top_position" } else { "lsr_all_account" };
     let row = |row: &Value| {
-        let time = match &row["timestamp"] {
-            Value::String(text) => json!(text.parse::<u64>().ok()?),
-            other => other.clone(),
-        };
         let ratio = match row.get("longShortRatio") {
             None | Some(Value::Null) => Value::Null,
             Some(Value::String(empty)) if empty.is_empty() => Value::Null,
             Some(ratio) => Value::from(not_negative(ratio)?),
         };
-        (row["symbol"] == symbol).then_some(json!({"kind": kind, "event": {
-            "instrument": name(session, instrument), "time_us": micros(&time)?,
+        is_of(&row["symbol"], symbol).then_some(json!({"kind": kind, "event": {
+            "instrument": name(session, instrument), "time_us": micros(&row["timestamp"])?,
             "long": not_negative(&row["longAccount"])?, "short": not_negative(&row["shortAccount"])?,
             "ratio": ratio, "period": "5m",
         }}))
     };
     Some(answer.as_array()?.iter().filter_map(row).collect())
+}
+
+/// True for the symbol of the request, also where the answer does not name it.
+fn is_of(named: &Value, symbol: &str) -> bool {
+    named.is_null() || named == "" || named == symbol
 }
 
 fn not_negative(number: &Value) -> Option<String> {

@@ -1,7 +1,7 @@
 //! The events of a frame, calculated without the adapter's code: a JSON library's raw texts, and text and integer arithmetic for numbers.
 
 use marketprism_adapter_deribit::Deribit;
-use marketprism_adapter_sdk::testkit::{self, RecordKind, RecordedMessage, Session};
+use marketprism_adapter_sdk::testkit::{self, OwnedFrame, RecordKind, RecordedMessage, Session};
 use marketprism_adapter_sdk::{Adapter, Answer, MarketType, market_type_name};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -39,8 +39,8 @@ pub fn comparable(lines: &[Value]) -> Vec<Value> {
 type Members<'a> = BTreeMap<String, &'a RawValue>;
 
 /// The events that a message holds, as golden lines without frame numbers; none where it cannot be read.
-pub fn events(session: &Session<Deribit>, bytes: &[u8]) -> Option<Vec<Value>> {
-    let message: Members<'_> = serde_json::from_slice(bytes).ok()?;
+pub fn events(session: &Session<Deribit>, frame: &OwnedFrame) -> Option<Vec<Value>> {
+    let message: Members<'_> = serde_json::from_slice(&frame.bytes).ok()?;
     if text(message.get("method")?)? != "subscription" {
         return None;
     }
@@ -50,9 +50,11 @@ pub fn events(session: &Session<Deribit>, bytes: &[u8]) -> Option<Vec<Value>> {
     let instrument = rest.rsplit_once('.').map(|(instrument, _)| instrument);
     match kind {
         "book" => book(session, instrument?, &members(data)?).map(|event| vec![event]),
-        "ticker" => ticker(session, instrument?, &members(data)?),
+        "ticker" => ticker(session, instrument?, &members(data)?, frame.at),
         "trades" => trades(session, data),
-        "deribit_volatility_index" => volatility(session, rest, &members(data)?).map(|event| vec![event]),
+        "deribit_volatility_index" => {
+            volatility(session, rest, &members(data)?, frame.at).map(|event| vec![event])
+        }
         _ => None,
     }
 }
@@ -100,13 +102,19 @@ fn book(session: &Session<Deribit>, instrument: &str, data: &Members<'_>) -> Opt
     }}))
 }
 
-fn ticker(session: &Session<Deribit>, instrument: &str, data: &Members<'_>) -> Option<Vec<Value>> {
+fn ticker(
+    session: &Session<Deribit>,
+    instrument: &str,
+    data: &Members<'_>,
+    received_at_ns: i64,
+) -> Option<Vec<Value>> {
+    let time_us = state_time(data, received_at_ns)?;
     let instrument = find(session, instrument)?;
     let given = |key: &str| data.get(key).and_then(|value| calculated(value));
     let mut events = Vec::new();
     if let Some(rate) = given("funding_8h").filter(|_| instrument.market == MarketType::Perpetual) {
         events.push(json!({"kind": "funding_rate", "event": {
-            "instrument": instrument.name, "time_us": time(data)?, "rate": rate, "funding_time_us": null,
+            "instrument": instrument.name, "time_us": time_us, "rate": rate, "funding_time_us": null,
             "next_funding_time_us": null, "interval_hours": 8, "mark_price": given("mark_price"),
             "index_price": given("index_price"),
         }}));
@@ -114,7 +122,7 @@ fn ticker(session: &Session<Deribit>, instrument: &str, data: &Members<'_>) -> O
     if let Some(amount) = given("open_interest") {
         let (base, dollars) = if instrument.inverse { (None, Some(amount)) } else { (Some(amount), None) };
         events.push(json!({"kind": "open_interest", "event": {
-            "instrument": instrument.name, "time_us": time(data)?, "base": base, "contracts": null,
+            "instrument": instrument.name, "time_us": time_us, "base": base, "contracts": null,
             "value_usd": dollars,
         }}));
     }
@@ -138,14 +146,12 @@ fn trades(session: &Session<Deribit>, data: &RawValue) -> Option<Vec<Value>> {
             "quantity": quantity, "side": side,
         }}));
         let other = if side == "buy" { "sell" } else { "buy" };
-        let mark = row.get("liquidation").filter(|mark| !matches!(mark.get(), "null" | "\"\""));
-        let forced = mark.map(|mark| text(mark)).unwrap_or(Some(String::new()))?;
-        let sides = match forced.as_str() {
-            "T" => vec![side.as_str()],
-            "M" => vec![other],
-            "MT" => vec![side.as_str(), other],
-            "" if mark.is_none() => Vec::new(),
-            _ => return None,
+        let mark = row.get("liquidation").and_then(|mark| text(mark));
+        let sides = match mark.as_deref() {
+            Some("T") => vec![side.as_str()],
+            Some("M") => vec![other],
+            Some("MT") => vec![side.as_str(), other],
+            _ => Vec::new(),
         };
         let new = sides.is_empty() || reported.insert((instrument.name.clone(), sequence));
         for side in sides.into_iter().filter(|_| new && instrument.market != MarketType::Options) {
@@ -159,11 +165,16 @@ fn trades(session: &Session<Deribit>, data: &RawValue) -> Option<Vec<Value>> {
     Some(of_rows.flatten().collect())
 }
 
-fn volatility(session: &Session<Deribit>, index: &str, data: &Members<'_>) -> Option<Value> {
+fn volatility(
+    session: &Session<Deribit>,
+    index: &str,
+    data: &Members<'_>,
+    received_at_ns: i64,
+) -> Option<Value> {
     let coin = index.split('_').next()?.to_uppercase();
     session.instruments.iter().find(|known| known.venue_symbol == index)?;
     Some(json!({"kind": "volatility_index", "event": {
-        "instrument": format!("options {coin}"), "time_us": time(data)?,
+        "instrument": format!("options {coin}"), "time_us": state_time(data, received_at_ns)?,
         "value": calculated(data.get("volatility")?)?, "underlying": coin,
     }}))
 }
@@ -202,16 +213,30 @@ fn text(value: &RawValue) -> Option<String> {
 }
 
 fn integer(value: &RawValue) -> Option<i64> {
-    value.get().parse().ok()
+    unquoted(value).parse().ok()
+}
+
+/// Numbers are the same in quotes.
+fn unquoted(value: &RawValue) -> &str {
+    let text = value.get();
+    text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
 }
 
 fn time(data: &Members<'_>) -> Option<i64> {
     integer(data.get("timestamp")?)?.checked_mul(1000)
 }
 
+/// The time of a state: of its receipt where the venue gives none.
+fn state_time(data: &Members<'_>, received_at_ns: i64) -> Option<i64> {
+    match data.get("timestamp").map(|value| value.get()) {
+        None | Some("null" | "\"\"") => Some(received_at_ns / 1000),
+        Some(_) => time(data),
+    }
+}
+
 /// A JSON number in plain notation; `None` for any other value.
 fn number(value: &RawValue) -> Option<String> {
-    let text = value.get();
+    let text = unquoted(value);
     let is_number = text.starts_with(|first: char| first == '-' || first.is_ascii_digit());
     if is_number { testkit::plain_number(text) } else { None }
 }
@@ -226,7 +251,11 @@ fn calculated(value: &RawValue) -> Option<String> {
         return Some(text);
     }
     let cut = digits.len().saturating_sub(18).max(places.saturating_sub(18));
-    let rounded = quotient(plain, "1", u32::try_from(places.checked_sub(cut)?).ok()?)?;
+    // No number type holds that many digits: those behind the places only tell on which side of the half it is.
+    let kept = (plain.len() - cut + 2).min(plain.len());
+    let rest = plain[kept..].bytes().any(|digit| digit != b'0');
+    let short = if rest { format!("{}1", &plain[..kept]) } else { plain[..kept].to_owned() };
+    let rounded = quotient(&short, "1", u32::try_from(places.checked_sub(cut)?).ok()?)?;
     Some(if rounded == "0" { rounded } else { format!("{sign}{rounded}") })
 }
 
