@@ -71,8 +71,8 @@ pub const EVENTS_A_TURN: usize = 256;
 /// Inserts of rows that ClickHouse accepts and does not hold: a lying token needs two; after three the rows are refused.
 pub const INSERT_ROUNDS: u32 = 3;
 
-/// Event ids per lookup: 5,000 times 42 bytes stay below the server's default query size (256 KiB).
-pub const IDS_A_QUERY: usize = 5_000;
+/// Event ids per lookup: 6,500 times 32 bytes stay below the server's default query size (256 KiB).
+pub const IDS_A_QUERY: usize = 6_500;
 
 /// Polling interval for the end of cancelled tasks.
 pub const END_POLL: Duration = Duration::from_millis(10);
@@ -282,7 +282,7 @@ pub const CORRECTION_NEAR_US: i64 = 600_000_000;
 pub const CORRECTION_VENUE_US: i64 = 86_400_000_000;
 /// Windows removed from hot per round.
 pub const REMOVALS_A_ROUND: usize = 20;
-/// Event ids per delete: 20,000 times 42 bytes stay below the limit of a replicated table's coordination (1 MB).
+/// Event ids per delete: 20,000 times 32 bytes stay below the limit of a replicated table's coordination (1 MB).
 pub const IDS_A_DELETE: usize = 20_000;
 /// Windows per repair; the next repair continues.
 pub const REPAIR_WINDOWS: usize = 1_000;

