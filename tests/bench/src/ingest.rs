@@ -1,9 +1,13 @@
 //! A running central from a filled stream to rows in hot ClickHouse, all on this machine, in turn with the engine's own inserts of the
 //! same rows. Nothing is copied to cold meanwhile: `replication` measures that.
+//!
+//! Both sides are warm in every turn: central runs on, and its consumer is paused while the stream fills and while the engine has its turn.
+//! The start of a central, which compares tables and looks back, is a figure of its own.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use async_nats::jetstream::stream::Stream;
 use marketprism_schema::WireForm;
 use marketprism_tests::figures::{Goal, Report};
 use marketprism_tests::pairs::{Pairs, Turn};
@@ -21,8 +25,11 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Rows left out at the end: a partial batch waits for its age.
 const COUNTED: f64 = 0.95;
 
-/// Part of the trades that a turn takes.
+/// Part of the trades that a turn takes, where the engine's share of a row is large.
 const TURN: u64 = 2;
+
+/// Longest pause of a consumer: it ends when the stream is full and the engine had its turn.
+const PAUSE: Duration = Duration::from_secs(300);
 
 /// No window is copied to cold.
 const WITHOUT_COLD: &str = "[replication]\nsafety_lag_seconds = 86400\n";
@@ -58,10 +65,12 @@ const LOADS: [IngestLoad; 4] = [
 /// Trades and books in their wire forms.
 pub async fn measure(report: &mut Report, trades: u64) -> Result<()> {
     for load in &LOADS {
-        let events = match load.sample {
-            Sample::Trades => trades / TURN,
+        let events = match (load.sample, load.goal) {
+            // A dozen inserts: the first one, and what is in flight at the end, weigh little.
+            (Sample::Trades, Some(_)) => trades,
+            (Sample::Trades, None) => trades / TURN,
             // Larger, but of several inserts.
-            Sample::Books => trades / TURN / 10,
+            (Sample::Books, _) => trades / TURN / 10,
         };
         one(report, load, events.max(1)).await?;
     }
@@ -116,23 +125,22 @@ type Used = [Duration; 3];
 
 const PARTS: [&str; 3] = ["broker", "central", "engine"];
 
-/// Fills the stream while central is away, then measures from the first rows in hot almost to the last.
+/// Fills the stream while its consumer is paused, then measures from the first rows in hot almost to the last.
 async fn one(report: &mut Report, load: &IngestLoad, events: u64) -> Result<()> {
     let mut stack = Stack::plain_with(WITHOUT_COLD).await;
-    stack.central.process().terminate(STOP).await;
-    let (mut pairs, mut used, mut files, mut resident) = (Pairs::default(), Used::default(), None, 0);
+    let messages = Messages::open(&stack, load.sample).await?;
+    let (mut pairs, mut used, mut files) = (Pairs::default(), Used::default(), None);
     let mut engine_alone = Duration::ZERO;
     for pair in 0..load.pairs {
         let url = stack.broker.url();
+        messages.pause().await?;
         sample::publish(&url, load.sample, (load.form, load.per_message), 1 + pair * events, events).await?;
         // The rows of the first turn are those that the engine inserts alone, before central's turn or after it.
         let before = match &files {
             Some(files) if pair % 2 == 1 => Some(alone(&mut stack, files, events).await?),
             _ => None,
         };
-        let own = through(&mut stack, load.sample, pair * events, events, &mut used).await?;
-        resident = resident.max(stack.central.process().resident_bytes());
-        stack.central.process().terminate(STOP).await;
+        let own = through(&mut stack, &messages, pair * events, events, &mut used).await?;
         if files.is_none() {
             let source = format!("marketprism_hot.{}", load.sample.table());
             let piece = load.sample.rows_an_insert();
@@ -146,6 +154,7 @@ async fn one(report: &mut Report, load: &IngestLoad, events: u64) -> Result<()> 
         engine_alone += Duration::from_secs_f64(other.cpu);
         pairs.push(own, other);
     }
+    let resident = stack.central.process().resident_bytes();
     let name = match load.per_message {
         1 => format!("ingest, {} as {}", load.sample.name(), load.form.content_type()),
         many => format!("ingest, {} as {}, {many} a message", load.sample.name(), load.form.content_type()),
@@ -189,20 +198,84 @@ async fn one(report: &mut Report, load: &IngestLoad, events: u64) -> Result<()> 
         edge::rate(all, taken),
         "events/s",
     );
+    if load.goal.is_some() { restarted(report, &name, &mut stack, load, (all, events)).await } else { Ok(()) }
+}
+
+/// A central that starts beside a filled stream.
+async fn restarted(
+    report: &mut Report,
+    name: &str,
+    stack: &mut Stack,
+    load: &IngestLoad,
+    (stored, events): (u64, u64),
+) -> Result<()> {
+    stack.central.process().terminate(STOP).await;
+    let form = (load.form, load.per_message);
+    sample::publish(&stack.broker.url(), load.sample, form, 1 + stored, events).await?;
+    let (before, started) = (stack.clickhouse.process().cpu_time(), Instant::now());
+    stack.central.start_without_waiting();
+    let query = format!("SELECT count() FROM marketprism_hot.{}", load.sample.table());
+    for (what, rows) in [("first rows in hot", 1), ("all rows in hot", events)] {
+        until_all(stack, &query, stored + rows).await?;
+        report.figure(format!("{name}, {what} after a start"), started.elapsed().as_secs_f64(), "s");
+    }
+    let used = stack.clickhouse.process().cpu_time().saturating_sub(before).as_secs_f64();
+    report.figure(format!("{name}, CPU time of the engine from a start to all rows"), used, "s");
+    Ok(())
+}
+
+/// Central's messages of a table: held back at the broker while the consumer is paused.
+struct Messages {
+    stream: Stream,
+    consumer: String,
+    table: &'static str,
+}
+
+impl Messages {
+    async fn open(stack: &Stack, sample: Sample) -> Result<Self> {
+        let client = async_nats::connect(stack.broker.url()).await?;
+        let stream = async_nats::jetstream::new(client).get_stream(sample.stream()).await?;
+        let table = sample.table();
+        Ok(Self { stream, consumer: format!("central-{table}"), table })
+    }
+
+    async fn pause(&self) -> Result<()> {
+        let until = async_nats::datetime::add_std_duration(async_nats::datetime::now(), PAUSE);
+        let until = until.map_err(|error| anyhow!(error))?;
+        let answer = self.stream.pause_consumer(&self.consumer, until).await?;
+        ensure!(answer.paused, "the broker did not pause {}", self.consumer);
+        Ok(())
+    }
+
+    async fn resume(&self) -> Result<()> {
+        self.stream.resume_consumer(&self.consumer).await?;
+        Ok(())
+    }
+}
+
+/// Merges of earlier inserts are of no turn, those of a turn's own belong to it.
+async fn until_merged(stack: &Stack) -> Result<()> {
+    let started = Instant::now();
+    while stack.clickhouse.number("SELECT count() FROM system.merges").await.map_err(|e| anyhow!(e))? > 0 {
+        ensure!(started.elapsed() < LIMIT, "merges go on for {LIMIT:?}");
+        tokio::time::sleep(LOOK).await;
+    }
     Ok(())
 }
 
 /// A turn of central.
 async fn through(
     stack: &mut Stack,
-    sample: Sample,
+    messages: &Messages,
     stored: u64,
     events: u64,
     used: &mut Used,
 ) -> Result<Turn> {
-    let before = [stack.broker.process().cpu_time(), Duration::ZERO, stack.clickhouse.process().cpu_time()];
-    stack.central.start_without_waiting();
-    let each = until_stored(stack, sample.table(), stored, events).await?;
+    until_merged(stack).await?;
+    let before = cpu_times(stack);
+    messages.resume().await?;
+    let each = until_stored(stack, messages.table, stored, events).await?;
+    until_merged(stack).await?;
     let after = cpu_times(stack);
     let mut all = Duration::ZERO;
     for ((used, after), before) in used.iter_mut().zip(after).zip(before) {
@@ -214,6 +287,7 @@ async fn through(
 
 /// A turn of the engine: the same rows from files in Native format, in inserts of central's size.
 async fn alone(stack: &mut Stack, files: &engine::Files, events: u64) -> Result<Turn> {
+    until_merged(stack).await?;
     let before = stack.clickhouse.process().cpu_time();
     let time = files.insert(&stack.clickhouse).await?;
     Ok(Turn::of(time, stack.clickhouse.process().cpu_time().saturating_sub(before), events))
