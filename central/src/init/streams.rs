@@ -1,6 +1,6 @@
 use anyhow::{Context as _, anyhow, bail};
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind};
-use async_nats::jetstream::stream::{Config, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::jetstream::{Context, ErrorCode};
 
 use super::{Difference, ObjectResult};
@@ -122,8 +122,8 @@ fn compare(wanted: &Config, found: &Config) -> Vec<Difference> {
             ("retention", format!("{:?}", config.retention)),
             ("no_ack", config.no_ack.to_string()),
             ("mirror", format!("{:?}", config.mirror.as_ref().map(|source| &source.name))),
-            // Acknowledges what is not written yet.
-            ("is_async", (config.persist_mode == Some(PersistenceMode::Async)).to_string()),
+            // The asynchronous one acknowledges what is not written yet.
+            ("persist_mode", format!("{:?}", config.persist_mode.unwrap_or_default())),
             ("sealed", config.sealed.to_string()),
         ]
     };
@@ -198,7 +198,7 @@ pub async fn check_room(broker: &Broker, streams: &[Stream], adapters_bytes: i64
 
 #[cfg(test)]
 mod tests {
-    use async_nats::jetstream::stream::{Source, SubjectTransform};
+    use async_nats::jetstream::stream::{PersistenceMode, Source, SubjectTransform};
     use marketprism_schema::STREAMS;
 
     use super::*;
@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(named(|found| found.persist_mode = Some(PersistenceMode::Default)), []);
         assert_eq!(
             named(|found| found.persist_mode = Some(PersistenceMode::Async)),
-            alone("is_async", false)
+            alone("persist_mode", false)
         );
         let moved = named(|found| {
             let (source, destination) = ("trade.>".to_owned(), "moved.>".to_owned());

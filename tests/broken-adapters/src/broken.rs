@@ -35,12 +35,14 @@ pub enum Fault {
     ForeignRanking,
     /// A cut ranking is read as far as it goes.
     HalfRanking,
+    /// An answer that is no ranking is read as an empty one.
+    EmptyRanking,
     /// The ranking is not offered, and answered all the same.
     HiddenRanking,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 13] = [
+    pub const ALL: [Fault; 14] = [
         Fault::None,
         Fault::WrongSide,
         Fault::LostScale,
@@ -53,6 +55,7 @@ impl Fault {
         Fault::SameBackfill,
         Fault::ForeignRanking,
         Fault::HalfRanking,
+        Fault::EmptyRanking,
         Fault::HiddenRanking,
     ];
 
@@ -70,6 +73,7 @@ impl Fault {
             Fault::SameBackfill => "broken_same_backfill",
             Fault::ForeignRanking => "broken_foreign_ranking",
             Fault::HalfRanking => "broken_half_ranking",
+            Fault::EmptyRanking => "broken_empty_ranking",
             Fault::HiddenRanking => "broken_hidden_ranking",
         }
     }
@@ -110,10 +114,13 @@ impl Adapter for Broken {
     }
 
     fn ranking(feed: &Feed, by: RankingKey, answers: Vec<Answer>) -> Result<Vec<Ranked>, Refusal> {
+        let fault = Fault::of(&feed.exchange);
+        let answers =
+            if fault == Fault::HalfRanking { answers.into_iter().map(completed).collect() } else { answers };
         let ranked = VenueInstance::<SoundVenue>::ranking(feed, by, answers);
-        match Fault::of(&feed.exchange) {
+        match fault {
             Fault::ForeignRanking => ranked.map(|rows| rows.into_iter().map(renamed).collect()),
-            Fault::HalfRanking => Ok(ranked.unwrap_or_default()),
+            Fault::EmptyRanking => Ok(ranked.unwrap_or_default()),
             _ => ranked,
         }
     }
@@ -146,6 +153,7 @@ impl Adapter for Broken {
             | Fault::SameBackfill
             | Fault::ForeignRanking
             | Fault::HalfRanking
+            | Fault::EmptyRanking
             | Fault::HiddenRanking => {}
             Fault::WrongSide => each_trade(&mut normalized, |trade| trade.side = opposite(trade.side)),
             Fault::LostScale => each_trade(&mut normalized, |trade| trade.price.scale = 0),
@@ -159,6 +167,17 @@ impl Adapter for Broken {
         }
         normalized
     }
+}
+
+/// A cut answer with rows as a whole one: what follows its last whole row is left out.
+fn completed(mut answer: Answer) -> Answer {
+    const ROW_ENDS: &[u8] = b"},";
+    let is_cut = !answer.body.ends_with(b"]}");
+    if is_cut && let Some(last) = answer.body.windows(ROW_ENDS.len()).rposition(|bytes| bytes == ROW_ENDS) {
+        answer.body.truncate(last);
+        answer.body.extend_from_slice(b"}]}");
+    }
+    answer
 }
 
 fn renamed(row: Ranked) -> Ranked {

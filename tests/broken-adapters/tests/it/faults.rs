@@ -55,7 +55,8 @@ fn due(fault: Fault) -> (&'static str, &'static [&'static str]) {
         Fault::ForeignRanking => {
             ("rankings", &["2 of 2 traded instruments are missing", "ranked is \"ETH-USD\""])
         }
-        Fault::HalfRanking => ("rankings", &["volume24h: the damaged answer \"\": not refused"]),
+        Fault::HalfRanking => ("rankings", &["half an answer is read as a ranking of 1 instruments"]),
+        Fault::EmptyRanking => ("rankings", &["volume24h: the damaged answer \"\": not refused"]),
         Fault::HiddenRanking => ("rankings", &["volume24h: its requests: not refused"]),
         Fault::Batching => ("batching", &["trades.jsonl, in batches of 7: frame 1: event.time_us"]),
     }
