@@ -119,8 +119,6 @@ pub const PARTIAL_MESSAGES_A_QUERY: usize = 256;
 pub const REWIND_MARGIN: u64 = 100_000;
 /// Broker requests per gap scan; what of the rest hot lacks waits for the next.
 pub const MISSING_REQUESTS: usize = 64;
-/// Ranges of sequences that were taken before earlier ones of other tables. What exceeds them is looked up as a gap.
-pub const TAKEN_RANGES: usize = 100_000;
 /// Gaps remembered until resolved; the last one grows beyond.
 pub const GAPS: usize = 1_000;
 

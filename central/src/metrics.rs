@@ -193,7 +193,7 @@ impl Metrics {
                 r
             )?,
             confirmed: of_stream("confirmed_sequence", "highest contiguous sequence stored in hot")?,
-            streams_held: of_stream("streams_held", "1 while this central owns the stream")?,
+            streams_held: of_stream("streams_held", "partitions of the stream that this central owns")?,
             clock_ahead_seconds: int_gauges!(
                 "marketprism_central_clock_ahead_seconds",
                 "clock of the hot or cold server minus that of this machine",

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
-use crate::config::Config;
+use crate::config::{Config, Partition};
 use crate::context::CentralContext;
 use crate::coverage::Coverage;
 use crate::ingest;
@@ -46,7 +46,8 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
         .collect();
     let sides = [(DatabaseKind::Hot, role.takes_messages()), (DatabaseKind::Cold, role.replicates())];
     let sides = sides.into_iter().filter(|(_, is_ours)| *is_ours).map(|(side, _)| part(side));
-    let parts = streams.iter().map(|s| s.settings.name).chain(sides).map(str::to_owned);
+    let partitions = streams.iter().flat_map(Partition::all).map(Partition::name);
+    let parts = partitions.chain(sides.map(str::to_owned));
     let metrics = Metrics::new().context("cannot register the metrics")?;
     expect_series(&metrics);
     let shared = Arc::new(CentralContext {
@@ -141,7 +142,9 @@ async fn work(
 ) -> anyhow::Result<()> {
     let mut workers = JoinSet::new();
     for stream in streams {
-        workers.spawn(ingest::own_stream(Arc::clone(shared), stream, stop.clone()));
+        for partition in Partition::all(&stream) {
+            workers.spawn(ingest::own_partition(Arc::clone(shared), stream.clone(), partition, stop.clone()));
+        }
     }
     if role.takes_messages() {
         workers.spawn(ledger::run(Arc::clone(shared), stop.clone()));

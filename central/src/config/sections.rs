@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use marketprism_config::Problems;
-use marketprism_schema::{STREAMS, StreamSettings, VerifyingKey};
+use marketprism_schema::{Carries, STREAMS, StreamSettings, VerifyingKey};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -99,6 +99,8 @@ pub struct Stream {
     pub settings: StreamSettings,
     /// Copies in a cluster.
     pub replicas: usize,
+    /// Parts that centrals take apart; 1 of a stream of audits.
+    pub partitions: u16,
 }
 
 /// The section as it is in the file.
@@ -107,6 +109,10 @@ pub(super) struct StreamsSection {
     /// Copies of each stream and bucket; 3 on a cluster.
     #[schemars(range(min = 1, max = 5))]
     replicas: usize,
+    /// Parts, by subject, of each stream of events. One central at a time takes a part, so that as many centrals can share a stream; a central alone
+    /// takes all. The broker sends each message once for each part. The same in every central; of existing streams only `init --apply` changes it.
+    #[schemars(range(min = 1, max = 8))]
+    partitions: u16,
     market_data: StreamLimits,
     orderbook_snap: StreamLimits,
     audit: StreamLimits,
@@ -139,20 +145,21 @@ impl Default for StreamsSection {
             duplicate_window: defaults.duplicate_window,
             max_ack_pending: defaults.max_ack_pending,
         });
-        Self { replicas: 1, market_data, orderbook_snap, audit }
+        Self { replicas: 1, partitions: 1, market_data, orderbook_snap, audit }
     }
 }
 
 impl StreamsSection {
     /// Every stream of the schema with its settings.
     pub(super) fn streams(self) -> Vec<Stream> {
-        let Self { replicas, market_data, orderbook_snap, audit } = self;
+        let Self { replicas, partitions, market_data, orderbook_snap, audit } = self;
         let limits = [market_data, orderbook_snap, audit];
         let stream = |(defaults, limits): (StreamSettings, StreamLimits)| {
             let StreamLimits { max_bytes, max_age, duplicate_window, max_ack_pending } = limits;
             let settings =
                 StreamSettings { max_bytes, max_age, duplicate_window, max_ack_pending, ..defaults };
-            Stream { settings, replicas }
+            let partitions = if settings.carries == Carries::Events { partitions } else { 1 };
+            Stream { settings, replicas, partitions }
         };
         STREAMS.into_iter().zip(limits).map(stream).collect()
     }

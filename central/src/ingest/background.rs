@@ -124,7 +124,7 @@ async fn stream_counts(shared: &CentralContext, stream: &Stream) -> Vec<String> 
         _ => return Vec::new(),
     };
     let mut missing = Vec::new();
-    for ConsumerSpec { name, .. } in ConsumerSpec::of(&stream.settings) {
+    for ConsumerSpec { name, .. } in ConsumerSpec::all(stream) {
         missing.extend(consumer_counts(shared, &handle, (stream_name, name)).await);
     }
     missing

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use async_nats::jetstream::consumer::Info as ConsumerInfo;
-use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::stream::{Info, Stream};
 use marketprism_schema::STREAMS;
 
 use super::losses::{self, LossCause};
 use super::positions::{self, HotPosition};
 use super::progress::{DeliveryProgress, SeqRange};
-use super::subscription::Subscription;
+use super::subscription::{Subscription, consumer_info};
 use crate::broker::{is_missing, within};
+use crate::config::Partition;
 use crate::context::CentralContext;
 use crate::init::ConsumerSpec;
 use crate::storage::{StorageError, UNKNOWN};
@@ -22,10 +22,10 @@ use crate::{clock, limits, time};
 
 #[derive(Debug, Clone)]
 pub struct GapScan {
-    pub stream: &'static str,
+    pub partition: Partition,
     pub progress: DeliveryProgress,
-    /// Of each consumer, in their order.
-    pub taken: Vec<ConsumerProgress>,
+    /// Creation times of the consumers of all partitions at the scan before; empty at the first.
+    pub all_created_ns: Vec<i128>,
     /// Lowest sequence in memory that is not stored yet.
     pub lowest_open: Option<u64>,
     pub watermarks: Watermarks,
@@ -34,18 +34,11 @@ pub struct GapScan {
     pub hot_seen: Instant,
 }
 
-/// Messages taken of one consumer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ConsumerProgress {
-    pub deliveries: u64,
-    /// Highest sequence taken, or that the consumer had passed before.
-    pub sequence: u64,
-}
-
 #[derive(Debug)]
 pub struct GapScanResult {
     /// Progress with the unresolved gaps.
     pub progress: DeliveryProgress,
+    pub all_created_ns: Vec<i128>,
     pub watermarks: Watermarks,
     pub written: WatermarkEntry,
     pub newest: u64,
@@ -61,10 +54,12 @@ pub enum ScanVerdict {
     PutBack(String),
 }
 
-/// Compares the positions of hot and broker, finds missing sequences, records losses, then advances the confirmed sequence.
+/// Compares the positions of hot and broker. For the first partition also finds missing sequences, records losses, then advances the confirmed
+/// sequence.
 pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result<ScanVerdict> {
-    let GapScan { stream, mut progress, taken, lowest_open, watermarks, written, hot_seen } = input;
-    let began = Instant::now();
+    let GapScan { partition, mut progress, all_created_ns, lowest_open, watermarks, written, hot_seen } =
+        input;
+    let (began, stream) = (Instant::now(), partition.stream);
     // Read the stream before the consumers: a message that a consumer has not counted by then does not exist.
     let handle = match shared.broker.jetstream.get_stream(stream).await {
         Ok(handle) => handle,
@@ -74,7 +69,7 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
         Err(error) => return Err(error).context("cannot query the stream"),
     };
     let info = handle.cached_info();
-    let Some(consumers) = consumers(&handle, stream).await? else {
+    let Some(consumers) = consumers(&handle, partition).await? else {
         return Ok(ScanVerdict::Resubscribe("a consumer was deleted".to_owned()));
     };
     let created_ns = i64::try_from(info.created.unix_timestamp_nanos()).unwrap_or_default();
@@ -82,16 +77,37 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
     if created_ns != progress.stream_created_ns {
         return Ok(ScanVerdict::Resubscribe("the stream was recreated".to_owned()));
     }
-    let (watermarks, written) = read_written(&shared, stream, watermarks, written).await?;
+    let (watermarks, written) = read_written(&shared, partition, watermarks, written).await?;
     let uptime = match compare_hot(&shared, stream, created_ns, &written).await? {
         HotState::PutBack(reason) => return Ok(ScanVerdict::PutBack(reason)),
         HotState::Up(uptime) => uptime,
     };
+    let done = |progress, all_created_ns, watermarks, written| {
+        let result = GapScanResult { progress, all_created_ns, watermarks, written, newest, hot_seen: began };
+        Ok(ScanVerdict::Done(Box::new(result)))
+    };
+    if !partition.is_first() {
+        progress.confirmed = written.sequence_of(created_ns);
+        return done(progress, all_created_ns, watermarks, written);
+    }
+    let delivered = consumers.iter().map(|consumer| consumer.delivered.stream_sequence).max();
+    progress.take(delivered.unwrap_or_default());
+    let created: Vec<i128> =
+        consumers.iter().map(|consumer| consumer.created.unix_timestamp_nanos()).collect();
+    if !all_created_ns.is_empty() && all_created_ns != created {
+        // Nobody knows who created it, and from where on it delivers.
+        progress.inherit(
+            consumers.iter().map(|consumer| consumer.ack_floor.stream_sequence).max().unwrap_or_default(),
+        );
+    }
     if uptime <= hot_seen.elapsed() {
         progress.hot_restarted();
     }
-    let passed = taken.iter().zip(&consumers).map(|(taken, consumer)| passed(*taken, consumer, info));
-    progress.pass(passed.min().unwrap_or_default());
+    let passed = consumers.iter().map(|consumer| passed(consumer, info)).min().unwrap_or_default();
+    let passed = passed.min(lowest_open.map_or(u64::MAX, |lowest| lowest.saturating_sub(1)));
+    // What is discarded before it is delivered is absent afterwards.
+    let handle = within("query the stream", shared.broker.jetstream.get_stream(stream)).await??;
+    progress.pass(passed, &absent(handle.cached_info()));
     let acknowledged = consumers.iter().map(|consumer| acknowledged(consumer, newest)).min();
     let acknowledged = acknowledged.unwrap_or_default();
     let lacked = resolve(&shared, stream, &handle, &mut progress, acknowledged, lowest_open).await?;
@@ -108,16 +124,17 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
     progress.confirmed = confirmed;
     let written = write(&shared, stream, &watermarks, written, confirmed, created_ns).await?;
     shared.metrics.confirmed.with_label_values(&[stream]).set(i64::try_from(confirmed).unwrap_or(i64::MAX));
-    Ok(ScanVerdict::Done(Box::new(GapScanResult { progress, watermarks, written, newest, hot_seen: began })))
+    done(progress, created, watermarks, written)
 }
 
 /// Content of the bucket. A deleted bucket is created again.
 async fn read_written(
     shared: &CentralContext,
-    stream: &'static str,
+    partition: Partition,
     watermarks: Watermarks,
     written: WatermarkEntry,
 ) -> anyhow::Result<(Watermarks, WatermarkEntry)> {
+    let stream = partition.stream;
     let found = watermarks.read(stream).await;
     let (watermarks, found) = match found {
         Ok(found) => (watermarks, found),
@@ -134,7 +151,7 @@ async fn read_written(
             (reopened, found)
         }
     };
-    if found.value.is_some() && found.revision != written.revision {
+    if partition.is_first() && found.value.is_some() && found.revision != written.revision {
         tracing::warn!(stream, "another process wrote the confirmed sequence");
     }
     Ok((watermarks, found))
@@ -206,28 +223,41 @@ async fn write(
     }
 }
 
-/// All consumers of a stream, in their order; `None` if one is missing.
-async fn consumers(handle: &Stream, stream: &str) -> anyhow::Result<Option<Vec<ConsumerInfo>>> {
-    let settings = STREAMS.iter().find(|settings| settings.name == stream);
+/// Consumers of a partition, for the first one of all partitions, in their order; `None` if one of its own is missing.
+async fn consumers(handle: &Stream, partition: Partition) -> anyhow::Result<Option<Vec<ConsumerInfo>>> {
+    let Some(settings) = STREAMS.iter().find(|settings| settings.name == partition.stream) else {
+        return Ok(None);
+    };
+    let others =
+        Partition::numbered(partition.stream, partition.count).skip(1).filter(|_| partition.is_first());
     let mut infos = Vec::new();
-    for ConsumerSpec { name, .. } in settings.map(ConsumerSpec::of).unwrap_or_default() {
-        match within(format!("query consumer {name}"), handle.consumer_info(&name)).await? {
-            Ok(info) => infos.push(info),
-            Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(|| format!("cannot query consumer {name}")),
+    for of in std::iter::once(partition).chain(others) {
+        for ConsumerSpec { name, .. } in ConsumerSpec::of(settings, of) {
+            match consumer_info(handle, &name).await? {
+                Some(info) => infos.push(info),
+                None if of == partition => return Ok(None),
+                None => bail!("consumer {name} is missing; the owner of partition {} creates it", of.name()),
+            }
         }
     }
     Ok(Some(infos))
 }
 
-/// Sequence up to which a consumer delivers nothing more.
-fn passed(taken: ConsumerProgress, consumer: &ConsumerInfo, stream: &Info) -> u64 {
-    if consumer.delivered.consumer_sequence != taken.deliveries {
-        return taken.sequence;
-    }
+/// Sequence up to which a consumer delivers nothing more, and all that it delivered is acknowledged.
+fn passed(consumer: &ConsumerInfo, stream: &Info) -> u64 {
+    let acknowledged = acknowledged(consumer, stream.state.last_sequence);
+    // What was discarded before its delivery is never acknowledged.
     let discarded = stream.state.first_sequence.saturating_sub(1);
-    let to = if consumer.num_pending == 0 { stream.state.last_sequence } else { discarded };
-    to.max(taken.sequence)
+    if consumer.num_ack_pending == 0 { acknowledged.max(discarded) } else { acknowledged }
+}
+
+/// Sequences that the broker does not hold; of a stream with deleted messages between others, all are in question.
+fn absent(stream: &Info) -> [SeqRange; 2] {
+    let state = &stream.state;
+    let (first, last) = (state.first_sequence, state.last_sequence);
+    let is_whole = first > last || state.messages > last - first;
+    let between = if is_whole { SeqRange { from: 1, to: 0 } } else { SeqRange { from: first, to: last } };
+    [SeqRange { from: 1, to: first.saturating_sub(1) }, between]
 }
 
 /// Sequence up to which all messages of a consumer are acknowledged.

@@ -11,9 +11,9 @@ use crate::lease::Lease;
 use crate::limits;
 use crate::storage::{Storage, StorageError};
 
-/// Prefix of `log_comment` of every insert of a stream. A new owner finds running inserts by it.
-pub fn log_comment_prefix(stream: &str) -> String {
-    format!("marketprism-ingest {stream};")
+/// Prefix of `log_comment` of every insert of a partition. A new owner finds running inserts by it.
+pub fn log_comment_prefix(partition: &str) -> String {
+    format!("marketprism-ingest {partition};")
 }
 
 /// Inserts some rows of a batch. Repeating it after a lost answer stores nothing twice.
@@ -58,7 +58,7 @@ async fn send(
         .with_setting("async_insert", "0")
         // A batch has no event twice, so its rows need no merge among themselves: a quarter of the server's work.
         .with_setting("optimize_on_insert", "0")
-        .with_setting("log_comment", log_comment_prefix(batch.stream))
+        .with_setting("log_comment", log_comment_prefix(&guard.partition))
         // A table with drifted columns refuses the rows instead of converting them.
         .with_setting("input_format_native_allow_types_conversion", "0")
         // One that lost a column stores none without it.
@@ -93,15 +93,17 @@ fn whole_seconds(duration: Duration) -> String {
     duration.as_secs().max(1).to_string()
 }
 
-/// Permission to insert messages of one stream: its lease.
+/// Permission to insert messages of one partition: its lease.
 #[derive(Debug)]
 pub struct InsertGuard {
+    /// Name of the partition.
+    partition: String,
     lease: Lease,
 }
 
 impl InsertGuard {
-    pub fn new(lease: Lease) -> Self {
-        Self { lease }
+    pub fn new(partition: String, lease: Lease) -> Self {
+        Self { partition, lease }
     }
 
     pub fn lease(&self) -> &Lease {

@@ -21,8 +21,13 @@
 //!    proves nothing: two edges group the same events differently, and a journal sends them again in other groups. Memory knows every event
 //!    that was stored since the first message that this central alone took (`first_new`), so lookups cost something only in the first ten
 //!    seconds of a backlog, for redeliveries, for events as old, and above four times `recent_event_ids` in twenty seconds;
-//! 4. one central at a time takes a stream (`stream_owner`): no lookup sees an insert that another process has in flight;
+//! 4. one central at a time takes a partition of a stream (`stream_owner`), which has all copies of an event: no lookup sees an insert of it that
+//!    another process has in flight;
 //! 5. ReplacingMergeTree merges duplicates that passed all of these.
+//!
+//! **Partitions.** Each has what is said here of a stream: lease, consumers, windows, ids, batches. Its consumers deliver the whole stream, and messages of
+//! other partitions are finished at once. The owner of the first partition confirms what all consumers have acknowledged and finds what the broker discarded;
+//! before it recovers a hot that was put back it takes the other partitions over.
 //!
 //! **Restored servers.** Hot keeps the confirmed position of each stream too (`positions`), written before the broker's. If hot's is
 //! lower, or hot lacks an acknowledged message, hot was put back to an earlier state: its rows come back from cold, the consumer goes back,
@@ -66,5 +71,5 @@ mod worker;
 pub use background::{read_history, watch};
 pub use message::{Delivery, decode, header, split};
 pub use series::expect_series;
-pub use stream_owner::own_stream;
+pub use stream_owner::own_partition;
 pub use subscription::{acknowledge, open as subscribe, rewind};

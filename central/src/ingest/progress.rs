@@ -1,9 +1,5 @@
 //! Progress of a stream: delivered, missing and confirmed sequences. Pure.
 
-use std::collections::BTreeMap;
-
-use crate::limits;
-
 /// Sequences, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeqRange {
@@ -47,20 +43,18 @@ impl SeqRange {
 /// Progress of a stream.
 ///
 /// Each consumer delivers the messages of its subjects in stream order, one consumer sooner than another. A sequence that all have passed and
-/// none has delivered no longer exists, or was delivered to a dead central that acknowledged it. `gap_scan` asks the broker which.
+/// the broker does not hold was discarded: before it was delivered, or after it was stored. `gap_scan` asks hot which.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryProgress {
     pub stream_created_ns: i64,
     /// Everything up to here is stored (as event, duplicate or dead letter) or recorded in `losses`.
     pub confirmed: u64,
-    /// Acknowledged by the previous owner but not confirmed: is stored, or is lost.
+    /// Acknowledged by other owners but not confirmed: is stored, or is lost.
     pub inherited: Option<SeqRange>,
     /// Hot was started again since it stored the inherited messages: it may have been put back.
     pub is_hot_restarted: bool,
-    /// Lowest sequence that is neither taken nor a gap.
+    /// Lowest sequence that is not examined for gaps.
     pub next: u64,
-    /// Sequences taken above `next`: first and last of each range.
-    ahead: BTreeMap<u64, u64>,
     /// Highest sequence taken.
     pub newest: u64,
     pub gaps: Vec<SeqRange>,
@@ -70,32 +64,28 @@ pub struct DeliveryProgress {
 impl DeliveryProgress {
     /// Starts with everything up to `confirmed` stored and everything up to `acknowledged` acknowledged by some consumer.
     pub fn new(stream_created_ns: i64, confirmed: u64, acknowledged: u64, max_gaps: usize) -> Self {
-        let inherited = (acknowledged > confirmed)
-            .then(|| SeqRange { from: confirmed.saturating_add(1), to: acknowledged });
         let newest = confirmed.max(acknowledged);
-        let next = newest.saturating_add(1);
-        let (ahead, gaps) = Default::default();
-        let is_hot_restarted = false;
-        Self {
-            stream_created_ns,
-            confirmed,
-            inherited,
-            is_hot_restarted,
-            next,
-            ahead,
-            newest,
-            gaps,
-            max_gaps,
+        let (next, gaps) = (newest.saturating_add(1), Vec::new());
+        let (inherited, is_hot_restarted) = (None, false);
+        let mut progress =
+            Self { stream_created_ns, confirmed, inherited, is_hot_restarted, next, newest, gaps, max_gaps };
+        progress.inherit(acknowledged);
+        progress
+    }
+
+    /// What others acknowledged up to here, and nobody confirmed, is looked up.
+    pub fn inherit(&mut self, acknowledged: u64) {
+        let upto = self.inherited.map_or(acknowledged, |span| span.to.max(acknowledged));
+        if upto > self.confirmed {
+            self.inherited = Some(SeqRange { from: self.confirmed.saturating_add(1), to: upto });
         }
     }
 
     /// Hot was started again: of what it had stored before, what is not confirmed is looked up. The positions of a hot that was put back
     /// to a state of a moment before tell nothing.
     pub fn hot_restarted(&mut self) {
-        let unconfirmed = SeqRange { from: self.confirmed.saturating_add(1), to: self.newest };
-        if unconfirmed.from <= unconfirmed.to {
-            (self.inherited, self.is_hot_restarted) = (Some(unconfirmed), true);
-        }
+        self.inherit(self.newest);
+        self.is_hot_restarted = self.inherited.is_some();
     }
 
     /// Continues after another subscription to the stream, whose last sequence is `last`: hot may have been started again since it stored what
@@ -109,50 +99,14 @@ impl DeliveryProgress {
 
     pub fn take(&mut self, sequence: u64) {
         self.newest = self.newest.max(sequence);
-        if sequence < self.next {
-            return;
-        }
-        let end = self.ahead.remove(&sequence.saturating_add(1)).unwrap_or(sequence);
-        match self.ahead.range_mut(..=sequence).next_back() {
-            Some((_, to)) if *to + 1 >= sequence => *to = end.max(*to),
-            _ => {
-                self.ahead.insert(sequence, end);
-            }
-        }
-        self.advance();
-        if self.ahead.len() > limits::TAKEN_RANGES {
-            // They are looked up as gaps are.
-            self.ahead.pop_last();
-        }
     }
 
-    /// Every consumer has passed these sequences: those that none delivered are gaps.
-    pub fn pass(&mut self, upto: u64) {
-        while self.next <= upto {
-            let to = self.ahead.first_key_value().map_or(upto, |(from, _)| upto.min(from - 1));
-            self.skip(SeqRange { from: self.next, to });
-            self.next = to.saturating_add(1);
-            self.advance();
-        }
-    }
-
-    fn advance(&mut self) {
-        while let Some(first) = self.ahead.first_entry()
-            && *first.key() <= self.next
-        {
-            self.next = self.next.max(first.remove().saturating_add(1));
-        }
-    }
-
-    /// Takes over what was taken here since `self` was copied from it.
-    pub fn join(&mut self, since: Self) {
-        self.newest = since.newest;
-        if since.next > self.next {
-            self.next = since.next;
-        }
-        self.ahead = since.ahead;
-        self.ahead.retain(|_, to| *to >= self.next);
-        self.advance();
+    /// Every consumer has passed these sequences: those that the broker does not hold are gaps.
+    pub fn pass(&mut self, upto: u64, absent: &[SeqRange]) {
+        let (from, to) = (self.next, upto);
+        let passed = absent.iter().map(|gap| SeqRange { from: gap.from.max(from), to: gap.to.min(to) });
+        passed.filter(|gap| gap.from <= gap.to).for_each(|gap| self.skip(gap));
+        self.next = self.next.max(upto.saturating_add(1));
     }
 
     /// Replaces the gaps by what is left of them.
@@ -202,46 +156,33 @@ mod tests {
         assert_eq!(span(10, 14).pieces(2).collect::<Vec<_>>(), [span(10, 11), span(12, 13), span(14, 14)]);
     }
 
-    /// Consumers of a stream overtake each other; a gap is what all have passed. The number of gaps is bounded.
+    /// The number of gaps is bounded.
     #[test]
-    fn sequences_that_every_consumer_passed_and_none_delivered_are_gaps() {
+    fn sequences_that_every_consumer_passed_and_the_broker_does_not_hold_are_gaps() {
         let mut progress = DeliveryProgress::new(1, 5, 8, 2);
         assert_eq!((progress.inherited, progress.next), (Some(span(6, 8)), 9));
-        for sequence in [9, 7, 12, 13, 11, 15, 18] {
-            progress.take(sequence);
-        }
-        assert_eq!((progress.next, progress.newest, progress.gaps.len()), (10, 18, 0));
-        progress.take(10);
-        assert_eq!(progress.next, 14, "the slower consumer follows");
-        progress.pass(16);
-        assert_eq!((progress.next, &*progress.gaps), (17, &[span(14, 14), span(16, 16)][..]));
-        progress.pass(20);
-        assert_eq!(progress.gaps, [span(14, 14), span(16, 20)], "the third gap joins the second");
-        assert_eq!(progress.next, 21);
-    }
-
-    #[test]
-    fn what_is_taken_during_a_scan_is_not_forgotten() {
-        let mut live = DeliveryProgress::new(1, 0, 0, 9);
-        for sequence in [1, 3, 6] {
-            live.take(sequence);
-        }
-        let mut scanned = live.clone();
-        scanned.pass(4);
-        for sequence in [5, 8] {
-            live.take(sequence);
-        }
-        scanned.join(live);
-        assert_eq!((scanned.next, scanned.newest, &*scanned.gaps), (7, 8, &[span(2, 2), span(4, 4)][..]));
-        scanned.take(7);
-        assert_eq!(scanned.next, 9);
+        let absent = [span(1, 9), span(14, 14), span(16, 20)];
+        progress.pass(13, &absent);
+        assert_eq!(
+            (progress.next, &*progress.gaps),
+            (14, &[span(9, 9)][..]),
+            "what was passed before is not looked at"
+        );
+        progress.pass(17, &absent);
+        assert_eq!(
+            (progress.next, &*progress.gaps),
+            (18, &[span(9, 9), span(14, 17)][..]),
+            "the third gap joins the second"
+        );
+        progress.pass(12, &absent);
+        assert_eq!((progress.next, progress.gaps.len()), (18, 2), "a consumer that began again");
     }
 
     /// One long gap may be many short ones that hot lacks.
     #[test]
     fn gaps_that_are_left_of_others_are_bounded_too() {
         let mut progress = DeliveryProgress::new(1, 0, 0, 2);
-        progress.pass(100);
+        progress.pass(100, &[span(1, 100)]);
         progress.keep_gaps(vec![span(1, 3), span(7, 8), span(20, 21), span(90, 90)]);
         assert_eq!(progress.gaps, [span(1, 3), span(7, 90)]);
         progress.keep_gaps(vec![span(7, 8)]);
@@ -252,7 +193,7 @@ mod tests {
     #[test]
     fn another_subscription_looks_up_what_consumers_acknowledged_and_nobody_confirmed() {
         let mut before = DeliveryProgress::new(1, 0, 0, 9);
-        (1..=20).for_each(|sequence| before.take(sequence));
+        before.take(20);
         let mut progress = DeliveryProgress::new(1, 5, 8, 9);
         progress.resume(&before, 12);
         assert_eq!((progress.inherited, progress.is_hot_restarted), (Some(span(6, 8)), false));
@@ -268,24 +209,21 @@ mod tests {
         let mut progress = DeliveryProgress::new(1, 0, 0, 9);
         progress.hot_restarted();
         assert_eq!((progress.inherited, progress.is_hot_restarted), (None, false), "nothing was taken");
-        [1, 2, 3, 4, 6, 7].into_iter().for_each(|sequence| progress.take(sequence));
+        progress.take(7);
         progress.hot_restarted();
         assert_eq!((progress.inherited, progress.is_hot_restarted), (Some(span(1, 7)), true));
-        [5, 8].into_iter().for_each(|sequence| progress.take(sequence));
+        progress.pass(8, &[]);
         assert_eq!(progress.contiguous_up_to(8, None), 0);
         progress.confirmed = 5;
         progress.hot_restarted();
-        assert_eq!(progress.inherited, Some(span(6, 8)));
+        assert_eq!(progress.inherited, Some(span(6, 7)));
     }
 
     /// The broker's ack floor alone does not prove that everything below is stored.
     #[test]
     fn a_sequence_is_confirmed_only_when_everything_below_is_stored() {
         let mut progress = DeliveryProgress::new(1, 5, 8, 9);
-        for sequence in [9, 10, 14] {
-            progress.take(sequence);
-        }
-        progress.pass(14);
+        progress.pass(14, &[span(11, 13)]);
         assert_eq!(progress.contiguous_up_to(14, None), 5, "inherited");
         progress.inherited = None;
         assert_eq!(progress.contiguous_up_to(14, None), 10, "a gap");

@@ -1,4 +1,4 @@
-//! Progress of a stream while this central owns it: delivered sequences and gap-scan results.
+//! Progress of a stream while this central owns a partition of it: delivered sequences and gap-scan results.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,18 +7,19 @@ use anyhow::anyhow;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
-use super::gap_scan::{ConsumerProgress, GapScan, GapScanResult, ScanVerdict, scan};
+use super::gap_scan::{GapScan, GapScanResult, ScanVerdict, scan};
 use super::losses::{self, LossCause};
-use super::progress::DeliveryProgress;
+use super::progress::{DeliveryProgress, SeqRange};
 use super::scan_pace::{ScanNeed, ScanPace};
-use super::subscription::{Subscription, TableConsumer};
+use super::subscription::Subscription;
+use crate::config::Partition;
 use crate::context::CentralContext;
 use crate::limits;
 use crate::watermark::{WatermarkEntry, Watermarks};
 
 pub struct StreamProgress {
     shared: Arc<CentralContext>,
-    stream: &'static str,
+    partition: Partition,
     consumers_created_ns: Vec<i128>,
     owned: Option<OwnedStream>,
     scans: JoinSet<anyhow::Result<ScanVerdict>>,
@@ -27,7 +28,8 @@ pub struct StreamProgress {
 
 struct OwnedStream {
     progress: DeliveryProgress,
-    taken: Vec<ConsumerProgress>,
+    /// Creation times of the consumers of all partitions at the last scan.
+    all_created_ns: Vec<i128>,
     watermarks: Watermarks,
     written: WatermarkEntry,
     newest: u64,
@@ -36,10 +38,10 @@ struct OwnedStream {
 }
 
 impl StreamProgress {
-    pub fn new(shared: Arc<CentralContext>, stream: &'static str) -> Self {
+    pub fn new(shared: Arc<CentralContext>, partition: Partition) -> Self {
         Self {
             shared,
-            stream,
+            partition,
             consumers_created_ns: Vec::new(),
             owned: None,
             scans: JoinSet::new(),
@@ -64,33 +66,27 @@ impl StreamProgress {
         // Aborts a running scan and drops the result of a finished one.
         self.scans = JoinSet::new();
         let watermarks = Watermarks::open(&self.shared.broker, self.shared.config.replicas()).await?;
-        let written = watermarks.read(self.stream).await?;
+        let written = watermarks.read(self.partition.stream).await?;
         let created_ns = found.stream_created_ns;
         let confirmed = written.sequence_of(created_ns);
-        let mut progress = DeliveryProgress::new(created_ns, confirmed, found.acknowledged, limits::GAPS);
-        let taken = |consumer: &TableConsumer| ConsumerProgress {
-            deliveries: consumer.deliveries,
-            sequence: consumer.acknowledged,
-        };
-        let taken = found.consumers.iter().map(taken).collect();
+        // The owner of the first partition looks up what is inherited.
+        let acknowledged = if self.partition.is_first() { found.acknowledged } else { confirmed };
+        let mut progress = DeliveryProgress::new(created_ns, confirmed, acknowledged, limits::GAPS);
         let (mut newest, mut hot_seen) = (0, Instant::now());
         if let Some(before) = self.owned.take_if(|owned| owned.progress.stream_created_ns == created_ns) {
             progress.resume(&before.progress, found.last);
             (newest, hot_seen) = (before.newest, before.hot_seen);
         }
-        self.owned = Some(OwnedStream { progress, taken, watermarks, written, newest, hot_seen });
+        self.owned =
+            Some(OwnedStream { progress, all_created_ns: Vec::new(), watermarks, written, newest, hot_seen });
         self.consumers_created_ns.clone_from(&found.consumers_created_ns);
         self.pace.forget();
         Ok(())
     }
 
-    /// A message of a consumer arrived, by its place and the number of the delivery.
-    pub fn take(&mut self, (consumer, deliveries): (usize, u64), sequence: u64) {
-        let Some(owned) = &mut self.owned else { return };
-        owned.progress.take(sequence);
-        if let Some(taken) = owned.taken.get_mut(consumer) {
-            taken.deliveries = deliveries;
-            taken.sequence = taken.sequence.max(sequence);
+    pub fn take(&mut self, sequence: u64) {
+        if let Some(owned) = &mut self.owned {
+            owned.progress.take(sequence);
         }
     }
 
@@ -116,9 +112,9 @@ impl StreamProgress {
     fn start(&self, lowest_open: Option<u64>) -> Option<GapScan> {
         let owned = self.owned.as_ref()?;
         Some(GapScan {
-            stream: self.stream,
+            partition: self.partition,
             progress: owned.progress.clone(),
-            taken: owned.taken.clone(),
+            all_created_ns: owned.all_created_ns.clone(),
             lowest_open,
             watermarks: owned.watermarks.clone(),
             written: owned.written.clone(),
@@ -139,7 +135,7 @@ impl StreamProgress {
         &mut self,
         found: Result<anyhow::Result<ScanVerdict>, JoinError>,
     ) -> anyhow::Result<Option<ScanVerdict>> {
-        let stream = self.stream;
+        let stream = self.partition.stream;
         match found {
             Ok(Ok(ScanVerdict::Done(found))) => self.apply(*found),
             Ok(Ok(ended)) => return Ok(Some(ended)),
@@ -160,10 +156,11 @@ impl StreamProgress {
     fn apply(&mut self, found: GapScanResult) {
         let Some(owned) = &mut self.owned else { return };
         let mut after = found.progress;
-        after.join(owned.progress.clone());
+        after.take(owned.progress.newest);
         owned.progress = after;
         owned.watermarks = found.watermarks;
         owned.written = found.written;
+        owned.all_created_ns = found.all_created_ns;
         owned.newest = found.newest;
         owned.hot_seen = found.hot_seen;
     }
@@ -179,24 +176,31 @@ impl StreamProgress {
         (self.owned, self.consumers_created_ns) = (None, Vec::new());
     }
 
-    /// The stream was deleted: messages that nobody took are lost.
+    /// The stream was deleted: messages that nobody stored are lost.
     pub async fn record_deleted_stream(&mut self) -> anyhow::Result<()> {
         self.scans.shutdown().await;
         let Some(owned) = &self.owned else { return Ok(()) };
-        let mut rest = owned.progress.clone();
-        rest.gaps.clear();
-        rest.pass(owned.newest);
+        let (progress, stream) = (&owned.progress, self.partition.stream);
+        let rest = SeqRange { from: progress.confirmed.saturating_add(1), to: owned.newest };
+        if rest.from > rest.to {
+            return Ok(());
+        }
+        let lost = losses::not_stored(&self.shared, stream, &[rest], progress.stream_created_ns).await?;
         let evidence = format!("the stream was deleted; its last owned sequence was {}", owned.newest);
-        losses::record(&self.shared, self.stream, &rest.gaps, LossCause::Retention, &evidence).await?;
+        losses::record(&self.shared, stream, &lost, LossCause::Retention, &evidence).await?;
         Ok(())
     }
 
     pub async fn last_scan(&mut self, lowest_open: Option<u64>) {
         self.scans.shutdown().await;
-        let Some(start) = self.start(lowest_open) else { return };
+        let Some(start) = self.start(lowest_open).filter(|_| self.partition.is_first()) else { return };
         let ended = timeout(limits::CLOSE_DEADLINE, scan(Arc::clone(&self.shared), start)).await;
         if let Ok(Err(error)) = ended {
-            tracing::debug!(stream = self.stream, error = format!("{error:#}"), "last gap scan failed");
+            tracing::debug!(
+                stream = self.partition.stream,
+                error = format!("{error:#}"),
+                "last gap scan failed"
+            );
         }
     }
 }

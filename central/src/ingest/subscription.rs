@@ -1,4 +1,4 @@
-//! Pull subscriptions of one stream, and acknowledgements.
+//! Pull subscriptions of a partition, and acknowledgements.
 
 use anyhow::{Context as _, anyhow};
 use async_nats::jetstream::consumer::pull::Stream as Pull;
@@ -12,7 +12,7 @@ use marketprism_schema::DataType;
 use tokio::time::timeout;
 
 use crate::broker::within;
-use crate::config::Stream;
+use crate::config::{Partition, Stream};
 use crate::context::CentralContext;
 use crate::init::ConsumerSpec;
 use crate::{init, limits};
@@ -35,22 +35,30 @@ pub struct Subscription {
     pub last: u64,
     /// Creation times of the consumers, nanoseconds. Other ones mean that everything is delivered again.
     pub consumers_created_ns: Vec<i128>,
-    /// Highest sequence delivered to anybody.
+    /// Highest sequence delivered to anybody; for the first partition, of all partitions.
     pub delivered: u64,
-    /// Highest sequence that some consumer acknowledged.
+    /// Highest sequence that some consumer acknowledged, of the same ones.
     pub acknowledged: u64,
     pub consumers: Vec<TableConsumer>,
 }
 
 /// Opens the consumers. Recreates a missing stream or consumer from the configuration.
-pub async fn open(shared: &CentralContext, stream: &Stream) -> anyhow::Result<Subscription> {
+pub async fn open(
+    shared: &CentralContext,
+    stream: &Stream,
+    partition: Partition,
+) -> anyhow::Result<Subscription> {
     let limit = limits::BROKER_TIMEOUT * 4;
-    timeout(limit, find(shared, stream))
+    timeout(limit, find(shared, stream, partition))
         .await
         .map_err(|_| anyhow!("the broker did not answer within {} s", limit.as_secs()))?
 }
 
-async fn find(shared: &CentralContext, stream: &Stream) -> anyhow::Result<Subscription> {
+async fn find(
+    shared: &CentralContext,
+    stream: &Stream,
+    partition: Partition,
+) -> anyhow::Result<Subscription> {
     if !shared.broker.is_connected() {
         return Err(anyhow!("no connection to nats at {}", shared.config.nats.shown_urls()));
     }
@@ -63,6 +71,10 @@ async fn find(shared: &CentralContext, stream: &Stream) -> anyhow::Result<Subscr
         );
     }
     let handle = shared.broker.jetstream.get_stream(name).await?;
+    let partitions = init::partitions_of(&handle.cached_info().config);
+    if partitions != partition.count {
+        return Err(other_partitions(stream, partitions));
+    }
     let created = handle.cached_info().created.unix_timestamp_nanos();
     let mut found = Subscription {
         stream_created_ns: i64::try_from(created).context("creation time of the stream is out of range")?,
@@ -72,7 +84,7 @@ async fn find(shared: &CentralContext, stream: &Stream) -> anyhow::Result<Subscr
         acknowledged: 0,
         consumers: Vec::new(),
     };
-    for spec in ConsumerSpec::of(&stream.settings) {
+    for spec in ConsumerSpec::of(&stream.settings, partition) {
         let consumer = find_consumer(shared, stream, &handle, &spec).await?;
         let info = consumer.cached_info();
         let acknowledged = info.ack_floor.stream_sequence;
@@ -87,7 +99,38 @@ async fn find(shared: &CentralContext, stream: &Stream) -> anyhow::Result<Subscr
             consumer,
         });
     }
+    if partition.is_first() {
+        for other in Partition::all(stream).skip(1) {
+            for spec in ConsumerSpec::of(&stream.settings, other) {
+                let Some(info) = consumer_info(&handle, &spec.name).await? else { continue };
+                found.delivered = found.delivered.max(info.delivered.stream_sequence);
+                found.acknowledged = found.acknowledged.max(info.ack_floor.stream_sequence);
+            }
+        }
+    }
     Ok(found)
+}
+
+/// Why a central takes no messages of a stream that others take in another number of partitions.
+pub fn other_partitions(stream: &Stream, found: u16) -> anyhow::Error {
+    anyhow!(
+        "stream {} is taken in {found} partition(s), configured are {} (streams.partitions): configure the same in every central, or run `init --apply`, \
+         which changes the stream",
+        stream.settings.name,
+        stream.partitions
+    )
+}
+
+/// State of a consumer, `None` if there is none.
+pub async fn consumer_info(
+    handle: &async_nats::jetstream::stream::Stream,
+    name: &str,
+) -> anyhow::Result<Option<async_nats::jetstream::consumer::Info>> {
+    match within(format!("query consumer {name}"), handle.consumer_info(name)).await? {
+        Ok(info) => Ok(Some(info)),
+        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot query consumer {name}")),
+    }
 }
 
 async fn find_consumer(
@@ -97,11 +140,11 @@ async fn find_consumer(
     spec: &ConsumerSpec,
 ) -> anyhow::Result<Consumer<pull::Config>> {
     let name = &spec.name;
-    match handle.consumer_info(name).await {
-        Ok(_) => within("open the consumer", handle.get_consumer(name))
+    match consumer_info(handle, name).await? {
+        Some(_) => within("open the consumer", handle.get_consumer(name))
             .await?
             .map_err(|error| anyhow!("cannot open consumer {name}: {error}")),
-        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => {
+        None => {
             tracing::error!(
                 stream = stream.settings.name,
                 consumer = name,
@@ -111,7 +154,6 @@ async fn find_consumer(
                 init::first_delivery(&shared.broker, shared.config.replicas(), stream.settings.name).await?;
             create_consumer(shared, stream, spec, begin).await
         }
-        Err(error) => Err(error).with_context(|| format!("cannot query consumer {name}")),
     }
 }
 
@@ -128,10 +170,10 @@ async fn create_consumer(
         .with_context(|| format!("cannot create consumer {} of stream {name}", spec.name))
 }
 
-/// Makes the broker deliver every message from a sequence on again. No message may be in memory.
+/// Makes the broker deliver every message of the stream from a sequence on again. No message may be in memory.
 pub async fn rewind(shared: &CentralContext, stream: &Stream, from: u64) -> anyhow::Result<()> {
     within("send the last acknowledgements", shared.broker.client.flush()).await??;
-    for spec in ConsumerSpec::of(&stream.settings) {
+    for spec in ConsumerSpec::all(stream) {
         begin_again(shared, stream, &spec, from).await?;
     }
     Ok(())
@@ -142,6 +184,7 @@ pub async fn rewind(shared: &CentralContext, stream: &Stream, from: u64) -> anyh
 pub async fn resume(
     shared: &CentralContext,
     stream: &Stream,
+    partition: Partition,
     found: Subscription,
 ) -> anyhow::Result<Subscription> {
     let mut is_changed = false;
@@ -155,7 +198,7 @@ pub async fn resume(
         return Ok(found);
     }
     let delivered = found.delivered;
-    let resumed = open(shared, stream).await?;
+    let resumed = open(shared, stream, partition).await?;
     Ok(Subscription { delivered: resumed.delivered.max(delivered), ..resumed })
 }
 

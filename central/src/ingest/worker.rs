@@ -1,9 +1,9 @@
-//! Worker of one owned stream: takes messages, fills batches, starts inserts.
+//! Worker of one owned partition of a stream: takes messages, fills batches, starts inserts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use async_nats::jetstream::AckKind;
 use futures_util::FutureExt as _;
 use marketprism_schema::DataType;
@@ -23,16 +23,37 @@ use super::running_inserts::no_insert_runs;
 use super::stream_progress::StreamProgress;
 use super::subscription::{self, Subscription, acknowledge};
 use super::table_pulls::{PulledMessage, TablePulls};
-use crate::config::Stream;
+use crate::config::{Partition, Stream};
 use crate::context::CentralContext;
-use crate::init::ConsumerSpec;
+use crate::init::{ConsumerSpec, ingest_lease};
+use crate::lease::Lease;
 use crate::limits;
 use crate::row::Target;
 use crate::time::ticks;
 
+/// Takes the other partitions over, so that nothing of the stream is in memory or on its way to hot.
+async fn hold_others(shared: &CentralContext, stream: &Stream) -> anyhow::Result<Vec<Lease>> {
+    let mut held = Vec::new();
+    for partition in Partition::all(stream).skip(1) {
+        held.push(shared.leases.demand(&ingest_lease(partition), limits::SHARE_PATIENCE).await?);
+        no_insert_runs(shared, &partition.name()).await;
+    }
+    Ok(held)
+}
+
+/// Gives partitions to whoever waits for them.
+async fn release(leases: Vec<Lease>) {
+    for lease in leases {
+        lease.release().await;
+    }
+}
+
 pub struct Worker {
     shared: Arc<CentralContext>,
     stream: Stream,
+    partition: Partition,
+    /// Name of the partition.
+    part: String,
     guard: Arc<InsertGuard>,
     dedup: Deduplicator,
     progress: StreamProgress,
@@ -54,14 +75,21 @@ enum PullEnd {
 }
 
 impl Worker {
-    pub fn new(shared: Arc<CentralContext>, stream: Stream, guard: Arc<InsertGuard>) -> Self {
+    pub fn new(
+        shared: Arc<CentralContext>,
+        stream: Stream,
+        partition: Partition,
+        guard: Arc<InsertGuard>,
+    ) -> Self {
         let dedup = Deduplicator::new(Arc::clone(&shared), &stream);
-        let progress = StreamProgress::new(Arc::clone(&shared), stream.settings.name);
-        let windows = ConsumerSpec::of(&stream.settings).into_iter();
+        let progress = StreamProgress::new(Arc::clone(&shared), partition);
+        let windows = ConsumerSpec::of(&stream.settings, partition).into_iter();
         let windows = windows.map(|spec| (spec.data_type, AckWindow::default())).collect();
         Self {
             shared,
             stream,
+            partition,
+            part: partition.name(),
             guard,
             dedup,
             progress,
@@ -79,7 +107,7 @@ impl Worker {
     /// Works until `stop`, until another central wants the stream, or until the lease is lost. After an error the state in
     /// memory is unknown: the process must end, and the broker redelivers what was not acknowledged.
     pub async fn run(mut self, stop: &CancellationToken) -> anyhow::Result<()> {
-        let name = self.stream_name();
+        let name = self.part.clone();
         let guard = Arc::clone(&self.guard);
         let lost = guard.lease().lost();
         let mut backoff = limits::BACKOFF;
@@ -92,7 +120,7 @@ impl Worker {
             };
             let reason = match started {
                 Ok(mut messages) => {
-                    self.shared.status.clear(name);
+                    self.shared.status.clear(&name);
                     tracing::info!(stream = name, "pulling messages");
                     backoff.reset();
                     self.shared.metrics.subscriptions_active.inc();
@@ -107,8 +135,12 @@ impl Worker {
                 }
                 Err(error) => format!("{error:#}"),
             };
-            if self.shared.status.fail(name, reason.clone()) {
+            if self.shared.status.fail(&name, reason.clone()) {
                 tracing::warn!(stream = name, reason, "cannot pull messages; retrying, no message is lost");
+            }
+            // Another central may do better, or recovers the whole stream.
+            if guard.lease().is_wanted() {
+                break;
             }
             // Rows in memory must not wait for the broker.
             self.close_if(|_| true);
@@ -126,7 +158,7 @@ impl Worker {
     }
 
     async fn start(&mut self) -> anyhow::Result<TablePulls> {
-        let mut found = subscription::open(&self.shared, &self.stream).await?;
+        let mut found = subscription::open(&self.shared, &self.stream, self.partition).await?;
         self.shared.hot_clock.read(&self.shared.storage, limits::QUERY_TIMEOUT).await?;
         if self.progress.is_other_stream(&found) {
             self.begin_stream().await?;
@@ -139,9 +171,9 @@ impl Worker {
         }
         if self.is_put_back {
             self.recover(&found).await.context("hot was put back to an earlier state")?;
-            found = subscription::open(&self.shared, &self.stream).await?;
+            found = subscription::open(&self.shared, &self.stream, self.partition).await?;
         }
-        let found = subscription::resume(&self.shared, &self.stream, found).await?;
+        let found = subscription::resume(&self.shared, &self.stream, self.partition, found).await?;
         if self.progress.is_other_consumer(&found) {
             self.dedup.begin_consumer(found.delivered).await?;
         }
@@ -157,18 +189,33 @@ impl Worker {
         let stream = self.stream_name();
         tracing::warn!(stream, "the stream was deleted and recreated; sequences start at 1 again");
         self.windows.iter_mut().for_each(|(_, window)| window.forget());
-        self.progress.record_deleted_stream().await?;
         self.store_all().await?;
+        if self.partition.is_first() {
+            let others = hold_others(&self.shared, &self.stream).await?;
+            self.progress.record_deleted_stream().await?;
+            release(others).await;
+        }
         self.dedup.begin_stream();
         Ok(())
     }
 
     async fn recover(&mut self, found: &Subscription) -> anyhow::Result<()> {
-        put_back::create_missing_tables(&self.shared).await?;
-        self.store_all().await?;
-        no_insert_runs(&self.shared, self.stream_name()).await;
-        let upto = self.progress.taken().max(found.delivered);
-        put_back::recover(&self.shared, &self.stream, found, upto).await?;
+        if !self.partition.is_first() {
+            if gap_scan::put_back_before(&self.shared, found, self.stream_name()).await?.is_some() {
+                bail!("the owner of partition {} recovers it", self.stream_name());
+            }
+            self.store_all().await?;
+        } else {
+            put_back::create_missing_tables(&self.shared).await?;
+            let others = hold_others(&self.shared, &self.stream).await?;
+            self.store_all().await?;
+            no_insert_runs(&self.shared, &self.part).await;
+            // The others may have taken more until now.
+            let delivered = subscription::open(&self.shared, &self.stream, self.partition).await?.delivered;
+            let upto = self.progress.taken().max(found.delivered).max(delivered);
+            put_back::recover(&self.shared, &self.stream, found, upto).await?;
+            release(others).await;
+        }
         self.dedup.forget();
         self.progress.forget().await;
         self.is_put_back = false;
@@ -231,9 +278,11 @@ impl Worker {
     }
 
     fn hot_is_put_back(&mut self, reason: &str) {
-        let stream = self.stream_name();
+        let stream = &*self.part;
         tracing::error!(stream, reason, "hot lost rows; they are taken in again from cold and the broker");
-        self.shared.metrics.put_back.with_label_values(&[stream]).inc();
+        if self.partition.is_first() {
+            self.shared.metrics.put_back.with_label_values(&[self.partition.stream]).inc();
+        }
         self.is_put_back = true;
     }
 
@@ -285,8 +334,11 @@ impl Worker {
         let Some((_, window)) = self.windows.get_mut(place) else { return Ok(()) };
         let is_new = window.deliver(number, delivery, message.message.reply.clone());
         let is_new = is_new.map_err(|lost| lost.to_string())?;
-        self.progress.take((place, number), sequence);
-        if is_new {
+        self.progress.take(sequence);
+        if !self.partition.has(&message.message.subject) {
+            window.finish(sequence, delivery.published_ns);
+            self.dedup.events_of_turn += 1;
+        } else if is_new {
             self.dedup.take(message, delivery);
         }
         Ok(())

@@ -9,7 +9,7 @@ use marketprism_schema::{Carries, DataType, STREAMS, StreamSettings, Table, stre
 
 use super::{Difference, ObjectResult};
 use crate::broker::{Broker, within};
-use crate::config::{Config, Stream};
+use crate::config::{Config, Partition, Stream};
 use crate::watermark::Watermarks;
 
 /// Of the names of central's consumers.
@@ -24,10 +24,19 @@ pub struct ConsumerSpec {
 }
 
 impl ConsumerSpec {
+    /// Those of all partitions.
+    pub fn all(stream: &Stream) -> Vec<Self> {
+        Partition::all(stream).flat_map(|partition| Self::of(&stream.settings, partition)).collect()
+    }
+
     /// A consumer for each table, so that one whose rows are refused holds up no other; one for audits.
-    pub fn of(stream: &StreamSettings) -> Vec<Self> {
+    ///
+    /// With another number of partitions they have other names, so that they begin behind the confirmed messages.
+    pub fn of(stream: &StreamSettings, partition: Partition) -> Vec<Self> {
+        let Partition { index, count, .. } = partition;
+        let part = if count > 1 { format!("-{index}-of-{count}") } else { String::new() };
         let of_table = |&data_type: &DataType| Self {
-            name: format!("{PREFIX}{}", Table::of(data_type).name.replace('_', "-")),
+            name: format!("{PREFIX}{}{part}", Table::of(data_type).name.replace('_', "-")),
             data_type: Some(data_type),
         };
         match stream.carries {
@@ -122,10 +131,11 @@ pub async fn compare_only(
     Ok(ObjectResult::of(differences))
 }
 
-/// A consumer of central's form that this version does not have, as an older one had.
-pub fn is_unused(stream: &str, consumer: &str) -> bool {
+/// A consumer of central's form that is not one of a stream in this many partitions, as an older central had, or another number of partitions.
+pub fn is_unused((stream, partitions): (&str, u16), consumer: &str) -> bool {
     let settings = STREAMS.iter().find(|settings| settings.name == stream);
-    let mut used = settings.map(ConsumerSpec::of).unwrap_or_default().into_iter();
+    let used = settings.map(|settings| Stream { settings: settings.clone(), replicas: 1, partitions });
+    let mut used = used.as_ref().map(ConsumerSpec::all).unwrap_or_default().into_iter();
     consumer.starts_with(PREFIX) && used.all(|spec| spec.name != consumer)
 }
 
@@ -199,9 +209,12 @@ mod tests {
 
     #[test]
     fn consumers_of_an_older_central_are_not_used() {
-        let is = |consumer| is_unused("MARKET_DATA", consumer);
-        assert_eq!(["central-market-data", "central-audit"].map(is), [true; 2]);
+        let is = |consumer| is_unused(("MARKET_DATA", 1), consumer);
+        assert_eq!(["central-market-data", "central-audit", "central-trades-0-of-2"].map(is), [true; 3]);
         assert_eq!(["central-trades", "someone-else"].map(is), [false; 2]);
+        let is = |consumer| is_unused(("MARKET_DATA", 2), consumer);
+        assert_eq!(["central-trades", "central-trades-2-of-3"].map(is), [true; 2]);
+        assert_eq!(["central-trades-0-of-2", "central-trades-1-of-2"].map(is), [false; 2]);
     }
 
     #[test]
@@ -216,8 +229,8 @@ mod tests {
     fn a_consumer_that_delivers_less_or_nothing_is_named() {
         use async_nats::jetstream::consumer::{IntoConsumerConfig as _, ReplayPolicy};
 
-        let stream = Stream { settings: STREAMS[0].clone(), replicas: 1 };
-        let wanted = ConsumerSpec::of(&STREAMS[0])[0].wanted(&stream, Duration::from_secs(60));
+        let stream = Stream { settings: STREAMS[0].clone(), replicas: 1, partitions: 1 };
+        let wanted = ConsumerSpec::all(&stream)[0].wanted(&stream, Duration::from_secs(60));
         let named = |change: fn(&mut async_nats::jetstream::consumer::Config)| {
             let mut found = wanted.clone().into_consumer_config();
             change(&mut found);
@@ -243,8 +256,8 @@ mod tests {
 
     #[test]
     fn every_table_has_a_consumer_without_a_delivery_limit() {
-        let stream = |i: usize| Stream { settings: STREAMS[i].clone(), replicas: 1 };
-        let of = |i: usize| ConsumerSpec::of(&STREAMS[i]);
+        let stream = |i: usize| Stream { settings: STREAMS[i].clone(), replicas: 1, partitions: 1 };
+        let of = |i: usize| ConsumerSpec::all(&stream(i));
         let names = |i: usize| of(i).into_iter().map(|spec| spec.name).collect::<Vec<_>>();
         assert_eq!(names(0).len(), STREAMS[0].subjects.len());
         assert_eq!(

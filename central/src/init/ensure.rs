@@ -1,13 +1,17 @@
+use anyhow::Context as _;
 use marketprism_schema::{ADAPTER_OBJECTS_BUCKET, DatabaseKind};
 
 use super::{ConsumerSpec, Difference, ObjectResult, ProvisionReport, consumers, databases, streams};
 use crate::adapters::{AdapterBucket, Wishes};
 use crate::broker::{Broker, is_no_room};
-use crate::config::Config;
-use crate::lease::Leases;
+use crate::config::{Config, Partition, Stream};
+use crate::lease::{Lease, Leases};
 use crate::limits;
 use crate::storage::Storage;
 use crate::watermark::Watermarks;
+
+/// Of the names of the leases of partitions.
+pub const INGEST_LEASES: &str = "ingest-";
 
 /// Connects, provisions everything and reports it. Changes differences only with `apply`.
 pub async fn once(config: &Config, apply: bool) -> anyhow::Result<ProvisionReport> {
@@ -29,7 +33,7 @@ pub async fn ensure(
 ) -> anyhow::Result<ProvisionReport> {
     let mut report = ProvisionReport::default();
     if sides.contains(&DatabaseKind::Hot) {
-        let ensured = ensure_streams(config, broker, apply, &mut report).await;
+        let ensured = ensure_streams(config, (broker, leases), apply, &mut report).await;
         ensured.map_err(|error| broker.explain(error))?;
         // Edges may not create them.
         let replicas = config.replicas();
@@ -59,7 +63,7 @@ pub async fn compare_streams(config: &Config, broker: &Broker) -> anyhow::Result
         let (is_there, outcome) = streams::compare_only(&broker.jetstream, stream).await?;
         report.add("stream", name, outcome);
         if is_there {
-            for spec in ConsumerSpec::of(&stream.settings) {
+            for spec in ConsumerSpec::all(stream) {
                 let outcome =
                     consumers::compare_only(&broker.jetstream, stream, &spec, config.ack_wait).await?;
                 report.add("consumer", &spec.name, outcome);
@@ -95,19 +99,46 @@ async fn ensure_bucket(config: &Config, broker: &Broker, apply: bool) -> anyhow:
 
 async fn ensure_streams(
     config: &Config,
-    broker: &Broker,
+    (broker, leases): (&Broker, &Leases),
     apply: bool,
     report: &mut ProvisionReport,
 ) -> anyhow::Result<()> {
     check_room(config, broker).await?;
     for stream in &config.streams {
-        report.add("stream", stream.settings.name, streams::ensure(&broker.jetstream, stream, apply).await?);
-        for spec in ConsumerSpec::of(&stream.settings) {
+        let held = if apply { hold_partitions(broker, leases, stream).await? } else { Vec::new() };
+        let ensured = streams::ensure(&broker.jetstream, stream, apply).await;
+        for lease in held {
+            lease.release().await;
+        }
+        report.add("stream", stream.settings.name, ensured?);
+        for spec in ConsumerSpec::all(stream) {
             let outcome = consumers::ensure(config, broker, stream, &spec).await?;
             report.add("consumer", &spec.name, outcome);
         }
     }
     Ok(())
+}
+
+/// While the number of partitions changes nobody may take messages: one that two centrals take would be stored twice.
+async fn hold_partitions(broker: &Broker, leases: &Leases, stream: &Stream) -> anyhow::Result<Vec<Lease>> {
+    let name = stream.settings.name;
+    let found = streams::partitions(&broker.jetstream, name).await?.unwrap_or(stream.partitions);
+    let mut held = Vec::new();
+    if found == stream.partitions {
+        return Ok(held);
+    }
+    for partition in Partition::numbered(name, found.max(stream.partitions)) {
+        let lease = leases.demand(&ingest_lease(partition), limits::SHARE_PATIENCE).await;
+        held.push(lease.with_context(|| {
+            format!("cannot change the partitions of stream {name} from {found} to {}", stream.partitions)
+        })?);
+    }
+    Ok(held)
+}
+
+/// Lease of the central that takes a partition.
+pub fn ingest_lease(partition: Partition) -> String {
+    format!("{INGEST_LEASES}{}", partition.name())
 }
 
 #[cfg(test)]

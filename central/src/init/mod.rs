@@ -11,6 +11,6 @@ mod streams;
 
 pub use consumers::{ConsumerSpec, first_delivery, is_unused};
 pub use drift::{Difference, ObjectResult, ProvisionReport};
-pub use ensure::{check_room, compare_streams, ensure, once};
+pub use ensure::{INGEST_LEASES, check_room, compare_streams, ensure, ingest_lease, once};
 pub use state::schema_state;
-pub use streams::ensure as ensure_stream;
+pub use streams::{ensure as ensure_stream, partitions, partitions_of};

@@ -1,10 +1,12 @@
+use std::collections::HashMap;
+
 use anyhow::{Context as _, anyhow, bail};
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::jetstream::{Context, ErrorCode};
 
 use super::{Difference, ObjectResult};
-use crate::broker::{Broker, is_missing};
+use crate::broker::{Broker, is_missing, within};
 use crate::config::Stream;
 
 /// On disk, oldest messages discarded first, limited by bytes and age only.
@@ -25,8 +27,27 @@ fn wanted(stream: &Stream) -> Config {
         retention: RetentionPolicy::Limits,
         discard: DiscardPolicy::Old,
         allow_direct: true,
+        metadata: metadata(stream.partitions),
         ..Config::default()
     }
+}
+
+/// Key of the metadata: all centrals must agree on the number of partitions, or two would take one message.
+const PARTITIONS: &str = "marketprism-partitions";
+
+fn metadata(partitions: u16) -> HashMap<String, String> {
+    HashMap::from([(PARTITIONS.to_owned(), partitions.to_string())])
+}
+
+/// Number of partitions in which centrals take a stream.
+pub fn partitions_of(config: &Config) -> u16 {
+    config.metadata.get(PARTITIONS).and_then(|count| count.parse().ok()).unwrap_or(1)
+}
+
+/// Number of partitions of an existing stream.
+pub async fn partitions(jetstream: &Context, name: &str) -> anyhow::Result<Option<u16>> {
+    let found = within("query the stream", found(jetstream, name)).await??;
+    Ok(found.as_ref().map(partitions_of))
 }
 
 /// Creates a missing stream; compares an existing one and, with `apply`, changes what can be changed.
@@ -53,6 +74,7 @@ pub async fn ensure(jetstream: &Context, stream: &Stream, apply: bool) -> anyhow
         max_message_size: wanted.max_message_size,
         subject_transform: wanted.subject_transform,
         discard: wanted.discard,
+        metadata: found.metadata.clone().into_iter().chain(wanted.metadata).collect(),
         ..found
     };
     match jetstream.update_stream(&changed).await {
@@ -114,6 +136,7 @@ fn compare(wanted: &Config, found: &Config) -> Vec<Difference> {
             ("max_message_size", limit(config.max_message_size.into()).to_string()),
             ("subject_transform", format!("{:?}", config.subject_transform)),
             ("discard", format!("{:?}", config.discard)),
+            ("partitions", partitions_of(config).to_string()),
         ]
     };
     let immutable = |config: &Config| {
@@ -206,11 +229,14 @@ mod tests {
     #[test]
     fn stream_differences_ignore_order_and_spelling() {
         let [settings, ..] = STREAMS;
-        let wanted = wanted(&Stream { settings, replicas: 1 });
+        let wanted = wanted(&Stream { settings, replicas: 1, partitions: 1 });
         let mut found = wanted.clone();
         found.subjects.reverse();
         found.max_messages = 0;
         assert_eq!(compare(&wanted, &found), vec![]);
+
+        found.metadata.clear();
+        assert_eq!(compare(&wanted, &found), vec![], "a stream of an older central is in one part");
 
         found.max_bytes = 7;
         found.storage = StorageType::Memory;

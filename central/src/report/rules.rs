@@ -349,15 +349,21 @@ pub fn evaluate_stream(stream: &BrokerStream, findings: &mut Vec<Finding>) {
     }
     for consumer in &stream.consumers {
         let (name, pending) = (&consumer.consumer, count(consumer.pending, "message"));
-        if consumer.waiting == 0 && is_unused(&stream.stream, name) {
-            let text = format!("consumer {name}: of an older central, nothing reads it");
+        if consumer.waiting == 0 && is_unused((&stream.stream, stream.partitions), name) {
+            let text = format!(
+                "consumer {name}: of an older central or another number of partitions, nothing reads it"
+            );
             warn(Code::BrokerDrift, text, &format!("delete it: `nats consumer rm {} {name}`", stream.stream));
         } else if consumer.pending > 0 && consumer.waiting == 0 && consumer.ack_pending == 0 {
             let text = format!("consumer {name}: {pending} pending, no central takes them");
             warn(Code::IngestStopped, text, "start a central with --role all or hot");
         } else if consumer.pending >= PENDING_WARN {
             let text = format!("consumer {name}: {pending} pending");
-            warn(Code::IngestLag, text, "start another central: it shares the streams");
+            warn(
+                Code::IngestLag,
+                text,
+                "start another central: it shares the streams, and with streams.partitions each of them",
+            );
         }
     }
 }

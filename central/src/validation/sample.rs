@@ -189,7 +189,8 @@ impl<'a> Sampler<'a> {
 
 fn stream_sample(name: &'static str, stream: &BrokerStream) -> StreamSample {
     let own = |consumer: &&BrokerConsumer| {
-        consumer.consumer.starts_with(OWN_CONSUMERS) && !is_unused(name, &consumer.consumer)
+        consumer.consumer.starts_with(OWN_CONSUMERS)
+            && !is_unused((name, stream.partitions), &consumer.consumer)
     };
     let own: Vec<&BrokerConsumer> = stream.consumers.iter().filter(own).collect();
     StreamSample {
@@ -266,6 +267,7 @@ mod tests {
             max_bytes: 0,
             first_sequence: 0,
             last_sequence: 7,
+            partitions: 1,
             replicas: 1,
             replicas_current: 1,
             leader: None,

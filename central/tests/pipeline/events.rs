@@ -49,6 +49,16 @@ pub fn trade(number: u64, base_us: i64) -> Event<'static> {
     event("BTCUSDT", base_us + n, Body::Trade(trade))
 }
 
+/// The trade of a number in one of so many markets.
+pub fn trade_in(markets: u64, number: u64, base_us: i64) -> Event<'static> {
+    let mut event = trade(number, base_us);
+    let coin = number % markets;
+    event.header.symbol = format!("C{coin}-USDT").into();
+    event.header.venue_symbol = format!("C{coin}USDT").into();
+    event.header.event_id = EventId::of(&event);
+    event
+}
+
 /// A book with `depth` levels per side.
 pub fn book(update: u64, depth: i64, base_us: i64) -> Event<'static> {
     let n = i64::try_from(update).unwrap();
@@ -212,8 +222,21 @@ pub struct Publisher {
 impl Publisher {
     /// `step` trades per 100 ms, numbered from zero.
     pub fn start(jetstream: Context, step: u64) -> Self {
+        Self::of(jetstream, step, trade)
+    }
+
+    /// Trades of so many markets in turn.
+    pub fn of_markets(jetstream: Context, step: u64, markets: u64) -> Self {
+        Self::of(jetstream, step, move |number, base_us| trade_in(markets, number, base_us))
+    }
+
+    fn of(
+        jetstream: Context,
+        step: u64,
+        trade: impl Fn(u64, i64) -> Event<'static> + Send + Sync + 'static,
+    ) -> Self {
         let goes_on = Arc::new(AtomicBool::new(true));
-        let task = tokio::spawn(run(jetstream, step, Arc::clone(&goes_on)));
+        let task = tokio::spawn(run(jetstream, step, Arc::clone(&goes_on), trade));
         Self { goes_on, task }
     }
 
@@ -224,13 +247,18 @@ impl Publisher {
     }
 }
 
-async fn run(jetstream: Context, step: u64, goes_on: Arc<AtomicBool>) -> u64 {
+async fn run(
+    jetstream: Context,
+    step: u64,
+    goes_on: Arc<AtomicBool>,
+    trade: impl Fn(u64, i64) -> Event<'static> + Send + Sync,
+) -> u64 {
     let base_us = now_us();
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     let mut published = 0;
     while goes_on.load(Ordering::Acquire) {
         ticks.tick().await;
-        publish(&jetstream, (published..published + step).map(move |n| trade(n, base_us))).await;
+        publish(&jetstream, (published..published + step).map(|n| trade(n, base_us))).await;
         published += step;
     }
     published

@@ -31,6 +31,7 @@ mod repair;
 mod replication;
 mod report;
 mod restores;
+mod shared_stream;
 mod sharing;
 mod stack;
 mod stopped;

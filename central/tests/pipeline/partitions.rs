@@ -21,7 +21,7 @@ async fn more_rows(stack: &Stack, more: u64) {
     stack.has_trades(before + more).await;
 }
 
-fn inserts(pair: &Pair, i: usize) -> u64 {
+pub fn inserts(pair: &Pair, i: usize) -> u64 {
     let metrics = pair.metrics(i).unwrap();
     let line = metrics.lines().find(|line| line.starts_with("hot_storage_batch_inserts_total ")).unwrap();
     line.rsplit_once(' ').unwrap().1.parse().unwrap()

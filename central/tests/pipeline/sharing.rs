@@ -34,6 +34,19 @@ impl Pair {
     }
 
     async fn start_over(stack: &Stack, more: &str, links: Vec<[Link; 2]>) -> Self {
+        let pair = Self::launch(stack, more, links);
+        pair.is_shared().await;
+        pair
+    }
+
+    /// Streams in two partitions; waits until each central owns one of each stream.
+    pub async fn of_partitions(stack: &Stack, more: &str) -> Self {
+        let pair = Self::launch(stack, &format!("[streams]\npartitions = 2\n{more}"), Vec::new());
+        pair.has_halves().await;
+        pair
+    }
+
+    fn launch(stack: &Stack, more: &str, links: Vec<[Link; 2]>) -> Self {
         let ports = vec![free_port(), free_port()];
         let config = |i: usize| stack.configure_as(&format!("central-{i}"), ports[i], more);
         let configs = vec![config(0), config(1)];
@@ -41,9 +54,23 @@ impl Pair {
             links.iter().for_each(|link| Stack::lead_through(config, link));
         }
         let centrals = configs.iter().map(|config| Some(stack.run(config))).collect();
-        let pair = Self { centrals, configs, ports, links };
-        pair.is_shared().await;
-        pair
+        Self { centrals, configs, ports, links }
+    }
+
+    pub async fn has_halves(&self) {
+        eventually("each central to have a partition of each stream", || async {
+            let held: Vec<_> = (0..2).map(|i| STREAMS.map(|stream| self.holds(i, stream))).collect();
+            if held == [[true; 2]; 2] { Ok(()) } else { Err(format!("{held:?}")) }
+        })
+        .await;
+    }
+
+    pub fn port(&self, i: usize) -> u16 {
+        self.ports[i]
+    }
+
+    pub fn kill(&mut self, i: usize) {
+        self.centrals[i].take().unwrap().kill();
     }
 
     pub async fn is_shared(&self) {
@@ -94,7 +121,7 @@ impl Pair {
 
     pub fn kill_holder_of(&mut self, stream: &str) -> usize {
         let holder = self.holder_of(stream).unwrap();
-        self.centrals[holder].take().unwrap().kill();
+        self.kill(holder);
         holder
     }
 

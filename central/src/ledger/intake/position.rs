@@ -4,7 +4,7 @@
 use anyhow::Context as _;
 
 use super::batch::{AUDIT, AuditBatch};
-use crate::config::Stream;
+use crate::config::{Partition, Stream};
 use crate::context::CentralContext;
 use crate::ingest::{positions, rewind, subscribe};
 use crate::storage::StorageError;
@@ -19,7 +19,7 @@ pub struct AuditPosition {
 impl AuditPosition {
     /// Compares hot with the broker. After a restore the broker delivers every audit again that hot may lack; equal rows replace each other.
     pub async fn start(shared: &CentralContext, stream: &Stream) -> anyhow::Result<Self> {
-        let found = subscribe(shared, stream).await?;
+        let found = subscribe(shared, stream, Partition::first(stream)).await?;
         let created_ns = found.stream_created_ns;
         let storage = &shared.storage;
         let position = positions::newest(storage, AUDIT, created_ns).await?.position;

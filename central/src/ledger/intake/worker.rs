@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval_at, sleep};
 
 use super::batch::{AUDIT, AUDIT_DEAD_LETTER, AuditBatch, AuditMessage, DecodedAudits};
 use super::position::AuditPosition;
-use crate::config::Stream;
+use crate::config::{Partition, Stream};
 use crate::context::CentralContext;
 use crate::fleet::NewerEdges;
 use crate::ingest::{acknowledge, subscribe};
@@ -50,7 +50,7 @@ pub async fn take_in(shared: &Arc<CentralContext>, dirty: &DirtyWindows) -> anyh
 
 async fn start(shared: &CentralContext, stream: &Stream) -> anyhow::Result<(Pull, AuditPosition)> {
     let position = AuditPosition::start(shared, stream).await?;
-    let pulls = subscribe(shared, stream).await?.pulls().await?;
+    let pulls = subscribe(shared, stream, Partition::first(stream)).await?.pulls().await?;
     let pull = pulls.into_iter().next().with_context(|| format!("stream {AUDIT} has no consumer"))?;
     Ok((pull, position))
 }

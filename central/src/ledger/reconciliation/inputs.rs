@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use anyhow::{Context as _, anyhow};
 use async_nats::jetstream::consumer::PullConsumer;
 use futures_util::future::try_join_all;
-use marketprism_schema::{DataType, DataTypeMap, STREAMS, Table};
+use marketprism_schema::{DataType, DataTypeMap, Table};
 use tokio::time::timeout;
 
 use super::evaluate::stored_by_broker;
@@ -16,6 +16,7 @@ use super::queries::{
 };
 use super::verdict::{IdRange, WindowVerdict};
 use crate::broker::Broker;
+use crate::config::Stream;
 use crate::init::ConsumerSpec;
 use crate::ledger::windows::{EdgeStream, WindowGrid, WindowRange};
 use crate::limits;
@@ -34,6 +35,7 @@ pub enum RowsToRead<'a> {
 pub struct InputReader<'a> {
     pub storage: &'a Storage,
     pub broker: &'a Broker,
+    pub streams: &'a [Stream],
     pub grid: WindowGrid,
     pub grace_ns: i64,
     pub now_ns: i64,
@@ -97,7 +99,7 @@ impl InputReader<'_> {
         }
         let relived =
             queries::relived_times(self.storage, range).await.context("cannot read steps of clocks")?;
-        let frontier = IngestFrontier::read(self.broker).await?;
+        let frontier = IngestFrontier::read(self.broker, self.streams).await?;
         let (mut windows, mut without_audit) = (BTreeSet::new(), BTreeSet::new());
         for window in self.grid.within(range) {
             match rows {
@@ -301,11 +303,11 @@ pub struct IngestFrontier {
 
 impl IngestFrontier {
     /// Audits must be read before, so that one that arrives in between is not taken for an old one.
-    pub async fn read(broker: &Broker) -> anyhow::Result<Self> {
+    pub async fn read(broker: &Broker, streams: &[Stream]) -> anyhow::Result<Self> {
         let limit = limits::BROKER_TIMEOUT;
-        let consumers = STREAMS
-            .iter()
-            .flat_map(|stream| ConsumerSpec::of(stream).into_iter().map(|consumer| (stream.name, consumer)));
+        let consumers = streams.iter().flat_map(|stream| {
+            ConsumerSpec::all(stream).into_iter().map(|consumer| (stream.settings.name, consumer))
+        });
         // Together: one after the other they would take the whole time from a broker that is far away.
         let reading = try_join_all(consumers.map(async |(stream, consumer)| {
             anyhow::Ok((consumer.data_type, stored_up_to(broker, stream, &consumer).await?))
@@ -316,7 +318,8 @@ impl IngestFrontier {
         let mut frontier = Self { events: DataTypeMap::from_fn(|_| i64::MAX), audits: i64::MAX };
         for (data_type, upto) in read {
             match data_type {
-                Some(data_type) => frontier.events[data_type] = upto,
+                // Of several partitions the last one counts.
+                Some(data_type) => frontier.events[data_type] = upto.min(frontier.events[data_type]),
                 None => frontier.audits = upto,
             }
         }

@@ -100,6 +100,7 @@ impl Reconciler {
         let reader = InputReader {
             storage: &self.shared.storage,
             broker: &self.shared.broker,
+            streams: &self.shared.config.streams,
             grid: self.grid,
             grace_ns: self.grace_ns,
             now_ns,

@@ -16,6 +16,8 @@ pub struct BrokerStream {
     pub max_bytes: i64,
     pub first_sequence: u64,
     pub last_sequence: u64,
+    /// Parts that centrals take apart.
+    pub partitions: u16,
     pub replicas: usize,
     /// Replicas that are up to date, the leader included.
     pub replicas_current: usize,
@@ -88,7 +90,7 @@ pub struct SchemaDifference {
 /// A task that one central does at a time, and its holder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct LeaseState {
-    /// `ingest-<stream>`, `replicator`, `ledger`, `migrations`.
+    /// `ingest-<stream>` (of its further partitions `ingest-<stream>-<number>`), `replicator`, `ledger`, `migrations`.
     pub lease: String,
     pub holder: String,
     /// Begin of the current holder's term.

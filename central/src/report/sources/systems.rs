@@ -70,6 +70,7 @@ fn describe(info: &Info, consumers: Vec<BrokerConsumer>) -> BrokerStream {
         max_bytes: info.config.max_bytes,
         first_sequence: info.state.first_sequence,
         last_sequence: info.state.last_sequence,
+        partitions: init::partitions_of(&info.config),
         replicas: info.config.num_replicas,
         replicas_current: current,
         leader: cluster.and_then(|cluster| cluster.leader.clone()),
