@@ -9,6 +9,7 @@ mod broker;
 mod cli;
 mod config;
 mod context;
+mod copy_marks;
 mod coverage;
 mod diagnose;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use marketprism_schema::DataType;
 use marketprism_service::{Backoff, HttpBounds};
 
 /// A ClickHouse query over metadata or a bounded set of ids. Longer means that the server is in trouble.
@@ -111,10 +112,10 @@ pub const COPY_TIME: Duration = Duration::from_secs(3600);
 pub const COPY_INSERTS: Duration = Duration::from_secs(60);
 /// Missing sequences per query.
 pub const SEQUENCES_A_QUERY: u64 = 100_000;
-/// Sequences per insert of rows that come back from cold: 10,000 order books take up to 250 MB on their way.
-pub const SEQUENCES_A_COPY: u64 = 10_000;
-/// Messages per query for the events that hot lacks of them: up to 65,000 ids on each side.
-pub const PARTIAL_MESSAGES_A_QUERY: usize = 256;
+/// Hot is compared with cold in spans of this length after it was put back: a query reads 24 bytes a row.
+pub const COMPARED_SPAN_MS: i64 = 600_000;
+/// Parts of a span that are compared by fingerprints of their event ids first.
+pub const COMPARED_PART_MS: i64 = 10_000;
 /// Messages before the first one that hot lost that are read again too: of some, hot may have only a part of the events.
 pub const REWIND_MARGIN: u64 = 100_000;
 /// Broker requests per gap scan; what of the rest hot lacks waits for the next.
@@ -233,11 +234,20 @@ pub const UNSURE_AROUND_NS: i64 = 3_600_000_000_000;
 /// Concurrent inserts into cold per table: the server sorts one while it compresses and writes another.
 pub const COPIES_AT_ONCE: usize = 2;
 /// Rows per insert into cold. They form one block, in memory as a whole: about 250 bytes per row.
-pub const SLICE_ROWS: u64 = 262_144;
+const SLICE_ROWS: u64 = 262_144;
 /// [`SLICE_ROWS`] of order books, of up to 25 kB per row.
-pub const SLICE_ROWS_ORDER_BOOKS: u64 = 8_192;
+const SLICE_ROWS_ORDER_BOOKS: u64 = 8_192;
 /// [`SLICE_ROWS`] of order-book deltas, of about 600 bytes per row in memory.
-pub const SLICE_ROWS_DELTAS: u64 = 65_536;
+const SLICE_ROWS_DELTAS: u64 = 65_536;
+/// [`SLICE_ROWS`] of a table.
+pub const fn slice_rows(data_type: DataType) -> u64 {
+    match data_type {
+        DataType::OrderBook => SLICE_ROWS_ORDER_BOOKS,
+        DataType::OrderBookDelta => SLICE_ROWS_DELTAS,
+        _ => SLICE_ROWS,
+    }
+}
+
 /// Lower bound when inserts are halved because a server is too slow.
 pub const SLICE_ROWS_MIN: u64 = 512;
 /// Largest window that is compared row by row: 24 bytes per row and side. A larger one is reported without row counts.

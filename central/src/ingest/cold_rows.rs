@@ -1,7 +1,8 @@
-//! Rows that come back from cold after hot was put back to an earlier state: those of whole messages, and of a message of which hot has only some
-//! events, the other ones. None is stored a second time.
+//! Rows that come back from cold after hot was put back to an earlier state, event by event.
 //!
-//! They keep their `created_at`: under a new one the replicator would copy them again.
+//! Afterwards hot has each event that cold has, as the row that cold has: an event that came again meanwhile, from the broker or from an edge's
+//! journal, has a later `created_at` in hot, and copied to cold it would replace a row of a verified window. Only a correction may do that.
+//! Sequences do not tell what hot lost: they are those of a stream that may have been put back, or deleted, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,166 +12,298 @@ use marketprism_schema::{DataType, Table, stream_of};
 use tokio::time::timeout;
 
 use super::insert::log_comment_prefix;
-use super::progress::SeqRange;
+use super::running_inserts::no_insert_runs;
 use crate::context::CentralContext;
 use crate::row::columns_of;
 use crate::storage::{Storage, StorageError, UNKNOWN, bounded};
-use crate::{limits, sql};
-
-/// Fingerprint of a message's events in a table by its sequence.
-type MessageDigests = BTreeMap<u64, u64>;
-
-/// Rows of a table with these sequences, created since a time.
-#[derive(Debug, Clone, Copy)]
-struct TableSpan {
-    table: &'static Table,
-    span: SeqRange,
-    since_ns: i64,
-}
+use crate::{copy_marks, limits, sql, time};
 
 pub fn tables_of(stream: &'static str) -> impl Iterator<Item = &'static Table> {
     DataType::ALL.iter().filter(move |&&data_type| stream_of(data_type) == stream).map(|&of| Table::of(of))
 }
 
-/// Copies what cold has of these messages and hot does not; returns the number of events. `since_ns`: earlier rows are of other messages.
-pub async fn copy_from_cold(
-    shared: &CentralContext,
-    stream: &'static str,
-    span: SeqRange,
-    since_ns: i64,
-) -> anyhow::Result<u64> {
-    let mut copied = 0;
-    for table in tables_of(stream) {
-        for span in span.pieces(limits::SEQUENCES_A_COPY) {
-            copied += copy_piece(shared, stream, TableSpan { table, span, since_ns }).await?;
-        }
-    }
-    Ok(copied)
-}
-
-async fn copy_piece(shared: &CentralContext, stream: &'static str, piece: TableSpan) -> anyhow::Result<u64> {
-    let limit = shared.config.replication.query_timeout;
-    let in_cold = of_cold(piece.digests(shared, &shared.cold).await)?;
-    if in_cold.is_empty() {
-        return Ok(0);
-    }
-    let in_hot = piece.digests(shared, &shared.storage).await.context("cannot read what hot has")?;
-    let (absent, partial) = compared(&in_cold, &in_hot);
-    let mut copied = 0;
-    let mut copy = async |condition: String| -> anyhow::Result<()> {
-        let rows = format!("FROM {} AND {condition}", piece.of(&shared.cold));
-        let count = shared.cold.client.query_raw(&format!("SELECT count() {rows}"));
-        copied += of_cold(bounded(limit, count.fetch_one::<u64>()).await)?;
-        let copied = timeout(limit, copy(shared, stream, piece.table, &rows)).await;
-        copied.context("copying from cold to hot took too long")?.map_err(anyhow::Error::from)
-    };
-    if !absent.is_empty() {
-        copy(format!("stream_seq IN ({})", listed(&absent))).await?;
-    }
-    for some in partial.chunks(limits::PARTIAL_MESSAGES_A_QUERY) {
-        let in_cold = of_cold(piece.events(shared, &shared.cold, some).await)?;
-        let in_hot = piece.events(shared, &shared.storage, some).await.context("cannot read what hot has")?;
-        let lacking: Vec<u128> = in_cold.difference(&in_hot).map(|&(_, id)| id).collect();
-        for ids in lacking.chunks(limits::IDS_A_QUERY) {
-            let ids = sql::ids(ids.iter().copied());
-            copy(format!("stream_seq IN ({}) AND event_id IN ({ids})", listed(some))).await?;
-        }
-    }
-    Ok(copied)
-}
-
-/// The sequences that hot does not have at all, and those of which it has other events than cold.
-fn compared(in_cold: &MessageDigests, in_hot: &MessageDigests) -> (Vec<u64>, Vec<u64>) {
-    let other = in_cold.iter().filter(|(sequence, digest)| in_hot.get(sequence) != Some(digest));
-    other.map(|(&sequence, _)| sequence).partition(|sequence| !in_hot.contains_key(sequence))
-}
-
-fn listed(sequences: &[u64]) -> String {
-    sequences.iter().map(u64::to_string).collect::<Vec<_>>().join(",")
-}
-
 /// Cold was never set up, or was emptied: it has nothing.
-fn of_cold<T: Default>(found: Result<T, StorageError>) -> anyhow::Result<T> {
+pub fn of_cold<T: Default>(found: Result<T, StorageError>) -> anyhow::Result<T> {
     match found {
         Err(StorageError::Refused { code, .. }) if UNKNOWN.contains(&code) => Ok(T::default()),
         found => found.context("hot was put back; cold, which may have its rows, does not answer"),
     }
 }
 
-impl TableSpan {
-    fn of(&self, storage: &Storage) -> String {
-        let Self { table, span, since_ns } = self;
+#[derive(Debug, Default)]
+pub struct BroughtBack {
+    pub events: usize,
+    /// Lowest sequence of the later rows that were deleted: their messages have no row now.
+    pub deleted_from: Option<u64>,
+}
+
+/// Brings back what hot lost of a stream. Nothing is copied to cold meanwhile if hot was put back behind its copy
+/// mark, and from then on hot has the mark of cold. Repeating it after an interruption continues.
+pub async fn bring_back(shared: &CentralContext, stream: &'static str) -> anyhow::Result<BroughtBack> {
+    let limit = shared.config.replication.query_timeout;
+    let marks = copy_marks::of_cold(&shared.cold, limit).await;
+    let Some(&cold_ms) = of_cold(marks)?.get(stream) else { return Ok(BroughtBack::default()) };
+    let marks =
+        copy_marks::of_hot(&shared.storage, limit).await.context("cannot read the copy mark of hot")?;
+    let hot_ms = marks.get(stream).copied();
+    end_copies(shared).await?;
+    let mut brought = BroughtBack::default();
+    loop {
+        let mut changed = 0;
+        for table in tables_of(stream) {
+            let lost = LostRows::new(shared, stream, table, hot_ms);
+            let (later, lacking) = (lost.delete_later_rows().await?, lost.copy_lacking().await?);
+            brought.events += lacking;
+            brought.deleted_from = brought.deleted_from.into_iter().chain(later.from).min();
+            changed += later.rows + lacking;
+        }
+        if changed == 0 {
+            break;
+        }
+        // One that was decided before these rows were back.
+        no_insert_runs(shared, stream).await;
+    }
+    copy_marks::write_to_hot(&shared.storage, &[(stream, hot_ms)], cold_ms)
+        .await
+        .context("cannot write the copy mark of hot")?;
+    Ok(brought)
+}
+
+/// Ends the copies that cold still stores of what hot had.
+async fn end_copies(shared: &CentralContext) -> anyhow::Result<()> {
+    let prefix = sql::quote(&copy_marks::query_prefix(&shared.cold.database));
+    let kill = format!("KILL QUERY WHERE startsWith(query_id, {prefix}) SYNC");
+    let killed = shared.cold.client.query_raw(&kill).execute();
+    bounded(shared.config.replication.query_timeout, killed)
+        .await
+        .context("cannot end running copies to cold")
+}
+
+/// Search for the rows of a table that hot lost.
+struct LostRows<'a> {
+    shared: &'a CentralContext,
+    stream: &'static str,
+    table: &'static Table,
+    /// Copy mark of hot: earlier rows were in it before it was put back.
+    hot_ms: i64,
+    /// Hot would not keep rows with earlier venue times.
+    oldest_us: i64,
+}
+
+/// Rows that were deleted, and the lowest sequence of their messages.
+#[derive(Debug, Default)]
+struct DeletedRows {
+    rows: usize,
+    from: Option<u64>,
+}
+
+/// Count and fingerprint of event ids.
+type IdDigest = (u64, u64, u64);
+
+/// Event id, `created_at` in milliseconds, venue time in microseconds, sequence.
+type NewRow = (u128, i64, i64, u64);
+
+/// Milliseconds since 1970, the end excluded.
+type Span = (i64, i64);
+
+impl<'a> LostRows<'a> {
+    fn new(
+        shared: &'a CentralContext,
+        stream: &'static str,
+        table: &'static Table,
+        hot_ms: Option<i64>,
+    ) -> Self {
+        let kept = limits::DAY.saturating_mul(shared.config.clickhouse.hot_ttl_days);
+        let oldest_us =
+            shared.hot_clock.now_ms().saturating_mul(1_000).saturating_sub(time::nanos(kept) / 1_000);
+        Self { shared, stream, table, hot_ms: hot_ms.unwrap_or_default(), oldest_us }
+    }
+
+    fn of(&self, storage: &Storage, (from_ms, to_ms): Span) -> String {
         format!(
-            "{}.{} WHERE stream_seq BETWEEN {} AND {} AND created_at >= {}",
+            "{}.{} WHERE created_at >= {} AND created_at < {} AND timestamp >= {}",
             storage.database,
-            table.name,
-            span.from,
-            span.to,
-            sql::millis(since_ns / 1_000_000)
+            self.table.name,
+            sql::millis(from_ms),
+            sql::millis(to_ms),
+            sql::micros(self.oldest_us)
         )
     }
 
-    /// A row may be there twice until the next merge.
-    async fn digests(
+    async fn ask<T: clickhouse::RowOwned + clickhouse::RowRead>(
         &self,
-        shared: &CentralContext,
         storage: &Storage,
-    ) -> Result<MessageDigests, StorageError> {
-        let sql = format!(
-            "SELECT stream_seq, groupBitXor(sipHash64(event_id)) FROM (SELECT DISTINCT stream_seq, event_id FROM {}) GROUP BY stream_seq",
-            self.of(storage)
-        );
-        let asked = storage.client.query_raw(&sql).fetch_all::<(u64, u64)>();
-        let rows = bounded(shared.config.replication.query_timeout, asked).await?;
-        Ok(rows.into_iter().collect())
+        sql: &str,
+    ) -> Result<Vec<T>, StorageError> {
+        let query = storage.client.query_raw(sql).with_setting("max_query_size", QUERY_BYTES);
+        bounded(self.shared.config.replication.query_timeout, query.fetch_all::<T>()).await
     }
 
-    async fn events(
-        &self,
-        shared: &CentralContext,
-        storage: &Storage,
-        sequences: &[u64],
-    ) -> Result<BTreeSet<(u64, u128)>, StorageError> {
+    /// Deletes the rows of hot of which cold has the event as an earlier row.
+    async fn delete_later_rows(&self) -> anyhow::Result<DeletedRows> {
+        let (mut after, mut deleted) = (0, DeletedRows::default());
+        loop {
+            let sql = format!(
+                "SELECT event_id, toInt64(toUnixTimestamp64Milli(created_at)), toInt64(toUnixTimestamp64Micro(timestamp)), stream_seq FROM {} \
+                 AND event_id > toUInt128('{after}') ORDER BY event_id LIMIT {} WITH TIES",
+                self.of(&self.shared.storage, (self.hot_ms + 1, END_MS)),
+                // A delete lists the time of each row too.
+                limits::IDS_A_DELETE / 2
+            );
+            let rows: Vec<NewRow> =
+                self.ask(&self.shared.storage, &sql).await.context("cannot read the newest rows of hot")?;
+            let Some(&(last, ..)) = rows.last() else { return Ok(deleted) };
+            let later = self.later_than_cold(&rows).await?;
+            if !later.is_empty() {
+                self.delete(&later).await.context("cannot delete rows of events that came again from hot")?;
+            }
+            deleted.rows += later.len();
+            deleted.from = deleted.from.into_iter().chain(later.iter().map(|row| row.3)).min();
+            after = last;
+        }
+    }
+
+    /// The rows of which cold has the event as an earlier row only.
+    async fn later_than_cold(&self, rows: &[NewRow]) -> anyhow::Result<Vec<NewRow>> {
+        let times = || rows.iter().map(|row| row.2);
+        let (first_us, last_us) = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
+        // A correction may have given the row in cold another time.
+        let around_us = limits::CORRECTION_VENUE_US;
         let sql = format!(
-            "SELECT DISTINCT stream_seq, event_id FROM {} AND stream_seq IN ({})",
-            self.of(storage),
-            listed(sequences)
+            "SELECT event_id, toInt64(toUnixTimestamp64Milli(max(created_at))) FROM {}.{} WHERE timestamp BETWEEN {} AND {} AND event_id IN ({}) \
+             GROUP BY event_id",
+            self.shared.cold.database,
+            self.table.name,
+            sql::micros(first_us.saturating_sub(around_us)),
+            sql::micros(last_us.saturating_add(around_us)),
+            sql::ids(rows.iter().map(|row| row.0))
         );
-        let asked = storage.client.query_raw(&sql).fetch_all::<(u64, u128)>();
-        let rows = bounded(shared.config.replication.query_timeout, asked).await?;
-        Ok(rows.into_iter().collect())
+        let found = of_cold(self.ask::<(u128, i64)>(&self.shared.cold, &sql).await)?;
+        let newest_ms: BTreeMap<u128, i64> = found.into_iter().collect();
+        let is_later = |row: &&NewRow| newest_ms.get(&row.0).is_some_and(|held_ms| *held_ms < row.1);
+        Ok(rows.iter().filter(is_later).copied().collect())
+    }
+
+    async fn delete(&self, rows: &[NewRow]) -> Result<(), StorageError> {
+        let exact: Vec<String> =
+            rows.iter().map(|(id, created_ms, ..)| format!("('{id}',{created_ms})")).collect();
+        let sql = format!(
+            "DELETE FROM {}.{} WHERE created_at > {} AND (event_id, toInt64(toUnixTimestamp64Milli(created_at))) IN ({})",
+            self.shared.storage.database,
+            self.table.name,
+            sql::millis(self.hot_ms),
+            exact.join(",")
+        );
+        let query = self.shared.storage.client.query_raw(&sql).with_setting("lightweight_deletes_sync", "2");
+        let query = query.with_setting("max_query_size", QUERY_BYTES);
+        bounded(self.shared.config.replication.query_timeout, query.execute()).await
+    }
+
+    /// Copies the events that cold has and hot lacks; returns their number.
+    async fn copy_lacking(&self) -> anyhow::Result<usize> {
+        let from_ms = self.hot_ms.saturating_sub(time::millis(limits::COPY_TIME)).max(0);
+        let span_ms = limits::COMPARED_SPAN_MS;
+        let sql = format!(
+            "SELECT DISTINCT toInt64(intDiv(toUnixTimestamp64Milli(created_at), {span_ms}) * {span_ms}) AS start_ms FROM {} ORDER BY start_ms",
+            self.of(&self.shared.cold, (from_ms, END_MS))
+        );
+        let mut copied = 0;
+        for start_ms in of_cold(self.ask::<i64>(&self.shared.cold, &sql).await)? {
+            let span = (start_ms.max(from_ms), start_ms + span_ms);
+            let in_cold = of_cold(self.digests(&self.shared.cold, span).await)?;
+            let in_hot =
+                self.digests(&self.shared.storage, span).await.context("cannot read what hot has")?;
+            for (part_ms, digest) in in_cold.iter().filter(|(part, digest)| in_hot.get(part) != Some(digest))
+            {
+                let part = (span.0.max(*part_ms), part_ms + limits::COMPARED_PART_MS);
+                for piece in pieces(part, digest.0.div_ceil(limits::slice_rows(self.table.data_type))) {
+                    copied += self.copy_piece(piece).await?;
+                }
+            }
+        }
+        Ok(copied)
+    }
+
+    /// By start of the part.
+    async fn digests(&self, storage: &Storage, span: Span) -> Result<BTreeMap<i64, IdDigest>, StorageError> {
+        let part_ms = limits::COMPARED_PART_MS;
+        let sql = format!(
+            "SELECT toInt64(intDiv(toUnixTimestamp64Milli(created_at), {part_ms}) * {part_ms}) AS part, count(), \
+             groupBitXor(toUInt64(bitAnd(event_id, 18446744073709551615))), sum(toUInt64(bitShiftRight(event_id, 64))) FROM {} GROUP BY part",
+            self.of(storage, span)
+        );
+        let rows = self.ask::<(i64, u64, u64, u64)>(storage, &sql).await?;
+        Ok(rows.into_iter().map(|(part, rows, xor, sum)| (part, (rows, xor, sum))).collect())
+    }
+
+    async fn copy_piece(&self, piece: Span) -> anyhow::Result<usize> {
+        let in_cold = of_cold(self.ids(&self.shared.cold, piece).await)?;
+        let in_hot = self.ids(&self.shared.storage, piece).await.context("cannot read what hot has")?;
+        let lacking: Vec<u128> = in_cold.difference(&in_hot).copied().collect();
+        let rows = self.of(&self.shared.cold, piece);
+        if in_hot.is_empty() && !lacking.is_empty() {
+            self.copy(&rows).await?;
+        } else {
+            for ids in lacking.chunks(limits::IDS_A_DELETE) {
+                self.copy(&format!("{rows} AND event_id IN ({})", sql::ids(ids.iter().copied()))).await?;
+            }
+        }
+        Ok(lacking.len())
+    }
+
+    async fn ids(&self, storage: &Storage, piece: Span) -> Result<BTreeSet<u128>, StorageError> {
+        let sql = format!("SELECT DISTINCT event_id FROM {}", self.of(storage, piece));
+        Ok(self.ask::<u128>(storage, &sql).await?.into_iter().collect())
+    }
+
+    async fn copy(&self, rows: &str) -> anyhow::Result<()> {
+        let limit = self.shared.config.replication.query_timeout;
+        let copied = timeout(limit, self.pipe(rows)).await;
+        copied.context("copying from cold to hot took too long")?.map_err(anyhow::Error::from)
+    }
+
+    async fn pipe(&self, rows: &str) -> Result<(), StorageError> {
+        let Self { shared, stream, table, .. } = self;
+        let names: Vec<String> =
+            columns_of(table.data_type).iter().map(|(name, _)| format!("`{name}`")).collect();
+        let columns = names.join(", ");
+        let seconds = shared.config.replication.query_timeout.as_secs().max(1).to_string();
+        let client = shared.cold.client.clone().with_compression(Compression::None);
+        let query = client.query_raw(&format!("SELECT {columns} FROM {rows}"));
+        let query = query.with_setting("max_query_size", QUERY_BYTES);
+        let mut answer = query.with_setting("max_execution_time", seconds.clone()).fetch_bytes("Native")?;
+        let into =
+            format!("INSERT INTO {}.{} ({columns}) FORMAT Native", shared.storage.database, table.name);
+        let mut insert = shared
+            .storage
+            .client
+            .insert_formatted_with(into)
+            .with_setting("insert_deduplicate", "0")
+            .with_setting("input_format_skip_unknown_fields", "0")
+            .with_setting("async_insert", "0")
+            .with_setting("wait_end_of_query", "1")
+            .with_setting("max_partitions_per_insert_block", "0")
+            // A later try waits for the end of this one.
+            .with_setting("log_comment", log_comment_prefix(stream))
+            .with_setting("max_execution_time", seconds);
+        while let Some(bytes) = answer.next().await? {
+            insert.send(bytes).await?;
+        }
+        insert.end().await.map_err(StorageError::from)
     }
 }
 
-async fn copy(
-    shared: &CentralContext,
-    stream: &'static str,
-    table: &Table,
-    rows: &str,
-) -> Result<(), StorageError> {
-    let names: Vec<String> =
-        columns_of(table.data_type).iter().map(|(name, _)| format!("`{name}`")).collect();
-    let columns = names.join(", ");
-    let seconds = shared.config.replication.query_timeout.as_secs().max(1).to_string();
-    let client = shared.cold.client.clone().with_compression(Compression::None);
-    let query = client.query_raw(&format!("SELECT {columns} {rows}"));
-    let mut answer = query.with_setting("max_execution_time", seconds.clone()).fetch_bytes("Native")?;
-    let into = format!("INSERT INTO {}.{} ({columns}) FORMAT Native", shared.storage.database, table.name);
-    let mut insert = shared
-        .storage
-        .client
-        .insert_formatted_with(into)
-        .with_setting("insert_deduplicate", "0")
-        .with_setting("async_insert", "0")
-        .with_setting("wait_end_of_query", "1")
-        .with_setting("max_partitions_per_insert_block", "0")
-        // A later try waits for the end of this one.
-        .with_setting("log_comment", log_comment_prefix(stream))
-        .with_setting("max_execution_time", seconds);
-    while let Some(bytes) = answer.next().await? {
-        insert.send(bytes).await?;
-    }
-    insert.end().await.map_err(StorageError::from)
+/// Later than any row, and within the range of `DateTime64`.
+const END_MS: i64 = 9_000_000_000_000;
+/// Size of a statement with as many ids as a delete may list.
+const QUERY_BYTES: &str = "2000000";
+
+/// Equal parts of a span.
+fn pieces((from_ms, to_ms): Span, count: u64) -> impl Iterator<Item = Span> {
+    let length_ms = to_ms - from_ms;
+    let count = i64::try_from(count).unwrap_or(i64::MAX).clamp(1, length_ms.max(1));
+    let edge = move |index: i64| from_ms + length_ms * index / count;
+    (0..count).map(move |index| (edge(index), edge(index + 1)))
 }
 
 #[cfg(test)]
@@ -178,9 +311,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_that_hot_lacks_are_told_from_those_of_which_it_has_other_events() {
-        let in_cold = MessageDigests::from([(3, 30), (4, 40), (5, 50), (7, 70)]);
-        let in_hot = MessageDigests::from([(4, 40), (5, 51), (6, 60)]);
-        assert_eq!(compared(&in_cold, &in_hot), (vec![3, 7], vec![5]));
+    fn pieces_cover_their_span() {
+        for (span, count) in [((0, 10_000), 7), ((5, 8), 64), ((3, 4), 0)] {
+            let pieces: Vec<Span> = pieces(span, count).collect();
+            assert_eq!((pieces[0].0, pieces[pieces.len() - 1].1), span);
+            assert!(pieces.windows(2).all(|pair| pair[0].1 == pair[1].0));
+        }
     }
 }

@@ -15,6 +15,7 @@ use super::subscription::{Subscription, consumer_info};
 use crate::broker::{is_missing, within};
 use crate::config::Partition;
 use crate::context::CentralContext;
+use crate::copy_marks::{self, HotPutBack};
 use crate::init::ConsumerSpec;
 use crate::storage::{StorageError, UNKNOWN};
 use crate::watermark::{BUCKET, Watermark, WatermarkEntry, Watermarks};
@@ -187,12 +188,28 @@ async fn compare_hot(
         Ok(HotPosition { position, .. }) if position < confirmed => Ok(HotState::PutBack(format!(
             "hot was put back to an earlier state: its position is {position}, {confirmed} was confirmed"
         ))),
-        Ok(HotPosition { uptime, .. }) => Ok(HotState::Up(uptime)),
+        Ok(HotPosition { uptime, .. }) => Ok(match behind_cold(shared, stream).await? {
+            Some(found) => HotState::PutBack(found.to_string()),
+            None => HotState::Up(uptime),
+        }),
         Err(StorageError::Refused { code, text }) if UNKNOWN.contains(&code) => {
             Ok(HotState::PutBack(format!("hot was emptied: {text}")))
         }
         Err(error) => Err(error).context("cannot read the position of hot"),
     }
+}
+
+/// Compares the copy marks: a broker that was put back together with hot has the position of hot. A cold that does not answer tells nothing.
+async fn behind_cold(shared: &CentralContext, stream: &str) -> anyhow::Result<Option<HotPutBack>> {
+    let of_cold = match copy_marks::of_cold(&shared.cold, shared.config.replication.connect_timeout).await {
+        Ok(of_cold) => of_cold,
+        Err(error) => {
+            tracing::debug!(stream, %error, "cannot read the copy marks of cold; compared at the next scan");
+            return Ok(None);
+        }
+    };
+    let of_hot = copy_marks::of_hot(&shared.storage, limits::QUERY_TIMEOUT).await;
+    Ok(copy_marks::put_back(stream, &of_hot.context("cannot read the copy marks of hot")?, &of_cold))
 }
 
 /// Writes the confirmed sequence to hot, then to the bucket.

@@ -30,8 +30,8 @@
 //! before it recovers a hot that was put back it takes the other partitions over.
 //!
 //! **Restored servers.** Hot keeps the confirmed position of each stream too (`positions`), written before the broker's. If hot's is
-//! lower, or hot lacks an acknowledged message, hot was put back to an earlier state: its rows come back from cold, the consumer goes back,
-//! and what nobody has is recorded in `losses` (`put_back`). Streams, consumers and buckets that were deleted are created again.
+//! lower, its copy mark is lower than that of cold (`copy_marks`), or it lacks an acknowledged message, hot was put back to an earlier state: its
+//! rows come back from cold, the consumer goes back, and what nobody has is recorded in `losses` (`put_back`). Streams, consumers and buckets that were deleted are created again.
 //!
 //! **Change of owner.** An owner starts an insert, and sends each chunk, only while its lease lasts long enough for the server to drop the
 //! insert in time (`config::LeaseTimes`); with the lease it drops its connections, a second before another central may own the

@@ -2,7 +2,7 @@
 //! from the broker; what neither has is recorded in `losses`.
 //!
 //! Hot and cold may have only some events of a message: hot those of a table or insert that was in the copy, cold those of a window that was being
-//! copied. Cold gives what hot lacks event by event (`cold_rows`). What neither side has for certain, which are the rows of the last minute of the
+//! copied. Cold gives what hot lacks event by event (`cold_rows`), whatever stream of the broker it came from. What neither side has for certain, which are the rows of the last minute of the
 //! copy that lie above cold's watermark, comes again from the broker, and known events are recognized. Rows of `copies` do not come back where
 //! cold gave the other events of their message.
 //!
@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use async_nats::jetstream::stream::Stream as BrokerStream;
 use marketprism_schema::DatabaseKind;
 
-use super::cold_rows::{copy_from_cold, tables_of};
+use super::cold_rows::{bring_back, of_cold, tables_of};
 use super::losses::{self, LossCause, first_from};
 use super::positions;
 use super::progress::SeqRange;
@@ -21,7 +21,7 @@ use super::subscription::{self, Subscription};
 use crate::broker::within;
 use crate::config::Stream;
 use crate::context::CentralContext;
-use crate::storage::{StorageError, UNKNOWN, bounded};
+use crate::storage::bounded;
 use crate::watermark::Watermarks;
 use crate::{init, limits, sql, time};
 
@@ -47,16 +47,18 @@ pub async fn recover(
         newest_row(shared, name, created_ns, positions::written_ms(&shared.storage, name, created_ns).await?)
             .await?;
     let since_copy = first_after(&handle, first, copy_ms.saturating_mul(1_000_000)).await?.max(from);
+    let brought = bring_back(shared, name).await?;
     let parts = [
         (SeqRange { from, to: upto.min(since_copy - 1) }, created_ns),
         (SeqRange { from: since_copy, to: upto }, created_ns.max((copy_ms + 1).saturating_mul(1_000_000))),
     ];
-    let (mut from_cold, mut missing) = (0, Vec::new());
+    let mut missing = Vec::new();
     for (span, since_ns) in parts.into_iter().filter(|(span, _)| span.from <= span.to) {
-        from_cold += copy_from_cold(shared, name, span, since_ns).await?;
         missing.extend(losses::not_stored(shared, name, &[span], since_ns).await?);
     }
     let uncertain = first_uncertain(shared, name, (from, created_ns), copy_ms).await?;
+    // An edge counts each message of its own, also one that brought what another one had brought.
+    let came_again = brought.deleted_from.filter(|sequence| *sequence <= upto);
     let watermarks = Watermarks::open(&shared.broker, shared.config.replicas()).await?;
     let written = watermarks.read(name).await?;
     let mut confirmed = written.sequence_of(created_ns);
@@ -70,7 +72,7 @@ pub async fn recover(
     losses::record(shared, name, &taken, LossCause::Retention, &evidence).await?;
 
     let before_missing = held.first().map(|missing| missing.from.saturating_sub(limits::REWIND_MARGIN));
-    if let Some(from) = before_missing.into_iter().chain(uncertain).min() {
+    if let Some(from) = before_missing.into_iter().chain(uncertain).chain(came_again).min() {
         let from = from.max(first);
         subscription::rewind(shared, stream, from).await?;
         confirmed = confirmed.min(from.saturating_sub(1));
@@ -79,7 +81,7 @@ pub async fn recover(
     // Last: until then the comparison of positions repeats an interrupted recovery.
     positions::write(&shared.storage, name, created_ns, confirmed).await?;
     let count = |spans: &[SeqRange]| spans.iter().map(SeqRange::len).sum::<u64>();
-    let (from_broker, lost) = (count(&held), count(&lost));
+    let (from_cold, from_broker, lost) = (brought.events, count(&held), count(&lost));
     tracing::warn!(
         stream = name,
         from_cold,
@@ -125,11 +127,7 @@ fn split_at(spans: &[SeqRange], sequence: u64) -> (Vec<SeqRange>, Vec<SeqRange>)
 
 async fn in_cold(shared: &CentralContext, sql: &str) -> anyhow::Result<u64> {
     let asked = shared.cold.client.query_raw(sql).fetch_one::<u64>();
-    match bounded(shared.config.replication.query_timeout, asked).await {
-        // Cold was never set up, or was emptied: it has nothing.
-        Err(StorageError::Refused { code, .. }) if UNKNOWN.contains(&code) => Ok(0),
-        found => found.context("hot was put back; cold, which may have its rows, does not answer"),
-    }
+    of_cold(bounded(shared.config.replication.query_timeout, asked).await)
 }
 
 /// Time of the newest row of the stream in hot when the copy was made, 0 without one. Rows that came since it was put back do not count:

@@ -10,6 +10,7 @@ use clickhouse::query::Query;
 use super::queries::{CopyError, Endpoint, HotCold, SELECT_DEDUPLICATION, TableSpec, limited};
 use super::window::TimeRange;
 use crate::config::{Config, Method, Server};
+use crate::copy_marks;
 use crate::sql::quote;
 use crate::storage::{StorageError, bounded};
 
@@ -193,7 +194,7 @@ impl<'a> Copier<'a> {
 /// Prefix of the ids of copy queries: those of one table, or of all.
 pub fn query_prefix(cold: &str, table: Option<&TableSpec>) -> String {
     let table = table.map(|table| format!("{}-", table.name)).unwrap_or_default();
-    format!("marketprism-copy-{cold}-{table}")
+    copy_marks::query_prefix(cold) + &table
 }
 
 const SORTED: &str = "ORDER BY event_id";

@@ -59,6 +59,10 @@ pub fn evaluate(facts: &WindowFacts) -> WindowCondition {
     if reference.is_open {
         return WindowCondition::CompareRows;
     }
+    // Nothing was verified: hot had lost the rows before their copy was logged, and has them again.
+    if reference.state.rows == 0 && hot.is_same(cold) {
+        return WindowCondition::New;
+    }
     if !facts.is_hot_whole {
         return match (cold_is, hot.rows) {
             (true, 0) => WindowCondition::Sound,
@@ -170,6 +174,8 @@ mod tests {
             (Some(l), none, l, WindowCondition::CompareRows),
             (Some(l), a, a, WindowCondition::BothModifiedAlike),
             (Some(l), a, b, WindowCondition::BothModified),
+            (Some(none), a, a, WindowCondition::New),
+            (Some(none), none, b, WindowCondition::ColdModified),
             (None, a, none, WindowCondition::New),
             (None, a, b, WindowCondition::New),
             (None, none, b, WindowCondition::NeverCopied),

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use clickhouse::query::Query;
 use clickhouse::{Client, Compression};
-use marketprism_schema::{DataType, Table};
+use marketprism_schema::{Table, stream_of};
 use marketprism_service::error_text;
 
 use super::window::{Digests, TimeRange, WindowDigest};
 use crate::config::Config;
+use crate::copy_marks::{self, CopyMarks, HotPutBack};
 use crate::row::columns_of;
 use crate::server_clock::{ClockReading, ClocksApart, ServerClock};
 use crate::storage::{ACCESS_DENIED, Storage, StorageError, bounded};
@@ -65,6 +66,15 @@ impl HotCold {
             side.has_select_deduplication = answered.map_err(|error| side.failed(error))? > 0;
         }
         Ok(pair)
+    }
+
+    /// Of hot and of cold. Cold is read first: its mark follows that of hot.
+    pub async fn copy_marks(&self) -> Result<(CopyMarks, CopyMarks), CopyError> {
+        let (hot, cold) = (&self.hot, &self.cold);
+        let of_cold =
+            copy_marks::of_cold(&cold.storage, cold.limit).await.map_err(|error| cold.failed(error))?;
+        let of_hot = copy_marks::of_hot(&hot.storage, hot.limit).await.map_err(|error| hot.failed(error))?;
+        Ok((of_hot, of_cold))
     }
 
     /// Queries of so many server threads each: for work that must not slow ingest down.
@@ -320,6 +330,8 @@ pub enum CopyError {
     LeaseLost,
     #[error(transparent)]
     Clocks(#[from] ClocksApart),
+    #[error(transparent)]
+    HotPutBack(#[from] HotPutBack),
 }
 
 impl CopyError {
@@ -333,6 +345,8 @@ impl CopyError {
 #[derive(Debug, Clone)]
 pub struct TableSpec {
     pub name: &'static str,
+    /// Stream of its events.
+    pub stream: &'static str,
     pub columns: String,
     pub definition: String,
     /// SQL expression: 64-bit hash of the whole row. The values are hashed as one tuple, because a hash of several arguments
@@ -356,16 +370,13 @@ impl TableSpec {
         let definition = typed.join(", ");
         Self {
             name: table.name,
+            stream: stream_of(table.data_type),
             row_hash: format!("cityHash64(tuple({names}))"),
             columns_hash: xxhash_rust::xxh3::xxh3_64(definition.as_bytes()),
             columns: names,
             definition,
             is_high: table.data_type.is_frequent(),
-            slice_rows: match table.data_type {
-                DataType::OrderBook => limits::SLICE_ROWS_ORDER_BOOKS,
-                DataType::OrderBookDelta => limits::SLICE_ROWS_DELTAS,
-                _ => limits::SLICE_ROWS,
-            },
+            slice_rows: limits::slice_rows(table.data_type),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Clocks of both servers and the watermarks of all tables, read once for the rounds of all tables.
+//! Clocks of both servers, watermarks of all tables and copy marks, read once for the rounds of all tables.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -7,6 +7,7 @@ use tokio::sync::Mutex;
 
 use super::queries::{CopyError, Endpoint, HotCold};
 use crate::clock;
+use crate::copy_marks::{self, HotPutBack};
 use crate::server_clock::{ClockReading, ClocksApart, ahead};
 
 #[derive(Debug, Clone)]
@@ -15,12 +16,18 @@ pub struct Reading {
     now_ms: i64,
     /// Everything before it was copied, by table.
     pub watermarks: BTreeMap<String, i64>,
+    put_back: Vec<HotPutBack>,
 }
 
 impl Reading {
     /// Time up to which rows may be copied: that of the slower server.
     pub fn now_ms(&self) -> i64 {
         self.now_ms.saturating_add(i64::try_from(self.read_at.elapsed().as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// Fails while hot lacks rows of a stream that cold may have.
+    pub fn check_hot(&self, stream: &str) -> Result<(), HotPutBack> {
+        self.put_back.iter().find(|found| found.stream == stream).map_or(Ok(()), |found| Err(found.clone()))
     }
 }
 
@@ -48,7 +55,32 @@ async fn read(pair: &HotCold) -> Result<Reading, CopyError> {
     let (cold_clock, watermarks) = watermarks(&pair.cold).await?;
     let hot_clock = if pair.is_one_server { cold_clock } else { pair.hot.clock().await? };
     let now_ms = ClocksApart::common_now(hot_clock, cold_clock)?;
-    Ok(Reading { read_at: Instant::now(), now_ms, watermarks })
+    let read_at = Instant::now();
+    let put_back = move_marks(pair, now_ms).await?;
+    Ok(Reading { read_at, now_ms, watermarks, put_back })
+}
+
+/// Gives every stream the mark of this round, but for those of which hot was put back.
+async fn move_marks(pair: &HotCold, now_ms: i64) -> Result<Vec<HotPutBack>, CopyError> {
+    let (hot, cold) = pair.copy_marks().await?;
+    let mut put_back = Vec::new();
+    let mut streams: Vec<&str> = Vec::new();
+    for stream in copy_marks::streams() {
+        match copy_marks::put_back(stream, &hot, &cold) {
+            Some(found) => put_back.push(found),
+            None => streams.push(stream),
+        }
+    }
+    if !streams.is_empty() {
+        let mark_ms = copy_marks::next(now_ms, &hot, &cold);
+        let known: Vec<_> = streams.iter().map(|stream| (*stream, hot.get(*stream).copied())).collect();
+        let (to_hot, to_cold) = (&pair.hot, &pair.cold);
+        copy_marks::write_to_hot(&to_hot.storage, &known, mark_ms).await.map_err(|e| to_hot.failed(e))?;
+        copy_marks::write_to_cold(&to_cold.storage, &streams, mark_ms)
+            .await
+            .map_err(|e| to_cold.failed(e))?;
+    }
+    Ok(put_back)
 }
 
 /// The clock of cold, and the watermarks.

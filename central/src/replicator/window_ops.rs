@@ -11,6 +11,7 @@ use super::queries::{CopyError, HotCold, TableSpec};
 use super::window::{Digests, TimeRange, WindowDigest};
 use super::window_log::{LoggedWindow, LoggedWindows, WindowLog, WindowState};
 use crate::config::Config;
+use crate::copy_marks;
 use crate::lease::Lease;
 use crate::metrics::ReplicationMetrics;
 use crate::time::Time;
@@ -178,6 +179,13 @@ impl WindowOps<'_> {
         self.context.check_lease()
     }
 
+    /// Fails while hot lacks rows that cold may have.
+    async fn check_hot(&self) -> Result<(), CopyError> {
+        let (hot, cold) = self.pair.copy_marks().await?;
+        let found = copy_marks::put_back(self.table.stream, &hot, &cold);
+        found.map_or(Ok(()), |found| Err(found.into()))
+    }
+
     /// Log entry of a verified window.
     pub fn verified(
         &self,
@@ -227,8 +235,11 @@ impl WindowOps<'_> {
         }
     }
 
-    /// Writes log entries and reports unsound windows.
+    /// Writes log entries and reports unsound windows. A hot that was put back between copy and comparison differs from cold, until its rows are back.
     pub async fn write(&self, logged: &[LoggedWindow]) -> Result<(), CopyError> {
+        if logged.iter().any(|window| window.state == WindowState::Mismatch) {
+            self.check_hot().await?;
+        }
         let method = self.context.config.replication.method.as_str();
         self.log.write(&self.pair.cold, logged, method, self.context.holder).await?;
         for window in logged {

@@ -238,6 +238,7 @@ impl<'a> TableWorker<'a> {
         }
         let fresh = Instant::now().checked_sub(limits::CLOCK_FRESH).unwrap_or(self.moved);
         let reading = self.servers.since(ops.pair, fresh.max(self.moved)).await?;
+        reading.check_hot(ops.table.stream)?;
         let now_ms = reading.now_ms();
         self.check_watermark(ops, now_ms, reading.watermarks.get(ops.table.name).copied()).await?;
         self.now = Some((now_ms, Instant::now()));

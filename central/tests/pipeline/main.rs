@@ -31,6 +31,7 @@ mod repair;
 mod replication;
 mod report;
 mod restores;
+mod restores_together;
 mod shared_stream;
 mod sharing;
 mod stack;

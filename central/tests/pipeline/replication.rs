@@ -132,6 +132,27 @@ async fn late_rows_open_their_window_again() {
     sides.are_the_same("trades").await;
 }
 
+/// Hot is put back after the copy of a window and before its entry in the log, and gets the rows again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_whose_rows_hot_has_again_is_sound_if_it_was_never_verified() {
+    let Some(sides) = TwoSides::on_two_engines(QUICK).await else { return };
+    let (first_ms, lost_ms) = (minutes_ago(20), minutes_ago(15));
+    sides.trades(0..1_000, lost_ms, 1_000).await;
+    let mut central = sides.replicate();
+    sides.windows_are("trades", &[("verified", 1)]).await;
+    central.kill();
+    for table in ["window_log", "watermarks"] {
+        sides.in_cold(&format!("TRUNCATE TABLE marketprism_cold.{table}")).await;
+    }
+    sides.in_hot("TRUNCATE TABLE marketprism_hot.trades").await;
+    sides.trades(1_000..2_000, first_ms, 1_000).await;
+    let _central = sides.replicate();
+    sides.window_becomes("trades", lost_ms, "mismatch", "cold was modified").await;
+    sides.trades(0..1_000, lost_ms, 1_000).await;
+    sides.windows_are("trades", &[("verified", 2)]).await;
+    sides.are_the_same("trades").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_central_takes_over() {
     let Some(sides) = TwoSides::on_one_engine(QUICK).await else { return };

@@ -1,16 +1,15 @@
 //! Servers that are put back to an earlier state or emptied under a running central.
 
-use std::time::Duration;
-
 use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::DeliverPolicy;
-use marketprism_tests::wait::{eventually, until};
+use marketprism_tests::wait::eventually;
 
 use crate::copies::confirmed;
 use crate::events::{now_us, publish, trade};
 use crate::ingest::{all_acknowledged, consumers_of};
 use crate::losses::losses;
 use crate::packed::publish_packed;
+use crate::restores_together::every_window_is_verified;
 use crate::stack::Stack;
 use crate::two_sides::{QUICK, TwoSides};
 
@@ -47,8 +46,6 @@ async fn what_a_restored_hot_lost_is_taken_in_again_once() {
     publish(&jetstream, (OLD..2 * OLD).map(|n| trade(n, base))).await;
     confirmed(&sides.stack, 2 * OLD + 1).await;
     sides.cold_holds_once("trades", 2 * OLD + 2).await;
-    // A window that hot loses between its copy and its entry in the log is a mismatch that a person has to look at.
-    sides.watermark_covers("trades").await;
     sides.stack.cold_engine().stop().await;
     publish(&jetstream, (2 * OLD..ALL).map(|n| trade(n, base))).await;
     confirmed(&sides.stack, ALL + 1).await;
@@ -65,12 +62,7 @@ async fn what_a_restored_hot_lost_is_taken_in_again_once() {
     assert_eq!(losses(&sides.stack).await, []);
     assert!(central.output().contains("hot lost rows"), "{}", central.output());
     sides.stack.metrics_tell("marketprism_central_hot_put_back_total{stream=\"MARKET_DATA\"} 1").await;
-    let unsound = "SELECT count() FROM marketprism_cold.window_log FINAL WHERE state != 'verified'";
-    until("every window to be verified", Duration::from_secs(40), async || {
-        let count = sides.cold().query_raw(unsound).fetch_one::<u64>().await.unwrap();
-        if count == 0 { Ok(()) } else { Err(format!("{count} are not")) }
-    })
-    .await;
+    every_window_is_verified(&sides).await;
     sides.are_the_same("trades").await;
     sides.stack.is_ready().await;
 }

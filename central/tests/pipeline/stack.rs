@@ -90,6 +90,10 @@ impl Stack {
         self.write(&format!("{name}.toml"), &text)
     }
 
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Writes a file into the test's folder.
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.folder.path().join(name);

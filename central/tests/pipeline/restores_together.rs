@@ -1,0 +1,133 @@
+//! A hot that is put back together with the broker, so that their positions tell nothing: cold has later rows than hot.
+
+use std::time::Duration;
+
+use marketprism_tests::process::Process;
+use marketprism_tests::wait::{eventually, until};
+
+use crate::copies::confirmed;
+use crate::events::{now_us, publish, trade};
+use crate::losses::losses;
+use crate::stack::{PATIENCE, Stack};
+use crate::two_sides::{QUICK, TwoSides};
+
+const SETTINGS: &str = "window_seconds = 1\n[batch]\ntrades = 500\nmax_age_ms = 50\n";
+const OLD: u64 = 3_000;
+const ALL: u64 = 6_000;
+
+/// Trades of which cold has all, and copies of hot and broker only the old ones.
+struct Restored {
+    sides: TwoSides,
+    base_us: i64,
+    central: Process,
+}
+
+impl Restored {
+    /// Broker, hot and central are stopped afterwards, hot put back.
+    async fn prepare() -> Option<Self> {
+        let sides = TwoSides::on_two_engines(&format!("{QUICK}{SETTINGS}")).await?;
+        let base_us = now_us();
+        let central = sides.replicate();
+        let mut restored = Self { sides, base_us, central };
+        restored.publish(0..OLD).await;
+        confirmed(&restored.sides.stack, OLD).await;
+        restored.sides.cold_holds_once("trades", OLD).await;
+        let stack = &mut restored.sides.stack;
+        stack.broker.kill();
+        stack.broker.copy_store(&stack.folder().join("copy-of-broker"));
+        stack.broker.restart().await;
+        stack.engine.stop().await;
+        stack.engine.copy_data();
+        stack.engine.restart().await;
+        restored.publish(OLD..ALL).await;
+        restored.sides.cold_holds_once("trades", ALL).await;
+        restored.sides.watermark_covers("trades").await;
+        restored.central.terminate(PATIENCE).await;
+        let stack = &mut restored.sides.stack;
+        stack.broker.kill();
+        stack.engine.stop().await;
+        stack.engine.put_back();
+        Some(restored)
+    }
+
+    async fn publish(&self, numbers: std::ops::Range<u64>) {
+        let jetstream = self.sides.stack.jetstream().await;
+        publish(&jetstream, numbers.map(|number| trade(number, self.base_us))).await;
+    }
+
+    /// Hot has the rows of cold, and none that came again.
+    async fn is_whole(&self) {
+        let Self { sides, central, .. } = self;
+        let recovered = "messages that hot lost are taken in again stream=\"MARKET_DATA\"";
+        eventually(recovered, async || central.output().contains(recovered).then_some(())).await;
+        sides.stack.metrics_tell("marketprism_central_hot_put_back_total{stream=\"MARKET_DATA\"} 1").await;
+        sides.stack.holds_once("trades", ALL).await;
+        sides.cold_holds_once("trades", ALL).await;
+        every_window_is_verified(sides).await;
+        sides.are_the_same("trades").await;
+        sides.in_cold("OPTIMIZE TABLE marketprism_cold.trades FINAL").await;
+        sides.are_the_same("trades").await;
+        assert_eq!(losses(&sides.stack).await, []);
+        sides.stack.is_ready().await;
+    }
+}
+
+pub async fn every_window_is_verified(sides: &TwoSides) {
+    let unsound = "SELECT count() FROM marketprism_cold.window_log FINAL WHERE state != 'verified'";
+    until("every window to be verified", Duration::from_secs(40), async || {
+        let count = sides.cold().query_raw(unsound).fetch_one::<u64>().await.unwrap();
+        if count == 0 { Ok(()) } else { Err(format!("{count} are not: {:?}", sides.windows("trades").await)) }
+    })
+    .await;
+}
+
+/// Edges send again what the broker lost, before central runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hot_put_back_together_with_the_broker_gets_the_rows_of_cold() {
+    let Some(mut restored) = Restored::prepare().await else { return };
+    let stack = &mut restored.sides.stack;
+    stack.broker.restore_store(&stack.folder().join("copy-of-broker"));
+    stack.broker.restart().await;
+    stack.engine.restart().await;
+    restored.publish(OLD..ALL).await;
+    restored.central = restored.sides.replicate();
+    restored.is_whole().await;
+}
+
+/// The events come again in another stream, and are stored in hot before cold can be asked for its rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_came_again_before_the_restore_was_noticed_keep_the_rows_of_cold() {
+    let Some(mut restored) = Restored::prepare().await else { return };
+    let stack = &mut restored.sides.stack;
+    stack.broker.delete_store();
+    stack.broker.restart().await;
+    stack.cold_engine().stop().await;
+    stack.engine.restart().await;
+    restored.central = restored.sides.replicate();
+    restored.publish(0..ALL).await;
+    restored.sides.stack.holds_once("trades", ALL).await;
+    restored.sides.stack.cold_engine().restart().await;
+    restored.is_whole().await;
+}
+
+/// A central that only replicates does not take in again what hot lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hot_that_was_put_back_is_not_compared_before_its_rows_are_back() {
+    let Some(mut restored) = Restored::prepare().await else { return };
+    let stack = &mut restored.sides.stack;
+    stack.broker.restart().await;
+    stack.engine.restart().await;
+    let config = stack.configure(&restored.sides.settings);
+    let mut command = Stack::central_command("run", &config);
+    let replicator = Process::start("replicator", command.args(["--role", "cold"]), stack.folder());
+    eventually("the replicator to notice", async || {
+        replicator.output().contains("hot was put back to an earlier state: its copy mark").then_some(())
+    })
+    .await;
+    // Rechecks begin each second.
+    stack.metrics_tell("marketprism_cold_replication_is_failing{table=\"trades\"} 1").await;
+    assert!(restored.sides.windows("trades").await.iter().all(|(state, _)| state == "verified"));
+    drop(replicator);
+    restored.central = restored.sides.replicate();
+    restored.is_whole().await;
+}
