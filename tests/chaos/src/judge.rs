@@ -23,9 +23,6 @@ pub struct Judge {
     is_lossy: bool,
     /// The broker loses messages: central names those that it had not stored, and the edges send them again.
     does_broker_forget: bool,
-    /// Hot and broker go back at the same time: nothing tells central that hot lost rows, edges send the events again, and cold has them under
-    /// another `created_at`.
-    goes_back_unnoticed: bool,
 }
 
 /// Trades of one instrument: venue time by trade id.
@@ -39,7 +36,6 @@ impl Judge {
             failures: Vec::new(),
             is_lossy: false,
             does_broker_forget: schedule.steps.iter().any(|step| step.action.does_broker_forget()),
-            goes_back_unnoticed: schedule.restores_hot_with_the_broker(),
         }
     }
 
@@ -68,8 +64,7 @@ impl Judge {
         println!("report of the run   {}", report::words(&whole));
         println!("windows             {}", whole["windows"]);
         let differing = report::finding(&whole, "replication.mismatched_windows");
-        let may_differ = self.is_lossy || self.goes_back_unnoticed;
-        self.check(may_differ || differing.is_none(), || format!("replication: {}", differing.unwrap()));
+        self.check(self.is_lossy || differing.is_none(), || format!("replication: {}", differing.unwrap()));
         self.mismatches(system).await;
         let mut missing: Vec<u64> = Vec::new();
         for (exchange, symbols) in EXCHANGES {

@@ -141,20 +141,6 @@ impl Schedule {
         steps.sort_by_key(|step| step.at);
         Self { steps }
     }
-
-    /// The broker forgets messages while a copy of hot is put back, or before central has taken in again what that lost.
-    pub fn restores_hot_with_the_broker(&self) -> bool {
-        let mut running: Vec<Action> = Vec::new();
-        self.steps.iter().any(|step| {
-            match step.moment {
-                Moment::Begin => running.push(step.action),
-                Moment::End if step.action == Action::RestoreHot => {}
-                Moment::End => running.retain(|action| *action != step.action),
-                Moment::CalmBegins | Moment::CalmEnds => running.clear(),
-            }
-            running.contains(&Action::RestoreHot) && running.iter().any(|action| action.does_broker_forget())
-        })
-    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -305,24 +291,6 @@ mod tests {
         }
         assert!(schedule.steps.len() > 150);
         assert!(longest >= Duration::from_secs(60), "the broker is never away for minutes");
-    }
-
-    #[test]
-    fn a_hot_that_is_restored_while_the_broker_forgets_is_told() {
-        let step = |second, moment, action| Step { at: second * SECOND, moment, action };
-        let of = |(begun, ended): (u32, u32)| {
-            let steps = vec![
-                step(begun, Moment::Begin, Action::EmptyBroker),
-                step(ended, Moment::End, Action::EmptyBroker),
-                step(5, Moment::Begin, Action::RestoreHot),
-                step(9, Moment::End, Action::RestoreHot),
-                step(20, Moment::CalmBegins, Action::CutVenue),
-            ];
-            let mut schedule = Schedule { steps };
-            schedule.steps.sort_by_key(|step| step.at);
-            schedule.restores_hot_with_the_broker()
-        };
-        assert_eq!([(1, 4), (1, 6), (10, 12), (21, 22)].map(of), [false, true, true, false]);
     }
 
     #[test]
