@@ -73,7 +73,7 @@ impl DeliveryProgress {
         progress
     }
 
-    /// What others acknowledged up to here, and nobody confirmed, is looked up.
+    /// Messages up to here that others acknowledged and nobody confirmed are looked up.
     pub fn inherit(&mut self, acknowledged: u64) {
         let upto = self.inherited.map_or(acknowledged, |span| span.to.max(acknowledged));
         if upto > self.confirmed {
