@@ -169,7 +169,8 @@ pub const IN_FLIGHT_SCAN: Duration = Duration::from_millis(100);
 /// Event ids remembered per instrument and data type to detect duplicates, more than the longest page of a venue's history. Full: the oldest is
 /// forgotten; storage still detects duplicates by event id.
 pub const RECENT_IDS: usize = 1_024;
-/// As many are remembered while they are younger than [`RECENT_IDS_YOUNG_NS`]: connections overlap for seconds.
+/// Up to as many are remembered if the oldest is younger than [`RECENT_IDS_YOUNG_NS`] when a new one would take its place, which is looked at
+/// once a round: connections overlap for seconds.
 pub const RECENT_IDS_YOUNG_MAX: usize = 4_096;
 /// See [`RECENT_IDS_YOUNG_MAX`].
 pub const RECENT_IDS_YOUNG_NS: i64 = 60_000_000_000;

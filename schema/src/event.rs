@@ -283,8 +283,9 @@ const UNIT_SEPARATOR: &[u8] = &[0x1f];
 /// A 128-bit hash of data type, exchange, market type, venue symbol and the venue's natural key.
 ///
 /// The natural key is the trade id, or the book's update id with its time and checksum (a quote: its values), or time and values where a venue gives no id.
-/// Neither the edge nor the receive time is part of it: two edges on one venue give one id, so that JetStream and the tables can tell a copy from an event. Order-book
-/// deltas are the exception: each edge numbers its own, because only unbroken numbers prove a state. The high half of their ids is a hash of
+/// Neither the edge nor the receive time is part of it: two edges on one venue give one id, so that JetStream and the tables can tell a copy from an event. A state
+/// whose message has no time (a rate, an open interest, an index) has the receive time in its place: two receipts are two states. Order-book
+/// deltas are the other exception: each edge numbers its own, because only unbroken numbers prove a state. The high half of their ids is a hash of
 /// the epoch, that of a quote's id a hash of its stream: the same for all in it, so that an id takes half of the bytes in a table. The low half is
 /// of the whole key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]

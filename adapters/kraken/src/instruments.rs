@@ -23,8 +23,8 @@ pub(crate) fn instruments(answers: &[Answer]) -> Result<Listing, Refusal> {
     let mut listing = Listing::new("wsname");
     for answer in answers {
         match read_list(&mut listing, &answer.body) {
-            // Stocks are not offered everywhere: without them the others are listed all the same.
-            Err(refusal) if answer.request > 0 => {
+            // Stocks are not offered everywhere: where the venue does not know their list, the others are listed all the same.
+            Err(refusal) if answer.request > 0 && refusal.value.starts_with("EQuery:") => {
                 log::warn(&format!("no list of tokenised stocks: {}", refusal.value));
             }
             read => read?,

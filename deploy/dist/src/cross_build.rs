@@ -47,7 +47,14 @@ fn cargo(toolchain: &CrossToolchain, root: &Path, architecture: Architecture) ->
         cargo.args(["--package", package]);
     }
     // Set by a calling cargo or by the user for this machine.
-    for variable in ["RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_BUILD_RUSTFLAGS", "CARGO_TARGET_DIR"] {
+    for variable in [
+        "RUSTFLAGS",
+        "RUSTC_WRAPPER",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "CARGO_BUILD_TARGET",
+        "CARGO_BUILD_RUSTFLAGS",
+        "CARGO_TARGET_DIR",
+    ] {
         cargo.env_remove(variable);
     }
     let gcc = toolchain.path("aarch64-linux-gnu-gcc");

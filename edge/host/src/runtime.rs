@@ -122,7 +122,9 @@ fn open_cache(path: &Path) -> Result<(Cache, CompileCache), EngineError> {
     }
     let absolute = path.canonicalize().map_err(|e| failed(e.to_string()))?;
     let kept = CompileCache::new(absolute);
-    kept.delete_former().map_err(|e| failed(e.to_string()))?;
+    if let Err(error) = kept.delete_former() {
+        tracing::warn!(folder = %path.display(), %error, "compiled adapters of earlier builds cannot be deleted; nothing uses them");
+    }
     let mut config = CacheConfig::new();
     config.with_directory(kept.engine_folder());
     config.with_files_total_size_soft_limit(COMPILED_BYTES);

@@ -1,4 +1,5 @@
-//! Where log lines go: never an error for whoever logs, and no wait for a stalled reader of a pipe, socket or terminal.
+//! Where log lines go: never an error for whoever logs, and no wait for a stalled reader of a pipe, socket or terminal (unless the
+//! terminal is one that only another user may open).
 //!
 //! Lines that the output does not take (a full disk, a closed pipe, a reader that reads nothing) are dropped and counted; once it takes
 //! lines again, the first one tells their number.
@@ -61,7 +62,8 @@ impl Write for LogOutput {
             }
             None => {
                 let mut stderr = std::io::stderr().lock();
-                match TERMINAL.get_or_init(|| without_block(&stderr).filter(|_| stderr.is_terminal())) {
+                match TERMINAL.get_or_init(|| stderr.is_terminal().then(|| without_block(&stderr)).flatten())
+                {
                     Some(terminal) => {
                         LOST_LINES.write(line, |text, wait| write_without_stall(&mut &*terminal, text, wait));
                     }

@@ -12,7 +12,7 @@ fn component(world: &str) -> Vec<u8> {
     let package = resolve.push_str("test.wit", &format!("package test:test;\n{world}")).unwrap();
     let world = resolve.select_world(&[package], None).unwrap();
     let mut module = dummy_module(&resolve, world, ManglingAndAbi::Standard32);
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
     encode(&module).unwrap()
 }
 

@@ -54,19 +54,23 @@ impl TickerStates {
         let interest = loaded.has(DataType::OpenInterest);
         let either = if interest { DataType::OpenInterest } else { DataType::FundingRate };
         let Some((instrument, listed)) = loaded.subscribed(output, symbol, either) else { return Ok(()) };
-        let time_us = message.optional("ts", millis)?.unwrap_or_else(|| output.received_us());
+        let known = self.0.get(&instrument);
+        let time_us = message.optional("ts", millis)?;
+        // Without a time a message follows the one before it: the receive time is of another clock.
+        let order_us = time_us.or(known.map(|known| known.time_us)).unwrap_or_default();
         // Read inside, so that a fault names its place in the frame.
         let own = message
-            .read("data", |cursor, _| TickerState::of_message(time_us, &Object::parse(cursor)?, symbol))?;
-        let merged = match &*message.read("type", Cursor::text)? {
+            .read("data", |cursor, _| TickerState::of_message(order_us, &Object::parse(cursor)?, symbol))?;
+        let mut merged = match &*message.read("type", Cursor::text)? {
             "snapshot" => own,
-            "delta" => own.over(self.0.get(&instrument)),
+            "delta" => own.over(known),
             _ => return message.read("type", |cursor, _| cursor.expected("`snapshot` or `delta`")),
         };
         // Where two connections overlap, one may lag behind: its message is published but changes no state.
-        if self.0.get(&instrument).is_none_or(|known| known.time_us <= own.time_us) {
+        if known.is_none_or(|known| known.time_us <= own.time_us) {
             self.0.insert(instrument, merged);
         }
+        merged.time_us = time_us.unwrap_or_else(|| output.received_us());
         let perpetual = listed.market_type == MarketType::Perpetual;
         let funding = perpetual && loaded.has(DataType::FundingRate) && own.has_funding();
         let interest = interest && own.open_interest_of(&merged).is_given();

@@ -115,6 +115,30 @@ fn changes_of_a_ticker_are_never_completed_by_guesses() {
     assert_eq!(said(&[change]), (None, None));
 }
 
+/// The receive time is of another clock, which may be ahead of the venue's.
+#[test]
+fn a_ticker_without_a_time_hides_no_later_one() {
+    let contracts = feed("bybit_derivatives", &["BTC-USDT"]);
+    let text = |kind: &str, ts: &str, fields: &str| {
+        format!(r#"{{"topic":"tickers.BTCUSDT","type":"{kind}",{ts}"data":{{"symbol":"BTCUSDT",{fields}}}}}"#)
+    };
+    let texts = [
+        text("snapshot", r#""ts":1,"#, r#""fundingRate":"0.0001","fundingIntervalHour":"8""#),
+        text("delta", "", r#""fundingRate":"0.0002""#),
+        text("delta", r#""ts":2,"#, r#""fundingRate":"0.0003""#),
+    ];
+    let frames = texts.map(|text| OwnedFrame::new(text, 0));
+    let normalized = open(&contracts).unwrap().normalize(&frames, 64);
+    let rates = normalized.events.iter().map(|event| match &event.payload {
+        Payload::FundingRate(rate) => (rate.time_us, rate.interval_hours),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(
+        rates.collect::<Vec<_>>(),
+        [(1_000, Some(8)), (1_765_531_356_452_000, Some(8)), (2_000, Some(8))]
+    );
+}
+
 #[test]
 fn open_interest_counts_one_side() {
     let contracts = feed("bybit_derivatives", &["BTC-USDT"]);

@@ -75,22 +75,21 @@ impl DeribitVenue {
         if !offered || !loaded.has(DataType::Liquidation) {
             return Ok(ForcedOrder::None);
         }
-        if forced == ForcedSide::Unknown {
-            output.ignored(Ignored::UnknownKind);
-            return Ok(ForcedOrder::None);
-        }
-        let quantity = units.base_quantity(cursor, row.amount, row.price)?;
-        if !self.forced_trades.insert(instrument, row.sequence) {
-            return Ok(ForcedOrder::Repeated);
-        }
         // The direction is the taker's. Where both sides were forced, each is an order of its own.
         let maker = opposite(row.side);
         let sides: &[Side] = match forced {
             ForcedSide::Taker => &[row.side],
             ForcedSide::Maker => &[maker],
             ForcedSide::Both => &[row.side, maker],
-            ForcedSide::Unknown => &[],
+            ForcedSide::Unknown => {
+                output.ignored(Ignored::UnknownKind);
+                return Ok(ForcedOrder::None);
+            }
         };
+        let quantity = units.base_quantity(cursor, row.amount, row.price)?;
+        if !self.forced_trades.insert(instrument, row.sequence) {
+            return Ok(ForcedOrder::Repeated);
+        }
         for side in sides {
             output.event(Payload::Liquidation(Liquidation {
                 instrument,
