@@ -11,9 +11,11 @@ const ADAPTER: &str = "marketprism:adapter/adapter@1.0.0";
 /// Turns a core module with embedded contract types into a component; fails for imports outside the
 /// contract and for missing exports.
 pub fn encode(module: &[u8]) -> Result<Vec<u8>> {
-    let mut encoder = ComponentEncoder::default();
-    encoder.validate(true).module(module).context("not a core module with the contract's types")?;
-    encoder.encode().context("cannot make a component of it")
+    let encoder = ComponentEncoder::default().validate(true).module(module);
+    encoder
+        .context("not a core module with the contract's types")?
+        .encode()
+        .context("cannot make a component of it")
 }
 
 /// Checks that a component imports only `log` and exports the adapter.
