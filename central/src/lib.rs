@@ -28,6 +28,7 @@ mod report;
 mod role;
 mod row;
 mod run;
+mod running_inserts;
 mod server_clock;
 mod sql;
 mod status;

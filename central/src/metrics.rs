@@ -38,6 +38,7 @@ pub struct Metrics {
     pub lost: IntCounterVec,
     pub confirmed: IntGaugeVec,
     pub streams_held: IntGaugeVec,
+    pub stream_partitions: IntGaugeVec,
     pub clock_ahead_seconds: IntGaugeVec,
     pub fleet: FleetMetrics,
     pub certificate_expiry: IntGaugeVec,
@@ -194,6 +195,7 @@ impl Metrics {
             )?,
             confirmed: of_stream("confirmed_sequence", "highest contiguous sequence stored in hot")?,
             streams_held: of_stream("streams_held", "partitions of the stream that this central owns")?,
+            stream_partitions: of_stream("stream_partitions", "partitions of the stream as configured")?,
             clock_ahead_seconds: int_gauges!(
                 "marketprism_central_clock_ahead_seconds",
                 "clock of the hot or cold server minus that of this machine",

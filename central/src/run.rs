@@ -50,6 +50,9 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     let parts = partitions.chain(sides.map(str::to_owned));
     let metrics = Metrics::new().context("cannot register the metrics")?;
     expect_series(&metrics);
+    for stream in config.streams.iter().filter(|_| role.takes_messages()) {
+        metrics.stream_partitions.with_label_values(&[stream.settings.name]).set(stream.partitions.into());
+    }
     let shared = Arc::new(CentralContext {
         leases: Leases::new(&broker, &config, &name),
         broker,
@@ -229,7 +232,7 @@ mod tests {
     use super::*;
 
     /// Gauges that only a holder of a lease, or a central with certificates or an answer of its servers, can set, and series of exchanges that hot holds.
-    const UNKNOWN_AT_FIRST: [&str; 16] = [
+    const UNKNOWN_AT_FIRST: [&str; 17] = [
         "marketprism_certificate_expiry_seconds",
         "marketprism_broker_to_hot_seconds",
         "marketprism_central_edge_silent",
@@ -237,6 +240,7 @@ mod tests {
         "marketprism_venue_to_hot_seconds",
         "marketprism_central_confirmed_sequence",
         "marketprism_central_streams_held",
+        "marketprism_central_stream_partitions",
         "marketprism_central_clock_ahead_seconds",
         "marketprism_ledger_windows",
         "marketprism_cold_replication_lag_minutes",

@@ -64,8 +64,8 @@ pub struct BatchLimits {
     /// Batches being inserted per table. With so many, no more messages of the table are pulled: this and `max_bytes` bound the memory.
     #[schemars(range(min = 1, max = 64))]
     pub max_in_flight: usize,
-    /// Event ids kept in memory per stream to recognize events that come again, and up to four times as many while they are younger than 20 s. Above
-    /// that each event is looked up in ClickHouse. A million takes about 65 MB: at the default up to 105 MB a stream, and up to 410 MB where more than
+    /// Event ids kept in memory per partition of a stream to recognize events that come again, and up to four times as many while they are younger than 20 s. Above
+    /// that each event is looked up in ClickHouse. A million takes about 65 MB: at the default up to 105 MB a partition, and up to 410 MB where more than
     /// 80,000 events a second come.
     #[schemars(range(min = 1_000, max = 100_000_000))]
     pub recent_event_ids: usize,

@@ -11,10 +11,10 @@ use clickhouse::Compression;
 use marketprism_schema::{DataType, Table, stream_of};
 use tokio::time::timeout;
 
-use super::insert::log_comment_prefix;
-use super::running_inserts::no_insert_runs;
+use super::other_partitions::no_insert_runs;
 use crate::context::CentralContext;
 use crate::row::columns_of;
+use crate::running_inserts::log_comment_prefix;
 use crate::storage::{Storage, StorageError, UNKNOWN, bounded};
 use crate::{copy_marks, limits, sql, time};
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use async_nats::jetstream::consumer::Info as ConsumerInfo;
 use async_nats::jetstream::stream::{Info, Stream};
+use futures_util::future::try_join_all;
 use marketprism_schema::STREAMS;
 
 use super::losses::{self, LossCause};
@@ -247,14 +248,16 @@ async fn consumers(handle: &Stream, partition: Partition) -> anyhow::Result<Opti
     };
     let others =
         Partition::numbered(partition.stream, partition.count).skip(1).filter(|_| partition.is_first());
+    let all = std::iter::once(partition).chain(others);
+    let specs: Vec<_> =
+        all.flat_map(|of| ConsumerSpec::of(settings, of).into_iter().map(move |spec| (of, spec))).collect();
+    let found = try_join_all(specs.iter().map(|(_, spec)| consumer_info(handle, &spec.name))).await?;
     let mut infos = Vec::new();
-    for of in std::iter::once(partition).chain(others) {
-        for ConsumerSpec { name, .. } in ConsumerSpec::of(settings, of) {
-            match consumer_info(handle, &name).await? {
-                Some(info) => infos.push(info),
-                None if of == partition => return Ok(None),
-                None => bail!("consumer {name} is missing; the owner of partition {} creates it", of.name()),
-            }
+    for ((of, ConsumerSpec { name, .. }), info) in specs.iter().zip(found) {
+        match info {
+            Some(info) => infos.push(info),
+            None if *of == partition => return Ok(None),
+            None => bail!("consumer {name} is missing; the owner of partition {} creates it", of.name()),
         }
     }
     Ok(Some(infos))

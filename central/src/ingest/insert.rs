@@ -9,12 +9,8 @@ use bytes::Bytes;
 use super::batch::Sealed;
 use crate::lease::Lease;
 use crate::limits;
+use crate::running_inserts::log_comment_prefix;
 use crate::storage::{Storage, StorageError};
-
-/// Prefix of `log_comment` of every insert of a partition. A new owner finds running inserts by it.
-pub fn log_comment_prefix(partition: &str) -> String {
-    format!("marketprism-ingest {partition};")
-}
 
 /// Inserts some rows of a batch. Repeating it after a lost answer stores nothing twice.
 ///

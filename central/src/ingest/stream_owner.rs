@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::insert::InsertGuard;
-use super::running_inserts::no_insert_runs;
+use super::other_partitions::no_insert_runs;
 use super::subscription::other_partitions;
 use super::worker::Worker;
 use crate::config::{Partition, Stream};

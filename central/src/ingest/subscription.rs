@@ -8,6 +8,7 @@ use async_nats::jetstream::stream::ConsumerErrorKind;
 use async_nats::jetstream::{AckKind, ErrorCode};
 use async_nats::{Client, Subject};
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use marketprism_schema::DataType;
 use tokio::time::timeout;
 
@@ -100,12 +101,13 @@ async fn find(
         });
     }
     if partition.is_first() {
-        for other in Partition::all(stream).skip(1) {
-            for spec in ConsumerSpec::of(&stream.settings, other) {
-                let Some(info) = consumer_info(&handle, &spec.name).await? else { continue };
-                found.delivered = found.delivered.max(info.delivered.stream_sequence);
-                found.acknowledged = found.acknowledged.max(info.ack_floor.stream_sequence);
-            }
+        let others = Partition::all(stream).skip(1);
+        let specs: Vec<_> = others.flat_map(|other| ConsumerSpec::of(&stream.settings, other)).collect();
+        for info in
+            try_join_all(specs.iter().map(|spec| consumer_info(&handle, &spec.name))).await?.iter().flatten()
+        {
+            found.delivered = found.delivered.max(info.delivered.stream_sequence);
+            found.acknowledged = found.acknowledged.max(info.ack_floor.stream_sequence);
         }
     }
     Ok(found)

@@ -18,35 +18,17 @@ use super::gap_scan::{self, ScanVerdict};
 use super::insert::InsertGuard;
 use super::insert_task::{InsertResult, store_batch};
 use super::message::{Delivery, NOT_FROM_A_STREAM};
+use super::other_partitions::{OtherPartitions, no_insert_runs};
 use super::put_back;
-use super::running_inserts::no_insert_runs;
 use super::stream_progress::StreamProgress;
 use super::subscription::{self, Subscription, acknowledge};
 use super::table_pulls::{PulledMessage, TablePulls};
 use crate::config::{Partition, Stream};
 use crate::context::CentralContext;
-use crate::init::{ConsumerSpec, ingest_lease};
-use crate::lease::Lease;
+use crate::init::ConsumerSpec;
 use crate::limits;
 use crate::row::Target;
 use crate::time::ticks;
-
-/// Takes the other partitions over, so that nothing of the stream is in memory or on its way to hot.
-async fn hold_others(shared: &CentralContext, stream: &Stream) -> anyhow::Result<Vec<Lease>> {
-    let mut held = Vec::new();
-    for partition in Partition::all(stream).skip(1) {
-        held.push(shared.leases.demand(&ingest_lease(partition), limits::SHARE_PATIENCE).await?);
-        no_insert_runs(shared, &partition.name()).await;
-    }
-    Ok(held)
-}
-
-/// Gives partitions to whoever waits for them.
-async fn release(leases: Vec<Lease>) {
-    for lease in leases {
-        lease.release().await;
-    }
-}
 
 pub struct Worker {
     shared: Arc<CentralContext>,
@@ -191,9 +173,10 @@ impl Worker {
         self.windows.iter_mut().for_each(|(_, window)| window.forget());
         self.store_all().await?;
         if self.partition.is_first() {
-            let others = hold_others(&self.shared, &self.stream).await?;
-            self.progress.record_deleted_stream().await?;
-            release(others).await;
+            let others = OtherPartitions::take(&self.shared, &self.stream).await?;
+            let recorded = self.progress.record_deleted_stream().await;
+            others.release().await;
+            recorded?;
         }
         self.dedup.begin_stream();
         Ok(())
@@ -207,19 +190,25 @@ impl Worker {
             self.store_all().await?;
         } else {
             put_back::create_missing_tables(&self.shared).await?;
-            let others = hold_others(&self.shared, &self.stream).await?;
-            self.store_all().await?;
-            no_insert_runs(&self.shared, &self.part).await;
-            // The others may have taken more until now.
-            let delivered = subscription::open(&self.shared, &self.stream, self.partition).await?.delivered;
-            let upto = self.progress.taken().max(found.delivered).max(delivered);
-            put_back::recover(&self.shared, &self.stream, found, upto).await?;
-            release(others).await;
+            let others = OtherPartitions::take(&self.shared, &self.stream).await?;
+            let recovered = self.recover_stream(found).await;
+            others.release().await;
+            recovered?;
         }
         self.dedup.forget();
         self.progress.forget().await;
         self.is_put_back = false;
         Ok(())
+    }
+
+    /// Nobody else takes messages of the stream.
+    async fn recover_stream(&mut self, found: &Subscription) -> anyhow::Result<()> {
+        self.store_all().await?;
+        no_insert_runs(&self.shared, &self.part).await;
+        // The others may have taken more until now.
+        let delivered = subscription::open(&self.shared, &self.stream, self.partition).await?.delivered;
+        let upto = self.progress.taken().max(found.delivered).max(delivered);
+        put_back::recover(&self.shared, &self.stream, found, upto).await
     }
 
     /// Stores and acknowledges what is in memory, however long that takes.

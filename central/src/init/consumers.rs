@@ -31,7 +31,7 @@ impl ConsumerSpec {
 
     /// A consumer for each table, so that one whose rows are refused holds up no other; one for audits.
     ///
-    /// With another number of partitions they have other names, so that they begin behind the confirmed messages.
+    /// With another number of partitions they have other names: none may go on where that of other messages stopped.
     pub fn of(stream: &StreamSettings, partition: Partition) -> Vec<Self> {
         let Partition { index, count, .. } = partition;
         let part = if count > 1 { format!("-{index}-of-{count}") } else { String::new() };
@@ -137,6 +137,16 @@ pub fn is_unused((stream, partitions): (&str, u16), consumer: &str) -> bool {
     let used = settings.map(|settings| Stream { settings: settings.clone(), replicas: 1, partitions });
     let mut used = used.as_ref().map(ConsumerSpec::all).unwrap_or_default().into_iter();
     consumer.starts_with(PREFIX) && used.all(|spec| spec.name != consumer)
+}
+
+/// Deletes central's consumers of a stream, so that they begin behind the confirmed messages when they are created again.
+pub async fn delete_all(jetstream: &Context, stream: &str) -> anyhow::Result<()> {
+    let handle =
+        jetstream.get_stream(stream).await.with_context(|| format!("cannot find stream {stream}"))?;
+    for name in names(jetstream, stream).await?.iter().filter(|name| name.starts_with(PREFIX)) {
+        handle.delete_consumer(name).await.with_context(|| format!("cannot delete consumer {name}"))?;
+    }
+    Ok(())
 }
 
 async fn found(

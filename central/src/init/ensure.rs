@@ -1,5 +1,6 @@
 use anyhow::Context as _;
 use marketprism_schema::{ADAPTER_OBJECTS_BUCKET, DatabaseKind};
+use tokio::time::timeout;
 
 use super::{ConsumerSpec, Difference, ObjectResult, ProvisionReport, consumers, databases, streams};
 use crate::adapters::{AdapterBucket, Wishes};
@@ -7,6 +8,7 @@ use crate::broker::{Broker, is_no_room};
 use crate::config::{Config, Partition, Stream};
 use crate::lease::{Lease, Leases};
 use crate::limits;
+use crate::running_inserts::{none_runs, of_stream};
 use crate::storage::Storage;
 use crate::watermark::Watermarks;
 
@@ -105,35 +107,95 @@ async fn ensure_streams(
 ) -> anyhow::Result<()> {
     check_room(config, broker).await?;
     for stream in &config.streams {
-        let held = if apply { hold_partitions(broker, leases, stream).await? } else { Vec::new() };
-        let ensured = streams::ensure(&broker.jetstream, stream, apply).await;
-        for lease in held {
-            lease.release().await;
+        let change = if apply { PartitionChange::begin(config, broker, leases, stream).await? } else { None };
+        let ensured = ensure_stream(config, broker, stream, (apply, change.as_ref()), report).await;
+        if let Some(change) = change {
+            change.end().await;
         }
-        report.add("stream", stream.settings.name, ensured?);
-        for spec in ConsumerSpec::all(stream) {
-            let outcome = consumers::ensure(config, broker, stream, &spec).await?;
-            report.add("consumer", &spec.name, outcome);
-        }
+        ensured?;
     }
     Ok(())
 }
 
-/// While the number of partitions changes nobody may take messages: one that two centrals take would be stored twice.
-async fn hold_partitions(broker: &Broker, leases: &Leases, stream: &Stream) -> anyhow::Result<Vec<Lease>> {
-    let name = stream.settings.name;
-    let found = streams::partitions(&broker.jetstream, name).await?.unwrap_or(stream.partitions);
-    let mut held = Vec::new();
-    if found == stream.partitions {
-        return Ok(held);
+/// `change`: the number of its partitions changes.
+async fn ensure_stream(
+    config: &Config,
+    broker: &Broker,
+    stream: &Stream,
+    (apply, change): (bool, Option<&PartitionChange>),
+    report: &mut ProvisionReport,
+) -> anyhow::Result<()> {
+    let (jetstream, name) = (&broker.jetstream, stream.settings.name);
+    if let Some(change) = change {
+        consumers::delete_all(jetstream, name).await?;
+        change.check()?;
     }
-    for partition in Partition::numbered(name, found.max(stream.partitions)) {
-        let lease = leases.demand(&ingest_lease(partition), limits::SHARE_PATIENCE).await;
-        held.push(lease.with_context(|| {
-            format!("cannot change the partitions of stream {name} from {found} to {}", stream.partitions)
-        })?);
+    report.add("stream", name, streams::ensure(jetstream, stream, apply).await?);
+    if streams::partitions(jetstream, name).await?.is_some_and(|found| found != stream.partitions) {
+        // The consumers belong to the number that the stream has.
+        return Ok(());
     }
-    Ok(held)
+    for spec in ConsumerSpec::all(stream) {
+        let outcome = consumers::ensure(config, broker, stream, &spec).await?;
+        report.add("consumer", &spec.name, outcome);
+    }
+    Ok(())
+}
+
+/// Change of the number of a stream's partitions: nobody may take messages meanwhile, or one that two centrals take would be stored twice.
+struct PartitionChange(Vec<Lease>);
+
+impl PartitionChange {
+    /// `None` if the number is as configured.
+    async fn begin(
+        config: &Config,
+        broker: &Broker,
+        leases: &Leases,
+        stream: &Stream,
+    ) -> anyhow::Result<Option<Self>> {
+        let (name, wanted) = (stream.settings.name, stream.partitions);
+        let found = streams::partitions(&broker.jetstream, name).await?.unwrap_or(wanted);
+        if found == wanted {
+            return Ok(None);
+        }
+        let mut change = Self(Vec::new());
+        let held = async {
+            for partition in Partition::numbered(name, found.max(wanted)) {
+                change.0.push(leases.demand(&ingest_lease(partition), limits::SHARE_PATIENCE).await?);
+            }
+            let storage = Storage::hot(&config.clickhouse)?;
+            let tell =
+                |reason| tracing::warn!(stream = name, reason, "waiting for inserts of earlier owners");
+            let prefix = of_stream(name);
+            let ended = none_runs(&config.clickhouse, &storage, &prefix, tell);
+            timeout(storage.insert_timeout * 3, ended).await.context("inserts of the stream still run in hot")
+        };
+        match held.await {
+            Ok(()) => Ok(Some(change)),
+            Err(error) => {
+                change.end().await;
+                Err(error.context(format!(
+                    "cannot change the partitions of stream {name} from {found} to {wanted}"
+                )))
+            }
+        }
+    }
+
+    /// A process that was suspended does not know yet that it lost a lease.
+    fn check(&self) -> anyhow::Result<()> {
+        let is_held = |lease: &Lease| lease.valid_for() >= lease.times().write_margin();
+        anyhow::ensure!(
+            self.0.iter().all(is_held),
+            "the leases of the partitions expired meanwhile; run it again"
+        );
+        Ok(())
+    }
+
+    async fn end(self) {
+        for lease in self.0 {
+            lease.release().await;
+        }
+    }
 }
 
 /// Lease of the central that takes a partition.

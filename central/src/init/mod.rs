@@ -1,4 +1,5 @@
-//! Provisioning of streams, consumers, databases and tables. Creates what is missing, reports differences, deletes nothing.
+//! Provisioning of streams, consumers, databases and tables. Creates what is missing, reports differences, deletes nothing but the consumers of
+//! another number of partitions.
 
 mod consumers;
 mod databases;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
+use futures_util::TryStreamExt as _;
 use marketprism_tests::broker::free_port;
 use marketprism_tests::wait::eventually;
 use serde_json::json;
@@ -198,6 +199,10 @@ async fn the_number_of_partitions_changes_with_init_only() {
     let before = stack.has_trades(0).await;
     stack.has_trades(before + 500).await;
     stack.init(&one, &["--apply"], 0);
+    // Those of an earlier number would deliver again all since then.
+    let stream = jetstream.get_stream("MARKET_DATA").await.unwrap();
+    let names: Vec<String> = stream.consumer_names().try_collect().await.unwrap();
+    assert!(names.len() == 7 && names.iter().all(|name| !name.contains("-of-")), "{names:?}");
     let before = stack.has_trades(0).await;
     stack.has_trades(before + 500).await;
     let trades = publisher.end().await;
