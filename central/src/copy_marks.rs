@@ -19,7 +19,7 @@ pub type CopyMarks = BTreeMap<String, i64>;
 /// `stream_created_ns` of a mark in hot's table `positions`: no stream of the broker is as old.
 const OF_COPIES: i64 = 0;
 /// State of a mark in cold's table `watermarks`.
-const STATE: &str = "mark";
+pub const STATE: &str = "mark";
 
 /// Hot has an earlier mark than cold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +43,12 @@ fn shown(mark_ms: Option<i64>) -> String {
 /// Begin of the ids of the queries that copy rows between hot and a cold database.
 pub fn query_prefix(cold: &str) -> String {
     format!("marketprism-copy-{cold}-")
+}
+
+/// Ends the queries of a server with ids that begin so.
+pub async fn end_copies(server: &Storage, prefix: &str, limit: Duration) -> Result<(), StorageError> {
+    let kill = format!("KILL QUERY WHERE startsWith(query_id, {}) SYNC", sql::quote(prefix));
+    bounded(limit, server.client.query_raw(&kill).execute()).await
 }
 
 /// The streams of the event tables.

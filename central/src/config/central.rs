@@ -51,6 +51,12 @@ impl Default for Consumers {
 }
 
 impl Config {
+    /// Shortest time for which hot keeps rows, by venue time.
+    pub fn kept_in_hot(&self) -> Duration {
+        let ttl = Duration::from_secs(u64::from(self.clickhouse.hot_ttl_days) * 86_400);
+        self.replication.remove_from_hot_after.map_or(ttl, |delay| delay.min(ttl))
+    }
+
     /// Loads and validates a file, with every problem in one error.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         Self::read(&Document::load(path)?)

@@ -12,6 +12,7 @@ use marketprism_schema::{DataType, Table, stream_of};
 use tokio::time::timeout;
 
 use super::other_partitions::no_insert_runs;
+use super::positions;
 use crate::context::CentralContext;
 use crate::row::columns_of;
 use crate::running_inserts::log_comment_prefix;
@@ -30,53 +31,95 @@ pub fn of_cold<T: Default>(found: Result<T, StorageError>) -> anyhow::Result<T> 
     }
 }
 
-#[derive(Debug, Default)]
+/// State of hot before anything is brought back.
+#[derive(Debug, Clone, Copy)]
+pub struct RestoredHot {
+    pub stream: &'static str,
+    pub stream_created_ns: i64,
+    /// Time of the newest row of the copy; 0 if unknown.
+    pub copy_ms: i64,
+}
+
+#[derive(Debug)]
 pub struct BroughtBack {
     pub events: usize,
     /// Lowest sequence of the later rows that were deleted: their messages have no row now.
     pub deleted_from: Option<u64>,
+    marks: StreamMarks,
 }
 
-/// Brings back what hot lost of a stream. Nothing is copied to cold meanwhile if hot was put back behind its copy
-/// mark, and from then on hot has the mark of cold. Repeating it after an interruption continues.
-pub async fn bring_back(shared: &CentralContext, stream: &'static str) -> anyhow::Result<BroughtBack> {
-    let limit = shared.config.replication.query_timeout;
-    let marks = copy_marks::of_cold(&shared.cold, limit).await;
-    let Some(&cold_ms) = of_cold(marks)?.get(stream) else { return Ok(BroughtBack::default()) };
-    let marks =
+/// Copy marks of a stream, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy)]
+struct StreamMarks {
+    hot_ms: Option<i64>,
+    cold_ms: Option<i64>,
+}
+
+/// Brings back what hot lost of a stream. Nothing is copied to cold meanwhile if hot was put back behind its copy mark, until [`finish`]. Repeating
+/// it after an interruption continues.
+pub async fn bring_back(shared: &CentralContext, restored: RestoredHot) -> anyhow::Result<BroughtBack> {
+    let (limit, stream) = (shared.config.replication.query_timeout, restored.stream);
+    let of_cold_marks = of_cold(copy_marks::of_cold(&shared.cold, limit).await)?;
+    let of_hot_marks =
         copy_marks::of_hot(&shared.storage, limit).await.context("cannot read the copy mark of hot")?;
-    let hot_ms = marks.get(stream).copied();
-    end_copies(shared).await?;
-    let mut brought = BroughtBack::default();
+    let marks = StreamMarks {
+        hot_ms: of_hot_marks.get(stream).copied(),
+        cold_ms: of_cold_marks.get(stream).copied(),
+    };
+    if marks.hot_ms < marks.cold_ms {
+        let prefix = copy_marks::query_prefix(&shared.cold.database);
+        let ended = copy_marks::end_copies(&shared.cold, &prefix, limit).await;
+        ended.context("cannot end the copies to cold of what hot had")?;
+    }
+    let note = note_of(stream);
+    let noted = positions::newest(&shared.storage, &note, restored.stream_created_ns).await?.position;
+    let mut brought = BroughtBack { events: 0, deleted_from: (noted > 0).then_some(noted), marks };
     loop {
         let mut changed = 0;
         for table in tables_of(stream) {
-            let lost = LostRows::new(shared, stream, table, hot_ms);
-            let (later, lacking) = (lost.delete_later_rows().await?, lost.copy_lacking().await?);
+            let lost = LostRows::new(shared, table, restored, marks);
+            for piece in lost.new_pieces().await? {
+                let later = lost.later_rows(piece).await?;
+                let Some(lowest) = later.iter().map(|row| row.3).min() else { continue };
+                if brought.deleted_from.is_none_or(|noted| lowest < noted) {
+                    // First: a recovery that continues finds none of these rows.
+                    positions::write(&shared.storage, &note, restored.stream_created_ns, lowest).await?;
+                    brought.deleted_from = Some(lowest);
+                }
+                lost.delete(&later).await.context("cannot delete rows of events that came again from hot")?;
+                changed += later.len();
+            }
+            let lacking = lost.copy_lacking().await?;
             brought.events += lacking;
-            brought.deleted_from = brought.deleted_from.into_iter().chain(later.from).min();
-            changed += later.rows + lacking;
+            changed += lacking;
         }
         if changed == 0 {
-            break;
+            return Ok(brought);
         }
         // One that was decided before these rows were back.
         no_insert_runs(shared, stream).await;
     }
-    copy_marks::write_to_hot(&shared.storage, &[(stream, hot_ms)], cold_ms)
-        .await
-        .context("cannot write the copy mark of hot")?;
-    Ok(brought)
 }
 
-/// Ends the copies that cold still stores of what hot had.
-async fn end_copies(shared: &CentralContext) -> anyhow::Result<()> {
-    let prefix = sql::quote(&copy_marks::query_prefix(&shared.cold.database));
-    let kill = format!("KILL QUERY WHERE startsWith(query_id, {prefix}) SYNC");
-    let killed = shared.cold.client.query_raw(&kill).execute();
-    bounded(shared.config.replication.query_timeout, killed)
-        .await
-        .context("cannot end running copies to cold")
+/// Ends a recovery: hot gets the copy mark of cold, so that its rows are copied again.
+pub async fn finish(
+    shared: &CentralContext,
+    restored: RestoredHot,
+    brought: &BroughtBack,
+) -> anyhow::Result<()> {
+    let RestoredHot { stream, stream_created_ns, .. } = restored;
+    if brought.deleted_from.is_some() {
+        positions::write(&shared.storage, &note_of(stream), stream_created_ns, 0).await?;
+    }
+    let StreamMarks { hot_ms, cold_ms } = brought.marks;
+    let Some(cold_ms) = cold_ms else { return Ok(()) };
+    let written = copy_marks::write_to_hot(&shared.storage, &[(stream, hot_ms)], cold_ms).await;
+    written.context("cannot write the copy mark of hot")
+}
+
+/// Name in table `positions` of the lowest sequence whose row was deleted from hot.
+fn note_of(stream: &str) -> String {
+    format!("{stream} deleted")
 }
 
 /// Search for the rows of a table that hot lost.
@@ -84,17 +127,12 @@ struct LostRows<'a> {
     shared: &'a CentralContext,
     stream: &'static str,
     table: &'static Table,
-    /// Copy mark of hot: earlier rows were in it before it was put back.
-    hot_ms: i64,
+    /// Rows that hot lost are not older.
+    from_ms: i64,
+    /// Rows that came again are not older.
+    again_from_ms: i64,
     /// Hot would not keep rows with earlier venue times.
     oldest_us: i64,
-}
-
-/// Rows that were deleted, and the lowest sequence of their messages.
-#[derive(Debug, Default)]
-struct DeletedRows {
-    rows: usize,
-    from: Option<u64>,
 }
 
 /// Count and fingerprint of event ids.
@@ -109,14 +147,25 @@ type Span = (i64, i64);
 impl<'a> LostRows<'a> {
     fn new(
         shared: &'a CentralContext,
-        stream: &'static str,
         table: &'static Table,
-        hot_ms: Option<i64>,
+        restored: RestoredHot,
+        marks: StreamMarks,
     ) -> Self {
-        let kept = limits::DAY.saturating_mul(shared.config.clickhouse.hot_ttl_days);
-        let oldest_us =
-            shared.hot_clock.now_ms().saturating_mul(1_000).saturating_sub(time::nanos(kept) / 1_000);
-        Self { shared, stream, table, hot_ms: hot_ms.unwrap_or_default(), oldest_us }
+        let RestoredHot { stream, copy_ms, .. } = restored;
+        let kept = time::nanos(shared.config.kept_in_hot()) / 1_000;
+        let oldest_us = shared.hot_clock.now_ms().saturating_mul(1_000).saturating_sub(kept);
+        // A clock that was set back gives rows earlier times than the mark before them.
+        let held_ms = match (marks.hot_ms, copy_ms) {
+            (Some(hot_ms), 0) => hot_ms,
+            (Some(hot_ms), copy_ms) => hot_ms.min(copy_ms),
+            (None, _) if marks.cold_ms.is_some() => 0,
+            (None, copy_ms) => copy_ms,
+        };
+        let from_ms = held_ms.saturating_sub(time::millis(limits::COPY_TIME)).max(0);
+        // What came again is younger than all that was copied.
+        let copied_ms = marks.cold_ms.unwrap_or(copy_ms);
+        let again_from_ms = copied_ms.saturating_sub(time::millis(limits::CLOCK_SKEW)).max(0);
+        Self { shared, stream, table, from_ms, again_from_ms, oldest_us }
     }
 
     fn of(&self, storage: &Storage, (from_ms, to_ms): Span) -> String {
@@ -139,28 +188,46 @@ impl<'a> LostRows<'a> {
         bounded(self.shared.config.replication.query_timeout, query.fetch_all::<T>()).await
     }
 
-    /// Deletes the rows of hot of which cold has the event as an earlier row.
-    async fn delete_later_rows(&self) -> anyhow::Result<DeletedRows> {
-        let (mut after, mut deleted) = (0, DeletedRows::default());
-        loop {
-            let sql = format!(
-                "SELECT event_id, toInt64(toUnixTimestamp64Milli(created_at)), toInt64(toUnixTimestamp64Micro(timestamp)), stream_seq FROM {} \
-                 AND event_id > toUInt128('{after}') ORDER BY event_id LIMIT {} WITH TIES",
-                self.of(&self.shared.storage, (self.hot_ms + 1, END_MS)),
-                // A delete lists the time of each row too.
-                limits::IDS_A_DELETE / 2
-            );
-            let rows: Vec<NewRow> =
-                self.ask(&self.shared.storage, &sql).await.context("cannot read the newest rows of hot")?;
-            let Some(&(last, ..)) = rows.last() else { return Ok(deleted) };
-            let later = self.later_than_cold(&rows).await?;
-            if !later.is_empty() {
-                self.delete(&later).await.context("cannot delete rows of events that came again from hot")?;
+    /// Pieces of the time since the newest mark, with some of the rows of hot each.
+    async fn new_pieces(&self) -> anyhow::Result<Vec<Span>> {
+        let hot = &self.shared.storage;
+        let mut all = Vec::new();
+        for start_ms in
+            self.spans(hot, self.again_from_ms).await.context("cannot read the newest rows of hot")?
+        {
+            let span = (start_ms.max(self.again_from_ms), start_ms + limits::COMPARED_SPAN_MS);
+            let parts = self.digests(hot, span).await.context("cannot read the newest rows of hot")?;
+            for (part_ms, (rows, ..)) in parts {
+                let part = (span.0.max(part_ms), part_ms + limits::COMPARED_PART_MS);
+                all.extend(pieces(part, rows.div_ceil(ROWS_A_LOOKUP)));
             }
-            deleted.rows += later.len();
-            deleted.from = deleted.from.into_iter().chain(later.iter().map(|row| row.3)).min();
-            after = last;
         }
+        Ok(all)
+    }
+
+    /// The rows of hot of which cold has the event as an earlier row.
+    async fn later_rows(&self, piece: Span) -> anyhow::Result<Vec<NewRow>> {
+        let sql = format!(
+            "SELECT event_id, toInt64(toUnixTimestamp64Milli(created_at)), toInt64(toUnixTimestamp64Micro(timestamp)), stream_seq FROM {}",
+            self.of(&self.shared.storage, piece)
+        );
+        let rows: Vec<NewRow> =
+            self.ask(&self.shared.storage, &sql).await.context("cannot read the newest rows of hot")?;
+        let mut later = Vec::new();
+        for some in rows.chunks(limits::IDS_A_DELETE) {
+            later.extend(self.later_than_cold(some).await?);
+        }
+        Ok(later)
+    }
+
+    /// Starts of the spans in which a side has rows.
+    async fn spans(&self, storage: &Storage, from_ms: i64) -> Result<Vec<i64>, StorageError> {
+        let span_ms = limits::COMPARED_SPAN_MS;
+        let sql = format!(
+            "SELECT DISTINCT toInt64(intDiv(toUnixTimestamp64Milli(created_at), {span_ms}) * {span_ms}) AS start_ms FROM {} ORDER BY start_ms",
+            self.of(storage, (from_ms, END_MS))
+        );
+        self.ask::<i64>(storage, &sql).await
     }
 
     /// The rows of which cold has the event as an earlier row only.
@@ -185,40 +252,39 @@ impl<'a> LostRows<'a> {
     }
 
     async fn delete(&self, rows: &[NewRow]) -> Result<(), StorageError> {
-        let exact: Vec<String> =
-            rows.iter().map(|(id, created_ms, ..)| format!("('{id}',{created_ms})")).collect();
-        let sql = format!(
-            "DELETE FROM {}.{} WHERE created_at > {} AND (event_id, toInt64(toUnixTimestamp64Milli(created_at))) IN ({})",
-            self.shared.storage.database,
-            self.table.name,
-            sql::millis(self.hot_ms),
-            exact.join(",")
-        );
-        let query = self.shared.storage.client.query_raw(&sql).with_setting("lightweight_deletes_sync", "2");
-        let query = query.with_setting("max_query_size", QUERY_BYTES);
-        bounded(self.shared.config.replication.query_timeout, query.execute()).await
+        // It lists the time of each row too.
+        for some in rows.chunks(limits::IDS_A_DELETE / 2) {
+            let exact: Vec<String> =
+                some.iter().map(|(id, created_ms, ..)| format!("('{id}',{created_ms})")).collect();
+            let sql = format!(
+                "DELETE FROM {}.{} WHERE created_at >= {} AND (event_id, toInt64(toUnixTimestamp64Milli(created_at))) IN ({})",
+                self.shared.storage.database,
+                self.table.name,
+                sql::millis(self.again_from_ms),
+                exact.join(",")
+            );
+            let query = self.shared.storage.client.query_raw(&sql);
+            let query = query.with_setting("lightweight_deletes_sync", "2");
+            let query = query.with_setting("max_query_size", QUERY_BYTES);
+            bounded(self.shared.config.replication.query_timeout, query.execute()).await?;
+        }
+        Ok(())
     }
 
     /// Copies the events that cold has and hot lacks; returns their number.
     async fn copy_lacking(&self) -> anyhow::Result<usize> {
-        let from_ms = self.hot_ms.saturating_sub(time::millis(limits::COPY_TIME)).max(0);
-        let span_ms = limits::COMPARED_SPAN_MS;
-        let sql = format!(
-            "SELECT DISTINCT toInt64(intDiv(toUnixTimestamp64Milli(created_at), {span_ms}) * {span_ms}) AS start_ms FROM {} ORDER BY start_ms",
-            self.of(&self.shared.cold, (from_ms, END_MS))
-        );
         let mut copied = 0;
-        for start_ms in of_cold(self.ask::<i64>(&self.shared.cold, &sql).await)? {
-            let span = (start_ms.max(from_ms), start_ms + span_ms);
+        for start_ms in of_cold(self.spans(&self.shared.cold, self.from_ms).await)? {
+            let span = (start_ms.max(self.from_ms), start_ms + limits::COMPARED_SPAN_MS);
             let in_cold = of_cold(self.digests(&self.shared.cold, span).await)?;
             let in_hot =
                 self.digests(&self.shared.storage, span).await.context("cannot read what hot has")?;
-            for (part_ms, digest) in in_cold.iter().filter(|(part, digest)| in_hot.get(part) != Some(digest))
-            {
-                let part = (span.0.max(*part_ms), part_ms + limits::COMPARED_PART_MS);
-                for piece in pieces(part, digest.0.div_ceil(limits::slice_rows(self.table.data_type))) {
-                    copied += self.copy_piece(piece).await?;
-                }
+            let differing = in_cold.iter().filter(|(part, digest)| in_hot.get(part) != Some(digest));
+            let parts = differing.map(|(&part_ms, &(rows, ..))| {
+                ((span.0.max(part_ms), part_ms + limits::COMPARED_PART_MS), rows)
+            });
+            for piece in slices(parts, limits::slice_rows(self.table.data_type)) {
+                copied += self.copy_piece(piece).await?;
             }
         }
         Ok(copied)
@@ -295,8 +361,24 @@ impl<'a> LostRows<'a> {
 
 /// Later than any row, and within the range of `DateTime64`.
 const END_MS: i64 = 9_000_000_000_000;
+/// Rows of hot that are read at once to be looked up in cold.
+const ROWS_A_LOOKUP: u64 = 20_000;
 /// Size of a statement with as many ids as a delete may list.
 const QUERY_BYTES: &str = "2000000";
+
+/// Neighbouring parts with so many rows together, and pieces of longer ones.
+fn slices(parts: impl Iterator<Item = (Span, u64)>, rows_max: u64) -> Vec<Span> {
+    let mut all: Vec<(Span, u64)> = Vec::new();
+    for (part, rows) in parts {
+        match all.last_mut() {
+            Some((last, held)) if last.1 == part.0 && *held + rows <= rows_max => {
+                (last.1, *held) = (part.1, *held + rows);
+            }
+            _ => all.push((part, rows)),
+        }
+    }
+    all.into_iter().flat_map(|(part, rows)| pieces(part, rows.div_ceil(rows_max))).collect()
+}
 
 /// Equal parts of a span.
 fn pieces((from_ms, to_ms): Span, count: u64) -> impl Iterator<Item = Span> {
@@ -309,6 +391,13 @@ fn pieces((from_ms, to_ms): Span, count: u64) -> impl Iterator<Item = Span> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn neighbouring_parts_are_copied_together_up_to_the_rows_of_an_insert() {
+        let parts = [((0, 10), 40), ((10, 20), 60), ((20, 30), 1), ((40, 50), 1), ((50, 60), 250)];
+        let expected = [(0, 20), (20, 30), (40, 50), (50, 53), (53, 56), (56, 60)];
+        assert_eq!(slices(parts.into_iter(), 100), expected);
+    }
 
     #[test]
     fn pieces_cover_their_span() {

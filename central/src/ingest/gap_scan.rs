@@ -34,6 +34,8 @@ pub struct GapScan {
     pub written: WatermarkEntry,
     /// Time of the last scan.
     pub hot_seen: Instant,
+    /// Cold is asked for its copy marks. It may not answer in time.
+    pub asks_cold: bool,
 }
 
 #[derive(Debug)]
@@ -59,8 +61,10 @@ pub enum ScanVerdict {
 /// Compares the positions of hot and broker. For the first partition also finds missing sequences, records losses, then advances the confirmed
 /// sequence.
 pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result<ScanVerdict> {
-    let GapScan { partition, mut progress, all_created_ns, lowest_open, watermarks, written, hot_seen } =
-        input;
+    let asks_cold = input.asks_cold;
+    let GapScan {
+        partition, mut progress, all_created_ns, lowest_open, watermarks, written, hot_seen, ..
+    } = input;
     let (began, stream) = (Instant::now(), partition.stream);
     // Read the stream before the consumers: a message that a consumer has not counted by then does not exist.
     let handle = match shared.broker.jetstream.get_stream(stream).await {
@@ -71,7 +75,9 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
         Err(error) => return Err(error).context("cannot query the stream"),
     };
     let info = handle.cached_info();
-    let Some(consumers) = consumers(&handle, partition).await? else {
+    let (consumers, behind) =
+        tokio::join!(consumers(&handle, partition), behind_cold(&shared, stream, asks_cold));
+    let Some(consumers) = consumers? else {
         return Ok(ScanVerdict::Resubscribe("a consumer was deleted".to_owned()));
     };
     let created_ns = i64::try_from(info.created.unix_timestamp_nanos()).unwrap_or_default();
@@ -80,7 +86,7 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
         return Ok(ScanVerdict::Resubscribe("the stream was recreated".to_owned()));
     }
     let (watermarks, written) = read_written(&shared, partition, watermarks, written).await?;
-    let uptime = match compare_hot(&shared, stream, created_ns, &written).await? {
+    let uptime = match compare_hot(&shared, stream, created_ns, &written, behind).await? {
         HotState::PutBack(reason) => return Ok(ScanVerdict::PutBack(reason)),
         HotState::Up(uptime) => uptime,
     };
@@ -167,7 +173,8 @@ pub async fn put_back_before(
 ) -> anyhow::Result<Option<String>> {
     let watermarks = Watermarks::open(&shared.broker, shared.config.replicas()).await?;
     let written = watermarks.read(stream).await?;
-    let state = compare_hot(shared, stream, found.stream_created_ns, &written).await?;
+    let behind = behind_cold(shared, stream, true).await;
+    let state = compare_hot(shared, stream, found.stream_created_ns, &written, behind).await?;
     Ok(if let HotState::PutBack(reason) = state { Some(reason) } else { None })
 }
 
@@ -183,13 +190,14 @@ async fn compare_hot(
     stream: &str,
     created_ns: i64,
     written: &WatermarkEntry,
+    behind: Option<HotPutBack>,
 ) -> anyhow::Result<HotState> {
     let confirmed = written.sequence_of(created_ns);
     match positions::newest(&shared.storage, stream, created_ns).await {
         Ok(HotPosition { position, .. }) if position < confirmed => Ok(HotState::PutBack(format!(
             "hot was put back to an earlier state: its position is {position}, {confirmed} was confirmed"
         ))),
-        Ok(HotPosition { uptime, .. }) => Ok(match behind_cold(shared, stream).await? {
+        Ok(HotPosition { uptime, .. }) => Ok(match behind {
             Some(found) => HotState::PutBack(found.to_string()),
             None => HotState::Up(uptime),
         }),
@@ -200,17 +208,24 @@ async fn compare_hot(
     }
 }
 
-/// Compares the copy marks: a broker that was put back together with hot has the position of hot. A cold that does not answer tells nothing.
-async fn behind_cold(shared: &CentralContext, stream: &str) -> anyhow::Result<Option<HotPutBack>> {
-    let of_cold = match copy_marks::of_cold(&shared.cold, shared.config.replication.connect_timeout).await {
-        Ok(of_cold) => of_cold,
-        Err(error) => {
-            tracing::debug!(stream, %error, "cannot read the copy marks of cold; compared at the next scan");
-            return Ok(None);
+/// Compares the copy marks: a broker that was put back together with hot has the position of hot. A side that does not answer tells nothing.
+async fn behind_cold(shared: &CentralContext, stream: &str, asks_cold: bool) -> Option<HotPutBack> {
+    if !asks_cold {
+        return None;
+    }
+    let limit = shared.config.replication.connect_timeout;
+    let read = tokio::join!(
+        copy_marks::of_cold(&shared.cold, limit),
+        copy_marks::of_hot(&shared.storage, limits::QUERY_TIMEOUT)
+    );
+    match read {
+        (Ok(of_cold), Ok(of_hot)) => copy_marks::put_back(stream, &of_hot, &of_cold),
+        // The position of an emptied hot tells it.
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::debug!(stream, %error, "cannot read the copy marks; compared at the next scan");
+            None
         }
-    };
-    let of_hot = copy_marks::of_hot(&shared.storage, limits::QUERY_TIMEOUT).await;
-    Ok(copy_marks::put_back(stream, &of_hot.context("cannot read the copy marks of hot")?, &of_cold))
+    }
 }
 
 /// Writes the confirmed sequence to hot, then to the bucket.

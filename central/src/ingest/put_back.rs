@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use async_nats::jetstream::stream::Stream as BrokerStream;
 use marketprism_schema::DatabaseKind;
 
-use super::cold_rows::{bring_back, of_cold, tables_of};
+use super::cold_rows::{self, RestoredHot, bring_back, of_cold, tables_of};
 use super::losses::{self, LossCause, first_from};
 use super::positions;
 use super::progress::SeqRange;
@@ -47,7 +47,8 @@ pub async fn recover(
         newest_row(shared, name, created_ns, positions::written_ms(&shared.storage, name, created_ns).await?)
             .await?;
     let since_copy = first_after(&handle, first, copy_ms.saturating_mul(1_000_000)).await?.max(from);
-    let brought = bring_back(shared, name).await?;
+    let restored = RestoredHot { stream: name, stream_created_ns: created_ns, copy_ms };
+    let brought = bring_back(shared, restored).await?;
     let parts = [
         (SeqRange { from, to: upto.min(since_copy - 1) }, created_ns),
         (SeqRange { from: since_copy, to: upto }, created_ns.max((copy_ms + 1).saturating_mul(1_000_000))),
@@ -78,8 +79,9 @@ pub async fn recover(
         confirmed = confirmed.min(from.saturating_sub(1));
         watermarks.write(name, &written, confirmed, created_ns).await?;
     }
-    // Last: until then the comparison of positions repeats an interrupted recovery.
+    // Last: until then the comparison of positions, or of marks, repeats an interrupted recovery.
     positions::write(&shared.storage, name, created_ns, confirmed).await?;
+    cold_rows::finish(shared, restored, &brought).await?;
     let count = |spans: &[SeqRange]| spans.iter().map(SeqRange::len).sum::<u64>();
     let (from_cold, from_broker, lost) = (brought.events, count(&held), count(&lost));
     tracing::warn!(

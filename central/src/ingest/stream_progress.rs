@@ -119,6 +119,7 @@ impl StreamProgress {
             watermarks: owned.watermarks.clone(),
             written: owned.written.clone(),
             hot_seen: owned.hot_seen,
+            asks_cold: true,
         })
     }
 
@@ -194,6 +195,7 @@ impl StreamProgress {
     pub async fn last_scan(&mut self, lowest_open: Option<u64>) {
         self.scans.shutdown().await;
         let Some(start) = self.start(lowest_open).filter(|_| self.partition.is_first()) else { return };
+        let start = GapScan { asks_cold: false, ..start };
         let ended = timeout(limits::CLOSE_DEADLINE, scan(Arc::clone(&self.shared), start)).await;
         if let Ok(Err(error)) = ended {
             tracing::debug!(

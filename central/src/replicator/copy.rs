@@ -225,8 +225,9 @@ pub async fn clear_leftovers(pair: &HotCold, table: Option<&TableSpec>) -> Resul
     let stage =
         table.map_or_else(|| STAGE_PREFIX.to_owned(), |table| format!("{STAGE_PREFIX}{}_", table.name));
     for side in [&pair.cold, &pair.hot] {
-        let kill = format!("KILL QUERY WHERE startsWith(query_id, {}) SYNC", quote(&prefix));
-        side.ask(side.query(&kill).execute()).await?;
+        copy_marks::end_copies(&side.storage, &prefix, side.limit)
+            .await
+            .map_err(|error| side.failed(error))?;
         let stages = format!(
             "SELECT name FROM system.tables WHERE database = '{}' AND startsWith(name, '{stage}')",
             side.storage.database

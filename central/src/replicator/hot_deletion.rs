@@ -45,7 +45,7 @@ impl WindowOps<'_> {
     /// Deletes rows from hot that cold holds in other windows; returns their number. Only rows old enough to have been
     /// dropped from hot before are checked.
     pub async fn delete_late_duplicates(&self, counts: &Digests) -> Result<usize, CopyError> {
-        let before_us = expired_before_us(self.kept_in_hot());
+        let before_us = expired_before_us(self.context.config.kept_in_hot());
         let mut rows = 0;
         for (&start_ms, _) in counts.iter().filter(|(_, state)| state.oldest_us < before_us) {
             rows +=
@@ -81,11 +81,5 @@ impl WindowOps<'_> {
                 _ => return Ok(deleted),
             }
         }
-    }
-
-    fn kept_in_hot(&self) -> Duration {
-        let config = self.context.config;
-        let ttl = Duration::from_secs(u64::from(config.clickhouse.hot_ttl_days) * 86_400);
-        config.replication.remove_from_hot_after.map_or(ttl, |delay| delay.min(ttl))
     }
 }

@@ -87,9 +87,10 @@ async fn move_marks(pair: &HotCold, now_ms: i64) -> Result<Vec<HotPutBack>, Copy
 async fn watermarks(cold: &Endpoint) -> Result<(ClockReading, BTreeMap<String, i64>), CopyError> {
     let began_ms = clock::now_ms();
     let sql = format!(
-        "SELECT toString(table_name), toInt64(toUnixTimestamp64Milli(upto)) FROM {} FINAL \
+        "SELECT toString(table_name), toInt64(toUnixTimestamp64Milli(upto)) FROM {} FINAL WHERE state != '{}' \
          UNION ALL SELECT '', toInt64(toUnixTimestamp64Milli(now64(3, 'UTC')))",
-        cold.table("watermarks")
+        cold.table("watermarks"),
+        copy_marks::STATE
     );
     let rows = cold.ask(cold.query(&sql).fetch_all::<(String, i64)>()).await?;
     let mut watermarks: BTreeMap<String, i64> = rows.into_iter().collect();

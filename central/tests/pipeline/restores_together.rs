@@ -131,3 +131,24 @@ async fn a_hot_that_was_put_back_is_not_compared_before_its_rows_are_back() {
     restored.central = restored.sides.replicate();
     restored.is_whole().await;
 }
+
+/// A data base of before the marks: only cold has the rows, and the broker says that hot lacks them.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_come_back_from_a_cold_that_has_no_copy_mark() {
+    let Some(mut restored) = Restored::prepare().await else { return };
+    let stack = &mut restored.sides.stack;
+    stack.broker.restart().await;
+    stack.engine.restart().await;
+    let deleted = "SETTINGS mutations_sync = 2";
+    stack
+        .execute(&format!(
+            "ALTER TABLE marketprism_hot.positions DELETE WHERE stream_created_ns = 0 {deleted}"
+        ))
+        .await;
+    let sql = format!("ALTER TABLE marketprism_cold.watermarks DELETE WHERE state = 'mark' {deleted}");
+    restored.sides.in_cold(&sql).await;
+    let stream = restored.sides.stack.jetstream().await.get_stream("MARKET_DATA").await.unwrap();
+    stream.purge().await.unwrap();
+    restored.central = restored.sides.replicate();
+    restored.is_whole().await;
+}

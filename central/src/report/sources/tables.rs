@@ -8,6 +8,7 @@ use marketprism_schema::Table;
 use serde::Deserialize;
 
 use super::{Answer, Sources, within};
+use crate::copy_marks;
 use crate::report::document::{TableContents, WorstWindow};
 use crate::report::period::{TimeBuckets, recent_window};
 use crate::report::{ReportScope, Time};
@@ -139,8 +140,9 @@ pub async fn worst(sources: &Sources, scope: &ReportScope, limit: usize) -> Answ
 pub async fn watermarks(sources: &Sources) -> Answer<BTreeMap<String, TableWatermark>> {
     let sql = format!(
         "SELECT table_name, toUnixTimestamp64Milli(upto) AS upto_ms, \
-         toUnixTimestamp64Milli(hot_newest) AS newest_ms FROM {}.watermarks FINAL",
-        sources.cold.database
+         toUnixTimestamp64Milli(hot_newest) AS newest_ms FROM {}.watermarks FINAL WHERE state != '{}'",
+        sources.cold.database,
+        copy_marks::STATE
     );
     let rows = sources.rows::<(String, i64, i64)>(&sources.cold, &sql).await?;
     let mark = |(table, upto_ms, newest_ms)| {
