@@ -237,7 +237,7 @@ mod tests {
                 let count = |who: &&str| {
                     held.iter().filter(|h| h.holder == **who && is_one_stream(&h.lease, stream)).count()
                 };
-                let counts: Vec<usize> = names[..centrals].iter().map(|who| count(who)).collect();
+                let counts: Vec<usize> = names[..centrals].iter().map(count).collect();
                 assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1, "{counts:?}");
             }
         }
