@@ -22,7 +22,7 @@ pub enum FaultAction {
     Garbage,
     /// The frame's JSON is cut in the middle; the whole frame follows when `replace` is false.
     Half,
-    /// Numbers become text and text numbers; the right frame follows when `replace` is false.
+    /// Each number, in quotes or not, becomes a list of one; the right frame follows when `replace` is false.
     WrongTypes,
     /// Checksums of book updates are wrong, where the venue sends them; the right frame follows when `replace` is false.
     Checksum,
@@ -203,11 +203,11 @@ fn half(text: &str) -> &str {
     text.get(..end).unwrap_or("")
 }
 
-/// The frame with numbers and strings exchanged, still JSON.
+/// The frame with a list of one in place of each number, still JSON. Adapters read numbers in quotes and without.
 fn wrong_types(text: &str) -> String {
     match serde_json::from_str::<Value>(text) {
         Ok(mut value) => {
-            exchange_types(&mut value);
+            enclose_numbers(&mut value);
             value.to_string()
         }
         Err(_) => half(text).to_owned(),
@@ -227,23 +227,19 @@ fn wrong_checksum(text: &str) -> String {
     out
 }
 
-fn exchange_types(value: &mut Value) {
+fn enclose_numbers(value: &mut Value) {
     let replaced = match value {
         Value::Object(fields) => {
-            fields.values_mut().for_each(exchange_types);
+            fields.values_mut().for_each(enclose_numbers);
             return;
         }
         Value::Array(items) => {
-            items.iter_mut().for_each(exchange_types);
+            items.iter_mut().for_each(enclose_numbers);
             return;
         }
-        Value::Number(number) => Value::String(number.to_string()),
-        Value::String(text) => match serde_json::from_str::<Value>(text) {
-            Ok(number @ Value::Number(_)) => number,
-            _ => return,
-        },
-        Value::Bool(flag) => Value::from(u8::from(*flag)),
-        Value::Null => return,
+        Value::Number(_) => Value::Array(vec![value.take()]),
+        Value::String(text) if text.parse::<f64>().is_ok() => Value::Array(vec![value.take()]),
+        Value::String(_) | Value::Bool(_) | Value::Null => return,
     };
     *value = replaced;
 }
