@@ -192,8 +192,10 @@ async fn versions_change_while_frames_flow_and_a_restart_has_the_last_good_one()
         assert_eq!(swapped.running_digest().await, digests[digests.len() - 1]);
         println!("version {number}: pauses {} us", swapped.last().await["pauses_us"]);
     }
-    let watched = swapped.sign(&version(4), "watched/four", "key", None);
-    digests.push(digest(&watched));
+    // Moved there whole: written there, it could be looked at before it is signed.
+    let signed = swapped.sign(&version(4), "four", "key", None);
+    digests.push(digest(&signed));
+    std::fs::rename(&signed, swapped.folder.path().join("watched/four.wasm")).unwrap();
     eventually("the version in the watched folder runs", || async {
         let last = swapped.last().await;
         let is_promoted = last["digest"] == digests[3].as_str() && last["outcome"] == "promoted";
