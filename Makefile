@@ -4,7 +4,8 @@ SHELL := /bin/bash
 .ONESHELL:
 .DEFAULT_GOAL := help
 
-LOCAL := target/release/marketprism-local
+# Tests and `up` run development builds, which are there sooner; `build`, `dist` and `bench` optimize fully.
+LOCAL := target/debug/marketprism-local
 # Running parts, without tests and benchmarks.
 PARTS := -p marketprism-edge -p marketprism-central -p marketprism-clickhouse -p marketprism-local -p marketprism-venue-sim -p marketprism-adapter-build
 
@@ -14,18 +15,18 @@ IN_MEMORY = [ -z "$${TMPDIR:-}" ] && awk '$$1 == "MemAvailable:" { exit $$2 < 83
 	&& findmnt -no OPTIONS,AVAIL -b -T /dev/shm 2>/dev/null | awk '{ exit /noexec/ || $$NF < 8589934592 }'
 CHAOS = $(if $(REGIONS),regions --minutes $(or $(MINUTES),5),$(if $(ALERTS),alerts,$(FAULTS)))
 
-.PHONY: help up down restart status logs diagnose build dist dist-build test check bench chaos soak deps clean-data
+.PHONY: help up down restart status logs diagnose parts build dist dist-build test check bench chaos soak deps clean-data
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
-up: build ## build and start the whole system here; returns when data is in ClickHouse; SPLIT=1: a second engine for cold
+up: parts ## build and start the whole system here; returns when data is in ClickHouse; SPLIT=1: a second engine for cold
 	@$(LOCAL) up $(if $(SPLIT),--split)
 
 down: $(LOCAL) ## stop the parts that `up` started; the data stays
 	@$(LOCAL) down
 
-restart: build ## down, then up; the data stays
+restart: parts ## down, then up; the data stays
 	@$(LOCAL) restart $(if $(SPLIT),--split)
 
 status: $(LOCAL) ## processes, health, memory, rows in the tables; fails when a part is unwell
@@ -37,11 +38,14 @@ logs: $(LOCAL) ## the end of the logs; PART=edge: of one part, FOLLOW=1: go on u
 diagnose: $(LOCAL) ## ports, disks, locks; then edges, broker, ClickHouse, leases, data
 	@$(LOCAL) diagnose
 
+build: RELEASE := --release
 build: ## release binaries in target/release, adapters in target/adapters
+
+parts build:
 	@echo "[1/2] building edge, central, the ClickHouse server, the venue simulator and their tools (the first time compiles all dependencies: several minutes)"
-	cargo build --release --bins $(PARTS)
+	cargo build $(RELEASE) --bins $(PARTS)
 	echo "[2/2] building the adapters as WebAssembly components in target/adapters"
-	target/release/marketprism-adapter-build
+	target/$(if $(RELEASE),release,debug)/marketprism-adapter-build
 
 dist: $(if $(ARCH),dist-build) build ## archive, Debian packages, signed adapters, bills of materials and checksums in target/dist-packages; KEY=: secret key that signs; ARCH=arm64: cross-built, in target/dist-packages-arm64
 	@cargo build --release -q -p marketprism-dist
@@ -56,8 +60,8 @@ deps: $(LOCAL) ## install nats-server, the ClickHouse engine and the Python clie
 	@$(LOCAL) install --python
 
 test: ## all tests
-	@cargo build --release --workspace --all-targets
-	target/release/marketprism-adapter-build --tests
+	@cargo build --workspace --all-targets
+	target/debug/marketprism-adapter-build --tests
 	variables="$$($(LOCAL) install --print-env --python)"
 	while IFS= read -r line; do export "$$line"; done <<< "$$variables"
 	if $(IN_MEMORY); then
@@ -65,18 +69,18 @@ test: ## all tests
 		trap 'rm -rf "$$TMPDIR"' EXIT
 	fi
 	if cargo nextest --version >/dev/null 2>&1; then
-		cargo nextest run --release --workspace
+		cargo nextest run --workspace
 	else
-		cargo test --release --workspace --all-targets
+		cargo test --workspace --all-targets
 	fi
 
 check: ## formatting, lints, repository rules (tests/tidy)
 	@cargo fmt --all --check
-	cargo clippy --release --workspace --all-targets -- -D warnings
-	cargo run --release -q -p marketprism-tidy
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo run -q -p marketprism-tidy
 
 bench: ## measurements; ARGS="..." goes to marketprism-bench
-	@cargo build --release --workspace --all-targets
+	@cargo build --release --workspace --bins
 	target/release/marketprism-adapter-build
 	variables="$$($(LOCAL) install --print-env)"
 	while IFS= read -r line; do export "$$line"; done <<< "$$variables"
@@ -86,14 +90,14 @@ chaos: ## all parts under kills, cuts, restores and faults, judged by the venue'
 	@$(MAKE) --no-print-directory soak MINUTES=$(or $(MINUTES),$(if $(REGIONS),5,3))
 
 soak: ## as chaos, for MINUTES=30, memory and handles too; CLOCKS=1: with stepped clocks; KILLS=200: one edge killed at so many points; REGIONS=1: three regions and a centre in network namespaces (root); ALERTS=1: each alert fires and clears (prometheus)
-	@cargo build --release --bins
-	target/release/marketprism-adapter-build
+	@cargo build --bins
+	target/debug/marketprism-adapter-build
 	variables="$$($(LOCAL) install --print-env)"
 	while IFS= read -r line; do export "$$line"; done <<< "$$variables"
-	target/release/marketprism-chaos $(CHAOS) $(if $(SEED),--seed $(SEED))
+	target/debug/marketprism-chaos $(CHAOS) $(if $(SEED),--seed $(SEED))
 
 clean-data: $(LOCAL) ## stop the stack and delete its data, configuration and logs (asks; YES=1 does not); downloads stay
 	@$(LOCAL) down --purge $(if $(YES),--yes)
 
 $(LOCAL):
-	@cargo build --release -q -p marketprism-local
+	@cargo build -q -p marketprism-local

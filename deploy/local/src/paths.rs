@@ -61,12 +61,12 @@ impl StackPaths {
         self.state.join("run")
     }
 
-    /// Release binaries: beside this program if it stands among them, so that a moved target folder works.
+    /// Binaries: beside this program if it stands among them, so that a moved target folder works.
     pub fn binaries(&self) -> PathBuf {
         let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
         beside
             .filter(|folder| folder.join("marketprism-edge").is_file())
-            .unwrap_or_else(|| self.root.join("target/release"))
+            .unwrap_or_else(|| self.root.join("target/debug"))
     }
 
     /// Data folders of an engine: of the embedded server, and of a `clickhouse server` of this machine.
