@@ -25,6 +25,19 @@ impl Architecture {
         }
     }
 
+    /// False for programs that run on `host` itself. Fails if they can neither be built nor be started there.
+    pub fn is_foreign(self, host: Self) -> anyhow::Result<bool> {
+        match (host, self) {
+            (host, own) if host == own => Ok(false),
+            (Self::Amd64, Self::Arm64) => Ok(true),
+            (host, other) => bail!(
+                "{other} packages cannot be made on {host} (allowed here: {host}); make them on a machine with {other}",
+                other = other.debian(),
+                host = host.debian()
+            ),
+        }
+    }
+
     pub fn debian(self) -> &'static str {
         match self {
             Self::Amd64 => "amd64",

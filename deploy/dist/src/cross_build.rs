@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use crate::adapter_kit::BUILD_TOOL;
 use crate::architecture::Architecture;
@@ -20,17 +20,8 @@ pub fn programs(root: &Path, architecture: Architecture) -> PathBuf {
 /// Returns a line for the terminal.
 pub fn build(root: &Path, architecture: Architecture) -> anyhow::Result<String> {
     let root = std::fs::canonicalize(root).with_context(|| root.display().to_string())?;
-    match (Architecture::of_host()?, architecture) {
-        (host, wanted) if host == wanted => {
-            return Ok(format!("{} is this machine's: `make build` builds for it", wanted.debian()));
-        }
-        (Architecture::Amd64, Architecture::Arm64) => {}
-        (host, wanted) => bail!(
-            "{} cannot be built on {} (allowed here: {})",
-            wanted.debian(),
-            host.debian(),
-            host.debian()
-        ),
+    if !architecture.is_foreign(Architecture::of_host()?)? {
+        return Ok(format!("{} is this machine's: `make build` builds for it", architecture.debian()));
     }
     let toolchain = CrossToolchain::install(&folder(&root, architecture))?;
     run_shown(&mut cargo(&toolchain, &root, architecture))?;

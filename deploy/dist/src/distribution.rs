@@ -17,8 +17,15 @@ use crate::tools::{copy, copy_tracked, files, is_installed, run, source_date, wr
 use crate::{adapter_kit, adapters, debian};
 
 /// Files of the repository that the archive has as they are.
-const FILES: [&str; 6] =
-    ["LICENSE", "CHANGELOG.md", "SECURITY.md", "edge/README.md", "central/README.md", "deploy/README.md"];
+const FILES: [&str; 7] = [
+    "LICENSE",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "edge/README.md",
+    "central/README.md",
+    "deploy/README.md",
+    "deploy/OPERATIONS.md",
+];
 
 /// Folders that `deploy/README.md` works with.
 const FOLDERS: [&str; 6] = [
@@ -35,8 +42,9 @@ pub fn pack(options: &PackOptions) -> anyhow::Result<String> {
     let root = &options.target.root;
     let root = fs::canonicalize(root).with_context(|| root.display().to_string())?;
     let architecture = options.target.arch()?;
-    let platform = Platform::new(&root, architecture)?;
-    let (built, out) = folders(options, &root, architecture)?;
+    let host = Architecture::of_host()?;
+    let platform = Platform::new(&root, host, architecture)?;
+    let (built, out) = folders(options, &root, architecture, architecture == host);
     let name = format!("marketprism-{}-{}-linux-gnu", env!("CARGO_PKG_VERSION"), architecture.machine());
     if out.exists() {
         fs::remove_dir_all(&out).with_context(|| out.display().to_string())?;
@@ -84,8 +92,8 @@ fn folders(
     options: &PackOptions,
     root: &Path,
     architecture: Architecture,
-) -> anyhow::Result<(PathBuf, PathBuf)> {
-    let is_host = architecture == Architecture::of_host()?;
+    is_host: bool,
+) -> (PathBuf, PathBuf) {
     let built = options.binaries.clone();
     let built = built.unwrap_or_else(|| {
         if is_host { root.join("target/release") } else { cross_build::programs(root, architecture) }
@@ -93,7 +101,7 @@ fn folders(
     // Packages of one architecture leave those of another.
     let suffix = if is_host { String::new() } else { format!("-{}", architecture.debian()) };
     let out = options.out.clone().unwrap_or_else(|| root.join(format!("target/dist-packages{suffix}")));
-    Ok((built, out))
+    (built, out)
 }
 
 fn needs(architecture: Architecture, binaries: &[PackedBinary]) -> String {

@@ -14,11 +14,12 @@ pub struct Platform {
 }
 
 impl Platform {
-    pub fn new(root: &Path, architecture: Architecture) -> anyhow::Result<Self> {
-        let toolchain = if architecture == Architecture::of_host()? {
-            None
-        } else {
+    /// Of a machine with the architecture `host`.
+    pub fn new(root: &Path, host: Architecture, architecture: Architecture) -> anyhow::Result<Self> {
+        let toolchain = if architecture.is_foreign(host)? {
             Some(CrossToolchain::open(&folder(root, architecture))?)
+        } else {
+            None
         };
         Ok(Self { architecture, toolchain })
     }
@@ -37,5 +38,25 @@ impl Platform {
             None => Command::new(path),
             Some(toolchain) => toolchain.emulated(path),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::architecture::Architecture::{Amd64, Arm64};
+
+    #[test]
+    fn an_architecture_that_cannot_be_built_here_is_refused_without_a_build_to_run() {
+        let root = tempfile::tempdir().unwrap();
+        let refused = Platform::new(root.path(), Arm64, Amd64).unwrap_err().to_string();
+        assert!(
+            refused.contains("amd64 packages cannot be made on arm64 (allowed here: arm64)"),
+            "{refused}"
+        );
+        assert!(!refused.contains("marketprism-dist build"), "{refused}");
+        let unbuilt = Platform::new(root.path(), Amd64, Arm64).unwrap_err().to_string();
+        assert!(unbuilt.contains("run `marketprism-dist build --arch arm64`"), "{unbuilt}");
+        assert!(Platform::new(root.path(), Arm64, Arm64).is_ok());
     }
 }
