@@ -211,3 +211,40 @@ async fn all_else_is_refused(forger: &Visitor, own: &Visitor, reader: &Visitor) 
     }
     reader.may_not("publish", "trade.binance_spot.spot.BTC-USDT").await;
 }
+
+/// Values of a key at the begin of lines, without quotes.
+fn values<'a>(text: &'a str, key: &str) -> Vec<&'a str> {
+    let value = |line: &'a str| {
+        Some(line.strip_prefix(key)?.trim_start().strip_prefix('=')?.trim().trim_matches('"'))
+    };
+    text.lines().filter_map(value).collect()
+}
+
+#[test]
+fn the_shipped_edges_have_the_name_region_and_exchanges_that_the_shipped_users_admit() {
+    let deploy = parts::root().join("deploy");
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+    let users = read(&deploy.join("nats/edges.toml"));
+    let users: BTreeMap<&str, &str> =
+        users.split("[[edge]]").skip(1).map(|user| (values(user, "name")[0], user)).collect();
+    let examples = std::fs::read_dir(deploy.join("examples")).unwrap().map(|entry| entry.unwrap().path());
+    let is_edge =
+        |path: &std::path::PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("edge-");
+    let others = ["compose/edge.toml", "kubernetes/overlays/tokyo/edge.toml"].map(|path| deploy.join(path));
+    let mut seen = std::collections::BTreeSet::new();
+    for path in examples.filter(is_edge).chain(others) {
+        let config = read(&path);
+        let name = values(&config, "name")[0];
+        let user = users.get(name).unwrap_or_else(|| panic!("{}: no user {name}", path.display()));
+        assert_eq!(values(&config, "region"), values(user, "region"), "{}", path.display());
+        for exchange in values(&config, "exchange") {
+            assert!(
+                values(user, "exchanges")[0].contains(&format!("{exchange:?}")),
+                "{}: {exchange}",
+                path.display()
+            );
+        }
+        seen.insert(name.to_owned());
+    }
+    assert_eq!(seen.len(), users.len(), "an edge without an example");
+}

@@ -27,6 +27,7 @@ mod delivery;
 mod deployments;
 mod dist;
 mod edge_audits;
+mod example_keys;
 mod figures;
 mod floods;
 mod host_limits;

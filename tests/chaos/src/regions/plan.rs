@@ -16,8 +16,6 @@ pub const MINUTES_MIN: u64 = 5;
 pub struct RegionPlan {
     pub name: &'static str,
     pub edge: &'static str,
-    /// `edge.region` of its example.
-    pub place: &'static str,
     /// Of a packet between region and centre, one way.
     pub delay: Duration,
     /// Share of packets that are lost on that way.
@@ -25,27 +23,9 @@ pub struct RegionPlan {
 }
 
 pub const REGIONS: [RegionPlan; 3] = [
-    RegionPlan {
-        name: "tokyo",
-        edge: "tokyo-1",
-        place: "ap-northeast-1",
-        delay: Duration::from_millis(50),
-        loss: 0.01,
-    },
-    RegionPlan {
-        name: "frankfurt",
-        edge: "frankfurt-1",
-        place: "eu-central-1",
-        delay: Duration::from_millis(40),
-        loss: 0.002,
-    },
-    RegionPlan {
-        name: "virginia",
-        edge: "virginia-1",
-        place: "us-east-1",
-        delay: Duration::from_millis(10),
-        loss: 0.001,
-    },
+    RegionPlan { name: "tokyo", edge: "tokyo-1", delay: Duration::from_millis(50), loss: 0.01 },
+    RegionPlan { name: "frankfurt", edge: "frankfurt-1", delay: Duration::from_millis(40), loss: 0.002 },
+    RegionPlan { name: "virginia", edge: "virginia-1", delay: Duration::from_millis(10), loss: 0.001 },
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +83,7 @@ mod tests {
         for (index, region) in REGIONS.iter().enumerate() {
             let example = format!("deploy/examples/edge-{}.toml", region.name);
             let example = std::fs::read_to_string(parts::root().join(example)).unwrap();
-            for line in [format!("name = {:?}", region.edge), format!("region = {:?}", region.place)] {
+            for line in [format!("name = {:?}", region.edge), format!("region = {:?}", region.name)] {
                 assert!(example.contains(&line), "{line}");
             }
             addresses.extend(wan_addresses(index).into_iter().chain(venue_addresses(index)));

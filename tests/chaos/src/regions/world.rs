@@ -242,7 +242,7 @@ async fn start_edge(
     let mut edge = Edge::named(plan.edge, folder, &nats, feeds);
     let path = edge.folder().join("edge.toml");
     let text = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, text.replacen("region = \"test\"", &format!("region = {:?}", plan.place), 1))
+    std::fs::write(&path, text.replacen("region = \"test\"", &format!("region = {:?}", plan.name), 1))
         .unwrap();
     edge.restart().await;
     edge
