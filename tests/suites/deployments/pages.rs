@@ -6,8 +6,9 @@ use marketprism_tests::parts;
 
 use super::{deploy, text};
 
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "README.md",
+    "OPERATIONS.md",
     "nats/README.md",
     "compose/README.md",
     "kubernetes/README.md",
@@ -20,9 +21,12 @@ const PAGES: [&str; 7] = [
 fn command_exists(page: &str, line: &str) {
     let mut words = line.split_whitespace();
     let program = words.next().unwrap();
-    let is_word = |word: &&str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
-    let verb = words.clone().next().filter(is_word).unwrap_or("--help");
-    let help = Command::new(parts::binary(program)).args([verb, "--help"]).output().unwrap();
+    let is_verb = |word: &&str| {
+        word.starts_with(|c: char| c.is_ascii_lowercase())
+            && word.chars().all(|c| c.is_ascii_lowercase() || c == '-')
+    };
+    let verbs = words.clone().take_while(is_verb);
+    let help = Command::new(parts::binary(program)).args(verbs).arg("--help").output().unwrap();
     assert!(help.status.success(), "{page}: {line}: {help:?}");
     let help = String::from_utf8(help.stdout).unwrap();
     for flag in words.filter(|word| word.starts_with("--")) {
@@ -32,6 +36,7 @@ fn command_exists(page: &str, line: &str) {
 
 #[test]
 fn commands_paths_and_links_of_the_pages_exist() {
+    let makefile = text(&parts::root().join("Makefile"));
     let mut commands = 0;
     for page in PAGES {
         let path = deploy(page);
@@ -49,10 +54,14 @@ fn commands_paths_and_links_of_the_pages_exist() {
         let lines = content
             .lines()
             .map(|line| line.split('#').next().unwrap().trim().trim_start_matches("sudo -u marketprism "));
-        for line in spans.chain(lines).filter(|line| programs.iter().any(|program| line.starts_with(program)))
-        {
-            command_exists(page, line);
-            commands += 1;
+        for line in spans.chain(lines) {
+            if programs.iter().any(|program| line.starts_with(program)) {
+                command_exists(page, line);
+                commands += 1;
+            }
+            if let Some(target) = line.strip_prefix("make ").and_then(|rest| rest.split(' ').next()) {
+                assert!(makefile.contains(&format!("\n{target}:")), "{page}: no `make {target}`");
+            }
         }
     }
     assert!(commands >= 8, "{commands} commands");
