@@ -54,7 +54,11 @@ pub fn pack(options: &PackOptions) -> anyhow::Result<String> {
     let folder = out.join(&name);
     let mut binaries = Vec::new();
     for program in PROGRAMS {
-        binaries.push(binaries::pack(program, &platform, &built, &folder)?);
+        let packed = binaries::pack(program, &platform, &built, &folder)?;
+        if options.binaries.is_none() {
+            binaries::check_size(program, packed.bytes)?;
+        }
+        binaries.push(packed);
     }
     let names = if options.only.is_empty() { adapters::of_venues(&root)? } else { options.only.clone() };
     adapters::pack(&names, &platform, &options.adapters, &root, &options.key, &folder)?;

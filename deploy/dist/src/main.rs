@@ -51,7 +51,7 @@ struct TargetOptions {
 struct PackOptions {
     #[command(flatten)]
     target: TargetOptions,
-    /// Folder with the built programs. Default: target/release, for arm64 on amd64 that of `build`.
+    /// Folder with the built programs, which may have any size. Default: target/release, for arm64 on amd64 that of `build`.
     #[arg(long, value_name = "DIR")]
     binaries: Option<PathBuf>,
     /// Folder with the built adapters.
