@@ -5,7 +5,7 @@ use crate::plan::get;
 use marketprism_adapter_sdk::symbol::{Expiry, dated, pair};
 use marketprism_adapter_sdk::{
     Answer, Cursor, Decimal, Endpoints, Feed, Instrument, Listing, MarketType, Object, ParseResult, Refusal,
-    Request, each_element, percent_encoded, refusal, whole,
+    Request, each_element, percent_encoded, refusal,
 };
 
 /// The list of the feed's category, page by page. Spot has no pages.
@@ -66,7 +66,7 @@ fn instrument(listed: &Object<'_>, spot: bool) -> ParseResult<Option<Instrument>
         "LinearFutures" => {
             let expiry = listed.read("deliveryTime", |cursor, what| {
                 let start = *cursor;
-                let delivery = i64::try_from(whole(cursor, what)?).unwrap_or(i64::MAX);
+                let delivery = i64::try_from(cursor.unsigned(what)?).unwrap_or(i64::MAX);
                 let expiry = Expiry::from_millis(delivery).filter(|_| delivery > 0);
                 expiry.map_or_else(|| start.expected("a time of delivery"), Ok)
             })?;

@@ -19,7 +19,7 @@ fn parse(text: &[u8]) -> Option<i64> {
     let year = number(&[y3, y2, y1, y0])?;
     let (month, day) = (number(&[m1, m0])?, number(&[d1, d0])?);
     let (hour, minute, second) = (number(&[h1, h0])?, number(&[n1, n0])?, number(&[s1, s0])?);
-    let fraction = match rest.strip_suffix(b"Z")? {
+    let fraction = match rest.strip_suffix(b"Z").or_else(|| rest.strip_suffix(b"+00:00"))? {
         [] => 0,
         [b'.', digits @ ..] if (1..=9).contains(&digits.len()) => {
             let value = number(digits)?;
@@ -66,6 +66,7 @@ mod tests {
     fn times_are_exact_or_refused() {
         for (text, micros) in [
             ("1970-01-01T00:00:00Z", 0),
+            ("2023-10-06T17:35:55.440295+00:00", 1_696_613_755_440_295),
             ("2023-10-06T17:35:55.440295Z", 1_696_613_755_440_295),
             ("2023-10-06T17:35:55.44Z", 1_696_613_755_440_000),
             ("2023-10-06T17:35:55.440295999Z", 1_696_613_755_440_295),
@@ -78,7 +79,8 @@ mod tests {
         }
         let wrong = "2023-10-06 \
             2023-10-06T17:35:55 \
-            2023-10-06T17:35:55+00:00 \
+            2023-10-06T17:35:55+01:00 \
+            2023-10-06T17:35:55.+00:00 \
             2023-10-06T17:35:55.Z \
             2023-10-06T17:35:55.1234567890Z \
             2023-10-06T17:35:55.12x4Z \

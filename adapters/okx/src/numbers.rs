@@ -2,7 +2,7 @@
 
 use marketprism_adapter_sdk::{
     BookScales, Cursor, Decimal, DecimalError, Instrument, ParseResult, Scale, amount, calculated_amount,
-    decimal, micros_of_millis, unless_unset, unset, whole,
+    decimal, micros_of_millis, unless_unset, unset,
 };
 
 /// Decimal places that amounts of inverse contracts are read with at once; finer ones take the general way.
@@ -92,12 +92,10 @@ fn factor(value: Decimal, scales: BookScales) -> Option<u64> {
 #[inline(always)]
 pub(crate) fn micros(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Option<i64>> {
     let start = *cursor;
-    let millis = match whole(cursor, what) {
-        Ok(millis) => millis,
-        Err(error) => {
-            *cursor = start;
-            return if unset(cursor) { Ok(None) } else { Err(error) };
-        }
+    let millis = match cursor.quoted_unsigned() {
+        Some(millis) => millis,
+        None if unset(cursor) => return Ok(None),
+        None => cursor.unsigned(what)?,
     };
     match micros_of_millis(millis) {
         Some(0) => Ok(None),

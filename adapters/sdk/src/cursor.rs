@@ -339,11 +339,14 @@ impl<'a> Cursor<'a> {
     fn quoted<T>(
         &mut self,
         what: &'static str,
-        read: impl FnOnce(&mut Cursor<'a>) -> ParseResult<T>,
+        read: impl FnOnce(&mut Cursor<'_>) -> ParseResult<T>,
     ) -> ParseResult<T> {
         let start = *self;
-        let Some(text @ [b'-' | b'0'..=b'9', ..]) = self.plain_text() else { return start.expected(what) };
-        let mut inside = Cursor::new(text);
+        let text = self.text(what)?;
+        let mut inside = Cursor::new(text.as_bytes());
+        if !matches!(inside.rest, [b'-' | b'0'..=b'9', ..]) {
+            return start.expected(what);
+        }
         match read(&mut inside) {
             Ok(value) if inside.rest.is_empty() => Ok(value),
             _ => start.expected(what),
@@ -472,7 +475,10 @@ mod tests {
             ["\"7\"", " \"-1\" ", "\"1626993723632\",x"].map(integer),
             [Some(7), Some(-1), Some(1_626_993_723_632)]
         );
-        assert_eq!(["\"7\"", "\"1626993723632\" "].map(unsigned), [Some(7), Some(1_626_993_723_632)]);
+        assert_eq!(
+            ["\"7\"", "\"1626993723632\" ", "\"\\u0037\""].map(unsigned),
+            [Some(7), Some(1_626_993_723_632), Some(7)]
+        );
         let wrong = ["", " 7", "7 ", "+7", "07", "7.0", "x", "99999999999999999999"];
         let wrong = wrong.map(|text| format!("\"{text}\"")).map(|text| (integer(&text), unsigned(&text)));
         assert_eq!(wrong, [(None, None); 8]);

@@ -47,6 +47,6 @@ pub use swar::same_bytes;
 pub use types::*;
 pub use values::{
     amount, amount_at, amount_near, calculated_amount, decimal_places, micros_of_millis, millis, once,
-    opposite, share, side, unless_unset, unset, value_text, whole,
+    opposite, share, side, unless_unset, unset, value_text,
 };
 pub use venue::{FrameSource, LoadedFeed, VenueAdapter, VenueInstance};

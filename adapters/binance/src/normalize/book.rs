@@ -56,10 +56,8 @@ impl BinanceVenue {
         if last_id < first_id {
             return cursor.expected("`u` not below `U`");
         }
-        let Some(time) = self.book_time(event_time.flatten(), engine_time.flatten()) else {
-            return cursor.expected("`E` or `T`");
-        };
-        let time_us = Some(micros(cursor, time)?);
+        let time = self.book_time(event_time.flatten(), engine_time.flatten());
+        let time_us = time.map(|time| micros(cursor, time)).transpose()?;
         let Some(instrument) = market.subscribed(cursor, output)? else { return Ok(()) };
         let Some(scales) = scales else { return cursor.expected("`s`") };
         let levels = sides.finish(cursor, output, scales)?;

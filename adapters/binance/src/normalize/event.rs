@@ -1,6 +1,8 @@
 //! Parts of an event that all its readers share.
 
-use marketprism_adapter_sdk::{Cursor, Ignored, LoadedFeed, Output, ParseResult, key, once, unless_unset};
+use marketprism_adapter_sdk::{
+    Cursor, Ignored, LoadedFeed, Output, ParseError, ParseResult, each_member, key, once, unless_unset,
+};
 
 const EVENT: u64 = key("e");
 pub(super) const MARKET: u64 = key("st");
@@ -58,6 +60,44 @@ pub(super) fn other_member(
         _ => {}
     }
     cursor.skip()
+}
+
+/// An event that cannot be read is malformed, unless it is about a symbol that is not in the feed: options and COIN-M write other values under these
+/// names. `start` is where the event begins.
+#[cold]
+pub(super) fn unless_of_another<'a>(
+    loaded: &LoadedFeed,
+    output: &mut Output,
+    cursor: &mut Cursor<'a>,
+    start: Cursor<'a>,
+    error: ParseError,
+) -> ParseResult<()> {
+    let symbol =
+        symbol_of(start, true).ok().flatten().filter(|symbol| loaded.position(symbol.as_bytes()).is_none());
+    if symbol.is_none() {
+        return Err(error);
+    }
+    *cursor = start;
+    cursor.skip()?;
+    output.ignored(Ignored::OtherInstrument);
+    Ok(())
+}
+
+/// The symbol of an event, or of the order in it.
+fn symbol_of(mut cursor: Cursor<'_>, outer: bool) -> ParseResult<Option<String>> {
+    let mut symbol = None;
+    each_member(&mut cursor, "an event", |cursor, key| {
+        match (key, cursor.peek()) {
+            ("s", b'"') => symbol = Some(cursor.text("`s`")?.into_owned()),
+            ("o", b'{') if outer => {
+                symbol = symbol_of(*cursor, false)?;
+                cursor.skip()?;
+            }
+            _ => cursor.skip()?,
+        }
+        Ok(())
+    })?;
+    Ok(symbol)
 }
 
 #[inline(always)]

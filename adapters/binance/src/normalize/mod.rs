@@ -12,7 +12,7 @@ mod trade;
 use crate::BinanceVenue;
 use crate::streams::{self, StreamContent};
 use control::control;
-use event::EventMembers;
+use event::{EventMembers, unless_of_another};
 use marketprism_adapter_sdk::{
     BookScales, Cursor, DataType, Frame, FrameSource, Ignored, LoadedFeed, Output, ParseResult, Remark, key,
     once,
@@ -109,24 +109,22 @@ impl BinanceVenue {
         cursor: &mut Cursor<'_>,
         stream: Option<&[u8]>,
     ) -> ParseResult<()> {
-        if loaded.has(DataType::Orderbook) && cursor.literal(b"{\"e\":\"depthUpdate\",") {
-            return self.depth_event(loaded, output, EventMembers { cursor, named: Some(()) }, stream);
+        let start = *cursor;
+        let read = if loaded.has(DataType::Orderbook) && cursor.literal(b"{\"e\":\"depthUpdate\",") {
+            self.depth_event(loaded, output, EventMembers { cursor, named: Some(()) }, stream)
+        } else if loaded.has(DataType::Trade) && cursor.literal(b"{\"e\":\"aggTrade\",") {
+            self.trade(loaded, output, EventMembers { cursor, named: Some(()) }, TradeKind::Aggregate)
+        } else if loaded.has(DataType::Trade) && cursor.literal(b"{\"e\":\"trade\",") {
+            self.trade(loaded, output, EventMembers { cursor, named: Some(()) }, TradeKind::Single)
+        } else if loaded.has(DataType::FundingRate) && cursor.literal(b"{\"e\":\"markPriceUpdate\",") {
+            self.mark_price(loaded, output, EventMembers { cursor, named: Some(()) })
+        } else {
+            return self.any_event(loaded, output, cursor, stream);
+        };
+        match read {
+            Ok(()) => Ok(()),
+            Err(error) => unless_of_another(loaded, output, cursor, start, error),
         }
-        if loaded.has(DataType::Trade) && cursor.literal(b"{\"e\":\"aggTrade\",") {
-            return self.trade(
-                loaded,
-                output,
-                EventMembers { cursor, named: Some(()) },
-                TradeKind::Aggregate,
-            );
-        }
-        if loaded.has(DataType::Trade) && cursor.literal(b"{\"e\":\"trade\",") {
-            return self.trade(loaded, output, EventMembers { cursor, named: Some(()) }, TradeKind::Single);
-        }
-        if loaded.has(DataType::FundingRate) && cursor.literal(b"{\"e\":\"markPriceUpdate\",") {
-            return self.mark_price(loaded, output, EventMembers { cursor, named: Some(()) });
-        }
-        self.any_event(loaded, output, cursor, stream)
     }
 
     /// Streams of all symbols send arrays of events.
@@ -156,7 +154,7 @@ impl BinanceVenue {
         cursor: &mut Cursor<'_>,
         stream: Option<&[u8]>,
     ) -> ParseResult<()> {
-        let mut start = *cursor;
+        let start = *cursor;
         let name = event_name(cursor)?;
         let Some(name) = name else {
             let reason = match stream.map_or(StreamContent::Unknown, streams::content) {
@@ -170,32 +168,37 @@ impl BinanceVenue {
             output.ignored(reason);
             return Ok(());
         };
-        start.expect(b'{', "an object")?;
-        let members = EventMembers { cursor: &mut start, named: None };
-        match &*name {
+        let mut object = start;
+        object.expect(b'{', "an object")?;
+        let members = EventMembers { cursor: &mut object, named: None };
+        let read = match &*name {
             "depthUpdate" if loaded.has(DataType::Orderbook) => {
-                return self.depth_event(loaded, output, members, stream);
+                self.depth_event(loaded, output, members, stream)
             }
-            "trade" if loaded.has(DataType::Trade) => {
-                return self.trade(loaded, output, members, TradeKind::Single);
-            }
+            "trade" if loaded.has(DataType::Trade) => self.trade(loaded, output, members, TradeKind::Single),
             "aggTrade" if loaded.has(DataType::Trade) => {
-                return self.trade(loaded, output, members, TradeKind::Aggregate);
+                self.trade(loaded, output, members, TradeKind::Aggregate)
             }
             "markPriceUpdate" if loaded.has(DataType::FundingRate) => {
-                return self.mark_price(loaded, output, members);
+                self.mark_price(loaded, output, members)
             }
-            "forceOrder" if loaded.has(DataType::Liquidation) => {
-                return self.force_order(loaded, output, members);
+            "forceOrder" if loaded.has(DataType::Liquidation) => self.force_order(loaded, output, members),
+            "serverShutdown" => {
+                output.note(Remark::Closing("the venue announced a shutdown".to_owned()));
+                return Ok(());
             }
-            "depthUpdate" | "trade" | "aggTrade" | "markPriceUpdate" | "forceOrder" => {
-                output.ignored(Ignored::OtherDataType)
+            name => {
+                output.ignored(match name {
+                    "depthUpdate" | "trade" | "aggTrade" | "markPriceUpdate" | "forceOrder" => {
+                        Ignored::OtherDataType
+                    }
+                    name if streams::not_needed_event(name) => Ignored::NotNeeded,
+                    _ => Ignored::UnknownKind,
+                });
+                return Ok(());
             }
-            "serverShutdown" => output.note(Remark::Closing("the venue announced a shutdown".to_owned())),
-            name if streams::not_needed_event(name) => output.ignored(Ignored::NotNeeded),
-            _ => output.ignored(Ignored::UnknownKind),
-        }
-        Ok(())
+        };
+        read.or_else(|error| unless_of_another(loaded, output, cursor, start, error))
     }
 
     /// A `depthUpdate` is a change only on a diff stream: partial books of USD-M have the same name.

@@ -6,7 +6,7 @@ use crate::BinanceVenue;
 use crate::plan::RATIO_PERIOD;
 use marketprism_adapter_sdk::{
     Cursor, DataType, Decimal, Frame, Ignored, LoadedFeed, LongShortRatio, OpenInterest, Output, ParseResult,
-    Payload, calculated_amount, each_member, once, share, unless_unset, whole,
+    Payload, calculated_amount, each_member, once, share, unless_unset,
 };
 
 impl BinanceVenue {
@@ -108,7 +108,7 @@ fn ratio(loaded: &LoadedFeed, cursor: &mut Cursor<'_>, instrument: u32) -> Parse
         }
         "longAccount" => once(&mut long, account_share(cursor)?, cursor),
         "shortAccount" => once(&mut short, account_share(cursor)?, cursor),
-        "timestamp" => once(&mut time, whole(cursor, "`timestamp`: a time in milliseconds")?, cursor),
+        "timestamp" => once(&mut time, cursor.unsigned("`timestamp`: a time in milliseconds")?, cursor),
         _ => cursor.skip(),
     })?;
     let (Some(long), Some(short), Some(time)) = (long, short, time) else {

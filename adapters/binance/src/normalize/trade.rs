@@ -10,6 +10,8 @@ use marketprism_adapter_sdk::{
 const SYMBOL: u64 = key("s");
 const TRADE_ID: u64 = key("t");
 const AGGREGATE_ID: u64 = key("a");
+const FIRST_TRADE: u64 = key("f");
+const LAST_TRADE: u64 = key("l");
 const PRICE: u64 = key("p");
 const QUANTITY: u64 = key("q");
 const TIME: u64 = key("T");
@@ -34,13 +36,21 @@ impl BinanceVenue {
         let EventMembers { cursor, mut named } = members;
         let id_key = if kind == TradeKind::Single { TRADE_ID } else { AGGREGATE_ID };
         let (mut id, mut price, mut quantity, mut time, mut buyer_is_maker) = (None, None, None, None, None);
-        let mut no_trade = None;
+        let (mut first_trade, mut last_trade, mut no_trade) = (None, None, None);
         let mut market = EventMarket::default();
         let mut scales: Option<BookScales> = None;
         let mut first = true;
         while cursor.more(b'}', &mut first)? {
             match cursor.short_key()? {
-                key if key == id_key => once(&mut id, cursor.unsigned("the trade's id")?, cursor)?,
+                key if key == id_key => {
+                    once(&mut id, TradeId::Number(cursor.unsigned("the trade's id")?), cursor)?
+                }
+                FIRST_TRADE if kind == TradeKind::Aggregate => {
+                    once(&mut first_trade, cursor.unsigned("`f`")?, cursor)?
+                }
+                LAST_TRADE if kind == TradeKind::Aggregate => {
+                    once(&mut last_trade, cursor.unsigned("`l`")?, cursor)?
+                }
                 SYMBOL => {
                     symbol(loaded, cursor, &mut market)?;
                     scales = market.instrument.and_then(|instrument| self.scales(instrument));
@@ -58,6 +68,8 @@ impl BinanceVenue {
                 key => other_member(key, cursor, &mut named, &mut market)?,
             }
         }
+        // Messages of 2019 have no id of their own.
+        let id = id.or_else(|| Some(sum_of(first_trade?, last_trade?)));
         let (Some(id), Some(price), Some(quantity)) = (id, price, quantity) else {
             return cursor.expected("the trade's id, `p` and `q`");
         };
@@ -74,13 +86,19 @@ impl BinanceVenue {
         output.event(Payload::Trade(Trade {
             instrument,
             time_us,
-            id: TradeId::Number(id),
+            id,
             price: fit(price, scales.price.places()),
             quantity: fit(quantity, scales.quantity.places()),
             side: if buyer_is_maker { Side::Sell } else { Side::Buy },
         }));
         Ok(())
     }
+}
+
+/// The id of an aggregate that has none: the trades that it sums.
+#[cold]
+fn sum_of(first_trade: u64, last_trade: u64) -> TradeId {
+    TradeId::Text(format!("{first_trade}-{last_trade}"))
 }
 
 /// Settlements by the insurance fund and forced deleveraging are no trades of the market.

@@ -1,5 +1,6 @@
 //! `orderbook`: snapshots and changes of a book.
 
+use super::items::same_symbol;
 use marketprism_adapter_sdk::{
     Book, BookChange, BookScales, BookSides, Cursor, DataType, Decimal, LevelReader, LoadedFeed, Object,
     Output, ParseResult, Payload, amount, millis,
@@ -17,15 +18,13 @@ pub(super) fn book(
     let change = message.read("type", change)?;
     // The time of the engine, else that of sending.
     let time_us = match message.optional("cts", millis)? {
-        Some(engine) => engine,
-        None => message.read("ts", millis)?,
+        None => message.optional("ts", millis)?,
+        engine => engine,
     };
     let levels = BybitLevels(BookScales::new(listed.price_scale, listed.quantity_scale));
     message.read("data", |cursor, _| {
         let data = Object::parse(cursor)?;
-        if data.read("s", Cursor::text)? != symbol {
-            return data.read("s", |cursor, _| cursor.expected("the symbol of the topic"));
-        }
+        same_symbol(&data, symbol)?;
         let id = data.read("u", Cursor::integer)?;
         let mut sides = BookSides::new(output);
         if data.has("b") {
@@ -39,7 +38,7 @@ pub(super) fn book(
         // After a restart of its service the venue begins with id 1: that is a whole book.
         let change = if id == 1 { BookChange::Snapshot } else { change };
         let book = levels.book(instrument, change);
-        output.event(Payload::Book(Book { time_us: Some(time_us), first_id: id, last_id: id, ..book }));
+        output.event(Payload::Book(Book { time_us, first_id: id, last_id: id, ..book }));
         Ok(())
     })
 }

@@ -32,9 +32,7 @@ impl RefusedTopics {
             output.venue_error(op, text);
         } else if let Some(failed) = failed_topics(message)? {
             output.venue_error("subscribe", failed);
-        } else if success == Some(true)
-            && (matches!(&*op, "subscribe" | "unsubscribe") || message.has("data"))
-        {
+        } else if success == Some(true) {
             id.map(|id| self.0.remove(&(connection, id)));
             output.ignored(Ignored::Acknowledgement);
         } else {

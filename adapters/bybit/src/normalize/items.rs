@@ -2,19 +2,16 @@
 
 use marketprism_adapter_sdk::{Cursor, Ignored, Object, Output, ParseResult, Payload};
 
-/// An event for each element of `data`, which may be one without an array; all must have the topic's symbol under this key.
+/// An event for each element of `data`, which may be one without an array. One that names its symbol must have the topic's.
 pub(super) fn each_item(
     output: &mut Output,
     message: &Object<'_>,
-    (key, symbol): (&'static str, &str),
+    symbol: &str,
     mut read: impl FnMut(&Object<'_>) -> ParseResult<Payload>,
 ) -> ParseResult<()> {
     let mut one = |output: &mut Output, cursor: &mut Cursor<'_>| {
-        let start = *cursor;
         let element = Object::parse(cursor)?;
-        if element.read(key, Cursor::text)? != symbol {
-            return start.expected("the symbol of the topic");
-        }
+        same_symbol(&element, symbol)?;
         output.event(read(&element)?);
         Ok(())
     };
@@ -23,6 +20,17 @@ pub(super) fn each_item(
     })?;
     if count == 0 {
         output.ignored(Ignored::Empty);
+    }
+    Ok(())
+}
+
+/// The symbol of an element, where it is set, must be that of the topic.
+pub(super) fn same_symbol(element: &Object<'_>, symbol: &str) -> ParseResult<()> {
+    for key in ["s", "symbol"] {
+        element.optional(key, |cursor, what| {
+            let start = *cursor;
+            if cursor.text(what)? == symbol { Ok(()) } else { start.expected("the symbol of the topic") }
+        })?;
     }
     Ok(())
 }

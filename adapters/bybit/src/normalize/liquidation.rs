@@ -6,32 +6,34 @@ use marketprism_adapter_sdk::{
     opposite, side,
 };
 
-/// The names of an order's values.
-pub(super) struct OrderKeys {
-    symbol: &'static str,
+/// The names of an order's values: today's, those of the older stream, and those of its first version. Only today's is subscribed; recordings of
+/// others have the older ones.
+const NAMES: [OrderKeys; 3] = [
+    OrderKeys { time: "T", side: "S", price: "p", quantity: "v" },
+    OrderKeys { time: "updatedTime", side: "side", price: "price", quantity: "size" },
+    OrderKeys { time: "time", side: "side", price: "price", quantity: "qty" },
+];
+
+struct OrderKeys {
     time: &'static str,
     side: &'static str,
     price: &'static str,
     quantity: &'static str,
 }
 
-pub(super) const ALL: OrderKeys = OrderKeys { symbol: "s", time: "T", side: "S", price: "p", quantity: "v" };
-/// Not subscribed: the venue gives it up. Recordings of others have it.
-pub(super) const OLDER: OrderKeys =
-    OrderKeys { symbol: "symbol", time: "updatedTime", side: "side", price: "price", quantity: "size" };
-
 pub(super) fn liquidations(
     loaded: &LoadedFeed,
     output: &mut Output,
     message: &Object<'_>,
     symbol: &str,
-    keys: &OrderKeys,
 ) -> ParseResult<()> {
     let Some((instrument, _)) = loaded.subscribed(output, symbol, DataType::Liquidation) else {
         return Ok(());
     };
     let mut read = Vec::new();
-    each_item(output, message, (keys.symbol, symbol), |forced| {
+    each_item(output, message, symbol, |forced| {
+        let [today, ..] = &NAMES;
+        let keys = NAMES.iter().find(|keys| forced.has(keys.quantity)).unwrap_or(today);
         let time_us = forced.read(keys.time, millis)?;
         // The side is that of the position: a long one (`Buy`) is closed by an order to sell.
         let side = opposite(forced.read(keys.side, side)?);

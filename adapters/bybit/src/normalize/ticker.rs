@@ -1,9 +1,10 @@
 //! `tickers`: funding and open interest of contracts. The venue sends a snapshot, then only the fields that
 //! changed.
 
+use super::items::same_symbol;
 use marketprism_adapter_sdk::{
     Cursor, DataType, Decimal, FundingRate, Ignored, LoadedFeed, MarketType, Object, OpenInterest, Output,
-    ParseResult, Payload, calculated_amount, micros_of_millis, millis, unless_unset, whole,
+    ParseResult, Payload, calculated_amount, micros_of_millis, millis, unless_unset,
 };
 use std::collections::BTreeMap;
 
@@ -89,16 +90,14 @@ impl TickerStates {
 
 impl TickerState {
     fn of_message(time_us: i64, data: &Object<'_>, symbol: &str) -> ParseResult<TickerState> {
-        if data.read("symbol", Cursor::text)? != symbol {
-            return data.read("symbol", |cursor, _| cursor.expected("the symbol of the topic"));
-        }
+        same_symbol(data, symbol)?;
         let number = |key: &'static str, read: fn(&mut Cursor<'_>, &'static str) -> ParseResult<Decimal>| {
             field(data, key, |cursor, what| unless_unset(cursor, what, read))
         };
         let whole_number = |key: &'static str| {
             // 0 is no time and no interval: the venue writes it where there is none.
             let set = |cursor: &mut Cursor<'_>, what| {
-                unless_unset(cursor, what, whole).map(|value| value.filter(|value| *value > 0))
+                unless_unset(cursor, what, Cursor::unsigned).map(|value| value.filter(|value| *value > 0))
             };
             field(data, key, set)
         };

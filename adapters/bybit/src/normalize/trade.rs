@@ -15,7 +15,7 @@ pub(super) fn trades(
     symbol: &str,
 ) -> ParseResult<()> {
     let Some((instrument, _)) = loaded.subscribed(output, symbol, DataType::Trade) else { return Ok(()) };
-    each_item(output, message, ("s", symbol), |trade| {
+    each_item(output, message, symbol, |trade| {
         Ok(Payload::Trade(Trade {
             instrument,
             time_us: trade.read("T", millis)?,

@@ -29,7 +29,7 @@ pub(super) fn book(
             TYPE => {
                 once(&mut change, unless_unset(cursor, "`type`", |cursor, _| book_change(cursor))?, cursor)?
             }
-            TIMESTAMP => once(&mut time_us, micros(cursor, "`timestamp`")?, cursor)?,
+            TIMESTAMP => once(&mut time_us, unless_unset(cursor, "`timestamp`", micros)?, cursor)?,
             CHANGE_ID => once(&mut id, cursor.integer("`change_id`")?, cursor)?,
             PREV_CHANGE_ID => {
                 once(&mut previous_id, unless_unset(cursor, "`prev_change_id`", Cursor::integer)?, cursor)?
@@ -58,11 +58,14 @@ pub(super) fn book(
         (BookChange::Snapshot, _) => None,
         (BookChange::Delta, previous_id) => previous_id,
     };
-    if time_us.is_none() {
-        return cursor.expected("`timestamp`");
-    }
     let book = levels.book(named.instrument, change);
-    output.event(Payload::Book(Book { time_us, first_id: last_id, last_id, previous_id, ..book }));
+    output.event(Payload::Book(Book {
+        time_us: time_us.flatten(),
+        first_id: last_id,
+        last_id,
+        previous_id,
+        ..book
+    }));
     Ok(())
 }
 #[inline(always)]

@@ -70,7 +70,7 @@ impl DeribitVenue {
         row: &TradeRow,
         forced: ForcedSide,
     ) -> ParseResult<ForcedOrder> {
-        let Some((instrument, units)) = row.instrument else { return Ok(ForcedOrder::None) };
+        let TradeRow { instrument, units, .. } = *row;
         let offered = markets(DataType::Liquidation).contains(&units.market);
         if !offered || !loaded.has(DataType::Liquidation) {
             return Ok(ForcedOrder::None);
@@ -138,16 +138,17 @@ impl DeribitVenue {
         let mut span: Option<(i64, i64)> = None;
         let mut empty = true;
         output.each_item(cursor, |output, cursor| {
-            let row = self.row(loaded, cursor)?;
+            let Some(row) = self.row(loaded, cursor)? else {
+                empty = false;
+                output.ignored(Ignored::OtherInstrument);
+                return Ok(());
+            };
             let (first, last) = span.unwrap_or((row.time_us, row.time_us));
             span = Some((first.min(row.time_us), last.max(row.time_us)));
             let order = self.liquidation(loaded, output, cursor, &row)?;
-            empty &= order == ForcedOrder::None && row.instrument.is_some();
+            empty &= order == ForcedOrder::None;
             if order == ForcedOrder::Repeated {
                 output.ignored(Ignored::Repeated);
-            }
-            if row.instrument.is_none() {
-                output.ignored(Ignored::OtherInstrument);
             }
             Ok(())
         })?;

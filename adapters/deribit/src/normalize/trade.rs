@@ -19,8 +19,8 @@ const LIQUIDATION: u128 = wide_key("liquidation");
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TradeRow {
-    /// None: not one of the feed's.
-    pub(super) instrument: Option<(u32, ContractUnits)>,
+    pub(super) instrument: u32,
+    pub(super) units: ContractUnits,
     /// Consecutive for an instrument, so that a hole is a lost trade.
     pub(super) sequence: u64,
     pub(super) time_us: i64,
@@ -39,13 +39,12 @@ impl DeribitVenue {
     ) -> ParseResult<()> {
         let wanted = loaded.has(DataType::Trade);
         let count = output.each_item(cursor, |output, cursor| {
-            let row = self.row(loaded, cursor)?;
-            let Some((instrument, units)) = row.instrument else {
+            let Some(row) = self.row(loaded, cursor)? else {
                 output.ignored(Ignored::OtherInstrument);
                 return Ok(());
             };
             if wanted {
-                output.event(Payload::Trade(trade(&row, instrument, &units, cursor)?));
+                output.event(Payload::Trade(trade(&row, cursor)?));
             }
             match self.liquidation(loaded, output, cursor, &row)? {
                 ForcedOrder::None if !wanted => output.ignored(Ignored::OtherDataType),
@@ -75,12 +74,11 @@ impl DeribitVenue {
         let result = answer.read("result", |cursor, _| Object::parse(cursor))?;
         let count = result.read("trades", |cursor, _| {
             output.each_item(cursor, |output, cursor| {
-                let row = self.row(loaded, cursor)?;
-                let Some((instrument, units)) = row.instrument.filter(|(one, _)| *one == asked) else {
+                let Some(row) = self.row(loaded, cursor)?.filter(|row| row.instrument == asked) else {
                     output.ignored(Ignored::OtherInstrument);
                     return Ok(());
                 };
-                output.event(Payload::Trade(trade(&row, instrument, &units, cursor)?));
+                output.event(Payload::Trade(trade(&row, cursor)?));
                 Ok(())
             })
         })?;
@@ -90,7 +88,27 @@ impl DeribitVenue {
         Ok(())
     }
 
-    pub(super) fn row(&self, loaded: &LoadedFeed, cursor: &mut Cursor<'_>) -> ParseResult<TradeRow> {
+    /// The trade that comes next; none where it is another instrument's. Of such a row nothing but its name need be readable: the difference of two
+    /// futures has prices below 0.
+    #[inline(always)]
+    pub(super) fn row(&self, loaded: &LoadedFeed, cursor: &mut Cursor<'_>) -> ParseResult<Option<TradeRow>> {
+        let start = *cursor;
+        let row = self.readable_row(loaded, cursor);
+        if row.is_err() && self.names_another(loaded, start) {
+            *cursor = start;
+            return cursor.skip().map(|()| None);
+        }
+        row
+    }
+
+    #[cold]
+    fn names_another(&self, loaded: &LoadedFeed, mut cursor: Cursor<'_>) -> bool {
+        let name = Object::parse(&mut cursor).and_then(|row| row.read("instrument_name", Cursor::text));
+        name.is_ok_and(|name| self.find(loaded, name.as_bytes(), false).is_none())
+    }
+
+    #[inline(always)]
+    fn readable_row(&self, loaded: &LoadedFeed, cursor: &mut Cursor<'_>) -> ParseResult<Option<TradeRow>> {
         let (mut named, mut sequence, mut time_us) = (None, None, None);
         let (mut price, mut size, mut side, mut forced) = (None, None, None, None);
         let mut first = true;
@@ -110,24 +128,33 @@ impl DeribitVenue {
                 _ => pass(cursor)?,
             }
         }
-        let (Some(instrument), Some(sequence), Some(time_us)) = (named, sequence, time_us) else {
+        let (Some(named), Some(sequence), Some(time_us)) = (named, sequence, time_us) else {
             return cursor.expected("`instrument_name`, `trade_seq` and `timestamp`");
         };
         let (Some(price), Some(amount), Some(side)) = (price, size, side) else {
             return cursor.expected("`price`, `amount` and `direction`");
         };
-        Ok(TradeRow { instrument, sequence, time_us, price, amount, side, forced: forced.flatten() })
+        Ok(named.map(|(instrument, units)| TradeRow {
+            instrument,
+            units,
+            sequence,
+            time_us,
+            price,
+            amount,
+            side,
+            forced: forced.flatten(),
+        }))
     }
 }
 
 #[inline(always)]
-fn trade(row: &TradeRow, instrument: u32, units: &ContractUnits, cursor: &Cursor<'_>) -> ParseResult<Trade> {
+fn trade(row: &TradeRow, cursor: &Cursor<'_>) -> ParseResult<Trade> {
     Ok(Trade {
-        instrument,
+        instrument: row.instrument,
         time_us: row.time_us,
         id: TradeId::Number(row.sequence),
-        price: fit(row.price, units.scales.price.places()),
-        quantity: units.base_quantity(cursor, row.amount, row.price)?,
+        price: fit(row.price, row.units.scales.price.places()),
+        quantity: row.units.base_quantity(cursor, row.amount, row.price)?,
         side: row.side,
     })
 }

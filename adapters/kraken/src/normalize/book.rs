@@ -26,18 +26,16 @@ pub(super) fn book(
         let quantity = level.read("qty", |cursor, what| amount_at(cursor, what, listed.quantity_scale))?;
         Ok((price, quantity))
     })?;
-    let checksum = i64::from(item.read("checksum", unsigned32)?);
+    // Without one the book is verified by the next message that has it.
+    let checksum = item.optional("checksum", unsigned32)?.map(i64::from);
     let time_us = item.optional("timestamp", micros)?;
     // The venue numbers nothing. The checksum is part of the event's id: states of a book may have one time.
-    let id = time_us.unwrap_or(checksum);
+    let id = match time_us.or(checksum) {
+        Some(id) => id,
+        None => item.read("timestamp", micros)?,
+    };
     let book = levels.book(index, change);
-    output.event(Payload::Book(Book {
-        time_us,
-        first_id: id,
-        last_id: id,
-        checksum: Some(checksum),
-        ..book
-    }));
+    output.event(Payload::Book(Book { time_us, first_id: id, last_id: id, checksum, ..book }));
     Ok(())
 }
 

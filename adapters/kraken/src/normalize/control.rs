@@ -21,9 +21,10 @@ pub(super) fn answer(output: &mut Output, message: &Object<'_>) -> ParseResult<(
         }
     }
     match message.optional("success", Cursor::boolean)? {
+        // Some name their success.
+        Some(true) | None if method == "pong" => output.ignored(Ignored::Heartbeat),
         Some(true) => output.ignored(Ignored::Acknowledgement),
         Some(false) => output.venue_error(method, "refused without a reason"),
-        None if method == "pong" => output.ignored(Ignored::Heartbeat),
         None => output.ignored(Ignored::UnknownKind),
     }
     Ok(())

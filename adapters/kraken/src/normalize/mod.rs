@@ -8,7 +8,8 @@ use marketprism_adapter_sdk::{Cursor, Ignored, LoadedFeed, Object, Output, Parse
 
 pub(crate) fn normalize(loaded: &LoadedFeed, output: &mut Output, frame: &[u8]) -> ParseResult<()> {
     let Some(message) = output.object(frame)? else { return Ok(()) };
-    if !message.has("channel") {
+    // Some refusals name their channel.
+    if message.has("method") || !message.has("channel") {
         return control::answer(output, &message);
     }
     match &*message.read("channel", Cursor::text)? {

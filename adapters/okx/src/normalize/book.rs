@@ -62,16 +62,20 @@ pub(super) fn book(
             _ => cursor.skip()?,
         }
     }
-    let (Some(time_us), Some(last_id)) = (fields.time, fields.last) else {
-        return cursor.expected("`ts` and `seqId`");
-    };
+    let Some(last_id) = fields.last else { return cursor.expected("`seqId`") };
     let previous_id = fields.previous.flatten().filter(|_| change == BookChange::Delta);
     if change == BookChange::Delta && previous_id.is_none() {
         return cursor.expected("`prevSeqId` in an update");
     }
     let book = sides.finish(cursor, output, units)?.book(topic.instrument, change);
     // One message is one step of the sequence.
-    output.event(Payload::Book(Book { time_us, first_id: last_id, last_id, previous_id, ..book }));
+    output.event(Payload::Book(Book {
+        time_us: fields.time.flatten(),
+        first_id: last_id,
+        last_id,
+        previous_id,
+        ..book
+    }));
     Ok(())
 }
 

@@ -30,6 +30,8 @@ pub(super) fn control(output: &mut Output, bytes: &[u8]) -> ParseResult<()> {
             output.note(Remark::Closing(message(text, None)));
         }
         (Some("notice" | "channel-conn-count"), _) => output.ignored(Ignored::Status),
+        // The answer to a request that succeeded.
+        (None, Some(code)) if code == "0" => output.ignored(Ignored::Acknowledgement),
         (Some("error") | None, Some(code)) => {
             if NOT_NOW.contains(&code.as_str()) {
                 output

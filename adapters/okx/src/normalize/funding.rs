@@ -1,6 +1,6 @@
 //! The `funding-rate` channel.
 
-use super::topic::Topic;
+use super::topic::{Topic, state_time};
 use crate::numbers::micros;
 use marketprism_adapter_sdk::{
     Cursor, FundingRate, Ignored, Output, ParseResult, Payload, each_member, once, unless_unset,
@@ -18,15 +18,17 @@ pub(super) fn funding_rate(
     topic: &Topic<'_>,
 ) -> ParseResult<()> {
     let (mut rate, mut next, mut after_next, mut time) = (None, None, None, None);
+    // The time of a state whose message has no `ts`, as the venue's older ones.
+    let received_us = output.received_us();
     each_member(cursor, "a funding rate", |cursor, key| match key {
         "fundingRate" => once(&mut rate, unless_unset(cursor, "`fundingRate`", Cursor::calculated)?, cursor),
         "fundingTime" => once(&mut next, micros(cursor, "`fundingTime`")?, cursor),
         "nextFundingTime" => once(&mut after_next, micros(cursor, "`nextFundingTime`")?, cursor),
-        "ts" => once(&mut time, topic.state_time(cursor)?, cursor),
+        "ts" => once(&mut time, state_time(cursor, received_us)?, cursor),
         "instId" => topic.same_instrument(cursor),
         _ => cursor.skip(),
     })?;
-    let time = time.unwrap_or_else(|| Some(topic.received_us()));
+    let time = time.unwrap_or_else(|| Some(received_us));
     let (Some(rate), Some(time_us)) = (rate.flatten(), time) else {
         output.ignored(Ignored::Empty);
         return Ok(());

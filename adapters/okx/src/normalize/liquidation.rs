@@ -6,7 +6,7 @@ use crate::describe::markets;
 use crate::numbers::{micros, optional_amount};
 use marketprism_adapter_sdk::{
     Cursor, DataType, Decimal, Ignored, Liquidation, LoadedFeed, Output, ParseResult, Payload, Side,
-    each_member, once, side,
+    each_member, once, side, unset,
 };
 
 impl OkxVenue {
@@ -51,7 +51,7 @@ impl OkxVenue {
         let (mut order, mut position, mut price, mut size, mut time) = (None, None, None, None, None);
         each_member(cursor, "a liquidated order", |cursor, key| match key {
             "side" => once(&mut order, side(cursor, "`side` buy or sell")?, cursor),
-            "posSide" => once(&mut position, closing_side(cursor)?, cursor),
+            "posSide" => once(&mut position, position_side(cursor)?, cursor),
             "bkPx" => once(&mut price, optional_amount(cursor, "`bkPx`")?, cursor),
             "sz" => once(&mut size, optional_amount(cursor, "`sz`")?, cursor),
             "ts" => once(&mut time, micros(cursor, "`ts`")?, cursor),
@@ -60,7 +60,8 @@ impl OkxVenue {
         let (Some(side), Some(price), Some(size), Some(time)) = (order, price, size, time) else {
             return cursor.expected("`side`, `bkPx`, `sz` and `ts`");
         };
-        if position.flatten().is_some_and(|closing| closing != side) {
+        let position = position.unwrap_or(PositionSide::Untold);
+        if matches!(position, PositionSide::ClosedBy(closing) if closing != side) {
             return cursor.expected("`side` that closes `posSide`");
         }
         let set = |number: &Decimal| number.mantissa != 0;
@@ -78,18 +79,34 @@ impl OkxVenue {
             liquidation_time_us: Some(time_us),
             id: None,
         }));
+        if position == PositionSide::Unknown {
+            output.ignored(Ignored::UnknownKind);
+        }
         Ok(())
     }
 }
 
-/// The side of the order that closes the position; none for `net` positions and unknown ones, which do not tell.
-fn closing_side(cursor: &mut Cursor<'_>) -> ParseResult<Option<Side>> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PositionSide {
+    /// A long or short position, and the side of the order that closes it.
+    ClosedBy(Side),
+    /// `net` and unset ones do not tell.
+    Untold,
+    /// A side that the venue does not document. It costs the order nothing.
+    Unknown,
+}
+
+fn position_side(cursor: &mut Cursor<'_>) -> ParseResult<PositionSide> {
+    if unset(cursor) {
+        return Ok(PositionSide::Untold);
+    }
     if cursor.peek() != b'"' {
-        return cursor.skip().map(|()| None);
+        return cursor.skip().map(|()| PositionSide::Unknown);
     }
     Ok(match &*cursor.text("`posSide`")? {
-        "long" => Some(Side::Sell),
-        "short" => Some(Side::Buy),
-        _ => None,
+        "long" => PositionSide::ClosedBy(Side::Sell),
+        "short" => PositionSide::ClosedBy(Side::Buy),
+        "net" => PositionSide::Untold,
+        _ => PositionSide::Unknown,
     })
 }

@@ -39,14 +39,13 @@ impl OkxVenue {
         if !cursor.literal(b"{\"arg\":{\"channel\":") {
             return self.any_frame(loaded, output, frame);
         }
-        let topic = |instrument, name| Topic { instrument, name, received_at_ns: frame.received_at_ns };
         if loaded.has(DataType::Orderbook)
             && cursor.literal(b"\"books\",\"instId\":")
             && let Some(name) = cursor.plain_text()
             && let Some(instrument) = loaded.position(name)
             && let Some(change) = usual_change(&mut cursor)
         {
-            self.book_data(output, &mut cursor, &topic(instrument, name), change)?;
+            self.book_data(output, &mut cursor, &Topic { instrument, name }, change)?;
             return rest(cursor);
         }
         if loaded.has(DataType::Trade)
@@ -55,7 +54,7 @@ impl OkxVenue {
             && let Some(instrument) = loaded.position(name)
             && cursor.literal(b"},\"data\":")
         {
-            self.trade_data(output, &mut cursor, &topic(instrument, name))?;
+            self.trade_data(output, &mut cursor, &Topic { instrument, name })?;
             return rest(cursor);
         }
         self.any_frame(loaded, output, frame)
@@ -163,7 +162,7 @@ impl OkxVenue {
         cursor.end()?;
         match members {
             FrameMembers { event: None, arg: Some(arg), action, data: Some(data) } => {
-                self.push(loaded, output, arg, action.as_deref(), data, frame.received_at_ns)
+                self.push(loaded, output, arg, action.as_deref(), data)
             }
             FrameMembers { event: Some(()), data: Some(data), .. } => {
                 data.expected("either `event` or `data`")
@@ -179,7 +178,6 @@ impl OkxVenue {
         mut arg: Cursor<'_>,
         action: Option<&str>,
         mut data: Cursor<'_>,
-        received_at_ns: i64,
     ) -> ParseResult<()> {
         let arg_at = arg;
         let ChannelArg { channel, instrument } = read_arg(&mut arg)?;
@@ -206,7 +204,7 @@ impl OkxVenue {
             output.ignored(Ignored::OtherInstrument);
             return Ok(());
         };
-        let topic = Topic { instrument, name: name.as_bytes(), received_at_ns };
+        let topic = Topic { instrument, name: name.as_bytes() };
         match channel {
             Channel::Books => {
                 let change = match action {

@@ -6,7 +6,6 @@ use marketprism_adapter_sdk::{Cursor, ParseResult, unset};
 pub(super) struct Topic<'a> {
     pub(super) instrument: u32,
     pub(super) name: &'a [u8],
-    pub(super) received_at_ns: i64,
 }
 
 impl Topic<'_> {
@@ -21,14 +20,9 @@ impl Topic<'_> {
         };
         if same { Ok(()) } else { start.expected("the `instId` of the message's `arg`") }
     }
+}
 
-    /// Reads the `ts` of a state: the time of receipt where it is not set, none for the zero of odd frames.
-    pub(super) fn state_time(&self, cursor: &mut Cursor<'_>) -> ParseResult<Option<i64>> {
-        if unset(cursor) { Ok(Some(self.received_us())) } else { micros(cursor, "`ts`") }
-    }
-
-    /// The time of a state whose message has no `ts`, as the venue's older ones.
-    pub(super) fn received_us(&self) -> i64 {
-        self.received_at_ns / 1000
-    }
+/// Reads the `ts` of a state: the time of receipt where it is not set, none for the zero of odd frames.
+pub(super) fn state_time(cursor: &mut Cursor<'_>, received_us: i64) -> ParseResult<Option<i64>> {
+    if unset(cursor) { Ok(Some(received_us)) } else { micros(cursor, "`ts`") }
 }

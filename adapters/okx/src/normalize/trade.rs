@@ -129,16 +129,10 @@ const ID_MAX: usize = 64;
 /// Ids are numbers in quotes; one that is not keeps its text.
 #[inline(always)]
 fn trade_id(cursor: &mut Cursor<'_>) -> ParseResult<TradeId> {
-    let mut next = *cursor;
-    if next.literal(b"\"")
-        && next.rest().first().is_some_and(u8::is_ascii_digit)
-        && let Ok(id) = next.unsigned("`tradeId`")
-        && next.literal(b"\"")
-    {
-        *cursor = next;
-        return Ok(TradeId::Number(id));
+    match cursor.quoted_unsigned() {
+        Some(id) => Ok(TradeId::Number(id)),
+        None => any_trade_id(cursor),
     }
-    any_trade_id(cursor)
 }
 
 #[inline(never)]

@@ -99,7 +99,7 @@ fn book(session: &Session<Binance>, data: &Value, instrument: u32, change: &str)
     let spot =
         session.instruments[instrument as usize].market_type == marketprism_adapter_sdk::MarketType::Spot;
     let time = if spot || data.get("T").is_none() { &data["E"] } else { &data["T"] };
-    let time_us = if snapshot && time.is_null() { None } else { Some(micros(time)?) };
+    let time_us = if time.is_null() || time == "" { None } else { Some(micros(time)?) };
     let side = |key: &str| -> Option<Value> {
         let level = |level: &Value| Some(json!([plain(&level[0])?, plain(&level[1])?]));
         if matches!(&data[key], Value::Null) || data[key] == "" {

@@ -97,7 +97,8 @@ fn book(session: &Session<Deribit>, instrument: &str, data: &Members<'_>) -> Opt
     let previous = previous.filter(|_| !snapshot);
     Some(json!({"kind": "book", "event": {
         "instrument": instrument.name, "change": if snapshot { "snapshot" } else { "delta" },
-        "time_us": time(data)?, "first_id": id, "last_id": id, "previous_id": previous, "checksum": null,
+        "time_us": if is_given("timestamp") { Some(time(data)?) } else { None },
+        "first_id": id, "last_id": id, "previous_id": previous, "checksum": null,
         "bids": side("bids")?, "asks": side("asks")?,
     }}))
 }

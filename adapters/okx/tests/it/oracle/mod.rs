@@ -157,7 +157,7 @@ fn book(instrument: &Instrument, name: &str, item: &Value, change: &str) -> Opti
         previous => Some(previous.as_i64()?).filter(|_| change == "delta"),
     };
     Some(json!({"kind": "book", "event": {
-        "instrument": instrument.label, "change": change, "time_us": micros(item.get("ts")?)?,
+        "instrument": instrument.label, "change": change, "time_us": micros(&item["ts"])?,
         "first_id": last, "last_id": last, "previous_id": previous,
         "checksum": null, "bids": side("bids")?, "asks": side("asks")?,
     }}))
