@@ -249,8 +249,9 @@ impl<'a> RawError<'a> {
 }
 
 impl<'a> PublishReply<'a> {
-    /// An unreadable reply counts as refused, so that the message is published again.
-    pub(crate) fn parse(payload: &'a [u8], status: Option<u16>) -> Self {
+    /// An unreadable reply counts as refused, so that the message is published again, and so does one of another stream than the one that
+    /// central reads, or without a sequence: a leader that changed may know the id of a message that it never stored.
+    pub(crate) fn parse(payload: &'a [u8], status: Option<u16>, wanted: &str) -> Self {
         if status == Some(NO_RESPONDERS) {
             return Self::NoStream;
         }
@@ -259,6 +260,15 @@ impl<'a> PublishReply<'a> {
                 Self::Rejected { text: error.description }
             }
             Ok(RawReply { error: Some(error), .. }) => Self::Refused { text: error.with_remedy() },
+            Ok(RawReply { stream: Some(stream), .. }) if stream != wanted => {
+                let text = format!(
+                    "stored by stream {stream}, wanted {wanted}: take the subject from it, then run `marketprism-central init`"
+                );
+                Self::Refused { text: text.into() }
+            }
+            Ok(RawReply { seq: 0, stream: Some(_), .. }) => {
+                Self::Refused { text: "the message id is known, the message is not stored".into() }
+            }
             Ok(RawReply { stream: Some(_), duplicate, seq, error: None }) => {
                 Self::Stored { duplicate, sequence: seq }
             }
@@ -277,13 +287,14 @@ mod tests {
     #[test]
     fn only_a_reply_that_names_the_stream_counts_as_stored() {
         let stored = br#"{"stream":"MARKET_DATA","seq":7}"#;
-        assert_eq!(PublishReply::parse(stored, None), PublishReply::Stored { duplicate: false, sequence: 7 });
+        let parse = |payload, status| PublishReply::parse(payload, status, "MARKET_DATA");
+        assert_eq!(parse(stored, None), PublishReply::Stored { duplicate: false, sequence: 7 });
         let copy = br#"{"stream":"MARKET_DATA","domain":"x","seq":7,"duplicate":true}"#;
-        assert_eq!(PublishReply::parse(copy, None), PublishReply::Stored { duplicate: true, sequence: 7 });
-        assert_eq!(PublishReply::parse(b"", Some(503)), PublishReply::NoStream);
+        assert_eq!(parse(copy, None), PublishReply::Stored { duplicate: true, sequence: 7 });
+        assert_eq!(parse(b"", Some(503)), PublishReply::NoStream);
         let full = br#"{"error":{"code":503,"err_code":10077,"description":"maximum messages exceeded"},"stream":"S","seq":0}"#;
         assert_eq!(
-            PublishReply::parse(full, None),
+            parse(full, None),
             PublishReply::Refused {
                 text: "maximum messages exceeded; the stream is full and refuses new messages: run `marketprism-central \
                        init --apply`"
@@ -292,9 +303,11 @@ mod tests {
         );
         let large = br#"{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum allowed"},"seq":0}"#;
         let text = "message size exceeds maximum allowed".into();
-        assert_eq!(PublishReply::parse(large, None), PublishReply::Rejected { text });
-        for odd in [&b""[..], b"{}", b"+OK", b"{\"seq\":1}"] {
-            assert!(matches!(PublishReply::parse(odd, None), PublishReply::Refused { .. }));
+        assert_eq!(parse(large, None), PublishReply::Rejected { text });
+        let foreign = br#"{"stream":"OTHERS","seq":7}"#;
+        let unstored = br#"{"stream":"MARKET_DATA","seq":0,"duplicate":true}"#;
+        for odd in [&b""[..], b"{}", b"+OK", b"{\"seq\":1}", foreign, unstored] {
+            assert!(matches!(parse(odd, None), PublishReply::Refused { .. }));
         }
     }
 }

@@ -8,7 +8,6 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::{Json, Router};
 use marketprism_service::{HostRule, HttpListener, ServerTls, serve_http};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -32,7 +31,7 @@ pub async fn bind(listen: SocketAddr, http: &crate::config::Http) -> anyhow::Res
     if http.is_exposed() {
         tracing::warn!(%listen, "http.listen is reached by other machines without TLS: tokens can be read on the way");
     }
-    let listener = TcpListener::bind(listen).await;
+    let listener = marketprism_service::listen(listen).await;
     let listener = listener.with_context(|| format!("http.listen: cannot listen on {listen}"))?;
     Ok(HttpListener { listener, hosts: HostRule::new(listen, &http.allowed_hosts), tls })
 }

@@ -3,7 +3,10 @@
 //! venue counted it, no window of the venue exceeds the limit. Waiters are served in order. (Crates such as
 //! governor count only the moment of the grant and cannot block a budget for a time that the venue names.)
 
+mod blocks;
+
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,17 +14,38 @@ use marketprism_adapter_host::contract::Charge;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use self::blocks::BlockFile;
 use crate::error::BudgetError;
-use crate::limits::{SPARE_CHECK_EVERY, UNDEFINED_CHARGE_AGE, UNDEFINED_CHARGES_MAX};
+use crate::limits::{BLOCK_KEPT_MIN, SPARE_CHECK_EVERY, UNDEFINED_CHARGE_AGE, UNDEFINED_CHARGES_MAX};
 
 #[derive(Debug, Clone, Default)]
 pub struct Budgets {
     windows: Arc<Mutex<BTreeMap<String, Arc<RateWindow>>>>,
+    /// `None`: blocks end with the process.
+    file: Option<Arc<BlockFile>>,
 }
 
 impl Budgets {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Keeps long blocks in a file over restarts.
+    pub fn kept_in(path: PathBuf) -> Self {
+        let file = BlockFile::new(path);
+        let (blocks, now) = (file.read(), Instant::now());
+        let budgets = Self { file: Some(Arc::new(file)), ..Self::default() };
+        for (name, time) in blocks {
+            tracing::warn!(
+                budget = name,
+                ?time,
+                "the venue refused requests of the last run: budget still blocked"
+            );
+            let window = budgets.window(&name);
+            let mut state = window.state();
+            (state.blocked_until, state.refusals) = (Some(now + time), 1);
+        }
+        budgets
     }
 
     /// Allows at most `units` in any `window`. Of two definitions the stricter values apply: the venue
@@ -90,6 +114,10 @@ impl Budgets {
         let factor = 2u32.saturating_pow(state.refusals.saturating_sub(1).min(20));
         let time = named.unwrap_or(usual.saturating_mul(factor).min(longest));
         state.blocked_until = state.blocked_until.max(Some(now + time));
+        drop(state);
+        if let Some(file) = self.file.as_ref().filter(|_| time >= BLOCK_KEPT_MIN) {
+            file.add(name, time);
+        }
         time
     }
 

@@ -79,6 +79,12 @@ pub(crate) const FORBIDDEN_MAX: Duration = Duration::from_secs(600);
 /// Longest block after a 5xx: one of many servers may be wrong about the whole venue.
 pub(crate) const UNAVAILABLE_MAX: Duration = Duration::from_secs(600);
 
+/// Blocks of this length are kept over a restart, which takes some seconds itself.
+pub(crate) const BLOCK_KEPT_MIN: Duration = Duration::from_secs(10);
+
+/// File of kept blocks. Larger: it counts as empty.
+pub(crate) const BLOCKS_BYTES_MAX: u64 = 1 << 20;
+
 /// Further pages of a poll per round. Full: the page is refused and counted.
 pub(crate) const PAGES_PER_ROUND_MAX: u32 = 100;
 

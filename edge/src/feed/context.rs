@@ -67,7 +67,7 @@ impl EdgeContext {
             region: config.region.clone(),
             data_dir: config.data_dir.clone(),
             quarantine: Arc::new(quarantine),
-            budgets: Budgets::new(),
+            budgets: Budgets::kept_in(config.data_dir.join("runs").join(format!("{}.budgets", config.name))),
             readers: ListingReaders::default(),
             queue,
             journal: None,

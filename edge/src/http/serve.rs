@@ -11,9 +11,8 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use marketprism_service::{HostRule, HttpBounds, HttpListener, ServerTls, serve_http};
+use marketprism_service::{HostRule, HttpBounds, HttpListener, ServerTls, listen, serve_http};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +37,7 @@ pub async fn bind(http: &Http) -> anyhow::Result<Bound> {
         _ => None,
     };
     let one = async |key: &str, address: SocketAddr| {
-        let listener = TcpListener::bind(address).await;
+        let listener = listen(address).await;
         let listener = listener.with_context(|| format!("http.{key} cannot listen on {address}"))?;
         let hosts = HostRule::new(address, &http.allowed_hosts);
         anyhow::Ok(HttpListener { listener, hosts, tls: tls.clone() })

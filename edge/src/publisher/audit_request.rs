@@ -5,6 +5,7 @@ use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::{Client, HeaderMap, HeaderValue, Request};
 use tokio::time::timeout;
 
+use super::audits::STREAM;
 use super::events::NO_STREAM;
 use super::outbox::PendingAudit;
 use crate::broker::PublishReply;
@@ -30,7 +31,7 @@ pub(super) async fn publish_audit(client: Client, subject: String, message: Pend
     let no_stream = || AuditSendResult::Retry(NO_STREAM.to_owned());
     let result = match timeout(AUDIT_ACK * 2, client.send_request(subject, request)).await {
         Ok(Ok(answer)) => {
-            match PublishReply::parse(&answer.payload, answer.status.map(|status| status.as_u16())) {
+            match PublishReply::parse(&answer.payload, answer.status.map(|status| status.as_u16()), STREAM) {
                 PublishReply::Stored { duplicate, sequence } => {
                     AuditSendResult::Stored((!duplicate).then_some(sequence))
                 }

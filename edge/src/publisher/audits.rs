@@ -33,7 +33,7 @@ use crate::queue::EventQueue;
 use crate::telemetry::{Metrics, follow, gauge};
 
 /// Stream of the audits.
-const STREAM: &str = "AUDIT";
+pub(super) const STREAM: &str = "AUDIT";
 
 type AuditRequest = BoxFuture<'static, AnsweredAudit>;
 

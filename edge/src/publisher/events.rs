@@ -291,9 +291,10 @@ impl Publisher {
         for message in replies {
             let Some(position) = self.position_of(message) else { continue };
             let status = message.status.map(|status| status.as_u16());
-            match PublishReply::parse(&message.payload, status) {
+            // None: the second reply to a message that was sent twice.
+            let Some(stream) = self.window.get(position).and_then(InFlightMessage::stream) else { continue };
+            match PublishReply::parse(&message.payload, status, stream) {
                 PublishReply::Stored { duplicate, sequence } => {
-                    // The second reply to a message that was sent twice.
                     let Some(flight) = self.window.remove(position) else { continue };
                     self.hops.acknowledged(&flight, now, now_ns);
                     let outcome = publish_outcome(duplicate, &flight);

@@ -45,7 +45,7 @@ impl InFlightMessage {
         self.message.entries.first().map(|entry| &entry.record)
     }
 
-    fn stream(&self) -> Option<&'static str> {
+    pub(super) fn stream(&self) -> Option<&'static str> {
         self.first().map(|record| stream_of(record.data_type))
     }
 }

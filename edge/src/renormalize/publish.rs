@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use marketprism_config::Nats;
 use marketprism_schema::{
-    CORRECTION_HEADER, Correction, CorrectionMark, EventId, correction_subject, edge_connection,
+    CORRECTION_HEADER, Correction, CorrectionMark, EventId, STREAMS, correction_subject, edge_connection,
 };
 use marketprism_service::{Backoff, clock};
 use tokio::sync::mpsc::Receiver;
@@ -87,7 +87,8 @@ impl CorrectionPublisher {
             let answer = timeout(AUDIT_ACK * 2, self.client.send_request(subject.clone(), request)).await;
             let problem = match answer {
                 Ok(Ok(answer)) => {
-                    match PublishReply::parse(&answer.payload, answer.status.map(|status| status.as_u16())) {
+                    let status = answer.status.map(|status| status.as_u16());
+                    match PublishReply::parse(&answer.payload, status, stream_of_subject(&subject)) {
                         PublishReply::Stored { .. } => return Ok(()),
                         PublishReply::Rejected { text } => {
                             bail!("{subject}: the broker refuses an event: {text}")
@@ -107,4 +108,10 @@ impl CorrectionPublisher {
             sleep(backoff.pause()).await;
         }
     }
+}
+
+/// Stream of a subject; empty for one that is in none.
+fn stream_of_subject(subject: &str) -> &'static str {
+    let has = |of: &&str| subject.starts_with(of.trim_end_matches('>'));
+    STREAMS.iter().find(|stream| stream.subjects.iter().any(|of| has(of))).map_or("", |stream| stream.name)
 }

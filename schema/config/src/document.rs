@@ -98,7 +98,10 @@ impl Document {
         variables: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         let table = text.parse::<toml::Table>().map_err(|error| ConfigError::syntax(source, text, &error))?;
-        let environment: BTreeMap<String, String> = variables.collect();
+        // A secret that `echo` made ends its variable with a line.
+        let without_line_end =
+            |(name, value): (String, String)| (name, value.trim_end_matches(['\r', '\n']).to_owned());
+        let environment: BTreeMap<String, String> = variables.map(without_line_end).collect();
         let overrides = environment.iter().filter_map(|(name, value)| {
             let path = name.strip_prefix(PREFIX).filter(|rest| rest.contains(SEPARATOR))?;
             let path = path.replace(SEPARATOR, ".").to_lowercase();

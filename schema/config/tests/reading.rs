@@ -135,9 +135,11 @@ fn secrets_come_from_files_or_the_environment_and_never_show() {
     let good = nats(&format!("[nats]\nuser = \"u\"\npassword_file = {:?}\n", file.path()), &[]).unwrap();
     assert_eq!(good.password.as_ref().map(Secret::reveal), Some("hunter2"));
     assert!(!format!("{good:?}").contains("hunter2"));
-    let variable = [("MARKETPRISM_NATS__TOKEN", "hunter2")];
-    let token = nats("", &variable).unwrap();
-    assert_eq!(token.token.as_ref().map(Secret::reveal), Some("hunter2"));
+    // A Secret of Kubernetes that was made with `echo` ends with a line.
+    for value in ["hunter2", "hunter2\n", "hunter2\r\n"] {
+        let token = nats("", &[("MARKETPRISM_NATS__TOKEN", value)]).unwrap();
+        assert_eq!(token.token.as_ref().map(Secret::reveal), Some("hunter2"));
+    }
     let message = nats("[nats]\nuser = \"u\"\npassword = \"hunter2\"\n", &[]).unwrap_err();
     assert!(message.contains("nats.password: is a secret") && !message.contains("hunter2"), "{message}");
 }

@@ -1,15 +1,46 @@
-//! Accepting connections within a bound.
+//! Binding an address, and accepting connections within a bound.
 
+use std::io::{ErrorKind, Result};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 
 use crate::error_text;
 
 /// Pause after a failed accept: descriptors have run out, most likely, and it would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Longest wait for an address that the machine does not have yet: at its start the network may come up after its services. Passed: the bind
+/// fails.
+const ADDRESS_WAIT: Duration = Duration::from_secs(30);
+const ADDRESS_LOOK: Duration = Duration::from_millis(500);
+
+/// Binds an address. Waits for one that the machine does not have yet; every other error is one at once.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    once_there(ADDRESS_WAIT, async || TcpListener::bind(address).await).await
+}
+
+async fn once_there<T>(wait: Duration, mut bind: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+    let deadline = Instant::now() + wait;
+    let mut is_told = false;
+    loop {
+        let error = match bind().await {
+            Err(error) if error.kind() == ErrorKind::AddrNotAvailable && Instant::now() < deadline => error,
+            bound => return bound,
+        };
+        if !std::mem::replace(&mut is_told, true) {
+            tracing::warn!(
+                error = error_text(&error),
+                ?wait,
+                "this machine does not have the address yet; waiting for it"
+            );
+        }
+        sleep(ADDRESS_LOOK).await;
+    }
+}
 
 /// The next connection, without Nagle's delay. A failed accept is logged and tried again after a pause.
 pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
@@ -54,8 +85,29 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::io::Error;
+
     use super::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn an_address_that_comes_after_the_start_is_waited_for_and_a_port_in_use_is_not() {
+        let wait = Duration::from_secs(20);
+        let mut tries = 0;
+        let bound = once_there(wait, async || {
+            tries += 1;
+            if tries < 3 { Err(Error::from(ErrorKind::AddrNotAvailable)) } else { Ok(tries) }
+        });
+        assert_eq!(bound.await.unwrap(), 3);
+        let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let began = Instant::now();
+        let refused = listen(held.local_addr().unwrap()).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::AddrInUse);
+        assert!(began.elapsed() < wait);
+        // TEST-NET-1 (RFC 5737) is no machine's.
+        let never = once_there(ADDRESS_LOOK, async || TcpListener::bind("192.0.2.1:0").await).await;
+        assert_eq!(never.unwrap_err().kind(), ErrorKind::AddrNotAvailable);
+    }
 
     #[tokio::test]
     async fn a_connection_above_the_bound_waits_until_another_one_ends() {

@@ -24,10 +24,16 @@ pub fn read_file(path: &Path, max: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Some editors begin a UTF-8 file with it.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Reads a regular UTF-8 file of at most `max` bytes.
 pub fn read_text(path: &Path, max: u64) -> Result<String> {
-    String::from_utf8(read_file(path, max)?)
-        .map_err(|_| Error::new(ErrorKind::InvalidData, "is not UTF-8 text"))
+    let mut bytes = read_file(path, max)?;
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
+    }
+    String::from_utf8(bytes).map_err(|_| Error::new(ErrorKind::InvalidData, "is not UTF-8 text"))
 }
 
 #[cfg(test)]
@@ -39,6 +45,9 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "12345").unwrap();
         assert_eq!(read_text(file.path(), 5).unwrap(), "12345");
+        std::fs::write(file.path(), "\u{feff}12").unwrap();
+        assert_eq!(read_text(file.path(), 5).unwrap(), "12", "a mark of some editors is no text");
+        std::fs::write(file.path(), "12345").unwrap();
         let text = |path: &Path| read_file(path, 4).unwrap_err().to_string();
         assert_eq!(text(file.path()), "is larger than 4 bytes");
         assert_eq!(text(Path::new("/dev/zero")), "is a pipe or device, allowed is a regular file");

@@ -84,6 +84,9 @@ fn explained(error: &rustls::Error) -> String {
         Tls::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {
             "the server's certificate has expired; renew it, and compare the clocks"
         }
+        Tls::InvalidCertificate(Certificate::NotValidYet | Certificate::NotValidYetContext { .. }) => {
+            "the server's certificate is not valid yet; compare the clocks"
+        }
         Tls::InvalidCertificate(_) => "the server's certificate is not valid",
         Tls::AlertReceived(Alert::CertificateRequired) => {
             "the server requires a client certificate; set client_cert_file and client_key_file"
@@ -119,6 +122,7 @@ mod tests {
         for (error, key) in [
             (rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer), "ca_file"),
             (rustls::Error::InvalidCertificate(CertificateError::NotValidForName), "server_name"),
+            (rustls::Error::InvalidCertificate(CertificateError::NotValidYet), "compare the clocks"),
             (rustls::Error::AlertReceived(AlertDescription::CertificateRequired), "client_cert_file"),
             (rustls::Error::AlertReceived(AlertDescription::UnknownCA), "refuses the certificate"),
         ] {

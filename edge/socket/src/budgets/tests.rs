@@ -15,6 +15,26 @@ fn charge(budget: &str, units: u32) -> Charge {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_ban_is_known_after_a_restart_and_ends_at_its_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("e1.budgets");
+    let hour = Duration::from_secs(3600);
+    let run = Budgets::kept_in(path.clone());
+    run.refused("weight", Some(hour), Duration::ZERO, hour);
+    run.refused("connects", Some(Duration::from_secs(1)), Duration::ZERO, hour);
+    let next = Budgets::kept_in(path.clone());
+    let left = blocked(&next).unwrap();
+    assert!(left <= hour && left > hour - Duration::from_secs(60), "{left:?}");
+    let refused = next.reserve(&[charge("weight", 1)], Duration::from_secs(60)).await;
+    assert!(matches!(refused, Err(BudgetError::Blocked { .. })), "{refused:?}");
+    next.reserve(&[charge("connects", 1)], Duration::ZERO).await.unwrap();
+    std::fs::write(&path, r#"{"weight":1}"#).unwrap();
+    assert_eq!(blocked(&Budgets::kept_in(path.clone())), None, "it has ended");
+    std::fs::write(&path, "half a fi").unwrap();
+    assert_eq!(blocked(&Budgets::kept_in(path)), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_limit_is_used_up() {
     let budgets = Budgets::new();
     let window = Duration::from_secs(60);
