@@ -86,6 +86,7 @@ pub use table::{COLD, DEAD_LETTERS, HOT, Table};
 pub use validation::{
     EDGE_NAME_ALLOWED, EXCHANGE_NAME_ALLOWED, InvalidKind, InvalidValue, RECEIVED_AHEAD_MAX,
     RECEIVED_BEHIND_MAX, is_edge_name, is_exchange_name, validate_content, validate_event,
+    validate_next_event,
 };
 pub use wire::{
     DecodeError, PackedEvents, PayloadEvents, WireForm, decode_json, decode_protobuf, encode_json,

@@ -14,7 +14,7 @@ pub struct Migration {
 
 impl Migration {
     /// Every step, in the order in which they are applied.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self {
             version: 0,
             name: "schema_migrations",
@@ -30,6 +30,11 @@ impl Migration {
         Self { version: 8, name: "edge_audits", source: include_str!("../sql/0008_edge_audits.sql") },
         Self { version: 9, name: "book_views", source: include_str!("../sql/0009_book_views.sql") },
         Self { version: 10, name: "corrections", source: include_str!("../sql/0010_corrections.sql") },
+        Self {
+            version: 11,
+            name: "vertical_merges",
+            source: include_str!("../sql/0011_vertical_merges.sql"),
+        },
     ];
 
     /// The version of a database that has everything.
@@ -264,6 +269,7 @@ mod tests {
             "0d454b08baffb73c943f544844664f00",
             "bffacc8cad84ad0d357004e4990e099b",
             "7b09fdc2ebd032239042848f3828fa61",
+            "0854720477c9db1f68a109aa607aba28",
         ];
         let checksums: Vec<String> = Migration::ALL.iter().map(Migration::checksum).collect();
         assert_eq!(checksums, released);

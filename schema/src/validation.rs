@@ -105,7 +105,15 @@ pub fn is_exchange_name(name: &str) -> bool {
 
 /// Checks an event that the broker received at this time (nanoseconds since 1970 UTC): every value, and the id.
 pub fn validate_event(event: &Event<'_>, published_ns: i64) -> Check {
-    validate_content(event, published_ns)?;
+    validate_next_event(event, None, published_ns)
+}
+
+/// As [`validate_event`], of an event that comes after a valid one in its message. The names of both are the same there, and are checked once.
+pub fn validate_next_event(event: &Event<'_>, before: Option<&Event<'_>>, published_ns: i64) -> Check {
+    if !before.is_some_and(|before| has_names_of(&event.header, &before.header)) {
+        names(event)?;
+    }
+    values(event, published_ns)?;
     let id = EventId::of(event);
     if event.header.event_id == id {
         return Ok(());
@@ -116,8 +124,12 @@ pub fn validate_event(event: &Event<'_>, published_ns: i64) -> Check {
 
 /// Checks every value but the id. `at_ns`: when the broker received it, or, before it is published, when the edge did.
 pub fn validate_content(event: &Event<'_>, at_ns: i64) -> Check {
-    let header = &event.header;
     names(event)?;
+    values(event, at_ns)
+}
+
+fn values(event: &Event<'_>, at_ns: i64) -> Check {
+    let header = &event.header;
     venue_time("timestamp", header.timestamp_us, at_ns, VENUE_TIME_AHEAD)?;
     receive_time(header.received_at_ns, at_ns)?;
     match &event.body {
@@ -131,6 +143,12 @@ pub fn validate_content(event: &Event<'_>, at_ns: i64) -> Check {
         Body::OrderBookDelta(delta) => order_book_delta(delta, header.market_type),
         Body::Quote(quote) => a_quote(quote, header.market_type),
     }
+}
+
+fn has_names_of(header: &Header<'_>, other: &Header<'_>) -> bool {
+    let Header { exchange, symbol, venue_symbol, edge, region, adapter, .. } = header;
+    (exchange, symbol, venue_symbol) == (&other.exchange, &other.symbol, &other.venue_symbol)
+        && (edge, region, adapter) == (&other.edge, &other.region, &other.adapter)
 }
 
 fn names(event: &Event<'_>) -> Check {

@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn defaults_are_those_of_the_documentation() {
         let config = read("").unwrap();
-        assert_eq!(config.batch.trades, 20_000);
+        assert_eq!(config.batch.trades, 50_000);
         assert_eq!(config.ack_wait, Duration::from_secs(60));
         assert_eq!(config.http.address(Role::All).port(), 8085);
         assert_eq!(config.http.address(Role::Cold).port(), 8086);

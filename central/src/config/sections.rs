@@ -74,7 +74,7 @@ pub struct BatchLimits {
 impl Default for BatchLimits {
     fn default() -> Self {
         Self {
-            trades: 20_000,
+            trades: 50_000,
             orderbooks: 2_000,
             others: 800,
             max_bytes: 32 << 20,

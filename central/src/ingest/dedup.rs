@@ -25,6 +25,9 @@ use crate::row::{
 };
 use crate::{clock, limits, time};
 
+/// Ids that are looked for before they are changed. Their lines stay in the cache until then.
+const IDS_READ_AHEAD: usize = 32;
+
 pub struct Deduplicator {
     shared: Arc<CentralContext>,
     stream: &'static str,
@@ -126,7 +129,9 @@ impl Deduplicator {
             Ok(event) => !matches!(self.ids.state_of(event.header.event_id), IdState::Stored(_)),
             Err(_) => true,
         };
-        let message = if events.iter().any(is_needed) {
+        // All of them: reads that wait for memory go on side by side here, and one after the other below.
+        let needed = events.iter().filter(|one| is_needed(one)).count();
+        let message = if needed > 0 {
             OpenMessage::new(message, events.len())
         } else {
             OpenMessage::without_payload(message, events.len())
@@ -374,8 +379,11 @@ impl Deduplicator {
             Target::Events(data_type) => {
                 self.shared.metrics.processed.inc_by(count);
                 self.cover(data_type, &stored);
-                for entry in &stored {
-                    self.event_is_stored(entry, entry.stream_seq);
+                for some in stored.chunks(IDS_READ_AHEAD) {
+                    self.ids.read_ahead(some.iter().map(|entry| entry.event_id));
+                    for entry in some {
+                        self.event_is_stored(entry, entry.stream_seq);
+                    }
                 }
             }
         }

@@ -48,10 +48,14 @@ pub async fn store_batch(
         let mut reasons = insert_all(shared, guard, &sealed, is_looked_up).await;
         observe_latency(shared, &sealed);
         traces.end(sealed.entries.len(), &reasons);
-        for (i, entry) in sealed.entries.into_iter().enumerate() {
-            match reasons.remove(&i) {
-                Some(reason) => refused.push((entry, reason)),
-                None => stored.push(entry),
+        if reasons.is_empty() {
+            stored = sealed.entries;
+        } else {
+            for (i, entry) in sealed.entries.into_iter().enumerate() {
+                match reasons.remove(&i) {
+                    Some(reason) => refused.push((entry, reason)),
+                    None => stored.push(entry),
+                }
             }
         }
     }

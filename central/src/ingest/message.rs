@@ -6,7 +6,7 @@ use async_nats::header::HeaderMap;
 use async_nats::{Message, jetstream};
 use marketprism_schema::{
     CORRECTION_HEADER, CorrectionMark, DataType, Event, EventId, InvalidKind, PayloadEvents, WireForm,
-    validate_event,
+    validate_next_event,
 };
 
 /// Label of messages without an acknowledgement subject, which did not come from a stream.
@@ -133,8 +133,12 @@ pub fn read<'a>(
     events: &PayloadEvents<'a>,
     published_ns: i64,
 ) -> Result<Vec<Result<Event<'a>, RefusalReason>>, RefusalReason> {
-    let one = |place| decode(events, place).and_then(|event| check(message, event, published_ns));
-    let all: Vec<Result<Event<'_>, RefusalReason>> = (0..events.len()).map(one).collect();
+    let mut all: Vec<Result<Event<'_>, RefusalReason>> = Vec::with_capacity(events.len());
+    for place in 0..events.len() {
+        let before = all.last().and_then(|one| one.as_ref().ok());
+        let one = decode(events, place).and_then(|event| check(message, event, before, published_ns));
+        all.push(one);
+    }
     // Under the id of other events the broker would drop these as duplicates. With a refused event the id cannot be told.
     let found = EventId::parse(header(message.headers.as_ref(), "Nats-Msg-Id"));
     if let Some(found) = found.filter(|_| all.iter().all(Result::is_ok)) {
@@ -159,11 +163,18 @@ pub fn read_corrected(message: &Message, published_ns: i64) -> Result<Event<'_>,
     let event =
         WireForm::Json.decode(&message.payload).map_err(|error| (Refusal::Payload, error.to_string()))?;
     let received_at_ns = event.header.received_at_ns.min(published_ns);
-    check(message, event, received_at_ns)
+    check(message, event, None, received_at_ns)
 }
 
-fn check<'a>(message: &Message, event: Event<'a>, at_ns: i64) -> Result<Event<'a>, RefusalReason> {
-    if !subject_agrees(&message.subject, &event) {
+/// `before`: an event of the message that is checked.
+fn check<'a>(
+    message: &Message,
+    event: Event<'a>,
+    before: Option<&Event<'_>>,
+    at_ns: i64,
+) -> Result<Event<'a>, RefusalReason> {
+    let has_its_subject = before.is_some_and(|before| has_subject_of(&event, before));
+    if !has_its_subject && !subject_agrees(&message.subject, &event) {
         let header = &event.header;
         let of_payload = format!(
             "{}.{}.{}.{}",
@@ -175,8 +186,16 @@ fn check<'a>(message: &Message, event: Event<'a>, at_ns: i64) -> Result<Event<'a
         let reason = format!("subject {:?} disagrees with the payload's {of_payload:?}", &*message.subject);
         return Err((Refusal::Subject, reason));
     }
-    validate_event(&event, at_ns).map_err(|invalid| (Refusal::Invalid(invalid.kind), invalid.to_string()))?;
+    validate_next_event(&event, before, at_ns)
+        .map_err(|invalid| (Refusal::Invalid(invalid.kind), invalid.to_string()))?;
     Ok(event)
+}
+
+fn has_subject_of(event: &Event<'_>, other: &Event<'_>) -> bool {
+    let (own, others) = (&event.header, &other.header);
+    event.body.data_type() == other.body.data_type()
+        && (&own.exchange, own.market_type, &own.symbol)
+            == (&others.exchange, others.market_type, &others.symbol)
 }
 
 fn subject_agrees(subject: &str, event: &Event<'_>) -> bool {
@@ -190,7 +209,7 @@ fn subject_agrees(subject: &str, event: &Event<'_>) -> bool {
 mod tests {
     use super::*;
     use crate::fixtures::{self, TRADE_SUBJECT};
-    use marketprism_schema::{Body, Decimal, Header};
+    use marketprism_schema::{Body, Decimal, Header, Liquidation, Side, split_packed_header};
 
     const NOW_NS: i64 = 1_763_800_000_000_000_000;
 
@@ -299,6 +318,29 @@ mod tests {
         );
         assert_eq!(refusal(&message(own, typed("application/avro"), payload())), Refusal::ContentType);
         assert_eq!(refusal(&message(own, None, b"{".to_vec())), Refusal::Payload);
+    }
+
+    /// Events of a message share their header, and not their type.
+    #[test]
+    fn each_event_of_a_message_agrees_with_its_subject() {
+        let liquidation = Liquidation {
+            side: Side::Buy,
+            price: Decimal { mantissa: 1, scale: 0 },
+            quantity: Decimal { mantissa: 1, scale: 0 },
+            liquidation_time_us: None,
+            liquidation_id: "".into(),
+        };
+        let first = trade(1);
+        let mut other = Event { body: Body::Liquidation(liquidation), ..first.clone() };
+        other.header.event_id = EventId::of(&other);
+        let one = payload(WireForm::Protobuf, &first);
+        let payload =
+            [&one[..], split_packed_header(&payload(WireForm::Protobuf, &other)).unwrap().1].concat();
+        let message = message(TRADE_SUBJECT, None, payload);
+        let events = super::read(&message, &split(&message).unwrap(), NOW_NS).unwrap();
+        let kinds: Vec<Option<Refusal>> =
+            events.into_iter().map(|event| event.err().map(|(refusal, _)| refusal)).collect();
+        assert_eq!(kinds, [None, Some(Refusal::Subject)]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use marketprism_schema::{
     Body, BookLevels, DataSource, Decimal, Event, EventId, FundingRate, Header, InvalidKind, Liquidation,
     LongShortRatio, MarketType, OpenInterest, OrderBook, Quote, RECEIVED_AHEAD_MAX, RECEIVED_BEHIND_MAX,
-    Side, Trade, VolatilityIndex, is_edge_name, validate_event,
+    Side, Trade, VolatilityIndex, is_edge_name, validate_event, validate_next_event,
 };
 
 const NOW_NS: i64 = 1_763_800_000_000_000_000;
@@ -157,6 +157,28 @@ fn what_cannot_be_true_is_refused_by_field_value_and_allowed() {
         assert_eq!(found, kind, "{message}");
         assert!(message.contains(text), "{text}: {message}");
         assert!(message.len() < 300, "{message}");
+    }
+}
+
+/// The names of a message's events are checked once, so any name that differs must be told.
+#[test]
+fn names_of_a_later_event_are_checked_unless_all_are_those_of_the_one_before() {
+    let before = trade(MarketType::Spot, "1", "1");
+    let next = |event: &Event<'_>| {
+        validate_next_event(event, Some(&before), NOW_NS).map_err(|error| (error.kind, error.field))
+    };
+    assert_eq!(next(&trade(MarketType::Spot, "2", "3")), Ok(()));
+    assert_eq!(next(&trade(MarketType::Spot, "-1", "1")), Err((InvalidKind::Price, "price")));
+    let changes: [(&str, fn(&mut Header<'static>)); 6] = [
+        ("exchange", |header| header.exchange = "Sim".into()),
+        ("symbol", |header| header.symbol = "A B".into()),
+        ("venue_symbol", |header| header.venue_symbol = "".into()),
+        ("edge", |header| header.edge = "E".into()),
+        ("region", |header| header.region = "".into()),
+        ("adapter", |header| header.adapter = "a b".into()),
+    ];
+    for (field, change) in changes {
+        assert_eq!(next(&with(change)), Err((InvalidKind::Name, field)));
     }
 }
 

@@ -1,5 +1,6 @@
 //! The packed wire form, `marketprism.proto`.
 
+mod fields;
 #[allow(
     missing_docs,
     dead_code,
@@ -9,6 +10,7 @@
 mod message;
 mod numbers;
 mod packed;
+mod written_trade;
 
 use self::message::event::Body as BodyMessage;
 use self::message::{

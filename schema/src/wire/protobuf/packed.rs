@@ -3,21 +3,17 @@
 use std::borrow::Cow;
 
 use prost::Message as _;
-use prost::encoding::{decode_varint, encode_varint};
+use prost::encoding::encode_varint;
 
+use super::fields::{BYTES, Field, VARINT, next_field};
 use super::message::Event as EventMessage;
+use super::written_trade::{WrittenTrade, written_trade};
 use super::{data_source, market_type, read_body};
 use crate::wire::decode::DecodeError;
 use crate::{Body, Event, EventId, Header, MarketType};
 
 /// Number of the field with one event.
 const EVENTS: u64 = 8;
-/// Wire types.
-const VARINT: u64 = 0;
-const FIXED64: u64 = 1;
-const BYTES: u64 = 2;
-const FIXED32: u64 = 5;
-
 /// Most events in a message. A refused event is stored with a copy of the header, so both are bounded.
 const MESSAGE_EVENTS_MAX: usize = 10_000;
 /// Most bytes of the fields that all events of a message share.
@@ -43,14 +39,6 @@ struct SharedHeader<'a> {
     edge: &'a str,
     region: &'a str,
     adapter: &'a str,
-}
-
-struct Field<'a> {
-    number: u64,
-    /// With tag and length.
-    whole: &'a [u8],
-    varint: u64,
-    bytes: &'a [u8],
 }
 
 impl<'a> PackedEvents<'a> {
@@ -95,26 +83,43 @@ impl<'a> PackedEvents<'a> {
     /// It cannot be read, or there is none.
     pub fn event(&self, place: usize) -> Result<Event<'a>, DecodeError> {
         let field = self.events.get(place).ok_or(DecodeError::Field("events", "that many"))?;
-        let message = EventMessage::decode(field.0.get(field.1..).unwrap_or_default())?;
+        let bytes = field.0.get(field.1..).unwrap_or_default();
+        if let Some(WrittenTrade { timestamp_us, received_after, event_id, source, trade }) =
+            written_trade(bytes)
+        {
+            let received_at_ns = received_at_ns(timestamp_us, received_after);
+            return self.with_header(Body::Trade(trade), (timestamp_us, received_at_ns), event_id, source);
+        }
+        let message = EventMessage::decode(bytes)?;
         let body = message.body.ok_or(DecodeError::Field("body", "one of the known types"))?;
-        let SharedHeader { exchange, symbol, venue_symbol, edge, region, adapter, .. } = self.header;
-        let venue_ns = message.timestamp.wrapping_mul(1_000);
-        let received_at_ns = venue_ns.wrapping_add(message.received_after);
+        let received_at_ns = received_at_ns(message.timestamp, message.received_after);
         let body = read_body(body, received_at_ns)?;
+        self.with_header(body, (message.timestamp, received_at_ns), &message.event_id, message.data_source)
+    }
+
+    /// `times`: of the venue in microseconds, of the receipt in nanoseconds.
+    fn with_header(
+        &self,
+        body: Body<'a>,
+        times: (i64, i64),
+        event_id: &[u8],
+        source: i32,
+    ) -> Result<Event<'a>, DecodeError> {
+        let SharedHeader { exchange, symbol, venue_symbol, edge, region, adapter, .. } = self.header;
         let mut header = Header {
             exchange: exchange.into(),
             market_type: self.header.market_type()?,
             symbol: symbol.into(),
             venue_symbol: venue_symbol.into(),
-            timestamp_us: message.timestamp,
-            received_at_ns,
+            timestamp_us: times.0,
+            received_at_ns: times.1,
             event_id: EventId::default(),
             edge: edge.into(),
             region: region.into(),
             adapter: adapter.into(),
-            data_source: data_source(message.data_source)?,
+            data_source: data_source(source)?,
         };
-        header.event_id = read_id(&message.event_id, &header, &body)?;
+        header.event_id = read_id(event_id, &header, &body)?;
         Ok(Event { header, body })
     }
 
@@ -123,6 +128,10 @@ impl<'a> PackedEvents<'a> {
         let event = self.events.get(place).map(|(whole, _)| *whole);
         self.header_fields.iter().copied().chain(event).flatten().copied().collect()
     }
+}
+
+const fn received_at_ns(timestamp_us: i64, received_after: i64) -> i64 {
+    timestamp_us.wrapping_mul(1_000).wrapping_add(received_after)
 }
 
 impl<'a> SharedHeader<'a> {
@@ -149,29 +158,6 @@ impl<'a> SharedHeader<'a> {
     fn market_type(&self) -> Result<MarketType, DecodeError> {
         market_type(i32::try_from(self.market_type).unwrap_or_default())
     }
-}
-
-fn next_field<'a>(rest: &mut &'a [u8]) -> Result<Field<'a>, DecodeError> {
-    const CUT: DecodeError = DecodeError::Field("its last field", "complete");
-    let all = *rest;
-    let tag = decode_varint(rest)?;
-    let (mut varint, mut bytes): (u64, &[u8]) = (0, &[]);
-    let length = match tag & 7 {
-        VARINT => {
-            varint = decode_varint(rest)?;
-            None
-        }
-        FIXED64 => Some(8),
-        BYTES => Some(decode_varint(rest)?),
-        FIXED32 => Some(4),
-        _ => return Err(DecodeError::Field("a wire type", "0, 1, 2 or 5")),
-    };
-    if let Some(length) = length {
-        let length = usize::try_from(length).map_err(|_| CUT)?;
-        (bytes, *rest) = rest.split_at_checked(length).ok_or(CUT)?;
-    }
-    let whole = all.get(..all.len() - rest.len()).unwrap_or_default();
-    Ok(Field { number: tag >> 3, whole, varint, bytes })
 }
 
 /// Appends the fields of a header.
