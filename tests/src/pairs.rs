@@ -84,6 +84,11 @@ impl Pairs {
         left / right
     }
 
+    /// CPU time of a unit on the right, of all turns together.
+    pub fn right_cpu(&self) -> f64 {
+        self.0.iter().map(|[_, right]| right.cpu).sum::<f64>() / self.0.len().max(1) as f64
+    }
+
     /// Wall time of a unit on the left, of the middle turn.
     pub fn left(&self) -> Option<Spread> {
         Spread::of(self.0.iter().map(|[left, _]| left.wall))

@@ -1,81 +1,94 @@
-//! The engine's limit: the same rows from files in Native format into an identical table, by sequential HTTP inserts.
+//! The engine's limit: rows of hot in Native format into a table like theirs, one HTTP insert after the other, with central's settings and tokens.
 
-use std::path::{Path, PathBuf};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use marketprism_tests::clickhouse::{ClickHouse, client};
-use tempfile::TempDir;
+use reqwest::Url;
 
-/// Rows of `database.table` in files, in stream order.
-pub struct Files {
-    source: String,
-    copy: String,
-    rows: u64,
-    files: Vec<PathBuf>,
-    _folder: TempDir,
+/// Settings of central's inserts that change what the engine does.
+const SETTINGS: [(&str, &str); 5] = [
+    ("insert_deduplicate", "1"),
+    ("async_insert", "0"),
+    ("optimize_on_insert", "0"),
+    ("wait_end_of_query", "1"),
+    ("max_partitions_per_insert_block", "0"),
+];
+
+/// Rows of some messages of a stream, in their order.
+pub struct Blocks {
+    blocks: Vec<Block>,
 }
 
-impl Files {
-    /// Copies the rows into files of `piece` rows each.
-    pub async fn export(clickhouse: &ClickHouse, source: &str, rows: u64, piece: u64) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let files = export(clickhouse, source, rows, piece, folder.path()).await?;
-        let (source, copy) = (source.to_owned(), format!("{source}_from_file"));
-        Ok(Self { source, copy, rows, files, _folder: folder })
+struct Block {
+    /// No two inserts into a table have the same.
+    token: String,
+    rows: Vec<u8>,
+}
+
+impl Blocks {
+    /// Rows of the messages after `messages.start`, `piece` messages in a block.
+    pub async fn export(
+        clickhouse: &ClickHouse,
+        source: &str,
+        messages: Range<u64>,
+        piece: u64,
+    ) -> Result<Self> {
+        let (mut blocks, mut from) = (Vec::new(), messages.start);
+        while from < messages.end {
+            let to = messages.end.min(from + piece.max(1));
+            let select = format!(
+                "SELECT * FROM {source} WHERE stream_seq > {from} AND stream_seq <= {to} ORDER BY stream_seq, timestamp FORMAT Native \
+                 SETTINGS max_block_size = 1000000, preferred_block_size_bytes = 0, max_threads = 1"
+            );
+            let answer = client().post(clickhouse.url()).body(select).send().await?.error_for_status()?;
+            blocks.push(Block { token: format!("{source}:{from}-{to}"), rows: answer.bytes().await?.into() });
+            from = to;
+        }
+        Ok(Self { blocks })
+    }
+}
+
+/// A table with the columns, codecs and settings of another one.
+pub struct TableLike {
+    name: String,
+    keeps_rows: bool,
+}
+
+impl TableLike {
+    /// `keeps_rows`: from turn to turn.
+    pub async fn create(clickhouse: &ClickHouse, source: &str, keeps_rows: bool) -> Result<Self> {
+        let name = format!("{source}_alone");
+        execute(clickhouse, &format!("CREATE TABLE {name} AS {source}")).await?;
+        Ok(Self { name, keeps_rows })
     }
 
-    /// Inserts the files into a new table, which is dropped again.
-    pub async fn insert(&self, clickhouse: &ClickHouse) -> Result<Duration> {
-        let Self { source, copy, rows, files, .. } = self;
-        execute(clickhouse, &format!("CREATE TABLE {copy} AS {source}")).await?;
-        let time = insert(clickhouse, copy, files).await?;
-        let stored =
-            clickhouse.number(&format!("SELECT count() FROM {copy}")).await.map_err(|e| anyhow!(e))?;
-        ensure!(stored == *rows, "{stored} of {rows} rows are in {copy}");
-        execute(clickhouse, &format!("DROP TABLE {copy} SYNC")).await?;
-        Ok(time)
+    pub async fn insert(&self, clickhouse: &ClickHouse, rows: &Blocks) -> Result<Duration> {
+        let statement = format!("INSERT INTO {} FORMAT Native", self.name);
+        let url =
+            Url::parse_with_params(&clickhouse.url(), SETTINGS.iter().chain(&[("query", &*statement)]))?;
+        let client = client();
+        let started = Instant::now();
+        for Block { token, rows } in &rows.blocks {
+            let mut url = url.clone();
+            url.query_pairs_mut().append_pair("insert_deduplication_token", token);
+            let answer = client.post(url).body(rows.clone()).send().await?;
+            let status = answer.status();
+            let text = answer.text().await?;
+            ensure!(status.is_success(), "the engine refused rows in Native format: {status}: {text}");
+        }
+        Ok(started.elapsed())
+    }
+
+    pub async fn end_turn(&self, clickhouse: &ClickHouse) -> Result<()> {
+        if self.keeps_rows {
+            return Ok(());
+        }
+        execute(clickhouse, &format!("TRUNCATE TABLE {}", self.name)).await
     }
 }
 
 pub async fn execute(clickhouse: &ClickHouse, sql: &str) -> Result<()> {
     clickhouse.text(sql).await.map(drop).map_err(|e| anyhow!(e)).with_context(|| sql.to_owned())
-}
-
-async fn export(
-    clickhouse: &ClickHouse,
-    source: &str,
-    rows: u64,
-    piece: u64,
-    folder: &Path,
-) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    let mut from = 0;
-    while from < rows {
-        let to = from + piece;
-        let select = format!(
-            "SELECT * FROM {source} ORDER BY stream_seq, event_id LIMIT {piece} OFFSET {from} FORMAT Native \
-             SETTINGS max_block_size = {piece}, max_threads = 1"
-        );
-        let answer = client().post(clickhouse.url()).body(select).send().await?.error_for_status()?;
-        let file = folder.join(format!("{from}.native"));
-        std::fs::write(&file, answer.bytes().await?)?;
-        files.push(file);
-        from = to;
-    }
-    Ok(files)
-}
-
-async fn insert(clickhouse: &ClickHouse, table: &str, files: &[PathBuf]) -> Result<Duration> {
-    let statement = format!("INSERT INTO {table} FORMAT Native");
-    let url = reqwest::Url::parse_with_params(&clickhouse.url(), [("query", statement.as_str())])?;
-    let client = client();
-    let started = Instant::now();
-    for file in files {
-        let answer = client.post(url.clone()).body(std::fs::read(file)?).send().await?;
-        let status = answer.status();
-        let text = answer.text().await?;
-        ensure!(status.is_success(), "the engine refused rows in Native format: {status}: {text}");
-    }
-    Ok(started.elapsed())
 }

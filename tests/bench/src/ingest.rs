@@ -1,7 +1,9 @@
 //! A running central from a filled stream to rows in hot ClickHouse, all on this machine, in turn with the engine's own inserts of the
-//! same rows. Nothing is copied to cold meanwhile: `replication` measures that.
+//! same rows into a table like hot's: as large, with the settings and deduplication tokens of central, one after the other. With trades both tables
+//! keep their rows, so both sides pay for merges; with books the engine's is emptied after each turn, since the goal is told against inserts without merges. Nothing is copied to cold meanwhile: `replication` measures that.
 //!
-//! Both sides are warm in every turn: central runs on, and its consumer is paused while the stream fills and while the engine has its turn.
+//! Both sides are warm in every turn: central runs on, and its consumer is paused while the stream fills and while the engine has its turn. What is
+//! stored is read from the acknowledgements at the broker: a query of the engine costs as much as the insert of some thousand rows.
 //! The start of a central, which compares tables and looks back, is a figure of its own.
 
 use std::time::{Duration, Instant};
@@ -19,14 +21,17 @@ use crate::{edge, engine};
 /// Limit for the last row.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// Interval of row counts; each costs the engine about 2 ms.
-const LOOK: Duration = Duration::from_millis(50);
+/// Interval at which the broker is asked for acknowledged messages.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Interval of queries; each costs the engine about 2 ms.
+const QUERY: Duration = Duration::from_millis(250);
 
 /// Rows left out at the end: a partial batch waits for its age.
 const COUNTED: f64 = 0.95;
 
-/// Part of the trades that a turn takes, where the engine's share of a row is large.
-const TURN: u64 = 2;
+/// Books are larger than trades, and a turn has fewer.
+const BOOKS: u64 = 20;
 
 /// Longest pause of a consumer: it ends when the stream is full and the engine had its turn.
 const PAUSE: Duration = Duration::from_secs(300);
@@ -67,10 +72,9 @@ pub async fn measure(report: &mut Report, trades: u64) -> Result<()> {
     for load in &LOADS {
         let events = match (load.sample, load.goal) {
             // A dozen inserts: the first one, and what is in flight at the end, weigh little.
-            (Sample::Trades, Some(_)) => trades,
-            (Sample::Trades, None) => trades / TURN,
-            // Larger, but of several inserts.
-            (Sample::Books, _) => trades / TURN / 10,
+            (Sample::Trades, Some(_)) => 2 * trades,
+            (Sample::Trades, None) => trades,
+            (Sample::Books, _) => trades / BOOKS,
         };
         one(report, load, events.max(1)).await?;
     }
@@ -111,7 +115,7 @@ async fn until_all(stack: &Stack, query: &str, events: u64) -> Result<()> {
             return Ok(());
         }
         ensure!(started.elapsed() < LIMIT, "only {found} of {events} within {LIMIT:?}: {query}");
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(QUERY).await;
     }
 }
 
@@ -125,35 +129,48 @@ type Used = [Duration; 3];
 
 const PARTS: [&str; 3] = ["broker", "central", "engine"];
 
+/// Times of the turns of both sides.
+#[derive(Default)]
+struct Turns {
+    pairs: Pairs,
+    /// By central's turns.
+    used: Used,
+    /// Rows merged in central's turns and in those of the engine.
+    merged: [u64; 2],
+}
+
 /// Fills the stream while its consumer is paused, then measures from the first rows in hot almost to the last.
 async fn one(report: &mut Report, load: &IngestLoad, events: u64) -> Result<()> {
     let mut stack = Stack::plain_with(WITHOUT_COLD).await;
-    let messages = Messages::open(&stack, load.sample).await?;
-    let (mut pairs, mut used, mut files) = (Pairs::default(), Used::default(), None);
-    let mut engine_alone = Duration::ZERO;
-    for pair in 0..load.pairs {
+    let mut messages = Messages::open(&stack, load).await?;
+    let source = format!("marketprism_hot.{}", load.sample.table());
+    let alike = engine::TableLike::create(&stack.clickhouse, &source, load.sample == Sample::Trades).await?;
+    let (mut turns, mut rows) = (Turns::default(), None);
+    for turn in 0..=load.pairs {
         let url = stack.broker.url();
         messages.pause().await?;
-        sample::publish(&url, load.sample, (load.form, load.per_message), 1 + pair * events, events).await?;
-        // The rows of the first turn are those that the engine inserts alone, before central's turn or after it.
-        let before = match &files {
-            Some(files) if pair % 2 == 1 => Some(alone(&mut stack, files, events).await?),
-            _ => None,
-        };
-        let own = through(&mut stack, &messages, pair * events, events, &mut used).await?;
-        if files.is_none() {
-            let source = format!("marketprism_hot.{}", load.sample.table());
-            let piece = load.sample.rows_an_insert();
-            files = Some(engine::Files::export(&stack.clickhouse, &source, events, piece).await?);
+        sample::publish(&url, load.sample, (load.form, load.per_message), 1 + turn * events, events).await?;
+        // The engine inserts the rows of the turn before. The first turn of central only gives them.
+        match &rows {
+            None => {
+                through(&mut stack, &mut messages, events, &mut Turns::default()).await?;
+            }
+            Some(rows) if turn % 2 == 0 => {
+                let other = alone(&mut stack, &alike, rows, events, &mut turns).await?;
+                let own = through(&mut stack, &mut messages, events, &mut turns).await?;
+                turns.pairs.push(own, other);
+            }
+            Some(rows) => {
+                let own = through(&mut stack, &mut messages, events, &mut turns).await?;
+                let other = alone(&mut stack, &alike, rows, events, &mut turns).await?;
+                turns.pairs.push(own, other);
+            }
         }
-        let files = files.as_ref().context("exported above")?;
-        let other = match before {
-            Some(turn) => turn,
-            None => alone(&mut stack, files, events).await?,
-        };
-        engine_alone += Duration::from_secs_f64(other.cpu);
-        pairs.push(own, other);
+        let (first, last) = (messages.stored - events.div_ceil(load.per_message), messages.stored);
+        let piece = load.sample.rows_an_insert() / load.per_message;
+        rows = Some(engine::Blocks::export(&stack.clickhouse, &source, first..last, piece).await?);
     }
+    let Turns { pairs, used, merged } = turns;
     let resident = stack.central.process().resident_bytes();
     let name = match load.per_message {
         1 => format!("ingest, {} as {}", load.sample.name(), load.form.content_type()),
@@ -162,11 +179,7 @@ async fn one(report: &mut Report, load: &IngestLoad, events: u64) -> Result<()> 
     let rate = |each: f64| 1.0 / each;
     let (own, other) = (pairs.left().context("no pair")?, pairs.right().context("no pair")?);
     report.figure(format!("{name}, stream to hot"), rate(own.median), "rows/s");
-    report.figure(
-        format!("{name}, the engine alone, inserts as large as central's"),
-        rate(other.median),
-        "rows/s",
-    );
+    report.figure(format!("{name}, the engine alone, the same inserts"), rate(other.median), "rows/s");
     report.spread(
         format!("{name} / the engine alone"),
         pairs.rates().context("no pair")?,
@@ -179,8 +192,9 @@ async fn one(report: &mut Report, load: &IngestLoad, events: u64) -> Result<()> 
         let each = time.as_secs_f64() / all as f64 * 1e6;
         report.figure(format!("{name}, CPU time of the {part}"), each, "us a row");
     }
-    let alone = engine_alone.as_secs_f64() / load.pairs as f64;
+    let alone = pairs.right_cpu();
     report.figure(format!("{name}, CPU time of the engine alone"), alone * 1e6, "us a row");
+    report.figure(format!("{name}, CPU time of all / the engine alone"), pairs.cpu_times(), "times");
     let [.., engine] = used;
     let times = engine.as_secs_f64() / all as f64 / alone;
     let what = format!("{name}, CPU time of the engine with merges / alone");
@@ -188,17 +202,23 @@ async fn one(report: &mut Report, load: &IngestLoad, events: u64) -> Result<()> 
         Sample::Trades => report.figure(what, times, "times"),
         Sample::Books => report.goal(what, times, "times", Goal::AtMost(ENGINE_FOR_BOOKS)),
     }
-    let merged = "SELECT sum(value) FROM system.events WHERE event = 'MergedRows'";
-    let merged = stack.clickhouse.number(merged).await.map_err(|e| anyhow!(e))?;
-    report.figure(format!("{name}, rows merged"), merged as f64 / all as f64, "of each row");
+    for (merged, side) in merged.into_iter().zip(["", " by the engine alone"]) {
+        let each = merged as f64 / all as f64;
+        report.figure(format!("{name}, rows merged{side}"), each, "of each row");
+    }
     report.figure(format!("{name}, resident memory of central"), resident as f64 / 1e6, "MB");
-    let taken = sample::take(&stack.broker.url(), load.sample, all.div_ceil(load.per_message)).await?;
+    let stored = all + events;
+    let taken = sample::take(&stack.broker.url(), load.sample, messages.stored).await?;
     report.figure(
         format!("{name}, a bare consumer that only acknowledges"),
-        edge::rate(all, taken),
+        edge::rate(stored, taken),
         "events/s",
     );
-    if load.goal.is_some() { restarted(report, &name, &mut stack, load, (all, events)).await } else { Ok(()) }
+    if load.goal.is_some() {
+        restarted(report, &name, &mut stack, load, (stored, events)).await
+    } else {
+        Ok(())
+    }
 }
 
 /// A central that starts beside a filled stream.
@@ -228,15 +248,25 @@ async fn restarted(
 struct Messages {
     stream: Stream,
     consumer: String,
-    table: &'static str,
+    count: String,
+    per_message: u64,
+    /// Sequence of the last message that is stored.
+    stored: u64,
 }
 
 impl Messages {
-    async fn open(stack: &Stack, sample: Sample) -> Result<Self> {
+    async fn open(stack: &Stack, load: &IngestLoad) -> Result<Self> {
         let client = async_nats::connect(stack.broker.url()).await?;
-        let stream = async_nats::jetstream::new(client).get_stream(sample.stream()).await?;
-        let table = sample.table();
-        Ok(Self { stream, consumer: format!("central-{table}"), table })
+        let stream = async_nats::jetstream::new(client).get_stream(load.sample.stream()).await?;
+        let table = load.sample.table();
+        let count = format!("SELECT count() FROM marketprism_hot.{table}");
+        let consumer = format!("central-{table}");
+        Ok(Self { stream, consumer, count, per_message: load.per_message, stored: 0 })
+    }
+
+    /// Sequence of the last message before which all are stored.
+    async fn acknowledged(&self) -> Result<u64> {
+        Ok(self.stream.consumer_info(&self.consumer).await?.ack_floor.stream_sequence)
     }
 
     async fn pause(&self) -> Result<()> {
@@ -258,48 +288,61 @@ async fn until_merged(stack: &Stack) -> Result<()> {
     let started = Instant::now();
     while stack.clickhouse.number("SELECT count() FROM system.merges").await.map_err(|e| anyhow!(e))? > 0 {
         ensure!(started.elapsed() < LIMIT, "merges go on for {LIMIT:?}");
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(QUERY).await;
     }
     Ok(())
 }
 
+async fn rows_merged(stack: &Stack) -> Result<u64> {
+    let query = "SELECT sum(value) FROM system.events WHERE event = 'MergedRows'";
+    stack.clickhouse.number(query).await.map_err(|e| anyhow!(e))
+}
+
 /// A turn of central.
-async fn through(
-    stack: &mut Stack,
-    messages: &Messages,
-    stored: u64,
-    events: u64,
-    used: &mut Used,
-) -> Result<Turn> {
+async fn through(stack: &mut Stack, messages: &mut Messages, events: u64, turns: &mut Turns) -> Result<Turn> {
     until_merged(stack).await?;
-    let before = cpu_times(stack);
+    let (before, merged) = (cpu_times(stack), rows_merged(stack).await?);
     messages.resume().await?;
-    let each = until_stored(stack, messages.table, stored, events).await?;
+    let each = until_stored(messages, events).await?;
     until_merged(stack).await?;
     let after = cpu_times(stack);
+    turns.merged[0] += rows_merged(stack).await?.saturating_sub(merged);
     let mut all = Duration::ZERO;
-    for ((used, after), before) in used.iter_mut().zip(after).zip(before) {
+    for ((used, after), before) in turns.used.iter_mut().zip(after).zip(before) {
         *used += after.saturating_sub(before);
         all += after.saturating_sub(before);
     }
+    let stored = stack.clickhouse.number(&messages.count).await.map_err(|e| anyhow!(e))?;
+    ensure!(stored.is_multiple_of(events), "{stored} rows are in hot, which are no turns of {events}");
     Ok(Turn { wall: each, cpu: all.as_secs_f64() / events as f64 })
 }
 
-/// A turn of the engine: the same rows from files in Native format, in inserts of central's size.
-async fn alone(stack: &mut Stack, files: &engine::Files, events: u64) -> Result<Turn> {
+/// A turn of the engine.
+async fn alone(
+    stack: &mut Stack,
+    alike: &engine::TableLike,
+    rows: &engine::Blocks,
+    events: u64,
+    turns: &mut Turns,
+) -> Result<Turn> {
     until_merged(stack).await?;
-    let before = stack.clickhouse.process().cpu_time();
-    let time = files.insert(&stack.clickhouse).await?;
-    Ok(Turn::of(time, stack.clickhouse.process().cpu_time().saturating_sub(before), events))
+    let (before, merged) = (stack.clickhouse.process().cpu_time(), rows_merged(stack).await?);
+    let time = alike.insert(&stack.clickhouse, rows).await?;
+    until_merged(stack).await?;
+    let used = stack.clickhouse.process().cpu_time().saturating_sub(before);
+    turns.merged[1] += rows_merged(stack).await?.saturating_sub(merged);
+    alike.end_turn(&stack.clickhouse).await?;
+    Ok(Turn::of(time, used, events))
 }
 
 /// Waits for all rows; gives the seconds a row from the first ones in hot, without the partial last batch.
-async fn until_stored(stack: &Stack, table: &str, stored: u64, events: u64) -> Result<f64> {
-    let query = format!("SELECT count() FROM marketprism_hot.{table}");
+async fn until_stored(messages: &mut Messages, events: u64) -> Result<f64> {
     let enough = (events as f64 * COUNTED) as u64;
     let (started, mut first, mut counted) = (Instant::now(), None, None);
+    let before = messages.stored;
     loop {
-        let rows = stack.clickhouse.number(&query).await.map_err(|e| anyhow!(e))?.saturating_sub(stored);
+        let acknowledged = messages.acknowledged().await?;
+        let rows = events.min((acknowledged.saturating_sub(before)) * messages.per_message);
         let at = started.elapsed();
         if rows > 0 && first.is_none() {
             first = Some((rows, at));
@@ -309,6 +352,7 @@ async fn until_stored(stack: &Stack, table: &str, stored: u64, events: u64) -> R
         }
         if let (true, Some((first, begun)), Some((counted, at))) = (rows >= events, first, counted) {
             ensure!(counted > first, "all {events} rows came at once: take more");
+            messages.stored = acknowledged;
             return Ok(at.saturating_sub(begun).as_secs_f64() / (counted - first) as f64);
         }
         ensure!(at < LIMIT, "only {rows} of {events} rows within {LIMIT:?}");

@@ -54,7 +54,7 @@ impl Sample {
     /// Default rows per insert of central.
     pub const fn rows_an_insert(self) -> u64 {
         match self {
-            Self::Trades => 20_000,
+            Self::Trades => 50_000,
             Self::Books => 2_000,
         }
     }
