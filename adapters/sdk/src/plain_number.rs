@@ -74,6 +74,24 @@ impl Cursor<'_> {
         Some(PlainNumber { mantissa: whole * factor(count) + value, places: u8::try_from(count).ok()? })
     }
 
+    /// Moves over a whole number of up to 15 digits whose value is not needed. False, without moving, for anything else.
+    #[inline(always)]
+    pub fn skip_digits(&mut self) -> bool {
+        let Some((mut count, digits)) = word(self.rest()).map(digit_run) else { return false };
+        if count == 0 || (count > 1 && digits & 0xff == 0) {
+            return false;
+        }
+        if count == 8 {
+            let Some((more, _)) = self.rest().get(8..).and_then(word).map(digit_run) else { return false };
+            if more == 8 {
+                return false;
+            }
+            count += more;
+        }
+        self.advance(count as usize);
+        true
+    }
+
     /// As [`Cursor::plain_number`], of any length.
     #[inline(never)]
     fn any_plain_number(&mut self) -> Option<PlainNumber> {
@@ -174,6 +192,22 @@ mod tests {
                 let mut cursor = Cursor::new(whole.as_bytes());
                 assert_eq!((cursor.plain_number(), cursor.at()), (None, 0), "{whole}");
             }
+        }
+    }
+
+    #[test]
+    fn digits_are_passed_over_up_to_what_follows_them() {
+        for text in ["0", "7", "1234567", "12345678", "914047754", "123456789012345"] {
+            for after in ["\"]               ", ",\"prevSeqId\":1007"] {
+                let whole = format!("{text}{after}");
+                let mut cursor = Cursor::new(whole.as_bytes());
+                assert!(cursor.skip_digits(), "{whole}");
+                assert_eq!(cursor.at(), text.len(), "{whole}");
+            }
+        }
+        for other in ["", "x       ", "-1      ", "01      ", "1234567890123456,       ", "1"] {
+            let mut cursor = Cursor::new(other.as_bytes());
+            assert_eq!((cursor.skip_digits(), cursor.at()), (false, 0), "{other}");
         }
     }
 

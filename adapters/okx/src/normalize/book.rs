@@ -4,7 +4,7 @@ use super::topic::Topic;
 use crate::numbers::{ContractUnits, micros};
 use marketprism_adapter_sdk::{
     Book, BookChange, BookScales, BookSides, Cursor, Decimal, DecimalError, LevelReader, Output, ParseError,
-    ParseResult, Payload, Scale, once, price_and_quantity, unless_unset,
+    ParseResult, Payload, once, price_and_quantity, unless_unset,
 };
 
 #[derive(Default)]
@@ -88,7 +88,8 @@ fn previous_id(cursor: &mut Cursor<'_>) -> ParseResult<Option<i64>> {
 #[inline(always)]
 fn checksum(cursor: &mut Cursor<'_>) -> ParseResult<()> {
     let mut next = *cursor;
-    if next.integer("`checksum`").is_ok() {
+    next.literal(b"-");
+    if next.skip_digits() {
         *cursor = next;
         return Ok(());
     }
@@ -113,11 +114,8 @@ impl LevelReader for &ContractUnits {
             return None;
         }
         let contracts = next.quoted_at(self.amount)?;
-        if !next.literal(b",\"0\",") {
-            return None;
-        }
-        next.quoted_at(Scale::new(0))?;
-        if !next.literal(b"]") {
+        // The number of orders is not needed.
+        if !next.literal(b",\"0\",\"") || !next.skip_digits() || !next.literal(b"\"]") {
             return None;
         }
         let quantity = self.quick(price, contracts)?;
