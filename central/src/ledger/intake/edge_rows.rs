@@ -55,13 +55,14 @@ pub fn encode_edge_row(audit: &Audit, stream_seq: u64, published_ns: i64, rows: 
     });
 }
 
-/// Windows whose verdicts change with an audit: its own, and those that the edge's clock passes twice, for it was set back. Of a long time
-/// the recheck finds the rest.
+/// Windows whose verdicts change with an audit: its own, and those that the edge's clock passes twice, for it was set back, or skips then, for it was
+/// set forward. Of a long time the recheck finds the rest.
 pub fn audited_windows(window_start: i64, clock_steps: &[ClockStep], grid: WindowGrid) -> Vec<i64> {
-    let set_back = clock_steps.iter().filter(|step| step.by_ns < 0);
-    let relived = set_back
-        .flat_map(|&ClockStep { at, by_ns }| grid.within(WindowRange::relived(at, by_ns)).take(RELIVED_MAX));
-    relived.chain([window_start]).collect()
+    let stepped = clock_steps.iter().flat_map(|&ClockStep { at, by_ns }| {
+        let earlier = at.min(at.saturating_sub(by_ns));
+        grid.within(WindowRange::relived(earlier, -by_ns.saturating_abs())).take(RELIVED_MAX)
+    });
+    stepped.chain([window_start]).collect()
 }
 
 const RELIVED_MAX: usize = 1_000;
@@ -75,11 +76,12 @@ mod tests {
     use crate::row::defined::{defined, owned};
 
     #[test]
-    fn windows_that_a_clock_passes_twice_are_compared_again() {
+    fn windows_that_a_clock_passes_twice_or_skips_are_compared_again() {
         let step = |at: i64, by: i64| ClockStep { at: at * SECOND_NS, by_ns: by * SECOND_NS };
         let grid = WindowGrid::new(Duration::from_secs(10));
         let windows = audited_windows(90 * SECOND_NS, &[step(33, -25), step(500, 60)], grid);
-        assert_eq!(windows, [20, 30, 40, 50, 90].map(|at| at * SECOND_NS));
+        let expected = [20, 30, 40, 50, 430, 440, 450, 460, 470, 480, 490, 90];
+        assert_eq!(windows, expected.map(|at| at * SECOND_NS));
     }
 
     #[test]
