@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::broker::Broker;
 use crate::config::Config;
+use crate::copy_marks::MarksOfCold;
 use crate::coverage::Coverage;
 use crate::fleet::EdgeFleet;
 use crate::lease::Leases;
@@ -19,6 +20,7 @@ pub struct CentralContext {
     pub cold: Storage,
     pub hot_clock: ServerClock,
     pub cold_clock: ServerClock,
+    pub marks_of_cold: MarksOfCold,
     pub leases: Leases,
     pub metrics: Metrics,
     pub status: Status,

@@ -5,9 +5,10 @@
 //! has brought back what hot lost, and given hot the mark of cold.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use marketprism_schema::{DataType, stream_of};
+use tokio::sync::Mutex;
 
 use crate::storage::{Storage, StorageError, UNKNOWN, bounded};
 use crate::time::Time;
@@ -17,8 +18,8 @@ use crate::{limits, sql};
 pub type CopyMarks = BTreeMap<String, i64>;
 
 /// `stream_created_ns` of a mark in hot's table `positions`: no stream of the broker is as old.
-const OF_COPIES: i64 = 0;
-/// State of a mark in cold's table `watermarks`.
+pub const OF_COPIES: i64 = 0;
+/// State of a mark in cold's table `watermarks`, where it has the name of its stream in place of a table's.
 pub const STATE: &str = "mark";
 
 /// Hot has an earlier mark than cold.
@@ -56,9 +57,33 @@ pub fn streams() -> BTreeSet<&'static str> {
     DataType::ALL.iter().map(|&data_type| stream_of(data_type)).collect()
 }
 
-pub fn put_back(stream: &str, hot: &CopyMarks, cold: &CopyMarks) -> Option<HotPutBack> {
-    let (hot_ms, cold_ms) = (hot.get(stream).copied(), *cold.get(stream)?);
+/// The marks of cold must have been read before that of hot.
+pub fn put_back(stream: &str, hot_ms: Option<i64>, cold: &CopyMarks) -> Option<HotPutBack> {
+    let cold_ms = *cold.get(stream)?;
     (hot_ms < Some(cold_ms)).then(|| HotPutBack { stream: stream.to_owned(), hot_ms, cold_ms })
+}
+
+/// The last answer of cold, for the gap scans of all streams. An older one is right too: hot has each later mark before cold.
+#[derive(Debug, Default)]
+pub struct MarksOfCold(Mutex<Option<(Instant, Result<CopyMarks, StorageError>)>>);
+
+impl MarksOfCold {
+    pub async fn younger_than(
+        &self,
+        age: Duration,
+        cold: &Storage,
+        limit: Duration,
+    ) -> Result<CopyMarks, StorageError> {
+        let mut newest = self.0.lock().await;
+        if let Some((asked, answer)) = &*newest
+            && asked.elapsed() < age
+        {
+            return answer.clone();
+        }
+        let (asked, answer) = (Instant::now(), of_cold(cold, limit).await);
+        *newest = Some((asked, answer.clone()));
+        answer
+    }
 }
 
 pub async fn of_hot(hot: &Storage, limit: Duration) -> Result<CopyMarks, StorageError> {
@@ -134,8 +159,9 @@ mod tests {
     #[test]
     fn hot_was_put_back_when_cold_has_a_later_mark() {
         let cold = marks([("A", 5), ("B", 7)]);
-        let of =
-            |stream, hot: &CopyMarks| put_back(stream, hot, &cold).map(|found| (found.hot_ms, found.cold_ms));
+        let of = |stream, hot: &CopyMarks| {
+            put_back(stream, hot.get(stream).copied(), &cold).map(|found| (found.hot_ms, found.cold_ms))
+        };
         let hot = marks([("A", 5), ("B", 6)]);
         assert_eq!([of("A", &hot), of("B", &hot), of("C", &hot)], [None, Some((Some(6), 7)), None]);
         assert_eq!(of("A", &marks([])), Some((None, 5)), "an emptied hot");

@@ -87,6 +87,8 @@ pub const SHARE_PATIENCE: Duration = Duration::from_secs(15);
 pub const CONFIRM_POLL: Duration = Duration::from_secs(2);
 /// Interval of gap scans of a stream that flows or rests.
 pub const SCAN_INTERVAL: Duration = Duration::from_secs(10);
+/// Gap scans within this time share one reading of cold's copy marks.
+pub const COLD_MARKS_FRESH: Duration = SCAN_INTERVAL;
 /// Gap scans of a stream that begins to flow after a rest, at every look.
 pub const SCAN_BURST: u32 = 5;
 /// Ids of stored events this young are kept beyond `batch.recent_event_ids`, for memory must reach back over [`CLOCK_SKEW`] and the way to hot.

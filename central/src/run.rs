@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::Broker;
 use crate::config::{Config, Partition};
 use crate::context::CentralContext;
+use crate::copy_marks::MarksOfCold;
 use crate::coverage::Coverage;
 use crate::ingest;
 use crate::lease::Leases;
@@ -60,6 +61,7 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
         cold: Storage::cold(&config.clickhouse)?,
         hot_clock: ServerClock::default(),
         cold_clock: ServerClock::default(),
+        marks_of_cold: MarksOfCold::default(),
         metrics,
         status: Status::starting(parts),
         coverage: Coverage::default(),

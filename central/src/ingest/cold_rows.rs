@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::other_partitions::no_insert_runs;
 use super::positions;
+use super::spans::{Span, pieces, slices};
 use crate::context::CentralContext;
 use crate::row::columns_of;
 use crate::running_inserts::log_comment_prefix;
@@ -141,9 +142,6 @@ type IdDigest = (u64, u64, u64);
 /// Event id, `created_at` in milliseconds, venue time in microseconds, sequence.
 type NewRow = (u128, i64, i64, u64);
 
-/// Milliseconds since 1970, the end excluded.
-type Span = (i64, i64);
-
 impl<'a> LostRows<'a> {
     fn new(
         shared: &'a CentralContext,
@@ -152,19 +150,13 @@ impl<'a> LostRows<'a> {
         marks: StreamMarks,
     ) -> Self {
         let RestoredHot { stream, copy_ms, .. } = restored;
+        let now_ms = shared.hot_clock.now_ms();
         let kept = time::nanos(shared.config.kept_in_hot()) / 1_000;
-        let oldest_us = shared.hot_clock.now_ms().saturating_mul(1_000).saturating_sub(kept);
-        // A clock that was set back gives rows earlier times than the mark before them.
-        let held_ms = match (marks.hot_ms, copy_ms) {
-            (Some(hot_ms), 0) => hot_ms,
-            (Some(hot_ms), copy_ms) => hot_ms.min(copy_ms),
-            (None, _) if marks.cold_ms.is_some() => 0,
-            (None, copy_ms) => copy_ms,
-        };
-        let from_ms = held_ms.saturating_sub(time::millis(limits::COPY_TIME)).max(0);
+        let oldest_us = now_ms.saturating_mul(1_000).saturating_sub(kept);
+        let back = |ms: i64, by| unless_beyond(ms, now_ms).saturating_sub(time::millis(by)).max(0);
+        let from_ms = back(held_until(marks, copy_ms), limits::COPY_TIME);
         // What came again is younger than all that was copied.
-        let copied_ms = marks.cold_ms.unwrap_or(copy_ms);
-        let again_from_ms = copied_ms.saturating_sub(time::millis(limits::CLOCK_SKEW)).max(0);
+        let again_from_ms = back(marks.cold_ms.unwrap_or(copy_ms), limits::CLOCK_SKEW);
         Self { shared, stream, table, from_ms, again_from_ms, oldest_us }
     }
 
@@ -359,52 +351,25 @@ impl<'a> LostRows<'a> {
     }
 }
 
+/// Time of the newest rows that hot surely has; 0 if unknown.
+fn held_until(marks: StreamMarks, copy_ms: i64) -> i64 {
+    match (marks.hot_ms, copy_ms) {
+        (Some(hot_ms), 0) => hot_ms,
+        // A clock that was set back gives rows earlier times than the mark before them.
+        (Some(hot_ms), copy_ms) => hot_ms.min(copy_ms),
+        (None, _) if marks.cold_ms.is_some() => 0,
+        (None, copy_ms) => copy_ms,
+    }
+}
+
+/// A time beyond the clock is of before it was set back, and no bound for the rows since: 0.
+pub fn unless_beyond(ms: i64, now_ms: i64) -> i64 {
+    if ms > now_ms.saturating_add(time::millis(limits::CLOCK_SKEW)) { 0 } else { ms }
+}
+
 /// Later than any row, and within the range of `DateTime64`.
 const END_MS: i64 = 9_000_000_000_000;
 /// Rows of hot that are read at once to be looked up in cold.
 const ROWS_A_LOOKUP: u64 = 20_000;
 /// Size of a statement with as many ids as a delete may list.
 const QUERY_BYTES: &str = "2000000";
-
-/// Neighbouring parts with so many rows together, and pieces of longer ones.
-fn slices(parts: impl Iterator<Item = (Span, u64)>, rows_max: u64) -> Vec<Span> {
-    let mut all: Vec<(Span, u64)> = Vec::new();
-    for (part, rows) in parts {
-        match all.last_mut() {
-            Some((last, held)) if last.1 == part.0 && *held + rows <= rows_max => {
-                (last.1, *held) = (part.1, *held + rows);
-            }
-            _ => all.push((part, rows)),
-        }
-    }
-    all.into_iter().flat_map(|(part, rows)| pieces(part, rows.div_ceil(rows_max))).collect()
-}
-
-/// Equal parts of a span.
-fn pieces((from_ms, to_ms): Span, count: u64) -> impl Iterator<Item = Span> {
-    let length_ms = to_ms - from_ms;
-    let count = i64::try_from(count).unwrap_or(i64::MAX).clamp(1, length_ms.max(1));
-    let edge = move |index: i64| from_ms + length_ms * index / count;
-    (0..count).map(move |index| (edge(index), edge(index + 1)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn neighbouring_parts_are_copied_together_up_to_the_rows_of_an_insert() {
-        let parts = [((0, 10), 40), ((10, 20), 60), ((20, 30), 1), ((40, 50), 1), ((50, 60), 250)];
-        let expected = [(0, 20), (20, 30), (40, 50), (50, 53), (53, 56), (56, 60)];
-        assert_eq!(slices(parts.into_iter(), 100), expected);
-    }
-
-    #[test]
-    fn pieces_cover_their_span() {
-        for (span, count) in [((0, 10_000), 7), ((5, 8), 64), ((3, 4), 0)] {
-            let pieces: Vec<Span> = pieces(span, count).collect();
-            assert_eq!((pieces[0].0, pieces[pieces.len() - 1].1), span);
-            assert!(pieces.windows(2).all(|pair| pair[0].1 == pair[1].0));
-        }
-    }
-}

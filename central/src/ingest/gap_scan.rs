@@ -16,7 +16,7 @@ use super::subscription::{Subscription, consumer_info};
 use crate::broker::{is_missing, within};
 use crate::config::Partition;
 use crate::context::CentralContext;
-use crate::copy_marks::{self, HotPutBack};
+use crate::copy_marks::{self, CopyMarks};
 use crate::init::ConsumerSpec;
 use crate::storage::{StorageError, UNKNOWN};
 use crate::watermark::{BUCKET, Watermark, WatermarkEntry, Watermarks};
@@ -34,7 +34,7 @@ pub struct GapScan {
     pub written: WatermarkEntry,
     /// Time of the last scan.
     pub hot_seen: Instant,
-    /// Cold is asked for its copy marks. It may not answer in time.
+    /// Cold may be asked for its copy marks. It may not answer in time.
     pub asks_cold: bool,
 }
 
@@ -75,8 +75,10 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
         Err(error) => return Err(error).context("cannot query the stream"),
     };
     let info = handle.cached_info();
-    let (consumers, behind) =
-        tokio::join!(consumers(&handle, partition), behind_cold(&shared, stream, asks_cold));
+    let of_cold = async {
+        if asks_cold { marks_of_cold(&shared, limits::COLD_MARKS_FRESH).await } else { CopyMarks::new() }
+    };
+    let (consumers, of_cold) = tokio::join!(consumers(&handle, partition), of_cold);
     let Some(consumers) = consumers? else {
         return Ok(ScanVerdict::Resubscribe("a consumer was deleted".to_owned()));
     };
@@ -86,7 +88,7 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
         return Ok(ScanVerdict::Resubscribe("the stream was recreated".to_owned()));
     }
     let (watermarks, written) = read_written(&shared, partition, watermarks, written).await?;
-    let uptime = match compare_hot(&shared, stream, created_ns, &written, behind).await? {
+    let uptime = match compare_hot(&shared, stream, created_ns, &written, &of_cold).await? {
         HotState::PutBack(reason) => return Ok(ScanVerdict::PutBack(reason)),
         HotState::Up(uptime) => uptime,
     };
@@ -173,8 +175,8 @@ pub async fn put_back_before(
 ) -> anyhow::Result<Option<String>> {
     let watermarks = Watermarks::open(&shared.broker, shared.config.replicas()).await?;
     let written = watermarks.read(stream).await?;
-    let behind = behind_cold(shared, stream, true).await;
-    let state = compare_hot(shared, stream, found.stream_created_ns, &written, behind).await?;
+    let of_cold = marks_of_cold(shared, Duration::ZERO).await;
+    let state = compare_hot(shared, stream, found.stream_created_ns, &written, &of_cold).await?;
     Ok(if let HotState::PutBack(reason) = state { Some(reason) } else { None })
 }
 
@@ -185,22 +187,25 @@ enum HotState {
     Up(Duration),
 }
 
+/// A broker that was put back together with hot has the position of hot: only the copy marks differ then.
 async fn compare_hot(
     shared: &CentralContext,
     stream: &str,
     created_ns: i64,
     written: &WatermarkEntry,
-    behind: Option<HotPutBack>,
+    of_cold: &CopyMarks,
 ) -> anyhow::Result<HotState> {
     let confirmed = written.sequence_of(created_ns);
     match positions::newest(&shared.storage, stream, created_ns).await {
         Ok(HotPosition { position, .. }) if position < confirmed => Ok(HotState::PutBack(format!(
             "hot was put back to an earlier state: its position is {position}, {confirmed} was confirmed"
         ))),
-        Ok(HotPosition { uptime, .. }) => Ok(match behind {
-            Some(found) => HotState::PutBack(found.to_string()),
-            None => HotState::Up(uptime),
-        }),
+        Ok(HotPosition { copy_mark_ms, uptime, .. }) => {
+            Ok(match copy_marks::put_back(stream, copy_mark_ms, of_cold) {
+                Some(found) => HotState::PutBack(found.to_string()),
+                None => HotState::Up(uptime),
+            })
+        }
         Err(StorageError::Refused { code, text }) if UNKNOWN.contains(&code) => {
             Ok(HotState::PutBack(format!("hot was emptied: {text}")))
         }
@@ -208,24 +213,14 @@ async fn compare_hot(
     }
 }
 
-/// Compares the copy marks: a broker that was put back together with hot has the position of hot. A side that does not answer tells nothing.
-async fn behind_cold(shared: &CentralContext, stream: &str, asks_cold: bool) -> Option<HotPutBack> {
-    if !asks_cold {
-        return None;
-    }
+/// None while cold does not answer.
+async fn marks_of_cold(shared: &CentralContext, age: Duration) -> CopyMarks {
     let limit = shared.config.replication.connect_timeout;
-    let read = tokio::join!(
-        copy_marks::of_cold(&shared.cold, limit),
-        copy_marks::of_hot(&shared.storage, limits::QUERY_TIMEOUT)
-    );
-    match read {
-        (Ok(of_cold), Ok(of_hot)) => copy_marks::put_back(stream, &of_hot, &of_cold),
-        // The position of an emptied hot tells it.
-        (Err(error), _) | (_, Err(error)) => {
-            tracing::debug!(stream, %error, "cannot read the copy marks; compared at the next scan");
-            None
-        }
-    }
+    let answer = shared.marks_of_cold.younger_than(age, &shared.cold, limit).await;
+    answer.unwrap_or_else(|error| {
+        tracing::debug!(%error, "cannot read the copy marks of cold; asked again by a later scan");
+        CopyMarks::new()
+    })
 }
 
 /// Writes the confirmed sequence to hot, then to the bucket.

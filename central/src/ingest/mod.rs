@@ -61,6 +61,7 @@ mod progress;
 mod put_back;
 mod scan_pace;
 mod series;
+mod spans;
 mod stream_owner;
 mod stream_progress;
 mod subscription;

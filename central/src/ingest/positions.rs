@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::copy_marks::OF_COPIES;
 use crate::limits;
 use crate::storage::{Storage, StorageError, bounded};
 
@@ -15,16 +16,23 @@ const TABLE: &str = "positions";
 pub struct HotPosition {
     /// 0 without an entry.
     pub position: u64,
+    /// Copy mark of the stream.
+    pub copy_mark_ms: Option<i64>,
     /// Age of the server's process, in whole seconds.
     pub uptime: Duration,
 }
 
 pub async fn newest(storage: &Storage, stream: &str, created_ns: i64) -> Result<HotPosition, StorageError> {
-    let of = of_stream(storage);
-    let sql = format!("SELECT argMax(position, written_at), uptime() FROM {of}");
-    let query = storage.client.query(&sql).bind(stream).bind(created_ns);
-    let (position, seconds) = bounded(limits::QUERY_TIMEOUT, query.fetch_one::<(u64, u32)>()).await?;
-    Ok(HotPosition { position, uptime: Duration::from_secs(seconds.into()) })
+    let sql = format!(
+        "SELECT argMaxIf(position, written_at, stream_created_ns = ?), maxIf(position, stream_created_ns = {OF_COPIES}), uptime() FROM {}.{TABLE} \
+         WHERE stream = ? AND stream_created_ns IN (?, {OF_COPIES})",
+        storage.database
+    );
+    let query = storage.client.query(&sql).bind(created_ns).bind(stream).bind(created_ns);
+    let asked = query.fetch_one::<(u64, u64, u32)>();
+    let (position, mark_ms, seconds) = bounded(limits::QUERY_TIMEOUT, asked).await?;
+    let copy_mark_ms = i64::try_from(mark_ms).ok().filter(|ms| *ms > 0);
+    Ok(HotPosition { position, copy_mark_ms, uptime: Duration::from_secs(seconds.into()) })
 }
 
 /// Last position written at least `COPY_TIME` before the newest entry; 0 if there is none.

@@ -9,7 +9,7 @@ use marketprism_service::error_text;
 
 use super::window::{Digests, TimeRange, WindowDigest};
 use crate::config::Config;
-use crate::copy_marks::{self, CopyMarks, HotPutBack};
+use crate::copy_marks::HotPutBack;
 use crate::row::columns_of;
 use crate::server_clock::{ClockReading, ClocksApart, ServerClock};
 use crate::storage::{ACCESS_DENIED, Storage, StorageError, bounded};
@@ -66,15 +66,6 @@ impl HotCold {
             side.has_select_deduplication = answered.map_err(|error| side.failed(error))? > 0;
         }
         Ok(pair)
-    }
-
-    /// Of hot and of cold. Cold is read first: its mark follows that of hot.
-    pub async fn copy_marks(&self) -> Result<(CopyMarks, CopyMarks), CopyError> {
-        let (hot, cold) = (&self.hot, &self.cold);
-        let of_cold =
-            copy_marks::of_cold(&cold.storage, cold.limit).await.map_err(|error| cold.failed(error))?;
-        let of_hot = copy_marks::of_hot(&hot.storage, hot.limit).await.map_err(|error| hot.failed(error))?;
-        Ok((of_hot, of_cold))
     }
 
     /// Queries of so many server threads each: for work that must not slow ingest down.

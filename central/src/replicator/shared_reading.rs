@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 
 use super::queries::{CopyError, Endpoint, HotCold};
 use crate::clock;
-use crate::copy_marks::{self, HotPutBack};
+use crate::copy_marks::{self, CopyMarks, HotPutBack};
 use crate::server_clock::{ClockReading, ClocksApart, ahead};
 
 #[derive(Debug, Clone)]
@@ -52,45 +52,45 @@ impl SharedReading {
 }
 
 async fn read(pair: &HotCold) -> Result<Reading, CopyError> {
-    let (cold_clock, watermarks) = watermarks(&pair.cold).await?;
+    let (cold_clock, mut watermarks) = watermarks(&pair.cold).await?;
+    let of_cold: CopyMarks =
+        copy_marks::streams().into_iter().filter_map(|stream| watermarks.remove_entry(stream)).collect();
     let hot_clock = if pair.is_one_server { cold_clock } else { pair.hot.clock().await? };
     let now_ms = ClocksApart::common_now(hot_clock, cold_clock)?;
     let read_at = Instant::now();
-    let put_back = move_marks(pair, now_ms).await?;
+    let put_back = move_marks(pair, now_ms, &of_cold).await?;
     Ok(Reading { read_at, now_ms, watermarks, put_back })
 }
 
 /// Gives every stream the mark of this round, but for those of which hot was put back.
-async fn move_marks(pair: &HotCold, now_ms: i64) -> Result<Vec<HotPutBack>, CopyError> {
-    let (hot, cold) = pair.copy_marks().await?;
+async fn move_marks(pair: &HotCold, now_ms: i64, of_cold: &CopyMarks) -> Result<Vec<HotPutBack>, CopyError> {
+    let (hot, cold) = (&pair.hot, &pair.cold);
+    let of_hot = copy_marks::of_hot(&hot.storage, hot.limit).await.map_err(|error| hot.failed(error))?;
     let mut put_back = Vec::new();
-    let mut streams: Vec<&str> = Vec::new();
+    let mut known: Vec<(&str, Option<i64>)> = Vec::new();
     for stream in copy_marks::streams() {
-        match copy_marks::put_back(stream, &hot, &cold) {
+        let hot_ms = of_hot.get(stream).copied();
+        match copy_marks::put_back(stream, hot_ms, of_cold) {
             Some(found) => put_back.push(found),
-            None => streams.push(stream),
+            None => known.push((stream, hot_ms)),
         }
     }
-    if !streams.is_empty() {
-        let mark_ms = copy_marks::next(now_ms, &hot, &cold);
-        let known: Vec<_> = streams.iter().map(|stream| (*stream, hot.get(*stream).copied())).collect();
-        let (to_hot, to_cold) = (&pair.hot, &pair.cold);
-        copy_marks::write_to_hot(&to_hot.storage, &known, mark_ms).await.map_err(|e| to_hot.failed(e))?;
-        copy_marks::write_to_cold(&to_cold.storage, &streams, mark_ms)
-            .await
-            .map_err(|e| to_cold.failed(e))?;
+    if !known.is_empty() {
+        let mark_ms = copy_marks::next(now_ms, &of_hot, of_cold);
+        let streams: Vec<&str> = known.iter().map(|(stream, _)| *stream).collect();
+        copy_marks::write_to_hot(&hot.storage, &known, mark_ms).await.map_err(|e| hot.failed(e))?;
+        copy_marks::write_to_cold(&cold.storage, &streams, mark_ms).await.map_err(|e| cold.failed(e))?;
     }
     Ok(put_back)
 }
 
-/// The clock of cold, and the watermarks.
+/// The clock of cold, the watermarks of tables and the copy marks of streams.
 async fn watermarks(cold: &Endpoint) -> Result<(ClockReading, BTreeMap<String, i64>), CopyError> {
     let began_ms = clock::now_ms();
     let sql = format!(
-        "SELECT toString(table_name), toInt64(toUnixTimestamp64Milli(upto)) FROM {} FINAL WHERE state != '{}' \
+        "SELECT toString(table_name), toInt64(toUnixTimestamp64Milli(upto)) FROM {} FINAL \
          UNION ALL SELECT '', toInt64(toUnixTimestamp64Milli(now64(3, 'UTC')))",
-        cold.table("watermarks"),
-        copy_marks::STATE
+        cold.table("watermarks")
     );
     let rows = cold.ask(cold.query(&sql).fetch_all::<(String, i64)>()).await?;
     let mut watermarks: BTreeMap<String, i64> = rows.into_iter().collect();

@@ -181,8 +181,10 @@ impl WindowOps<'_> {
 
     /// Fails while hot lacks rows that cold may have.
     async fn check_hot(&self) -> Result<(), CopyError> {
-        let (hot, cold) = self.pair.copy_marks().await?;
-        let found = copy_marks::put_back(self.table.stream, &hot, &cold);
+        let (stream, HotCold { hot, cold, .. }) = (self.table.stream, self.pair);
+        let of_cold = copy_marks::of_cold(&cold.storage, cold.limit).await.map_err(|e| cold.failed(e))?;
+        let of_hot = copy_marks::of_hot(&hot.storage, hot.limit).await.map_err(|e| hot.failed(e))?;
+        let found = copy_marks::put_back(stream, of_hot.get(stream).copied(), &of_cold);
         found.map_or(Ok(()), |found| Err(found.into()))
     }
 

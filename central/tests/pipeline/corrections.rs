@@ -137,7 +137,7 @@ async fn killed_at_each_step(sides: &TwoSides, jetstream: &Context) {
 }
 
 /// Else the next central waits until those of the killed one end.
-async fn forget_leases(jetstream: &Context) {
+pub async fn forget_leases(jetstream: &Context) {
     let leases = jetstream.get_key_value("MARKETPRISM_LEASES").await.unwrap();
     let keys: Vec<String> = leases.keys().await.unwrap().try_collect().await.unwrap();
     for key in keys {

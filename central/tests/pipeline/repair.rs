@@ -5,7 +5,7 @@ use marketprism_tests::wait::eventually;
 
 use crate::replication::{all_is_copied, fill};
 use crate::stack::PATIENCE;
-use crate::two_sides::{MINUTE_MS, QUICK, TwoSides, minutes_ago};
+use crate::two_sides::{MINUTE_MS, QUICK, SHORT_STREAMS, TwoSides, minutes_ago};
 
 fn repair(sides: &TwoSides, more: &[&str]) -> (Option<i32>, String) {
     let output = sides.stack.command("repair", &sides.stack.configure(&sides.settings), more);
@@ -112,31 +112,17 @@ async fn nulls_and_swapped_columns_are_noticed() {
     all_is_copied(&sides).await;
 }
 
-/// The log's times are moved back by two hours: the shortest delay is one hour.
 #[tokio::test(flavor = "multi_thread")]
 async fn removal_from_hot_is_no_loss() {
-    // The shortest delay is what a stream keeps.
-    let streams =
-        "[streams.market_data]\nmax_age_seconds = 3600\n[streams.orderbook_snap]\nmax_age_seconds = 3600\n";
-    let Some(mut sides) = TwoSides::on_one_engine(&format!("{streams}{QUICK}")).await else { return };
+    let Some(mut sides) = TwoSides::on_one_engine(&format!("{SHORT_STREAMS}{QUICK}")).await else { return };
     let first_ms = minutes_ago(10);
     sides.trades(0..600, first_ms, 200).await;
     let mut central = sides.replicate();
     sides.windows_are("trades", &[("verified", 3)]).await;
     central.terminate(PATIENCE).await;
-    let log = "marketprism_cold.window_log";
-    for sql in [
-        format!("CREATE TABLE {log}_before AS {log}"),
-        format!("INSERT INTO {log}_before SELECT * FROM {log}"),
-        format!("TRUNCATE TABLE {log}"),
-        format!(
-            "INSERT INTO {log} SELECT * REPLACE (logged_at - INTERVAL 2 HOUR AS logged_at) FROM {log}_before"
-        ),
-    ] {
-        sides.in_cold(&sql).await;
-    }
+    sides.log_was_written_hours_ago(2).await;
     sides.trades(600..610, first_ms + MINUTE_MS, 10).await;
-    sides.settings = format!("{streams}{QUICK}remove_from_hot_after_hours = 1\n");
+    sides.settings = format!("{SHORT_STREAMS}{QUICK}remove_from_hot_after_hours = 1\n");
     let _central = sides.replicate();
     eventually("only the window with late rows to be left in hot", || async {
         let (rows, _) = sides.stack.counts("trades").await?;

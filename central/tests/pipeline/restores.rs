@@ -10,8 +10,8 @@ use crate::ingest::{all_acknowledged, consumers_of};
 use crate::losses::losses;
 use crate::packed::publish_packed;
 use crate::restores_together::every_window_is_verified;
-use crate::stack::Stack;
-use crate::two_sides::{QUICK, TwoSides};
+use crate::stack::{PATIENCE, Stack};
+use crate::two_sides::{QUICK, SHORT_STREAMS, TwoSides, minutes_ago};
 
 const SETTINGS: &str = "window_seconds = 1\n[batch]\ntrades = 500\nmax_age_ms = 50\n";
 const OLD: u64 = 3_000;
@@ -118,6 +118,34 @@ async fn an_emptied_hot_is_set_up_and_filled_again() {
     confirmed(&stack, 2 * OLD).await;
     assert_eq!(losses(&stack).await, []);
     stack.is_ready().await;
+}
+
+/// Cold has them, and the log says that they were removed.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_were_removed_from_hot_stay_away_when_it_is_filled_again() {
+    const REMOVED: u64 = 600;
+    let before = format!("{SHORT_STREAMS}{}", settings());
+    let Some(mut sides) = TwoSides::on_one_engine(&before).await else { return };
+    sides.trades_of(ALL..ALL + REMOVED, minutes_ago(10), 200, minutes_ago(130)).await;
+    let mut central = sides.replicate();
+    sides.cold_holds_once("trades", REMOVED).await;
+    every_window_is_verified(&sides).await;
+    central.terminate(PATIENCE).await;
+    sides.log_was_written_hours_ago(2).await;
+    sides.settings = before.replace("[batch]", "remove_from_hot_after_hours = 1\n[batch]");
+    let _central = sides.replicate();
+    let left = async || match sides.stack.counts("trades").await {
+        Some((0, _)) => Ok(()),
+        found => Err(format!("{found:?}")),
+    };
+    eventually("all rows to be removed", left).await;
+    store(&sides.stack, &sides.stack.jetstream().await, 0..OLD, now_us()).await;
+    sides.cold_holds_once("trades", OLD + REMOVED).await;
+    sides.in_hot("DROP DATABASE marketprism_hot SYNC").await;
+    sides.stack.holds_once("trades", OLD).await;
+    confirmed(&sides.stack, OLD).await;
+    every_window_is_verified(&sides).await;
+    assert_eq!(losses(&sides.stack).await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use marketprism_schema::DataType;
 use marketprism_tests::process::Process;
 use marketprism_tests::wait::{eventually, until};
 
 use crate::copies::confirmed;
-use crate::events::{now_us, publish, trade};
+use crate::corrections::forget_leases;
+use crate::events::{now_us, one_of_each, publish, trade};
 use crate::losses::losses;
 use crate::stack::{PATIENCE, Stack};
 use crate::two_sides::{QUICK, TwoSides};
@@ -14,8 +16,9 @@ use crate::two_sides::{QUICK, TwoSides};
 const SETTINGS: &str = "window_seconds = 1\n[batch]\ntrades = 500\nmax_age_ms = 50\n";
 const OLD: u64 = 3_000;
 const ALL: u64 = 6_000;
+const STORED: [(&str, u64); 2] = [("trades", ALL), ("liquidations", 1)];
 
-/// Trades of which cold has all, and copies of hot and broker only the old ones.
+/// Trades and a liquidation of which cold has all, and copies of hot and broker only the old trades.
 struct Restored {
     sides: TwoSides,
     base_us: i64,
@@ -25,7 +28,10 @@ struct Restored {
 impl Restored {
     /// Broker, hot and central are stopped afterwards, hot put back.
     async fn prepare() -> Option<Self> {
-        let sides = TwoSides::on_two_engines(&format!("{QUICK}{SETTINGS}")).await?;
+        Self::prepare_on(TwoSides::on_two_engines(&format!("{QUICK}{SETTINGS}")).await?).await
+    }
+
+    async fn prepare_on(sides: TwoSides) -> Option<Self> {
         let base_us = now_us();
         let central = sides.replicate();
         let mut restored = Self { sides, base_us, central };
@@ -40,8 +46,14 @@ impl Restored {
         stack.engine.copy_data();
         stack.engine.restart().await;
         restored.publish(OLD..ALL).await;
-        restored.sides.cold_holds_once("trades", ALL).await;
-        restored.sides.watermark_covers("trades").await;
+        let is_liquidation =
+            |event: &marketprism_schema::Event<'_>| event.body.data_type() == DataType::Liquidation;
+        let jetstream = restored.sides.stack.jetstream().await;
+        publish(&jetstream, one_of_each(base_us).into_iter().filter(is_liquidation)).await;
+        for (table, events) in STORED {
+            restored.sides.cold_holds_once(table, events).await;
+            restored.sides.watermark_covers(table).await;
+        }
         restored.central.terminate(PATIENCE).await;
         let stack = &mut restored.sides.stack;
         stack.broker.kill();
@@ -61,14 +73,41 @@ impl Restored {
         let recovered = "messages that hot lost are taken in again stream=\"MARKET_DATA\"";
         eventually(recovered, async || central.output().contains(recovered).then_some(())).await;
         sides.stack.metrics_tell("marketprism_central_hot_put_back_total{stream=\"MARKET_DATA\"} 1").await;
-        sides.stack.holds_once("trades", ALL).await;
-        sides.cold_holds_once("trades", ALL).await;
+        for (table, events) in STORED {
+            sides.stack.holds_once(table, events).await;
+            sides.cold_holds_once(table, events).await;
+        }
         every_window_is_verified(sides).await;
-        sides.are_the_same("trades").await;
-        sides.in_cold("OPTIMIZE TABLE marketprism_cold.trades FINAL").await;
-        sides.are_the_same("trades").await;
+        for (table, _) in STORED {
+            sides.are_the_same(table).await;
+            sides.in_cold(&format!("OPTIMIZE TABLE marketprism_cold.{table} FINAL")).await;
+            sides.are_the_same(table).await;
+        }
         assert_eq!(losses(&sides.stack).await, []);
         sides.stack.is_ready().await;
+    }
+
+    /// The trades come again in another stream, and are stored in hot before cold can be asked for its rows.
+    async fn trades_come_again(&mut self) {
+        let stack = &mut self.sides.stack;
+        stack.broker.delete_store();
+        stack.broker.restart().await;
+        stack.cold_engine().stop().await;
+        stack.engine.restart().await;
+        self.central = self.sides.replicate();
+        // No message has the sequence that its event had before: it would be that row.
+        self.publish(OLD..ALL).await;
+        self.publish(0..OLD).await;
+        self.sides.stack.holds_once("trades", ALL).await;
+    }
+
+    /// Each message that came again brought an event that hot has from cold or from its copy.
+    async fn messages_that_came_again_are_copies(&self) {
+        let copies = async || match self.sides.stack.copies().await {
+            Some(ALL) => Ok(()),
+            found => Err(format!("{found:?}")),
+        };
+        eventually("copies of all trades", copies).await;
     }
 }
 
@@ -94,18 +133,69 @@ async fn a_hot_put_back_together_with_the_broker_gets_the_rows_of_cold() {
     restored.is_whole().await;
 }
 
-/// The events come again in another stream, and are stored in hot before cold can be asked for its rows.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_that_came_again_before_the_restore_was_noticed_keep_the_rows_of_cold() {
     let Some(mut restored) = Restored::prepare().await else { return };
-    let stack = &mut restored.sides.stack;
-    stack.broker.delete_store();
-    stack.broker.restart().await;
-    stack.cold_engine().stop().await;
-    stack.engine.restart().await;
+    restored.trades_come_again().await;
+    restored.sides.stack.cold_engine().restart().await;
+    restored.is_whole().await;
+    restored.messages_that_came_again_are_copies().await;
+}
+
+/// Table of hot, and the rows that it takes: each makes the recovery fail at another step.
+const STEPS: [(&str, &str); 4] = [
+    ("positions", "stream != 'MARKET_DATA deleted' OR position = 0"),
+    ("liquidations", "liquidation_id != 'x-1'"),
+    ("positions", "stream != 'MARKET_DATA' OR stream_created_ns = 0"),
+    ("positions", "stream != 'MARKET_DATA' OR stream_created_ns != 0"),
+];
+
+/// Its successor goes on to the next step.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_central_that_is_killed_at_each_step_of_a_recovery_ends_it_at_last() {
+    let Some(mut restored) = Restored::prepare().await else { return };
+    restored.trades_come_again().await;
+    restored.central.kill();
+    restored.sides.stack.cold_engine().restart().await;
+    let jetstream = restored.sides.stack.jetstream().await;
+    for (table, check) in STEPS {
+        let table = format!("marketprism_hot.{table}");
+        restored.sides.in_hot(&format!("ALTER TABLE {table} ADD CONSTRAINT step CHECK {check}")).await;
+        forget_leases(&jetstream).await;
+        restored.central = restored.sides.replicate();
+        restored.sides.stack.is_unready_for(&table).await;
+        restored.central.kill();
+        restored.sides.in_hot(&format!("ALTER TABLE {table} DROP CONSTRAINT step")).await;
+    }
+    forget_leases(&jetstream).await;
     restored.central = restored.sides.replicate();
-    restored.publish(0..ALL).await;
-    restored.sides.stack.holds_once("trades", ALL).await;
+    restored.is_whole().await;
+    restored.messages_that_came_again_are_copies().await;
+}
+
+/// Marks, positions and a row are of a time when all clocks were a day ahead.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_since_a_clock_was_set_back_come_back_from_cold() {
+    let Some(sides) = TwoSides::on_two_engines(&format!("{QUICK}{SETTINGS}")).await else { return };
+    let tomorrow = "now64(3, 'UTC') + toIntervalDay(1)";
+    sides
+        .in_hot(&format!(
+            "INSERT INTO marketprism_hot.positions SELECT 'MARKET_DATA', 0, toStartOfHour(now('UTC')), \
+             toUnixTimestamp64Milli({tomorrow}), {tomorrow}"
+        ))
+        .await;
+    sides
+        .in_cold(&format!(
+            "INSERT INTO marketprism_cold.watermarks SELECT 'MARKET_DATA', {tomorrow}, {tomorrow}, 'mark', {tomorrow}"
+        ))
+        .await;
+    sides
+        .in_hot(&format!(
+            "INSERT INTO marketprism_hot.quotes (timestamp, event_id, stream_seq, created_at) SELECT now64(6), 1, 1, {tomorrow}"
+        ))
+        .await;
+    let Some(mut restored) = Restored::prepare_on(sides).await else { return };
+    restored.trades_come_again().await;
     restored.sides.stack.cold_engine().restart().await;
     restored.is_whole().await;
 }

@@ -12,6 +12,10 @@ use crate::stack::Stack;
 /// Milliseconds of a window in these tests.
 pub const MINUTE_MS: i64 = 60_000;
 
+/// The shortest delay of a removal from hot is what a stream keeps.
+pub const SHORT_STREAMS: &str =
+    "[streams.market_data]\nmax_age_seconds = 3600\n[streams.orderbook_snap]\nmax_age_seconds = 3600\n";
+
 /// Short waits for everything that replication waits for.
 pub const QUICK: &str = "[replication]\nsafety_lag_seconds = 0\ninterval_ms = 100\nrecheck_seconds = 1\n";
 
@@ -109,6 +113,21 @@ impl TwoSides {
             "SELECT toInt64(max(upto)) FROM marketprism_cold.watermarks WHERE table_name = '{table}'"
         );
         self.cold().query_raw(&sql).fetch_one().await.ok()
+    }
+
+    /// Moves the times of the window log back, while no central runs.
+    pub async fn log_was_written_hours_ago(&self, hours: u32) {
+        let log = "marketprism_cold.window_log";
+        for sql in [
+            format!("CREATE TABLE {log}_before AS {log}"),
+            format!("INSERT INTO {log}_before SELECT * FROM {log}"),
+            format!("TRUNCATE TABLE {log}"),
+            format!(
+                "INSERT INTO {log} SELECT * REPLACE (logged_at - INTERVAL {hours} HOUR AS logged_at) FROM {log}_before"
+            ),
+        ] {
+            self.in_cold(&sql).await;
+        }
     }
 
     /// Windows of a table by state, from the log.

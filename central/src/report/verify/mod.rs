@@ -18,6 +18,7 @@ use super::sources::Sources;
 use super::{ReportScope, Time};
 use crate::clock;
 use crate::context::CentralContext;
+use crate::copy_marks::MarksOfCold;
 use crate::coverage::Coverage;
 use crate::metrics::Metrics;
 use crate::replicator::CopyContext;
@@ -68,6 +69,7 @@ fn context(sources: &Sources) -> anyhow::Result<CentralContext> {
         cold: sources.cold.clone(),
         hot_clock: ServerClock::default(),
         cold_clock: ServerClock::default(),
+        marks_of_cold: MarksOfCold::default(),
         leases: sources.leases.clone(),
         metrics: Metrics::new().context("cannot register the metrics")?,
         status: Status::starting([]),
