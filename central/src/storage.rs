@@ -23,6 +23,38 @@ use crate::row::RowsError;
 /// <https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp>
 const CONTENT_CODES: [u32; 5] = [69, 131, 321, 407, 469];
 
+/// Error codes of a server that has no memory for the rows: no memory from the system, memory limit exceeded.
+const MEMORY_CODES: [u32; 2] = [173, 241];
+
+/// Begin of the answer of a proxy that takes no body of this size.
+const BODY_TOO_LARGE: &str = "413";
+
+/// Settings that change what a statement returns or when an insert counts as stored, each at the value that central relies on: the profile of its
+/// user may have others (`async_insert` is on by default since ClickHouse 26.3). A statement's own settings win.
+const FIXED_SETTINGS: [(&str, &str); 20] = [
+    ("async_insert", "0"),
+    ("wait_for_async_insert", "1"),
+    // Above a limit of the profile a statement fails instead of returning a part of its rows.
+    ("read_overflow_mode", "throw"),
+    ("result_overflow_mode", "throw"),
+    ("timeout_overflow_mode", "throw"),
+    ("group_by_overflow_mode", "throw"),
+    ("sort_overflow_mode", "throw"),
+    ("distinct_overflow_mode", "throw"),
+    ("set_overflow_mode", "throw"),
+    ("join_overflow_mode", "throw"),
+    ("limit", "0"),
+    ("offset", "0"),
+    ("use_query_cache", "0"),
+    ("final", "0"),
+    ("join_use_nulls", "0"),
+    ("transform_null_in", "0"),
+    ("aggregate_functions_null_for_empty", "0"),
+    ("data_type_default_nullable", "0"),
+    ("flatten_nested", "1"),
+    ("decimal_check_overflow", "1"),
+];
+
 /// Error codes of a server that was emptied: unknown table, unknown database.
 pub const UNKNOWN: [u32; 2] = [60, 81];
 
@@ -70,6 +102,15 @@ impl StorageError {
             Self::Refused { code, .. } => CONTENT_CODES.contains(code),
             Self::Rows(_) => true,
             Self::Unreachable(_) | Self::TimedOut(_) => false,
+        }
+    }
+
+    /// The server, or a proxy before it, has no room for so many rows at once; fewer may do.
+    pub fn is_too_large(&self) -> bool {
+        match self {
+            Self::Refused { code: 0, text } => text.contains(BODY_TOO_LARGE),
+            Self::Refused { code, .. } => MEMORY_CODES.contains(code),
+            Self::Rows(_) | Self::Unreachable(_) | Self::TimedOut(_) => false,
         }
     }
 }
@@ -127,6 +168,8 @@ impl Storage {
         if let Some(password) = &server.password {
             client = client.with_password(password.reveal());
         }
+        let client =
+            FIXED_SETTINGS.into_iter().fold(client, |client, (name, value)| client.with_setting(name, value));
         Ok(Self { client, database: database.to_owned(), insert_timeout: config.insert_timeout })
     }
 
@@ -203,6 +246,38 @@ mod tests {
         }
         assert_eq!(exception_code("Code: 60. DB::Exception"), 60);
         assert!(!StorageError::TimedOut(Duration::from_secs(1)).is_content());
+        let proxy = "<html><head><title>413 Request Entity Too Large</title></head></html>";
+        for text in [proxy, "Code: 241. DB::Exception: (total) memory limit exceeded: would use 413 GiB"] {
+            assert!(refused(text).is_too_large() && !refused(text).is_content(), "{text}");
+        }
+        assert!(!refused("Code: 252. DB::Exception: Too many parts (413)").is_too_large());
+    }
+
+    /// A profile of the user may have other values, and a server refuses a name that it does not know.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn every_statement_fixes_the_settings_that_central_relies_on() {
+        if marketprism_tests::parts::missing().is_some() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let engine = marketprism_tests::clickhouse::ClickHouse::start(folder.path()).await;
+        let password = marketprism_config::Secret::new(engine.password());
+        let hot = Server {
+            url: engine.address().as_str().into(),
+            user: "default".into(),
+            password: Some(password),
+            ..Server::default()
+        };
+        let mut config = ClickHouse::default();
+        config.hot = hot;
+        let storage = Storage::hot(&config).unwrap();
+        let query = storage.client.query("SELECT name, value FROM system.settings WHERE changed");
+        let found: std::collections::BTreeMap<String, String> =
+            query.fetch_all::<(String, String)>().await.unwrap().into_iter().collect();
+        // The embedded engine is asked nothing about asynchronous inserts: it has none.
+        for (name, value) in FIXED_SETTINGS.into_iter().filter(|(name, _)| !name.ends_with("async_insert")) {
+            assert_eq!(found.get(name).map(String::as_str), Some(value), "{name}");
+        }
     }
 
     #[tokio::test]

@@ -1,13 +1,14 @@
 //! Checks of the buckets at the broker.
 
 use anyhow::Context as _;
+use async_nats::jetstream::stream::Config;
 use marketprism_schema::{
     ADAPTER_OBJECTS_BUCKET, CONFIRMED_BUCKET, EDGE_LEASES_BUCKET, WANTED_ADAPTERS_BUCKET,
 };
 
 use super::check::{Check, CheckStatus};
 use crate::broker::{is_missing, within};
-use crate::init::Difference;
+use crate::init::{Difference, bucket_differences};
 use crate::lease;
 use crate::report::Sources;
 use crate::report::document::FindingCode as Code;
@@ -39,6 +40,7 @@ pub async fn buckets_there(sources: &Sources) -> Vec<Check> {
         let state = match found.await {
             Ok(Ok(stream)) => {
                 let info = stream.cached_info();
+                checks.extend(differing(name, &info.config, sources.config.replicas()));
                 Ok((info.state.bytes, info.config.max_bytes))
             }
             Ok(Err(error)) if is_missing(&error) => {
@@ -72,6 +74,16 @@ fn missing(name: &str, without: &str) -> Check {
     let remedy = "run `init`: it creates the bucket";
     let text = format!("is missing: {without}");
     Check::new(Code::BrokerDrift, format!("bucket {name}"), CheckStatus::Fail, text, remedy)
+}
+
+fn differing(name: &str, found: &Config, replicas: usize) -> Option<Check> {
+    let differences: Vec<String> =
+        bucket_differences(found, replicas).iter().map(ToString::to_string).collect();
+    let check = || {
+        let text = differences.join("; ");
+        Check::new(Code::BrokerDrift, format!("bucket {name}"), CheckStatus::Warn, text, "run `init --apply`")
+    };
+    (!differences.is_empty()).then(check)
 }
 
 fn other_limit(found: i64, wanted: i64) -> Option<Check> {

@@ -7,6 +7,7 @@ use marketprism_schema::Table;
 use serde::Deserialize;
 
 use super::check::{Check, CheckStatus};
+use super::replicas::one_server;
 use crate::report::document::{DeadLetters, FindingCode as Code, WorstWindow};
 use crate::report::sources::{Answer, ledger, systems as source, tables};
 use crate::report::{ReportScope, Sources, Time, rules};
@@ -90,11 +91,13 @@ pub async fn leases(sources: &Sources) -> Vec<Check> {
 
 pub async fn servers(sources: &Sources) -> Vec<Check> {
     let place = &sources.config.clickhouse;
-    let (hot, cold) = tokio::join!(
+    let (hot, cold, several_hot, several_cold) = tokio::join!(
         source::server(sources, "hot", &sources.hot, &place.hot.url),
         source::server(sources, "cold", &sources.cold, &place.cold.url),
+        one_server(sources, "hot", &sources.hot, &place.hot.url),
+        one_server(sources, "cold", &sources.cold, &place.cold.url),
     );
-    let mut checks = Vec::new();
+    let mut checks: Vec<Check> = several_hot.into_iter().chain(several_cold).collect();
     for (role, url, state) in [("hot", &place.hot.url, hot), ("cold", &place.cold.url, cold)] {
         let name = format!("clickhouse {role}");
         match state {
@@ -183,8 +186,17 @@ async fn dead_letters(sources: &Sources, scope: &ReportScope) -> Vec<Check> {
     let check = |letter: DeadLetters| {
         let newest = letter.newest.map(|at| format!(", newest {at}")).unwrap_or_default();
         let text = format!("{} refused: {}{newest}", letter.messages, letter.reason);
-        let remedy = "inspect the payloads in the table dead_letters of hot; an adapter or a foreign publisher sends them";
-        Check::new(Code::LedgerRefusedMessages, NAME, CheckStatus::Warn, text, remedy)
+        let (code, remedy) = match letter.reason.contains(crate::ingest::EXPIRED) {
+            true => (
+                Code::LedgerExpiredEvents,
+                "raise clickhouse.hot_ttl_days above the longest outage of an edge; the payloads are in the table dead_letters of hot",
+            ),
+            false => (
+                Code::LedgerRefusedMessages,
+                "inspect the payloads in the table dead_letters of hot; an adapter or a foreign publisher sends them",
+            ),
+        };
+        Check::new(code, NAME, CheckStatus::Warn, text, remedy)
     };
     letters.into_iter().map(check).collect()
 }

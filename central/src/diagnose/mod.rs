@@ -4,6 +4,7 @@ mod buckets;
 mod check;
 mod checks;
 mod edges;
+mod replicas;
 
 pub use check::{Check, CheckStatus, CheckVerdict, render_checks};
 pub use edges::reachable;

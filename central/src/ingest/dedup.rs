@@ -28,6 +28,9 @@ use crate::{clock, limits, time};
 /// Ids that are looked for before they are changed. Their lines stay in the cache until then.
 const IDS_READ_AHEAD: usize = 32;
 
+/// Part of the reason of an event that hot would delete before it is copied.
+pub const EXPIRED: &str = "since hot deletes rows after";
+
 pub struct Deduplicator {
     shared: Arc<CentralContext>,
     stream: &'static str,
@@ -251,9 +254,7 @@ impl Deduplicator {
     fn expired(&self, timestamp_us: i64) -> Option<String> {
         let (oldest_us, ttl_days) = (self.oldest_us, self.shared.config.clickhouse.hot_ttl_days);
         (timestamp_us < oldest_us).then(|| {
-            format!(
-                "timestamp: is {timestamp_us}, allowed: from {oldest_us} on, since hot deletes rows after {ttl_days} days"
-            )
+            format!("timestamp: is {timestamp_us}, allowed: from {oldest_us} on, {EXPIRED} {ttl_days} days")
         })
     }
 

@@ -70,6 +70,7 @@ mod traces;
 mod worker;
 
 pub use background::{read_history, watch};
+pub use dedup::EXPIRED;
 pub use message::{Delivery, decode, header, split};
 pub use series::expect_series;
 pub use stream_owner::own_partition;

@@ -195,6 +195,10 @@ fn compare(wanted: &pull::Config, found: &async_nats::jetstream::consumer::Confi
         Difference::between("headers_only", false, found.headers_only, true),
         Difference::between("backoff", "[]", shown(&found.backoff), true),
         Difference::between("inactive_threshold_ms", 0, found.inactive_threshold.as_millis(), true),
+        // A pull request above one of these is refused.
+        Difference::between("max_batch", 0, found.max_batch, true),
+        Difference::between("max_bytes", 0, found.max_bytes, true),
+        Difference::between("max_expires_ms", 0, found.max_expires.as_millis(), true),
         Difference::between("priority_groups", "[]", shown(&found.priority_groups), true),
         Difference::between(
             "replay_policy",
@@ -257,6 +261,7 @@ mod tests {
         assert_eq!(over, [], "the pause is over");
         assert_eq!(named(|found| found.headers_only = true), alone("headers_only", true));
         assert_eq!(named(|found| found.backoff = vec![Duration::MAX]), alone("backoff", true));
+        assert_eq!(named(|found| found.max_batch = 100), alone("max_batch", true));
         assert_eq!(named(|found| found.filter_subjects = vec!["a".into()]), alone("filter_subjects", true));
         assert_eq!(
             named(|found| found.replay_policy = ReplayPolicy::Original),

@@ -7,7 +7,7 @@ use marketprism_schema::{DatabaseKind, Layout, Migration};
 
 use super::migrations::{self, execute};
 use super::shape::{Shape, Shapes};
-use super::{Difference, ObjectResult, ProvisionReport};
+use super::{Difference, ObjectResult, ProvisionReport, versions};
 use crate::clock::now_ns;
 use crate::config::Config;
 use crate::lease::Leases;
@@ -38,6 +38,7 @@ pub async fn ensure(
     report: &mut ProvisionReport,
 ) -> anyhow::Result<()> {
     let database = layout.database;
+    check_version(storage).await?;
     let outcome = ensure_database(storage, layout).await;
     report.add("database", database, outcome.with_context(|| format!("database {database}"))?);
     let before = Shapes::of(storage, database).await?;
@@ -70,6 +71,16 @@ pub async fn ensure(
         report.add("table", &full_name, outcome.with_context(|| format!("table {full_name}"))?);
     }
     Ok(())
+}
+
+async fn check_version(storage: &Storage) -> anyhow::Result<()> {
+    let query = storage.client.query("SELECT version()").fetch_one::<String>();
+    let version = bounded(limits::QUERY_TIMEOUT, query).await.context("cannot query the server's version")?;
+    versions::check(
+        &format!("the ClickHouse server of database {}", storage.database),
+        &version,
+        versions::CLICKHOUSE,
+    )
 }
 
 async fn ensure_database(storage: &Storage, layout: &Layout<'_>) -> Result<ObjectResult, StorageError> {

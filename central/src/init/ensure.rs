@@ -2,7 +2,9 @@ use anyhow::Context as _;
 use marketprism_schema::{ADAPTER_OBJECTS_BUCKET, DatabaseKind};
 use tokio::time::timeout;
 
-use super::{ConsumerSpec, Difference, ObjectResult, ProvisionReport, consumers, databases, streams};
+use super::{
+    ConsumerSpec, Difference, ObjectResult, ProvisionReport, buckets, consumers, databases, streams, versions,
+};
 use crate::adapters::{AdapterBucket, Wishes};
 use crate::broker::{Broker, is_no_room};
 use crate::config::{Config, Partition, Stream};
@@ -43,6 +45,12 @@ pub async fn ensure(
         report.add("bucket", ADAPTER_OBJECTS_BUCKET, bucket);
         Wishes::open(broker, replicas).await.map_err(|error| broker.explain(error))?;
         Watermarks::open(broker, replicas).await.map_err(|error| broker.explain(error))?;
+        for (name, stream) in buckets::streams_of_buckets() {
+            let ensured = buckets::ensure(&broker.jetstream, &stream, replicas, apply).await;
+            if let Some(outcome) = ensured.map_err(|error| broker.explain(error))? {
+                report.add("settings of bucket", name, outcome);
+            }
+        }
     }
     for side in sides {
         let storage = Storage::of(&config.clickhouse, *side)?;
@@ -105,6 +113,8 @@ async fn ensure_streams(
     apply: bool,
     report: &mut ProvisionReport,
 ) -> anyhow::Result<()> {
+    let server = format!("the nats-server at {}", config.nats.shown_urls());
+    versions::check(&server, &broker.client.server_info().version, versions::NATS)?;
     check_room(config, broker).await?;
     for stream in &config.streams {
         let change = if apply { PartitionChange::begin(config, broker, leases, stream).await? } else { None };
@@ -245,5 +255,41 @@ mod tests {
         assert!(refused.starts_with("1048576 (cannot set max_bytes"), "{refused}");
         assert!(matches!(ensured(&large, true).await, ObjectResult::Updated(_)));
         assert_eq!(ensured(&large, false).await, ObjectResult::AsWanted);
+    }
+
+    /// An age deletes the leases that central holds and the sequences that free the journals.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_bucket_that_deletes_or_refuses_entries_is_named_and_changed_by_apply() {
+        if parts::missing().is_some() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::start(folder.path()).await;
+        let path = folder.path().join("central.toml");
+        std::fs::write(&path, format!("[nats]\nurls = [{:?}]\n", server.url())).unwrap();
+        let config = Config::load(&path).unwrap();
+        let broker = Broker::start(&config.nats).await.unwrap();
+        broker.connected(&config.nats, limits::BROKER_CONNECT_WAIT).await.unwrap();
+        let (name, stream) = buckets::streams_of_buckets()[0].clone();
+        let ensured = async |apply| buckets::ensure(&broker.jetstream, &stream, 1, apply).await.unwrap();
+        assert_eq!(ensured(true).await, None);
+        let limited = async_nats::jetstream::kv::Config {
+            bucket: name.to_owned(),
+            max_age: std::time::Duration::from_secs(60),
+            max_bytes: 4096,
+            ..Default::default()
+        };
+        broker.jetstream.create_key_value(limited).await.unwrap();
+        let settings = |result: Option<ObjectResult>| match result.unwrap() {
+            ObjectResult::Differs(found) | ObjectResult::Updated(found) => {
+                found.into_iter().map(|difference| (difference.setting, difference.found)).collect::<Vec<_>>()
+            }
+            other => panic!("{other:?}"),
+        };
+        let wrong = [("max_age_seconds", "60"), ("max_bytes", "4096")]
+            .map(|(setting, found)| (setting.to_owned(), found.to_owned()));
+        assert_eq!(settings(ensured(false).await), wrong);
+        assert_eq!(settings(ensured(true).await), wrong);
+        assert_eq!(ensured(false).await, Some(ObjectResult::AsWanted));
     }
 }

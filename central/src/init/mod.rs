@@ -1,6 +1,7 @@
 //! Provisioning of streams, consumers, databases and tables. Creates what is missing, reports differences, deletes nothing but the consumers of
 //! another number of partitions.
 
+mod buckets;
 mod consumers;
 mod databases;
 mod drift;
@@ -9,7 +10,9 @@ mod migrations;
 mod shape;
 mod state;
 mod streams;
+mod versions;
 
+pub use buckets::differences as bucket_differences;
 pub use consumers::{ConsumerSpec, first_delivery, is_unused};
 pub use drift::{Difference, ObjectResult, ProvisionReport};
 pub use ensure::{INGEST_LEASES, check_room, compare_streams, ensure, ingest_lease, once};

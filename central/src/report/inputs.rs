@@ -6,7 +6,7 @@ use marketprism_schema::Table;
 
 use super::ReportScope;
 use super::document::{
-    BrokerStream, DeadLetters, LeaseState, LostMessages, ReportedChange, ReportedCorrection, ReportedGap,
+    BrokerStream, DeadLetters, LeaseState, LossList, ReportedChange, ReportedCorrection, ReportedGap,
     SchemaReport, ServerState, TruncatedList, Unanswered, Verification, WorstWindow,
 };
 use super::period::TimeBuckets;
@@ -51,7 +51,7 @@ pub struct ReportInputs {
     pub gaps: Answer<Vec<ReportedGap>>,
     pub downtimes: Answer<Vec<EdgeDowntime>>,
     pub latency: Answer<LatencyRows>,
-    pub losses: Answer<TruncatedList<LostMessages>>,
+    pub losses: Answer<LossList>,
     pub dead_letters: Answer<Vec<DeadLetters>>,
     /// None for a period that does not reach the present.
     pub edges: Answer<Vec<FleetEdge>>,

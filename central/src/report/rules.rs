@@ -3,13 +3,14 @@
 use marketprism_schema::{DataType, Table};
 
 use super::document::{
-    BrokerStream, Finding, FindingCode as Code, LeaseState, Level, ReportVerdict, ReportedDowntime,
-    ServerState, TableContents, TableReport, VenueState,
+    BrokerStream, DeadLetters, Finding, FindingCode as Code, LeaseState, Level, ReportVerdict,
+    ReportedDowntime, ServerState, TableContents, TableReport, TableTrouble, VenueState,
 };
 use super::heatmap::LedgerSummary;
 use super::inputs::ReportInputs;
 use super::period::recent_window;
 use super::{Time, downtime, freshness};
+use crate::ingest::EXPIRED;
 use crate::init::is_unused;
 
 /// All findings, the most severe first.
@@ -185,30 +186,36 @@ fn evaluate_losses(inputs: &ReportInputs, findings: &mut Vec<Finding>) {
     if let Ok(losses) = &inputs.losses
         && losses.total > 0
     {
-        let messages = losses.items.iter().map(|loss| loss.messages).sum();
-        let text = format!("{} discarded by the broker before they were stored", count(messages, "message"));
+        let text =
+            format!("{} discarded by the broker before they were stored", count(losses.messages, "message"));
         let remedy =
             "raise max_bytes or max_age_seconds of the stream; `repair` asks the edges to publish again";
         findings.push(Finding::new(Code::LedgerLostMessages, Level::Fail, "losses", text, remedy));
     }
     if let Ok(letters) = &inputs.dead_letters {
-        let messages: u64 = letters.iter().map(|letters| letters.messages).sum();
-        if let Some(first) = letters.first() {
-            let text = format!(
-                "{} refused for their content; most frequent: {}",
-                count(messages, "message"),
-                first.reason
-            );
-            let remedy = "inspect the payloads in the table dead_letters of hot";
-            findings.push(Finding::new(
-                Code::LedgerRefusedMessages,
-                Level::Warn,
-                "dead letters",
-                text,
-                remedy,
-            ));
-        }
+        findings.extend(dead_letters(letters));
     }
+}
+
+fn dead_letters(letters: &[DeadLetters]) -> Vec<Finding> {
+    let (expired, refused): (Vec<_>, Vec<_>) =
+        letters.iter().partition(|letters| letters.reason.contains(EXPIRED));
+    let finding = |code, some: &[&DeadLetters], what: &str, remedy: &str| {
+        let first = some.first()?;
+        let messages: u64 = some.iter().map(|letters| letters.messages).sum();
+        let text = format!("{} {what}; most frequent: {}", count(messages, "message"), first.reason);
+        Some(Finding::new(code, Level::Warn, "dead letters", text, remedy))
+    };
+    let late = "came later than hot keeps rows, and are in the table dead_letters only";
+    let remedy = "raise clickhouse.hot_ttl_days above the longest outage of an edge; the payloads are in the table dead_letters of hot";
+    let inspect = "inspect the payloads in the table dead_letters of hot";
+    [
+        finding(Code::LedgerExpiredEvents, &expired, late, remedy),
+        finding(Code::LedgerRefusedMessages, &refused, "refused for their content", inspect),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 const LAG_WARN_MINUTES: f64 = 60.0;
@@ -381,8 +388,34 @@ pub fn evaluate_server(server: &ServerState, findings: &mut Vec<Finding>) {
     if server.clock_ahead_ms.abs() > CLOCK_WARN_MS {
         let text = format!("its clock differs from this machine's by {} ms", server.clock_ahead_ms);
         let remedy = "synchronize the clocks (NTP)";
-        findings.push(Finding::new(Code::ClickhouseClockSkew, Level::Warn, subject, text, remedy));
+        findings.push(Finding::new(Code::ClickhouseClockSkew, Level::Warn, subject.clone(), text, remedy));
     }
+    findings.extend(server.troubles.iter().map(|trouble| trouble_of(&subject, trouble)));
+}
+
+fn trouble_of(subject: &str, trouble: &TableTrouble) -> Finding {
+    let TableTrouble { table, kind, count: number, detail } = trouble;
+    let (code, level, what, remedy) = match kind.as_str() {
+        "readonly" => (
+            Code::ClickhouseReadonlyTable,
+            Level::Fail,
+            count(*number, "read-only replica"),
+            "check Keeper; if it lost the table's metadata, run SYSTEM RESTORE REPLICA",
+        ),
+        "broken_part" => (
+            Code::ClickhouseBrokenParts,
+            Level::Warn,
+            count(*number, "broken part"),
+            "let the next comparison name the windows, run `repair` for them, then drop the detached parts",
+        ),
+        _ => (
+            Code::ClickhouseStuckMutation,
+            Level::Warn,
+            count(*number, "mutation") + " not done",
+            "find it in system.mutations; mend its cause, or KILL MUTATION",
+        ),
+    };
+    Finding::new(code, level, subject.to_owned(), format!("{table}: {what}: {detail}"), remedy)
 }
 
 /// Exactly one central must hold each of these leases.

@@ -17,6 +17,7 @@ mod commands;
 mod copies;
 mod corrections;
 mod events;
+mod http_proxies;
 mod ingest;
 mod layout;
 mod ledger;

@@ -167,7 +167,12 @@ impl Stack {
 
     /// Redirects what a configuration reaches at a link's far end through the link.
     pub fn lead_through(config: &Path, link: &Link) {
-        let [direct, linked] = [link.far(), link.near()].map(|port| format!("127.0.0.1:{port}\""));
+        Self::lead_to(config, link.far(), link.near());
+    }
+
+    /// Redirects what a configuration reaches at a port to another one.
+    pub fn lead_to(config: &Path, far: u16, near: u16) {
+        let [direct, linked] = [far, near].map(|port| format!("127.0.0.1:{port}\""));
         let text = std::fs::read_to_string(config).unwrap();
         assert!(text.contains(&direct), "{direct} is not in {text}");
         std::fs::write(config, text.replace(&direct, &linked)).unwrap();

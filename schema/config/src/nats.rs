@@ -15,6 +15,10 @@ use crate::secret::Secret;
 /// Time of a server of several: TCP, TLS and log-in take some round trips around the world.
 const SERVER_TIMEOUT_MIN: Duration = Duration::from_secs(2);
 
+/// Silence of the broker after which the client asks whether it lives, and from which it connects again after three such times: a connection
+/// that ends without a word, as behind a firewall or with a machine that lost power, would be kept for three minutes.
+const PING_EVERY: Duration = Duration::from_secs(10);
+
 /// A token of a subject.
 const DOMAIN_ALLOWED: &str = "1 to 32 of A-Z, a-z, 0-9, -, _";
 const DOMAIN_CHARS_MAX: usize = 32;
@@ -197,6 +201,7 @@ impl Nats {
             // The broker may allow each user its own inboxes only.
             .custom_inbox_prefix(format!("_INBOX.{name}"))
             .connection_timeout(self.server_timeout())
+            .ping_interval(PING_EVERY)
             // The client forgets no address that a server told of its cluster, and would log in there without the TLS of ours.
             .ignore_discovered_servers()
             .require_tls(self.tls_required);
@@ -323,6 +328,27 @@ mod tests {
         std::fs::write(file.path(), "nonsense").unwrap();
         let error = nats.options("test").unwrap_err().to_string();
         assert!(error.contains("no user JWT in it"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_says_nothing_any_more_is_left_after_three_pings() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let nats = connecting_to(&server);
+        let _client = nats.options("test").unwrap().connect(nats.addresses()).await.unwrap();
+        let silent = async {
+            let (mut stream, _) = server.accept().await.unwrap();
+            stream.write_all(info("\"headers\":true").as_bytes()).await.unwrap();
+            let mut said = Vec::new();
+            while !said.ends_with(b"PING\r\n") {
+                assert!(stream.read_buf(&mut said).await.unwrap() > 0, "the client gave up");
+            }
+            stream.write_all(b"PONG\r\n").await.unwrap();
+            stream
+        };
+        let _silent = silent.await;
+        // The client keeps the old connection until it has another one.
+        let again = tokio::time::timeout(PING_EVERY * 4, server.accept()).await;
+        again.expect("the connection is kept").unwrap();
     }
 
     #[test]

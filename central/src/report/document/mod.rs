@@ -19,7 +19,9 @@ pub use streams::{
 };
 pub use systems::{
     BrokerConsumer, BrokerStream, Disk, LeaseState, SchemaDifference, SchemaReport, ServerState,
-    TableContents, TableReport, VenueState,
+    TableContents, TableReport, TableTrouble, VenueState,
 };
 pub use verification::{Verification, VerifiedAudits, VerifiedTable};
-pub use whole::{DeadLetters, Finding, Level, Report, ReportVerdict, TruncatedList, Unanswered, VERSION};
+pub use whole::{
+    DeadLetters, Finding, Level, LossList, Report, ReportVerdict, TruncatedList, Unanswered, VERSION,
+};

@@ -57,6 +57,20 @@ pub struct ServerState {
     /// Bytes of the database's tables.
     pub bytes: u64,
     pub disks: Vec<Disk>,
+    /// Tables that the server cannot work on as usual.
+    pub troubles: Vec<TableTrouble>,
+}
+
+/// State of a table in which the server cannot work on it as usual.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, clickhouse::Row, serde::Deserialize, ToSchema)]
+pub struct TableTrouble {
+    pub table: String,
+    /// `readonly`, `mutation` or `broken_part`.
+    pub kind: String,
+    /// Replicas, mutations or parts.
+    pub count: u64,
+    /// The server's words about one of them.
+    pub detail: String,
 }
 
 /// One disk of a server.

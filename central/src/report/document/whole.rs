@@ -62,7 +62,7 @@ pub struct Report {
     /// Latencies by hop and clocks of the edges; empty without an answer.
     pub latency: LatencyReport,
     /// Messages that the broker discarded before they were stored, the newest first.
-    pub losses: TruncatedList<LostMessages>,
+    pub losses: LossList,
     /// Messages refused for their content, by reason.
     pub dead_letters: Vec<DeadLetters>,
     /// Tables and streams against their definitions; absent without an answer.
@@ -184,4 +184,14 @@ impl<T> Default for TruncatedList<T> {
     fn default() -> Self {
         Self { total: 0, items: Vec::new() }
     }
+}
+
+/// Losses, of which the newest are listed.
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
+pub struct LossList {
+    /// Number of losses in all.
+    pub total: u64,
+    /// Messages of all losses.
+    pub messages: u64,
+    pub items: Vec<LostMessages>,
 }

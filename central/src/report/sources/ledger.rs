@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{Answer, Sources, within};
 use crate::report::ReportScope;
-use crate::report::document::{DeadLetters, LostMessages, ReportedGap, TruncatedList, WorstWindow};
+use crate::report::document::{DeadLetters, LossList, ReportedGap, WorstWindow};
 use crate::report::period::TimeBuckets;
 use crate::sql::{self, SUBJECT};
 use crate::time::{DAY_MS, Time};
@@ -344,24 +344,28 @@ pub async fn downtimes(sources: &Sources, scope: &ReportScope) -> Answer<Vec<Edg
     sources.rows::<EdgeDowntime>(&sources.hot, &query).await
 }
 
-pub async fn losses(sources: &Sources, scope: &ReportScope) -> Answer<TruncatedList<LostMessages>> {
+pub async fn losses(sources: &Sources, scope: &ReportScope) -> Answer<LossList> {
     let within = within("seen_at", scope.from.0, scope.to.0);
     let lost = format!("(SELECT * FROM {}.losses FINAL WHERE {within})", sources.hot.database);
-    let total = format!("SELECT count() FROM {lost}");
+    let total = format!("SELECT count(), sum(messages) FROM {lost}");
     let newest = format!(
         "SELECT stream, from_seq, to_seq, messages, cause, leftUTF8(evidence, 500) AS evidence, \
          toUnixTimestamp64Milli(seen_at) AS seen_at FROM {lost} ORDER BY seen_at DESC LIMIT {LISTED_MAX}"
     );
-    let (total, items) =
-        tokio::try_join!(sources.rows::<u64>(&sources.hot, &total), sources.rows(&sources.hot, &newest))?;
-    Ok(TruncatedList { total: total.first().copied().unwrap_or_default(), items })
+    let (total, items) = tokio::try_join!(
+        sources.rows::<(u64, u64)>(&sources.hot, &total),
+        sources.rows(&sources.hot, &newest)
+    )?;
+    let (total, messages) = total.first().copied().unwrap_or_default();
+    Ok(LossList { total, messages, items })
 }
 
+/// By reason, whatever the numbers in it: each value of a field would be a reason of its own.
 pub async fn dead_letters(sources: &Sources, scope: &ReportScope) -> Answer<Vec<DeadLetters>> {
     let query = format!(
-        "SELECT leftUTF8(reason, 200) AS reason, count() AS messages, \
-         toUnixTimestamp64Milli(max(created_at)) AS newest FROM {}.dead_letters FINAL WHERE {} \
-         GROUP BY reason ORDER BY messages DESC, reason LIMIT 50",
+        "SELECT leftUTF8(min(letters.reason), 200) AS reason, count() AS messages, \
+         toUnixTimestamp64Milli(max(created_at)) AS newest FROM {}.dead_letters AS letters FINAL WHERE {} \
+         GROUP BY replaceRegexpAll(letters.reason, '[0-9]+', '0') ORDER BY messages DESC, reason LIMIT 50",
         sources.hot.database,
         within("created_at", scope.from.0, scope.to.0),
     );

@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{Answer, Sources};
 use crate::report::Time;
 use crate::report::document::{
-    BrokerConsumer, BrokerStream, Disk, LeaseState, SchemaDifference, SchemaReport, ServerState,
+    BrokerConsumer, BrokerStream, Disk, LeaseState, SchemaDifference, SchemaReport, ServerState, TableTrouble,
 };
 use crate::server_clock::ahead;
 use crate::storage::Storage;
@@ -130,8 +130,12 @@ pub async fn server(
     );
     let disks = "SELECT name AS disk, toUInt64(free_space) AS free_bytes, toUInt64(total_space) AS total_bytes \
                  FROM system.disks ORDER BY name LIMIT 32";
-    let (parts, disks) =
-        tokio::join!(sources.rows::<PartsRow>(storage, &sql), sources.rows::<Disk>(storage, disks));
+    let of_tables = troubles_sql(&storage.database);
+    let (parts, disks, troubles) = tokio::join!(
+        sources.rows::<PartsRow>(storage, &sql),
+        sources.rows::<Disk>(storage, disks),
+        sources.rows::<TableTrouble>(storage, &of_tables),
+    );
     let parts = parts?.into_iter().next().ok_or("the server returned no row")?;
     Ok(ServerState {
         role,
@@ -143,7 +147,24 @@ pub async fn server(
         parts: parts.parts,
         bytes: parts.bytes,
         disks: disks?,
+        // A user may not read these tables.
+        troubles: troubles.unwrap_or_default(),
     })
+}
+
+/// Mutations that are slow for as long as this are stuck.
+const MUTATION_HOURS: u32 = 1;
+
+fn troubles_sql(database: &str) -> String {
+    format!(
+        "SELECT table, 'readonly' AS kind, count() AS count, any(last_queue_update_exception) AS detail FROM system.replicas \
+         WHERE database = '{database}' AND is_readonly GROUP BY table \
+         UNION ALL SELECT table, 'mutation', count(), substring(any(concat(command, ': ', latest_fail_reason)), 1, 300) FROM system.mutations \
+         WHERE database = '{database}' AND NOT is_done AND (latest_fail_reason != '' OR create_time < now() - toIntervalHour({MUTATION_HOURS})) \
+         GROUP BY table \
+         UNION ALL SELECT assumeNotNull(table), 'broken_part', count(), any(name) FROM system.detached_parts \
+         WHERE database = '{database}' AND startsWith(ifNull(reason, ''), 'broken') GROUP BY assumeNotNull(table)"
+    )
 }
 
 /// Newest comparison, and the one under way. A comparison creates and drops tables, so one that outlasts a request goes on, and the next

@@ -3,9 +3,12 @@
 use std::path::Path;
 
 use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::stream;
+use marketprism_tests::wait::eventually;
 use serde_json::Value;
 
 use super::seed;
+use crate::http_proxies::Balancer;
 use crate::stack::{Stack, contains_all};
 
 pub fn integrity(stack: &Stack, config: &Path, more: &[&str]) -> (i32, Value) {
@@ -34,7 +37,11 @@ fn faults() -> Vec<(&'static str, String)> {
     let insert = |table: &str, values: &str| format!("INSERT INTO marketprism_hot.{table} SELECT {values}");
     let rows = |ids: &str| seed::rows("marketprism_hot", "trades", ids);
     let lost = "'MARKET_DATA', 5, 9, 5, 'retention', 'first is 10', now64(3) - INTERVAL 5 SECOND";
+    let many = "'MARKET_DATA', 10 * number, 10 * number + 4, 5, 'retention', 'x', now64(3) - INTERVAL 5 SECOND FROM numbers(300)";
     let letter = "now64(3) - INTERVAL 5 SECOND, 'MARKET_DATA', 1, 's', '', '', 'bad', 'x'";
+    // Each event has a number of its own in its reason.
+    let late = "now64(3) - INTERVAL 5 SECOND, 'MARKET_DATA', number, 's', '', '', \
+                'timestamp: is ' || toString(number) || ', allowed: from 9 on, since hot deletes rows after 3 days', 'x' FROM numbers(100)";
     let left_out = delete(format!("data_type = 'trade' AND window_start = {}", seed::window(9)));
     let e1_silent = delete(format!("window_start > {}", seed::window(20)));
     let e2_silent = seed::verdict(55, "verified", "").replace("'e1'", "'e2'");
@@ -68,6 +75,8 @@ fn faults() -> Vec<(&'static str, String)> {
         // The same ids again at other times, so that no merge removes them.
         ("fail table.duplicate_rows trades: 100 duplicate rows in recent data of hot", rows("number")),
         ("fail ledger.lost_messages losses: 5 messages discarded", insert("losses", lost)),
+        // More losses than are listed.
+        ("fail ledger.lost_messages losses: 1500 messages discarded", insert("losses", many)),
         ("unknown ledger.windows_without_verdict 1 window has no verdict", left_out),
         ("unknown edge.no_recent_audit edge e1: no audit since the window of", e1_silent),
         ("warn edge.no_recent_audit edge e2: no audit since the window of", e2_silent),
@@ -78,6 +87,10 @@ fn faults() -> Vec<(&'static str, String)> {
         (
             "warn ledger.refused_messages dead letters: 1 message refused for their content",
             insert("dead_letters", letter),
+        ),
+        (
+            "warn ledger.expired_events dead letters: 100 messages came later than hot keeps rows",
+            insert("dead_letters", late),
         ),
         (
             "warn edge.clock_offset edge e1: its clock was wrong: -2 s \u{b1} 3 ms against sim_spot",
@@ -116,12 +129,25 @@ async fn every_fault_leads_to_its_verdict() {
         assert_eq!(status, expected, "{wanted}: {:#}", report["findings"]);
         assert!(has(&report, wanted), "{wanted}: {:#}", report["findings"]);
     }
+    a_mutation_that_fails_is_named(&stack, &config).await;
     a_stop_excuses_silence_until_the_edge_reports_again(&stack, &config).await;
     a_latency_says_how_far_it_can_be_trusted(&stack, &config).await;
     // Recent rows do not matter for a period of yesterday.
     let (_, report) = integrity(&stack, &config, &["--from", "2d", "--to", "1d"]);
     assert!(!has(&report, "fail table.no_recent_rows trades"), "{report:#}");
     assert!(has(&report, "unknown ledger.no_windows no window"), "{report:#}");
+}
+
+async fn a_mutation_that_fails_is_named(stack: &Stack, config: &Path) {
+    seed::healthy(stack).await;
+    let failing = "ALTER TABLE marketprism_hot.trades DELETE WHERE throwIf(stream_seq >= 0) = 1 SETTINGS mutations_sync = 0";
+    stack.execute(failing).await;
+    let wanted = "warn clickhouse.stuck_mutation clickhouse hot: trades: 1 mutation not done: ";
+    eventually("the mutation to be named", || async {
+        has(&integrity(stack, config, &["--from", "1h"]).1, wanted).then_some(())
+    })
+    .await;
+    stack.execute("KILL MUTATION WHERE database = 'marketprism_hot' AND table = 'trades'").await;
 }
 
 async fn a_latency_says_how_far_it_can_be_trusted(stack: &Stack, config: &Path) {
@@ -226,6 +252,21 @@ async fn a_fault_is_named_with_window_and_cause() {
     assert!(String::from_utf8_lossy(&bad.stderr).contains("table: \"x\" is not allowed"), "{bad:?}");
 }
 
+/// A replica that lags would be asked whether it has a row.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_servers_behind_an_address_are_named() {
+    let Some((mut stack, config)) = Stack::laid_out("").await else { return };
+    let data = stack.folder().join("clickhouse-cold/data");
+    std::fs::create_dir_all(&data).unwrap();
+    // With the mode of a password's file.
+    std::fs::copy(stack.folder().join("clickhouse/data/password"), data.join("password")).unwrap();
+    stack.start_cold_engine().await;
+    let balancer = Balancer::before([stack.engine.port(), stack.cold_engine().port()]).await;
+    Stack::lead_to(&config, stack.engine.port(), balancer.port);
+    let text = String::from_utf8(stack.command("diagnose", &config, &[]).stdout).unwrap();
+    contains_all(&text, &["leads to several servers: ", "give the address of one server"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_say_who_is_away() {
     let Some((mut stack, config)) = Stack::laid_out("").await else { return };
@@ -242,6 +283,12 @@ async fn commands_say_who_is_away() {
         &["central-market-data: of an older central", "nats consumer rm MARKET_DATA central-market-data"],
     );
     assert_eq!(diagnosis.status.code(), Some(0), "{text}");
+    let name = "KV_MARKETPRISM_CONFIRMED";
+    let kept = jetstream.get_stream(name).await.unwrap().cached_info().config.clone();
+    let aged = stream::Config { max_age: std::time::Duration::from_secs(600), ..kept };
+    jetstream.update_stream(aged).await.unwrap();
+    let text = String::from_utf8(stack.command("diagnose", &config, &[]).stdout).unwrap();
+    contains_all(&text, &["bucket MARKETPRISM_CONFIRMED: max_age_seconds: wanted 0, found 600"]);
     for gone in [
         "KV_MARKETPRISM_CONFIRMED",
         "KV_MARKETPRISM_LEASES",
