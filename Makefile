@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .DEFAULT_GOAL := help
 
-# Tests and `up` run development builds, which are there sooner; `build`, `dist` and `bench` optimize fully.
+# Tests and `up` run development builds, which are there sooner; `build`, `dist` and `bench` make release builds.
 LOCAL := target/debug/marketprism-local
 # Running parts, without tests and benchmarks.
 PARTS := -p marketprism-edge -p marketprism-central -p marketprism-clickhouse -p marketprism-local -p marketprism-venue-sim -p marketprism-adapter-build
@@ -82,7 +82,7 @@ check: ## formatting, lints, repository rules (tests/tidy)
 bench: ## measurements; ARGS="..." goes to marketprism-bench
 	@cargo build --release --workspace --bins
 	target/release/marketprism-adapter-build
-	variables="$$($(LOCAL) install --print-env)"
+	variables="$$(target/release/marketprism-local install --print-env)"
 	while IFS= read -r line; do export "$$line"; done <<< "$$variables"
 	target/release/marketprism-bench $(ARGS)
 

@@ -61,7 +61,7 @@ impl StackPaths {
         self.state.join("run")
     }
 
-    /// Binaries: beside this program if it stands among them, so that a moved target folder works.
+    /// Folder of the binaries: that of this program if they are there too, so that a moved target folder works.
     pub fn binaries(&self) -> PathBuf {
         let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
         beside

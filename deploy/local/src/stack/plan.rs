@@ -226,7 +226,7 @@ impl<'a> Plan<'a> {
         files.dedup();
         let missing: Vec<String> =
             files.iter().filter(|file| !file.is_file()).map(|file| file.display().to_string()).collect();
-        anyhow::ensure!(missing.is_empty(), "not built: {}; run `make build`", missing.join(", "));
+        anyhow::ensure!(missing.is_empty(), "not built: {}; run `make up`", missing.join(", "));
         Ok(())
     }
 
