@@ -93,9 +93,11 @@ fn each_fault_is_found_by_the_check_whose_promise_it_breaks() {
 
 #[test]
 fn the_exit_status_of_the_command_is_that_of_the_suite() {
+    // Of the profile of this test: `target/<profile>/deps/<test>`.
+    let edge = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("marketprism-edge");
     let run = |fault: Fault, file: &Path| {
         let folder = golden(fault);
-        let output = Command::new(built("release/marketprism-edge"))
+        let output = Command::new(&edge)
             .args(["adapter", "test", "--json", "--mutations", "64", "--exchange", fault.exchange()])
             .arg("--frames")
             .arg(folder.path())
