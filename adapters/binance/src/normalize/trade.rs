@@ -43,13 +43,13 @@ impl BinanceVenue {
         while cursor.more(b'}', &mut first)? {
             match cursor.short_key()? {
                 key if key == id_key => {
-                    once(&mut id, TradeId::Number(cursor.unsigned("the trade's id")?), cursor)?
+                    once(&mut id, unless_unset(cursor, "the trade's id", Cursor::unsigned)?, cursor)?
                 }
                 FIRST_TRADE if kind == TradeKind::Aggregate => {
-                    once(&mut first_trade, cursor.unsigned("`f`")?, cursor)?
+                    once(&mut first_trade, unless_unset(cursor, "`f`", Cursor::unsigned)?, cursor)?
                 }
                 LAST_TRADE if kind == TradeKind::Aggregate => {
-                    once(&mut last_trade, cursor.unsigned("`l`")?, cursor)?
+                    once(&mut last_trade, unless_unset(cursor, "`l`", Cursor::unsigned)?, cursor)?
                 }
                 SYMBOL => {
                     symbol(loaded, cursor, &mut market)?;
@@ -69,7 +69,8 @@ impl BinanceVenue {
             }
         }
         // Messages of 2019 have no id of their own.
-        let id = id.or_else(|| Some(sum_of(first_trade?, last_trade?)));
+        let sum = || Some(sum_of(first_trade.flatten()?, last_trade.flatten()?));
+        let id = id.flatten().map(TradeId::Number).or_else(sum);
         let (Some(id), Some(price), Some(quantity)) = (id, price, quantity) else {
             return cursor.expected("the trade's id, `p` and `q`");
         };
