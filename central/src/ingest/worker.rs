@@ -306,8 +306,7 @@ impl Worker {
         self.dedup.end_turn();
         self.acknowledge_stored().await;
         let limits = self.shared.config.batch.clone();
-        let ack_pending = usize::try_from(self.stream.settings.max_ack_pending).unwrap_or(usize::MAX);
-        self.close_if(|batch| batch.is_full(&limits, ack_pending));
+        self.close_if(|batch| batch.is_full(&limits));
         taken
     }
 

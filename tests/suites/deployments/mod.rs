@@ -1,8 +1,10 @@
-//! Promise: what the files of `deploy/compose`, `deploy/docker` and `deploy/kubernetes` name exists, and their command lines work.
+//! Promise: what the files of `deploy/compose`, `deploy/docker` and `deploy/kubernetes` name exists, and their command lines and those of
+//! `deploy/OPERATIONS.md` work.
 
 mod compose;
 mod kubernetes;
 mod pages;
+mod restore;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
