@@ -23,12 +23,6 @@ use crate::row::RowsError;
 /// <https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp>
 const CONTENT_CODES: [u32; 5] = [69, 131, 321, 407, 469];
 
-/// Error codes of a server that has no memory for the rows: no memory from the system, memory limit exceeded.
-const MEMORY_CODES: [u32; 2] = [173, 241];
-
-/// Begin of the answer of a proxy that takes no body of this size.
-const BODY_TOO_LARGE: &str = "413";
-
 /// Settings that change what a statement returns or when an insert counts as stored, each at the value that central relies on: the profile of its
 /// user may have others (`async_insert` is on by default since ClickHouse 26.3). A statement's own settings win.
 const FIXED_SETTINGS: [(&str, &str); 20] = [
@@ -102,15 +96,6 @@ impl StorageError {
             Self::Refused { code, .. } => CONTENT_CODES.contains(code),
             Self::Rows(_) => true,
             Self::Unreachable(_) | Self::TimedOut(_) => false,
-        }
-    }
-
-    /// The server, or a proxy before it, has no room for so many rows at once; fewer may do.
-    pub fn is_too_large(&self) -> bool {
-        match self {
-            Self::Refused { code: 0, text } => text.contains(BODY_TOO_LARGE),
-            Self::Refused { code, .. } => MEMORY_CODES.contains(code),
-            Self::Rows(_) | Self::Unreachable(_) | Self::TimedOut(_) => false,
         }
     }
 }
@@ -246,11 +231,6 @@ mod tests {
         }
         assert_eq!(exception_code("Code: 60. DB::Exception"), 60);
         assert!(!StorageError::TimedOut(Duration::from_secs(1)).is_content());
-        let proxy = "<html><head><title>413 Request Entity Too Large</title></head></html>";
-        for text in [proxy, "Code: 241. DB::Exception: (total) memory limit exceeded: would use 413 GiB"] {
-            assert!(refused(text).is_too_large() && !refused(text).is_content(), "{text}");
-        }
-        assert!(!refused("Code: 252. DB::Exception: Too many parts (413)").is_too_large());
     }
 
     /// A profile of the user may have other values, and a server refuses a name that it does not know.

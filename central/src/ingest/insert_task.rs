@@ -112,7 +112,7 @@ async fn insert_all(
         if !may_have_failed || !batch.has_events() {
             return refused;
         }
-        missing = missing_rows(shared, batch, 0..batch.entries.len(), &refused).await;
+        missing = missing_rows(shared, batch, &refused).await;
         if missing.is_empty() {
             return refused;
         }
@@ -126,7 +126,7 @@ async fn insert_all(
 }
 
 /// True if an insert failed for another reason than its content, so that its rows may be stored or not. A range refused for its
-/// content is halved until the offending rows are alone, one that is too large until it is small enough.
+/// content is halved until the offending rows are alone.
 async fn insert_ranges(
     shared: &CentralContext,
     guard: &InsertGuard,
@@ -161,47 +161,22 @@ async fn insert_ranges(
             Err(error) => {
                 has_failed = true;
                 report_failure(shared, batch.target, "insert", &error, &mut backoff).await;
-                if error.is_too_large() && range.len() > 1 && batch.has_row_an_entry() {
-                    open.extend(smaller(shared, batch, range, refused).await);
-                } else {
-                    open.push(range);
-                }
+                open.push(range);
             }
         }
     }
     has_failed
 }
 
-/// Halves of a range that the server had no room for, the first one last. A block of several partitions may be stored in part, and the token of a
-/// half tells the server nothing of that.
-async fn smaller(
-    shared: &CentralContext,
-    batch: &Sealed,
-    range: Range<usize>,
-    refused: &BTreeMap<usize, String>,
-) -> Vec<Range<usize>> {
-    let missing = match batch.has_events() {
-        true => missing_rows(shared, batch, range, refused).await,
-        false => vec![range],
-    };
-    let halves = missing.into_iter().rev().flat_map(|part| {
-        let middle = part.start + part.len() / 2;
-        [middle..part.end, part.start..middle]
-    });
-    halves.filter(|half| !half.is_empty()).collect()
-}
-
-/// Ranges of entries within a range whose events are not in the table.
+/// Ranges of entries whose events are not in the table.
 async fn missing_rows(
     shared: &CentralContext,
     batch: &Sealed,
-    range: Range<usize>,
     refused: &BTreeMap<usize, String>,
 ) -> Vec<Range<usize>> {
-    let entries = batch.entries.get(range.clone()).unwrap_or_default();
-    let rows = look_up(shared, batch.target, &entries.iter().collect::<Vec<_>>()).await;
+    let rows = look_up(shared, batch.target, &batch.entries.iter().collect::<Vec<_>>()).await;
     let mut missing: Vec<Range<usize>> = Vec::new();
-    for (i, entry) in range.zip(entries) {
+    for (i, entry) in batch.entries.iter().enumerate() {
         if rows.has(entry.event_id) || refused.contains_key(&i) {
             continue;
         }

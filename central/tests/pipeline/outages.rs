@@ -11,7 +11,6 @@ use rand::{Rng as _, SeedableRng as _};
 
 use crate::auditing::{NUMBERED, QUICK, audit, tell, window_before};
 use crate::events::{Publisher, now_us, one_of_each, publish, trade};
-use crate::http_proxies::BodyLimit;
 use crate::ingest::{all_acknowledged, events_consumer};
 use crate::stack::Stack;
 
@@ -141,24 +140,6 @@ async fn a_token_without_its_rows_loses_nothing() {
     all_acknowledged(&stack, "MARKET_DATA", TRADES).await;
     let log = central.output();
     assert!(log.contains("clickhouse does not hold rows that it accepted"), "the engine did not lie: {log}");
-}
-
-/// Repeated as they are, the rows would be refused for ever.
-#[tokio::test(flavor = "multi_thread")]
-async fn rows_that_are_too_many_for_a_proxy_are_stored_in_smaller_inserts() {
-    const TRADES: u64 = 1_000;
-    let Some((stack, config)) = Stack::laid_out("[batch]\ntrades = 1000\nmax_age_ms = 1000\n").await else {
-        return;
-    };
-    // Above the lookup of all ids.
-    let proxy = BodyLimit::before(stack.engine.port(), 64 << 10).await;
-    Stack::lead_to(&config, stack.engine.port(), proxy.port);
-    let central = stack.run(&config);
-    stack.is_ready().await;
-    publish(&stack.jetstream().await, (0..TRADES).map(|n| trade(n, now_us()))).await;
-    stack.holds_once("trades", TRADES).await;
-    all_acknowledged(&stack, "MARKET_DATA", TRADES).await;
-    assert!(central.output().contains("413 Request Entity Too Large"), "nothing was refused");
 }
 
 #[tokio::test(flavor = "multi_thread")]
