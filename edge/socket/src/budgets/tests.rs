@@ -21,6 +21,7 @@ async fn a_ban_is_known_after_a_restart_and_ends_at_its_time() {
     let hour = Duration::from_secs(3600);
     let run = Budgets::kept_in(path.clone());
     run.refused("weight", Some(hour), Duration::ZERO, hour);
+    run.refused("weight", Some(Duration::from_secs(15)), Duration::ZERO, hour);
     run.refused("connects", Some(Duration::from_secs(1)), Duration::ZERO, hour);
     let next = Budgets::kept_in(path.clone());
     let left = blocked(&next).unwrap();
@@ -30,6 +31,8 @@ async fn a_ban_is_known_after_a_restart_and_ends_at_its_time() {
     next.reserve(&[charge("connects", 1)], Duration::ZERO).await.unwrap();
     std::fs::write(&path, r#"{"weight":1}"#).unwrap();
     assert_eq!(blocked(&Budgets::kept_in(path.clone())), None, "it has ended");
+    std::fs::write(&path, format!(r#"{{"weight":{}}}"#, i64::MIN)).unwrap();
+    assert_eq!(blocked(&Budgets::kept_in(path.clone())), None, "a damaged file");
     std::fs::write(&path, "half a fi").unwrap();
     assert_eq!(blocked(&Budgets::kept_in(path)), None);
 }
