@@ -125,6 +125,9 @@ pub const MISSING_REQUESTS: usize = 64;
 /// Gaps remembered until resolved; the last one grows beyond.
 pub const GAPS: usize = 1_000;
 
+/// Events of an insert into `copies`, 32 bytes each: they may be one row, so no refused insert can be made smaller, and proxies take 1 MiB by default.
+pub const COPIES_A_BATCH: usize = 16_000;
+
 /// Bytes of an insert per HTTP chunk, compressed as one block.
 pub const INSERT_CHUNK_BYTES: usize = 1024 * 1024;
 

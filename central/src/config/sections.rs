@@ -41,13 +41,13 @@ impl AdapterSettings {
 /// Bounds of a batch; the first one reached starts the insert.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct BatchLimits {
-    /// Rows of an insert into trades, order-book deltas or quotes.
+    /// Rows of an insert into trades, order-book deltas, quotes, copies (at most 16000 events) or corrected events, of at most half of the stream's `max_ack_pending` messages.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub trades: usize,
     /// Rows of an insert into states of order books.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub orderbooks: usize,
-    /// Rows of an insert into any other table, and into dead letters.
+    /// Rows of an insert into any other table of events, and into dead letters.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub others: usize,
     /// Bytes of rows and payloads of an insert.

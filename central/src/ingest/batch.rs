@@ -12,6 +12,7 @@ use super::lookup::StoredRows;
 use super::message::Delivery;
 use super::open_message::OpenMessage;
 use crate::config::BatchLimits;
+use crate::limits::COPIES_A_BATCH;
 use crate::row::{CopyGroups, TableRows, Target};
 
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub struct Batch {
     /// They become rows when the batch is sealed.
     pub copies: CopyGroups,
     payload_bytes: usize,
+    /// Messages of the entries.
+    messages: usize,
     opened: Instant,
 }
 
@@ -81,26 +84,32 @@ impl Batch {
             ),
             copies: CopyGroups::default(),
             payload_bytes: 0,
+            messages: 0,
             opened: Instant::now(),
         }
     }
 
     pub fn push(&mut self, entry: BatchEntry) {
         self.payload_bytes += entry.message.bytes_an_event();
+        let is_of_last = |last: &BatchEntry| Arc::ptr_eq(&last.message, &entry.message);
+        self.messages += usize::from(!self.entries.last().is_some_and(is_of_last));
         self.entries.push(entry);
     }
 
-    /// The batch has reached its limit of rows or bytes. Its age is checked apart.
-    pub fn is_full(&self, limits: &BatchLimits) -> bool {
+    /// The batch has reached its limit of rows, bytes or messages. Its age is checked apart.
+    ///
+    /// `ack_pending`: unacknowledged messages of a consumer. With all of them in open batches the broker would deliver nothing until the oldest batch is due.
+    pub fn is_full(&self, limits: &BatchLimits, ack_pending: usize) -> bool {
         let rows = match self.target {
-            // Duplicates arrive as fast as the events that they repeat.
             Target::Events(DataType::Trade | DataType::OrderBookDelta | DataType::Quote)
-            | Target::Copies
             | Target::CorrectedEvents => limits.trades,
+            // They arrive as fast as the events that they repeat.
+            Target::Copies => limits.trades.min(COPIES_A_BATCH),
             Target::Events(DataType::OrderBook) => limits.orderbooks,
             _ => limits.others,
         };
         self.entries.len() >= rows
+            || self.messages >= ack_pending / 2
             || self.rows.bytes() + self.copies.bytes() + self.payload_bytes >= limits.max_bytes
     }
 
@@ -266,9 +275,41 @@ pub mod tests {
     fn a_batch_is_full_by_rows_or_by_bytes() {
         let mut batch = trades();
         add(&mut batch, 1, 1, 100);
-        assert!(!batch.is_full(&limits(2, 1000)) && batch.is_full(&limits(1, 1000)));
+        assert!(!batch.is_full(&limits(2, 1000), 9) && batch.is_full(&limits(1, 1000), 9));
         let bytes = 100 + batch.rows.bytes();
-        assert!(batch.is_full(&limits(2, bytes)) && !batch.is_full(&limits(2, bytes + 1)));
+        assert!(batch.is_full(&limits(2, bytes), 9) && !batch.is_full(&limits(2, bytes + 1), 9));
+    }
+
+    /// The broker delivers no more than the consumer's unacknowledged messages: a batch that waited for more would wait for its age each time.
+    #[test]
+    fn a_batch_leaves_the_consumer_half_of_its_unacknowledged_messages() {
+        let limits = limits(50_000, 1_000_000);
+        let mut batch = trades();
+        (1..=4).for_each(|seq| add(&mut batch, seq, u128::from(seq), 1));
+        assert!(batch.is_full(&limits, 8) && !batch.is_full(&limits, 10));
+        let message = Arc::clone(&batch.entries[3].message);
+        for place in 1..4 {
+            let delivery = Delivery { stream_seq: 4, is_redelivered: false, published_ns: 0 };
+            batch.push(BatchEntry::without_event((Arc::clone(&message), place), EventId(9), delivery));
+        }
+        assert!(!batch.is_full(&limits, 10), "events of one message");
+    }
+
+    /// Its one row, which no refusal makes smaller, stays below the usual limit of a request, 1 MiB.
+    #[test]
+    fn copies_of_a_batch_fit_into_a_request() {
+        let mut copies = Batch::new(Target::Copies, "MARKET_DATA", 0);
+        let limits = BatchLimits { max_bytes: usize::MAX, ..limits(50_000, 0) };
+        let event = fixtures::trade(fixtures::header(), Decimal::default());
+        let message = OpenMessage::new(fixtures::message(TRADE_SUBJECT, None, Vec::new()), 1_000_000);
+        while !copies.is_full(&limits, usize::MAX) {
+            let delivery = Delivery { stream_seq: 1, is_redelivered: false, published_ns: 0 };
+            copies.copies.add(&CopyRow::of(&event, 1, "recent"));
+            copies.push(BatchEntry::without_event((Arc::clone(&message), 0), EventId(1), delivery));
+        }
+        let sealed = copies.seal(1);
+        assert!(sealed.entries.len() >= 10_000, "{}", sealed.entries.len());
+        assert!(sealed.rows.whole_block().unwrap().len() < 1 << 20);
     }
 
     #[test]
@@ -278,7 +319,7 @@ pub mod tests {
             let mut batch = Batch { target: Target::Events(data_type), ..trades() };
             (1..9).find(|seq| {
                 add(&mut batch, *seq, u128::from(*seq), 1);
-                batch.is_full(&limits)
+                batch.is_full(&limits, 100)
             })
         };
         let kinds = [DataType::OrderBook, DataType::OrderBookDelta, DataType::Quote];
@@ -334,7 +375,7 @@ pub mod tests {
         }
         assert!(batch.rows.is_empty());
         let bytes = batch.rows.bytes() + batch.copies.bytes();
-        assert!(batch.is_full(&limits(9, bytes)) && !batch.is_full(&limits(9, bytes + 1)));
+        assert!(batch.is_full(&limits(9, bytes), 99) && !batch.is_full(&limits(9, bytes + 1), 99));
         let sealed = batch.seal(9);
         assert_eq!((sealed.entries.len(), sealed.rows.len()), (3, 1));
         assert_eq!(sealed.rows.block(0..3), sealed.rows.whole_block(), "the whole batch is inserted");

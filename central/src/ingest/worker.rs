@@ -306,7 +306,8 @@ impl Worker {
         self.dedup.end_turn();
         self.acknowledge_stored().await;
         let limits = self.shared.config.batch.clone();
-        self.close_if(|batch| batch.is_full(&limits));
+        let ack_pending = usize::try_from(self.stream.settings.max_ack_pending).unwrap_or(usize::MAX);
+        self.close_if(|batch| batch.is_full(&limits, ack_pending));
         taken
     }
 
