@@ -64,11 +64,13 @@ impl TableLike {
         Ok(Self { name, keeps_rows })
     }
 
-    pub async fn insert(&self, clickhouse: &ClickHouse, rows: &Blocks) -> Result<Duration> {
+    /// `count`: of the rows, each of which must be stored.
+    pub async fn insert(&self, clickhouse: &ClickHouse, rows: &Blocks, count: u64) -> Result<Duration> {
         let statement = format!("INSERT INTO {} FORMAT Native", self.name);
         let url =
             Url::parse_with_params(&clickhouse.url(), SETTINGS.iter().chain(&[("query", &*statement)]))?;
         let client = client();
+        let before = self.count(clickhouse).await?;
         let started = Instant::now();
         for Block { token, rows } in &rows.blocks {
             let mut url = url.clone();
@@ -78,7 +80,14 @@ impl TableLike {
             let text = answer.text().await?;
             ensure!(status.is_success(), "the engine refused rows in Native format: {status}: {text}");
         }
-        Ok(started.elapsed())
+        let time = started.elapsed();
+        let stored = self.count(clickhouse).await? - before;
+        ensure!(stored == count, "{stored} of {count} rows are in {}", self.name);
+        Ok(time)
+    }
+
+    async fn count(&self, clickhouse: &ClickHouse) -> Result<u64> {
+        clickhouse.number(&format!("SELECT count() FROM {}", self.name)).await.map_err(|e| anyhow!(e))
     }
 
     pub async fn end_turn(&self, clickhouse: &ClickHouse) -> Result<()> {

@@ -1,10 +1,6 @@
-//! A running central from a filled stream to rows in hot ClickHouse, all on this machine, in turn with the engine's own inserts of the
-//! same rows into a table like hot's: as large, with the settings and deduplication tokens of central, one after the other. With trades both tables
-//! keep their rows, so both sides pay for merges; with books the engine's is emptied after each turn, since the goal is told against inserts without merges. Nothing is copied to cold meanwhile: `replication` measures that.
-//!
-//! Both sides are warm in every turn: central runs on, and its consumer is paused while the stream fills and while the engine has its turn. What is
-//! stored is read from the acknowledgements at the broker: a query of the engine costs as much as the insert of some thousand rows.
-//! The start of a central, which compares tables and looks back, is a figure of its own.
+//! A running central from a filled stream to rows in hot ClickHouse, in turn with the engine's own inserts of the same rows, with central's settings and
+//! tokens, into a table like hot's. Both tables of trades keep their rows, so both sides merge; the engine's table of books is emptied after each turn.
+//! Both sides are warm in every turn. Nothing is copied to cold meanwhile: `replication` measures that.
 
 use std::time::{Duration, Instant};
 
@@ -27,11 +23,11 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Interval of queries; each costs the engine about 2 ms.
 const QUERY: Duration = Duration::from_millis(250);
 
-/// Rows left out at the end: a partial batch waits for its age.
+/// Part of the rows that is timed: a partial batch at the end waits for its age.
 const COUNTED: f64 = 0.95;
 
 /// Books are larger than trades, and a turn has fewer.
-const BOOKS: u64 = 20;
+const BOOKS: u64 = 10;
 
 /// Longest pause of a consumer: it ends when the stream is full and the engine had its turn.
 const PAUSE: Duration = Duration::from_secs(300);
@@ -71,9 +67,9 @@ const LOADS: [IngestLoad; 4] = [
 pub async fn measure(report: &mut Report, trades: u64) -> Result<()> {
     for load in &LOADS {
         let events = match (load.sample, load.goal) {
-            // A dozen inserts: the first one, and what is in flight at the end, weigh little.
-            (Sample::Trades, Some(_)) => 2 * trades,
-            (Sample::Trades, None) => trades,
+            // A dozen inserts and more: those before the first acknowledgement, and what is in flight at the end, weigh little.
+            (Sample::Trades, Some(_)) => 3 * trades,
+            (Sample::Trades, None) => 2 * trades,
             (Sample::Books, _) => trades / BOOKS,
         };
         one(report, load, events.max(1)).await?;
@@ -139,7 +135,7 @@ struct Turns {
     merged: [u64; 2],
 }
 
-/// Fills the stream while its consumer is paused, then measures from the first rows in hot almost to the last.
+/// Fills the stream while its consumer is paused, then measures from the end of the pause almost to the last row.
 async fn one(report: &mut Report, load: &IngestLoad, events: u64) -> Result<()> {
     let mut stack = Stack::plain_with(WITHOUT_COLD).await;
     let mut messages = Messages::open(&stack, load).await?;
@@ -252,6 +248,8 @@ struct Messages {
     per_message: u64,
     /// Sequence of the last message that is stored.
     stored: u64,
+    /// Rows of all turns so far.
+    rows: u64,
 }
 
 impl Messages {
@@ -261,7 +259,7 @@ impl Messages {
         let table = load.sample.table();
         let count = format!("SELECT count() FROM marketprism_hot.{table}");
         let consumer = format!("central-{table}");
-        Ok(Self { stream, consumer, count, per_message: load.per_message, stored: 0 })
+        Ok(Self { stream, consumer, count, per_message: load.per_message, stored: 0, rows: 0 })
     }
 
     /// Sequence of the last message before which all are stored.
@@ -312,8 +310,9 @@ async fn through(stack: &mut Stack, messages: &mut Messages, events: u64, turns:
         *used += after.saturating_sub(before);
         all += after.saturating_sub(before);
     }
+    messages.rows += events;
     let stored = stack.clickhouse.number(&messages.count).await.map_err(|e| anyhow!(e))?;
-    ensure!(stored.is_multiple_of(events), "{stored} rows are in hot, which are no turns of {events}");
+    ensure!(stored == messages.rows, "{stored} rows are in hot, sent were {}", messages.rows);
     Ok(Turn { wall: each, cpu: all.as_secs_f64() / events as f64 })
 }
 
@@ -327,7 +326,7 @@ async fn alone(
 ) -> Result<Turn> {
     until_merged(stack).await?;
     let (before, merged) = (stack.clickhouse.process().cpu_time(), rows_merged(stack).await?);
-    let time = alike.insert(&stack.clickhouse, rows).await?;
+    let time = alike.insert(&stack.clickhouse, rows, events).await?;
     until_merged(stack).await?;
     let used = stack.clickhouse.process().cpu_time().saturating_sub(before);
     turns.merged[1] += rows_merged(stack).await?.saturating_sub(merged);
@@ -335,25 +334,20 @@ async fn alone(
     Ok(Turn::of(time, used, events))
 }
 
-/// Waits for all rows; gives the seconds a row from the first ones in hot, without the partial last batch.
+/// Waits for all rows; gives the seconds a row, without the partial last batch.
 async fn until_stored(messages: &mut Messages, events: u64) -> Result<f64> {
     let enough = (events as f64 * COUNTED) as u64;
-    let (started, mut first, mut counted) = (Instant::now(), None, None);
-    let before = messages.stored;
+    let (started, mut counted) = (Instant::now(), None);
     loop {
         let acknowledged = messages.acknowledged().await?;
-        let rows = events.min((acknowledged.saturating_sub(before)) * messages.per_message);
+        let rows = events.min(acknowledged.saturating_sub(messages.stored) * messages.per_message);
         let at = started.elapsed();
-        if rows > 0 && first.is_none() {
-            first = Some((rows, at));
-        }
         if rows >= enough && counted.is_none() {
-            counted = Some((rows, at));
+            counted = Some(at.as_secs_f64() / rows as f64);
         }
-        if let (true, Some((first, begun)), Some((counted, at))) = (rows >= events, first, counted) {
-            ensure!(counted > first, "all {events} rows came at once: take more");
+        if let (true, Some(each)) = (rows >= events, counted) {
             messages.stored = acknowledged;
-            return Ok(at.saturating_sub(begun).as_secs_f64() / (counted - first) as f64);
+            return Ok(each);
         }
         ensure!(at < LIMIT, "only {rows} of {events} rows within {LIMIT:?}");
         tokio::time::sleep(LOOK).await;
