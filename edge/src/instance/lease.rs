@@ -69,7 +69,7 @@ impl LeaseMemory {
     }
 
     fn write(&self, sequence: u64) {
-        let part = self.0.with_extension("part");
+        let part = self.0.with_extension("lease.part");
         let written =
             std::fs::write(&part, sequence.to_string()).and_then(|()| std::fs::rename(&part, &self.0));
         if let Err(error) = written {
