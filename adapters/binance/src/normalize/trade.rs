@@ -34,9 +34,10 @@ impl BinanceVenue {
         kind: TradeKind,
     ) -> ParseResult<()> {
         let EventMembers { cursor, mut named } = members;
+        let start = *cursor;
         let id_key = if kind == TradeKind::Single { TRADE_ID } else { AGGREGATE_ID };
         let (mut id, mut price, mut quantity, mut time, mut buyer_is_maker) = (None, None, None, None, None);
-        let (mut first_trade, mut last_trade, mut no_trade) = (None, None, None);
+        let mut no_trade = None;
         let mut market = EventMarket::default();
         let mut scales: Option<BookScales> = None;
         let mut first = true;
@@ -44,12 +45,6 @@ impl BinanceVenue {
             match cursor.short_key()? {
                 key if key == id_key => {
                     once(&mut id, unless_unset(cursor, "the trade's id", Cursor::unsigned)?, cursor)?
-                }
-                FIRST_TRADE if kind == TradeKind::Aggregate => {
-                    once(&mut first_trade, unless_unset(cursor, "`f`", Cursor::unsigned)?, cursor)?
-                }
-                LAST_TRADE if kind == TradeKind::Aggregate => {
-                    once(&mut last_trade, unless_unset(cursor, "`l`", Cursor::unsigned)?, cursor)?
                 }
                 SYMBOL => {
                     symbol(loaded, cursor, &mut market)?;
@@ -68,9 +63,11 @@ impl BinanceVenue {
                 key => other_member(key, cursor, &mut named, &mut market)?,
             }
         }
-        // Messages of 2019 have no id of their own.
-        let sum = || Some(sum_of(first_trade.flatten()?, last_trade.flatten()?));
-        let id = id.flatten().map(TradeId::Number).or_else(sum);
+        let id = match id.flatten() {
+            Some(number) => Some(TradeId::Number(number)),
+            None if kind == TradeKind::Aggregate => id_of_sum(start)?,
+            None => None,
+        };
         let (Some(id), Some(price), Some(quantity)) = (id, price, quantity) else {
             return cursor.expected("the trade's id, `p` and `q`");
         };
@@ -96,10 +93,27 @@ impl BinanceVenue {
     }
 }
 
-/// The id of an aggregate that has none: the trades that it sums.
+/// Aggregates of 2019 have no id of their own: it is made of the trades that they sum. Only here are these read, as
+/// every digit costs the usual message time.
 #[cold]
-fn sum_of(first_trade: u64, last_trade: u64) -> TradeId {
-    TradeId::Text(format!("{first_trade}-{last_trade}"))
+fn id_of_sum(mut cursor: Cursor<'_>) -> ParseResult<Option<TradeId>> {
+    let (mut first_trade, mut last_trade) = (None, None);
+    let mut first = true;
+    while cursor.more(b'}', &mut first)? {
+        match cursor.short_key()? {
+            FIRST_TRADE => {
+                let id = unless_unset(&mut cursor, "`f`", Cursor::unsigned)?;
+                once(&mut first_trade, id, &cursor)?;
+            }
+            LAST_TRADE => {
+                let id = unless_unset(&mut cursor, "`l`", Cursor::unsigned)?;
+                once(&mut last_trade, id, &cursor)?;
+            }
+            _ => cursor.skip()?,
+        }
+    }
+    let trades = first_trade.flatten().zip(last_trade.flatten());
+    Ok(trades.map(|(first_trade, last_trade)| TradeId::Text(format!("{first_trade}-{last_trade}"))))
 }
 
 /// Settlements by the insurance fund and forced deleveraging are no trades of the market.

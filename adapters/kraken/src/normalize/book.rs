@@ -26,8 +26,12 @@ pub(super) fn book(
         let quantity = level.read("qty", |cursor, what| amount_at(cursor, what, listed.quantity_scale))?;
         Ok((price, quantity))
     })?;
-    // Without one the book is verified by the next message that has it.
-    let checksum = item.optional("checksum", unsigned32)?.map(i64::from);
+    // Nothing but the checksum shows that an update was lost. A snapshot is whole by itself.
+    let checksum = match change {
+        BookChange::Snapshot => item.optional("checksum", unsigned32)?,
+        BookChange::Delta => Some(item.read("checksum", unsigned32)?),
+    };
+    let checksum = checksum.map(i64::from);
     let time_us = item.optional("timestamp", micros)?;
     // The venue numbers nothing. The checksum is part of the event's id: states of a book may have one time.
     let id = match time_us.or(checksum) {

@@ -60,7 +60,7 @@ impl OkxVenue {
         let (Some(side), Some(price), Some(size), Some(time)) = (order, price, size, time) else {
             return cursor.expected("`side`, `bkPx`, `sz` and `ts`");
         };
-        let position = position.unwrap_or(PositionSide::Untold);
+        let position = position.unwrap_or(PositionSide::Net);
         if matches!(position, PositionSide::ClosedBy(closing) if closing != side) {
             return cursor.expected("`side` that closes `posSide`");
         }
@@ -90,15 +90,15 @@ impl OkxVenue {
 enum PositionSide {
     /// A long or short position, and the side of the order that closes it.
     ClosedBy(Side),
-    /// `net` and unset ones do not tell.
-    Untold,
+    /// Neither long nor short is named: `net`, or unset.
+    Net,
     /// A side that the venue does not document. It costs the order nothing.
     Unknown,
 }
 
 fn position_side(cursor: &mut Cursor<'_>) -> ParseResult<PositionSide> {
     if unset(cursor) {
-        return Ok(PositionSide::Untold);
+        return Ok(PositionSide::Net);
     }
     if cursor.peek() != b'"' {
         return cursor.skip().map(|()| PositionSide::Unknown);
@@ -106,7 +106,7 @@ fn position_side(cursor: &mut Cursor<'_>) -> ParseResult<PositionSide> {
     Ok(match &*cursor.text("`posSide`")? {
         "long" => PositionSide::ClosedBy(Side::Sell),
         "short" => PositionSide::ClosedBy(Side::Buy),
-        "net" => PositionSide::Untold,
+        "net" => PositionSide::Net,
         _ => PositionSide::Unknown,
     })
 }
