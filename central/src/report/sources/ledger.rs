@@ -158,6 +158,9 @@ pub async fn worst_windows(
 
 /// Most gaps and losses listed.
 const LISTED_MAX: usize = 200;
+
+/// Reasons of refused messages, the one of all others included.
+const LISTED_REASONS: u32 = 50;
 /// Most gaps read, about 60 MB.
 const EDGE_GAPS_MAX: usize = 300_000;
 /// Most groups of ids read: 5,000 streams of two edges over 120 buckets.
@@ -360,12 +363,14 @@ pub async fn losses(sources: &Sources, scope: &ReportScope) -> Answer<LossList> 
     Ok(LossList { total, messages, items })
 }
 
-/// By reason, whatever the numbers in it: each value of a field would be a reason of its own.
+/// By reason, whatever the numbers in it: each value of a field would be a reason of its own. The rarest of more than
+/// [`LISTED_REASONS`] reasons are one.
 pub async fn dead_letters(sources: &Sources, scope: &ReportScope) -> Answer<Vec<DeadLetters>> {
     let query = format!(
-        "SELECT leftUTF8(min(letters.reason), 200) AS reason, count() AS messages, \
-         toUnixTimestamp64Milli(max(created_at)) AS newest FROM {}.dead_letters AS letters FINAL WHERE {} \
-         GROUP BY replaceRegexpAll(letters.reason, '[0-9]+', '0') ORDER BY messages DESC, reason LIMIT 50",
+        "SELECT if(place < {LISTED_REASONS}, text, 'other reasons') AS reason, sum(of_text) AS messages, max(last_ms) AS newest FROM (\
+         SELECT leftUTF8(min(letters.reason), 200) AS text, count() AS of_text, toUnixTimestamp64Milli(max(created_at)) AS last_ms, \
+         row_number() OVER (ORDER BY of_text DESC, text) AS place FROM {}.dead_letters AS letters FINAL WHERE {} \
+         GROUP BY replaceRegexpAll(letters.reason, '[0-9]+', '0')) GROUP BY reason ORDER BY messages DESC, reason",
         sources.hot.database,
         within("created_at", scope.from.0, scope.to.0),
     );
