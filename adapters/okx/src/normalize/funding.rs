@@ -28,7 +28,7 @@ pub(super) fn funding_rate(
         "instId" => topic.same_instrument(cursor),
         _ => cursor.skip(),
     })?;
-    let time = time.unwrap_or_else(|| Some(received_us));
+    let time = time.unwrap_or(Some(received_us));
     let (Some(rate), Some(time_us)) = (rate.flatten(), time) else {
         output.ignored(Ignored::Empty);
         return Ok(());

@@ -24,7 +24,7 @@ pub(super) fn open_interest(
         _ => cursor.skip(),
     })?;
     let (contracts, base, value_usd) = (contracts.flatten(), base.flatten(), value_usd.flatten());
-    match time.unwrap_or_else(|| Some(received_us)) {
+    match time.unwrap_or(Some(received_us)) {
         Some(time_us) if contracts.is_some() || base.is_some() || value_usd.is_some() => {
             let instrument = topic.instrument;
             let interest = OpenInterest { instrument, time_us, base, contracts, value_usd };
