@@ -126,7 +126,7 @@ async fn rows_that_were_removed_from_hot_stay_away_when_it_is_filled_again() {
     const REMOVED: u64 = 600;
     let before = format!("{SHORT_STREAMS}{}", settings());
     let Some(mut sides) = TwoSides::on_one_engine(&before).await else { return };
-    sides.trades_of(ALL..ALL + REMOVED, minutes_ago(10), 200, minutes_ago(130)).await;
+    sides.trades_of(ALL..ALL + REMOVED, minutes_ago(10), 20_000, minutes_ago(130)).await;
     let mut central = sides.replicate();
     sides.cold_holds_once("trades", REMOVED).await;
     every_window_is_verified(&sides).await;
