@@ -112,8 +112,8 @@ async fn a_log_file_is_rotated_under_a_running_edge_without_losing_a_line() {
 
     let after = edge.process().output();
     assert!(!after.is_empty() && !after.contains('\0') && !after.contains(&first), "{after}");
-    let names = std::fs::read_dir(&logs).unwrap().map(|entry| entry.unwrap().path());
-    let archive = names.filter(|path| path.extension().is_some_and(|end| end == "gz")).next().unwrap();
+    let mut names = std::fs::read_dir(&logs).unwrap().map(|entry| entry.unwrap().path());
+    let archive = names.find(|path| path.extension().is_some_and(|end| end == "gz")).unwrap();
     let unpacked = Command::new("gzip").arg("-dc").arg(&archive).output().unwrap();
     assert!(String::from_utf8(unpacked.stdout).unwrap().starts_with(&first), "{}", archive.display());
 }

@@ -113,5 +113,5 @@ impl CorrectionPublisher {
 /// Stream of a subject; empty for one that is in none.
 fn stream_of_subject(subject: &str) -> &'static str {
     let has = |of: &&str| subject.starts_with(of.trim_end_matches('>'));
-    STREAMS.iter().find(|stream| stream.subjects.iter().any(|of| has(of))).map_or("", |stream| stream.name)
+    STREAMS.iter().find(|stream| stream.subjects.iter().any(&has)).map_or("", |stream| stream.name)
 }

@@ -169,7 +169,8 @@ fn names_of_a_later_event_are_checked_unless_all_are_those_of_the_one_before() {
     };
     assert_eq!(next(&trade(MarketType::Spot, "2", "3")), Ok(()));
     assert_eq!(next(&trade(MarketType::Spot, "-1", "1")), Err((InvalidKind::Price, "price")));
-    let changes: [(&str, fn(&mut Header<'static>)); 6] = [
+    type Change = fn(&mut Header<'static>);
+    let changes: [(&str, Change); 6] = [
         ("exchange", |header| header.exchange = "Sim".into()),
         ("symbol", |header| header.symbol = "A B".into()),
         ("venue_symbol", |header| header.venue_symbol = "".into()),
