@@ -42,7 +42,6 @@ fn faults() -> Vec<(&'static str, String)> {
     // Each event has a number of its own in its reason.
     let late = "now64(3) - INTERVAL 5 SECOND, 'MARKET_DATA', number, 's', '', '', \
                 'timestamp: is ' || toString(number) || ', allowed: from 9 on, since hot deletes rows after 3 days', 'x' FROM numbers(100)";
-    // More reasons than are told apart.
     let odd = "now64(3) - INTERVAL 5 SECOND, 'MARKET_DATA', number, 's', '', '', \
                'symbol: is ' || char(97 + number % 26, 97 + intDiv(number, 26)), 'x' FROM numbers(200)";
     let left_out = delete(format!("data_type = 'trade' AND window_start = {}", seed::window(9)));
