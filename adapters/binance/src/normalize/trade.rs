@@ -93,26 +93,27 @@ impl BinanceVenue {
     }
 }
 
+/// Members of an aggregate of 2019 after its type.
+const OF_SUM: [u64; 8] = [key("E"), SYMBOL, PRICE, QUANTITY, FIRST_TRADE, LAST_TRADE, TIME, BUYER_IS_MAKER];
+
 /// Aggregates of 2019 have no id of their own: it is made of the trades that they sum. Only here are these read, as
-/// every digit costs the usual message time.
+/// every digit costs the usual message time. One with any other member is a damaged one of today.
 #[cold]
 fn id_of_sum(mut cursor: Cursor<'_>) -> ParseResult<Option<TradeId>> {
-    let (mut first_trade, mut last_trade) = (None, None);
+    let (mut first_trade, mut last_trade, mut seen) = (None, None, [false; OF_SUM.len()]);
     let mut first = true;
     while cursor.more(b'}', &mut first)? {
-        match cursor.short_key()? {
-            FIRST_TRADE => {
-                let id = unless_unset(&mut cursor, "`f`", Cursor::unsigned)?;
-                once(&mut first_trade, id, &cursor)?;
-            }
-            LAST_TRADE => {
-                let id = unless_unset(&mut cursor, "`l`", Cursor::unsigned)?;
-                once(&mut last_trade, id, &cursor)?;
-            }
+        let member = cursor.short_key()?;
+        let known = OF_SUM.iter().zip(&mut seen).find(|(key, _)| **key == member);
+        let Some((_, seen @ false)) = known else { return Ok(None) };
+        *seen = true;
+        match member {
+            FIRST_TRADE => first_trade = unless_unset(&mut cursor, "`f`", Cursor::unsigned)?,
+            LAST_TRADE => last_trade = unless_unset(&mut cursor, "`l`", Cursor::unsigned)?,
             _ => cursor.skip()?,
         }
     }
-    let trades = first_trade.flatten().zip(last_trade.flatten());
+    let trades = first_trade.zip(last_trade);
     Ok(trades.map(|(first_trade, last_trade)| TradeId::Text(format!("{first_trade}-{last_trade}"))))
 }
 
