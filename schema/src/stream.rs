@@ -31,7 +31,7 @@ pub struct StreamSettings {
     pub max_age: Duration,
     /// Time for which the server remembers message ids.
     pub duplicate_window: Duration,
-    /// Messages that central's consumer may hold unacknowledged: at least twice the rows in flight to ClickHouse.
+    /// Messages that central's consumer may hold unacknowledged; a batch takes at most half of them.
     pub max_ack_pending: i64,
 }
 

@@ -21,7 +21,7 @@ const WHO: &str =
 pub async fn one_server(sources: &Sources, role: &str, storage: &Storage, url: &MaskedUrl) -> Option<Check> {
     let asked = (0..QUESTIONS).map(|_| sources.rows::<String>(storage, WHO));
     let answers = join_all(asked).await;
-    // An address that does not answer is told elsewhere.
+    // Another check reports an address that does not answer.
     let servers: BTreeSet<String> = answers.into_iter().flatten().flatten().collect();
     let text = || {
         let servers = servers.iter().map(String::as_str).collect::<Vec<_>>().join(", ");

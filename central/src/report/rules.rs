@@ -412,7 +412,7 @@ fn trouble_of(subject: &str, trouble: &TableTrouble) -> Finding {
             Code::ClickhouseStuckMutation,
             Level::Warn,
             count(*number, "mutation") + " not done",
-            "find it in system.mutations; mend its cause, or KILL MUTATION",
+            "find it in system.mutations; fix its cause, or KILL MUTATION",
         ),
     };
     Finding::new(code, level, subject.to_owned(), format!("{table}: {what}: {detail}"), remedy)

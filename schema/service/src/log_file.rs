@@ -15,7 +15,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Appends to a file. A full one is copied over `<file>.1` and emptied: both were opened at the start, so that this works in a process that
 /// may open no files any more, and other output that is appended to the file stays in it.
 ///
-/// A file that was renamed or deleted meanwhile (`logrotate`) is opened anew under its name.
+/// A file that was renamed or deleted meanwhile (`logrotate`) is created again under its name.
 #[derive(Debug)]
 pub(crate) struct LogFile {
     path: PathBuf,
