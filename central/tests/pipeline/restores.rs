@@ -175,8 +175,9 @@ async fn a_restored_cold_is_copied_to_again() {
     sides.stack.cold_engine().restart().await;
     sides.cold_holds_once("trades", ALL).await;
     sides.are_the_same("trades").await;
-    assert!(central.output().contains("cold was put back"), "{}", central.output());
+    // A round that had read the watermark before the restore may have copied the windows that the restored log lacks.
     sides.stack.metrics_tell("marketprism_cold_put_back_total{table=\"trades\"} 1").await;
+    assert!(central.output().contains("cold was put back"), "{}", central.output());
 }
 
 /// A restore that is over before any query fails: the next window closes, or not, before the watermark is looked at.

@@ -146,6 +146,9 @@ impl InputReader<'_> {
         inputs: &mut RangeInputs,
     ) -> anyhow::Result<()> {
         let killed = KilledTimes::of(&inputs.downtimes);
+        // Before the rows: a correction that is closed meanwhile has not exchanged any.
+        let corrected = queries::types_being_corrected(self.storage, range).await;
+        let corrected = corrected.context("cannot read corrections")?;
         let copied = queries::types_with_copies(self.storage, range).await.context("cannot read copies")?;
         let mut plain = Vec::new();
         for table in Table::ALL {
@@ -157,7 +160,8 @@ impl InputReader<'_> {
                 let missing = missing.with_context(|| format!("cannot look up duplicates in {}", table.name));
                 inputs.duplicates_missing.extend(missing?);
             }
-            let has_copies = copied.contains(table.data_type.as_str());
+            let is_corrected = corrected.contains(table.data_type.as_str());
+            let has_copies = is_corrected || copied.contains(table.data_type.as_str());
             // Rows may have arrived since the occupied tables were listed: what audits report is read in any case.
             let is_reported = audits().any(|audit| audit.stored.count > 0);
             if !has_copies && ambiguous.is_empty() {
@@ -165,8 +169,8 @@ impl InputReader<'_> {
                 continue;
             }
             let has_ambiguous = !ambiguous.is_empty();
-            let rows =
-                RowsAndCopies { has_copies, has_ambiguous, ..self.rows_and_copies(&table, range, &killed) };
+            let all = self.rows_and_copies(&table, range, &killed);
+            let rows = RowsAndCopies { has_copies, is_corrected, has_ambiguous, ..all };
             let contents = rows.contents().await.with_context(|| format!("cannot read {}", table.name))?;
             inputs.contents.extend(contents);
             if has_ambiguous {
@@ -189,7 +193,8 @@ impl InputReader<'_> {
         killed: &'b KilledTimes,
     ) -> RowsAndCopies<'b> {
         let (storage, grid) = (self.storage, self.grid);
-        RowsAndCopies { storage, grid, table, range, killed, has_copies: true, has_ambiguous: true }
+        let (has_copies, is_corrected, has_ambiguous) = (true, true, true);
+        RowsAndCopies { storage, grid, table, range, killed, has_copies, is_corrected, has_ambiguous }
     }
 
     /// Of windows that differ from their audits, which list duplicates: what was sent again does not count for the edge.

@@ -236,6 +236,21 @@ pub async fn types_with_copies(
     Ok(fetch(storage, &query).await?.into_iter().collect())
 }
 
+/// Types of a range with a correction that is closed and not carried out: hot may have rows beside their replacements.
+pub async fn types_being_corrected(
+    storage: &Storage,
+    range: WindowRange,
+) -> Result<HashSet<String>, StorageError> {
+    let (database, around) = (&storage.database, limits::UNSURE_AROUND_NS);
+    let query = format!(
+        "SELECT DISTINCT toString(data_type) FROM {database}.corrections FINAL WHERE from_at < {} AND to_at > {} AND (data_type, \
+         correction, created_at) NOT IN (SELECT data_type, correction, closed_at FROM {database}.applied_corrections)",
+        sql::nanos(range.to.saturating_add(around)),
+        sql::nanos(range.from.saturating_sub(around))
+    );
+    Ok(fetch(storage, &query).await?.into_iter().collect())
+}
+
 /// Ambiguous ids of a range that are in hot, whoever stored them. Searched near the range first, in the whole table if some are not found.
 pub async fn ambiguous_in_hot(
     storage: &Storage,

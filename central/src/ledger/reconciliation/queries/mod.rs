@@ -13,7 +13,7 @@ pub use audits::{FeedProblemRow, GapSummary, WindowAudit, audits, feed_problems,
 pub use downtimes::{DowntimeSpan, LASTS, downtimes};
 pub use hot::{
     HotContents, KilledTimes, StoredIds, ambiguous_in_hot, contents, duplicates_missing, occupied_hours,
-    stored_ids, types_with_copies,
+    stored_ids, types_being_corrected, types_with_copies,
 };
 pub use relived::{RelivedTimes, relived_times};
 pub use rows_and_copies::RowsAndCopies;

@@ -22,6 +22,8 @@ pub struct RowsAndCopies<'a> {
     pub range: WindowRange,
     pub killed: &'a KilledTimes,
     pub has_copies: bool,
+    /// A row counts once while a correction puts its replacement beside it.
+    pub is_corrected: bool,
     /// Audits list ambiguous events, which are left out.
     pub has_ambiguous: bool,
 }
@@ -66,8 +68,9 @@ impl RowsAndCopies<'_> {
         let condition = format!("{condition}{}", self.not_ambiguous());
         let columns = "received_at, edge, exchange, market_type, symbol, event_id";
         let not_added = not_added();
+        let distinct = if self.is_corrected { "DISTINCT " } else { "" };
         let hot = format!(
-            "SELECT {columns}, 0 AS is_copy FROM {database}.{table} WHERE {within}{not_added}{condition}"
+            "SELECT {distinct}{columns}, 0 AS is_copy FROM {database}.{table} WHERE {within}{not_added}{condition}"
         );
         if !self.has_copies {
             return format!("({hot})");
