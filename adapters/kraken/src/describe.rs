@@ -8,8 +8,7 @@ use marketprism_adapter_sdk::{
 pub(crate) const DEPTHS: [u32; 5] = [10, 25, 100, 500, 1000];
 
 pub(crate) fn describe() -> Description {
-    // Trade ids rise per pair; that they rise by one is not documented.
-    let trade = pushed(DataType::Trade, &[MarketType::Spot]);
+    let trade = Capability { contiguous_trade_ids: true, ..pushed(DataType::Trade, &[MarketType::Spot]) };
     let orderbook = Capability {
         checksum: ChecksumRule::Crc32Digits10,
         snapshot: SnapshotSource::InBand,

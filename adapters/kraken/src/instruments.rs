@@ -45,17 +45,20 @@ fn read_list(listing: &mut Listing, body: &[u8]) -> Result<(), Refusal> {
     })?)
 }
 
-/// An answer with a `result`. A refused request has the status of a good one, and none.
+/// An answer with a `result`. A refused request has the status of a good one, and none or an empty one.
 pub(crate) fn result(body: &[u8]) -> Result<Object<'_>, Refusal> {
     let answer = Object::whole(body)?;
-    if answer.has("error") && !answer.has("result") {
-        return Err(refusal("instruments", errors(&answer)?, "an answer with a result"));
+    let texts = if answer.has("error") { texts(&answer)? } else { Vec::new() };
+    // Warnings, such as `WGeneral:Danger`, stand beside a good result.
+    let refused = texts.iter().any(|text| !text.starts_with('W'));
+    if refused || (answer.has("error") && !answer.has("result")) {
+        return Err(refusal("instruments", texts.join(", "), "an answer with a result"));
     }
     Ok(answer)
 }
 
-/// The venue's errors, such as `EGeneral:Too many requests`.
-fn errors(answer: &Object<'_>) -> ParseResult<String> {
+/// The venue's errors, such as `EGeneral:Too many requests`, and warnings.
+fn texts(answer: &Object<'_>) -> ParseResult<Vec<String>> {
     let mut texts = Vec::new();
     answer.read("error", |cursor, what| {
         each_element(cursor, |cursor| {
@@ -63,7 +66,7 @@ fn errors(answer: &Object<'_>) -> ParseResult<String> {
             Ok(())
         })
     })?;
-    Ok(texts.join(", "))
+    Ok(texts)
 }
 
 /// None for a pair without a socket name (dark pools), or with one that no symbol can hold.
@@ -77,7 +80,7 @@ pub(crate) fn socket_name(listed: &Object<'_>) -> ParseResult<Option<String>> {
 fn instrument(listed: &Object<'_>) -> ParseResult<Option<Instrument>> {
     let Some(name) = socket_name(listed)? else { return Ok(None) };
     let Some((base, quote)) = name.split_once('/') else { return Ok(None) };
-    let trading = listed.optional("status", Cursor::text)?.is_none_or(|status| status == "online");
+    let trading = listed.optional("status", Cursor::text)?.is_none_or(|status| trades(&status));
     let (places, lot_places) =
         (listed.read("pair_decimals", decimal_places)?, listed.read("lot_decimals", decimal_places)?);
     Ok(Some(Instrument {
@@ -95,6 +98,11 @@ fn instrument(listed: &Object<'_>) -> ParseResult<Option<Instrument>> {
         step_size: Some(Decimal { mantissa: 1, scale: lot_places }),
         trading,
     }))
+}
+
+/// Orders are matched in these states of a pair; not in `cancel_only` and `post_only`.
+fn trades(status: &str) -> bool {
+    matches!(status, "online" | "limit_only" | "reduce_only")
 }
 
 /// The name that a pair is subscribed under, where a message names it as the REST list does.

@@ -85,6 +85,8 @@ fn connect(
 fn message(method: &str, data_type: DataType, depth: u32, symbols: &[&str]) -> String {
     let channel = match data_type {
         DataType::Orderbook => format!(r#""channel":"book","depth":{depth}"#),
+        // The last fifty trades are what a lost connection missed.
+        _ if method == "subscribe" => r#""channel":"trade","snapshot":true"#.to_owned(),
         _ => r#""channel":"trade""#.to_owned(),
     };
     format!(r#"{{"method":"{method}","params":{{{channel},"symbol":["{}"]}}}}"#, symbols.join(r#"",""#))

@@ -1,8 +1,19 @@
 //! Answers to subscriptions and pings.
 
 use crate::plan::{message, topics_of};
-use marketprism_adapter_sdk::{Cursor, Ignored, LoadedFeed, Object, Output, ParseResult, value_text};
+use marketprism_adapter_sdk::{Cursor, Ignored, LoadedFeed, Object, Output, ParseResult, Remark, value_text};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Parts of refusals, in small letters, that say "later", not "never". They name no topic: what was asked for would stay silent for ever, so
+/// that a new connection asks again.
+const NOT_NOW: [&str; 6] = [
+    "too many visits",
+    "too frequent",
+    "rate limit",
+    "server error",
+    "server timeout",
+    "service is restarting",
+];
 
 /// Topics that the venue refused, by connection and request, until it accepts the rest of the request.
 #[derive(Debug, Default)]
@@ -28,6 +39,8 @@ impl RefusedTopics {
                 id.filter(|_| op == "subscribe").and_then(|id| self.rest(loaded, connection, id, &text))
             {
                 output.reply(rest);
+            } else if says_later(&text) {
+                output.note(Remark::Closing(format!("the venue refused a request for now: {text}")));
             }
             output.venue_error(op, text);
         } else if let Some(failed) = failed_topics(message)? {
@@ -52,6 +65,11 @@ impl RefusedTopics {
         topics.retain(|topic| !all.contains(*topic));
         (!topics.is_empty()).then(|| message("subscribe", &topics, id))
     }
+}
+
+fn says_later(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    NOT_NOW.iter().any(|later| text.contains(later))
 }
 
 /// The topics that an answer of the form `COMMAND_RESP` lists as failed, although it calls itself a success.

@@ -2,20 +2,29 @@
 
 use marketprism_adapter_sdk::{Cursor, Ignored, Object, Output, ParseResult, Remark};
 
-const TOO_MANY_MESSAGES: &str = "Exceeded msg rate";
+/// Parts of refusals that say "later", not "never": what was asked for would stay silent for ever, so that a new connection asks again.
+const NOT_NOW: [&str; 7] = [
+    "Exceeded msg rate",
+    "Rate limit exceeded",
+    "EGeneral:Internal error",
+    "EGeneral:Too many requests",
+    "EService:Busy",
+    "EService:Deadline elapsed",
+    "EService:Unavailable",
+];
 
 pub(super) fn answer(output: &mut Output, message: &Object<'_>) -> ParseResult<()> {
     let method = message.optional("method", Cursor::text)?.unwrap_or_else(|| "error".into());
     for key in ["error", "Error", "errorMessage"] {
         if let Some(error) = message.optional(key, Cursor::text)? {
+            // Some name no request: whatever was asked for last is not subscribed.
+            if NOT_NOW.iter().any(|later| error.contains(later)) {
+                output.note(Remark::Closing(error.to_string()));
+            }
             let text = match message.optional("symbol", Cursor::text)? {
                 Some(symbol) if !error.contains(&*symbol) => format!("{error} ({symbol})"),
                 _ => error.into_owned(),
             };
-            // It names no request: whatever was asked for last is not subscribed.
-            if text == TOO_MANY_MESSAGES {
-                output.note(Remark::Closing(text.clone()));
-            }
             output.venue_error(method, text);
             return Ok(());
         }

@@ -23,12 +23,46 @@ fn pairs_have_the_names_of_the_sockets() {
     let body = r#"{"error":["EGeneral:Temporary lockout","EService:Busy"]}"#;
     let refused = Kraken::instruments(&feed(&[], 10), answers([body])).unwrap_err();
     assert_eq!(refused.value, "EGeneral:Temporary lockout, EService:Busy");
-    for body in [r#"{"error":["EGeneral:Temporary lockout"]}"#, r#"{"error":[],"result":[]}"#, "<html>"] {
+    // An empty result beside the error is no list: every pair would be taken for delisted.
+    let beside = r#"{"error":["EService:Unavailable"],"result":{}}"#;
+    for body in
+        [beside, r#"{"error":["EGeneral:Temporary lockout"]}"#, r#"{"error":[],"result":[]}"#, "<html>"]
+    {
         assert_eq!(
             Kraken::instruments(&feed(&[], 10), answers([body])).unwrap_err().field,
             "instruments",
             "{body}"
         );
+    }
+}
+
+#[test]
+fn a_pair_trades_unless_its_orders_are_not_matched_and_a_warning_is_no_refusal() {
+    let list = records("kraken_spot")[0].data.replacen(r#""error":[]"#, r#""error":["WGeneral:Danger"]"#, 1);
+    let states = [
+        ("online", true),
+        ("limit_only", true),
+        ("reduce_only", true),
+        ("post_only", false),
+        ("cancel_only", false),
+    ];
+    for (state, trades) in states {
+        let body = list.replace("online", state);
+        let listed = Kraken::instruments(&feed(&["BTC-USD"], 10), answers([body.as_str()])).unwrap();
+        assert_eq!(listed[0].trading, trades, "{state}");
+    }
+}
+
+/// They close what a connection missed.
+#[test]
+fn trades_are_asked_for_with_the_last_ones() {
+    for connection in open(&feed(&["BTC-USD"], 10)).plan.connections {
+        let is_trade = connection.name.starts_with("trade");
+        let again = connection.streams.iter().flat_map(|stream| &stream.resubscribe);
+        for text in connection.on_open.iter().chain(again) {
+            let asks = text.contains(r#""channel":"trade","snapshot":true"#);
+            assert_eq!(asks, is_trade && text.contains(r#""method":"subscribe""#), "{text}");
+        }
     }
 }
 

@@ -5,9 +5,9 @@ use marketprism_adapter_sdk::{Cursor, Ignored, Output, ParseResult, Remark, each
 /// The venue will close the connection for an upgrade, about a minute after it said so.
 const SERVICE_UPGRADE: &str = "64008";
 
-/// Refusals that say "later", not "never" (too many requests, busy): what the request would have subscribed stays silent for ever, so
+/// Refusals that say "later", not "never" (too many requests, busy, a fault of the venue): what the request would have subscribed stays silent for ever, so
 /// that a new connection asks again.
-const NOT_NOW: [&str; 5] = ["50001", "50011", "50013", "50026", "60014"];
+const NOT_NOW: [&str; 7] = ["50001", "50004", "50011", "50013", "50026", "60014", "64007"];
 
 /// Reads an object that holds no data. The whole text must be JSON.
 pub(super) fn control(output: &mut Output, bytes: &[u8]) -> ParseResult<()> {

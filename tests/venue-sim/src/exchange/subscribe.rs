@@ -26,6 +26,15 @@ impl Exchange {
 
     /// Unknown streams and streams of another route are accepted and stay silent.
     pub fn subscribe(&self, connection: &Arc<Connection>, streams: &[String]) {
+        self.subscribe_with(connection, streams, TRADES_AGAIN);
+    }
+
+    /// As [`Self::subscribe`], without the trades of before.
+    pub fn subscribe_from_now(&self, connection: &Arc<Connection>, streams: &[String]) {
+        self.subscribe_with(connection, streams, 0);
+    }
+
+    fn subscribe_with(&self, connection: &Arc<Connection>, streams: &[String], trades_again: usize) {
         for stream in streams {
             connection.with_subscriptions(|names| names.insert(stream.clone()));
             if !self.venue.carries(connection.route, stream) {
@@ -35,7 +44,9 @@ impl Exchange {
                 Some(Some((symbol, content))) if self.has_first_state(*content) => {
                     self.subscribe_state(connection, stream, (*symbol, *content));
                 }
-                other => self.subscribe_other(connection, stream, other.copied().flatten()),
+                other => {
+                    self.subscribe_other(connection, stream, other.copied().flatten(), trades_again);
+                }
             }
         }
     }
@@ -86,7 +97,13 @@ impl Exchange {
         }
     }
 
-    fn subscribe_other(&self, connection: &Arc<Connection>, stream: &str, content: Option<(usize, Content)>) {
+    fn subscribe_other(
+        &self,
+        connection: &Arc<Connection>,
+        stream: &str,
+        content: Option<(usize, Content)>,
+        trades_again: usize,
+    ) {
         let mut hub = lock(&self.hub);
         if !hub.subscribe(stream, connection) {
             return;
@@ -96,7 +113,7 @@ impl Exchange {
                 self.send_backlog(connection, stream, symbol, kind);
             }
             Some((symbol, Content::Trades(kind))) => {
-                self.send_newest_trades(connection, stream, (symbol, kind), &mut hub);
+                self.send_newest_trades(connection, stream, (symbol, kind, trades_again), &mut hub);
             }
             _ => {}
         }
@@ -116,12 +133,12 @@ impl Exchange {
         &self,
         connection: &Arc<Connection>,
         stream: &str,
-        (symbol, kind): (usize, TradeKind),
+        (symbol, kind, trades_again): (usize, TradeKind, usize),
         hub: &mut Hub,
     ) {
         let Some(listed) = self.listed.get(symbol) else { return };
         let mut ledger = self.ledger();
-        let records = ledger.trades.newest(symbol, kind, TRADES_AGAIN);
+        let records = ledger.trades.newest(symbol, kind, trades_again);
         let Some(raw) = self.venue.trade_snapshot(listed, &records).filter(|_| !records.is_empty()) else {
             return;
         };

@@ -220,9 +220,11 @@ impl Session {
             ControlAction::Nothing => {}
             ControlAction::Subscribe(names) => {
                 self.exchange.subscribe(&self.connection, &names);
-                if let (None, Some(every)) = (self.heartbeat, self.exchange.venue.beat_every()) {
-                    self.beat_at(every, false);
-                }
+                self.beat_once_subscribed();
+            }
+            ControlAction::SubscribeFromNow(names) => {
+                self.exchange.subscribe_from_now(&self.connection, &names);
+                self.beat_once_subscribed();
             }
             ControlAction::Unsubscribe(names) => self.exchange.unsubscribe(&self.connection, &names),
             ControlAction::Combined(on) => self.connection.combined.store(on, Ordering::Relaxed),
@@ -238,6 +240,12 @@ impl Session {
             }
         }
         true
+    }
+
+    fn beat_once_subscribed(&mut self) {
+        if let (None, Some(every)) = (self.heartbeat, self.exchange.venue.beat_every()) {
+            self.beat_at(every, false);
+        }
     }
 
     fn beat_at(&mut self, usual: Duration, is_answered: bool) {

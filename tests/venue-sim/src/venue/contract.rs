@@ -124,6 +124,8 @@ pub struct SessionView<'a> {
 pub enum ControlAction {
     Nothing,
     Subscribe(Vec<String>),
+    /// Without the trades of before.
+    SubscribeFromNow(Vec<String>),
     Unsubscribe(Vec<String>),
     /// Wrap frames with their stream's name, or not.
     Combined(bool),

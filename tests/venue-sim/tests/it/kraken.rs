@@ -255,10 +255,14 @@ async fn trades_begin_with_the_newest_fifty() {
     sim.burst(KRAKEN, 800);
     let mut seen: Vec<u64> = ws.drain().await.iter().flat_map(ids).collect();
     let mut late = open(&sim).await;
-    subscribe(&mut late, json!({"channel": "trade", "symbol": ["ETH/USD"]})).await;
+    subscribe(&mut late, json!({"channel": "trade", "snapshot": true, "symbol": ["ETH/USD"]})).await;
     let snapshot = late.json().await;
     assert_eq!(snapshot["type"], "snapshot");
     assert_eq!(ids(&snapshot), seen[seen.len() - 50..]);
+    let mut from_now = open(&sim).await;
+    subscribe(&mut from_now, json!({"channel": "trade", "symbol": ["ETH/USD"]})).await;
+    assert_eq!(from_now.got(SILENCE).await, Got::Nothing, "they come only if they are asked for");
+    drop(from_now);
     sim.burst(KRAKEN, 100);
     let more = ws.drain().await;
     assert!(more.iter().all(|message| message["type"] == "update"));

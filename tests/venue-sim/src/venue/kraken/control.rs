@@ -35,10 +35,10 @@ fn respond(message: &Value, view: SessionView<'_>, now: &str) -> ControlReply {
         }
         Err(problem) => vec![reply(refused(method, &problem, None))],
     };
-    let action = if method == "subscribe" {
-        ControlAction::Subscribe(names)
-    } else {
-        ControlAction::Unsubscribe(names)
+    let action = match method {
+        "unsubscribe" => ControlAction::Unsubscribe(names),
+        _ if has_snapshot(&message["params"]) => ControlAction::Subscribe(names),
+        _ => ControlAction::SubscribeFromNow(names),
     };
     ControlReply { texts, action, counts: true }
 }
@@ -64,6 +64,11 @@ fn refused(method: &str, problem: &str, symbol: Option<&str>) -> Value {
     fields
 }
 
+/// Books begin with one unless it is declined (which is not simulated), trades only if it is asked for.
+fn has_snapshot(params: &Value) -> bool {
+    params["snapshot"].as_bool().unwrap_or(params["channel"] == "book")
+}
+
 /// The symbols of a request, and what is asked of each of them.
 fn wanted(params: &Value) -> Result<(Vec<&str>, Map<String, Value>), String> {
     let channel = params["channel"].as_str().unwrap_or_default();
@@ -80,6 +85,7 @@ fn wanted(params: &Value) -> Result<(Vec<&str>, Map<String, Value>), String> {
         other if OTHER_CHANNELS.contains(&other) => return Err(format!("Channel {other} is not simulated")),
         _ => return Err("Unsupported channel".to_owned()),
     }
+    request.insert("snapshot".to_owned(), has_snapshot(params).into());
     let symbols = params["symbol"].as_array();
     let symbols = symbols.and_then(|symbols| symbols.iter().map(Value::as_str).collect());
     Ok((symbols.ok_or("Malformed request: symbol must be an array of strings")?, request))
@@ -105,8 +111,8 @@ fn one(
             names.push(name);
             let mut result = request.clone();
             result.insert("symbol".to_owned(), symbol.into());
-            if method == "subscribe" {
-                result.insert("snapshot".to_owned(), true.into());
+            if method == "unsubscribe" {
+                result.remove("snapshot");
             }
             return json!({"method": method, "result": result, "success": true});
         }
