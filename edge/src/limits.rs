@@ -436,7 +436,7 @@ pub const BACKFILL_DELAY: Duration = Duration::from_secs(1);
 /// Holes in trade ids of one part of a feed that wait for the venue's history. Full: new ones are not filled, counted as `given_up`.
 pub const BACKFILL_HOLES_MAX: usize = 1_024;
 
-/// Answers in a row without a trade of the requested ids. Reached: these ids are not served, counted, and the ids after them are next.
+/// Answers in a row without a trade of the requested ids, or refusals of one trade. Reached: these ids are not served, counted, and the ids after them are next.
 pub const BACKFILL_MISSES_MAX: u32 = 3;
 
 /// Requests in a row without a usable answer. Reached: the hole is given up, counted.

@@ -109,6 +109,11 @@ impl RequestFailure {
         }
     }
 
+    /// The venue answered, and will refuse the same request again; it does not shut this machine out.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Status { .. }) && !self.is_transient() && self.label() == "refused"
+    }
+
     /// Rank among the failures of several tries: an answer tells more than none, a cause more than a time.
     pub(crate) const fn telling(&self) -> u8 {
         match self {

@@ -29,6 +29,8 @@ struct QueuedHole {
     whole: TradeIdRange,
     /// Ids that are not decided.
     rest: TradeIdRange,
+    /// Undecided ids before those, since the venue refused a request for the oldest of them.
+    older: Option<TradeIdRange>,
     /// First request, or last answer with a trade of the hole.
     tried: Option<Instant>,
     since_ns: i64,
@@ -38,14 +40,28 @@ struct QueuedHole {
     misses: u32,
     /// Requests in a row without an answer that can be used.
     failures: u32,
+    /// Refusals in a row of a request for one trade.
+    refusals: u32,
     filled: u64,
     left: Vec<(TradeIdRange, LeftMissing)>,
+}
+
+impl QueuedHole {
+    /// The lowest ids that are missing and not decided, the older ones last.
+    fn next(&mut self, builder: &RecordBuilder) -> Option<TradeIdRange> {
+        let next = builder.first_missing(self.instrument, self.rest);
+        next.or_else(|| {
+            self.rest = self.older.take()?;
+            builder.first_missing(self.instrument, self.rest)
+        })
+    }
 }
 
 /// Reason for which trades stay missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum LeftMissing {
     NotServed,
+    Refused(String),
     GivenUp(String),
 }
 
@@ -53,6 +69,7 @@ impl LeftMissing {
     fn text(&self) -> String {
         match self {
             Self::NotServed => "not served by the venue's history".to_owned(),
+            Self::Refused(why) => format!("refused by the venue's history: {why}"),
             Self::GivenUp(why) => format!("given up: {why}"),
         }
     }
@@ -130,12 +147,14 @@ impl Backfill {
                 instrument,
                 whole: ids,
                 rest: ids,
+                older: None,
                 tried: None,
                 since_ns: now_ns,
                 due: now + BACKFILL_DELAY,
                 pause: Backoff::new(BACKFILL_PAUSE.0, BACKFILL_PAUSE.1),
                 misses: 0,
                 failures: 0,
+                refusals: 0,
                 filled: 0,
                 left: Vec::new(),
             };
@@ -160,7 +179,7 @@ impl Backfill {
         }
     }
 
-    /// The ids to request now; then one of [`Backfill::answered`] and [`Backfill::failed`] is due.
+    /// The ids to request now; then one of [`Backfill::answered`], [`Backfill::failed`] and [`Backfill::not_kept`] is due.
     pub fn next(
         &mut self,
         builder: &mut RecordBuilder,
@@ -173,7 +192,7 @@ impl Backfill {
         while self.asked.is_none() {
             let position = self.holes.iter().position(|hole| hole.due <= now)?;
             let mut hole = self.holes.remove(position)?;
-            let Some(range) = builder.first_missing(hole.instrument, hole.rest) else {
+            let Some(range) = hole.next(builder) else {
                 self.finish(hole, now_ns);
                 continue;
             };
@@ -220,7 +239,7 @@ impl Backfill {
     /// The answer is processed, `filled` rows of it by [`Backfill::filled`].
     pub fn answered(&mut self, filled: u64, builder: &mut RecordBuilder, now: Instant, now_ns: i64) {
         let Some(AskedRange { mut hole, range, is_invalid, .. }) = self.asked.take() else { return };
-        hole.failures = 0;
+        (hole.failures, hole.refusals) = (0, 0);
         if filled > 0 {
             hole.misses = 0;
             hole.pause.reset();
@@ -254,6 +273,34 @@ impl Backfill {
         self.settle(hole, builder, now_ns);
     }
 
+    /// The venue refuses a request from the first of these ids on: its history may begin later. The newer half is requested next, then what
+    /// of the older one is kept: its beginning is found by halves.
+    pub fn not_kept(&mut self, why: &str, builder: &mut RecordBuilder, now: Instant, now_ns: i64) {
+        let Some(AskedRange { mut hole, range, .. }) = self.asked.take() else { return };
+        hole.failures = 0;
+        hole.due = now + BACKFILL_PAUSE.0;
+        let why = LeftMissing::Refused(why.to_owned());
+        // Older ones than what is refused would be refused too.
+        if let Some(older) = hole.older.take() {
+            self.leave_all(&mut hole, older, &why, builder);
+        }
+        hole.rest.first = range.first;
+        let half = hole.rest.count() / 2;
+        if half > 0 {
+            let middle = range.first.saturating_add(half);
+            hole.older = Some(TradeIdRange { first: range.first, last: middle.saturating_sub(1) });
+            hole.rest.first = middle;
+        } else {
+            hole.refusals += 1;
+            if hole.refusals >= BACKFILL_MISSES_MAX {
+                self.leave(&mut hole, range, &why, builder);
+                hole.refusals = 0;
+                hole.rest.first = range.last.saturating_add(1);
+            }
+        }
+        self.settle(hole, builder, now_ns);
+    }
+
     /// The adapter cannot request these trades.
     pub fn refused(&mut self, why: &str, builder: &mut RecordBuilder, now_ns: i64) {
         let Some(AskedRange { mut hole, .. }) = self.asked.take() else { return };
@@ -261,8 +308,8 @@ impl Backfill {
         self.settle(hole, builder, now_ns);
     }
 
-    fn settle(&mut self, hole: QueuedHole, builder: &RecordBuilder, now_ns: i64) {
-        match builder.first_missing(hole.instrument, hole.rest) {
+    fn settle(&mut self, mut hole: QueuedHole, builder: &RecordBuilder, now_ns: i64) {
+        match hole.next(builder) {
             // Behind the others: a long hole does not keep them waiting.
             Some(_) => self.holes.push_back(hole),
             None => self.finish(hole, now_ns),
@@ -271,14 +318,27 @@ impl Backfill {
 
     /// Leaves every undecided id of a hole missing.
     fn leave_rest(&mut self, hole: &mut QueuedHole, why: &str, builder: &mut RecordBuilder) {
-        while let Some(range) = builder.first_missing(hole.instrument, hole.rest) {
-            self.leave(hole, range, &LeftMissing::GivenUp(why.to_owned()), builder);
-            match range.last.checked_add(1).filter(|next| *next <= hole.rest.last) {
-                Some(next) => hole.rest.first = next,
+        let rest = std::mem::replace(&mut hole.rest, TradeIdRange { first: 1, last: 0 });
+        for ids in hole.older.take().into_iter().chain([rest]) {
+            self.leave_all(hole, ids, &LeftMissing::GivenUp(why.to_owned()), builder);
+        }
+    }
+
+    /// Leaves those of the ids missing that are.
+    fn leave_all(
+        &self,
+        hole: &mut QueuedHole,
+        mut ids: TradeIdRange,
+        why: &LeftMissing,
+        builder: &mut RecordBuilder,
+    ) {
+        while let Some(range) = builder.first_missing(hole.instrument, ids) {
+            self.leave(hole, range, why, builder);
+            match range.last.checked_add(1).filter(|next| *next <= ids.last) {
+                Some(next) => ids.first = next,
                 None => break,
             }
         }
-        hole.rest = TradeIdRange { first: 1, last: 0 };
     }
 
     fn leave(
@@ -289,12 +349,17 @@ impl Backfill {
         builder: &mut RecordBuilder,
     ) {
         let counter = match why {
-            LeftMissing::NotServed => &self.counters.not_served,
+            LeftMissing::NotServed | LeftMissing::Refused(_) => &self.counters.not_served,
             LeftMissing::GivenUp(_) => &self.counters.given_up,
         };
         counter.inc_by(ids.count());
         builder.leave_missing(hole.instrument, ids, &format!("{} {}", named(ids), why.text()));
-        hole.left.push((ids, why.clone()));
+        match hole.left.last_mut() {
+            Some((left, reason)) if reason == why && left.last.checked_add(1) == Some(ids.first) => {
+                left.last = ids.last;
+            }
+            _ => hole.left.push((ids, why.clone())),
+        }
     }
 
     fn finish(&mut self, hole: QueuedHole, now_ns: i64) {

@@ -249,6 +249,67 @@ fn a_hole_is_given_up_after_failures_a_refusal_an_hour_or_with_a_full_queue() {
     assert!(done[0].evidence.ends_with("given up: 1024 other holes wait"), "{}", done[0].evidence);
 }
 
+/// As of a venue that refuses requests from before its history: the ids that are filled, what the evidence says, the number of requests.
+fn filled_from(horizon: u64, (first, last): (u64, u64)) -> (Vec<u64>, String, u64) {
+    const PAGE: u64 = 1_000;
+    let mut filling = Filling::of(1);
+    let position =
+        TradePosition { next: i64::try_from(first).unwrap(), last_venue_ns: AT_NS, holes: Vec::new() };
+    filling.builder.resume_trades(0.into(), &position);
+    filling.live(0, [last + 1]);
+    let mut ids = BTreeSet::new();
+    while let Some((from, to)) = filling.next_after(BACKFILL_PAUSE.1) {
+        if from < horizon {
+            let now = filling.start + filling.passed;
+            filling.backfill.not_kept("status 400", &mut filling.builder, now, AT_NS);
+        } else {
+            let page = from..=to.min(from + PAGE - 1);
+            ids.extend(page.clone());
+            filling.answer(page);
+        }
+    }
+    let evidence = filling.done().remove(0).evidence;
+    let left = (last - first + 1) - ids.len() as u64;
+    assert_eq!(
+        ["filled", "not_served", "given_up"].map(|one| filling.counted(one)),
+        [ids.len() as u64, left, 0]
+    );
+    (
+        ids.into_iter().collect(),
+        evidence,
+        filling.metrics.backfill_requests.with_label_values(&[EXCHANGE]).get(),
+    )
+}
+
+#[test]
+fn of_a_hole_that_began_before_the_venues_history_everything_that_it_keeps_is_filled() {
+    for horizon in [501, 10_000, 29_999, 30_000] {
+        let (ids, evidence, requests) = filled_from(horizon, (11, 30_000));
+        assert_eq!(ids, (horizon..=30_000).collect::<Vec<_>>(), "{horizon}");
+        let left = format!("; trades 11 to {} refused by the venue's history: status 400", horizon - 1);
+        assert!(evidence.ends_with(&left), "{evidence}");
+        let pages = ids.len() as u64 / 1_000;
+        assert!((pages..pages + 64).contains(&requests), "{requests} for {pages} pages");
+    }
+    let (ids, evidence, requests) = filled_from(u64::MAX, (11, 30_000));
+    assert_eq!((ids.len(), requests < 64), (0, true), "{requests}");
+    assert!(
+        evidence.ends_with("trades 11 to 30000 refused by the venue's history: status 400"),
+        "{evidence}"
+    );
+    // One refusal that does not hold leaves nothing missing.
+    let mut filling = Filling::of(1);
+    filling.live(0, [10, 14]);
+    assert_eq!(filling.next_after(BACKFILL_DELAY), Some((11, 13)));
+    filling.backfill.not_kept("status 400", &mut filling.builder, filling.start + filling.passed, AT_NS);
+    assert_eq!(filling.next_after(Duration::ZERO), None, "not at once");
+    assert_eq!(filling.next_after(BACKFILL_PAUSE.0), Some((12, 13)));
+    filling.answer([12, 13]);
+    assert_eq!(filling.next_after(BACKFILL_PAUSE.0), Some((11, 11)));
+    filling.answer([11]);
+    assert_eq!((filling.done()[0].left, filling.missing(0)), (0, Vec::new()));
+}
+
 #[test]
 fn a_later_run_fills_what_was_traded_since_the_one_before() {
     let mut before = Filling::of(1);

@@ -94,6 +94,14 @@ impl Pipeline {
         }
     }
 
+    /// The venue refused the request itself.
+    pub(super) fn backfill_refused(&mut self, asked: InstrumentIndex, why: &str) {
+        let (now, now_ns) = (Instant::now(), clock::now_ns());
+        if let Some(backfill) = self.parts.backfill.as_mut().filter(|one| one.asked() == Some(asked)) {
+            backfill.not_kept(why, &mut self.parts.builder, now, now_ns);
+        }
+    }
+
     fn report_backfilled(&mut self) {
         let Some(backfill) = &mut self.parts.backfill else { return };
         for hole in backfill.take_done() {

@@ -238,7 +238,7 @@ impl Pipeline {
                 // Answers that came before it are processed before it.
                 self.normalize();
                 self.parts.gaps.request_failed(source, &reason, at_ns);
-                self.request_failed(source, reason.label(), &reason, at_ns);
+                self.request_failed(source, &reason, at_ns);
             }
             SocketEvent::Sent { .. } | SocketEvent::Requested { .. } => {}
         }

@@ -1,13 +1,12 @@
 //! The end of a turn of a pipeline, and its reactions to remarks of the adapter, failed requests, lost connections and silent streams.
 
-use std::fmt::Display;
 use std::time::Instant;
 
 use marketprism_adapter_host::contract::{self, Ignored, Note, Remark};
 use marketprism_adapter_host::{FrameIndex, Health, InstrumentIndex, PlanSource, SourceIndex};
 use marketprism_schema::{DataType, InvalidKind};
 use marketprism_service::clock;
-use marketprism_socket::{CommandError, ReceivedFrame, SilenceHint, SocketEvent};
+use marketprism_socket::{CommandError, ReceivedFrame, RequestFailure, SilenceHint, SocketEvent};
 use prometheus::local::LocalHistogram;
 
 use super::{FrameOrigin, Pipeline, PipelineParts};
@@ -308,13 +307,8 @@ impl Pipeline {
         }
     }
 
-    pub(super) fn request_failed(
-        &mut self,
-        source: SourceIndex,
-        code: &'static str,
-        reason: &dyn Display,
-        at_ns: i64,
-    ) {
+    pub(super) fn request_failed(&mut self, source: SourceIndex, reason: &RequestFailure, at_ns: i64) {
+        let code = reason.label();
         let kind = match self.parts.sources.entry(source) {
             Some(PlanSource::Poll(poll)) => poll.data_type.into(),
             None => DataType::Trade,
@@ -329,7 +323,10 @@ impl Pipeline {
         self.polls.failed(source, code, &reason.to_string(), at_ns);
         self.parts.adapter.page_failed(source);
         if let Some(asked) = self.backfilled(source) {
-            self.backfill_failed(asked, &reason.to_string());
+            match reason.is_refusal() {
+                true => self.backfill_refused(asked, &reason.to_string()),
+                false => self.backfill_failed(asked, &reason.to_string()),
+            }
         }
         self.snapshot_failed(source, clock::now_ns());
     }

@@ -144,7 +144,7 @@ impl Binance {
                 };
                 Ok(list(records.iter().map(trade_row)))
             }
-            "aggTrades" => Ok(self.aggregates(request, listed()?, source)),
+            "aggTrades" => self.aggregates(request, listed()?, source),
             "data/topLongShortPositionRatio" => ratios(RatioKind::TopPosition, request, listed()?, source),
             "data/globalLongShortAccountRatio" => ratios(RatioKind::AllAccounts, request, listed()?, source),
             "data/topLongShortAccountRatio" => ratios(RatioKind::TopAccount, request, listed()?, source),
@@ -179,13 +179,23 @@ impl Binance {
         Ok(ok(out))
     }
 
-    fn aggregates(self, request: &RestRequest, listed: &ListedInstrument, source: &dyn Source) -> RestAnswer {
+    fn aggregates(
+        self,
+        request: &RestRequest,
+        listed: &ListedInstrument,
+        source: &dyn Source,
+    ) -> Result<RestAnswer, RestAnswer> {
         let limit = list_limit(request);
-        let records = match request.get("fromId").and_then(|text| text.parse().ok()) {
+        let from = request.get("fromId").and_then(|text| text.parse().ok());
+        let records = match from {
             Some(from) => source.trades_from(listed.index, TradeKind::Aggregate, from, limit),
             None => source.newest_trades(listed.index, TradeKind::Aggregate, limit),
         };
-        list(records.iter().map(|record| {
+        let is_too_old = from.zip(records.first()).is_some_and(|(from, first)| first.id > from);
+        if is_too_old && !self.spot {
+            return Err(bad(-4166, "Search window is restricted to recent 2 days only."));
+        }
+        Ok(list(records.iter().map(|record| {
             let TradeRecord { id, price, quantity, trade_ms, matches: (first, last), .. } = record;
             let maker = record.taker == Side::Ask;
             let extra =
@@ -193,7 +203,7 @@ impl Binance {
             format!(
                 r#"{{"a":{id},"p":"{price}","q":"{quantity}","f":{first},"l":{last},"T":{trade_ms},"m":{maker}{extra}}}"#
             )
-        }))
+        })))
     }
 }
 
