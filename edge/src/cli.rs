@@ -182,13 +182,16 @@ fn run_command(command: Command) -> Result<Exit, Failure> {
                 let names = (config.name.as_str(), Some(config.region.as_str()));
                 let traces = TraceExport::start(&config.traces, PROGRAM, names).or_exit(Exit::NOT_STARTED)?;
                 let edge = Edge::start(watch, config, adapters, signals).await.or_exit(Exit::NOT_STARTED)?;
-                let ended = edge.run().await;
+                let ended = match edge {
+                    Some(edge) => edge.run().await.map(Some),
+                    None => Ok(None),
+                };
                 traces.end().await;
                 ended
             });
             // Tasks that hang keep nobody.
             runtime.shutdown_background();
-            let RunResult { left, restart } = ended?;
+            let Some(RunResult { left, restart }) = ended? else { return Ok(Exit::SUCCESS) };
             if restart.is_some() {
                 let error = start_again(&program);
                 return Err(anyhow!(

@@ -166,13 +166,13 @@ pub const REFUSALS_SHOWN: Duration = Duration::from_secs(60);
 /// Interval of the check for messages to publish again.
 pub const IN_FLIGHT_SCAN: Duration = Duration::from_millis(100);
 
-/// Event ids remembered per instrument and data type to detect duplicates, more than the longest page of a venue's history. Full: the oldest is
-/// forgotten; storage still detects duplicates by event id.
-pub const RECENT_IDS: usize = 1_024;
-/// Up to as many are remembered if the oldest is younger than [`RECENT_IDS_YOUNG_NS`] when a new one would take its place, which is looked at
-/// once a round: connections overlap for seconds.
-pub const RECENT_IDS_YOUNG_MAX: usize = 4_096;
-/// See [`RECENT_IDS_YOUNG_MAX`].
+/// Event ids remembered per instrument and data type to detect duplicates. Full: the oldest is forgotten; storage still detects duplicates
+/// by event id.
+pub const RECENT_IDS: usize = 128;
+/// Up to as many are remembered while the oldest is younger than [`RECENT_IDS_YOUNG_NS`], for connections overlap for seconds, and twice as
+/// many as one message had: the longest page of a venue's history has 1,000, which come again with each poll.
+pub const RECENT_IDS_MAX: usize = 4_096;
+/// See [`RECENT_IDS_MAX`].
 pub const RECENT_IDS_YOUNG_NS: i64 = 60_000_000_000;
 /// Ids for which there is room at first: most instruments of an option chain have few.
 pub const RECENT_IDS_FIRST: usize = 16;
@@ -421,7 +421,7 @@ pub const JOURNAL_RESEND_BYTES: usize = 256 << 20;
 /// Stop: time to read events that are on disk only, for the last audits. Passed: their windows have no audit.
 pub const JOURNAL_END: Duration = Duration::from_secs(5);
 
-/// Stop: time to write and sync the rest of the journal. Passed: the stop does not wait for the disk.
+/// Stop: time to write and sync the rest of the journal, and for each other file. Passed: the stop does not wait for the disk.
 pub const JOURNAL_CLOSE: Duration = Duration::from_secs(5);
 
 /// Interval at which the broker's streams and central's confirmed sequences are asked for.

@@ -20,15 +20,15 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use self::journaling::{
-    close_journal, end_journaled_run, open_journal, queue, resume, save_positions, start_journal,
+    close_journal, end_journaled_run, open_journal, queue, resume, save_for_next_run, start_journal,
 };
 use self::settings::LiveSettings;
 use self::tasks::{AuditTasks, HeartbeatTask, LeaseTask, SelfCareTask, close_raw, end_feeds, start_swaps};
 use crate::audit::{AuditOrigin, Auditor, StopCause};
 use crate::broker::{BrokerLink, connect};
-use crate::config::{Adapters, Config};
+use crate::config::{Adapters, Config, Http};
 use crate::feed::{EdgeContext, FeedSet};
-use crate::http::{EdgeState, answer_status, bind};
+use crate::http::{Bound, EdgeState, answer_status, bind};
 use crate::instance::{InstanceLock, host_name, twin_text};
 use crate::limits::{HEALTH_GRACE, PIPELINES_DRAIN, PUBLISHER_DRAIN, PUBLISHER_END};
 use crate::publisher::{DrainResult, Publisher};
@@ -59,23 +59,23 @@ pub struct Edge {
 
 impl Edge {
     /// Starts every part. Venues and broker may be unreachable: feeds and publisher keep trying.
-    /// `watch`: of the file that `config` was read from.
+    /// `watch`: of the file that `config` was read from. `None`: stopped by a signal before it listened.
     pub async fn start(
         watch: ConfigWatch,
         config: Config,
         adapters: Adapters,
-        (signals, reload_signal): (Signals, ReloadSignal),
-    ) -> anyhow::Result<Self> {
+        (mut signals, reload_signal): (Signals, ReloadSignal),
+    ) -> anyhow::Result<Option<Self>> {
         let lock = lock(&config)?;
         let auditor = Arc::new(auditor(&config));
         let journal = open_journal(&config, &auditor)?;
+        let Some(bound) = bind_or_stop(&config.http, &mut signals).await? else { return Ok(None) };
         // Not before the journal is locked: another process of this name would lose what its run left.
         let start = resume(&config, &auditor)?;
         let queue = Arc::new(queue(&config, &auditor, journal.as_ref()));
         start_journal(journal.as_ref(), &queue, start.as_ref())?;
         let context = EdgeContext::new(&config, Arc::clone(&queue) as Arc<dyn EventQueue>, auditor)?;
         let context = Arc::new(EdgeContext { journal, ..context });
-        let bound = bind(&config.http).await?;
         let (client, link) = connect(&config.nats, &edge_connection(&config.name)).await?;
         let (edge, region, nats) = (&config.name, &config.region, config.nats.shown_urls());
         tracing::info!(edge, region, nats, "edge starts");
@@ -123,7 +123,7 @@ impl Edge {
         let answers = answer_status(client, Arc::clone(&state), http_stop.clone());
         let pages = bound.serve(state, http_stop.clone());
         let http = tokio::spawn(join(pages, answers).map(drop));
-        Ok(Self {
+        Ok(Some(Self {
             context,
             feeds,
             swaps,
@@ -138,7 +138,7 @@ impl Edge {
             lease,
             signals,
             _lock: lock,
-        })
+        }))
     }
 
     /// Another process runs this edge: nothing more is published, neither events nor audits, and what was collected stays in the journal.
@@ -227,7 +227,7 @@ impl Edge {
             end_journaled_run(&context).await;
             audits.stop().await;
             let is_kept = close_journal(&context, kept).await && lost == 0;
-            save_positions(&context, is_kept).await;
+            save_for_next_run(&context, is_kept).await;
             drained
         };
         tokio::pin!(stopping);
@@ -264,6 +264,17 @@ impl Edge {
         restart = restart.filter(|_| signals.next().now_or_never().is_none());
         heartbeat.stop(restart.is_none()).await;
         Ok(RunResult { left, restart })
+    }
+}
+
+/// Before anything of the last run is changed: a run that never began leaves nothing. `None`: stopped by a signal.
+async fn bind_or_stop(http: &Http, signals: &mut Signals) -> anyhow::Result<Option<Bound>> {
+    tokio::select! {
+        bound = bind(http) => bound.map(Some),
+        () = signals.next() => {
+            tracing::info!("stopped by a signal while it waited for a listen address");
+            Ok(None)
+        }
     }
 }
 

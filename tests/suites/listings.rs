@@ -343,6 +343,21 @@ async fn a_check_online_names_what_a_venue_does_not_list() {
     );
 }
 
+/// Each request during a ban makes it longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_online_asks_no_venue_that_bans_the_address_of_its_edge() {
+    let folder = tempfile::tempdir().unwrap();
+    let sim = sim(&["BTCUSDT"]).await;
+    let edge = Edge::prepared(folder.path(), "", &[feed(&sim, &["BTC-USDT"], "")]);
+    let runs = edge.folder().join("data/runs");
+    std::fs::create_dir_all(&runs).unwrap();
+    // In the year 2286; no ban is longer than three days.
+    std::fs::write(runs.join("edge-test.budgets"), r#"{"binance_spot.weight":9999999999999}"#).unwrap();
+    let (passed, text) = block_in_place(|| check_online(&edge.folder().join("edge.toml")));
+    assert!(!passed && text.contains("is blocked by the venue"), "{text}");
+    assert!(text.contains("edge-test.budgets") && text.contains("delete the file"), "{text}");
+}
+
 /// Bybit refuses a whole request to subscribe for one topic that has gone, and the list is not read again for long. Before, it refuses the
 /// list itself twice, with status 200.
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@
 mod blocks;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,22 +30,35 @@ impl Budgets {
         Self::default()
     }
 
-    /// Keeps long blocks in a file over restarts.
+    /// Blocks what the file says, and keeps bans in it over restarts.
     pub fn kept_in(path: PathBuf) -> Self {
-        let file = BlockFile::new(path);
-        let (blocks, now) = (file.read(), Instant::now());
-        let budgets = Self { file: Some(Arc::new(file)), ..Self::default() };
-        for (name, time) in blocks {
+        Self { file: Some(Arc::new(BlockFile::new(path.clone()))), ..Self::blocked_by(&path) }
+    }
+
+    /// Blocks what the file of another process says, and does not write it.
+    pub fn blocked_by(path: &Path) -> Self {
+        let (budgets, now) = (Self::default(), Instant::now());
+        for (name, time) in blocks::read(path) {
             tracing::warn!(
                 budget = name,
                 ?time,
-                "the venue refused requests of the last run: budget still blocked"
+                ?path,
+                "banned by the venue in an earlier run: no request until the ban ends; if this machine or its proxy has another address \
+                 now, stop the edge and delete the file"
             );
             let window = budgets.window(&name);
             let mut state = window.state();
             (state.blocked_until, state.refusals) = (Some(now + time), 1);
         }
         budgets
+    }
+
+    /// Waits until every ban is on disk, at most `limit`. False: the disk did not answer.
+    pub async fn written(&self, limit: Duration) -> bool {
+        match &self.file {
+            Some(file) => file.written(limit).await,
+            None => true,
+        }
     }
 
     /// Allows at most `units` in any `window`. Of two definitions the stricter values apply: the venue
@@ -114,11 +127,14 @@ impl Budgets {
         let factor = 2u32.saturating_pow(state.refusals.saturating_sub(1).min(20));
         let time = named.unwrap_or(usual.saturating_mul(factor).min(longest));
         state.blocked_until = state.blocked_until.max(Some(now + time));
-        drop(state);
+        time
+    }
+
+    /// Keeps a ban over a restart.
+    pub(crate) fn keep(&self, name: &str, time: Duration) {
         if let Some(file) = self.file.as_ref().filter(|_| time >= BLOCK_KEPT_MIN) {
             file.add(name, time);
         }
-        time
     }
 
     pub(crate) fn served(&self, charges: &[Charge]) {

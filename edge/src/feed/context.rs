@@ -67,7 +67,7 @@ impl EdgeContext {
             region: config.region.clone(),
             data_dir: config.data_dir.clone(),
             quarantine: Arc::new(quarantine),
-            budgets: Budgets::kept_in(config.data_dir.join("runs").join(format!("{}.budgets", config.name))),
+            budgets: Budgets::kept_in(bans_file(config)),
             readers: ListingReaders::default(),
             queue,
             journal: None,
@@ -267,6 +267,11 @@ fn terms_of(instrument: &Instrument) -> InstrumentTerms {
         step_size: decimal(instrument.step_size),
         trading: instrument.trading,
     }
+}
+
+/// Bans of venues that outlast a restart.
+pub fn bans_file(config: &Config) -> PathBuf {
+    config.data_dir.join("runs").join(format!("{}.budgets", config.name))
 }
 
 pub fn socket_options(config: &FeedConfig, report_sent: bool) -> SocketOptions {

@@ -9,7 +9,7 @@ use marketprism_schema::Decimal;
 use marketprism_service::error_text;
 use marketprism_socket::Budgets;
 
-use super::context::socket_options;
+use super::context::{bans_file, socket_options};
 use super::listing::{FeedListing, ListingReader};
 use super::parts::RankedMarket;
 use crate::config::{Adapters, Config, FeedConfig};
@@ -24,7 +24,8 @@ pub struct OnlineCheck {
 }
 
 pub async fn check_online(config: &Config, adapters: &Adapters) -> OnlineCheck {
-    let budgets = Budgets::new();
+    // A request during a ban of the edge would make it longer.
+    let budgets = Budgets::blocked_by(&bans_file(config));
     let mut check = OnlineCheck { text: String::new(), is_complete: true };
     for (index, feed) in config.feeds.iter().enumerate() {
         match read(config, feed, adapters, budgets.clone()).await {

@@ -271,13 +271,17 @@ impl JournalIndex {
             && segment.stored_max.iter().zip(confirmed).all(|(stored, upto)| *stored <= upto)
     }
 
-    /// Takes out the next segment to delete. When there is no room, confirmed segments go first, whatever their age.
+    /// Takes out the next segment to delete. When there is no room, confirmed segments go first, whatever their age. A segment from
+    /// `unwritten` on stays: its file would be created again by the next write.
     pub(super) fn evict(
         &mut self,
         now_ns: i64,
         limits: KeepLimits,
+        unwritten: Option<u64>,
     ) -> Option<(SegmentIndex, EvictionReason)> {
-        let closed = self.segments.len().checked_sub(1)?;
+        let last = self.segments.back()?.first;
+        let open = unwritten.map_or(last, |unwritten| unwritten.min(last));
+        let closed = self.segments.partition_point(|segment| segment.first < open);
         let age = |segment: &SegmentIndex| {
             now_ns.saturating_sub(segment.received.map_or(segment.run_ns, |(_, last)| last))
         };
@@ -371,7 +375,15 @@ mod tests {
     }
 
     fn evicted(index: &mut JournalIndex, now_ns: i64) -> Vec<(u64, EvictionReason)> {
-        let next = || index.evict(now_ns, LIMITS).map(|(segment, reason)| (segment.first, reason));
+        evicted_before(index, now_ns, None)
+    }
+
+    fn evicted_before(
+        index: &mut JournalIndex,
+        now_ns: i64,
+        unwritten: Option<u64>,
+    ) -> Vec<(u64, EvictionReason)> {
+        let next = || index.evict(now_ns, LIMITS, unwritten).map(|(segment, reason)| (segment.first, reason));
         std::iter::from_fn(next).collect()
     }
 
@@ -390,6 +402,17 @@ mod tests {
             [(11, EvictionReason::Expired)],
             "the last one is being written"
         );
+    }
+
+    /// A disk that hung for a while: all of a segment may be in hot before its last bytes are in its file.
+    #[test]
+    fn a_segment_stays_until_all_of_it_is_written() {
+        let mut index = index(3);
+        (0..2).for_each(|segment| store_all(&mut index, segment));
+        index.streams[0].confirmed = 100;
+        assert_eq!(evicted_before(&mut index, 50, Some(1)), []);
+        assert_eq!(evicted_before(&mut index, 50, Some(11)), [(1, EvictionReason::Confirmed)]);
+        assert_eq!(evicted_before(&mut index, 50, Some(21)), [(11, EvictionReason::Confirmed)]);
     }
 
     #[test]

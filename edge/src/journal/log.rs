@@ -92,7 +92,7 @@ impl Journal {
         true
     }
 
-    pub(super) fn shared(&self) -> &JournalShared {
+    pub(super) const fn shared(&self) -> &Arc<JournalShared> {
         &self.shared
     }
 

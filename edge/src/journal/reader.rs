@@ -35,6 +35,8 @@ struct Cursor {
     segment: u64,
     run_ns: i64,
     bytes: Vec<u8>,
+    /// All of its frames were in the file when it was read.
+    is_whole: bool,
     at: usize,
     /// Events taken since its begin.
     taken: usize,
@@ -118,13 +120,24 @@ impl CatchUp {
 
     /// Gives the next batch of a segment to the queue.
     fn send_from(&mut self, segment: u64, run_ns: i64, room: QueueLimits) {
-        let mut cursor = match self.cursor.take().filter(|cursor| cursor.segment == segment) {
-            Some(cursor) => cursor,
-            None => match std::fs::read(self.shared.path_of(segment)) {
-                Ok(bytes) => Cursor { segment, run_ns, bytes, at: 0, taken: 0 },
-                Err(error) => return self.read_failed(segment, &error),
-            },
+        let cursor = match self.cursor.take().filter(|cursor| cursor.segment == segment) {
+            Some(cursor) => Ok(cursor),
+            None => self.read(segment, run_ns),
         };
+        match cursor {
+            Ok(cursor) => self.send(cursor, room),
+            Err(error) => self.read_failed(segment, &error),
+        }
+    }
+
+    fn read(&self, segment: u64, run_ns: i64) -> io::Result<Cursor> {
+        // Checked before the file is read: the writer may finish the segment in between.
+        let is_whole = !self.shared.lock().is_being_written(segment);
+        let bytes = std::fs::read(self.shared.path_of(segment))?;
+        Ok(Cursor { segment, run_ns, bytes, is_whole, at: 0, taken: 0 })
+    }
+
+    fn send(&mut self, mut cursor: Cursor, room: QueueLimits) {
         self.failures = 0;
         let mut scanner = FrameScanner::new(&cursor.bytes, cursor.at);
         let most = |room: u64, batch: usize| usize::try_from(room).unwrap_or(usize::MAX).min(batch);
@@ -148,7 +161,7 @@ impl CatchUp {
         if !is_at_end {
             self.cursor = Some(cursor);
         } else if cursor.taken == 0 {
-            self.nothing_found(segment);
+            self.nothing_found(&cursor);
         }
     }
 
@@ -171,18 +184,16 @@ impl CatchUp {
         }
     }
 
-    /// A whole segment without an event to send, though it has some: they are not written yet, or damaged on disk.
-    fn nothing_found(&mut self, segment: u64) {
+    /// The bytes that were read have no event to send, though the segment has some: they were not written yet, or are damaged on disk.
+    fn nothing_found(&mut self, cursor: &Cursor) {
+        if cursor.is_whole {
+            return self.give_up(cursor.segment, "damaged records");
+        }
         let state = self.shared.lock();
-        let is_being_written = state.index.segments.back().is_some_and(|last| last.first == segment)
-            || state.has_unwritten(segment);
-        if is_being_written {
+        if state.is_being_written(cursor.segment) {
             let waited = self.shared.waiting.wait_timeout_while(state, TURN, |state| !state.is_closing);
             drop(waited);
-            return;
         }
-        drop(state);
-        self.give_up(segment, "damaged records");
     }
 
     fn read_failed(&mut self, segment: u64, error: &io::Error) {
@@ -231,5 +242,74 @@ impl CatchUp {
                 "events of the journal cannot be read, they are lost"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use marketprism_schema::DataType;
+
+    use super::super::files::{DiskFiles, JournalFile as _};
+    use super::super::log::Journal;
+    use super::super::state::JournalOptions;
+    use super::*;
+    use crate::audit::Auditor;
+    use crate::queue::{EventJournal as _, EventQueue as _};
+
+    const ROOM: QueueLimits = QueueLimits { messages: 10, bytes: 1 << 20 };
+
+    /// Of which no thread runs.
+    fn journal(folder: &std::path::Path) -> Arc<Journal> {
+        let options = JournalOptions {
+            folder: folder.to_owned(),
+            run_ns: 5,
+            bytes: 1 << 30,
+            age: Duration::from_secs(60),
+            keep_confirmed: Duration::from_secs(60),
+            sync_every: Duration::from_secs(1),
+        };
+        Arc::new(Journal::open(options, Arc::new(DiskFiles), Arc::new(Auditor::off())).unwrap())
+    }
+
+    fn append(journal: &Journal, id: u64) -> EventRecord {
+        let mut records = [EventRecord::fixture(id, DataType::Trade, "A-B")];
+        journal.append(&mut records);
+        let [record] = records;
+        record
+    }
+
+    /// As the writer does.
+    fn write(shared: &JournalShared) {
+        let chunks = shared.lock().take_chunks();
+        for chunk in chunks {
+            let path = shared.path_of(chunk.segment);
+            File::options().create(true).append(true).open(path).unwrap().append(&chunk.bytes).unwrap();
+        }
+    }
+
+    /// A reader that was held up between the file and the state gave up events that had been written in between.
+    #[test]
+    fn events_that_are_written_while_their_segment_is_read_are_sent_and_not_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = journal(folder.path());
+        let shared = Arc::clone(journal.shared());
+        let queue = MemoryQueue::new(ROOM, Arc::new(Auditor::off()));
+        let queue = Arc::new(queue.with_journal(Arc::clone(&journal) as _, ROOM));
+        append(&journal, 0);
+        write(&shared);
+        assert!(journal.spill(append(&journal, 1).journal.unwrap()));
+        let mut catch_up = CatchUp::new(Arc::clone(&shared), Arc::clone(&queue), Vec::new());
+        let (segment, run_ns) = catch_up.next_segment().unwrap().unwrap();
+        let cursor = catch_up.read(segment, run_ns).unwrap();
+        write(&shared);
+        shared.lock().is_rolled = true;
+        append(&journal, 2);
+        catch_up.send(cursor, ROOM);
+        assert_eq!(queue.status().catch_up, 0, "it was not in the file");
+        assert!(journal.status().lost.iter().flatten().all(|(_, lost)| *lost == 0), "{:?}", journal.status());
+        catch_up.send_from(segment, run_ns, ROOM);
+        assert_eq!((queue.status().catch_up, journal.status().waiting), (1, 0));
     }
 }

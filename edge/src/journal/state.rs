@@ -247,11 +247,21 @@ impl JournalState {
         self.buffered > 0 && std::mem::replace(&mut self.is_writer_idle, false)
     }
 
+    /// Oldest segment of which a frame may not be in its file yet.
+    pub(super) fn unwritten_from(&self) -> Option<u64> {
+        let mut chunks = self.chunks.iter().chain([&self.active]);
+        let buffered = chunks.find(|chunk| !chunk.bytes.is_empty()).map(|chunk| chunk.segment);
+        self.writing.into_iter().chain(buffered).min()
+    }
+
     /// True if frames of the segment may not be in its file yet.
     pub(super) fn has_unwritten(&self, segment: u64) -> bool {
-        let mut chunks = self.chunks.iter().chain([&self.active]);
-        self.writing.is_some_and(|oldest| oldest <= segment)
-            || chunks.any(|chunk| chunk.segment == segment && !chunk.bytes.is_empty())
+        self.unwritten_from().is_some_and(|oldest| oldest <= segment)
+    }
+
+    /// True if the segment's file may get more frames.
+    pub(super) fn is_being_written(&self, segment: u64) -> bool {
+        self.index.segments.back().is_some_and(|last| last.first == segment) || self.has_unwritten(segment)
     }
 
     /// True if the disk may be tried.

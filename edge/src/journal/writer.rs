@@ -168,7 +168,10 @@ impl Writer {
             let mut state = self.shared.lock();
             let limits = self.shared.keep_limits(state.status.failing.is_some());
             state.status.is_tight = state.index.backlog_bytes() > limits.bytes / 2;
-            let Some((segment, reason)) = state.index.evict(clock::now_ns(), limits) else { return };
+            let unwritten = state.unwritten_from();
+            let Some((segment, reason)) = state.index.evict(clock::now_ns(), limits, unwritten) else {
+                return;
+            };
             let is_audited =
                 segment.count(EventState::Waiting) > 0 && segment.run_ns == self.shared.options.run_ns;
             state.evicted_ns = segment.received.filter(|_| is_audited).map(|(first_ns, _)| first_ns);

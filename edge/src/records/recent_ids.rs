@@ -2,12 +2,16 @@
 
 use marketprism_schema::EventId;
 
-use crate::limits::{RECENT_IDS, RECENT_IDS_FIRST, RECENT_IDS_YOUNG_MAX, RECENT_IDS_YOUNG_NS};
+use crate::limits::{RECENT_IDS, RECENT_IDS_FIRST, RECENT_IDS_MAX, RECENT_IDS_YOUNG_NS};
+
+/// The ring's receive times are known by parts of this number.
+const PARTS: usize = 8;
 
 /// The latest event ids of one data type of one instrument. Duplicates come from overlapping connections, a venue's backlog, and polls
 /// of a value that did not change.
 ///
-/// A full window takes 12 bytes an id, and an edge has one for each instrument and type: a set of hashes beside a queue takes 26.
+/// A full window takes 12 bytes an id, and an edge has one for each instrument and type: a set of hashes beside a queue takes 26. It never
+/// shrinks: what an instrument needed once it needs again.
 #[derive(Debug, Default)]
 pub(super) struct RecentIds {
     /// In the order of arrival, from `oldest` on once it is full.
@@ -15,8 +19,10 @@ pub(super) struct RecentIds {
     oldest: usize,
     /// Place in the ring plus one, by the low bits of the id; 0: free. Twice as long as the ring, with linear probing.
     places: Vec<u16>,
-    /// Receive time of the id at the begin of the ring.
-    begin_ns: i64,
+    /// Receive time of the first id of each part of the ring.
+    begun_ns: [i64; PARTS],
+    /// Receive time of the newest message or answer, and the number of its ids, known ones included.
+    message: (i64, usize),
 }
 
 impl RecentIds {
@@ -24,21 +30,25 @@ impl RecentIds {
     pub(super) fn insert(&mut self, id: EventId, received_at_ns: i64) -> bool {
         // Half of a hash over 128 bits: among 4,096 ids two collide by chance once in 10^12 windows.
         let id = id.low_half();
+        self.count_in_message(received_at_ns);
         if self.place_at(self.slot_of(id)).is_some() {
             return false;
         }
-        if self.ring.is_empty() {
-            self.begin_ns = received_at_ns;
-        }
-        if self.ring.len() == self.capacity() && self.is_to_grow(received_at_ns) {
+        if self.ring.len() == self.capacity() && self.is_oldest_needed(received_at_ns) {
             self.grow();
         }
         let place = if self.ring.len() < self.capacity() {
             self.ring.push(id);
             self.ring.len() - 1
         } else {
-            self.replace_oldest(id, received_at_ns)
+            self.replace_oldest(id)
         };
+        let part = self.part();
+        if place.is_multiple_of(part)
+            && let Some(begun_ns) = self.begun_ns.get_mut(place / part)
+        {
+            *begun_ns = received_at_ns;
+        }
         let slot = self.slot_of(id);
         self.set(slot, Some(place));
         true
@@ -48,14 +58,39 @@ impl RecentIds {
         self.places.len() / 2
     }
 
-    /// A full window grows to [`RECENT_IDS`], and beyond while it would forget a young id. It grows when the oldest id is at the begin of the ring.
-    fn is_to_grow(&self, now_ns: i64) -> bool {
-        let is_young = now_ns.saturating_sub(self.begin_ns) < RECENT_IDS_YOUNG_NS;
-        let most = if is_young { RECENT_IDS_YOUNG_MAX } else { RECENT_IDS };
-        self.oldest == 0 && self.capacity() < most
+    /// Ids of a part; the capacity is a power of two.
+    const fn part(&self) -> usize {
+        let part = self.capacity() / PARTS;
+        if part == 0 { 1 } else { part }
+    }
+
+    /// The next message may repeat all of this one, the new ids first, and have more.
+    fn count_in_message(&mut self, received_at_ns: i64) {
+        let (at_ns, ids) = self.message;
+        self.message = (received_at_ns, if at_ns == received_at_ns { ids + 1 } else { 1 });
+        if 2 * self.message.1 > self.capacity() && self.capacity() < RECENT_IDS_MAX {
+            self.grow();
+        }
+    }
+
+    /// The window is full. It grows to [`RECENT_IDS`], and beyond rather than forget a young id; the age is known where a part begins.
+    fn is_oldest_needed(&self, now_ns: i64) -> bool {
+        let begun_ns = self.begun_ns.get(self.oldest / self.part()).copied().unwrap_or(i64::MIN);
+        let is_young = now_ns.saturating_sub(begun_ns) < RECENT_IDS_YOUNG_NS;
+        let is_known = self.oldest.is_multiple_of(self.part());
+        self.capacity() < if is_young && is_known { RECENT_IDS_MAX } else { RECENT_IDS }
     }
 
     fn grow(&mut self) {
+        // The oldest id comes first, and each part is half of one.
+        let part_of_oldest = self.oldest / self.part();
+        self.begun_ns.rotate_left(part_of_oldest % PARTS);
+        self.ring.rotate_left(self.oldest);
+        self.oldest = 0;
+        if self.capacity() >= PARTS {
+            let mut kept = self.begun_ns.into_iter().step_by(2);
+            self.begun_ns = [(); PARTS].map(|()| kept.next().unwrap_or_default());
+        }
         let capacity = (2 * self.capacity()).max(RECENT_IDS_FIRST);
         self.ring.reserve_exact(capacity - self.ring.len());
         self.places = vec![0; 2 * capacity];
@@ -66,16 +101,13 @@ impl RecentIds {
         }
     }
 
-    fn replace_oldest(&mut self, id: u64, received_at_ns: i64) -> usize {
+    fn replace_oldest(&mut self, id: u64) -> usize {
         let place = self.oldest;
         if let Some(&forgotten) = self.ring.get(place) {
             self.remove(forgotten);
         }
         if let Some(oldest) = self.ring.get_mut(place) {
             *oldest = id;
-        }
-        if place == 0 {
-            self.begin_ns = received_at_ns;
         }
         self.oldest = (place + 1) % self.ring.len();
         place
@@ -153,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_duplicate_is_detected_while_its_id_is_in_the_bounded_window() {
-        let (mut recent, most) = (RecentIds::default(), RECENT_IDS_YOUNG_MAX as u64);
+        let (mut recent, most) = (RecentIds::default(), RECENT_IDS_MAX as u64);
         for number in 0..20_000 {
             assert!(recent.insert(hash(number), 1), "{number} is new");
             assert!(!recent.insert(hash(number), 1), "{number} came before");
@@ -181,23 +213,70 @@ mod tests {
         assert_eq!((used, recent.ring.len()), (RECENT_IDS, RECENT_IDS));
     }
 
-    /// A thousand instruments have as many windows, and those of trades never stop filling.
+    /// A poll has the rows of half an hour, most of which came with the polls before, however few events there were until then.
     #[test]
-    fn a_window_takes_twelve_bytes_an_id_and_reaches_its_size_once() {
-        let most = |between_ns: i64, count: u64| {
+    fn the_rows_of_a_poll_are_known_in_the_next_one() {
+        for (slow, is_newest_first) in [0, 20, 500].into_iter().flat_map(|slow| [(slow, false), (slow, true)])
+        {
             let mut recent = RecentIds::default();
-            let sizes = (0..count).map(|number| {
-                recent.insert(hash(number), number as i64 * between_ns);
-                bytes(&recent)
+            for number in 0..slow {
+                recent.insert(hash(1_000_000 + number), number as i64 * 100 * SECOND);
+            }
+            let mut seen = 0;
+            for poll in 0..60_u64 {
+                // More and more, up to a page of 1,000.
+                let mut rows: Vec<u64> = (poll * 20..poll * 20 + (poll * 40).min(1_000)).collect();
+                let unseen = rows.iter().filter(|row| **row >= seen).count();
+                seen = rows.last().map_or(0, |last| last + 1);
+                if is_newest_first {
+                    rows.reverse();
+                }
+                let at_ns = (100_000 + poll as i64 * 300) * SECOND;
+                let new = rows.iter().filter(|row| recent.insert(hash(**row), at_ns)).count();
+                assert_eq!(new, unseen, "poll {poll} after {slow} single events");
+            }
+        }
+    }
+
+    /// Each trade of a burst comes from a second connection too.
+    #[test]
+    fn no_id_of_the_last_minute_is_forgotten_but_a_part_of_the_window_at_the_begin_of_a_burst() {
+        for slow in 0..300 {
+            let mut recent = RecentIds::default();
+            for number in 0..slow {
+                recent.insert(hash(1_000_000 + number), number as i64 * 10 * SECOND);
+            }
+            let at_ns = |number: u64| (10_000 + number as i64) * SECOND / 1_000 + 10_000 * SECOND;
+            let copies = (0..2_000).filter(|&number| {
+                assert!(recent.insert(hash(number), at_ns(number)));
+                number >= 100 && recent.insert(hash(number - 100), at_ns(number))
             });
-            let sizes: Vec<usize> = sizes.collect();
-            assert!(sizes.is_sorted(), "it never takes less");
-            (sizes[0], sizes[RECENT_IDS], sizes[sizes.len() - 1])
+            assert_eq!(copies.count(), 0, "after {slow} single events");
+            let known = (0..2_000).filter(|number| !recent.insert(hash(*number), at_ns(2_000 + number)));
+            assert!(known.count() >= 2_000 - RECENT_IDS / PARTS, "after {slow} single events");
+        }
+    }
+
+    /// A thousand instruments have as many windows: memory is flat after two minutes.
+    #[test]
+    fn a_window_takes_twelve_bytes_an_id_and_reaches_its_size_within_two_minutes() {
+        let most = |between_ns: i64| {
+            let mut recent = RecentIds::default();
+            let sizes = (0..100_000).map(|number| {
+                let at_ns = number as i64 * between_ns;
+                recent.insert(hash(number), at_ns);
+                (at_ns, bytes(&recent))
+            });
+            let sizes: Vec<(i64, usize)> = sizes.collect();
+            assert!(sizes.is_sorted_by_key(|(_, bytes)| *bytes), "it never takes less");
+            let (_, last) = sizes[sizes.len() - 1];
+            let reached = sizes.iter().find(|(_, bytes)| *bytes == last).map(|(at_ns, _)| at_ns / SECOND);
+            (sizes[0].1, last, reached.unwrap())
         };
-        let (first, base, full) = (12 * RECENT_IDS_FIRST, 12 * RECENT_IDS, 12 * RECENT_IDS_YOUNG_MAX);
-        assert_eq!(most(SECOND, 100_000), (first, base, base), "of a slow instrument");
-        assert_eq!(most(SECOND / 1_000, 100_000), (first, 2 * base, full), "of a fast one");
-        assert_eq!(most(SECOND / 40, 100_000), (first, 2 * base, 4 * base), "a minute of 40 a second");
-        assert_eq!(most(SECOND / 20, 100_000), (first, 2 * base, 2 * base), "a minute of 20 a second");
+        let (first, base, full) = (12 * RECENT_IDS_FIRST, 12 * RECENT_IDS, 12 * RECENT_IDS_MAX);
+        assert_eq!(most(SECOND / 1_000), (first, full, 2), "1,000 a second");
+        assert_eq!(most(SECOND / 40), (first, full, 51), "40 a second");
+        assert_eq!(most(SECOND / 20), (first, full / 2, 51), "20 a second");
+        assert_eq!(most(SECOND), (first, base, 64), "one a second");
     }
 }

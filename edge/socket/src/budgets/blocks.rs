@@ -1,56 +1,117 @@
-//! Blocked budgets on disk: a process that starts again while the venue bans its address must not ask before the ban ends. A file that cannot
-//! be read or written costs that only.
+//! Bans on disk: a process that starts again while a venue bans its address must not ask before the ban ends. A file that cannot be read or
+//! written costs nothing else.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use marketprism_service::{clock, read_file};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
 
 use crate::limits::{BLOCKS_BYTES_MAX, RETRY_AFTER_MAX};
 
 /// Ends of blocks by the wall clock, milliseconds since 1970, by budget.
 type Blocks = BTreeMap<String, i64>;
 
+/// The file and the thread that writes it: callers never wait for the disk.
 #[derive(Debug)]
-pub(super) struct BlockFile {
+pub(super) struct BlockFile(Arc<BlockState>);
+
+#[derive(Debug)]
+struct BlockState {
     path: PathBuf,
-    /// Held from the reading of the file to its replacement.
-    writing: Mutex<()>,
+    pending: Mutex<PendingBlocks>,
+}
+
+#[derive(Debug, Default)]
+struct PendingBlocks {
+    /// Of this process.
+    blocks: Blocks,
+    /// The file does not have them yet.
+    is_changed: bool,
+    /// A thread writes, and checks for changes before it ends.
+    is_writing: bool,
+    writer: Option<JoinHandle<()>>,
 }
 
 impl BlockFile {
-    pub(super) const fn new(path: PathBuf) -> Self {
-        Self { path, writing: Mutex::new(()) }
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self(Arc::new(BlockState { path, pending: Mutex::default() }))
     }
 
-    /// Blocks that have not ended, with the time left.
-    pub(super) fn read(&self) -> Vec<(String, Duration)> {
-        let now_ms = now_ms();
-        let left =
-            |until_ms: i64| Some(Duration::from_millis(u64::try_from(until_ms.saturating_sub(now_ms)).ok()?));
-        let current = |(name, until_ms)| Some((name, left(until_ms)?.min(RETRY_AFTER_MAX)));
-        load(&self.path).into_iter().filter_map(current).collect()
-    }
-
+    /// A disk that hangs holds up one thread; one write takes all blocks that were added meanwhile.
     pub(super) fn add(&self, budget: &str, time: Duration) {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let now_ms = now_ms();
+        let until_ms = now_ms.saturating_add(i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+        let mut pending = self.0.pending();
+        pending.blocks.retain(|_, until_ms| *until_ms > now_ms);
+        raise(&mut pending.blocks, budget, until_ms);
+        pending.is_changed = true;
+        if !std::mem::replace(&mut pending.is_writing, true) {
+            let state = Arc::clone(&self.0);
+            pending.writer = Some(spawn_blocking(move || state.write()));
+        }
+    }
+
+    /// Waits until every block is written, at most `limit`. False: the disk did not answer.
+    pub(super) async fn written(&self, limit: Duration) -> bool {
+        let Some(mut writer) = self.0.pending().writer.take() else { return true };
+        let has_ended = timeout(limit, &mut writer).await.is_ok();
+        if !has_ended {
+            self.0.pending().writer = Some(writer);
+        }
+        has_ended
+    }
+}
+
+impl BlockState {
+    fn pending(&self) -> MutexGuard<'_, PendingBlocks> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One thread at a time.
+    fn write(&self) {
+        loop {
+            let mut pending = self.pending();
+            pending.is_writing = std::mem::take(&mut pending.is_changed);
+            if !pending.is_writing {
+                return;
+            }
+            let blocks = pending.blocks.clone();
+            drop(pending);
+            if let Err(error) = self.replace(&blocks) {
+                tracing::warn!(path = %self.path.display(), %error, "bans not written: a restart asks the venues again at once");
+            }
+        }
+    }
+
+    fn replace(&self, own: &Blocks) -> std::io::Result<()> {
         // The lease and the journal of runs have temporary files of their own beside it.
         let (now_ms, part) = (now_ms(), self.path.with_extension("budgets.part"));
         let mut blocks = load(&self.path);
+        own.iter().for_each(|(budget, until_ms)| raise(&mut blocks, budget, *until_ms));
         blocks.retain(|_, until_ms| *until_ms > now_ms);
-        let until_ms = now_ms.saturating_add(i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
-        let kept = blocks.entry(budget.to_owned()).or_insert(until_ms);
-        *kept = until_ms.max(*kept);
-        let written = serde_json::to_vec(&blocks)
-            .map_err(std::io::Error::other)
-            .and_then(|text| std::fs::write(&part, text))
-            .and_then(|()| std::fs::rename(&part, &self.path));
-        if let Err(error) = written {
-            tracing::warn!(path = %self.path.display(), %error, "blocked budgets not written: a restart asks the venue again at once");
-        }
+        let text = serde_json::to_vec(&blocks).map_err(std::io::Error::other)?;
+        std::fs::write(&part, text)?;
+        std::fs::rename(&part, &self.path)
     }
+}
+
+/// Of two blocks the longer one applies.
+fn raise(blocks: &mut Blocks, budget: &str, until_ms: i64) {
+    let kept = blocks.entry(budget.to_owned()).or_insert(until_ms);
+    *kept = until_ms.max(*kept);
+}
+
+/// Blocks in the file that have not ended, with the time left.
+pub(super) fn read(path: &Path) -> Vec<(String, Duration)> {
+    let now_ms = now_ms();
+    let left =
+        |until_ms: i64| Some(Duration::from_millis(u64::try_from(until_ms.saturating_sub(now_ms)).ok()?));
+    let current = |(name, until_ms)| Some((name, left(until_ms)?.min(RETRY_AFTER_MAX)));
+    load(path).into_iter().filter_map(current).collect()
 }
 
 fn load(path: &Path) -> Blocks {

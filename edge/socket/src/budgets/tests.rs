@@ -3,6 +3,8 @@ use rand::{Rng, SeedableRng};
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::counters::Counters;
+use crate::rest::apply_refusal;
 
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
 
@@ -14,27 +16,71 @@ fn charge(budget: &str, units: u32) -> Charge {
     Charge { budget: budget.to_owned(), units }
 }
 
-#[tokio::test(start_paused = true)]
+const HOUR: Duration = Duration::from_secs(3600);
+const DISK: Duration = Duration::from_secs(60);
+
+fn refuse(budgets: &Budgets, budget: &str, status: u16, time: Duration) {
+    apply_refusal(budgets, &[charge(budget, 1)], &Counters::default(), status, Some(time));
+}
+
+#[tokio::test]
 async fn a_ban_is_known_after_a_restart_and_ends_at_its_time() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("e1.budgets");
-    let hour = Duration::from_secs(3600);
     let run = Budgets::kept_in(path.clone());
-    run.refused("weight", Some(hour), Duration::ZERO, hour);
-    run.refused("weight", Some(Duration::from_secs(15)), Duration::ZERO, hour);
-    run.refused("connects", Some(Duration::from_secs(1)), Duration::ZERO, hour);
-    let next = Budgets::kept_in(path.clone());
-    let left = blocked(&next).unwrap();
-    assert!(left <= hour && left > hour - Duration::from_secs(60), "{left:?}");
-    let refused = next.reserve(&[charge("weight", 1)], Duration::from_secs(60)).await;
-    assert!(matches!(refused, Err(BudgetError::Blocked { .. })), "{refused:?}");
-    next.reserve(&[charge("connects", 1)], Duration::ZERO).await.unwrap();
+    refuse(&run, "weight", 418, HOUR);
+    refuse(&run, "weight", 429, Duration::from_secs(15));
+    refuse(&run, "connects", 429, Duration::from_secs(1));
+    assert!(run.written(DISK).await);
+    for next in [Budgets::kept_in(path.clone()), Budgets::blocked_by(&path)] {
+        let left = blocked(&next).unwrap();
+        assert!(left <= HOUR && left > HOUR - Duration::from_secs(60), "{left:?}");
+        let refused = next.reserve(&[charge("weight", 1)], Duration::from_secs(60)).await;
+        assert!(matches!(refused, Err(BudgetError::Blocked { .. })), "{refused:?}");
+        next.reserve(&[charge("connects", 1)], Duration::ZERO).await.unwrap();
+    }
     std::fs::write(&path, r#"{"weight":1}"#).unwrap();
     assert_eq!(blocked(&Budgets::kept_in(path.clone())), None, "it has ended");
     std::fs::write(&path, format!(r#"{{"weight":{}}}"#, i64::MIN)).unwrap();
     assert_eq!(blocked(&Budgets::kept_in(path.clone())), None, "a damaged file");
     std::fs::write(&path, "half a fi").unwrap();
     assert_eq!(blocked(&Budgets::kept_in(path)), None);
+}
+
+/// A person who set another proxy waited for the end of a refusal that no longer applied.
+#[tokio::test]
+async fn a_refusal_of_this_address_or_of_one_server_ends_with_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("e1.budgets");
+    let run = Budgets::kept_in(path.clone());
+    for status in [403, 451, 503] {
+        refuse(&run, "weight", status, HOUR);
+    }
+    assert!(blocked(&run).is_some() && run.written(DISK).await);
+    assert_eq!(blocked(&Budgets::kept_in(path)), None);
+}
+
+/// A pipe that nobody reads stands for the disk that does not answer.
+#[tokio::test]
+async fn a_disk_that_hangs_holds_up_no_request_and_gets_every_ban_when_it_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |name: &str| folder.path().join(name);
+    let (path, part, pipe) = (of("e1.budgets"), of("e1.budgets.part"), of("pipe"));
+    assert!(std::process::Command::new("mkfifo").arg(&part).status().unwrap().success());
+    std::fs::hard_link(&part, &pipe).unwrap();
+    let run = Budgets::kept_in(path.clone());
+    // A write on this thread would never end.
+    ["spot", "margin", "weight"].iter().for_each(|budget| refuse(&run, budget, 418, HOUR));
+    assert!(blocked(&run).is_some());
+    assert!(!run.written(Duration::from_millis(50)).await);
+    std::fs::remove_file(&part).unwrap();
+    let _reader = std::thread::spawn(move || std::fs::read(pipe));
+    assert!(run.written(DISK).await);
+    // The write that hung may have failed: the next one has its blocks too.
+    refuse(&run, "orders", 418, HOUR);
+    assert!(run.written(DISK).await);
+    let kept: Vec<String> = blocks::read(&path).into_iter().map(|(budget, _)| budget).collect();
+    assert_eq!(kept, ["margin", "orders", "spot", "weight"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -50,8 +50,13 @@ pub(crate) fn apply_refusal(
         SocketCounter::VenueErrors => retry_after.map(|time| time.min(UNAVAILABLE_MAX)),
         _ => retry_after,
     };
+    // 403 and 451 are about this address or account, which a person changes before a restart; 5xx is one server's.
+    let is_kept = matches!(counted, SocketCounter::RateLimited | SocketCounter::Banned);
     for charge in charges {
         let time = budgets.refused(&charge.budget, named, usual, longest);
+        if is_kept {
+            budgets.keep(&charge.budget, time);
+        }
         tracing::warn!(budget = %charge.budget, status, ?time, "venue refused a request: budget blocked");
     }
 }
