@@ -15,7 +15,6 @@ use async_nats::jetstream::context::{
 };
 use async_nats::jetstream::kv::{Config, Store};
 use async_nats::jetstream::object_store::{self, ObjectStore};
-use async_nats::jetstream::stream;
 use async_nats::{Client, jetstream};
 use marketprism_config::{Nats, NatsProblems};
 use marketprism_schema::{CENTRAL_CONNECTION, domain_subject};
@@ -150,7 +149,7 @@ impl Broker {
         description: &str,
         (replicas, max_bytes): (usize, i64),
     ) -> anyhow::Result<ObjectBucket> {
-        let found = within("open the bucket", self.jetstream.get_stream(object_stream(name))).await?;
+        let found = within("open the bucket", self.jetstream.get_stream(format!("OBJ_{name}"))).await?;
         match found {
             Err(error) if is_missing(&error) => {
                 let config = object_store::Config {
@@ -173,16 +172,6 @@ impl Broker {
                 Ok(ObjectBucket { store, max_bytes: stream.cached_info().config.max_bytes, is_new: false })
             }
         }
-    }
-
-    /// Changes the limit of an Object Store bucket; all else stays.
-    pub async fn set_object_limit(&self, name: &str, max_bytes: i64) -> anyhow::Result<()> {
-        let stream = within("open the bucket", self.jetstream.get_stream(object_stream(name))).await??;
-        let changed = stream::Config { max_bytes, ..stream.cached_info().config.clone() };
-        within("change the limit of the bucket", self.jetstream.update_stream(changed))
-            .await?
-            .with_context(|| format!("cannot set max_bytes of bucket {name} to {max_bytes}"))?;
-        Ok(())
     }
 
     /// Subjects of a stream that fit a filter, and the broker's time. `None`: there is no such stream.
@@ -213,10 +202,6 @@ pub struct ObjectBucket {
     pub is_new: bool,
 }
 
-fn object_stream(bucket: &str) -> String {
-    format!("OBJ_{bucket}")
-}
-
 /// The server or the account has no room for a stream or bucket.
 pub fn is_no_room(error: &anyhow::Error) -> bool {
     const CODES: [ErrorCode; 4] = [
@@ -231,7 +216,7 @@ pub fn is_no_room(error: &anyhow::Error) -> bool {
     })
 }
 
-/// A KV bucket, and the creation time by which a recreated one is told from the earlier one.
+/// A KV bucket, and the creation time by which a recreated one is recognized.
 #[derive(Debug, Clone)]
 pub struct OpenBucket {
     pub store: Store,

@@ -67,12 +67,6 @@ impl AdapterBucket {
         Ok(Self { objects, broker: broker.clone(), max_bytes, is_new })
     }
 
-    pub async fn set_limit(&mut self, max_bytes: i64) -> anyhow::Result<()> {
-        self.broker.set_object_limit(ADAPTER_OBJECTS_BUCKET, max_bytes).await?;
-        self.max_bytes = max_bytes;
-        Ok(())
-    }
-
     /// Stores a component that one of the keys signed. False: it was there.
     pub async fn push(
         &self,

@@ -49,7 +49,7 @@ impl Difference {
 const TAKEN: &str = "subject";
 
 impl Difference {
-    /// A foreign stream stores a subject of ours; the broker lets only one do so.
+    /// A foreign stream stores a subject of this configuration; the broker lets only one do so.
     pub fn taken(subject: &str, holder: &str) -> Self {
         Self {
             setting: TAKEN.to_owned(),

@@ -3,7 +3,8 @@ use marketprism_schema::{ADAPTER_OBJECTS_BUCKET, DatabaseKind};
 use tokio::time::timeout;
 
 use super::{
-    ConsumerSpec, Difference, ObjectResult, ProvisionReport, buckets, consumers, databases, streams, versions,
+    ConsumerSpec, Difference, ObjectResult, ProvisionReport, SharedBucket, consumers, databases, streams,
+    versions,
 };
 use crate::adapters::{AdapterBucket, Wishes};
 use crate::broker::{Broker, is_no_room};
@@ -39,18 +40,8 @@ pub async fn ensure(
     if sides.contains(&DatabaseKind::Hot) {
         let ensured = ensure_streams(config, (broker, leases), apply, &mut report).await;
         ensured.map_err(|error| broker.explain(error))?;
-        // Edges may not create them.
-        let replicas = config.replicas();
-        let bucket = ensure_bucket(config, broker, apply).await.map_err(|error| broker.explain(error))?;
-        report.add("bucket", ADAPTER_OBJECTS_BUCKET, bucket);
-        Wishes::open(broker, replicas).await.map_err(|error| broker.explain(error))?;
-        Watermarks::open(broker, replicas).await.map_err(|error| broker.explain(error))?;
-        for (name, stream) in buckets::streams_of_buckets() {
-            let ensured = buckets::ensure(&broker.jetstream, &stream, replicas, apply).await;
-            if let Some(outcome) = ensured.map_err(|error| broker.explain(error))? {
-                report.add("settings of bucket", name, outcome);
-            }
-        }
+        let ensured = ensure_buckets(config, broker, apply, &mut report).await;
+        ensured.map_err(|error| broker.explain(error))?;
     }
     for side in sides {
         let storage = Storage::of(&config.clickhouse, *side)?;
@@ -83,26 +74,40 @@ pub async fn compare_streams(config: &Config, broker: &Broker) -> anyhow::Result
     Ok(report)
 }
 
-/// Without room for the bucket only pushes of adapters are refused: everything else goes on, and the report tells it.
-async fn ensure_bucket(config: &Config, broker: &Broker, apply: bool) -> anyhow::Result<ObjectResult> {
-    let wanted = config.adapters.bucket_max_bytes;
-    let mut bucket = match AdapterBucket::open(broker, config.replicas(), wanted).await {
-        Ok(bucket) => bucket,
-        Err(error) if is_no_room(&error) => {
-            return Ok(ObjectResult::Differs(vec![Difference::missing().because(&error)]));
+/// Edges may not create buckets. That of the leases is created by the first lease.
+async fn ensure_buckets(
+    config: &Config,
+    broker: &Broker,
+    apply: bool,
+    report: &mut ProvisionReport,
+) -> anyhow::Result<()> {
+    let replicas = config.replicas();
+    let mut created = create_adapter_bucket(config, broker).await?;
+    Wishes::open(broker, replicas).await?;
+    Watermarks::open(broker, replicas).await?;
+    for bucket in SharedBucket::all(config) {
+        let created = created.take_if(|_| bucket.name == ADAPTER_OBJECTS_BUCKET);
+        let outcome = match created {
+            Some(created) => Some(created),
+            None => bucket.ensure(&broker.jetstream, apply).await?,
+        };
+        if let Some(outcome) = outcome {
+            report.add("bucket", bucket.name, outcome);
         }
-        Err(error) => return Err(error),
-    };
-    bucket.clean_or_warn(limits::ADAPTER_LEFTOVER_AGE).await;
-    let Some(difference) = Difference::between("max_bytes", wanted, bucket.max_bytes, true) else {
-        return Ok(if bucket.is_new { ObjectResult::Created } else { ObjectResult::AsWanted });
-    };
-    if !apply {
-        return Ok(ObjectResult::Differs(vec![difference]));
     }
-    match bucket.set_limit(wanted).await {
-        Ok(()) => Ok(ObjectResult::Updated(vec![difference])),
-        Err(error) if is_no_room(&error) => Ok(ObjectResult::Differs(vec![difference.because(&error)])),
+    Ok(())
+}
+
+/// `None`: it was there. Without room for it only pushes of adapters are refused: everything else goes on, and the difference is reported.
+async fn create_adapter_bucket(config: &Config, broker: &Broker) -> anyhow::Result<Option<ObjectResult>> {
+    match AdapterBucket::open(broker, config.replicas(), config.adapters.bucket_max_bytes).await {
+        Ok(bucket) => {
+            bucket.clean_or_warn(limits::ADAPTER_LEFTOVER_AGE).await;
+            Ok(bucket.is_new.then_some(ObjectResult::Created))
+        }
+        Err(error) if is_no_room(&error) => {
+            Ok(Some(ObjectResult::Differs(vec![Difference::missing().because(&error)])))
+        }
         Err(error) => Err(error),
     }
 }
@@ -174,10 +179,10 @@ impl PartitionChange {
                 change.0.push(leases.demand(&ingest_lease(partition), limits::SHARE_PATIENCE).await?);
             }
             let storage = Storage::hot(&config.clickhouse)?;
-            let tell =
+            let on_error =
                 |reason| tracing::warn!(stream = name, reason, "waiting for inserts of earlier owners");
             let prefix = of_stream(name);
-            let ended = none_runs(&config.clickhouse, &storage, &prefix, tell);
+            let ended = none_runs(&config.clickhouse, &storage, &prefix, on_error);
             timeout(storage.insert_timeout * 3, ended).await.context("inserts of the stream still run in hot")
         };
         match held.await {
@@ -221,7 +226,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn only_apply_changes_the_limit_of_the_bucket_and_no_room_for_it_is_told() {
+    async fn only_apply_changes_the_limit_of_the_bucket_and_no_room_for_it_is_reported_once() {
         if parts::missing().is_some() {
             return;
         }
@@ -237,24 +242,27 @@ mod tests {
         let (small, large, too_large) = (config(1 << 20), config(2 << 20), config(1 << 40));
         let broker = Broker::start(&small.nats).await.unwrap();
         broker.connected(&small.nats, limits::BROKER_CONNECT_WAIT).await.unwrap();
-        let ensured = async |config, apply| ensure_bucket(config, &broker, apply).await.unwrap();
-        let found = |result| {
-            let ObjectResult::Differs(differences) = result else { panic!("{result:?}") };
-            (differences[0].setting.clone(), differences[0].found.clone())
+        let ensured = async |config, apply| {
+            let mut report = ProvisionReport::default();
+            ensure_buckets(config, &broker, apply, &mut report).await.unwrap();
+            let text = report.to_string();
+            assert_eq!(text.matches("bucket adapters: ").count(), 1, "{text}");
+            text.split_once("bucket adapters: ").unwrap().1.trim_end().to_owned()
         };
-        let (setting, none) = found(ensured(&too_large, false).await);
-        assert!(setting == "existence" && none.contains("insufficient storage"), "{none}");
-        assert_eq!(ensured(&small, false).await, ObjectResult::Created);
-        assert_eq!(ensured(&small, false).await, ObjectResult::AsWanted);
-        let limit = || ("max_bytes".to_owned(), "1048576".to_owned());
-        assert_eq!(
-            [found(ensured(&large, false).await), found(ensured(&large, false).await)],
-            [limit(), limit()]
+        let none = ensured(&too_large, false).await;
+        assert!(
+            none.starts_with("DIFFERS\n  existence: ") && none.contains("insufficient storage"),
+            "{none}"
         );
-        let refused = found(ensured(&too_large, true).await).1;
-        assert!(refused.starts_with("1048576 (cannot set max_bytes"), "{refused}");
-        assert!(matches!(ensured(&large, true).await, ObjectResult::Updated(_)));
-        assert_eq!(ensured(&large, false).await, ObjectResult::AsWanted);
+        assert_eq!(ensured(&small, false).await, "created");
+        assert_eq!(ensured(&small, false).await, "as wanted");
+        let limit = "\n  max_bytes: wanted 2097152, found 1048576";
+        assert_eq!(ensured(&large, false).await, format!("DIFFERS{limit}"));
+        assert_eq!(ensured(&large, false).await, format!("DIFFERS{limit}"), "nothing was changed");
+        let refused = ensured(&too_large, true).await;
+        assert!(refused.contains("found 1048576 (") && refused.contains("insufficient storage"), "{refused}");
+        assert_eq!(ensured(&large, true).await, format!("changed{limit}"));
+        assert_eq!(ensured(&large, false).await, "as wanted");
     }
 
     /// An age deletes the leases that central holds and the sequences that free the journals.
@@ -270,11 +278,11 @@ mod tests {
         let config = Config::load(&path).unwrap();
         let broker = Broker::start(&config.nats).await.unwrap();
         broker.connected(&config.nats, limits::BROKER_CONNECT_WAIT).await.unwrap();
-        let (name, stream) = buckets::streams_of_buckets()[0].clone();
-        let ensured = async |apply| buckets::ensure(&broker.jetstream, &stream, 1, apply).await.unwrap();
+        let bucket = &SharedBucket::all(&config)[0];
+        let ensured = async |apply| bucket.ensure(&broker.jetstream, apply).await.unwrap();
         assert_eq!(ensured(true).await, None);
         let limited = async_nats::jetstream::kv::Config {
-            bucket: name.to_owned(),
+            bucket: bucket.name.to_owned(),
             max_age: std::time::Duration::from_secs(60),
             max_bytes: 4096,
             ..Default::default()

@@ -12,7 +12,7 @@ mod state;
 mod streams;
 mod versions;
 
-pub use buckets::differences as bucket_differences;
+pub use buckets::SharedBucket;
 pub use consumers::{ConsumerSpec, first_delivery, is_unused};
 pub use drift::{Difference, ObjectResult, ProvisionReport};
 pub use ensure::{INGEST_LEASES, check_room, compare_streams, ensure, ingest_lease, once};
