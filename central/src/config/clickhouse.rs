@@ -23,7 +23,7 @@ pub struct ClickHouse {
     pub hot_database: String,
     /// Database of all rows.
     pub cold_database: String,
-    /// Days that rows stay in hot at least: whole days of rows are dropped.
+    /// Days that rows stay in hot at least: whole days of rows are dropped. Older events become no rows; with 8 none that an edge fills from a history of the venue is older.
     #[schemars(range(min = 1, max = 36_500))]
     pub hot_ttl_days: u32,
     /// Days that rows stay in cold.

@@ -13,7 +13,7 @@ pub struct AdapterSettings {
     /// Public keys (base64, as `marketprism-edge adapter keygen` prints them); `adapters push` refuses a component that none of them signed.
     trusted_keys: Vec<String>,
     /// Most bytes of the bucket of adapters at the broker, which reserves them; `adapters push` refuses a component that does not fit.
-    /// Of an existing bucket only `init --apply` changes it. Without room for the bucket central runs, and tells it.
+    /// Of an existing bucket only `init --apply` changes it. Without room for the bucket central runs, and reports it.
     #[schemars(range(min = 1_048_576, max = 1_099_511_627_776_i64))]
     pub bucket_max_bytes: i64,
 }
@@ -41,7 +41,7 @@ impl AdapterSettings {
 /// Bounds of a batch; the first one reached starts the insert.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct BatchLimits {
-    /// Rows of an insert into trades, order-book deltas, quotes, copies (at most 16000 events) or corrected events, of at most half of the stream's `max_ack_pending` messages.
+    /// Rows of an insert into trades, order-book deltas, quotes, copies (at most 16000 events) or corrected events, of at most `max_ack_pending` / (`max_in_flight` + 1) messages of the stream.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub trades: usize,
     /// Rows of an insert into states of order books.

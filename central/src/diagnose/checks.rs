@@ -10,7 +10,7 @@ use super::check::{Check, CheckStatus};
 use super::replicas::one_server;
 use crate::report::document::{DeadLetters, FindingCode as Code, WorstWindow};
 use crate::report::sources::{Answer, ledger, systems as source, tables};
-use crate::report::{ReportScope, Sources, Time, rules};
+use crate::report::{ReportScope, Sources, Time, rules, system_rules};
 use crate::{clock, init, sql};
 
 const UNREACHABLE: &str = "check that it runs, that the address is right and that no firewall blocks it";
@@ -62,7 +62,7 @@ pub async fn streams(sources: &Sources) -> Vec<Check> {
     for (name, stream) in source::streams(sources).await {
         let Ok(stream) = stream else { continue };
         let mut findings = Vec::new();
-        rules::evaluate_stream(&stream, &mut findings);
+        system_rules::evaluate_stream(&stream, &mut findings);
         if findings.is_empty() {
             let pending: u64 = stream.consumers.iter().map(|consumer| consumer.pending).sum();
             let (messages, consumers) = (stream.messages, stream.consumers.len());
@@ -80,7 +80,7 @@ pub async fn leases(sources: &Sources) -> Vec<Check> {
         Ok(leases) => leases,
     };
     let mut findings = Vec::new();
-    rules::evaluate_leases(&leases, clock::now_ns() / 1_000_000, &mut findings);
+    system_rules::evaluate_leases(&leases, clock::now_ns() / 1_000_000, &mut findings);
     if findings.is_empty() {
         let held: Vec<String> =
             leases.iter().map(|lease| format!("{} held by {}", lease.lease, lease.holder)).collect();
@@ -104,7 +104,7 @@ pub async fn servers(sources: &Sources) -> Vec<Check> {
             Err(reason) => checks.push(Check::unavailable(name, format!("{url}: {reason}"), UNREACHABLE)),
             Ok(server) => {
                 let mut findings = Vec::new();
-                rules::evaluate_server(&server, &mut findings);
+                system_rules::evaluate_server(&server, &mut findings);
                 let text = format!(
                     "{url}: version {}, clock within {} ms of this machine's, {} MiB in {} parts",
                     server.version,
@@ -187,10 +187,7 @@ async fn dead_letters(sources: &Sources, scope: &ReportScope) -> Vec<Check> {
         let newest = letter.newest.map(|at| format!(", newest {at}")).unwrap_or_default();
         let text = format!("{} refused: {}{newest}", letter.messages, letter.reason);
         let (code, remedy) = match letter.reason.contains(crate::ingest::EXPIRED) {
-            true => (
-                Code::LedgerExpiredEvents,
-                "raise clickhouse.hot_ttl_days above the longest outage of an edge; the payloads are in the table dead_letters of hot",
-            ),
+            true => (Code::LedgerExpiredEvents, rules::LATE),
             false => (
                 Code::LedgerRefusedMessages,
                 "inspect the payloads in the table dead_letters of hot; an adapter or a foreign publisher sends them",

@@ -98,7 +98,8 @@ impl Batch {
 
     /// The batch has reached its limit of rows, bytes or messages. Its age is checked apart.
     ///
-    /// `ack_pending`: unacknowledged messages of a consumer. With all of them in open batches the broker would deliver nothing until the oldest batch is due.
+    /// `ack_pending`: unacknowledged messages that a consumer may have. All batches in flight and an open one share them: with larger ones the broker
+    /// would deliver nothing before so many are in flight.
     pub fn is_full(&self, limits: &BatchLimits, ack_pending: usize) -> bool {
         let rows = match self.target {
             Target::Events(DataType::Trade | DataType::OrderBookDelta | DataType::Quote)
@@ -109,7 +110,7 @@ impl Batch {
             _ => limits.others,
         };
         self.entries.len() >= rows
-            || self.messages >= ack_pending / 2
+            || self.messages >= ack_pending / (limits.max_in_flight + 1)
             || self.rows.bytes() + self.copies.bytes() + self.payload_bytes >= limits.max_bytes
     }
 
@@ -227,10 +228,11 @@ impl OpenBatches {
 pub mod tests {
     use std::time::Duration;
 
-    use marketprism_schema::Decimal;
+    use marketprism_schema::{Carries, Decimal, STREAMS};
 
     use super::*;
     use crate::fixtures::{self, TRADE_SUBJECT};
+    use crate::limits::EVENTS_A_TURN;
     use crate::row::{CopyRow, encode_event};
 
     fn row(rows: &mut TableRows, stream_seq: u64) {
@@ -293,6 +295,30 @@ pub mod tests {
             batch.push(BatchEntry::without_event((Arc::clone(&message), place), EventId(9), delivery));
         }
         assert!(!batch.is_full(&limits, 10), "events of one message");
+    }
+
+    /// One event a message, as JSON has: what a worker takes before it looks whether the batch is full is more than the limit.
+    #[test]
+    fn while_all_batches_are_in_flight_the_next_one_fills() {
+        let limits = BatchLimits::default();
+        for stream in STREAMS.iter().filter(|stream| stream.carries == Carries::Events) {
+            let ack_pending = usize::try_from(stream.max_ack_pending).unwrap();
+            let mut batch = trades();
+            while !batch.is_full(&limits, ack_pending) {
+                for _ in 0..EVENTS_A_TURN {
+                    let message = fixtures::message(TRADE_SUBJECT, None, Vec::new());
+                    let delivery = Delivery { stream_seq: 1, is_redelivered: false, published_ns: 0 };
+                    let message = (OpenMessage::new(message, 1), 0);
+                    batch.push(BatchEntry::without_event(message, EventId(1), delivery));
+                }
+            }
+            let in_flight = limits.max_in_flight * batch.entries.len();
+            assert!(
+                in_flight + EVENTS_A_TURN <= ack_pending,
+                "{}: {in_flight} of {ack_pending}",
+                stream.name
+            );
+        }
     }
 
     /// Its one row, which no refusal makes smaller, stays below the usual limit of a request, 1 MiB.

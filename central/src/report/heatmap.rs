@@ -55,6 +55,8 @@ pub struct LedgerSummary {
     pub not_collected_events: u64,
     /// First starts of streams.
     pub starts: u64,
+    /// Streams whose trade ids began again at lower ones, with the window in seconds.
+    pub renumbered: Vec<(StreamId, i64)>,
     /// Newest window of each edge.
     pub edges: BTreeMap<String, i64>,
     /// Windows by data type, exchange and market type.
@@ -172,6 +174,7 @@ impl StreamBuckets<'_> {
             ledger.filled.entry((edge, Some(by))).or_default().push(runs);
         }
         ledger.not_collected_events += not_collected_events;
+        ledger.renumbered.extend(self.found.renumbered_at.map(|at| (key.clone(), at)));
         let absent_windows = self.found.absent.windows(window);
         let state = StreamState {
             stream: key.to_string(),

@@ -19,6 +19,7 @@ mod redundancy;
 mod response_cache;
 pub mod rules;
 pub mod sources;
+pub mod system_rules;
 pub mod terminal;
 mod verify;
 

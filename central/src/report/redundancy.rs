@@ -2,7 +2,7 @@
 
 use super::Time;
 use super::completeness::{StreamTimes, TimeRuns};
-use super::document::{EdgeTime, Finding, FindingCode as Code, Level, TruncatedList};
+use super::document::{EdgeTime, Finding, FindingCode as Code, Level, TruncatedList, count};
 
 /// Most times listed.
 const LISTED_MAX: usize = 200;
@@ -38,7 +38,7 @@ pub fn findings(alone: &TruncatedList<EdgeTime>, filled: &TruncatedList<EdgeTime
         let what = |by: &String| format!("holes filled by edge {by}");
         let what = by.as_ref().map_or_else(|| "alone".to_owned(), what);
         let code = if by.is_some() { Code::EdgeHolesFilled } else { Code::EdgeAlone };
-        let streams = super::rules::count(*streams, "stream");
+        let streams = count(*streams, "stream");
         let text = format!("{what} {} to {} ({streams})", text(*from), text(*to));
         Finding::new(code, Level::Info, format!("edge {edge}"), text, "")
     };

@@ -3,15 +3,14 @@
 use marketprism_schema::{DataType, Table};
 
 use super::document::{
-    BrokerStream, DeadLetters, Finding, FindingCode as Code, LeaseState, Level, ReportVerdict,
-    ReportedDowntime, ServerState, TableContents, TableReport, TableTrouble, VenueState,
+    DeadLetters, Finding, FindingCode as Code, Level, ReportVerdict, ReportedDowntime, TableContents,
+    TableReport, VenueState, count,
 };
 use super::heatmap::LedgerSummary;
 use super::inputs::ReportInputs;
 use super::period::recent_window;
-use super::{Time, downtime, freshness};
+use super::{Time, downtime, freshness, system_rules};
 use crate::ingest::EXPIRED;
-use crate::init::is_unused;
 
 /// All findings, the most severe first.
 pub fn evaluate(
@@ -29,9 +28,9 @@ pub fn evaluate(
         findings.extend(downtime::findings(downtimes, ledger));
     }
     evaluate_losses(inputs, &mut findings);
-    evaluate_systems(inputs, &mut findings);
+    system_rules::evaluate_systems(inputs, &mut findings);
     for unanswered in inputs.unanswered() {
-        // An unknown schema weighs no more than a schema that differs, and a latency tells nothing about completeness.
+        // An unknown schema weighs no more than a schema that differs, and a latency says nothing about completeness.
         let is_minor = unanswered.part.split(", ").all(|part| matches!(part, "schema" | "latency"));
         let level = if is_minor { Level::Warn } else { Level::Unknown };
         findings.push(unavailable(level, unanswered.part, &unanswered.reason));
@@ -126,6 +125,7 @@ fn evaluate_ledger(ledger: &LedgerSummary, venues: &[VenueState], findings: &mut
     if !evidence.is_empty() {
         add(Code::LedgerEvidence, Level::Info, evidence, "");
     }
+    findings.extend(renumbered(ledger));
     for venue in venues.iter().filter(|venue| !venue.is_judged && has_recent_rows(venue)) {
         if windows.total() > 0 {
             let VenueState { data_type, exchange, market_type, .. } = venue;
@@ -156,6 +156,18 @@ fn gaps(ledger: &LedgerSummary, add: &mut impl FnMut(Code, Level, String, &str))
         let text = format!("{} in this period", count(ledger.starts, "stream (re)start"));
         add(Code::LedgerStreamStarts, Level::Info, text, "");
     }
+}
+
+fn renumbered(ledger: &LedgerSummary) -> Option<Finding> {
+    let (stream, at) = ledger.renumbered.first()?;
+    let streams = count(u64::try_from(ledger.renumbered.len()).unwrap_or(u64::MAX), "stream");
+    let text = format!(
+        "the venue numbers trades from a lower id on again in {streams}, the first {stream} at {}; a trade with an id that edge or central still know is \
+         taken for a copy and has no row",
+        Time(at.saturating_mul(1_000))
+    );
+    let remedy = "compare the trades of the time after it with the venue's history";
+    Some(Finding::new(Code::LedgerTradeIdsRestarted, Level::Warn, LEDGER, text, remedy))
 }
 
 fn causes(ledger: &LedgerSummary) -> String {
@@ -197,6 +209,10 @@ fn evaluate_losses(inputs: &ReportInputs, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Remedy for events that came later than hot keeps rows.
+pub const LATE: &str = "raise clickhouse.hot_ttl_days above the longest stop of an edge (8 is more than any edge fills), run `init --apply` and start central \
+                        again; payloads published again within 48 h of their receipt become rows then (central/README.md, Late events)";
+
 fn dead_letters(letters: &[DeadLetters]) -> Vec<Finding> {
     let (expired, refused): (Vec<_>, Vec<_>) =
         letters.iter().partition(|letters| letters.reason.contains(EXPIRED));
@@ -207,10 +223,9 @@ fn dead_letters(letters: &[DeadLetters]) -> Vec<Finding> {
         Some(Finding::new(code, Level::Warn, "dead letters", text, remedy))
     };
     let late = "came later than hot keeps rows, and are in the table dead_letters only";
-    let remedy = "raise clickhouse.hot_ttl_days above the longest outage of an edge; the payloads are in the table dead_letters of hot";
     let inspect = "inspect the payloads in the table dead_letters of hot";
     [
-        finding(Code::LedgerExpiredEvents, &expired, late, remedy),
+        finding(Code::LedgerExpiredEvents, &expired, late, LATE),
         finding(Code::LedgerRefusedMessages, &refused, "refused for their content", inspect),
     ]
     .into_iter()
@@ -303,136 +318,4 @@ fn evaluate_replication(table: &TableReport, findings: &mut Vec<Finding>) {
         let remedy = "see the list of windows for the reasons; the replicator retries them";
         add(Code::ReplicationFailedWindows, Level::Unknown, text, remedy);
     }
-}
-
-/// From so many pending messages on, ingest is behind.
-const PENDING_WARN: u64 = 50_000;
-/// A lease not renewed for so long has no holder.
-const LEASE_STALE_MS: i64 = 15_000;
-/// From this fill level on a stream discards its oldest messages soon.
-const FULL_PERCENT: i64 = 90;
-/// With a larger clock difference windows of `created_at` close too early.
-const CLOCK_WARN_MS: i64 = 2_000;
-
-fn evaluate_systems(inputs: &ReportInputs, findings: &mut Vec<Finding>) {
-    for stream in inputs.broker.iter().filter_map(|(_, stream)| stream.as_ref().ok()) {
-        evaluate_stream(stream, findings);
-    }
-    for server in inputs.servers.iter().filter_map(|(_, server)| server.as_ref().ok()) {
-        evaluate_server(server, findings);
-    }
-    if let Ok(leases) = &inputs.leases {
-        evaluate_leases(leases, inputs.now_ms, findings);
-    }
-    if let Ok(schema) = &inputs.schema
-        && !schema.as_wanted
-    {
-        let first = schema.differences.first();
-        let named = first.map(|first| format!("; {}: {}", first.what, first.difference)).unwrap_or_default();
-        let total = u64::try_from(schema.differences.len()).unwrap_or(u64::MAX);
-        let text = format!("{} from the table definitions{named}", count(total, "difference"));
-        let remedy = "run `init` to list them, `init --apply` to change what can be changed in place";
-        findings.push(Finding::new(Code::SchemaDrift, Level::Warn, "schema", text, remedy));
-    }
-}
-
-pub fn evaluate_stream(stream: &BrokerStream, findings: &mut Vec<Finding>) {
-    let subject = format!("stream {}", stream.stream);
-    let mut warn = |code, text: String, remedy: &str| {
-        findings.push(Finding::new(code, Level::Warn, subject.clone(), text, remedy));
-    };
-    if stream.replicas_current < stream.replicas {
-        let text = format!("{} of {} replicas are up to date", stream.replicas_current, stream.replicas);
-        warn(Code::BrokerReplicasBehind, text, "check the servers of the NATS cluster");
-    }
-    let bytes = i64::try_from(stream.bytes).unwrap_or(i64::MAX);
-    if stream.max_bytes > 0 && bytes / (stream.max_bytes / 100).max(1) >= FULL_PERCENT {
-        let percent = bytes / (stream.max_bytes / 100).max(1);
-        // A full stream is normal when max_age discards late; it matters only while messages are pending.
-        if stream.consumers.iter().any(|consumer| consumer.pending > 0) {
-            let text = format!("{percent} % full while messages are pending");
-            warn(Code::BrokerStreamFull, text, "raise max_bytes of the stream");
-        }
-    }
-    for consumer in &stream.consumers {
-        let (name, pending) = (&consumer.consumer, count(consumer.pending, "message"));
-        if consumer.waiting == 0 && is_unused((&stream.stream, stream.partitions), name) {
-            let text = format!(
-                "consumer {name}: of an older central or another number of partitions, nothing reads it"
-            );
-            warn(Code::BrokerDrift, text, &format!("delete it: `nats consumer rm {} {name}`", stream.stream));
-        } else if consumer.pending > 0 && consumer.waiting == 0 && consumer.ack_pending == 0 {
-            let text = format!("consumer {name}: {pending} pending, no central takes them");
-            warn(Code::IngestStopped, text, "start a central with --role all or hot");
-        } else if consumer.pending >= PENDING_WARN {
-            let text = format!("consumer {name}: {pending} pending");
-            warn(
-                Code::IngestLag,
-                text,
-                "start another central: it shares the streams, and with streams.partitions each of them",
-            );
-        }
-    }
-}
-
-pub fn evaluate_server(server: &ServerState, findings: &mut Vec<Finding>) {
-    let subject = format!("clickhouse {}", server.role);
-    for disk in server.disks.iter().filter(|disk| disk.total_bytes > 0) {
-        if disk.free_bytes < disk.total_bytes / 10 {
-            let percent = disk.free_bytes.saturating_mul(100) / disk.total_bytes;
-            let text = format!("disk {} has {percent} % free", disk.disk);
-            let remedy = "free disk space, or lower the TTL";
-            findings.push(Finding::new(Code::ClickhouseLowDisk, Level::Warn, subject.clone(), text, remedy));
-        }
-    }
-    if server.clock_ahead_ms.abs() > CLOCK_WARN_MS {
-        let text = format!("its clock differs from this machine's by {} ms", server.clock_ahead_ms);
-        let remedy = "synchronize the clocks (NTP)";
-        findings.push(Finding::new(Code::ClickhouseClockSkew, Level::Warn, subject.clone(), text, remedy));
-    }
-    findings.extend(server.troubles.iter().map(|trouble| trouble_of(&subject, trouble)));
-}
-
-fn trouble_of(subject: &str, trouble: &TableTrouble) -> Finding {
-    let TableTrouble { table, kind, count: number, detail } = trouble;
-    let (code, level, what, remedy) = match kind.as_str() {
-        "readonly" => (
-            Code::ClickhouseReadonlyTable,
-            Level::Fail,
-            count(*number, "read-only replica"),
-            "check Keeper; if it lost the table's metadata, run SYSTEM RESTORE REPLICA",
-        ),
-        "broken_part" => (
-            Code::ClickhouseBrokenParts,
-            Level::Warn,
-            count(*number, "broken part"),
-            "let the next comparison name the windows, run `repair` for them, then drop the detached parts",
-        ),
-        _ => (
-            Code::ClickhouseStuckMutation,
-            Level::Warn,
-            count(*number, "mutation") + " not done",
-            "find it in system.mutations; fix its cause, or KILL MUTATION",
-        ),
-    };
-    Finding::new(code, level, subject.to_owned(), format!("{table}: {what}: {detail}"), remedy)
-}
-
-/// Exactly one central must hold each of these leases.
-pub fn evaluate_leases(leases: &[LeaseState], now_ms: i64, findings: &mut Vec<Finding>) {
-    for (name, role) in [("ledger", "hot"), ("replicator", "cold")] {
-        let is_held = |lease: &LeaseState| {
-            lease.lease == name && lease.renewed.is_some_and(|at| now_ms - at.0 < LEASE_STALE_MS)
-        };
-        if !leases.iter().any(is_held) {
-            let remedy = format!("start a central with --role all or {role}");
-            let (subject, text) = (format!("lease {name}"), "not held by any central");
-            findings.push(Finding::new(Code::LeaseNotHeld, Level::Warn, subject, text, remedy));
-        }
-    }
-}
-
-/// `3 windows`, `1 window`.
-pub fn count(number: u64, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }

@@ -1,5 +1,6 @@
 //! Events that are published again.
 
+use std::iter;
 use std::time::Duration;
 
 use marketprism_tests::wait::{eventually, until};
@@ -7,7 +8,7 @@ use marketprism_tests::wait::{eventually, until};
 use crate::events::{MessageId, heard_by, now_us, publish, publish_with, trade};
 use crate::ingest::all_acknowledged;
 use crate::sharing::Pair;
-use crate::stack::Stack;
+use crate::stack::{PATIENCE, Stack};
 
 /// The broker does not recognize the repetitions: they carry other message ids, or none.
 #[tokio::test(flavor = "multi_thread")]
@@ -88,6 +89,27 @@ async fn a_stream_made_anew_is_another_stream() {
     assert_eq!(stack.copies().await, Some(TRADES));
     let after = confirmed(&stack, 2 * TRADES).await;
     assert_ne!(before, after, "another stream");
+}
+
+/// As of a venue that numbers its trades from a lower id on again: an event id is made of the trade's and of no time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trade_of_a_known_id_is_a_copy_and_one_of_a_forgotten_id_is_a_row() {
+    let Some(stack) = Stack::start().await else { return };
+    let config = stack.configure("[batch]\nmax_age_ms = 50\n");
+    let mut central = stack.run(&config);
+    stack.is_ready().await;
+    let jetstream = stack.jetstream().await;
+    let hour_ago = now_us() - 3_600_000_000;
+    publish_with(&jetstream, iter::once(trade(1, hour_ago)), MessageId::Missing).await;
+    stack.has_trades(1).await;
+    publish_with(&jetstream, iter::once(trade(1, now_us())), MessageId::Missing).await;
+    all_acknowledged(&stack, "MARKET_DATA", 2).await;
+    assert_eq!(once(&stack).await, Some((1, 1)));
+    assert_eq!(central.terminate(PATIENCE).await.code(), Some(0));
+    let _central = stack.run(&config);
+    publish_with(&jetstream, iter::once(trade(1, now_us())), MessageId::Missing).await;
+    all_acknowledged(&stack, "MARKET_DATA", 3).await;
+    assert_eq!((stack.counts("trades").await, stack.copies().await), (Some((2, 1)), Some(1)));
 }
 
 /// Waits until the confirmed sequence is reached; returns the stream's creation time.

@@ -1,13 +1,16 @@
 //! False events are not stored: they are in the dead letters, with the reason.
 
+use std::time::Duration;
+
 use async_nats::HeaderMap;
 use marketprism_schema::{Body, Decimal, Event, EventId, Liquidation, Side};
-use marketprism_tests::wait::eventually;
+use marketprism_tests::wait::{eventually, until};
 
 use crate::auditing::{QUICK, audit, ids, judged, stored, tell, trades, windows_before};
 use crate::events::{book, event, message, now_us, publish, publish_bytes, trade};
 use crate::ingest::all_acknowledged;
-use crate::stack::Stack;
+use crate::stack::{PATIENCE, Stack};
+use crate::two_sides::QUICK as QUICK_COPIES;
 
 const DAY_US: i64 = 86_400_000_000;
 
@@ -119,6 +122,36 @@ async fn what_cannot_be_true_is_a_dead_letter_with_its_reason() {
     for table in ["orderbooks", "liquidations"] {
         assert_eq!(stack.counts(table).await, Some((0, 0)), "{table}");
     }
+}
+
+/// As an edge fills them from the venue's history after a stop of days.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_event_becomes_a_row_when_hot_keeps_rows_for_longer_and_it_is_published_again() {
+    let Some(stack) = Stack::start().await else { return };
+    let config = stack.configure(&format!("[batch]\nmax_age_ms = 50\n{QUICK_COPIES}window_seconds = 1\n"));
+    let mut central = stack.run(&config);
+    stack.is_ready().await;
+    let jetstream = stack.jetstream().await;
+    let late = sealed(trade(1, now_us()), |event| event.header.timestamp_us -= 4 * DAY_US);
+    publish(&jetstream, std::iter::once(late)).await;
+    let (subject, payload): (String, String) = eventually("the dead letter", || async {
+        let sql = "SELECT subject, payload FROM marketprism_hot.dead_letters";
+        stack.hot().query_raw(sql).fetch_one().await.ok()
+    })
+    .await;
+    assert_eq!(central.terminate(PATIENCE).await.code(), Some(0));
+
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("[clickhouse]\n", "[clickhouse]\nhot_ttl_days = 8\n")).unwrap();
+    stack.init(&config, &["--apply"], 0);
+    let _central = stack.run(&config);
+    publish_bytes(&jetstream, &subject, HeaderMap::new(), payload.into_bytes()).await;
+    stack.holds_once("trades", 1).await;
+    until("the row in cold", Duration::from_secs(180), || async {
+        let rows = "SELECT count() FROM marketprism_cold.trades";
+        stack.cold().query_raw(rows).fetch_one::<u64>().await.ok().filter(|rows| *rows == 1)
+    })
+    .await;
 }
 
 /// Garbage under the ids of coming trades: the broker calls the trades duplicates and drops them. Two edges on one venue give real duplicates.

@@ -84,14 +84,15 @@ fn a_stop_without_a_hole_in_the_ids_or_with_another_edge_that_stored_is_whole() 
 }
 
 #[test]
-fn ids_that_begin_anew_leave_no_hole_and_ids_that_an_edge_missed_do() {
+fn ids_that_begin_again_are_named_and_leave_no_hole_and_ids_that_an_edge_missed_do() {
     let edge = EdgeFacts { not_collected: TimeRuns::default(), ..stopped(&[]) };
     let restarted = [ids(1, 40, 180, 540), ids(9_000, 9_100, 0, 180)];
     let found = judged(Numbering::ByOne, &[("e1", edge.clone())], &restarted);
-    assert!(found.is_whole(), "{found:?}");
+    assert!(found.is_whole() && found.renumbered_at == Some(180), "{found:?}");
     let filled_later = [ids(1, 50, 0, 120), ids(53, 55, 540, 540), ids(61, 90, 120, 180)];
     let found = judged(Numbering::ByOne, &[("e1", edge.clone())], &filled_later);
     assert_eq!(found.missing.iter().map(|events| events.count).collect::<Vec<_>>(), [2, 5]);
+    assert_eq!(found.renumbered_at, None);
     let gap = GapFact {
         at: (120, 180),
         role: GapRole::Loss,

@@ -1,4 +1,4 @@
-//! Completeness of one stream in a period: events missing, time nobody can tell of, and time that the venue's numbers prove. Pure.
+//! Completeness of one stream in a period: events missing, time that nobody knows of, and time that the venue's numbers prove. Pure.
 //!
 //! A gap lies on every window that it touches, whichever window noticed it. Where ids rise by one, the ids in hot decide, whatever edges
 //! say: from the first to the last of them nothing is unknown, and a hole between them is missing. Elsewhere an edge covers for another
@@ -114,6 +114,8 @@ pub struct StreamCompleteness {
     pub absent: TimeRuns,
     /// Windows that the venue's numbers prove to be complete, per edge.
     pub proven: BTreeMap<String, TimeRuns>,
+    /// Window from which on the venue numbers from a lower id on again.
+    pub renumbered_at: Option<i64>,
 }
 
 impl StreamCompleteness {
@@ -151,6 +153,7 @@ pub fn judge(facts: &StreamFacts, period: TimeRun) -> StreamCompleteness {
             numbers.missing(facts, period).into_iter().partition(|events| touches(&open, events));
         found.pending = pending;
         (found.paused, found.missing) = closed.into_iter().partition(|events| touches(&idle, events));
+        found.renumbered_at = numbers.renumbered_at.filter(|at| (period.0..period.1).contains(at));
     }
     for (name, edge) in &facts.edges {
         let resolved = match &numbers {
@@ -258,6 +261,8 @@ struct Numbers {
     holes: Vec<MissingEvents>,
     /// Windows between that of the first and that of the last id. Those two are known in part only.
     accounted: TimeRuns,
+    /// Window of the first of the ids that begin again.
+    renumbered_at: Option<i64>,
 }
 
 impl Numbers {
@@ -287,7 +292,9 @@ impl Numbers {
                 facts.stored.last().map(|ids| ids.last_window),
             ),
         };
-        Self { holes, accounted: from.zip(to).into_iter().collect() }
+        let again = restart.and_then(|number| facts.stored.get(..number));
+        let renumbered_at = again.and_then(|ids| ids.iter().map(|ids| ids.first_window).min());
+        Self { holes, accounted: from.zip(to).into_iter().collect(), renumbered_at }
     }
 
     /// Holes between the ids in hot, and ids beyond them that edges know to be missing.
@@ -321,7 +328,7 @@ impl Numbers {
     }
 }
 
-/// Number of the ids in hot that came before all lower ones: the venue began to number anew. An edge that misses the ids between them
+/// Number of the ids in hot that came after all higher ones: the venue began to number again. An edge that misses the ids between them
 /// saw no restart.
 fn restart(facts: &StreamFacts) -> Option<usize> {
     let is_restart = |number: &usize| {

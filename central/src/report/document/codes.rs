@@ -46,6 +46,7 @@ codes! {
     LedgerNoClosedWindow "ledger.no_closed_window" "every window of the period is still open"
     LedgerGapsOfUnknownSize "ledger.gaps_of_unknown_size" "gaps that may hide any number of events"
     LedgerCoveredGaps "ledger.covered_gaps" "gaps in which nothing is missing: another edge covers them, or the ids of the venue in hot have no hole"
+    LedgerTradeIdsRestarted "ledger.trade_ids_restarted" "venues that numbered their trades from a lower id on again"
     LedgerEvidence "ledger.evidence" "windows and rows that are verified complete, stored = received, or lower bounds"
     LedgerStreamStarts "ledger.stream_starts" "streams that started or restarted in the period"
     LedgerStreamNotAudited "ledger.stream_not_audited" "rows arrive that no edge reports in its audits"

@@ -69,6 +69,6 @@ pub struct AppliedCorrection {
     pub replaced: u64,
     pub added: u64,
     pub withdrawn: u64,
-    /// Events whose row neither hot nor cold had.
+    /// Events whose row neither hot nor cold had, and added ones that are older than hot keeps rows.
     pub absent: u64,
 }

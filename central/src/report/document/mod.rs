@@ -23,5 +23,5 @@ pub use systems::{
 };
 pub use verification::{Verification, VerifiedAudits, VerifiedTable};
 pub use whole::{
-    DeadLetters, Finding, Level, LossList, Report, ReportVerdict, TruncatedList, Unanswered, VERSION,
+    DeadLetters, Finding, Level, LossList, Report, ReportVerdict, TruncatedList, Unanswered, VERSION, count,
 };

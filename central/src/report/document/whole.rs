@@ -164,6 +164,11 @@ impl Finding {
     }
 }
 
+/// `3 windows`, `1 window`.
+pub fn count(number: u64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
 /// A source that did not answer in time; whatever depends on it is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Unanswered {

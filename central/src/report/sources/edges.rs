@@ -1,4 +1,4 @@
-//! Edges by their heartbeats, and the changes that they told.
+//! Edges by their heartbeats, and the changes that they reported.
 
 use super::{Answer, Sources, within};
 use crate::fleet::{FleetEdge, read_edges};

@@ -161,6 +161,10 @@ const LISTED_MAX: usize = 200;
 
 /// Reasons of refused messages, the one of all others included.
 const LISTED_REASONS: u32 = 50;
+/// Regular expression, as a text of SQL, of what differs between refusals for one reason: quoted texts, event ids, numbers.
+const VALUES: &str = r#""(\\\\.|[^"\\\\])*"|[0-9a-f]{32}|[0-9]+"#;
+/// Of the reasons that are not listed.
+const OTHER_REASONS: &str = "other reasons";
 /// Most gaps read, about 60 MB.
 const EDGE_GAPS_MAX: usize = 300_000;
 /// Most groups of ids read: 5,000 streams of two edges over 120 buckets.
@@ -191,7 +195,7 @@ impl EdgeGap {
     }
 }
 
-/// Ids in hot of one stream and bucket, as the verdicts of one edge tell them, and its first window.
+/// Ids in hot of one stream and bucket, by the verdicts of one edge, and its first window.
 #[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize)]
 pub struct StoredIdsRow {
     #[serde(deserialize_with = "sql::stream_id")]
@@ -331,7 +335,7 @@ pub async fn downtimes(sources: &Sources, scope: &ReportScope) -> Answer<Vec<Edg
         nanos(scope.to),
         nanos(scope.from),
     );
-    // An edge that reports again and does not tell the end of its stop has lost its data folder: the stop excuses nothing.
+    // An edge that reports again without an end of its stop has lost its data folder: the stop excuses nothing.
     let heard = format!(
         "SELECT edge, max(covers_to) AS heard_ns FROM {}.audits WHERE {} GROUP BY edge",
         sources.hot.database,
@@ -363,14 +367,14 @@ pub async fn losses(sources: &Sources, scope: &ReportScope) -> Answer<LossList> 
     Ok(LossList { total, messages, items })
 }
 
-/// By reason, whatever the numbers in it: each value of a field would be a reason of its own. The rarest of more than
+/// By reason, whatever the numbers, ids and quoted texts in it: each value of a field would be a reason of its own. The rarest of more than
 /// [`LISTED_REASONS`] reasons are one.
 pub async fn dead_letters(sources: &Sources, scope: &ReportScope) -> Answer<Vec<DeadLetters>> {
     let query = format!(
-        "SELECT if(place < {LISTED_REASONS}, text, 'other reasons') AS reason, sum(of_text) AS messages, max(last_ms) AS newest FROM (\
+        "SELECT if(place < {LISTED_REASONS}, text, '{OTHER_REASONS}') AS reason, sum(of_text) AS messages, max(last_ms) AS newest FROM (\
          SELECT leftUTF8(min(letters.reason), 200) AS text, count() AS of_text, toUnixTimestamp64Milli(max(created_at)) AS last_ms, \
          row_number() OVER (ORDER BY of_text DESC, text) AS place FROM {}.dead_letters AS letters FINAL WHERE {} \
-         GROUP BY replaceRegexpAll(letters.reason, '[0-9]+', '0')) GROUP BY reason ORDER BY messages DESC, reason",
+         GROUP BY replaceRegexpAll(letters.reason, '{VALUES}', '0')) GROUP BY reason ORDER BY reason = '{OTHER_REASONS}', messages DESC, reason",
         sources.hot.database,
         within("created_at", scope.from.0, scope.to.0),
     );

@@ -246,7 +246,7 @@ mod tests {
         let row = row(1, buckets);
         assert_eq!(row.of_day(&[]), counted(1_400, 92, 0), "nobody explains them");
         assert_eq!(row.of_hour(&[]), counted(800, 52, 0));
-        // Stopped from second 1,800 to 1,850, told twice, and from 710 to 730; two ids in a row were lost while it ran.
+        // Stopped from second 1,800 to 1,850, reported twice, and from 710 to 730; two ids in a row were lost while it ran.
         let pauses =
             [pause("A", 1_800, 1_850), pause("", 1_790, 1_810), pause("A", 710, 730), pause("B", 0, 5_000)];
         assert_eq!(row.of_day(&pauses), counted(1_400, 22, 70));

@@ -272,7 +272,32 @@ async fn compare(sources: &Sources) -> Answer<SchemaReport> {
 mod tests {
     use std::time::Duration;
 
+    use marketprism_tests::clickhouse::ClickHouse;
+    use marketprism_tests::parts;
+
     use super::*;
+    use crate::config::Config;
+
+    /// A table without a trouble and one that gives no answer are not the same.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_system_table_is_left_out_for_a_missing_privilege_and_for_nothing_else() {
+        if parts::missing().is_some() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let engine = ClickHouse::start(folder.path()).await;
+        let path = folder.path().join("central.toml");
+        std::fs::write(&path, format!("[clickhouse]\nurl = {:?}\n", engine.url())).unwrap();
+        let config = Config::load(&path).unwrap();
+        let sources = Sources::connect(&config, Duration::from_secs(30)).await.unwrap();
+        let found = async |sql: &str| troubles(&sources, &sources.hot, sql).await;
+        for sql in troubles_sql("default") {
+            assert_eq!(found(&sql).await, Ok(Vec::new()), "{sql}");
+        }
+        assert_eq!(found("SELECT file('/etc/hosts')").await, Ok(Vec::new()), "not granted");
+        let error = found("SELECT 1 FROM system.no_such_table").await.unwrap_err();
+        assert!(error.contains("UNKNOWN_TABLE"), "{error}");
+    }
 
     #[test]
     fn a_replica_in_step_is_up_to_date_and_one_that_is_away_or_far_behind_is_not() {

@@ -1,7 +1,7 @@
 //! Findings of a verification. Differences between hot and cold are findings of their tables, like those of the window log.
 
-use crate::report::document::{Finding, FindingCode as Code, Level, Verification, VerifiedAudits};
-use crate::report::rules::{LEDGER, REPAIR, count};
+use crate::report::document::{Finding, FindingCode as Code, Level, Verification, VerifiedAudits, count};
+use crate::report::rules::{LEDGER, REPAIR};
 
 pub fn findings(verification: &Verification) -> Vec<Finding> {
     let Some(audits) = &verification.audits else { return Vec::new() };

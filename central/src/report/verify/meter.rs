@@ -9,13 +9,13 @@ pub struct VerifyProgress {
 }
 
 pub struct ProgressMeter<'a> {
-    tell: &'a (dyn Fn(&VerifyProgress) + Sync),
+    on_progress: &'a (dyn Fn(&VerifyProgress) + Sync),
     state: VerifyProgress,
 }
 
 impl<'a> ProgressMeter<'a> {
-    pub const fn new(tell: &'a (dyn Fn(&VerifyProgress) + Sync)) -> Self {
-        Self { tell, state: VerifyProgress { doing: String::new(), done: 0, total: 0 } }
+    pub const fn new(on_progress: &'a (dyn Fn(&VerifyProgress) + Sync)) -> Self {
+        Self { on_progress, state: VerifyProgress { doing: String::new(), done: 0, total: 0 } }
     }
 
     pub const fn expect(&mut self, rows: u64) {
@@ -24,11 +24,11 @@ impl<'a> ProgressMeter<'a> {
 
     pub fn begin(&mut self, doing: impl Into<String>) {
         self.state.doing = doing.into();
-        (self.tell)(&self.state);
+        (self.on_progress)(&self.state);
     }
 
     pub fn add(&mut self, rows: u64) {
         self.state.done = self.state.done.saturating_add(rows).min(self.state.total);
-        (self.tell)(&self.state);
+        (self.on_progress)(&self.state);
     }
 }

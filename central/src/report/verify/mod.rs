@@ -33,11 +33,11 @@ pub use meter::VerifyProgress;
 pub async fn verify(
     sources: &Sources,
     scope: &ReportScope,
-    tell: &(dyn Fn(&VerifyProgress) + Sync),
+    on_progress: &(dyn Fn(&VerifyProgress) + Sync),
 ) -> anyhow::Result<Verified> {
     let (started, started_at) = (Instant::now(), Time(clock::now_ns() / 1_000_000));
     let shared = Arc::new(context(sources)?);
-    let mut meter = ProgressMeter::new(tell);
+    let mut meter = ProgressMeter::new(on_progress);
     meter.begin("counting rows");
     let copying = CopyContext {
         config: &shared.config,

@@ -28,6 +28,52 @@ pub fn has(report: &Value, wanted: &str) -> bool {
     })
 }
 
+/// Dead letters, and what the report says of them.
+fn refusals() -> Vec<(&'static str, String)> {
+    let insert = |values: &str| format!("INSERT INTO marketprism_hot.dead_letters SELECT {values}");
+    let letter = "now64(3) - INTERVAL 5 SECOND, 'MARKET_DATA', 1, 's', '', '', 'bad', 'x'";
+    // Each event has a number of its own in its reason.
+    let late = "now64(3) - INTERVAL 5 SECOND, 'MARKET_DATA', number, 's', '', '', \
+                'timestamp: is ' || toString(number) || ', allowed: from 9 on, since hot deletes rows after 3 days', 'x' FROM numbers(100)";
+    // More reasons than are listed.
+    let odd = "now64(3) - INTERVAL 5 SECOND, 'MARKET_DATA', number, 's', '', '', \
+               'symbol: is ' || char(97 + number % 26, 97 + intDiv(number, 26)), 'x' FROM numbers(200)";
+    let forged = "now64(3) - INTERVAL 5 SECOND, 'MARKET_DATA', number, 's', '', '', \
+                  'event_id: is ' || lower(hex(MD5(toString(number)))) || ', allowed: ' || lower(hex(MD5('x' || toString(number)))) || ', the id of its content', \
+                  'x' FROM numbers(200)";
+    let quoted = "now64(3) - INTERVAL 5 SECOND, 'MARKET_DATA', number, 's', '', '', \
+                  'subject \"' || char(97 + number % 26, 97 + intDiv(number, 26)) || '\\\\\" x\" disagrees', 'x' FROM numbers(200)";
+    vec![
+        ("warn ledger.refused_messages dead letters: 1 message refused for their content", insert(letter)),
+        (
+            "warn ledger.refused_messages dead letters: 200 messages refused for their content; most frequent: symbol: is ",
+            insert(odd),
+        ),
+        (
+            "warn ledger.refused_messages dead letters: 200 messages refused for their content; most frequent: event_id: is ",
+            insert(forged),
+        ),
+        (
+            "warn ledger.refused_messages dead letters: 200 messages refused for their content; most frequent: subject ",
+            insert(quoted),
+        ),
+        (
+            "warn ledger.expired_events dead letters: 100 messages came later than hot keeps rows",
+            insert(late),
+        ),
+    ]
+}
+
+/// A stream whose ids begin again at lower ones.
+fn renumbered() -> String {
+    let verdict = |back, ids: &str| {
+        let verdict = seed::verdict(back, "verified", "").replace("BTC-USDT", "NEW-USDT");
+        verdict.replace("'unnumbered', 'complete', 0, []", &format!("'by_one', 'complete', 0, [{ids}]"))
+    };
+    let verdicts = [verdict(9, "(9000, 9100)"), verdict(8, "(1, 40)")].join(" UNION ALL ");
+    verdicts.replace(" UNION ALL INSERT INTO marketprism_hot.verdicts", " UNION ALL")
+}
+
 /// Statements that each cause one finding in a healthy hour.
 fn faults() -> Vec<(&'static str, String)> {
     let truncate = |database: &str| format!("TRUNCATE TABLE {database}.trades");
@@ -38,12 +84,6 @@ fn faults() -> Vec<(&'static str, String)> {
     let rows = |ids: &str| seed::rows("marketprism_hot", "trades", ids);
     let lost = "'MARKET_DATA', 5, 9, 5, 'retention', 'first is 10', now64(3) - INTERVAL 5 SECOND";
     let many = "'MARKET_DATA', 10 * number, 10 * number + 4, 5, 'retention', 'x', now64(3) - INTERVAL 5 SECOND FROM numbers(300)";
-    let letter = "now64(3) - INTERVAL 5 SECOND, 'MARKET_DATA', 1, 's', '', '', 'bad', 'x'";
-    // Each event has a number of its own in its reason.
-    let late = "now64(3) - INTERVAL 5 SECOND, 'MARKET_DATA', number, 's', '', '', \
-                'timestamp: is ' || toString(number) || ', allowed: from 9 on, since hot deletes rows after 3 days', 'x' FROM numbers(100)";
-    let odd = "now64(3) - INTERVAL 5 SECOND, 'MARKET_DATA', number, 's', '', '', \
-               'symbol: is ' || char(97 + number % 26, 97 + intDiv(number, 26)), 'x' FROM numbers(200)";
     let left_out = delete(format!("data_type = 'trade' AND window_start = {}", seed::window(9)));
     let e1_silent = delete(format!("window_start > {}", seed::window(20)));
     let e2_silent = seed::verdict(55, "verified", "").replace("'e1'", "'e2'");
@@ -80,23 +120,15 @@ fn faults() -> Vec<(&'static str, String)> {
         // More losses than are listed.
         ("fail ledger.lost_messages losses: 1500 messages discarded", insert("losses", many)),
         ("unknown ledger.windows_without_verdict 1 window has no verdict", left_out),
+        (
+            "warn ledger.trade_ids_restarted ledger: the venue numbers trades from a lower id on again in 1 stream, the first trade.sim_spot.spot.NEW-USDT at ",
+            renumbered(),
+        ),
         ("unknown edge.no_recent_audit edge e1: no audit since the window of", e1_silent),
         ("warn edge.no_recent_audit edge e2: no audit since the window of", e2_silent),
         (
             "unknown ledger.stream_not_audited trade of new_spot spot: rows arrive, but no edge audit",
             rows("number + 1000").replace("sim_spot", "new_spot"),
-        ),
-        (
-            "warn ledger.refused_messages dead letters: 1 message refused for their content",
-            insert("dead_letters", letter),
-        ),
-        (
-            "warn ledger.refused_messages dead letters: 200 messages refused for their content",
-            insert("dead_letters", odd),
-        ),
-        (
-            "warn ledger.expired_events dead letters: 100 messages came later than hot keeps rows",
-            insert("dead_letters", late),
         ),
         (
             "warn edge.clock_offset edge e1: its clock was wrong: -2 s \u{b1} 3 ms against sim_spot",
@@ -123,7 +155,7 @@ async fn every_fault_leads_to_its_verdict() {
         report["findings"]
     );
     assert_eq!(report["version"], 1);
-    for (wanted, sql) in faults() {
+    for (wanted, sql) in faults().into_iter().chain(refusals()) {
         seed::healthy(&stack).await;
         stack.execute(&sql).await;
         let (status, report) = integrity(&stack, &config, &["--from", "1h"]);

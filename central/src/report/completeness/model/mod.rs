@@ -86,11 +86,11 @@ impl SimHistory {
         let bounds = simulation.hot.keys().next().zip(simulation.hot.keys().last());
         let between = bounds.into_iter().flat_map(|(first, last)| *first..=*last);
         let arrived = simulation.audits.iter().filter(|audit| with_late || !audit.is_late);
-        let told = arrived.flat_map(|audit| {
+        let reported = arrived.flat_map(|audit| {
             let gaps = audit.gaps.iter().filter_map(|gap| gap.from_sequence.zip(gap.to_sequence));
             gaps.flat_map(|(first, last)| first..=last).chain(audit.stored.iter().copied())
         });
-        between.chain(told).collect()
+        between.chain(reported).collect()
     }
 
     fn never_too_bad(&self, simulation: &Simulation) -> Result<(), String> {

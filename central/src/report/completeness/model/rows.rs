@@ -88,11 +88,11 @@ impl Simulation {
     ) -> Option<WindowVerdict> {
         let source = edge_stream(name);
         let is_strange = name == STRANGER && self.stranger.contains(&window_ns);
-        let mut told: Vec<WindowAudit> =
+        let mut audits: Vec<WindowAudit> =
             audits.iter().map(|audit| window_audit(audit, self.capability())).collect();
         if is_strange {
             let (from, to, duplicates) = (window_ns, window_ns + WINDOW_NS, 5);
-            told.push(WindowAudit { from, to, duplicates, ..WindowAudit::new(self.capability()) });
+            audits.push(WindowAudit { from, to, duplicates, ..WindowAudit::new(self.capability()) });
         }
         let killed = self.killed.iter().filter(|(killed, ..)| killed == name);
         let downtimes: Vec<DowntimeSpan> = killed
@@ -105,7 +105,7 @@ impl Simulation {
         let inputs = WindowInputs {
             edge_stream: &source,
             window: WindowRange { from: window_ns, to: window_ns + WINDOW_NS },
-            audits: &told,
+            audits: &audits,
             contents: Some(HotContents { ids: fingerprint(ids), copies: 0 }),
             capability: self.capability(),
             stored_ids: ranges,
