@@ -139,7 +139,7 @@ pub const FLUSH_DEADLINE: Duration = Duration::from_secs(7);
 /// Time after the flush for the last acknowledgements and HTTP answers.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
-/// Interval at which the service manager is told that this process goes on.
+/// Interval at which this process reports to the service manager that it goes on.
 pub const ALIVE_EVERY: Duration = Duration::from_secs(1);
 
 /// Timeout of any one source of `/integrity` and `/`; a source that does not answer is reported as such.
@@ -324,7 +324,7 @@ pub const EDGES_LATE_ANSWER_WAIT: Duration = Duration::from_millis(300);
 /// Edges that are shown, and whose answers `diagnose` takes; those beyond are not shown.
 pub const EDGES_MAX: usize = 1_000;
 /// Names that only a newer edge knows: logged of each edge, and listed in one line.
-pub const UNKNOWN_NAMES_TOLD: usize = 100;
+pub const UNKNOWN_NAMES_LOGGED: usize = 100;
 pub const UNKNOWN_NAMES_LISTED: usize = 20;
 /// Wait of `diagnose` for central's own listener.
 pub const LISTENER_ANSWER_WAIT: Duration = Duration::from_secs(2);

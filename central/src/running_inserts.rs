@@ -17,8 +17,8 @@ pub fn of_stream(stream: &str) -> String {
     format!("marketprism-ingest {stream}")
 }
 
-/// Waits until the server runs no insert whose comment begins so. `tell` gets the reason when the server does not list them.
-pub async fn none_runs(clickhouse: &ClickHouse, storage: &Storage, prefix: &str, tell: impl Fn(String)) {
+/// Waits until the server runs no insert whose comment begins so. `on_error` gets the reason when the server does not list them.
+pub async fn none_runs(clickhouse: &ClickHouse, storage: &Storage, prefix: &str, on_error: impl Fn(String)) {
     let mut backoff = limits::BACKOFF;
     let mut was_quiet = false;
     loop {
@@ -40,7 +40,7 @@ pub async fn none_runs(clickhouse: &ClickHouse, storage: &Storage, prefix: &str,
             }
             Err(error) => {
                 was_quiet = false;
-                tell(format!("cannot list running inserts of clickhouse: {error}"));
+                on_error(format!("cannot list running inserts of clickhouse: {error}"));
                 sleep(backoff.pause()).await;
             }
         }

@@ -1,7 +1,7 @@
 //! Confirmed sequences, for edges that want to know which events they may drop: KV bucket `MARKETPRISM_CONFIRMED`.
 //!
 //! Each stream's key holds the highest contiguous sequence stored in hot. It decreases only when hot was put back to an
-//! earlier state; a recreated stream starts again, told apart by its creation time.
+//! earlier state; a recreated stream starts again, recognized by its creation time.
 
 use anyhow::{Context as _, anyhow};
 use async_nats::jetstream::kv::{Operation, UpdateErrorKind};

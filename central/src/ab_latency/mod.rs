@@ -52,10 +52,10 @@ struct Stamped {
 }
 
 impl AbLatency<'_> {
-    /// `each` gets every period when it is over, the last one at the end; `tell` how far it is.
+    /// `each` gets every period when it is over, the last one at the end; `on_progress` the time so far.
     pub async fn run(
         self,
-        tell: &(dyn Fn(Duration) + Sync),
+        on_progress: &(dyn Fn(Duration) + Sync),
         mut each: impl FnMut(&LatencyPeriod) -> anyhow::Result<()>,
     ) -> anyhow::Result<u64> {
         let (sender, mut stamped) = mpsc::channel(limits::AB_MESSAGES);
@@ -80,7 +80,7 @@ impl AbLatency<'_> {
                 },
                 () = self.stop.cancelled() => {}
             }
-            tell(began.elapsed());
+            on_progress(began.elapsed());
             if let Some(period) = comparison.ended(clock::now_ns()) {
                 pairs += period.pairs;
                 each(&period)?;

@@ -50,8 +50,8 @@ pub enum PromotionEnd {
 }
 
 impl Promotion<'_> {
-    /// `tell`: progress. An error: nothing was begun, or the broker failed meanwhile.
-    pub async fn run(self, tell: impl Fn(&str)) -> anyhow::Result<PromotionEnd> {
+    /// An error: nothing was begun, or the broker failed meanwhile.
+    pub async fn run(self, on_progress: impl Fn(&str)) -> anyhow::Result<PromotionEnd> {
         let name = &self.adapter.adapter;
         let reports = self.heartbeats.read().await?;
         let selected = self.selection.select(&reports, name)?;
@@ -67,11 +67,11 @@ impl Promotion<'_> {
         for (number, stage) in self.stages(&online).into_iter().enumerate() {
             let soak = if number == 0 { self.times.soak } else { Duration::ZERO };
             let names: Vec<&str> = stage.iter().map(|report| report.edge.as_str()).collect();
-            tell(&format!("{} to {}", shown(&self.adapter), names.join(", ")));
+            on_progress(&format!("{} to {}", shown(&self.adapter), names.join(", ")));
             earlier.extend(self.want(&mut wishes, &wish, &stage).await?);
             let limits = StageLimits { answer: self.times.answer, active: self.times.active, soak };
             watched.extend(stage.iter().map(|report| WatchedEdge::new(report, limits, Instant::now())));
-            if let Err((edge, cause)) = self.watch(&mut watched, &wish, &tell).await? {
+            if let Err((edge, cause)) = self.watch(&mut watched, &wish, &on_progress).await? {
                 let is_active = |edge: &str| watched.iter().any(|one| one.edge == edge && one.is_active());
                 for earlier in earlier.into_iter().filter(|one| one.edge == edge || !is_active(&one.edge)) {
                     earlier.restore(&mut wishes.wanted);
@@ -125,7 +125,7 @@ impl Promotion<'_> {
         &self,
         watched: &mut [WatchedEdge],
         wish: &WantedVersion,
-        tell: &impl Fn(&str),
+        on_progress: &impl Fn(&str),
     ) -> anyhow::Result<Result<(), (String, String)>> {
         let mut failing_since: Option<Instant> = None;
         loop {
@@ -140,7 +140,7 @@ impl Promotion<'_> {
                             return Ok(Err((one.edge.clone(), cause)));
                         }
                         if one.said != before {
-                            tell(&format!("{}: {}", one.edge, one.said));
+                            on_progress(&format!("{}: {}", one.edge, one.said));
                         }
                     }
                     if watched.iter().all(WatchedEdge::is_done) {

@@ -62,12 +62,12 @@ impl Wishes {
             _ => anyhow::Error::new(error).context("cannot write the wanted versions"),
         })?;
         // Without the notice edges find it at their next look.
-        let told = async {
+        let notice = async {
             self.client.publish(ADAPTERS_WANTED_SUBJECT, adapter.clone().into()).await?;
             self.client.flush().await.map_err(anyhow::Error::from)
         };
-        if let Err(error) = within("tell the edges", told).await.flatten() {
-            tracing::debug!(error = format!("{error:#}"), "edges not told of the wanted versions");
+        if let Err(error) = within("notify the edges", notice).await.flatten() {
+            tracing::debug!(error = format!("{error:#}"), "edges not notified of the wanted versions");
         }
         Ok(())
     }

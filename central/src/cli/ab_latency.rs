@@ -43,11 +43,11 @@ pub async fn execute(config: &Config, args: &AbLatencyArgs) -> anyhow::Result<Ex
     let progress = ProgressLine::on_terminal("comparing");
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let (doing, total) = (format!("comparing {}", args.subject), millis(args.length));
-    let tell =
+    let on_progress =
         |elapsed| progress.show(&VerifyProgress { doing: doing.clone(), done: millis(elapsed), total });
     let run = AbLatency { broker: &broker, filter, length: args.length, every: args.every, stop };
     let compared = run
-        .run(&tell, |period| {
+        .run(&on_progress, |period| {
             progress.end();
             let text = if args.json { serde_json::to_string(period)? } else { text(period) };
             marketprism_service::print(&text).context("cannot write the figures")

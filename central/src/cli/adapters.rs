@@ -158,7 +158,7 @@ async fn run(config: &Config, broker: &Broker, command: AdaptersCommand) -> anyh
                 accept: args.accepted,
                 by_region: args.by_region,
             };
-            let end = promotion.run(tell).await?;
+            let end = promotion.run(print_progress).await?;
             say(&end_text(&end))?;
             return Ok(if matches!(end, PromotionEnd::Done { .. }) { Exit::SUCCESS } else { Exit::FAILED });
         }
@@ -192,7 +192,7 @@ fn say(text: &str) -> anyhow::Result<()> {
     writeln!(std::io::stdout().lock(), "{text}").context("cannot write the answer")
 }
 
-fn tell(text: &str) {
+fn print_progress(text: &str) {
     if let Err(error) = writeln!(std::io::stderr().lock(), "{text}") {
         tracing::debug!(%error, "cannot write to standard error");
     }

@@ -18,7 +18,7 @@ pub async fn until_started(
     longest: Duration,
 ) -> anyhow::Result<Report> {
     let began = Instant::now();
-    let mut told = String::new();
+    let mut shown = String::new();
     loop {
         let report = compute(sources, scope()?, &SchemaCache::default(), None).await;
         let Some(reason) = starting(&report).map(|reason| clean(&reason)) else { return Ok(report) };
@@ -27,9 +27,9 @@ pub async fn until_started(
             write(&format!("gave up waiting after {seconds} s: {reason}\n"));
             return Ok(report);
         }
-        if told != reason {
+        if shown != reason {
             write(&format!("waiting, {} of {seconds} s: {reason}\n", waited.as_secs()));
-            told = reason;
+            shown = reason;
         }
         sleep(limits::START_POLL).await;
     }

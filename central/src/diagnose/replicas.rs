@@ -11,15 +11,15 @@ use crate::report::Sources;
 use crate::report::document::FindingCode as Code;
 use crate::storage::Storage;
 
-/// Questions at once, each on a connection of its own.
-const QUESTIONS: usize = 8;
+/// Queries at once, each on a connection of its own.
+const QUERIES: usize = 8;
 
 /// Name, identity and first disk of the server that answers.
-const WHO: &str =
+const IDENTITY: &str =
     "SELECT concat(hostName(), ' ', toString(serverUUID()), ' ', min(path)) AS server FROM system.disks";
 
 pub async fn one_server(sources: &Sources, role: &str, storage: &Storage, url: &MaskedUrl) -> Option<Check> {
-    let asked = (0..QUESTIONS).map(|_| sources.rows::<String>(storage, WHO));
+    let asked = (0..QUERIES).map(|_| sources.rows::<String>(storage, IDENTITY));
     let answers = join_all(asked).await;
     // Another check reports an address that does not answer.
     let servers: BTreeSet<String> = answers.into_iter().flatten().flatten().collect();

@@ -39,7 +39,7 @@ impl EdgeLife {
     }
 }
 
-/// An edge by its newest heartbeat. What the edge tells has the times of its own clock.
+/// An edge by its newest heartbeat. What the edge reports has the times of its own clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FleetEdge {
     pub edge: String,
@@ -56,7 +56,7 @@ pub struct FleetEdge {
     /// Start of its process; absent if its heartbeat is unreadable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started: Option<Time>,
-    /// `healthy`, `degraded` or `unhealthy`, as its newest heartbeat tells.
+    /// `healthy`, `degraded` or `unhealthy`, as its newest heartbeat says.
     pub status: String,
     pub reasons: Vec<String>,
     pub adapters: Vec<FleetAdapter>,
@@ -88,7 +88,7 @@ pub struct FleetAdapter {
     /// `active`, `shadow` (compared with the active version) or `probation` (active, and taken back at a fault).
     pub state: &'static str,
     pub exchanges: Vec<String>,
-    /// The last change of this adapter that the edge tells.
+    /// The last change of this adapter that the edge reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_swap: Option<FleetSwap>,
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use marketprism_schema::UnknownName;
 
-use crate::limits::{EDGES_MAX, UNKNOWN_NAMES_LISTED, UNKNOWN_NAMES_TOLD};
+use crate::limits::{EDGES_MAX, UNKNOWN_NAMES_LISTED, UNKNOWN_NAMES_LOGGED};
 
 /// Names that were logged, by edge.
 #[derive(Debug, Default)]
@@ -12,7 +12,7 @@ pub struct NewerEdges(BTreeMap<String, BTreeSet<(&'static str, String)>>);
 
 impl NewerEdges {
     /// They are read as `unknown`, or what they name is left out.
-    pub fn tell(&mut self, edge: &str, message: &str, unknown: &[UnknownName]) {
+    pub fn log(&mut self, edge: &str, message: &str, unknown: &[UnknownName]) {
         if let Some(names) = self.untold(edge, unknown) {
             tracing::warn!(edge, message, names, "the edge is newer: names are unknown here; update central");
         }
@@ -22,11 +22,11 @@ impl NewerEdges {
         if unknown.is_empty() || (self.0.len() >= EDGES_MAX && !self.0.contains_key(edge)) {
             return None;
         }
-        let told = self.0.entry(edge.to_owned()).or_default();
+        let logged = self.0.entry(edge.to_owned()).or_default();
         let mut names = Vec::new();
         let mut more = 0;
         for UnknownName { field, value, .. } in unknown {
-            if told.len() >= UNKNOWN_NAMES_TOLD || !told.insert((field, value.clone())) {
+            if logged.len() >= UNKNOWN_NAMES_LOGGED || !logged.insert((field, value.clone())) {
                 continue;
             }
             if names.len() < UNKNOWN_NAMES_LISTED {
@@ -64,7 +64,7 @@ mod tests {
         assert_eq!(newer.untold("e1", &names(8..10)).unwrap(), "kind \"9\"");
         assert!(newer.untold("e2", &two).is_some(), "another edge");
         let many = newer.untold("e3", &names(0..10_000)).unwrap();
-        let more = UNKNOWN_NAMES_TOLD - UNKNOWN_NAMES_LISTED;
+        let more = UNKNOWN_NAMES_LOGGED - UNKNOWN_NAMES_LISTED;
         assert!(many.ends_with(&format!(" and {more} more")) && many.len() < 1_000, "{many}");
         assert_eq!(newer.untold("e3", &names(20_000..20_001)), None, "no more are kept");
         newer.retain(&BTreeSet::from(["e2".to_owned()]));

@@ -103,10 +103,10 @@ impl EdgeFleet {
             let since = unchanged.map_or(now, |seen| seen.since);
             if before.as_ref().is_none_or(|seen| seen.stored.revision != stored.revision) {
                 unknown.extend_from_slice(&stored.unknown);
-                fleet.newer.tell(&stored.edge, "heartbeat", &stored.unknown);
+                fleet.newer.log(&stored.edge, "heartbeat", &stored.unknown);
             }
             let is_silent = !stored.is_stopped() && now.duration_since(since) >= EDGE_SILENT;
-            tell(&stored.edge, before.is_some_and(|seen| seen.is_silent), is_silent);
+            log_change(&stored.edge, before.is_some_and(|seen| seen.is_silent), is_silent);
             fleet.edges.insert(stored.edge.clone(), SeenEdge { stored, since, is_silent });
         }
         unknown
@@ -140,7 +140,7 @@ impl EdgeFleet {
     }
 }
 
-fn tell(edge: &str, was_silent: bool, is_silent: bool) {
+fn log_change(edge: &str, was_silent: bool, is_silent: bool) {
     let limit = EDGE_SILENT;
     match (was_silent, is_silent) {
         (false, true) => tracing::error!(edge, ?limit, "the edge is silent: no heartbeat within the limit"),

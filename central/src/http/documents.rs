@@ -72,7 +72,7 @@ pub struct SelfTestPeriod {
     pub expected: u64,
     /// Of them published and not in hot: lost, or on their way.
     pub missing: u64,
-    /// Of them of times in which the edge told that it did not run.
+    /// Of them of times in which the edge did not run, as it reported.
     pub silent: u64,
     /// From a trade's time, by the edge's clock, to the start of its insert, by central's; median.
     pub p50_us: u64,

@@ -41,7 +41,7 @@ pub struct InstrumentQuery {
     at: Option<String>,
 }
 
-/// Instruments with the terms that edges told of them.
+/// Instruments with the terms that edges reported.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct InstrumentTable {
     pub version: u32,

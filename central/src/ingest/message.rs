@@ -139,7 +139,7 @@ pub fn read<'a>(
         let one = decode(events, place).and_then(|event| check(message, event, before, published_ns));
         all.push(one);
     }
-    // Under the id of other events the broker would drop these as duplicates. With a refused event the id cannot be told.
+    // Under the id of other events the broker would drop these as duplicates. With a refused event the id is not known.
     let found = EventId::parse(header(message.headers.as_ref(), "Nats-Msg-Id"));
     if let Some(found) = found.filter(|_| all.iter().all(Result::is_ok)) {
         let own = EventId::of_message(all.iter().flatten().map(|event| event.header.event_id));
@@ -311,7 +311,10 @@ mod tests {
         let packed = typed(WireForm::Protobuf.content_type());
         assert!(read(&message(own, packed, packed_payload.clone()), NOW_NS).is_ok());
         assert_eq!(refusal(&message(own, packed, payload())), Refusal::Payload);
-        assert!(read(&message(own, None, packed_payload.clone()), NOW_NS).is_ok(), "told by its first byte");
+        assert!(
+            read(&message(own, None, packed_payload.clone()), NOW_NS).is_ok(),
+            "recognized by its first byte"
+        );
         assert_eq!(
             refusal(&message(own, typed("application/json"), packed_payload.clone())),
             Refusal::Payload

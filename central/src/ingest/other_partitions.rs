@@ -36,8 +36,8 @@ impl OtherPartitions {
 
 /// Waits until the server runs no insert of the partition.
 pub async fn no_insert_runs(shared: &CentralContext, partition: &str) {
-    let tell = |reason| {
+    let on_error = |reason| {
         shared.status.fail(partition, reason);
     };
-    none_runs(&shared.config.clickhouse, &shared.storage, &log_comment_prefix(partition), tell).await;
+    none_runs(&shared.config.clickhouse, &shared.storage, &log_comment_prefix(partition), on_error).await;
 }

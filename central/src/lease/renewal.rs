@@ -205,6 +205,6 @@ mod tests {
                 return;
             }
         }
-        panic!("others may take it after {:?}, the loss was told after {ages:?}", times.expiry);
+        panic!("others may take it after {:?}, the loss was noticed after {ages:?}", times.expiry);
     }
 }

@@ -119,7 +119,7 @@ async fn request_edge(broker: &Broker, range: &LackingRange, edge: &str) -> (boo
     };
     let (answer, unknown) = with_unknown_names(|| RepairAnswer::decode(&message.payload));
     if !unknown.is_empty() {
-        NewerEdges::default().tell(edge, "repair", &unknown);
+        NewerEdges::default().log(edge, "repair", &unknown);
     }
     match answer {
         Ok(answer) if answer.state == RepairState::Resent => {

@@ -27,7 +27,7 @@ pub struct Reference {
 pub enum WindowCondition {
     Sound,
     New,
-    /// Hot differs from the log, cold may be complete: a comparison by row tells late rows from lost ones.
+    /// Hot differs from the log, cold may be complete: a comparison by row separates late rows from lost ones.
     CompareRows,
     ColdModified,
     ColdModifiedHotGone,

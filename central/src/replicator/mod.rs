@@ -1,7 +1,7 @@
 //! Replication from hot to cold, by windows of `created_at`: copy, verify by count and fingerprints, log, recheck.
 //!
 //! A window is copied by inserts that are stored as a whole or not at all (`copy`), so no row is ever visible twice. The window log in
-//! cold keeps the digest of hot at the time of verification: the reference that later tells which side was modified (`evaluate`). Corrections
+//! cold keeps the digest of hot at the time of verification: the reference that later shows which side was modified (`evaluate`). Corrections
 //! change both sides alike and log the window again (`corrections`).
 
 mod abandoned_moves;

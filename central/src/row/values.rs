@@ -78,7 +78,7 @@ impl ColumnValues {
         }
     }
 
-    /// Adds the value that stands in for an absent one.
+    /// Adds the value of an absent one.
     pub fn push_default(&mut self) {
         match self {
             Self::Fixed { width, bytes } => bytes.resize(bytes.len() + *width, 0),

@@ -13,7 +13,7 @@ use crate::role::Role;
 
 pub async fn resident_bytes(http: &Http) -> Answer<u64> {
     if http.tls_cert_file.is_some() {
-        return Err("the listener speaks TLS; its /metrics tells it".to_owned());
+        return Err("the listener speaks TLS: read its /metrics".to_owned());
     }
     let answer = match timeout(LISTENER_ANSWER_WAIT, metrics(http)).await {
         Ok(answer) => answer.map_err(|error| error.to_string())?,

@@ -16,10 +16,10 @@ pub fn evaluate(samples: &[Sample]) -> Vec<Check> {
     checks.push(doubles(samples));
     checks.extend(lag(samples));
     checks.extend(losses(last));
-    let mut told: Vec<&str> = Vec::new();
+    let mut named: Vec<&str> = Vec::new();
     for missed in samples.iter().flat_map(|sample| &sample.unanswered) {
-        if !told.contains(&missed.part.as_str()) {
-            told.push(&missed.part);
+        if !named.contains(&missed.part.as_str()) {
+            named.push(&missed.part);
             let text = missed.reason.clone();
             checks.push(match missed.part.starts_with("memory of ") {
                 true => Check::new(Code::SourceUnavailable, &missed.part, CheckStatus::Warn, text, ""),
@@ -79,7 +79,7 @@ fn losses(last: &Sample) -> Vec<Check> {
         checks.push(Check::new(Code::LedgerRefusedMessages, NAME, CheckStatus::Warn, text, remedy));
     }
     if losses.missing_events > 0 {
-        let text = format!("{} events are missing at an edge, as its audits tell", losses.missing_events);
+        let text = format!("{} events are missing at an edge, by its audits", losses.missing_events);
         let remedy = "see `integrity`: another edge or the venue's history may have them";
         checks.push(Check::new(Code::LedgerMissingEvents, NAME, CheckStatus::Warn, text, remedy));
     }
@@ -190,12 +190,12 @@ mod tests {
         assert_eq!(codes(&[with(0.0, 0, 0, 0), with(100.0, 1_000, 150, 1_000)]), []);
         assert_eq!(codes(&[with(0.0, 0, 0, 0), with(100.0, 1_000, 500, 1_000)]), [NOT_STORED]);
         assert_eq!(codes(&[with(0.0, 0, 900, 0), with(100.0, 1_000, 500, 1_000)]), [], "it shrinks");
-        let stands = [with(0.0, 0, 0, 0), with(60.0, 600, 0, 600), with(120.0, 1_200, 0, 600)];
-        assert_eq!(codes(&stands), [(Some("throughput.no_messages"), CheckStatus::Warn)]);
+        let silent = [with(0.0, 0, 0, 0), with(60.0, 600, 0, 600), with(120.0, 1_200, 0, 600)];
+        assert_eq!(codes(&silent), [(Some("throughput.no_messages"), CheckStatus::Warn)]);
     }
 
     #[test]
-    fn an_unknown_lag_is_not_told_as_none() {
+    fn an_unknown_lag_is_not_reported_as_none() {
         let unknown = |part: &str| {
             let unanswered = vec![Unanswered { part: part.into(), reason: "away".into() }];
             let samples = [(0.0, 100, 0), (10.0, 300, 200)].map(|(seconds, messages, rows)| Sample {

@@ -40,7 +40,7 @@ pub struct Sample {
     pub at: Time,
     /// Time since the begin of the measurement.
     pub seconds: f64,
-    /// As the broker tells them.
+    /// As the broker counts them.
     pub streams: Vec<StreamSample>,
     /// Rows stored in hot since the begin.
     pub tables: Vec<TableSample>,
@@ -81,7 +81,7 @@ pub struct LossSample {
     pub lost_messages: u64,
     /// Refused for their content.
     pub dead_letters: u64,
-    /// Missing as the edges' audits tell; another edge may have them.
+    /// Missing by the edges' audits; another edge may have them.
     pub missing_events: u64,
 }
 
@@ -219,7 +219,7 @@ fn lag_seconds(
     u64::try_from(most_ms.max(0) / 1_000).ok()
 }
 
-/// Of this configuration's central, of hot, and of the running edges as their heartbeats tell.
+/// Of this configuration's central, of hot, and of the running edges by their heartbeats.
 async fn memory(sources: &Sources) -> Vec<(String, Answer<u64>)> {
     let of_hot = "SELECT toUInt64(greatest(0, value)) FROM system.metrics WHERE metric = 'MemoryTracking'";
     let (central, hot, edges) = tokio::join!(

@@ -166,16 +166,16 @@ fn streams_that_stand_still(samples: &[&Sample]) -> Vec<Check> {
     if messages_between(before, last).is_none_or(|messages| messages == 0) {
         return Vec::new();
     }
-    let stands = |stream: &&StreamSample| {
+    let is_silent = |stream: &&StreamSample| {
         let messages = |from| messages_of(stream.stream, from, last);
         messages(before) == Some(0) && messages(first).is_some_and(|messages| messages > 0)
     };
-    let told = |stream: &StreamSample| {
+    let named = |stream: &StreamSample| {
         let name = format!("{NAME} of {}", stream.stream);
         let seconds = last.seconds - before.seconds;
         let text = format!("no message in the last {seconds:.0} s, while other streams had some");
         let remedy = "see `edges` and `status`: do the feeds of these data types have newest events?";
         Check::new(Code::ThroughputNoMessages, name, CheckStatus::Warn, text, remedy)
     };
-    events(last).filter(stands).map(told).collect()
+    events(last).filter(is_silent).map(named).collect()
 }

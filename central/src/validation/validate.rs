@@ -32,11 +32,11 @@ pub struct Validation {
 pub async fn validate(
     sources: &Sources,
     length: Duration,
-    tell: &(dyn Fn(&VerifyProgress) + Sync),
+    on_progress: &(dyn Fn(&VerifyProgress) + Sync),
 ) -> Validation {
     let schemas = SchemaCache::default();
     let (measured, diagnosis, report) =
-        tokio::join!(measure(sources, length, tell), diagnose(sources), status(sources, &schemas));
+        tokio::join!(measure(sources, length, on_progress), diagnose(sources), status(sources, &schemas));
     let mut checks = diagnosis.checks;
     // Of the rest `diagnose` has checks of its own.
     let of_tables = report.findings.into_iter().filter(|finding| {
@@ -66,17 +66,17 @@ fn doubles_fail(check: Check) -> Check {
 async fn measure(
     sources: &Sources,
     length: Duration,
-    tell: &(dyn Fn(&VerifyProgress) + Sync),
+    on_progress: &(dyn Fn(&VerifyProgress) + Sync),
 ) -> Result<Vec<Sample>, String> {
     let mut sampler = Sampler::begin(sources).await?;
     let mut samples = vec![sampler.take().await];
     let (began, total) = (Instant::now(), millis(length));
     let doing = "measuring the throughput".to_owned();
     while began.elapsed() < length {
-        tell(&VerifyProgress { doing: doing.clone(), done: millis(began.elapsed()), total });
+        on_progress(&VerifyProgress { doing: doing.clone(), done: millis(began.elapsed()), total });
         sleep(limits::MEASURE_TICK.min(length.saturating_sub(began.elapsed()))).await;
     }
-    tell(&VerifyProgress { doing, done: total, total });
+    on_progress(&VerifyProgress { doing, done: total, total });
     samples.push(sampler.take().await);
     wait_for_rows(&mut sampler, &mut samples).await;
     Ok(samples)
@@ -89,7 +89,7 @@ pub async fn wait_for_rows(sampler: &mut Sampler<'_>, samples: &mut Vec<Sample>)
         sleep(limits::STORED_POLL).await;
         let mut again = sampler.take().await;
         if let Some(newest) = samples.pop() {
-            // What did not answer once is told all the same.
+            // What did not answer once is reported all the same.
             let is_new = |missed: &Unanswered| again.unanswered.iter().all(|known| known.part != missed.part);
             let missed: Vec<Unanswered> = newest.unanswered.into_iter().filter(is_new).collect();
             again.unanswered.extend(missed);

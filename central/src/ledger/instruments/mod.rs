@@ -1,5 +1,5 @@
-//! Versions of instruments in the table `instruments`: what edges tell of listings, changed terms and delistings becomes one history of each
-//! instrument, whichever edge tells it first, how often and in which order.
+//! Versions of instruments in the table `instruments`: what edges report of listings, changed terms and delistings becomes one history of each
+//! instrument, whichever edge reports it first, how often and in which order.
 
 mod store;
 mod versions;

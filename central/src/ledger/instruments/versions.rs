@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 
 use marketprism_schema::InstrumentTerms;
 
-/// State of an instrument at a time, as an edge tells it.
+/// State of an instrument at a time, as an edge reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToldState {
     Listed(Box<InstrumentTerms>),
     Delisted,
 }
 
-/// Times are microseconds, but `updated_ns`. `from <= version <= seen`, and `seen` is before `to`: at `version` and at `seen` an edge told this state.
+/// Times are microseconds, but `updated_ns`. `from <= version <= seen`, and `seen` is before `to`: at `version` and at `seen` an edge reported this state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstrumentVersion {
     /// Identity of the row: it stays when `from` moves back.
@@ -50,7 +50,7 @@ impl InstrumentVersion {
         }
     }
 
-    /// The newest row of a version counts, so a change is later than the row that it replaces, whenever it was told.
+    /// The newest row of a version counts, so a change is later than the row that it replaces, whenever it was reported.
     fn touch(&mut self, told_ns: i64) {
         self.updated_ns = told_ns.max(self.updated_ns.saturating_add(1));
         self.is_changed = true;
@@ -115,13 +115,13 @@ impl InstrumentHistory {
         }
     }
 
-    /// Makes one history of versions of two: those that were told while hot had lost its rows, and those that came back from cold. Each ends where the
+    /// Makes one history of versions of two: those that were reported while hot had lost its rows, and those that came back from cold. Each ends where the
     /// next one begins. No row goes away, so neighbours may have the same terms.
     pub fn mend(&mut self) {
         let mut rest: VecDeque<InstrumentVersion> = std::mem::take(&mut self.0).into();
         sort(&mut rest);
         while let Some(mut current) = rest.pop_front() {
-            // Two versions at one moment: the later row begins when its terms were first told.
+            // Two versions at one moment: the later row begins when its terms were first reported.
             while let Some(next) = rest.front_mut().filter(|next| {
                 next.from < next.version && [current.from, current.version].contains(&next.from)
             }) {
@@ -153,7 +153,7 @@ fn sort(versions: &mut VecDeque<InstrumentVersion>) {
 }
 
 impl InstrumentVersion {
-    /// Ends the version at `at`. Gives the rest if an edge told this state later too.
+    /// Ends the version at `at`. Gives the rest if an edge reported this state later too.
     fn split_off(&mut self, at: i64, told_ns: i64) -> Option<Self> {
         let mut tail = (self.seen > at).then(|| self.clone());
         if let Some(tail) = &mut tail {
@@ -211,8 +211,8 @@ mod tests {
             check(&history);
         }
         let tick = |one: &InstrumentVersion| one.terms.tick_size.map_or(0, |tick| tick.mantissa);
-        let told = |one: &InstrumentVersion| (if one.is_delisted { 0 } else { tick(one) }, one.from, one.to);
-        history.0.iter().map(told).collect()
+        let shown = |one: &InstrumentVersion| (if one.is_delisted { 0 } else { tick(one) }, one.from, one.to);
+        history.0.iter().map(shown).collect()
     }
 
     fn check(history: &InstrumentHistory) {
@@ -253,11 +253,11 @@ mod tests {
         assert_eq!(history(&[(5, 10), (0, 25), (0, 20)]), [(5, 10, Some(20)), (0, 20, None)]);
         let between = [(5, 10, Some(20)), (1, 20, Some(30)), (5, 30, None)];
         assert_eq!(history(&[(5, 10), (5, 30), (1, 20)]), between);
-        assert_eq!(history(&[(5, 30), (5, 10), (1, 20)]), between, "told before, of a time before");
+        assert_eq!(history(&[(5, 30), (5, 10), (1, 20)]), between, "reported before, of a time before");
         assert_eq!(history(&[(5, 10), (1, 10)]), [(5, 10, Some(11)), (1, 11, None)], "a contradiction");
     }
 
-    /// Edges that tell the truth at random times, heard in any order and twice.
+    /// Edges that report the truth at random times, received in any order and twice.
     #[test]
     fn any_order_of_the_words_gives_the_same_history() {
         for seed in 0..300 {
@@ -319,7 +319,11 @@ mod tests {
         let expected = [(5, 10, Some(20)), (1, 20, Some(30)), (2, 30, None)];
         assert_eq!(mended(&[(5, 10), (1, 20)], &[(5, 10), (2, 30)]), expected, "hot was put back");
         let expected = [(5, 10, Some(20)), (1, 20, Some(30)), (5, 30, None)];
-        assert_eq!(mended(&[(5, 10), (1, 20)], &[(5, 10), (5, 10), (5, 30)]), expected, "it was told again");
+        assert_eq!(
+            mended(&[(5, 10), (1, 20)], &[(5, 10), (5, 10), (5, 30)]),
+            expected,
+            "it was reported again"
+        );
         assert_eq!(mended(&[(5, 10)], &[(5, 30), (5, 10)]), [(5, 10, Some(30)), (5, 30, None)], "one moment");
     }
 

@@ -86,7 +86,7 @@ async fn pull(
         };
         for (edge, unknown) in &sorted.unknown {
             shared.metrics.fleet.count_unknown("audit", unknown);
-            newer.tell(edge, "audit", unknown);
+            newer.log(edge, "audit", unknown);
         }
         store(shared, stream, sorted, position, dirty).await;
         if position.is_put_back {

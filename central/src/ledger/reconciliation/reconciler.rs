@@ -244,14 +244,14 @@ fn outdated(stored: &WindowVerdict, ids: &[IdRange]) -> Evaluation {
 
 /// The verdict to write, unless the stored one says the same.
 fn decide(evaluation: Evaluation, stored: Option<&WindowVerdict>) -> Option<(WindowVerdict, Option<u128>)> {
-    let stands = stored.map(|verdict| verdict.state);
+    let state = stored.map(|verdict| verdict.state);
     match evaluation {
         // Expected once and not any more: no audit will arrive.
         Evaluation::Nothing => stored.filter(|verdict| verdict.state == VerdictState::Open).map(|verdict| {
             let reason = "the edge never reported this window".to_owned();
             (WindowVerdict { state: VerdictState::Unverifiable, reason, ..verdict.clone() }, None)
         }),
-        Evaluation::Keep(verdict) => match stands {
+        Evaluation::Keep(verdict) => match state {
             None => Some((verdict, None)),
             Some(VerdictState::Open) if verdict.state != VerdictState::Open => Some((verdict, None)),
             Some(_) => None,

@@ -6,24 +6,24 @@ use super::{fetch, within_millis};
 use crate::ledger::windows::{SECOND_NS, WindowRange};
 use crate::storage::{Storage, StorageError};
 
-/// Audits that tell of a step come later: an edge closes no window until its clock is where it was.
-const TOLD_LATE_NS: i64 = 24 * 3_600 * SECOND_NS;
+/// Audits with a step come later: an edge closes no window until its clock is where it was.
+const REPORTED_LATE_NS: i64 = 24 * 3_600 * SECOND_NS;
 
 /// By edge.
 pub type RelivedTimes = HashMap<String, Vec<WindowRange>>;
 
 /// Those that touch a range.
 pub async fn relived_times(storage: &Storage, range: WindowRange) -> Result<RelivedTimes, StorageError> {
-    let told = WindowRange {
-        from: range.from.saturating_sub(TOLD_LATE_NS),
-        to: range.to.saturating_add(TOLD_LATE_NS),
+    let reported = WindowRange {
+        from: range.from.saturating_sub(REPORTED_LATE_NS),
+        to: range.to.saturating_add(REPORTED_LATE_NS),
     };
-    // An edge tells its steps in their order, in windows that follow one another.
+    // An edge reports its steps in their order, in windows that follow one another.
     let query = format!(
-        "SELECT DISTINCT toString(edge) AS of, toUnixTimestamp64Milli(window_start) AS told, number, step.1, step.2 FROM {}.edge_audits \
-         ARRAY JOIN clock_steps AS step, arrayEnumerate(clock_steps) AS number WHERE {} ORDER BY of, told, number",
+        "SELECT DISTINCT toString(edge) AS edge_name, toUnixTimestamp64Milli(window_start) AS reported_ms, number, step.1, step.2 FROM {}.edge_audits \
+         ARRAY JOIN clock_steps AS step, arrayEnumerate(clock_steps) AS number WHERE {} ORDER BY edge_name, reported_ms, number",
         storage.database,
-        within_millis("window_start", told)
+        within_millis("window_start", reported)
     );
     let mut steps: HashMap<String, Vec<(i64, i64)>> = HashMap::new();
     for (edge, _, _, at, by_ns) in fetch::<(String, i64, u32, i64, i64)>(storage, &query).await? {
