@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use crate::broker::Broker;
 use crate::config::Config;
-use crate::copy_marks::MarksOfCold;
+use crate::copy_marks::CopyMarks;
 use crate::coverage::Coverage;
 use crate::fleet::EdgeFleet;
 use crate::lease::Leases;
 use crate::metrics::Metrics;
 use crate::server_clock::ServerClock;
+use crate::shared_answer::SharedAnswer;
 use crate::status::Status;
-use crate::storage::Storage;
+use crate::storage::{Storage, StorageError};
 
 pub struct CentralContext {
     pub config: Config,
@@ -20,7 +21,8 @@ pub struct CentralContext {
     pub cold: Storage,
     pub hot_clock: ServerClock,
     pub cold_clock: ServerClock,
-    pub marks_of_cold: MarksOfCold,
+    /// An older answer is right too: hot has each later mark before cold.
+    pub marks_of_cold: SharedAnswer<CopyMarks, StorageError>,
     pub leases: Leases,
     pub metrics: Metrics,
     pub status: Status,

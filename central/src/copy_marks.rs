@@ -5,10 +5,9 @@
 //! has brought back what hot lost, and given hot the mark of cold.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use marketprism_schema::{DataType, stream_of};
-use tokio::sync::Mutex;
 
 use crate::storage::{Storage, StorageError, UNKNOWN, bounded};
 use crate::time::Time;
@@ -61,29 +60,6 @@ pub fn streams() -> BTreeSet<&'static str> {
 pub fn put_back(stream: &str, hot_ms: Option<i64>, cold: &CopyMarks) -> Option<HotPutBack> {
     let cold_ms = *cold.get(stream)?;
     (hot_ms < Some(cold_ms)).then(|| HotPutBack { stream: stream.to_owned(), hot_ms, cold_ms })
-}
-
-/// The last answer of cold, for the gap scans of all streams. An older one is right too: hot has each later mark before cold.
-#[derive(Debug, Default)]
-pub struct MarksOfCold(Mutex<Option<(Instant, Result<CopyMarks, StorageError>)>>);
-
-impl MarksOfCold {
-    pub async fn younger_than(
-        &self,
-        age: Duration,
-        cold: &Storage,
-        limit: Duration,
-    ) -> Result<CopyMarks, StorageError> {
-        let mut newest = self.0.lock().await;
-        if let Some((asked, answer)) = &*newest
-            && asked.elapsed() < age
-        {
-            return answer.clone();
-        }
-        let (asked, answer) = (Instant::now(), of_cold(cold, limit).await);
-        *newest = Some((asked, answer.clone()));
-        answer
-    }
 }
 
 pub async fn of_hot(hot: &Storage, limit: Duration) -> Result<CopyMarks, StorageError> {

@@ -30,6 +30,7 @@ mod row;
 mod run;
 mod running_inserts;
 mod server_clock;
+mod shared_answer;
 mod sql;
 mod status;
 mod storage;

@@ -108,7 +108,7 @@ pub const QUIET_ROUNDS: u32 = 12;
 /// A round that waits for the end of a window begins this long after it.
 pub const CLOSE_MARGIN: Duration = Duration::from_millis(20);
 /// A copy of hot may hold its tables as of different times, so that after a restore rows are missing below its newest position: the
-/// comparison begins this long before.
+/// comparison of sequences begins this long before.
 pub const COPY_TIME: Duration = Duration::from_secs(3600);
 /// Inserts that were on their way when the copy was made had their rows fixed in this time before.
 pub const COPY_INSERTS: Duration = Duration::from_secs(60);

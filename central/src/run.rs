@@ -14,13 +14,13 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::Broker;
 use crate::config::{Config, Partition};
 use crate::context::CentralContext;
-use crate::copy_marks::MarksOfCold;
 use crate::coverage::Coverage;
 use crate::ingest;
 use crate::lease::Leases;
 use crate::metrics::Metrics;
 use crate::role::Role;
 use crate::server_clock::ServerClock;
+use crate::shared_answer::SharedAnswer;
 use crate::status::Status;
 use crate::storage::Storage;
 use crate::{fleet, http, init, ledger, limits, replicator};
@@ -61,7 +61,7 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
         cold: Storage::cold(&config.clickhouse)?,
         hot_clock: ServerClock::default(),
         cold_clock: ServerClock::default(),
-        marks_of_cold: MarksOfCold::default(),
+        marks_of_cold: SharedAnswer::default(),
         metrics,
         status: Status::starting(parts),
         coverage: Coverage::default(),

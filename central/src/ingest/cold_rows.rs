@@ -12,9 +12,10 @@ use marketprism_schema::{DataType, Table, stream_of};
 use tokio::time::timeout;
 
 use super::other_partitions::no_insert_runs;
-use super::positions;
+use super::positions::{self, EntryTime};
 use super::spans::{Span, pieces, slices};
 use crate::context::CentralContext;
+use crate::copy_marks::OF_COPIES;
 use crate::row::columns_of;
 use crate::running_inserts::log_comment_prefix;
 use crate::storage::{Storage, StorageError, UNKNOWN, bounded};
@@ -53,6 +54,8 @@ pub struct BroughtBack {
 #[derive(Debug, Clone, Copy)]
 struct StreamMarks {
     hot_ms: Option<i64>,
+    /// Time at which hot got its mark.
+    hot_entry: EntryTime,
     cold_ms: Option<i64>,
 }
 
@@ -65,6 +68,7 @@ pub async fn bring_back(shared: &CentralContext, restored: RestoredHot) -> anyho
         copy_marks::of_hot(&shared.storage, limit).await.context("cannot read the copy mark of hot")?;
     let marks = StreamMarks {
         hot_ms: of_hot_marks.get(stream).copied(),
+        hot_entry: positions::newest_time(&shared.storage, stream, OF_COPIES).await?,
         cold_ms: of_cold_marks.get(stream).copied(),
     };
     if marks.hot_ms < marks.cold_ms {
@@ -112,7 +116,7 @@ pub async fn finish(
     if brought.deleted_from.is_some() {
         positions::write(&shared.storage, &note_of(stream), stream_created_ns, 0).await?;
     }
-    let StreamMarks { hot_ms, cold_ms } = brought.marks;
+    let StreamMarks { hot_ms, cold_ms, .. } = brought.marks;
     let Some(cold_ms) = cold_ms else { return Ok(()) };
     let written = copy_marks::write_to_hot(&shared.storage, &[(stream, hot_ms)], cold_ms).await;
     written.context("cannot write the copy mark of hot")
@@ -128,16 +132,14 @@ struct LostRows<'a> {
     shared: &'a CentralContext,
     stream: &'static str,
     table: &'static Table,
-    /// Rows that hot lost are not older.
-    from_ms: i64,
     /// Rows that came again are not older.
     again_from_ms: i64,
     /// Hot would not keep rows with earlier venue times.
     oldest_us: i64,
 }
 
-/// Count and fingerprint of event ids.
-type IdDigest = (u64, u64, u64);
+/// Count and fingerprint of event ids, and the sum of their `created_at`.
+type IdDigest = (u64, u64, u64, u64);
 
 /// Event id, `created_at` in milliseconds, venue time in microseconds, sequence.
 type NewRow = (u128, i64, i64, u64);
@@ -153,11 +155,11 @@ impl<'a> LostRows<'a> {
         let now_ms = shared.hot_clock.now_ms();
         let kept = time::nanos(shared.config.kept_in_hot()) / 1_000;
         let oldest_us = now_ms.saturating_mul(1_000).saturating_sub(kept);
-        let back = |ms: i64, by| unless_beyond(ms, now_ms).saturating_sub(time::millis(by)).max(0);
-        let from_ms = back(held_until(marks, copy_ms), limits::COPY_TIME);
-        // What came again is younger than all that was copied.
-        let again_from_ms = back(marks.cold_ms.unwrap_or(copy_ms), limits::CLOCK_SKEW);
-        Self { shared, stream, table, from_ms, again_from_ms, oldest_us }
+        // What came again is younger than all that was copied to cold, unless a clock was set back.
+        let newest_ms = marks.cold_ms.unwrap_or(copy_ms).saturating_sub(time::millis(limits::CLOCK_SKEW));
+        let is_ahead = marks.hot_entry.is_ahead() || newest_ms > now_ms;
+        let again_from_ms = if is_ahead { 0 } else { newest_ms.max(0) };
+        Self { shared, stream, table, again_from_ms, oldest_us }
     }
 
     fn of(&self, storage: &Storage, (from_ms, to_ms): Span) -> String {
@@ -180,7 +182,7 @@ impl<'a> LostRows<'a> {
         bounded(self.shared.config.replication.query_timeout, query.fetch_all::<T>()).await
     }
 
-    /// Pieces of the time since the newest mark, with some of the rows of hot each.
+    /// Pieces of the time since the newest mark, with some of the rows of hot each, but for parts in which cold has the same rows.
     async fn new_pieces(&self) -> anyhow::Result<Vec<Span>> {
         let hot = &self.shared.storage;
         let mut all = Vec::new();
@@ -188,10 +190,13 @@ impl<'a> LostRows<'a> {
             self.spans(hot, self.again_from_ms).await.context("cannot read the newest rows of hot")?
         {
             let span = (start_ms.max(self.again_from_ms), start_ms + limits::COMPARED_SPAN_MS);
-            let parts = self.digests(hot, span).await.context("cannot read the newest rows of hot")?;
-            for (part_ms, (rows, ..)) in parts {
-                let part = (span.0.max(part_ms), part_ms + limits::COMPARED_PART_MS);
-                all.extend(pieces(part, rows.div_ceil(ROWS_A_LOOKUP)));
+            let in_hot = self.digests(hot, span).await.context("cannot read the newest rows of hot")?;
+            let in_cold = of_cold(self.digests(&self.shared.cold, span).await)?;
+            for (part_ms, digest) in in_hot {
+                if in_cold.get(&part_ms) != Some(&digest) {
+                    let part = (span.0.max(part_ms), part_ms + limits::COMPARED_PART_MS);
+                    all.extend(pieces(part, digest.0.div_ceil(ROWS_A_LOOKUP)));
+                }
             }
         }
         Ok(all)
@@ -263,11 +268,12 @@ impl<'a> LostRows<'a> {
         Ok(())
     }
 
-    /// Copies the events that cold has and hot lacks; returns their number.
+    /// Copies the events that cold has and hot lacks, as far back as hot keeps rows: after a clock was set back no time of hot tells when its copy
+    /// was made. Returns their number.
     async fn copy_lacking(&self) -> anyhow::Result<usize> {
         let mut copied = 0;
-        for start_ms in of_cold(self.spans(&self.shared.cold, self.from_ms).await)? {
-            let span = (start_ms.max(self.from_ms), start_ms + limits::COMPARED_SPAN_MS);
+        for start_ms in of_cold(self.spans(&self.shared.cold, 0).await)? {
+            let span = (start_ms, start_ms + limits::COMPARED_SPAN_MS);
             let in_cold = of_cold(self.digests(&self.shared.cold, span).await)?;
             let in_hot =
                 self.digests(&self.shared.storage, span).await.context("cannot read what hot has")?;
@@ -287,11 +293,12 @@ impl<'a> LostRows<'a> {
         let part_ms = limits::COMPARED_PART_MS;
         let sql = format!(
             "SELECT toInt64(intDiv(toUnixTimestamp64Milli(created_at), {part_ms}) * {part_ms}) AS part, count(), \
-             groupBitXor(toUInt64(bitAnd(event_id, 18446744073709551615))), sum(toUInt64(bitShiftRight(event_id, 64))) FROM {} GROUP BY part",
+             groupBitXor(toUInt64(bitAnd(event_id, 18446744073709551615))), sum(toUInt64(bitShiftRight(event_id, 64))), \
+             sum(toUInt64(toUnixTimestamp64Milli(created_at))) FROM {} GROUP BY part",
             self.of(storage, span)
         );
-        let rows = self.ask::<(i64, u64, u64, u64)>(storage, &sql).await?;
-        Ok(rows.into_iter().map(|(part, rows, xor, sum)| (part, (rows, xor, sum))).collect())
+        let rows = self.ask::<(i64, u64, u64, u64, u64)>(storage, &sql).await?;
+        Ok(rows.into_iter().map(|(part, rows, xor, sum, times)| (part, (rows, xor, sum, times))).collect())
     }
 
     async fn copy_piece(&self, piece: Span) -> anyhow::Result<usize> {
@@ -349,22 +356,6 @@ impl<'a> LostRows<'a> {
         }
         insert.end().await.map_err(StorageError::from)
     }
-}
-
-/// Time of the newest rows that hot surely has; 0 if unknown.
-fn held_until(marks: StreamMarks, copy_ms: i64) -> i64 {
-    match (marks.hot_ms, copy_ms) {
-        (Some(hot_ms), 0) => hot_ms,
-        // A clock that was set back gives rows earlier times than the mark before them.
-        (Some(hot_ms), copy_ms) => hot_ms.min(copy_ms),
-        (None, _) if marks.cold_ms.is_some() => 0,
-        (None, copy_ms) => copy_ms,
-    }
-}
-
-/// A time beyond the clock is of before it was set back, and no bound for the rows since: 0.
-pub fn unless_beyond(ms: i64, now_ms: i64) -> i64 {
-    if ms > now_ms.saturating_add(time::millis(limits::CLOCK_SKEW)) { 0 } else { ms }
 }
 
 /// Later than any row, and within the range of `DateTime64`.

@@ -75,9 +75,8 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
         Err(error) => return Err(error).context("cannot query the stream"),
     };
     let info = handle.cached_info();
-    let of_cold = async {
-        if asks_cold { marks_of_cold(&shared, limits::COLD_MARKS_FRESH).await } else { CopyMarks::new() }
-    };
+    let fresh = began.checked_sub(limits::COLD_MARKS_FRESH).unwrap_or(began);
+    let of_cold = async { if asks_cold { marks_of_cold(&shared, fresh).await } else { CopyMarks::new() } };
     let (consumers, of_cold) = tokio::join!(consumers(&handle, partition), of_cold);
     let Some(consumers) = consumers? else {
         return Ok(ScanVerdict::Resubscribe("a consumer was deleted".to_owned()));
@@ -175,7 +174,7 @@ pub async fn put_back_before(
 ) -> anyhow::Result<Option<String>> {
     let watermarks = Watermarks::open(&shared.broker, shared.config.replicas()).await?;
     let written = watermarks.read(stream).await?;
-    let of_cold = marks_of_cold(shared, Duration::ZERO).await;
+    let of_cold = marks_of_cold(shared, Instant::now()).await;
     let state = compare_hot(shared, stream, found.stream_created_ns, &written, &of_cold).await?;
     Ok(if let HotState::PutBack(reason) = state { Some(reason) } else { None })
 }
@@ -214,10 +213,9 @@ async fn compare_hot(
 }
 
 /// None while cold does not answer.
-async fn marks_of_cold(shared: &CentralContext, age: Duration) -> CopyMarks {
-    let limit = shared.config.replication.connect_timeout;
-    let answer = shared.marks_of_cold.younger_than(age, &shared.cold, limit).await;
-    answer.unwrap_or_else(|error| {
+async fn marks_of_cold(shared: &CentralContext, since: Instant) -> CopyMarks {
+    let asked = copy_marks::of_cold(&shared.cold, shared.config.replication.connect_timeout);
+    shared.marks_of_cold.since(since, asked).await.unwrap_or_else(|error| {
         tracing::debug!(%error, "cannot read the copy marks of cold; asked again by a later scan");
         CopyMarks::new()
     })

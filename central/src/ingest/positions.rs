@@ -46,12 +46,34 @@ pub async fn surely_held(storage: &Storage, stream: &str, created_ns: i64) -> Re
     bounded(limits::QUERY_TIMEOUT, query.fetch_one::<u64>()).await
 }
 
-/// Time of the newest entry by the server's clock, 0 without one.
-pub async fn written_ms(storage: &Storage, stream: &str, created_ns: i64) -> Result<i64, StorageError> {
+/// Times of an entry, in milliseconds since 1970; 0 without one.
+#[derive(Debug, Clone, Copy)]
+pub struct EntryTime {
+    /// Later than those before, even if the server's clock was set back.
+    pub written_ms: i64,
+    /// Hour of the server's clock.
+    pub hour_ms: i64,
+}
+
+impl EntryTime {
+    /// The server's clock had been set back.
+    pub const fn is_ahead(self) -> bool {
+        self.written_ms.saturating_sub(self.hour_ms) >= 3_600_000
+    }
+}
+
+pub async fn newest_time(
+    storage: &Storage,
+    stream: &str,
+    created_ns: i64,
+) -> Result<EntryTime, StorageError> {
     let of = of_stream(storage);
-    let sql = format!("SELECT toInt64(toUnixTimestamp64Milli(max(written_at))) FROM {of}");
+    let sql = format!(
+        "SELECT toInt64(toUnixTimestamp64Milli(max(written_at))), toInt64(toUnixTimestamp(argMax(hour, written_at))) * 1000 FROM {of}"
+    );
     let query = storage.client.query(&sql).bind(stream).bind(created_ns);
-    bounded(limits::QUERY_TIMEOUT, query.fetch_one::<i64>()).await
+    let (written_ms, hour_ms) = bounded(limits::QUERY_TIMEOUT, query.fetch_one::<(i64, i64)>()).await?;
+    Ok(EntryTime { written_ms, hour_ms })
 }
 
 /// Later entries count even if the server's clock was set back in between.

@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use async_nats::jetstream::stream::Stream as BrokerStream;
 use marketprism_schema::DatabaseKind;
 
-use super::cold_rows::{self, RestoredHot, bring_back, of_cold, tables_of, unless_beyond};
+use super::cold_rows::{self, RestoredHot, bring_back, of_cold, tables_of};
 use super::losses::{self, LossCause, first_from};
 use super::positions;
 use super::progress::SeqRange;
@@ -43,12 +43,13 @@ pub async fn recover(
     let handle = within("query the stream", shared.broker.jetstream.get_stream(name)).await??;
     let first = handle.cached_info().state.first_sequence.max(1);
     let from = first_to_compare(shared, name, created_ns, first).await?;
-    let written_ms = positions::written_ms(&shared.storage, name, created_ns).await?;
-    let newest_ms = newest_row(shared, name, created_ns, written_ms).await?;
-    // The newest row up to a position beyond the clock may be one that came since.
-    let now_ms = shared.hot_clock.now_ms();
-    let is_bounded = unless_beyond(written_ms, now_ms) == written_ms;
-    let copy_ms = if is_bounded { unless_beyond(newest_ms, now_ms) } else { 0 };
+    let entry = positions::newest_time(&shared.storage, name, created_ns).await?;
+    // The newest row may be of the time before a clock was set back.
+    let copy_ms = if entry.is_ahead() {
+        entry.hour_ms
+    } else {
+        newest_row(shared, name, created_ns, entry.written_ms).await?
+    };
     let since_copy = first_after(&handle, first, copy_ms.saturating_mul(1_000_000)).await?.max(from);
     let restored = RestoredHot { stream: name, stream_created_ns: created_ns, copy_ms };
     let brought = bring_back(shared, restored).await?;

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use tokio::sync::Mutex;
-
 use super::queries::{CopyError, Endpoint, HotCold};
 use crate::clock;
 use crate::copy_marks::{self, CopyMarks, HotPutBack};
 use crate::server_clock::{ClockReading, ClocksApart, ahead};
+use crate::shared_answer::SharedAnswer;
 
 #[derive(Debug, Clone)]
 pub struct Reading {
@@ -31,27 +30,9 @@ impl Reading {
     }
 }
 
-/// The newest reading, or the error of the last try: tables that ask while a server hangs wait once, not each in turn.
-#[derive(Debug, Default)]
-pub struct SharedReading(Mutex<Option<(Instant, Result<Reading, CopyError>)>>);
+pub type SharedReading = SharedAnswer<Reading, CopyError>;
 
-impl SharedReading {
-    /// A reading that began at this time or later.
-    pub async fn since(&self, pair: &HotCold, since: Instant) -> Result<Reading, CopyError> {
-        let mut newest = self.0.lock().await;
-        if let Some((began, reading)) = &*newest
-            && *began >= since
-        {
-            return reading.clone();
-        }
-        let began = Instant::now();
-        let reading = read(pair).await;
-        *newest = Some((began, reading.clone()));
-        reading
-    }
-}
-
-async fn read(pair: &HotCold) -> Result<Reading, CopyError> {
+pub async fn read(pair: &HotCold) -> Result<Reading, CopyError> {
     let (cold_clock, mut watermarks) = watermarks(&pair.cold).await?;
     let of_cold: CopyMarks =
         copy_marks::streams().into_iter().filter_map(|stream| watermarks.remove_entry(stream)).collect();

@@ -9,7 +9,7 @@ use super::copy::clear_leftovers;
 use super::corrections::{SharedCorrections, TableCorrections};
 use super::queries::{CopyError, HotCold, TableSpec};
 use super::reconcile::TableRecheck;
-use super::shared_reading::SharedReading;
+use super::shared_reading::{self, SharedReading};
 use super::window::{Digests, TimeRange, WindowDigest, align};
 use super::window_log::{LoggedWindow, LoggedWindows, WindowLog, WindowState};
 use super::window_ops::{CopyContext, WindowOps};
@@ -237,7 +237,7 @@ impl<'a> TableWorker<'a> {
             return Ok(now_ms + millis(read.elapsed()));
         }
         let fresh = Instant::now().checked_sub(limits::CLOCK_FRESH).unwrap_or(self.moved);
-        let reading = self.servers.since(ops.pair, fresh.max(self.moved)).await?;
+        let reading = self.servers.since(fresh.max(self.moved), shared_reading::read(ops.pair)).await?;
         reading.check_hot(ops.table.stream)?;
         let now_ms = reading.now_ms();
         self.check_watermark(ops, now_ms, reading.watermarks.get(ops.table.name).copied()).await?;

@@ -11,7 +11,7 @@ use crate::corrections::forget_leases;
 use crate::events::{now_us, one_of_each, publish, trade};
 use crate::losses::losses;
 use crate::stack::{PATIENCE, Stack};
-use crate::two_sides::{QUICK, TwoSides};
+use crate::two_sides::{QUICK, TwoSides, minutes_ago};
 
 const SETTINGS: &str = "window_seconds = 1\n[batch]\ntrades = 500\nmax_age_ms = 50\n";
 const OLD: u64 = 3_000;
@@ -87,27 +87,31 @@ impl Restored {
         sides.stack.is_ready().await;
     }
 
-    /// The trades come again in another stream, and are stored in hot before cold can be asked for its rows.
-    async fn trades_come_again(&mut self) {
+    /// The broker lost trades too, all or the new ones. They come again, and are stored in hot before cold can be asked for its rows.
+    async fn trades_come_again(&mut self, lost: std::ops::Range<u64>) {
         let stack = &mut self.sides.stack;
-        stack.broker.delete_store();
+        match lost.start {
+            0 => stack.broker.delete_store(),
+            _ => stack.broker.restore_store(&stack.folder().join("copy-of-broker")),
+        }
         stack.broker.restart().await;
         stack.cold_engine().stop().await;
         stack.engine.restart().await;
         self.central = self.sides.replicate();
         // No message has the sequence that its event had before: it would be that row.
-        self.publish(OLD..ALL).await;
-        self.publish(0..OLD).await;
+        let middle = lost.start.midpoint(lost.end);
+        self.publish(middle..lost.end).await;
+        self.publish(lost.start..middle).await;
         self.sides.stack.holds_once("trades", ALL).await;
     }
 
     /// Each message that came again brought an event that hot has from cold or from its copy.
-    async fn messages_that_came_again_are_copies(&self) {
+    async fn messages_that_came_again_are_copies(&self, messages: u64) {
         let copies = async || match self.sides.stack.copies().await {
-            Some(ALL) => Ok(()),
+            Some(copies) if copies == messages => Ok(()),
             found => Err(format!("{found:?}")),
         };
-        eventually("copies of all trades", copies).await;
+        eventually(&format!("{messages} copies"), copies).await;
     }
 }
 
@@ -136,10 +140,10 @@ async fn a_hot_put_back_together_with_the_broker_gets_the_rows_of_cold() {
 #[tokio::test(flavor = "multi_thread")]
 async fn events_that_came_again_before_the_restore_was_noticed_keep_the_rows_of_cold() {
     let Some(mut restored) = Restored::prepare().await else { return };
-    restored.trades_come_again().await;
+    restored.trades_come_again(0..ALL).await;
     restored.sides.stack.cold_engine().restart().await;
     restored.is_whole().await;
-    restored.messages_that_came_again_are_copies().await;
+    restored.messages_that_came_again_are_copies(ALL).await;
 }
 
 /// Table of hot, and the rows that it takes: each makes the recovery fail at another step.
@@ -150,14 +154,16 @@ const STEPS: [(&str, &str); 4] = [
     ("positions", "stream != 'MARKET_DATA' OR stream_created_ns != 0"),
 ];
 
-/// Its successor goes on to the next step.
+/// Its successor goes on to the next step. Rows of cold have the sequences of messages that came again: only the note tells that these have no row.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_central_that_is_killed_at_each_step_of_a_recovery_ends_it_at_last() {
     let Some(mut restored) = Restored::prepare().await else { return };
-    restored.trades_come_again().await;
+    restored.trades_come_again(OLD..ALL).await;
     restored.central.kill();
     restored.sides.stack.cold_engine().restart().await;
     let jetstream = restored.sides.stack.jetstream().await;
+    // Else rows that came within seconds after the copy would pass for its newest ones.
+    restored.sides.positions_were_written_hours_ago(1).await;
     for (table, check) in STEPS {
         let table = format!("marketprism_hot.{table}");
         restored.sides.in_hot(&format!("ALTER TABLE {table} ADD CONSTRAINT step CHECK {check}")).await;
@@ -166,11 +172,12 @@ async fn a_central_that_is_killed_at_each_step_of_a_recovery_ends_it_at_last() {
         restored.sides.stack.is_unready_for(&table).await;
         restored.central.kill();
         restored.sides.in_hot(&format!("ALTER TABLE {table} DROP CONSTRAINT step")).await;
+        restored.sides.positions_were_written_hours_ago(1).await;
     }
     forget_leases(&jetstream).await;
     restored.central = restored.sides.replicate();
     restored.is_whole().await;
-    restored.messages_that_came_again_are_copies().await;
+    restored.messages_that_came_again_are_copies(ALL - OLD).await;
 }
 
 /// Marks, positions and a row are of a time when all clocks were a day ahead.
@@ -195,7 +202,7 @@ async fn rows_since_a_clock_was_set_back_come_back_from_cold() {
         ))
         .await;
     let Some(mut restored) = Restored::prepare_on(sides).await else { return };
-    restored.trades_come_again().await;
+    restored.trades_come_again(0..ALL).await;
     restored.sides.stack.cold_engine().restart().await;
     restored.is_whole().await;
 }
@@ -241,4 +248,58 @@ async fn rows_come_back_from_a_cold_that_has_no_copy_mark() {
     stream.purge().await.unwrap();
     restored.central = restored.sides.replicate();
     restored.is_whole().await;
+}
+
+/// All clocks were 150 minutes ahead and are right again; by now they have passed the marks of that time. Only cold has the trades, which came
+/// when they were right again, and hot has this one as it came again.
+async fn clocks_have_passed_their_marks(copied_minutes_ago: u32, came_again: Option<u64>) {
+    const TRADES: u64 = 600;
+    let Some(sides) = TwoSides::on_one_engine(QUICK).await else { return };
+    sides.trades(0..TRADES, minutes_ago(240), 200).await;
+    let mut central = sides.replicate();
+    sides.cold_holds_once("trades", TRADES).await;
+    every_window_is_verified(&sides).await;
+    central.terminate(PATIENCE).await;
+    let ago = |minutes: u32| format!("now64(3, 'UTC') - toIntervalMinute({minutes})");
+    for sql in [
+        "TRUNCATE TABLE marketprism_hot.trades".to_owned(),
+        "TRUNCATE TABLE marketprism_hot.positions".to_owned(),
+        format!(
+            "INSERT INTO marketprism_hot.positions SELECT 'MARKET_DATA', 0, toStartOfHour({}), toUnixTimestamp64Milli({1}), {1}",
+            ago(copied_minutes_ago),
+            ago(100)
+        ),
+        "ALTER TABLE marketprism_cold.watermarks DELETE WHERE state = 'mark' SETTINGS mutations_sync = 2"
+            .to_owned(),
+        format!(
+            "INSERT INTO marketprism_cold.watermarks SELECT 'MARKET_DATA', {0}, {0}, 'mark', {0}",
+            ago(90)
+        ),
+    ] {
+        sides.in_hot(&sql).await;
+    }
+    if let Some(number) = came_again {
+        sides
+            .in_hot(&format!(
+                "INSERT INTO marketprism_hot.trades SELECT * REPLACE ({} AS created_at) FROM marketprism_cold.trades WHERE trade_id = '{number}'",
+                ago(95)
+            ))
+            .await;
+    }
+    let _central = sides.replicate();
+    sides.stack.holds_once("trades", TRADES).await;
+    every_window_is_verified(&sides).await;
+    sides.are_the_same("trades").await;
+}
+
+/// The server's hour at the mark shows that its clock had been set back.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_since_clocks_were_set_back_come_back_though_they_have_passed_their_marks() {
+    clocks_have_passed_their_marks(250, Some(7)).await;
+}
+
+/// Nothing in the copy shows it.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_come_back_to_a_copy_that_was_made_while_clocks_were_ahead() {
+    clocks_have_passed_their_marks(100, None).await;
 }

@@ -117,17 +117,12 @@ impl TwoSides {
 
     /// Moves the times of the window log back, while no central runs.
     pub async fn log_was_written_hours_ago(&self, hours: u32) {
-        let log = "marketprism_cold.window_log";
-        for sql in [
-            format!("CREATE TABLE {log}_before AS {log}"),
-            format!("INSERT INTO {log}_before SELECT * FROM {log}"),
-            format!("TRUNCATE TABLE {log}"),
-            format!(
-                "INSERT INTO {log} SELECT * REPLACE (logged_at - INTERVAL {hours} HOUR AS logged_at) FROM {log}_before"
-            ),
-        ] {
-            self.in_cold(&sql).await;
-        }
+        move_back(&self.cold(), "marketprism_cold.window_log", "logged_at", hours).await;
+    }
+
+    /// As [`Self::log_was_written_hours_ago`], of the positions of hot.
+    pub async fn positions_were_written_hours_ago(&self, hours: u32) {
+        move_back(&self.stack.hot(), "marketprism_hot.positions", "written_at", hours).await;
     }
 
     /// Windows of a table by state, from the log.
@@ -180,6 +175,20 @@ impl TwoSides {
     pub async fn are_the_same(&self, table: &str) {
         let [hot, cold] = self.contents(table).await;
         assert!(hot == cold, "{table}: {} rows in hot, {} in cold, and not the same", hot.len(), cold.len());
+    }
+}
+
+async fn move_back(client: &Client, table: &str, column: &str, hours: u32) {
+    for sql in [
+        format!("CREATE TABLE {table}_before AS {table}"),
+        format!("INSERT INTO {table}_before SELECT * FROM {table}"),
+        format!("TRUNCATE TABLE {table}"),
+        format!(
+            "INSERT INTO {table} SELECT * REPLACE ({column} - INTERVAL {hours} HOUR AS {column}) FROM {table}_before"
+        ),
+        format!("DROP TABLE {table}_before SYNC"),
+    ] {
+        client.query_raw(&sql).execute().await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 }
 

@@ -18,11 +18,11 @@ use super::sources::Sources;
 use super::{ReportScope, Time};
 use crate::clock;
 use crate::context::CentralContext;
-use crate::copy_marks::MarksOfCold;
 use crate::coverage::Coverage;
 use crate::metrics::Metrics;
 use crate::replicator::CopyContext;
 use crate::server_clock::ServerClock;
+use crate::shared_answer::SharedAnswer;
 use crate::status::Status;
 
 pub use findings::findings;
@@ -69,7 +69,7 @@ fn context(sources: &Sources) -> anyhow::Result<CentralContext> {
         cold: sources.cold.clone(),
         hot_clock: ServerClock::default(),
         cold_clock: ServerClock::default(),
-        marks_of_cold: MarksOfCold::default(),
+        marks_of_cold: SharedAnswer::default(),
         leases: sources.leases.clone(),
         metrics: Metrics::new().context("cannot register the metrics")?,
         status: Status::starting([]),
