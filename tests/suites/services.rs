@@ -10,6 +10,7 @@ use std::time::Duration;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::parts;
 use marketprism_tests::stack::Stack;
+use marketprism_tests::wait::until;
 
 const UNITS: [&str; 3] = ["marketprism-edge.service", "marketprism-central@.service", "nats-server.service"];
 /// From 0 (closed) to 10; see `systemd-analyze security`.
@@ -116,6 +117,34 @@ async fn a_log_file_is_rotated_under_a_running_edge_without_losing_a_line() {
     let archive = names.find(|path| path.extension().is_some_and(|end| end == "gz")).unwrap();
     let unpacked = Command::new("gzip").arg("-dc").arg(&archive).output().unwrap();
     assert!(String::from_utf8(unpacked.stdout).unwrap().starts_with(&first), "{}", archive.display());
+}
+
+/// A service that ignored the signal was killed by systemd a minute later.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_waits_for_its_address_stops_at_a_signal_and_leaves_no_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let feed = Feed::simulated("binance_spot", "127.0.0.1:9", &["BTC-USDT"]);
+    let mut edge = Edge::prepared(folder.path(), "urls = [\"nats://127.0.0.1:9\"]", &[feed]);
+    let path = edge.folder().join("edge.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    // TEST-NET-1 (RFC 5737) is no machine's.
+    let config = config.replace("metrics_listen = \"127.0.0.1:", "metrics_listen = \"192.0.2.1:");
+    std::fs::write(&path, config).unwrap();
+    edge.start_without_waiting();
+    until("it waits for the address", Duration::from_secs(60), || {
+        let output = edge.process().output();
+        std::future::ready(output.contains("does not have the address yet").then_some(()).ok_or(output))
+    })
+    .await;
+    // It waits for 30 s.
+    let status = edge.process().terminate(Duration::from_secs(20)).await;
+    assert!(status.success(), "{status}");
+    let runs = edge.folder().join("data/runs");
+    assert!(
+        !runs.join("edge-test.json").exists(),
+        "{:?}",
+        std::fs::read_dir(runs).unwrap().collect::<Vec<_>>()
+    );
 }
 
 fn systemd_analyze(arguments: &[&str], unit: &Path) -> Option<Output> {

@@ -31,7 +31,7 @@ pub async fn bind(listen: SocketAddr, http: &crate::config::Http) -> anyhow::Res
     if http.is_exposed() {
         tracing::warn!(%listen, "http.listen is reached by other machines without TLS: tokens can be read on the way");
     }
-    let listener = marketprism_service::listen(listen).await;
+    let listener = marketprism_service::bind_when_available(listen).await;
     let listener = listener.with_context(|| format!("http.listen: cannot listen on {listen}"))?;
     Ok(HttpListener { listener, hosts: HostRule::new(listen, &http.allowed_hosts), tls })
 }

@@ -11,7 +11,8 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use marketprism_service::{HostRule, HttpBounds, HttpListener, ServerTls, listen, serve_http};
+use futures_util::future::try_join;
+use marketprism_service::{HostRule, HttpBounds, HttpListener, ServerTls, bind_when_available, serve_http};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +29,7 @@ pub struct Bound {
     metrics: HttpListener,
 }
 
-/// Binds both listeners; a port in use is an error of the start.
+/// Binds both listeners, within one wait for their addresses; a port in use is an error of the start.
 pub async fn bind(http: &Http) -> anyhow::Result<Bound> {
     let tls = match (&http.tls_cert_file, &http.tls_key_file) {
         (Some(certificate), Some(key)) => {
@@ -37,15 +38,14 @@ pub async fn bind(http: &Http) -> anyhow::Result<Bound> {
         _ => None,
     };
     let one = async |key: &str, address: SocketAddr| {
-        let listener = listen(address).await;
+        let listener = bind_when_available(address).await;
         let listener = listener.with_context(|| format!("http.{key} cannot listen on {address}"))?;
         let hosts = HostRule::new(address, &http.allowed_hosts);
         anyhow::Ok(HttpListener { listener, hosts, tls: tls.clone() })
     };
-    let bound = Bound {
-        main: one("listen", http.listen).await?,
-        metrics: one("metrics_listen", http.metrics_listen).await?,
-    };
+    let (main, metrics) =
+        try_join(one("listen", http.listen), one("metrics_listen", http.metrics_listen)).await?;
+    let bound = Bound { main, metrics };
     let (main, metrics) = bound.addresses()?;
     tracing::info!(%main, %metrics, "http listeners bound");
     Ok(bound)

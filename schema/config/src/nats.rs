@@ -15,8 +15,8 @@ use crate::secret::Secret;
 /// Time of a server of several: TCP, TLS and log-in take some round trips around the world.
 const SERVER_TIMEOUT_MIN: Duration = Duration::from_secs(2);
 
-/// Silence of the broker after which the client asks whether it lives, and from which it connects again after three such times: a connection
-/// that ends without a word, as behind a firewall or with a machine that lost power, would be kept for three minutes.
+/// Interval of pings. After two without an answer the client connects again. With its default of 60 s a connection that ended without a word
+/// (a firewall, a machine that lost power) is kept for three minutes.
 const PING_EVERY: Duration = Duration::from_secs(10);
 
 /// A token of a subject.
@@ -188,6 +188,10 @@ impl Nats {
 
     /// As [`Nats::options`]; connecting fails with the first error.
     pub(crate) fn options_of_one_attempt(&self, name: &str) -> Result<ConnectOptions, NatsConnectError> {
+        self.options_with_pings(name, PING_EVERY)
+    }
+
+    fn options_with_pings(&self, name: &str, every: Duration) -> Result<ConnectOptions, NatsConnectError> {
         let mut options = match &self.creds_file {
             Some(path) => {
                 let refused =
@@ -201,7 +205,7 @@ impl Nats {
             // The broker may allow each user its own inboxes only.
             .custom_inbox_prefix(format!("_INBOX.{name}"))
             .connection_timeout(self.server_timeout())
-            .ping_interval(PING_EVERY)
+            .ping_interval(every)
             // The client forgets no address that a server told of its cluster, and would log in there without the TLS of ours.
             .ignore_discovered_servers()
             .require_tls(self.tls_required);
@@ -331,10 +335,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_broker_that_says_nothing_any_more_is_left_after_three_pings() {
+    async fn a_broker_that_answers_no_ping_is_left_after_three_intervals() {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let nats = connecting_to(&server);
-        let _client = nats.options("test").unwrap().connect(nats.addresses()).await.unwrap();
+        let options = nats.options_with_pings("test", Duration::from_millis(200)).unwrap();
+        let _client = options.retry_on_initial_connect().connect(nats.addresses()).await.unwrap();
         let silent = async {
             let (mut stream, _) = server.accept().await.unwrap();
             stream.write_all(info("\"headers\":true").as_bytes()).await.unwrap();
@@ -347,7 +352,7 @@ mod tests {
         };
         let _silent = silent.await;
         // The client keeps the old connection until it has another one.
-        let again = tokio::time::timeout(PING_EVERY * 4, server.accept()).await;
+        let again = tokio::time::timeout(Duration::from_secs(20), server.accept()).await;
         again.expect("the connection is kept").unwrap();
     }
 

@@ -16,29 +16,29 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Longest wait for an address that the machine does not have yet: at its start the network may come up after its services. Passed: the bind
 /// fails.
 const ADDRESS_WAIT: Duration = Duration::from_secs(30);
-const ADDRESS_LOOK: Duration = Duration::from_millis(500);
+const ADDRESS_RETRY: Duration = Duration::from_millis(500);
 
-/// Binds an address. Waits for one that the machine does not have yet; every other error is one at once.
-pub async fn listen(address: SocketAddr) -> Result<TcpListener> {
-    once_there(ADDRESS_WAIT, async || TcpListener::bind(address).await).await
+/// Binds an address. Waits for one that the machine does not have yet; every other error fails at once.
+pub async fn bind_when_available(address: SocketAddr) -> Result<TcpListener> {
+    retry_until_available(ADDRESS_WAIT, async || TcpListener::bind(address).await).await
 }
 
-async fn once_there<T>(wait: Duration, mut bind: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+async fn retry_until_available<T>(wait: Duration, mut bind: impl AsyncFnMut() -> Result<T>) -> Result<T> {
     let deadline = Instant::now() + wait;
-    let mut is_told = false;
+    let mut is_logged = false;
     loop {
         let error = match bind().await {
             Err(error) if error.kind() == ErrorKind::AddrNotAvailable && Instant::now() < deadline => error,
             bound => return bound,
         };
-        if !std::mem::replace(&mut is_told, true) {
+        if !std::mem::replace(&mut is_logged, true) {
             tracing::warn!(
                 error = error_text(&error),
                 ?wait,
                 "this machine does not have the address yet; waiting for it"
             );
         }
-        sleep(ADDRESS_LOOK).await;
+        sleep(ADDRESS_RETRY).await;
     }
 }
 
@@ -94,18 +94,19 @@ mod tests {
     async fn an_address_that_comes_after_the_start_is_waited_for_and_a_port_in_use_is_not() {
         let wait = Duration::from_secs(20);
         let mut tries = 0;
-        let bound = once_there(wait, async || {
+        let bound = retry_until_available(wait, async || {
             tries += 1;
             if tries < 3 { Err(Error::from(ErrorKind::AddrNotAvailable)) } else { Ok(tries) }
         });
         assert_eq!(bound.await.unwrap(), 3);
         let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let began = Instant::now();
-        let refused = listen(held.local_addr().unwrap()).await.unwrap_err();
+        let refused = bind_when_available(held.local_addr().unwrap()).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::AddrInUse);
         assert!(began.elapsed() < wait);
         // TEST-NET-1 (RFC 5737) is no machine's.
-        let never = once_there(ADDRESS_LOOK, async || TcpListener::bind("192.0.2.1:0").await).await;
+        let never =
+            retry_until_available(ADDRESS_RETRY, async || TcpListener::bind("192.0.2.1:0").await).await;
         assert_eq!(never.unwrap_err().kind(), ErrorKind::AddrNotAvailable);
     }
 

@@ -31,7 +31,7 @@ mod tls;
 mod usage;
 mod write_timeout;
 
-pub use accept::{accept, listen, serve_connections};
+pub use accept::{accept, bind_when_available, serve_connections};
 pub use backoff::{Backoff, jitter};
 #[cfg(feature = "http")]
 pub use bearer::{TokenRefusal, check_bearer, credentials, is_token};

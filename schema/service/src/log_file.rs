@@ -1,7 +1,7 @@
 //! A log file of bounded size, with the text before it in a second file.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Error, Result, Seek as _, SeekFrom, Write};
+use std::io::{Result, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -9,19 +9,18 @@ use std::time::{Duration, Instant};
 /// Most bytes of each of the two files.
 pub(crate) const LOG_FILE_BYTES_MAX: u64 = 32 << 20;
 
-/// Interval at which the file is looked for by its name.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Interval at which both files are checked by their names.
+const NAME_CHECK: Duration = Duration::from_secs(1);
 
-/// Appends to a file. A full one is copied over `<file>.1` and emptied: both were opened at the start, so that this works in a process that
+/// Appends to a file. A full one is copied over `<file>.old` and emptied: both were opened at the start, so that this works in a process that
 /// may open no files any more, and other output that is appended to the file stays in it.
 ///
-/// A file that was renamed or deleted meanwhile (`logrotate`) is created again under its name.
+/// A file that was renamed or deleted (`logrotate`, whose archives are `<file>.1` and so on) is created again under its name.
 #[derive(Debug)]
 pub(crate) struct LogFile {
-    path: PathBuf,
-    looked: Instant,
-    current: File,
-    previous: File,
+    current: NamedFile,
+    previous: NamedFile,
+    checked: Instant,
     max_bytes: u64,
     bytes: u64,
 }
@@ -29,64 +28,81 @@ pub(crate) struct LogFile {
 impl LogFile {
     pub(crate) fn open(path: &Path, max_bytes: u64) -> Result<Self> {
         let mut before = path.as_os_str().to_owned();
-        before.push(".1");
-        let current = open_current(path)?;
-        let previous = OpenOptions::new().create(true).write(true).truncate(false).open(before)?;
-        let bytes = current.metadata()?.len();
-        Ok(Self { path: path.to_owned(), looked: Instant::now(), current, previous, max_bytes, bytes })
+        before.push(".old");
+        let current = NamedFile::open(path.to_owned(), OpenOptions::new().read(true).append(true))?;
+        let previous = NamedFile::open(before.into(), OpenOptions::new().write(true).truncate(false))?;
+        let bytes = current.file.metadata()?.len();
+        Ok(Self { current, previous, checked: Instant::now(), max_bytes, bytes })
     }
 
-    /// A process that may open no files goes on with the file that it has.
-    fn follow_name(&mut self) {
-        if self.looked.elapsed() < LOOK_EVERY {
+    fn follow_names(&mut self) {
+        if self.checked.elapsed() < NAME_CHECK {
             return;
         }
-        self.looked = Instant::now();
-        let of = |found: std::fs::Metadata| (found.dev(), found.ino());
-        let named = std::fs::metadata(&self.path).map(of);
-        if named.is_ok_and(|named| self.current.metadata().map(of).is_ok_and(|ours| ours == named)) {
-            return;
-        }
-        if let Ok(file) = open_current(&self.path) {
-            self.bytes = file.metadata().map_or(0, |found| found.len());
-            self.current = file;
+        self.checked = Instant::now();
+        self.previous.follow_name();
+        if self.current.follow_name() {
+            self.bytes = self.current.file.metadata().map_or(0, |found| found.len());
         }
     }
 
     /// On a full disk the text is lost rather than the bound.
     fn rotate(&mut self) -> Result<()> {
         let copied = self.copy();
-        self.current.set_len(0)?;
+        self.current.file.set_len(0)?;
         self.bytes = 0;
-        copied.or_else(|error| writeln!(self.current, "the log before this line is lost: {error}"))
+        copied.or_else(|error| writeln!(self.current.file, "the log before this line is lost: {error}"))
     }
 
-    fn copy(&mut self) -> std::result::Result<(), Error> {
-        self.previous.set_len(0)?;
-        self.previous.seek(SeekFrom::Start(0))?;
-        self.current.seek(SeekFrom::Start(0))?;
-        std::io::copy(&mut self.current, &mut self.previous).map(drop)
+    fn copy(&mut self) -> Result<()> {
+        let (from, to) = (&mut self.current.file, &mut self.previous.file);
+        to.set_len(0)?;
+        to.seek(SeekFrom::Start(0))?;
+        from.seek(SeekFrom::Start(0))?;
+        std::io::copy(from, to).map(drop)
     }
 }
 
-fn open_current(path: &Path) -> Result<File> {
-    OpenOptions::new().create(true).read(true).append(true).open(path)
+#[derive(Debug)]
+struct NamedFile {
+    path: PathBuf,
+    options: OpenOptions,
+    file: File,
+}
+
+impl NamedFile {
+    fn open(path: PathBuf, options: &mut OpenOptions) -> Result<Self> {
+        let file = options.create(true).open(&path)?;
+        Ok(Self { path, options: options.clone(), file })
+    }
+
+    /// True if the name was that of another file, or of none, and the file was opened again. A process that may open no files goes on with the
+    /// file that it has.
+    fn follow_name(&mut self) -> bool {
+        let of = |found: std::fs::Metadata| (found.dev(), found.ino());
+        let named = std::fs::metadata(&self.path).map(of);
+        if named.is_ok_and(|named| self.file.metadata().map(of).is_ok_and(|opened| opened == named)) {
+            return false;
+        }
+        let opened = self.options.open(&self.path);
+        opened.map(|file| self.file = file).is_ok()
+    }
 }
 
 impl Write for LogFile {
     fn write(&mut self, text: &[u8]) -> Result<usize> {
-        self.follow_name();
+        self.follow_names();
         let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
         if self.bytes.saturating_add(length) > self.max_bytes {
             self.rotate()?;
         }
-        self.current.write_all(text)?;
+        self.current.file.write_all(text)?;
         self.bytes = self.bytes.saturating_add(length);
         Ok(text.len())
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.current.flush()
+        self.current.file.flush()
     }
 }
 
@@ -98,7 +114,7 @@ mod tests {
     fn two_files_of_bounded_size_hold_the_newest_lines_also_across_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("edge.log");
-        let before = folder.path().join("edge.log.1");
+        let before = folder.path().join("edge.log.old");
         for run in 0..3 {
             let mut log = LogFile::open(&path, 1_000).unwrap();
             for line in 0..150 {
@@ -114,23 +130,32 @@ mod tests {
         assert!(lines.len() > 50 && lines == wanted, "{text}");
     }
 
-    /// As `logrotate` does without `copytruncate`.
+    /// As `logrotate` does without `copytruncate`, with its default names. A copy of a full file went over its newest archive.
     #[test]
-    fn a_file_that_was_renamed_or_deleted_is_opened_anew() {
+    fn files_that_were_renamed_or_deleted_are_created_again_and_no_archive_is_overwritten() {
         let folder = tempfile::tempdir().unwrap();
-        let (path, moved) = (folder.path().join("edge.log"), folder.path().join("edge.log.old"));
-        let mut log = LogFile::open(&path, 1_000).unwrap();
+        let of = |end: &str| folder.path().join(format!("edge.log{end}"));
+        let read = |end: &str| std::fs::read_to_string(of(end)).unwrap();
+        let mut log = LogFile::open(&of(""), 20).unwrap();
         let mut write = |line: &str| {
-            log.looked = Instant::now().checked_sub(LOOK_EVERY).unwrap();
+            log.checked = Instant::now().checked_sub(NAME_CHECK).unwrap();
             log.write_all(line.as_bytes()).unwrap();
         };
-        write("one\n");
-        std::fs::rename(&path, &moved).unwrap();
-        write("two\n");
-        std::fs::remove_file(&path).unwrap();
-        write("three\n");
-        let read = |path| std::fs::read_to_string(path).unwrap();
-        assert_eq!([read(&moved), read(&path)], ["one\n", "three\n"]);
+        for day in ["first day\n", "second day\n", "third day\n"] {
+            write(day);
+            if of(".1").exists() {
+                std::fs::rename(of(".1"), of(".2")).unwrap();
+            }
+            std::fs::rename(of(""), of(".1")).unwrap();
+        }
+        write("fourth day\n");
+        write("which fills it\n");
+        assert_eq!([read(".2"), read(".1")], ["second day\n", "third day\n"]);
+        assert_eq!([read(".old"), read("")], ["fourth day\n", "which fills it\n"]);
+        ["", ".old"].iter().for_each(|end| std::fs::remove_file(of(end)).unwrap());
+        write("fifth day\n");
+        write("which fills it too\n");
+        assert_eq!([read(".old"), read("")], ["fifth day\n", "which fills it too\n"]);
     }
 
     /// As the stack starts a part: its standard error is appended to the same file.
