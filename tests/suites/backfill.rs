@@ -173,3 +173,61 @@ async fn missed_trades_come_from_the_venues_history_each_once_over_losses_cuts_a
     fills_are_told(&broker, 3).await;
     sim.stop().await;
 }
+
+/// USD-M refuses ids from before the last two days.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_stop_that_began_before_the_venues_history_everything_that_it_keeps_is_filled() {
+    const MISSED: usize = 200;
+    const KEPT: usize = 90;
+    let (exchange, venue_symbol, symbol, _) = STREAMS[1];
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    create_streams(&broker).await;
+    let config = SimConfig { exchanges: vec![exchange.to_owned()], trade_percent: 80, ..two_symbols(300) };
+    let sim = Sim::start(config).await.unwrap();
+    let mut feed = Feed::simulated(exchange, &sim.addr().to_string(), &[symbol]);
+    feed.data_types = vec!["trade".to_owned()];
+    feed.backfill = true;
+    feed.extra = "market_types = []".to_owned();
+    let mut edge = Edge::start(folder.path(), &format!("urls = [{:?}]", broker.url()), &[feed]).await;
+    until("the edge is ready", PATIENCE, || edge.get("/ready")).await;
+    sim.resume();
+    flows(&edge, 200).await;
+    assert!(edge.process().terminate(Duration::from_secs(40)).await.success());
+    let ids = || -> Vec<u64> {
+        sim.all_trades(exchange, venue_symbol).unwrap().iter().map(|trade| trade.id).collect()
+    };
+    let before = ids().len();
+    until("the venue trades on", PATIENCE, || async {
+        if ids().len() >= before + MISSED { Ok(()) } else { Err(ids().len().to_string()) }
+    })
+    .await;
+    let known = ids();
+    let horizon = known[known.len() - KEPT];
+    sim.set_history(exchange, venue_symbol, horizon).unwrap();
+    edge.restart().await;
+    ready(&edge).await;
+    sim.pause();
+    let trades = until("what the history keeps is stored", PATIENCE, || async {
+        let trades = stored(&broker).await.remove(exchange).ok_or("nothing yet")?;
+        let last = *trades.ids.last().ok_or("nothing yet")?;
+        let lacking =
+            ids().into_iter().filter(|id| (horizon..=last).contains(id) && !trades.ids.contains(id));
+        match lacking.count() {
+            0 if last >= horizon => Ok(trades),
+            lacking => Err(format!("{lacking} missing, last {last}")),
+        }
+    })
+    .await;
+    assert!(trades.from_history.len() >= KEPT, "{}", trades.from_history.len());
+    assert!(trades.from_history.iter().all(|id| *id >= horizon));
+    let label = format!("exchange=\"{exchange}\",outcome=\"not_served\"");
+    let missing = ids().iter().filter(|id| **id < horizon && !trades.ids.contains(id)).count() as u64;
+    assert!(missing > 0);
+    until("the rest is told", PATIENCE, || async {
+        let told = edge.metric("marketprism_edge_backfill_trades_total", &label).await;
+        if told == missing { Ok(()) } else { Err(format!("{told} of {missing}")) }
+    })
+    .await;
+    sim.stop().await;
+}
