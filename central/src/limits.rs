@@ -41,6 +41,9 @@ pub const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 /// An idle connection to ClickHouse is closed after this time, before the server closes it.
 pub const CLICKHOUSE_IDLE: Duration = Duration::from_secs(2);
 
+/// Age of a trade when its edge received it. Greater: it is left out of the latency from the venue.
+pub const PAST_TRADE_AGE: Duration = Duration::from_secs(60);
+
 /// Pauses between retries.
 pub const BACKOFF: Backoff = Backoff::new(BACKOFF_FIRST, Duration::from_secs(5));
 /// The first of [`BACKOFF`].

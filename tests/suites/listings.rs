@@ -343,15 +343,15 @@ async fn a_check_online_names_what_a_venue_does_not_list() {
     );
 }
 
-/// Each request during a ban makes it longer.
+/// Each request while the venue blocks an address makes the block longer.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_check_online_asks_no_venue_that_bans_the_address_of_its_edge() {
+async fn a_check_online_asks_no_venue_that_blocks_the_address_of_its_edge() {
     let folder = tempfile::tempdir().unwrap();
     let sim = sim(&["BTCUSDT"]).await;
     let edge = Edge::prepared(folder.path(), "", &[feed(&sim, &["BTC-USDT"], "")]);
     let runs = edge.folder().join("data/runs");
     std::fs::create_dir_all(&runs).unwrap();
-    // In the year 2286; no ban is longer than three days.
+    // In the year 2286; no block is longer than three days.
     std::fs::write(runs.join("edge-test.budgets"), r#"{"binance_spot.weight":9999999999999}"#).unwrap();
     let (passed, text) = block_in_place(|| check_online(&edge.folder().join("edge.toml")));
     assert!(!passed && text.contains("is blocked by the venue"), "{text}");

@@ -49,7 +49,7 @@ fn read_list(listing: &mut Listing, body: &[u8]) -> Result<(), Refusal> {
 pub(crate) fn result(body: &[u8]) -> Result<Object<'_>, Refusal> {
     let answer = Object::whole(body)?;
     let texts = if answer.has("error") { texts(&answer)? } else { Vec::new() };
-    // Warnings, such as `WGeneral:Danger`, stand beside a good result.
+    // A good result may have warnings, such as `WGeneral:Danger`.
     let refused = texts.iter().any(|text| !text.starts_with('W'));
     if refused || (answer.has("error") && !answer.has("result")) {
         return Err(refusal("instruments", texts.join(", "), "an answer with a result"));
@@ -80,7 +80,7 @@ pub(crate) fn socket_name(listed: &Object<'_>) -> ParseResult<Option<String>> {
 fn instrument(listed: &Object<'_>) -> ParseResult<Option<Instrument>> {
     let Some(name) = socket_name(listed)? else { return Ok(None) };
     let Some((base, quote)) = name.split_once('/') else { return Ok(None) };
-    let trading = listed.optional("status", Cursor::text)?.is_none_or(|status| trades(&status));
+    let trading = listed.optional("status", Cursor::text)?.is_none_or(|status| is_trading(&status));
     let (places, lot_places) =
         (listed.read("pair_decimals", decimal_places)?, listed.read("lot_decimals", decimal_places)?);
     Ok(Some(Instrument {
@@ -101,7 +101,7 @@ fn instrument(listed: &Object<'_>) -> ParseResult<Option<Instrument>> {
 }
 
 /// Orders are matched in these states of a pair; not in `cancel_only` and `post_only`.
-fn trades(status: &str) -> bool {
+fn is_trading(status: &str) -> bool {
     matches!(status, "online" | "limit_only" | "reduce_only")
 }
 

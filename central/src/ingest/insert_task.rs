@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
+use marketprism_schema::DataType;
 use marketprism_service::Backoff;
 
 use super::batch::{Batch, BatchEntry, Sealed};
@@ -18,7 +19,7 @@ use crate::metrics::HotLatencies;
 use crate::row::Target;
 use crate::status::CLICKHOUSE;
 use crate::storage::StorageError;
-use crate::{clock, limits};
+use crate::{clock, limits, time};
 
 #[derive(Debug)]
 pub struct InsertResult {
@@ -222,7 +223,13 @@ fn observe_latency(shared: &CentralContext, batch: &Sealed) {
         let to_hot =
             exchanges.entry(exchange).or_insert_with(|| shared.metrics.hops.to_hot(exchange, data_type));
         for entry in of_subject {
-            to_hot.from_venue.observe(since(entry.timestamp_us.saturating_mul(1_000)));
+            let venue_ns = entry.timestamp_us.saturating_mul(1_000);
+            // Of a backlog or of the venue's history: its age is no latency.
+            let is_past = data_type == DataType::Trade
+                && entry.received_at_ns.saturating_sub(venue_ns) > time::nanos(limits::PAST_TRADE_AGE);
+            if !is_past {
+                to_hot.from_venue.observe(since(venue_ns));
+            }
             to_hot.from_edge.observe(since(entry.received_at_ns));
             to_hot.from_broker.observe(since(entry.published_ns));
         }

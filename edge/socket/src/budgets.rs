@@ -30,7 +30,7 @@ impl Budgets {
         Self::default()
     }
 
-    /// Blocks what the file says, and keeps bans in it over restarts.
+    /// Blocks what the file says, and keeps long blocks in it over restarts.
     pub fn kept_in(path: PathBuf) -> Self {
         Self { file: Some(Arc::new(BlockFile::new(path.clone()))), ..Self::blocked_by(&path) }
     }
@@ -43,8 +43,8 @@ impl Budgets {
                 budget = name,
                 ?time,
                 ?path,
-                "banned by the venue in an earlier run: no request until the ban ends; if this machine or its proxy has another address \
-                 now, stop the edge and delete the file"
+                "blocked by the venue in an earlier run: no request is charged to this budget until the block ends; if this machine or its \
+                 proxy has another address now, stop the edge and delete the file"
             );
             let window = budgets.window(&name);
             let mut state = window.state();
@@ -53,7 +53,7 @@ impl Budgets {
         budgets
     }
 
-    /// Waits until every ban is on disk, at most `limit`. False: the disk did not answer.
+    /// Waits until every block is on disk, at most `limit`. False: the disk does not have them.
     pub async fn written(&self, limit: Duration) -> bool {
         match &self.file {
             Some(file) => file.written(limit).await,
@@ -130,7 +130,7 @@ impl Budgets {
         time
     }
 
-    /// Keeps a ban over a restart.
+    /// Keeps a block over a restart.
     pub(crate) fn keep(&self, name: &str, time: Duration) {
         if let Some(file) = self.file.as_ref().filter(|_| time >= BLOCK_KEPT_MIN) {
             file.add(name, time);

@@ -67,7 +67,7 @@ impl EdgeContext {
             region: config.region.clone(),
             data_dir: config.data_dir.clone(),
             quarantine: Arc::new(quarantine),
-            budgets: Budgets::kept_in(bans_file(config)),
+            budgets: Budgets::kept_in(blocks_file(config)),
             readers: ListingReaders::default(),
             queue,
             journal: None,
@@ -269,8 +269,8 @@ fn terms_of(instrument: &Instrument) -> InstrumentTerms {
     }
 }
 
-/// Bans of venues that outlast a restart.
-pub fn bans_file(config: &Config) -> PathBuf {
+/// Budgets that venues blocked, for the next start.
+pub fn blocks_file(config: &Config) -> PathBuf {
     config.data_dir.join("runs").join(format!("{}.budgets", config.name))
 }
 

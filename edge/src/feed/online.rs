@@ -9,7 +9,7 @@ use marketprism_schema::Decimal;
 use marketprism_service::error_text;
 use marketprism_socket::Budgets;
 
-use super::context::{bans_file, socket_options};
+use super::context::{blocks_file, socket_options};
 use super::listing::{FeedListing, ListingReader};
 use super::parts::RankedMarket;
 use crate::config::{Adapters, Config, FeedConfig};
@@ -24,8 +24,8 @@ pub struct OnlineCheck {
 }
 
 pub async fn check_online(config: &Config, adapters: &Adapters) -> OnlineCheck {
-    // A request during a ban of the edge would make it longer.
-    let budgets = Budgets::blocked_by(&bans_file(config));
+    // A request while the venue blocks the address of the edge would make the block longer.
+    let budgets = Budgets::blocked_by(&blocks_file(config));
     let mut check = OnlineCheck { text: String::new(), is_complete: true };
     for (index, feed) in config.feeds.iter().enumerate() {
         match read(config, feed, adapters, budgets.clone()).await {

@@ -99,6 +99,8 @@ pub(super) struct GapSource {
     pub(super) last_ns: i64,
     /// Newest time of an event by the venue's clock.
     pub(super) newest_venue_ns: Option<i64>,
+    /// First frame after the last gap: events before it by the venue's clock are a backlog. `None`: of a poll, whose rows are all of before.
+    pub(super) up_ns: Option<i64>,
     /// Begin and kind of the gap that lasts.
     pub(super) down: Option<(i64, GapKind)>,
     /// Kind of the gap that ended with a frame at this time, until the venue's time of the first event after it is known.
@@ -106,9 +108,9 @@ pub(super) struct GapSource {
 }
 
 impl GapSource {
-    fn new(name: String, streams: BTreeSet<AuditStream>) -> Self {
+    fn new(name: String, streams: BTreeSet<AuditStream>, up_ns: Option<i64>) -> Self {
         let streams = streams.into_iter().collect();
-        Self { name, streams, last_ns: 0, newest_venue_ns: None, down: None, recovery: None }
+        Self { name, streams, last_ns: 0, newest_venue_ns: None, up_ns, down: None, recovery: None }
     }
 }
 
@@ -118,11 +120,12 @@ pub(super) fn gap_sources(plan: &Plan, table: &StreamTable) -> Vec<GapSource> {
         |kind, instrument: Option<u32>| streams_of(table, DataType::from(kind), instrument.map(Into::into));
     let connections = plan.connections.iter().map(|connection| {
         let all = connection.streams.iter().flat_map(|one| streams(one.data_type, one.instrument));
-        GapSource::new(format!("connection {}", connection.name), all.collect())
+        GapSource::new(format!("connection {}", connection.name), all.collect(), Some(i64::MIN))
     });
     let polls = plan.polls.iter().map(|poll| {
         let all = (!poll.reference).then(|| streams(poll.data_type, poll.instrument));
-        GapSource::new(format!("poll of {}", mask(&poll.request.url)), all.into_iter().flatten().collect())
+        let name = format!("poll of {}", mask(&poll.request.url));
+        GapSource::new(name, all.into_iter().flatten().collect(), None)
     });
     connections.chain(polls).collect()
 }

@@ -94,22 +94,25 @@ impl GapMonitor {
         let Some((since_ns, kind)) = state.down.take() else { return };
         // Frames may have waited for the start of the pipeline.
         let at_ns = at_ns.max(since_ns);
-        state.recovery = Some((kind, at_ns));
+        (state.recovery, state.up_ns) = (Some((kind, at_ns)), state.up_ns.and(Some(at_ns)));
         self.recovering.push(source);
         if kind == GapKind::Connection {
             self.incidents.add(IncidentKind::ConnectionLost, source, since_ns, at_ns);
         }
     }
 
-    /// An event of a frame that was reported before.
-    pub fn event(&mut self, source: SourceIndex, time_us: Option<i64>) {
-        let Some(venue_ns) = time_us.map(|us| us.saturating_mul(1_000)) else { return };
-        if !self.recovering.is_empty() {
+    /// An event of a frame that was reported before. False: by the venue's clock it is from before the connection, as the rows that a
+    /// subscription begins with.
+    pub fn event(&mut self, source: SourceIndex, time_us: Option<i64>) -> bool {
+        let Some(venue_ns) = time_us.map(|us| us.saturating_mul(1_000)) else { return true };
+        let Some(state) = self.sources.get_mut(source.position()) else { return true };
+        let is_live = state.up_ns.is_none_or(|up_ns| venue_ns >= up_ns);
+        let is_newest = state.newest_venue_ns.is_none_or(|newest_ns| venue_ns > newest_ns);
+        state.newest_venue_ns = state.newest_venue_ns.max(Some(venue_ns));
+        if is_live && is_newest && !self.recovering.is_empty() {
             self.report_recovery(source, Some(venue_ns));
         }
-        if let Some(state) = self.sources.get_mut(source.position()) {
-            state.newest_venue_ns = state.newest_venue_ns.max(Some(venue_ns));
-        }
+        is_live
     }
 
     fn report_recovery(&mut self, source: SourceIndex, venue_ns: Option<i64>) {
@@ -353,4 +356,80 @@ impl GapMonitor {
 fn book_streams(streams: &StreamTable, instrument: InstrumentIndex) -> Vec<(DataType, AuditStream)> {
     let kinds = DataType::ALL.iter().copied().filter(|kind| kind.subscribed() == DataType::OrderBook);
     kinds.filter_map(|kind| Some((kind, stream_of(streams, kind, instrument)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use marketprism_schema::{Capability, Completeness, DataTypeMap, MarketType, Numbering, StreamId};
+
+    use super::*;
+    use crate::audit::AuditOrigin;
+
+    const SECOND: i64 = 1_000_000_000;
+
+    /// Of one connection with the trades of one instrument.
+    fn monitor() -> GapMonitor {
+        let auditor = Arc::new(Auditor::new(AuditOrigin {
+            edge: "e1".to_owned(),
+            region: "r1".to_owned(),
+            run_ns: SECOND,
+            window_seconds: 60,
+            settle: std::time::Duration::ZERO,
+        }));
+        let feed = auditor.feed("sim_spot");
+        let id = StreamId::new(DataType::Trade, "sim_spot", MarketType::Spot, "A-B").unwrap();
+        let capability = Capability {
+            numbering: Numbering::ByOne,
+            completeness: Completeness::Complete,
+            delay_seconds: 0,
+        };
+        let trades = DataTypeMap::from_fn(|kind| (kind == DataType::Trade).then(|| (id.clone(), capability)));
+        let streams = auditor.subscribe(feed, &[trades], SECOND);
+        let source = GapSource {
+            name: "connection a".to_owned(),
+            streams: stream_of(&streams, DataType::Trade, InstrumentIndex::default()).into_iter().collect(),
+            last_ns: 0,
+            newest_venue_ns: None,
+            up_ns: Some(i64::MIN),
+            down: None,
+            recovery: None,
+        };
+        GapMonitor {
+            auditor,
+            feed,
+            streams,
+            sources: vec![source],
+            incidents: Incidents::default(),
+            recovering: Vec::new(),
+            events: Vec::new(),
+            counts: FeedCounts::default(),
+            counts_at_ns: SECOND,
+            book_gaps: Vec::new(),
+            broken: BTreeMap::new(),
+            conflated: BTreeMap::new(),
+            frontier_ns: SECOND,
+        }
+    }
+
+    /// A subscription begins with the last trades of each instrument: the oldest row of the rarest one made a gap of no length.
+    #[test]
+    fn a_gap_ends_by_the_venues_clock_with_the_first_event_of_the_connection() {
+        let (mut monitor, source) = (monitor(), SourceIndex::default());
+        let recovered = |monitor: &GapMonitor| {
+            monitor.events.iter().find_map(|event| match event {
+                GapEvent::Recovered(_, _, at_ns, venue_ns) => Some((at_ns / SECOND, *venue_ns)),
+                _ => None,
+            })
+        };
+        monitor.frame(source, 10 * SECOND);
+        assert!(monitor.event(source, Some(10_000_000)));
+        monitor.closed(source, &CloseReason::Lost("reset".to_owned()), 11 * SECOND);
+        monitor.frame(source, 20 * SECOND);
+        for second in [3, 9, 15, 19] {
+            assert!(!monitor.event(source, Some(second * 1_000_000)), "{second} s is before the connection");
+        }
+        assert_eq!(recovered(&monitor), None);
+        assert!(monitor.event(source, Some(21_000_000)));
+        assert_eq!(recovered(&monitor), Some((20, Some(21 * SECOND))));
+    }
 }

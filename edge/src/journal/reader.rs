@@ -260,7 +260,7 @@ mod tests {
 
     const ROOM: QueueLimits = QueueLimits { messages: 10, bytes: 1 << 20 };
 
-    /// Of which no thread runs.
+    /// A journal whose threads do not run.
     fn journal(folder: &std::path::Path) -> Arc<Journal> {
         let options = JournalOptions {
             folder: folder.to_owned(),
@@ -280,7 +280,7 @@ mod tests {
         record
     }
 
-    /// As the writer does.
+    /// Writes what is buffered, as the writer thread does.
     fn write(shared: &JournalShared) {
         let chunks = shared.lock().take_chunks();
         for chunk in chunks {

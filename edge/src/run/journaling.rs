@@ -75,10 +75,10 @@ pub(super) async fn close_journal(context: &EdgeContext, kept: u64) -> bool {
     is_closed
 }
 
-/// After the pipelines: bans of venues, and positions of trades. Those after lost events would hide their trades from the next run.
+/// After the pipelines: blocked budgets, and positions of trades. Those after lost events would hide their trades from the next run.
 pub(super) async fn save_for_next_run(context: &EdgeContext, is_kept: bool) {
     if !context.budgets.written(JOURNAL_CLOSE).await {
-        tracing::warn!(limit = ?JOURNAL_CLOSE, "bans not written: the next start asks the venues at once");
+        tracing::warn!(limit = ?JOURNAL_CLOSE, "blocked budgets not written: the next start asks the venues at once");
     }
     if !is_kept {
         return;

@@ -1,5 +1,5 @@
-//! Bans on disk: a process that starts again while a venue bans its address must not ask before the ban ends. A file that cannot be read or
-//! written costs nothing else.
+//! Blocked budgets on disk: a process that starts again while a venue refuses its address must not ask before the block ends. A file that
+//! cannot be read or written costs nothing else.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,8 @@ struct PendingBlocks {
     blocks: Blocks,
     /// The file does not have them yet.
     is_changed: bool,
+    /// The last write failed.
+    has_failed: bool,
     /// A thread writes, and checks for changes before it ends.
     is_writing: bool,
     writer: Option<JoinHandle<()>>,
@@ -55,14 +57,16 @@ impl BlockFile {
         }
     }
 
-    /// Waits until every block is written, at most `limit`. False: the disk did not answer.
+    /// Waits for the writing thread, at most `limit`. False: the file does not have every block.
     pub(super) async fn written(&self, limit: Duration) -> bool {
-        let Some(mut writer) = self.0.pending().writer.take() else { return true };
-        let has_ended = timeout(limit, &mut writer).await.is_ok();
-        if !has_ended {
+        let writer = self.0.pending().writer.take();
+        if let Some(mut writer) = writer
+            && timeout(limit, &mut writer).await.is_err()
+        {
             self.0.pending().writer = Some(writer);
         }
-        has_ended
+        let pending = self.0.pending();
+        !(pending.is_changed || pending.is_writing || pending.has_failed)
     }
 }
 
@@ -81,8 +85,10 @@ impl BlockState {
             }
             let blocks = pending.blocks.clone();
             drop(pending);
-            if let Err(error) = self.replace(&blocks) {
-                tracing::warn!(path = %self.path.display(), %error, "bans not written: a restart asks the venues again at once");
+            let written = self.replace(&blocks);
+            self.pending().has_failed = written.is_err();
+            if let Err(error) = written {
+                tracing::warn!(path = %self.path.display(), %error, "blocked budgets not written: a restart asks the venues again at once");
             }
         }
     }

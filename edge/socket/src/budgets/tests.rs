@@ -24,7 +24,7 @@ fn refuse(budgets: &Budgets, budget: &str, status: u16, time: Duration) {
 }
 
 #[tokio::test]
-async fn a_ban_is_known_after_a_restart_and_ends_at_its_time() {
+async fn a_block_is_known_after_a_restart_and_ends_at_its_time() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("e1.budgets");
     let run = Budgets::kept_in(path.clone());
@@ -60,9 +60,22 @@ async fn a_refusal_of_this_address_or_of_one_server_ends_with_the_process() {
     assert_eq!(blocked(&Budgets::kept_in(path)), None);
 }
 
+#[tokio::test]
+async fn a_block_that_the_disk_does_not_take_is_not_called_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("runs");
+    let run = Budgets::kept_in(missing.join("e1.budgets"));
+    refuse(&run, "weight", 418, HOUR);
+    assert!(!run.written(DISK).await);
+    std::fs::create_dir(&missing).unwrap();
+    refuse(&run, "orders", 418, HOUR);
+    assert!(run.written(DISK).await);
+    assert_eq!(blocks::read(&missing.join("e1.budgets")).len(), 2);
+}
+
 /// A pipe that nobody reads stands for the disk that does not answer.
 #[tokio::test]
-async fn a_disk_that_hangs_holds_up_no_request_and_gets_every_ban_when_it_answers() {
+async fn a_disk_that_hangs_holds_up_no_request_and_gets_every_block_when_it_answers() {
     let folder = tempfile::tempdir().unwrap();
     let of = |name: &str| folder.path().join(name);
     let (path, part, pipe) = (of("e1.budgets"), of("e1.budgets.part"), of("pipe"));
@@ -75,8 +88,8 @@ async fn a_disk_that_hangs_holds_up_no_request_and_gets_every_ban_when_it_answer
     assert!(!run.written(Duration::from_millis(50)).await);
     std::fs::remove_file(&part).unwrap();
     let _reader = std::thread::spawn(move || std::fs::read(pipe));
-    assert!(run.written(DISK).await);
-    // The write that hung may have failed: the next one has its blocks too.
+    // The write that hung has lost its file; the next one has its blocks too.
+    run.written(DISK).await;
     refuse(&run, "orders", 418, HOUR);
     assert!(run.written(DISK).await);
     let kept: Vec<String> = blocks::read(&path).into_iter().map(|(budget, _)| budget).collect();

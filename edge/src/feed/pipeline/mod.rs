@@ -360,16 +360,20 @@ impl Pipeline {
         {
             return;
         }
-        let delay = &self.venue_to_edge[payload.data_type()];
-        if let (Some(delay), Some(time_us)) = (delay, payload.time_us()) {
-            delay.observe(seconds_between(time_us.saturating_mul(1_000), received_at_ns));
-        }
+        let before = self.records.len();
         let outcome = self.parts.builder.event(payload, levels, received_at_ns, now_ns, &mut self.records);
         self.count_invalid(Some((origin.source, received_at_ns)));
         if let Some(outcome) = outcome.filter(|outcome| outcome.gap.is_some() || outcome.rejected.is_some()) {
             self.book_problem(payload.instrument(), &outcome, received_at_ns);
         }
-        self.parts.gaps.event(origin.source, payload.time_us());
+        let is_live = self.parts.gaps.event(origin.source, payload.time_us());
+        // The age of a copy, or of what came before the connection, is no latency.
+        if is_live && (matches!(payload, Payload::Book(_)) || self.records.len() > before) {
+            let delay = &self.venue_to_edge[payload.data_type()];
+            if let (Some(delay), Some(time_us)) = (delay, payload.time_us()) {
+                delay.observe(seconds_between(time_us.saturating_mul(1_000), received_at_ns));
+            }
+        }
     }
 
     fn book_problem(&mut self, instrument: InstrumentIndex, outcome: &UpdateOutcome, at_ns: i64) {
