@@ -11,6 +11,7 @@ use clickhouse::Compression;
 use marketprism_schema::{DataType, Table, stream_of};
 use tokio::time::timeout;
 
+use super::compared_rows::{ComparedRows, QUERY_BYTES, span_of};
 use super::other_partitions::no_insert_runs;
 use super::positions::{self, EntryTime};
 use super::spans::{Span, pieces, slices};
@@ -18,7 +19,7 @@ use crate::context::CentralContext;
 use crate::copy_marks::OF_COPIES;
 use crate::row::columns_of;
 use crate::running_inserts::log_comment_prefix;
-use crate::storage::{Storage, StorageError, UNKNOWN, bounded};
+use crate::storage::{StorageError, UNKNOWN, bounded};
 use crate::{copy_marks, limits, sql, time};
 
 pub fn tables_of(stream: &'static str) -> impl Iterator<Item = &'static Table> {
@@ -59,6 +60,32 @@ struct StreamMarks {
     cold_ms: Option<i64>,
 }
 
+impl StreamMarks {
+    fn is_clock_suspect(self, now_ms: i64) -> bool {
+        self.hot_entry.is_ahead(now_ms) || self.cold_ms.is_some_and(|ms| positions::is_beyond(ms, now_ms))
+    }
+
+    /// Rows that hot lost are not older. With a lower mark than that of cold hot is a copy of unknown age, since clocks may have been set back: all that
+    /// it keeps is compared.
+    fn lost_from(self, copy_ms: i64, now_ms: i64) -> i64 {
+        if self.hot_ms < self.cold_ms || self.is_clock_suspect(now_ms) {
+            return 0;
+        }
+        let held_ms = self.hot_ms.map_or(copy_ms, |hot_ms| hot_ms.min(copy_ms));
+        span_of(held_ms.saturating_sub(time::millis(limits::COPY_TIME)).max(0))
+    }
+
+    /// Rows that came again are not older than all that was copied to cold, by a clock that was perhaps set back by less than an hour: more leaves a
+    /// trace, unless the copy of hot is of before and the clock has caught up since.
+    fn again_from(self, copy_ms: i64, now_ms: i64) -> i64 {
+        if self.is_clock_suspect(now_ms) {
+            return 0;
+        }
+        let newest_ms = self.cold_ms.unwrap_or(copy_ms).saturating_sub(time::millis(limits::CLOCK_SKEW));
+        span_of(newest_ms.saturating_sub(positions::HOUR_MS).max(0))
+    }
+}
+
 /// Brings back what hot lost of a stream. Nothing is copied to cold meanwhile if hot was put back behind its copy mark, until [`finish`]. Repeating
 /// it after an interruption continues.
 pub async fn bring_back(shared: &CentralContext, restored: RestoredHot) -> anyhow::Result<BroughtBack> {
@@ -76,29 +103,17 @@ pub async fn bring_back(shared: &CentralContext, restored: RestoredHot) -> anyho
         let ended = copy_marks::end_copies(&shared.cold, &prefix, limit).await;
         ended.context("cannot end the copies to cold of what hot had")?;
     }
-    let note = note_of(stream);
-    let noted = positions::newest(&shared.storage, &note, restored.stream_created_ns).await?.position;
-    let mut brought = BroughtBack { events: 0, deleted_from: (noted > 0).then_some(noted), marks };
+    let noted = positions::newest(&shared.storage, &note_of(stream), restored.stream_created_ns).await?;
+    let deleted_from = Some(noted.position).filter(|noted| *noted > 0);
+    let mut brought = BroughtBack { events: 0, deleted_from, marks };
+    let mut tables: Vec<LostRows<'_>> =
+        tables_of(stream).map(|table| LostRows::new(shared, table, restored, marks)).collect();
     loop {
-        let mut changed = 0;
-        for table in tables_of(stream) {
-            let lost = LostRows::new(shared, table, restored, marks);
-            for piece in lost.new_pieces().await? {
-                let later = lost.later_rows(piece).await?;
-                let Some(lowest) = later.iter().map(|row| row.3).min() else { continue };
-                if brought.deleted_from.is_none_or(|noted| lowest < noted) {
-                    // First: a recovery that continues finds none of these rows.
-                    positions::write(&shared.storage, &note, restored.stream_created_ns, lowest).await?;
-                    brought.deleted_from = Some(lowest);
-                }
-                lost.delete(&later).await.context("cannot delete rows of events that came again from hot")?;
-                changed += later.len();
-            }
-            let lacking = lost.copy_lacking().await?;
-            brought.events += lacking;
-            changed += lacking;
+        let mut is_changed = false;
+        for lost in &mut tables {
+            is_changed |= lost.bring_back(&mut brought).await?;
         }
-        if changed == 0 {
+        if !is_changed {
             return Ok(brought);
         }
         // One that was decided before these rows were back.
@@ -130,19 +145,27 @@ fn note_of(stream: &str) -> String {
 /// Search for the rows of a table that hot lost.
 struct LostRows<'a> {
     shared: &'a CentralContext,
-    stream: &'static str,
-    table: &'static Table,
+    restored: RestoredHot,
+    rows: ComparedRows<'a>,
+    began_ms: i64,
+    /// Rows that hot lost are not older.
+    lost_from_ms: i64,
     /// Rows that came again are not older.
     again_from_ms: i64,
-    /// Hot would not keep rows with earlier venue times.
-    oldest_us: i64,
+    /// Spans that the pass before changed, after the first one.
+    changed: Option<BTreeSet<i64>>,
 }
-
-/// Count and fingerprint of event ids, and the sum of their `created_at`.
-type IdDigest = (u64, u64, u64, u64);
 
 /// Event id, `created_at` in milliseconds, venue time in microseconds, sequence.
 type NewRow = (u128, i64, i64, u64);
+
+/// A row of hot of which cold has the event as an earlier row.
+struct LaterRow {
+    event_id: u128,
+    created_ms: i64,
+    sequence: u64,
+    in_cold_ms: i64,
+}
 
 impl<'a> LostRows<'a> {
     fn new(
@@ -151,50 +174,72 @@ impl<'a> LostRows<'a> {
         restored: RestoredHot,
         marks: StreamMarks,
     ) -> Self {
-        let RestoredHot { stream, copy_ms, .. } = restored;
-        let now_ms = shared.hot_clock.now_ms();
-        let kept = time::nanos(shared.config.kept_in_hot()) / 1_000;
-        let oldest_us = now_ms.saturating_mul(1_000).saturating_sub(kept);
-        // What came again is younger than all that was copied to cold, unless a clock was set back.
-        let newest_ms = marks.cold_ms.unwrap_or(copy_ms).saturating_sub(time::millis(limits::CLOCK_SKEW));
-        let is_ahead = marks.hot_entry.is_ahead() || newest_ms > now_ms;
-        let again_from_ms = if is_ahead { 0 } else { newest_ms.max(0) };
-        Self { shared, stream, table, again_from_ms, oldest_us }
+        let began_ms = shared.hot_clock.now_ms();
+        Self {
+            shared,
+            restored,
+            rows: ComparedRows::new(&shared.config, table, began_ms),
+            began_ms,
+            lost_from_ms: marks.lost_from(restored.copy_ms, began_ms),
+            again_from_ms: marks.again_from(restored.copy_ms, began_ms),
+            changed: None,
+        }
     }
 
-    fn of(&self, storage: &Storage, (from_ms, to_ms): Span) -> String {
-        format!(
-            "{}.{} WHERE created_at >= {} AND created_at < {} AND timestamp >= {}",
-            storage.database,
-            self.table.name,
-            sql::millis(from_ms),
-            sql::millis(to_ms),
-            sql::micros(self.oldest_us)
-        )
+    /// One pass. The first compares all that hot may have lost, each later one what the pass before changed, and what has come since.
+    /// True: rows were changed.
+    async fn bring_back(&mut self, brought: &mut BroughtBack) -> anyhow::Result<bool> {
+        let replaced = self.delete_later_rows(brought).await?;
+        let is_deleted = !replaced.is_empty();
+        let mut spans = match self.changed.take() {
+            Some(changed) => changed,
+            None => of_cold(self.rows.spans(&self.shared.cold, self.lost_from_ms).await)?,
+        };
+        spans.extend(replaced);
+        let mut changed = BTreeSet::new();
+        for start_ms in spans {
+            let events = self.copy_lacking(start_ms).await?;
+            brought.events += events;
+            changed.extend((events > 0).then_some(start_ms));
+        }
+        let is_changed = is_deleted || !changed.is_empty();
+        self.changed = Some(changed);
+        // Inserts that were on their way have younger rows.
+        let since_ms = self.began_ms.saturating_sub(time::millis(limits::COPY_TIME));
+        self.again_from_ms = self.again_from_ms.max(span_of(since_ms));
+        Ok(is_changed)
     }
 
-    async fn ask<T: clickhouse::RowOwned + clickhouse::RowRead>(
-        &self,
-        storage: &Storage,
-        sql: &str,
-    ) -> Result<Vec<T>, StorageError> {
-        let query = storage.client.query_raw(sql).with_setting("max_query_size", QUERY_BYTES);
-        bounded(self.shared.config.replication.query_timeout, query.fetch_all::<T>()).await
+    /// Deletes the rows of hot of which cold has the event as an earlier row; returns the spans of these.
+    async fn delete_later_rows(&self, brought: &mut BroughtBack) -> anyhow::Result<BTreeSet<i64>> {
+        let RestoredHot { stream, stream_created_ns, .. } = self.restored;
+        let mut spans = BTreeSet::new();
+        for piece in self.new_pieces().await? {
+            let later = self.later_rows(piece).await?;
+            let Some(lowest) = later.iter().map(|row| row.sequence).min() else { continue };
+            if brought.deleted_from.is_none_or(|noted| lowest < noted) {
+                // First: a recovery that continues finds none of these rows.
+                positions::write(&self.shared.storage, &note_of(stream), stream_created_ns, lowest).await?;
+                brought.deleted_from = Some(lowest);
+            }
+            self.delete(&later).await.context("cannot delete rows of events that came again from hot")?;
+            spans.extend(later.iter().map(|row| span_of(row.in_cold_ms)));
+        }
+        Ok(spans)
     }
 
     /// Pieces of the time since the newest mark, with some of the rows of hot each, but for parts in which cold has the same rows.
     async fn new_pieces(&self) -> anyhow::Result<Vec<Span>> {
         let hot = &self.shared.storage;
         let mut all = Vec::new();
-        for start_ms in
-            self.spans(hot, self.again_from_ms).await.context("cannot read the newest rows of hot")?
-        {
-            let span = (start_ms.max(self.again_from_ms), start_ms + limits::COMPARED_SPAN_MS);
-            let in_hot = self.digests(hot, span).await.context("cannot read the newest rows of hot")?;
-            let in_cold = of_cold(self.digests(&self.shared.cold, span).await)?;
+        let spans = self.rows.spans(hot, self.again_from_ms).await;
+        for start_ms in spans.context("cannot read the newest rows of hot")? {
+            let span = (start_ms, start_ms + limits::COMPARED_SPAN_MS);
+            let in_hot = self.rows.digests(hot, span).await.context("cannot read the newest rows of hot")?;
+            let in_cold = of_cold(self.rows.digests(&self.shared.cold, span).await)?;
             for (part_ms, digest) in in_hot {
                 if in_cold.get(&part_ms) != Some(&digest) {
-                    let part = (span.0.max(part_ms), part_ms + limits::COMPARED_PART_MS);
+                    let part = (part_ms, part_ms + limits::COMPARED_PART_MS);
                     all.extend(pieces(part, digest.0.div_ceil(ROWS_A_LOOKUP)));
                 }
             }
@@ -202,14 +247,13 @@ impl<'a> LostRows<'a> {
         Ok(all)
     }
 
-    /// The rows of hot of which cold has the event as an earlier row.
-    async fn later_rows(&self, piece: Span) -> anyhow::Result<Vec<NewRow>> {
+    async fn later_rows(&self, piece: Span) -> anyhow::Result<Vec<LaterRow>> {
         let sql = format!(
             "SELECT event_id, toInt64(toUnixTimestamp64Milli(created_at)), toInt64(toUnixTimestamp64Micro(timestamp)), stream_seq FROM {}",
-            self.of(&self.shared.storage, piece)
+            self.rows.of(&self.shared.storage, piece)
         );
-        let rows: Vec<NewRow> =
-            self.ask(&self.shared.storage, &sql).await.context("cannot read the newest rows of hot")?;
+        let rows = self.rows.ask::<NewRow>(&self.shared.storage, &sql).await;
+        let rows = rows.context("cannot read the newest rows of hot")?;
         let mut later = Vec::new();
         for some in rows.chunks(limits::IDS_A_DELETE) {
             later.extend(self.later_than_cold(some).await?);
@@ -217,18 +261,8 @@ impl<'a> LostRows<'a> {
         Ok(later)
     }
 
-    /// Starts of the spans in which a side has rows.
-    async fn spans(&self, storage: &Storage, from_ms: i64) -> Result<Vec<i64>, StorageError> {
-        let span_ms = limits::COMPARED_SPAN_MS;
-        let sql = format!(
-            "SELECT DISTINCT toInt64(intDiv(toUnixTimestamp64Milli(created_at), {span_ms}) * {span_ms}) AS start_ms FROM {} ORDER BY start_ms",
-            self.of(storage, (from_ms, END_MS))
-        );
-        self.ask::<i64>(storage, &sql).await
-    }
-
     /// The rows of which cold has the event as an earlier row only.
-    async fn later_than_cold(&self, rows: &[NewRow]) -> anyhow::Result<Vec<NewRow>> {
+    async fn later_than_cold(&self, rows: &[NewRow]) -> anyhow::Result<Vec<LaterRow>> {
         let times = || rows.iter().map(|row| row.2);
         let (first_us, last_us) = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
         // A correction may have given the row in cold another time.
@@ -237,26 +271,29 @@ impl<'a> LostRows<'a> {
             "SELECT event_id, toInt64(toUnixTimestamp64Milli(max(created_at))) FROM {}.{} WHERE timestamp BETWEEN {} AND {} AND event_id IN ({}) \
              GROUP BY event_id",
             self.shared.cold.database,
-            self.table.name,
+            self.rows.table.name,
             sql::micros(first_us.saturating_sub(around_us)),
             sql::micros(last_us.saturating_add(around_us)),
             sql::ids(rows.iter().map(|row| row.0))
         );
-        let found = of_cold(self.ask::<(u128, i64)>(&self.shared.cold, &sql).await)?;
+        let found = of_cold(self.rows.ask::<(u128, i64)>(&self.shared.cold, &sql).await)?;
         let newest_ms: BTreeMap<u128, i64> = found.into_iter().collect();
-        let is_later = |row: &&NewRow| newest_ms.get(&row.0).is_some_and(|held_ms| *held_ms < row.1);
-        Ok(rows.iter().filter(is_later).copied().collect())
+        let later = |&(event_id, created_ms, _, sequence): &NewRow| {
+            let in_cold_ms = *newest_ms.get(&event_id)?;
+            (in_cold_ms < created_ms).then_some(LaterRow { event_id, created_ms, sequence, in_cold_ms })
+        };
+        Ok(rows.iter().filter_map(later).collect())
     }
 
-    async fn delete(&self, rows: &[NewRow]) -> Result<(), StorageError> {
+    async fn delete(&self, rows: &[LaterRow]) -> Result<(), StorageError> {
         // It lists the time of each row too.
         for some in rows.chunks(limits::IDS_A_DELETE / 2) {
             let exact: Vec<String> =
-                some.iter().map(|(id, created_ms, ..)| format!("('{id}',{created_ms})")).collect();
+                some.iter().map(|row| format!("('{}',{})", row.event_id, row.created_ms)).collect();
             let sql = format!(
                 "DELETE FROM {}.{} WHERE created_at >= {} AND (event_id, toInt64(toUnixTimestamp64Milli(created_at))) IN ({})",
                 self.shared.storage.database,
-                self.table.name,
+                self.rows.table.name,
                 sql::millis(self.again_from_ms),
                 exact.join(",")
             );
@@ -268,44 +305,27 @@ impl<'a> LostRows<'a> {
         Ok(())
     }
 
-    /// Copies the events that cold has and hot lacks, as far back as hot keeps rows: after a clock was set back no time of hot tells when its copy
-    /// was made. Returns their number.
-    async fn copy_lacking(&self) -> anyhow::Result<usize> {
+    /// Copies the events of a span that cold has and hot lacks; returns their number.
+    async fn copy_lacking(&self, start_ms: i64) -> anyhow::Result<usize> {
+        let span = (start_ms, start_ms + limits::COMPARED_SPAN_MS);
+        let in_cold = of_cold(self.rows.digests(&self.shared.cold, span).await)?;
+        let in_hot =
+            self.rows.digests(&self.shared.storage, span).await.context("cannot read what hot has")?;
+        let differing = in_cold.iter().filter(|(part, digest)| in_hot.get(part) != Some(digest));
+        let parts =
+            differing.map(|(&part_ms, &(rows, ..))| ((part_ms, part_ms + limits::COMPARED_PART_MS), rows));
         let mut copied = 0;
-        for start_ms in of_cold(self.spans(&self.shared.cold, 0).await)? {
-            let span = (start_ms, start_ms + limits::COMPARED_SPAN_MS);
-            let in_cold = of_cold(self.digests(&self.shared.cold, span).await)?;
-            let in_hot =
-                self.digests(&self.shared.storage, span).await.context("cannot read what hot has")?;
-            let differing = in_cold.iter().filter(|(part, digest)| in_hot.get(part) != Some(digest));
-            let parts = differing.map(|(&part_ms, &(rows, ..))| {
-                ((span.0.max(part_ms), part_ms + limits::COMPARED_PART_MS), rows)
-            });
-            for piece in slices(parts, limits::slice_rows(self.table.data_type)) {
-                copied += self.copy_piece(piece).await?;
-            }
+        for piece in slices(parts, limits::slice_rows(self.rows.table.data_type)) {
+            copied += self.copy_piece(piece).await?;
         }
         Ok(copied)
     }
 
-    /// By start of the part.
-    async fn digests(&self, storage: &Storage, span: Span) -> Result<BTreeMap<i64, IdDigest>, StorageError> {
-        let part_ms = limits::COMPARED_PART_MS;
-        let sql = format!(
-            "SELECT toInt64(intDiv(toUnixTimestamp64Milli(created_at), {part_ms}) * {part_ms}) AS part, count(), \
-             groupBitXor(toUInt64(bitAnd(event_id, 18446744073709551615))), sum(toUInt64(bitShiftRight(event_id, 64))), \
-             sum(toUInt64(toUnixTimestamp64Milli(created_at))) FROM {} GROUP BY part",
-            self.of(storage, span)
-        );
-        let rows = self.ask::<(i64, u64, u64, u64, u64)>(storage, &sql).await?;
-        Ok(rows.into_iter().map(|(part, rows, xor, sum, times)| (part, (rows, xor, sum, times))).collect())
-    }
-
     async fn copy_piece(&self, piece: Span) -> anyhow::Result<usize> {
-        let in_cold = of_cold(self.ids(&self.shared.cold, piece).await)?;
-        let in_hot = self.ids(&self.shared.storage, piece).await.context("cannot read what hot has")?;
+        let in_cold = of_cold(self.rows.ids(&self.shared.cold, piece).await)?;
+        let in_hot = self.rows.ids(&self.shared.storage, piece).await.context("cannot read what hot has")?;
         let lacking: Vec<u128> = in_cold.difference(&in_hot).copied().collect();
-        let rows = self.of(&self.shared.cold, piece);
+        let rows = self.rows.of(&self.shared.cold, piece);
         if in_hot.is_empty() && !lacking.is_empty() {
             self.copy(&rows).await?;
         } else {
@@ -316,11 +336,6 @@ impl<'a> LostRows<'a> {
         Ok(lacking.len())
     }
 
-    async fn ids(&self, storage: &Storage, piece: Span) -> Result<BTreeSet<u128>, StorageError> {
-        let sql = format!("SELECT DISTINCT event_id FROM {}", self.of(storage, piece));
-        Ok(self.ask::<u128>(storage, &sql).await?.into_iter().collect())
-    }
-
     async fn copy(&self, rows: &str) -> anyhow::Result<()> {
         let limit = self.shared.config.replication.query_timeout;
         let copied = timeout(limit, self.pipe(rows)).await;
@@ -328,7 +343,7 @@ impl<'a> LostRows<'a> {
     }
 
     async fn pipe(&self, rows: &str) -> Result<(), StorageError> {
-        let Self { shared, stream, table, .. } = self;
+        let Self { shared, restored, rows: ComparedRows { table, .. }, .. } = self;
         let names: Vec<String> =
             columns_of(table.data_type).iter().map(|(name, _)| format!("`{name}`")).collect();
         let columns = names.join(", ");
@@ -349,7 +364,7 @@ impl<'a> LostRows<'a> {
             .with_setting("wait_end_of_query", "1")
             .with_setting("max_partitions_per_insert_block", "0")
             // A later try waits for the end of this one.
-            .with_setting("log_comment", log_comment_prefix(stream))
+            .with_setting("log_comment", log_comment_prefix(restored.stream))
             .with_setting("max_execution_time", seconds);
         while let Some(bytes) = answer.next().await? {
             insert.send(bytes).await?;
@@ -358,9 +373,45 @@ impl<'a> LostRows<'a> {
     }
 }
 
-/// Later than any row, and within the range of `DateTime64`.
-const END_MS: i64 = 9_000_000_000_000;
 /// Rows of hot that are read at once to be looked up in cold.
 const ROWS_A_LOOKUP: u64 = 20_000;
-/// Size of a statement with as many ids as a delete may list.
-const QUERY_BYTES: &str = "2000000";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_MS: i64 = positions::HOUR_MS;
+    const NOW_MS: i64 = 500_000 * HOUR_MS;
+
+    fn marks(hot_ms: Option<i64>, hot_entry: EntryTime, cold_ms: Option<i64>) -> StreamMarks {
+        StreamMarks { hot_ms, hot_entry, cold_ms }
+    }
+
+    fn right(written_ms: i64) -> EntryTime {
+        EntryTime { written_ms, hour_ms: written_ms - written_ms.rem_euclid(HOUR_MS) }
+    }
+
+    #[test]
+    fn days_are_compared_only_if_hot_has_a_lower_mark_or_a_clock_was_set_back() {
+        let (mark, copy_ms) = (Some(NOW_MS - 5_000), NOW_MS - 2_000);
+        let crashed = marks(mark, right(NOW_MS - 5_000), mark);
+        assert_eq!(crashed.lost_from(copy_ms, NOW_MS), span_of(NOW_MS - 5_000 - HOUR_MS));
+        assert_eq!(marks(None, right(0), None).lost_from(copy_ms, NOW_MS), span_of(copy_ms - HOUR_MS));
+        let ahead = NOW_MS + 60_000;
+        for compared in [
+            marks(None, right(0), mark),
+            marks(Some(NOW_MS - 6_000), right(NOW_MS - 6_000), mark),
+            marks(mark, EntryTime { written_ms: NOW_MS - 5_000, hour_ms: NOW_MS - 2 * HOUR_MS }, mark),
+            marks(Some(ahead), right(ahead), Some(ahead)),
+        ] {
+            assert_eq!(compared.lost_from(copy_ms, NOW_MS), 0, "{compared:?}");
+        }
+    }
+
+    #[test]
+    fn rows_that_came_again_are_looked_for_since_an_hour_before_the_newest_mark() {
+        let of = |cold_ms| marks(None, right(0), Some(cold_ms)).again_from(NOW_MS, NOW_MS);
+        assert!((NOW_MS - HOUR_MS - 620_000..NOW_MS - HOUR_MS).contains(&of(NOW_MS)));
+        assert_eq!(of(NOW_MS + 20 * 60_000), 0, "clock set back by 20 min");
+    }
+}

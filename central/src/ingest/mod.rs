@@ -46,6 +46,7 @@ mod ack_window;
 mod background;
 mod batch;
 mod cold_rows;
+mod compared_rows;
 mod dedup;
 mod gap_scan;
 mod insert;

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use crate::copy_marks::OF_COPIES;
-use crate::limits;
 use crate::storage::{Storage, StorageError, bounded};
+use crate::{limits, time};
 
 const TABLE: &str = "positions";
 
@@ -55,11 +55,18 @@ pub struct EntryTime {
     pub hour_ms: i64,
 }
 
+pub const HOUR_MS: i64 = 3_600_000;
+
 impl EntryTime {
-    /// The server's clock had been set back.
-    pub const fn is_ahead(self) -> bool {
-        self.written_ms.saturating_sub(self.hour_ms) >= 3_600_000
+    /// The server's clock had been set back. By less than an hour is seen until it has passed the time of the entry.
+    pub fn is_ahead(self, now_ms: i64) -> bool {
+        self.written_ms.saturating_sub(self.hour_ms) >= HOUR_MS || is_beyond(self.written_ms, now_ms)
     }
+}
+
+/// No right clock gives such a time.
+pub fn is_beyond(ms: i64, now_ms: i64) -> bool {
+    ms > now_ms.saturating_add(time::millis(limits::CLOCK_SKEW))
 }
 
 pub async fn newest_time(

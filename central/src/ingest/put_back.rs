@@ -44,8 +44,8 @@ pub async fn recover(
     let first = handle.cached_info().state.first_sequence.max(1);
     let from = first_to_compare(shared, name, created_ns, first).await?;
     let entry = positions::newest_time(&shared.storage, name, created_ns).await?;
-    // The newest row may be of the time before a clock was set back.
-    let copy_ms = if entry.is_ahead() {
+    // The newest row may be of the time before a clock was set back, or have come since.
+    let copy_ms = if entry.is_ahead(shared.hot_clock.now_ms()) {
         entry.hour_ms
     } else {
         newest_row(shared, name, created_ns, entry.written_ms).await?

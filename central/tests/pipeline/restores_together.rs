@@ -250,9 +250,9 @@ async fn rows_come_back_from_a_cold_that_has_no_copy_mark() {
     restored.is_whole().await;
 }
 
-/// All clocks were 150 minutes ahead and are right again; by now they have passed the marks of that time. Only cold has the trades, which came
-/// when they were right again, and hot has this one as it came again.
-async fn clocks_have_passed_their_marks(copied_minutes_ago: u32, came_again: Option<u64>) {
+/// All clocks were ahead and are right again; by now they have passed the marks of that time. Only cold has the trades, which came when they were
+/// right again, and hot has this one as it came again so many minutes ago.
+async fn clocks_have_passed_their_marks(copied_minutes_ago: u32, came_again: Option<(u64, u32)>) {
     const TRADES: u64 = 600;
     let Some(sides) = TwoSides::on_one_engine(QUICK).await else { return };
     sides.trades(0..TRADES, minutes_ago(240), 200).await;
@@ -278,11 +278,11 @@ async fn clocks_have_passed_their_marks(copied_minutes_ago: u32, came_again: Opt
     ] {
         sides.in_hot(&sql).await;
     }
-    if let Some(number) = came_again {
+    if let Some((number, minutes)) = came_again {
         sides
             .in_hot(&format!(
                 "INSERT INTO marketprism_hot.trades SELECT * REPLACE ({} AS created_at) FROM marketprism_cold.trades WHERE trade_id = '{number}'",
-                ago(95)
+                ago(minutes)
             ))
             .await;
     }
@@ -295,11 +295,17 @@ async fn clocks_have_passed_their_marks(copied_minutes_ago: u32, came_again: Opt
 /// The server's hour at the mark shows that its clock had been set back.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_since_clocks_were_set_back_come_back_though_they_have_passed_their_marks() {
-    clocks_have_passed_their_marks(250, Some(7)).await;
+    clocks_have_passed_their_marks(250, Some((7, 95))).await;
 }
 
 /// Nothing in the copy shows it.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_come_back_to_a_copy_that_was_made_while_clocks_were_ahead() {
     clocks_have_passed_their_marks(100, None).await;
+}
+
+/// Twenty minutes leave no trace: the row came again before the mark of cold by a quarter of an hour.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_came_again_after_clocks_were_set_back_by_minutes_gives_way_to_that_of_cold() {
+    clocks_have_passed_their_marks(100, Some((7, 105))).await;
 }
