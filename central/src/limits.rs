@@ -128,6 +128,9 @@ pub const MISSING_REQUESTS: usize = 64;
 /// Gaps remembered until resolved; the last one grows beyond.
 pub const GAPS: usize = 1_000;
 
+/// Age of a batch of copies, dead letters or corrected events while a consumer has few deliveries left: one row of them may hold back the
+/// acknowledgement of all.
+pub const AGE_WAITED_FOR: Duration = Duration::from_millis(50);
 /// Events of an insert into `copies`, 32 bytes each: they may be one row, so no refused insert can be made smaller, and proxies take 1 MiB by default.
 pub const COPIES_A_BATCH: usize = 16_000;
 

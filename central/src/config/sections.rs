@@ -41,7 +41,7 @@ impl AdapterSettings {
 /// Bounds of a batch; the first one reached starts the insert.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct BatchLimits {
-    /// Rows of an insert into trades, order-book deltas, quotes, copies (at most 16000 events) or corrected events, of at most `max_ack_pending` / (`max_in_flight` + 1) messages of the stream.
+    /// Rows of an insert into trades, order-book deltas, quotes, copies (at most 16000 events) or corrected events, from at most `max_ack_pending` / (`max_in_flight` + 1) messages of their consumer.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub trades: usize,
     /// Rows of an insert into states of order books.
@@ -87,6 +87,11 @@ impl Default for BatchLimits {
 }
 
 impl BatchLimits {
+    /// Deliveries of a consumer that a batch may span: of those that it may leave unacknowledged, all batches in flight and an open one take as many.
+    pub fn span(&self, max_ack_pending: i64) -> usize {
+        usize::try_from(max_ack_pending).unwrap_or(usize::MAX) / (self.max_in_flight + 1)
+    }
+
     /// Longest time from a message to its insert.
     pub fn longest_age(&self) -> Duration {
         self.max_age.max(self.max_age_others)
@@ -270,6 +275,22 @@ impl LeaseTimes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_batches_in_flight_and_an_open_one_fit_into_what_a_consumer_may_leave_unacknowledged() {
+        let smallest = 100;
+        for max_in_flight in 1..=64 {
+            let limits = BatchLimits { max_in_flight, ..BatchLimits::default() };
+            for ack_pending in STREAMS.map(|stream| stream.max_ack_pending).into_iter().chain([smallest]) {
+                let span = i64::try_from(limits.span(ack_pending)).unwrap();
+                let all = span * (i64::try_from(max_in_flight).unwrap() + 1);
+                assert!(
+                    span > 0 && all <= ack_pending && all > ack_pending / 2,
+                    "{max_in_flight} {ack_pending}"
+                );
+            }
+        }
+    }
 
     /// An insert that a suspended process has begun must be dropped by the server before another central may own the stream.
     #[test]

@@ -22,7 +22,8 @@ pub async fn buckets_there(sources: &Sources) -> Vec<Check> {
             Ok(Ok(stream)) => {
                 let info = stream.cached_info();
                 checks.extend(differing(bucket, &info.config));
-                checks.extend(fill(name, info.state.bytes, info.config.max_bytes));
+                let fill = || fill(name, info.state.bytes, info.config.max_bytes);
+                checks.extend(bucket.has_limit().then(fill).flatten());
                 continue;
             }
             Ok(Err(error)) if is_missing(&error) => {

@@ -34,6 +34,8 @@ pub struct AckWindow {
     next_delivery: u64,
     /// Newest message at the last call of [`Self::aged`].
     seen: u64,
+    /// Deliveries since the last batch of its events was closed.
+    since_batch: usize,
 }
 
 impl AckWindow {
@@ -55,6 +57,7 @@ impl AckWindow {
             return Err(LostDelivery { expected: self.next_delivery, found: number });
         }
         self.next_delivery += 1;
+        self.since_batch += 1;
         let Delivery { stream_seq, published_ns, .. } = delivery;
         let at = self.place_of(stream_seq);
         match self.open.get_mut(at).filter(|open| open.stream_seq == stream_seq) {
@@ -96,6 +99,20 @@ impl AckWindow {
             last = reply.or(last);
         }
         last
+    }
+
+    /// Deliveries that are not acknowledged.
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Deliveries since the last call of [`Self::close_batch`], those of other partitions included.
+    pub const fn since_batch(&self) -> usize {
+        self.since_batch
+    }
+
+    pub const fn close_batch(&mut self) {
+        self.since_batch = 0;
     }
 
     /// Lowest message that is not stored.
@@ -149,6 +166,22 @@ mod tests {
         assert_eq!(window.take_ack(), None, "sent once");
         window.finish(9, 7);
         assert_eq!((window.take_ack(), window.lowest()), (reply("r9"), None));
+    }
+
+    /// A message of another partition is finished at once, and counts at the broker while an earlier one is open.
+    #[test]
+    fn deliveries_are_counted_until_a_batch_closes_and_while_an_earlier_one_is_open() {
+        let mut window = window();
+        for (number, sequence) in [(1, 3), (2, 4), (3, 9)] {
+            assert_eq!(window.deliver(number, message(sequence), None), Ok(true));
+        }
+        window.finish(4, 7);
+        window.take_ack();
+        assert_eq!((window.len(), window.since_batch()), (3, 3));
+        window.close_batch();
+        window.finish(3, 7);
+        window.take_ack();
+        assert_eq!((window.len(), window.since_batch()), (1, 0));
     }
 
     #[test]

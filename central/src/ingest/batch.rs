@@ -12,7 +12,7 @@ use super::lookup::StoredRows;
 use super::message::Delivery;
 use super::open_message::OpenMessage;
 use crate::config::BatchLimits;
-use crate::limits::COPIES_A_BATCH;
+use crate::limits::{AGE_WAITED_FOR, COPIES_A_BATCH};
 use crate::row::{CopyGroups, TableRows, Target};
 
 #[derive(Debug)]
@@ -44,8 +44,6 @@ pub struct Batch {
     /// They become rows when the batch is sealed.
     pub copies: CopyGroups,
     payload_bytes: usize,
-    /// Messages of the entries.
-    messages: usize,
     opened: Instant,
 }
 
@@ -84,23 +82,17 @@ impl Batch {
             ),
             copies: CopyGroups::default(),
             payload_bytes: 0,
-            messages: 0,
             opened: Instant::now(),
         }
     }
 
     pub fn push(&mut self, entry: BatchEntry) {
         self.payload_bytes += entry.message.bytes_an_event();
-        let is_of_last = |last: &BatchEntry| Arc::ptr_eq(&last.message, &entry.message);
-        self.messages += usize::from(!self.entries.last().is_some_and(is_of_last));
         self.entries.push(entry);
     }
 
-    /// The batch has reached its limit of rows, bytes or messages. Its age is checked apart.
-    ///
-    /// `ack_pending`: unacknowledged messages that a consumer may have. All batches in flight and an open one share them: with larger ones the broker
-    /// would deliver nothing before so many are in flight.
-    pub fn is_full(&self, limits: &BatchLimits, ack_pending: usize) -> bool {
+    /// The batch has reached its limit of rows or bytes. Its age and the deliveries that it spans are checked apart.
+    pub fn is_full(&self, limits: &BatchLimits) -> bool {
         let rows = match self.target {
             Target::Events(DataType::Trade | DataType::OrderBookDelta | DataType::Quote)
             | Target::CorrectedEvents => limits.trades,
@@ -110,16 +102,19 @@ impl Batch {
             _ => limits.others,
         };
         self.entries.len() >= rows
-            || self.messages >= ack_pending / (limits.max_in_flight + 1)
             || self.rows.bytes() + self.copies.bytes() + self.payload_bytes >= limits.max_bytes
     }
 
-    pub fn deadline(&self, limits: &BatchLimits) -> Instant {
-        self.opened
-            + match self.target {
-                Target::Events(data_type) if data_type.is_frequent() => limits.max_age,
-                _ => limits.max_age_others,
+    /// `is_waited_for`: a consumer has few deliveries left, and an acknowledgement passes no message before its last row, which may be in any of these tables.
+    pub fn deadline(&self, limits: &BatchLimits, is_waited_for: bool) -> Instant {
+        let age = match self.target {
+            Target::Events(data_type) if data_type.is_frequent() => limits.max_age,
+            Target::Copies | Target::CorrectedEvents | Target::DeadLetters if is_waited_for => {
+                limits.max_age.min(AGE_WAITED_FOR)
             }
+            _ => limits.max_age_others,
+        };
+        self.opened + age
     }
 
     /// Removes the entries whose events are stored already, and their rows. Returns each with the sequence of the stored row.
@@ -210,8 +205,12 @@ impl OpenBatches {
         })
     }
 
-    pub fn deadline(&self, limits: &BatchLimits) -> Option<tokio::time::Instant> {
-        self.batches.values().map(|batch| batch.deadline(limits)).min().map(tokio::time::Instant::from_std)
+    pub fn deadline(&self, limits: &BatchLimits, is_waited_for: bool) -> Option<tokio::time::Instant> {
+        self.batches
+            .values()
+            .map(|batch| batch.deadline(limits, is_waited_for))
+            .min()
+            .map(tokio::time::Instant::from_std)
     }
 
     pub fn close_if(&mut self, is_due: impl Fn(&Batch) -> bool) -> Vec<Batch> {
@@ -228,11 +227,10 @@ impl OpenBatches {
 pub mod tests {
     use std::time::Duration;
 
-    use marketprism_schema::{Carries, Decimal, STREAMS};
+    use marketprism_schema::Decimal;
 
     use super::*;
     use crate::fixtures::{self, TRADE_SUBJECT};
-    use crate::limits::EVENTS_A_TURN;
     use crate::row::{CopyRow, encode_event};
 
     fn row(rows: &mut TableRows, stream_seq: u64) {
@@ -277,48 +275,9 @@ pub mod tests {
     fn a_batch_is_full_by_rows_or_by_bytes() {
         let mut batch = trades();
         add(&mut batch, 1, 1, 100);
-        assert!(!batch.is_full(&limits(2, 1000), 9) && batch.is_full(&limits(1, 1000), 9));
+        assert!(!batch.is_full(&limits(2, 1000)) && batch.is_full(&limits(1, 1000)));
         let bytes = 100 + batch.rows.bytes();
-        assert!(batch.is_full(&limits(2, bytes), 9) && !batch.is_full(&limits(2, bytes + 1), 9));
-    }
-
-    /// The broker delivers no more than the consumer's unacknowledged messages: a batch that waited for more would wait for its age each time.
-    #[test]
-    fn a_batch_leaves_the_consumer_half_of_its_unacknowledged_messages() {
-        let limits = limits(50_000, 1_000_000);
-        let mut batch = trades();
-        (1..=4).for_each(|seq| add(&mut batch, seq, u128::from(seq), 1));
-        assert!(batch.is_full(&limits, 8) && !batch.is_full(&limits, 10));
-        let message = Arc::clone(&batch.entries[3].message);
-        for place in 1..4 {
-            let delivery = Delivery { stream_seq: 4, is_redelivered: false, published_ns: 0 };
-            batch.push(BatchEntry::without_event((Arc::clone(&message), place), EventId(9), delivery));
-        }
-        assert!(!batch.is_full(&limits, 10), "events of one message");
-    }
-
-    /// One event a message, as JSON has: what a worker takes before it looks whether the batch is full is more than the limit.
-    #[test]
-    fn while_all_batches_are_in_flight_the_next_one_fills() {
-        let limits = BatchLimits::default();
-        for stream in STREAMS.iter().filter(|stream| stream.carries == Carries::Events) {
-            let ack_pending = usize::try_from(stream.max_ack_pending).unwrap();
-            let mut batch = trades();
-            while !batch.is_full(&limits, ack_pending) {
-                for _ in 0..EVENTS_A_TURN {
-                    let message = fixtures::message(TRADE_SUBJECT, None, Vec::new());
-                    let delivery = Delivery { stream_seq: 1, is_redelivered: false, published_ns: 0 };
-                    let message = (OpenMessage::new(message, 1), 0);
-                    batch.push(BatchEntry::without_event(message, EventId(1), delivery));
-                }
-            }
-            let in_flight = limits.max_in_flight * batch.entries.len();
-            assert!(
-                in_flight + EVENTS_A_TURN <= ack_pending,
-                "{}: {in_flight} of {ack_pending}",
-                stream.name
-            );
-        }
+        assert!(batch.is_full(&limits(2, bytes)) && !batch.is_full(&limits(2, bytes + 1)));
     }
 
     /// Its one row, which no refusal makes smaller, stays below the usual limit of a request, 1 MiB.
@@ -328,7 +287,7 @@ pub mod tests {
         let limits = BatchLimits { max_bytes: usize::MAX, ..limits(50_000, 0) };
         let event = fixtures::trade(fixtures::header(), Decimal::default());
         let message = OpenMessage::new(fixtures::message(TRADE_SUBJECT, None, Vec::new()), 1_000_000);
-        while !copies.is_full(&limits, usize::MAX) {
+        while !copies.is_full(&limits) {
             let delivery = Delivery { stream_seq: 1, is_redelivered: false, published_ns: 0 };
             copies.copies.add(&CopyRow::of(&event, 1, "recent"));
             copies.push(BatchEntry::without_event((Arc::clone(&message), 0), EventId(1), delivery));
@@ -345,7 +304,7 @@ pub mod tests {
             let mut batch = Batch { target: Target::Events(data_type), ..trades() };
             (1..9).find(|seq| {
                 add(&mut batch, *seq, u128::from(*seq), 1);
-                batch.is_full(&limits, 100)
+                batch.is_full(&limits)
             })
         };
         let kinds = [DataType::OrderBook, DataType::OrderBookDelta, DataType::Quote];
@@ -357,15 +316,23 @@ pub mod tests {
         let limits = limits(10, 1_000);
         let mut open = OpenBatches::new("MARKET_DATA");
         let slow = open.of(Target::Events(DataType::FundingRate)).opened;
-        let due = |open: &OpenBatches| open.deadline(&limits).unwrap().into_std();
+        let due = |open: &OpenBatches| open.deadline(&limits, false).unwrap().into_std();
         assert_eq!(due(&open), slow + limits.max_age_others);
         let fast = open.of(Target::Events(DataType::Trade)).opened;
         assert_eq!(due(&open), fast + limits.max_age);
         let of_table = |target| Batch::new(target, "MARKET_DATA", 0);
         for target in [Target::Copies, Target::DeadLetters, Target::Events(DataType::Liquidation)] {
             let batch = of_table(target);
-            assert_eq!(batch.deadline(&limits), batch.opened + limits.max_age_others);
+            assert_eq!(batch.deadline(&limits, false), batch.opened + limits.max_age_others);
         }
+        let waited_for = |target| {
+            let batch = of_table(target);
+            batch.deadline(&limits, true) - batch.opened
+        };
+        for target in [Target::Copies, Target::DeadLetters, Target::CorrectedEvents] {
+            assert_eq!(waited_for(target), AGE_WAITED_FOR);
+        }
+        assert_eq!(waited_for(Target::Events(DataType::Trade)), limits.max_age);
     }
 
     #[test]
@@ -401,7 +368,7 @@ pub mod tests {
         }
         assert!(batch.rows.is_empty());
         let bytes = batch.rows.bytes() + batch.copies.bytes();
-        assert!(batch.is_full(&limits(9, bytes), 99) && !batch.is_full(&limits(9, bytes + 1), 99));
+        assert!(batch.is_full(&limits(9, bytes)) && !batch.is_full(&limits(9, bytes + 1)));
         let sealed = batch.seal(9);
         assert_eq!((sealed.entries.len(), sealed.rows.len()), (3, 1));
         assert_eq!(sealed.rows.block(0..3), sealed.rows.whole_block(), "the whole batch is inserted");

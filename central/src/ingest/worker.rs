@@ -23,7 +23,7 @@ use super::put_back;
 use super::stream_progress::StreamProgress;
 use super::subscription::{self, Subscription, acknowledge};
 use super::table_pulls::{PulledMessage, TablePulls};
-use crate::config::{Partition, Stream};
+use crate::config::{BatchLimits, Partition, Stream};
 use crate::context::CentralContext;
 use crate::init::ConsumerSpec;
 use crate::limits;
@@ -228,7 +228,8 @@ impl Worker {
         // A message is kept alive between one and two of these intervals after its delivery.
         let mut keep_alive = crate::time::ticks(self.shared.config.ack_wait / 4);
         loop {
-            let deadline = self.dedup.open.deadline(&limits);
+            let is_waited_for = self.has_few_deliveries_left(&limits);
+            let deadline = self.dedup.open.deadline(&limits, is_waited_for);
             let may_take = self.tables_to_take(limits.max_in_flight);
             tokio::select! {
                 biased;
@@ -247,7 +248,7 @@ impl Worker {
                 }
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     let now = std::time::Instant::now();
-                    self.close_if(|batch| batch.deadline(&limits) <= now);
+                    self.close_if(|batch| batch.deadline(&limits, is_waited_for) <= now);
                 }
                 _ = ticks.tick() => {
                     if guard.lease().is_wanted() {
@@ -306,9 +307,21 @@ impl Worker {
         self.dedup.end_turn();
         self.acknowledge_stored().await;
         let limits = self.shared.config.batch.clone();
-        let ack_pending = usize::try_from(self.stream.settings.max_ack_pending).unwrap_or(usize::MAX);
-        self.close_if(|batch| batch.is_full(&limits, ack_pending));
+        let span = limits.span(self.stream.settings.max_ack_pending);
+        let spanned: Vec<Target> = self
+            .windows
+            .iter()
+            .filter(|(_, window)| window.since_batch() >= span)
+            .filter_map(|(of, _)| of.map(Target::Events))
+            .collect();
+        self.close_if(|batch| batch.is_full(&limits) || spanned.contains(&batch.target));
         taken
+    }
+
+    /// Beside the batches in flight at most an open one fits.
+    fn has_few_deliveries_left(&self, limits: &BatchLimits) -> bool {
+        let few = limits.span(self.stream.settings.max_ack_pending).saturating_mul(limits.max_in_flight);
+        self.windows.iter().any(|(_, window)| window.len() >= few)
     }
 
     /// Fails if a delivery before this one was lost: an acknowledgement would cover it.
@@ -362,6 +375,9 @@ impl Worker {
 
     fn close_if(&mut self, is_due: impl Fn(&Batch) -> bool) {
         for batch in self.dedup.open.close_if(is_due) {
+            let of_table =
+                self.windows.iter_mut().filter(|(of, _)| of.map(Target::Events) == Some(batch.target));
+            of_table.for_each(|(_, window)| window.close_batch());
             *self.in_flight.entry(batch.target).or_default() += 1;
             self.inserts.spawn(store_batch(Arc::clone(&self.shared), Arc::clone(&self.guard), batch));
         }

@@ -112,6 +112,22 @@ async fn a_trade_of_a_known_id_is_a_copy_and_one_of_a_forgotten_id_is_a_row() {
     assert_eq!((stack.counts("trades").await, stack.copies().await), (Some((2, 1)), Some(1)));
 }
 
+/// Copies have batches of their own, and no acknowledgement passes one that is not stored: the broker delivers nothing more meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_in_a_backlog_does_not_hold_it_up_for_the_age_of_its_batch() {
+    const TRADES: u64 = 5_000;
+    let settings = "[streams.market_data]\nmax_ack_pending = 500\n[batch]\nmax_age_ms = 50\n";
+    let Some((stack, config)) = Stack::laid_out(settings).await else { return };
+    Stack::allow_old_batches(&config);
+    let (base, jetstream) = (now_us(), stack.jetstream().await);
+    let all = iter::once(0).chain(0..TRADES).map(|n| trade(n, base));
+    publish_with(&jetstream, all, MessageId::Missing).await;
+    let _central = stack.run_with(&config, &[("MARKETPRISM_BATCH__MAX_AGE_OTHERS_MS", "60000".into())]);
+    let acknowledged = all_acknowledged(&stack, "MARKET_DATA", TRADES + 1);
+    tokio::time::timeout(Duration::from_secs(45), acknowledged).await.unwrap();
+    assert_eq!(once(&stack).await, Some((TRADES, 1)));
+}
+
 /// Waits until the confirmed sequence is reached; returns the stream's creation time.
 pub async fn confirmed(stack: &Stack, sequence: u64) -> i64 {
     let jetstream = stack.jetstream().await;

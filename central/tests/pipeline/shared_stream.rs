@@ -60,6 +60,23 @@ async fn all_is_stored(stack: &Stack, trades: u64) {
     assert_eq!((losses(stack).await, stack.copies().await), (vec![], Some(0)));
 }
 
+/// The consumer of each part delivers the messages of all: of what it may leave unacknowledged one in eight is for the part's batches.
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_of_a_part_are_inserted_before_their_age_while_a_backlog_waits() {
+    const TRADES: u64 = 4_000;
+    let settings = "[streams]\npartitions = 8\n[streams.market_data]\nmax_ack_pending = 500\n[batch]\nmax_age_ms = 60000\n";
+    let Some(stack) = Stack::start().await else { return };
+    let config = stack.configure(settings);
+    Stack::allow_old_batches(&config);
+    stack.init(&config, &[], 0);
+    let base = now_us();
+    publish(&stack.jetstream().await, (0..TRADES).map(|n| trade_in(MARKETS, n, base))).await;
+    let _central = stack.run(&config);
+    // A part's last batch is open, with less than the messages of a turn and of what a batch may span.
+    let most = stack.has_trades(TRADES - 400);
+    tokio::time::timeout(Duration::from_secs(45), most).await.unwrap();
+}
+
 /// Both centrals store rows all the time; first the owner of the first partition gets SIGKILL, then that of the other one.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_centrals_take_one_stream_and_each_takes_over_from_the_other() {
