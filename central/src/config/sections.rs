@@ -57,7 +57,7 @@ pub struct BatchLimits {
     #[serde(rename = "max_age_ms", with = "marketprism_config::millis")]
     #[schemars(with = "u64", range(min = 10, max = 60_000))]
     pub max_age: Duration,
-    /// Age of the oldest row at an insert into any other table, and into dead letters.
+    /// Age of the oldest row at an insert into any other table, and into dead letters. Copies and dead letters go at once while a consumer may be delivered few more messages.
     #[serde(rename = "max_age_others_ms", with = "marketprism_config::millis")]
     #[schemars(with = "u64", range(min = 10, max = 60_000))]
     pub max_age_others: Duration,
