@@ -8,7 +8,8 @@ use marketprism_adapter_sdk::{
 pub(crate) const DEPTHS: [u32; 5] = [10, 25, 100, 500, 1000];
 
 pub(crate) fn describe() -> Description {
-    let trade = Capability { contiguous_trade_ids: true, ..pushed(DataType::Trade, &[MarketType::Spot]) };
+    // Trade ids rise by one, but it is not proven that the sockets send every trade: `VENUE.md`.
+    let trade = pushed(DataType::Trade, &[MarketType::Spot]);
     let orderbook = Capability {
         checksum: ChecksumRule::Crc32Digits10,
         snapshot: SnapshotSource::InBand,

@@ -58,7 +58,7 @@ impl VenueAdapter for KrakenVenue {
     }
 
     fn normalize(&mut self, loaded: &LoadedFeed, output: &mut Output, frame: Frame<'_>) -> ParseResult<()> {
-        normalize::normalize(loaded, output, frame.bytes)
+        normalize::normalize(loaded, output, frame)
     }
 }
 

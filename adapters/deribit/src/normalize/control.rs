@@ -10,9 +10,10 @@ use std::collections::BTreeSet;
 /// Channels that one note names: the SDK cuts long texts.
 const NAMED_MAX: usize = 20;
 
-/// Refusals that say "later", not "never" (too many requests, busy, settlement, maintenance): the channels would stay silent for ever, so that a new
-/// connection asks again.
-const NOT_NOW: [&str; 9] = ["10028", "10040", "10041", "10047", "10066", "11051", "13028", "13503", "13888"];
+/// Refusals that say "later", not "never" (too many requests, busy, settlement, maintenance, a fault of the venue): the channels would stay silent
+/// for ever, so that a new connection asks again.
+const NOT_NOW: [&str; 10] =
+    ["10028", "10040", "10041", "10047", "10066", "11051", "11094", "13028", "13503", "13888"];
 
 impl DeribitVenue {
     /// Reads a message that does not begin as data usually does.

@@ -1,6 +1,8 @@
 //! Answers to subscriptions and pings, and errors.
 
-use marketprism_adapter_sdk::{Cursor, Ignored, Object, Output, ParseResult, Remark};
+use crate::instruments::subscribed_name;
+use marketprism_adapter_sdk::{Cursor, DataType, Ignored, LoadedFeed, Object, Output, ParseResult, Remark};
+use std::borrow::Cow;
 
 /// Parts of refusals that say "later", not "never": what was asked for would stay silent for ever, so that a new connection asks again.
 const NOT_NOW: [&str; 7] = [
@@ -13,15 +15,22 @@ const NOT_NOW: [&str; 7] = [
     "EService:Unavailable",
 ];
 
-pub(super) fn answer(output: &mut Output, message: &Object<'_>) -> ParseResult<()> {
+pub(super) fn answer(
+    loaded: &LoadedFeed,
+    output: &mut Output,
+    message: &Object<'_>,
+    source: u32,
+) -> ParseResult<()> {
     let method = message.optional("method", Cursor::text)?.unwrap_or_else(|| "error".into());
     for key in ["error", "Error", "errorMessage"] {
         if let Some(error) = message.optional(key, Cursor::text)? {
-            // Some name no request: whatever was asked for last is not subscribed.
+            let symbol = message.optional("symbol", Cursor::text)?;
             if NOT_NOW.iter().any(|later| error.contains(later)) {
-                output.note(Remark::Closing(error.to_string()));
+                let book = symbol.as_ref().and_then(|symbol| book_of(loaded, source, symbol));
+                // Some name no request: whatever was asked for last is not subscribed.
+                output.note(book.map_or_else(|| Remark::Closing(error.to_string()), Remark::RestartBook));
             }
-            let text = match message.optional("symbol", Cursor::text)? {
+            let text = match symbol {
                 Some(symbol) if !error.contains(&*symbol) => format!("{error} ({symbol})"),
                 _ => error.into_owned(),
             };
@@ -37,4 +46,14 @@ pub(super) fn answer(output: &mut Output, message: &Object<'_>) -> ParseResult<(
         None => output.ignored(Ignored::UnknownKind),
     }
     Ok(())
+}
+
+/// The book that a refusal of this connection names. The edge subscribes it again, with pauses, and its connection goes on.
+fn book_of(loaded: &LoadedFeed, source: u32, symbol: &str) -> Option<u32> {
+    let connection = loaded.plan.connections.get(usize::try_from(source).ok()?)?;
+    let index = loaded.position(subscribed_name(Cow::Borrowed(symbol)).as_bytes())?;
+    let mut streams = connection.streams.iter();
+    streams
+        .any(|stream| stream.data_type == DataType::Orderbook && stream.instrument == Some(index))
+        .then_some(index)
 }

@@ -4,13 +4,13 @@ mod book;
 mod control;
 mod trade;
 
-use marketprism_adapter_sdk::{Cursor, Ignored, LoadedFeed, Object, Output, ParseResult};
+use marketprism_adapter_sdk::{Cursor, Frame, Ignored, LoadedFeed, Object, Output, ParseResult};
 
-pub(crate) fn normalize(loaded: &LoadedFeed, output: &mut Output, frame: &[u8]) -> ParseResult<()> {
-    let Some(message) = output.object(frame)? else { return Ok(()) };
+pub(crate) fn normalize(loaded: &LoadedFeed, output: &mut Output, frame: Frame<'_>) -> ParseResult<()> {
+    let Some(message) = output.object(frame.bytes)? else { return Ok(()) };
     // Some refusals name their channel.
     if message.has("method") || !message.has("channel") {
-        return control::answer(output, &message);
+        return control::answer(loaded, output, &message, frame.source);
     }
     match &*message.read("channel", Cursor::text)? {
         "book" => {

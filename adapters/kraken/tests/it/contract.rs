@@ -1,7 +1,7 @@
 use crate::{open, records};
 use marketprism_adapter_kraken::Kraken;
-use marketprism_adapter_sdk::testkit::answers;
-use marketprism_adapter_sdk::{Adapter, Feed, Heartbeat, Instrument, ResyncAction};
+use marketprism_adapter_sdk::testkit::{OwnedFrame, answers, remarks};
+use marketprism_adapter_sdk::{Adapter, Feed, Heartbeat, Instrument, Remark, ResyncAction};
 
 fn feed(symbols: &[&str], depth: u32) -> Feed {
     Feed { depth, ..crate::feed("kraken_spot", symbols) }
@@ -63,6 +63,33 @@ fn trades_are_asked_for_with_the_last_ones() {
             let asks = text.contains(r#""channel":"trade","snapshot":true"#);
             assert_eq!(asks, is_trade && text.contains(r#""method":"subscribe""#), "{text}");
         }
+    }
+}
+
+/// A hole may be the venue's own: `VENUE.md`.
+#[test]
+fn holes_in_trade_ids_are_not_claimed_to_be_losses() {
+    let venue = Kraken::describe().venues.remove(0);
+    assert!(venue.capabilities.iter().all(|one| !one.contiguous_trade_ids && !one.backfill));
+}
+
+#[test]
+fn a_refusal_for_now_closes_a_connection_only_if_it_names_no_book_of_it() {
+    let mut session = open(&feed(&["BTC-USD", "ETH-USD"], 10));
+    let names: Vec<&str> = session.plan.connections.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["trade-1", "book-1"]);
+    let book = session.instruments.iter().position(|one| one.symbol == "ETH-USD").unwrap();
+    let closing = || Remark::Closing("EService:Busy".to_owned());
+    for (source, symbol, expected) in [
+        (1, r#","symbol":"ETH/USD""#, Remark::RestartBook(u32::try_from(book).unwrap())),
+        (1, r#","symbol":"SOL/USD""#, closing()),
+        (1, "", closing()),
+        (0, r#","symbol":"ETH/USD""#, closing()),
+    ] {
+        let text = format!(r#"{{"error":"EService:Busy","method":"subscribe","success":false{symbol}}}"#);
+        let notes = remarks(session.normalize(&[OwnedFrame::new(text, source)], 1));
+        assert_eq!(notes[0], expected, "{source} {symbol}");
+        assert!(matches!(notes[1..], [Remark::VenueError(_)]), "{notes:?}");
     }
 }
 
