@@ -159,6 +159,13 @@ impl OrderBooks {
         }
     }
 
+    /// As [`Self::restart`], also of a book without any update: the venue refused its subscription for now.
+    pub fn begin_again(&mut self, instrument: InstrumentIndex, now_ns: i64) {
+        // `None`: the feed has no such book.
+        let _slot = self.slot_or_new(instrument, now_ns);
+        self.restart(instrument, now_ns);
+    }
+
     /// Restarts a live book without sequence numbers.
     pub fn restart_unnumbered(&mut self, instrument: InstrumentIndex, now_ns: i64) {
         if self.is_unnumbered(instrument) && self.is_live(instrument) {
@@ -433,6 +440,23 @@ mod tests {
         assert!(dropped > 1_000, "{dropped} of 2,000 are dropped");
         books.restart(0.into(), 100);
         assert_eq!(waiting(&books), books.pending_bytes);
+    }
+
+    /// The venue refused its subscription: without updates nothing else shows that it is missing.
+    #[test]
+    fn a_book_without_any_update_is_subscribed_again_until_its_snapshot_comes() {
+        let settings = BookSettings::new(SequenceRule::Unnumbered, SnapshotSource::InBand, 4);
+        let mut books = OrderBooks::new(BooksPlan {
+            books: vec![BookPlan { settings, resync: Some(0.into()) }],
+            publish_interval: Duration::from_millis(100),
+            pace: StatePace::Newest,
+        });
+        books.begin_again(0.into(), 0);
+        books.begin_again(9.into(), 0);
+        assert_eq!(books.resyncs_due(i64::MAX / 4), [0.into()]);
+        assert_eq!(books.resyncs_due(i64::MAX / 2), [0.into()], "refused again");
+        snapshot(&mut books, 1, i64::MAX / 2);
+        assert_eq!(books.resyncs_due(i64::MAX), []);
     }
 
     fn snapshot(books: &mut OrderBooks, id: i64, at_ns: i64) {

@@ -5,8 +5,7 @@ use std::time::Duration;
 use marketprism_schema::RECEIVED_BEHIND_MAX;
 use marketprism_service::HttpBounds;
 
-/// Inputs between the sockets and one feed's pipeline. Full: the sockets stop reading (back-pressure), a WARN every 10 s; nothing is
-/// dropped.
+/// Inputs between the sockets and one feed's pipeline. Full: the sockets stop reading, a WARN every 10 s.
 pub const FEED_INPUTS_MAX: usize = 4_096;
 
 /// Their bytes: four frames of the largest size. Full: as above.
@@ -97,8 +96,7 @@ pub const DEPTH_DEFAULT: u32 = 400;
 /// Inputs that the pipeline takes at once; 16 frames a call give most of the gain of batching, 64 all of it.
 pub const INPUTS_PER_TURN_MAX: usize = 64;
 
-/// Longest wait of a pipeline for room in the full queue while acknowledgements still arrive. Passed: the oldest records are dropped and
-/// counted.
+/// Longest wait of a pipeline for room in the full queue while acknowledgements still arrive. Passed: the oldest are dropped.
 pub const QUEUE_ROOM_WAIT: Duration = Duration::from_secs(2);
 /// Default of `publisher.queue_max_messages`: records waiting or in flight. Full: see [`QUEUE_ROOM_WAIT`].
 pub const QUEUE_MESSAGES_MAX: usize = 200_000;
@@ -204,12 +202,10 @@ pub const RANKING_RETRY: Duration = Duration::from_secs(60);
 /// Lists in a row that lack a collected instrument, until its streams end.
 pub const LISTS_WITHOUT: u32 = 2;
 
-/// Lists in a row that lack more than half of what is collected, until the streams end: an hour at the default interval, longer than most
-/// maintenance.
+/// Lists in a row that lack more than half of what is collected, until the streams end: an hour at the default interval.
 pub const IMPLAUSIBLE_LISTS: u32 = 6;
 
-/// Parts of a feed that collect what the venue listed later. Full: the newest part starts again with what comes, so that no other is
-/// touched.
+/// Parts of a feed that collect what the venue listed later. Full: the newest part starts again with what comes.
 pub const ADDED_PARTS_MAX: usize = 4;
 
 /// Interval at which the configuration file is looked at. A change is applied once two looks in a row find the same content, so that a file
@@ -355,8 +351,7 @@ pub const AUDIT_HEALTHY: Duration = Duration::from_secs(300);
 /// Longest start of a feed, up to its first frame, that is a gap of cause `operator` (after a clean stop) or `ours`. Longer: `network`.
 pub const START_GAP_SHORT: Duration = Duration::from_secs(10);
 
-/// Incidents (lost connections, unusable frames) remembered to explain gaps. Full: the oldest is forgotten, and a gap of its time has
-/// the cause `venue`.
+/// Incidents (lost connections, unusable frames) remembered to explain gaps. Full: the oldest is forgotten.
 pub const INCIDENTS_MAX: usize = 128;
 
 /// Incidents of one kind and source that are at most this far apart count as one.
@@ -430,13 +425,16 @@ pub const CONFIRMED_EVERY: Duration = Duration::from_secs(2);
 /// Time for an answer to that. Passed: it is asked again at the next interval.
 pub const CONFIRMED_ANSWER: Duration = Duration::from_secs(5);
 
+/// Age at its receipt up to which a trade of a stream is published. Older: dropped and counted, unless its id is missing.
+pub const TRADE_AGE_MAX: Duration = Duration::from_secs(48 * 3_600);
+
 /// Time between a hole in trade ids and the first request for its trades: late ones may still come.
 pub const BACKFILL_DELAY: Duration = Duration::from_secs(1);
 
 /// Holes in trade ids of one part of a feed that wait for the venue's history. Full: new ones are not filled, counted as `given_up`.
 pub const BACKFILL_HOLES_MAX: usize = 1_024;
 
-/// Answers in a row without a trade of the requested ids, or refusals of one trade. Reached: these ids are not served, counted, and the ids after them are next.
+/// Answers in a row without a trade of the requested ids. Reached: these ids are not served, counted, and the ids after them are next.
 pub const BACKFILL_MISSES_MAX: u32 = 3;
 
 /// Requests in a row without a usable answer. Reached: the hole is given up, counted.
@@ -444,6 +442,9 @@ pub const BACKFILL_FAILURES_MAX: u32 = 10;
 
 /// Pauses after such an answer or request: double from the first to the last.
 pub const BACKFILL_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// Pause until ids that a search found to be older than the history are requested once more.
+pub const BACKFILL_AGAIN: Duration = Duration::from_secs(10);
 
 /// Time for an answer, with the wait for budgets and retries. Passed: the request counts as failed.
 pub const BACKFILL_ANSWER_MAX: Duration = Duration::from_secs(300);

@@ -210,7 +210,7 @@ fn evaluate_losses(inputs: &ReportInputs, findings: &mut Vec<Finding>) {
 }
 
 /// Remedy for events that came later than hot keeps rows.
-pub const LATE: &str = "nothing is wrong if they are the last trades of an instrument that rests; else raise clickhouse.hot_ttl_days above the longest stop of an edge (8 is more than any edge fills), run `init --apply` and start central \
+pub const LATE: &str = "raise clickhouse.hot_ttl_days above the longest stop of an edge (8 is more than any edge fills), run `init --apply` and start central \
                         again; payloads published again within 48 h of their receipt become rows then (central/README.md, Late events)";
 
 fn dead_letters(letters: &[DeadLetters]) -> Vec<Finding> {

@@ -109,9 +109,9 @@ impl RequestFailure {
         }
     }
 
-    /// The venue answered, and will refuse the same request again; it does not shut this machine out.
-    pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Status { .. }) && !self.is_transient() && self.label() == "refused"
+    /// The venue refuses what was requested, and not this machine or its region: past trades may be older than its history.
+    pub fn is_bad_request(&self) -> bool {
+        matches!(self, Self::Status { status: 400, snippet, .. } if region_hint(400, snippet).is_empty())
     }
 
     /// Rank among the failures of several tries: an answer tells more than none, a cause more than a time.
@@ -260,6 +260,17 @@ mod tests {
         for (status, body) in [(404, "no such symbol"), (429, "slow down"), (503, "your region is down")] {
             assert!(!refusal(status, body).to_string().contains("region:"), "{status}");
         }
+    }
+
+    #[test]
+    fn only_a_bad_request_may_be_for_trades_from_before_the_history() {
+        let regional = "Service unavailable from a restricted location";
+        for (status, body) in
+            [(302, ""), (401, ""), (403, "WAF"), (404, ""), (400, regional), (429, ""), (503, "")]
+        {
+            assert!(!refusal(status, body).is_bad_request(), "{status} {body}");
+        }
+        assert!(refusal(400, r#"{"code":-4166,"msg":"Search window is restricted"}"#).is_bad_request());
     }
 
     #[test]

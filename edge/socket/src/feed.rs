@@ -174,9 +174,15 @@ impl FeedSockets {
         self.command(source.into(), ConnectionCommand::Reply { generation, text })
     }
 
-    /// Opens an overlapping replacement now, unless one is being opened.
-    pub fn replace(&self, source: impl Into<SourceIndex>, reason: &str) -> Result<(), CommandError> {
-        self.command(source.into(), ConnectionCommand::Replace(reason.to_owned()))
+    /// Opens an overlapping replacement of this generation, unless one is being opened. If the generation is itself a replacement that does not
+    /// serve yet, it closes, and another one is opened after a pause.
+    pub fn replace(
+        &self,
+        source: impl Into<SourceIndex>,
+        generation: u64,
+        reason: &str,
+    ) -> Result<(), CommandError> {
+        self.command(source.into(), ConnectionCommand::Replace { generation, reason: reason.to_owned() })
     }
 
     /// Requests a further page of a poll's answer. Pages run in order before the next round and have the

@@ -1,7 +1,7 @@
 //! Holes in the trade ids of a feed that its venue's history may fill: a bounded queue, one request at a time, each for the lowest ids that
-//! are still missing. What is filled, what the history does not have and what is given up is told exactly once.
+//! are still missing and not older than the history. What is filled, what the history does not have and what is given up is told exactly once.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use marketprism_adapter_host::InstrumentIndex;
@@ -9,9 +9,10 @@ use marketprism_schema::{Gap, GapCause, GapKind};
 use marketprism_service::Backoff;
 use prometheus::IntCounter;
 
+use super::horizon::{HorizonSearch, KnownHorizon};
 use crate::limits::{
-    BACKFILL_ANSWER_MAX, BACKFILL_DELAY, BACKFILL_FAILURES_MAX, BACKFILL_HOLES_MAX, BACKFILL_MISSES_MAX,
-    BACKFILL_PAUSE, BACKFILL_TIME_MAX,
+    BACKFILL_AGAIN, BACKFILL_ANSWER_MAX, BACKFILL_DELAY, BACKFILL_FAILURES_MAX, BACKFILL_HOLES_MAX,
+    BACKFILL_MISSES_MAX, BACKFILL_PAUSE, BACKFILL_TIME_MAX,
 };
 use crate::records::{RecordBuilder, TradeHoles, TradeIdRange};
 use crate::telemetry::Metrics;
@@ -29,8 +30,11 @@ struct QueuedHole {
     whole: TradeIdRange,
     /// Ids that are not decided.
     rest: TradeIdRange,
-    /// Undecided ids before those, since the venue refused a request for the oldest of them.
+    search: Option<HorizonSearch>,
+    /// Undecided ids before `rest`, from before the history: the newest of them is requested once more when the rest is decided.
     older: Option<TradeIdRange>,
+    /// Earliest time of that request.
+    again_at: Instant,
     /// First request, or last answer with a trade of the hole.
     tried: Option<Instant>,
     since_ns: i64,
@@ -40,20 +44,31 @@ struct QueuedHole {
     misses: u32,
     /// Requests in a row without an answer that can be used.
     failures: u32,
-    /// Refusals in a row of a request for one trade.
-    refusals: u32,
     filled: u64,
     left: Vec<(TradeIdRange, LeftMissing)>,
 }
 
 impl QueuedHole {
-    /// The lowest ids that are missing and not decided, the older ones last.
-    fn next(&mut self, builder: &RecordBuilder) -> Option<TradeIdRange> {
-        let next = builder.first_missing(self.instrument, self.rest);
-        next.or_else(|| {
-            self.rest = self.older.take()?;
-            builder.first_missing(self.instrument, self.rest)
-        })
+    /// The ids to request next, and whether they were refused before.
+    fn next(&self, builder: &RecordBuilder) -> Option<(TradeIdRange, bool)> {
+        let missing = |ids| builder.first_missing(self.instrument, ids);
+        let next = match &self.search {
+            Some(search) => search.next(self.rest.last, missing),
+            None => missing(self.rest),
+        };
+        let again = || {
+            let older = self.older?;
+            missing(TradeIdRange { first: older.last, ..older }).or_else(|| missing(older))
+        };
+        next.map(|ids| (ids, false)).or_else(|| Some((again()?, true)))
+    }
+
+    /// Sets the undecided ids up to this one aside.
+    fn set_aside(&mut self, newest: u64, again_at: Instant) {
+        let first = self.older.map_or(self.rest.first, |older| older.first);
+        self.older = Some(TradeIdRange { first, last: newest.min(self.rest.last) });
+        self.rest.first = newest.saturating_add(1);
+        (self.search, self.again_at) = (None, again_at);
     }
 }
 
@@ -61,7 +76,7 @@ impl QueuedHole {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum LeftMissing {
     NotServed,
-    Refused(String),
+    Refused,
     GivenUp(String),
 }
 
@@ -69,7 +84,7 @@ impl LeftMissing {
     fn text(&self) -> String {
         match self {
             Self::NotServed => "not served by the venue's history".to_owned(),
-            Self::Refused(why) => format!("refused by the venue's history: {why}"),
+            Self::Refused => "older than the venue's history".to_owned(),
             Self::GivenUp(why) => format!("given up: {why}"),
         }
     }
@@ -103,6 +118,8 @@ struct AskedRange {
     hole: QueuedHole,
     range: TradeIdRange,
     at: Instant,
+    /// The venue refused these ids before.
+    is_again: bool,
     /// The answer has a row of the range with a value that cannot be true.
     is_invalid: bool,
 }
@@ -122,6 +139,8 @@ struct BackfillCounters {
 pub struct Backfill {
     holes: VecDeque<QueuedHole>,
     asked: Option<AskedRange>,
+    /// By instrument.
+    horizons: BTreeMap<InstrumentIndex, KnownHorizon>,
     done: Vec<BackfilledHole>,
     counters: BackfillCounters,
 }
@@ -134,6 +153,7 @@ impl Backfill {
         Self {
             holes: VecDeque::new(),
             asked: None,
+            horizons: BTreeMap::new(),
             done: Vec::new(),
             counters: BackfillCounters { requests, requested, filled, not_served, given_up, discarded },
         }
@@ -147,14 +167,15 @@ impl Backfill {
                 instrument,
                 whole: ids,
                 rest: ids,
+                search: None,
                 older: None,
+                again_at: now,
                 tried: None,
                 since_ns: now_ns,
                 due: now + BACKFILL_DELAY,
                 pause: Backoff::new(BACKFILL_PAUSE.0, BACKFILL_PAUSE.1),
                 misses: 0,
                 failures: 0,
-                refusals: 0,
                 filled: 0,
                 left: Vec::new(),
             };
@@ -192,10 +213,18 @@ impl Backfill {
         while self.asked.is_none() {
             let position = self.holes.iter().position(|hole| hole.due <= now)?;
             let mut hole = self.holes.remove(position)?;
-            let Some(range) = hole.next(builder) else {
+            // Late trades may have left nothing to search in.
+            self.end_search(&mut hole, "refused", builder, now);
+            self.apply_horizon(&mut hole, builder, now);
+            let Some((range, is_again)) = hole.next(builder) else {
                 self.finish(hole, now_ns);
                 continue;
             };
+            if is_again && now < hole.again_at {
+                hole.due = hole.again_at;
+                self.holes.push_back(hole);
+                continue;
+            }
             let tried = *hole.tried.get_or_insert(now);
             if now >= tried + BACKFILL_TIME_MAX {
                 let why = format!("not filled within {} s", BACKFILL_TIME_MAX.as_secs());
@@ -205,7 +234,7 @@ impl Backfill {
             }
             self.counters.requests.inc();
             let instrument = hole.instrument;
-            self.asked = Some(AskedRange { hole, range, at: now, is_invalid: false });
+            self.asked = Some(AskedRange { hole, range, at: now, is_again, is_invalid: false });
             return Some((instrument, range));
         }
         None
@@ -238,8 +267,10 @@ impl Backfill {
 
     /// The answer is processed, `filled` rows of it by [`Backfill::filled`].
     pub fn answered(&mut self, filled: u64, builder: &mut RecordBuilder, now: Instant, now_ns: i64) {
-        let Some(AskedRange { mut hole, range, is_invalid, .. }) = self.asked.take() else { return };
-        (hole.failures, hole.refusals) = (0, 0);
+        let Some(AskedRange { mut hole, range, is_again, is_invalid, .. }) = self.asked.take() else {
+            return;
+        };
+        hole.failures = 0;
         if filled > 0 {
             hole.misses = 0;
             hole.pause.reset();
@@ -248,7 +279,15 @@ impl Backfill {
             hole.misses += 1;
             hole.due = now + hole.pause.pause();
         }
-        if hole.misses >= BACKFILL_MISSES_MAX {
+        if is_again {
+            // The refusal did not hold.
+            self.horizons.remove(&hole.instrument);
+            hole.rest = hole.older.take().unwrap_or(hole.rest);
+        } else if let Some(search) = &mut hole.search {
+            search.answered(range.first);
+            hole.misses = 0;
+            self.end_search(&mut hole, "", builder, now);
+        } else if hole.misses >= BACKFILL_MISSES_MAX {
             let why = match is_invalid {
                 true => LeftMissing::GivenUp("the venue's rows have values that cannot be true".to_owned()),
                 false => LeftMissing::NotServed,
@@ -264,41 +303,63 @@ impl Backfill {
     /// No answer came, or it could not be used.
     pub fn failed(&mut self, why: &str, builder: &mut RecordBuilder, now: Instant, now_ns: i64) {
         let Some(AskedRange { mut hole, .. }) = self.asked.take() else { return };
+        self.count_failure(&mut hole, why, builder, now);
+        self.settle(hole, builder, now_ns);
+    }
+
+    fn count_failure(&self, hole: &mut QueuedHole, why: &str, builder: &mut RecordBuilder, now: Instant) {
         hole.failures += 1;
         hole.due = now + hole.pause.pause();
         if hole.failures >= BACKFILL_FAILURES_MAX {
             let why = format!("{} requests failed, the last: {why}", hole.failures);
-            self.leave_rest(&mut hole, &why, builder);
+            self.leave_rest(hole, &why, builder);
+        }
+    }
+
+    /// The venue refuses a request from the first of these ids on: its history may begin later.
+    pub fn not_kept(&mut self, why: &str, builder: &mut RecordBuilder, now: Instant, now_ns: i64) {
+        let Some(AskedRange { mut hole, range, is_again, .. }) = self.asked.take() else { return };
+        hole.due = now + BACKFILL_PAUSE.0;
+        if is_again {
+            if let Some(older) = hole.older.take() {
+                if let Some(known) = self.horizons.get_mut(&hole.instrument) {
+                    known.is_confirmed |= known.newest_refused <= older.last;
+                }
+                self.leave_all(&mut hole, older, &LeftMissing::Refused, builder);
+            }
+        } else {
+            hole.search.get_or_insert(HorizonSearch::after_refusal(range.first)).refused(range.first);
+            self.end_search(&mut hole, why, builder, now);
         }
         self.settle(hole, builder, now_ns);
     }
 
-    /// The venue refuses a request from the first of these ids on: its history may begin later. The newer half is requested next, then what
-    /// of the older one is kept: its beginning is found by halves.
-    pub fn not_kept(&mut self, why: &str, builder: &mut RecordBuilder, now: Instant, now_ns: i64) {
-        let Some(AskedRange { mut hole, range, .. }) = self.asked.take() else { return };
-        hole.failures = 0;
-        hole.due = now + BACKFILL_PAUSE.0;
-        let why = LeftMissing::Refused(why.to_owned());
-        // Older ones than what is refused would be refused too.
-        if let Some(older) = hole.older.take() {
-            self.leave_all(&mut hole, older, &why, builder);
-        }
-        hole.rest.first = range.first;
-        let half = hole.rest.count() / 2;
-        if half > 0 {
-            let middle = range.first.saturating_add(half);
-            hole.older = Some(TradeIdRange { first: range.first, last: middle.saturating_sub(1) });
-            hole.rest.first = middle;
+    /// If the search is over: what was refused is set aside, or all of it was refused, which says nothing about the history.
+    fn end_search(&mut self, hole: &mut QueuedHole, why: &str, builder: &mut RecordBuilder, now: Instant) {
+        let missing = |ids| builder.first_missing(hole.instrument, ids);
+        let Some(search) = hole.search.filter(|search| search.next(hole.rest.last, missing).is_none()) else {
+            return;
+        };
+        if let Some(newest_refused) = search.newest_refused() {
+            hole.set_aside(newest_refused, now + BACKFILL_AGAIN);
+            let known = KnownHorizon { newest_refused, found: now, is_confirmed: false };
+            self.horizons.insert(hole.instrument, known);
         } else {
-            hole.refusals += 1;
-            if hole.refusals >= BACKFILL_MISSES_MAX {
-                self.leave(&mut hole, range, &why, builder);
-                hole.refusals = 0;
-                hole.rest.first = range.last.saturating_add(1);
-            }
+            hole.search = None;
+            self.count_failure(hole, why, builder, now);
         }
-        self.settle(hole, builder, now_ns);
+    }
+
+    /// What another hole showed about the history of the instrument.
+    fn apply_horizon(&mut self, hole: &mut QueuedHole, builder: &mut RecordBuilder, now: Instant) {
+        let known = self.horizons.get(&hole.instrument).filter(|known| known.is_valid(now));
+        let Some(&KnownHorizon { newest_refused, found, is_confirmed }) = known else { return };
+        if hole.rest.first <= newest_refused && hole.rest.first <= hole.rest.last {
+            hole.set_aside(newest_refused, found + BACKFILL_AGAIN);
+        }
+        if is_confirmed && let Some(older) = hole.older.take_if(|older| older.last <= newest_refused) {
+            self.leave_all(hole, older, &LeftMissing::Refused, builder);
+        }
     }
 
     /// The adapter cannot request these trades.
@@ -308,7 +369,7 @@ impl Backfill {
         self.settle(hole, builder, now_ns);
     }
 
-    fn settle(&mut self, mut hole: QueuedHole, builder: &RecordBuilder, now_ns: i64) {
+    fn settle(&mut self, hole: QueuedHole, builder: &RecordBuilder, now_ns: i64) {
         match hole.next(builder) {
             // Behind the others: a long hole does not keep them waiting.
             Some(_) => self.holes.push_back(hole),
@@ -317,7 +378,8 @@ impl Backfill {
     }
 
     /// Leaves every undecided id of a hole missing.
-    fn leave_rest(&mut self, hole: &mut QueuedHole, why: &str, builder: &mut RecordBuilder) {
+    fn leave_rest(&self, hole: &mut QueuedHole, why: &str, builder: &mut RecordBuilder) {
+        hole.search = None;
         let rest = std::mem::replace(&mut hole.rest, TradeIdRange { first: 1, last: 0 });
         for ids in hole.older.take().into_iter().chain([rest]) {
             self.leave_all(hole, ids, &LeftMissing::GivenUp(why.to_owned()), builder);
@@ -349,7 +411,7 @@ impl Backfill {
         builder: &mut RecordBuilder,
     ) {
         let counter = match why {
-            LeftMissing::NotServed | LeftMissing::Refused(_) => &self.counters.not_served,
+            LeftMissing::NotServed | LeftMissing::Refused => &self.counters.not_served,
             LeftMissing::GivenUp(_) => &self.counters.given_up,
         };
         counter.inc_by(ids.count());

@@ -2,6 +2,7 @@
 
 mod backfill;
 mod evidence;
+mod horizon;
 mod monitor;
 mod positions;
 

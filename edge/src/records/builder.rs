@@ -15,6 +15,7 @@ use super::ids::{TradeIdCheck, TradeIdRange, TradeIdReport, TradeIdTracker};
 use super::recent_ids::RecentIds;
 use super::subscription::Subscription;
 use crate::books::{BooksPlan, OrderBooks, StatePace};
+use crate::limits::TRADE_AGE_MAX;
 use crate::queue::EventRecord;
 
 #[derive(Debug, Clone)]
@@ -70,6 +71,8 @@ pub struct RecordCounts {
     pub trade_gaps: u64,
     /// Trades and forced orders of quantity 0: nothing was traded.
     pub empty: u64,
+    /// Trades older than [`TRADE_AGE_MAX`] when they were received.
+    pub old_trades: u64,
 }
 
 /// An event that is not published, because a value of it cannot be true.
@@ -189,6 +192,10 @@ impl RecordBuilder {
         if let Payload::Book(event) = payload {
             return self.book(event, (levels, received_at_ns), now_ns, out);
         }
+        if self.is_old_trade(payload, received_at_ns) {
+            self.counts.old_trades += 1;
+            return None;
+        }
         if is_empty(payload) {
             self.counts.empty += 1;
             self.check_trade(payload, received_at_ns);
@@ -210,6 +217,17 @@ impl RecordBuilder {
         out.push(record);
         self.check_trade(payload, received_at_ns);
         None
+    }
+
+    /// The last trades of a market that rests, with which some venues begin a subscription. Ids that are missing or new are wanted at any age.
+    fn is_old_trade(&self, payload: &Payload, received_at_ns: i64) -> bool {
+        let Payload::Trade(trade) = payload else { return false };
+        let age_ns = i128::from(received_at_ns) - i128::from(trade.time_us) * 1_000;
+        let is_wanted = || match (self.instruments.get(payload.instrument().position()), &trade.id) {
+            (Some(state), TradeId::Number(id)) => state.trade_ids.awaits(*id),
+            _ => false,
+        };
+        age_ns > TRADE_AGE_MAX.as_nanos().cast_signed() && !is_wanted()
     }
 
     fn book(
@@ -340,8 +358,9 @@ impl RecordBuilder {
     }
 
     pub fn restart_book(&mut self, instrument: InstrumentIndex, now_ns: i64) {
-        if let Some(books) = &mut self.books {
-            books.restart(instrument, now_ns);
+        let is_needed = self.options.subscription.needs(DataType::OrderBook, instrument);
+        if let Some(books) = self.books.as_mut().filter(|_| is_needed) {
+            books.begin_again(instrument, now_ns);
         }
     }
 

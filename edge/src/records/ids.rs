@@ -165,6 +165,12 @@ impl TradeIdTracker {
         self.holes().any(|hole| hole.contains(id))
     }
 
+    /// The id is missing, or comes after all that were seen.
+    pub(super) fn awaits(&self, id: u64) -> bool {
+        let is_new = |next| i64::try_from(id).is_ok_and(|id| id >= next);
+        self.is_missing(id) || self.next.is_some_and(is_new)
+    }
+
     /// The lowest ids of a range that are missing.
     pub(super) fn first_missing(&self, range: TradeIdRange) -> Option<TradeIdRange> {
         self.holes().filter_map(|hole| hole.within(range)).min_by_key(|hole| hole.first)

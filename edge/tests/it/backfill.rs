@@ -7,8 +7,8 @@ use marketprism_adapter_host::InstrumentIndex;
 use marketprism_adapter_host::contract::MarketType;
 use marketprism_edge::gaps::{Backfill, BackfilledHole};
 use marketprism_edge::limits::{
-    BACKFILL_DELAY, BACKFILL_FAILURES_MAX, BACKFILL_HOLES_MAX, BACKFILL_MISSES_MAX, BACKFILL_PAUSE,
-    BACKFILL_TIME_MAX,
+    BACKFILL_AGAIN, BACKFILL_DELAY, BACKFILL_FAILURES_MAX, BACKFILL_HOLES_MAX, BACKFILL_MISSES_MAX,
+    BACKFILL_PAUSE, BACKFILL_TIME_MAX, TRADE_AGE_MAX,
 };
 use marketprism_edge::queue::EventRecord;
 use marketprism_edge::records::{PastTrade, RecordBuilder, RecordOptions, TradeIdRange, TradePosition};
@@ -132,6 +132,29 @@ fn only_missing_trades_are_published_each_once_with_the_id_of_the_live_trade() {
     assert_eq!(filling.builder.take_counts().events[DataType::Trade], 5);
 }
 
+/// Some venues begin a subscription with the last trades, however old: central refuses what hot would delete before it is copied.
+#[test]
+fn trades_of_before_two_days_are_dropped_and_counted_unless_their_ids_are_missing_or_new() {
+    let limit_ns = i64::try_from(TRADE_AGE_MAX.as_nanos()).unwrap();
+    let publish = |builder: &mut RecordBuilder, id, age_ns| {
+        let mut out = Vec::new();
+        builder.event(&trade(0, id), &[], AT_NS + age_ns, AT_NS + age_ns, &mut out);
+        out.len()
+    };
+    let mut plain = builder(EXCHANGE, &[instrument("AB-CD", MarketType::Spot)], options(1));
+    for (id, age_ns, published) in [(1, limit_ns + 1, 0), (2, limit_ns, 1), (3, limit_ns + 1, 0)] {
+        assert_eq!(publish(&mut plain, id, age_ns), published, "{id}");
+    }
+    let counts = plain.take_counts();
+    assert_eq!((counts.events[DataType::Trade], counts.old_trades), (1, 2));
+    let mut numbered = Filling::of(1).builder;
+    let first = publish(&mut numbered, 8, limit_ns + 1);
+    assert_eq!((first, publish(&mut numbered, 10, 0)), (0, 1));
+    for (id, published) in [(9, 0), (13, 1), (12, 1), (14, 1)] {
+        assert_eq!(publish(&mut numbered, id, limit_ns + 1), published, "{id}");
+    }
+}
+
 #[test]
 fn a_hole_is_filled_page_by_page_and_the_audits_are_told() {
     let mut filling = Filling::of(1);
@@ -249,65 +272,112 @@ fn a_hole_is_given_up_after_failures_a_refusal_an_hour_or_with_a_full_queue() {
     assert!(done[0].evidence.ends_with("given up: 1024 other holes wait"), "{}", done[0].evidence);
 }
 
-/// As of a venue that refuses requests from before its history: the ids that are filled, what the evidence says, the number of requests.
-fn filled_from(horizon: u64, (first, last): (u64, u64)) -> (Vec<u64>, String, u64) {
+/// As of a venue that refuses requests from before its history: the first ids of all requests.
+fn fill_from(filling: &mut Filling, horizon: u64) -> Vec<u64> {
     const PAGE: u64 = 1_000;
+    let mut requests = Vec::new();
+    for _ in 0..1_000 {
+        let Some((from, to)) = filling.next_after(BACKFILL_PAUSE.0) else { continue };
+        requests.push(from);
+        if from < horizon {
+            let now = filling.start + filling.passed;
+            filling.backfill.not_kept("status 400", &mut filling.builder, now, AT_NS);
+        } else {
+            filling.answer(from..=to.min(from + PAGE - 1));
+        }
+    }
+    requests
+}
+
+/// A hole from an earlier run.
+fn hole_of(first: u64, last: u64) -> Filling {
     let mut filling = Filling::of(1);
     let position =
         TradePosition { next: i64::try_from(first).unwrap(), last_venue_ns: AT_NS, holes: Vec::new() };
     filling.builder.resume_trades(0.into(), &position);
     filling.live(0, [last + 1]);
-    let mut ids = BTreeSet::new();
-    while let Some((from, to)) = filling.next_after(BACKFILL_PAUSE.1) {
-        if from < horizon {
-            let now = filling.start + filling.passed;
-            filling.backfill.not_kept("status 400", &mut filling.builder, now, AT_NS);
-        } else {
-            let page = from..=to.min(from + PAGE - 1);
-            ids.extend(page.clone());
-            filling.answer(page);
-        }
-    }
-    let evidence = filling.done().remove(0).evidence;
-    let left = (last - first + 1) - ids.len() as u64;
-    assert_eq!(
-        ["filled", "not_served", "given_up"].map(|one| filling.counted(one)),
-        [ids.len() as u64, left, 0]
-    );
-    (
-        ids.into_iter().collect(),
-        evidence,
-        filling.metrics.backfill_requests.with_label_values(&[EXCHANGE]).get(),
-    )
+    filling
 }
 
 #[test]
 fn of_a_hole_that_began_before_the_venues_history_everything_that_it_keeps_is_filled() {
     for horizon in [501, 10_000, 29_999, 30_000] {
-        let (ids, evidence, requests) = filled_from(horizon, (11, 30_000));
-        assert_eq!(ids, (horizon..=30_000).collect::<Vec<_>>(), "{horizon}");
-        let left = format!("; trades 11 to {} refused by the venue's history: status 400", horizon - 1);
-        assert!(evidence.ends_with(&left), "{evidence}");
-        let pages = ids.len() as u64 / 1_000;
-        assert!((pages..pages + 64).contains(&requests), "{requests} for {pages} pages");
+        let mut filling = hole_of(11, 30_000);
+        let requests = fill_from(&mut filling, horizon);
+        let left = horizon - 11;
+        assert_eq!(
+            ["filled", "not_served", "given_up"].map(|one| filling.counted(one)),
+            [30_001 - horizon, left, 0],
+            "{horizon}"
+        );
+        let done = filling.done().remove(0);
+        let evidence = format!("; trades 11 to {} older than the venue's history", horizon - 1);
+        assert!(done.evidence.ends_with(&evidence), "{}", done.evidence);
+        // What is about to leave the history is requested before the rest.
+        let oldest = requests.iter().position(|from| *from == horizon).unwrap();
+        assert!(oldest <= 18, "request {oldest}");
+        assert_eq!(*requests.last().unwrap(), horizon - 1, "asked once more");
+        assert!(requests.len() as u64 <= (30_001 - horizon) / 1_000 + 36, "{}", requests.len());
     }
-    let (ids, evidence, requests) = filled_from(u64::MAX, (11, 30_000));
-    assert_eq!((ids.len(), requests < 64), (0, true), "{requests}");
-    assert!(
-        evidence.ends_with("trades 11 to 30000 refused by the venue's history: status 400"),
-        "{evidence}"
-    );
-    // One refusal that does not hold leaves nothing missing.
-    let mut filling = Filling::of(1);
-    filling.live(0, [10, 14]);
-    assert_eq!(filling.next_after(BACKFILL_DELAY), Some((11, 13)));
-    filling.backfill.not_kept("status 400", &mut filling.builder, filling.start + filling.passed, AT_NS);
+}
+
+#[test]
+fn requests_that_are_all_refused_say_nothing_about_the_history() {
+    let mut filling = hole_of(11, 30_000);
+    let requests = fill_from(&mut filling, u64::MAX);
+    assert_eq!(requests.len(), 2 * BACKFILL_FAILURES_MAX as usize);
+    assert_eq!(["not_served", "given_up"].map(|one| filling.counted(one)), [0, 29_990]);
+    let evidence = filling.done().remove(0).evidence;
+    assert!(evidence.ends_with("given up: 10 requests failed, the last: status 400"), "{evidence}");
+}
+
+#[test]
+fn refusals_that_do_not_hold_leave_nothing_missing() {
+    for refused in 1..6 {
+        let mut filling = hole_of(11, 5_000);
+        for request in 0.. {
+            let Some((from, to)) = filling.next_after(BACKFILL_PAUSE.1) else { break };
+            if [0, 2, 3, 5, 6].iter().take(refused).any(|number| *number == request) {
+                let now = filling.start + filling.passed;
+                filling.backfill.not_kept("status 400", &mut filling.builder, now, AT_NS);
+            } else {
+                filling.answer(from..=to.min(from + 999));
+            }
+        }
+        assert_eq!((filling.counted("filled"), filling.done()[0].left), (4_990, 0), "{refused}");
+    }
+}
+
+#[test]
+fn refused_ids_are_requested_again_after_a_pause() {
+    let mut filling = hole_of(11, 12);
+    let refuse = |filling: &mut Filling| {
+        let now = filling.start + filling.passed;
+        filling.backfill.not_kept("status 400", &mut filling.builder, now, AT_NS);
+    };
+    assert_eq!(filling.next_after(BACKFILL_DELAY), Some((11, 12)));
+    refuse(&mut filling);
     assert_eq!(filling.next_after(Duration::ZERO), None, "not at once");
-    assert_eq!(filling.next_after(BACKFILL_PAUSE.0), Some((12, 13)));
-    filling.answer([12, 13]);
-    assert_eq!(filling.next_after(BACKFILL_PAUSE.0), Some((11, 11)));
-    filling.answer([11]);
-    assert_eq!((filling.done()[0].left, filling.missing(0)), (0, Vec::new()));
+    assert_eq!(filling.next_after(BACKFILL_PAUSE.0), Some((12, 12)));
+    filling.answer([12]);
+    assert_eq!(filling.next_after(BACKFILL_PAUSE.0), None);
+    assert_eq!(filling.next_after(BACKFILL_AGAIN), Some((11, 11)));
+    refuse(&mut filling);
+    assert!(filling.done()[0].evidence.ends_with("; trade 11 older than the venue's history"));
+}
+
+#[test]
+fn the_beginning_of_the_history_is_searched_once_for_all_holes_of_an_instrument() {
+    let mut filling = Filling::of(1);
+    let holes = [11, 2_011, 4_011, 6_011].map(|first| TradeIdRange { first, last: first + 999 });
+    let position = TradePosition { next: 8_000, last_venue_ns: AT_NS, holes: holes.to_vec() };
+    filling.builder.resume_trades(0.into(), &position);
+    filling.live(0, [10_000]);
+    let requests = fill_from(&mut filling, 9_000);
+    assert_eq!(["filled", "not_served"].map(|one| filling.counted(one)), [1_000, 5_000]);
+    assert_eq!(filling.done().len(), 5);
+    // The first holes are refused some times before the last one shows the beginning, and once after.
+    assert!(requests.len() < 60, "{requests:?}");
 }
 
 #[test]

@@ -30,7 +30,7 @@ use crate::status::{ConnectionPhase, ConnectionState};
 pub(crate) enum ConnectionCommand {
     Reply { generation: u64, text: String },
     Send(Vec<OutgoingText>),
-    Replace(String),
+    Replace { generation: u64, reason: String },
 }
 
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -293,9 +293,26 @@ impl ConnectionSupervisor {
                     self.send(self.current, text);
                 }
             }
-            ConnectionCommand::Replace(reason) => {
-                self.request_replacement(CloseReason::Replaced(reason));
+            ConnectionCommand::Replace { generation, reason } => {
+                let reason = CloseReason::Replaced(reason);
+                if self.candidate == Some(generation) {
+                    self.retire_candidate(reason);
+                } else if self.current == Some(generation) {
+                    self.request_replacement(reason);
+                }
             }
+        }
+    }
+
+    /// The candidate must not take over: the next one is opened after a pause, while the current generation serves.
+    fn retire_candidate(&mut self, reason: CloseReason) {
+        let Some(generation) = self.candidate.take() else { return };
+        tracing::info!(connection = %self.plan.name, generation, %reason, "replacement closed before it serves");
+        self.takeover_at = None;
+        self.open_at = Instant::now() + self.backoff.pause();
+        if let Some(candidate) = self.generations.get_mut(&generation) {
+            candidate.retired = Some(reason);
+            candidate.retire.cancel();
         }
     }
 

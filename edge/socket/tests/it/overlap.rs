@@ -110,7 +110,7 @@ async fn a_replacement_is_subscribed_before_it_takes_over() {
                 seen[topic.parse::<usize>().unwrap()].insert(number.parse::<u64>().unwrap());
                 if !asked && seen.iter().all(|numbers| numbers.len() > 50) {
                     asked = true;
-                    sockets.replace(0, "test").unwrap();
+                    sockets.replace(0, 1, "test").unwrap();
                 }
                 after += usize::from(frame.generation == 2 && sockets.status()[0].generation == 2);
             }
@@ -142,8 +142,8 @@ async fn the_old_connection_stays_until_the_new_one_has_data() {
     .await;
     let (sockets, mut inputs) = start(&plan(vec![connection(server.ws())]));
     next(&mut inputs).await;
-    sockets.replace(0, "the venue is about to close").unwrap();
-    sockets.replace(0, "said twice").unwrap();
+    sockets.replace(0, 1, "the venue is about to close").unwrap();
+    sockets.replace(0, 1, "said twice").unwrap();
     let opened = |input| match input {
         SocketEvent::Opened { generation, .. } => Some(generation),
         SocketEvent::Closed { .. } => panic!("closed before the replacement had data"),
@@ -191,10 +191,41 @@ async fn connections_that_are_to_be_replaced_at_once_are_paced() {
             _ => None,
         };
         until(&mut inputs, serving).await;
-        sockets.replace(0, "the venue refuses subscriptions").unwrap();
+        sockets.replace(0, generation, "the venue refuses subscriptions").unwrap();
     }
     // Five pauses of 200 ms on average.
     assert!(begun.elapsed() > Duration::from_millis(100), "{:?}", begun.elapsed());
+    stop(sockets, &mut inputs).await;
+}
+
+/// A replacement that serves without what it was refused would leave streams silent.
+#[tokio::test]
+async fn a_replacement_that_is_refused_too_never_serves_and_another_one_is_opened() {
+    let server = Server::websocket(|mut socket, number| async move {
+        let text = if number < 3 { "later" } else { "x" };
+        send_every(&mut socket, Duration::from_millis(2), text).await;
+    })
+    .await;
+    let mut options = quick();
+    // Whatever the machine is busy with, the refusal is heard before the takeover.
+    (options.overlap, options.overlap_settle) = (Duration::from_secs(1), Duration::from_secs(1));
+    let (sockets, mut inputs) = start_with(&plan(vec![connection(server.ws())]), options, 64);
+    let mut closed = Vec::new();
+    while closed.len() < 2 {
+        match next(&mut inputs).await {
+            SocketEvent::Frame(frame) if &frame.data[..] == b"later" => {
+                assert_ne!(sockets.status()[0].generation, 2);
+                sockets.replace(0, frame.generation, "later").unwrap();
+            }
+            SocketEvent::Closed { generation, reason, overlap, .. } => {
+                closed.push((generation, reason, overlap));
+            }
+            _ => {}
+        }
+    }
+    let refused = CloseReason::Replaced("later".to_owned());
+    assert_eq!(closed, [(2, refused.clone(), true), (1, refused, true)]);
+    assert_eq!((sockets.status()[0].generation, server.accepted()), (3, 3));
     stop(sockets, &mut inputs).await;
 }
 
@@ -216,7 +247,7 @@ async fn a_failed_replacement_is_tried_again_while_the_old_one_serves() {
     .await;
     let (sockets, mut inputs) = start(&plan(vec![connection(server.ws())]));
     next(&mut inputs).await;
-    sockets.replace(0, "test").unwrap();
+    sockets.replace(0, 1, "test").unwrap();
     let generation = until(&mut inputs, |input| match input {
         SocketEvent::Closed { generation, overlap, .. } => Some((generation, overlap)),
         _ => None,

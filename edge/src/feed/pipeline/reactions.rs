@@ -114,8 +114,10 @@ impl Pipeline {
         if counts.trade_gaps > 0 {
             metrics.trade_gaps.with_label_values(&[exchange]).inc_by(counts.trade_gaps);
         }
-        if counts.empty > 0 {
-            metrics.ignored.with_label_values(&[exchange, "empty"]).inc_by(counts.empty);
+        for (reason, count) in [("empty", counts.empty), ("old_trade", counts.old_trades)] {
+            if count > 0 {
+                metrics.ignored.with_label_values(&[exchange, reason]).inc_by(count);
+            }
         }
         self.remarks.flush();
         self.venue_to_edge.values().flatten().for_each(LocalHistogram::flush);
@@ -237,7 +239,7 @@ impl Pipeline {
                 self.check_command("reply", origin.source, sent);
             }
             (Remark::Closing(reason), Some(sockets)) => {
-                let replaced = sockets.replace(origin.source, reason);
+                let replaced = sockets.replace(origin.source, origin.generation, reason);
                 self.check_command("replace", origin.source, replaced);
             }
             (Remark::FollowUp(page), Some(sockets)) => {
@@ -323,8 +325,8 @@ impl Pipeline {
         self.polls.failed(source, code, &reason.to_string(), at_ns);
         self.parts.adapter.page_failed(source);
         if let Some(asked) = self.backfilled(source) {
-            match reason.is_refusal() {
-                true => self.backfill_refused(asked, &reason.to_string()),
+            match reason.is_bad_request() {
+                true => self.backfill_refused(asked, "status 400"),
                 false => self.backfill_failed(asked, &reason.to_string()),
             }
         }
