@@ -192,10 +192,6 @@ impl RecordBuilder {
         if let Payload::Book(event) = payload {
             return self.book(event, (levels, received_at_ns), now_ns, out);
         }
-        if self.is_old_trade(payload, received_at_ns) {
-            self.counts.old_trades += 1;
-            return None;
-        }
         if is_empty(payload) {
             self.counts.empty += 1;
             self.check_trade(payload, received_at_ns);
@@ -208,6 +204,10 @@ impl RecordBuilder {
                 return None;
             }
         };
+        if self.is_old_trade(payload, received_at_ns) {
+            self.counts.old_trades += 1;
+            return None;
+        }
         let is_new = !self.options.deduplicate || self.is_new(instrument, &record);
         if !is_new {
             self.counts.duplicates[kind] += 1;
