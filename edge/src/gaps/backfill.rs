@@ -350,7 +350,7 @@ impl Backfill {
         }
     }
 
-    /// What another hole showed about the history of the instrument.
+    /// Sets aside or leaves what is older than the horizon that another hole of the instrument found.
     fn apply_horizon(&mut self, hole: &mut QueuedHole, builder: &mut RecordBuilder, now: Instant) {
         let known = self.horizons.get(&hole.instrument).filter(|known| known.is_valid(now));
         let Some(&KnownHorizon { newest_refused, found, is_confirmed }) = known else { return };
