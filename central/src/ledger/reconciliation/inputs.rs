@@ -146,7 +146,8 @@ impl InputReader<'_> {
         inputs: &mut RangeInputs,
     ) -> anyhow::Result<()> {
         let killed = KilledTimes::of(&inputs.downtimes);
-        // Before the rows: a correction that is closed meanwhile has not exchanged any.
+        // A correction that begins while the rows are read is not among them: then rows beside their replacements are a mismatch until the window
+        // is read again.
         let corrected = queries::types_being_corrected(self.storage, range).await;
         let corrected = corrected.context("cannot read corrections")?;
         let copied = queries::types_with_copies(self.storage, range).await.context("cannot read copies")?;
