@@ -1,5 +1,6 @@
 //! Background tasks beside the workers: consumer counts of the broker, reachability of ClickHouse, coverage of earlier runs.
 
+use std::mem::{Discriminant, discriminant, replace};
 use std::sync::Arc;
 
 use async_nats::jetstream::{self, context::ConsumerInfoErrorKind};
@@ -12,6 +13,7 @@ use crate::config::Stream;
 use crate::context::CentralContext;
 use crate::coverage::History;
 use crate::init::ConsumerSpec;
+use crate::lease::LeaseProblem;
 use crate::limits;
 use crate::server_clock::{ClockReading, ClocksApart};
 use crate::status::CLICKHOUSE;
@@ -27,13 +29,13 @@ const CLOCKS: &str = "clocks";
 /// Watches broker, servers and clocks, for health and metrics.
 pub async fn watch(shared: Arc<CentralContext>, shutdown: CancellationToken) -> anyhow::Result<()> {
     let mut ticks = ticks(limits::POLL_INTERVAL);
-    let mut was_away = false;
+    let (mut was_away, mut lease_problem) = (false, None);
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             _ = ticks.tick() => {}
         }
-        watch_broker(&shared).await;
+        watch_broker(&shared, &mut lease_problem).await;
         let limit = limits::QUERY_TIMEOUT;
         let read_hot = shared.hot_clock.read(&shared.storage, limit);
         let (hot, cold) = if shared.config.clickhouse.is_cold_apart() {
@@ -60,7 +62,7 @@ pub async fn watch(shared: Arc<CentralContext>, shutdown: CancellationToken) -> 
     }
 }
 
-async fn watch_broker(shared: &CentralContext) {
+async fn watch_broker(shared: &CentralContext, lease_problem: &mut Option<Discriminant<LeaseProblem>>) {
     if !shared.broker.is_connected() {
         shared.status.fail(NATS, format!("no connection to {}", shared.config.nats.shown_urls()));
         return;
@@ -72,20 +74,24 @@ async fn watch_broker(shared: &CentralContext) {
     }
     let missing = Some(missing).filter(|missing| !missing.is_empty());
     shared.status.set(MISSING, missing.map(|missing| format!("about to be created: {}", missing.join(", "))));
-    match shared.leases.problem() {
-        Some(problem) => {
-            if shared.status.fail(LEASES, problem.clone()) {
-                tracing::error!(
-                    problem,
-                    "leases cannot be read or written: tasks stop until the broker answers and stores"
-                );
-            }
+    watch_leases(shared, lease_problem);
+}
+
+/// Logs a problem of another kind than `before`.
+fn watch_leases(shared: &CentralContext, before: &mut Option<Discriminant<LeaseProblem>>) {
+    let problem = shared.leases.problem();
+    let kind = problem.as_ref().map(discriminant);
+    let is_new = replace(before, kind) != kind;
+    shared.status.set(LEASES, problem.as_ref().map(|problem| problem.reason().to_owned()));
+    match problem {
+        _ if !is_new => {}
+        Some(LeaseProblem::Unreadable(reason)) => {
+            tracing::warn!(reason, "leases cannot be read: tasks stop until the broker answers");
         }
-        None => {
-            if shared.status.clear(LEASES) {
-                tracing::info!("leases are read and written again");
-            }
+        Some(LeaseProblem::Unwritable(reason)) => {
+            tracing::error!(reason, "leases cannot be written: tasks stop until the broker stores");
         }
+        None => tracing::info!("leases are read and written again"),
     }
 }
 

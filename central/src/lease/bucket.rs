@@ -31,6 +31,23 @@ pub(super) struct StoredClaim {
     pub(super) stored_ns: i64,
 }
 
+/// Why leases cannot be read or written now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeaseProblem {
+    /// The broker answers no reads: it is away, cut off or slow, and the leases are used again as soon as it answers.
+    Unreadable(String),
+    /// The broker answers reads and refuses writes, as with a full disk.
+    Unwritable(String),
+}
+
+impl LeaseProblem {
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Unreadable(reason) | Self::Unwritable(reason) => reason,
+        }
+    }
+}
+
 /// New revision of a successful compare-and-swap; `None` if another process wrote in between.
 pub(super) type Swapped = Option<u64>;
 
@@ -78,11 +95,14 @@ impl Bucket {
         Self { broker, replicas, state: Mutex::default() }
     }
 
-    /// Why leases cannot be read or written now.
-    pub(super) fn problem(&self) -> Option<String> {
+    pub(super) fn problem(&self) -> Option<LeaseProblem> {
         let state = self.lock();
-        let writes = state.write_failures.as_ref().filter(|failures| failures.is_problem(Instant::now()));
-        writes.map(|failures| failures.problem.clone()).or_else(|| state.read_problem.clone())
+        if let Some(problem) = &state.read_problem {
+            return Some(LeaseProblem::Unreadable(problem.clone()));
+        }
+        let failures = state.write_failures.as_ref()?;
+        let is_problem = failures.is_problem(Instant::now());
+        is_problem.then(|| LeaseProblem::Unwritable(failures.problem.clone()))
     }
 
     /// Time since this process found the bucket recreated; `None` if it never was.

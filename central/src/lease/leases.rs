@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::bucket::{Bucket, Claim, StoredClaim};
+use super::bucket::{Bucket, Claim, LeaseProblem, StoredClaim};
 use super::renewal::Lease;
 use crate::broker::Broker;
 use crate::clock;
@@ -85,8 +85,7 @@ impl Leases {
         }
     }
 
-    /// Why leases cannot be read or written now.
-    pub fn problem(&self) -> Option<String> {
+    pub fn problem(&self) -> Option<LeaseProblem> {
         self.bucket.problem()
     }
 
