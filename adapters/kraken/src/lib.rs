@@ -10,14 +10,16 @@ mod time;
 
 use marketprism_adapter_sdk::{
     Answer, Description, Endpoints, Feed, Frame, Listing, LoadedFeed, Output, ParseResult, Plan, Ranked,
-    RankingKey, Refusal, Request, VenueAdapter, VenueInstance,
+    RankingKey, Refusal, RefusedRequests, Request, VenueAdapter, VenueInstance,
 };
 
 pub type Kraken = VenueInstance<KrakenVenue>;
 
-/// State between frames would be fields here.
-#[derive(Debug)]
-pub struct KrakenVenue;
+#[derive(Debug, Default)]
+pub struct KrakenVenue {
+    /// Subscriptions of trades, by their instrument.
+    refused: RefusedRequests,
+}
 
 impl VenueAdapter for KrakenVenue {
     fn describe() -> Description {
@@ -50,7 +52,7 @@ impl VenueAdapter for KrakenVenue {
     }
 
     fn load(_: &LoadedFeed) -> Result<KrakenVenue, Refusal> {
-        Ok(KrakenVenue)
+        Ok(KrakenVenue::default())
     }
 
     fn plan(&mut self, loaded: &LoadedFeed) -> Result<Plan, Refusal> {
@@ -58,7 +60,7 @@ impl VenueAdapter for KrakenVenue {
     }
 
     fn normalize(&mut self, loaded: &LoadedFeed, output: &mut Output, frame: Frame<'_>) -> ParseResult<()> {
-        normalize::normalize(loaded, output, frame)
+        normalize::normalize(&mut self.refused, loaded, output, frame)
     }
 }
 

@@ -204,3 +204,42 @@ fn the_rest_of_a_refused_request_is_subscribed_again() {
         assert!(said(false, "args size >10").is_empty());
     }
 }
+
+/// A new connection would subscribe all its topics again, and be refused for the same reason.
+#[test]
+fn topics_that_are_refused_for_now_are_subscribed_again_on_their_connection() {
+    let mut session = open(&feed("bybit_derivatives", &["BTC-USDT", "ROSE-USDT"])).unwrap();
+    let connection = session.plan.connections[0].clone();
+    let topic = |place: usize| {
+        let opening: Value = serde_json::from_str(&connection.on_open[0]).unwrap();
+        opening["args"][place].as_str().unwrap().to_owned()
+    };
+    let mut answers_at = |millis: i64, success: bool, id: &str, text: &str| {
+        let answer =
+            json!({"success": success, "ret_msg": text, "conn_id": "x", "req_id": id, "op": "subscribe"});
+        let frame = OwnedFrame { at: millis * 1_000_000, ..OwnedFrame::new(answer.to_string(), 0) };
+        let notes = session.normalize(&[frame], 64).notes.into_iter().map(|note| note.remark);
+        notes.filter(|note| !matches!(note, Remark::VenueError(_) | Remark::Ignored(_))).collect::<Vec<_>>()
+    };
+    let later = "Too many visits. Exceeded the API Rate Limit.";
+    let again = vec![Remark::Reply(connection.on_open[0].clone())];
+    assert_eq!(answers_at(0, false, "1", later), []);
+    assert_eq!(answers_at(1_000, true, "2", "subscribe"), again);
+    assert_eq!(answers_at(1_100, true, "1", "subscribe"), []);
+    assert_eq!(answers_at(90_000, true, "2", "subscribe"), []);
+    // Without the topic that is refused for good.
+    assert_eq!(answers_at(90_001, false, "1", &format!("Invalid symbol :[{}]", topic(0))).len(), 1);
+    assert_eq!(answers_at(90_002, false, "1", later), []);
+    let Some(Remark::Reply(rest)) = answers_at(91_002, true, "2", "subscribe").pop() else { panic!("none") };
+    assert!(!rest.contains(&format!(r#""{}""#, topic(0))) && rest.contains(&topic(1)), "{rest}");
+    assert_eq!(answers_at(91_100, true, "1", "subscribe"), []);
+    // The subscription of a single stream, and one that nobody knows.
+    for stream in &connection.streams {
+        let text = stream.resubscribe[1].clone();
+        let request: Value = serde_json::from_str(&text).unwrap();
+        let notes = answers_at(200_000, false, request["req_id"].as_str().unwrap(), later);
+        let expected = (stream.data_type == DataType::Orderbook).then(|| stream.instrument.unwrap());
+        assert_eq!(notes, Vec::from_iter(expected.map(Remark::RestartBook)), "{text}");
+    }
+    assert!(matches!(answers_at(200_000, false, "7777", later)[..], [Remark::Closing(_)]));
+}
