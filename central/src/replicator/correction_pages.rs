@@ -3,7 +3,6 @@
 //! correction's name.
 
 use std::collections::{BTreeSet, HashSet};
-use std::time::Duration;
 
 use futures_util::future::try_join;
 use marketprism_schema::{DataType, WireForm, stream_of};
@@ -121,8 +120,7 @@ impl WindowOps<'_> {
 
     /// Hot would delete these rows before they are copied.
     fn leave_out_expired(&self, page: &[StagedEvent], plan: &mut PagePlan) {
-        let days = u64::from(self.context.config.clickhouse.hot_ttl_days);
-        let oldest_us = expired_before_us(Duration::from_secs(days * 86_400));
+        let oldest_us = expired_before_us(self.hot_ttl());
         let before = plan.add.len();
         plan.add.retain(|position| {
             let payload = page.get(*position).map(|event| event.payload.as_bytes()).unwrap_or_default();

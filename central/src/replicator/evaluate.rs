@@ -63,7 +63,7 @@ pub fn evaluate(facts: &WindowFacts) -> WindowCondition {
     if reference.state.rows == 0 && hot.is_same(cold) {
         return WindowCondition::New;
     }
-    if !facts.is_hot_whole {
+    if !facts.is_hot_whole && !hot_is {
         return match (cold_is, hot.rows) {
             (true, 0) => WindowCondition::Sound,
             (true, _) => WindowCondition::CompareRows,
@@ -207,6 +207,7 @@ mod tests {
         assert_eq!(evaluate(&gone(state(2, 9), l)), WindowCondition::CompareRows);
         assert_eq!(evaluate(&gone(none, a)), WindowCondition::ColdModifiedHotGone);
         assert_eq!(evaluate(&gone(a, a)), WindowCondition::BothModifiedAlike);
+        assert_eq!(evaluate(&gone(l, a)), WindowCondition::ColdModified, "hot still has all");
         assert_eq!(
             evaluate(&WindowFacts { is_cold_whole: false, ..gone(none, none) }),
             WindowCondition::Sound

@@ -35,6 +35,8 @@ pub struct HotCold {
     pub hot: Endpoint,
     pub cold: Endpoint,
     pub is_one_server: bool,
+    /// Newest change of the definition of an event table of hot.
+    pub hot_altered_ms: i64,
 }
 
 impl HotCold {
@@ -58,6 +60,7 @@ impl HotCold {
             hot: endpoint("hot", Storage::hot(&config.clickhouse))?,
             cold: endpoint("cold", Storage::cold(&config.clickhouse))?,
             is_one_server: !config.clickhouse.is_cold_apart(),
+            hot_altered_ms: 0,
         };
         for side in [&mut pair.hot, &mut pair.cold] {
             let sql = format!("SELECT count() FROM system.settings WHERE name = '{SELECT_DEDUPLICATION}'");
@@ -65,6 +68,8 @@ impl HotCold {
             let answered = bounded(config.replication.connect_timeout, answer).await;
             side.has_select_deduplication = answered.map_err(|error| side.failed(error))? > 0;
         }
+        let altered_ms = pair.hot.storage.tables_altered_ms().await;
+        pair.hot_altered_ms = altered_ms.map_err(|error| pair.hot.failed(error))?;
         Ok(pair)
     }
 

@@ -164,14 +164,23 @@ impl WindowOps<'_> {
         let is_removed = logged.is_some_and(LoggedWindow::is_removed);
         let oldest = [logged.map(|logged| logged.reference), Some(*hot)].into_iter().flatten();
         let oldest_us = oldest.filter(|state| state.rows > 0).map(|state| state.oldest_us).min();
-        let days = self.context.config.clickhouse.hot_ttl_days;
-        !is_removed && oldest_us.is_none_or(|oldest| !may_be_expired(oldest, days))
+        !is_removed && oldest_us.is_none_or(|oldest| oldest >= self.gone_before_us(self.hot_ttl()))
+    }
+
+    pub fn hot_ttl(&self) -> Duration {
+        limits::DAY.saturating_mul(self.context.config.clickhouse.hot_ttl_days)
+    }
+
+    /// Rows with an earlier venue time may be gone from hot, which keeps them for this time, and may have kept them for a day only before its tables
+    /// were altered.
+    pub fn gone_before_us(&self, kept: Duration) -> i64 {
+        expired_before_us(kept).max(expired_at(self.pair.hot_altered_ms.saturating_mul(1_000), limits::DAY))
     }
 
     /// Cold must still hold all rows of a window.
     pub fn is_cold_whole(&self, logged: Option<&LoggedWindow>) -> bool {
-        let days = self.context.config.clickhouse.cold_ttl_days;
-        logged.is_none_or(|logged| !may_be_expired(logged.reference.oldest_us, days))
+        let kept = limits::DAY.saturating_mul(self.context.config.clickhouse.cold_ttl_days);
+        logged.is_none_or(|logged| logged.reference.oldest_us >= expired_before_us(kept))
     }
 
     /// Fails if another central may write now or before a short step ends.
@@ -280,13 +289,12 @@ pub fn all_starts<A, B, C>(
     a.keys().chain(b.keys()).chain(c.keys()).copied().collect()
 }
 
-/// The TTL may have deleted a row with this venue time, or will soon.
-fn may_be_expired(oldest_us: i64, ttl_days: u32) -> bool {
-    oldest_us < expired_before_us(Duration::from_secs(u64::from(ttl_days) * 86_400))
+/// Rows with an earlier venue time may be gone, given the retention, or will be soon.
+pub fn expired_before_us(kept: Duration) -> i64 {
+    expired_at(clock::now_ns() / 1_000, kept)
 }
 
-/// Rows with an earlier venue time may be gone, given the retention.
-pub fn expired_before_us(kept: Duration) -> i64 {
+fn expired_at(time_us: i64, kept: Duration) -> i64 {
     let us = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
-    (clock::now_ns() / 1_000).saturating_sub(us(kept)).saturating_add(us(limits::TTL_MARGIN))
+    time_us.saturating_sub(us(kept)).saturating_add(us(limits::TTL_MARGIN))
 }

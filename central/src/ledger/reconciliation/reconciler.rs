@@ -38,6 +38,8 @@ pub struct Reconciler {
     /// Messages older than an audit are ingested this long after it.
     ingest_ns: i64,
     ttl_ns: i64,
+    /// Newest change of the definition of an event table.
+    altered_ns: i64,
     removed_after_ns: Option<i64>,
 }
 
@@ -64,6 +66,7 @@ impl Reconciler {
             grace_ns: nanos(shared.config.ledger.grace),
             ingest_ns: nanos(shared.config.batch.longest_age()),
             ttl_ns: i64::from(shared.config.clickhouse.hot_ttl_days) * DAY_NS,
+            altered_ns: 0,
             removed_after_ns: shared.config.replication.remove_from_hot_after.map(nanos),
             shared,
         }
@@ -213,7 +216,7 @@ impl Reconciler {
         }
     }
 
-    /// Rows of the window may have been removed from hot on purpose.
+    /// Rows of the window may have been removed from hot on purpose, or by a TTL of a day before the tables were altered.
     fn is_trimmed(&self, key: &WindowKey, inputs: &RangeInputs, now_ns: i64) -> bool {
         let from = self.grid.range(key.0).from;
         let audits = inputs.audits.get(key).map(Vec::as_slice).unwrap_or_default();
@@ -224,7 +227,8 @@ impl Reconciler {
         let names_duplicates = audits.iter().any(|audit| audit.names_duplicates);
         let first = if names_duplicates { from - limits::DUPLICATES_AROUND_NS } else { from };
         let is_removed = self.removed_after_ns.is_some_and(|after| first.saturating_add(after) <= now_ns);
-        oldest.saturating_add(self.ttl_ns) <= now_ns + TTL_MARGIN_NS || is_removed
+        let is_expired = |at_ns: i64, ttl_ns| oldest.saturating_add(ttl_ns) <= at_ns + TTL_MARGIN_NS;
+        is_expired(now_ns, self.ttl_ns) || is_expired(self.altered_ns, DAY_NS) || is_removed
     }
 
     /// Seconds since the end of the oldest window without a final verdict.
@@ -354,6 +358,9 @@ pub(super) async fn ranges(
     let now = clock::now_ns();
     let storage = reconciler.shared.storage.clone();
     reconciler.expected.read(&storage).await.context("cannot read the reporting periods")?;
+    let altered_ms =
+        storage.tables_altered_ms().await.context("cannot read when tables of hot were altered")?;
+    reconciler.altered_ns = altered_ms.saturating_mul(1_000_000);
     let from = reconciler.oldest_kept(now);
     let mut hours =
         queries::occupied_hours(&storage, from).await.context("cannot read the occupied hours of hot")?;
