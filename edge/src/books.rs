@@ -148,7 +148,7 @@ impl OrderBooks {
         }
     }
 
-    /// Throws a book away and requests a snapshot: the stream asks for it, or a lost update could not be detected otherwise.
+    /// Discards a book and requests a snapshot: the stream asks for it, or a lost update could not be detected otherwise.
     pub fn restart(&mut self, instrument: InstrumentIndex, now_ns: i64) {
         if let Some(slot) = self.slot(instrument) {
             // Whatever the action, a snapshot is requested below.
@@ -173,7 +173,7 @@ impl OrderBooks {
         }
     }
 
-    /// Throws a book away for good: no update of it comes any more.
+    /// Discards a book for good: no update of it comes any more.
     pub fn remove(&mut self, instrument: InstrumentIndex) {
         if let Some(slot) = self.slots.get_mut(instrument.position()).and_then(Option::take) {
             self.pending_bytes = self.pending_bytes.saturating_sub(slot.pending_bytes);
@@ -260,7 +260,7 @@ impl OrderBooks {
             if is_due(&slot.gate)
                 && let Some(view) = slot.book.view()
             {
-                // The next update uncrosses it, or it is thrown away.
+                // The next update uncrosses it, or it is discarded.
                 if view.is_crossed() {
                     slot.gate.withdraw();
                 } else {
@@ -280,7 +280,7 @@ impl OrderBooks {
         self.next_due_ns = next_due_ns;
     }
 
-    /// Throws away books that have been crossed for too long while their stream was silent.
+    /// Discards books that have been crossed for too long while their stream was silent.
     pub fn check_crossed(&mut self, now_ns: i64) {
         let mut crossed = Vec::new();
         for (instrument, slot) in InstrumentIndex::enumerate(&mut self.slots) {

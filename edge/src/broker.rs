@@ -235,7 +235,7 @@ struct RawError<'a> {
 }
 
 impl<'a> RawError<'a> {
-    /// The broker's words, with the remedy where one is known.
+    /// The broker's error text, with the remedy where one is known.
     fn with_remedy(self) -> Cow<'a, str> {
         let remedy = match self.err_code {
             10_023 | 10_047 => "the broker's storage is full: free it, or raise jetstream max_file_store",

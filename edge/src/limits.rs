@@ -55,7 +55,7 @@ pub const SWAPS_KEPT: usize = 32;
 
 pub use marketprism_schema::COMPONENT_BYTES_MAX;
 
-/// Interval at which the versions that central wants are asked for, besides its notices.
+/// Interval at which the versions that central wants are requested, in addition to its notices.
 pub const WANTED_EVERY: Duration = Duration::from_secs(5);
 
 /// Interval of it while a wish waits for a feed that starts, or for another change.
@@ -234,12 +234,12 @@ pub const HEALTH_ANSWER: Duration = Duration::from_secs(5);
 /// Longest wait for the answer of a reload, behind those that wait before it. Passed: 503, and the reload goes on.
 pub const RELOAD_ANSWER: Duration = Duration::from_secs(600);
 
-/// Starts of feeds with a cause that the audits remember, such as a reload. More: a gap since the oldest counts as ours.
+/// Starts of feeds with a cause that the audits remember, such as a reload. More: a gap since the oldest counts as cause `ours`.
 pub const STARTS_MAX: usize = 64;
 
-/// Time after which the terms of an instrument are told central again, though they have not changed: heals what a message lost, or another edge
-/// told wrongly.
-pub const INSTRUMENTS_TOLD_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Time after which the terms of an instrument are reported to central again, though they have not changed: heals a lost message, or what another edge
+/// reported wrongly.
+pub const INSTRUMENTS_REPORT_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Streams whose downtime (delisted, removed) has no end yet. More: the oldest is forgotten; if it is listed again, its downtime gets no end.
 pub const LASTING_DOWNTIMES_MAX: usize = 20_000;
@@ -389,7 +389,7 @@ pub const JOURNAL_SEGMENT_AGE: Duration = Duration::from_secs(60);
 /// Encoded records that wait for the disk. Full (the disk hangs): events are in memory only, and counted.
 pub const JOURNAL_BUFFER_BYTES: usize = 8 << 20;
 
-/// Memory that is kept for the next encoded records. Larger: it is given back, and grows anew.
+/// Memory that is kept for the next encoded records. Larger: it is freed, and grows again.
 pub const JOURNAL_SPARE_BYTES: usize = 2 << 20;
 
 /// Time from one group of writes to the next; what comes after a pause is written at once. A kill -9 loses what came in it.
@@ -490,11 +490,11 @@ pub const RAW_SYNC: Duration = Duration::from_secs(5);
 /// Time without a write after a failed one.
 pub const RAW_RETRY: Duration = Duration::from_secs(1);
 
-/// A loss of raw frames is told in `/health` for this time.
+/// A loss of raw frames is reported in `/health` for this time.
 pub const RAW_LOSS_TOLD: Duration = Duration::from_secs(60);
 
 /// Interval at which a component that is on disk nowhere is looked for again.
 pub const RAW_COMPONENT_EVERY: Duration = Duration::from_secs(10);
 
-/// Components kept beside the raw frames of an exchange. Full: the oldest is deleted.
+/// Components kept with the raw frames of an exchange. Full: the oldest is deleted.
 pub const RAW_COMPONENTS_MAX: usize = 16;

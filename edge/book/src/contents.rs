@@ -121,7 +121,7 @@ impl<'a> BookView<'a> {
     }
 
     /// Levels of bids and asks that changed since the book was last shown, in order of the changes: price and new quantity, 0 for a level
-    /// that is gone or not known any more. `None`: the known levels were replaced as a whole, or this is the first view of a LIVE book.
+    /// that was deleted or is not known any more. `None`: the known levels were replaced as a whole, or this is the first view of a LIVE book.
     pub fn changes(&self) -> Option<[&'a [[i64; 2]]; 2]> {
         self.contents.ladder.changes()
     }

@@ -93,7 +93,7 @@ impl PendingDeltas {
         Some(delta)
     }
 
-    /// Drops the oldest until at least `bytes` are free, or all are gone; returns their number.
+    /// Drops the oldest until at least `bytes` are free, or none is left; returns their number.
     pub(crate) fn shrink(&mut self, bytes: usize) -> u64 {
         let (before, mut dropped) = (self.bytes, 0);
         while before - self.bytes < bytes && self.pop().is_some() {

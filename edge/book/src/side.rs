@@ -19,7 +19,7 @@ pub(crate) struct BookSide {
     /// Levels with a smaller key are unknown, so their changes are ignored. `None`: the whole side is
     /// known.
     horizon: Option<i64>,
-    /// Price and new quantity of each change since the book was shown; quantity 0: gone. `None`: these levels were not shown yet.
+    /// Price and new quantity of each change since the book was shown; quantity 0: deleted. `None`: these levels were not shown yet.
     changes: Option<Vec<[i64; 2]>>,
 }
 

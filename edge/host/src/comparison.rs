@@ -115,7 +115,7 @@ fn has_what_runs(running: &Venue, new: &Venue) -> bool {
     is_kept && *running == Venue { rankings: running.rankings.clone(), ..new.clone() }
 }
 
-/// The first difference, in the words of the contract. `None`: the plans are equal, but for the venue's clock: it is measured as the running
+/// The first difference, in terms of the contract. `None`: the plans are equal, but for the venue's clock: it is measured as the running
 /// plan says, until the feed starts again.
 pub fn plan_difference(running: &Plan, new: &Plan) -> Option<String> {
     fn of_list<T: PartialEq + std::fmt::Debug>(name: &str, running: &[T], new: &[T]) -> Option<String> {

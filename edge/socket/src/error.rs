@@ -114,8 +114,8 @@ impl RequestFailure {
         matches!(self, Self::Status { status: 400, snippet, .. } if region_hint(400, snippet).is_empty())
     }
 
-    /// Rank among the failures of several tries: an answer tells more than none, a cause more than a time.
-    pub(crate) const fn telling(&self) -> u8 {
+    /// Rank among the failures of several tries: an answer is more specific than none, a cause more than a timeout.
+    pub(crate) const fn specificity(&self) -> u8 {
         match self {
             Self::Budget(_) => 0,
             Self::Timeout(_) => 1,

@@ -70,15 +70,15 @@ pub(crate) enum InputRefusal {
 }
 
 impl InputSender {
-    /// Waits for room in the queue. An error means that the receiver is gone.
+    /// Waits for room in the queue. An error means that the receiver is closed.
     pub async fn send(&self, event: SocketEvent) -> Result<(), mpsc::error::SendError<()>> {
-        let gone = |_| mpsc::error::SendError(());
+        let closed = |_| mpsc::error::SendError(());
         self.room.waiting.fetch_add(1, Ordering::AcqRel);
         let _waiting = WaitingSender(&self.room.waiting);
         let left = Arc::clone(&self.room.left);
         let room =
             left.acquire_many_owned(self.room.cost(&event)).await.map_err(|_| mpsc::error::SendError(()))?;
-        self.events.send(QueuedEvent { event, room }).await.map_err(gone)
+        self.events.send(QueuedEvent { event, room }).await.map_err(closed)
     }
 
     pub(crate) fn try_send(&self, event: SocketEvent) -> Result<(), InputRefusal> {
@@ -119,7 +119,7 @@ pub enum TakenInputs {
     All,
     /// More may be queued.
     Part,
-    /// There is nothing left, and every sender is gone.
+    /// There is nothing left, and every sender is closed.
     End,
 }
 
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bytes_are_bounded_beside_the_number_and_freed_when_an_event_is_taken() {
+    async fn bytes_are_bounded_as_well_as_the_number_and_freed_when_an_event_is_taken() {
         let (sender, mut inputs) = input_queue(InputBounds { events: 100, bytes: 10_000 });
         sender.send(frame(4_000)).await.unwrap();
         sender.send(frame(4_000)).await.unwrap();
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_waits_for_bytes_learns_that_the_receiver_is_gone() {
+    async fn waiting_for_bytes_ends_when_the_receiver_is_closed() {
         let (sender, mut inputs) = input_queue(InputBounds { events: 100, bytes: 1_000 });
         sender.send(frame(5_000)).await.unwrap();
         let waiting = tokio::spawn(async move { sender.send(frame(1)).await });

@@ -99,10 +99,10 @@ impl ConnectionState {
         change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    pub(crate) fn record_failure(&self, label: &'static str, words: String) {
+    pub(crate) fn record_failure(&self, label: &'static str, text: String) {
         self.change(|status| {
             *status.reconnects.entry(label).or_insert(0) += 1;
-            status.last_error = Some(words);
+            status.last_error = Some(text);
         });
     }
 

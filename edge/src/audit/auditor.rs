@@ -9,7 +9,7 @@ use marketprism_schema::{
 };
 
 use super::killed_run::{KilledRun, RecoveredAudits};
-use super::listings::ToldTerms;
+use super::listings::ReportedTerms;
 use super::open_gap::{nanos, part_of};
 use super::origin::AuditOrigin;
 use super::run_journal::{LastingDowntime, Resumption, StopCause, UnsentMessage};
@@ -72,7 +72,7 @@ pub(super) struct AuditState {
     pub(super) ended: BTreeMap<AuditStream, i64>,
     /// Begin and reason of the downtimes that last, by stream; another run's number may stand for it when it is listed again.
     pub(super) lasting: BTreeMap<StreamId, (i64, DowntimeReason)>,
-    pub(super) terms: ToldTerms,
+    pub(super) terms: ReportedTerms,
     /// Downtimes that are not published.
     pub(super) downtimes: Vec<Downtime>,
     /// Changes that are not published.
@@ -406,9 +406,9 @@ impl AuditState {
             let tally = window.take(stream);
             let gaps = self.gaps_of(stream, start_ns, to_ns);
             if !tally.is_empty() || !gaps.is_empty() {
-                let mut told = StreamAudit::new(id, capability);
-                tally.write(&mut told, gaps);
-                audit.streams.push(told);
+                let mut stream_audit = StreamAudit::new(id, capability);
+                tally.write(&mut stream_audit, gaps);
+                audit.streams.push(stream_audit);
             } else if collected.contains(&stream) {
                 audit.add_silent(capability, id.clone());
             }

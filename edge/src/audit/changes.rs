@@ -5,7 +5,7 @@ use marketprism_schema::{EdgeChange, EdgeChanges};
 use super::auditor::Auditor;
 
 impl Auditor {
-    /// Central is told of these changes; one that it was told of before replaces the earlier word.
+    /// Changes for the next audits; one with the id and time of an earlier one replaces it.
     pub fn note_changes(&self, changes: impl IntoIterator<Item = EdgeChange>) {
         if self.is_on() {
             self.lock().changes.extend(changes);

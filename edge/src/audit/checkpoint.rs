@@ -11,7 +11,7 @@ use super::open_gap::part_of;
 #[serde(deny_unknown_fields)]
 pub struct AuditCheckpoint {
     pub window_seconds: u16,
-    /// Everything received before is in the journal, or is told here.
+    /// Everything received before is in the journal, or is listed here.
     pub known_to_ns: i64,
     /// Start of the oldest open window.
     pub open_since_ns: i64,

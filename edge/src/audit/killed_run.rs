@@ -39,7 +39,7 @@ pub struct KilledRun {
 pub struct RecoveredAudits {
     pub run_ns: i64,
     pub audits: Vec<Audit>,
-    /// None: they were told before, or nothing is known of the run.
+    /// None: they were reported before, or nothing is known of the run.
     pub downtimes: Vec<Downtime>,
     /// Messages that the run kept and that the broker may not have.
     pub unsent: Vec<UnsentMessage>,
@@ -201,12 +201,12 @@ impl KilledRun {
                 audit.add_silent(*capability, id.clone());
                 continue;
             }
-            let mut told = StreamAudit::new(id, *capability);
-            tally.write(&mut told, gaps);
-            told.malformed += before.malformed;
-            told.conflated += before.conflated;
-            told.dropped += before.dropped;
-            audit.streams.push(told);
+            let mut stream_audit = StreamAudit::new(id, *capability);
+            tally.write(&mut stream_audit, gaps);
+            stream_audit.malformed += before.malformed;
+            stream_audit.conflated += before.conflated;
+            stream_audit.dropped += before.dropped;
+            audit.streams.push(stream_audit);
         }
         // Streams that ended before the checkpoint.
         audit.streams.extend(noted.into_values());

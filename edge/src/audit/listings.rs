@@ -1,26 +1,26 @@
-//! Terms of the instruments that this run has told central: each change of them once, and all of them again once a day.
+//! Terms of the instruments that this run has reported to central: each change of them once, and all of them again once a day.
 
 use std::collections::BTreeMap;
 
 use marketprism_schema::{INSTRUMENTS_VERSION, InstrumentListing, InstrumentTerms, MarketType, StreamId};
 
-use crate::limits::INSTRUMENTS_TOLD_EVERY;
+use crate::limits::INSTRUMENTS_REPORT_EVERY;
 
 /// Exchange, symbol and market type.
-type ToldInstrument = (String, String, MarketType);
+type ReportedInstrument = (String, String, MarketType);
 
 #[derive(Debug, Default)]
-pub(super) struct ToldTerms {
-    told: BTreeMap<ToldInstrument, (InstrumentTerms, i64)>,
+pub(super) struct ReportedTerms {
+    reported: BTreeMap<ReportedInstrument, (InstrumentTerms, i64)>,
     /// Messages that are not published.
     listings: Vec<InstrumentListing>,
 }
 
-impl ToldTerms {
-    /// These streams ended: if the instrument of one is listed again, its terms are told again.
+impl ReportedTerms {
+    /// These streams ended: if the instrument of one is listed again, its terms are reported again.
     pub(super) fn forget(&mut self, streams: &[StreamId]) {
         for StreamId { exchange, symbol, market_type, .. } in streams {
-            self.told.remove(&(exchange.clone(), symbol.clone(), *market_type));
+            self.reported.remove(&(exchange.clone(), symbol.clone(), *market_type));
         }
     }
 
@@ -45,17 +45,17 @@ impl ToldTerms {
         std::mem::take(&mut self.listings)
     }
 
-    /// True if the terms are new, or told long ago; then they count as told.
+    /// True if the terms are new, or were reported long ago; then they count as reported.
     fn is_due(&mut self, exchange: &str, terms: &InstrumentTerms, at_ns: i64) -> bool {
         let key = (exchange.to_owned(), terms.symbol.clone(), terms.market_type);
-        let again_ns = i64::try_from(INSTRUMENTS_TOLD_EVERY.as_nanos()).unwrap_or(i64::MAX);
-        let is_known = |(known, told_ns): &(InstrumentTerms, i64)| {
-            known == terms && at_ns.saturating_sub(*told_ns) < again_ns
+        let again_ns = i64::try_from(INSTRUMENTS_REPORT_EVERY.as_nanos()).unwrap_or(i64::MAX);
+        let is_known = |(known, reported_ns): &(InstrumentTerms, i64)| {
+            known == terms && at_ns.saturating_sub(*reported_ns) < again_ns
         };
-        if self.told.get(&key).is_some_and(is_known) {
+        if self.reported.get(&key).is_some_and(is_known) {
             return false;
         }
-        self.told.insert(key, (terms.clone(), at_ns));
+        self.reported.insert(key, (terms.clone(), at_ns));
         true
     }
 }

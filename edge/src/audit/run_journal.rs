@@ -216,7 +216,7 @@ mod tests {
 
     const STREAMS: [&str; 2] = ["trade.sim_spot.spot.A-B", "trade.sim_old.spot.C-D"];
 
-    fn gone() -> LastingDowntime {
+    fn delisted() -> LastingDowntime {
         let stream = "trade.sim_spot.spot.GONE-B".to_owned();
         LastingDowntime { stream, from_ns: 3, reason: DowntimeReason::Delisted }
     }
@@ -228,7 +228,7 @@ mod tests {
             run_ns: 5,
             stop: Some(CleanStop { at_ns, streams, cause: StopCause::default() }),
             unsent,
-            lasting: vec![gone()],
+            lasting: vec![delisted()],
             killed: vec![UnfinishedRun { run_ns: 3, next_ns: 4 }],
         }
     }
@@ -283,7 +283,7 @@ mod tests {
         assert_eq!(resumed.streams.len(), 1);
         let removed =
             LastingDowntime { stream: STREAMS[1].to_owned(), from_ns: 150, reason: DowntimeReason::Removed };
-        assert_eq!(resumed.lasting, [gone(), removed]);
+        assert_eq!(resumed.lasting, [delisted(), removed]);
     }
 
     #[test]
@@ -291,7 +291,7 @@ mod tests {
         let killed = JournaledRun { stop: None, ..stopped(100) };
         let resumed = resume(Some(killed), 150);
         assert_eq!((resumed.after_clean_stop, resumed.unsent.len(), resumed.streams.len()), (false, 1, 0));
-        assert_eq!(resumed.lasting, [gone()], "known for longer than a run");
+        assert_eq!(resumed.lasting, [delisted()], "known for longer than a run");
         let killed = [(3, 4), (5, 150)].map(|(run_ns, next_ns)| UnfinishedRun { run_ns, next_ns });
         assert_eq!(resumed.killed, killed, "their audits are still to be recovered");
         let back = resume(Some(stopped(100)), 60);

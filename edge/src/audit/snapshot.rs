@@ -11,7 +11,7 @@ use super::streams::AuditStream;
 use super::window::WindowTally;
 
 impl Auditor {
-    /// `is_full`: with everything that earlier checkpoints told too. Everything received before `known_to_ns` is in the journal, or was
+    /// `is_full`: with everything that earlier checkpoints reported too. Everything received before `known_to_ns` is in the journal, or was
     /// reported as lost.
     pub fn checkpoint(&self, is_full: bool, known_to_ns: i64) -> Option<AuditCheckpoint> {
         let origin = self.origin.as_ref()?;
@@ -78,12 +78,12 @@ impl AuditState {
         for stream in streams {
             let gaps: Vec<Gap> = self.shown_gaps(stream, start_ns, end_ns).collect();
             let Some((id, capability)) = self.streams.get(stream) else { continue };
-            let mut told = StreamAudit::new(id, capability);
-            if window.note(stream, &mut told, &gaps) || !gaps.is_empty() {
-                if told.gaps.is_empty() {
-                    told.gaps = gaps;
+            let mut stream_audit = StreamAudit::new(id, capability);
+            if window.note(stream, &mut stream_audit, &gaps) || !gaps.is_empty() {
+                if stream_audit.gaps.is_empty() {
+                    stream_audit.gaps = gaps;
                 }
-                audit.streams.push(told);
+                audit.streams.push(stream_audit);
             }
         }
         audit

@@ -113,7 +113,7 @@ impl Auditor {
         }
     }
 
-    /// The instruments of a feed, as the venue's list has them: central is told what is new or has changed.
+    /// The instruments of a feed, as the venue's list has them: central gets what is new or has changed.
     pub fn list_instruments(&self, exchange: &str, instruments: Vec<InstrumentTerms>, at_ns: i64) {
         if let Some(origin) = &self.origin {
             self.lock().terms.list(&origin.edge, exchange, instruments, at_ns);
@@ -191,9 +191,9 @@ impl Auditor {
             state.end_restart_gap(*stream, now_ns, restart.as_deref());
         }
         // Those that are not selected any more have ended.
-        let gone = before.into_iter().filter(|stream| !subscribed.contains(stream));
+        let removed = before.into_iter().filter(|stream| !subscribed.contains(stream));
         let (outranked, delisted): (Vec<_>, Vec<_>) =
-            gone.partition(|stream| state.streams.id(*stream).is_some_and(|id| state.is_outranked(id)));
+            removed.partition(|stream| state.streams.id(*stream).is_some_and(|id| state.is_outranked(id)));
         state.end_streams(origin, delisted, now_ns, DowntimeReason::Delisted);
         state.end_streams(origin, outranked, now_ns, DowntimeReason::Outranked);
         state.resume_streams(origin, &subscribed, now_ns);
@@ -265,7 +265,7 @@ impl AuditState {
         let (removed, kept): (BTreeSet<_>, BTreeSet<_>) =
             std::mem::take(&mut self.resumed).into_iter().partition(|stream| stream.exchange == exchange);
         self.resumed = kept;
-        // Of these it is not known since when they are gone: this run does not call them killed.
+        // Since when these are missing is not known: this run does not report them as killed.
         self.inherited.retain(|stream| stream.exchange != exchange);
         self.are_streams_changed = true;
         let (selected, removed): (Vec<_>, Vec<_>) =

@@ -135,7 +135,7 @@ impl EdgeClient {
     }
 }
 
-/// The edge's own words for a refused request.
+/// The edge's error text of a refused request.
 pub(super) fn refusal(answer: &[u8]) -> String {
     match serde_json::from_slice(answer) {
         Ok(RefusedRequest { error }) => error,

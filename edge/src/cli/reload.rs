@@ -39,13 +39,13 @@ fn text(report: &ReloadReport) -> String {
     write_keys(&mut text, "  ", &report.changed);
     for FeedReload { exchange, change, keys, symbols_added, symbols_removed, closed_first } in &report.feeds {
         let _ = writeln!(text, "  feed {exchange} {change}");
-        for (told, what) in [
+        for (names, what) in [
             (symbols_added, "symbols added"),
             (symbols_removed, "symbols removed"),
             (closed_first, "no overlap"),
         ] {
-            if !told.is_empty() {
-                let _ = writeln!(text, "    {what}: {told}");
+            if !names.is_empty() {
+                let _ = writeln!(text, "    {what}: {names}");
             }
         }
         write_keys(&mut text, "    ", keys);

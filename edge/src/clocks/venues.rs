@@ -27,8 +27,8 @@ struct ClockState {
     measured: BTreeMap<String, Measurement>,
     /// Exchanges whose last measurement failed.
     failing: BTreeMap<String, String>,
-    /// Steps that no audit has told.
-    untold: Vec<ClockStep>,
+    /// Steps that no audit has reported.
+    unreported: Vec<ClockStep>,
     /// The last step, and when it was noticed.
     last_step: Option<(ClockStep, Instant)>,
 }
@@ -118,8 +118,8 @@ impl VenueClocks {
         self.metrics.clock_steps.with_label_values(&[label]).inc();
         let mut state = self.lock();
         state.last_step = Some((step, Instant::now()));
-        if state.untold.len() < CLOCKS_MAX {
-            state.untold.push(step);
+        if state.unreported.len() < CLOCKS_MAX {
+            state.unreported.push(step);
         }
         self.keep_only(&mut state, |_, _| false);
         drop(state);
@@ -171,7 +171,7 @@ impl VenueClocks {
 
     /// Steps since the last call.
     pub fn take_steps(&self) -> Vec<ClockStep> {
-        std::mem::take(&mut self.lock().untold)
+        std::mem::take(&mut self.lock().unreported)
     }
 
     /// Number of steps since the start, and the last one.

@@ -134,7 +134,7 @@ struct Identity {
     /// Apply this file when its content changes, as SIGHUP and `POST /reload` do.
     watch_config: bool,
     /// Start although another edge of this name runs, here or on another host. Each needs a `data_dir` or `journal.dir` of its own, and
-    /// their audits are told apart by nothing. The variable `ALLOW_MULTIPLE` (1 or 0) wins.
+    /// nothing distinguishes their audits. The variable `ALLOW_MULTIPLE` (1 or 0) wins.
     allow_multiple: bool,
 }
 

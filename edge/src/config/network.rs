@@ -59,7 +59,7 @@ impl Network {
                 !has_login,
                 &path,
                 "is missing",
-                "a proxy beside proxy_user and proxy_password_file",
+                "a proxy with a user that is also given by proxy_user and proxy_password_file",
             );
             return None;
         };
@@ -71,7 +71,7 @@ impl Network {
             has_user,
             &format!("{at}.proxy_user"),
             "is missing",
-            "a user beside proxy_password_file",
+            "a user together with proxy_password_file",
         );
         let login = self.proxy_user.clone().map(|user| (user, self.proxy_password.clone()));
         let proxy = Proxy::new(address, login, &path);
@@ -88,7 +88,7 @@ impl Network {
     }
 }
 
-/// Read once, so that what is wrong with the variables is told once.
+/// Read once, so that a wrong variable is reported once.
 fn environment(variables: &OnceCell<ProxyVariables>, problems: &mut Problems<'_>) -> ProxyRules {
     let document = problems.document();
     let read = || {

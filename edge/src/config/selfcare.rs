@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SelfCareLimits {
     /// Stop cleanly and start again, with the same process id, when a limit is passed or a part makes no progress and cannot be
-    /// restarted alone. `false`: both are only told. The variable `AUTO_RESTART_ON_HEALTH_CRITICAL` (1 or 0) wins.
+    /// restarted alone. `false`: both are only reported. The variable `AUTO_RESTART_ON_HEALTH_CRITICAL` (1 or 0) wins.
     pub auto_restart: bool,
     /// Resident memory in MB of 2^20 bytes; passed at one check. 0: no limit. The variable `COLLECTOR_MEMORY_MB` wins.
     #[schemars(range(min = 0, max = 1_048_576))]

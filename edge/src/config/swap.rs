@@ -19,7 +19,7 @@ pub struct SwapSettings {
     pub allow_unsigned: bool,
     /// Folder of new adapters: each `*.wasm` that appears or changes in it is loaded.
     pub watch_dir: Option<PathBuf>,
-    /// Live frames that a new adapter gets beside the running one before the switch, all its feeds together.
+    /// Live frames that a new adapter gets in parallel with the running one before the switch, all its feeds together.
     #[schemars(range(min = 1, max = 100_000_000))]
     pub shadow_frames: u64,
     /// Least time of it.

@@ -193,7 +193,7 @@ fn check_exclusions(at: &str, feed: &FeedConfig, problems: &mut Problems<'_>) {
     }
 }
 
-/// Some coins have small letters beside capital ones; `d` is the point of a strike.
+/// Some coins have small letters next to capital ones; `d` is the point of a strike.
 fn is_symbol_part(part: &str) -> bool {
     let is_strike = part.split_once('d').is_some_and(|(whole, rest)| {
         [whole, rest].iter().all(|half| !half.is_empty() && half.bytes().all(|byte| byte.is_ascii_digit()))

@@ -160,7 +160,7 @@ fn a_chain_of_1000_that_changes_daily_ends_each_expired_stream_once_and_touches_
         for downtime in feed.auditor.take_downtimes() {
             assert_eq!((downtime.reason, downtime.to), (DowntimeReason::Delisted, None));
             for stream in downtime.streams {
-                assert!(downtimes.insert(stream.symbol, downtime.from).is_none(), "told twice");
+                assert!(downtimes.insert(stream.symbol, downtime.from).is_none(), "reported twice");
             }
         }
         assert!(feed.running.len() <= 1 + ADDED_PARTS_MAX, "list {list}");

@@ -181,7 +181,7 @@ impl FeedContext {
     }
 
     /// Tells central the terms of the listed instruments, where they are new or have changed.
-    pub fn tell_terms(&self, listing: &FeedListing) {
+    pub fn report_terms(&self, listing: &FeedListing) {
         let terms = listing.instruments.iter().map(terms_of).collect();
         self.edge.auditor.list_instruments(&self.status.exchange, terms, clock::now_ns());
     }
@@ -205,7 +205,7 @@ impl FeedContext {
         self.status.set_not_listed(not_listed);
     }
 
-    /// Shows the ranks in `/coverage`, and tells the audits which streams end by them. While the ranking cannot be read the earlier one stays.
+    /// Shows the ranks in `/coverage`, and notes for the audits which streams end by them. While the ranking cannot be read the earlier one stays.
     pub fn publish_ranking(&self, listing: &FeedListing) {
         self.publish_ranking_problem(listing.ranking_problem.as_deref());
         self.edge.auditor.set_outranked(self.audit_feed, listing.outranked());

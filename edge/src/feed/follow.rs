@@ -1,4 +1,4 @@
-//! Follows the venue's listings: reads its lists again on schedule, collects what is new in parts of its own, and ends what is gone. No other
+//! Follows the venue's listings: reads its lists again on schedule, collects what is new in parts of its own, and ends what is delisted. No other
 //! stream is touched: its connections, its books and their epochs stay. A reload changes the selection by the same parts.
 
 use std::sync::Arc;
@@ -73,7 +73,7 @@ async fn read(first: &FeedContext, parts: &Mutex<PartSet>) {
     }
     match read {
         Ok(listing) => {
-            parts.apply(listing).await.tell(first);
+            parts.apply(listing).await.report(first);
         }
         Err(error) => {
             let (exchange, error) = (&first.status.exchange, error_text(error.as_ref()));
@@ -182,7 +182,7 @@ impl PartSet {
         self.first.edge.metrics.collector_errors.with_label_values(&labels).inc();
     }
 
-    fn tell_missed(&self, change: &ListingChange) {
+    fn report_missed(&self, change: &ListingChange) {
         if change.missed.is_empty() {
             return;
         }
@@ -206,16 +206,16 @@ impl PartSet {
         }
     }
 
-    /// Takes over the venue's lists: ends what is gone, collects what is new.
+    /// Takes over the venue's lists: ends what is delisted, collects what is new.
     pub async fn apply(&mut self, listing: FeedListing) -> AppliedListing {
         self.first.publish_not_listed(&listing);
         self.first.publish_ranking(&listing);
-        self.first.tell_terms(&listing);
+        self.first.report_terms(&listing);
         let number = self.last_number + 1;
         let outranked =
             listing.outranked().map(|keys| self.first.parts.outrank(keys, None)).unwrap_or_default();
         let change = self.first.parts.change(&listing.instruments, number);
-        self.tell_missed(&change);
+        self.report_missed(&change);
         let ListingChange { new, changed, delisted, .. } = change;
         let changed_ns = clock::now_ns();
         for (part, keys) in &changed {
@@ -305,7 +305,7 @@ impl PartSet {
                 parts.expect_memories();
                 PartStart::Opened(Box::new(opened))
             }
-            // The part's own start tells why, and is repeated.
+            // The part's own start reports the cause, and is repeated.
             Err(_) => PartStart::Instruments(parts.of(number)),
         };
         let old = Arc::clone(&newest.context);

@@ -24,8 +24,8 @@ pub struct AppliedListing {
 }
 
 impl AppliedListing {
-    /// Counts the changes, and tells them to central.
-    pub fn tell(&self, feed: &FeedContext) {
+    /// Counts the changes, and notes them for the audits.
+    pub fn report(&self, feed: &FeedContext) {
         let exchange = feed.status.exchange.as_str();
         let Self { listed, ranked, delisted, outranked, changed } = self;
         let symbols = [listed, ranked, delisted, outranked, changed];

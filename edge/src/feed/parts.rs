@@ -323,7 +323,7 @@ mod tests {
         let again = parts.begin(0, &listed(&["A", "B", "C", "D"]));
         assert_eq!(names(&again), ["A", "B"], "the first part starts again, C and D have a part");
         assert_eq!(names(&parts.begin(1, &listed(&["A", "B", "D", "E"]))), ["C", "D"], "E is no part's own");
-        assert_eq!(names(&parts.begin(1, &listed(&["A", "B", "D", "E"]))), ["D"], "C is gone");
+        assert_eq!(names(&parts.begin(1, &listed(&["A", "B", "D", "E"]))), ["D"], "C is delisted");
         parts.change(&listed(&["A", "B", "C"]), 2);
         let change = parts.change(&listed(&["A", "B", "C"]), 3);
         assert_eq!((change.new.len(), change.delisted[&1].len()), (0, 1));

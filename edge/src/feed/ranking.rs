@@ -212,10 +212,10 @@ mod tests {
         selected: &[&str],
         count: usize,
     ) -> Result<(Vec<String>, FeedRanking), String> {
-        ranked_beside(&[], symbols, rows, selected, count)
+        ranked_with_named(&[], symbols, rows, selected, count)
     }
 
-    fn ranked_beside(
+    fn ranked_with_named(
         collected: &[&str],
         symbols: &[&str],
         rows: &[Ranked],
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_of_the_selected_markets_stay_beside_those_that_are_named() {
+    fn the_best_of_the_selected_markets_stay_in_addition_to_named_ones() {
         // 1,500.5; 1,500.49; none; the excluded one is the greatest.
         let rows = [row("AUSDT", 15_005, 1), row("BUSDT", 150_049, 2), row("XUSDT", i64::MAX, 0)];
         let listed = ["C-USDT", "B-USDT", "A-USDT", "X-USDT", "N-EUR"];
@@ -253,7 +253,7 @@ mod tests {
     fn a_market_with_its_volume_in_another_currency_has_no_place_and_ends_no_ranking() {
         let rows = [row("AUSDT", 1, 0), row("BEUR", 9, 0), row("CEUR", 8, 0)];
         let listed = ["A-USDT", "B-EUR", "C-EUR"];
-        let (left, ranking) = ranked_beside(&["A-USDT"], &listed, &rows, &["*", "C-EUR"], 2).unwrap();
+        let (left, ranking) = ranked_with_named(&["A-USDT"], &listed, &rows, &["*", "C-EUR"], 2).unwrap();
         assert_eq!(left, ["A-USDT", "C-EUR"], "the named one is collected besides");
         assert_eq!((ranking.currency.as_str(), ranking.unranked), ("USDT", vec!["B-EUR".to_owned()]));
         let (left, ranking) = ranked(&listed, &rows, &["*"], 2).unwrap();
@@ -277,10 +277,11 @@ mod tests {
     fn a_list_without_collected_markets_lets_no_other_enter() {
         let rows = ["A", "B", "C", "D", "E"].map(|base| row(&format!("{base}USDT"), 9, 0));
         let (left, _) =
-            ranked_beside(&["A-USDT", "B-USDT"], &["B-USDT", "C-USDT", "D-USDT"], &rows, &["*"], 2).unwrap();
+            ranked_with_named(&["A-USDT", "B-USDT"], &["B-USDT", "C-USDT", "D-USDT"], &rows, &["*"], 2)
+                .unwrap();
         assert_eq!(left, ["B-USDT"]);
         let (left, _) =
-            ranked_beside(&["B-USDT"], &["B-USDT", "C-USDT", "D-USDT"], &rows, &["*"], 2).unwrap();
+            ranked_with_named(&["B-USDT"], &["B-USDT", "C-USDT", "D-USDT"], &rows, &["*"], 2).unwrap();
         assert_eq!(left, ["B-USDT", "C-USDT"], "once it is delisted, its place is free");
     }
 }

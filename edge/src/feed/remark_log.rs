@@ -24,7 +24,7 @@ pub const FEED_ERRORS: [&str; 9] = [
 pub(super) const FEED_START: &str = "feed_start";
 /// Code of lists of instruments that cannot be read again.
 pub(super) const LISTING: &str = "listing";
-/// Labels of unusable answers of polls, beside those of failed requests.
+/// Labels of unusable answers of polls, in addition to those of failed requests.
 pub const UNUSABLE_ANSWERS: [&str; 3] = ["malformed", "venue_error", "adapter_fault"];
 
 pub(super) struct RemarkLog {

@@ -199,7 +199,7 @@ mod tests {
         assert!(error.contains("5001 instruments") && error.contains("at most 5000"), "{error}");
     }
 
-    /// The venue's ranking is away, or not plausible: it ranks none of the markets.
+    /// The venue's ranking is unreachable, or not plausible: it ranks none of the markets.
     #[test]
     fn an_unreadable_ranking_costs_what_only_it_would_select() {
         let top = TopMarkets { by: RankingMeasure::Volume24h, count: 1 };

@@ -176,7 +176,7 @@ impl FeedSet {
         Ok(PreparedFeeds { difference, setups })
     }
 
-    /// Opens the connections of the feeds that start again, beside those that run. If one cannot be opened, all are closed: the running feeds stay.
+    /// Opens the connections of the feeds that start again, while the others run. If one cannot be opened, all are closed: the running feeds stay.
     async fn open(
         &self,
         difference: &FeedsDifference,
@@ -367,7 +367,7 @@ impl FeedSet {
         }
         context.publish_not_listed(&listing);
         context.publish_ranking(&listing);
-        context.tell_terms(&listing);
+        context.report_terms(&listing);
         part.memories = before.take_memories();
         if before.instruments() != listed_before {
             // A list came meanwhile: the new feed knows nothing of it.

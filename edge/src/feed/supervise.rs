@@ -278,7 +278,7 @@ async fn listed(context: &FeedContext) -> anyhow::Result<(Arc<FeedSetup>, Vec<In
             context.publish_not_listed(&listing);
         }
         context.publish_ranking(&listing);
-        context.tell_terms(&listing);
+        context.report_terms(&listing);
         let others = is_first && !context.parts.keys().is_empty();
         ensure!(others || !instruments.is_empty(), "the venue lists no instrument of this part any more");
         return Ok((setup, instruments));

@@ -12,7 +12,7 @@ pub enum VersionCommand {
     Seed(oneshot::Sender<SuccessorSeed>),
     /// Answer: `None` for a successor that lacks the newest reference answers.
     Shadow(Box<Successor>, BTreeSet<DifferenceKind>, oneshot::Sender<Option<Arc<TrialMonitor>>>),
-    /// Of the version that runs, beside this earlier one. Answer: as of `Shadow`.
+    /// Of the version that runs, with this earlier one in parallel. Answer: as of `Shadow`.
     Probation(Box<Successor>, BTreeSet<DifferenceKind>, oneshot::Sender<Option<Arc<TrialMonitor>>>),
     /// Answer: `None` without a new version in the shadow.
     Switch(oneshot::Sender<Option<SwitchedVersion>>),

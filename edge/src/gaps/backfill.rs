@@ -1,117 +1,23 @@
 //! Holes in the trade ids of a feed that its venue's history may fill: a bounded queue, one request at a time, each for the lowest ids that
-//! are still missing and not older than the history. What is filled, what the history does not have and what is given up is told exactly once.
+//! are still missing and not older than the history. Filled trades, trades that the history lacks and trades given up are each reported exactly once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use marketprism_adapter_host::InstrumentIndex;
-use marketprism_schema::{Gap, GapCause, GapKind};
-use marketprism_service::Backoff;
 use prometheus::IntCounter;
 
+use super::hole::{BackfilledHole, LeftMissing, QueuedHole};
 use super::horizon::{HorizonSearch, KnownHorizon};
 use crate::limits::{
-    BACKFILL_AGAIN, BACKFILL_ANSWER_MAX, BACKFILL_DELAY, BACKFILL_FAILURES_MAX, BACKFILL_HOLES_MAX,
-    BACKFILL_MISSES_MAX, BACKFILL_PAUSE, BACKFILL_TIME_MAX,
+    BACKFILL_AGAIN, BACKFILL_ANSWER_MAX, BACKFILL_FAILURES_MAX, BACKFILL_HOLES_MAX, BACKFILL_MISSES_MAX,
+    BACKFILL_PAUSE, BACKFILL_TIME_MAX,
 };
 use crate::records::{RecordBuilder, TradeHoles, TradeIdRange};
 use crate::telemetry::Metrics;
 
 /// Labels of trades by their outcome.
 pub const BACKFILL_OUTCOMES: [&str; 5] = ["requested", "filled", "not_served", "given_up", "discarded"];
-
-/// Ranges that the evidence of a hole names. More: their number.
-const NAMED_MAX: usize = 8;
-
-#[derive(Debug)]
-struct QueuedHole {
-    instrument: InstrumentIndex,
-    /// Ids that were missing when it was noticed.
-    whole: TradeIdRange,
-    /// Ids that are not decided.
-    rest: TradeIdRange,
-    search: Option<HorizonSearch>,
-    /// Undecided ids before `rest`, from before the history: the newest of them is requested once more when the rest is decided.
-    older: Option<TradeIdRange>,
-    /// Earliest time of that request.
-    again_at: Instant,
-    /// First request, or last answer with a trade of the hole.
-    tried: Option<Instant>,
-    since_ns: i64,
-    due: Instant,
-    pause: Backoff,
-    /// Answers in a row without a trade of the hole.
-    misses: u32,
-    /// Requests in a row without an answer that can be used.
-    failures: u32,
-    filled: u64,
-    left: Vec<(TradeIdRange, LeftMissing)>,
-}
-
-impl QueuedHole {
-    /// The ids to request next, and whether they were refused before.
-    fn next(&self, builder: &RecordBuilder) -> Option<(TradeIdRange, bool)> {
-        let missing = |ids| builder.first_missing(self.instrument, ids);
-        let next = match &self.search {
-            Some(search) => search.next(self.rest.last, missing),
-            None => missing(self.rest),
-        };
-        let again = || {
-            let older = self.older?;
-            missing(TradeIdRange { first: older.last, ..older }).or_else(|| missing(older))
-        };
-        next.map(|ids| (ids, false)).or_else(|| Some((again()?, true)))
-    }
-
-    /// Sets the undecided ids up to this one aside.
-    fn set_aside(&mut self, newest: u64, again_at: Instant) {
-        let first = self.older.map_or(self.rest.first, |older| older.first);
-        self.older = Some(TradeIdRange { first, last: newest.min(self.rest.last) });
-        self.rest.first = newest.saturating_add(1);
-        (self.search, self.again_at) = (None, again_at);
-    }
-}
-
-/// Reason for which trades stay missing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum LeftMissing {
-    NotServed,
-    Refused,
-    GivenUp(String),
-}
-
-impl LeftMissing {
-    fn text(&self) -> String {
-        match self {
-            Self::NotServed => "not served by the venue's history".to_owned(),
-            Self::Refused => "older than the venue's history".to_owned(),
-            Self::GivenUp(why) => format!("given up: {why}"),
-        }
-    }
-}
-
-/// A hole of which every id is decided.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BackfilledHole {
-    pub instrument: InstrumentIndex,
-    pub ids: TradeIdRange,
-    pub filled: u64,
-    /// Trades that stay missing.
-    pub left: u64,
-    /// Time in which it was filled.
-    pub from_ns: i64,
-    pub to_ns: i64,
-    pub evidence: String,
-}
-
-impl BackfilledHole {
-    /// As it is told to the audits: no gap, but the end of one.
-    pub fn as_gap(&self) -> Gap {
-        let mut gap = Gap::open(GapKind::Backfilled, GapCause::Venue, self.from_ns, self.evidence.clone());
-        gap.set_trade_ids(self.ids.first, self.ids.last);
-        Gap { missing: Some(self.left), to: self.to_ns, ..gap }
-    }
-}
 
 #[derive(Debug)]
 struct AskedRange {
@@ -163,22 +69,7 @@ impl Backfill {
     pub fn take_holes(&mut self, builder: &mut RecordBuilder, now: Instant, now_ns: i64) {
         let TradeHoles { found, overflow } = builder.take_trade_holes();
         for (instrument, ids) in found {
-            let mut hole = QueuedHole {
-                instrument,
-                whole: ids,
-                rest: ids,
-                search: None,
-                older: None,
-                again_at: now,
-                tried: None,
-                since_ns: now_ns,
-                due: now + BACKFILL_DELAY,
-                pause: Backoff::new(BACKFILL_PAUSE.0, BACKFILL_PAUSE.1),
-                misses: 0,
-                failures: 0,
-                filled: 0,
-                left: Vec::new(),
-            };
+            let mut hole = QueuedHole::new(instrument, ids, now, now_ns);
             self.counters.requested.inc_by(ids.count());
             if self.holes.len() < BACKFILL_HOLES_MAX {
                 self.holes.push_back(hole);
@@ -191,10 +82,10 @@ impl Backfill {
         for (instrument, ids) in overflow {
             let asked = self.asked.as_mut().map(|asked| &mut asked.hole);
             let mut holes = self.holes.iter_mut().chain(asked);
-            let known = holes.find(|hole| hole.instrument == instrument && hole.whole.contains(ids.first));
+            let known = holes.find(|hole| hole.instrument == instrument && hole.all.contains(ids.first));
             if let Some(hole) = known {
                 let why = "the list of open gaps of the instrument is full".to_owned();
-                hole.left.push((ids, LeftMissing::GivenUp(why)));
+                hole.leave(ids, &LeftMissing::GivenUp(why));
                 self.counters.given_up.inc_by(ids.count());
             }
         }
@@ -297,14 +188,14 @@ impl Backfill {
             hole.pause.reset();
             hole.rest.first = range.last.saturating_add(1);
         }
-        self.settle(hole, builder, now_ns);
+        self.requeue_or_finish(hole, builder, now_ns);
     }
 
     /// No answer came, or it could not be used.
     pub fn failed(&mut self, why: &str, builder: &mut RecordBuilder, now: Instant, now_ns: i64) {
         let Some(AskedRange { mut hole, .. }) = self.asked.take() else { return };
         self.count_failure(&mut hole, why, builder, now);
-        self.settle(hole, builder, now_ns);
+        self.requeue_or_finish(hole, builder, now_ns);
     }
 
     fn count_failure(&self, hole: &mut QueuedHole, why: &str, builder: &mut RecordBuilder, now: Instant) {
@@ -331,7 +222,7 @@ impl Backfill {
             hole.search.get_or_insert(HorizonSearch::after_refusal(range.first)).refused(range.first);
             self.end_search(&mut hole, why, builder, now);
         }
-        self.settle(hole, builder, now_ns);
+        self.requeue_or_finish(hole, builder, now_ns);
     }
 
     /// If the search is over: what was refused is set aside, or all of it was refused, which says nothing about the history.
@@ -366,10 +257,10 @@ impl Backfill {
     pub fn refused(&mut self, why: &str, builder: &mut RecordBuilder, now_ns: i64) {
         let Some(AskedRange { mut hole, .. }) = self.asked.take() else { return };
         self.leave_rest(&mut hole, why, builder);
-        self.settle(hole, builder, now_ns);
+        self.requeue_or_finish(hole, builder, now_ns);
     }
 
-    fn settle(&mut self, hole: QueuedHole, builder: &RecordBuilder, now_ns: i64) {
+    fn requeue_or_finish(&mut self, hole: QueuedHole, builder: &RecordBuilder, now_ns: i64) {
         match hole.next(builder) {
             // Behind the others: a long hole does not keep them waiting.
             Some(_) => self.holes.push_back(hole),
@@ -415,43 +306,16 @@ impl Backfill {
             LeftMissing::GivenUp(_) => &self.counters.given_up,
         };
         counter.inc_by(ids.count());
-        builder.leave_missing(hole.instrument, ids, &format!("{} {}", named(ids), why.text()));
-        match hole.left.last_mut() {
-            Some((left, reason)) if reason == why && left.last.checked_add(1) == Some(ids.first) => {
-                left.last = ids.last;
-            }
-            _ => hole.left.push((ids, why.clone())),
-        }
+        builder.leave_missing(hole.instrument, ids, &why.evidence(ids));
+        hole.leave(ids, why);
     }
 
     fn finish(&mut self, hole: QueuedHole, now_ns: i64) {
-        let QueuedHole { instrument, whole, since_ns, filled, left, .. } = hole;
-        // Late trades of the stream may have closed it.
-        if filled == 0 && left.is_empty() {
-            return;
-        }
-        let mut parts = vec![format!("{filled} filled from the venue's history")];
-        parts.extend(left.iter().take(NAMED_MAX).map(|(ids, why)| format!("{} {}", named(*ids), why.text())));
-        if left.len() > NAMED_MAX {
-            parts.push(format!("{} more ranges missing", left.len() - NAMED_MAX));
-        }
-        self.done.push(BackfilledHole {
-            instrument,
-            ids: whole,
-            filled,
-            left: left.iter().map(|(ids, _)| ids.count()).sum(),
-            from_ns: since_ns,
-            to_ns: now_ns,
-            evidence: format!("{}: {}", named(whole), parts.join("; ")),
-        });
+        self.done.extend(hole.result(now_ns));
     }
 
     /// Holes that were decided since the last call.
     pub fn take_done(&mut self) -> Vec<BackfilledHole> {
         std::mem::take(&mut self.done)
     }
-}
-
-fn named(TradeIdRange { first, last }: TradeIdRange) -> String {
-    if first == last { format!("trade {first}") } else { format!("trades {first} to {last}") }
 }

@@ -66,7 +66,7 @@ pub(super) struct KnownHorizon {
 }
 
 impl KnownHorizon {
-    /// The venue may number its trades anew.
+    /// The venue may restart its trade numbering.
     pub(super) fn is_valid(&self, now: Instant) -> bool {
         now < self.found + BACKFILL_TIME_MAX
     }

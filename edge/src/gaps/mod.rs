@@ -2,11 +2,13 @@
 
 mod backfill;
 mod evidence;
+mod hole;
 mod horizon;
 mod monitor;
 mod positions;
 
-pub use backfill::{BACKFILL_OUTCOMES, Backfill, BackfilledHole};
+pub use backfill::{BACKFILL_OUTCOMES, Backfill};
 pub use evidence::IncidentKind;
+pub use hole::BackfilledHole;
 pub use monitor::GapMonitor;
 pub use positions::{DeliveryState, TradePositions};

@@ -69,7 +69,7 @@ pub(super) fn refresh(state: &EdgeState) {
     for (key, seconds) in state.certificates.remaining() {
         match seconds {
             Some(seconds) => metrics.certificate_expiry.with_label_values(&[&key]).set(seconds),
-            // An error: it is gone already.
+            // An error: it has ended already.
             None => drop(metrics.certificate_expiry.remove_label_values(&[&key])),
         }
     }

@@ -47,7 +47,7 @@ pub(super) struct Health {
     pub(super) is_good: bool,
     /// Reasons to be unhealthy, which the grace period excuses.
     pub(super) reasons: Vec<String>,
-    /// Losses of single events or streams beside others that work.
+    /// Losses of single events or streams while others work.
     pub(super) degraded: Vec<String>,
 }
 
@@ -286,7 +286,7 @@ fn book_json(book: &BookReport) -> Value {
     })
 }
 
-/// Number of live books that were thrown away or replaced, by cause. Until the next live state nothing was published.
+/// Number of live books that were discarded or replaced, by cause. Until the next live state nothing was published.
 fn causes_json(books: &[&BookStats]) -> Value {
     let mut causes = serde_json::Map::new();
     let mut add = |cause: &str, count: u64| {

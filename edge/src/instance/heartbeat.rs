@@ -25,14 +25,14 @@ impl HeartbeatWriter {
 
     /// Writes until `stop`.
     pub async fn run(&self, stop: &CancellationToken) {
-        let mut is_told = false;
+        let mut is_reported = false;
         while !stop.is_cancelled() {
             let pause = if self.state.link.may_publish() {
                 match self.write(EdgeRunState::Running).await {
-                    Ok(()) => is_told = false,
+                    Ok(()) => is_reported = false,
                     Err(error) => {
                         let error = format!("{error:#}");
-                        if !std::mem::replace(&mut is_told, true) {
+                        if !std::mem::replace(&mut is_reported, true) {
                             tracing::warn!(error, "heartbeat not written: central may call this edge silent");
                         }
                     }

@@ -1,7 +1,7 @@
 //! The lease of an edge's name at the broker. Its holder writes it again and again; a process of another host that sees it change must not
 //! run. Clocks of different hosts are never compared.
 //!
-//! It never keeps the edge from collecting: with the broker away, or without the bucket, the name is checked later.
+//! It never keeps the edge from collecting: with the broker unreachable, or without the bucket, the name is checked later.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ pub struct NameLease {
     /// Sequence of the key before it was written last, by this process or by the run before, and when this process knew it.
     written: Option<(u64, Instant)>,
     watch: TwinWatch,
-    is_told: bool,
+    is_reported: bool,
     memory: Option<LeaseMemory>,
 }
 
@@ -107,7 +107,7 @@ impl NameLease {
             has_written: false,
             written: None,
             watch: TwinWatch::default(),
-            is_told: false,
+            is_reported: false,
             memory: None,
         }
     }
@@ -215,7 +215,7 @@ impl NameLease {
         if let Some(memory) = &self.memory {
             memory.write(sequence);
         }
-        (self.has_written, self.watch, self.is_told) = (true, TwinWatch::default(), false);
+        (self.has_written, self.watch, self.is_reported) = (true, TwinWatch::default(), false);
         Ok(LeaseStep::Held)
     }
 
@@ -231,7 +231,7 @@ impl NameLease {
         if self.watch.failed(Instant::now(), self.times.expiry) {
             self.link.admit();
         }
-        if !std::mem::replace(&mut self.is_told, true) {
+        if !std::mem::replace(&mut self.is_reported, true) {
             let error = format!("{error:#}");
             tracing::warn!(
                 error,
@@ -267,7 +267,7 @@ impl TwinWatch {
         }
     }
 
-    /// The broker is away: nobody can write, so silence says nothing.
+    /// The broker is unreachable: no edge can write, so silence says nothing.
     fn interrupted(&mut self) {
         (self.seen, self.failing_since) = (None, None);
     }
@@ -332,7 +332,7 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(watch.see(7, at(0), EXPIRY), TwinState::Unknown);
         watch.interrupted();
-        assert_eq!(watch.see(7, at(12), EXPIRY), TwinState::Unknown, "the broker was away");
+        assert_eq!(watch.see(7, at(12), EXPIRY), TwinState::Unknown, "the broker was unreachable");
         assert!(!watch.failed(at(20), EXPIRY), "the name is known to be held");
         assert_eq!(watch.see(7, at(23), EXPIRY), TwinState::Unknown, "the broker did not answer");
         assert_eq!(watch.see(7, at(32), EXPIRY), TwinState::Unknown);

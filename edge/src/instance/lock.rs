@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_process_is_told_who_holds_the_folder_and_since_when() {
+    fn the_refusal_of_a_second_process_names_the_holder_of_the_folder_and_since_when() {
         let folder = tempfile::tempdir().unwrap();
         let held = InstanceLock::take(folder.path(), "e1").unwrap();
         let refused = InstanceLock::take(folder.path(), "e1").unwrap_err().to_string();

@@ -302,7 +302,7 @@ impl JournalIndex {
         self.segments.remove(index).map(|segment| (segment, reason))
     }
 
-    /// The stream counts its messages anew. Stored events that are not to be sent again are in hot, or in the new stream up to `last`.
+    /// The stream restarted its sequences. Stored events that are not to be sent again are in hot, or in the new stream up to `last`.
     pub(super) fn restart_sequences(&mut self, stream: usize, last: u64) {
         for segment in &mut self.segments {
             let is_stored = |(_, data_type, state): (u64, DataType, EventState)| {

@@ -160,8 +160,8 @@ impl Journal {
         let options = &self.shared.options;
         let again = if is_new || went_back {
             let confirmed = confirmed.min(last_sequence);
-            let anew = StreamMark { created_ns, stored_max: 0, confirmed };
-            let events = state.went_back(options, stream, anew, last_sequence);
+            let new_mark = StreamMark { created_ns, stored_max: 0, confirmed };
+            let events = state.went_back(options, stream, new_mark, last_sequence);
             let reason = if is_new {
                 format!("stream {name} was created again")
             } else {

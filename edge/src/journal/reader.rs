@@ -36,7 +36,7 @@ struct Cursor {
     run_ns: i64,
     bytes: Vec<u8>,
     /// All of its frames were in the file when it was read.
-    is_whole: bool,
+    is_complete: bool,
     at: usize,
     /// Events taken since its begin.
     taken: usize,
@@ -132,9 +132,9 @@ impl CatchUp {
 
     fn read(&self, segment: u64, run_ns: i64) -> io::Result<Cursor> {
         // Checked before the file is read: the writer may finish the segment in between.
-        let is_whole = !self.shared.lock().is_being_written(segment);
+        let is_complete = !self.shared.lock().is_being_written(segment);
         let bytes = std::fs::read(self.shared.path_of(segment))?;
-        Ok(Cursor { segment, run_ns, bytes, is_whole, at: 0, taken: 0 })
+        Ok(Cursor { segment, run_ns, bytes, is_complete, at: 0, taken: 0 })
     }
 
     fn send(&mut self, mut cursor: Cursor, room: QueueLimits) {
@@ -186,7 +186,7 @@ impl CatchUp {
 
     /// The bytes that were read have no event to send, though the segment has some: they were not written yet, or are damaged on disk.
     fn nothing_found(&mut self, cursor: &Cursor) {
-        if cursor.is_whole {
+        if cursor.is_complete {
             return self.give_up(cursor.segment, "damaged records");
         }
         let state = self.shared.lock();
@@ -289,7 +289,7 @@ mod tests {
         }
     }
 
-    /// A reader that was held up between the file and the state gave up events that had been written in between.
+    /// A reader that was delayed between the file and the state gave up events that had been written in between.
     #[test]
     fn events_that_are_written_while_their_segment_is_read_are_sent_and_not_lost() {
         let folder = tempfile::tempdir().unwrap();

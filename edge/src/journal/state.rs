@@ -234,7 +234,7 @@ impl JournalState {
         self.chunks.drain(..).chain([rest]).filter(|chunk| !chunk.bytes.is_empty()).collect()
     }
 
-    /// Takes the memory of frames that were written: growing anew would cost as much as writing.
+    /// Takes the memory of frames that were written: growing again would cost as much as writing.
     pub(super) fn reuse(&mut self, mut bytes: Vec<u8>) {
         if self.spare.capacity() < bytes.capacity() && bytes.capacity() <= JOURNAL_SPARE_BYTES {
             bytes.clear();
@@ -304,7 +304,7 @@ impl JournalState {
         }
     }
 
-    /// The stream counts anew from behind what it had acknowledged. How much of that it kept, its sequences do not tell, as other edges
+    /// The stream restarted its sequences below what it had acknowledged. How much of that it kept, they do not show, as other edges
     /// publish too: what is not in hot is sent again. `last`: its highest sequence. Returns the number of events.
     pub(super) fn went_back(
         &mut self,
@@ -325,7 +325,7 @@ impl JournalState {
     /// The stream lost its end and may have passed its old sequences by now: as [`Self::went_back`], with the sequences that it has.
     pub(super) fn lost_end(&mut self, options: &JournalOptions, stream: usize) -> usize {
         let Some(mark) = self.index.streams.get_mut(stream) else { return 0 };
-        // Lower acknowledgements to come tell nothing new.
+        // Lower acknowledgements to come show nothing new.
         mark.stored_max = 0;
         let confirmed = mark.confirmed;
         self.noticed_loss(stream);
@@ -371,8 +371,8 @@ impl JournalState {
             }
             let confirmed = mark.confirmed.min(least.saturating_sub(1));
             // It may be another stream of that name.
-            let anew = StreamMark { created_ns: 0, stored_max: 0, confirmed };
-            events += self.went_back(options, stream, anew, least);
+            let new_mark = StreamMark { created_ns: 0, stored_max: 0, confirmed };
+            events += self.went_back(options, stream, new_mark, least);
             reasons.push(format!("stream {} gave sequence {least} after {}", facts.name, mark.stored_max));
         }
         (!reasons.is_empty()).then(|| (events, reasons.join("; ")))

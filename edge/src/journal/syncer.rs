@@ -105,7 +105,7 @@ fn failed(shared: &JournalShared, segment: u64, error: &std::io::Error, lines: &
     let mut state = shared.lock();
     state.status.write_errors += 1;
     state.status.failing = Some(format!("sync: {error}"));
-    // What was written before may be lost in a power cut; a new file tells whether the disk works again.
+    // What was written before may be lost in a power cut; a new file shows whether the disk works again.
     state.is_rolled = true;
     drop(state);
     if let Some(held_back) = lines.allow(Instant::now()) {

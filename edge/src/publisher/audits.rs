@@ -217,7 +217,7 @@ impl AuditSender {
         }
     }
 
-    /// The newest of the audits tells about the edge itself since the audit before.
+    /// The newest of the audits holds the edge's own facts since the audit before.
     fn enqueue(&mut self, mut audits: Vec<Audit>) {
         if let Some(newest) = audits.last_mut() {
             newest.health = self.health.take(&self.metrics);

@@ -264,7 +264,7 @@ impl Publisher {
         let oldest = self.window.oldest_sent();
         let carry_events = STREAMS.iter().filter(|stream| stream.carries == Carries::Events);
         for stream in carry_events.map(|stream| stream.name) {
-            // While the broker is away, or the name is not known to be free, that is the reason.
+            // While the broker is unreachable, or the name is not known to be free, that is the reason.
             let oldest = oldest.get(stream).filter(|_| self.link.may_publish()).copied();
             let seconds = self.link.stalls().update(stream, oldest, now);
             self.metrics.unacknowledged.with_label_values(&[stream]).set(gauge(seconds));

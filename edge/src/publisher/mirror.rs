@@ -129,7 +129,7 @@ impl CoreMirror {
     /// Events that wait still go out.
     pub(super) async fn end(self) {
         drop(self.waiting);
-        // Its queue counts and tells what is left.
+        // Its queue counts and reports the rest.
         let _ = timeout(MIRROR_SEND, self.task).await;
     }
 }

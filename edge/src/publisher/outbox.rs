@@ -78,10 +78,10 @@ impl AuditOutbox {
     }
 
     /// All messages, or those that are kept. Oldest first.
-    pub(super) fn unsent(&self, is_whole: bool) -> Vec<UnsentMessage> {
+    pub(super) fn unsent(&self, is_complete: bool) -> Vec<UnsentMessage> {
         let unsent =
             |message: &PendingAudit| UnsentMessage::new(message.message_id.clone(), message.payload.to_vec());
-        self.waiting.iter().filter(|message| is_whole || message.is_kept).map(unsent).collect()
+        self.waiting.iter().filter(|message| is_complete || message.is_kept).map(unsent).collect()
     }
 
     /// Number of messages that are kept.
@@ -110,7 +110,7 @@ mod tests {
         let mut outbox = AuditOutbox::new(3, 100);
         assert_eq!((0..5).map(|number| outbox.push(message(number, 10))).sum::<u64>(), 2);
         assert_eq!(outbox.first().unwrap().message_id, "2");
-        let ids = |is_whole| outbox.unsent(is_whole).into_iter().map(|one| one.id).collect::<Vec<_>>();
+        let ids = |is_complete| outbox.unsent(is_complete).into_iter().map(|one| one.id).collect::<Vec<_>>();
         assert_eq!(
             (ids(true), ids(false), outbox.kept()),
             (vec!["2".into(), "3".into(), "4".into()], vec!["3".into()], 1)

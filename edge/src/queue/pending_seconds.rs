@@ -63,8 +63,8 @@ mod tests {
                 pending.add(at_ns);
                 model.push(at_ns);
             } else {
-                let gone = model.swap_remove(usize::try_from(seed >> 40).unwrap() % model.len());
-                pending.remove(gone);
+                let removed = model.swap_remove(usize::try_from(seed >> 40).unwrap() % model.len());
+                pending.remove(removed);
             }
             let oldest = model.iter().min().map(|at| at / NANOS_PER_SECOND * NANOS_PER_SECOND);
             assert_eq!(pending.oldest_ns(), oldest);

@@ -1,5 +1,5 @@
 //! Blocks of a segment: an index entry in a skippable frame of Zstandard, then the compressed lines. Tools for Zstandard read a segment as
-//! JSON lines; the entries tell its times and find damage without decompressing it.
+//! JSON lines; the entries hold its times and find damage without decompressing it.
 
 use xxhash_rust::xxh3::xxh3_64;
 

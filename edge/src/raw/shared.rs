@@ -76,7 +76,7 @@ impl RawShared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until much has come, or `wait` is over, which is told. True at the end too: nothing comes after.
+    /// Waits until much has come or `wait` is over; true for the latter, and at the end: nothing comes after.
     pub(super) fn take(&self, wait: Duration) -> (VecDeque<RawInput>, bool, bool) {
         let (mut state, waited) = self
             .changed

@@ -84,7 +84,7 @@ impl RawStatus {
         }
     }
 
-    /// For `/health`: a loss is told for a minute.
+    /// For `/health`: a loss is reported for a minute.
     pub fn problem(&self, exchange: &str) -> Option<String> {
         let lost: u64 = self.lost.iter().sum();
         let since = self.lost_at.map(|at| at.elapsed()).filter(|since| *since < RAW_LOSS_TOLD);

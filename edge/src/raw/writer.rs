@@ -329,7 +329,7 @@ impl RawWriter {
         self.segments.iter().map(|segment| segment.bytes).sum()
     }
 
-    /// Deletes what is too old, looks for a missing component, and tells the state.
+    /// Deletes what is too old, looks for a missing component, and publishes the state.
     fn sweep(&mut self) {
         let oldest_ns = clock::now_ns().saturating_sub_unsigned(nanos(self.options().max_age));
         while self.segments.front().is_some_and(|segment| segment.last_ns < oldest_ns) {
@@ -375,7 +375,7 @@ impl RawWriter {
         self.shared.lock().status.component_errors += 1;
         if let Some(held_back) = self.component_lines.allow(Instant::now()) {
             let (exchange, folder) = (&self.shared.exchange, &self.shared.folder);
-            tracing::error!(exchange, %error, ?folder, held_back, "component not kept beside its raw frames");
+            tracing::error!(exchange, %error, ?folder, held_back, "component not kept with its raw frames");
         }
     }
 

@@ -113,7 +113,7 @@ impl TradeIdTracker {
             if self.fill(id) {
                 return TradeIdCheck::FillsGap;
             }
-            // Late trades are older by the venue's clock: the venue has begun to count anew, as after a relisting.
+            // Late trades are older by the venue's clock: the venue has restarted its numbering, as after a relisting.
             if is_newest {
                 (self.next, self.last_ns, self.last_venue_ns) = (Some(id + 1), at_ns, venue_ns);
             }
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_are_found_also_after_the_venue_counts_anew() {
+    fn gaps_are_found_also_after_the_venue_restarts_its_numbering() {
         let mut tracker = TradeIdTracker::default();
         let check = |tracker: &mut TradeIdTracker, id, venue_ns| tracker.check(id, 1, venue_ns);
         assert_eq!(check(&mut tracker, 1_000, 50), TradeIdCheck::InOrder);
@@ -302,7 +302,7 @@ mod tests {
         assert_eq!(check(&mut tracker, 1_001, 40), TradeIdCheck::InOrder);
         assert_eq!(check(&mut tracker, 900, 45), TradeIdCheck::InOrder);
         assert_eq!(check(&mut tracker, 1_002, 60), TradeIdCheck::InOrder);
-        assert_eq!(check(&mut tracker, 7, 70), TradeIdCheck::InOrder, "counts anew");
+        assert_eq!(check(&mut tracker, 7, 70), TradeIdCheck::InOrder, "numbering restarted");
         assert_eq!(check(&mut tracker, 8, 71), TradeIdCheck::InOrder);
         assert_eq!(check(&mut tracker, 10, 72), TradeIdCheck::Gap(TradeIdRange { first: 9, last: 9 }));
         assert_eq!(tracker.open().map(ids).collect::<Vec<_>>(), [(9, 9)]);
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_leave_a_full_list_are_told() {
+    fn ids_that_leave_a_full_list_are_reported() {
         let mut tracker = TradeIdTracker::default();
         for (id, at) in (0..70).zip(1..) {
             tracker.check(id * 2, at, at);

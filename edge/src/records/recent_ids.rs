@@ -10,7 +10,7 @@ const PARTS: usize = 8;
 /// The latest event ids of one data type of one instrument. Duplicates come from overlapping connections, a venue's backlog, and polls
 /// of a value that did not change.
 ///
-/// A full window takes 12 bytes an id, and an edge has one for each instrument and type: a set of hashes beside a queue takes 26. It never
+/// A full window takes 12 bytes an id, and an edge has one for each instrument and type: a set of hashes with a queue takes 26. It never
 /// shrinks: what an instrument needed once it needs again.
 #[derive(Debug, Default)]
 pub(super) struct RecentIds {
@@ -202,7 +202,7 @@ mod tests {
 
     /// Ids that share a slot are found after one of them left, in any order and around the end of the table.
     #[test]
-    fn ids_that_begin_at_one_slot_are_told_apart() {
+    fn ids_that_begin_at_one_slot_are_distinguished() {
         let mut recent = RecentIds::default();
         let id = |number: u64| EventId(u128::from(number << 32 | u64::from(u32::MAX)));
         for number in 0..1_500 {

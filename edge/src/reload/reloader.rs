@@ -64,7 +64,7 @@ impl Reloader {
             self.auditor.note_changes(report.changes(cause, clock::now_ns()));
             self.metrics.reloads.with_label_values(&[report.result.as_str()]).inc();
             self.handle.note(&report);
-            // Whoever asked may be gone.
+            // The requester may have closed its connection.
             let _ = answer.map(|answer| answer.send(report));
         }
     }

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_is_told_once_and_not_while_the_file_is_being_written() {
+    fn a_change_is_reported_once_and_not_while_the_file_is_being_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("edge.toml");
         let write = |text: &str| std::fs::write(&path, text).unwrap();
@@ -88,7 +88,10 @@ mod tests {
         write("abc");
         assert!(!watch.has_changed() && !watch.has_changed(), "as it was");
         std::fs::remove_file(&path).unwrap();
-        assert!(!watch.has_changed() && !watch.has_changed(), "a file that is replaced is away for a moment");
+        assert!(
+            !watch.has_changed() && !watch.has_changed(),
+            "a file that is replaced is missing for a moment"
+        );
         write("new");
         assert!(!watch.has_changed() && watch.has_changed());
     }

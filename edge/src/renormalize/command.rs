@@ -141,7 +141,7 @@ impl Renormalize {
             return Ok(self.report(&found, "nothing was published: both versions give the same events"));
         }
         publisher.close(&self.closing(&found)).await?;
-        Ok(self.report(&found, "published; the report of central tells when it is carried out"))
+        Ok(self.report(&found, "published; the report of central shows when it is carried out"))
     }
 
     fn setup(&self) -> ReplaySetup {

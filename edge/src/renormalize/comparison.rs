@@ -185,7 +185,7 @@ mod tests {
     fn only_what_differs_is_published_and_both_digests_have_every_event() {
         let (mut comparison, mut out) = (VersionComparison::default(), Vec::new());
         let trade = |id, payload: &str| record(id, DataType::Trade, 5, payload);
-        for (id, payload) in [(1, "same"), (2, "old"), (3, "gone")] {
+        for (id, payload) in [(1, "same"), (2, "old"), (3, "withdrawn")] {
             comparison.add(AdapterSide::Old, &trade(id, payload), &mut out);
         }
         for (id, payload) in [(1, "same"), (2, "new"), (4, "come")] {

@@ -59,7 +59,7 @@ impl<'a> ReplayedPair<'a> {
         }
     }
 
-    /// Gives a frame to both versions or to none. A version may ask at another address than the one that ran: the recorded answers tell
+    /// Gives a frame to both versions or to none. A version may ask at another address than the one that ran: the recorded answers show
     /// nothing about its events, and those of the other version would all be withdrawn.
     pub(super) fn push(
         &mut self,

@@ -63,7 +63,7 @@ pub(super) fn version_of(recordings: &Recordings) -> anyhow::Result<String> {
         },
     )?;
     match versions.as_slice() {
-        [] => bail!("the raw frames do not tell which version of the adapter normalized them"),
+        [] => bail!("the raw frames do not show which version of the adapter normalized them"),
         [(id, _)] => Ok(id.clone()),
         several => {
             let times: Vec<String> =
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!((of(2, 9).as_deref(), of(10, 20).as_deref()), (Ok("sim@1+a"), Ok("sim@2+b")));
         let refused = of(7, 11).unwrap_err();
         assert!(refused.contains("sim@1+a from") && refused.contains("sim@2+b from"), "{refused}");
-        assert!(of(0, 1).unwrap_err().contains("do not tell"));
+        assert!(of(0, 1).unwrap_err().contains("do not show"));
     }
 
     #[test]

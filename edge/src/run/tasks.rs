@@ -1,4 +1,4 @@
-//! Tasks of the command `run` beside the way of the data.
+//! Tasks of the command `run` outside the data path.
 
 use std::sync::Arc;
 

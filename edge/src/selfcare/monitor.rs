@@ -50,8 +50,8 @@ impl ResourceMonitor {
         let before = std::mem::replace(&mut self.exceeded, found);
         for ((limit, before), found) in CareLimit::ALL.iter().zip(&before).zip(&self.exceeded) {
             // A long uptime is no problem where nobody asked for a restart.
-            let is_told = self.limits.auto_restart || *limit != CareLimit::Uptime;
-            if let (None, Some(detail), true) = (before, found, is_told) {
+            let is_reported = self.limits.auto_restart || *limit != CareLimit::Uptime;
+            if let (None, Some(detail), true) = (before, found, is_reported) {
                 tracing::warn!(limit = limit.as_str(), detail, "a limit of self-care is passed");
             }
         }
@@ -81,7 +81,7 @@ impl ResourceMonitor {
         }
         self.cpu.push_back((percent, limit > 0 && percent > limit));
         let above = self.cpu.iter().filter(|(_, is_above)| *is_above);
-        // The newest check that was above: what is told is above the limit.
+        // The newest check that was above: what is reported is above the limit.
         let (newest, _) = above.clone().next_back()?;
         (above.count() >= CPU_CHECKS_ABOVE).then(|| format!("CPU {newest} % above {limit} % of a core"))
     }

@@ -38,7 +38,7 @@ impl PublishingWatch {
         self.is_standing
     }
 
-    /// Takes a check. A stuck publisher is told again after as many checks as at first.
+    /// Takes a check. A stuck publisher is reported again after as many checks as at first.
     pub fn observe(&mut self, sample: ProgressSample) -> Option<StuckPublishing> {
         let last = self.last.replace(sample)?;
         let counts = sample.is_connected && sample.waiting && sample.connects == last.connects;
@@ -71,8 +71,8 @@ mod tests {
         ProgressSample { is_connected: true, waiting: true, turns, replies, connects: 1 }
     }
 
-    /// Checks until the watch tells something; at most 100.
-    fn told(samples: impl Iterator<Item = ProgressSample>) -> Option<(usize, StuckPublishing)> {
+    /// First result of the watch within 100 checks.
+    fn found(samples: impl Iterator<Item = ProgressSample>) -> Option<(usize, StuckPublishing)> {
         let mut watch = PublishingWatch::default();
         samples.take(100).enumerate().find_map(|(check, sample)| Some((check, watch.observe(sample)?)))
     }
@@ -80,9 +80,9 @@ mod tests {
     #[test]
     fn a_connection_that_answers_nothing_is_found_in_time_and_a_stopped_task_too() {
         let checks = STUCK_CHECKS as usize;
-        let silent = told((0..).map(|turn| sample(turn, 7)));
+        let silent = found((0..).map(|turn| sample(turn, 7)));
         assert_eq!(silent, Some((checks, StuckPublishing::NoReply { seconds: 30 })));
-        let stopped = told(std::iter::repeat(sample(3, 7)));
+        let stopped = found(std::iter::repeat(sample(3, 7)));
         assert_eq!(stopped, Some((checks, StuckPublishing::NoTurn { seconds: 30 })));
     }
 
@@ -104,10 +104,10 @@ mod tests {
 
     #[test]
     fn outages_an_empty_queue_and_refusals_are_no_standstill() {
-        let away = told((0..).map(|turn| ProgressSample { is_connected: false, ..sample(turn, 7) }));
-        let idle = told((0..).map(|turn| ProgressSample { waiting: false, ..sample(turn, 7) }));
-        let refused = told((0..).map(|turn| sample(turn, turn)));
-        let flapping = told((0..).map(|turn| ProgressSample { connects: turn, ..sample(turn, 7) }));
-        assert_eq!([away, idle, refused, flapping], [None; 4]);
+        let disconnected = found((0..).map(|turn| ProgressSample { is_connected: false, ..sample(turn, 7) }));
+        let idle = found((0..).map(|turn| ProgressSample { waiting: false, ..sample(turn, 7) }));
+        let refused = found((0..).map(|turn| sample(turn, turn)));
+        let flapping = found((0..).map(|turn| ProgressSample { connects: turn, ..sample(turn, 7) }));
+        assert_eq!([disconnected, idle, refused, flapping], [None; 4]);
     }
 }

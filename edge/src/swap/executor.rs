@@ -162,7 +162,7 @@ impl SwapExecutor {
         tracing::info!(
             adapter = adapter.id(),
             feeds = trial.parts.len(),
-            "new adapter gets the live frames beside the running one"
+            "new adapter gets the live frames in parallel with the running one"
         );
         self.shadow(trial).await?;
         self.step(SwapStep::Switch);
@@ -278,7 +278,7 @@ impl SwapExecutor {
                 exchange,
                 adapter = adapter.id(),
                 ?pause,
-                "the new adapter runs, the earlier one beside it"
+                "the new adapter runs, the earlier one in parallel"
             );
             self.context
                 .metrics
@@ -337,7 +337,7 @@ impl SwapExecutor {
         }
         for part in &trial.parts {
             if let Err(SwapFailure { reason, .. }) = part.end_trial().await {
-                tracing::warn!(reason, "end of the probation not told to a feed");
+                tracing::warn!(reason, "a feed did not get the end of the probation");
             }
         }
         // A pipeline may have fallen back since the last look.

@@ -1,5 +1,5 @@
 //! Brings the edge's adapters to the versions that central wants. Each wish is tried once; the way of a component is that of every other
-//! change. While the broker or its buckets are away the edge goes on with what runs, and looks again.
+//! change. While the broker is unreachable or its buckets are missing the edge goes on with what runs, and looks again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Changes of adapters while frames flow: checks of a new version, its shadow beside the running one, the switch between two batches, probation.
+//! Changes of adapters while frames flow: checks of a new version, its shadow run, the switch between two batches, probation.
 //! At most one runs at a time. A refused or rolled back change loses and doubles no event.
 
 mod checks;

@@ -96,7 +96,7 @@ impl PartSwap {
         prepared.map_err(|error| self.failure(SwapStep::Plan, &error.to_string()))
     }
 
-    /// Starts the new version beside the running one.
+    /// Starts the new version in parallel with the running one.
     pub(super) async fn begin_shadow(
         &mut self,
         adapter: &Adapter,
@@ -105,7 +105,7 @@ impl PartSwap {
         self.begin_trial(adapter, accepted, VersionCommand::Shadow).await
     }
 
-    /// Starts the version from before beside the new one, which this part began with.
+    /// Starts the earlier version in parallel with the new one, which this part began with.
     pub(super) async fn begin_probation(
         &mut self,
         accepted: &BTreeSet<DifferenceKind>,
@@ -115,12 +115,12 @@ impl PartSwap {
 
     async fn begin_trial(
         &mut self,
-        beside: &Adapter,
+        other: &Adapter,
         accepted: &BTreeSet<DifferenceKind>,
         command: fn(Box<Successor>, BTreeSet<DifferenceKind>, TrialAnswer) -> VersionCommand,
     ) -> Result<(), SwapFailure> {
         for _ in 0..SUCCESSOR_TRIES {
-            let successor = Box::new(self.successor(beside).await?);
+            let successor = Box::new(self.successor(other).await?);
             let begin = |answer| command(successor, accepted.clone(), answer);
             self.monitor = self.ask(SwapStep::Plan, begin).await?;
             if self.monitor.is_some() {
@@ -167,15 +167,15 @@ impl PartSwap {
 pub(super) fn totals(parts: &[PartSwap], roster: &FeedRoster) -> TrialTotals {
     let mut totals = TrialTotals::default();
     let all = roster.list();
-    let (there, gone): (Vec<_>, Vec<_>) =
+    let (present, removed): (Vec<_>, Vec<_>) =
         parts.iter().partition(|part| all.iter().any(|one| Arc::ptr_eq(one, &part.status)));
-    let is_again = |gone: &PartSwap| {
-        all.iter().any(|one| one.exchange == gone.status.exchange && one.part == gone.status.part)
+    let is_again = |removed: &PartSwap| {
+        all.iter().any(|one| one.exchange == removed.status.exchange && one.part == removed.status.part)
     };
-    if let Some(part) = gone.into_iter().find(|part| there.is_empty() || is_again(part)) {
+    if let Some(part) = removed.into_iter().find(|part| present.is_empty() || is_again(part)) {
         totals.failure = Some(format!("{}: the feed ended meanwhile", part.status.exchange));
     }
-    for part in there {
+    for part in present {
         let exchange = &part.status.exchange;
         if part.status.phase() != FeedPhase::Running || part.status.starts() != part.starts {
             totals.failure.get_or_insert(format!("{exchange}: the feed started again meanwhile"));

@@ -25,7 +25,7 @@ const STATE_BYTES_MAX: u64 = 16 << 20;
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct StoredSwaps {
-    /// By the digest of the configured component. Another configured component begins anew.
+    /// By the digest of the configured component. Another configured component begins without a history.
     kept: BTreeMap<String, KeptVersion>,
     history: Vec<SwapRecord>,
 }
@@ -271,7 +271,7 @@ mod tests {
         assert_eq!(kept(&store), runs(&one));
         store.replace(&[one.as_str()].into(), "configured", None).unwrap();
         assert_eq!(kept(&store), Vec::new());
-        assert!(store.replace(&["configured"].into(), &one, None).is_err(), "its component is gone");
+        assert!(store.replace(&["configured"].into(), &one, None).is_err(), "its component is missing");
     }
 
     #[test]

@@ -105,7 +105,7 @@ async fn join_part(
         let (running, reader) = (part.instruments().await?, reader.with_adapter(part.from.clone()));
         match check_instruments(&reader, to, &running).await {
             Err(ListFailure::Differ(reason)) => return Err(SwapFailure::new(SwapStep::Instruments, reason)),
-            // Of the venue, or told by the part's own lists.
+            // Of the venue, or reported by the part's own lists.
             Err(ListFailure::Unreadable(reason)) => {
                 tracing::warn!(exchange, reason, "instruments of a part on trial not compared");
             }

@@ -149,7 +149,7 @@ impl<'a> WatchedFolder<'a> {
         }
     }
 
-    /// A file that is gone may come again.
+    /// A removed file may come again.
     fn forget(&mut self, is_there: impl Fn(&PathBuf) -> bool) {
         let count = self.tried.len();
         self.tried.retain(|path, _| is_there(path));

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_event_is_told_once_in_the_bucket_of_its_latency() {
+    fn each_event_is_reported_once_in_the_bucket_of_its_latency() {
         let metrics = Metrics::new().unwrap();
         let mut latencies = HopLatencies::default();
         let trades = metrics.venue_to_edge.with_label_values(&["sim_spot", "trade"]);
@@ -77,8 +77,8 @@ mod tests {
         for seconds in [0.000_01, 0.000_02, 400.0] {
             trades.observe(seconds);
         }
-        let told = latencies.take(&metrics);
-        let [latency] = told.as_slice() else { panic!("{told:?}") };
+        let taken = latencies.take(&metrics);
+        let [latency] = taken.as_slice() else { panic!("{taken:?}") };
         assert_eq!((latency.hop, latency.exchange.as_str()), (EdgeHop::VenueToEdge, "sim_spot"));
         assert_eq!(latency.counts.len(), marketprism_schema::LATENCY_BUCKETS);
         assert_eq!((latency.counts[0], latency.counts[1]), (1, 1));

@@ -79,7 +79,7 @@ metrics! {
     backfill_requests: IntCounterVec = "marketprism_edge_backfill_requests_total" ["exchange"],
     /// Gaps of live order books, by detection: sequence or checksum.
     book_gaps: IntCounterVec = "marketprism_edge_orderbook_gaps_total" ["exchange", "cause"],
-    /// Live order books thrown away, by reason.
+    /// Live order books discarded, by reason.
     book_breaks: IntCounterVec = "marketprism_edge_orderbook_breaks_total" ["exchange", "reason"],
     /// Requested order-book snapshots, by reason; `refresh`: for a live book that soon knows fewer levels than its depth.
     book_resyncs: IntCounterVec = "marketprism_edge_orderbook_resyncs_total" ["exchange", "reason"],

@@ -1,4 +1,4 @@
-//! Holes in trade ids: which trades are requested, published and told as missing.
+//! Holes in trade ids: which trades are requested, published and reported as missing.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -156,7 +156,7 @@ fn trades_of_before_two_days_are_dropped_and_counted_unless_their_ids_are_missin
 }
 
 #[test]
-fn a_hole_is_filled_page_by_page_and_the_audits_are_told() {
+fn a_hole_is_filled_page_by_page_and_reported_to_the_audits() {
     let mut filling = Filling::of(1);
     filling.live(0, [10, 20]);
     assert_eq!(filling.next_after(Duration::ZERO), None, "late trades may still come");
@@ -220,7 +220,7 @@ fn a_long_hole_is_filled_in_turn_with_the_others() {
 }
 
 #[test]
-fn a_row_that_cannot_be_true_is_given_up_and_not_told_as_missing_in_the_history() {
+fn a_row_that_cannot_be_true_is_given_up_and_not_reported_as_missing_in_the_history() {
     let mut filling = Filling::of(1);
     filling.live(0, [10, 14]);
     assert_eq!(filling.next_after(BACKFILL_DELAY), Some((11, 13)));
@@ -397,7 +397,7 @@ fn a_later_run_fills_what_was_traded_since_the_one_before() {
     after.answer([11, 12]);
     assert_eq!(after.next_after(Duration::ZERO), Some((14, 19)));
     after.answer(14..=19);
-    let told: Vec<_> = after.done().iter().map(|hole| (hole.ids, hole.filled)).collect();
-    assert_eq!(told, [(hole(11, 12), 2), (hole(14, 19), 6)]);
+    let reported: Vec<_> = after.done().iter().map(|hole| (hole.ids, hole.filled)).collect();
+    assert_eq!(reported, [(hole(11, 12), 2), (hole(14, 19), 6)]);
     assert_eq!(after.records.len(), 9);
 }

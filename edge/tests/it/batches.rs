@@ -16,7 +16,7 @@ use marketprism_tests::broker::Broker;
 use marketprism_tests::wait::eventually;
 
 use crate::broker::{
-    Publishing, STREAM, create_stream, header, limits, messages, publish, publish_through_kills, record,
+    Publishing, STREAM, broker_with_stream, header, limits, messages, publish, publish_through_kills, record,
 };
 
 fn packed(symbol: &'static str, number: u64, coverage: &Coverage) -> EventRecord {
@@ -71,9 +71,7 @@ async fn ended(edge: Publishing) {
 #[tokio::test(flavor = "multi_thread")]
 async fn packed_events_share_messages_and_are_in_the_stream_once_after_kills_of_the_broker() {
     const COUNT: u64 = 20_000;
-    let folder = tempfile::tempdir().unwrap();
-    let mut broker = Broker::start(folder.path()).await;
-    create_stream(&broker.url(), STREAM, "trade.>").await;
+    let (_folder, mut broker) = broker_with_stream().await;
     let mut edge = start(&broker.url(), Duration::from_millis(2)).await;
     publish_through_kills(&mut broker, &mut edge, COUNT, |coverage, numbers| {
         let symbol = |number: u64| if number.is_multiple_of(3) { "A-B" } else { "C-D" };
@@ -94,9 +92,7 @@ async fn packed_events_share_messages_and_are_in_the_stream_once_after_kills_of_
 /// As after a lost acknowledgement, when the run before it had grouped the events the same way.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_broker_knows_a_message_of_the_same_events_and_each_of_them_counts_as_its_duplicate() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_stream(&broker.url(), STREAM, "trade.>").await;
+    let (_folder, broker) = broker_with_stream().await;
     for duplicates in [0, 20] {
         // Long enough for all to be ready together.
         let edge = start(&broker.url(), Duration::from_secs(60)).await;

@@ -18,6 +18,7 @@ use marketprism_edge::telemetry::{Coverage, Metrics};
 use marketprism_schema::{DataType, EventId, WireForm};
 use marketprism_tests::broker::Broker;
 use marketprism_tests::wait::eventually;
+use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -141,6 +142,14 @@ pub fn record(
         journal: None,
         is_resend: false,
     }
+}
+
+/// A broker with the stream of trades, and its folder.
+pub async fn broker_with_stream() -> (TempDir, Broker) {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    create_stream(&broker.url(), STREAM, "trade.>").await;
+    (folder, broker)
 }
 
 pub async fn create_stream(url: &str, name: &str, subjects: &str) {

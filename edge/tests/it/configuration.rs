@@ -340,7 +340,7 @@ fn a_feeds_proxy_wins_over_that_of_all_feeds_and_both_over_the_environment() {
         ("", &[("ALL_PROXY", "socks4://u:hidden@h")], "ALL_PROXY: \"socks4://***@h\": scheme \"socks4\""),
     ] {
         let error = way(keys, "", variables).unwrap_err();
-        assert!(error.contains(wanted) && !error.contains("hidden"), "{error} does not tell {wanted}");
+        assert!(error.contains(wanted) && !error.contains("hidden"), "{error} does not contain {wanted}");
     }
 }
 

@@ -11,6 +11,7 @@ use marketprism_edge::instance::{LeaseTimes, NameLease};
 use marketprism_schema::{EDGE_LEASES_BUCKET, EdgeLease};
 use marketprism_tests::broker::Broker;
 use marketprism_tests::wait::eventually;
+use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +47,16 @@ impl Host {
         Self { client, link, own, stop, task }
     }
 
+    /// A broker with the bucket of leases, and a host that holds the name.
+    async fn alone(expiry: Duration) -> (TempDir, Broker, Self) {
+        let folder = tempfile::tempdir().unwrap();
+        let broker = Broker::start(folder.path()).await;
+        bucket(&broker).await;
+        let first = Self::start(&broker, "first", times(expiry)).await;
+        first.publishes().await;
+        (folder, broker, first)
+    }
+
     async fn publishes(&self) {
         eventually("the name is free", || async { self.link.may_publish().then_some(()) }).await;
     }
@@ -53,7 +64,7 @@ impl Host {
     /// Returns the process that holds the name.
     async fn gives_way(self) -> EdgeLease {
         let twin = tokio::time::timeout(Duration::from_secs(60), self.task).await.unwrap().unwrap();
-        assert!(!self.link.may_publish(), "it published beside the holder");
+        assert!(!self.link.may_publish(), "it published in parallel with the holder");
         twin.expect("nobody else holds the name")
     }
 
@@ -78,11 +89,7 @@ async fn bucket(broker: &Broker) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_host_gives_way_to_one_that_lives_and_follows_one_that_stopped_or_died() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    bucket(&broker).await;
-    let first = Host::start(&broker, "first", times(NEVER)).await;
-    first.publishes().await;
+    let (_folder, broker, first) = Host::alone(NEVER).await;
     let twin = Host::start(&broker, "second", times(NEVER)).await.gives_way().await;
     assert_eq!(twin, first.own);
     first.release().await;
@@ -99,11 +106,7 @@ async fn a_second_host_gives_way_to_one_that_lives_and_follows_one_that_stopped_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_holder_that_comes_back_and_finds_another_one_gives_way() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    bucket(&broker).await;
-    let first = Host::start(&broker, "first", times(NEVER)).await;
-    first.publishes().await;
+    let (_folder, _broker, first) = Host::alone(NEVER).await;
     // Taken over while the first one was suspended, for example.
     let other = EdgeLease { host: "second".to_owned(), data_id: "another".to_owned(), ..first.own.clone() };
     let store = jetstream::new(first.client.clone()).get_key_value(EDGE_LEASES_BUCKET).await.unwrap();
@@ -124,11 +127,7 @@ async fn a_holder_that_comes_back_and_finds_another_one_gives_way() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_holder_outlives_the_lease_of_a_dead_process_that_a_restored_broker_shows() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    bucket(&broker).await;
-    let first = Host::start(&broker, "first", times(Duration::from_millis(200))).await;
-    first.publishes().await;
+    let (_folder, _broker, first) = Host::alone(Duration::from_millis(200)).await;
     let store = jetstream::new(first.client.clone()).get_key_value(EDGE_LEASES_BUCKET).await.unwrap();
     let dead = EdgeLease { host: "dead".to_owned(), data_id: "another".to_owned(), ..first.own.clone() };
     store.put("e1", serde_json::to_vec(&dead).unwrap().into()).await.unwrap();
@@ -143,11 +142,7 @@ async fn a_holder_outlives_the_lease_of_a_dead_process_that_a_restored_broker_sh
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_lost_the_last_lease_is_known_to_have_gone_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut broker = Broker::start(folder.path()).await;
-    bucket(&broker).await;
-    let host = Host::start(&broker, "first", times(NEVER)).await;
-    host.publishes().await;
+    let (folder, mut broker, host) = Host::alone(NEVER).await;
     let store = jetstream::new(host.client.clone()).get_key_value(EDGE_LEASES_BUCKET).await.unwrap();
     let revision = async || store.entry("e1").await.ok()?.map(|entry| entry.revision);
     let writes = async |more: u64| {
@@ -165,7 +160,7 @@ async fn a_broker_that_lost_the_last_lease_is_known_to_have_gone_back() {
     broker.restart().await;
     eventually("the loss is known", async || host.link.take_loss()).await;
     writes(2).await;
-    assert_eq!(host.link.take_loss(), None, "it is told once");
+    assert_eq!(host.link.take_loss(), None, "it is reported once");
     host.release().await;
 }
 
@@ -201,11 +196,7 @@ async fn a_broker_put_back_while_the_edge_was_down_is_known_to_have_gone_back() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_processes_with_copies_of_one_folder_one_gives_way() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    bucket(&broker).await;
-    let first = Host::start(&broker, "first", times(NEVER)).await;
-    first.publishes().await;
+    let (_folder, broker, first) = Host::alone(NEVER).await;
     let copied = EdgeLease { host: "second".to_owned(), since: 9, ..first.own.clone() };
     let holder = first.own.clone();
     assert_eq!(Host::start_as(&broker, copied, times(NEVER)).await.gives_way().await, holder);

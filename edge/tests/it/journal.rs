@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream;
-use marketprism_edge::audit::{Auditor, PublishOutcome};
+use marketprism_edge::audit::Auditor;
 use marketprism_edge::journal::{
     DiskFiles, Journal, JournalLimits, JournalOptions, StreamFacts, answer_requests,
 };
-use marketprism_edge::queue::{Confirmation, EventQueue, EventRecord, QueueLane};
+use marketprism_edge::queue::{EventQueue, EventRecord, QueueLane};
 use marketprism_edge::telemetry::Coverage;
 use marketprism_schema::{
     CONFIRMED_BUCKET, DataType, EventId, MarketType, RepairAnswer, RepairRequest, RepairState, StreamId,
@@ -22,20 +22,18 @@ use marketprism_tests::broker::{Broker, free_port};
 use marketprism_tests::wait::eventually;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{STREAM, create_stream, event_id, header, messages, record};
+use crate::broker::{STREAM, broker_with_stream, create_stream, event_id, header, messages, record};
 use crate::disks::{BadDisk, FullDisk, SyncedDisk};
 use crate::journaled::{end, events_on_disk, files_of, journaled, options, stored, stored_once};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_fit_into_memory_and_what_a_killed_run_left_is_sent_after_the_live_events() {
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, broker) = broker_with_stream().await;
     let path = folder.path().join("journal");
-    let broker = Broker::start(folder.path()).await;
-    create_stream(&broker.url(), STREAM, "trade.>").await;
     // The first run finds no broker. It ends without a word.
-    let away = format!("nats://127.0.0.1:{}", free_port());
+    let unreachable = format!("nats://127.0.0.1:{}", free_port());
     let first = journaled(options(&path), Arc::new(DiskFiles));
-    let edge = first.publish(&away).await;
+    let edge = first.publish(&unreachable).await;
     first.append(0..2_000);
     let status = first.written(2_000).await;
     assert!(
@@ -87,9 +85,7 @@ async fn confirm(url: &str, confirmed_seq: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn segments_are_freed_when_hot_has_them_and_not_when_the_broker_has_them() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_stream(&broker.url(), STREAM, "trade.>").await;
+    let (folder, broker) = broker_with_stream().await;
     let path = folder.path().join("journal");
     let journaled = journaled(JournalOptions { bytes: 4 << 20, ..options(&path) }, Arc::new(DiskFiles));
     let edge = journaled.publish(&broker.url()).await;
@@ -121,9 +117,7 @@ async fn segments_are_freed_when_hot_has_them_and_not_when_the_broker_has_them()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_that_the_broker_lost_are_sent_again_without_a_request() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut broker = Broker::start(folder.path()).await;
-    create_stream(&broker.url(), STREAM, "trade.>").await;
+    let (folder, mut broker) = broker_with_stream().await;
     let journaled = journaled(options(&folder.path().join("journal")), Arc::new(DiskFiles));
     let edge = journaled.publish(&broker.url()).await;
     let (stop, task) = journaled.follow(&edge);
@@ -154,15 +148,7 @@ async fn when_hot_went_back_or_a_stream_was_created_again_what_it_lacks_is_sent_
             std::future::ready((entries.len() == 10).then_some(()))
         })
         .await;
-        let confirmations = entries.iter().map(|entry| {
-            sequence += 1;
-            Confirmation {
-                position: entry.position,
-                sequence: Some(sequence),
-                outcome: PublishOutcome::Stored,
-            }
-        });
-        journaled.queue.confirm(&confirmations.collect::<Vec<_>>());
+        journaled.confirm(&entries, &mut sequence);
     };
     store().await;
     eventually("the journal is read", || async { journaled.journal.stored_max(0) }).await;

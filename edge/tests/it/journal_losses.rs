@@ -10,8 +10,7 @@ use marketprism_edge::journal::{
     DiskFiles, JournalFiles, JournalLoss, JournalOptions, JournalStatus, StreamFacts,
 };
 use marketprism_edge::queue::{
-    AbandonedRecords, Confirmation, EventQueue, EventRecord, JournalPosition, QueueEntry, QueueLane,
-    QueuePosition,
+    AbandonedRecords, Confirmation, EventQueue, EventRecord, JournalPosition, QueueLane, QueuePosition,
 };
 use marketprism_edge::telemetry::Coverage;
 use marketprism_schema::{DataType, GapKind};
@@ -39,6 +38,19 @@ impl SmallSegments {
         let options = JournalOptions { run_ns, bytes: 1 << 20, ..options(folder.path()) };
         let journaled = audited_journal(options, files, Arc::clone(&audited.auditor));
         Self { folder, audited, journaled }
+    }
+
+    /// With 300 events, one of them damaged on disk.
+    async fn with_damaged_event() -> (BadDisk, Self) {
+        let disk = BadDisk::default();
+        let run = Self::new(Arc::new(disk.clone()));
+        disk.is_damaging.store(true, Ordering::Release);
+        run.append(0..300);
+        eventually("all but the damaged one are written", || async {
+            (events_on_disk(run.folder.path()) >= 299).then_some(())
+        })
+        .await;
+        (disk, run)
     }
 
     fn append(&self, ids: std::ops::Range<u64>) {
@@ -82,14 +94,7 @@ impl SmallSegments {
 /// Its window was verified: the other events of it are stored and in hot.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_event_of_the_journal_is_a_gap_in_the_audits_of_the_streams_that_it_may_be_of() {
-    let disk = BadDisk::default();
-    let run = SmallSegments::new(Arc::new(disk.clone()));
-    disk.is_damaging.store(true, Ordering::Release);
-    run.append(0..300);
-    eventually("all but the damaged one are written", || async {
-        (events_on_disk(run.folder.path()) >= 299).then_some(())
-    })
-    .await;
+    let (_, run) = SmallSegments::with_damaged_event().await;
     let status = run.sent_until_lost(JournalLoss::Damaged).await;
     assert_eq!(status.lost[JournalLoss::Damaged as usize][DataType::Trade], 1);
     let gaps = run.unread_gaps();
@@ -100,14 +105,7 @@ async fn a_damaged_event_of_the_journal_is_a_gap_in_the_audits_of_the_streams_th
 /// The writer always has something on a busy edge, or on a slow disk.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_event_holds_up_nothing_behind_it_while_newer_events_are_being_written() {
-    let disk = BadDisk::default();
-    let run = SmallSegments::new(Arc::new(disk.clone()));
-    disk.is_damaging.store(true, Ordering::Release);
-    run.append(0..300);
-    eventually("all but the damaged one are written", || async {
-        (events_on_disk(run.folder.path()) >= 299).then_some(())
-    })
-    .await;
+    let (disk, run) = SmallSegments::with_damaged_event().await;
     disk.is_stuck.store(true, Ordering::Release);
     run.append(300..301);
     run.sent_until_lost(JournalLoss::Damaged).await;
@@ -118,7 +116,7 @@ async fn a_damaged_event_holds_up_nothing_behind_it_while_newer_events_are_being
 #[tokio::test(flavor = "multi_thread")]
 async fn a_segment_that_makes_room_and_cannot_be_read_is_a_gap_in_the_audits() {
     let run = SmallSegments::new(Arc::new(DiskFiles));
-    // Nothing is read back before the segment is gone.
+    // Nothing is read back before the segment is deleted.
     run.journaled.queue.close();
     run.append(0..300);
     eventually("all are written", || async { (events_on_disk(run.folder.path()) >= 300).then_some(()) })
@@ -173,19 +171,8 @@ async fn what_a_deleted_segment_says_of_older_events_outlives_it() {
     run.append(0..100);
     run.queue.read_next(100, usize::MAX, &mut entries);
     let mut sequence = 0;
-    let mut store = |entries: &[QueueEntry]| {
-        let confirmations = entries.iter().map(|entry| {
-            sequence += 1;
-            Confirmation {
-                position: entry.position,
-                sequence: Some(sequence),
-                outcome: PublishOutcome::Stored,
-            }
-        });
-        run.queue.confirm(&confirmations.collect::<Vec<_>>());
-    };
     // The first is in flight until the kill.
-    store(&entries[1..]);
+    run.confirm(&entries[1..], &mut sequence);
     let facts = StreamFacts {
         stream: 0,
         created_ns: 1,
@@ -203,7 +190,7 @@ async fn what_a_deleted_segment_says_of_older_events_outlives_it() {
         run.append(100..190);
         entries.clear();
         run.queue.read_next(100, usize::MAX, &mut entries);
-        store(&entries);
+        run.confirm(&entries, &mut sequence);
         std::future::ready((!noted.exists()).then_some(()))
     })
     .await;

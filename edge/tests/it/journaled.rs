@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use marketprism_edge::audit::Auditor;
+use marketprism_edge::audit::{Auditor, PublishOutcome};
 use marketprism_edge::journal::{Journal, JournalFiles, JournalOptions, JournalStatus, follow_confirmations};
-use marketprism_edge::queue::{EventQueue, EventRecord, MemoryQueue, QueueLane, QueueLimits};
+use marketprism_edge::queue::{
+    Confirmation, EventQueue, EventRecord, MemoryQueue, QueueEntry, QueueLane, QueueLimits,
+};
 use marketprism_edge::telemetry::Coverage;
 use marketprism_service::clock;
 use marketprism_tests::wait::eventually;
@@ -61,6 +63,16 @@ impl Journaled {
             let record = EventRecord { sequence: i64::try_from(id).ok(), ..record };
             self.queue.append(QueueLane::default(), &mut vec![record]);
         }
+    }
+
+    /// The broker stored these after `sequence`, one by one.
+    pub fn confirm(&self, entries: &[QueueEntry], sequence: &mut u64) {
+        let confirmations = entries.iter().map(|entry| {
+            *sequence += 1;
+            let (position, outcome) = (entry.position, PublishOutcome::Stored);
+            Confirmation { position, sequence: Some(*sequence), outcome }
+        });
+        self.queue.confirm(&confirmations.collect::<Vec<_>>());
     }
 
     pub async fn publish(&self, url: &str) -> Publishing {

@@ -15,8 +15,8 @@ use marketprism_tests::wait::eventually;
 use tokio::time::timeout;
 
 use crate::broker::{
-    Publishing, STREAM, create_stream, event_id, header, limits, messages, publish, publish_through_kills,
-    record,
+    Publishing, STREAM, broker_with_stream, create_stream, event_id, header, limits, messages, publish,
+    publish_through_kills, record,
 };
 
 async fn start(url: &str, drain: Duration) -> Publishing {
@@ -42,9 +42,7 @@ async fn stored_ids(url: &str) -> Vec<u128> {
 #[tokio::test(flavor = "multi_thread")]
 async fn all_events_are_in_the_stream_once_after_kills_of_the_broker() {
     const COUNT: u64 = 30_000;
-    let folder = tempfile::tempdir().unwrap();
-    let mut broker = Broker::start(folder.path()).await;
-    create_stream(&broker.url(), STREAM, "trade.>").await;
+    let (_folder, mut broker) = broker_with_stream().await;
     let mut edge = start(&broker.url(), Duration::from_secs(60)).await;
     publish_through_kills(&mut broker, &mut edge, COUNT, records).await;
     assert_eq!(stored_ids(&broker.url()).await, (0..u128::from(COUNT)).collect::<Vec<_>>());
@@ -122,9 +120,7 @@ async fn without_a_broker_the_publisher_stops_in_time_and_reports_the_rest() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_above_the_brokers_limit_is_counted_as_lost_and_blocks_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_stream(&broker.url(), STREAM, "trade.>").await;
+    let (_folder, broker) = broker_with_stream().await;
     let edge = start(&broker.url(), Duration::from_secs(30)).await;
     let mut all = records(&edge.coverage, 0..3);
     all[1].payload = vec![b'x'; 2 << 20].into();
@@ -139,9 +135,7 @@ async fn a_message_above_the_brokers_limit_is_counted_as_lost_and_blocks_nothing
 #[tokio::test(flavor = "multi_thread")]
 async fn live_events_of_the_filter_are_mirrored_once_and_no_others() {
     const PATIENCE: Duration = Duration::from_secs(60);
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_stream(&broker.url(), STREAM, "trade.>").await;
+    let (_folder, broker) = broker_with_stream().await;
     let edge = start(&broker.url(), Duration::from_secs(30)).await;
     let reader = async_nats::connect(broker.url()).await.unwrap();
     let mut mirrored = reader.subscribe("core.>").await.unwrap();

@@ -79,7 +79,7 @@ fn only_another_best_price_or_quantity_makes_a_quote() {
     assert_eq!(book.change(&[100, 1], &[]), None, "the same again");
     assert_eq!(book.change(&[100, 5], &[]), Some([Some([100, 5]), ask]), "another quantity");
     assert_eq!(book.change(&[100, 1], &[101, 9]), Some([bid, Some([101, 9])]), "another price");
-    assert_eq!(book.change(&[], &[101, 0]), Some([bid, ask]), "the best level is gone");
+    assert_eq!(book.change(&[], &[101, 0]), Some([bid, ask]), "the best level is deleted");
     assert_eq!(book.change(&[], &[102, 0, 103, 0]), Some([bid, None]), "a side without levels");
     assert_eq!(book.change(&[100, 0, 99, 0], &[]), Some([None, None]));
     assert_eq!(book.change(&[100, 1], &[102, 3]), Some([bid, ask]));

@@ -189,7 +189,7 @@ async fn a_full_disk_gets_the_room_of_the_oldest_raw_frames_and_is_used_again() 
     eventually("all are written", async || (store.status().written == 6).then_some(())).await;
     full.store(true, Ordering::Release);
     store.push(frame(now + 7, noise(7)));
-    eventually("the failure is told", async || store.status().failing).await;
+    eventually("the failure is reported", async || store.status().failing).await;
     eventually("the oldest is deleted", async || {
         (store.status().deleted[RawDeletion::DiskFull as usize] >= 1).then_some(())
     })
@@ -222,7 +222,7 @@ fn a_failed_append_leaves_no_empty_segment_and_costs_no_other() {
 }
 
 #[test]
-fn nothing_is_written_beside_segments_that_cannot_be_read_at_the_start() {
+fn nothing_is_written_next_to_segments_that_cannot_be_read_at_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let (now, later) = (clock::now_ns(), dir.path().join(format!("{:010}-{:019}.jsonl.zst", 500, 1)));
     fs::create_dir(&later).unwrap();

@@ -7,18 +7,15 @@ use std::time::{Duration, Instant};
 use marketprism_edge::journal::{DiskFiles, JournalLoss, JournalOptions};
 use marketprism_edge::queue::EventQueue;
 use marketprism_schema::DataType;
-use marketprism_tests::broker::Broker;
 use marketprism_tests::wait::eventually;
 
-use crate::broker::{STREAM, create_stream, event_id, messages};
+use crate::broker::{STREAM, broker_with_stream, event_id, messages};
 use crate::journaled::{journaled, options, stored, stored_once};
 
 /// A broker restored from a snapshot of its store, whose streams have the creation times of before.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_went_back_and_passed_its_old_sequence_before_it_is_asked_is_noticed_by_its_acks() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut broker = Broker::start(folder.path()).await;
-    create_stream(&broker.url(), STREAM, "trade.>").await;
+    let (folder, mut broker) = broker_with_stream().await;
     let journaled = journaled(options(&folder.path().join("journal")), Arc::new(DiskFiles));
     // Nobody asks for the stream's state.
     let edge = journaled.publish(&broker.url()).await;
@@ -46,9 +43,7 @@ async fn a_stream_that_went_back_and_passed_its_old_sequence_before_it_is_asked_
 /// Another edge sends so much again that no acknowledgement of this one shows a lower sequence.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_loss_that_no_sequence_shows_is_made_good_when_the_broker_is_known_to_have_gone_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut broker = Broker::start(folder.path()).await;
-    create_stream(&broker.url(), STREAM, "trade.>").await;
+    let (folder, mut broker) = broker_with_stream().await;
     broker.kill();
     broker.copy_store(&folder.path().join("copy"));
     broker.restart().await;
@@ -84,9 +79,7 @@ async fn a_loss_that_no_sequence_shows_is_made_good_when_the_broker_is_known_to_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_stopped_edge_left_for_longer_than_the_journals_age_is_counted_and_not_sent() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_stream(&broker.url(), STREAM, "trade.>").await;
+    let (folder, broker) = broker_with_stream().await;
     let path = folder.path().join("journal");
     let first = journaled(options(&path), Arc::new(DiskFiles));
     first.append(0..500);

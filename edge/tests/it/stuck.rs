@@ -143,9 +143,9 @@ async fn feeds_whose_pipelines_always_hang_do_not_pile_up_threads() {
     let observer = HoldingObserver::new(usize::MAX);
     let feed = RunningFeed::start(&observer, times(1)).await;
     eventually("the feed waits", || async {
-        let told =
+        let is_waiting =
             matches!(feed.status.phase(), FeedPhase::Starting(text) if text.contains("4 pipelines hang"));
-        told.then_some(())
+        is_waiting.then_some(())
     })
     .await;
     assert!(feed.edge.hanging.is_full());

@@ -190,7 +190,7 @@ fn an_unasked_snapshot_keeps_the_epoch_only_where_it_continues() {
         assert_eq!(after(rule, &other), (10, 1, 1), "{rule:?}: contradicts");
         assert_eq!(after(rule, &passed), (10, 0, 0), "{rule:?}: passed");
         assert_eq!(after(rule, &restarted), (1, 1, 1), "{rule:?}: numbering restarted");
-        assert_eq!(after(rule, &untimed), (1, 1, 1), "{rule:?}: no clock to tell");
+        assert_eq!(after(rule, &untimed), (1, 1, 1), "{rule:?}: no clock decides");
     }
 }
 

@@ -213,7 +213,7 @@ fn nonsense_is_refused_whole() {
 }
 
 #[test]
-fn a_crossed_book_is_thrown_away_in_time() {
+fn a_crossed_book_is_discarded_in_time() {
     let mut book = live_book(SequenceRule::Contiguous);
     let at = |id: i64, seconds: i64, bids: &'static [i64]| BookUpdate {
         received_at_ns: seconds * 1_000_000_000,
@@ -292,7 +292,7 @@ fn extending_aligns_and_verifies() {
 }
 
 #[test]
-fn a_restart_starts_anew() {
+fn a_restart_resets_the_sequence() {
     let mut book = live_book(SequenceRule::Contiguous);
     assert_eq!(Some(book.restart()), resync(ResyncReason::Restart));
     assert_eq!((book.state(), book.epoch()), (BookState::WaitSnapshot, 1));

@@ -23,11 +23,11 @@ fn window_change(before: &Levels, after: &Levels, is_better: fn(i64, i64) -> boo
     let changed = after.iter().filter(|level| !before.contains(level)).copied();
     let worst = after.last().filter(|_| after.len() == window).map(|(price, _)| *price);
     let pushed_out = |price: i64| worst.is_some_and(|worst| is_better(worst, price));
-    let gone = before
+    let deleted = before
         .iter()
         .filter(|(price, _)| !after.iter().any(|level| level.0 == *price) && !pushed_out(*price))
         .map(|(price, _)| (*price, 0));
-    changed.chain(gone).collect()
+    changed.chain(deleted).collect()
 }
 
 /// The contract's rule, computed on strings.

@@ -1,4 +1,4 @@
-//! Everything that instances of a feed's adapter begin with, and instances of another version that are started beside the pipeline.
+//! Configuration with which instances of a feed's adapter start, and instances of another version that start in parallel with the pipeline.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -34,7 +34,7 @@ pub struct Successor {
     pub(super) references: u64,
 }
 
-/// A version that gets the frames beside the one that is published.
+/// A version that gets the frames in parallel with the published one.
 pub(super) struct AdapterVersion {
     pub(super) adapter: Adapter,
     pub(super) sandbox: Option<Sandbox>,

@@ -1,4 +1,4 @@
-//! A change of the adapter's version between two batches. The new version first gets the live frames beside the running one, which alone is
+//! A change of the adapter's version between two batches. The new version first gets the live frames in parallel with the running one, which alone is
 //! published (shadow). After the switch it is the other way round (probation): what the old version would have published better is published from
 //! it, and it runs again. Both versions see the same frames, so a change loses and doubles nothing.
 

@@ -94,7 +94,7 @@ impl BlockState {
     }
 
     fn replace(&self, own: &Blocks) -> std::io::Result<()> {
-        // The lease and the journal of runs have temporary files of their own beside it.
+        // The lease and the journal of runs have temporary files of their own next to it.
         let (now_ms, part) = (now_ms(), self.path.with_extension("budgets.part"));
         let mut blocks = load(&self.path);
         own.iter().for_each(|(budget, until_ms)| raise(&mut blocks, budget, *until_ms));

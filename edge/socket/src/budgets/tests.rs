@@ -170,7 +170,7 @@ async fn no_window_of_any_budget_exceeds_its_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refusals_in_a_row_keep_us_away_for_longer() {
+async fn refusals_in_a_row_block_for_longer() {
     let budgets = Budgets::new();
     let seconds = Duration::from_secs;
     let refused = |named| budgets.refused("weight", named, seconds(120), seconds(600));
@@ -225,7 +225,7 @@ async fn a_charge_above_the_budget_is_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_block_keeps_everyone_away() {
+async fn a_block_holds_for_all_charges() {
     let budgets = Budgets::new();
     budgets.define("weight", 10, Duration::from_secs(1));
     budgets.refused("weight", Some(Duration::from_secs(120)), Duration::ZERO, Duration::ZERO);

@@ -49,7 +49,7 @@ struct Generation {
     opened_at_ns: i64,
     texts: mpsc::Sender<OutgoingText>,
     retire: CancellationToken,
-    /// Reason, if it was told to close.
+    /// Reason of a requested close.
     retired: Option<CloseReason>,
     task: AbortHandle,
 }

@@ -1,4 +1,4 @@
-//! Addresses of a name: their order (RFC 8305 section 4), one attempt, and the most telling of their failures.
+//! Addresses of a name: their order (RFC 8305 section 4), one attempt, and the most specific of their failures.
 
 use std::io::{Error, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
@@ -61,23 +61,23 @@ pub(super) async fn connect_to(address: SocketAddr, local: Option<IpAddr>) -> Re
     socket.connect(address).await
 }
 
-/// The most telling failure first, then the others.
+/// The most specific failure first, then the others.
 pub(super) fn failure_text(tried: &[SocketAddr], failures: &[Option<Error>], limit: Duration) -> String {
-    let mut told: Vec<(u8, String)> = tried
+    let mut failed: Vec<(u8, String)> = tried
         .iter()
         .zip(failures)
         .map(|(address, failure)| match failure {
-            Some(error) => (telling(error.kind()), format!("{address}: {error}")),
+            Some(error) => (specificity(error.kind()), format!("{address}: {error}")),
             None => (2, format!("{address}: no answer within {} ms", limit.as_millis())),
         })
         .collect();
-    told.sort_by_key(|(rank, _)| std::cmp::Reverse(*rank));
-    let texts: Vec<String> = told.into_iter().map(|(_, text)| text).collect();
+    failed.sort_by_key(|(rank, _)| std::cmp::Reverse(*rank));
+    let texts: Vec<String> = failed.into_iter().map(|(_, text)| text).collect();
     texts.join("; ")
 }
 
-/// A machine that answers tells more than silence, silence more than a family that is missing here.
-const fn telling(kind: ErrorKind) -> u8 {
+/// An answer is more specific than silence, silence more specific than a family that is missing here.
+const fn specificity(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => 5,
         ErrorKind::HostUnreachable => 3,
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn the_failure_of_a_machine_that_answers_is_told_first() {
+    fn the_failure_of_a_machine_that_answers_is_reported_first() {
         let tried = parsed(&["[::1]:443", "1.1.1.1:443", "2.2.2.2:443"]);
         let failures =
             [Some(ErrorKind::NetworkUnreachable.into()), Some(ErrorKind::ConnectionRefused.into()), None];
@@ -135,7 +135,7 @@ mod tests {
         let live = open.local_addr().unwrap();
         let (limit, delay) = (Duration::from_secs(60), Duration::from_millis(50));
         let raced = race(vec![silent, live], limit, delay, |address| connect_to(address, None));
-        let found = tokio::time::timeout(Duration::from_secs(20), raced).await.expect("held up");
+        let found = tokio::time::timeout(Duration::from_secs(20), raced).await.expect("delayed");
         assert_eq!(found.unwrap().peer_addr().unwrap(), live);
     }
 

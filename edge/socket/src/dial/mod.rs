@@ -211,8 +211,8 @@ impl Dial<'_> {
             Ok(stream) => return Ok(stream),
             Err(failures) => failures,
         };
-        let told = failures.into_iter().flatten().max_by_key(|refusal| refusal.lasting);
-        Err(self.failed(proxy, told.unwrap_or_else(|| ProxyRefusal::no_answer(limit))))
+        let refusal = failures.into_iter().flatten().max_by_key(|one| one.lasting);
+        Err(self.failed(proxy, refusal.unwrap_or_else(|| ProxyRefusal::no_answer(limit))))
     }
 
     fn failed(&self, proxy: &Proxy, refusal: ProxyRefusal) -> DialError {

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failures_start_the_next_at_once_and_all_are_told() {
+    async fn failures_start_the_next_at_once_and_all_are_reported() {
         let start = Instant::now();
         let ended: Result<(), _> = race(vec!["a", "b"], LIMIT, DELAY, |name| async move { Err(name) }).await;
         assert_eq!((ended, start.elapsed()), (Err(vec![Some("a"), Some("b")]), Duration::ZERO));

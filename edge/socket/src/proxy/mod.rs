@@ -75,7 +75,7 @@ impl Proxy {
         let mut address = address.clone();
         let inside = address.take_user_info().map(|(user, password)| (user, Some(Secret::new(password))));
         if inside.is_some() && login.is_some() {
-            return Err("holds a user beside the key for it".to_owned());
+            return Err("holds a user that is also given by its own key".to_owned());
         }
         let login = inside.or(login).map(|(user, password)| ProxyLogin {
             user: Secret::new(user),

@@ -106,7 +106,7 @@ impl RestClient {
         let prepared = self.prepare(request)?;
         let mut backoff = self.options.backoff.start();
         let mut tries = 1;
-        let mut told: Option<RequestFailure> = None;
+        let mut reported: Option<RequestFailure> = None;
         loop {
             let failure = match self.attempt(budgets, &prepared, turns, stamp).await {
                 Ok(answer) => return Ok(answer),
@@ -118,7 +118,7 @@ impl RestClient {
                 return Err(failure);
             }
             if tries >= self.options.request_tries {
-                let earlier = told.filter(|told| told.telling() > failure.telling());
+                let earlier = reported.filter(|reported| reported.specificity() > failure.specificity());
                 return Err(earlier.unwrap_or(failure));
             }
             // A blocked budget waits by itself, before the next try.
@@ -127,8 +127,8 @@ impl RestClient {
             self.counters.count(retry_of(&failure));
             self.counters
                 .add(SocketCounter::BackoffMicroseconds, u64::try_from(wait.as_micros()).unwrap_or(u64::MAX));
-            if told.as_ref().is_none_or(|told| told.telling() <= failure.telling()) {
-                told = Some(failure);
+            if reported.as_ref().is_none_or(|reported| reported.specificity() <= failure.specificity()) {
+                reported = Some(failure);
             }
             tokio::time::sleep(wait).await;
             tries += 1;
@@ -191,7 +191,7 @@ impl RestClient {
         Err(failure)
     }
 
-    /// A dial that takes too long has a cause to tell.
+    /// A dial that takes too long has a cause to report.
     fn timeout_failure(&self, request: &PreparedRequest, url: &Url) -> RequestFailure {
         let limit = request.timeout;
         let dial = self.dialer.step(url);

@@ -233,7 +233,7 @@ async fn a_flood_of_one_feed_delays_the_frames_of_another_by_less_than_a_second(
     stop(flooded, &mut unread).await;
     let took = Duration::from_nanos(u64::try_from(now_ns() - stopping).unwrap());
     println!("the flood is stopped within {took:?}");
-    assert!(took < Duration::from_secs(5), "a flood held up the stop for {took:?}");
+    assert!(took < Duration::from_secs(5), "a flood delayed the stop by {took:?}");
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ async fn pages_come_in_order_before_the_next_round() {
     let mut answers = 0;
     while answers < 3 * (PAGES + 1) {
         let SocketEvent::Requested { url, .. } = next(&mut inputs).await else {
-            panic!("not told what was asked")
+            panic!("the asked text was not reported")
         };
         let frame = next_frame(&mut inputs).await;
         let path = std::str::from_utf8(&frame.data).unwrap();

@@ -108,7 +108,7 @@ async fn a_ban_stops_every_poll_of_the_budget() {
     let arrivals = arrivals.lock().unwrap();
     let during = arrivals.iter().filter(|(_, at)| *at < Duration::from_millis(1950)).count();
     assert!(during <= 3, "asked during the ban: {arrivals:?}");
-    assert!(failures <= 6, "{failures} failures told");
+    assert!(failures <= 6, "{failures} failures reported");
     assert!(others >= 20, "the other budget's poll came {others} times only");
     assert!(counters[SocketCounter::PollsSkippedBlocked] >= 60);
 }

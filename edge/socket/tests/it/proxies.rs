@@ -222,7 +222,7 @@ async fn failures(scheme: &str, login: bool, bytes: &'static [u8], hangs: bool) 
 }
 
 #[tokio::test]
-async fn each_refusal_of_a_proxy_is_told_with_proxy_and_target() {
+async fn each_refusal_of_a_proxy_is_reported_with_proxy_and_target() {
     let cases: [(&str, bool, &[u8], &str); 17] = [
         ("http", false, b"HTTP/1.1 407 Log in\r\n\r\n", "status 407: the proxy wants a user and password"),
         ("http", true, b"HTTP/1.1 407 Log in\r\n\r\n", "status 407: the proxy refuses the user or password"),
@@ -249,7 +249,7 @@ async fn each_refusal_of_a_proxy_is_told_with_proxy_and_target() {
     ];
     for (scheme, login, bytes, wanted) in cases {
         for text in failures(scheme, login, bytes, false).await {
-            assert!(text.contains(wanted), "{text:?} does not tell {wanted:?}");
+            assert!(text.contains(wanted), "{text:?} does not contain {wanted:?}");
         }
     }
 }
@@ -315,7 +315,7 @@ async fn connections_start_from_the_local_address() {
 }
 
 #[tokio::test]
-async fn a_request_that_ends_while_it_connects_tells_the_step() {
+async fn a_request_that_ends_while_it_connects_names_the_step() {
     let proxy = Server::tcp(|mut stream, _| async move {
         let mut asked = [0; 512];
         while stream.read(&mut asked).await.is_ok_and(|length| length > 0) {}
@@ -333,7 +333,7 @@ async fn a_request_that_ends_while_it_connects_tells_the_step() {
 }
 
 #[tokio::test]
-async fn the_most_telling_failure_of_several_tries_is_told() {
+async fn the_most_specific_failure_of_several_tries_is_reported() {
     let server = Server::tcp(|mut stream, number| async move {
         read_head(&mut stream).await;
         if number == 1 {

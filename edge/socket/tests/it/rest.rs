@@ -44,7 +44,7 @@ async fn a_request_arrives_as_the_plan_says() {
 }
 
 #[tokio::test]
-async fn a_429_keeps_the_whole_budget_away() {
+async fn a_429_blocks_the_whole_budget() {
     let start = Instant::now();
     let arrivals = Arc::new(Mutex::new(Vec::new()));
     let keep = Arc::clone(&arrivals);
@@ -102,7 +102,7 @@ async fn a_418_blocks_the_group_for_two_minutes() {
 }
 
 #[tokio::test]
-async fn a_503_that_names_a_time_keeps_the_whole_budget_away() {
+async fn a_503_that_names_a_time_blocks_the_whole_budget() {
     for (header, least) in [("retry-after: 1\r\n", 950), ("", 0)] {
         let start = Instant::now();
         let arrived = Arc::new(Mutex::new(Duration::ZERO));
@@ -226,7 +226,7 @@ async fn a_user_in_an_address_becomes_a_header() {
 }
 
 #[tokio::test]
-async fn slow_and_broken_answers_are_told_apart() {
+async fn slow_and_broken_answers_are_distinguished() {
     let mut options = quick();
     options.request_tries = 1;
     let client = http_client(&options).unwrap();

@@ -135,7 +135,7 @@ impl Pipeline {
         }
     }
 
-    /// Runs until every sender of inputs is gone and all inputs are processed. Blocks: needs a thread of its own. Gives what a pipeline that goes
+    /// Runs until every sender of inputs is closed and all inputs are processed. Blocks: needs a thread of its own. Gives what a pipeline that goes
     /// on with the streams needs.
     pub fn run(mut self, runtime: &Handle) -> StreamMemories {
         let mut inputs = Vec::with_capacity(INPUTS_PER_TURN_MAX);

@@ -152,7 +152,7 @@ fn a_stream_whose_instrument_has_other_terms_goes_on_in_another_feed_with_a_gap_
     auditor.move_streams((feed, part), &|stream| stream.symbol == "C-D", at, "tick changed");
     let row = DataTypeMap::from_fn(|kind| (kind == DataType::Trade).then(|| (trades("C-D"), NUMBERED)));
     assert_eq!(auditor.subscribe(part, &[row], at + 5)[0][DataType::Trade], Some(moved));
-    // The old feed still watches the connection; the new one tells its own start.
+    // The old feed still watches the connection; the new one reports its own start.
     let lost = Gap::open(GapKind::Connection, GapCause::Network, at + 9, "lost");
     auditor.observe(feed, vec![GapEvent::Began(moved, lost)], Some(start + 9 * SECOND));
     let began = Gap::open(GapKind::Start, GapCause::Network, at + 5, "no frame");

@@ -16,7 +16,7 @@ use marketprism_tests::wait::eventually;
 use tokio_util::sync::CancellationToken;
 
 use super::setup::{Running, audits, compare, create_streams, run, run_draining, trades};
-use crate::broker::{STREAM, create_stream, messages};
+use crate::broker::{STREAM, broker_with_stream, create_stream, messages};
 
 const DELIVERED: (DrainResult, u64) = (DrainResult { undelivered: 0 }, 0);
 
@@ -61,7 +61,7 @@ async fn audits_are_exact_through_kills_of_the_broker_and_list_ambiguous_events(
 }
 
 /// The link holds back acknowledgements of stored events, then drops them with the connection; the edge publishes these events again and
-/// is told that the broker has them.
+/// learns that the broker has them.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_with_a_lost_acknowledgement_are_ambiguous_and_the_rest_of_their_windows_is_exact() {
     let folder = tempfile::tempdir().unwrap();
@@ -145,8 +145,8 @@ async fn audits_that_a_restored_broker_lost_are_stored_again() {
         all.sort_by_key(|audit| audit.from);
         let holes = all.windows(2).filter(|pair| pair[0].to < pair[1].from).count();
         let sent = edge.publishing.metrics.audits_sent.get();
-        let is_whole = holes == 0 && all.len() > 5 && all.iter().any(|audit| audit.run == earlier.run);
-        if is_whole { Ok(()) } else { Err(format!("{holes} holes in {} audits, {sent} sent", all.len())) }
+        let is_complete = holes == 0 && all.len() > 5 && all.iter().any(|audit| audit.run == earlier.run);
+        if is_complete { Ok(()) } else { Err(format!("{holes} holes in {} audits, {sent} sent", all.len())) }
     })
     .await;
     assert_eq!(edge.end().await.1, 0);
@@ -198,9 +198,7 @@ async fn without_a_journal_a_repair_request_is_answered_with_not_kept_and_an_inv
 #[tokio::test(flavor = "multi_thread")]
 async fn windows_close_while_the_broker_holds_the_answer_to_an_audit_back() {
     const REQUESTS: usize = 5;
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_stream(&broker.url(), STREAM, "trade.>").await;
+    let (_folder, broker) = broker_with_stream().await;
     let client = async_nats::connect(broker.url()).await.unwrap();
     let mut requests = client.subscribe("audit.>").await.unwrap();
     client.flush().await.unwrap();

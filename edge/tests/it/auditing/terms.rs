@@ -22,12 +22,12 @@ fn terms(symbol: &str, tick: i64) -> InstrumentTerms {
 }
 
 #[test]
-fn terms_are_told_when_they_are_new_or_change_after_a_delisting_and_once_a_day() {
+fn terms_are_reported_when_they_are_new_or_change_after_a_delisting_and_once_a_day() {
     let start = 1_000 * SECOND;
     let audited = audited(start);
     let auditor = &audited.auditor;
     // Of each message the symbols and the time.
-    let told = |instruments: &[InstrumentTerms], at_ns| {
+    let reported = |instruments: &[InstrumentTerms], at_ns| {
         auditor.list_instruments("sim_spot", instruments.to_vec(), at_ns);
         let listings = auditor.take_listings().into_iter();
         let symbols =
@@ -36,13 +36,13 @@ fn terms_are_told_when_they_are_new_or_change_after_a_delisting_and_once_a_day()
     };
     let both = [terms("A-B", 5), terms("C-D", 5)];
     let of = |symbol: &str, at_ns: i64| (symbol.to_owned(), at_ns);
-    assert_eq!(told(&both, start), [of("A-B", start), of("C-D", start)]);
-    assert_eq!(told(&both, start + 1), [], "nothing has changed");
+    assert_eq!(reported(&both, start), [of("A-B", start), of("C-D", start)]);
+    assert_eq!(reported(&both, start + 1), [], "nothing has changed");
     let changed = [terms("A-B", 1), terms("C-D", 5)];
-    assert_eq!(told(&changed, start + 2), [of("A-B", start + 2)], "the tick alone, with the same scale");
+    assert_eq!(reported(&changed, start + 2), [of("A-B", start + 2)], "the tick alone, with the same scale");
     auditor.end_streams(audited.feed, vec![audited.streams[1]], start + 3, DowntimeReason::Delisted);
-    assert_eq!(told(&changed[..1], start + 4), []);
-    assert_eq!(told(&changed, start + 5), [of("C-D", start + 5)], "listed again");
+    assert_eq!(reported(&changed[..1], start + 4), []);
+    assert_eq!(reported(&changed, start + 5), [of("C-D", start + 5)], "listed again");
     let tomorrow = start + 86_400 * SECOND + 2;
-    assert_eq!(told(&changed, tomorrow), [of("A-B", tomorrow)], "C-D was told later");
+    assert_eq!(reported(&changed, tomorrow), [of("A-B", tomorrow)], "C-D was reported later");
 }

@@ -251,8 +251,8 @@ impl Serving {
         session.feed.counters.add(SocketCounter::FrameBytes, bytes as u64);
         if !self.ready && self.subscribed {
             self.ready = true;
-            let told = session.events.send((generation, SessionEvent::Ready)).await;
-            told.map_err(|_| CloseReason::Stopped)?;
+            let sent = session.events.send((generation, SessionEvent::Ready)).await;
+            sent.map_err(|_| CloseReason::Stopped)?;
         }
         self.waited(waited);
         Ok(())

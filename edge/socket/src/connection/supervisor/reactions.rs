@@ -178,7 +178,7 @@ impl ConnectionSupervisor {
 impl ConnectionSupervisor {
     pub(super) async fn on_ended(&mut self, joined: Result<SessionEnd, JoinError>) {
         let Some((generation, ended)) = self.identify(joined) else { return };
-        let Some(gone) = self.generations.remove(&generation) else { return };
+        let Some(known) = self.generations.remove(&generation) else { return };
         let stopping = self.stop.is_cancelled();
         if self.candidate == Some(generation) {
             self.candidate = None;
@@ -188,8 +188,8 @@ impl ConnectionSupervisor {
             (_, SessionEndCause::NotOpened(error)) => self.not_opened(generation, &error),
             (None, _) => {}
             (Some(opened), end) => {
-                let retired = gone.retired.is_some();
-                let reason = match (gone.retired, end) {
+                let retired = known.retired.is_some();
+                let reason = match (known.retired, end) {
                     (Some(reason), _) | (None, SessionEndCause::Closed(reason)) => reason,
                     (None, _) => CloseReason::Stopped,
                 };
@@ -259,7 +259,7 @@ impl ConnectionSupervisor {
         }
         let source = self.source;
         let closed = SocketEvent::Closed { source, generation, reason, at_ns: now_ns(), overlap };
-        // An error means that the pipeline is gone.
+        // An error means that the pipeline has ended.
         let _ = self.feed.deliver(closed).await;
     }
 
