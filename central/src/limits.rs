@@ -53,10 +53,12 @@ pub const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 /// full the broker keeps the rest.
 pub const PREFETCH_EVENTS: usize = 5_000;
 
-/// Bytes of a pull request, of which at most two are open. When full the broker keeps the rest.
+/// Bytes of a pull request, of which at most two are open, or those of the broker's largest message where that is larger. When full the broker keeps the
+/// rest.
 pub const PREFETCH_BYTES: usize = 32 << 20;
-/// [`PREFETCH_BYTES`] of states and changes of order books: 5,000 deltas, or as many states of 15 kB as are processed within the ack wait. A
-/// message above it would never come; the broker's limit of a message is 1 MiB by default.
+/// Room for what the broker counts beside a message's payload and headers: its subject and that of its acknowledgement.
+pub const ENVELOPE_BYTES: usize = 16 << 10;
+/// [`PREFETCH_BYTES`] of states and changes of order books: 5,000 deltas, or as many states of 15 kB as are processed within the ack wait.
 pub const PREFETCH_ORDER_BOOK_BYTES: usize = 8 << 20;
 /// [`PREFETCH_BYTES`] of each type with few events.
 pub const PREFETCH_OTHERS_BYTES: usize = 4 << 20;

@@ -226,10 +226,13 @@ async fn begin_again(
 
 impl Subscription {
     /// One for each consumer, in their order.
-    pub async fn pulls(&self) -> anyhow::Result<Vec<Pull>> {
+    pub async fn pulls(&self, client: &Client) -> anyhow::Result<Vec<Pull>> {
+        // The broker never delivers a message above the bytes of the request, nor any behind it.
+        let largest = client.server_info().max_payload.saturating_add(limits::ENVELOPE_BYTES);
         let mut pulls = Vec::with_capacity(self.consumers.len());
         for TableConsumer { spec, consumer, .. } in &self.consumers {
             let (messages, bytes) = prefetch(spec.data_type);
+            let bytes = bytes.max(largest);
             let pull = consumer
                 .stream()
                 .max_messages_per_batch(messages)

@@ -163,7 +163,7 @@ impl Worker {
         for ((_, window), consumer) in self.windows.iter_mut().zip(&found.consumers) {
             window.restart(consumer.deliveries + 1);
         }
-        found.pulls().await.map(TablePulls::new)
+        found.pulls(&self.shared.broker.client).await.map(TablePulls::new)
     }
 
     /// The stream was recreated. Messages in memory belong to the earlier one: they are stored, but not acknowledged.

@@ -6,7 +6,7 @@ use async_nats::HeaderMap;
 use marketprism_tests::wait::eventually;
 
 use crate::copies::confirmed;
-use crate::events::{message, now_us, publish, publish_bytes, trade};
+use crate::events::{book, message, now_us, publish, publish_bytes, trade};
 use crate::ingest::{all_acknowledged, events_consumer};
 use crate::stack::{PATIENCE, Stack};
 
@@ -141,4 +141,22 @@ async fn poison_goes_to_the_dead_letters() {
         "SELECT payload FROM marketprism_hot.dead_letters WHERE content_type = 'application/x-unknown'";
     assert_eq!(stack.hot().query_raw(kept).fetch_one::<String>().await.unwrap().into_bytes(), good);
     stack.metrics_tell("hot_storage_messages_failed_total 9").await;
+}
+
+/// A broker whose messages may be larger than a pull request of books asks for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_above_the_bytes_of_a_pull_holds_up_none_behind_it() {
+    let Some(mut stack) = Stack::start().await else { return };
+    stack.broker.set_settings("max_payload: 12MB");
+    stack.broker.restart().await;
+    let config = stack.configure("");
+    stack.init(&config, &[], 0);
+    let jetstream = stack.jetstream().await;
+    let (subject, book) = message(&book(1, 5, now_us()));
+    publish_bytes(&jetstream, &subject, HeaderMap::new(), vec![b'x'; 9 << 20]).await;
+    publish_bytes(&jetstream, &subject, HeaderMap::new(), book).await;
+    let _central = stack.run(&config);
+    all_acknowledged(&stack, "ORDERBOOK_SNAP", 2).await;
+    stack.holds_once("orderbooks", 1).await;
+    stack.metrics_tell("hot_storage_messages_failed_total 1").await;
 }

@@ -50,7 +50,8 @@ pub async fn take_in(shared: &Arc<CentralContext>, dirty: &DirtyWindows) -> anyh
 
 async fn start(shared: &CentralContext, stream: &Stream) -> anyhow::Result<(Pull, AuditPosition)> {
     let position = AuditPosition::start(shared, stream).await?;
-    let pulls = subscribe(shared, stream, Partition::first(stream)).await?.pulls().await?;
+    let found = subscribe(shared, stream, Partition::first(stream)).await?;
+    let pulls = found.pulls(&shared.broker.client).await?;
     let pull = pulls.into_iter().next().with_context(|| format!("stream {AUDIT} has no consumer"))?;
     Ok((pull, position))
 }
