@@ -90,7 +90,7 @@ impl FleetMetrics {
             edges: int_gauges!("marketprism_central_edges", "known edges by state", &["state"], r)?,
             silent: int_gauges!(
                 "marketprism_central_edge_silent",
-                "1 while the edge's heartbeats stopped without a word",
+                "1 while the edge's heartbeats stopped without a reported stop",
                 &["edge"],
                 r
             )?,

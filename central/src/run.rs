@@ -80,7 +80,7 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     let outcome = match provision_hot(&shared, role, &stop).await {
         Ok(()) => {
             tell_service_manager(ServiceState::Ready);
-            around.spawn(tell_alive());
+            around.spawn(notify_alive());
             around.spawn(ingest::watch(Arc::clone(&shared), stop.clone()));
             around.spawn(ingest::read_history(Arc::clone(&shared), stop.clone()));
             work(&shared, role, streams, &stop, &mut around).await
@@ -100,7 +100,7 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
 }
 
 /// Tells the service manager that the runtime goes on; each task has deadlines of its own.
-async fn tell_alive() -> anyhow::Result<()> {
+async fn notify_alive() -> anyhow::Result<()> {
     loop {
         tell_service_manager(ServiceState::Alive);
         sleep(limits::ALIVE_EVERY).await;

@@ -87,7 +87,7 @@ impl AdapterBucket {
         self.clean_or_warn(ADAPTER_LEFTOVER_AGE).await;
         let found = within("look up the component", self.objects.info(&name)).await?;
         match found {
-            Ok(info) if !info.deleted && info.size == component.len() && self.is_whole(&info).await? => {
+            Ok(info) if !info.deleted && info.size == component.len() && self.is_complete(&info).await? => {
                 return Ok((stored(&info).unwrap_or(adapter), false));
             }
             Ok(_) => {}
@@ -114,7 +114,7 @@ impl AdapterBucket {
         let put = put.with_context(|| format!("component not stored within {ADAPTER_PUSH:?}"))?;
         match put {
             // Its pieces are cleaned up if this process stood still for longer than a push may take.
-            Ok(info) if !self.is_whole(&info).await? => {
+            Ok(info) if !self.is_complete(&info).await? => {
                 bail!("component not whole: pieces were cleaned up during the push; push it again")
             }
             Ok(info) => Ok((stored(&info).unwrap_or(adapter), true)),
@@ -124,7 +124,7 @@ impl AdapterBucket {
         }
     }
 
-    async fn is_whole(&self, info: &ObjectInfo) -> anyhow::Result<bool> {
+    async fn is_complete(&self, info: &ObjectInfo) -> anyhow::Result<bool> {
         let pieces = self.pieces(&info.nuid).await?;
         Ok(pieces.subjects.values().sum::<u64>() == u64::try_from(info.chunks).unwrap_or(u64::MAX))
     }
@@ -132,7 +132,7 @@ impl AdapterBucket {
     /// Subjects of the pieces of one object, or of all (`>`).
     async fn pieces(&self, object: &str) -> anyhow::Result<StreamSubjects> {
         let listed = self.broker.subjects(STREAM, &format!("{PIECES}{object}")).await?;
-        listed.with_context(|| format!("bucket {ADAPTER_OBJECTS_BUCKET} is gone"))
+        listed.with_context(|| format!("bucket {ADAPTER_OBJECTS_BUCKET} does not exist"))
     }
 
     async fn check_room(&self, bytes: usize, usage: &AdapterUsage) -> anyhow::Result<()> {

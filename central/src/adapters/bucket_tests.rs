@@ -77,7 +77,7 @@ async fn what_does_not_fit_is_refused_and_what_broken_off_pushes_left_is_cleaned
     assert!(larger.list().await.unwrap().is_empty() && pieces().await.is_empty());
     assert!(store(&larger, "one", 300_000).await.unwrap());
     stream.purge().filter("$O.adapters.C.>").await.unwrap();
-    assert!(store(&larger, "one", 300_000).await.unwrap(), "its pieces are gone: it is stored again");
+    assert!(store(&larger, "one", 300_000).await.unwrap(), "its pieces are missing: it is stored again");
     broker.jetstream.delete_object_store("adapters").await.unwrap();
     let refused = AdapterBucket::open(&broker, 1, 100 << 30).await.err().unwrap();
     assert!(is_no_room(&refused), "{refused:#}");

@@ -30,8 +30,8 @@ pub async fn roll_back(
     times: PromotionTimes,
 ) -> anyhow::Result<Vec<RollbackResult>> {
     let reports = heartbeats.read().await?;
-    let is_whole = selection.all || selection.is_empty();
-    let selection = if is_whole { EdgeSelection::everything() } else { selection.clone() };
+    let is_everything = selection.all || selection.is_empty();
+    let selection = if is_everything { EdgeSelection::everything() } else { selection.clone() };
     let selected = selection.select(&reports, adapter)?;
     let mut wishes = store.read(adapter).await?;
     let (returning, mut results) = take_back(&mut wishes.wanted, adapter, &selected, &selection);

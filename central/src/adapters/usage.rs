@@ -60,7 +60,7 @@ impl AdapterUsage {
         ensure!(
             edges.is_empty(),
             "heartbeats of {edges} not readable: these edges may run any version, nothing was deleted; update central, or remove an \
-             edge that is gone with `edges --forget NAME`"
+             retired edge with `edges --forget NAME`"
         );
         let used: Vec<String> = adapters
             .iter()

@@ -15,7 +15,7 @@ pub struct EdgesArgs {
     /// Print JSON, in the form of /edges.
     #[arg(long)]
     json: bool,
-    /// Forget a stopped or silent edge that is gone for good. It is known again once it starts
+    /// Forget a retired edge that is stopped or silent. It is known again once it starts
     #[arg(long, value_name = "NAME")]
     forget: Option<String>,
 }

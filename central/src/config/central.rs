@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn overrides_apply_and_all_mistakes_are_told_at_once() {
+    fn overrides_apply_and_all_mistakes_are_reported_at_once() {
         let config = read("[streams]\nreplicas = 3\n[streams.market_data]\nmax_bytes = 2097152\n").unwrap();
         assert_eq!((config.streams[0].settings.max_bytes, config.streams[1].replicas), (2_097_152, 3));
 
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn cold_is_where_hot_is_until_it_is_told() {
+    fn cold_is_on_the_server_of_hot_unless_configured() {
         let hot = "[clickhouse]\nurl = \"http://hot:1\"\nuser = \"writer\"\n";
         let both = read(hot).unwrap().clickhouse;
         assert_eq!((&both.cold, both.is_cold_apart()), (&both.hot, false));
@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(named(&format!("{hot}[clickhouse.cold]\nuser = \"c\"\n")).unwrap().as_deref(), Some("db"));
         assert_eq!(named(&format!("{hot}[clickhouse.cold]\nurl = \"http://c\"\n")).unwrap(), None);
         let error = read("[clickhouse]\nserver_name = \"db\"\n").unwrap_err();
-        assert!(error.contains("clickhouse.url: has keys for TLS beside it"), "{error}");
+        assert!(error.contains("clickhouse.url: comes with keys for TLS"), "{error}");
         let file = env!("CARGO_MANIFEST_PATH");
         let error = read(&format!("{hot}client_cert_file = {file:?}\n")).unwrap_err();
         assert!(error.contains("clickhouse.client_key_file: is missing"), "{error}");

@@ -152,7 +152,7 @@ impl Server {
         let Some((user, password)) = self.url.take_user_info() else { return };
         let is_user_given = !user.is_empty() && !matches!(self.user.as_str(), "" | DEFAULT_USER);
         let is_password_given = !password.is_empty() && self.password.is_some();
-        let what = "holds a user or password that is given beside it too";
+        let what = "holds a user or password that is also given by its own key";
         let allowed = "an address without them, or no key for them";
         problems.demand(!is_user_given && !is_password_given, &format!("{at}.url"), what, allowed);
         if !user.is_empty() {
@@ -194,7 +194,7 @@ impl Server {
         problems.demand(
             is_tls || !self.has_tls_keys(),
             &format!("{at}.url"),
-            "has keys for TLS beside it",
+            "comes with keys for TLS",
             allowed,
         );
         let [_, certificate, key] = self.tls_keys();

@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_port_is_told_by_what_answers_there() {
+    async fn a_port_is_identified_by_what_answers_there() {
         let server = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = server.local_addr().unwrap();
         let served = tokio::spawn(async move {

@@ -20,7 +20,7 @@ pub enum EdgeLife {
     Running,
     /// It was stopped cleanly.
     Stopped,
-    /// Its heartbeats stopped without a word.
+    /// Its heartbeats stopped without a reported stop.
     Silent,
     /// Its heartbeats come in a form that this version does not read.
     Unreadable,

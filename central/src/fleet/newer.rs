@@ -13,12 +13,12 @@ pub struct NewerEdges(BTreeMap<String, BTreeSet<(&'static str, String)>>);
 impl NewerEdges {
     /// They are read as `unknown`, or what they name is left out.
     pub fn log(&mut self, edge: &str, message: &str, unknown: &[UnknownName]) {
-        if let Some(names) = self.untold(edge, unknown) {
+        if let Some(names) = self.unreported(edge, unknown) {
             tracing::warn!(edge, message, names, "the edge is newer: names are unknown here; update central");
         }
     }
 
-    fn untold(&mut self, edge: &str, unknown: &[UnknownName]) -> Option<String> {
+    fn unreported(&mut self, edge: &str, unknown: &[UnknownName]) -> Option<String> {
         if unknown.is_empty() || (self.0.len() >= EDGES_MAX && !self.0.contains_key(edge)) {
             return None;
         }
@@ -39,7 +39,7 @@ impl NewerEdges {
         (!names.is_empty()).then(|| names.join(", ") + &more)
     }
 
-    /// Forgets edges that are gone.
+    /// Forgets edges that no longer exist.
     pub fn retain(&mut self, edges: &BTreeSet<String>) {
         self.0.retain(|edge, _| edges.contains(edge));
     }
@@ -56,21 +56,21 @@ mod tests {
     }
 
     #[test]
-    fn each_name_of_an_edge_is_told_once_and_lines_and_memory_are_bounded() {
+    fn each_name_of_an_edge_is_reported_once_and_lines_and_memory_are_bounded() {
         let mut newer = NewerEdges::default();
         let two = names([7, 8, 7].into_iter());
-        assert_eq!(newer.untold("e1", &two).unwrap(), "kind \"7\", kind \"8\"");
-        assert_eq!(newer.untold("e1", &two), None, "each message has them");
-        assert_eq!(newer.untold("e1", &names(8..10)).unwrap(), "kind \"9\"");
-        assert!(newer.untold("e2", &two).is_some(), "another edge");
-        let many = newer.untold("e3", &names(0..10_000)).unwrap();
+        assert_eq!(newer.unreported("e1", &two).unwrap(), "kind \"7\", kind \"8\"");
+        assert_eq!(newer.unreported("e1", &two), None, "each message has them");
+        assert_eq!(newer.unreported("e1", &names(8..10)).unwrap(), "kind \"9\"");
+        assert!(newer.unreported("e2", &two).is_some(), "another edge");
+        let many = newer.unreported("e3", &names(0..10_000)).unwrap();
         let more = UNKNOWN_NAMES_LOGGED - UNKNOWN_NAMES_LISTED;
         assert!(many.ends_with(&format!(" and {more} more")) && many.len() < 1_000, "{many}");
-        assert_eq!(newer.untold("e3", &names(20_000..20_001)), None, "no more are kept");
+        assert_eq!(newer.unreported("e3", &names(20_000..20_001)), None, "no more are kept");
         newer.retain(&BTreeSet::from(["e2".to_owned()]));
-        assert!(newer.untold("e1", &two).is_some());
+        assert!(newer.unreported("e1", &two).is_some());
         for edge in 0..EDGES_MAX {
-            newer.untold(&edge.to_string(), &two);
+            newer.unreported(&edge.to_string(), &two);
         }
         assert_eq!(newer.0.len(), EDGES_MAX);
     }

@@ -49,7 +49,7 @@ pub async fn read_edges(broker: &Broker) -> anyhow::Result<Vec<FleetEdge>> {
     Ok(beats.iter().map(|stored| FleetEdge::new(stored, age(stored.stored_ns))).collect())
 }
 
-/// Removes the heartbeat of an edge that is gone for good. One that still writes is refused.
+/// Removes the heartbeat of a retired edge. One that still writes is refused.
 pub async fn forget_edge(broker: &Broker, edge: &str) -> anyhow::Result<()> {
     let edges = read_edges(broker).await?;
     let names = || edges.iter().map(|one| one.edge.as_str()).collect::<Vec<_>>().join(", ");
@@ -59,7 +59,7 @@ pub async fn forget_edge(broker: &Broker, edge: &str) -> anyhow::Result<()> {
         let age = known.heartbeat_age_seconds;
         bail!("edge {edge:?} is running, its newest heartbeat is {age} s old: stop it first");
     }
-    let store = bucket(broker).await?.context("the bucket is gone")?;
+    let store = bucket(broker).await?.context("the bucket does not exist")?;
     within("remove the heartbeat", store.purge(edge_heartbeat_key(edge))).await??;
     Ok(())
 }

@@ -22,7 +22,7 @@ pub struct EdgeFleet(Mutex<SeenFleet>);
 #[derive(Debug)]
 struct SeenFleet {
     edges: BTreeMap<String, SeenEdge>,
-    /// Why the last look failed. While the broker is away no edge can write.
+    /// Error of the last read. While the broker is unreachable no edge can write.
     problem: Option<String>,
     newer: NewerEdges,
 }
@@ -196,8 +196,8 @@ mod tests {
         assert_eq!(see(EDGE_SILENT - second, [7, 8]), [""; 0]);
         assert_eq!(see(EDGE_SILENT, [7, 8]), ["e1"], "a stopped one is not silent");
         assert_eq!(see(EDGE_SILENT + second, [9, 8]), [""; 0], "it is heard again");
-        fleet.fail("the broker is away".to_owned());
-        assert_eq!(fleet.edges().unwrap_err(), "the broker is away");
+        fleet.fail("the broker is unreachable".to_owned());
+        assert_eq!(fleet.edges().unwrap_err(), "the broker is unreachable");
         assert_eq!(see(EDGE_SILENT * 3, [9, 8]), [""; 0], "nobody could write");
         assert_eq!(see(EDGE_SILENT * 4, [9, 8]), ["e1"]);
         fleet.see(Vec::new(), start + EDGE_SILENT * 5);

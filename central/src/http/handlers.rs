@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn the_grace_period_covers_health_but_not_readiness() {
-        let some = || vec!["clickhouse: away".to_owned()];
+        let some = || vec!["clickhouse: unreachable".to_owned()];
         let [second, grace] = [1, 120].map(Duration::from_secs);
         assert_eq!(health(Vec::new(), second, grace).0, StatusCode::OK);
         let (status, body) = health(some(), second, grace);

@@ -39,7 +39,7 @@ impl SharedBucket {
             ),
             kv(lease::BUCKET, "no central can hold a task: nothing is stored"),
             kv(EDGE_LEASES_BUCKET, "edges cannot hold their names, and their heartbeats are lost"),
-            kv(WANTED_ADAPTERS_BUCKET, "edges follow no promotion, and wishes of earlier ones are gone"),
+            kv(WANTED_ADAPTERS_BUCKET, "edges follow no promotion, and earlier promotions are lost"),
             Self {
                 name: ADAPTER_OBJECTS_BUCKET,
                 stream: format!("OBJ_{ADAPTER_OBJECTS_BUCKET}"),

@@ -1,4 +1,4 @@
-//! Oldest servers that do all that central asks for. An older one would refuse some of it later, or leave it out without a word.
+//! Oldest servers that do all that central asks for. An older one would refuse some of it later, or ignore it silently.
 
 /// Lookups give ids as bytes: `reinterpret` of a text to an array.
 pub const CLICKHOUSE: (u32, u32) = (25, 8);
@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_that_is_too_old_is_told_from_newer_ones() {
+    fn servers_older_than_the_minimum_are_recognized() {
         let is_old = |version| check("x", version, CLICKHOUSE).is_err();
         assert_eq!(["25.7.9.1", "24.12.1.1"].map(is_old), [true; 2]);
         assert_eq!(["25.8.0.1", "26.1.1.1-lts", "x", ""].map(is_old), [false; 4]);

@@ -63,7 +63,7 @@ pub(super) struct Bucket {
 struct BucketState {
     store: Option<Store>,
     created_ns: Option<i128>,
-    /// When this process found another bucket than before. The claims of the earlier one are gone, but their holders may still work.
+    /// When this process found another bucket than before. The leases of the earlier one are lost, but their holders may still work.
     recreated: Option<Instant>,
     /// Failure of the last read, and of the last writes: a broker with a full disk answers reads.
     read_problem: Option<String>,

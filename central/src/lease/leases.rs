@@ -93,7 +93,7 @@ impl Leases {
         &self.name
     }
 
-    /// Waits for the lease. `None` if `stop` comes first. Also waits while the broker is away.
+    /// Waits for the lease. `None` if `stop` comes first. Also waits while the broker is unreachable.
     pub async fn acquire(&self, lease: &str, stop: &CancellationToken) -> Option<Lease> {
         let (mut claimed, mut wanted) = (RevisionAge::default(), RevisionAge::default());
         loop {

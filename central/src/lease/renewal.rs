@@ -189,7 +189,7 @@ mod tests {
 
     /// Nothing listens there, so every request hangs. A stall may make one try late, not all of them.
     #[tokio::test]
-    async fn the_loss_is_told_before_another_process_may_take_the_lease() {
+    async fn the_loss_is_reported_before_another_process_may_take_the_lease() {
         let nats = Nats { urls: vec!["nats://127.0.0.1:9".into()], ..Nats::default() };
         let bucket = Arc::new(Bucket::new(Broker::start(&nats).await.unwrap(), 1));
         let claim = Claim { holder: "central".to_owned(), term: "1".to_owned(), since_ns: 0 };

@@ -104,8 +104,8 @@ async fn fix_cold(
     ops.check_lease()?;
     ops.pair.cold.delete(ops.table, window, &deleted).await?;
     let logged = ops.replicate(window).await?;
-    let is_whole = logged.iter().all(|window| window.state == WindowState::Verified);
-    Ok(match (is_whole, extra) {
+    let is_complete = logged.iter().all(|window| window.state == WindowState::Verified);
+    Ok(match (is_complete, extra) {
         (true, _) => (RepairFate::Repaired, done),
         (false, 0) => (RepairFate::NotRepaired, reason_of(ops, evaluated.start_ms).await?),
         (false, _) => (RepairFate::NotRepaired, format!("{done}; {kept}")),

@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_is_told_from_the_last_connection_to_the_first_frame() {
+    fn a_stop_is_reported_from_the_last_connection_to_the_first_frame() {
         let gaps = [pause(STOP - 2 * SECOND, STOP), pause(STOP + 46 * SECOND, STOP + 48 * SECOND)];
         let listed = list(&[downtime("e1", STOP + 46 * SECOND)], &gaps, &idle());
         let [finding] = &findings(&listed, &idle())[..] else { panic!("{listed:?}") };
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_by_self_care_is_told_with_the_limit_that_was_passed_and_excuses_no_silence() {
+    fn a_restart_by_self_care_is_reported_with_the_limit_that_was_passed_and_excuses_no_silence() {
         let detail = "memory 612 MB above 600 MB".to_owned();
         let care = |end_ns| EdgeDowntime {
             why: "self_care".into(),
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kill_is_told_with_its_times_and_excuses_nothing() {
+    fn a_kill_is_reported_with_its_times_and_excuses_nothing() {
         let killed = EdgeDowntime { why: "killed".into(), ..downtime("e1", STOP + 46 * SECOND) };
         let window = STOP / SECOND / 60 * 60;
         let covered = |streams: &[i64]| {
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn idle_windows_that_no_listed_stop_names_are_told_all_the_same() {
+    fn idle_windows_that_no_listed_stop_names_are_reported_all_the_same() {
         let found = findings(&[], &idle());
         assert_eq!((found.len(), found[0].level), (1, Level::Downtime));
     }

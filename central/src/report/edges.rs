@@ -84,8 +84,7 @@ pub fn findings(edges: &[FleetEdge]) -> Vec<Finding> {
             let text = format!(
                 "no heartbeat for {age} s (limit {limit} s), the last at {heartbeat_at}; region {region}, host {host}"
             );
-            let remedy =
-                "check that it runs and reaches the broker; one that is gone for good: `edges --forget NAME`";
+            let remedy = "check that it runs and reaches the broker; a retired one: `edges --forget NAME`";
             Some(Finding::new(Code::EdgeSilent, level, subject(edge), text, remedy))
         }
         EdgeLife::Unreadable => {
@@ -98,7 +97,7 @@ pub fn findings(edges: &[FleetEdge]) -> Vec<Finding> {
     edges.iter().filter_map(finding).collect()
 }
 
-/// Running edges that are not healthy by their own word.
+/// Running edges that report themselves as not healthy.
 pub fn health_findings(edges: &[FleetEdge]) -> Vec<Finding> {
     let unhealthy = edges.iter().filter(|edge| edge.is_running() && edge.status != "healthy");
     let finding = |edge: &FleetEdge| {

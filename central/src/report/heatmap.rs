@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_tell_how_many_windows_the_venue_proves() {
+    fn cells_count_the_windows_that_the_venue_proves() {
         let linked = |bucket, code| VerdictBucket { numbering: "linked".into(), ..row("e1", bucket, code) };
         let rows = [linked(0, 1), linked(1, 1), linked(2, 3)];
         let day = ReportScope { to: Time(START + 24 * 60 * MINUTE_MS), ..scope(1) };

@@ -120,7 +120,7 @@ impl ReportInputs {
             ledger::losses(sources, &scope),
             ledger::dead_letters(sources, &scope),
             running_edges(sources, &scope, now_ms),
-            edges_told(sources, &scope),
+            edge_reports(sources, &scope),
         );
         Self {
             now_ms,
@@ -227,9 +227,9 @@ const fn reaches_now(scope: &ReportScope, now_ms: i64) -> bool {
     scope.to.0 >= now_ms - 60_000
 }
 
-type EdgesTold = (Answer<TruncatedList<ReportedChange>>, Answer<TruncatedList<ReportedCorrection>>);
+type EdgeReports = (Answer<TruncatedList<ReportedChange>>, Answer<TruncatedList<ReportedCorrection>>);
 
-async fn edges_told(sources: &Sources, scope: &ReportScope) -> EdgesTold {
+async fn edge_reports(sources: &Sources, scope: &ReportScope) -> EdgeReports {
     tokio::join!(edges::changes(sources, scope), corrections::corrections(sources, scope))
 }
 

@@ -19,7 +19,7 @@ pub const WITHDRAWN_ADDITION: &str = "withdrawn_addition";
 /// `found` of a copy whose row a correction gave another venue time.
 pub const MOVED: &str = "moved";
 
-/// Span of the receive times in a row: what reads a window reads few events beside it.
+/// Span of the receive times in a row: what reads a window reads few events outside it.
 const ROW_SPAN_NS: i64 = 60_000_000_000;
 
 /// An event of a row of `copies`.

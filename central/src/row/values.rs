@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn elements_of_a_tuple_are_told_apart_with_and_without_names() {
+    fn elements_of_a_tuple_are_distinguished_with_and_without_names() {
         let kinds = kinds_of_tuple("kind String, at Nullable(DateTime64(6, 'UTC')), counts Array(UInt64)");
         assert_eq!(kinds, ["String", "Nullable(DateTime64(6, 'UTC'))", "Array(UInt64)"]);
         assert_eq!(kinds_of_tuple("Int64, Decimal(38, 18)"), ["Int64", "Decimal(38, 18)"]);

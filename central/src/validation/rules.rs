@@ -135,7 +135,7 @@ mod tests {
         let mut doubled = sample(5.0, 200, 100);
         doubled.tables[0].doubles = 2;
         doubled.cold_lag_seconds = Some(901);
-        doubled.unanswered = vec![Unanswered { part: "losses".into(), reason: "away".into() }];
+        doubled.unanswered = vec![Unanswered { part: "losses".into(), reason: "unreachable".into() }];
         let losses = LossSample { lost_messages: 1, dead_letters: 1, missing_events: 1 };
         let last = Sample { losses: Some(losses), ..sample(10.0, 300, 200) };
         let found = codes(&[first, doubled, last]);
@@ -170,12 +170,12 @@ mod tests {
         // What came just before a sample is stored after it.
         let rare = [(0.0, 100, 0), (30.0, 101, 0), (60.0, 101, 1), (80.0, 102, 1), (81.0, 102, 2)];
         assert_eq!(flow(rare), []);
-        let mut away = sample(90.0, 700, 0);
-        away.tables.clear();
+        let mut unreachable = sample(90.0, 700, 0);
+        unreachable.tables.clear();
         let [first, middle, last] =
             [(0.0, 100, 0), (60.0, 500, 400), (120.0, 900, 400)].map(|(s, m, r)| sample(s, m, r));
-        assert_eq!(codes(&[first.clone(), middle.clone(), away.clone(), last]), [NOT_STORED]);
-        assert_eq!(codes(&[first, middle, away, sample(120.0, 900, 800)]), [], "hot answered again");
+        assert_eq!(codes(&[first.clone(), middle.clone(), unreachable.clone(), last]), [NOT_STORED]);
+        assert_eq!(codes(&[first, middle, unreachable, sample(120.0, 900, 800)]), [], "hot answered again");
     }
 
     #[test]
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn an_unknown_lag_is_not_reported_as_none() {
         let unknown = |part: &str| {
-            let unanswered = vec![Unanswered { part: part.into(), reason: "away".into() }];
+            let unanswered = vec![Unanswered { part: part.into(), reason: "unreachable".into() }];
             let samples = [(0.0, 100, 0), (10.0, 300, 200)].map(|(seconds, messages, rows)| Sample {
                 cold_lag_seconds: None,
                 unanswered: unanswered.clone(),

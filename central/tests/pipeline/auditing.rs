@@ -86,7 +86,7 @@ pub fn audit(edge: &str, window: i64, streams: Vec<StreamAudit>) -> Audit {
     }
 }
 
-pub async fn tell(jetstream: &Context, audit: &Audit) {
+pub async fn publish_audit(jetstream: &Context, audit: &Audit) {
     let payload = encode_audit(audit).unwrap();
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Msg-Id", audit_message_id(audit, &payload));

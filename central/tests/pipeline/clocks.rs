@@ -61,7 +61,7 @@ async fn a_central_whose_clock_is_a_day_ahead_for_a_while_copies_nothing_then_an
     let reason = sides.stack.is_unready_for("clocks differ").await;
     assert!(reason.contains("hot is -86") && reason.contains("nothing is copied to cold"), "{reason}");
     store(PART).await;
-    sides.stack.metrics_tell("marketprism_central_clock_ahead_seconds{side=\"hot\"} -86").await;
+    sides.stack.metrics_contain("marketprism_central_clock_ahead_seconds{side=\"hot\"} -86").await;
     until("copying to be refused", Duration::from_secs(20), async || {
         let log = central.output();
         let refused =

@@ -43,7 +43,7 @@ async fn a_journal_sent_again_is_copies() {
     assert_eq!(stack.number(seqs).await, Some(3 * TRADES), "no message is both");
     let heard = "SELECT uniqExact(event_id) FROM marketprism_hot.copied_events WHERE edge = 'edge-two' AND symbol = 'BTC-USDT' \
                  AND data_type = 'trade' AND exchange = 'sim_spot' AND market_type = 'spot' AND stream = 'MARKET_DATA'";
-    assert_eq!(stack.number(heard).await, Some(TRADES), "copies tell whose they are");
+    assert_eq!(stack.number(heard).await, Some(TRADES), "copies name their owner");
 }
 
 async fn once(stack: &Stack) -> Option<(u64, u64)> {
@@ -72,7 +72,7 @@ async fn a_message_delivered_again_is_no_copy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_made_anew_is_another_stream() {
+async fn a_recreated_stream_is_another_stream() {
     const TRADES: u64 = 3_000;
     let settings = "[batch]\nmax_age_ms = 50\n";
     let Some((stack, _central, jetstream)) = Stack::ready(settings).await else { return };

@@ -10,7 +10,7 @@ use marketprism_schema::{
 use marketprism_tests::wait::eventually;
 use serde_json::Value;
 
-use crate::auditing::{QUICK, WINDOW_NS, audit, judged, stored, tell, trades, window_before};
+use crate::auditing::{QUICK, WINDOW_NS, audit, judged, publish_audit, stored, trades, window_before};
 use crate::events::{MessageId, message, publish, publish_bytes, publish_with};
 use crate::two_sides::TwoSides;
 
@@ -95,7 +95,7 @@ async fn rows(sides: &TwoSides) -> [Vec<(String, String, String)>; 2] {
 
 /// The replicator knows the correction, and has ended a round since: each copies another trade.
 async fn nothing_is_corrected_yet(sides: &TwoSides, jetstream: &Context, window: i64) {
-    sides.stack.metrics_tell("marketprism_cold_corrections_pending{table=\"trades\"} 1").await;
+    sides.stack.metrics_contain("marketprism_cold_corrections_pending{table=\"trades\"} 1").await;
     for number in 100..102 {
         publish(jetstream, trades("e1", window + WINDOW_NS, number, number + 1).into_iter()).await;
         sides.cold_holds_once("trades", number + 1).await;
@@ -127,7 +127,7 @@ async fn killed_at_each_step(sides: &TwoSides, jetstream: &Context, window: i64)
             if output.lines().any(failed) { Ok(()) } else { Err(output) }
         })
         .await;
-        // At this step hot has rows beside their replacements.
+        // At this step hot has rows together with their replacements.
         if table == "marketprism_hot.copies" {
             sides.in_hot("TRUNCATE TABLE marketprism_hot.verdicts").await;
             judged(&sides.stack, SYMBOL, "e1", window, "verified").await;
@@ -162,7 +162,7 @@ async fn a_correction_replaces_adds_and_withdraws_rows_once_all_its_events_have_
     // It came from the venue's history, and keeps its source.
     events[20].header.data_source = DataSource::Backfill;
     publish(&jetstream, events.iter().cloned()).await;
-    tell(&jetstream, &audit("e1", window, vec![stored(SYMBOL, &events)])).await;
+    publish_audit(&jetstream, &audit("e1", window, vec![stored(SYMBOL, &events)])).await;
     judged(&sides.stack, SYMBOL, "e1", window, "verified").await;
     sides.cold_holds_once("trades", 100).await;
 
@@ -219,7 +219,7 @@ async fn a_correction_replaces_adds_and_withdraws_rows_once_all_its_events_have_
         .await;
     assert_eq!(identity, Some(2), "the row of the message that the edge published");
 
-    a_withdrawn_event_stays_away_and_the_audit_agrees(
+    a_withdrawn_event_stays_deleted_and_the_audit_agrees(
         &sides,
         &settings,
         &jetstream,
@@ -239,7 +239,7 @@ async fn a_window_is_left_open(sides: &TwoSides) {
     sides.in_cold(&sql).await;
 }
 
-async fn a_withdrawn_event_stays_away_and_the_audit_agrees(
+async fn a_withdrawn_event_stays_deleted_and_the_audit_agrees(
     sides: &TwoSides,
     settings: &str,
     jetstream: &Context,

@@ -46,7 +46,7 @@ async fn trades_arrive_once_with_exact_values() {
     let set = "SELECT countIf(data_source = 'live' AND stream_seq > 0 AND abs(created_at - now64(3)) < 300 \
                AND edge = 'edge-test' AND symbol = 'BTC-USDT' AND venue_symbol = 'BTCUSDT') FROM marketprism_hot.trades";
     assert_eq!(stack.number(set).await, Some(TRADES));
-    stack.metrics_tell("hot_storage_messages_processed_total 20000").await;
+    stack.metrics_contain("hot_storage_messages_processed_total 20000").await;
     assert_eq!(stack.get("/health").unwrap().0, 200);
 }
 
@@ -137,16 +137,16 @@ async fn a_copy_is_never_a_second_row() {
     all_acknowledged(&stack, "MARKET_DATA", 3 * TRADES).await;
     stack.holds_once("trades", TRADES).await;
     let stored = "marketprism_central_duplicates_total{found=\"stored\",stream=\"MARKET_DATA\"} 3000";
-    stack.metrics_tell(stored).await;
+    stack.metrics_contain(stored).await;
 }
 
 /// Old events received now, published before and after a restart, without message ids.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_old_value_told_again_is_never_a_second_row() {
+async fn an_old_value_reported_again_is_never_a_second_row() {
     let Some(stack) = Stack::start().await else { return };
     let config = stack.configure("[batch]\nmax_age_ms = 50\n");
     let base = now_us() - 600_000_000;
-    let told_now = || {
+    let reported_now = || {
         one_of_each(base).into_iter().map(|mut event| {
             event.header.received_at_ns = now_us() * 1_000;
             event
@@ -155,11 +155,11 @@ async fn an_old_value_told_again_is_never_a_second_row() {
     let jetstream = stack.jetstream().await;
     let mut central = stack.run(&config);
     stack.is_ready().await;
-    publish_with(&jetstream, told_now(), MessageId::Missing).await;
+    publish_with(&jetstream, reported_now(), MessageId::Missing).await;
     all_acknowledged(&stack, "MARKET_DATA", 7).await;
     assert_eq!(central.terminate(PATIENCE).await.code(), Some(0));
     let _central = stack.run(&config);
-    publish_with(&jetstream, told_now(), MessageId::Missing).await;
+    publish_with(&jetstream, reported_now(), MessageId::Missing).await;
     all_acknowledged(&stack, "MARKET_DATA", 14).await;
     for table in marketprism_schema::Table::ALL {
         stack.holds_once(table.name, 1).await;
@@ -167,7 +167,7 @@ async fn an_old_value_told_again_is_never_a_second_row() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn coverage_tells_what_arrived() {
+async fn coverage_shows_received_streams() {
     let Some(stack) = Stack::start().await else { return };
     let config = stack.configure("[batch]\nmax_age_ms = 50\n");
     let base = now_us();
@@ -207,7 +207,7 @@ async fn a_stop_flushes_what_was_taken() {
     stack.is_ready().await;
     let base = now_us();
     publish(&stack.jetstream().await, (0..500).map(|n| trade(n, base))).await;
-    stack.metrics_tell("edge_to_broker_seconds_count{stream=\"MARKET_DATA\"} 500").await;
+    stack.metrics_contain("edge_to_broker_seconds_count{stream=\"MARKET_DATA\"} 500").await;
     assert_eq!(stack.counts("trades").await, Some((0, 0)), "the test must stop central before the flush");
     assert_eq!(central.terminate(PATIENCE).await.code(), Some(0));
     assert_eq!(stack.counts("trades").await, Some((500, 500)));

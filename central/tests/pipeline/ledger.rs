@@ -10,7 +10,7 @@ use marketprism_tests::wait::eventually;
 use serde_json::Value;
 
 use crate::auditing::{
-    NUMBERED, QUICK, WINDOW_NS, audit, ids, judged, renamed, stored, subject, tell, trades, verdict,
+    NUMBERED, QUICK, WINDOW_NS, audit, ids, judged, publish_audit, renamed, stored, subject, trades, verdict,
     window_before, windows_before,
 };
 use crate::corrections::closing;
@@ -26,9 +26,9 @@ async fn what_an_edge_stored_is_verified() {
     let (btc, eth) = (trades("e1", first, 0, 300), renamed(trades("e1", first, 0, 50), "ETH-USDT"));
     let later = trades("e1", second, 300, 400);
     publish(&jetstream, btc.iter().chain(&eth).chain(&later).cloned()).await;
-    let mut told = audit("e1", first, vec![stored(A, &btc), stored("ETH-USDT", &eth)]);
-    told.add_silent(NUMBERED, subject("XRP-USDT"));
-    tell(&jetstream, &told).await;
+    let mut sent = audit("e1", first, vec![stored(A, &btc), stored("ETH-USDT", &eth)]);
+    sent.add_silent(NUMBERED, subject("XRP-USDT"));
+    publish_audit(&jetstream, &sent).await;
     let gap = Gap {
         kind: GapKind::TradeIds,
         cause: GapCause::Venue,
@@ -45,7 +45,7 @@ async fn what_an_edge_stored_is_verified() {
     (of_btc.gaps, of_btc.duplicates) = (vec![gap], 4);
     // Ids of events that are in hot, as those that another edge brought.
     of_btc.duplicate_ids = ids(&later[..4]);
-    tell(&jetstream, &audit("e1", second, vec![of_btc])).await;
+    publish_audit(&jetstream, &audit("e1", second, vec![of_btc])).await;
 
     let whole = judged(&stack, A, "e1", first, "verified").await;
     assert_eq!((whole.expected, whole.found, whole.gaps, whole.reason.as_str()), (300, 300, 0, ""));
@@ -54,10 +54,10 @@ async fn what_an_edge_stored_is_verified() {
     let holed = judged(&stack, A, "e1", second, "verified").await;
     assert_eq!((holed.found, holed.gaps, holed.missing, holed.duplicates), (100, 1, 3, 4));
     assert_eq!(holed.causes, ["venue"]);
-    // ETH was reported before, and now is not: nobody vouches for it.
+    // ETH was reported before, and now is not: no edge confirms it.
     let left_out = judged(&stack, "ETH-USDT", "e1", second, "unverifiable").await;
     assert!(left_out.reason.contains("other streams"), "{}", left_out.reason);
-    stack.metrics_tell("marketprism_ledger_audits_taken_total 2").await;
+    stack.metrics_contain("marketprism_ledger_audits_taken_total 2").await;
 }
 
 /// Streams whose feeds had not started at a kill have killed times that those of other feeds do not have.
@@ -79,15 +79,15 @@ async fn the_killed_time_of_one_stream_hides_no_events_of_another_stream_of_the_
     };
     let payload = killed.encode().unwrap();
     publish_bytes(&jetstream, &audit_subject("e1"), HeaderMap::new(), payload).await;
-    told_changes_are_stored_once(&stack, &jetstream, window).await;
+    reported_changes_are_stored_once(&stack, &jetstream, window).await;
     eventually("the downtime is stored", || async {
         let stored = stack.number("SELECT count() FROM marketprism_hot.downtimes").await;
         stored.filter(|rows| *rows == 1)
     })
     .await;
-    let mut told = audit("e1", window, vec![stored(A, &btc)]);
-    told.add_silent(NUMBERED, subject("ETH-USDT"));
-    tell(&jetstream, &told).await;
+    let mut sent = audit("e1", window, vec![stored(A, &btc)]);
+    sent.add_silent(NUMBERED, subject("ETH-USDT"));
+    publish_audit(&jetstream, &sent).await;
     // A window that closes before its audit comes is unverifiable until then.
     let whole = judged(&stack, A, "e1", window, "verified").await;
     assert_eq!((whole.expected, whole.found), (300, 300), "{whole:?}");
@@ -98,8 +98,8 @@ async fn the_killed_time_of_one_stream_hides_no_events_of_another_stream_of_the_
     .await;
 }
 
-/// A change on trial, its end, and the end again, as an edge tells it after a kill.
-async fn told_changes_are_stored_once(stack: &Stack, jetstream: &Context, at: i64) {
+/// A change on trial, its end, and the end again, as an edge reports it after a kill.
+async fn reported_changes_are_stored_once(stack: &Stack, jetstream: &Context, at: i64) {
     let change = |id: &str, outcome| EdgeChange {
         id: id.to_owned(),
         at,
@@ -154,7 +154,7 @@ async fn a_withheld_audit_leaves_the_window_unverifiable() {
     let [earlier, window] = windows_before([1, 0]);
     let (before, withheld) = (trades("e1", earlier, 0, 10), trades("e1", window, 10, 30));
     publish(&jetstream, before.iter().chain(&withheld).cloned()).await;
-    tell(&jetstream, &audit("e1", earlier, vec![stored(A, &before)])).await;
+    publish_audit(&jetstream, &audit("e1", earlier, vec![stored(A, &before)])).await;
     judged(&stack, A, "e1", window, "open").await;
     let late = judged(&stack, A, "e1", window, "unverifiable").await;
     assert!(late.reason.contains("hot has rows of this window"), "{}", late.reason);
@@ -175,7 +175,7 @@ async fn a_lying_audit_and_a_lost_event_are_mismatches() {
     of_printed.stored.xor ^= 1;
     let streams = [of_counted, of_printed, stored("XRP-USDT", &lost)];
     for (window, stream) in windows.into_iter().zip(streams) {
-        tell(&jetstream, &audit("e1", window, vec![stream])).await;
+        publish_audit(&jetstream, &audit("e1", window, vec![stream])).await;
     }
     let counted = judged(&stack, A, "e1", windows[0], "mismatch").await;
     assert!(counted.reason.contains("2 too many"), "{}", counted.reason);
@@ -193,7 +193,7 @@ async fn a_row_deleted_by_hand_is_found() {
     for (window, from) in [(first, 0), (second, 100)] {
         let events = trades("e1", window, from, from + 100);
         publish(&jetstream, events.iter().cloned()).await;
-        tell(&jetstream, &audit("e1", window, vec![stored(A, &events)])).await;
+        publish_audit(&jetstream, &audit("e1", window, vec![stored(A, &events)])).await;
     }
     judged(&stack, A, "e1", first, "verified").await;
     judged(&stack, A, "e1", second, "verified").await;
@@ -220,9 +220,9 @@ async fn rows_that_hot_may_have_dropped_before_it_kept_rows_for_longer_are_no_mi
             event.header.event_id = EventId::of(event);
         }
         publish(&jetstream, events.iter().cloned()).await;
-        let mut told = stored(A, &events);
-        told.oldest_timestamp = Some(events[0].header.timestamp_us);
-        tell(&jetstream, &audit("e1", window, vec![told])).await;
+        let mut sent = stored(A, &events);
+        sent.oldest_timestamp = Some(events[0].header.timestamp_us);
+        publish_audit(&jetstream, &audit("e1", window, vec![sent])).await;
         judged(&stack, A, "e1", window, "verified").await;
     }
     stack
@@ -236,23 +236,23 @@ async fn rows_that_hot_may_have_dropped_before_it_kept_rows_for_longer_are_no_mi
 #[tokio::test(flavor = "multi_thread")]
 async fn unsure_events_must_be_in_hot() {
     let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
-    let [own, away] = windows_before([6, 5]);
+    let [own, missing_window] = windows_before([6, 5]);
     let mine = trades("e1", own, 0, 100);
     let others = trades("e2", own, 100, 110);
-    let further = trades("e1", away, 200, 300);
+    let further = trades("e1", missing_window, 200, 300);
     publish(&jetstream, mine.iter().chain(&others).chain(&further).cloned()).await;
     let ids = |events: &[marketprism_schema::Event<'_>]| -> Vec<EventId> {
         events.iter().map(|event| event.header.event_id).collect()
     };
     let mut of_own = stored(A, &mine[..95]);
     of_own.unsure = [ids(&mine[95..]), ids(&others)].concat();
-    tell(&jetstream, &audit("e1", own, vec![of_own])).await;
-    let mut of_away = stored(A, &further);
-    of_away.unsure = ids(&trades("e1", away, 900, 902));
-    tell(&jetstream, &audit("e1", away, vec![of_away])).await;
+    publish_audit(&jetstream, &audit("e1", own, vec![of_own])).await;
+    let mut of_missing = stored(A, &further);
+    of_missing.unsure = ids(&trades("e1", missing_window, 900, 902));
+    publish_audit(&jetstream, &audit("e1", missing_window, vec![of_missing])).await;
     let found = judged(&stack, A, "e1", own, "verified").await;
     assert_eq!((found.expected, found.found), (110, 110));
-    let missing = judged(&stack, A, "e1", away, "mismatch").await;
+    let missing = judged(&stack, A, "e1", missing_window, "mismatch").await;
     assert_eq!((missing.expected, missing.found), (102, 100));
     assert!(
         missing.reason.contains("2 ambiguously acknowledged events are not in hot"),
@@ -290,11 +290,11 @@ async fn duplicates_of_an_edge_that_are_stored_after_all_are_no_mismatch() {
         again
     });
     store_copies(&stack, "e2", 2_000, &again).await;
-    tell(&jetstream, &audit("e1", window, vec![stored(A, &one)])).await;
+    publish_audit(&jetstream, &audit("e1", window, vec![stored(A, &one)])).await;
     let mut of_two = stored(A, &two[100..]);
     let duplicates = [&two[..100], &again].concat();
     (of_two.duplicates, of_two.duplicate_ids) = (102, ids(&duplicates));
-    tell(&jetstream, &audit("e2", window, vec![of_two])).await;
+    publish_audit(&jetstream, &audit("e2", window, vec![of_two])).await;
     assert_eq!(judged(&stack, A, "e1", window, "verified").await.found, 100);
     let second = judged(&stack, A, "e2", window, "verified").await;
     assert_eq!((second.expected, second.found, second.duplicates), (20, 20, 102));
@@ -309,8 +309,8 @@ async fn copies_of_a_second_edge_are_verified_for_it() {
     stack.holds_once("trades", 120).await;
     store_copies(&stack, "e2", 1_000, &two[..100]).await;
     store_copies(&stack, "e2", 1_500, &two[..2]).await;
-    tell(&jetstream, &audit("e1", window, vec![stored(A, &one)])).await;
-    tell(&jetstream, &audit("e2", window, vec![stored(A, &two)])).await;
+    publish_audit(&jetstream, &audit("e1", window, vec![stored(A, &one)])).await;
+    publish_audit(&jetstream, &audit("e2", window, vec![stored(A, &two)])).await;
     let first = judged(&stack, A, "e1", window, "verified").await;
     let second = judged(&stack, A, "e2", window, "verified").await;
     assert_eq!((first.found, first.duplicates), (100, 0));
@@ -331,7 +331,7 @@ async fn two_runs_in_one_window_add_up() {
         ];
         (runs[0].to, runs[1].from, runs[1].run) = (window + end * 1_000_000, window + begin * 1_000_000, 8);
         for run in runs.iter().filter(|run| run.from < run.to) {
-            tell(&jetstream, run).await;
+            publish_audit(&jetstream, run).await;
         }
     }
     assert_eq!(judged(&stack, A, "e1", windows[0], "verified").await.found, 60);
@@ -355,8 +355,8 @@ async fn malformed_audits_are_dead_letters() {
     let mut future = audit("e1", window, vec![]);
     (future.window_start, future.from, future.to) = (4_000_000_000_000_000_000, 0, 0);
     (future.from, future.to) = (future.window_start, future.window_start);
-    tell(&jetstream, &future).await;
-    tell(&jetstream, &good).await;
+    publish_audit(&jetstream, &future).await;
+    publish_audit(&jetstream, &good).await;
     judged(&stack, A, "e1", window, "verified").await;
     let sql = "SELECT reason FROM marketprism_hot.dead_letters WHERE stream = 'AUDIT' ORDER BY stream_seq";
     let reasons = eventually("four dead letters", || async {

@@ -5,7 +5,9 @@ use marketprism_tests::wait::eventually;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::auditing::{QUICK, audit, judged, stored, tell, trades, verdict, window_before, windows_before};
+use crate::auditing::{
+    QUICK, audit, judged, publish_audit, stored, trades, verdict, window_before, windows_before,
+};
 use crate::events::publish;
 use crate::ingest::all_acknowledged;
 use crate::stack::Stack;
@@ -21,7 +23,7 @@ async fn killing_central_loses_no_audit() {
     let last = window_before(5);
     let publishing = async {
         for n in 0..AUDITS {
-            tell(&jetstream, &audit("e1", last - n * 2_000_000_000, vec![stored(A, &[])])).await;
+            publish_audit(&jetstream, &audit("e1", last - n * 2_000_000_000, vec![stored(A, &[])])).await;
         }
     };
     let killing = async {
@@ -56,7 +58,7 @@ async fn audits_wait_for_clickhouse() {
     stack.engine.kill();
     let events = trades("e1", window, 0, 100);
     publish(&jetstream, events.iter().cloned()).await;
-    tell(&jetstream, &audit("e1", window, vec![stored(A, &events)])).await;
+    publish_audit(&jetstream, &audit("e1", window, vec![stored(A, &events)])).await;
     stack.is_unready_for("ledger").await;
     stack.engine.restart().await;
     assert_eq!(judged(&stack, A, "e1", window, "verified").await.found, 100);
@@ -73,7 +75,7 @@ async fn an_audit_an_hour_late_judges_again() {
     publish(&jetstream, events.iter().cloned()).await;
     let unheard = judged(&stack, A, "e1", window, "unverifiable").await;
     assert!(unheard.reason.contains("never reported"), "{}", unheard.reason);
-    tell(&jetstream, &audit("e1", window, vec![stored(A, &events)])).await;
+    publish_audit(&jetstream, &audit("e1", window, vec![stored(A, &events)])).await;
     assert_eq!(judged(&stack, A, "e1", window, "verified").await.found, 100);
 }
 
@@ -95,8 +97,8 @@ async fn a_feed_that_does_not_run_explains_its_windows() {
     let mut stopped = audit("e1", after, vec![stored("ETH-USDT", &[])]);
     let not_listed = vec!["GONE-USDT".to_owned(), "LUNA-*".to_owned()];
     stopped.feeds = vec![FeedAudit { not_listed, ..feed(3, Some("no way to the venue")) }];
-    for told in [&whole, &stopped, &whole, &stopped] {
-        tell(&jetstream, told).await;
+    for sent in [&whole, &stopped, &whole, &stopped] {
+        publish_audit(&jetstream, sent).await;
     }
     let verified = judged(&stack, A, "e1", before, "verified").await;
     assert_eq!((verified.found, verified.reason.as_str()), (50, ""));

@@ -9,14 +9,14 @@ use marketprism_tests::wait::{eventually, until};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::auditing::{NUMBERED, QUICK, audit, tell, window_before};
+use crate::auditing::{NUMBERED, QUICK, audit, publish_audit, window_before};
 use crate::events::{Publisher, now_us, one_of_each, publish, trade};
 use crate::ingest::{all_acknowledged, events_consumer};
 use crate::stack::Stack;
 
 /// SIGKILL in the middle of inserts, for ten times the ack wait, while events are published.
 #[tokio::test(flavor = "multi_thread")]
-async fn clickhouse_away_loses_nothing() {
+async fn an_outage_of_clickhouse_loses_nothing() {
     const TRADES: u64 = 30_000;
     const ACK_WAIT: Duration = Duration::from_secs(2);
     let settings = "[batch]\ntrades = 500\nmax_age_ms = 100\n";
@@ -30,12 +30,12 @@ async fn clickhouse_away_loses_nothing() {
     let consumer = events_consumer(&stack, "MARKET_DATA", "central-trades").await.unwrap();
     assert_eq!(consumer.config.ack_wait, ACK_WAIT);
     stack.engine.kill();
-    let away = Instant::now();
+    let begin = Instant::now();
     publish(&jetstream, (TRADES / 3..TRADES).map(|n| trade(n, base))).await;
     let reasons = stack.is_unready_for("clickhouse").await;
     assert!(reasons.contains("reasons"), "{reasons}");
     let outage = 10 * ACK_WAIT;
-    until("the end of the outage", 2 * outage, || async { (away.elapsed() > outage).then_some(()) }).await;
+    until("the end of the outage", 2 * outage, || async { (begin.elapsed() > outage).then_some(()) }).await;
     assert_eq!(stack.get("/ready").map(|(status, _)| status), Some(503), "central must still say so");
     stack.engine.restart().await;
     all_acknowledged(&stack, "MARKET_DATA", TRADES).await;
@@ -75,7 +75,7 @@ async fn a_table_that_takes_no_rows_holds_up_no_other() {
     stack.holds_once("trades", TRADES).await;
 }
 
-/// The server skips columns that a table lacks, unless it is told not to.
+/// The server skips columns that a table lacks, unless a setting forbids it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_lost_a_column_takes_no_row_without_it() {
     const TRADES: u64 = 100;
@@ -98,8 +98,8 @@ async fn a_window_of_another_table_is_judged(stack: &Stack, jetstream: &Context)
     let window = window_before(5);
     let stream = StreamId::parse("liquidation.sim_spot.spot.BTC-USDT").unwrap();
     let missing: Fingerprint = [EventId(7)].into_iter().collect();
-    let told = StreamAudit { stored: missing, ..StreamAudit::new(&stream, NUMBERED) };
-    tell(jetstream, &audit("e1", window, vec![told])).await;
+    let stream_audit = StreamAudit { stored: missing, ..StreamAudit::new(&stream, NUMBERED) };
+    publish_audit(jetstream, &audit("e1", window, vec![stream_audit])).await;
     eventually("a mismatch", async || {
         let sql = "SELECT toString(state), reason FROM marketprism_hot.verdicts FINAL WHERE data_type = 'liquidation' AND edge = 'e1'";
         let found = stack.hot().query_raw(sql).fetch_all::<(String, String)>().await.unwrap();
@@ -134,7 +134,7 @@ async fn a_token_without_its_rows_loses_nothing() {
         std::fs::remove_dir_all(part).unwrap();
     }
     stack.engine.restart().await;
-    assert_eq!(stack.trades().await, Some(0), "the parts must be gone");
+    assert_eq!(stack.trades().await, Some(0), "the parts must be lost");
     link.cut();
     stack.holds_once("trades", TRADES).await;
     all_acknowledged(&stack, "MARKET_DATA", TRADES).await;

@@ -6,7 +6,7 @@ use async_nats::HeaderMap;
 use marketprism_schema::{Body, Decimal, Event, EventId, Liquidation, Side};
 use marketprism_tests::wait::{eventually, until};
 
-use crate::auditing::{QUICK, audit, ids, judged, stored, tell, trades, windows_before};
+use crate::auditing::{QUICK, audit, ids, judged, publish_audit, stored, trades, windows_before};
 use crate::events::{book, event, message, now_us, publish, publish_bytes, trade};
 use crate::ingest::all_acknowledged;
 use crate::stack::{PATIENCE, Stack};
@@ -116,7 +116,7 @@ async fn what_cannot_be_true_is_a_dead_letter_with_its_reason() {
         assert!(reasons.iter().any(|reason| reason.contains(expected)), "{expected}: {reasons:#?}");
         let count = refused.iter().filter(|(other, _)| other == label).count();
         let counted = format!("marketprism_central_dead_letters_total{{reason=\"{label}\"}} {count}\n");
-        stack.metrics_tell(&counted).await;
+        stack.metrics_contain(&counted).await;
     }
     stack.holds_once("trades", TRUE).await;
     for table in ["orderbooks", "liquidations"] {
@@ -182,14 +182,14 @@ async fn a_window_whose_events_another_message_erased_is_not_verified() {
     publish(&jetstream, others.iter().cloned()).await;
     let mut erased = stored(SYMBOL, &others);
     (erased.duplicates, erased.duplicate_ids) = (40, ids(&taken));
-    tell(&jetstream, &audit("e1", first, vec![erased])).await;
+    publish_audit(&jetstream, &audit("e1", first, vec![erased])).await;
 
     let both = trades("e1", second, 100, 200);
     publish(&jetstream, both.iter().cloned()).await;
-    tell(&jetstream, &audit("e1", second, vec![stored(SYMBOL, &both)])).await;
+    publish_audit(&jetstream, &audit("e1", second, vec![stored(SYMBOL, &both)])).await;
     let mut doubled = stored(SYMBOL, &[]);
     (doubled.duplicates, doubled.duplicate_ids) = (100, ids(&both));
-    tell(&jetstream, &audit("e2", second, vec![doubled])).await;
+    publish_audit(&jetstream, &audit("e2", second, vec![doubled])).await;
 
     let lost = judged(&stack, SYMBOL, "e1", first, "mismatch").await;
     assert_eq!((lost.expected, lost.found), (100, 60), "{}", lost.reason);

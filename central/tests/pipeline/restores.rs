@@ -61,7 +61,7 @@ async fn what_a_restored_hot_lost_is_taken_in_again_once() {
     all_acknowledged(&sides.stack, "MARKET_DATA", ALL + 1).await;
     assert_eq!(losses(&sides.stack).await, []);
     assert!(central.output().contains("hot lost rows"), "{}", central.output());
-    sides.stack.metrics_tell("marketprism_central_hot_put_back_total{stream=\"MARKET_DATA\"} 1").await;
+    sides.stack.metrics_contain("marketprism_central_hot_put_back_total{stream=\"MARKET_DATA\"} 1").await;
     every_window_is_verified(&sides).await;
     sides.are_the_same("trades").await;
     sides.stack.is_ready().await;
@@ -98,7 +98,7 @@ async fn what_nobody_has_after_a_restore_is_in_losses() {
     let spans: Vec<_> = named.iter().map(|loss| (loss.0, loss.1, loss.2, loss.3.as_str())).collect();
     assert_eq!(spans, [(OLD + 1, GONE, GONE - OLD, "put_back")], "{named:?}");
     confirmed(&stack, ALL).await;
-    // An event that comes first in another message would be stored beside its row of cold.
+    // An event that comes first in another message would be stored in addition to its row of cold.
     let log = central.output();
     let run = &log[log.rfind("serving health and metrics").unwrap()..];
     let [recovery, pull] =
@@ -122,7 +122,7 @@ async fn an_emptied_hot_is_set_up_and_filled_again() {
 
 /// Cold has them, and the log says that they were removed.
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_that_were_removed_from_hot_stay_away_when_it_is_filled_again() {
+async fn rows_that_were_removed_from_hot_stay_deleted_when_it_is_filled_again() {
     const REMOVED: u64 = 600;
     let before = format!("{SHORT_STREAMS}{}", settings());
     let Some(mut sides) = TwoSides::on_one_engine(&before).await else { return };
@@ -150,7 +150,7 @@ async fn rows_that_were_removed_from_hot_stay_away_when_it_is_filled_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_cold_is_copied_to_again() {
-    // Without rechecks only the watermark tells.
+    // Without rechecks only the watermark shows the restore.
     let settings = settings().replace("recheck_seconds = 1\n", "");
     let Some(mut sides) = TwoSides::on_two_engines(&settings).await else { return };
     let (base, jetstream) = (now_us(), sides.stack.jetstream().await);
@@ -176,7 +176,7 @@ async fn a_restored_cold_is_copied_to_again() {
     sides.cold_holds_once("trades", ALL).await;
     sides.are_the_same("trades").await;
     // A round that had read the watermark before the restore may have copied the windows that the restored log lacks.
-    sides.stack.metrics_tell("marketprism_cold_put_back_total{table=\"trades\"} 1").await;
+    sides.stack.metrics_contain("marketprism_cold_put_back_total{table=\"trades\"} 1").await;
     assert!(central.output().contains("cold was put back"), "{}", central.output());
 }
 
@@ -202,8 +202,8 @@ async fn a_cold_restored_in_an_instant_is_noticed_each_time() {
         ] {
             sides.in_cold(sql).await;
         }
-        let told = format!("marketprism_cold_put_back_total{{table=\"trades\"}} {restored}");
-        eventually(&told, async || sides.stack.get("/metrics")?.1.contains(&told).then_some(())).await;
+        let metric = format!("marketprism_cold_put_back_total{{table=\"trades\"}} {restored}");
+        eventually(&metric, async || sides.stack.get("/metrics")?.1.contains(&metric).then_some(())).await;
     }
     sides.cold_holds_once("trades", OLD).await;
     drop(central);
@@ -225,8 +225,8 @@ async fn what_is_deleted_at_the_broker_is_created_again() {
     for what in ["the stream was deleted at the broker", "MARKETPRISM_LEASES"] {
         eventually(what, async || {
             let log = central.output();
-            let is_told = log.lines().any(|line| line.contains("ERROR") && line.contains(what));
-            if is_told { Ok(()) } else { Err(log) }
+            let is_reported = log.lines().any(|line| line.contains("ERROR") && line.contains(what));
+            if is_reported { Ok(()) } else { Err(log) }
         })
         .await;
     }
@@ -277,7 +277,7 @@ async fn leases_that_the_broker_does_not_store_are_a_reason() {
     bucket(1).await;
     let reason = stack.is_unready_for("leases: ").await;
     assert!(reason.contains("lease") && reason.contains("maximum bytes exceeded"), "{reason}");
-    eventually("the log tells it", async || {
+    eventually("the log names it", async || {
         central.output().contains("leases cannot be written").then_some(())
     })
     .await;
@@ -287,7 +287,7 @@ async fn leases_that_the_broker_does_not_store_are_a_reason() {
     stack.has_trades(10).await;
 }
 
-/// The copy has the position that was confirmed last, so that no comparison of positions tells.
+/// The copy has the position that was confirmed last, so that comparing positions shows no restore.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_restored_hot_lost_before_it_was_confirmed_is_taken_in_again() {
     let Some((mut stack, config)) = Stack::laid_out(&settings()).await else { return };

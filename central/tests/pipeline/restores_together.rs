@@ -1,4 +1,4 @@
-//! A hot that is put back together with the broker, so that their positions tell nothing: cold has later rows than hot.
+//! A hot that is put back together with the broker, so that comparing positions shows nothing: cold has later rows than hot.
 
 use std::time::Duration;
 
@@ -68,11 +68,11 @@ impl Restored {
     }
 
     /// Hot has the rows of cold, and none that came again.
-    async fn is_whole(&self) {
+    async fn is_complete(&self) {
         let Self { sides, central, .. } = self;
         let recovered = "messages that hot lost are taken in again stream=\"MARKET_DATA\"";
         eventually(recovered, async || central.output().contains(recovered).then_some(())).await;
-        sides.stack.metrics_tell("marketprism_central_hot_put_back_total{stream=\"MARKET_DATA\"} 1").await;
+        sides.stack.metrics_contain("marketprism_central_hot_put_back_total{stream=\"MARKET_DATA\"} 1").await;
         for (table, events) in STORED {
             sides.stack.holds_once(table, events).await;
             sides.cold_holds_once(table, events).await;
@@ -134,7 +134,7 @@ async fn a_hot_put_back_together_with_the_broker_gets_the_rows_of_cold() {
     stack.engine.restart().await;
     restored.publish(OLD..ALL).await;
     restored.central = restored.sides.replicate();
-    restored.is_whole().await;
+    restored.is_complete().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,7 +142,7 @@ async fn events_that_came_again_before_the_restore_was_noticed_keep_the_rows_of_
     let Some(mut restored) = Restored::prepare().await else { return };
     restored.trades_come_again(0..ALL).await;
     restored.sides.stack.cold_engine().restart().await;
-    restored.is_whole().await;
+    restored.is_complete().await;
     restored.messages_that_came_again_are_copies(ALL).await;
 }
 
@@ -154,7 +154,7 @@ const STEPS: [(&str, &str); 4] = [
     ("positions", "stream != 'MARKET_DATA' OR stream_created_ns != 0"),
 ];
 
-/// Its successor goes on to the next step. Rows of cold have the sequences of messages that came again: only the note tells that these have no row.
+/// Its successor goes on to the next step. Rows of cold have the sequences of messages that came again: only the note shows that these have no row.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_central_that_is_killed_at_each_step_of_a_recovery_ends_it_at_last() {
     let Some(mut restored) = Restored::prepare().await else { return };
@@ -176,7 +176,7 @@ async fn a_central_that_is_killed_at_each_step_of_a_recovery_ends_it_at_last() {
     }
     forget_leases(&jetstream).await;
     restored.central = restored.sides.replicate();
-    restored.is_whole().await;
+    restored.is_complete().await;
     restored.messages_that_came_again_are_copies(ALL - OLD).await;
 }
 
@@ -204,7 +204,7 @@ async fn rows_since_a_clock_was_set_back_come_back_from_cold() {
     let Some(mut restored) = Restored::prepare_on(sides).await else { return };
     restored.trades_come_again(0..ALL).await;
     restored.sides.stack.cold_engine().restart().await;
-    restored.is_whole().await;
+    restored.is_complete().await;
 }
 
 /// A central that only replicates does not take in again what hot lost.
@@ -222,11 +222,11 @@ async fn a_hot_that_was_put_back_is_not_compared_before_its_rows_are_back() {
     })
     .await;
     // Rechecks begin each second.
-    stack.metrics_tell("marketprism_cold_replication_is_failing{table=\"trades\"} 1").await;
+    stack.metrics_contain("marketprism_cold_replication_is_failing{table=\"trades\"} 1").await;
     assert!(restored.sides.windows("trades").await.iter().all(|(state, _)| state == "verified"));
     drop(replicator);
     restored.central = restored.sides.replicate();
-    restored.is_whole().await;
+    restored.is_complete().await;
 }
 
 /// A data base of before the marks: only cold has the rows, and the broker says that hot lacks them.
@@ -247,7 +247,7 @@ async fn rows_come_back_from_a_cold_that_has_no_copy_mark() {
     let stream = restored.sides.stack.jetstream().await.get_stream("MARKET_DATA").await.unwrap();
     stream.purge().await.unwrap();
     restored.central = restored.sides.replicate();
-    restored.is_whole().await;
+    restored.is_complete().await;
 }
 
 /// All clocks were ahead and are right again; by now they have passed the marks of that time. Only cold has the trades, which came when they were

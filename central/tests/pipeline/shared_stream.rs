@@ -201,8 +201,8 @@ async fn the_number_of_partitions_changes_with_init_only() {
     let is_refused = async |port| {
         eventually("the refusal", || async {
             let (status, reasons) = Stack::get_at(port, "/ready").ok_or("no answer")?;
-            let is_told = reasons.contains("run `init --apply`");
-            if status == 503 && is_told { Ok(reasons) } else { Err(reasons) }
+            let is_reported = reasons.contains("run `init --apply`");
+            if status == 503 && is_reported { Ok(reasons) } else { Err(reasons) }
         })
         .await
     };

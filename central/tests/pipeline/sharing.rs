@@ -76,11 +76,12 @@ impl Pair {
     pub async fn is_shared(&self) {
         eventually("each central to have a stream", || async {
             let holders = STREAMS.map(|stream| self.holder_of(stream));
-            let told: Vec<_> = self.ports.iter().map(|port| Stack::get_at(*port, "/ready")).collect();
-            let are_ready = told.iter().flatten().filter(|(status, _)| *status == 200).count() == told.len();
+            let answers: Vec<_> = self.ports.iter().map(|port| Stack::get_at(*port, "/ready")).collect();
+            let are_ready =
+                answers.iter().flatten().filter(|(status, _)| *status == 200).count() == answers.len();
             match holders {
                 [Some(first), Some(second)] if first != second && are_ready => Ok(()),
-                _ => Err(format!("{holders:?} {told:?}")),
+                _ => Err(format!("{holders:?} {answers:?}")),
             }
         })
         .await;

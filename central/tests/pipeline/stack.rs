@@ -74,7 +74,7 @@ impl Stack {
         self.configure_as("central", self.http, more)
     }
 
-    /// For another central beside it, which listens on `port`.
+    /// For another central of the same stack, which listens on `port`.
     pub fn configure_as(&self, name: &str, port: u16, more: &str) -> PathBuf {
         let (urls, hot) = (self.broker.urls(), self.engine.url());
         let cold = self.cold_engine.as_ref();
@@ -157,8 +157,8 @@ impl Stack {
 
     /// Waits until central is not ready because of a part; returns its reasons.
     pub async fn is_unready_for(&self, part: &str) -> String {
-        let is_told = |(status, reasons): &(u16, String)| *status == 503 && reasons.contains(part);
-        eventually("readiness to tell", async || self.get("/ready").filter(is_told)).await.1
+        let is_reported = |(status, reasons): &(u16, String)| *status == 503 && reasons.contains(part);
+        eventually("readiness names the part", async || self.get("/ready").filter(is_reported)).await.1
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -233,7 +233,7 @@ impl Stack {
         self.hot().query_raw(sql).execute().await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
-    /// Rows and distinct events of a hot table. Nothing while ClickHouse or the table is away.
+    /// Rows and distinct events of a hot table. Nothing while ClickHouse is unreachable or the table missing.
     pub async fn counts(&self, table: &str) -> Option<(u64, u64)> {
         let sql = format!("SELECT count(), uniqExact(event_id) FROM marketprism_hot.{table}");
         self.hot().query_raw(&sql).fetch_one::<(u64, u64)>().await.ok()
@@ -273,7 +273,7 @@ impl Stack {
     }
 
     /// Waits for a line, or a part of it, in `/metrics`: a counter may follow what it counts.
-    pub async fn metrics_tell(&self, text: &str) {
+    pub async fn metrics_contain(&self, text: &str) {
         eventually(text, async || {
             let (_, metrics) = self.get("/metrics").ok_or("no answer")?;
             if metrics.contains(text) { Ok(()) } else { Err(metrics) }

@@ -51,7 +51,7 @@ async fn a_stopped_central_doubles_nothing() {
     for round in 0..3 {
         let stopped = pair.holder_of(STREAM).unwrap();
         let (known, all) = (round * BOOKS, (round + 1) * BOOKS);
-        let told = pair.log(stopped).len();
+        let logged = pair.log(stopped).len();
         let [_, to_clickhouse] = pair.links(stopped);
         let process = pair.central(stopped);
         let bytes = random.random_range(100_000..12_000_000);
@@ -89,12 +89,12 @@ async fn a_stopped_central_doubles_nothing() {
         process.resume();
         eventually("it to notice", async || {
             rows().await?;
-            pair.log(stopped)[told..].contains("this central no longer owns the stream").then_some(())
+            pair.log(stopped)[logged..].contains("this central no longer owns the stream").then_some(())
         })
         .await;
         pair.is_shared().await;
         stack.holds_once("orderbooks", all).await;
-        says_what_happened(&pair.log(stopped)[told..], &format!("ingest-{STREAM}"));
+        says_what_happened(&pair.log(stopped)[logged..], &format!("ingest-{STREAM}"));
     }
     all_acknowledged(&stack, STREAM, 3 * BOOKS).await;
     stack.holds_once("orderbooks", 3 * BOOKS).await;
@@ -142,7 +142,7 @@ async fn a_stopped_replicator_doubles_nothing() {
     for round in 0..3 {
         let holder = eventually("one to copy", async || both.iter().position(Copying::is_active)).await;
         let (stopped, other) = (&both[holder], &both[1 - holder]);
-        let told = stopped.process.output().len();
+        let logged = stopped.process.output().len();
         let start_ms = first_ms + round * WINDOWS * MINUTE_MS;
         let bytes = random.random_range(100_000..12_000_000);
         let begin = async || sides.trades(all..all + ROWS, start_ms, ROWS / 3).await;
@@ -163,12 +163,12 @@ async fn a_stopped_replicator_doubles_nothing() {
         eventually("it to notice", async || {
             let (rows, distinct) = sides.cold_counts("trades").await?;
             assert_eq!((rows, distinct), (all, all), "round {round}: after it went on");
-            stopped.process.output()[told..].contains("no longer replicates hot to cold").then_some(())
+            stopped.process.output()[logged..].contains("no longer replicates hot to cold").then_some(())
         })
         .await;
         sides.windows_are("trades", &[("verified", u64::try_from((round + 1) * WINDOWS).unwrap())]).await;
         sides.cold_holds_once("trades", all).await;
-        says_what_happened(&stopped.process.output()[told..], "replicator");
+        says_what_happened(&stopped.process.output()[logged..], "replicator");
     }
     sides.are_the_same("trades").await;
 }

@@ -79,7 +79,7 @@ impl TwoSides {
         .await;
     }
 
-    /// Rows and distinct events of a cold table; nothing while it is away.
+    /// Rows and distinct events of a cold table; nothing while it is unreachable.
     pub async fn cold_counts(&self, table: &str) -> Option<(u64, u64)> {
         let sql = format!("SELECT count(), uniqExact(event_id) FROM marketprism_cold.{table}");
         self.cold().query_raw(&sql).fetch_one::<(u64, u64)>().await.ok()
@@ -88,7 +88,7 @@ impl TwoSides {
     /// Waits until cold has so many events, with none twice at any time.
     pub async fn cold_holds_once(&self, table: &str, events: u64) {
         until(&format!("{events} rows in cold {table}"), Duration::from_secs(60), async || {
-            let (rows, distinct) = self.cold_counts(table).await.ok_or("cold is away")?;
+            let (rows, distinct) = self.cold_counts(table).await.ok_or("cold is unreachable")?;
             assert_eq!(rows, distinct, "cold {table} has an event twice");
             assert!(rows <= events, "cold {table} has {rows} rows of {events}");
             if rows == events { Ok(()) } else { Err(format!("{rows} rows, {:?}", self.windows(table).await)) }

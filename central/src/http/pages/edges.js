@@ -34,7 +34,7 @@ function feedTable(f, now) {
     ['streams', (r) => number(r.streams), 'num'],
     ['newest event', (r) => ago(r.newest_event, now), 'num'],
     ['reason', (r) => r.reason || '\u2013', 'wide'],
-  ], rows, 'No edge tells of a feed.');
+  ], rows, 'No edge reports a feed.');
 }
 
 follow('/edges', 3, (f) => {

@@ -28,7 +28,7 @@ function adapterTable(edges) {
     ['state', (a) => marked(PARTS, a.state)],
     ['exchanges', (a) => a.exchanges.join(', ')],
     ['last change (UTC)', (a) => swapText(a.last_swap), 'wide'],
-  ], rows, 'No edge tells of an adapter.');
+  ], rows, 'No edge reports an adapter.');
 }
 
 function changeTable(changes) {

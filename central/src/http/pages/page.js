@@ -79,7 +79,7 @@ const level = (name) =>
 function follow(url, seconds, show) {
   let newest = 0;
   let trouble = '';
-  const tell = () => {
+  const showAge = () => {
     const node = $('live');
     const age = (Date.now() - newest) / 1000;
     const stale = trouble || age > 3 * seconds;
@@ -99,10 +99,10 @@ function follow(url, seconds, show) {
     } catch (error) {
       trouble = String(error.message || error);
     }
-    tell();
+    showAge();
     setTimeout(ask, seconds * 1000);
   };
-  setInterval(tell, 1000);
+  setInterval(showAge, 1000);
   ask();
 }
 

@@ -4,4 +4,4 @@
 mod store;
 mod versions;
 
-pub use store::{InstrumentWords, mend_histories, store_words};
+pub use store::{InstrumentReports, mend_histories, store_reports};

@@ -1,11 +1,11 @@
-//! Histories in hot: read, continued by the words of a batch, and the changed versions written.
+//! Histories in hot: read, continued by the reports of a batch, and the changed versions written.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use marketprism_schema::{Decimal, Downtime, DowntimeReason, InstrumentListing, InstrumentTerms, MarketType};
 use serde::Deserialize;
 
-use super::versions::{InstrumentHistory, InstrumentVersion, ToldState};
+use super::versions::{InstrumentHistory, InstrumentVersion, ReportedState};
 use crate::ledger::insert::insert;
 use crate::limits;
 use crate::row::{Column, RowWriter, TEXT, TableRows};
@@ -22,25 +22,25 @@ type InstrumentKey = (String, MarketType);
 
 /// Words of one message about instruments of one exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InstrumentWords {
+pub struct InstrumentReports {
     exchange: String,
     at_us: i64,
-    told_ns: i64,
-    words: Vec<(InstrumentKey, ToldState)>,
+    reported_ns: i64,
+    reports: Vec<(InstrumentKey, ReportedState)>,
 }
 
-impl InstrumentWords {
-    /// `told_ns`: time at which the broker received the message.
-    pub fn of_listing(listing: InstrumentListing, told_ns: i64) -> Self {
-        let word = |terms: InstrumentTerms| {
-            ((terms.symbol.clone(), terms.market_type), ToldState::Listed(Box::new(terms)))
+impl InstrumentReports {
+    /// `reported_ns`: time at which the broker received the message.
+    pub fn of_listing(listing: InstrumentListing, reported_ns: i64) -> Self {
+        let report = |terms: InstrumentTerms| {
+            ((terms.symbol.clone(), terms.market_type), ReportedState::Listed(Box::new(terms)))
         };
-        let words = listing.listed.into_iter().map(word).collect();
-        Self { exchange: listing.exchange, at_us: listing.at / 1_000, told_ns, words }
+        let reports = listing.listed.into_iter().map(report).collect();
+        Self { exchange: listing.exchange, at_us: listing.at / 1_000, reported_ns, reports }
     }
 
     /// The instruments that a downtime ends because the venue lists them no more, by exchange.
-    pub fn of_downtime(downtime: &Downtime, told_ns: i64) -> Vec<Self> {
+    pub fn of_downtime(downtime: &Downtime, reported_ns: i64) -> Vec<Self> {
         if downtime.reason != DowntimeReason::Delisted || downtime.to.is_some() {
             return Vec::new();
         }
@@ -48,21 +48,21 @@ impl InstrumentWords {
         for stream in &downtime.streams {
             ended.entry(&stream.exchange).or_default().insert((stream.symbol.clone(), stream.market_type));
         }
-        let words = |(exchange, keys): (&String, BTreeSet<InstrumentKey>)| Self {
+        let reports = |(exchange, keys): (&String, BTreeSet<InstrumentKey>)| Self {
             exchange: exchange.clone(),
             at_us: downtime.from / 1_000,
-            told_ns,
-            words: keys.into_iter().map(|key| (key, ToldState::Delisted)).collect(),
+            reported_ns,
+            reports: keys.into_iter().map(|key| (key, ReportedState::Delisted)).collect(),
         };
-        ended.into_iter().map(words).collect()
+        ended.into_iter().map(reports).collect()
     }
 }
 
-/// Stores the versions that these words begin, end or confirm, and nothing if they are known. In the order of the stream.
-pub async fn store_words(storage: &Storage, words: &[&InstrumentWords]) -> Result<(), StorageError> {
+/// Stores the versions that these reports begin, end or confirm, and nothing if they are known. In the order of the stream.
+pub async fn store_reports(storage: &Storage, reports: &[&InstrumentReports]) -> Result<(), StorageError> {
     let mut symbols: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for of_exchange in words {
-        let named = of_exchange.words.iter().map(|((symbol, _), _)| symbol.as_str());
+    for of_exchange in reports {
+        let named = of_exchange.reports.iter().map(|((symbol, _), _)| symbol.as_str());
         symbols.entry(&of_exchange.exchange).or_default().extend(named);
     }
     let mut histories: BTreeMap<(&str, InstrumentKey), InstrumentHistory> = BTreeMap::new();
@@ -71,16 +71,16 @@ pub async fn store_words(storage: &Storage, words: &[&InstrumentWords]) -> Resul
             histories.entry((exchange, key)).or_default().0.push(version);
         }
     }
-    for InstrumentWords { exchange, at_us, told_ns, words } in words {
-        for (key, state) in words {
-            histories.entry((exchange, key.clone())).or_default().apply(state, *at_us, *told_ns);
+    for InstrumentReports { exchange, at_us, reported_ns, reports } in reports {
+        for (key, state) in reports {
+            histories.entry((exchange, key.clone())).or_default().apply(state, *at_us, *reported_ns);
         }
     }
     let changed = histories.iter().map(|((exchange, _), history)| (*exchange, history));
     insert_changed(storage, changed).await
 }
 
-/// Mends the histories whose versions do not follow each other: hot lost rows and got them back from cold after words had begun others.
+/// Mends the histories whose versions do not follow each other: hot lost rows and got them back from cold after reports had begun others.
 pub async fn mend_histories(storage: &Storage) -> Result<(), StorageError> {
     let query = format!(
         "SELECT toString(exchange) AS name, toString(symbol) AS at_exchange FROM {}.{TABLE} FINAL \

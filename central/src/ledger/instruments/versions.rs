@@ -1,4 +1,4 @@
-//! The history of one instrument as words of edges build it up. Pure.
+//! The history of one instrument built from the reports of edges. Pure.
 
 use std::collections::VecDeque;
 
@@ -6,7 +6,7 @@ use marketprism_schema::InstrumentTerms;
 
 /// State of an instrument at a time, as an edge reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ToldState {
+pub enum ReportedState {
     Listed(Box<InstrumentTerms>),
     Delisted,
 }
@@ -29,7 +29,7 @@ pub struct InstrumentVersion {
 }
 
 impl InstrumentVersion {
-    fn new(state: (InstrumentTerms, bool), at: i64, to: Option<i64>, told_ns: i64) -> Self {
+    fn new(state: (InstrumentTerms, bool), at: i64, to: Option<i64>, reported_ns: i64) -> Self {
         let (terms, is_delisted) = state;
         Self {
             version: at,
@@ -38,21 +38,21 @@ impl InstrumentVersion {
             from: at,
             to,
             seen: at,
-            updated_ns: told_ns,
+            updated_ns: reported_ns,
             is_changed: true,
         }
     }
 
-    fn is(&self, state: &ToldState) -> bool {
+    fn is(&self, state: &ReportedState) -> bool {
         match state {
-            ToldState::Listed(terms) => !self.is_delisted && self.terms == **terms,
-            ToldState::Delisted => self.is_delisted,
+            ReportedState::Listed(terms) => !self.is_delisted && self.terms == **terms,
+            ReportedState::Delisted => self.is_delisted,
         }
     }
 
     /// The newest row of a version counts, so a change is later than the row that it replaces, whenever it was reported.
-    fn touch(&mut self, told_ns: i64) {
-        self.updated_ns = told_ns.max(self.updated_ns.saturating_add(1));
+    fn touch(&mut self, reported_ns: i64) {
+        self.updated_ns = reported_ns.max(self.updated_ns.saturating_add(1));
         self.is_changed = true;
     }
 }
@@ -62,61 +62,61 @@ impl InstrumentVersion {
 pub struct InstrumentHistory(pub Vec<InstrumentVersion>);
 
 impl InstrumentHistory {
-    /// Adds a word about the time `at`. `told_ns`: time at which the broker received it.
-    pub fn apply(&mut self, state: &ToldState, at: i64, told_ns: i64) {
+    /// Adds a report about the time `at`. `reported_ns`: time at which the broker received it.
+    pub fn apply(&mut self, state: &ReportedState, at: i64, reported_ns: i64) {
         let later = self.0.partition_point(|version| version.from <= at);
         let Some(current) = later.checked_sub(1).and_then(|index| self.0.get_mut(index)) else {
-            return self.apply_before_first(state, at, told_ns);
+            return self.apply_before_first(state, at, reported_ns);
         };
         if current.is(state) {
             if current.seen < at {
                 current.seen = at;
-                current.touch(told_ns);
+                current.touch(reported_ns);
             }
             return;
         }
         if [current.from, current.version, current.seen].contains(&at) {
             // Two edges contradict each other about one moment.
-            return self.apply(state, at.saturating_add(1), told_ns);
+            return self.apply(state, at.saturating_add(1), reported_ns);
         }
         let state_after = match state {
-            ToldState::Listed(terms) => ((**terms).clone(), false),
-            ToldState::Delisted => (InstrumentTerms { trading: false, ..current.terms.clone() }, true),
+            ReportedState::Listed(terms) => ((**terms).clone(), false),
+            ReportedState::Delisted => (InstrumentTerms { trading: false, ..current.terms.clone() }, true),
         };
-        let tail = current.split_off(at, told_ns);
+        let tail = current.split_off(at, reported_ns);
         if let Some(tail) = tail {
             self.0.insert(later, tail);
         }
         match self.0.get_mut(later) {
             Some(next) if next.is(state) => {
                 next.from = at;
-                next.touch(told_ns);
+                next.touch(reported_ns);
             }
             next => {
                 let to = next.map(|next| next.from);
-                self.0.insert(later, InstrumentVersion::new(state_after, at, to, told_ns));
+                self.0.insert(later, InstrumentVersion::new(state_after, at, to, reported_ns));
             }
         }
     }
 
     /// Nothing is known of an instrument that is delisted before it was listed.
-    fn apply_before_first(&mut self, state: &ToldState, at: i64, told_ns: i64) {
-        let ToldState::Listed(terms) = state else { return };
+    fn apply_before_first(&mut self, state: &ReportedState, at: i64, reported_ns: i64) {
+        let ReportedState::Listed(terms) = state else { return };
         match self.0.first_mut() {
             Some(first) if first.is(state) => {
                 first.from = at;
-                first.touch(told_ns);
+                first.touch(reported_ns);
             }
             first => {
                 let to = first.map(|first| first.from);
-                let version = InstrumentVersion::new(((**terms).clone(), false), at, to, told_ns);
+                let version = InstrumentVersion::new(((**terms).clone(), false), at, to, reported_ns);
                 self.0.insert(0, version);
             }
         }
     }
 
     /// Makes one history of versions of two: those that were reported while hot had lost its rows, and those that came back from cold. Each ends where the
-    /// next one begins. No row goes away, so neighbours may have the same terms.
+    /// next one begins. No row is deleted, so neighbours may have the same terms.
     pub fn mend(&mut self) {
         let mut rest: VecDeque<InstrumentVersion> = std::mem::take(&mut self.0).into();
         sort(&mut rest);
@@ -154,12 +154,12 @@ fn sort(versions: &mut VecDeque<InstrumentVersion>) {
 
 impl InstrumentVersion {
     /// Ends the version at `at`. Gives the rest if an edge reported this state later too.
-    fn split_off(&mut self, at: i64, told_ns: i64) -> Option<Self> {
+    fn split_off(&mut self, at: i64, reported_ns: i64) -> Option<Self> {
         let mut tail = (self.seen > at).then(|| self.clone());
         if let Some(tail) = &mut tail {
             tail.from = if tail.version > at { tail.version } else { tail.seen };
             tail.version = tail.from;
-            tail.touch(told_ns);
+            tail.touch(reported_ns);
         }
         if self.version > at {
             // The tail keeps the row.
@@ -169,7 +169,7 @@ impl InstrumentVersion {
             self.seen = self.version;
         }
         self.to = Some(at);
-        self.touch(told_ns);
+        self.touch(reported_ns);
         tail
     }
 }
@@ -185,8 +185,8 @@ mod tests {
 
     use super::*;
 
-    fn terms(tick: i64) -> ToldState {
-        ToldState::Listed(Box::new(InstrumentTerms {
+    fn terms(tick: i64) -> ReportedState {
+        ReportedState::Listed(Box::new(InstrumentTerms {
             symbol: "A-B".to_owned(),
             venue_symbol: "AB".to_owned(),
             market_type: MarketType::Spot,
@@ -202,12 +202,12 @@ mod tests {
         }))
     }
 
-    /// Tick (0: delisted), from and to of each version, after these words in this order.
-    fn history(words: &[(i64, i64)]) -> Vec<(i64, i64, Option<i64>)> {
+    /// Tick (0: delisted), from and to of each version, after these reports in this order.
+    fn history(reports: &[(i64, i64)]) -> Vec<(i64, i64, Option<i64>)> {
         let mut history = InstrumentHistory::default();
-        for (told_ns, (tick, at)) in (1_i64..).zip(words) {
-            let state = if *tick == 0 { ToldState::Delisted } else { terms(*tick) };
-            history.apply(&state, *at, told_ns);
+        for (reported_ns, (tick, at)) in (1_i64..).zip(reports) {
+            let state = if *tick == 0 { ReportedState::Delisted } else { terms(*tick) };
+            history.apply(&state, *at, reported_ns);
             check(&history);
         }
         let tick = |one: &InstrumentVersion| one.terms.tick_size.map_or(0, |tick| tick.mantissa);
@@ -263,15 +263,15 @@ mod tests {
         for seed in 0..300 {
             let mut random = StdRng::seed_from_u64(seed);
             let changes = random.random_range(1..6);
-            let words: Vec<(i64, i64)> = (0..changes * 5).map(|n| (n / 5 + 1, 100 + n * 10)).collect();
+            let reports: Vec<(i64, i64)> = (0..changes * 5).map(|n| (n / 5 + 1, 100 + n * 10)).collect();
             let mut expected: Vec<(i64, i64, Option<i64>)> = Vec::new();
             for tick in 1..=changes {
                 let to = (tick < changes).then_some(100 + tick * 50);
                 expected.push((tick, 50 + tick * 50, to));
             }
-            let mut heard = [words.clone(), words].concat();
-            heard.shuffle(&mut random);
-            assert_eq!(history(&heard), expected, "seed {seed}: {heard:?}");
+            let mut received = [reports.clone(), reports].concat();
+            received.shuffle(&mut random);
+            assert_eq!(history(&received), expected, "seed {seed}: {received:?}");
         }
     }
 
@@ -287,10 +287,10 @@ mod tests {
         assert_eq!((first.is_changed, first.updated_ns, second.updated_ns), (true, 1_001, 900));
     }
 
-    fn applied(words: &[(i64, i64)]) -> InstrumentHistory {
+    fn applied(reports: &[(i64, i64)]) -> InstrumentHistory {
         let mut history = InstrumentHistory::default();
-        for (told_ns, (tick, at)) in (1_i64..).zip(words) {
-            history.apply(&terms(*tick), *at, told_ns);
+        for (reported_ns, (tick, at)) in (1_i64..).zip(reports) {
+            history.apply(&terms(*tick), *at, reported_ns);
         }
         history
     }
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_come_back_from_cold_and_those_told_meanwhile_become_one_history() {
+    fn rows_restored_from_cold_and_those_reported_meanwhile_become_one_history() {
         let mended = |cold: &[(i64, i64)], hot: &[(i64, i64)]| {
             let mut history = joined(applied(cold), applied(hot));
             history.mend();
@@ -327,16 +327,16 @@ mod tests {
         assert_eq!(mended(&[(5, 10)], &[(5, 30), (5, 10)]), [(5, 10, Some(30)), (5, 30, None)], "one moment");
     }
 
-    /// Two sides that heard different words, in any order, of edges that may contradict each other.
+    /// Two sides that received different reports, in any order, of edges that may contradict each other.
     #[test]
     fn any_two_histories_become_one_without_overlap() {
         for seed in 0..2_000 {
             let mut random = StdRng::seed_from_u64(seed);
-            let mut words = || -> Vec<(i64, i64)> {
+            let mut reports = || -> Vec<(i64, i64)> {
                 let count = random.random_range(0..8);
                 (0..count).map(|_| (random.random_range(1..4), random.random_range(10..25))).collect()
             };
-            let mut history = joined(applied(&words()), applied(&words()));
+            let mut history = joined(applied(&reports()), applied(&reports()));
             let rows: BTreeSet<i64> = history.0.iter().map(|version| version.version).collect();
             history.mend();
             check_chain(&history);

@@ -12,7 +12,7 @@ use super::correction_rows::{CORRECTIONS, encode_correction_rows};
 use super::downtime_rows::{DOWNTIMES, encode_downtime_rows, touched_windows};
 use super::edge_rows::{EDGE_AUDITS, audited_windows, encode_edge_row};
 use crate::ingest::{Delivery, header};
-use crate::ledger::instruments::InstrumentWords;
+use crate::ledger::instruments::InstrumentReports;
 use crate::ledger::windows::WindowGrid;
 use crate::row::{Column, DeadLetter, RowWriter, TEXT, TableRows, Target, encode_dead_letter};
 use crate::storage::shorten;
@@ -116,17 +116,17 @@ impl AuditBatch {
         ]
     }
 
-    pub fn instruments(&self) -> Vec<InstrumentWords> {
-        let words = |entry: &AuditMessage| match &entry.payload {
+    pub fn instruments(&self) -> Vec<InstrumentReports> {
+        let reports = |entry: &AuditMessage| match &entry.payload {
             Ok(AuditPayload::Downtime(downtime)) => {
-                InstrumentWords::of_downtime(downtime, entry.delivery.published_ns)
+                InstrumentReports::of_downtime(downtime, entry.delivery.published_ns)
             }
             Ok(AuditPayload::Instruments(listing)) => {
-                vec![InstrumentWords::of_listing(listing.clone(), entry.delivery.published_ns)]
+                vec![InstrumentReports::of_listing(listing.clone(), entry.delivery.published_ns)]
             }
             _ => Vec::new(),
         };
-        self.entries.iter().flat_map(words).collect()
+        self.entries.iter().flat_map(reports).collect()
     }
 
     /// Rows of the refused messages.

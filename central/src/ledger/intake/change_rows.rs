@@ -22,7 +22,7 @@ pub const EDGE_CHANGES: &[Column] = &[
     ("created_at", "DateTime64(3, 'UTC')"),
 ];
 
-/// `created_at` is the broker's time, so that a redelivery gives the same bytes, and replaces no later word of the change.
+/// `created_at` is the broker's time, so that a redelivery gives the same bytes, and replaces no later report of the change.
 pub fn encode_change_rows(changes: &EdgeChanges, stream_seq: u64, published_ns: i64, rows: &mut TableRows) {
     for change in &changes.changed {
         rows.push(|row| {

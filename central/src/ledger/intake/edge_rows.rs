@@ -21,7 +21,7 @@ pub const EDGE_AUDITS: &[Column] = &[
 
 const MILLI_NS: i64 = 1_000_000;
 
-/// Nothing for an audit without a word about its edge.
+/// Nothing for an audit without facts about its edge.
 pub fn encode_edge_row(audit: &Audit, stream_seq: u64, published_ns: i64, rows: &mut TableRows) {
     if audit.health.is_empty() {
         return;

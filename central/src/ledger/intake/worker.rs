@@ -18,7 +18,7 @@ use crate::context::CentralContext;
 use crate::fleet::NewerEdges;
 use crate::ingest::{acknowledge, subscribe};
 use crate::ledger::insert::insert;
-use crate::ledger::instruments::{InstrumentWords, store_words};
+use crate::ledger::instruments::{InstrumentReports, store_reports};
 use crate::ledger::windows::{DirtyWindows, WindowGrid};
 use crate::row::TableRows;
 use crate::storage::StorageError;
@@ -200,9 +200,9 @@ async fn insert_with_retry(shared: &CentralContext, table: &str, rows: &TableRow
 }
 
 /// As [`insert_with_retry`].
-async fn store_instruments(shared: &CentralContext, words: &[&InstrumentWords]) -> Result<(), String> {
+async fn store_instruments(shared: &CentralContext, reports: &[&InstrumentReports]) -> Result<(), String> {
     let mut backoff = limits::BACKOFF;
-    while let Err(error) = store_words(&shared.storage, words).await {
+    while let Err(error) = store_reports(&shared.storage, reports).await {
         pause_after(shared, error, &mut backoff).await?;
     }
     Ok(())

@@ -139,9 +139,13 @@ fn ambiguous_events_must_be_in_hot_whoever_stored_them() {
     let found = verdict(&case(&audits, Some(0..10)));
     assert_eq!((found.state, found.expected, found.found), (Verified, 12, 12));
     for audits in [&audits, &late] {
-        let away = verdict(&WindowInputs { ambiguous_missing: 1, ..case(audits, Some(0..10)) });
-        assert_eq!((away.state, away.expected, away.found), (Mismatch, 12, 11));
-        assert!(away.reason.contains("1 ambiguously acknowledged events are not in hot"), "{}", away.reason);
+        let missing = verdict(&WindowInputs { ambiguous_missing: 1, ..case(audits, Some(0..10)) });
+        assert_eq!((missing.state, missing.expected, missing.found), (Mismatch, 12, 11));
+        assert!(
+            missing.reason.contains("1 ambiguously acknowledged events are not in hot"),
+            "{}",
+            missing.reason
+        );
     }
 }
 
@@ -152,8 +156,8 @@ fn an_event_listed_as_stored_and_as_ambiguous_is_expected_once() {
     let found = verdict(&case(&twice, Some(0..9)));
     assert_eq!((found.state, found.expected, found.found), (Verified, 11, 11));
     assert_eq!(state(&twice, 0..8), Mismatch);
-    let away = WindowInputs { ambiguous_missing: 1, ..case(&twice, Some(0..9)) };
-    assert_eq!(verdict(&away).state, Mismatch, "hot may not have it");
+    let missing = WindowInputs { ambiguous_missing: 1, ..case(&twice, Some(0..9)) };
+    assert_eq!(verdict(&missing).state, Mismatch, "hot may not have it");
 }
 
 #[test]
@@ -256,7 +260,7 @@ fn a_clean_stop_and_the_next_start_enclose_a_time_that_is_not_collected() {
     assert_eq!(known.state, NotCollected);
     assert_eq!(known.reason, "not collected 00:01:20 to 00:01:44, stopped by operator");
     assert_eq!(between(&stopped, 0..8).state, Mismatch, "what was collected must be there");
-    assert_eq!(between(&[], 0..9).state, Unverifiable, "a kill without last words");
+    assert_eq!(between(&[], 0..9).state, Unverifiable, "a kill without a recovered audit");
     assert_eq!(between(&[down(81_000, 104_000)], 0..9).state, Unverifiable, "audits end before the stop");
     assert_eq!(between(&[down(80_000, 90_000)], 0..9).state, Unverifiable, "killed before its first audit");
 }

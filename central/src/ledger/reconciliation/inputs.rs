@@ -146,7 +146,7 @@ impl InputReader<'_> {
         inputs: &mut RangeInputs,
     ) -> anyhow::Result<()> {
         let killed = KilledTimes::of(&inputs.downtimes);
-        // A correction that begins while the rows are read is not among them: then rows beside their replacements are a mismatch until the window
+        // A correction that begins while the rows are read is not among them: then rows together with their replacements are a mismatch until the window
         // is read again.
         let corrected = queries::types_being_corrected(self.storage, range).await;
         let corrected = corrected.context("cannot read corrections")?;
@@ -314,7 +314,7 @@ impl IngestFrontier {
         let consumers = streams.iter().flat_map(|stream| {
             ConsumerSpec::all(stream).into_iter().map(|consumer| (stream.settings.name, consumer))
         });
-        // Together: one after the other they would take the whole time from a broker that is far away.
+        // Together: one after the other they would take the whole time from a distant broker.
         let reading = try_join_all(consumers.map(async |(stream, consumer)| {
             anyhow::Ok((consumer.data_type, stored_up_to(broker, stream, &consumer).await?))
         }));

@@ -56,7 +56,7 @@ pub struct WindowVerdict {
 pub type IdRange = (i64, i64);
 
 impl WindowVerdict {
-    /// Events that the edge reports and central does not have, as far as numbers tell.
+    /// Events that the edge reports and central does not have, as far as numbers show.
     pub const fn lost(&self) -> u64 {
         self.expected.saturating_sub(self.found)
     }

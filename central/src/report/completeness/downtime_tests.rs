@@ -49,13 +49,13 @@ fn ids_that_the_venue_gave_during_a_stop_are_not_collected_and_others_are_missin
 
 /// After a kill of the broker an edge sends older events behind the live ones.
 #[test]
-fn ids_beside_an_open_window_are_pending_until_it_closes_unless_an_edge_names_them() {
+fn ids_next_to_an_open_window_are_pending_until_it_closes_unless_an_edge_names_them() {
     let stored = [ids(1, 49, 0, 120), ids(70, 90, 180, 540)];
     let mut edge = EdgeFacts { open: runs(&[(180, 240)]), ..stopped(&[]) };
     let found = judged(Numbering::ByOne, &[("e1", edge.clone())], &stored);
     assert_eq!(found.pending.iter().map(|events| events.ids).collect::<Vec<_>>(), [Some((50, 69))]);
     assert!(
-        found.missing.is_empty() && !found.is_whole() && found.proven["e1"].within(&edge.open).is_empty()
+        found.missing.is_empty() && !found.is_complete() && found.proven["e1"].within(&edge.open).is_empty()
     );
     let named = Some((50, 69));
     let role = GapRole::Loss;
@@ -71,16 +71,16 @@ fn ids_beside_an_open_window_are_pending_until_it_closes_unless_an_edge_names_th
 #[test]
 fn a_stop_without_a_hole_in_the_ids_or_with_another_edge_that_stored_is_whole() {
     let edge = [("e1", stopped(&[(120, 240)]))];
-    assert!(judged(Numbering::ByOne, &edge, &[ids(1, 99, 0, 540)]).is_whole(), "the venue was silent");
+    assert!(judged(Numbering::ByOne, &edge, &[ids(1, 99, 0, 540)]).is_complete(), "the venue was silent");
     let two = [("e1", stopped(&[(120, 240)])), ("e2", stopped(&[]))];
-    assert!(judged(Numbering::Unnumbered, &two, &[]).is_whole(), "the other edge collected");
+    assert!(judged(Numbering::Unnumbered, &two, &[]).is_complete(), "the other edge collected");
     let both = [("e1", stopped(&[(120, 240)])), ("e2", stopped(&[(180, 300)]))];
     let found = judged(Numbering::Unnumbered, &both, &[]);
     assert_eq!(
         (&found.not_collected["e1"], &found.not_collected["e2"]),
         (&runs(&[(180, 240)]), &runs(&[(180, 240)]))
     );
-    assert!(!judged(Numbering::Unnumbered, &edge, &[]).is_whole(), "nothing numbers the events");
+    assert!(!judged(Numbering::Unnumbered, &edge, &[]).is_complete(), "nothing numbers the events");
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn ids_that_begin_again_are_named_and_leave_no_hole_and_ids_that_an_edge_missed_
     let edge = EdgeFacts { not_collected: TimeRuns::default(), ..stopped(&[]) };
     let restarted = [ids(1, 40, 180, 540), ids(9_000, 9_100, 0, 180)];
     let found = judged(Numbering::ByOne, &[("e1", edge.clone())], &restarted);
-    assert!(found.is_whole() && found.renumbered_at == Some(180), "{found:?}");
+    assert!(found.is_complete() && found.renumbered_at == Some(180), "{found:?}");
     let filled_later = [ids(1, 50, 0, 120), ids(53, 55, 540, 540), ids(61, 90, 120, 180)];
     let found = judged(Numbering::ByOne, &[("e1", edge.clone())], &filled_later);
     assert_eq!(found.missing.iter().map(|events| events.count).collect::<Vec<_>>(), [2, 5]);

@@ -13,7 +13,7 @@ const SECOND_NS: i64 = 1_000_000_000;
 const READ_BEFORE: i64 = 3_600;
 
 /// Facts by stream. Gaps of windows that have no final verdict yet are left out: the rows of hot may not be counted yet. `gaps` includes
-/// starts from before the period, which tell the first start of an edge from a later one.
+/// starts from before the period, which distinguish the first start of an edge from a later one.
 pub fn collect(
     verdicts: &[VerdictBucket],
     gaps: &[EdgeGap],
@@ -138,10 +138,10 @@ fn add_gaps(
                 let is_earliest =
                     earliest.get(&key).is_none_or(|first_ms| at.0 <= first_ms.div_euclid(1_000));
                 // Windows may close before the feed starts: the first part then begins with its window.
-                let is_whole = gap.from_ns <= gap.run
+                let is_complete = gap.from_ns <= gap.run
                     || (gap.from_ns == gap.window_ms.saturating_mul(1_000_000)
                         && gap.run >= begin.saturating_sub(READ_BEFORE).saturating_mul(SECOND_NS));
-                let begins = is_whole && is_earliest;
+                let begins = is_complete && is_earliest;
                 if begins || first_starts.get(&key) == Some(&gap.from_ns) {
                     first_starts.insert(key, gap.to_ns);
                     GapRole::FirstStart

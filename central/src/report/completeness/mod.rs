@@ -102,7 +102,7 @@ pub struct StreamCompleteness {
     pub missing: Vec<MissingEvents>,
     /// Ids in hot skip them over a time in which no edge collected, on purpose.
     pub paused: Vec<MissingEvents>,
-    /// Ids in hot skip them beside a window that is open: their rows may still be on the way.
+    /// Ids in hot skip them next to a window that is open: their rows may still be on the way.
     pub pending: Vec<MissingEvents>,
     /// Windows not collected on purpose that nothing resolves, per edge.
     pub not_collected: BTreeMap<String, TimeRuns>,
@@ -129,7 +129,7 @@ impl StreamCompleteness {
 
     /// Nothing is missing and nothing is unknown, apart from mismatches and open windows; and everything was collected.
     #[cfg(test)]
-    pub fn is_whole(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         self.missing.is_empty()
             && self.unknown_gaps.is_empty()
             && self.uncovered.values().all(TimeRuns::is_empty)

@@ -81,7 +81,7 @@ codes! {
     ClickhouseLowDisk "clickhouse.low_disk" "a disk has less than 10 % free"
     ClickhouseReadonlyTable "clickhouse.readonly_table" "a replicated table takes no rows: its server has no session with Keeper"
     ClickhouseStuckMutation "clickhouse.stuck_mutation" "a mutation of a table fails, or is not done after an hour"
-    ClickhouseBrokenParts "clickhouse.broken_parts" "the server put parts of a table aside as broken: their rows are gone"
+    ClickhouseBrokenParts "clickhouse.broken_parts" "the server put parts of a table aside as broken: their rows are lost"
     ClickhouseSeveralServers "clickhouse.several_servers" "an address of ClickHouse leads to more than one server"
     ClickhouseClockSkew "clickhouse.clock_skew" "the server's clock differs from this machine's"
     LeaseNotHeld "lease.not_held" "no central holds a lease that one must hold"

@@ -69,7 +69,7 @@ pub struct TableTrouble {
     pub kind: String,
     /// Replicas, mutations or parts.
     pub count: u64,
-    /// The server's words about one of them.
+    /// The server's error text of one of them.
     pub detail: String,
 }
 

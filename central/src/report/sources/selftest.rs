@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_ids_are_lost_however_many_in_a_row_unless_the_edge_told_that_it_did_not_run() {
+    fn missing_ids_are_lost_however_many_in_a_row_unless_the_edge_reported_that_it_did_not_run() {
         let counted = |expected, missing, silent| Some(CountedIds { expected, missing, silent });
         assert_eq!(row(1, Vec::new()).of_day(&[]), None);
         let buckets = vec![

@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_in_step_is_up_to_date_and_one_that_is_away_or_far_behind_is_not() {
+    fn a_replica_in_step_is_up_to_date_and_an_unreachable_or_lagging_one_is_not() {
         let peer = |current, offline, active: Duration, lag| PeerInfo {
             name: "nats-1".to_owned(),
             current,

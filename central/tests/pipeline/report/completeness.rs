@@ -5,7 +5,7 @@ use marketprism_tests::wait::eventually;
 use serde_json::Value;
 
 use super::rules::{has, integrity};
-use crate::auditing::{QUICK, audit, judged, stored, tell, trades, windows_before};
+use crate::auditing::{QUICK, audit, judged, publish_audit, stored, trades, windows_before};
 use crate::events::publish;
 use crate::stack::Stack;
 
@@ -54,7 +54,7 @@ async fn trades_that_both_edges_miss_are_missing_whichever_window_noticed_them()
         if window == first {
             of_x.gaps.push(Gap::trade_ids(150, 387, first + 10, first + 20));
         }
-        tell(&jetstream, &audit("x", window, vec![of_x])).await;
+        publish_audit(&jetstream, &audit("x", window, vec![of_x])).await;
     }
     let y = [&x[0][..], &x[1][..20], &x[2][615..], &x[3][..]];
     for (window, events) in windows.into_iter().zip(y) {
@@ -62,7 +62,7 @@ async fn trades_that_both_edges_miss_are_missing_whichever_window_noticed_them()
         if window == second {
             of_y.gaps.push(Gap::trade_ids(120, 1_314, first + 5, second + 9));
         }
-        tell(&jetstream, &audit("y", window, vec![of_y])).await;
+        publish_audit(&jetstream, &audit("y", window, vec![of_y])).await;
     }
     for window in windows {
         judged(&stack, A, "x", window, "verified").await;
@@ -82,7 +82,7 @@ async fn trades_that_both_edges_miss_are_missing_whichever_window_noticed_them()
     publish(&jetstream, again.iter().cloned()).await;
     let mut of_x = stored(A, &[&x[1][..], &again[..]].concat());
     of_x.gaps.push(Gap::trade_ids(150, 387, first + 10, first + 20));
-    tell(&jetstream, &audit("x", first, vec![of_x])).await;
+    publish_audit(&jetstream, &audit("x", first, vec![of_x])).await;
     let whole = report(&stack, before, after + WINDOW_NS, "whole").await;
     assert!(
         has(&whole, "info ledger.covered_gaps ledger: 2 gaps, nothing missing"),
@@ -96,7 +96,7 @@ async fn trades_that_both_edges_miss_are_missing_whichever_window_noticed_them()
     );
 }
 
-/// A venue that numbers nothing may have dropped anything; one that publishes some events never tells all.
+/// A venue that numbers nothing may have dropped anything; one that publishes some events never proves completeness.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_verified_complete_without_numbers_or_with_lower_bounds() {
     let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
@@ -112,8 +112,8 @@ async fn nothing_is_verified_complete_without_numbers_or_with_lower_bounds() {
         stack.execute("TRUNCATE TABLE marketprism_hot.verdicts").await;
         for (window, events) in &all {
             let fingerprint: Fingerprint = events.iter().map(|event| event.header.event_id).collect();
-            let told = StreamAudit { stored: fingerprint, capability, ..stored(A, &[]) };
-            tell(&jetstream, &audit("e1", *window, vec![told])).await;
+            let stream_audit = StreamAudit { stored: fingerprint, capability, ..stored(A, &[]) };
+            publish_audit(&jetstream, &audit("e1", *window, vec![stream_audit])).await;
         }
         for window in windows {
             judged(&stack, A, "e1", window, "verified").await;

@@ -205,7 +205,7 @@ async fn a_latency_says_how_far_it_can_be_trusted(stack: &Stack, config: &Path) 
     assert!(hops[1]["p50_us"].as_u64().unwrap() <= hops[1]["p99_us"].as_u64().unwrap(), "{hops:#?}");
 }
 
-/// An edge that lost its data folder never tells the end of its stop.
+/// An edge that lost its data folder never reports the end of its stop.
 async fn a_stop_excuses_silence_until_the_edge_reports_again(stack: &Stack, config: &Path) {
     seed::healthy(stack).await;
     stack
@@ -306,7 +306,7 @@ async fn several_servers_behind_an_address_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn commands_say_who_is_away() {
+async fn commands_name_the_unreachable_part() {
     let Some((mut stack, config)) = Stack::laid_out("").await else { return };
     let diagnosis = stack.command("diagnose", &config, &[]);
     assert_eq!(diagnosis.status.code(), Some(0), "{}", String::from_utf8_lossy(&diagnosis.stdout));
@@ -327,14 +327,14 @@ async fn commands_say_who_is_away() {
     jetstream.update_stream(aged).await.unwrap();
     let text = String::from_utf8(stack.command("diagnose", &config, &[]).stdout).unwrap();
     contains_all(&text, &["bucket MARKETPRISM_CONFIRMED: max_age_seconds: wanted 0, found 600"]);
-    for gone in [
+    for stream in [
         "KV_MARKETPRISM_CONFIRMED",
         "KV_MARKETPRISM_LEASES",
         "KV_MARKETPRISM_EDGES",
         "KV_MARKETPRISM_ADAPTERS",
         "OBJ_adapters",
     ] {
-        jetstream.delete_stream(gone).await.unwrap();
+        jetstream.delete_stream(stream).await.unwrap();
     }
     let diagnosis = stack.command("diagnose", &config, &[]);
     let text = String::from_utf8(diagnosis.stdout).unwrap();

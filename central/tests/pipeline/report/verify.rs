@@ -9,7 +9,7 @@ use marketprism_tests::wait::eventually;
 use serde_json::Value;
 
 use super::rules::{has, integrity};
-use crate::auditing::{self, audit, judged, stored, tell, trades, window_before};
+use crate::auditing::{self, audit, judged, publish_audit, stored, trades, window_before};
 use crate::events::publish;
 use crate::stack::{PATIENCE, Stack, contains_all};
 use crate::two_sides::{MINUTE_MS, TwoSides, minutes_ago};
@@ -97,7 +97,7 @@ async fn a_row_deleted_in_hot_by_hand_is_found_by_the_audits_at_once() {
     let window = window_before(60);
     let events = trades("e1", window, 0, 100);
     publish(&jetstream, events.iter().cloned()).await;
-    tell(&jetstream, &audit("e1", window, vec![stored("BTC-USDT", &events)])).await;
+    publish_audit(&jetstream, &audit("e1", window, vec![stored("BTC-USDT", &events)])).await;
     judged(&stack, "BTC-USDT", "e1", window, "verified").await;
     assert!(central.terminate(PATIENCE).await.success());
     let config = stack.configure(&settings);
@@ -134,9 +134,9 @@ async fn wait_lasts_until_the_system_has_started_but_not_longer_than_asked() {
     let settings = auditing::QUICK.replace("grace_seconds = 1", "grace_seconds = 10");
     let config = stack.configure(&settings);
     let early = stack.command("integrity", &config, &["--wait=1", "--from", "1h"]);
-    let told = String::from_utf8(early.stderr).unwrap();
-    assert_eq!(early.status.code(), Some(2), "{told}");
-    contains_all(&told, &["gave up waiting after 1 s: "]);
+    let errors = String::from_utf8(early.stderr).unwrap();
+    assert_eq!(early.status.code(), Some(2), "{errors}");
+    contains_all(&errors, &["gave up waiting after 1 s: "]);
     for bad in ["--wait=0", "--wait=x"] {
         assert_eq!(stack.command("integrity", &config, &[bad]).status.code(), Some(2), "{bad}");
     }
@@ -155,7 +155,7 @@ async fn wait_lasts_until_the_system_has_started_but_not_longer_than_asked() {
     let events = trades("e1", window, 0, 100);
     publish(&jetstream, events.iter().cloned()).await;
     assert!(waiting.is_running(), "{}", std::fs::read_to_string(&log).unwrap());
-    tell(&jetstream, &audit("e1", window, vec![stored("BTC-USDT", &events)])).await;
+    publish_audit(&jetstream, &audit("e1", window, vec![stored("BTC-USDT", &events)])).await;
     // No order books arrive, so it is not whole.
     assert_eq!(waiting.ended(PATIENCE).await.code(), Some(1));
     let text = std::fs::read_to_string(&log).unwrap();

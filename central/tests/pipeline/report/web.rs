@@ -106,9 +106,11 @@ async fn the_report_survives_clickhouse() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_a_client_sends_breaks_it() {
     let Some(stack) = Stack::start().await else { return };
-    let beside = std::env::var_os("MARKETPRISM_PYTHON").map(PathBuf::from);
-    let beside = beside.map(|python| python.with_file_name("schemathesis")).filter(|file| file.is_file());
-    let Some(schemathesis) = parts::program("MARKETPRISM_SCHEMATHESIS", &["schemathesis"]).or(beside) else {
+    let of_python = std::env::var_os("MARKETPRISM_PYTHON").map(PathBuf::from);
+    let of_python =
+        of_python.map(|python| python.with_file_name("schemathesis")).filter(|file| file.is_file());
+    let Some(schemathesis) = parts::program("MARKETPRISM_SCHEMATHESIS", &["schemathesis"]).or(of_python)
+    else {
         eprintln!("SKIPPED: no schemathesis; name it with MARKETPRISM_SCHEMATHESIS");
         return;
     };

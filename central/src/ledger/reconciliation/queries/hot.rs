@@ -236,7 +236,7 @@ pub async fn types_with_copies(
     Ok(fetch(storage, &query).await?.into_iter().collect())
 }
 
-/// Types of a range with a correction that is closed and not carried out: hot may have rows beside their replacements. Its frames were received
+/// Types of a range with a correction that is closed and not carried out: hot may have rows together with their replacements. Its frames were received
 /// within an hour of the range. Meanwhile second rows of other events of the type count once too, whatever their exchange and edge.
 pub async fn types_being_corrected(
     storage: &Storage,

@@ -22,7 +22,7 @@ pub struct RowsAndCopies<'a> {
     pub range: WindowRange,
     pub killed: &'a KilledTimes,
     pub has_copies: bool,
-    /// A row counts once while a correction puts its replacement beside it.
+    /// A row counts once while a correction inserts its replacement.
     pub is_corrected: bool,
     /// Audits list ambiguous events, which are left out.
     pub has_ambiguous: bool,

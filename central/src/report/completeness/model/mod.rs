@@ -52,7 +52,7 @@ impl SimHistory {
     fn never_too_good(&self, simulation: &Simulation, with_late: bool) -> Result<(), String> {
         let rows = simulation.rows(with_late);
         let found = judged(&rows, simulation.period());
-        let is_whole = found.is_whole() && rows.mismatches == 0;
+        let is_complete = found.is_complete() && rows.mismatches == 0;
         let missing: Vec<i64> =
             simulation.sent.keys().filter(|id| !simulation.hot.contains_key(id)).copied().collect();
         let proven: TimeRuns =
@@ -66,7 +66,7 @@ impl SimHistory {
         }
         let known = self.knowable(simulation, with_late);
         match missing.iter().find(|id| known.contains(id)) {
-            Some(id) if is_whole => {
+            Some(id) if is_complete => {
                 Err(format!("whole (late audits: {with_late}), but trade {id} is missing"))
             }
             _ => Ok(()),
@@ -105,7 +105,7 @@ impl SimHistory {
         }
         let rows = simulation.rows(true);
         let found = judged(&rows, simulation.period());
-        if found.is_whole() && rows.mismatches == 0 {
+        if found.is_complete() && rows.mismatches == 0 {
             return Ok(());
         }
         Err(format!("not whole, but nothing is missing: {} mismatches, {found:?}", rows.mismatches))
@@ -237,22 +237,23 @@ fn a_gap_counts_in_windows_that_closed_before_it_was_noticed() {
     assert_eq!(history.check(), Ok(()));
     let mut simulation = history.run();
     simulation.close();
-    assert!(!judged(&simulation.rows(true), simulation.period()).is_whole());
+    assert!(!judged(&simulation.rows(true), simulation.period()).is_complete());
 }
 
-/// The edge is away for hours, and the report begins in this time: no verdict of before is read.
+/// The edge is down for hours, and the report begins in this time: no earlier verdict is read.
 #[test]
 fn the_time_of_a_killed_edge_is_seen_by_a_report_that_begins_in_it() {
     use Step::{Crash, Pass, Start, Trade};
-    let away = [Trade; 3].into_iter().chain([Pass(60); 90]);
-    let steps = [Trade, Crash(0)].into_iter().chain(away).chain([Start(0), Trade, Pass(60), Trade]).collect();
+    let downtime = [Trade; 3].into_iter().chain([Pass(60); 90]);
+    let steps =
+        [Trade, Crash(0)].into_iter().chain(downtime).chain([Start(0), Trade, Pass(60), Trade]).collect();
     let history = SimHistory { edges: 1, is_numbered: false, steps };
     let mut simulation = history.run();
     simulation.close();
     let (from, to) = simulation.period();
     let mut rows = simulation.rows(true);
     let start = simulation.killed[0].2 / 1_000_000_000 / WINDOW * WINDOW;
-    // The windows while it was away have no verdict yet, and everything before is out of reach.
+    // The windows of the downtime have no verdict yet, and everything before is out of the period.
     for bucket in &mut rows.verdicts {
         bucket.runs = vec![(start + WINDOW, to, RunState::Storing.code())];
         bucket.first_ms = (start + WINDOW) * 1_000;

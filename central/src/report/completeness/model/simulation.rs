@@ -24,9 +24,9 @@ pub enum Step {
     /// The edge's connection is lost, and it knows that, until `Join`.
     Cut(u8),
     Join(u8),
-    /// Without last words, and without its journal.
+    /// Killed, with its journal lost.
     Kill(u8),
-    /// Without last words: the next start recovers the audit up to the last record.
+    /// Killed: the next start recovers the audit up to the last record.
     Crash(u8),
     /// With an audit up to now.
     Stop(u8),
