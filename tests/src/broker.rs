@@ -167,7 +167,7 @@ fn copy_folder(from: &Path, to: &Path) {
 static RESERVED: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
 
 /// A free port of loopback, below the range from which the kernel takes ports for outgoing connections. No other call, in this process or
-/// in one beside it, returns it as long as this process lives: what listens there may start late, and be away for a while.
+/// in a thread of its own, returns it as long as this process lives: its listener may start late, and stop for a while.
 #[must_use]
 pub fn free_port() -> u16 {
     let random = || RandomState::new().hash_one(std::process::id()) % 20_000;

@@ -74,7 +74,7 @@ impl Edge {
         edge
     }
 
-    /// An edge named `name`, beside others in the same folder.
+    /// An edge named `name`, one of several in the same folder.
     pub async fn start_as(name: &str, folder: &Path, nats: &str, feeds: &[Feed]) -> Self {
         let mut edge = Self::named(name, folder, nats, feeds);
         edge.restart().await;

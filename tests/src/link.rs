@@ -184,7 +184,7 @@ async fn relay(
             break;
         }
     }
-    // The end of a connection is held up like its bytes.
+    // The end of a connection is delayed like its bytes.
     gate.pass(direction, 0, cuts).await;
     let _ = to.shutdown().await;
 }

@@ -35,7 +35,7 @@ impl Process {
         self.child.id()
     }
 
-    /// SIGKILL; returns when the process is gone.
+    /// SIGKILL; returns when the process has ended.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

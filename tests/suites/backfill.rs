@@ -1,5 +1,5 @@
 //! Promise: trades that the sockets missed come from the venue's history, each once: over lost messages, lost connections, a stop and a kill
-//! of the edge. The audits tell which.
+//! of the edge. The audits name them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,7 +21,7 @@ const STREAMS: [(&str, &str, &str, &str); 3] = [
 ];
 const PATIENCE: Duration = Duration::from_secs(60);
 const DROPPED: u64 = 4;
-/// Trades of each stream while the edge is away.
+/// Trades of each stream while the edge is down.
 const PASSED: usize = 10;
 
 #[derive(Default)]
@@ -91,7 +91,7 @@ async fn fills_are_told(broker: &Broker, count: usize) {
         | AuditPayload::Changes(_)
         | AuditPayload::Correction(_) => None,
     };
-    until("the fills are told", PATIENCE, || async {
+    until("the fills are reported", PATIENCE, || async {
         let audits: Vec<Audit> =
             messages(broker, "AUDIT").await.iter().filter_map(|message| read(&message.payload)).collect();
         for (exchange, ..) in STREAMS {
@@ -125,7 +125,7 @@ async fn missed_trades_come_from_the_venues_history_each_once_over_losses_cuts_a
         feed.extra = "market_types = []\nreconnect_wait_max_ms = 500".to_owned();
         feed
     });
-    // One event a message: after the kill the journal groups events anew, which only central recognizes.
+    // One event a message: after the kill the journal groups events into other messages, which only central recognizes.
     let wire = "[wire]\ntrade = \"json\"";
     let nats = format!("urls = [{:?}]\n[audit]\nwindow_seconds = 1\nsettle_ms = 300\n{wire}", broker.url());
     let mut edge = Edge::start(folder.path(), &nats, &feeds).await;
@@ -224,7 +224,7 @@ async fn of_a_stop_that_began_before_the_venues_history_everything_that_it_keeps
     let label = format!("exchange=\"{exchange}\",outcome=\"not_served\"");
     let missing = ids().iter().filter(|id| **id < horizon && !trades.ids.contains(id)).count() as u64;
     assert!(missing > 0);
-    until("the rest is told", PATIENCE, || async {
+    until("the rest is reported", PATIENCE, || async {
         let told = edge.metric("marketprism_edge_backfill_trades_total", &label).await;
         if told == missing { Ok(()) } else { Err(format!("{told} of {missing}")) }
     })

@@ -99,7 +99,7 @@ async fn every_published_book_equals_the_venues_book() {
     deltas::equal_the_venues_books(&stack, &sim).await;
 }
 
-/// A restarted service of a venue begins its numbers anew with a whole book: no gap.
+/// A restarted service of a venue restarts its numbering with a full book: no gap.
 async fn restarted_books_go_on(stack: &Stack, sim: &Sim, edge: &Edge) {
     let exchange = "bybit_derivatives";
     let gaps = edge.metric("marketprism_edge_orderbook_gaps_total", exchange).await;

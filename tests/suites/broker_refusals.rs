@@ -1,4 +1,4 @@
-//! Promise: whatever a NATS server refuses is told by its cause and with its remedy, in `init`, `run`, `diagnose` and at the edge.
+//! Promise: whatever a NATS server refuses is reported with its cause and its remedy, in `init`, `run`, `diagnose` and at the edge.
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ async fn a_login_with_special_characters_is_decoded_and_a_refused_one_is_named()
         assert!(said.contains(reason) && !said.contains("wrong"), "{said}");
     }
     let edge = Edge::start(folder.path(), &format!("urls = [{wrong:?}]"), &feeds).await;
-    until("the edge tells the refusal", PATIENCE, || async {
+    until("the edge reports the refusal", PATIENCE, || async {
         let text = edge.get("/health").await.unwrap_or_else(|refused| refused);
         if text.contains("the server refused user") { Ok(()) } else { Err(text) }
     })
@@ -92,7 +92,7 @@ async fn a_stream_that_holds_the_subjects_is_named() {
     contains_all(&refused_init(&central).await, &reason);
     contains_all(&diagnosis(&central).await, &reason);
     central.start_without_waiting();
-    until("run tells the stream", PATIENCE, || async {
+    until("run names the stream", PATIENCE, || async {
         let text =
             marketprism_tests::central::get(central.url("/ready")).await.unwrap_or_else(|refused| refused);
         if reason.iter().all(|part| text.contains(part)) { Ok(()) } else { Err(text) }
@@ -128,7 +128,7 @@ async fn a_broker_without_jetstream_room_or_permission_says_so() {
             told.push(diagnosis(&central).await);
         }
         for said in told {
-            // ClickHouse is away, and told so behind the broker.
+            // ClickHouse is unreachable too, and reported behind the broker.
             let of_broker = said.split("clickhouse hot").next().unwrap();
             let is_blamed = of_broker.contains("check that it runs");
             assert!(of_broker.contains(reason) && !is_blamed, "{settings}: {said}");

@@ -15,7 +15,7 @@ use crate::edge_audits::{create_streams, events_of, flows, messages};
 
 const KRAKEN: &str = "kraken_spot";
 
-/// The venue's symbol, ours, and levels a side.
+/// The venue's symbol, MarketPrism's, and levels a side.
 const PAIRS: [(&str, &str, u32); 6] = [
     ("BTC/USD", "BTC-USD", 10),
     // On one connection with the one before: what happens to that must not touch this.
@@ -142,7 +142,7 @@ async fn overlapping_connections_do_not_mix(sim: &Sim, edge: &Edge) {
     assert_eq!(resyncs(edge, "checksum").await, 1, "updates of the older connection were mixed in");
 }
 
-/// Nothing is sent while the connections are away: what was under way comes again with the first trades of the new ones.
+/// Nothing is sent while the connections are closed: what was under way comes again with the first trades of the new ones.
 async fn cut(sim: &Sim) {
     sim.pause();
     let before: BTreeSet<_> = sim.connections().iter().map(|one| one.id).collect();

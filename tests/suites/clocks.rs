@@ -1,5 +1,5 @@
-//! Promise: the offset of an edge's clock from a venue's is measured and told everywhere, and the synthetic stream shows that nothing is
-//! lost on the way from an edge to hot.
+//! Promise: the offset of an edge's clock from a venue's is measured and reported everywhere, the synthetic stream shows that nothing is
+//! lost on the way from an edge to hot, and latencies hold live events only.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn a_wrong_clock_is_named_with_its_error_and_every_synthetic_trade_is_in_h
     let feed = Feed::simulated(EXCHANGE, &sim.addr().to_string(), &SYMBOLS);
     let nats = format!("urls = [{:?}]", stack.broker.url());
     let edge = Edge::with_tables(stack.folder.path(), &nats, TABLES, std::slice::from_ref(&feed)).await;
-    let health = until("the edge tells its clock", PATIENCE, || async {
+    let health = until("the edge reports its clock", PATIENCE, || async {
         let health: Value = serde_json::from_str(&edge.get("/health").await?).map_err(|e| e.to_string())?;
         let is_degraded = health["degraded"].to_string().contains("synchronize it");
         if is_degraded { Ok(health) } else { Err(format!("{health}")) }
@@ -53,7 +53,7 @@ async fn a_wrong_clock_is_named_with_its_error_and_every_synthetic_trade_is_in_h
         if found == 0 { Ok(()) } else { Err(format!("{found} ids")) }
     })
     .await;
-    until("the report tells the clock and the hops", PATIENCE, || async {
+    until("the report has the clock and the hops", PATIENCE, || async {
         let (_, text, errors) = stack.central.ask(&["integrity", "--json", "--from", "10m"]).await;
         let report: Value = serde_json::from_str(&text).map_err(|e| format!("{e}: {text}{errors}"))?;
         let has_finding = report["findings"].to_string().contains("edge.clock_offset");
@@ -65,7 +65,7 @@ async fn a_wrong_clock_is_named_with_its_error_and_every_synthetic_trade_is_in_h
     })
     .await;
     // Its self-test is kept for half a minute: asked when there is everything.
-    until("the overview tells the latency and the clock that it rests on", PATIENCE, || async {
+    until("the overview has the latency and the clock that it rests on", PATIENCE, || async {
         let overview = stack.central.get("/overview").await?;
         let overview: Value = serde_json::from_str(&overview).map_err(|e| e.to_string())?;
         let selftest = &overview["selftest"][0];

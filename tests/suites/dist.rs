@@ -70,7 +70,7 @@ fn packages_have_all_parts_with_checksums_and_their_programs_run() {
         assert!(text(&root.join(file)).contains(part), "{part} in {file}");
     }
 
-    // The edge takes the adapter by the key that is beside it, and the digest is that of the file.
+    // The edge takes the adapter by the key next to it, and the digest is that of the file.
     let adapters = root.join("adapters");
     run(Command::new("sh")
         .arg("-c")

@@ -1,4 +1,4 @@
-//! Promise: a limit of the host is told as one, with its remedy, and never as a fault of an adapter or a configuration.
+//! Promise: a limit of the host is reported as one, with its remedy, and never as a fault of an adapter or a configuration.
 
 use std::process::{Command, Output};
 

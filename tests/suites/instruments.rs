@@ -1,5 +1,5 @@
 //! Promise: the table `instruments` has each version of an instrument once, in hot and cold, and gives rows the terms of their day. And central
-//! knows the edges that told them: a killed one is silent, a stopped one is not.
+//! knows the edges that reported them: a killed one is silent, a stopped one is not.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -61,7 +61,7 @@ async fn told_over_http(central: &Central, hot: &ClickHouse) {
         "{now}"
     );
     assert_eq!((&now[0]["venue_symbol"], &now[0]["market_type"]), (&json!("BTCUSDT"), &json!("spot")));
-    // The late word of another edge may still move the begin of the second terms.
+    // A late report of another edge may still move the begin of the second terms.
     let earlier = told(&format!("symbol=BTC-USDT&at={}", first_began(hot).await)).await;
     assert!(earlier[0]["tick_size"] == "0.01" && earlier[0]["to"].is_string(), "{earlier}");
     assert!(told("at=7d").await.as_array().unwrap().is_empty(), "nothing was known then");
@@ -98,7 +98,7 @@ async fn changed_terms_begin_a_version_and_rows_are_read_with_the_terms_of_their
         extra: "listing_interval_ms = 1000".to_owned(),
         ..Feed::simulated(EXCHANGE, &address, &["*-USDT"])
     };
-    // Two edges tell the same.
+    // Two edges report the same.
     let feeds = [feed];
     let (mut edge, mut other) =
         tokio::join!(Edge::start_as("e1", path, &nats, &feeds), Edge::start_as("e2", path, &nats, &feeds));
@@ -118,7 +118,7 @@ async fn changed_terms_begin_a_version_and_rows_are_read_with_the_terms_of_their
     // Found silent while the rest is checked.
     other.kill();
 
-    // A restarted edge tells the terms again: it confirms a version and begins none.
+    // A restarted edge reports the terms again: it confirms a version and begins none.
     let seen = "SELECT max(toUnixTimestamp64Micro(seen_at)) FROM marketprism_hot.instruments FINAL WHERE symbol = 'BTC-USDT'";
     let before = hot.number(seen).await.unwrap();
     assert!(edge.process().terminate(TIME).await.success());
@@ -134,7 +134,7 @@ async fn changed_terms_begin_a_version_and_rows_are_read_with_the_terms_of_their
     hot.text("TRUNCATE TABLE marketprism_hot.instruments").await.unwrap();
     reach(&hot, &cold, "BTC-USDT", &changed).await;
 
-    // A word that arrived before them began the lasting version anew: it ends the one that came back.
+    // A report that arrived before them began the current version again: it ends the restored one.
     let begun = "INSERT INTO marketprism_hot.instruments SELECT * REPLACE (now64(6, 'UTC') AS version, now64(6, 'UTC') AS valid_from, \
                  now64(6, 'UTC') AS seen_at, now64(9, 'UTC') AS updated_at) FROM marketprism_hot.instruments FINAL \
                  WHERE symbol = 'BTC-USDT' AND valid_to IS NULL";
@@ -204,7 +204,7 @@ async fn a_killed_edge_is_silent_and_a_stopped_one_is_not(central: &Central, edg
     assert!(status == Some(0) && !is_named, "{text}");
 }
 
-/// Changes of the venue's list are told by every edge that saw them, and by each once.
+/// Changes of the venue's list are reported by every edge that saw them, and by each once.
 async fn changes_are_in_the_report(central: &Central) {
     until("the changes are in the report", TIME, || async {
         let report: Value = serde_json::from_str(&central.get("/integrity?from=1h").await?).unwrap();

@@ -358,7 +358,7 @@ async fn a_check_online_asks_no_venue_that_blocks_the_address_of_its_edge() {
     assert!(text.contains("edge-test.budgets") && text.contains("delete the file"), "{text}");
 }
 
-/// Bybit refuses a whole request to subscribe for one topic that has gone, and the list is not read again for long. Before, it refuses the
+/// Bybit refuses a whole request to subscribe for one topic that no longer exists, and the list is not read again for long. Before, it refuses the
 /// list itself twice, with status 200.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_contract_that_expired_before_a_reconnect_costs_only_its_own_streams() {

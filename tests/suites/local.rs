@@ -164,7 +164,7 @@ async fn up_returns_with_data_and_restarts_only_dead_parts_and_down_stops_all() 
         "(edge): held by the part",
         "run/lock: free",
     ];
-    until("diagnose tells of the edge", Duration::from_secs(60), || async {
+    until("diagnose shows the edge", Duration::from_secs(60), || async {
         let told = shown(&checkout.run(&["diagnose"]));
         let missing: Vec<_> = expected.iter().filter(|part| !told.contains(**part)).collect();
         if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?} are not in {told}")) }
@@ -175,11 +175,11 @@ async fn up_returns_with_data_and_restarts_only_dead_parts_and_down_stops_all() 
     checkout.down_stops_all();
 }
 
-/// SIGKILL; waits until the process is gone, which takes a while for a large one.
+/// SIGKILL; waits until the process has ended, which takes a while for a large one.
 async fn kill(pid: u64) {
     let killed = Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
     assert!(killed.success());
-    until("the killed process is gone", Duration::from_secs(10), || async {
+    until("the killed process has ended", Duration::from_secs(10), || async {
         if lives(pid) { Err(format!("{pid} is still there")) } else { Ok(()) }
     })
     .await;

@@ -1,4 +1,4 @@
-//! Promise: central brings a signed adapter from edge to edge, stops at the first that is worse off, and edges that were away follow. Each
+//! Promise: central brings a signed adapter from edge to edge, stops at the first that is worse off, and edges that were unreachable follow. Each
 //! user of the broker has its own rights only.
 
 use std::path::{Path, PathBuf};

@@ -81,7 +81,7 @@ async fn every_connection_to_a_venue_passes_the_proxy() {
     }
     // A socket that went around the proxy would outlive it.
     proxy.kill();
-    until("every socket is gone", Duration::from_secs(30), || async {
+    until("every socket is closed", Duration::from_secs(30), || async {
         let open = sim.connections();
         if open.is_empty() { Ok(()) } else { Err(format!("{open:?}")) }
     })

@@ -179,7 +179,7 @@ async fn kept_frames_are_normalized_again_and_the_new_rows_win_everywhere() {
     let (status, text) = kept.renormalize(SwapFault::WrongSide, &[]).await;
     assert!(status == Some(0) && text.contains(" changed, 0 added, 0 withdrawn; digest "), "{text}");
     let is_wrong = |id: u64| marked.contains(&id);
-    // Those that were sent while the mark was set or taken away may have it or not.
+    // Those that were sent while the mark was set or removed may have it or not.
     let changed: Vec<(u64, bool)> = until("hot is corrected", TIME, || async {
         let found = kept.trades("marketprism_hot").await?;
         let is_done = found.iter().all(|(id, is_sell)| !is_wrong(*id) || *is_sell);

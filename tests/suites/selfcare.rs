@@ -1,4 +1,4 @@
-//! Promise: an edge above a limit of its own drains, starts again in the same process, and the report tells why it did not collect meanwhile.
+//! Promise: an edge above a limit of its own drains, starts again in the same process, and the report gives the cause of the downtime.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
@@ -36,7 +36,7 @@ async fn an_edge_above_its_memory_limit_starts_again_in_place_and_the_report_tel
     assert!(edge.process().is_running(), "another process goes on in its place");
     let output = edge.process().output();
     assert!(output.contains("self-care restarts the edge"), "{output}");
-    // The page is away during a start.
+    // The page is unreachable during a start.
     until("the restart is counted", PATIENCE, || async {
         let text = edge.get("/metrics").await?;
         let name = "marketprism_edge_selfcare_restarts_total{cause=\"memory\"} ";
@@ -45,7 +45,7 @@ async fn an_edge_above_its_memory_limit_starts_again_in_place_and_the_report_tel
     })
     .await;
     // Only windows with a verdict are reported.
-    until("the report tells it", PATIENCE, || async {
+    until("the report has the restart", PATIENCE, || async {
         let report = central.ask(&["integrity", "--json"]).await.1;
         if report.contains("restarted by self-care: memory ") { Ok(()) } else { Err(report) }
     })

@@ -41,7 +41,7 @@ impl Manager {
         Self { words, path: path.to_str().unwrap().to_owned(), _reader: reader }
     }
 
-    /// Waits for `last`; before it come only words of progress.
+    /// Waits for `last`; before it come only progress messages.
     fn wait_for(&self, last: &str) {
         loop {
             let word = self.words.recv_timeout(Duration::from_secs(60)).unwrap();

@@ -233,7 +233,7 @@ async fn versions_change_while_frames_flow_and_a_restart_has_the_last_good_one()
     eventually("the edge is ready", || swapped.edge.get("/ready")).await;
     let (status, text) = swapped.adapter(&["rollback", "binance"]).await;
     assert!(status == Some(0) && swapped.running_digest().await == digests[2], "{text}");
-    eventually("the rollback is told, and what was told before has no second entry", || async {
+    eventually("the rollback is reported, and no earlier change has a second entry", || async {
         let told = told_changes(&swapped.broker).await;
         let outcomes: Vec<&str> = told.values().map(|change| change.outcome.as_str()).collect();
         let promoted = ["promoted"; 4];

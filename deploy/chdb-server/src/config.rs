@@ -25,7 +25,7 @@ pub struct Arguments {
     /// File of the password, on its first line; created with a random one, mode 600; <DATA>/password when not given
     #[arg(long)]
     pub password_file: Option<PathBuf>,
-    /// Queries that run at once, beside 4 inserts and 2 looks at the running queries
+    /// Queries that run at once, in addition to 4 inserts and 2 reads of the running queries
     #[arg(long, default_value_t = 16)]
     pub queries: usize,
     /// Queries that wait for a free thread; more are answered with 503

@@ -9,7 +9,7 @@ pub struct PoolSize {
     pub waiting: usize,
 }
 
-/// For inserts with their data, beside `--queries`: central stores what it receives also while all other places are taken.
+/// For inserts with their data, in addition to `--queries`: central stores what it receives also while all other places are taken.
 pub const INSERT_PLACES: PoolSize = PoolSize { threads: 4, waiting: 64 };
 /// For `KILL QUERY` and `system.processes`, so that a full server can be looked at and relieved.
 pub const CONTROL_PLACES: PoolSize = PoolSize { threads: 2, waiting: 8 };
@@ -29,7 +29,7 @@ pub const SEND_WAIT: Duration = Duration::from_secs(60);
 pub const BODY_CHUNKS: usize = 8;
 /// Longest address, as a server's default `http_max_uri_size`; a longer one is answered with 414.
 pub const ADDRESS_BYTES: usize = 1 << 20;
-/// Longest address that the HTTP library takes; the service gets a longer one beside its request.
+/// Longest address that the HTTP library takes; the service gets a longer one outside its request.
 pub const LIBRARY_ADDRESS_BYTES: usize = 60_000;
 /// Headers of a request; more are answered with 431.
 pub const HEADERS: usize = 256;

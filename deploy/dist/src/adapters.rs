@@ -1,4 +1,4 @@
-//! The adapters: signed by the packed edge, with their digests beside them.
+//! The adapters: signed by the packed edge, each with a file of its digest.
 
 use std::path::Path;
 

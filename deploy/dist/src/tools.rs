@@ -50,7 +50,7 @@ pub fn write(path: &Path, content: impl AsRef<[u8]>) -> anyhow::Result<()> {
     std::fs::write(path, content).with_context(shown)
 }
 
-/// Copies the files of a folder of the repository that git tracks: keys and passwords may have been drawn beside them.
+/// Copies the files of a folder of the repository that git tracks: keys and passwords may have been generated next to them.
 pub fn copy_tracked(root: &Path, part: &str, to: &Path) -> anyhow::Result<()> {
     let mut git = Command::new("git");
     git.arg("-C").arg(root).args(["ls-files", "-z", "--cached", "--", part]);

@@ -28,13 +28,13 @@ pub const DATA_POLL: Duration = Duration::from_millis(250);
 pub const STOP_WAIT: Duration = Duration::from_secs(15);
 /// Time of the kernel to end a killed process.
 pub const KILL_WAIT: Duration = Duration::from_secs(5);
-/// Bytes of a log of a part that is not ours; then it begins anew, and the file before is kept. Our own parts do the same at this size.
+/// Bytes of a third-party part's log; then a new file begins, and the one before is kept. MarketPrism's parts do the same at this size.
 pub const LOG_FILE_BYTES: u64 = 32 << 20;
 /// Lines of a log that an error, and `logs`, shows.
 pub const LOG_TAIL_LINES: usize = 20;
 /// Bytes at the end of a log that are searched for those lines.
 pub const LOG_TAIL_BYTES: u64 = 64 * 1024;
-/// Broker storage for key-value buckets and for that of adapters, which reserves 1 GiB, beside the streams.
+/// Broker storage for key-value buckets and for that of adapters, which reserves 1 GiB, in addition to the streams.
 pub const BROKER_STORE_SPARE_BYTES: u64 = 2048 * 1024 * 1024;
 /// Share of the memory for the embedded engine; two engines share it. The rest is for the other parts and the page cache.
 pub const ENGINE_MEMORY_PERCENT: u64 = 50;

@@ -182,7 +182,7 @@ async fn one(report: &mut Report, load: &IngestLoad, events: u64) -> Result<()> 
         "times",
         load.goal,
     );
-    // On a machine that others use too these tell more than the wall clock.
+    // On a shared machine these are steadier than the wall clock.
     let all = events * load.pairs;
     for (part, time) in PARTS.into_iter().zip(used) {
         let each = time.as_secs_f64() / all as f64 * 1e6;
@@ -217,7 +217,7 @@ async fn one(report: &mut Report, load: &IngestLoad, events: u64) -> Result<()> 
     }
 }
 
-/// A central that starts beside a filled stream.
+/// A central that starts on a filled stream.
 async fn restarted(
     report: &mut Report,
     name: &str,

@@ -16,7 +16,7 @@ use marketprism_venue_sim::{Sim, SimConfig};
 use serde_json::Value;
 use tokio::time::sleep;
 
-/// Levels of a side that an edge publishes unless told otherwise. The simulator may take away all levels of a book.
+/// Levels of a side that an edge publishes by default. The simulator may remove all levels of a book.
 const DEPTH: usize = 400;
 const EXCHANGE: &str = "binance_spot";
 const SYMBOLS: [(&str, &str); 4] =

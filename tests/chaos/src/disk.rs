@@ -147,7 +147,7 @@ pub struct JournaledEvent {
 #[derive(Debug)]
 pub struct JournaledEvents {
     folder: PathBuf,
-    /// By segment; segments that are gone included: what they held is in hot.
+    /// By segment, deleted ones included: their events are in hot.
     segments: BTreeMap<PathBuf, (u64, Vec<JournaledEvent>)>,
 }
 

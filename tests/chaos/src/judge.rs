@@ -218,7 +218,7 @@ impl Judge {
         println!("slices              {whole} of {} whole", starts.len());
     }
 
-    /// Times without faults and without missing trades are whole. Of a time that an edge lived through twice no audit tells the second pass.
+    /// Times without faults and without missing trades are whole. No audit covers the second pass of a time that an edge ran through twice.
     async fn calm_times(&mut self, system: &System, missing: &[u64]) {
         for (from, to) in std::mem::take(&mut self.calms) {
             let calm = system.reporter().closed(from, to).await;

@@ -26,7 +26,7 @@ impl Reporter<'_> {
     /// Milliseconds since 1970, hot's clock.
     pub async fn now_ms(self) -> u64 {
         let query = "SELECT toUnixTimestamp64Milli(now64(3, 'UTC'))";
-        until("hot tells the time", Duration::from_secs(60), || self.hot.number(query)).await
+        until("hot answers the time", Duration::from_secs(60), || self.hot.number(query)).await
     }
 
     /// Waits until no window of the period is open.

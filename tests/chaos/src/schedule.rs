@@ -106,7 +106,7 @@ const FAULT_MAX: Duration = Duration::from_secs(12);
 /// Time for restarted parts to connect again.
 const RECOVERY: Duration = Duration::from_secs(14);
 const CALM: Duration = Duration::from_secs(16);
-/// Schedules of this length have a broker that is away for minutes, in every fourth wave.
+/// Schedules of this length have a broker that is down for minutes, in every fourth wave.
 const WITH_OUTAGES: Duration = Duration::from_secs(480);
 const OUTAGES_EVERY: u64 = 4;
 
@@ -241,7 +241,7 @@ impl Action {
         }
     }
 
-    /// Messages that the broker has acknowledged are gone.
+    /// Messages that the broker has acknowledged are lost.
     pub const fn does_broker_forget(self) -> bool {
         matches!(self, Self::RestoreBroker | Self::DeleteStream | Self::EmptyBroker)
     }

@@ -35,7 +35,7 @@ pub(crate) fn run(input: &[u8]) {
                 assert!(frames.into_iter().all(|frame| frame == 0), "a frame that is not there was accepted");
                 *slot = Some(sandbox);
             }
-            // Refused, or unreadable: the instance is thrown away. A trap, or memory that grows, would be the fixture's own.
+            // Refused, or unreadable: the instance is discarded. A trap, or memory that grows, would be the fixture's own.
             Err(Fault { cause: FaultCause::InvalidOutput, .. }) => {}
             Err(fault) => panic!("{fault}"),
         }

@@ -1,4 +1,4 @@
-//! A second edge on the same venue: one row an event, holes of one edge filled by the other, and the report tells which one was alone, when.
+//! A second edge on the same venue: one row an event, holes of one edge filled by the other, and the report names the one that was alone, and when.
 
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::link::Link;
@@ -72,7 +72,7 @@ impl System {
     }
 }
 
-/// Newest time up to which a checkpoint in the journal of an edge tells everything, in seconds since 1970.
+/// Newest time up to which a checkpoint in the journal of an edge is complete, in seconds since 1970.
 fn checkpointed(edge: &Edge) -> u64 {
     const FIELD: &str = "\"known_to_ns\":";
     let segments = std::fs::read_dir(edge.folder().join("data/journal").join(NAMES[1])).unwrap();
@@ -110,7 +110,7 @@ fn is_within(
     time: Seconds,
 ) -> Result<(), String> {
     let mut of_edge = list.iter().filter(|(edge, by, _)| (edge.as_str(), by.as_deref()) == who).peekable();
-    // A trade and the start or end that it tells of may lie in windows that adjoin, and a checkpoint is older than the kill.
+    // A trade and the start or end that it shows may lie in windows that adjoin, and a checkpoint is older than the kill.
     let (first, last) = (time.0 - 2 * WINDOW_SECONDS, time.1 + 2 * WINDOW_SECONDS);
     let is_there = of_edge.peek().is_some();
     let is_within = of_edge.all(|(.., (from, to))| first <= *from && *to <= last);

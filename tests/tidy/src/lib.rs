@@ -13,7 +13,7 @@ pub use tree::{Finding, Source, sources};
 
 use order::ORDER;
 
-/// Written by a generator, which follows no rules of ours.
+/// Written by a generator, which does not follow these rules.
 const GENERATED: [&str; 1] = ["schema/src/wire/protobuf/message.rs"];
 
 /// Checks all rules. `only` empty: all findings; otherwise those under these paths.

@@ -194,7 +194,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Sets the clock that REST answers of an exchange tell this far ahead; that of its events is right.
+    /// Sets the clock in REST answers of an exchange this far ahead; that of its events is right.
     pub fn set_clock_skew(&self, exchange: &str, skew_ms: i64) -> bool {
         let Some(exchange) = self.exchange(exchange) else { return false };
         exchange.skew_ms.store(skew_ms, Ordering::Relaxed);

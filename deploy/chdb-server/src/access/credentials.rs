@@ -46,7 +46,7 @@ impl Credentials {
         Credentials { user: user.to_owned(), password: password.unwrap_or_default().to_owned() }
     }
 
-    /// Fails as ClickHouse does; the text tells no difference between user and password.
+    /// Fails as ClickHouse does; the text does not distinguish between user and password.
     pub fn require(&self, password: &Password) -> Result<(), EngineError> {
         let right = password.is(&self.password);
         if right && self.user == USER {

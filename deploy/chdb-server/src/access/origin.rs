@@ -3,7 +3,7 @@ use hyper::header::{HOST, HeaderValue, ORIGIN};
 use marketprism_service::HostRule;
 
 /// Reason to refuse a request that a web page made a browser send; else the page's origin, if it is one of `allowed` and not that of
-/// this server. Browsers tell the relation of the page to the address (`Sec-Fetch-Site`; another port of this machine is `same-site`)
+/// this server. Browsers send the relation of the page to the address (`Sec-Fetch-Site`; another port of this machine is `same-site`)
 /// and, except for simple GETs, the page's origin. A page whose host name resolves to loopback is recognized by `Host`.
 pub fn foreign_page(
     headers: &HeaderMap,

@@ -15,11 +15,11 @@ use super::{EngineError, Library, QueryResult, Statement, grants};
 pub struct EngineOptions {
     pub library: PathBuf,
     pub tables: PathBuf,
-    /// Path at which the engine's generated configuration is written; its users file stands beside it.
+    /// Path at which the engine's generated configuration is written; its users file is next to it.
     pub config: PathBuf,
     /// Bytes.
     pub memory_limit: u64,
-    /// Rights beside those that reach no files, network or processes.
+    /// Rights in addition to those that reach no files, network or processes.
     pub grants: Vec<String>,
 }
 
@@ -89,7 +89,7 @@ fn configuration(memory_limit: u64, users: &Path) -> anyhow::Result<String> {
         let _ = writeln!(text, "    <{name}>{bytes}</{name}>");
     }
     let _ = writeln!(text, "    <max_server_memory_usage>{memory_limit}</max_server_memory_usage>");
-    // Smallest and largest values tell which parts a query needs; counting distinct ones would be a third of the work of merges.
+    // Smallest and largest values show which parts a query needs; counting distinct ones would be a third of the work of merges.
     text.push_str("    <merge_tree><auto_statistics_types>minmax</auto_statistics_types></merge_tree>\n");
     let users = users.to_str().with_context(|| format!("path {} is not UTF-8", users.display()))?;
     let _ = writeln!(text, "    <users_config>{}</users_config>", escaped(users));

@@ -3,7 +3,7 @@
 
 use httparse::Header;
 
-/// Length of a body as its head tells it.
+/// Length of a body by its head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyLength {
     Bytes(u64),

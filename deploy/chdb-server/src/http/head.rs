@@ -1,5 +1,5 @@
 //! Heads of requests, checked before the HTTP library reads them: what it would refuse without a word becomes a request that the
-//! service answers, and a target that is longer than it takes is kept beside it. Bodies pass as they are.
+//! service answers, and a target that is longer than it takes is kept outside it. Bodies pass as they are.
 
 use std::collections::VecDeque;
 use std::io::{IoSlice, Result};

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::engine::{Code, EngineError};
 
-/// From this revision on, a byte after each column's type tells if its serialization is special.
+/// From this revision on, a byte after each column's type says if its serialization is special.
 pub const REVISION_WITH_SERIALIZATION: u64 = 54454;
 
 /// No overflow block, no bucket.

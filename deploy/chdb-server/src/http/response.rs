@@ -324,7 +324,7 @@ const UNAVAILABLE: [i32; 4] =
     [76, Code::SOCKET_TIMEOUT as i32, 439, Code::TOO_MANY_SIMULTANEOUS_QUERIES as i32];
 
 /// ClickHouse's status for an error code (its `exceptionCodeToHTTPStatus`); a few codes get a status that
-/// tells clients more than its 500.
+/// is more specific for clients than its 500.
 fn error_status(code: i32) -> StatusCode {
     const TIMEOUT_EXCEEDED: i32 = 159;
     match code {

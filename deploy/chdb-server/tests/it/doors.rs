@@ -318,7 +318,7 @@ fn the_engine_leaves_half_of_the_memory() {
     assert!(server.process().output().contains(&told), "{}", server.process().output());
 }
 
-/// Serves one page and records what is requested beside it, until `/done`.
+/// Serves one page and records all other requests, until `/done`.
 fn hostile_site(page: String) -> (u16, Receiver<String>, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

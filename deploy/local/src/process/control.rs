@@ -16,7 +16,7 @@ use super::{ProcessRecord, ProcessState};
 use crate::limits;
 use crate::settings::PREDECESSORS;
 
-/// Variable by which a part of ours bounds its log. Others bound it by their configuration.
+/// Variable by which MarketPrism's own parts bound their log. Others bound it by their configuration.
 const LOG_FILE: &str = "MARKETPRISM_LOG_FILE";
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -32,7 +32,7 @@ impl ProcessIdentity {
         Some(Self { pid, start_ticks: stat.starttime, boot_id, program: without_mark(&program) })
     }
 
-    /// An ending process loses its program before it is gone, so an empty program matches any.
+    /// An ending process loses its program before it ends, so an empty program matches any.
     pub fn is_the_same_process(&self, other: &Self) -> bool {
         let unknown = self.program.as_os_str().is_empty() || other.program.as_os_str().is_empty();
         (self.pid, self.start_ticks, &self.boot_id) == (other.pid, other.start_ticks, &other.boot_id)

@@ -70,7 +70,7 @@ impl<'a> Plan<'a> {
         ClickHouse::local(port, configuration::ensure_password(self.paths)?)
     }
 
-    /// Rejects an embedded engine for cold beside a given server, which may be on another machine.
+    /// Rejects an embedded engine for cold together with a given server, which may be on another machine.
     pub(super) fn require_possible(&self) -> anyhow::Result<()> {
         let given = matches!(self.tables, Tables::Given(_));
         anyhow::ensure!(

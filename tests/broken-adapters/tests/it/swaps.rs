@@ -140,7 +140,7 @@ fn a_fault_of_the_output_is_found_and_costs_no_event() {
         let new = version(fault.0);
         is_found_in_the_shadow(&new, fault);
         is_rolled_back_without_a_lost_event(&new, fault);
-        // Slow calls are told by the cost that the suite prints.
+        // Slow calls show in the cost that the suite prints.
         let (fault, cause) = fault;
         match fault {
             SwapFault::Slow => {

@@ -94,7 +94,7 @@ async fn fire(drill: &Drill, stack: &mut DrillStack, prometheus: &mut Prometheus
         format!("{alert} does not fire within {FIRES_WITHIN:?} of: {}; firing: {last:?}", drill.what)
     });
     let failures: Vec<String> = missing.collect();
-    // Behind its end an alert clears while the next drill runs; what still fires then is told at the end.
+    // Behind its end an alert clears while the next drill runs; what still fires then is reported at the end.
     let ended = Instant::now();
     while ended.elapsed() < drill.clear_wait {
         match prometheus.firing().await {

@@ -255,7 +255,7 @@ impl DrillStack {
         assert_eq!(status == 200, is_valid, "reload: {status} {answer}");
     }
 
-    /// Central is away while messages come and go.
+    /// Central is down while messages arrive and expire.
     async fn purge_behind_central(&mut self) {
         self.central.kill();
         let stream = {

@@ -1,6 +1,6 @@
 //! `marketprism-chaos regions`: three regions behind leaf nodes over mTLS, each in a network namespace of its own behind a long way, and a centre of
 //! three brokers with hot and cold apart. Under load one region is cut, a broker is killed, central is replaced by another build, and an
-//! adapter is promoted from region to region. Each is told while it lasts; in the end every event is stored once, and the report names what
+//! adapter is promoted from region to region. Each is reported while it lasts; in the end every event is stored once, and the report names what
 //! happened and nothing else.
 
 mod brokers;

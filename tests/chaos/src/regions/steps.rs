@@ -20,7 +20,7 @@ const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(180);
 const TAKEOVER_WITHIN: Duration = Duration::from_secs(12);
 /// Without the server that led.
 const ELECTED_WITHIN: Duration = Duration::from_secs(15);
-/// The killed broker stays away for so long.
+/// Downtime of the killed broker.
 const BROKER_AWAY: Duration = Duration::from_secs(20);
 const STREAM: &str = "MARKET_DATA";
 
@@ -49,7 +49,7 @@ impl Proof {
             }
         });
         std::thread::sleep(CUT.saturating_sub(began.elapsed()));
-        // Its audits are missing for as long as it is away.
+        // Its audits are missing for as long as it is unreachable.
         let meanwhile =
             [format!("edge.no_recent_audit edge {edge}"), "ledger.unverifiable_windows ledger".to_owned()];
         self.names(&format!("edge.silent edge {edge}"), &meanwhile, "the report in the cut");
@@ -132,7 +132,7 @@ impl Proof {
         self.is_quiet("with the broker back");
     }
 
-    /// Another build starts beside the running one, which is stopped then.
+    /// Another build starts next to the running one, which is stopped then.
     pub fn central_is_replaced(&mut self) {
         self.say("another build of central starts beside the running one");
         let World { centre, central, next_central, .. } = &mut self.world;
@@ -221,7 +221,7 @@ impl Proof {
         self.is_quiet("with the promoted adapter");
     }
 
-    /// The report has findings of this kind, and beside them at most some of the others.
+    /// The report has findings of this kind, and at most some of the others.
     fn names(&mut self, kind: &str, meanwhile: &[String], what: &str) {
         let found = findings(&self.report());
         let has_it = found.iter().any(|finding| finding.starts_with(kind));

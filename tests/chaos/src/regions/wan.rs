@@ -1,5 +1,5 @@
 //! A long way between two namespaces: every packet goes through this process, which delays it, loses some, and can carry nothing at all. So
-//! it needs no `netem` of the kernel's, and a cut is one without a word to either end.
+//! it needs no `netem` of the kernel's, and neither end is notified of a cut.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};

@@ -18,7 +18,7 @@ use super::plan::{Plan, REGIONS, RegionPlan, venue_addresses, wan_addresses};
 use super::wan::Wan;
 use crate::versions::SignedVersions;
 
-/// Venue of all three regions, beside those of the examples: its adapter is promoted from region to region.
+/// Venue of all three regions, in addition to those of the examples: its adapter is promoted from region to region.
 pub const SHARED_EXCHANGE: &str = "binance_spot";
 const SHARED_SYMBOLS: [&str; 2] = ["BTC-USDT", "ETH-USDT"];
 pub const EXCHANGES: [&str; 5] =

@@ -10,7 +10,7 @@ const FILE_LINES_MAX: usize = 500;
 const SOURCE_ENDINGS: [&str; 8] = [".rs", ".wit", ".sql", ".py", ".sh", ".toml", ".html", ".js"];
 /// Names that say nothing about what is inside.
 const EMPTY_NAMES: [&str; 8] = ["utils", "util", "helpers", "helper", "manager", "common", "core", "misc"];
-/// Venues that the host must not know, beside the folders under `adapters/`.
+/// Venues that the host must not know, in addition to the folders under `adapters/`.
 const VENUES: [&str; 9] =
     ["binance", "okx", "deribit", "bybit", "kraken", "coinbase", "bitget", "hyperliquid", "huobi"];
 /// Folders under `adapters/` that are no venue.

@@ -34,7 +34,7 @@ pub struct Exchange {
     pub(crate) listed: Vec<ListedInstrument>,
     pub(crate) listings: Listings,
     pub(crate) history: HistoryHorizon,
-    /// Added to the clock that REST answers tell, ms.
+    /// Added to the clock in REST answers, ms.
     pub(crate) skew_ms: AtomicI64,
     by_name: HashMap<String, usize>,
     /// Symbol and content of each stream; `None` for one that carries several instruments.

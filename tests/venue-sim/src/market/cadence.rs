@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::book::{Book, Changed, History};
 use super::model::{MarketRules, Side, UpdateIds};
 
-/// First numbers of two cadences differ by this, so that a number tells its cadence.
+/// First numbers of two cadences differ by this, so that a number identifies its cadence.
 const APART: u64 = 1 << 40;
 /// Levels a side in `DepthUpdate::top`.
 const TOP: usize = 10;

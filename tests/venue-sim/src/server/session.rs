@@ -355,7 +355,7 @@ impl Session {
 
     async fn ping(&mut self, ws: &mut WsStream, prefix: &str) -> bool {
         self.pings += 1;
-        // The venue's payload is a time; a number that grows serves as well and tells which ping is answered.
+        // The venue's payload is a time; a number that grows serves as well and identifies the answered ping.
         let number = u64::try_from(clock::now_ms()).unwrap_or(0) * 1000 + self.pings % 1000;
         // Unanswered questions are bounded: the oldest is forgotten, which only makes a backlog longer.
         if self.asked.len() >= 64 {
@@ -390,7 +390,7 @@ async fn finish(connection: &Connection, mut ws: WsStream) {
             // Header of a 1000-byte text frame, then less than that.
             let part = b"\x81\x7e\x03\xe8{\"stream\":\"";
             let _ = timeout(CLOSE_WITHIN, ws.get_mut().write_all(part)).await;
-            // The reset would throw the bytes away if it overtook them.
+            // The reset would discard the bytes if it overtook them.
             let _ = timeout(Duration::from_millis(50), ws.next()).await;
         }
         Some(End::Cut | End::Overflow) | None => {}

@@ -1,4 +1,4 @@
-//! Venue protocols: names, messages, limits, REST. A new venue is a folder beside `binance` and a line in [`EXCHANGES`].
+//! Venue protocols: names, messages, limits, REST. A new venue is a folder next to `binance` and a line in [`EXCHANGES`].
 
 mod binance;
 mod bybit;

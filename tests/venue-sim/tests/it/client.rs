@@ -100,7 +100,7 @@ impl Ws {
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
     }
 
-    /// Reads until the connection ends, and tells how.
+    /// Reads until the connection ends; returns how it ended.
     pub async fn end(&mut self) -> Got {
         let deadline = Instant::now() + SOON;
         loop {

@@ -180,7 +180,7 @@ async fn connections_are_closed_and_cut() {
     assert_eq!(kept.json().await["e"], "aggTrade");
     assert_eq!(post(&sim, "/sim/cut", &json!({})).await.json(), json!({"cut": 1}));
     assert!(matches!(kept.end().await, Got::Failed(_)));
-    eventually("all gone", || sim.connections().is_empty()).await;
+    eventually("all closed", || sim.connections().is_empty()).await;
 }
 
 #[tokio::test]
@@ -292,7 +292,7 @@ async fn ten_cuts_lose_no_trade_with_the_backlog() {
                 assert_eq!(sim.cut_all(), 1);
                 // What the kernel had already is read by nobody.
                 drop(ws);
-                eventually("gone", || sim.connections().is_empty()).await;
+                eventually("closed", || sim.connections().is_empty()).await;
                 sim.burst("binance_spot", 20);
                 continue;
             }

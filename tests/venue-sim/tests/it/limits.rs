@@ -74,7 +74,7 @@ async fn a_client_that_does_not_read_is_cut_off() {
     sim.set_rate(100_000);
     let overflows = || sim.state().exchanges["binance_spot"].counters.overflows;
     eventually("cut off", || overflows() == 1).await;
-    eventually("gone", || sim.connections().is_empty()).await;
+    eventually("closed", || sim.connections().is_empty()).await;
     sim.set_rate(200);
     let mut other = Ws::open(&url).await;
     assert!(other.json().await.get("stream").is_some());
