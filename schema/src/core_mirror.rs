@@ -1,4 +1,4 @@
-//! Mirror of events on core NATS: subjects beside those of the streams, which nothing stores.
+//! Mirror of events on core NATS: subjects apart from those of the streams, which nothing stores.
 
 use crate::{DataType, stream_of};
 

@@ -18,7 +18,7 @@ pub const HEARTBEAT_SWAPS_MAX: usize = 8;
 /// End of the key, behind the edge's name, which has no dot.
 const KEY_SUFFIX: &str = ".heartbeat";
 
-/// State of an edge as it tells it itself. Times are of the edge's clock.
+/// State of an edge, reported by itself. Times are of the edge's clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EdgeHeartbeat {
     /// See [`EDGE_HEARTBEAT_VERSION`].
@@ -83,7 +83,7 @@ names! {
     AdapterState, "state", unknown = Unknown, {
         /// Its events are published.
         Active = "active",
-        /// It gets the live frames beside the active version, and its events are compared only.
+        /// It gets the live frames in parallel with the active version, and its events are compared only.
         Shadow = "shadow",
         /// Its events are published, and the version before it is ready to take over again.
         Probation = "probation",

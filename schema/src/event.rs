@@ -45,7 +45,7 @@ pub struct Header<'a> {
     pub data_source: DataSource,
 }
 
-/// Fields of each data type beside the header.
+/// Fields of each data type in addition to the header.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Body<'a> {
     /// One execution at the venue.
@@ -134,7 +134,7 @@ pub const DELTA_LEVELS_MAX: usize = 10_000;
 pub struct OrderBookDelta<'a> {
     /// Counts the resyncs of this book in one run of the edge.
     pub epoch: u32,
-    /// When the edge received the update that the epoch begins with, nanoseconds: tells the epochs of one edge and book apart.
+    /// When the edge received the update that the epoch begins with, nanoseconds: distinguishes the epochs of one edge and book.
     pub epoch_started_ns: i64,
     /// Position in the epoch: 0 for its first snapshot, one more for each record.
     pub number: u64,
@@ -251,7 +251,7 @@ pub struct Liquidation<'a> {
     pub quantity: Decimal,
     /// When it happened, microseconds.
     pub liquidation_time_us: Option<i64>,
-    /// The venue's id of the order, which tells two orders of one moment, price and quantity apart. Empty where the venue gives none.
+    /// The venue's id of the order, which distinguishes two orders of one moment, price and quantity. Empty where the venue gives none.
     pub liquidation_id: Cow<'a, str>,
 }
 
@@ -283,7 +283,7 @@ const UNIT_SEPARATOR: &[u8] = &[0x1f];
 /// A 128-bit hash of data type, exchange, market type, venue symbol and the venue's natural key.
 ///
 /// The natural key is the trade id, or the book's update id with its time and checksum (a quote: its values), or time and values where a venue gives no id.
-/// Neither the edge nor the receive time is part of it: two edges on one venue give one id, so that JetStream and the tables can tell a copy from an event. A state
+/// Neither the edge nor the receive time is part of it: two edges on one venue give one id, so that JetStream and the tables can distinguish a copy from an event. A state
 /// whose message has no time (a rate, an open interest, an index) has the receive time in its place: two receipts are two states. Order-book
 /// deltas are the other exception: each edge numbers its own, because only unbroken numbers prove a state. The high half of their ids is a hash of
 /// the epoch, that of a quote's id a hash of its stream: the same for all in it, so that an id takes half of the bytes in a table. The low half is
@@ -292,7 +292,7 @@ const UNIT_SEPARATOR: &[u8] = &[0x1f];
 pub struct EventId(pub u128);
 
 impl EventId {
-    /// The id of an event. The `event_id` in its header is not looked at: whoever has the event can tell a false one.
+    /// The id of an event. The `event_id` in its header is not looked at: whoever has the event can recognize a wrong one.
     pub fn of(event: &Event<'_>) -> Self {
         // In one piece: the state of a hash in parts costs more than the hash.
         let mut key = Vec::with_capacity(192);

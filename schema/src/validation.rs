@@ -269,7 +269,7 @@ fn a_quote(quote: &Quote, market_type: MarketType) -> Check {
     not_crossed("bid_price", [quote.bid, quote.ask], quote.price_scale)
 }
 
-/// The venue's book may be crossed between two updates, and its records tell all of them.
+/// The venue's book may be crossed between two updates, and its records have all of them.
 fn order_book_delta(delta: &OrderBookDelta<'_>, market_type: MarketType) -> Check {
     let count = delta.levels.bids.len() + delta.levels.asks.len();
     if count > DELTA_LEVELS_MAX {
@@ -297,7 +297,7 @@ fn side(
     least_amount: i64,
     follows: impl Fn(i64, i64) -> bool,
 ) -> Check {
-    // Most books are sound, and telling so is cheaper than finding the level that is not.
+    // Most books are sound, and proving so is cheaper than finding the level that is not.
     let least = i64::from(market_type != MarketType::Options);
     let in_order =
         side.iter().zip(side.iter().skip(1)).all(|([before, _], [level, _])| follows(*level, *before));

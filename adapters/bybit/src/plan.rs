@@ -130,7 +130,7 @@ fn resubscription(place: u32, topic: &Topic) -> Vec<String> {
     vec![message("unsubscribe", &[&topic.name], id), message("subscribe", &[&topic.name], id + 1)]
 }
 
-/// No recording of this venue tells how long its quiet streams pause, so these are generous. Rates may stay
+/// No recording of this venue shows how long its quiet streams pause, so these are generous. Rates may stay
 /// the same from one funding to the next, at most 8 hours.
 fn expected_silence_ms(data_type: DataType, market_type: MarketType) -> u32 {
     match (data_type, market_type) {

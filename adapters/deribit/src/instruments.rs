@@ -165,7 +165,7 @@ fn quote<'l>(listed: &'l ListedInstrument<'_>) -> Option<&'l str> {
     }
 }
 
-/// True for amounts in quote currency, of which only dollars are known. None where the list does not tell.
+/// True for amounts in quote currency, of which only dollars are known. None where the list does not say.
 fn inverse(listed: &ListedInstrument<'_>, quote: &str) -> Option<bool> {
     let inverse = match &*listed.instrument_type {
         "reversed" => true,

@@ -27,7 +27,7 @@ const CONNECTS: &str = "okx.connects";
 const LISTS: &str = "okx.lists";
 const TICKERS: &str = "okx.tickers";
 const TIME: &str = "okx.time";
-/// This adapter's own bound over all instruments, beside the venue's for each of them.
+/// This adapter's own bound over all instruments, in addition to the venue's for each of them.
 const RATIOS: &str = "okx.ratios";
 const RATIOS_OF_ONE: u32 = 5;
 const WINDOW_MS: u32 = 2000;

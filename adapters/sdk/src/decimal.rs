@@ -70,7 +70,7 @@ impl Scale {
     }
 }
 
-/// The product; none where it does not fit. A sandbox has no multiplication that tells an overflow: it would be a call.
+/// The product; none where it does not fit. A sandbox has no multiplication that reports an overflow: it would be a call.
 #[inline(always)]
 pub fn times(left: u64, right: u64) -> Option<u64> {
     if left.leading_zeros() + right.leading_zeros() >= 64 {

@@ -39,7 +39,7 @@ const OTHER_VARIABLES: [&str; 17] = [
 /// The variables that are text in UTF-8: others are legal, and none of our business.
 ///
 /// # Errors
-/// One that is ours is not UTF-8.
+/// A MarketPrism variable that is not UTF-8.
 pub fn environment(
     variables: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<BTreeMap<String, String>, ConfigError> {
@@ -116,7 +116,7 @@ impl Document {
         self.environment.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// Relative paths start at the working directory, as a command line's do, unless the file exists beside the configuration only.
+    /// Relative paths start at the working directory, as a command line's do, unless the file exists next to the configuration only.
     pub(crate) fn resolve(&self, path: &str) -> PathBuf {
         let given = PathBuf::from(path);
         let beside = self.directory.join(path);

@@ -206,7 +206,7 @@ impl Nats {
             .custom_inbox_prefix(format!("_INBOX.{name}"))
             .connection_timeout(self.server_timeout())
             .ping_interval(every)
-            // The client forgets no address that a server told of its cluster, and would log in there without the TLS of ours.
+            // The client forgets no address that a server announced for its cluster, and would log in there without this TLS.
             .ignore_discovered_servers()
             .require_tls(self.tls_required);
         if let Some(path) = &self.ca_file {
@@ -284,7 +284,7 @@ mod tests {
         Nats { urls: vec![url.into()], ..Nats::default() }
     }
 
-    /// Servers tell the addresses of their cluster: of containers that are gone, or that only they reach.
+    /// Servers announce the addresses of their cluster: of removed containers, or that only they reach.
     #[tokio::test]
     async fn only_the_configured_servers_are_connected_to() {
         let (ours, told) = (

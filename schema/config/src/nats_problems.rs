@@ -116,7 +116,7 @@ impl NatsProblems {
         }
     }
 
-    /// The event has only the kind of the error: one more attempt tells the cause.
+    /// The event has only the kind of the error: one more attempt gives the cause.
     async fn not_connected(&self) {
         let allowed = self.lock().refusal_lines.allow(Instant::now());
         let Some(held_back) = allowed else { return };
@@ -135,7 +135,7 @@ impl NatsProblems {
 }
 
 impl Nats {
-    /// Asks every server at once, so that a silent one costs no more than its own time, and tells the most telling refusal first.
+    /// Asks every server at once, so that a silent one costs no more than its own time, and names the most specific refusal first.
     /// `None` if a connection succeeds.
     async fn refusal(&self, name: &str) -> Option<Refusal> {
         if let Err(error) = self.options_of_one_attempt(name) {
@@ -157,7 +157,7 @@ impl Nats {
         Some(Refusal { text: format!("nats at {}", texts.join("; ")), is_final })
     }
 
-    /// Rank and refusal of the only server. A cause tells more than silence.
+    /// Rank and refusal of the only server. A cause is more specific than silence.
     async fn server_refusal(&self, name: &str) -> Option<(u8, Refusal)> {
         let options = self.options_of_one_attempt(name).ok()?;
         let error = options.connect(self.addresses()).await.err()?;

@@ -1,4 +1,4 @@
-//! Variables of the Python system that this one replaces. They win over the file, and lose to a variable of ours for the same key.
+//! Variables of the Python system that this one replaces. They win over the file, and lose to a MarketPrism variable for the same key.
 
 use std::ops::RangeInclusive;
 
@@ -15,7 +15,7 @@ fn is_service_link(variable: &str, value: &str) -> bool {
 }
 
 impl<'a> Problems<'a> {
-    /// Value of a variable of the earlier system that gives a key; `None` if a variable of ours gives it, or if Kubernetes set it. Errors of
+    /// Value of a variable of the earlier system that gives a key; `None` if a MarketPrism variable gives it, or if Kubernetes set it. Errors of
     /// the key then name this variable.
     pub fn predecessor(&mut self, variable: &'static str, key: &str) -> Option<&'a str> {
         let document = self.document();

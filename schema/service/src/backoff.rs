@@ -1,5 +1,5 @@
 //! Pauses between tries: they double up to a bound, with jitter. Crates for this sleep and retry by themselves; callers here wait
-//! beside other work, so the pause is only calculated.
+//! between other work, so the pause is only calculated.
 
 use std::time::Duration;
 

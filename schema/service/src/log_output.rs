@@ -2,7 +2,7 @@
 //! terminal is one that only another user may open).
 //!
 //! Lines that the output does not take (a full disk, a closed pipe, a reader that reads nothing) are dropped and counted; once it takes
-//! lines again, the first one tells their number.
+//! lines again, the first one gives their number.
 
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal as _, Result, Write};
@@ -44,7 +44,7 @@ pub(crate) fn log_to_file(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The number of lost lines is told in JSON.
+/// The number of lost lines is reported in JSON.
 pub(crate) fn write_json_notices() {
     JSON_NOTICES.store(true, Ordering::Relaxed);
 }

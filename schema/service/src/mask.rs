@@ -57,7 +57,7 @@ fn ends_in_port(authority: &str) -> bool {
         || authority.rsplit_once(':').is_none_or(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// The values of parameters with a telling name.
+/// The values of parameters whose name says that they are secret.
 fn parameters(text: &str) -> impl Iterator<Item = Range<usize>> {
     text.match_indices(['?', '&', '#', ';']).filter_map(|(at, separator)| {
         let rest = text.get(at + separator.len()..)?;
@@ -79,7 +79,7 @@ fn is_secret(name: &str) -> bool {
     name == "sig" || SECRET_NAMES.iter().any(|part| name.contains(part))
 }
 
-/// A command line without the values of options with a telling name.
+/// A command line without the values of options whose name says that they are secret.
 pub fn mask_arguments(arguments: &[String]) -> String {
     let mut is_value_of_secret = false;
     let masked = arguments.iter().map(|argument| {

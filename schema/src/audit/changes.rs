@@ -14,10 +14,10 @@ const TEXT_BYTES_MAX: usize = 1_000;
 /// Most changes in a message: at their longest they fit into one.
 const CHANGES_MAX: usize = 32;
 
-/// Begin of every encoded [`EdgeChanges`], which tells it from the other messages on the same subject.
+/// Begin of every encoded [`EdgeChanges`], which distinguishes it from the other messages on the same subject.
 pub(super) const PREFIX: &[u8] = b"{\"changes\":";
 
-/// Changes of one edge. A change that is told again has the same id and time, and replaces what was told before.
+/// Changes of one edge. A change that is reported again has the same id and time, and replaces the earlier report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EdgeChanges {

@@ -29,7 +29,7 @@ pub fn correction_subject(edge: &str, exchange: &str) -> String {
     format!("{}.{exchange}", audit_subject(edge))
 }
 
-/// Begin of every encoded [`Correction`], which tells it from the other messages on the same subject.
+/// Begin of every encoded [`Correction`], which distinguishes it from the other messages on the same subject.
 pub(super) const PREFIX: &[u8] = b"{\"correction\":";
 
 names! {

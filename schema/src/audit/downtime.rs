@@ -17,7 +17,7 @@ pub const DOWNTIME_VERSION: u32 = 1;
 /// Longest [`Downtime::detail`], in bytes.
 const DETAIL_BYTES_MAX: usize = 200;
 
-/// Begin of every encoded [`Downtime`], which tells it from an [`Audit`] on the same subject.
+/// Begin of every encoded [`Downtime`], which distinguishes it from an [`Audit`] on the same subject.
 const PREFIX: &[u8] = b"{\"downtime\":";
 
 /// Streams that an edge does not collect from one time to another. Audits cover everything before `from`, and from `to` on.
@@ -38,7 +38,7 @@ pub struct Downtime {
     pub to: Option<i64>,
     /// Why.
     pub reason: DowntimeReason,
-    /// Cause in words, such as `memory 612 MB above 600 MB`, where there is more to tell than the reason.
+    /// Cause in words, such as `memory 612 MB above 600 MB`, where there is more to say than the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// Streams that were collected until `from`.
@@ -51,9 +51,9 @@ names! {
     DowntimeReason, "reason", unknown = Killed, {
         /// The edge was stopped cleanly.
         Stopped = "stopped",
-        /// The edge stopped itself to start again; the detail tells the limit that was passed.
+        /// The edge stopped itself to start again; the detail names the limit that was passed.
         SelfCare = "self_care",
-        /// The stream is no longer configured: the edge started, or was told, without it.
+        /// The stream is no longer configured: the edge started, or was reloaded, without it.
         Removed = "removed",
         /// The venue does not list the stream's instrument any more.
         Delisted = "delisted",

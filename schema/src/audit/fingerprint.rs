@@ -1,4 +1,4 @@
-//! A number that tells whether two sets of event ids are the same, without comparing them.
+//! A number by which two sets of event ids are compared without their ids.
 
 use std::fmt;
 

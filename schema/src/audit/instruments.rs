@@ -12,7 +12,7 @@ use crate::validation::{EXCHANGE_NAME_ALLOWED, is_exchange_name};
 /// Version of the message form that this crate writes and reads.
 pub const INSTRUMENTS_VERSION: u32 = 1;
 
-/// Begin of every encoded [`InstrumentListing`], which tells it from the other messages on the same subject.
+/// Begin of every encoded [`InstrumentListing`], which distinguishes it from the other messages on the same subject.
 pub(super) const PREFIX: &[u8] = b"{\"instruments\":";
 
 /// Longest name of an instrument, in bytes, as edges take them from adapters.
@@ -33,7 +33,7 @@ pub struct InstrumentListing {
     pub exchange: String,
     /// Time at which the list was read, nanoseconds since 1970 UTC.
     pub at: i64,
-    /// Instruments that are new to this run of the edge, that have other terms than before, or that were told long ago.
+    /// Instruments that are new to this run of the edge, that have other terms than before, or that were reported long ago.
     #[serde(deserialize_with = "known_entries")]
     pub listed: Vec<InstrumentTerms>,
 }

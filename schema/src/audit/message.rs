@@ -28,7 +28,7 @@ pub struct Audit {
     pub edge: String,
     /// Region of the edge.
     pub region: String,
-    /// When this run of the edge began, nanoseconds since 1970 UTC: tells two runs apart.
+    /// When this run of the edge began, nanoseconds since 1970 UTC: distinguishes two runs.
     pub run: i64,
     /// Start of the window, nanoseconds; a multiple of its length.
     pub window_start: i64,
@@ -268,7 +268,7 @@ pub fn decode_audit(bytes: &[u8]) -> Result<Audit, AuditError> {
     Ok(audit)
 }
 
-/// A newer form may have other keys: its version tells more than the first unknown key.
+/// A newer form may have other keys: its version is more specific than the first unknown key.
 fn other_version(bytes: &[u8]) -> Option<AuditError> {
     #[derive(serde::Deserialize)]
     struct Versioned {

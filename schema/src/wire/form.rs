@@ -1,4 +1,4 @@
-//! Wire forms of a message, and how they are told apart.
+//! Wire forms of a message, and how they are recognized.
 
 use super::decode::DecodeError;
 use super::edge_written::decode_json;
@@ -6,7 +6,7 @@ use super::encode::encode_json;
 use super::protobuf::{PackedEvents, PayloadEvents, decode_protobuf, encode_protobuf};
 use crate::{DataTypeMap, Event};
 
-/// A wire form, told by the Content-Type header. Of a message without the header it is told by the first byte, so that packed messages go
+/// A wire form, named by the Content-Type header. For a message without the header the first byte decides, so that packed messages go
 /// without: the header would be an eighth of a small one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -43,7 +43,7 @@ impl WireForm {
         }
     }
 
-    /// The form of a message; parameters behind a semicolon of its Content-Type are not looked at. None for a form that is not ours.
+    /// The form of a message; parameters behind a semicolon of its Content-Type are not looked at. None for an unknown form.
     pub fn of_message(content_type: &str, payload: &[u8]) -> Option<Self> {
         let value = content_type.split(';').next().unwrap_or_default().trim();
         if value.is_empty() {

@@ -1,4 +1,4 @@
-//! The wire forms of events: a JSON object of one event, or a packed message of one or more. A Content-Type header or the first byte tells the form.
+//! The wire forms of events: a JSON object of one event, or a packed message of one or more. A Content-Type header or the first byte gives the form.
 
 mod decode;
 mod edge_written;

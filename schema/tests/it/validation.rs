@@ -160,7 +160,7 @@ fn what_cannot_be_true_is_refused_by_field_value_and_allowed() {
     }
 }
 
-/// The names of a message's events are checked once, so any name that differs must be told.
+/// The names of a message's events are checked once, so any name that differs must be reported.
 #[test]
 fn names_of_a_later_event_are_checked_unless_all_are_those_of_the_one_before() {
     let before = trade(MarketType::Spot, "1", "1");

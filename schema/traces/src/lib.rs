@@ -1,5 +1,5 @@
 //! OpenTelemetry traces of edge and central: spans of sampled messages and of single operations, sent over OTLP/HTTP. Off without an
-//! address of a collector. A collector that is slow or away costs spans, which are counted, and nothing else.
+//! address of a collector. A slow or unreachable collector costs spans, which are counted, and nothing else.
 //!
 //! Trace and root span of a message come from its id, which both sides know: no byte of context goes with a message, and both sides
 //! choose the same messages.

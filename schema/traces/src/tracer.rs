@@ -37,7 +37,7 @@ struct SpanQueue {
 /// Reason for which a span did not reach the collector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpanDrop {
-    /// The queue was full: the collector is away or slow.
+    /// The queue was full: the collector is unreachable or slow.
     QueueFull,
     /// The collector refused it.
     Refused,

@@ -38,7 +38,7 @@ pub(super) fn liquidations(
         // The side is that of the position: a long one (`Buy`) is closed by an order to sell.
         let side = opposite(forced.read(keys.side, side)?);
         let (price, quantity) = (forced.read(keys.price, amount)?, forced.read(keys.quantity, amount)?);
-        // The venue numbers nothing: orders alike in all of it are told apart by their place among each other.
+        // The venue numbers nothing: equal orders are distinguished by their position in the message.
         let order = (time_us, side, price, quantity);
         let alike = read.iter().filter(|known| **known == order).count();
         read.push(order);

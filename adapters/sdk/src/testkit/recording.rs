@@ -43,7 +43,7 @@ pub fn read(path: &Path) -> Result<Vec<RecordedMessage>, String> {
         .collect()
 }
 
-/// A venue's recording in `shared/recordings` beside the repository; none where this machine does not have it.
+/// A venue's recording in `shared/recordings` next to the repository; none where this machine does not have it.
 pub fn shared_recording(name: &str) -> Option<Result<Vec<RecordedMessage>, String>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/recordings").join(name);
     path.is_file().then(|| read(&path))

@@ -54,7 +54,7 @@ pub fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
     }
 }
 
-/// Writes a JSON text anew: keys in any order, with blanks, escapes and exponents. Numbers are texts throughout, so that no digit is lost.
+/// Writes a JSON text again: keys in any order, with blanks, escapes and exponents. Numbers are texts throughout, so that no digit is lost.
 pub fn rewrite(json: &str, text: &mut Vec<u8>, random: &mut Random) -> Result<(), serde_json::Error> {
     blank(text, random);
     match json.as_bytes().first() {
