@@ -69,10 +69,12 @@ fn texts(answer: &Object<'_>) -> ParseResult<Vec<String>> {
     Ok(texts)
 }
 
-/// None for a pair without a socket name (dark pools), or with one that no symbol can hold.
+/// None for a pair without a socket name (dark pools), or with one of another venue behind it. A name with a point (`BRK.Bx/USD`) stays: the listing
+/// names what no symbol can hold.
 pub(crate) fn socket_name(listed: &Object<'_>) -> ParseResult<Option<String>> {
     let Some(name) = listed.optional("wsname", Cursor::text)? else { return Ok(None) };
-    let plain = |asset: &&str| !asset.is_empty() && asset.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let in_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.';
+    let plain = |asset: &&str| !asset.is_empty() && asset.bytes().all(in_name);
     let assets = name.split_once('/').filter(|(base, quote)| plain(base) && plain(quote));
     Ok(assets.map(|(base, quote)| format!("{}/{}", asset(base), asset(quote))))
 }

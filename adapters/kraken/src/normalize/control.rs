@@ -28,7 +28,10 @@ pub(super) fn answer(
     let method = message.optional("method", Cursor::text)?.unwrap_or_else(|| "error".into());
     for key in ["error", "Error", "errorMessage"] {
         if let Some(error) = message.optional(key, Cursor::text)? {
-            let symbol = message.optional("symbol", Cursor::text)?;
+            let symbol = match message.optional("symbol", Cursor::text)? {
+                None => symbol_of_result(message).map(Into::into),
+                symbol => symbol,
+            };
             let stream = symbol.as_ref().and_then(|symbol| stream_of(loaded, frame.source, symbol));
             if NOT_NOW.iter().any(|later| error.contains(later)) {
                 match stream {
@@ -78,8 +81,13 @@ fn ask_again(
 
 /// The stream whose subscription an answer confirms.
 fn confirmed<'l>(loaded: &'l LoadedFeed, message: &Object<'_>, source: u32) -> Option<(&'l DataStream, u32)> {
+    stream_of(loaded, source, &symbol_of_result(message)?)
+}
+
+/// Confirmations name their symbol there, some refusals too.
+fn symbol_of_result(message: &Object<'_>) -> Option<String> {
     let result = message.optional("result", |cursor, _| Object::parse(cursor)).ok()??;
-    stream_of(loaded, source, &result.optional("symbol", Cursor::text).ok()??)
+    result.optional("symbol", Cursor::text).ok()?.map(Cow::into_owned)
 }
 
 /// The stream of this connection that an answer names, with its instrument.

@@ -1,7 +1,7 @@
 use crate::{open, records};
 use marketprism_adapter_kraken::Kraken;
 use marketprism_adapter_sdk::testkit::{OwnedFrame, answers, remarks};
-use marketprism_adapter_sdk::{Adapter, Feed, Heartbeat, Instrument, Remark, ResyncAction};
+use marketprism_adapter_sdk::{Adapter, Feed, Heartbeat, Instrument, Remark, ResyncAction, log};
 
 fn feed(symbols: &[&str], depth: u32) -> Feed {
     Feed { depth, ..crate::feed("kraken_spot", symbols) }
@@ -51,6 +51,18 @@ fn a_pair_trades_unless_its_orders_are_not_matched_and_a_warning_is_no_refusal()
         let listed = Kraken::instruments(&feed(&["BTC-USD"], 10), answers([body.as_str()])).unwrap();
         assert_eq!(listed[0].trading, trades, "{state}");
     }
+}
+
+#[test]
+fn a_pair_whose_name_no_symbol_can_hold_is_named() {
+    let stock =
+        r#"{"error":[],"result":{"BRK.BxUSD":{"wsname":"BRK.Bx/USD","pair_decimals":2,"lot_decimals":8}}}"#;
+    let pairs = records("kraken_spot")[0].data.clone();
+    log::captured();
+    let listed = Kraken::instruments(&feed(&["BTC-USD"], 10), answers([pairs.as_str(), stock])).unwrap();
+    assert_eq!(listed.len(), 1);
+    let lines = log::captured();
+    assert!(lines.iter().any(|(_, line)| line.contains("BRK.Bx-USD")), "{lines:?}");
 }
 
 /// They close what a connection missed.

@@ -25,7 +25,7 @@ use crate::dial::{Dialer, Transport, late};
 use crate::error::{BudgetError, DialError, region_hint};
 use crate::limits::{LARGE_MESSAGE_BYTES, WRITE_BUFFER_BYTES_MAX};
 use crate::options::SocketOptions;
-use crate::rest::retry_after;
+use crate::rest::{refusal_text, retry_after};
 
 pub(crate) type Socket = WebSocketStream<WatchedTransport>;
 
@@ -86,7 +86,7 @@ fn refused(host: String, error: WebsocketError) -> OpenError {
             OpenError::Refused {
                 host,
                 status: answer.status().as_u16(),
-                snippet: String::from_utf8_lossy(snippet).into_owned(),
+                snippet: refusal_text(answer.status(), answer.headers(), snippet),
                 retry_after: retry_after(answer.headers(), SystemTime::now()),
             }
         }

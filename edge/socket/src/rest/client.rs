@@ -21,7 +21,7 @@ use url::Url;
 
 use super::body::AnswerBody;
 use super::connector::RequestConnector;
-use super::{apply_refusal, charges_or_origin, retry_after};
+use super::{apply_refusal, charges_or_origin, refusal_text, retry_after};
 use crate::budgets::Budgets;
 use crate::counters::{Counters, SocketCounter, SocketCounters};
 use crate::dial::{Dialer, late, login_refused};
@@ -215,7 +215,7 @@ impl RestClient {
         if !status.is_success() {
             let retry_after = retry_after(&headers, SystemTime::now());
             // An unreadable body must not hide the status.
-            let mut snippet = String::from_utf8_lossy(&read_snippet(&headers, body).await).into_owned();
+            let mut snippet = refusal_text(status, &headers, &read_snippet(&headers, body).await);
             if let Some(proxy) = forwarder {
                 let _ = write!(snippet, " (through proxy {proxy})");
             }

@@ -10,15 +10,17 @@ pub use client::{RestClient, http_client};
 
 use std::time::{Duration, SystemTime};
 
-use hyper::header::{HeaderMap, RETRY_AFTER};
+use hyper::StatusCode;
+use hyper::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use marketprism_adapter_host::contract::Charge;
+use marketprism_service::mask;
 use url::Url;
 
 use crate::budgets::Budgets;
 use crate::counters::{Counters, SocketCounter};
 use crate::limits::{
     BAN_DEFAULT, BAN_MAX, FORBIDDEN_DEFAULT, FORBIDDEN_MAX, RATE_LIMITED_DEFAULT, RATE_LIMITED_MAX,
-    RETRY_AFTER_MAX, UNAVAILABLE_MAX,
+    RETRY_AFTER_MAX, SNIPPET_BYTES, UNAVAILABLE_MAX,
 };
 
 /// A request without charges is charged with 0 units to its host, so that blocks of the host apply.
@@ -58,6 +60,20 @@ pub(crate) fn apply_refusal(
             budgets.keep(&charge.budget, time);
         }
         tracing::warn!(budget = %charge.budget, status, ?time, "venue refused a request: budget blocked");
+    }
+}
+
+/// The text of a refusal: the begin of its body, behind the target of a redirection. None is followed: routes, budgets and logins are those of the
+/// configured address.
+pub(crate) fn refusal_text(status: StatusCode, headers: &HeaderMap, snippet: &[u8]) -> String {
+    let body = String::from_utf8_lossy(snippet).into_owned();
+    let target = headers.get(LOCATION).filter(|_| status.is_redirection());
+    match target.and_then(|target| target.to_str().ok()) {
+        Some(target) => {
+            let target: String = mask(target).chars().take(SNIPPET_BYTES).collect();
+            format!("redirected to {target}: configure that address; {body}")
+        }
+        None => body,
     }
 }
 
