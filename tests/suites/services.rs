@@ -83,6 +83,16 @@ async fn edge_and_central_say_that_they_are_ready_go_on_and_stop() {
     }
 }
 
+/// A signal tells systemd nothing about what the edge makes of the file.
+#[test]
+fn a_reload_checks_the_file_that_the_edge_runs_with_before_it_signals() {
+    let unit =
+        std::fs::read_to_string(parts::root().join("deploy/systemd/marketprism-edge.service")).unwrap();
+    let values = |key: &str| unit.lines().filter_map(|line| line.strip_prefix(key)).collect::<Vec<_>>();
+    let check = values("ExecStart=")[0].replace(" run ", " check ");
+    assert_eq!(values("ExecReload="), [check.as_str(), "/bin/kill -HUP $MAINPID"]);
+}
+
 /// logrotate empties the file that the program has open: without O_APPEND it would go on behind a hole.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_file_is_rotated_under_a_running_edge_without_losing_a_line() {

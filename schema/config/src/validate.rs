@@ -137,7 +137,7 @@ impl<'v, 'a> Validator<'v, 'a> {
         at: &KeyPath,
     ) -> Option<Json> {
         if is(schema, "x-secret") {
-            return self.secret(found, table, at);
+            return self.secret(schema, found, table, at);
         }
         match type_of(schema) {
             "object" => {
@@ -180,7 +180,7 @@ impl<'v, 'a> Validator<'v, 'a> {
 
     fn required_leaf(&mut self, schema: &Json, found: Option<&'a Toml>, at: &KeyPath) -> Option<Json> {
         let required = is(schema, "x-required");
-        let Some(given) = self.given(found, at) else {
+        let Some(given) = self.given(schema, found, at) else {
             let what = if type_of(schema) == "array" { "is missing or empty" } else { "is missing" };
             if required {
                 self.problems.report(&at.shown, what, allowed(schema));
@@ -194,10 +194,12 @@ impl<'v, 'a> Validator<'v, 'a> {
         Some(value)
     }
 
-    fn given(&mut self, found: Option<&'a Toml>, at: &KeyPath) -> Option<GivenValue<'a>> {
+    /// An empty variable replaces a text or a list. That of another value is one that nobody set, as compose files pass it on.
+    fn given(&mut self, schema: &Json, found: Option<&'a Toml>, at: &KeyPath) -> Option<GivenValue<'a>> {
         self.overrides_used.insert(at.key.clone());
-        let environment = self.document.overrides.get(&at.key).map(GivenValue::Environment);
-        environment.or(found.map(GivenValue::File))
+        let environment = self.document.overrides.get(&at.key);
+        let environment = environment.filter(|given| !given.value.is_empty() || may_be_empty(schema));
+        environment.map(GivenValue::Environment).or(found.map(GivenValue::File))
     }
 
     fn leaf(&mut self, schema: &Json, given: &GivenValue<'a>, at: &KeyPath) -> Option<Json> {
@@ -295,11 +297,17 @@ impl<'v, 'a> Validator<'v, 'a> {
         Some(Json::from(text))
     }
 
-    fn secret(&mut self, found: Option<&Toml>, table: Option<&'a toml::Table>, at: &KeyPath) -> Option<Json> {
+    fn secret(
+        &mut self,
+        schema: &Json,
+        found: Option<&Toml>,
+        table: Option<&'a toml::Table>,
+        at: &KeyPath,
+    ) -> Option<Json> {
         let file_at = KeyPath { shown: format!("{}_file", at.shown), key: format!("{}_file", at.key) };
         let name = file_at.shown.rsplit('.').next().unwrap_or_default().to_owned();
-        let given = self.given(table.and_then(|table| table.get(&name)), &file_at);
         let file_schema = serde_json::json!({ "type": "string", "x-file": true });
+        let given = self.given(&file_schema, table.and_then(|table| table.get(&name)), &file_at);
         let path = given.and_then(|given| self.leaf(&file_schema, &given, &file_at));
         let from_file = path.as_ref().and_then(Json::as_str).and_then(|path| {
             let text = read_text(Path::new(path), SECRET_BYTES_MAX);
@@ -314,7 +322,7 @@ impl<'v, 'a> Validator<'v, 'a> {
             let allowed = format!("{name} with the path of a file, or the variable {variable}");
             self.problems.report(&at.shown, "is a secret in the configuration file", allowed);
         }
-        match self.given(None, at) {
+        match self.given(schema, None, at) {
             Some(GivenValue::Environment(given)) => Some(Json::from(given.value.as_str())),
             _ => from_file.map(Json::from),
         }
@@ -335,6 +343,16 @@ impl<'v, 'a> Validator<'v, 'a> {
 
     fn wrong_type(&mut self, at: &KeyPath, found: &Toml, allowed: &str) {
         self.problems.report(&at.shown, format!("is of type {}: {found}", found.type_str()), allowed);
+    }
+}
+
+fn may_be_empty(schema: &Json) -> bool {
+    let is_bound =
+        ["x-secret", "x-file", "x-address", "minLength"].iter().any(|rule| schema.get(rule).is_some());
+    match type_of(schema) {
+        "array" => true,
+        "string" => !is_bound && names(schema).is_empty(),
+        _ => false,
     }
 }
 

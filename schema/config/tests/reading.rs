@@ -144,6 +144,35 @@ fn secrets_come_from_files_or_the_environment_and_never_show() {
     assert!(message.contains("nats.password: is a secret") && !message.contains("hunter2"), "{message}");
 }
 
+/// Compose files pass variables on that nobody set.
+#[test]
+fn an_empty_variable_replaces_no_number_flag_file_or_secret() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "hunter2").unwrap();
+    let text = format!(
+        "[http]\nname = \"x\"\nlimit = 5\nis_on = true\nca = {0:?}\nlisten = \"there\"\n[[feed]]\ndepth = 1\nsymbols = [\"A\"]\n\
+         [nats]\nuser = \"u\"\npassword_file = {0:?}\n",
+        file.path()
+    );
+    let empty = [
+        "HTTP__LIMIT",
+        "HTTP__IS_ON",
+        "HTTP__CA",
+        "HTTP__LISTEN",
+        "FEED__0__SYMBOLS",
+        "NATS__PASSWORD",
+        "NATS__TOKEN",
+    ];
+    let names: Vec<String> = empty.iter().map(|name| format!("MARKETPRISM_{name}")).collect();
+    let variables: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+    let document = document(&text, &variables);
+    let (Sample { http, feed, nats }, problems) = document.read();
+    problems.finish().unwrap();
+    assert_eq!((http.limit, http.is_on, http.ca.as_deref()), (5, true, Some(file.path())));
+    assert_eq!((nats.password.as_ref().map(Secret::reveal), nats.token), (Some("hunter2"), None));
+    assert_eq!((http.listen.as_str(), feed[0].symbols.len()), ("", 0), "a text and a list can be taken away");
+}
+
 #[test]
 fn the_broker_address_has_one_order_and_its_password_does_not_show() {
     let urls = |variables: &[(&str, &str)]| {

@@ -1,6 +1,7 @@
 //! Log output of the binaries, and the rate limit of lines that could come with every frame or message.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::borrow::Cow;
 use std::io::Write;
 use std::panic::PanicHookInfo;
 use std::path::Path;
@@ -62,7 +63,7 @@ const LEVELS: [(&str, &str); 7] = [
 ];
 /// Form of the lines: `text`, or `json` for one object a line.
 const FORMAT: &str = "MARKETPRISM_LOG_FORMAT";
-/// File for the lines instead of standard error; bounded, with the text before in `<file>.1`.
+/// File for the lines instead of standard error; bounded, with the text before in `<file>.old`.
 const FILE: &str = "MARKETPRISM_LOG_FILE";
 
 /// Values of a log filter, for messages.
@@ -86,10 +87,13 @@ pub fn init_logs() -> anyhow::Result<()> {
         let opened = log_to_file(Path::new(path));
         opened.with_context(|| format!("{FILE}: {} cannot be written", Path::new(path).display()))?;
     }
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| MaskedWriter(LogOutput));
+    let is_json = is_json(variable(FORMAT)?.as_deref())?;
+    let form = if is_json { LineForm::Json } else { LineForm::Text };
+    let output = move || MaskedWriter { output: LogOutput, form };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(output);
     // Its own errors go to standard error, and a failure there ends the process.
     let builder = builder.log_internal_errors(false);
-    let started = if is_json(variable(FORMAT)?.as_deref())? {
+    let started = if is_json {
         write_json_notices();
         let builder = builder.json().with_filter_reloading();
         let filter = builder.reload_handle();
@@ -175,28 +179,79 @@ fn filter(filter: Option<&str>, level: Option<&str>) -> anyhow::Result<EnvFilter
 /// As the standard hook, masked. An error of writing has nobody to be reported to.
 fn report_panic(panic: &PanicHookInfo<'_>) {
     let (thread, backtrace) = (std::thread::current(), Backtrace::capture());
-    let mut output = MaskedWriter(LogOutput);
+    let mut output = MaskedWriter { output: LogOutput, form: LineForm::Panic };
     let _ = writeln!(output, "thread '{}' {panic}", thread.name().unwrap_or("<unnamed>"));
     if backtrace.status() == BacktraceStatus::Captured {
         let _ = writeln!(output, "{backtrace}");
     }
 }
 
-/// Longest line. Texts of venues are cut where they are logged; this bounds all others.
-const LINE_BYTES_MAX: usize = 64 << 10;
+/// Longest line: container runtimes split those of 16 KiB and more, the journal those of 48 KiB.
+const LINE_BYTES_MAX: usize = 15 << 10;
+/// Bytes of a text in a JSON line that is too long.
+const LONG_TEXT_BYTES: usize = 1 << 10;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LineForm {
+    Text,
+    Json,
+    /// A panic and its backtrace have lines of their own.
+    Panic,
+}
 
 /// Output without secrets. Texts come whole: a line in one call.
-struct MaskedWriter<W>(W);
+struct MaskedWriter<W> {
+    output: W,
+    form: LineForm,
+}
+
+impl LineForm {
+    /// One line for each event. A text of a venue or a server may have line ends, and what follows one could pass for a line of ours.
+    fn line(self, text: &str) -> Cow<'_, str> {
+        match self {
+            Self::Text => match text.trim_end_matches('\n') {
+                line if line.contains(['\n', '\r']) => {
+                    Cow::Owned(line.replace('\r', "\\r").replace('\n', "\\n") + "\n")
+                }
+                _ => Cow::Borrowed(text),
+            },
+            Self::Json if text.len() > LINE_BYTES_MAX => Cow::Owned(shortened(text)),
+            Self::Json | Self::Panic => Cow::Borrowed(text),
+        }
+    }
+}
+
+/// A JSON line with the beginnings of its long texts, which stays readable as JSON.
+fn shortened(line: &str) -> String {
+    let Ok(mut value) = serde_json::from_str(line) else { return line.to_owned() };
+    shorten(&mut value);
+    format!("{value}\n")
+}
+
+fn shorten(value: &mut serde_json::Value) {
+    use serde_json::Value;
+    match value {
+        Value::String(text) if text.len() > LONG_TEXT_BYTES => {
+            let cut = text.split_off(text.floor_char_boundary(LONG_TEXT_BYTES));
+            *text += &format!(" [{} bytes cut]", cut.len());
+        }
+        Value::Object(members) => members.values_mut().for_each(shorten),
+        Value::Array(items) => items.iter_mut().for_each(shorten),
+        _ => {}
+    }
+}
 
 impl<W: Write> Write for MaskedWriter<W> {
     fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
         let line = String::from_utf8_lossy(text);
+        // Before a text is cut: an address without its end is not known as one.
         let masked = mask(&line);
-        match masked.split_at_checked(masked.floor_char_boundary(LINE_BYTES_MAX)) {
+        let line = self.form.line(&masked);
+        match line.split_at_checked(line.floor_char_boundary(LINE_BYTES_MAX)) {
             Some((head, cut)) if !cut.is_empty() => {
-                self.0.write_all(format!("{head} [{} bytes cut]\n", cut.len()).as_bytes())?;
+                self.output.write_all(format!("{head} [{} bytes cut]\n", cut.len()).as_bytes())?;
             }
-            _ => self.0.write_all(masked.as_bytes())?,
+            _ => self.output.write_all(line.as_bytes())?,
         }
         Ok(text.len())
     }
@@ -206,7 +261,7 @@ impl<W: Write> Write for MaskedWriter<W> {
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        self.0.flush()
+        self.output.flush()
     }
 }
 
@@ -214,11 +269,40 @@ impl<W: Write> Write for MaskedWriter<W> {
 mod tests {
     use super::*;
 
+    const fn writer(form: LineForm) -> MaskedWriter<Vec<u8>> {
+        MaskedWriter { output: Vec::new(), form }
+    }
+
+    /// As the page that a venue's firewall answers with.
+    #[test]
+    fn a_text_with_line_ends_is_one_line() {
+        let event = "status 403: <html>\r\n2026-11-30T00:00:00Z  INFO marketprism: all is well\n</html>";
+        let written = |form| {
+            let mut writer = writer(form);
+            writeln!(writer, "{event}").unwrap();
+            String::from_utf8(writer.output).unwrap()
+        };
+        let line = written(LineForm::Text);
+        assert_eq!((line.lines().count(), line.contains("<html>\\r\\n2026")), (1, true), "{line}");
+        assert_eq!(written(LineForm::Panic).lines().count(), 3, "a backtrace stays readable");
+    }
+
+    #[test]
+    fn a_long_json_line_stays_one_object_and_below_the_limit_of_container_runtimes() {
+        let mut writer = writer(LineForm::Json);
+        let line = serde_json::json!({ "level": "WARN", "fields": { "message": "long", "text": "ä\n".repeat(9_000) } });
+        writeln!(writer, "{line}").unwrap();
+        assert!(writer.output.len() < 16 << 10, "{} bytes", writer.output.len());
+        let read: serde_json::Value = serde_json::from_slice(&writer.output).unwrap();
+        assert_eq!((&read["level"], &read["fields"]["message"]), (&"WARN".into(), &"long".into()));
+        assert!(read["fields"]["text"].as_str().unwrap().ends_with("bytes cut]"), "{read}");
+    }
+
     #[test]
     fn a_formatted_line_is_masked_as_a_whole() {
-        let (mut output, url, token) = (MaskedWriter(Vec::new()), "http://u:secret@h", "secret");
-        writeln!(output, "cannot reach {url}?token={token}: refused").unwrap();
-        assert_eq!(output.0, b"cannot reach http://***@h?token=***: refused\n");
+        let (mut writer, url, token) = (writer(LineForm::Text), "http://u:secret@h", "secret");
+        writeln!(writer, "cannot reach {url}?token={token}: refused").unwrap();
+        assert_eq!(writer.output, b"cannot reach http://***@h?token=***: refused\n");
     }
 
     #[test]
@@ -248,10 +332,10 @@ mod tests {
 
     #[test]
     fn an_endless_line_is_cut() {
-        let mut output = MaskedWriter(Vec::new());
-        writeln!(output, "{}", "x".repeat(1 << 20)).unwrap();
-        assert!(output.0.len() < LINE_BYTES_MAX + 40, "{} bytes", output.0.len());
-        assert!(output.0.ends_with(b"x [983041 bytes cut]\n"));
+        let mut writer = writer(LineForm::Text);
+        writeln!(writer, "{}", "x".repeat(1 << 20)).unwrap();
+        assert!(writer.output.len() < 16 << 10, "{} bytes", writer.output.len());
+        assert!(writer.output.ends_with(b"x [1033217 bytes cut]\n"));
     }
 
     #[test]

@@ -19,8 +19,8 @@ const PEM_BYTES_MAX: u64 = 16 << 20;
 /// the files need a restart.
 pub fn tls_client(ca_file: Option<&Path>, identity: Option<(&Path, &Path)>) -> anyhow::Result<ClientConfig> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    for certificate in ca_file.map(read_certificates).transpose()?.unwrap_or_default() {
-        roots.add(certificate).with_context(|| shown(ca_file))?;
+    if let Some(path) = ca_file {
+        add_authorities(&mut roots, path)?;
     }
     // Explicit provider: none is installed for the process.
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -30,6 +30,17 @@ pub fn tls_client(ca_file: Option<&Path>, identity: Option<(&Path, &Path)>) -> a
     builder
         .with_client_auth_cert(read_certificates(certificate)?, read_key(key)?)
         .with_context(|| format!("{} and {}", certificate.display(), key.display()))
+}
+
+/// Lists of a system hold old certificates that cannot be read: the others count.
+fn add_authorities(roots: &mut RootCertStore, path: &Path) -> anyhow::Result<()> {
+    let (added, ignored) = roots.add_parsable_certificates(read_certificates(path)?);
+    let path = path.display();
+    anyhow::ensure!(added > 0, "{path}: none of its {ignored} certificates is one of an authority");
+    if ignored > 0 {
+        tracing::warn!(%path, added, ignored, "certificates of authorities not readable, the others are used");
+    }
+    Ok(())
 }
 
 /// The certificates of a file, at least one.
@@ -45,10 +56,6 @@ pub(crate) fn read_key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
     let pem = read_file(path, PEM_BYTES_MAX).with_context(|| path.display().to_string())?;
     PrivateKeyDer::from_pem_slice(&pem)
         .with_context(|| format!("{}: no private key in PEM form", path.display()))
-}
-
-fn shown(path: Option<&Path>) -> String {
-    path.map(|path| path.display().to_string()).unwrap_or_default()
 }
 
 /// The refused handshake among the causes of an error, with the key that mends it.
@@ -129,6 +136,20 @@ mod tests {
             assert!(of(error.clone()).contains(key), "{error}");
         }
         assert_eq!(tls_problem(&io::Error::from(io::ErrorKind::ConnectionRefused)), None);
+    }
+
+    /// As in `/etc/ssl/certs/ca-certificates.crt` of some companies.
+    #[test]
+    fn one_unreadable_certificate_of_a_list_costs_itself_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("list.pem");
+        let own = rcgen::generate_simple_self_signed(vec!["h".to_owned()]).unwrap().cert.pem();
+        let unreadable = "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n";
+        std::fs::write(&file, format!("{unreadable}{own}")).unwrap();
+        assert!(tls_client(Some(&file), None).is_ok());
+        std::fs::write(&file, unreadable).unwrap();
+        let error = tls_client(Some(&file), None).unwrap_err().to_string();
+        assert!(error.ends_with("list.pem: none of its 1 certificates is one of an authority"), "{error}");
     }
 
     #[test]
