@@ -302,9 +302,7 @@ async fn gaps_that_the_venues_history_fills_are_complete_and_exactly_the_rest_is
     let (first, last) = forgotten;
     let [(missing, evidence)] = &fills(&report, SYMBOLS[0])[..] else { panic!("{report}") };
     assert_eq!(*missing, FORGOTTEN as u64);
-    assert!(
-        evidence.contains(&format!("trades {first} to {last} not served by the venue's history")),
-        "{evidence}"
-    );
+    let left = format!("trades {first} to {last} not served by the venue's history");
+    assert!(evidence.contains(&left), "{evidence}");
     assert_eq!(fills(&report, SYMBOLS[1])[0].0, 0, "{report}");
 }
