@@ -276,6 +276,8 @@ pub const RECHECK_WINDOWS: i64 = 360;
 pub const RECHECK_OLD_WINDOWS: i64 = 1_440;
 /// Windows in hot whose content each recheck compares in turn, all others by event ids: three days of minutes take six hours.
 pub const RECHECK_CONTENT_WINDOWS: i64 = 120;
+/// A table that did not change is read again after this time: files damaged on the disk show only then.
+pub const RECHECK_UNCHANGED: Duration = Duration::from_secs(3_600);
 /// [`SLICE_ROWS`] per comparison query of `integrity --verify`: at most seconds on one thread, and a step of the progress shown.
 pub const SLICES_A_COMPARISON: u64 = 4;
 /// Windows of a table that `integrity --verify` compares a second time because they differ; the rest is reported as found first.

@@ -82,7 +82,8 @@ pub struct Replication {
     #[serde(rename = "query_timeout_ms", with = "marketprism_config::millis")]
     #[schemars(with = "u64", range(min = 1_000, max = 3_600_000))]
     pub query_timeout: Duration,
-    /// Everything in hot is compared with cold and the window log this often, by event ids, and by content after a mutation or in turn.
+    /// Everything in hot is compared with cold and the window log this often, by event ids, and by content after a mutation or in turn; a table of
+    /// which nothing changed, once an hour.
     #[serde(rename = "recheck_seconds", with = "marketprism_config::seconds")]
     #[schemars(with = "u64", range(min = 1, max = 86_400))]
     pub recheck: Duration,

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::queries::{CopyError, Endpoint, HotCold, limited};
+use super::table_states::{SharedStates, TableFacts};
 use super::window_ops::CopyContext;
 use crate::limits;
 use crate::sql::quote;
@@ -30,12 +31,17 @@ struct ExchangeDigest {
 type RowStates = BTreeMap<u64, i64>;
 
 /// Copies until `stop`, or until another central wants the lease. Failures are retried.
-pub async fn copy_instruments(context: CopyContext<'_>, stop: &CancellationToken) {
-    let (mut is_failing, mut pair) = (false, None);
+pub async fn copy_instruments(
+    context: CopyContext<'_>,
+    states: &SharedStates,
+    mut pair: Option<HotCold>,
+    stop: &CancellationToken,
+) {
+    let (mut is_failing, mut equal) = (false, None);
     let interval = context.config.replication.interval;
     let mut pause = interval;
     while !stop.is_cancelled() && !context.is_wanted() {
-        let result = equalize(context, &mut pair).await;
+        let result = equalize(context, states, &mut pair, &mut equal).await;
         if result.is_err() {
             pair = None;
         }
@@ -59,12 +65,22 @@ pub async fn copy_instruments(context: CopyContext<'_>, stop: &CancellationToken
     }
 }
 
-/// True if any row was copied.
-async fn equalize(context: CopyContext<'_>, pair: &mut Option<HotCold>) -> Result<bool, CopyError> {
+/// True if any row was copied. `equal`: facts with which both sides had the same rows.
+async fn equalize(
+    context: CopyContext<'_>,
+    states: &SharedStates,
+    pair: &mut Option<HotCold>,
+    equal: &mut Option<TableFacts>,
+) -> Result<bool, CopyError> {
     let pair = match pair {
         Some(pair) => pair,
         None => pair.insert(HotCold::connect(context.config).await?),
     };
+    let facts = states.fresh(pair).await?.facts(INSTRUMENTS);
+    if facts.is_some() && facts == *equal {
+        return Ok(false);
+    }
+    *equal = None;
     let HotCold { hot, cold, .. } = pair;
     let (of_hot, of_cold) = try_join(hot.exchange_digests(), cold.exchange_digests()).await?;
     let differing = of_hot.symmetric_difference(&of_cold);
@@ -74,6 +90,7 @@ async fn equalize(context: CopyContext<'_>, pair: &mut Option<HotCold>) -> Resul
         copy(context, (hot, cold), exchange, &newer(&in_hot, &in_cold)).await?;
         copy(context, (cold, hot), exchange, &newer(&in_cold, &in_hot)).await?;
     }
+    *equal = facts.filter(|_| exchanges.is_empty());
     Ok(!exchanges.is_empty())
 }
 

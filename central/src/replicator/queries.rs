@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::copy_marks::HotPutBack;
 use crate::row::columns_of;
 use crate::server_clock::{ClockReading, ClocksApart, ServerClock};
-use crate::storage::{ACCESS_DENIED, Storage, StorageError, bounded};
+use crate::storage::{Storage, StorageError, bounded};
 use crate::{limits, sql};
 
 /// Setting of ClickHouse 26 and later.
@@ -156,22 +156,6 @@ impl Endpoint {
             (start_ms, WindowDigest { rows, ids_xor, ids_sum, ..WindowDigest::default() })
         };
         Ok(rows.into_iter().map(digest).collect())
-    }
-
-    /// Number and fingerprint of the mutations of a table that the server lists: every `ALTER UPDATE`, `ALTER DELETE` and `DELETE`. One that
-    /// ends changes it again: until then parts hold the earlier content. `None` without the privilege to list them.
-    pub async fn mutations(&self, table: &TableSpec) -> Result<Option<(u64, u64)>, CopyError> {
-        let sql = format!(
-            "SELECT count(), groupBitXor(cityHash64(mutation_id, create_time, is_done)) FROM system.mutations \
-             WHERE database = '{}' AND table = '{}'",
-            self.storage.database, table.name
-        );
-        match self.ask(self.query(&sql).fetch_one::<(u64, u64)>()).await {
-            Err(CopyError::Storage { error: StorageError::Refused { code: ACCESS_DENIED, .. }, .. }) => {
-                Ok(None)
-            }
-            found => found.map(Some),
-        }
     }
 
     /// Row count and oldest venue time of each window of a range that holds rows; no fingerprints, so cheap.

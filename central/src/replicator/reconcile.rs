@@ -1,15 +1,12 @@
-//! Reconciliation of copied windows with their log, and the periodic recheck: everything that hot holds, and in turn what only cold holds.
+//! Reconciliation of copied windows with their log.
 
-use std::time::{Duration, Instant};
-
-use futures_util::future::{try_join, try_join3};
+use futures_util::future::try_join3;
 
 use super::evaluate::{Reference, WindowCondition, WindowFacts, evaluate};
 use super::queries::CopyError;
-use super::window::{Digests, TimeRange, WindowDigest, align};
+use super::window::{Digests, TimeRange, WindowDigest};
 use super::window_log::{LoggedWindow, WindowState};
 use super::window_ops::{WindowOps, all_starts};
-use crate::{clock, limits};
 
 #[derive(Debug, Clone)]
 pub struct EvaluatedWindow {
@@ -39,7 +36,7 @@ impl WindowOps<'_> {
     }
 
     /// As [`Self::examine`], if content changes only together with ids. Windows that differ by their ids are compared by content too.
-    async fn examine_by_ids(&self, span: TimeRange) -> Result<Vec<EvaluatedWindow>, CopyError> {
+    pub async fn examine_by_ids(&self, span: TimeRange) -> Result<Vec<EvaluatedWindow>, CopyError> {
         let (table, width_ms) = (self.table, self.width_ms);
         let (log, hot, cold) = try_join3(
             self.logged(span),
@@ -219,211 +216,5 @@ impl EvaluatedWindow {
         let has_same_columns = self.facts.log.is_none_or(|log| log.has_same_columns);
         let is_being_corrected = self.logged.as_ref().is_some_and(LoggedWindow::is_being_corrected);
         !is_being_corrected && (self.condition != WindowCondition::Sound || !is_settled || !has_same_columns)
-    }
-}
-
-const DAY_MS: i64 = 86_400_000;
-
-/// Depth of the comparison of a window. Content changes without its ids by a mutation only, unless a person replaces parts: so content is
-/// compared everywhere after a mutation, else in turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Depth {
-    Ids,
-    Content,
-}
-
-#[derive(Debug)]
-pub struct TableRecheck {
-    /// Start of the next full recheck.
-    due: Instant,
-    /// End of the first recheck: later windows are compared as they are copied.
-    first_upto_ms: Option<i64>,
-    /// Rest of the running recheck: the recent range, then a range that only cold holds.
-    left: Vec<(TimeRange, Depth)>,
-    began: Instant,
-    /// Mutations of hot and cold at the begin of the last recheck.
-    mutations: Option<[(u64, u64); 2]>,
-    /// Start of the next range of the recent windows whose content is compared.
-    content_from_ms: Option<i64>,
-    /// Start of the next range that only cold holds.
-    old_from_ms: Option<i64>,
-}
-
-impl TableRecheck {
-    pub fn new() -> Self {
-        let now = Instant::now();
-        Self {
-            due: now,
-            first_upto_ms: None,
-            left: Vec::new(),
-            began: now,
-            mutations: None,
-            content_from_ms: None,
-            old_from_ms: None,
-        }
-    }
-
-    /// Time until the next step has something to compare.
-    pub fn due_in(&self) -> Duration {
-        if self.left.is_empty() { self.due.saturating_duration_since(Instant::now()) } else { Duration::ZERO }
-    }
-
-    /// Windows copied by an earlier run are rechecked at once; without any the first recheck waits its period.
-    pub fn resume(&mut self, upto_ms: Option<i64>, every: Duration) {
-        self.first_upto_ms = upto_ms;
-        if upto_ms.is_none() {
-            self.due = self.due.checked_add(every).unwrap_or(self.due);
-        }
-    }
-
-    /// The next step begins a recheck of everything.
-    pub fn restart(&mut self, upto_ms: Option<i64>) {
-        self.left.clear();
-        self.mutations = None;
-        (self.due, self.first_upto_ms) = (Instant::now(), upto_ms);
-    }
-
-    /// Rechecks for a bounded time, at least one range. `first_ms` is the first window to compare.
-    pub async fn step(&mut self, ops: &WindowOps<'_>, first_ms: i64, upto_ms: i64) -> Result<(), CopyError> {
-        let now = Instant::now();
-        if self.left.is_empty() {
-            if now < self.due {
-                return Ok(());
-            }
-            self.begin(ops, first_ms, self.first_upto_ms.unwrap_or(upto_ms)).await?;
-            self.first_upto_ms = None;
-        }
-        while let Some((whole, depth)) = self.left.pop() {
-            let span_ms = ops.width_ms * limits::RECHECK_WINDOWS;
-            let end_ms = whole.to_ms.min(whole.from_ms.saturating_add(span_ms));
-            let done_to_ms = self
-                .compare(ops, TimeRange::new(whole.from_ms, end_ms), depth, now)
-                .await
-                .inspect_err(|_| {
-                    self.left.push((whole, depth));
-                })?;
-            if done_to_ms < whole.to_ms {
-                self.left.push((TimeRange::new(done_to_ms, whole.to_ms), depth));
-            }
-            if now.elapsed() >= limits::RECHECK_TURN {
-                break;
-            }
-        }
-        if self.left.is_empty() {
-            self.end(ops).await?;
-        }
-        Ok(())
-    }
-
-    async fn begin(&mut self, ops: &WindowOps<'_>, first_ms: i64, upto_ms: i64) -> Result<(), CopyError> {
-        self.began = Instant::now();
-        let extent = ops.log.extent(&ops.pair.cold).await?;
-        let logged_ms = extent.map_or(upto_ms, |(first_ms, _)| first_ms);
-        let ttl_ms = i64::from(ops.context.config.clickhouse.hot_ttl_days) * DAY_MS;
-        let now_ms = clock::now_ns() / 1_000_000;
-        let retained_ms = align(now_ms - ttl_ms - DAY_MS, ops.width_ms).max(first_ms);
-        let recent_ms = first_held(ops, TimeRange::new(retained_ms, upto_ms)).await?.max(retained_ms);
-        let old_ms =
-            self.old_from_ms.filter(|from| (logged_ms..retained_ms).contains(from)).unwrap_or(logged_ms);
-        let old_end_ms = retained_ms.min(old_ms.saturating_add(ops.width_ms * limits::RECHECK_OLD_WINDOWS));
-        self.old_from_ms = Some(old_end_ms);
-        let old = (TimeRange::new(old_ms, old_end_ms), Depth::Content);
-        let recent = self.recent_ranges(ops, TimeRange::new(recent_ms, upto_ms)).await?;
-        // Taken from the end.
-        self.left =
-            std::iter::once(old).chain(recent).filter(|(span, _)| span.from_ms < span.to_ms).collect();
-        Ok(())
-    }
-
-    async fn recent_ranges(
-        &mut self,
-        ops: &WindowOps<'_>,
-        recent: TimeRange,
-    ) -> Result<Vec<(TimeRange, Depth)>, CopyError> {
-        let (hot, cold) =
-            try_join(ops.pair.hot.mutations(ops.table), ops.pair.cold.mutations(ops.table)).await?;
-        let mutations = hot.zip(cold).map(|(hot, cold)| [hot, cold]);
-        let before = std::mem::replace(&mut self.mutations, mutations);
-        let is_mutated = before.is_none() || before != mutations;
-        let turn_ms = ops.width_ms * limits::RECHECK_CONTENT_WINDOWS;
-        Ok(recent_ranges(recent, is_mutated, &mut self.content_from_ms, turn_ms))
-    }
-
-    /// Compares a range and reconciles what differs; returns where it stopped.
-    async fn compare(
-        &self,
-        ops: &WindowOps<'_>,
-        span: TimeRange,
-        depth: Depth,
-        turn: Instant,
-    ) -> Result<i64, CopyError> {
-        let examined = match depth {
-            Depth::Content => ops.examine(span).await?,
-            Depth::Ids => ops.examine_by_ids(span).await?,
-        };
-        for examined in examined {
-            if turn.elapsed() >= limits::RECHECK_TURN * 2 && examined.start_ms > span.from_ms {
-                return Ok(examined.start_ms);
-            }
-            ops.check_lease()?;
-            ops.reconcile(&examined).await?;
-        }
-        Ok(span.to_ms)
-    }
-
-    async fn end(&mut self, ops: &WindowOps<'_>) -> Result<(), CopyError> {
-        let unsound = ops.log.count_unsound(&ops.pair.cold).await?;
-        let metrics = ops.context.metrics;
-        metrics.unsound.with_label_values(&[ops.table.name]).set(i64::try_from(unsound).unwrap_or(i64::MAX));
-        metrics.recheck_seconds.set(self.began.elapsed().as_secs_f64());
-        let every: Duration = ops.context.config.replication.recheck;
-        self.due = self.began.checked_add(every).unwrap_or(self.due).max(Instant::now());
-        Ok(())
-    }
-}
-
-/// The ranges of a recheck of the recent windows. `is_mutated`: there was a mutation since the last one, or none can be excluded.
-fn recent_ranges(
-    recent: TimeRange,
-    is_mutated: bool,
-    content_from_ms: &mut Option<i64>,
-    turn_ms: i64,
-) -> Vec<(TimeRange, Depth)> {
-    if is_mutated {
-        return vec![(recent, Depth::Content)];
-    }
-    let is_in = |from_ms: &i64| (recent.from_ms..recent.to_ms).contains(from_ms);
-    let from_ms = content_from_ms.filter(is_in).unwrap_or(recent.from_ms);
-    let turn = TimeRange::new(from_ms, recent.to_ms.min(from_ms.saturating_add(turn_ms)));
-    *content_from_ms = Some(turn.to_ms);
-    vec![(recent, Depth::Ids), (turn, Depth::Content)]
-}
-
-/// Start of the first window of a range that hot, cold or the log holds; the end of the range if there is none.
-async fn first_held(ops: &WindowOps<'_>, span: TimeRange) -> Result<i64, CopyError> {
-    let hot = ops.pair.hot.first(ops.table, span).await?;
-    let cold = ops.pair.cold.first(ops.table, span).await?;
-    let logged = ops.log.extent(&ops.pair.cold).await?.map(|(first_ms, _)| first_ms);
-    let first_ms = [hot, cold, logged].into_iter().flatten().min().unwrap_or(span.to_ms);
-    Ok(align(first_ms, ops.width_ms))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn content_is_compared_after_a_mutation_and_else_in_turn() {
-        let recent = TimeRange::new(100, 250);
-        let mut from_ms = None;
-        assert_eq!(recent_ranges(recent, true, &mut from_ms, 60), [(recent, Depth::Content)]);
-        for (from, to) in [(100, 160), (160, 220), (220, 250), (100, 160)] {
-            let ranges = recent_ranges(recent, false, &mut from_ms, 60);
-            assert_eq!(ranges, [(recent, Depth::Ids), (TimeRange::new(from, to), Depth::Content)]);
-        }
-        // Rows have expired meanwhile.
-        let later = TimeRange::new(200, 300);
-        let ranges = recent_ranges(later, false, &mut from_ms, 60);
-        assert_eq!(ranges[1].0, TimeRange::new(200, 260));
     }
 }

@@ -7,10 +7,9 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::copy::clear_leftovers;
-use super::corrections::SharedCorrections;
 use super::instruments::copy_instruments;
 use super::queries::{HotCold, TableSpec};
-use super::shared_reading::SharedReading;
+use super::shared_reading::SharedAnswers;
 use super::window_ops::CopyContext;
 use super::worker::TableWorker;
 use crate::context::CentralContext;
@@ -45,13 +44,17 @@ pub async fn replicate(shared: Arc<CentralContext>, stop: CancellationToken) -> 
 
 async fn all_tables(context: CopyContext<'_>, stop: &CancellationToken) {
     let mut backoff = limits::BACKOFF;
+    let mut connected = None;
     while !stop.is_cancelled() && !context.is_wanted() {
         let cleared = match HotCold::connect(context.config).await {
-            Ok(pair) => clear_leftovers(&pair, None).await,
+            Ok(pair) => clear_leftovers(&pair, None).await.map(|()| pair),
             Err(error) => Err(error),
         };
         match cleared {
-            Ok(()) => break,
+            Ok(pair) => {
+                connected = Some(pair);
+                break;
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot clear leftovers of the previous lease holder yet; retrying");
             }
@@ -61,9 +64,9 @@ async fn all_tables(context: CopyContext<'_>, stop: &CancellationToken) {
             () = sleep(backoff.pause()) => {}
         }
     }
-    let (servers, corrections) = (SharedReading::default(), SharedCorrections::default());
-    let workers = TableSpec::all()
-        .into_iter()
-        .map(|table| TableWorker::new(context, table, &servers, &corrections).run(stop));
-    join(join_all(workers), copy_instruments(context, stop)).await;
+    let shared = SharedAnswers::default();
+    let worker = |table| TableWorker::new(context, table, &shared, connected.clone()).run(stop);
+    let workers = TableSpec::all().into_iter().map(worker);
+    let instruments = copy_instruments(context, &shared.states, connected.clone(), stop);
+    join(join_all(workers), instruments).await;
 }

@@ -3,11 +3,21 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::corrections::SharedCorrections;
 use super::queries::{CopyError, Endpoint, HotCold};
+use super::table_states::SharedStates;
 use crate::clock;
 use crate::copy_marks::{self, CopyMarks, HotPutBack};
 use crate::server_clock::{ClockReading, ClocksApart, ahead};
 use crate::shared_answer::SharedAnswer;
+
+/// Answers to what the workers of all tables ask.
+#[derive(Default)]
+pub struct SharedAnswers {
+    pub servers: SharedAnswer<Reading, CopyError>,
+    pub states: SharedStates,
+    pub corrections: SharedCorrections,
+}
 
 #[derive(Debug, Clone)]
 pub struct Reading {
@@ -29,8 +39,6 @@ impl Reading {
         self.put_back.iter().find(|found| found.stream == stream).map_or(Ok(()), |found| Err(found.clone()))
     }
 }
-
-pub type SharedReading = SharedAnswer<Reading, CopyError>;
 
 pub async fn read(pair: &HotCold) -> Result<Reading, CopyError> {
     let (cold_clock, mut watermarks) = watermarks(&pair.cold).await?;

@@ -142,6 +142,40 @@ const SELECTED: &str = "toInt64(toUnixTimestamp64Milli(window_start)) AS start_m
      toInt64(toUnixTimestamp64Micro(oldest_timestamp)) AS oldest_us, attempts, \
      toInt64(toUnixTimestamp64Milli(logged_at)) AS logged_ms";
 
+pub const TABLE: &str = "window_log";
+
+/// The entries of one table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogSummary {
+    /// Start of the first window.
+    pub first_ms: i64,
+    /// Length of the newest one.
+    pub seconds: u16,
+    /// Windows logged as mismatch or failed.
+    pub unsound: u64,
+    pub windows: u64,
+    /// Of the newest entry of each window.
+    fingerprint: u64,
+}
+
+/// A row of a query for all tables.
+#[derive(Debug, clickhouse::Row, Deserialize)]
+struct SummaryRow {
+    table: String,
+    first_ms: i64,
+    seconds: u16,
+    unsound: u64,
+    windows: u64,
+    fingerprint: u64,
+}
+
+impl LogSummary {
+    /// Start of the first window and length of the newest one; `None` while the log is empty.
+    pub fn extent(&self) -> Option<(i64, u16)> {
+        (self.windows > 0).then_some((self.first_ms, self.seconds))
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub struct WindowLog {
     pub table: &'static str,
@@ -185,7 +219,7 @@ impl WindowLog {
     }
 
     async fn select(self, cold: &Endpoint, span: TimeRange, more: &str) -> Result<LoggedWindows, CopyError> {
-        let (log, range) = (cold.table("window_log"), span.of("window_start"));
+        let (log, range) = (cold.table(TABLE), span.of("window_start"));
         let table = self.table;
         let sql =
             format!("SELECT {SELECTED} FROM {log} FINAL WHERE table_name = '{table}' AND {range} {more}");
@@ -193,9 +227,25 @@ impl WindowLog {
         Ok(rows.into_iter().map(|row| (row.start_ms, LoggedWindow::from(row))).collect())
     }
 
+    /// By table.
+    pub async fn summaries(cold: &Endpoint) -> Result<BTreeMap<String, LogSummary>, CopyError> {
+        let sql = format!(
+            "SELECT toString(table_name) AS table, toInt64(toUnixTimestamp64Milli(min(window_start))) AS first_ms, \
+             argMax(window_seconds, window_start) AS seconds, countIf(state IN ('mismatch', 'failed')) AS unsound, \
+             count() AS windows, groupBitXor(cityHash64(window_start, state, logged_at)) AS fingerprint FROM {} FINAL GROUP BY table_name",
+            cold.table(TABLE)
+        );
+        let rows = cold.ask(cold.query(&sql).fetch_all::<SummaryRow>()).await?;
+        let summary = |row: SummaryRow| {
+            let SummaryRow { first_ms, seconds, unsound, windows, fingerprint, .. } = row;
+            (row.table, LogSummary { first_ms, seconds, unsound, windows, fingerprint })
+        };
+        Ok(rows.into_iter().map(summary).collect())
+    }
+
     /// Start of the first window and length of the newest one; `None` while the log is empty.
     pub async fn extent(self, cold: &Endpoint) -> Result<Option<(i64, u16)>, CopyError> {
-        let (log, table) = (cold.table("window_log"), self.table);
+        let (log, table) = (cold.table(TABLE), self.table);
         let sql = format!(
             "SELECT toInt64(toUnixTimestamp64Milli(min(window_start))) AS first_ms, argMax(window_seconds, window_start) AS \
              seconds, count() AS windows FROM {log} WHERE table_name = '{table}'"
@@ -206,7 +256,7 @@ impl WindowLog {
 
     /// Starts of the logged windows of a range.
     pub async fn starts(self, cold: &Endpoint, span: TimeRange) -> Result<Vec<i64>, CopyError> {
-        let (log, table, range) = (cold.table("window_log"), self.table, span.of("window_start"));
+        let (log, table, range) = (cold.table(TABLE), self.table, span.of("window_start"));
         let sql = format!(
             "SELECT DISTINCT toInt64(toUnixTimestamp64Milli(window_start)) FROM {log} WHERE table_name = '{table}' AND {range}"
         );
@@ -215,7 +265,7 @@ impl WindowLog {
 
     /// End of the last logged window that ends before a time; the time itself if there is none.
     pub async fn last_end_before(self, cold: &Endpoint, before_ms: i64) -> Result<i64, CopyError> {
-        let (log, table) = (cold.table("window_log"), self.table);
+        let (log, table) = (cold.table(TABLE), self.table);
         let sql = format!(
             "SELECT toInt64(toUnixTimestamp64Milli(max(window_start + toIntervalSecond(window_seconds)))) AS end_ms FROM {log} \
              WHERE table_name = '{table}' AND window_start + toIntervalSecond(window_seconds) <= {}",
@@ -226,7 +276,7 @@ impl WindowLog {
     }
 
     pub async fn count_unsound(self, cold: &Endpoint) -> Result<u64, CopyError> {
-        let (log, table) = (cold.table("window_log"), self.table);
+        let (log, table) = (cold.table(TABLE), self.table);
         let sql = format!(
             "SELECT count() FROM {log} FINAL WHERE table_name = '{table}' AND state IN ('mismatch', 'failed')"
         );
@@ -246,8 +296,7 @@ impl WindowLog {
         }
         let now_ms = clock::now_ns() / 1_000_000;
         let values: Vec<String> = windows.iter().map(|_| VALUES.to_owned()).collect();
-        let sql =
-            format!("INSERT INTO {} ({WRITTEN}) VALUES {}", cold.table("window_log"), values.join(", "));
+        let sql = format!("INSERT INTO {} ({WRITTEN}) VALUES {}", cold.table(TABLE), values.join(", "));
         let mut query = super::queries::limited(&cold.storage.client, cold.limit).query(&sql);
         for window in windows {
             let WindowDigest { rows, ids_xor, ids_sum, rows_xor, rows_sum, oldest_us, .. } = window.reference;

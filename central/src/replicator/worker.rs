@@ -6,10 +6,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::abandoned_moves::AbandonedMoves;
 use super::copy::clear_leftovers;
-use super::corrections::{SharedCorrections, TableCorrections};
+use super::corrections::TableCorrections;
 use super::queries::{CopyError, HotCold, TableSpec};
-use super::reconcile::TableRecheck;
-use super::shared_reading::{self, SharedReading};
+use super::recheck::TableRecheck;
+use super::shared_reading::{self, Reading, SharedAnswers};
+use super::table_states::TableStates;
 use super::window::{Digests, TimeRange, WindowDigest, align};
 use super::window_log::{LoggedWindow, LoggedWindows, WindowLog, WindowState};
 use super::window_ops::{CopyContext, WindowOps};
@@ -20,7 +21,7 @@ use crate::{clock, limits};
 pub struct TableWorker<'a> {
     context: CopyContext<'a>,
     table: TableSpec,
-    servers: &'a SharedReading,
+    shared: &'a SharedAnswers,
     /// Reopened after every failure.
     pair: Option<HotCold>,
     /// As in the window log: a later change of the configuration does not apply.
@@ -34,7 +35,7 @@ pub struct TableWorker<'a> {
     corrections: TableCorrections<'a>,
     /// Time of the servers, and when it was read.
     now: Option<(i64, Instant)>,
-    /// Time of the last write of the watermark, which a reading must not precede.
+    /// Time of the start, then of the last write of the watermark, which a reading must not precede.
     moved: Instant,
     /// Time of the last scan for late rows.
     looked_back: Instant,
@@ -55,17 +56,17 @@ impl<'a> TableWorker<'a> {
     pub fn new(
         context: CopyContext<'a>,
         table: TableSpec,
-        servers: &'a SharedReading,
-        corrections: &'a SharedCorrections,
+        shared: &'a SharedAnswers,
+        pair: Option<HotCold>,
     ) -> Self {
         let windows = windows_a_round(context.config, &table);
         let slice_rows = table.slice_rows;
-        let corrections = TableCorrections::new(corrections, table.name);
+        let corrections = TableCorrections::new(&shared.corrections, table.name);
         Self {
             context,
             table,
-            servers,
-            pair: None,
+            shared,
+            pair,
             width_ms: None,
             first_ms: 0,
             upto_ms: None,
@@ -153,7 +154,7 @@ impl<'a> TableWorker<'a> {
         let log = WindowLog { table: table.name };
         let width_ms = match self.width_ms {
             Some(width_ms) => width_ms,
-            None => self.resume(&pair, log).await?,
+            None => self.resume(&pair).await?,
         };
         let (context, slice_rows) = (self.context, self.slice_rows);
         let ops = WindowOps { context, table: &table, log, pair: &pair, width_ms, slice_rows };
@@ -176,9 +177,13 @@ impl<'a> TableWorker<'a> {
         let now_ms = self.now_ms(ops).await?;
         let closed_ms = align(now_ms - millis(self.context.config.replication.safety_lag), ops.width_ms);
         let reach_ms = self.windows * ops.width_ms;
+        let states = match self.recheck.begins_from() {
+            Some(due) => Some(self.shared.states.since(due, ops.pair).await?),
+            None => None,
+        };
         let keeps_up_from = self.upto_ms.filter(|upto_ms| closed_ms - upto_ms <= reach_ms);
         let left = match keeps_up_from {
-            Some(upto_ms) => self.keep_up(ops, upto_ms, closed_ms).await?,
+            Some(upto_ms) => self.keep_up(ops, (upto_ms, closed_ms), states.as_deref()).await?,
             None => self.catch_up(ops, closed_ms).await?,
         };
         let Some(upto_ms) = self.upto_ms else { return Ok(left) };
@@ -194,7 +199,7 @@ impl<'a> TableWorker<'a> {
         if keeps_up_from.is_none() {
             self.look_back(ops, upto_ms).await?;
         }
-        self.recheck.step(ops, self.first_ms, upto_ms).await?;
+        self.recheck.step(ops, (self.first_ms, upto_ms), states.as_deref()).await?;
         if let Some(delay) = self.context.config.replication.remove_from_hot_after {
             ops.remove_from_hot(TimeRange::new(self.first_ms, upto_ms), delay).await?;
         }
@@ -202,13 +207,12 @@ impl<'a> TableWorker<'a> {
     }
 
     /// Reads the state of an earlier run; returns the window length.
-    async fn resume(&mut self, pair: &HotCold, log: WindowLog) -> Result<i64, CopyError> {
-        let replication = &self.context.config.replication;
+    async fn resume(&mut self, pair: &HotCold) -> Result<i64, CopyError> {
+        let (replication, table) = (&self.context.config.replication, self.table.name);
         let configured = i64::try_from(replication.window.as_secs()).unwrap_or(60);
-        let extent = log.extent(&pair.cold).await?;
+        let extent = self.shared.states.fresh(pair).await?.logged(table).extent();
         let seconds = extent.map_or(configured, |(_, seconds)| i64::from(seconds));
         if seconds != configured {
-            let table = self.table.name;
             tracing::warn!(
                 table,
                 configured,
@@ -217,7 +221,7 @@ impl<'a> TableWorker<'a> {
             );
         }
         let width_ms = seconds * 1_000;
-        self.upto_ms = log.watermark(&pair.cold).await?;
+        self.upto_ms = self.reading(pair).await?.watermarks.get(table).copied();
         self.recheck.resume(self.upto_ms, replication.recheck);
         self.first_ms = match (replication.start, extent) {
             (Start::All, _) => 0,
@@ -228,6 +232,12 @@ impl<'a> TableWorker<'a> {
         Ok(width_ms)
     }
 
+    /// Of the servers, after the last move of the watermark.
+    async fn reading(&self, pair: &HotCold) -> Result<Reading, CopyError> {
+        let fresh = Instant::now().checked_sub(limits::CLOCK_FRESH).unwrap_or(self.moved);
+        self.shared.servers.since(fresh.max(self.moved), shared_reading::read(pair)).await
+    }
+
     /// Time up to which rows may be copied. Read from the servers once a second and after every failure, with the watermark.
     async fn now_ms(&mut self, ops: &WindowOps<'_>) -> Result<i64, CopyError> {
         if let Some((now_ms, read)) = self.now
@@ -236,8 +246,7 @@ impl<'a> TableWorker<'a> {
         {
             return Ok(now_ms + millis(read.elapsed()));
         }
-        let fresh = Instant::now().checked_sub(limits::CLOCK_FRESH).unwrap_or(self.moved);
-        let reading = self.servers.since(fresh.max(self.moved), shared_reading::read(ops.pair)).await?;
+        let reading = self.reading(ops.pair).await?;
         reading.check_hot(ops.table.stream)?;
         let now_ms = reading.now_ms();
         self.check_watermark(ops, now_ms, reading.watermarks.get(ops.table.name).copied()).await?;
@@ -294,18 +303,24 @@ impl<'a> TableWorker<'a> {
         true
     }
 
-    /// Copies the windows that closed since the last round, and those that got late rows: one count tells both.
+    /// Copies the windows that closed since the last round, and those that got late rows: one count tells both. Without either nothing is
+    /// counted in a table at rest.
     async fn keep_up(
         &mut self,
         ops: &WindowOps<'_>,
-        upto_ms: i64,
-        closed_ms: i64,
+        (upto_ms, closed_ms): (i64, i64),
+        states: Option<&TableStates>,
     ) -> Result<RoundEnd, CopyError> {
         let began = Instant::now();
         let reach = Duration::from_millis(u64::try_from(self.windows * ops.width_ms).unwrap_or_default());
         // Few rows: they are copied together once the round is full.
         let waits = !ops.table.is_high && closed_ms - upto_ms < self.windows * ops.width_ms;
         if waits && self.looked_back.elapsed() < reach {
+            return Ok(RoundEnd::Idle);
+        }
+        let facts = states.and_then(|states| states.facts(ops.table.name));
+        if (waits || upto_ms >= closed_ms) && self.recheck.is_at_rest(facts) {
+            self.looked_back = Instant::now();
             return Ok(RoundEnd::Idle);
         }
         let back_ms =

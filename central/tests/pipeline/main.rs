@@ -31,6 +31,7 @@ mod refusals;
 mod repair;
 mod replication;
 mod report;
+mod rest;
 mod restores;
 mod restores_together;
 mod shared_stream;

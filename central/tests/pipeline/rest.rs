@@ -1,0 +1,63 @@
+//! A central at rest: it asks little, and finds every change of either side all the same.
+
+use std::time::{Duration, Instant};
+
+use marketprism_tests::wait::until;
+
+use crate::replication::{all_is_copied, fill};
+use crate::two_sides::{MINUTE_MS, QUICK, TwoSides, minutes_ago};
+
+/// Reading queries that count as a rest: measured are 4 to 6. Ten tables whose rechecks each ask for themselves make 96.
+const QUERIES_A_SECOND: f64 = 12.0;
+/// Several rechecks, and the pauses of all other tasks.
+const SPAN: Duration = Duration::from_secs(5);
+
+/// Waits for a span in which the engine gets few queries.
+async fn rests(sides: &mut TwoSides) {
+    let began = Instant::now();
+    loop {
+        let (span, before, cpu) =
+            (Instant::now(), asked(sides).await, sides.stack.engine.process().cpu_time());
+        until("a span of rest", SPAN * 2, async || (span.elapsed() >= SPAN).then_some(())).await;
+        let seconds = span.elapsed().as_secs_f64();
+        let cores = (sides.stack.engine.process().cpu_time() - cpu).as_secs_f64() / seconds;
+        let a_second = (asked(sides).await - before) as f64 / seconds;
+        eprintln!("{a_second:.1} queries/s, {cores:.3} cores of the engine");
+        if a_second <= QUERIES_A_SECOND {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "{a_second:.1} queries a second, and no rest");
+    }
+}
+
+async fn asked(sides: &TwoSides) -> u64 {
+    let sql = "SELECT toUInt64(sum(value)) FROM system.events WHERE event = 'SelectQuery'";
+    sides.stack.number(sql).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_central_at_rest_asks_little_and_finds_every_change_at_its_next_recheck() {
+    let Some(mut sides) = TwoSides::on_one_engine(QUICK).await else { return };
+    let first_ms = minutes_ago(10);
+    fill(&sides, first_ms).await;
+    let _central = sides.replicate();
+    all_is_copied(&sides).await;
+    rests(&mut sides).await;
+    sides.trades(20_000..20_010, first_ms - 60 * MINUTE_MS, 10).await;
+    sides.cold_holds_once("trades", 20_010).await;
+    sides.windows_are("trades", &[("verified", 6)]).await;
+    rests(&mut sides).await;
+    // A table with a mismatch is compared at each recheck, so each change is of another table.
+    sides
+        .in_cold("ALTER TABLE marketprism_cold.trades UPDATE price = price + 1 WHERE trade_id = '100'")
+        .await;
+    sides.in_cold("ALTER TABLE marketprism_cold.orderbooks DROP PARTITION ALL").await;
+    sides.in_hot("DELETE FROM marketprism_hot.funding_rates WHERE stream_seq = 0").await;
+    for (table, reason) in [
+        ("trades", "cold was modified, hot is as verified"),
+        ("orderbooks", "cold was modified, hot is as verified"),
+        ("funding_rates", "hot was modified, cold is as verified"),
+    ] {
+        sides.window_becomes(table, first_ms, "mismatch", reason).await;
+    }
+}
