@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::routing::post;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
@@ -39,6 +40,8 @@ pub struct CollectedSpan {
 #[derive(Debug, Clone, Copy)]
 pub enum CollectorAnswer {
     Status(u16),
+    /// 429, with `Retry-After` in seconds.
+    Busy(u32),
     /// Taken, but for so many spans.
     Rejected(i64),
     Never,
@@ -117,26 +120,29 @@ impl Drop for TraceCollector {
     }
 }
 
-async fn take(
-    State(collected): State<Arc<Mutex<Collected>>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> (StatusCode, Vec<u8>) {
+type Answer = (StatusCode, [(HeaderName, String); 1], Vec<u8>);
+
+async fn take(State(collected): State<Arc<Mutex<Collected>>>, headers: HeaderMap, body: Bytes) -> Answer {
     match answer(&collected, &headers, body) {
         Some(answer) => answer,
         None => std::future::pending().await,
     }
 }
 
-fn answer(collected: &Mutex<Collected>, headers: &HeaderMap, body: Bytes) -> Option<(StatusCode, Vec<u8>)> {
+fn answer(collected: &Mutex<Collected>, headers: &HeaderMap, body: Bytes) -> Option<Answer> {
     let mut collected = collected.lock().unwrap();
     let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
     assert_eq!(header("content-type").as_deref(), Some("application/x-protobuf"));
     collected.authorizations.extend(header("authorization"));
+    let form = [(CONTENT_TYPE, "application/x-protobuf".to_owned())];
     let answer = collected.answers.pop_front().unwrap_or(CollectorAnswer::Rejected(0));
     let rejected_spans = match answer {
         CollectorAnswer::Status(status) => {
-            return Some((StatusCode::from_u16(status).unwrap(), Vec::new()));
+            return Some((StatusCode::from_u16(status).unwrap(), form, Vec::new()));
+        }
+        CollectorAnswer::Busy(seconds) => {
+            let wait = [(RETRY_AFTER, seconds.to_string())];
+            return Some((StatusCode::TOO_MANY_REQUESTS, wait, Vec::new()));
         }
         CollectorAnswer::Rejected(spans) => spans,
         CollectorAnswer::Never => return None,
@@ -149,7 +155,7 @@ fn answer(collected: &Mutex<Collected>, headers: &HeaderMap, body: Bytes) -> Opt
     }
     let partial_success =
         Some(ExportTracePartialSuccess { rejected_spans, error_message: "too many".to_owned() });
-    Some((StatusCode::OK, ExportTraceServiceResponse { partial_success }.encode_to_vec()))
+    Some((StatusCode::OK, form, ExportTraceServiceResponse { partial_success }.encode_to_vec()))
 }
 
 fn collected_span(resource: &BTreeMap<String, String>, span: Span) -> CollectedSpan {

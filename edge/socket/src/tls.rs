@@ -18,14 +18,18 @@ pub(crate) fn client_config(ca_files: &[PathBuf]) -> Result<ClientConfig, Socket
     for path in ca_files {
         let refuse = |reason: String| SocketError::CaFile { path: path.clone(), reason };
         let pem = read_file(path, CA_BYTES_MAX).map_err(|error| refuse(error.to_string()))?;
-        let mut found = 0;
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let certificate = certificate.map_err(|error| refuse(error.to_string()))?;
-            roots.add(certificate).map_err(|error| refuse(error.to_string()))?;
-            found += 1;
-        }
-        if found == 0 {
-            return Err(refuse("contains no certificate".to_owned()));
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+        // Lists of a system hold old certificates that cannot be read: the others count.
+        let (added, ignored) =
+            roots.add_parsable_certificates(found.map_err(|error| refuse(error.to_string()))?);
+        match (added, ignored) {
+            (0, 0) => return Err(refuse("contains no certificate".to_owned())),
+            (0, ignored) => return Err(refuse(format!("none of its {ignored} certificates is readable"))),
+            (_, 0) => {}
+            (added, ignored) => {
+                let path = path.display();
+                tracing::warn!(%path, added, ignored, "certificates of authorities not readable, the others are used");
+            }
         }
     }
     // Explicit provider: none is installed for the process.

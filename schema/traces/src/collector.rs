@@ -1,11 +1,11 @@
 //! Requests to the collector: OTLP over HTTP with protobuf.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -20,6 +20,8 @@ use crate::settings::TraceSettings;
 
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// Longest pause that the collector's `Retry-After` asks for. The queue of spans is full long before.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
 /// End of a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,8 +30,8 @@ pub(crate) enum ExportResult {
     Taken { refused: u64, reason: String },
     /// It will never take these spans.
     Refused(String),
-    /// It may take them later.
-    Unreachable(String),
+    /// It may take them later; not before the time that it names.
+    Unreachable { reason: String, retry_after: Option<Duration> },
 }
 
 pub(crate) struct Collector {
@@ -65,7 +67,7 @@ impl Collector {
     pub(crate) async fn send(&self, body: Bytes) -> ExportResult {
         match timeout(self.timeout, self.exchange(body)).await {
             Ok(result) => result,
-            Err(_elapsed) => ExportResult::Unreachable(format!("no answer within {:?}", self.timeout)),
+            Err(_elapsed) => unreachable(format!("no answer within {:?}", self.timeout)),
         }
     }
 
@@ -81,10 +83,10 @@ impl Collector {
         let answer = match self.client.request(request).await {
             Ok(answer) => answer,
             Err(error) => {
-                return ExportResult::Unreachable(tls_problem(&error).unwrap_or_else(|| error_text(&error)));
+                return unreachable(tls_problem(&error).unwrap_or_else(|| error_text(&error)));
             }
         };
-        let status = answer.status();
+        let (status, retry_after) = (answer.status(), retry_after(answer.headers(), SystemTime::now()));
         let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
         let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         match status {
@@ -93,10 +95,26 @@ impl Collector {
             StatusCode::TOO_MANY_REQUESTS
             | StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
-            | StatusCode::GATEWAY_TIMEOUT => ExportResult::Unreachable(format!("it answers {status}")),
+            | StatusCode::GATEWAY_TIMEOUT => {
+                ExportResult::Unreachable { reason: format!("it answers {status}"), retry_after }
+            }
             status => ExportResult::Refused(format!("it answers {status}")),
         }
     }
+}
+
+const fn unreachable(reason: String) -> ExportResult {
+    ExportResult::Unreachable { reason, retry_after: None }
+}
+
+/// Seconds or a date.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default(),
+    };
+    Some(wait.min(RETRY_AFTER_MAX))
 }
 
 fn taken(body: &[u8]) -> ExportResult {

@@ -148,20 +148,20 @@ impl Exporter {
                 },
             };
             // Not interrupted by the stop itself: what was sent would be sent again.
-            let is_sent = tokio::select! {
-                is_sent = self.send(&group) => is_sent,
+            let sent = tokio::select! {
+                sent = self.send(&group) => sent,
                 () = &mut end => {
                     self.counts.add_dropped(SpanDrop::Stopped, group.spans);
                     return self.drop_queued();
                 }
             };
-            if is_sent {
+            let Err(least) = sent else {
                 backoff.reset();
                 continue;
-            }
+            };
             open = Some(group);
             tokio::select! {
-                () = sleep(backoff.pause()) => {}
+                () = sleep(backoff.pause().max(least)) => {}
                 () = stop.cancelled() => {}
             }
         }
@@ -175,8 +175,8 @@ impl Exporter {
         }
     }
 
-    /// True when the collector has answered for these spans.
-    async fn send(&mut self, group: &SpanGroup) -> bool {
+    /// The collector has answered for these spans, or the least time before the next try.
+    async fn send(&mut self, group: &SpanGroup) -> Result<(), Duration> {
         let spans = group.spans;
         match self.collector.send(group.body.clone()).await {
             ExportResult::Taken { refused, reason } => {
@@ -187,20 +187,20 @@ impl Exporter {
                 }
             }
             ExportResult::Refused(reason) => self.refuse(spans, &reason),
-            ExportResult::Unreachable(reason) => {
+            ExportResult::Unreachable { reason, retry_after } => {
                 if !self.is_away {
                     let (collector, reason) = (&self.shown, mask(&reason));
                     tracing::warn!(collector, %reason, "traces cannot be sent, trying again; data is not affected");
                     self.is_away = true;
                 }
-                return false;
+                return Err(retry_after.unwrap_or_default());
             }
         }
         if self.is_away {
             self.is_away = false;
             tracing::info!(collector = self.shown, "traces are sent again");
         }
-        true
+        Ok(())
     }
 
     fn refuse(&mut self, spans: u64, reason: &str) {
@@ -220,7 +220,7 @@ impl Exporter {
                 *open = self.next_queued();
             }
             let Some(group) = open.clone() else { return };
-            is_sending = is_sending && self.send(&group).await;
+            is_sending = is_sending && self.send(&group).await.is_ok();
             *open = None;
             if !is_sending {
                 self.counts.add_dropped(SpanDrop::Stopped, group.spans);
@@ -366,6 +366,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_busy_collector_is_asked_again_when_it_says() {
+        let collector = TraceCollector::start().await;
+        let (tracer, exporter) = exporter(&collector);
+        collector.answer_next(&[CollectorAnswer::Busy(3)]);
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(exporter.run(stop.clone()));
+        send(tracer, 1);
+        eventually("the refusal", async || (!collector.authorizations().is_empty()).then_some(())).await;
+        let refused = Instant::now();
+        eventually("the second try", async || (!collector.spans().is_empty()).then_some(())).await;
+        assert!(refused.elapsed() > Duration::from_secs(2), "asked again after {:?}", refused.elapsed());
+        stop.cancel();
+        task.await.unwrap();
+    }
+
+    #[tokio::test]
     async fn a_collector_that_never_answers_holds_up_no_end() {
         let collector = TraceCollector::start().await;
         let timeout = Duration::from_secs(60);
@@ -409,10 +425,10 @@ mod tests {
         gather(&mut exporter.spans, &mut exporter.gathered).await;
         let group = exporter.encode_gathered();
         for _ in 0..3 {
-            assert!(!exporter.send(&group).await);
+            assert!(exporter.send(&group).await.is_err());
         }
         collector.listen().await;
-        assert!(exporter.send(&group).await);
+        assert!(exporter.send(&group).await.is_ok());
         collector.answer_next(&[CollectorAnswer::Status(503)]);
         send(tracer, 2);
         let stop = CancellationToken::new();
