@@ -101,9 +101,12 @@ impl Broker {
         std::fs::remove_dir_all(self.folder.join("store-0")).unwrap();
     }
 
-    /// Copies everything that the first node stores; it must not run.
+    /// Copies everything that the first node stores, in the place of an earlier copy; it must not run.
     pub fn copy_store(&self, to: &Path) {
         assert!(self.nodes[0].process.is_none(), "the broker runs");
+        if to.exists() {
+            std::fs::remove_dir_all(to).unwrap();
+        }
         copy_folder(&self.folder.join("store-0"), to);
     }
 

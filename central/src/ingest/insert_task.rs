@@ -37,10 +37,12 @@ pub async fn store_batch(
     shared: Arc<CentralContext>,
     guard: Arc<InsertGuard>,
     mut batch: Batch,
+    stream_created_ns: i64,
 ) -> InsertResult {
     let (shared, guard, target) = (&*shared, &*guard, batch.target);
     let is_looked_up = batch.entries.iter().any(|entry| entry.may_be_stored);
-    let known = if is_looked_up { take_known(shared, &mut batch).await } else { Vec::new() };
+    let known =
+        if is_looked_up { take_known(shared, &mut batch, stream_created_ns).await } else { Vec::new() };
     let mut refused = Vec::new();
     let mut stored = Vec::new();
     if !batch.entries.is_empty() {
@@ -72,19 +74,27 @@ pub async fn store_batch(
 }
 
 /// Removes the entries that are stored already; returns them with the sequences of their rows.
-async fn take_known(shared: &CentralContext, batch: &mut Batch) -> Vec<(BatchEntry, u64)> {
+async fn take_known(
+    shared: &CentralContext,
+    batch: &mut Batch,
+    stream_created_ns: i64,
+) -> Vec<(BatchEntry, u64)> {
     let candidates: Vec<&BatchEntry> = batch.entries.iter().filter(|entry| entry.may_be_stored).collect();
-    let rows = look_up(shared, batch.target, &candidates).await;
+    let rows = look_up(shared, (batch.target, stream_created_ns), &candidates).await;
     let known = batch.take_stored(&rows);
     let counter = shared.metrics.duplicates.with_label_values(&[batch.stream, FOUND[2]]);
     counter.inc_by(u64::try_from(known.len()).unwrap_or(u64::MAX));
     known
 }
 
-async fn look_up(shared: &CentralContext, target: Target, entries: &[&BatchEntry]) -> StoredRows {
+async fn look_up(
+    shared: &CentralContext,
+    (target, stream_created_ns): (Target, i64),
+    entries: &[&BatchEntry],
+) -> StoredRows {
     let mut backoff = limits::BACKOFF;
     loop {
-        match stored_rows(&shared.storage, target, entries).await {
+        match stored_rows(&shared.storage, (target, stream_created_ns), entries).await {
             Ok(rows) => {
                 report_success(shared);
                 return rows;
@@ -175,7 +185,8 @@ async fn missing_rows(
     batch: &Sealed,
     refused: &BTreeMap<usize, String>,
 ) -> Vec<Range<usize>> {
-    let rows = look_up(shared, batch.target, &batch.entries.iter().collect::<Vec<_>>()).await;
+    // Any row of the event will do.
+    let rows = look_up(shared, (batch.target, 0), &batch.entries.iter().collect::<Vec<_>>()).await;
     let mut missing: Vec<Range<usize>> = Vec::new();
     for (i, entry) in batch.entries.iter().enumerate() {
         if rows.has(entry.event_id) || refused.contains_key(&i) {

@@ -85,7 +85,7 @@ impl Hasher for IdHasher {
 type Build = BuildHasherDefault<IdHasher>;
 
 /// No message has this sequence: the row came from an earlier incarnation of the stream.
-const NO_SEQUENCE: u64 = 0;
+pub const NO_SEQUENCE: u64 = 0;
 
 /// Sequence of the event's message, shifted left by one; the lowest bit is set while it is not stored. Half the size of an enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use marketprism_schema::{EventId, Header};
 
 use super::batch::BatchEntry;
+use super::known_events::NO_SEQUENCE;
 use super::message::Delivery;
 use crate::row::{MOVED, Target, WITHDRAWN, WITHDRAWN_ADDITION};
 use crate::storage::{Storage, StorageError, bounded};
@@ -41,38 +42,45 @@ impl StoredRows {
     /// Sequence of the stored row of an event: the entry's own if the row is from this very message, otherwise that of the
     /// other message. `None` if there is no row.
     ///
-    /// The sequence alone does not identify a message, because a recreated stream starts at 1 again.
+    /// The sequence alone does not identify a message: a broker that was put back gives sequences again.
     pub fn row_of(&self, entry: &BatchEntry) -> Option<u64> {
         let rows = self.0.get(&entry.event_id).filter(|_| entry.may_be_stored)?;
         let own = (entry.stream_seq, entry.received_at_ns);
         if rows.contains(&own) {
             return Some(entry.stream_seq);
         }
-        rows.first().map(|&(stream_seq, _)| if stream_seq == entry.stream_seq { 0 } else { stream_seq })
+        rows.first()
+            .map(|&(stream_seq, _)| if stream_seq == entry.stream_seq { NO_SEQUENCE } else { stream_seq })
     }
 }
 
 /// Size of a statement that the server takes.
 const QUERY_BYTES: &str = "1000000";
 
-/// Rows of the events of some entries in an event table.
+/// Rows of the events of some entries in an event table. Those from before the stream was created have the sequence 0: an edge that sends its
+/// journal again gives its events the sequences that they had in the stream before, and receive times do not tell them apart either.
 pub async fn stored_rows(
     storage: &Storage,
-    target: Target,
+    (target, stream_created_ns): (Target, i64),
     entries: &[&BatchEntry],
 ) -> Result<StoredRows, StorageError> {
     let mut stored = StoredRows::default();
     for some in entries.chunks(limits::IDS_A_QUERY) {
         let table = format!("{}.{}", storage.database, target.table());
-        let found: Vec<(u128, u64, i64)> =
-            bounded(limits::QUERY_TIMEOUT, query(storage, &table, some).fetch_all()).await?;
+        let asked = query(storage, &table, stream_created_ns, some);
+        let found: Vec<(u128, u64, i64)> = bounded(limits::QUERY_TIMEOUT, asked.fetch_all()).await?;
         stored.extend(found.into_iter().map(|(id, seq, received)| (EventId(id), seq, received)));
     }
     Ok(stored)
 }
 
 /// The time limits the parts that are read, exchange, market type and symbol the granules.
-fn query(storage: &Storage, table: &str, entries: &[&BatchEntry]) -> clickhouse::query::Query {
+fn query(
+    storage: &Storage,
+    table: &str,
+    stream_created_ns: i64,
+    entries: &[&BatchEntry],
+) -> clickhouse::query::Query {
     let subjects: BTreeSet<&str> = entries
         .chunk_by(|one, next| Arc::ptr_eq(&one.message, &next.message))
         .filter_map(|of_message| of_message.first().map(|entry| &*entry.message.subject))
@@ -85,15 +93,24 @@ fn query(storage: &Storage, table: &str, entries: &[&BatchEntry]) -> clickhouse:
     let from = entries.iter().map(|entry| entry.timestamp_us).min().unwrap_or_default();
     let to = entries.iter().map(|entry| entry.timestamp_us).max().unwrap_or_default();
     let ids = sql::ids(entries.iter().map(|entry| entry.event_id.0));
-    let sql = statement(&storage.database, table, &ids, (from, to));
+    let sql = statement(&storage.database, table, &ids, (from, to), stream_created_ns);
     // The symbols of an option chain come on top of the ids.
     let query = storage.client.query(&sql).with_setting("max_query_size", QUERY_BYTES);
     let query = query.bind(tokens(1)).bind(tokens(2)).bind(tokens(3));
     query.bind(tokens(1)).bind(tokens(2)).bind(tokens(3))
 }
 
-fn statement(database: &str, table: &str, ids: &str, (from_us, to_us): (i64, i64)) -> String {
-    let columns = "event_id, stream_seq, toUnixTimestamp64Nano(received_at)";
+fn statement(
+    database: &str,
+    table: &str,
+    ids: &str,
+    (from_us, to_us): (i64, i64),
+    stream_created_ns: i64,
+) -> String {
+    let columns = format!(
+        "event_id, if(created_at >= {}, stream_seq, {NO_SEQUENCE}), toUnixTimestamp64Nano(received_at)",
+        sql::millis(stream_created_ns / 1_000_000)
+    );
     let of_streams = "exchange IN ? AND market_type IN ? AND symbol IN ?";
     // An event that a correction withdrew, or whose row has another time now, does not come back with another copy of its message.
     format!(
@@ -177,8 +194,13 @@ mod tests {
     #[test]
     fn the_longest_lookup_is_shorter_than_the_default_of_the_server() {
         let ids = sql::ids(std::iter::repeat_n(u128::MAX, limits::IDS_A_QUERY));
-        let longest =
-            statement("marketprism_hot", "marketprism_hot.orderbook_deltas", &ids, (i64::MIN, i64::MAX));
+        let longest = statement(
+            "marketprism_hot",
+            "marketprism_hot.orderbook_deltas",
+            &ids,
+            (i64::MIN, i64::MAX),
+            i64::MAX,
+        );
         assert!(longest.len() < 250 * 1_024, "{} bytes", longest.len());
     }
 

@@ -55,6 +55,11 @@ impl StreamProgress {
         owned.is_some_and(|owned| owned.progress.stream_created_ns != found.stream_created_ns)
     }
 
+    /// Creation of the stream of the last subscription, nanoseconds since 1970.
+    pub fn stream_created_ns(&self) -> i64 {
+        self.owned.as_ref().map_or(0, |owned| owned.progress.stream_created_ns)
+    }
+
     /// A consumer was recreated since the last subscription, or this is the first one.
     pub fn is_other_consumer(&self, found: &Subscription) -> bool {
         self.consumers_created_ns != found.consumers_created_ns

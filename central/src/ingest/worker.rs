@@ -379,7 +379,8 @@ impl Worker {
                 self.windows.iter_mut().filter(|(of, _)| of.map(Target::Events) == Some(batch.target));
             of_table.for_each(|(_, window)| window.close_batch());
             *self.in_flight.entry(batch.target).or_default() += 1;
-            self.inserts.spawn(store_batch(Arc::clone(&self.shared), Arc::clone(&self.guard), batch));
+            let (shared, guard) = (Arc::clone(&self.shared), Arc::clone(&self.guard));
+            self.inserts.spawn(store_batch(shared, guard, batch, self.progress.stream_created_ns()));
         }
     }
 

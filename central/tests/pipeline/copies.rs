@@ -91,6 +91,29 @@ async fn a_recreated_stream_is_another_stream() {
     assert_ne!(before, after, "another stream");
 }
 
+/// As when an edge sends its journal again from the same event on: sequences and receive times are those of before.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_messages_of_a_stream_made_anew_are_not_those_of_the_stream_before() {
+    const TRADES: u64 = 500;
+    let Some(stack) = Stack::start().await else { return };
+    let config = stack.configure("[batch]\nmax_age_ms = 50\n");
+    let mut central = stack.run(&config);
+    stack.is_ready().await;
+    let (base, jetstream) = (now_us(), stack.jetstream().await);
+    publish(&jetstream, (0..TRADES).map(|n| trade(n, base))).await;
+    all_acknowledged(&stack, "MARKET_DATA", TRADES).await;
+    assert_eq!(central.terminate(PATIENCE).await.code(), Some(0));
+    jetstream.delete_stream("MARKET_DATA").await.unwrap();
+
+    // It remembers nothing.
+    let _central = stack.run(&config);
+    stack.is_ready().await;
+    publish(&jetstream, (0..TRADES).map(|n| trade(n, base))).await;
+    all_acknowledged(&stack, "MARKET_DATA", TRADES).await;
+    stack.holds_once("trades", TRADES).await;
+    assert_eq!(stack.copies().await, Some(TRADES));
+}
+
 /// As of a venue that numbers its trades from a lower id on again: an event id is made of the trade's and of no time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trade_of_a_known_id_is_a_copy_and_one_of_a_forgotten_id_is_a_row() {
