@@ -226,55 +226,53 @@ async fn kills_are_named(system: &mut System) {
 /// Trades of the first symbol that the venue's history has no more.
 const FORGOTTEN: usize = 8;
 
+/// Loses trades of both symbols, until each hole is filled from the venue's history or given up. Returns their number, and the first and last
+/// one that the history does not have.
+async fn lose_trades(system: &System) -> (usize, (u64, u64)) {
+    let sim = &system.sim;
+    let lose = |symbol: &&str| {
+        let lost = FaultSpec::new(FaultAction::Drop).exchange(EXCHANGE).symbol(symbol).stream("@trade");
+        sim.fault(lost.count(u64::MAX)).unwrap()
+    };
+    let faults: Vec<_> = VENUE_SYMBOLS.iter().map(lose).collect();
+    let lost = |symbol: &str| -> Vec<u64> {
+        let trades = sim.all_trades(EXCHANGE, symbol).unwrap();
+        trades.iter().filter(|trade| trade.withheld > 0).map(|trade| trade.id).collect()
+    };
+    until("both symbols lose trades", PATIENCE, || async {
+        let least = VENUE_SYMBOLS.map(|symbol| lost(symbol).len()).into_iter().min().unwrap();
+        if least > 2 * FORGOTTEN { Ok(()) } else { Err(least.to_string()) }
+    })
+    .await;
+    // No trade has shown the gaps yet.
+    sim.pause();
+    for id in faults {
+        sim.remove_fault(id);
+    }
+    let first = lost(VENUE_SYMBOLS[0]);
+    let forgotten = (first[0], first[FORGOTTEN - 1]);
+    sim.set_history(EXCHANGE, VENUE_SYMBOLS[0], first[FORGOTTEN]).unwrap();
+    let withheld = VENUE_SYMBOLS.iter().map(|symbol| lost(symbol).len()).sum();
+    sim.resume();
+    // Both ends are in audits of the span.
+    let edge = &system.edge;
+    until("every hole is decided", PATIENCE, || async {
+        let count = async |outcome| {
+            let label = format!("outcome=\"{outcome}\"");
+            edge.metric("marketprism_edge_backfill_trades_total", &label).await as usize
+        };
+        let decided = (count("filled").await, count("not_served").await);
+        if decided == (withheld - FORGOTTEN, FORGOTTEN) { Ok(()) } else { Err(format!("{decided:?}")) }
+    })
+    .await;
+    (withheld, forgotten)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn gaps_that_the_venues_history_fills_are_complete_and_exactly_the_rest_is_missing() {
     let mut system = System::with_backfill(true).await;
     let (mut withheld, mut forgotten) = (0, (0, 0));
-    let span = system
-        .collect(300, async |system| {
-            let sim = &system.sim;
-            let lose = |symbol: &&str| {
-                let lost =
-                    FaultSpec::new(FaultAction::Drop).exchange(EXCHANGE).symbol(symbol).stream("@trade");
-                sim.fault(lost.count(u64::MAX)).unwrap()
-            };
-            let faults: Vec<_> = VENUE_SYMBOLS.iter().map(lose).collect();
-            let lost = |symbol: &str| -> Vec<u64> {
-                let trades = sim.all_trades(EXCHANGE, symbol).unwrap();
-                trades.iter().filter(|trade| trade.withheld > 0).map(|trade| trade.id).collect()
-            };
-            until("both symbols lose trades", PATIENCE, || async {
-                let least = VENUE_SYMBOLS.map(|symbol| lost(symbol).len()).into_iter().min().unwrap();
-                if least > 2 * FORGOTTEN { Ok(()) } else { Err(least.to_string()) }
-            })
-            .await;
-            // No trade has shown the gaps yet.
-            sim.pause();
-            for id in faults {
-                sim.remove_fault(id);
-            }
-            let first = lost(VENUE_SYMBOLS[0]);
-            forgotten = (first[0], first[FORGOTTEN - 1]);
-            sim.set_history(EXCHANGE, VENUE_SYMBOLS[0], first[FORGOTTEN]).unwrap();
-            withheld = VENUE_SYMBOLS.iter().map(|symbol| lost(symbol).len()).sum();
-            sim.resume();
-            // Both ends are in audits of the span.
-            let edge = &system.edge;
-            until("every hole is decided", PATIENCE, || async {
-                let count = async |outcome| {
-                    let label = format!("outcome=\"{outcome}\"");
-                    edge.metric("marketprism_edge_backfill_trades_total", &label).await as usize
-                };
-                let decided = (count("filled").await, count("not_served").await);
-                if decided == (withheld - FORGOTTEN, FORGOTTEN) {
-                    Ok(())
-                } else {
-                    Err(format!("{decided:?}"))
-                }
-            })
-            .await;
-        })
-        .await;
+    let span = system.collect(300, async |system| (withheld, forgotten) = lose_trades(system).await).await;
     let stored = system.venue_trades() - FORGOTTEN as u64;
     reaches(&system.hot, "SELECT uniqExact(event_id) + count() FROM marketprism_hot.trades", 2 * stored)
         .await;
