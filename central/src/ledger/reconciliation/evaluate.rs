@@ -9,6 +9,9 @@ use super::expected_streams::Expectation;
 use super::queries::{DowntimeSpan, GapSummary, HotContents, WindowAudit};
 use super::verdict::{IdRange, VerdictState, WindowVerdict};
 use crate::ledger::windows::{EdgeStream, SECOND_NS, WindowRange};
+use crate::{limits, time};
+
+const MILLI_NS: i64 = 1_000_000;
 
 #[derive(Debug, Clone)]
 pub struct WindowInputs<'a> {
@@ -134,7 +137,7 @@ fn compare(inputs: &WindowInputs<'_>) -> Evaluation {
     if is_short {
         return Evaluation::Replace(verdict(inputs, VerdictState::Mismatch, difference), event);
     }
-    if let Some(what) = relived {
+    if let Some(what) = relived.or_else(|| closed_early(inputs)) {
         return replace(verdict(inputs, VerdictState::Unverifiable, format!("{what}: {difference}")));
     }
     if let Err(part) = covered {
@@ -147,6 +150,16 @@ fn compare(inputs: &WindowInputs<'_>) -> Evaluation {
         return replace(verdict(inputs, VerdictState::Unverifiable, reason));
     }
     Evaluation::Replace(verdict(inputs, VerdictState::Mismatch, difference), event)
+}
+
+/// Hot may have more events than an audit that came before the end of its own time: the clock of the edge was ahead, and set right afterwards. An
+/// edge reports such a step once its clock is where it had been, and never if it is killed before.
+fn closed_early(inputs: &WindowInputs<'_>) -> Option<String> {
+    let skew_ns = time::nanos(limits::CLOCK_SKEW);
+    let is_early = |audit: &WindowAudit| audit.received_ms < audit.to.saturating_sub(skew_ns) / MILLI_NS;
+    let edge = &inputs.edge_stream.edge;
+    let is_any = inputs.audits.iter().any(is_early);
+    is_any.then(|| format!("the clock of edge {edge} was ahead when it closed this window"))
 }
 
 /// Kind of acknowledgements of which there are more than the audits list.

@@ -26,7 +26,8 @@ fn ids(numbers: Range<u128>) -> Fingerprint {
 /// Of a part of the window, in milliseconds.
 fn run(from: i64, to: i64, numbers: Range<u128>) -> WindowAudit {
     let (from, to) = (from * MILLI_NS, to * MILLI_NS);
-    WindowAudit { from, to, stored: ids(numbers), ..WindowAudit::new(Capability::UNNUMBERED) }
+    let received_ms = to / MILLI_NS;
+    WindowAudit { from, to, stored: ids(numbers), received_ms, ..WindowAudit::new(Capability::UNNUMBERED) }
 }
 
 fn audit(numbers: Range<u128>) -> WindowAudit {
@@ -174,6 +175,20 @@ fn windows_that_a_clock_passed_twice_are_unverifiable_and_missing_rows_a_mismatc
         "{}",
         found.reason
     );
+}
+
+/// The clock was set forward, and back before the window was over.
+#[test]
+fn more_events_than_an_edge_counted_when_its_clock_was_ahead_are_unverifiable() {
+    let closed_at = |received_ms, contents| {
+        let audits = [WindowAudit { received_ms, ..audit(0..10) }];
+        verdict(&case(&audits, Some(contents)))
+    };
+    assert_eq!(closed_at(110_000, 0..14).state, Mismatch, "clocks may differ by so much");
+    assert_eq!([closed_at(109_999, 0..9).state, closed_at(109_999, 0..10).state], [Mismatch, Verified]);
+    let found = closed_at(109_999, 0..14);
+    assert_eq!((found.state, found.lost()), (Unverifiable, 0));
+    assert!(found.reason.contains("was ahead when it closed this window"), "{}", found.reason);
 }
 
 #[test]

@@ -114,7 +114,7 @@ async fn a_gap_in_which_the_clock_of_the_edge_was_set_is_where_the_venue_says() 
             gap.set_venue_times(Some(second + 250_000), Some(second + 260_000));
             of_x.gaps.push(gap);
         }
-        tell(&jetstream, &audit("x", window, vec![of_x])).await;
+        publish_audit(&jetstream, &audit("x", window, vec![of_x])).await;
         judged(&stack, A, "x", window, "verified").await;
     }
     let holed = report(&stack, second, second + WINDOW_NS, "not_whole").await;
