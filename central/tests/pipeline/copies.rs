@@ -93,7 +93,7 @@ async fn a_recreated_stream_is_another_stream() {
 
 /// As when an edge sends its journal again from the same event on: sequences and receive times are those of before.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_messages_of_a_stream_made_anew_are_not_those_of_the_stream_before() {
+async fn the_messages_of_a_recreated_stream_are_not_those_of_the_stream_before() {
     const TRADES: u64 = 500;
     let Some(stack) = Stack::start().await else { return };
     let config = stack.configure("[batch]\nmax_age_ms = 50\n");
