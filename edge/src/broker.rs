@@ -5,16 +5,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use async_nats::{Client, Event};
+use async_nats::{Client, Event, Message};
 use marketprism_config::{Nats, NatsProblems};
 use marketprism_schema::{CORE_MIRROR_PREFIX, domain_subject};
 use serde::Deserialize;
 use tokio::sync::Notify;
 
+use revisions::NewestRevisions;
 pub use stalls::PublishStalls;
 
 use crate::limits::ACKNOWLEDGEMENTS_MAX;
 
+mod revisions;
 mod stalls;
 
 /// State of the connection, updated by the client's events.
@@ -29,6 +31,7 @@ pub struct BrokerLink {
     progress: PublishProgress,
     problems: NatsProblems,
     went_back: Mutex<Option<Instant>>,
+    revisions: NewestRevisions,
     /// JetStream domain of the centre, behind a leaf node.
     domain: Option<String>,
 }
@@ -71,6 +74,7 @@ impl BrokerLink {
             progress: PublishProgress::default(),
             problems: NatsProblems::new(nats, name).with_minor(CORE_MIRROR_PREFIX),
             went_back: Mutex::new(None),
+            revisions: NewestRevisions::default(),
             domain: nats.jetstream_domain.clone(),
         }
     }
@@ -122,6 +126,11 @@ impl BrokerLink {
     /// The time of a loss that was not taken yet.
     pub fn take_loss(&self) -> Option<Instant> {
         self.went_back.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// False for the value of a key that is older than one read before: a replica of the bucket that lags has answered.
+    pub(crate) fn is_newest(&self, value: &Message) -> bool {
+        self.revisions.is_newest(value)
     }
 
     /// The broker is connected, and the name is not held by another edge.

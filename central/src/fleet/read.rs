@@ -28,6 +28,11 @@ pub struct StoredHeartbeat {
 }
 
 impl StoredHeartbeat {
+    /// As a replica of the bucket answers that lags. Sequences begin again in a bucket that was created again, times do not.
+    pub(super) fn is_before(&self, other: &Self) -> bool {
+        self.revision < other.revision && self.stored_ns < other.stored_ns
+    }
+
     pub(super) fn is_stopped(&self) -> bool {
         self.beat.as_ref().is_ok_and(|beat| beat.state == EdgeRunState::Stopped)
     }

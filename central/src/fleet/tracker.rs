@@ -98,6 +98,8 @@ impl EdgeFleet {
         fleet.newer.retain(&listed);
         for stored in beats {
             let before = fleet.edges.remove(&stored.edge);
+            let newest = before.as_ref().map(|seen| &seen.stored).filter(|newest| stored.is_before(newest));
+            let stored = newest.cloned().unwrap_or(stored);
             let unchanged =
                 before.as_ref().filter(|seen| seen.stored.revision == stored.revision && !was_away);
             let since = unchanged.map_or(now, |seen| seen.since);
@@ -161,7 +163,8 @@ mod tests {
     fn stored(edge: &str, revision: u64, state: EdgeRunState) -> StoredHeartbeat {
         let beat = Ok(marketprism_schema::EdgeHeartbeat { state, ..heartbeat(edge) });
         // A clock of the broker that is years behind does not matter.
-        StoredHeartbeat { edge: edge.to_owned(), revision, stored_ns: 5, beat, unknown: Vec::new() }
+        let stored_ns = i64::try_from(revision).unwrap();
+        StoredHeartbeat { edge: edge.to_owned(), revision, stored_ns, beat, unknown: Vec::new() }
     }
 
     #[test]
@@ -195,6 +198,7 @@ mod tests {
         assert_eq!(see(Duration::ZERO, [7, 8]), [""; 0]);
         assert_eq!(see(EDGE_SILENT - second, [7, 8]), [""; 0]);
         assert_eq!(see(EDGE_SILENT, [7, 8]), ["e1"], "a stopped one is not silent");
+        assert_eq!(see(EDGE_SILENT, [6, 8]), ["e1"], "a replica that lags is no sign of life");
         assert_eq!(see(EDGE_SILENT + second, [9, 8]), [""; 0], "it is heard again");
         fleet.fail("the broker is unreachable".to_owned());
         assert_eq!(fleet.edges().unwrap_err(), "the broker is unreachable");

@@ -39,6 +39,11 @@ pub(super) async fn read_wanted(
     let Some(message) = request(broker, subject, Bytes::new(), WANTED_ADAPTERS_BUCKET).await? else {
         return Ok(Ok(None));
     };
+    // An earlier wish would undo the newest one.
+    ensure!(
+        broker.1.is_newest(&message),
+        "bucket {WANTED_ADAPTERS_BUCKET}, key {adapter}: the answer is older than the one before; a replica of the bucket lags"
+    );
     let is_deleted = message.headers.as_ref().is_some_and(|headers| headers.get(OPERATION).is_some());
     if is_deleted {
         return Ok(Ok(None));
@@ -108,5 +113,47 @@ async fn request(
         Some(NOT_FOUND) => Ok(None),
         Some(status) if status >= 300 => bail!("bucket {bucket}: the broker answered with status {status}"),
         _ => Ok(Some(message)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_nats::jetstream::{self, stream};
+    use marketprism_config::Nats;
+    use marketprism_tests::broker::Broker;
+
+    use super::*;
+
+    /// After the newest message of the key is deleted, the bucket answers as a replica that does not have it yet.
+    #[tokio::test]
+    async fn the_wish_of_a_replica_that_lags_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let broker = Broker::start(folder.path()).await;
+        let client = async_nats::connect(broker.url()).await.unwrap();
+        let context = jetstream::new(client.clone());
+        let config = stream::Config {
+            name: format!("KV_{WANTED_ADAPTERS_BUCKET}"),
+            subjects: vec![format!("$KV.{WANTED_ADAPTERS_BUCKET}.>")],
+            max_messages_per_subject: 5,
+            allow_direct: true,
+            ..Default::default()
+        };
+        let bucket = context.create_stream(config).await.unwrap();
+        let link = BrokerLink::new(&Nats::default(), "test");
+        let put = async || {
+            let wanted = serde_json::to_vec(&WantedAdapter::default()).unwrap();
+            let subject = format!("$KV.{WANTED_ADAPTERS_BUCKET}.sim");
+            context.publish(subject, wanted.into()).await.unwrap().await.unwrap().sequence
+        };
+        let read =
+            async || read_wanted((&client, &link), "sim").await.map(|wanted| wanted.unwrap().is_some());
+        put().await;
+        let newest = put().await;
+        assert!(read().await.unwrap());
+        bucket.delete_message(newest).await.unwrap();
+        let error = read().await.unwrap_err().to_string();
+        assert!(error.contains("a replica of the bucket lags"), "{error}");
+        put().await;
+        assert!(read().await.unwrap(), "a later wish counts");
     }
 }

@@ -14,8 +14,7 @@ use marketprism_edge::journal::{
 use marketprism_edge::queue::{EventQueue, EventRecord, QueueLane};
 use marketprism_edge::telemetry::Coverage;
 use marketprism_schema::{
-    CONFIRMED_BUCKET, DataType, EventId, MarketType, RepairAnswer, RepairRequest, RepairState, StreamId,
-    Watermark, repair_subject,
+    DataType, EventId, MarketType, RepairAnswer, RepairRequest, RepairState, StreamId, repair_subject,
 };
 use marketprism_service::clock;
 use marketprism_tests::broker::{Broker, free_port};
@@ -24,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::{STREAM, broker_with_stream, create_stream, event_id, header, messages, record};
 use crate::disks::{BadDisk, FullDisk, SyncedDisk};
-use crate::journaled::{end, events_on_disk, files_of, journaled, options, stored, stored_once};
+use crate::journaled::{confirm, end, events_on_disk, files_of, journaled, options, stored, stored_once};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_fit_into_memory_and_what_a_killed_run_left_is_sent_after_the_live_events() {
@@ -70,17 +69,6 @@ async fn what_does_not_fit_into_memory_and_what_a_killed_run_left_is_sent_after_
     })
     .await;
     assert_eq!(third.journal.status().recovered, 0, "what is stored is not sent again");
-}
-
-async fn confirm(url: &str, confirmed_seq: u64) {
-    let context = jetstream::new(async_nats::connect(url).await.unwrap());
-    let mut stream = context.get_stream(STREAM).await.unwrap();
-    let created = stream.info().await.unwrap().created;
-    let bucket = jetstream::kv::Config { bucket: CONFIRMED_BUCKET.to_owned(), ..Default::default() };
-    let store = context.create_key_value(bucket).await.unwrap();
-    let stream_created_ns = i64::try_from(created.unix_timestamp_nanos()).unwrap();
-    let value = Watermark { stream: STREAM.to_owned(), confirmed_seq, stream_created_ns, at: 1 };
-    store.put(STREAM, serde_json::to_vec(&value).unwrap().into()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

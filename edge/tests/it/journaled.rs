@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream;
 use marketprism_edge::audit::{Auditor, PublishOutcome};
 use marketprism_edge::journal::{Journal, JournalFiles, JournalOptions, JournalStatus, follow_confirmations};
 use marketprism_edge::queue::{
     Confirmation, EventQueue, EventRecord, MemoryQueue, QueueEntry, QueueLane, QueueLimits,
 };
 use marketprism_edge::telemetry::Coverage;
+use marketprism_schema::{CONFIRMED_BUCKET, Watermark};
 use marketprism_service::clock;
 use marketprism_tests::wait::eventually;
 use tokio::task::JoinHandle;
@@ -116,6 +118,21 @@ pub fn events_on_disk(folder: &Path) -> u64 {
         bytes.windows(12).filter(|window| window == b"\"received_at").count() as u64
     };
     files_of(folder).iter().map(count).sum()
+}
+
+/// Writes a confirmed sequence as central does, into a bucket that is created if needed.
+pub async fn confirm(url: &str, confirmed_seq: u64) {
+    let context = jetstream::new(async_nats::connect(url).await.unwrap());
+    let mut stream = context.get_stream(STREAM).await.unwrap();
+    let created = stream.info().await.unwrap().created;
+    if context.get_key_value(CONFIRMED_BUCKET).await.is_err() {
+        let bucket = jetstream::kv::Config { bucket: CONFIRMED_BUCKET.to_owned(), ..Default::default() };
+        context.create_key_value(bucket).await.unwrap();
+    }
+    let stream_created_ns = i64::try_from(created.unix_timestamp_nanos()).unwrap();
+    let value = Watermark { stream: STREAM.to_owned(), confirmed_seq, stream_created_ns, at: 1 };
+    let (subject, value) = (format!("$KV.{CONFIRMED_BUCKET}.{STREAM}"), serde_json::to_vec(&value).unwrap());
+    context.publish(subject, value.into()).await.unwrap().await.unwrap();
 }
 
 pub async fn stored(url: &str) -> Vec<u128> {

@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_nats::jetstream::{self, stream};
+use futures_util::{FutureExt as _, StreamExt as _};
 use marketprism_edge::journal::{DiskFiles, JournalLoss, JournalOptions};
 use marketprism_edge::queue::EventQueue;
-use marketprism_schema::DataType;
+use marketprism_schema::{CONFIRMED_BUCKET, DataType, confirmed_request_subject};
 use marketprism_tests::wait::eventually;
 
 use crate::broker::{STREAM, broker_with_stream, event_id, messages};
-use crate::journaled::{journaled, options, stored, stored_once};
+use crate::journaled::{confirm, journaled, options, stored, stored_once};
 
 /// A broker restored from a snapshot of its store, whose streams have the creation times of before.
 #[tokio::test(flavor = "multi_thread")]
@@ -59,7 +61,7 @@ async fn a_loss_that_no_sequence_shows_is_made_good_when_the_broker_is_known_to_
     broker.kill();
     broker.restore_store(&folder.path().join("copy"));
     broker.restart().await;
-    let jetstream = async_nats::jetstream::new(async_nats::connect(broker.url()).await.unwrap());
+    let jetstream = jetstream::new(async_nats::connect(broker.url()).await.unwrap());
     for _ in 0..60 {
         jetstream.publish("trade.other", "{}".into()).await.unwrap().await.unwrap();
     }
@@ -75,6 +77,49 @@ async fn a_loss_that_no_sequence_shows_is_made_good_when_the_broker_is_known_to_
         if distinct.len() == 60 { Ok(()) } else { Err(format!("{} events", distinct.len())) }
     })
     .await;
+}
+
+/// Any replica of a bucket answers a read. After the newest message of the key is deleted, the broker answers as one that does not have it yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_confirmed_sequence_of_a_replica_that_lags_is_no_hot_that_was_put_back() {
+    let (folder, broker) = broker_with_stream().await;
+    let client = async_nats::connect(broker.url()).await.unwrap();
+    let config = stream::Config {
+        name: format!("KV_{CONFIRMED_BUCKET}"),
+        subjects: vec![format!("$KV.{CONFIRMED_BUCKET}.>")],
+        max_messages_per_subject: 5,
+        allow_direct: true,
+        ..Default::default()
+    };
+    let mut bucket = jetstream::new(client.clone()).create_stream(config).await.unwrap();
+    let mut reads = client.subscribe(confirmed_request_subject(STREAM)).await.unwrap();
+    client.flush().await.unwrap();
+    let mut two_reads = async || {
+        while reads.next().now_or_never().is_some() {}
+        let both = async { (reads.next().await, reads.next().await) };
+        tokio::time::timeout(Duration::from_secs(60), both).await.unwrap();
+    };
+    let journaled = journaled(options(&folder.path().join("journal")), Arc::new(DiskFiles));
+    let edge = journaled.publish(&broker.url()).await;
+    let (stop, task) = journaled.follow(&edge);
+    journaled.append(0..20);
+    stored_once(&broker.url(), 20).await;
+    eventually("all is acknowledged", || async { (edge.queue.status().messages == 0).then_some(()) }).await;
+    confirm(&broker.url(), 10).await;
+    confirm(&broker.url(), 20).await;
+    two_reads().await;
+    let newest = bucket.info().await.unwrap().state.last_sequence;
+    bucket.delete_message(newest).await.unwrap();
+    two_reads().await;
+    assert_eq!(journaled.journal.status().sent_again, 0);
+    confirm(&broker.url(), 15).await;
+    eventually("a hot that was put back gets its events", || async {
+        let sent_again = journaled.journal.status().sent_again;
+        if sent_again >= 5 { Ok(()) } else { Err(format!("{sent_again} events")) }
+    })
+    .await;
+    stop.cancel();
+    task.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
