@@ -1,18 +1,18 @@
 //! The ClickHouse client, and the meaning of its errors.
 
+mod connector;
+
 use std::future::Future;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clickhouse::{Client, Compression};
-use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HttpClient;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use marketprism_schema::{DatabaseKind, Table};
-use marketprism_service::{error_text, mask, tls_client, tls_problem};
-use rustls_pki_types::ServerName;
+use marketprism_service::{error_text, mask, tls_problem};
 
+use self::connector::ServerConnector;
 use crate::config::{ClickHouse, Server};
 use crate::limits;
 use crate::row::RowsError;
@@ -177,22 +177,10 @@ impl Storage {
 
 /// A client with the TLS of a server, if its address asks for TLS.
 fn connecting(server: &Server) -> anyhow::Result<Client> {
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    // The families are raced, the addresses of a family share this time.
-    tcp.set_connect_timeout(Some(limits::CLICKHOUSE_CONNECT));
-    tcp.set_keepalive(Some(limits::TCP_KEEPALIVE));
-    let tls = tls_client(server.ca_file.as_deref(), server.identity())?;
-    let mut builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
-    if let Some(name) = &server.server_name {
-        let name = ServerName::try_from(name.clone()).with_context(|| format!("server_name {name:?}"))?;
-        builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
-    }
-    let connector = builder.enable_http1().wrap_connector(tcp);
     // A server closes an idle connection after 3 s by default. Without a timer none is closed here but that which is used next.
     let mut pool = HttpClient::builder(TokioExecutor::new());
     pool.pool_idle_timeout(limits::CLICKHOUSE_IDLE).pool_timer(TokioTimer::new());
-    Ok(Client::with_http_client(pool.build(connector)))
+    Ok(Client::with_http_client(pool.build(ServerConnector::new(server)?)))
 }
 
 /// Limits the wait for an answer.

@@ -23,6 +23,9 @@ use crate::storage::{
 };
 use crate::time::read_duration;
 
+/// In the error of a user who may change no setting.
+const MODIFIES_SETTING: &str = "setting in readonly mode";
+
 #[derive(Debug, Args)]
 pub struct QueryArgs {
     /// One statement that reads; `-`: from standard input. Tables without a database are those of hot, with --cold of cold.
@@ -289,6 +292,11 @@ fn explain(error: StorageError, args: &QueryArgs) -> anyhow::Error {
             anyhow!("the result has more than {} rows; add LIMIT, or raise --max-rows", args.max_rows)
         }
         StorageError::Refused { code: TIMEOUT_EXCEEDED, .. } => too_slow(args),
+        // The profile of the user has `readonly`, which refuses the settings of this command.
+        StorageError::Refused { code: READ_ONLY, text } if text.contains(MODIFIES_SETTING) => anyhow!(
+            "the profile of the user has `readonly`, with which ClickHouse refuses the limits of this command; give it a profile without \
+             `readonly`, and SELECT only as privilege: {text}"
+        ),
         StorageError::Refused { code: READ_ONLY | ACCESS_DENIED, text } => {
             anyhow!("this command only reads, within its limits: {text}")
         }
@@ -299,6 +307,30 @@ fn explain(error: StorageError, args: &QueryArgs) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        query: QueryArgs,
+    }
+
+    /// Texts of ClickHouse 25.8 for users whose profile has `readonly` 1 and 2.
+    #[test]
+    fn a_user_who_may_change_no_setting_is_told_apart_from_a_statement_that_changes_something() {
+        let args = <Line as clap::Parser>::parse_from(["query", "SELECT 1"]).query;
+        let told = |text: &str| {
+            explain(StorageError::Refused { code: READ_ONLY, text: text.to_owned() }, &args).to_string()
+        };
+        for setting in ["async_insert", "readonly"] {
+            let told = told(&format!(
+                "Code: 164. DB::Exception: Cannot modify '{setting}' setting in readonly mode. (READONLY)"
+            ));
+            assert!(told.contains("give it a profile without `readonly`"), "{told}");
+        }
+        let told =
+            told("Code: 164. DB::Exception: default: Cannot execute query in readonly mode. (READONLY)");
+        assert!(told.starts_with("this command only reads"), "{told}");
+    }
 
     #[test]
     fn a_form_in_the_statement_is_found_outside_of_quotes_and_comments_only() {
