@@ -29,3 +29,4 @@ mod restarts;
 mod routing;
 mod stuck;
 mod subscription;
+mod tls_first;

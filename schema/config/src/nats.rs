@@ -47,6 +47,8 @@ pub struct Nats {
     pub urls: Vec<MaskedUrl>,
     /// Refuse connections without TLS. `tls://` addresses do so without it.
     pub tls_required: bool,
+    /// Begin with TLS, for servers with `handshake_first`, which say nothing before it.
+    pub tls_first: bool,
     /// Additional certificate authority.
     #[schemars(extend("x-file" = true))]
     pub ca_file: Option<PathBuf>,
@@ -82,6 +84,7 @@ impl Default for Nats {
         Self {
             urls: vec!["nats://127.0.0.1:4222".into()],
             tls_required: false,
+            tls_first: false,
             ca_file: None,
             client_cert_file: None,
             client_key_file: None,
@@ -209,6 +212,9 @@ impl Nats {
             // The client forgets no address that a server announced for its cluster, and would log in there without this TLS.
             .ignore_discovered_servers()
             .require_tls(self.tls_required);
+        if self.tls_first {
+            options = options.tls_first();
+        }
         if let Some(path) = &self.ca_file {
             options = options.add_root_certificates(path.clone());
         }

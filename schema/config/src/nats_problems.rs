@@ -188,7 +188,10 @@ impl Nats {
                 format!("the server's nonce cannot be signed by {}", self.identity())
             }
             ConnectErrorKind::TimedOut => {
-                format!("no answer within {} ms", self.connect_timeout.as_millis())
+                format!("no answer within {} ms{}", self.connect_timeout.as_millis(), self.tls_first_hint())
+            }
+            _ if has_said_nothing(error) => {
+                format!("the server closed the connection without a word{}", self.tls_first_hint())
             }
             _ if is_closed(error) => {
                 "the server closed the connection during the handshake; does it require a \
@@ -196,6 +199,16 @@ impl Nats {
                     .to_owned()
             }
             _ => tls_problem(error).unwrap_or_else(|| error_text(error)),
+        }
+    }
+
+    /// Such a server waits for TLS, and closes the connection after its time-out of two seconds.
+    fn tls_first_hint(&self) -> &'static str {
+        let is_tls = self.tls_required || self.addresses().iter().any(|url| url.starts_with("tls://"));
+        if is_tls && !self.tls_first {
+            "; one with `handshake_first` says nothing before TLS: set nats.tls_first"
+        } else {
+            ""
         }
     }
 
@@ -219,7 +232,12 @@ fn recent(denied: &Option<(String, Instant)>) -> Option<String> {
     denied.as_ref().filter(|(_, at)| at.elapsed() < DENIED_FOR).map(|(text, _)| text.clone())
 }
 
-/// The server closed the connection without a word.
+/// The server closed the connection before its greeting.
+fn has_said_nothing(error: &ConnectError) -> bool {
+    error_text(error).ends_with("expected INFO, got nothing")
+}
+
+/// The server closed the connection during the handshake.
 fn is_closed(error: &ConnectError) -> bool {
     let mut cause = error.source();
     while let Some(error) = cause {
