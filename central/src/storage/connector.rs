@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use axum::http::Uri;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use marketprism_service::{error_text, read_file, tls_client};
@@ -16,8 +17,6 @@ use crate::config::Server;
 use crate::limits;
 
 type Connector = HttpsConnector<HttpConnector>;
-/// Target of a connection.
-type Target = axum::http::Uri;
 
 /// Largest file that is compared; a system's whole list of authorities has some hundred kilobytes.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -101,10 +100,10 @@ fn connector(server: &Server) -> anyhow::Result<Connector> {
     Ok(builder.enable_http1().wrap_connector(tcp))
 }
 
-impl Service<Target> for ServerConnector {
-    type Response = <Connector as Service<Target>>::Response;
-    type Error = <Connector as Service<Target>>::Error;
-    type Future = <Connector as Service<Target>>::Future;
+impl Service<Uri> for ServerConnector {
+    type Response = <Connector as Service<Uri>>::Response;
+    type Error = <Connector as Service<Uri>>::Error;
+    type Future = <Connector as Service<Uri>>::Future;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         // Each change is complete within one lock, so a panic of another holder does not matter.
@@ -115,7 +114,7 @@ impl Service<Target> for ServerConnector {
         self.current.poll_ready(cx)
     }
 
-    fn call(&mut self, target: Target) -> Self::Future {
+    fn call(&mut self, target: Uri) -> Self::Future {
         self.current.call(target)
     }
 }
