@@ -244,6 +244,9 @@ pub const DUPLICATES_AROUND_NS: i64 = 150_000_000_000;
 /// An ambiguous event is first looked up this long before and after its window: another edge received it at about the same time.
 pub const UNSURE_AROUND_NS: i64 = 3_600_000_000_000;
 
+/// Rows that the ledger reads may be of the time of a correction that was carried out this long before their reading ends.
+pub const CORRECTION_ENDED: Duration = Duration::from_secs(600);
+
 /// Concurrent inserts into cold per table: the server sorts one while it compresses and writes another.
 pub const COPIES_AT_ONCE: usize = 2;
 /// Rows per insert into cold. They form one block, in memory as a whole: about 250 bytes per row.

@@ -34,7 +34,7 @@ pub struct AckWindow {
     next_delivery: u64,
     /// Newest message at the last call of [`Self::aged`].
     seen: u64,
-    /// Deliveries since the last batch of its events was closed.
+    /// Deliveries since there was no batch of its events.
     since_batch: usize,
 }
 
@@ -106,12 +106,13 @@ impl AckWindow {
         self.open.len()
     }
 
-    /// Deliveries since the last call of [`Self::close_batch`], those of other partitions included.
+    /// Deliveries since the last call of [`Self::begin_batch`], those of other partitions included.
     pub const fn since_batch(&self) -> usize {
         self.since_batch
     }
 
-    pub const fn close_batch(&mut self) {
+    /// There is no batch of its events: the next one spans only what is delivered from now on.
+    pub const fn begin_batch(&mut self) {
         self.since_batch = 0;
     }
 
@@ -170,7 +171,7 @@ mod tests {
 
     /// A message of another partition is finished at once, and counts at the broker while an earlier one is open.
     #[test]
-    fn deliveries_are_counted_until_a_batch_closes_and_while_an_earlier_one_is_open() {
+    fn deliveries_are_counted_until_another_batch_may_begin_and_while_an_earlier_one_is_open() {
         let mut window = window();
         for (number, sequence) in [(1, 3), (2, 4), (3, 9)] {
             assert_eq!(window.deliver(number, message(sequence), None), Ok(true));
@@ -178,7 +179,7 @@ mod tests {
         window.finish(4, 7);
         window.take_ack();
         assert_eq!((window.len(), window.since_batch()), (3, 3));
-        window.close_batch();
+        window.begin_batch();
         window.finish(3, 7);
         window.take_ack();
         assert_eq!((window.len(), window.since_batch()), (1, 0));

@@ -205,6 +205,10 @@ impl OpenBatches {
         })
     }
 
+    pub fn has(&self, target: Target) -> bool {
+        self.batches.contains_key(&target)
+    }
+
     pub fn deadline(&self, limits: &BatchLimits, is_waited_for: bool) -> Option<tokio::time::Instant> {
         self.batches
             .values()

@@ -375,13 +375,14 @@ impl Worker {
 
     fn close_if(&mut self, is_due: impl Fn(&Batch) -> bool) {
         for batch in self.dedup.open.close_if(is_due) {
-            let of_table =
-                self.windows.iter_mut().filter(|(of, _)| of.map(Target::Events) == Some(batch.target));
-            of_table.for_each(|(_, window)| window.close_batch());
             *self.in_flight.entry(batch.target).or_default() += 1;
             let (shared, guard) = (Arc::clone(&self.shared), Arc::clone(&self.guard));
             self.inserts.spawn(store_batch(shared, guard, batch, self.progress.stream_created_ns()));
         }
+        let open = &self.dedup.open;
+        let without_batch =
+            self.windows.iter_mut().filter(|(of, _)| of.is_some_and(|of| !open.has(Target::Events(of))));
+        without_batch.for_each(|(_, window)| window.begin_batch());
     }
 
     async fn finish_insert(&mut self, result: Result<InsertResult, JoinError>) -> anyhow::Result<()> {

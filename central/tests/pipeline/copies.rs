@@ -6,7 +6,7 @@ use std::time::Duration;
 use marketprism_tests::wait::{eventually, until};
 
 use crate::events::{MessageId, heard_by, now_us, publish, publish_with, trade};
-use crate::ingest::all_acknowledged;
+use crate::ingest::{all_acknowledged, events_consumer};
 use crate::sharing::Pair;
 use crate::stack::{PATIENCE, Stack};
 
@@ -149,6 +149,35 @@ async fn a_copy_in_a_backlog_does_not_hold_it_up_for_the_age_of_its_batch() {
     let acknowledged = all_acknowledged(&stack, "MARKET_DATA", TRADES + 1);
     tokio::time::timeout(Duration::from_secs(45), acknowledged).await.unwrap();
     assert_eq!(once(&stack).await, Some((TRADES, 1)));
+}
+
+/// A batch may span 20 deliveries here.
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_before_a_batch_do_not_count_to_the_deliveries_that_it_spans() {
+    const TRADES: u64 = 50;
+    let settings = "[streams.market_data]\nmax_ack_pending = 100\n[batch]\nmax_age_ms = 10000\n";
+    let Some((stack, config)) = Stack::laid_out(settings).await else { return };
+    Stack::allow_old_batches(&config);
+    let (base, jetstream) = (now_us(), stack.jetstream().await);
+    let _central = stack.run(&config);
+    for sent in 1..=2 {
+        publish_with(&jetstream, (0..TRADES).map(|n| trade(n, base)), MessageId::Missing).await;
+        all_acknowledged(&stack, "MARKET_DATA", sent * TRADES).await;
+    }
+    assert_eq!(once(&stack).await, Some((TRADES, TRADES)));
+    for (number, last) in (TRADES..).zip(2 * TRADES + 1..=2 * TRADES + 2) {
+        publish(&jetstream, iter::once(trade(number, base))).await;
+        eventually("the delivery", || async {
+            let info = events_consumer(&stack, "MARKET_DATA", "central-trades").await?;
+            (info.delivered.stream_sequence == last).then_some(())
+        })
+        .await;
+    }
+    all_acknowledged(&stack, "MARKET_DATA", 2 * TRADES + 2).await;
+    let inserts = format!(
+        "SELECT uniqExact(created_at) FROM marketprism_hot.trades WHERE toUInt64(trade_id) >= {TRADES}"
+    );
+    assert_eq!(stack.number(&inserts).await, Some(1));
 }
 
 /// Waits until the confirmed sequence is reached; returns the stream's creation time.

@@ -17,13 +17,13 @@ use crate::two_sides::TwoSides;
 const REPLICATION: &str =
     "[replication]\nwindow_seconds = 2\nsafety_lag_seconds = 0\ninterval_ms = 100\nrecheck_seconds = 1\n";
 const SYMBOL: &str = "BTC-USDT";
-const NEW: &str = "sim@2.0.0+ba9876543210";
+pub const NEW: &str = "sim@2.0.0+ba9876543210";
 const ID: EventId = EventId(0xc0);
 /// Closed after the first one.
 const LATER: EventId = EventId(0xc1);
 
 /// As the new version gives it: with another price.
-fn corrected(mut event: Event<'static>) -> Event<'static> {
+pub fn corrected(mut event: Event<'static>) -> Event<'static> {
     event.header.adapter = NEW.into();
     if let marketprism_schema::Body::Trade(trade) = &mut event.body {
         trade.price = Decimal { mantissa: 7, scale: 0 };
@@ -31,7 +31,7 @@ fn corrected(mut event: Event<'static>) -> Event<'static> {
     event
 }
 
-async fn send(jetstream: &Context, kind: CorrectionKind, was_at_us: i64, event: &Event<'_>) {
+pub async fn send(jetstream: &Context, kind: CorrectionKind, was_at_us: i64, event: &Event<'_>) {
     send_of(jetstream, ID, kind, was_at_us, event).await;
 }
 
@@ -75,7 +75,7 @@ pub fn closing(window: i64, [changed, added, withdrawn]: [u64; 3]) -> Correction
     }
 }
 
-async fn close(jetstream: &Context, correction: Correction) {
+pub async fn close(jetstream: &Context, correction: Correction) {
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Msg-Id", correction.message_id(1));
     publish_bytes(jetstream, &correction_subject("e1", "sim_spot"), headers, correction.encode().unwrap())

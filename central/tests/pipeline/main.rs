@@ -27,6 +27,7 @@ mod migrations;
 mod outages;
 mod packed;
 mod partitions;
+mod pending_corrections;
 mod refusals;
 mod repair;
 mod replication;

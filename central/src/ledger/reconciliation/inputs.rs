@@ -68,6 +68,13 @@ impl RangeInputs {
         times.iter().any(|time| time.from < window.to && window.from < time.to)
     }
 
+    fn forget_rows(&mut self, range: WindowRange) {
+        let is_other = |(window, _): &WindowKey| !(range.from..range.to).contains(window);
+        self.contents.retain(|key, _| is_other(key));
+        self.ambiguous_missing.retain(|key, _| is_other(key));
+        self.duplicates_missing.retain(|key, _| is_other(key));
+    }
+
     /// Ranges of ids that hot holds of the key's window and stream.
     pub fn ids_of(&self, (window, edge_stream): &WindowKey) -> &[IdRange] {
         // The map's key owns its stream.
@@ -145,11 +152,32 @@ impl InputReader<'_> {
         tables: &[Table],
         inputs: &mut RangeInputs,
     ) -> anyhow::Result<()> {
+        let being_corrected = async || {
+            let types = queries::types_being_corrected(self.storage, range).await;
+            types.context("cannot read corrections")
+        };
+        let mut corrected = being_corrected().await?;
+        loop {
+            self.read_rows_during(&corrected, range, tables, inputs).await?;
+            let now = being_corrected().await?;
+            if now.is_subset(&corrected) {
+                return Ok(());
+            }
+            // A correction that began meanwhile may have inserted replacements of rows that were read.
+            corrected.extend(now);
+            inputs.forget_rows(range);
+        }
+    }
+
+    /// `corrected`: types of corrections that are being carried out.
+    async fn read_rows_during(
+        &self,
+        corrected: &HashSet<String>,
+        range: WindowRange,
+        tables: &[Table],
+        inputs: &mut RangeInputs,
+    ) -> anyhow::Result<()> {
         let killed = KilledTimes::of(&inputs.downtimes);
-        // A correction that begins while the rows are read is not among them: then rows together with their replacements are a mismatch until the window
-        // is read again.
-        let corrected = queries::types_being_corrected(self.storage, range).await;
-        let corrected = corrected.context("cannot read corrections")?;
         let copied = queries::types_with_copies(self.storage, range).await.context("cannot read copies")?;
         let mut plain = Vec::new();
         for table in Table::ALL {

@@ -236,8 +236,8 @@ pub async fn types_with_copies(
     Ok(fetch(storage, &query).await?.into_iter().collect())
 }
 
-/// Types of a range with a correction that is closed and not carried out: hot may have rows together with their replacements. Its frames were received
-/// within an hour of the range. Meanwhile second rows of other events of the type count once too, whatever their exchange and edge.
+/// Types of a range with a correction that is closed and not carried out, or was a short time ago: hot may have rows together with their replacements.
+/// Its frames were received within an hour of the range.
 pub async fn types_being_corrected(
     storage: &Storage,
     range: WindowRange,
@@ -245,9 +245,11 @@ pub async fn types_being_corrected(
     let (database, around) = (&storage.database, limits::UNSURE_AROUND_NS);
     let query = format!(
         "SELECT DISTINCT toString(data_type) FROM {database}.corrections FINAL WHERE from_at < {} AND to_at > {} AND (data_type, \
-         correction, created_at) NOT IN (SELECT data_type, correction, closed_at FROM {database}.applied_corrections)",
+         correction, created_at) NOT IN (SELECT data_type, correction, closed_at FROM {database}.applied_corrections WHERE \
+         applied_at < now64(3, 'UTC') - toIntervalSecond({}))",
         sql::nanos(range.to.saturating_add(around)),
-        sql::nanos(range.from.saturating_sub(around))
+        sql::nanos(range.from.saturating_sub(around)),
+        limits::CORRECTION_ENDED.as_secs()
     );
     Ok(fetch(storage, &query).await?.into_iter().collect())
 }

@@ -22,7 +22,7 @@ pub struct RowsAndCopies<'a> {
     pub range: WindowRange,
     pub killed: &'a KilledTimes,
     pub has_copies: bool,
-    /// A row counts once while a correction inserts its replacement.
+    /// A correction may have inserted rows by another version of the adapter for the same events: each pair counts once.
     pub is_corrected: bool,
     /// Audits list ambiguous events, which are left out.
     pub has_ambiguous: bool,
@@ -68,10 +68,12 @@ impl RowsAndCopies<'_> {
         let condition = format!("{condition}{}", self.not_ambiguous());
         let columns = "received_at, edge, exchange, market_type, symbol, event_id";
         let not_added = not_added();
-        let distinct = if self.is_corrected { "DISTINCT " } else { "" };
-        let hot = format!(
-            "SELECT {distinct}{columns}, 0 AS is_copy FROM {database}.{table} WHERE {within}{not_added}{condition}"
-        );
+        let mut rows = format!("{database}.{table} WHERE {within}{not_added}{condition}");
+        if self.is_corrected {
+            let nth = format!("row_number() OVER (PARTITION BY {columns}, adapter)");
+            rows = format!("(SELECT DISTINCT {columns}, {nth} AS nth FROM {rows})");
+        }
+        let hot = format!("SELECT {columns}, 0 AS is_copy FROM {rows}");
         if !self.has_copies {
             return format!("({hot})");
         }
