@@ -1,7 +1,8 @@
 //! Rows that come back from cold after hot was put back to an earlier state, event by event.
 //!
 //! Afterwards hot has each event that cold has, as the row that cold has: an event that came again meanwhile, from the broker or from an edge's
-//! journal, has a later `created_at` in hot, and copied to cold it would replace a row of a verified window. Only a correction may do that.
+//! journal, has another `created_at` in hot, an earlier one if a clock was set back. Copied to cold it would replace a row of a verified window,
+//! or be replaced by it. Only a correction may do that.
 //! Sequences do not tell what hot lost: they are those of a stream that may have been put back, or deleted, too.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,14 +76,16 @@ impl StreamMarks {
         span_of(held_ms.saturating_sub(time::millis(limits::COPY_TIME)).max(0))
     }
 
-    /// Rows that came again are not older than all that was copied to cold, by a clock that was perhaps set back by less than an hour: more leaves a
-    /// trace, unless the copy of hot is of before and the clock has caught up since.
+    /// Rows that came again are not older than the copy of hot, by a clock that was perhaps set back by less than an hour: more, to before the mark of
+    /// hot, leaves a trace.
     fn again_from(self, copy_ms: i64, now_ms: i64) -> i64 {
         if self.is_clock_suspect(now_ms) {
             return 0;
         }
-        let newest_ms = self.cold_ms.unwrap_or(copy_ms).saturating_sub(time::millis(limits::CLOCK_SKEW));
-        span_of(newest_ms.saturating_sub(positions::HOUR_MS).max(0))
+        // An emptied hot has no mark, and no other rows than those.
+        let of_copy_ms = self.cold_ms.map_or(copy_ms, |cold_ms| cold_ms.min(self.hot_entry.written_ms));
+        let since_ms = of_copy_ms.saturating_sub(time::millis(limits::CLOCK_SKEW));
+        span_of(since_ms.saturating_sub(positions::HOUR_MS).max(0))
     }
 }
 
@@ -159,8 +162,8 @@ struct LostRows<'a> {
 /// Event id, `created_at` in milliseconds, venue time in microseconds, sequence.
 type NewRow = (u128, i64, i64, u64);
 
-/// A row of hot of which cold has the event as an earlier row.
-struct LaterRow {
+/// A row of hot of which cold has the event as another row.
+struct SurplusRow {
     event_id: u128,
     created_ms: i64,
     sequence: u64,
@@ -189,7 +192,7 @@ impl<'a> LostRows<'a> {
     /// One pass. The first compares all that hot may have lost, each later one what the pass before changed, and what has come since.
     /// True: rows were changed.
     async fn bring_back(&mut self, brought: &mut BroughtBack) -> anyhow::Result<bool> {
-        let replaced = self.delete_later_rows(brought).await?;
+        let replaced = self.delete_surplus_rows(brought).await?;
         let is_deleted = !replaced.is_empty();
         let mut spans = match self.changed.take() {
             Some(changed) => changed,
@@ -210,12 +213,12 @@ impl<'a> LostRows<'a> {
         Ok(is_changed)
     }
 
-    /// Deletes the rows of hot of which cold has the event as an earlier row; returns the spans of these.
-    async fn delete_later_rows(&self, brought: &mut BroughtBack) -> anyhow::Result<BTreeSet<i64>> {
+    /// Deletes the rows of hot of which cold has the event as another row; returns the spans of these.
+    async fn delete_surplus_rows(&self, brought: &mut BroughtBack) -> anyhow::Result<BTreeSet<i64>> {
         let RestoredHot { stream, stream_created_ns, .. } = self.restored;
         let mut spans = BTreeSet::new();
         for piece in self.new_pieces().await? {
-            let later = self.later_rows(piece).await?;
+            let later = self.surplus_rows(piece).await?;
             let Some(lowest) = later.iter().map(|row| row.sequence).min() else { continue };
             if brought.deleted_from.is_none_or(|noted| lowest < noted) {
                 // First: a recovery that continues finds none of these rows.
@@ -247,7 +250,7 @@ impl<'a> LostRows<'a> {
         Ok(all)
     }
 
-    async fn later_rows(&self, piece: Span) -> anyhow::Result<Vec<LaterRow>> {
+    async fn surplus_rows(&self, piece: Span) -> anyhow::Result<Vec<SurplusRow>> {
         let sql = format!(
             "SELECT event_id, toInt64(toUnixTimestamp64Milli(created_at)), toInt64(toUnixTimestamp64Micro(timestamp)), stream_seq FROM {}",
             self.rows.of(&self.shared.storage, piece)
@@ -256,36 +259,38 @@ impl<'a> LostRows<'a> {
         let rows = rows.context("cannot read the newest rows of hot")?;
         let mut later = Vec::new();
         for some in rows.chunks(limits::IDS_A_DELETE) {
-            later.extend(self.later_than_cold(some).await?);
+            later.extend(self.surplus_of(some).await?);
         }
         Ok(later)
     }
 
-    /// The rows of which cold has the event as an earlier row only.
-    async fn later_than_cold(&self, rows: &[NewRow]) -> anyhow::Result<Vec<LaterRow>> {
+    /// The rows of which cold has the event as an earlier row, or as a later one only.
+    async fn surplus_of(&self, rows: &[NewRow]) -> anyhow::Result<Vec<SurplusRow>> {
         let times = || rows.iter().map(|row| row.2);
         let (first_us, last_us) = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
         // A correction may have given the row in cold another time.
         let around_us = limits::CORRECTION_VENUE_US;
         let sql = format!(
-            "SELECT event_id, toInt64(toUnixTimestamp64Milli(max(created_at))) FROM {}.{} WHERE timestamp BETWEEN {} AND {} AND event_id IN ({}) \
-             GROUP BY event_id",
+            "SELECT event_id, toInt64(toUnixTimestamp64Milli(min(created_at))), toInt64(toUnixTimestamp64Milli(max(created_at))) FROM {}.{} \
+             WHERE timestamp BETWEEN {} AND {} AND event_id IN ({}) GROUP BY event_id",
             self.shared.cold.database,
             self.rows.table.name,
             sql::micros(first_us.saturating_sub(around_us)),
             sql::micros(last_us.saturating_add(around_us)),
             sql::ids(rows.iter().map(|row| row.0))
         );
-        let found = of_cold(self.rows.ask::<(u128, i64)>(&self.shared.cold, &sql).await)?;
-        let newest_ms: BTreeMap<u128, i64> = found.into_iter().collect();
-        let later = |&(event_id, created_ms, _, sequence): &NewRow| {
-            let in_cold_ms = *newest_ms.get(&event_id)?;
-            (in_cold_ms < created_ms).then_some(LaterRow { event_id, created_ms, sequence, in_cold_ms })
+        let found = of_cold(self.rows.ask::<(u128, i64, i64)>(&self.shared.cold, &sql).await)?;
+        let of_event: BTreeMap<u128, (i64, i64)> =
+            found.into_iter().map(|(id, first, last)| (id, (first, last))).collect();
+        let surplus = |&(event_id, created_ms, _, sequence): &NewRow| {
+            let &(first_ms, in_cold_ms) = of_event.get(&event_id)?;
+            let is_surplus = in_cold_ms < created_ms || first_ms > created_ms.saturating_add(CORRECTED_MS);
+            is_surplus.then_some(SurplusRow { event_id, created_ms, sequence, in_cold_ms })
         };
-        Ok(rows.iter().filter_map(later).collect())
+        Ok(rows.iter().filter_map(surplus).collect())
     }
 
-    async fn delete(&self, rows: &[LaterRow]) -> Result<(), StorageError> {
+    async fn delete(&self, rows: &[SurplusRow]) -> Result<(), StorageError> {
         // It lists the time of each row too.
         for some in rows.chunks(limits::IDS_A_DELETE / 2) {
             let exact: Vec<String> =
@@ -373,6 +378,8 @@ impl<'a> LostRows<'a> {
     }
 }
 
+/// A row that corrections replaced, each by a row of the next millisecond, is not later by more.
+const CORRECTED_MS: i64 = 1_000;
 /// Rows of hot that are read at once to be looked up in cold.
 const ROWS_A_LOOKUP: u64 = 20_000;
 
@@ -409,9 +416,16 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_came_again_are_looked_for_since_an_hour_before_the_newest_mark() {
-        let of = |cold_ms| marks(None, right(0), Some(cold_ms)).again_from(NOW_MS, NOW_MS);
-        assert!((NOW_MS - HOUR_MS - 620_000..NOW_MS - HOUR_MS).contains(&of(NOW_MS)));
-        assert_eq!(of(NOW_MS + 20 * 60_000), 0, "clock set back by 20 min");
+    fn rows_that_came_again_are_looked_for_since_an_hour_before_the_mark_of_the_copy() {
+        let of = |written_ms, cold_ms| {
+            let hot_ms = Some(written_ms).filter(|ms| *ms > 0);
+            marks(hot_ms, right(written_ms), Some(cold_ms)).again_from(NOW_MS, NOW_MS)
+        };
+        for copied_ms in [NOW_MS, NOW_MS - 5 * HOUR_MS] {
+            let before_ms = copied_ms - HOUR_MS;
+            assert!((before_ms - 620_000..before_ms).contains(&of(copied_ms, NOW_MS)));
+        }
+        assert_eq!(of(NOW_MS, NOW_MS + 20 * 60_000), 0, "clock set back by 20 min");
+        assert_eq!(of(0, NOW_MS), 0, "hot was emptied");
     }
 }

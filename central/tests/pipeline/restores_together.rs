@@ -251,8 +251,8 @@ async fn rows_come_back_from_a_cold_that_has_no_copy_mark() {
 }
 
 /// All clocks were ahead and are right again; by now they have passed the marks of that time. Only cold has the trades, which came when they were
-/// right again, and hot has this one as it came again so many minutes ago.
-async fn clocks_have_passed_their_marks(copied_minutes_ago: u32, came_again: Option<(u64, u32)>) {
+/// right again, and hot has this one as it came again so many minutes ago. `copied`: hour and time of the mark of hot, in minutes ago.
+async fn clocks_have_passed_their_marks(copied: (u32, u32), came_again: Option<(u64, u32)>) {
     const TRADES: u64 = 600;
     let Some(sides) = TwoSides::on_one_engine(QUICK).await else { return };
     sides.trades(0..TRADES, minutes_ago(240), 200).await;
@@ -266,8 +266,8 @@ async fn clocks_have_passed_their_marks(copied_minutes_ago: u32, came_again: Opt
         "TRUNCATE TABLE marketprism_hot.positions".to_owned(),
         format!(
             "INSERT INTO marketprism_hot.positions SELECT 'MARKET_DATA', 0, toStartOfHour({}), toUnixTimestamp64Milli({1}), {1}",
-            ago(copied_minutes_ago),
-            ago(100)
+            ago(copied.0),
+            ago(copied.1)
         ),
         "ALTER TABLE marketprism_cold.watermarks DELETE WHERE state = 'mark' SETTINGS mutations_sync = 2"
             .to_owned(),
@@ -295,17 +295,25 @@ async fn clocks_have_passed_their_marks(copied_minutes_ago: u32, came_again: Opt
 /// The server's hour at the mark shows that its clock had been set back.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_since_clocks_were_set_back_come_back_though_they_have_passed_their_marks() {
-    clocks_have_passed_their_marks(250, Some((7, 95))).await;
+    clocks_have_passed_their_marks((250, 100), Some((7, 95))).await;
 }
 
 /// Nothing in the copy shows it.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_come_back_to_a_copy_that_was_made_while_clocks_were_ahead() {
-    clocks_have_passed_their_marks(100, None).await;
+    clocks_have_passed_their_marks((100, 100), None).await;
 }
 
 /// Twenty minutes leave no trace: the row came again before the mark of cold by a quarter of an hour.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_came_again_after_clocks_were_set_back_by_minutes_gives_way_to_that_of_cold() {
-    clocks_have_passed_their_marks(100, Some((7, 105))).await;
+    clocks_have_passed_their_marks((100, 100), Some((7, 105))).await;
+}
+
+/// Clocks were set back after the copy was made: the row came again long before the mark of cold, later or earlier than it had come first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_came_again_after_clocks_were_set_back_by_hours_gives_way_to_that_of_cold() {
+    for minutes in [180, 245] {
+        clocks_have_passed_their_marks((250, 250), Some((7, minutes))).await;
+    }
 }
