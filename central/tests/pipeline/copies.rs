@@ -155,9 +155,11 @@ async fn a_copy_in_a_backlog_does_not_hold_it_up_for_the_age_of_its_batch() {
 #[tokio::test(flavor = "multi_thread")]
 async fn copies_before_a_batch_do_not_count_to_the_deliveries_that_it_spans() {
     const TRADES: u64 = 50;
-    let settings = "[streams.market_data]\nmax_ack_pending = 100\n[batch]\nmax_age_ms = 10000\n";
-    let Some((stack, config)) = Stack::laid_out(settings).await else { return };
+    let Some(stack) = Stack::start().await else { return };
+    let config =
+        stack.configure("[streams.market_data]\nmax_ack_pending = 100\n[batch]\nmax_age_ms = 10000\n");
     Stack::allow_old_batches(&config);
+    stack.init(&config, &[], 0);
     let (base, jetstream) = (now_us(), stack.jetstream().await);
     let _central = stack.run(&config);
     for sent in 1..=2 {
