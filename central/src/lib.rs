@@ -35,6 +35,7 @@ mod sql;
 mod status;
 mod storage;
 mod time;
+mod ttl_raise;
 mod validation;
 mod watermark;
 

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clickhouse::{Client, Compression};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use marketprism_schema::{DatabaseKind, Table};
+use marketprism_schema::DatabaseKind;
 use marketprism_service::{error_text, mask, tls_problem};
 
 use self::connector::ServerConnector;
@@ -156,16 +156,6 @@ impl Storage {
         let client =
             FIXED_SETTINGS.into_iter().fold(client, |client, (name, value)| client.with_setting(name, value));
         Ok(Self { client, database: database.to_owned(), insert_timeout: config.insert_timeout })
-    }
-
-    /// Newest change of the definition of an event table, milliseconds since 1970: its TTL may have been a shorter one before.
-    pub async fn tables_altered_ms(&self) -> Result<i64, StorageError> {
-        let names = Table::ALL.map(|table| format!("'{}'", table.name)).join(",");
-        let sql = format!(
-            "SELECT toInt64(toUnixTimestamp(max(metadata_modification_time))) * 1000 FROM system.tables WHERE database = '{}' AND name IN ({names})",
-            self.database
-        );
-        bounded(limits::QUERY_TIMEOUT, self.client.query_raw(&sql).fetch_one::<i64>()).await
     }
 
     /// Highest stored stream sequence, 0 when there is none.

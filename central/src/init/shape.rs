@@ -160,6 +160,8 @@ impl Shape {
 }
 
 pub const TTL: &str = "ttl";
+/// TTL of a table without one.
+pub const NO_TTL: &str = "none";
 const PARTITION_KEY: &str = "partition_key";
 /// Followed by the name of a column.
 const CODEC: &str = "codec ";
@@ -179,7 +181,7 @@ pub struct EngineClauses<'a> {
 impl<'a> EngineClauses<'a> {
     pub fn read(full: &'a str) -> Self {
         let (rest, settings) = full.rsplit_once(" SETTINGS ").unwrap_or((full, ""));
-        let (rest, ttl) = rest.split_once(" TTL ").unwrap_or((rest, "none"));
+        let (rest, ttl) = rest.split_once(" TTL ").unwrap_or((rest, NO_TTL));
         let engine = [" PARTITION BY ", " ORDER BY ", " PRIMARY KEY "]
             .iter()
             .filter_map(|clause| rest.find(clause))

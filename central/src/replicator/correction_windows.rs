@@ -58,7 +58,7 @@ impl WindowOps<'_> {
                     }
                     continue;
                 }
-                let is_hot_whole = self.is_hot_whole(Some(window), &hot);
+                let is_hot_whole = self.is_hot_whole(*start_ms, Some(window), &hot);
                 let diff =
                     if is_verified(&hot, &cold) { None } else { self.diff(*start_ms, &hot, &cold).await? };
                 let holds = is_verified(&hot, &cold)

@@ -10,7 +10,7 @@ use super::evaluate::WindowCondition;
 use super::queries::CopyError;
 use super::window::{Digests, TimeRange};
 use super::window_log::WindowState;
-use super::window_ops::WindowOps;
+use super::window_ops::{WindowOps, expired_before_us};
 use crate::time::{Time, millis};
 use crate::{clock, limits};
 
@@ -45,7 +45,8 @@ impl WindowOps<'_> {
     /// Deletes rows from hot that cold holds in other windows; returns their number. Only rows old enough to have been
     /// dropped from hot before, perhaps by a shorter TTL than that of now, are checked.
     pub async fn delete_late_duplicates(&self, counts: &Digests) -> Result<usize, CopyError> {
-        let before_us = self.gone_before_us(self.context.config.kept_in_hot());
+        let kept = self.context.config.kept_in_hot();
+        let before_us = expired_before_us(kept).max(self.pair.ttl_raise.gone_before_us());
         let mut rows = 0;
         for (&start_ms, _) in counts.iter().filter(|(_, state)| state.oldest_us < before_us) {
             rows +=

@@ -13,6 +13,7 @@ use crate::copy_marks::HotPutBack;
 use crate::row::columns_of;
 use crate::server_clock::{ClockReading, ClocksApart, ServerClock};
 use crate::storage::{Storage, StorageError, bounded};
+use crate::ttl_raise::TtlRaise;
 use crate::{limits, sql};
 
 /// Setting of ClickHouse 26 and later.
@@ -35,8 +36,7 @@ pub struct HotCold {
     pub hot: Endpoint,
     pub cold: Endpoint,
     pub is_one_server: bool,
-    /// Newest change of the definition of an event table of hot.
-    pub hot_altered_ms: i64,
+    pub ttl_raise: TtlRaise,
 }
 
 impl HotCold {
@@ -60,7 +60,7 @@ impl HotCold {
             hot: endpoint("hot", Storage::hot(&config.clickhouse))?,
             cold: endpoint("cold", Storage::cold(&config.clickhouse))?,
             is_one_server: !config.clickhouse.is_cold_apart(),
-            hot_altered_ms: 0,
+            ttl_raise: TtlRaise::default(),
         };
         for side in [&mut pair.hot, &mut pair.cold] {
             let sql = format!("SELECT count() FROM system.settings WHERE name = '{SELECT_DEDUPLICATION}'");
@@ -68,8 +68,8 @@ impl HotCold {
             let answered = bounded(config.replication.connect_timeout, answer).await;
             side.has_select_deduplication = answered.map_err(|error| side.failed(error))? > 0;
         }
-        let altered_ms = pair.hot.storage.tables_altered_ms().await;
-        pair.hot_altered_ms = altered_ms.map_err(|error| pair.hot.failed(error))?;
+        let ttl_raise = TtlRaise::read(&pair.hot.storage).await;
+        pair.ttl_raise = ttl_raise.map_err(|error| pair.hot.failed(error))?;
         Ok(pair)
     }
 

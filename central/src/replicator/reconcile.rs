@@ -57,7 +57,7 @@ impl WindowOps<'_> {
     /// By ids. What hot lacks may have expired or been removed.
     fn is_as_logged(&self, logged: Option<&LoggedWindow>, hot: &WindowDigest, cold: &WindowDigest) -> bool {
         logged.is_some_and(|logged| {
-            let is_gone = hot.rows == 0 && !self.is_hot_whole(Some(logged), hot);
+            let is_gone = hot.rows == 0 && !self.is_hot_whole(logged.start_ms, Some(logged), hot);
             logged.state == WindowState::Verified
                 && logged.columns_hash == self.table.columns_hash
                 && cold.has_same_ids(&logged.reference)
@@ -82,7 +82,7 @@ impl WindowOps<'_> {
                 log: reference,
                 hot,
                 cold,
-                is_hot_whole: self.is_hot_whole(logged.as_ref(), &hot),
+                is_hot_whole: self.is_hot_whole(start_ms, logged.as_ref(), &hot),
                 is_cold_whole: self.is_cold_whole(logged.as_ref()),
             };
             EvaluatedWindow { start_ms, condition: evaluate(&facts), facts, logged }

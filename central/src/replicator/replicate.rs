@@ -172,7 +172,8 @@ impl WindowOps<'_> {
         }
         let diff = self.diff(start_ms, &hot, &cold).await?;
         // The age of rows that hot no longer holds is known only from cold.
-        let may_be_gone = !self.is_hot_whole(earlier, &hot) || !self.is_hot_whole(None, &cold);
+        let may_be_gone =
+            !self.is_hot_whole(start_ms, earlier, &hot) || !self.is_hot_whole(start_ms, None, &cold);
         if let Some(diff) = diff.as_ref().filter(|_| may_be_gone)
             && diff.is_hot_within_cold()
             && cold.distinct == cold.rows

@@ -160,21 +160,17 @@ impl WindowOps<'_> {
     }
 
     /// Hot must still hold all rows of a window: neither its TTL nor a removal can have taken any.
-    pub fn is_hot_whole(&self, logged: Option<&LoggedWindow>, hot: &WindowDigest) -> bool {
+    pub fn is_hot_whole(&self, start_ms: i64, logged: Option<&LoggedWindow>, hot: &WindowDigest) -> bool {
         let is_removed = logged.is_some_and(LoggedWindow::is_removed);
         let oldest = [logged.map(|logged| logged.reference), Some(*hot)].into_iter().flatten();
         let oldest_us = oldest.filter(|state| state.rows > 0).map(|state| state.oldest_us).min();
-        !is_removed && oldest_us.is_none_or(|oldest| oldest >= self.gone_before_us(self.hot_ttl()))
+        let before_us =
+            expired_before_us(self.hot_ttl()).max(self.pair.ttl_raise.gone_before_us_in(start_ms));
+        !is_removed && oldest_us.is_none_or(|oldest| oldest >= before_us)
     }
 
     pub fn hot_ttl(&self) -> Duration {
         limits::DAY.saturating_mul(self.context.config.clickhouse.hot_ttl_days)
-    }
-
-    /// Rows with an earlier venue time may be gone from hot, which keeps them for this time, and may have kept them for a day only before its tables
-    /// were altered.
-    pub fn gone_before_us(&self, kept: Duration) -> i64 {
-        expired_before_us(kept).max(expired_at(self.pair.hot_altered_ms.saturating_mul(1_000), limits::DAY))
     }
 
     /// Cold must still hold all rows of a window.
@@ -291,10 +287,6 @@ pub fn all_starts<A, B, C>(
 
 /// Rows with an earlier venue time may be gone, given the retention, or will be soon.
 pub fn expired_before_us(kept: Duration) -> i64 {
-    expired_at(clock::now_ns() / 1_000, kept)
-}
-
-fn expired_at(time_us: i64, kept: Duration) -> i64 {
     let us = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
-    time_us.saturating_sub(us(kept)).saturating_add(us(limits::TTL_MARGIN))
+    (clock::now_ns() / 1_000).saturating_sub(us(kept)).saturating_add(us(limits::TTL_MARGIN))
 }

@@ -112,6 +112,25 @@ async fn nulls_and_swapped_columns_are_noticed() {
     all_is_copied(&sides).await;
 }
 
+/// A new table is no table with a raised TTL. The first window has events of two days before.
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_of_a_dropped_hot_table_are_lost_and_come_back() {
+    let Some(sides) = TwoSides::on_two_engines(QUICK).await else { return };
+    let first_ms = minutes_ago(30);
+    sides.trades_of(0..100, first_ms, 100, first_ms - 2 * 24 * 60 * MINUTE_MS).await;
+    sides.trades(100..200, first_ms + MINUTE_MS, 100).await;
+    let mut central = sides.replicate();
+    sides.windows_are("trades", &[("verified", 2)]).await;
+    central.terminate(PATIENCE).await;
+    sides.in_hot("DROP TABLE marketprism_hot.trades SYNC").await;
+    let _central = sides.replicate();
+    sides.windows_are("trades", &[("mismatch", 2)]).await;
+    let (code, text) = repair(&sides, &[]);
+    assert_eq!(code, Some(0), "{text}");
+    sides.windows_are("trades", &[("verified", 2)]).await;
+    assert_eq!(sides.stack.counts("trades").await, Some((200, 200)));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn removal_from_hot_is_no_loss() {
     let Some(mut sides) = TwoSides::on_one_engine(&format!("{SHORT_STREAMS}{QUICK}")).await else { return };

@@ -124,6 +124,14 @@ impl Stack {
         String::from_utf8(if status == 1 { output.stderr } else { output.stdout }).unwrap()
     }
 
+    /// Hot's trades were kept for a day, and are for three from now on.
+    pub async fn raise_hot_ttl(&self, config: &Path) {
+        let ttl = "toDateTime(timestamp) + INTERVAL 1 DAY DELETE";
+        self.execute(&format!("ALTER TABLE marketprism_hot.trades MODIFY TTL {ttl}")).await;
+        let raised = self.init(config, &["--apply"], 0);
+        assert!(raised.contains("toIntervalDay(1)"), "{raised}");
+    }
+
     /// `init` finds no difference.
     pub fn is_as_wanted(&self, config: &Path) {
         let found = self.init(config, &[], 0);

@@ -16,6 +16,7 @@ use super::verdict::{IdRange, VerdictState, WindowVerdict};
 use super::write_verdicts::{self, VerdictChange};
 use crate::context::CentralContext;
 use crate::ledger::windows::{DirtyWindows, SECOND_NS, WindowGrid, WindowRange};
+use crate::ttl_raise::TtlRaise;
 use crate::{clock, limits};
 
 /// Age of venue times at receipt when audits do not report it.
@@ -38,8 +39,8 @@ pub struct Reconciler {
     /// Messages older than an audit are ingested this long after it.
     ingest_ns: i64,
     ttl_ns: i64,
-    /// Newest change of the definition of an event table.
-    altered_ns: i64,
+    /// Unknown before the first answer of hot.
+    ttl_raise: Option<TtlRaise>,
     removed_after_ns: Option<i64>,
 }
 
@@ -66,7 +67,7 @@ impl Reconciler {
             grace_ns: nanos(shared.config.ledger.grace),
             ingest_ns: nanos(shared.config.batch.longest_age()),
             ttl_ns: i64::from(shared.config.clickhouse.hot_ttl_days) * DAY_NS,
-            altered_ns: 0,
+            ttl_raise: None,
             removed_after_ns: shared.config.replication.remove_from_hot_after.map(nanos),
             shared,
         }
@@ -77,6 +78,10 @@ impl Reconciler {
     }
 
     pub async fn round(&mut self) -> anyhow::Result<()> {
+        // A false mismatch of rows that hot had dropped would stay.
+        if self.ttl_raise.is_none() {
+            self.read_ttl_raise().await?;
+        }
         let now = clock::now_ns();
         for window in self.grid.within(WindowRange { from: self.closed, to: self.grid.of(now) }) {
             let end = self.grid.range(window).to;
@@ -90,6 +95,12 @@ impl Reconciler {
         for range in self.grid.join(due, limits::WINDOWS_A_SPAN) {
             self.evaluate_range(range, RowsToRead::Ready).await?;
         }
+        Ok(())
+    }
+
+    async fn read_ttl_raise(&mut self) -> anyhow::Result<()> {
+        let read = TtlRaise::read(&self.shared.storage).await;
+        self.ttl_raise = Some(read.context("cannot read when the TTL of hot was raised")?);
         Ok(())
     }
 
@@ -216,7 +227,7 @@ impl Reconciler {
         }
     }
 
-    /// Rows of the window may have been removed from hot on purpose, or by a TTL of a day before the tables were altered.
+    /// Rows of the window may have been removed from hot on purpose, by its TTL or by a lower one before.
     fn is_trimmed(&self, key: &WindowKey, inputs: &RangeInputs, now_ns: i64) -> bool {
         let from = self.grid.range(key.0).from;
         let audits = inputs.audits.get(key).map(Vec::as_slice).unwrap_or_default();
@@ -227,8 +238,10 @@ impl Reconciler {
         let names_duplicates = audits.iter().any(|audit| audit.names_duplicates);
         let first = if names_duplicates { from - limits::DUPLICATES_AROUND_NS } else { from };
         let is_removed = self.removed_after_ns.is_some_and(|after| first.saturating_add(after) <= now_ns);
-        let is_expired = |at_ns: i64, ttl_ns| oldest.saturating_add(ttl_ns) <= at_ns + TTL_MARGIN_NS;
-        is_expired(now_ns, self.ttl_ns) || is_expired(self.altered_ns, DAY_NS) || is_removed
+        let is_expired = oldest.saturating_add(self.ttl_ns) <= now_ns + TTL_MARGIN_NS;
+        let raise = self.ttl_raise.unwrap_or_default();
+        let was_expired = oldest / 1_000 < raise.gone_before_us_in(from / 1_000_000);
+        is_expired || was_expired || is_removed
     }
 
     /// Seconds since the end of the oldest window without a final verdict.
@@ -358,9 +371,7 @@ pub(super) async fn ranges(
     let now = clock::now_ns();
     let storage = reconciler.shared.storage.clone();
     reconciler.expected.read(&storage).await.context("cannot read the reporting periods")?;
-    let altered_ms =
-        storage.tables_altered_ms().await.context("cannot read when tables of hot were altered")?;
-    reconciler.altered_ns = altered_ms.saturating_mul(1_000_000);
+    reconciler.read_ttl_raise().await?;
     let from = reconciler.oldest_kept(now);
     let mut hours =
         queries::occupied_hours(&storage, from).await.context("cannot read the occupied hours of hot")?;
