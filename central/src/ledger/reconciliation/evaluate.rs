@@ -40,6 +40,8 @@ pub struct WindowInputs<'a> {
     pub is_trimmed: bool,
     /// The edge's clock was set back over this time: its audits are of the first pass, or of none.
     pub is_relived: bool,
+    /// The stored verdict says so. An audit that is sent again has a later receive time.
+    pub was_closed_early: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,13 +155,21 @@ fn compare(inputs: &WindowInputs<'_>) -> Evaluation {
 }
 
 /// Hot may have more events than an audit that came before the end of its own time: the clock of the edge was ahead, and set right afterwards. An
-/// edge reports such a step once its clock is where it had been, and never if it is killed before.
+/// edge reports such a step once its clock is where it had been, and never if it is killed before. Equal numbers verify such a window all the
+/// same: the clock may be ahead all the time, and only a step makes a second pass, of which events could be lost that no audit names.
 fn closed_early(inputs: &WindowInputs<'_>) -> Option<String> {
     let skew_ns = time::nanos(limits::CLOCK_SKEW);
     let is_early = |audit: &WindowAudit| audit.received_ms < audit.to.saturating_sub(skew_ns) / MILLI_NS;
     let edge = &inputs.edge_stream.edge;
-    let is_any = inputs.audits.iter().any(is_early);
-    is_any.then(|| format!("the clock of edge {edge} was ahead when it closed this window"))
+    let is_any = inputs.was_closed_early || inputs.audits.iter().any(is_early);
+    is_any.then(|| format!("the clock of edge {edge} {CLOSED_EARLY}"))
+}
+
+const CLOSED_EARLY: &str = "was ahead when it closed this window";
+
+/// The verdict was made of an audit that came before the end of its own time.
+pub fn says_closed_early(verdict: &WindowVerdict) -> bool {
+    verdict.state == VerdictState::Unverifiable && verdict.reason.contains(CLOSED_EARLY)
 }
 
 /// Kind of acknowledgements of which there are more than the audits list.

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use marketprism_schema::{Capability, DowntimeReason, EventId, Fingerprint, StreamId};
 
-use super::evaluate::{Arrival, Evaluation, WindowInputs, covers, evaluate};
+use super::evaluate::{Arrival, Evaluation, WindowInputs, covers, evaluate, says_closed_early};
 use super::expected_streams::Expectation;
 use super::queries::{DowntimeSpan, GapSummary, HotContents, LASTS, WindowAudit};
 use super::verdict::VerdictState::{self, Mismatch, NotCollected, Open, Unverifiable, Verified};
@@ -51,6 +51,7 @@ fn case(audits: &[WindowAudit], contents: Option<Range<u128>>) -> WindowInputs<'
         arrival: Arrival::Complete,
         is_trimmed: false,
         is_relived: false,
+        was_closed_early: false,
     }
 }
 
@@ -189,6 +190,14 @@ fn more_events_than_an_edge_counted_when_its_clock_was_ahead_are_unverifiable() 
     let found = closed_at(109_999, 0..14);
     assert_eq!((found.state, found.lost()), (Unverifiable, 0));
     assert!(found.reason.contains("was ahead when it closed this window"), "{}", found.reason);
+    // The same audit, sent again.
+    let again = [audit(0..10)];
+    let again = |verdict_before| {
+        let was_closed_early = says_closed_early(verdict_before);
+        verdict(&WindowInputs { was_closed_early, ..case(&again, Some(0..14)) })
+    };
+    assert_eq!(again(&found), found);
+    assert_eq!(again(&closed_at(120_000, 0..14)).state, Mismatch);
 }
 
 #[test]

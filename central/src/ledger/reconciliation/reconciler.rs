@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use marketprism_schema::{Capability, Table};
 
-use super::evaluate::{Arrival, Evaluation, WindowInputs, evaluate};
+use super::evaluate::{Arrival, Evaluation, WindowInputs, evaluate, says_closed_early};
 use super::expected_streams::ExpectedStreams;
 use super::inputs::{InputReader, RangeInputs, RowsToRead, is_ingested};
 use super::queries;
@@ -217,6 +217,7 @@ impl Reconciler {
             arrival,
             is_trimmed: self.is_trimmed(key, inputs, now_ns),
             is_relived: inputs.is_relived(&edge_stream.edge, range),
+            was_closed_early: inputs.stored.get(key).is_some_and(says_closed_early),
         };
         match (evaluate(&case), inputs.stored.get(key)) {
             // The ids of a window are those of all edges: a verdict that stays must not claim ids that hot has lost.
