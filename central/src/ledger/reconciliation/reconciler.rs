@@ -350,8 +350,8 @@ impl Recheck {
             return Ok(None);
         }
         if self.left.is_empty() {
-            (self.began, self.next) = (began, began + self.every);
             self.left = ranges(reconciler).await?;
+            (self.began, self.next) = (began, began + self.every);
         }
         while let Some((range, tables)) = self.left.front() {
             reconciler.evaluate_range(*range, RowsToRead::All(tables)).await?;
