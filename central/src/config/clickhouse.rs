@@ -26,7 +26,7 @@ pub struct ClickHouse {
     /// Days that rows stay in hot at least: whole days of rows are dropped. Older events become no rows; with 8 none that an edge fills from a history of the venue is older.
     #[schemars(range(min = 1, max = 36_500))]
     pub hot_ttl_days: u32,
-    /// Days that rows stay in cold.
+    /// Days that rows stay in cold: more than in hot.
     #[schemars(range(min = 1, max = 36_500))]
     pub cold_ttl_days: u32,
     /// Longest insert, on both sides of the connection.
@@ -143,6 +143,13 @@ impl ClickHouse {
         let apart = self.hot_database != self.cold_database || self.is_cold_apart();
         let what = format!("is {:?}, the hot one", self.cold_database);
         problems.demand(apart, "clickhouse.cold_database", what, "another name, or another server");
+        let (hot_days, cold_days) = (self.hot_ttl_days, self.cold_ttl_days);
+        problems.demand(
+            cold_days > hot_days,
+            "clickhouse.cold_ttl_days",
+            format!("is {cold_days}"),
+            format!("more than clickhouse.hot_ttl_days, {hot_days}"),
+        );
     }
 }
 

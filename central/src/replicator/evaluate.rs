@@ -63,11 +63,13 @@ pub fn evaluate(facts: &WindowFacts) -> WindowCondition {
     if reference.state.rows == 0 && hot.is_same(cold) {
         return WindowCondition::New;
     }
+    if !facts.is_cold_whole && !cold_is {
+        return WindowCondition::Sound;
+    }
     if !facts.is_hot_whole && !hot_is {
         return match (cold_is, hot.rows) {
             (true, 0) => WindowCondition::Sound,
             (true, _) => WindowCondition::CompareRows,
-            _ if !facts.is_cold_whole => WindowCondition::Sound,
             _ if hot.is_same(cold) => WindowCondition::BothModifiedAlike,
             _ => WindowCondition::ColdModifiedHotGone,
         };
@@ -208,10 +210,10 @@ mod tests {
         assert_eq!(evaluate(&gone(none, a)), WindowCondition::ColdModifiedHotGone);
         assert_eq!(evaluate(&gone(a, a)), WindowCondition::BothModifiedAlike);
         assert_eq!(evaluate(&gone(l, a)), WindowCondition::ColdModified, "hot still has all");
-        assert_eq!(
-            evaluate(&WindowFacts { is_cold_whole: false, ..gone(none, none) }),
-            WindowCondition::Sound
-        );
+        for hot in [none, l] {
+            let facts = WindowFacts { is_cold_whole: false, ..gone(hot, none) };
+            assert_eq!(evaluate(&facts), WindowCondition::Sound, "hot keeps rows for up to a day longer");
+        }
     }
 
     /// Row hashes over other columns are incomparable; event ids still are comparable.

@@ -3,6 +3,16 @@
 use crate::stack::{PATIENCE, Stack, contains_all};
 
 #[tokio::test(flavor = "multi_thread")]
+async fn cold_keeps_rows_for_longer_than_hot() {
+    let Some(stack) = Stack::start().await else { return };
+    let config = stack.configure("");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("[clickhouse]\n", "[clickhouse]\ncold_ttl_days = 3\n")).unwrap();
+    let refused = String::from_utf8(stack.command("init", &config, &[]).stderr).unwrap();
+    contains_all(&refused, &["clickhouse.cold_ttl_days", "more than clickhouse.hot_ttl_days, 3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn init_is_idempotent_and_names_drift() {
     let Some(stack) = Stack::start().await else { return };
     let config = stack.configure("");
