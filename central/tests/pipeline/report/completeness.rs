@@ -1,11 +1,11 @@
 //! Missing events and evidence in reports on audits of several edges.
 
-use marketprism_schema::{Capability, Completeness, Event, Fingerprint, Gap, StreamAudit};
+use marketprism_schema::{Capability, Completeness, Event, Fingerprint, Gap, GapCause, GapKind, StreamAudit};
 use marketprism_tests::wait::eventually;
 use serde_json::Value;
 
 use super::rules::{has, integrity};
-use crate::auditing::{QUICK, audit, judged, publish_audit, stored, trades, windows_before};
+use crate::auditing::{QUICK, audit, judged, publish_audit, stored, trades, window_before, windows_before};
 use crate::events::publish;
 use crate::stack::Stack;
 
@@ -120,6 +120,25 @@ async fn a_gap_in_which_the_clock_of_the_edge_was_set_is_where_the_venue_says() 
     let holed = report(&stack, second, second + WINDOW_NS, "not_whole").await;
     assert!(has(&holed, "fail ledger.missing_events ledger: 10 events missing"), "{:#}", holed["findings"]);
     report(&stack, before, second, "whole").await;
+}
+
+/// Trades from a history: they were received over a minute and lost, their venue times are of two hours before and much closer together.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_of_lost_records_is_where_they_were_received() {
+    let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
+    let window = window_before(7);
+    let events = trades("x", window, 0, 100);
+    publish(&jetstream, events.iter().cloned()).await;
+    let venue_from = window - 2 * 3_600_000_000_000;
+    let from = window - 60_000_000_000;
+    let mut lost = Gap::open(GapKind::Dropped, GapCause::Ours, from, "the queue was full");
+    (lost.to, lost.missing) = (window + 1_000_000_000, Some(3));
+    lost.set_venue_times(Some(venue_from), Some(venue_from + 1_000));
+    let mut of_x = stored(A, &events);
+    of_x.gaps.push(lost);
+    publish_audit(&jetstream, &audit("x", window, vec![of_x])).await;
+    judged(&stack, A, "x", window, "verified").await;
+    report(&stack, window, window + WINDOW_NS, "not_whole").await;
 }
 
 /// A venue that numbers nothing may have dropped anything; one that publishes some events never proves completeness.
