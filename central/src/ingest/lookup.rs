@@ -58,7 +58,9 @@ impl StoredRows {
 const QUERY_BYTES: &str = "1000000";
 
 /// Rows of the events of some entries in an event table. Those from before the stream was created have the sequence 0: an edge that sends its
-/// journal again gives its events the sequences that they had in the stream before, and receive times do not tell them apart either.
+/// journal again gives its events the sequences that they had in the stream before, and receive times do not tell them apart either. The clock of
+/// hot is compared with that of the broker, without a margin, as the gap scan does: rows of the first seconds that hot stored by a clock behind
+/// the broker's have the sequence 0 for both, and their own redelivery is a copy next to the row.
 pub async fn stored_rows(
     storage: &Storage,
     (target, stream_created_ns): (Target, i64),
