@@ -15,7 +15,7 @@ use crate::numbers::ContractUnits;
 use crate::plan::SubscribedChannels;
 use marketprism_adapter_sdk::{
     Answer, Description, Endpoints, Feed, Frame, Instrument, Listing, LoadedFeed, Output, ParseResult, Plan,
-    Ranked, RankingKey, Refusal, RefusedRequests, Request, TradeRange, VenueAdapter, VenueInstance,
+    Ranked, RankingKey, Refusal, Request, TradeRange, VenueAdapter, VenueInstance,
 };
 
 pub type Deribit = VenueInstance<DeribitVenue>;
@@ -25,8 +25,6 @@ pub struct DeribitVenue {
     units: Vec<ContractUnits>,
     subscribed: SubscribedChannels,
     forced_trades: ForcedTrades,
-    /// Subscriptions that the venue refused for now, by their id.
-    refused: RefusedRequests,
 }
 
 impl VenueAdapter for DeribitVenue {
@@ -68,7 +66,6 @@ impl VenueAdapter for DeribitVenue {
             units: loaded.instruments.iter().map(ContractUnits::of).collect(),
             subscribed: SubscribedChannels::default(),
             forced_trades: ForcedTrades::default(),
-            refused: RefusedRequests::default(),
         })
     }
 
@@ -92,10 +89,7 @@ impl VenueAdapter for DeribitVenue {
         let result = self.frame(loaded, output, frame);
         // The events of a malformed frame are not published.
         match result {
-            Ok(()) => {
-                self.forced_trades.commit();
-                self.refused.repeat(output, frame);
-            }
+            Ok(()) => self.forced_trades.commit(),
             Err(_) => self.forced_trades.roll_back(),
         }
         result

@@ -286,7 +286,7 @@ pub(crate) fn test_message() -> String {
 }
 
 /// Names of channels hold letters, digits and a few signs only, so they need no escapes.
-pub(crate) fn message(method: &str, id: u64, channels: &[String]) -> String {
+fn message(method: &str, id: u64, channels: &[String]) -> String {
     let list = channels.join("\",\"");
     format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"public/{method}","params":{{"channels":["{list}"]}}}}"#)
 }

@@ -10,16 +10,14 @@ mod time;
 
 use marketprism_adapter_sdk::{
     Answer, Description, Endpoints, Feed, Frame, Listing, LoadedFeed, Output, ParseResult, Plan, Ranked,
-    RankingKey, Refusal, RefusedRequests, Request, VenueAdapter, VenueInstance,
+    RankingKey, Refusal, Request, VenueAdapter, VenueInstance,
 };
 
 pub type Kraken = VenueInstance<KrakenVenue>;
 
-#[derive(Debug, Default)]
-pub struct KrakenVenue {
-    /// Subscriptions of trades, by their instrument.
-    refused: RefusedRequests,
-}
+/// State between frames would be fields here.
+#[derive(Debug)]
+pub struct KrakenVenue;
 
 impl VenueAdapter for KrakenVenue {
     fn describe() -> Description {
@@ -52,7 +50,7 @@ impl VenueAdapter for KrakenVenue {
     }
 
     fn load(_: &LoadedFeed) -> Result<KrakenVenue, Refusal> {
-        Ok(KrakenVenue::default())
+        Ok(KrakenVenue)
     }
 
     fn plan(&mut self, loaded: &LoadedFeed) -> Result<Plan, Refusal> {
@@ -60,7 +58,7 @@ impl VenueAdapter for KrakenVenue {
     }
 
     fn normalize(&mut self, loaded: &LoadedFeed, output: &mut Output, frame: Frame<'_>) -> ParseResult<()> {
-        normalize::normalize(&mut self.refused, loaded, output, frame)
+        normalize::normalize(loaded, output, frame)
     }
 }
 

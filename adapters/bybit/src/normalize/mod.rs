@@ -9,9 +9,7 @@ mod ticker;
 mod trade;
 
 use control::RefusedTopics;
-use marketprism_adapter_sdk::{
-    Cursor, Frame, FrameSource, Ignored, LoadedFeed, Output, ParseResult, RefusedRequests,
-};
+use marketprism_adapter_sdk::{Cursor, Frame, FrameSource, Ignored, LoadedFeed, Output, ParseResult};
 use ticker::TickerStates;
 
 /// State that is kept between frames.
@@ -20,8 +18,6 @@ pub(crate) struct SessionState {
     /// The venue sends only the changed fields of a ticker.
     tickers: TickerStates,
     refused: RefusedTopics,
-    /// Requests that the venue refused for now, by their id.
-    refused_for_now: RefusedRequests,
 }
 
 pub(crate) fn normalize(
@@ -31,11 +27,7 @@ pub(crate) fn normalize(
     frame: Frame<'_>,
 ) -> ParseResult<()> {
     match loaded.source(frame.source) {
-        FrameSource::Connection(_) => {
-            message(state, loaded, output, frame)?;
-            state.refused_for_now.repeat(output, frame);
-            Ok(())
-        }
+        FrameSource::Connection(connection) => message(state, loaded, output, connection, frame.bytes),
         // Only ratios are polled.
         FrameSource::Poll(poll) => ratio::answer(loaded, output, frame.bytes, poll),
         FrameSource::Resync(_) | FrameSource::Backfill(_) => {
@@ -48,15 +40,16 @@ fn message(
     state: &mut SessionState,
     loaded: &LoadedFeed,
     output: &mut Output,
-    frame: Frame<'_>,
+    connection: u32,
+    frame: &[u8],
 ) -> ParseResult<()> {
-    if frame.bytes == b"pong" {
+    if frame == b"pong" {
         output.ignored(Ignored::Heartbeat);
         return Ok(());
     }
-    let Some(message) = output.object(frame.bytes)? else { return Ok(()) };
+    let Some(message) = output.object(frame)? else { return Ok(()) };
     let Some(topic) = message.optional("topic", Cursor::text)? else {
-        return state.answer(loaded, output, frame, &message);
+        return state.refused.answer(loaded, output, connection, &message);
     };
     let (kind, rest) = topic.split_once('.').unwrap_or((&topic, ""));
     match kind {

@@ -1,9 +1,9 @@
 //! Messages in any form: answers to requests, errors, heartbeats, and data with its members in another order than usual.
 
 use crate::DeribitVenue;
-use crate::plan::{self, test_message};
+use crate::plan::test_message;
 use marketprism_adapter_sdk::{
-    Cursor, Frame, Ignored, LoadedFeed, Object, Output, ParseResult, each_element,
+    Cursor, Frame, Ignored, LoadedFeed, Object, Output, ParseResult, Remark, each_element,
 };
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 const NAMED_MAX: usize = 20;
 
 /// Refusals that say "later", not "never" (too many requests, busy, settlement, maintenance, a fault of the venue): the channels would stay silent
-/// for ever, so that they are subscribed again.
+/// for ever, so that a new connection asks again.
 const NOT_NOW: [&str; 10] =
     ["10028", "10040", "10041", "10047", "10066", "11051", "11094", "13028", "13503", "13888"];
 
@@ -26,21 +26,12 @@ impl DeribitVenue {
     ) -> ParseResult<()> {
         let Some(message) = output.object(frame.bytes)? else { return Ok(()) };
         let id = message.read("id", Cursor::unsigned).ok();
-        let requested = id.and_then(|id| Some((id, self.subscribed.get(&(frame.source, id))?.as_slice())));
-        let code = error(output, &message, requested.map(|(_, channels)| channels))?;
-        if let Some((id, channels)) = requested {
-            if code.as_deref().is_some_and(|code| NOT_NOW.contains(&code)) {
-                self.refused.refused(frame, id, plan::message("subscribe", id, channels));
-            } else {
-                self.refused.answered(frame.source, id);
-            }
-        }
-        if code.is_some() {
+        let requested = id.and_then(|id| self.subscribed.get(&(frame.source, id)));
+        if error(output, &message, requested.map(Vec::as_slice))? {
             return Ok(());
         }
         if message.has("result") {
-            let channels = requested.map(|(_, channels)| channels);
-            let result = |cursor: &mut Cursor<'_>, _| confirmed(output, cursor, channels);
+            let result = |cursor: &mut Cursor<'_>, _| confirmed(output, cursor, requested.map(Vec::as_slice));
             return message.read("result", result);
         }
         if !message.has("method") {
@@ -94,18 +85,18 @@ fn confirmed(output: &mut Output, cursor: &mut Cursor<'_>, requested: Option<&[S
     Ok(())
 }
 
-/// Adds the error of an answer, with the channels of its request: one refused channel refuses them all. Its code; none without an error.
+/// Adds the error of an answer, with the channels of its request: one refused channel refuses them all. False when the answer has no error.
 pub(super) fn error(
     output: &mut Output,
     answer: &Object<'_>,
     requested: Option<&[String]>,
-) -> ParseResult<Option<String>> {
+) -> ParseResult<bool> {
     if !answer.has("error") {
-        return Ok(None);
+        return Ok(false);
     }
     answer.read("error", |cursor, _| {
         if cursor.null() {
-            return Ok(None);
+            return Ok(false);
         }
         let error = Object::parse(cursor)?;
         let code = error.read("code", |cursor, _| written(cursor))?;
@@ -118,9 +109,12 @@ pub(super) fn error(
         }
         if let Some((first, others)) = requested.and_then(<[String]>::split_first) {
             text = format!("{text}; refused: {first} and {} more", others.len());
+            if NOT_NOW.contains(&code.as_str()) {
+                output.note(Remark::Closing(format!("the venue refused subscriptions for now: {text}")));
+            }
         }
-        output.venue_error(code.as_str(), text);
-        Ok(Some(code))
+        output.venue_error(code, text);
+        Ok(true)
     })
 }
 

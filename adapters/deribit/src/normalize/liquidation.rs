@@ -116,7 +116,7 @@ impl DeribitVenue {
             return Cursor::new(frame.bytes).expected("a source number of the plan");
         };
         let answer = Object::whole(frame.bytes)?;
-        if control::error(output, &answer, None)?.is_some() {
+        if control::error(output, &answer, None)? {
             return Ok(());
         }
         let result = answer.read("result", |cursor, _| Object::parse(cursor))?;

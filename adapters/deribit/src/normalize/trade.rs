@@ -68,7 +68,7 @@ impl DeribitVenue {
         asked: u32,
     ) -> ParseResult<()> {
         let answer = Object::whole(frame.bytes)?;
-        if control::error(output, &answer, None)?.is_some() {
+        if control::error(output, &answer, None)? {
             return Ok(());
         }
         let result = answer.read("result", |cursor, _| Object::parse(cursor))?;

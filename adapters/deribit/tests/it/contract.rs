@@ -116,36 +116,6 @@ fn acknowledgements_are_compared_by_connection() {
     assert!(matches!(remarks(&mut session, &[frame(&ack(&channels), 0)])[0], Remark::VenueError(_)));
 }
 
-/// A new connection would subscribe its channels again, and be refused for the same reason.
-#[test]
-fn channels_that_are_refused_for_now_are_subscribed_again_on_their_connection() {
-    let mut session = open(&feed_of(&["BTC-USD"], &[DataType::Trade, DataType::Orderbook]));
-    let connection = session.plan.connections[0].clone();
-    let mut answers_at = |millis: i64, text: &str| {
-        let came = remarks(&mut session, &[OwnedFrame { at: millis * 1_000_000, ..frame(text, 0) }]);
-        came.into_iter()
-            .filter(|note| matches!(note, Remark::Reply(_) | Remark::Closing(_)))
-            .collect::<Vec<_>>()
-    };
-    let heartbeat = r#"{"jsonrpc":"2.0","method":"heartbeat","params":{"type":"heartbeat"}}"#;
-    for asked in [&connection.on_open[1], &connection.streams[0].resubscribe[1]] {
-        let (id, channels) = asked.split_once(r#","method""#).unwrap();
-        let channels = channels.split_once(r#""channels":"#).unwrap().1.trim_end_matches('}');
-        let refused = format!(r#"{id},"error":{{"code":10028,"message":"too_many_requests"}}}}"#);
-        assert_eq!(answers_at(0, &refused), []);
-        assert_eq!(answers_at(1_000, heartbeat), [Remark::Reply(asked.clone())]);
-        assert_eq!(answers_at(1_100, &refused), []);
-        assert_eq!(answers_at(3_100, heartbeat), [Remark::Reply(asked.clone())]);
-        let accepted = format!(r#"{id},"result":{channels}}}"#);
-        let never = format!(r#"{id},"error":{{"code":13778,"message":"raw_subscriptions"}}}}"#);
-        for end in [accepted, never] {
-            assert_eq!(answers_at(3_200, &refused), []);
-            assert_eq!(answers_at(3_300, &end), []);
-            assert_eq!(answers_at(900_000, heartbeat), []);
-        }
-    }
-}
-
 const TRADE: &str = r#"{"jsonrpc":"2.0","method":"subscription","params":{"channel":"trades.X.100ms","data":[{"timestamp":1,"price":100.0,"amount":10.0,"direction":"buy","instrument_name":"X","trade_seq":5,"trade_id":"6"MARK}]}}"#;
 
 fn trade(name: &str, mark: &str) -> OwnedFrame {

@@ -4,41 +4,21 @@ mod book;
 mod control;
 mod trade;
 
-use marketprism_adapter_sdk::{
-    Cursor, Frame, Ignored, LoadedFeed, Object, Output, ParseResult, RefusedRequests,
-};
+use marketprism_adapter_sdk::{Cursor, Frame, Ignored, LoadedFeed, Object, Output, ParseResult};
 
-pub(crate) fn normalize(
-    refused: &mut RefusedRequests,
-    loaded: &LoadedFeed,
-    output: &mut Output,
-    frame: Frame<'_>,
-) -> ParseResult<()> {
+pub(crate) fn normalize(loaded: &LoadedFeed, output: &mut Output, frame: Frame<'_>) -> ParseResult<()> {
     let Some(message) = output.object(frame.bytes)? else { return Ok(()) };
-    read(refused, loaded, output, &message, frame)?;
-    // The venue's heartbeats, one a second, are the clock.
-    refused.repeat(output, frame);
-    Ok(())
-}
-
-fn read(
-    refused: &mut RefusedRequests,
-    loaded: &LoadedFeed,
-    output: &mut Output,
-    message: &Object<'_>,
-    frame: Frame<'_>,
-) -> ParseResult<()> {
     // Some refusals name their channel.
     if message.has("method") || !message.has("channel") {
-        return control::answer(refused, loaded, output, message, frame);
+        return control::answer(loaded, output, &message, frame.source);
     }
     match &*message.read("channel", Cursor::text)? {
         "book" => {
             let change = message.read("type", book::change)?;
-            each_item(output, message, |output, item| book::book(loaded, output, item, change))
+            each_item(output, &message, |output, item| book::book(loaded, output, item, change))
         }
         // The snapshot holds the last fifty trades: their ids tell copies apart.
-        "trade" => each_item(output, message, |output, item| trade::trade(loaded, output, item)),
+        "trade" => each_item(output, &message, |output, item| trade::trade(loaded, output, item)),
         channel => {
             output.ignored(match channel {
                 "heartbeat" => Ignored::Heartbeat,
