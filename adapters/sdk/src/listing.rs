@@ -22,6 +22,8 @@ pub struct Listing {
     /// Every instrument that is listed and served.
     pub instruments: Vec<Instrument>,
     left_out: Vec<String>,
+    /// Rows with a name that no subject can hold.
+    without_subject: Vec<String>,
     /// Rows that the venue lists before the instrument exists.
     placeholders: Vec<String>,
     name_key: &'static str,
@@ -30,7 +32,8 @@ pub struct Listing {
 impl Listing {
     /// An empty listing of rows that have their name under this key.
     pub fn new(name_key: &'static str) -> Listing {
-        Listing { instruments: Vec::new(), left_out: Vec::new(), placeholders: Vec::new(), name_key }
+        let (instruments, left_out, without_subject, placeholders) = Default::default();
+        Listing { instruments, left_out, without_subject, placeholders, name_key }
     }
 
     /// Reads the row that comes next; `None` of `read` is a row that the adapter does not serve. A row that cannot be read is left out:
@@ -47,7 +50,7 @@ impl Listing {
         match read(cursor) {
             Ok(Some(one)) if !is_usable(&one) => {
                 let names = format!("`{}`, `{}`", shown_text(&one.symbol), shown_text(&one.venue_symbol));
-                self.left_out.push(format!(
+                self.without_subject.push(format!(
                     "{names} (expected names of 1 to {NAME_BYTES} bytes, the first without blanks, `.`, `*` and `>`)"
                 ));
             }
@@ -73,6 +76,13 @@ impl Listing {
         if !self.left_out.is_empty() {
             let (count, named) = (self.left_out.len(), named(&self.left_out));
             log::warn(&format!("{count} listed instruments left out, since they cannot be read: {named}"));
+        }
+        // No warning: only the venue can change its names, and a feed that asks for one is refused with it.
+        if !self.without_subject.is_empty() {
+            let (count, named) = (self.without_subject.len(), named(&self.without_subject));
+            log::info(&format!(
+                "{count} listed instruments left out, since no subject can hold their names: {named}"
+            ));
         }
         if !self.placeholders.is_empty() {
             let (count, named) = (self.placeholders.len(), named(&self.placeholders));
@@ -101,7 +111,7 @@ impl Listing {
 
     /// The instruments, and the reasons of the rows that were left out.
     pub(crate) fn into_parts(self) -> (Vec<Instrument>, Vec<String>) {
-        (self.instruments, self.left_out)
+        (self.instruments, [self.left_out, self.without_subject].concat())
     }
 }
 
