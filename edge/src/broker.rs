@@ -12,6 +12,7 @@ use serde::Deserialize;
 use tokio::sync::Notify;
 
 use revisions::NewestRevisions;
+pub(crate) use revisions::OLDER_REVISIONS_FOR;
 pub use stalls::PublishStalls;
 
 use crate::limits::ACKNOWLEDGEMENTS_MAX;
@@ -120,6 +121,7 @@ impl BrokerLink {
 
     /// The broker has an earlier state: it lost something that it had at this time.
     pub(crate) fn went_back(&self, had_at: Instant) {
+        self.revisions.forget();
         *self.went_back.lock().unwrap_or_else(PoisonError::into_inner) = Some(had_at);
     }
 
@@ -128,9 +130,10 @@ impl BrokerLink {
         self.went_back.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// False for the value of a key that is older than one read before: a replica of the bucket that lags has answered.
-    pub(crate) fn is_newest(&self, value: &Message) -> bool {
-        self.revisions.is_newest(value)
+    /// False for an answer to a read of a bucket that is older than one before; `None`: there is no such key. A replica of the bucket that lags
+    /// has answered, or the broker was put back.
+    pub(crate) fn is_newest(&self, subject: &str, answer: Option<&Message>) -> bool {
+        self.revisions.is_newest(subject, answer, Instant::now())
     }
 
     /// The broker is connected, and the name is not held by another edge.

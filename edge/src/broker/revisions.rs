@@ -2,20 +2,31 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_nats::{HeaderMap, Message};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-const SUBJECT: &str = "Nats-Subject";
+/// Time for which answers about a key are left alone while all of them are older than one before. A replica that lags is not the only one that answers
+/// for so long.
+pub(crate) const OLDER_REVISIONS_FOR: Duration = Duration::from_secs(60);
+
 const SEQUENCE: &str = "Nats-Sequence";
 const STORED_AT: &str = "Nats-Time-Stamp";
 
-/// One entry for each key that the edge reads.
+/// One entry for each key that the edge reads, by the subject of its requests.
 #[derive(Debug, Default)]
-pub(super) struct NewestRevisions(Mutex<BTreeMap<String, Revision>>);
+pub(super) struct NewestRevisions(Mutex<BTreeMap<String, NewestRevision>>);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
+struct NewestRevision {
+    revision: Revision,
+    /// Time since which all answers are older.
+    older_since: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Revision {
     sequence: u64,
     /// By the broker's clock.
@@ -29,23 +40,87 @@ impl Revision {
         Some(Self { sequence, stored_at })
     }
 
-    /// Sequences begin again in a bucket that was created again or put back to an earlier state, times do not.
+    /// Sequences begin again in a bucket that was created again, times do not.
     fn is_before(self, other: Self) -> bool {
         self.sequence < other.sequence && self.stored_at < other.stored_at
     }
 }
 
 impl NewestRevisions {
-    /// Remembers the revision of a value. False: it is older than the newest one. A value without a revision is taken.
-    pub(super) fn is_newest(&self, value: &Message) -> bool {
-        let Some(headers) = &value.headers else { return true };
-        let (Some(subject), Some(found)) = (headers.get(SUBJECT), Revision::of(headers)) else { return true };
+    /// Remembers the revision of an answer; `None`: there is no such key. False: it is older than the newest one. When all answers have been older
+    /// for [`OLDER_REVISIONS_FOR`], the broker was put back, and they are taken. A value without a revision is taken.
+    pub(super) fn is_newest(&self, key: &str, answer: Option<&Message>, now: Instant) -> bool {
+        let found = answer.map(|value| value.headers.as_ref().and_then(Revision::of));
+        if found == Some(None) {
+            return true;
+        }
+        let found = found.flatten();
         // Each change is a single assignment, so a panic of another holder does not matter.
         let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if newest.get(subject.as_str()).is_some_and(|newest| found.is_before(*newest)) {
-            return false;
+        if let Some(known) = newest.get_mut(key)
+            && found.is_none_or(|found| found.is_before(known.revision))
+        {
+            let since = *known.older_since.get_or_insert(now);
+            if now.duration_since(since) < OLDER_REVISIONS_FOR {
+                return false;
+            }
         }
-        newest.insert(subject.as_str().to_owned(), found);
+        match found {
+            Some(revision) => newest.insert(key.to_owned(), NewestRevision { revision, older_since: None }),
+            None => newest.remove(key),
+        };
         true
+    }
+
+    /// The broker was put back to an earlier state: what it has now counts.
+    pub(super) fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_nats::Subject;
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn value(sequence: u64) -> Message {
+        let mut headers = HeaderMap::new();
+        headers.insert(SEQUENCE, sequence.to_string());
+        headers.insert(STORED_AT, format!("2026-01-01T00:00:{sequence:02}Z"));
+        let (subject, payload) = (Subject::from_static("answer"), Bytes::new());
+        Message {
+            subject,
+            reply: None,
+            payload,
+            headers: Some(headers),
+            status: None,
+            description: None,
+            length: 0,
+        }
+    }
+
+    #[test]
+    fn only_a_broker_that_was_put_back_answers_with_older_values_for_long() {
+        let (newest, start) = (NewestRevisions::default(), Instant::now());
+        let (old, new) = (value(3), value(7));
+        let is_newest =
+            |answer, seconds| newest.is_newest("key", answer, start + Duration::from_secs(seconds));
+        assert!(is_newest(None, 0), "there is no such key yet");
+        assert!(is_newest(Some(&new), 0));
+        assert!(!is_newest(Some(&old), 1));
+        assert!(!is_newest(None, 40));
+        assert!(is_newest(Some(&new), 50), "another replica");
+        assert!(!is_newest(Some(&old), 55));
+        assert!(!is_newest(Some(&old), 114));
+        assert!(is_newest(Some(&old), 115), "the broker was put back");
+        assert!(is_newest(Some(&old), 116));
+        assert!(is_newest(Some(&new), 120));
+        assert!(!is_newest(None, 121));
+        assert!(is_newest(None, 181), "the key is gone");
+        assert!(is_newest(Some(&new), 182));
+        newest.forget();
+        assert!(is_newest(Some(&old), 183), "the broker is known to have been put back");
     }
 }

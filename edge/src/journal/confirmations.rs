@@ -95,9 +95,10 @@ async fn ask(
     let created =
         OffsetDateTime::parse(&created, &Rfc3339).with_context(|| format!("creation time {created:?}"))?;
     let created_ns = i64::try_from(created.unix_timestamp_nanos())?;
-    let newest = request(broker, confirmed_request_subject(name)).await?;
+    let key = confirmed_request_subject(name);
+    let newest = request(broker, key.clone()).await?;
     // An older one would be taken for a hot that was put back.
-    let confirmed = newest.filter(|message| broker.1.is_newest(message)).and_then(|message| {
+    let confirmed = newest.filter(|value| broker.1.is_newest(&key, Some(value))).and_then(|message| {
         // Neither a missing nor a deleted key has a value.
         let value: Watermark = serde_json::from_slice(&message.payload).ok()?;
         (value.stream_created_ns == created_ns).then_some(value.confirmed_seq)

@@ -1,6 +1,6 @@
 //! Requests to the broker for wanted versions and components. An edge may create no consumer there: each answer is one message.
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use async_nats::client::RequestErrorKind;
 use async_nats::{Client, Message};
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::broker::BrokerLink;
+use crate::broker::{BrokerLink, OLDER_REVISIONS_FOR};
 use crate::limits::{COMPONENT_BYTES_MAX, COMPONENT_FETCH, CONFIRMED_ANSWER};
 
 const NOT_FOUND: u16 = 404;
@@ -36,14 +36,15 @@ pub(super) async fn read_wanted(
     adapter: &str,
 ) -> anyhow::Result<anyhow::Result<Option<WantedAdapter>>> {
     let subject = wanted_adapter_request_subject(adapter);
-    let Some(message) = request(broker, subject, Bytes::new(), WANTED_ADAPTERS_BUCKET).await? else {
-        return Ok(Ok(None));
-    };
-    // An earlier wish would undo the newest one.
-    ensure!(
-        broker.1.is_newest(&message),
-        "bucket {WANTED_ADAPTERS_BUCKET}, key {adapter}: the answer is older than the one before; a replica of the bucket lags"
-    );
+    let answer = request(broker, subject.clone(), Bytes::new(), WANTED_ADAPTERS_BUCKET).await?;
+    // An earlier wish, or none, would undo the newest one.
+    if !broker.1.is_newest(&subject, answer.as_ref()) {
+        return Ok(Err(anyhow!(
+            "bucket {WANTED_ADAPTERS_BUCKET}, key {adapter}: the answer is older than one before: a replica lags, or the broker was put back; \
+             it is taken if no newer one comes for {OLDER_REVISIONS_FOR:?}"
+        )));
+    }
+    let Some(message) = answer else { return Ok(Ok(None)) };
     let is_deleted = message.headers.as_ref().is_some_and(|headers| headers.get(OPERATION).is_some());
     if is_deleted {
         return Ok(Ok(None));
@@ -146,13 +147,19 @@ mod tests {
             context.publish(subject, wanted.into()).await.unwrap().await.unwrap().sequence
         };
         let read =
-            async || read_wanted((&client, &link), "sim").await.map(|wanted| wanted.unwrap().is_some());
+            async || read_wanted((&client, &link), "sim").await.unwrap().map(|wanted| wanted.is_some());
+        let is_older = async || {
+            let error = read().await.unwrap_err().to_string();
+            assert!(error.contains("a replica lags, or the broker was put back"), "{error}");
+        };
+        assert!(!read().await.unwrap(), "nothing is wanted yet");
         put().await;
         let newest = put().await;
         assert!(read().await.unwrap());
         bucket.delete_message(newest).await.unwrap();
-        let error = read().await.unwrap_err().to_string();
-        assert!(error.contains("a replica of the bucket lags"), "{error}");
+        is_older().await;
+        bucket.purge().await.unwrap();
+        is_older().await;
         put().await;
         assert!(read().await.unwrap(), "a later wish counts");
     }
