@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
 use crate::log_output::{LogOutput, log_to_file, write_json_notices};
@@ -188,7 +189,7 @@ fn report_panic(panic: &PanicHookInfo<'_>) {
 
 /// Longest line: container runtimes split those of 16 KiB and more, the journal those of 48 KiB.
 const LINE_BYTES_MAX: usize = 15 << 10;
-/// Bytes of a text in a JSON line that is too long.
+/// Bytes of a text in a JSON line that is too long. Halved until the line fits.
 const LONG_TEXT_BYTES: usize = 1 << 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,10 +207,10 @@ struct MaskedWriter<W> {
 }
 
 impl LineForm {
-    /// One line for each event. A text of a venue or a server may have line ends, and what follows one could pass for a line of ours.
+    /// One line for each event. A text of a venue or a server may have line ends, and what follows one could pass for a line of this process.
     fn line(self, text: &str) -> Cow<'_, str> {
         match self {
-            Self::Text => match text.trim_end_matches('\n') {
+            Self::Text => match text.strip_suffix('\n').unwrap_or(text) {
                 line if line.contains(['\n', '\r']) => {
                     Cow::Owned(line.replace('\r', "\\r").replace('\n', "\\n") + "\n")
                 }
@@ -223,20 +224,33 @@ impl LineForm {
 
 /// A JSON line with the beginnings of its long texts, which stays readable as JSON.
 fn shortened(line: &str) -> String {
-    let Ok(mut value) = serde_json::from_str(line) else { return line.to_owned() };
-    shorten(&mut value);
+    let Ok(mut value) = serde_json::from_str::<Value>(line) else { return line.to_owned() };
+    let lengths =
+        std::iter::successors(Some(LONG_TEXT_BYTES), |bytes| Some(bytes / 2).filter(|half| *half > 0));
+    for bytes in lengths {
+        let mut short = value.clone();
+        shorten(&mut short, bytes);
+        let short = format!("{short}\n");
+        if short.len() <= LINE_BYTES_MAX {
+            return short;
+        }
+    }
+    // Too many fields: those of the event itself, such as its level, stay.
+    if let Value::Object(members) = &mut value {
+        members.retain(|_, member| member.is_string());
+    }
+    shorten(&mut value, LONG_TEXT_BYTES);
     format!("{value}\n")
 }
 
-fn shorten(value: &mut serde_json::Value) {
-    use serde_json::Value;
+fn shorten(value: &mut Value, bytes: usize) {
     match value {
-        Value::String(text) if text.len() > LONG_TEXT_BYTES => {
-            let cut = text.split_off(text.floor_char_boundary(LONG_TEXT_BYTES));
+        Value::String(text) if text.len() > bytes => {
+            let cut = text.split_off(text.floor_char_boundary(bytes));
             *text += &format!(" [{} bytes cut]", cut.len());
         }
-        Value::Object(members) => members.values_mut().for_each(shorten),
-        Value::Array(items) => items.iter_mut().for_each(shorten),
+        Value::Object(members) => members.values_mut().for_each(|member| shorten(member, bytes)),
+        Value::Array(items) => items.iter_mut().for_each(|item| shorten(item, bytes)),
         _ => {}
     }
 }
@@ -267,6 +281,8 @@ impl<W: Write> Write for MaskedWriter<W> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const fn writer(form: LineForm) -> MaskedWriter<Vec<u8>> {
@@ -284,18 +300,32 @@ mod tests {
         };
         let line = written(LineForm::Text);
         assert_eq!((line.lines().count(), line.contains("<html>\\r\\n2026")), (1, true), "{line}");
+        let mut writer = writer(LineForm::Text);
+        writeln!(writer, "a text with an end of its own\n").unwrap();
+        assert_eq!(writer.output, b"a text with an end of its own\\n\n");
         assert_eq!(written(LineForm::Panic).lines().count(), 3, "a backtrace stays readable");
     }
 
     #[test]
     fn a_long_json_line_stays_one_object_and_below_the_limit_of_container_runtimes() {
-        let mut writer = writer(LineForm::Json);
-        let line = serde_json::json!({ "level": "WARN", "fields": { "message": "long", "text": "ä\n".repeat(9_000) } });
-        writeln!(writer, "{line}").unwrap();
-        assert!(writer.output.len() < 16 << 10, "{} bytes", writer.output.len());
-        let read: serde_json::Value = serde_json::from_slice(&writer.output).unwrap();
-        assert_eq!((&read["level"], &read["fields"]["message"]), (&"WARN".into(), &"long".into()));
-        assert!(read["fields"]["text"].as_str().unwrap().ends_with("bytes cut]"), "{read}");
+        let written = |fields: Value| {
+            let (mut writer, line) = (writer(LineForm::Json), json!({ "level": "WARN", "fields": fields }));
+            writeln!(writer, "{line}").unwrap();
+            assert!(writer.output.len() < 16 << 10, "{} bytes", writer.output.len());
+            let read: Value = serde_json::from_slice(&writer.output).unwrap();
+            assert_eq!(read["level"], "WARN");
+            read
+        };
+        let escapes = "\u{1}".repeat(5_000);
+        for fields in [
+            json!({ "message": "long", "text": "ä\n".repeat(9_000) }),
+            json!({ "message": "long", "text": escapes, "other": escapes, "third": escapes }),
+        ] {
+            let read = written(fields);
+            assert_eq!(read["fields"]["message"], "long");
+            assert!(read["fields"]["text"].as_str().unwrap().ends_with("bytes cut]"), "{read}");
+        }
+        written((0..3_000).map(|field| (format!("field {field}"), json!(0))).collect());
     }
 
     #[test]
