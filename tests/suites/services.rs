@@ -83,7 +83,7 @@ async fn edge_and_central_say_that_they_are_ready_go_on_and_stop() {
     }
 }
 
-/// A signal tells systemd nothing about what the edge makes of the file.
+/// Systemd does not learn from a signal whether the edge could read the file.
 #[test]
 fn a_reload_checks_the_file_that_the_edge_runs_with_before_it_signals() {
     let unit =

@@ -304,7 +304,7 @@ impl JournalState {
         }
     }
 
-    /// The stream restarted its sequences below what it had acknowledged. How much of that it kept, they do not show, as other edges
+    /// The stream restarted its sequences below what it had acknowledged. The sequences do not show how much of that it kept, as other edges
     /// publish too: what is not in hot is sent again. `last`: its highest sequence. Returns the number of events.
     pub(super) fn went_back(
         &mut self,

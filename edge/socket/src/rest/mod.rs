@@ -63,7 +63,7 @@ pub(crate) fn apply_refusal(
     }
 }
 
-/// The text of a refusal: the begin of its body, behind the target of a redirection. None is followed: routes, budgets and logins are those of the
+/// The text of a refusal: the beginning of its body, behind the target of a redirection. None is followed: routes, budgets and logins are those of the
 /// configured address.
 pub(crate) fn refusal_text(status: StatusCode, headers: &HeaderMap, snippet: &[u8]) -> String {
     let body = String::from_utf8_lossy(snippet).into_owned();
