@@ -119,7 +119,7 @@ impl System {
                     *end == u64::MAX && (until_ms - 60_000..until_ms).contains(begin)
                 };
                 if let Some((_, end)) = self.lived_twice.iter_mut().find(is_this) {
-                    *end = until_ms;
+                    *end = until_ms.max(now_ms() + 2_000);
                 }
             }
             // One that waits for a client must not fall into the calm.

@@ -74,7 +74,8 @@ pub struct System {
     pub(crate) with_other_adapter: BTreeSet<u32>,
     pub(crate) reloads: u32,
     pub full_journals: Vec<FullJournal>,
-    /// Times, in milliseconds since 1970, to which the clock of an edge was stepped: the edge lives through them twice.
+    /// Times, in milliseconds since 1970, from one to which the clock of an edge was stepped until it was right again: the edge lives through
+    /// some of them twice, and what it missed in a second pass lies between that and a time of afterwards.
     pub lived_twice: Vec<(u64, u64)>,
     /// Fault of the venue that lasts.
     pub(crate) fault: Option<u64>,

@@ -247,32 +247,21 @@ fn audits(sources: &Sources, scope: &ReportScope, (from_ms, to_ms): (i64, i64)) 
     )
 }
 
-/// A gap that is longer by the edge's clock than by the venue's by more than this: the edge's clock was set back before it, or its end
-/// came late. The venue's times are the true ones then. Only of gaps between two messages of a venue: the times of lost records, dropped or
-/// refused, are receive times, and their venue times may be much closer together.
-const CLOCK_STEP_NS: i64 = 10_000_000_000;
-const BETWEEN_MESSAGES: [GapKind; 4] =
-    [GapKind::TradeIds, GapKind::BookSequence, GapKind::BookChecksum, GapKind::Connection];
-
 /// Gaps that touch the period (the ids in hot show what was filled), those that a later window noticed included, unless the grace period of that window lasts. Also starts
 /// shortly before the period: each window has its own part of a start.
 pub async fn gaps(sources: &Sources, scope: &ReportScope, closed_before_ms: i64) -> Answer<Vec<EdgeGap>> {
     let later = (scope.to.0 + margin_ms(scope)).min(closed_before_ms).max(scope.to.0);
     let query = format!(
-        "SELECT stream, edge, window_ms, run, kind, cause, from_ns, to_ns, from_sequence, to_sequence, missing FROM (\
-         SELECT {SUBJECT} AS stream, toString(edge) AS edge, toUnixTimestamp64Milli(window_start) AS window_ms, run, \
-         toString(gap.kind) AS kind, toString(gap.cause) AS cause, \
-         gap.kind IN ({between}) AND ifNull(gap.to_ns - gap.from_ns > gap.venue_to_ns - gap.venue_from_ns + {CLOCK_STEP_NS}, 0) AS is_stepped, \
-         if(is_stepped, assumeNotNull(gap.venue_from_ns), least(gap.from_ns, ifNull(gap.venue_from_ns, gap.from_ns))) AS from_ns, \
-         if(is_stepped, assumeNotNull(gap.venue_to_ns), greatest(gap.to_ns, ifNull(gap.venue_to_ns, gap.to_ns))) AS to_ns, \
+        "SELECT {SUBJECT} AS stream, toString(edge) AS edge, toUnixTimestamp64Milli(window_start) AS window_ms, run, \
+         toString(gap.kind) AS kind, toString(gap.cause) AS cause, least(gap.from_ns, ifNull(gap.venue_from_ns, gap.from_ns)) AS from_ns, \
+         greatest(gap.to_ns, ifNull(gap.venue_to_ns, gap.to_ns)) AS to_ns, \
          gap.from_sequence AS from_sequence, gap.to_sequence AS to_sequence, gap.missing AS missing \
          FROM {} ARRAY JOIN gaps AS gap WHERE (window_start < {to} OR from_ns < {to_ns}) \
-         AND (window_start >= {from} OR gap.kind = '{start}') AND gap.kind != '{backfilled}' LIMIT {EDGE_GAPS_MAX})",
+         AND (window_start >= {from} OR gap.kind = '{start}') AND gap.kind != '{backfilled}' LIMIT {EDGE_GAPS_MAX}",
         audits(sources, scope, (scope.from.0 - margin_ms(scope), later)),
         from = sql::millis(scope.from.0),
         start = GapKind::Start,
         backfilled = GapKind::Backfilled,
-        between = BETWEEN_MESSAGES.map(|kind| sql::quote(kind.as_str())).join(", "),
         to = sql::millis(scope.to.0),
         to_ns = scope.to.0.saturating_mul(1_000_000),
     );

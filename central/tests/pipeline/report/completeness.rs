@@ -96,51 +96,6 @@ async fn trades_that_both_edges_miss_are_missing_whichever_window_noticed_them()
     );
 }
 
-/// The clock of the edge was a minute behind when the gap began, and right again when it ended.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_gap_in_which_the_clock_of_the_edge_was_set_is_where_the_venue_says() {
-    let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
-    let [before, first, second] = windows_before([9, 8, 7]);
-    let events = [
-        trades("x", before, 0, 100),
-        trades("x", first, 100, 200),
-        [trades("x", second, 200, 250), trades("x", second, 260, 300)].concat(),
-    ];
-    publish(&jetstream, events.iter().flatten().cloned()).await;
-    for (window, events) in [before, first, second].into_iter().zip(&events) {
-        let mut of_x = stored(A, events);
-        if window == second {
-            let mut gap = Gap::trade_ids(250, 259, second + 250_000 - 60_000_000_000, second + 260_000);
-            gap.set_venue_times(Some(second + 250_000), Some(second + 260_000));
-            of_x.gaps.push(gap);
-        }
-        publish_audit(&jetstream, &audit("x", window, vec![of_x])).await;
-        judged(&stack, A, "x", window, "verified").await;
-    }
-    let holed = report(&stack, second, second + WINDOW_NS, "not_whole").await;
-    assert!(has(&holed, "fail ledger.missing_events ledger: 10 events missing"), "{:#}", holed["findings"]);
-    report(&stack, before, second, "whole").await;
-}
-
-/// Trades from a history: they were received over a minute and lost, their venue times are of two hours before and much closer together.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_gap_of_lost_records_is_where_they_were_received() {
-    let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
-    let window = window_before(7);
-    let events = trades("x", window, 0, 100);
-    publish(&jetstream, events.iter().cloned()).await;
-    let venue_from = window - 2 * 3_600_000_000_000;
-    let from = window - 60_000_000_000;
-    let mut lost = Gap::open(GapKind::Dropped, GapCause::Ours, from, "the queue was full");
-    (lost.to, lost.missing) = (window + 1_000_000_000, Some(3));
-    lost.set_venue_times(Some(venue_from), Some(venue_from + 1_000));
-    let mut of_x = stored(A, &events);
-    of_x.gaps.push(lost);
-    publish_audit(&jetstream, &audit("x", window, vec![of_x])).await;
-    judged(&stack, A, "x", window, "verified").await;
-    report(&stack, window, window + WINDOW_NS, "not_whole").await;
-}
-
 /// A venue that numbers nothing may have dropped anything; one that publishes some events never proves completeness.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_verified_complete_without_numbers_or_with_lower_bounds() {
