@@ -275,12 +275,16 @@ pub const COPY_RETRY_FIRST: Duration = Duration::from_secs(1);
 pub const LOOK_BACK: Duration = Duration::from_secs(15 * 60);
 /// Windows per comparison query: keeps answers small and lets other work take its turn.
 pub const RECHECK_WINDOWS: i64 = 360;
-/// Windows held only by cold that each recheck compares: a day of them, so that the oldest come round too.
+/// Windows held only by cold that each recheck compares in turn: a day of minutes, so a year of them comes round in two and a half days of rechecks
+/// every ten minutes. A table at rest is rechecked hourly: 15 days.
 pub const RECHECK_OLD_WINDOWS: i64 = 1_440;
-/// Windows in hot whose content each recheck compares in turn, all others by event ids: three days of minutes take six hours.
+/// Windows in hot whose content each recheck compares in turn, all others by event ids: three days of minutes, and the one that
+/// rows may stay longer, come round in nine hours of rechecks every ten minutes. Of a table at rest, in days.
 pub const RECHECK_CONTENT_WINDOWS: i64 = 120;
-/// A table that did not change is read again after this time: files damaged on the disk show only then.
+/// A table that did not change is read again after this time, its content in turn as ever: files damaged on the disk show only then.
 pub const RECHECK_UNCHANGED: Duration = Duration::from_secs(3_600);
+/// A recheck for which the states of the tables cannot be read waits this long, or its period if that is shorter.
+pub const RECHECK_RETRY: Duration = Duration::from_secs(300);
 /// [`SLICE_ROWS`] per comparison query of `integrity --verify`: at most seconds on one thread, and a step of the progress shown.
 pub const SLICES_A_COMPARISON: u64 = 4;
 /// Windows of a table that `integrity --verify` compares a second time because they differ; the rest is reported as found first.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::queries::{CopyError, Endpoint, HotCold, limited};
-use super::table_states::{SharedStates, TableFacts};
+use super::table_states::{SharedStates, TableVersion};
 use super::window_ops::CopyContext;
 use crate::limits;
 use crate::sql::quote;
@@ -65,19 +65,22 @@ pub async fn copy_instruments(
     }
 }
 
-/// True if any row was copied. `equal`: facts with which both sides had the same rows.
+/// True if any row was copied. `equal`: states with which both sides had the same rows.
 async fn equalize(
     context: CopyContext<'_>,
     states: &SharedStates,
     pair: &mut Option<HotCold>,
-    equal: &mut Option<TableFacts>,
+    equal: &mut Option<[TableVersion; 2]>,
 ) -> Result<bool, CopyError> {
     let pair = match pair {
         Some(pair) => pair,
         None => pair.insert(HotCold::connect(context.config).await?),
     };
-    let facts = states.fresh(pair).await?.facts(INSTRUMENTS);
-    if facts.is_some() && facts == *equal {
+    // Without an answer they are compared.
+    let asked = states.fresh(pair, INSTRUMENTS).await;
+    let asked = asked.inspect_err(|error| tracing::debug!(%error, "the states of instruments are unknown"));
+    let states = asked.unwrap_or_default();
+    if states.is_some() && states == *equal {
         return Ok(false);
     }
     *equal = None;
@@ -90,7 +93,7 @@ async fn equalize(
         copy(context, (hot, cold), exchange, &newer(&in_hot, &in_cold)).await?;
         copy(context, (cold, hot), exchange, &newer(&in_cold, &in_hot)).await?;
     }
-    *equal = facts.filter(|_| exchanges.is_empty());
+    *equal = states.filter(|_| exchanges.is_empty());
     Ok(!exchanges.is_empty())
 }
 

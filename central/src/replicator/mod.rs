@@ -16,6 +16,7 @@ mod hot_deletion;
 mod instruments;
 mod queries;
 mod recheck;
+mod recheck_turns;
 mod reconcile;
 mod replicate;
 mod run;

@@ -1,10 +1,11 @@
-//! Periodic recheck of a table: everything that hot holds, and in turn what only cold holds. A table of which nothing changed since is not read.
+//! Periodic recheck of a table: everything that hot holds, and in turn what only cold holds. A table of which nothing changed since all of it was compared is not read.
 
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join;
 
 use super::queries::CopyError;
+use super::recheck_turns::{SoundComparisons, Turns, has_time};
 use super::table_states::{TableFacts, TableStates};
 use super::window::{TimeRange, align};
 use super::window_ops::WindowOps;
@@ -20,36 +21,6 @@ enum Depth {
     Content,
 }
 
-/// Comparisons since a side or the log changed last. None of them found a window that needed something.
-#[derive(Debug, Clone, Copy)]
-struct SoundComparisons {
-    facts: TableFacts,
-    /// Time whose content is still to be compared: that which hot holds, and that which only cold holds.
-    left_ms: [i64; 2],
-    /// The last one.
-    at: Instant,
-}
-
-impl SoundComparisons {
-    /// With another one, which compares the content of `turn_ms` of `whole_ms`. Turns follow each other without a hole.
-    fn with(
-        earlier: Option<Self>,
-        (facts, at): (TableFacts, Instant),
-        whole_ms: [i64; 2],
-        turn_ms: [i64; 2],
-    ) -> Self {
-        let earlier = earlier.filter(|earlier| earlier.facts == facts);
-        let [hot, cold] = earlier.map_or(whole_ms, |earlier| earlier.left_ms);
-        let left = |whole_ms: i64, turn_ms: i64| (whole_ms - turn_ms.max(0)).max(0);
-        Self { facts, left_ms: [left(hot, turn_ms[0]), left(cold, turn_ms[1])], at }
-    }
-
-    /// Another comparison would find nothing: all content was compared with these facts. Damaged files show only when they are read.
-    fn cover(&self, facts: TableFacts) -> bool {
-        self.facts == facts && self.left_ms == [0, 0] && self.at.elapsed() < limits::RECHECK_UNCHANGED
-    }
-}
-
 #[derive(Debug)]
 pub struct TableRecheck {
     /// Start of the next full recheck.
@@ -61,8 +32,6 @@ pub struct TableRecheck {
     began: Instant,
     /// Time of the states that it began with.
     asked_at: Instant,
-    /// Windows logged as unsound before it.
-    unsound: u64,
     /// A window needed something.
     has_findings: bool,
     /// The comparisons, with the running one.
@@ -71,10 +40,10 @@ pub struct TableRecheck {
     sound: Option<SoundComparisons>,
     /// Mutations of hot and cold at the begin of the last recheck.
     mutations: Option<[(u64, u64); 2]>,
-    /// Start of the next range of the recent windows whose content is compared.
-    content_from_ms: Option<i64>,
-    /// Start of the next range that only cold holds.
-    old_from_ms: Option<i64>,
+    /// Of the recent windows by content.
+    content: Turns,
+    /// Of what only cold holds.
+    old: Turns,
 }
 
 impl TableRecheck {
@@ -86,13 +55,12 @@ impl TableRecheck {
             left: Vec::new(),
             began: now,
             asked_at: now,
-            unsound: 0,
             has_findings: false,
             running: None,
             sound: None,
             mutations: None,
-            content_from_ms: None,
-            old_from_ms: None,
+            content: Turns::default(),
+            old: Turns::default(),
         }
     }
 
@@ -108,7 +76,8 @@ impl TableRecheck {
 
     /// A recheck with these states would find nothing.
     pub fn is_at_rest(&self, facts: Option<TableFacts>) -> bool {
-        self.left.is_empty() && self.sound.zip(facts).is_some_and(|(sound, facts)| sound.cover(facts))
+        self.left.is_empty()
+            && self.sound.as_ref().zip(facts).is_some_and(|(sound, facts)| sound.cover(facts))
     }
 
     /// Windows copied by an earlier run are rechecked at once; without any the first recheck waits its period.
@@ -117,6 +86,11 @@ impl TableRecheck {
         if upto_ms.is_none() {
             self.due = self.due.checked_add(every).unwrap_or(self.due);
         }
+    }
+
+    /// The recheck that is due waits: its states cannot be read. Tables whose rechecks are due together wait together.
+    pub fn postpone(&mut self, every: Duration) {
+        self.due = postponed(self.due, Instant::now(), every.min(limits::RECHECK_RETRY));
     }
 
     /// The next step begins a recheck of everything.
@@ -138,9 +112,8 @@ impl TableRecheck {
             let Some(states) = states else { return Ok(()) };
             let facts = states.facts(ops.table.name);
             self.asked_at = states.asked_at;
-            self.unsound = states.logged(ops.table.name).unsound;
             if self.is_at_rest(facts) {
-                self.end_with(ops, self.unsound);
+                self.end_with(ops);
                 return Ok(());
             }
             self.begin(ops, (first_ms, upto_ms), states).await?;
@@ -172,7 +145,7 @@ impl TableRecheck {
     ) -> Result<(), CopyError> {
         self.began = Instant::now();
         let table = ops.table.name;
-        let first_logged_ms = states.logged(table).extent().map(|(first_ms, _)| first_ms);
+        let first_logged_ms = states.logged(table).first_ms();
         // Windows that were copied since the start are left out.
         let is_whole = self.first_upto_ms.is_none_or(|first| first >= upto_ms);
         let upto_ms = self.first_upto_ms.unwrap_or(upto_ms);
@@ -182,22 +155,19 @@ impl TableRecheck {
         let retained_ms = align(now_ms - ttl_ms - DAY_MS, ops.width_ms).max(first_ms);
         let span = TimeRange::new(retained_ms, upto_ms);
         let recent_ms = first_held(ops, span, first_logged_ms).await?.max(retained_ms);
-        let old_ms =
-            self.old_from_ms.filter(|from| (logged_ms..retained_ms).contains(from)).unwrap_or(logged_ms);
-        let old_end_ms = retained_ms.min(old_ms.saturating_add(ops.width_ms * limits::RECHECK_OLD_WINDOWS));
-        self.old_from_ms = Some(old_end_ms);
-        let old = (TimeRange::new(old_ms, old_end_ms), Depth::Content);
+        let old =
+            self.old.next(TimeRange::new(logged_ms, retained_ms), ops.width_ms * limits::RECHECK_OLD_WINDOWS);
+        let old = old.into_iter().map(|span| (span, Depth::Content));
         let facts = states.facts(table);
         let recent = self.recent_ranges(ops, TimeRange::new(recent_ms, upto_ms), facts);
-        let by_content = recent.iter().filter(|(_, depth)| *depth == Depth::Content);
-        let turn_ms = [by_content.map(|(span, _)| span.to_ms - span.from_ms).sum(), old_end_ms - old_ms];
-        let whole_ms = [upto_ms - recent_ms, retained_ms - logged_ms];
-        let with = |facts| SoundComparisons::with(self.sound, (facts, self.asked_at), whole_ms, turn_ms);
+        // Taken from the end.
+        self.left = old.chain(recent).filter(|(span, _)| has_time(span)).collect();
+        let by_content = self.left.iter().filter(|(_, depth)| *depth == Depth::Content);
+        let turns: Vec<TimeRange> = by_content.map(|(span, _)| *span).collect();
+        let whole = TimeRange::new(logged_ms.min(recent_ms), upto_ms);
+        let with = |facts| SoundComparisons::with(self.sound.as_ref(), (facts, self.asked_at), whole, &turns);
         self.running = facts.filter(|_| is_whole).map(with);
         self.has_findings = false;
-        // Taken from the end.
-        self.left =
-            std::iter::once(old).chain(recent).filter(|(span, _)| span.from_ms < span.to_ms).collect();
         Ok(())
     }
 
@@ -211,7 +181,7 @@ impl TableRecheck {
         let before = std::mem::replace(&mut self.mutations, mutations);
         let is_mutated = before.is_none() || before != mutations;
         let turn_ms = ops.width_ms * limits::RECHECK_CONTENT_WINDOWS;
-        recent_ranges(recent, is_mutated, &mut self.content_from_ms, turn_ms)
+        recent_ranges(recent, is_mutated, &mut self.content, turn_ms)
     }
 
     /// Compares a range and reconciles what differs; returns where it stopped.
@@ -238,18 +208,17 @@ impl TableRecheck {
     }
 
     async fn end(&mut self, ops: &WindowOps<'_>) -> Result<(), CopyError> {
-        let unsound =
-            if self.has_findings { ops.log.count_unsound(&ops.pair.cold).await? } else { self.unsound };
+        let unsound = ops.log.count_unsound(&ops.pair.cold).await?;
+        let gauge = ops.context.metrics.unsound.with_label_values(&[ops.table.name]);
+        gauge.set(i64::try_from(unsound).unwrap_or(i64::MAX));
         self.sound = self.running.take().filter(|_| !self.has_findings);
         ops.context.metrics.recheck_seconds.set(self.began.elapsed().as_secs_f64());
-        self.end_with(ops, unsound);
+        self.end_with(ops);
         Ok(())
     }
 
     /// Tables whose rechecks begin with the same states have the next ones at the same time, and ask for the states of all once.
-    fn end_with(&mut self, ops: &WindowOps<'_>, unsound: u64) {
-        let gauge = ops.context.metrics.unsound.with_label_values(&[ops.table.name]);
-        gauge.set(i64::try_from(unsound).unwrap_or(i64::MAX));
+    fn end_with(&mut self, ops: &WindowOps<'_>) {
         let every: Duration = ops.context.config.replication.recheck;
         self.due = self.asked_at.checked_add(every).unwrap_or(self.due);
     }
@@ -259,18 +228,22 @@ impl TableRecheck {
 fn recent_ranges(
     recent: TimeRange,
     is_mutated: bool,
-    content_from_ms: &mut Option<i64>,
+    content: &mut Turns,
     turn_ms: i64,
 ) -> Vec<(TimeRange, Depth)> {
     if is_mutated {
         return vec![(recent, Depth::Content)];
     }
-    let is_in = |from_ms: &i64| (recent.from_ms..recent.to_ms).contains(from_ms);
-    let from_ms = content_from_ms.filter(is_in).unwrap_or(recent.from_ms);
-    let turn = TimeRange::new(from_ms, recent.to_ms.min(from_ms.saturating_add(turn_ms)));
-    *content_from_ms = Some(turn.to_ms);
-    let by_ids = Some((recent, Depth::Ids)).filter(|_| turn != recent);
-    by_ids.into_iter().chain([(turn, Depth::Content)]).collect()
+    let turn = content.next(recent, turn_ms);
+    let by_ids = Some((recent, Depth::Ids)).filter(|_| turn != [recent]);
+    by_ids.into_iter().chain(turn.into_iter().map(|span| (span, Depth::Content))).collect()
+}
+
+/// The first of the times in steps from `due` that is not over.
+fn postponed(due: Instant, now: Instant, step: Duration) -> Instant {
+    let late_ms = now.saturating_duration_since(due).as_millis();
+    let steps = u32::try_from(late_ms / step.as_millis().max(1)).unwrap_or(u32::MAX).saturating_add(1);
+    step.checked_mul(steps).and_then(|wait| due.checked_add(wait)).unwrap_or(now)
 }
 
 /// Start of the first window of a range that hot, cold or the log holds; the end of the range if there is none.
@@ -286,42 +259,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_is_at_rest_once_all_content_was_compared_with_the_same_facts() {
-        let (now, whole_ms) = (Instant::now(), [150, 100]);
-        let facts = TableFacts::default();
-        let mut other = facts;
-        other.log.windows = 1;
-        let mut sound = SoundComparisons::with(None, (facts, now), whole_ms, [60, 100]);
-        for turn_ms in [[60, 0], [30, 100]] {
-            assert!(!sound.cover(facts), "{sound:?}");
-            sound = SoundComparisons::with(Some(sound), (facts, now), whole_ms, turn_ms);
+    fn content_is_compared_after_a_mutation_and_else_in_turn() {
+        let recent = TimeRange::new(100, 250);
+        let mut turns = Turns::default();
+        assert_eq!(recent_ranges(recent, true, &mut turns, 60), [(recent, Depth::Content)]);
+        for (from, to) in [(100, 160), (160, 220)] {
+            let ranges = recent_ranges(recent, false, &mut turns, 60);
+            assert_eq!(ranges, [(recent, Depth::Ids), (TimeRange::new(from, to), Depth::Content)]);
         }
-        assert!(sound.cover(facts) && !sound.cover(other), "{sound:?}");
-        let changed = SoundComparisons::with(Some(sound), (other, now), whole_ms, [60, 100]);
-        assert!(!changed.cover(other), "content of before the change counts no more: {changed:?}");
-        let long_ago = now.checked_sub(limits::RECHECK_UNCHANGED).unwrap();
-        assert!(
-            !SoundComparisons { at: long_ago, ..sound }.cover(facts),
-            "damaged files are found by reading"
-        );
-        let none = SoundComparisons::with(None, (facts, now), [-60, 0], [-60, -60]);
-        assert!(none.cover(facts), "an empty table: {none:?}");
+        let small = recent_ranges(recent, false, &mut Turns::default(), 150);
+        assert_eq!(small, [(recent, Depth::Content)], "nothing is compared twice");
     }
 
     #[test]
-    fn content_is_compared_after_a_mutation_and_else_in_turn() {
-        let recent = TimeRange::new(100, 250);
-        let mut from_ms = None;
-        assert_eq!(recent_ranges(recent, true, &mut from_ms, 60), [(recent, Depth::Content)]);
-        for (from, to) in [(100, 160), (160, 220), (220, 250), (100, 160)] {
-            let ranges = recent_ranges(recent, false, &mut from_ms, 60);
-            assert_eq!(ranges, [(recent, Depth::Ids), (TimeRange::new(from, to), Depth::Content)]);
+    fn rechecks_whose_states_cannot_be_read_are_due_together_and_later() {
+        let (due, step) = (Instant::now(), Duration::from_secs(60));
+        let after = |seconds| due.checked_add(Duration::from_secs(seconds)).unwrap();
+        for (now, next) in [(0, 60), (1, 60), (59, 60), (60, 120), (119, 120), (600, 660)] {
+            assert_eq!(postponed(due, after(now), step), after(next), "{now}");
         }
-        // Rows have expired meanwhile.
-        let later = TimeRange::new(200, 300);
-        let ranges = recent_ranges(later, false, &mut from_ms, 60);
-        assert_eq!(ranges[1].0, TimeRange::new(200, 260));
-        let small = recent_ranges(recent, false, &mut None, 150);
-        assert_eq!(small, [(recent, Depth::Content)], "nothing is compared twice");
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use super::queries::{CopyError, Endpoint, HotCold};
 use super::window_log::{self, LogSummary, WindowLog};
 use crate::shared_answer::SharedAnswer;
-use crate::storage::StorageError;
+use crate::storage::{ACCESS_DENIED, StorageError};
 use crate::{limits, sql};
 
 /// Number and fingerprint.
@@ -47,11 +47,13 @@ impl TableFacts {
     }
 }
 
+/// Tables of hot and cold; `None` where the user lacks the privilege to list their parts and mutations.
+type Sides = Option<[BTreeMap<String, TableVersion>; 2]>;
+
 #[derive(Debug, Clone)]
 pub struct TableStates {
     pub asked_at: Instant,
-    /// Hot and cold; `None` where the server lists no parts and mutations, as without the privilege.
-    sides: Option<[BTreeMap<String, TableVersion>; 2]>,
+    sides: Arc<Sides>,
     log: Arc<BTreeMap<String, LogSummary>>,
 }
 
@@ -61,46 +63,61 @@ impl TableStates {
     }
 
     pub fn facts(&self, table: &str) -> Option<TableFacts> {
-        let [hot, cold] = self.sides.as_ref()?;
-        let of =
-            |side: &BTreeMap<String, TableVersion>, table: &str| side.get(table).copied().unwrap_or_default();
-        let log_mutations = of(cold, window_log::TABLE).mutations;
-        Some(TableFacts {
-            hot: of(hot, table),
-            cold: of(cold, table),
-            log: self.logged(table),
-            log_mutations,
-        })
+        let [hot, cold] = versions(&self.sides, table)?;
+        let [_, log] = versions(&self.sides, window_log::TABLE)?;
+        Some(TableFacts { hot, cold, log: self.logged(table), log_mutations: log.mutations })
     }
 }
 
 /// State of the window log, and what it had then.
 type KnownLog = (TableVersion, Arc<BTreeMap<String, LogSummary>>);
 
+/// Of hot and cold.
+fn versions(sides: &Sides, table: &str) -> Option<[TableVersion; 2]> {
+    let sides = sides.as_ref()?;
+    Some(sides.each_ref().map(|side| side.get(table).copied().unwrap_or_default()))
+}
+
 /// The newest states, for the tables of one holder of the lease.
 #[derive(Debug, Default)]
 pub struct SharedStates {
     newest: SharedAnswer<Arc<TableStates>, CopyError>,
+    sides: SharedAnswer<Arc<Sides>, CopyError>,
     log: Mutex<Option<KnownLog>>,
+    /// The last failure, and when it was asked.
+    failed: Mutex<Option<(Instant, CopyError)>>,
 }
 
 impl SharedStates {
-    /// As of this time or later, and not older than `CLOCK_FRESH`: a failure is shared for so long.
+    /// As of this time or later, and not older than `CLOCK_FRESH`. A failure since then is that of all: where the server is too
+    /// slow, tables do not wait for it one after another.
     pub async fn since(&self, since: Instant, pair: &HotCold) -> Result<Arc<TableStates>, CopyError> {
         let fresh = Instant::now().checked_sub(limits::CLOCK_FRESH).unwrap_or(since);
-        self.newest.since(since.max(fresh), self.read(pair)).await
+        let read = async {
+            let mut failed = self.failed.lock().await;
+            if let Some((_, error)) = failed.as_ref().filter(|(asked, _)| *asked >= since) {
+                return Err(error.clone());
+            }
+            let asked = Instant::now();
+            let states = self.read(pair).await;
+            *failed = states.as_ref().err().map(|error| (asked, error.clone()));
+            states
+        };
+        self.newest.since(since.max(fresh), read).await
     }
 
-    /// Not older than `CLOCK_FRESH`.
-    pub async fn fresh(&self, pair: &HotCold) -> Result<Arc<TableStates>, CopyError> {
+    /// Parts and mutations of one table on both sides, not older than `CLOCK_FRESH`.
+    pub async fn fresh(&self, pair: &HotCold, table: &str) -> Result<Option<[TableVersion; 2]>, CopyError> {
         let now = Instant::now();
-        self.since(now.checked_sub(limits::CLOCK_FRESH).unwrap_or(now), pair).await
+        let fresh = now.checked_sub(limits::CLOCK_FRESH).unwrap_or(now);
+        let sides = self.sides.since(fresh, sides(pair)).await?;
+        Ok(versions(&sides, table))
     }
 
     async fn read(&self, pair: &HotCold) -> Result<Arc<TableStates>, CopyError> {
         let asked_at = Instant::now();
-        let sides = sides(pair).await?;
-        let state = sides.as_ref().map(|[_, cold]| cold.get(window_log::TABLE).copied().unwrap_or_default());
+        let sides = self.sides.since(asked_at, sides(pair)).await?;
+        let state = versions(&sides, window_log::TABLE).map(|[_, cold]| cold);
         let mut known = self.log.lock().await;
         let log = match &*known {
             Some((then, log)) if Some(*then) == state => Arc::clone(log),
@@ -112,7 +129,7 @@ impl SharedStates {
     }
 }
 
-async fn sides(pair: &HotCold) -> Result<Option<[BTreeMap<String, TableVersion>; 2]>, CopyError> {
+async fn sides(pair: &HotCold) -> Result<Arc<Sides>, CopyError> {
     let HotCold { hot, cold, is_one_server, .. } = pair;
     let (of_hot, of_cold) = (&hot.storage.database, &cold.storage.database);
     let asked = async {
@@ -122,9 +139,19 @@ async fn sides(pair: &HotCold) -> Result<Option<[BTreeMap<String, TableVersion>;
         }
         try_join(hot.table_states(&[of_hot]), cold.table_states(&[of_cold])).await
     };
-    match asked.await {
-        Ok((hot, cold)) => Ok(Some([of_database(hot, of_hot), of_database(cold, of_cold)])),
-        Err(CopyError::Storage { side, error: error @ StorageError::Refused { .. } }) => {
+    let listed = asked.await;
+    let sides = listed.map(|(hot, cold)| [of_database(hot, of_hot), of_database(cold, of_cold)]);
+    unless_denied(sides).map(Arc::new)
+}
+
+/// Without the privilege the servers never list them. Any other failure may be over soon: it says nothing of the tables.
+fn unless_denied<T>(listed: Result<T, CopyError>) -> Result<Option<T>, CopyError> {
+    match listed {
+        Ok(listed) => Ok(Some(listed)),
+        Err(CopyError::Storage {
+            side,
+            error: error @ StorageError::Refused { code: ACCESS_DENIED, .. },
+        }) => {
             tracing::debug!(side, %error, "parts and mutations cannot be listed; all tables are compared whole");
             Ok(None)
         }
@@ -155,5 +182,24 @@ impl Endpoint {
             *of = (number, fingerprint);
         }
         Ok(states)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_missing_privilege_means_that_tables_have_no_states() {
+        let refused = |code| {
+            let error = StorageError::Refused { code, text: "refused".to_owned() };
+            unless_denied::<()>(Err(CopyError::Storage { side: "cold", error }))
+        };
+        assert!(matches!(refused(ACCESS_DENIED), Ok(None)));
+        // Too slow, too many queries, out of memory.
+        for code in [159, 202, 241] {
+            assert!(refused(code).is_err(), "{code} of a loaded server makes it compare everything");
+        }
+        assert!(matches!(unless_denied(Ok(())), Ok(Some(()))));
     }
 }

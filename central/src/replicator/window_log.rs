@@ -144,35 +144,21 @@ const SELECTED: &str = "toInt64(toUnixTimestamp64Milli(window_start)) AS start_m
 
 pub const TABLE: &str = "window_log";
 
-/// The entries of one table.
+const UNSOUND: &str = "state IN ('mismatch', 'failed')";
+
+/// The entries of one table, also superseded ones: a merge that removes those changes it too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LogSummary {
     /// Start of the first window.
-    pub first_ms: i64,
-    /// Length of the newest one.
-    pub seconds: u16,
-    /// Windows logged as mismatch or failed.
-    pub unsound: u64,
-    pub windows: u64,
-    /// Of the newest entry of each window.
-    fingerprint: u64,
-}
-
-/// A row of a query for all tables.
-#[derive(Debug, clickhouse::Row, Deserialize)]
-struct SummaryRow {
-    table: String,
     first_ms: i64,
-    seconds: u16,
-    unsound: u64,
-    windows: u64,
+    pub entries: u64,
     fingerprint: u64,
 }
 
 impl LogSummary {
-    /// Start of the first window and length of the newest one; `None` while the log is empty.
-    pub fn extent(&self) -> Option<(i64, u16)> {
-        (self.windows > 0).then_some((self.first_ms, self.seconds))
+    /// Start of the first window; `None` while the log is empty.
+    pub fn first_ms(&self) -> Option<i64> {
+        Some(self.first_ms).filter(|_| self.entries > 0)
     }
 }
 
@@ -227,19 +213,16 @@ impl WindowLog {
         Ok(rows.into_iter().map(|row| (row.start_ms, LoggedWindow::from(row))).collect())
     }
 
-    /// By table.
+    /// By table. The log is read as it is, since it has years of windows: without `FINAL` this is one pass of three columns.
     pub async fn summaries(cold: &Endpoint) -> Result<BTreeMap<String, LogSummary>, CopyError> {
         let sql = format!(
-            "SELECT toString(table_name) AS table, toInt64(toUnixTimestamp64Milli(min(window_start))) AS first_ms, \
-             argMax(window_seconds, window_start) AS seconds, countIf(state IN ('mismatch', 'failed')) AS unsound, \
-             count() AS windows, groupBitXor(cityHash64(window_start, state, logged_at)) AS fingerprint FROM {} FINAL GROUP BY table_name",
+            "SELECT toString(table_name) AS table, toInt64(toUnixTimestamp64Milli(min(window_start))) AS first_ms, count() AS \
+             entries, groupBitXor(cityHash64(window_start, state, logged_at)) AS fingerprint FROM {} GROUP BY table_name",
             cold.table(TABLE)
         );
-        let rows = cold.ask(cold.query(&sql).fetch_all::<SummaryRow>()).await?;
-        let summary = |row: SummaryRow| {
-            let SummaryRow { first_ms, seconds, unsound, windows, fingerprint, .. } = row;
-            (row.table, LogSummary { first_ms, seconds, unsound, windows, fingerprint })
-        };
+        let rows = cold.ask(cold.query(&sql).fetch_all::<(String, i64, u64, u64)>()).await?;
+        let summary =
+            |(table, first_ms, entries, fingerprint)| (table, LogSummary { first_ms, entries, fingerprint });
         Ok(rows.into_iter().map(summary).collect())
     }
 
@@ -275,10 +258,12 @@ impl WindowLog {
         Ok(if end_ms > 0 { end_ms } else { before_ms })
     }
 
+    /// The newest entries of windows that were unsound once: those alone are merged.
     pub async fn count_unsound(self, cold: &Endpoint) -> Result<u64, CopyError> {
         let (log, table) = (cold.table(TABLE), self.table);
         let sql = format!(
-            "SELECT count() FROM {log} FINAL WHERE table_name = '{table}' AND state IN ('mismatch', 'failed')"
+            "SELECT count() FROM {log} FINAL WHERE table_name = '{table}' AND {UNSOUND} AND window_start IN (SELECT \
+             window_start FROM {log} WHERE table_name = '{table}' AND {UNSOUND})"
         );
         cold.ask(cold.query(&sql).fetch_one::<u64>()).await
     }

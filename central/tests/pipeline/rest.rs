@@ -69,3 +69,23 @@ async fn a_central_at_rest_asks_little_and_finds_every_change_at_its_next_rechec
         sides.window_becomes(table, first_ms, "mismatch", reason).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_log_entry_and_a_change_between_two_centrals_are_found_at_rest() {
+    let Some(mut sides) = TwoSides::on_one_engine(QUICK).await else { return };
+    let first_ms = minutes_ago(10);
+    fill(&sides, first_ms).await;
+    let central = sides.replicate();
+    all_is_copied(&sides).await;
+    rests(&mut sides).await;
+    sides
+        .in_cold(
+            "ALTER TABLE marketprism_cold.window_log UPDATE ids_xor = bitXor(ids_xor, 1) WHERE table_name = 'trades'",
+        )
+        .await;
+    sides.window_becomes("trades", first_ms, "mismatch", "differ from the verified state").await;
+    drop(central);
+    sides.in_cold("ALTER TABLE marketprism_cold.orderbooks DROP PARTITION ALL").await;
+    let _next = sides.replicate();
+    sides.window_becomes("orderbooks", first_ms, "mismatch", "cold was modified, hot is as verified").await;
+}
