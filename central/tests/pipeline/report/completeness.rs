@@ -1,11 +1,11 @@
 //! Missing events and evidence in reports on audits of several edges.
 
-use marketprism_schema::{Capability, Completeness, Event, Fingerprint, Gap, GapCause, GapKind, StreamAudit};
+use marketprism_schema::{Capability, Completeness, Event, Fingerprint, Gap, StreamAudit};
 use marketprism_tests::wait::eventually;
 use serde_json::Value;
 
 use super::rules::{has, integrity};
-use crate::auditing::{QUICK, audit, judged, publish_audit, stored, trades, window_before, windows_before};
+use crate::auditing::{QUICK, audit, judged, publish_audit, stored, trades, windows_before};
 use crate::events::publish;
 use crate::stack::Stack;
 
