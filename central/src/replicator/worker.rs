@@ -1,6 +1,5 @@
 //! Replication of one table, round by round.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -11,13 +10,18 @@ use super::corrections::TableCorrections;
 use super::queries::{CopyError, HotCold, TableSpec};
 use super::recheck::TableRecheck;
 use super::shared_reading::{self, Reading, SharedAnswers};
-use super::table_states::TableStates;
 use super::window::{Digests, TimeRange, WindowDigest, align};
 use super::window_log::{LoggedWindow, LoggedWindows, WindowLog, WindowState};
 use super::window_ops::{CopyContext, WindowOps};
 use crate::config::{Config, Start};
 use crate::time::{Time, millis};
 use crate::{clock, limits};
+
+#[path = "worker_states.rs"]
+mod states;
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;
 
 pub struct TableWorker<'a> {
     context: CopyContext<'a>,
@@ -207,33 +211,6 @@ impl<'a> TableWorker<'a> {
         Ok(if corrects { RoundEnd::More } else { left })
     }
 
-    /// States for a recheck that is due. A server that does not give them delays the recheck alone: rows are copied without.
-    async fn states(&mut self, ops: &WindowOps<'_>) -> Option<Arc<TableStates>> {
-        let (due, table) = (self.recheck.begins_from()?, self.table.name);
-        match self.shared.states.since(due, ops.pair).await {
-            Ok(states) => {
-                if std::mem::take(&mut self.lacks_states) {
-                    tracing::info!(table, "hot and cold are compared again");
-                }
-                Some(states)
-            }
-            Err(error) => {
-                self.recheck.postpone(self.context.config.replication.recheck);
-                if !std::mem::replace(&mut self.lacks_states, true) {
-                    let error = error.to_string();
-                    tracing::warn!(
-                        table,
-                        error,
-                        "parts and mutations cannot be read; the recheck waits, rows are copied"
-                    );
-                } else {
-                    tracing::debug!(table, %error, "parts and mutations still cannot be read");
-                }
-                None
-            }
-        }
-    }
-
     /// Reads the state of an earlier run; returns the window length.
     async fn resume(&mut self, pair: &HotCold) -> Result<i64, CopyError> {
         let (replication, table) = (&self.context.config.replication, self.table.name);
@@ -370,11 +347,6 @@ impl<'a> TableWorker<'a> {
         let logged = ops.replicate_counted(TimeRange::new(upto_ms, closed_ms), fresh, &log).await?;
         self.end_copy(ops, &logged, (closed_ms, newest_ms), began).await?;
         Ok(RoundEnd::Idle)
-    }
-
-    async fn is_at_rest(&mut self, ops: &WindowOps<'_>) -> bool {
-        let states = self.states(ops).await;
-        self.recheck.is_at_rest(states.and_then(|states| states.facts(ops.table.name)))
     }
 
     /// Copies the next closed windows, oldest first, and advances the watermark.
@@ -520,7 +492,3 @@ fn windows_a_round(config: &Config, table: &TableSpec) -> i64 {
     let replication = &config.replication;
     i64::from(if table.is_high { replication.catch_up_high } else { replication.catch_up_low })
 }
-
-#[cfg(test)]
-#[path = "worker_tests.rs"]
-mod tests;

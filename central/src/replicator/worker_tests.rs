@@ -1,6 +1,9 @@
+use std::sync::Arc;
+
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::parts;
 
+use super::super::table_states::TableStates;
 use super::*;
 use crate::metrics::Metrics;
 
