@@ -292,10 +292,10 @@ fn explain(error: StorageError, args: &QueryArgs) -> anyhow::Error {
             anyhow!("the result has more than {} rows; add LIMIT, or raise --max-rows", args.max_rows)
         }
         StorageError::Refused { code: TIMEOUT_EXCEEDED, .. } => too_slow(args),
-        // The profile of the user has `readonly`, which refuses the settings of this command.
+        // Of the statement's SETTINGS, or of those of this command, which a profile with `readonly` refuses.
         StorageError::Refused { code: READ_ONLY, text } if text.contains(MODIFIES_SETTING) => anyhow!(
-            "the profile of the user has `readonly`, with which ClickHouse refuses the limits of this command; give it a profile without \
-             `readonly`, and SELECT only as privilege: {text}"
+            "this command only reads, within its limits: leave SETTINGS out of the statement; without any, the profile of the user has `readonly`, with which \
+             ClickHouse refuses the limits: give it a profile without `readonly`, and SELECT only as privilege: {text}"
         ),
         StorageError::Refused { code: READ_ONLY | ACCESS_DENIED, text } => {
             anyhow!("this command only reads, within its limits: {text}")
