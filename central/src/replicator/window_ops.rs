@@ -173,10 +173,11 @@ impl WindowOps<'_> {
         limits::DAY.saturating_mul(self.context.config.clickhouse.hot_ttl_days)
     }
 
-    /// Cold must still hold all rows of a window.
+    /// Cold must still hold all rows of a window. Of one without rows it has nothing to drop.
     pub fn is_cold_whole(&self, logged: Option<&LoggedWindow>) -> bool {
         let kept = limits::DAY.saturating_mul(self.context.config.clickhouse.cold_ttl_days);
-        logged.is_none_or(|logged| logged.reference.oldest_us >= expired_before_us(kept))
+        let is_kept = |rows: &WindowDigest| rows.rows == 0 || rows.oldest_us >= expired_before_us(kept);
+        logged.is_none_or(|logged| is_kept(&logged.reference))
     }
 
     /// Fails if another central may write now or before a short step ends.
