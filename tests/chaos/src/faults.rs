@@ -52,7 +52,9 @@ impl System {
             }
             Action::SlowJournal(index, delay_ms) => self.edge_disks[index].watched.set_delay_ms(delay_ms),
             Action::StepClock(index, seconds) => {
-                self.lived_twice.push((now_ms().saturating_add_signed(seconds * 1_000), u64::MAX));
+                let now_ms = now_ms();
+                let begin_ms = now_ms.min(now_ms.saturating_add_signed(seconds * 1_000));
+                self.lived_twice.push((begin_ms, u64::MAX));
                 self.edge_disks[index].clock.set_seconds(seconds);
             }
             Action::Reload(index) => self.reload(index).await,
@@ -113,13 +115,14 @@ impl System {
             Action::StepClock(index, seconds) => {
                 self.edge_disks[index].clock.set_seconds(0);
                 // The process sees it within a second.
-                let until_ms = now_ms().saturating_add_signed(seconds * 1_000) + 2_000;
+                let until_ms = now_ms().max(now_ms().saturating_add_signed(seconds * 1_000)) + 2_000;
+                let latest_ms = now_ms().min(now_ms().saturating_add_signed(seconds * 1_000));
                 // Both clocks may be stepped, by minutes that differ.
                 let is_this = |(begin, end): &&mut (u64, u64)| {
-                    *end == u64::MAX && (until_ms - 60_000..until_ms).contains(begin)
+                    *end == u64::MAX && (latest_ms - 60_000..=latest_ms).contains(begin)
                 };
                 if let Some((_, end)) = self.lived_twice.iter_mut().find(is_this) {
-                    *end = until_ms.max(now_ms() + 2_000);
+                    *end = until_ms;
                 }
             }
             // One that waits for a client must not fall into the calm.

@@ -9,7 +9,6 @@ use super::expected_streams::Expectation;
 use super::queries::{DowntimeSpan, GapSummary, HotContents, WindowAudit};
 use super::verdict::{IdRange, VerdictState, WindowVerdict};
 use crate::ledger::windows::{EdgeStream, SECOND_NS, WindowRange};
-use crate::{limits, time};
 
 const MILLI_NS: i64 = 1_000_000;
 
@@ -158,8 +157,7 @@ fn compare(inputs: &WindowInputs<'_>) -> Evaluation {
 /// edge reports such a step once its clock is where it had been, and never if it is killed before. Equal numbers verify such a window all the
 /// same: the clock may be ahead all the time, and only a step makes a second pass, of which events could be lost that no audit names.
 fn closed_early(inputs: &WindowInputs<'_>) -> Option<String> {
-    let skew_ns = time::nanos(limits::CLOCK_SKEW);
-    let is_early = |audit: &WindowAudit| audit.received_ms < audit.to.saturating_sub(skew_ns) / MILLI_NS;
+    let is_early = |audit: &WindowAudit| audit.received_ms < audit.to / MILLI_NS;
     let edge = &inputs.edge_stream.edge;
     let is_any = inputs.was_closed_early || inputs.audits.iter().any(is_early);
     is_any.then(|| format!("the clock of edge {edge} {CLOSED_EARLY}"))
