@@ -4,7 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::{SinkExt, StreamExt};
@@ -159,7 +159,7 @@ async fn through(
 }
 
 async fn venue(first: u64, trades: u64) -> Result<(Venue, Feed)> {
-    let venue = Venue::bind(frames(first, trades)).await?;
+    let venue = Venue::bind(frames(first, trades)?).await?;
     let feed = venue.feed()?;
     Ok((venue, feed))
 }
@@ -224,9 +224,11 @@ pub struct Venue {
     paced: Option<Duration>,
 }
 
-/// Prepared trade frames in wire form (server frames are not masked), of long ago.
-pub fn frames(first: u64, trades: u64) -> Vec<u8> {
-    frames_at(|id| 1_700_000_000_000 + id, first, trades)
+/// Prepared trade frames in wire form (server frames are not masked), of now: an edge leaves out trades of long before its start.
+pub fn frames(first: u64, trades: u64) -> Result<Vec<u8>> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let now_ms = u64::try_from(now.as_millis())?;
+    Ok(frames_at(|_| now_ms, first, trades))
 }
 
 /// As [`frames`]; `time`: milliseconds of a trade by its number.

@@ -46,7 +46,7 @@ pub async fn measure(report: &mut Report) -> Result<()> {
     let mut first = 1;
     for (number, load) in LOADS.iter().enumerate() {
         let events = load.per_second * SECONDS;
-        let venue = Venue::bind(frames(first, events)).await?.paced(Duration::from_secs(SECONDS));
+        let venue = Venue::bind(frames(first, events)?).await?.paced(Duration::from_secs(SECONDS));
         first += events;
         one(report, (folder.path(), &mut broker), number, load, venue).await?;
     }
