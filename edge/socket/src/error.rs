@@ -207,6 +207,8 @@ pub enum CloseReason {
     Replaced(String),
     #[error("replaced: stream {0} stayed silent")]
     Silent(StreamIndex),
+    #[error("replaced: no event of any stream")]
+    NoEvent,
     #[error("stopped")]
     Stopped,
 }
@@ -228,14 +230,14 @@ impl CloseReason {
             Self::WriteTimeout(_) => SocketCounter::ClosedWriteTimeout,
             Self::Renewed => SocketCounter::ClosedRenewed,
             Self::Replaced(_) => SocketCounter::ClosedReplaced,
-            Self::Silent(_) => SocketCounter::ClosedSilent,
+            Self::Silent(_) | Self::NoEvent => SocketCounter::ClosedSilent,
             Self::Stopped => SocketCounter::ClosedStopped,
         }
     }
 
     /// Closed by us, with or without a replacement.
     pub(crate) fn is_planned(&self) -> bool {
-        matches!(self, Self::Renewed | Self::Replaced(_) | Self::Silent(_) | Self::Stopped)
+        matches!(self, Self::Renewed | Self::Replaced(_) | Self::Silent(_) | Self::NoEvent | Self::Stopped)
     }
 }
 

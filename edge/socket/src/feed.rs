@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use marketprism_adapter_host::contract::{Budget, Plan, Request, ResyncAction};
-use marketprism_adapter_host::{ResyncIndex, SourceIndex, StreamIndex, plan_problems, request_problems};
+use marketprism_adapter_host::{
+    InstrumentIndex, ResyncIndex, SourceIndex, StreamIndex, plan_problems, request_problems,
+};
 use marketprism_service::jitter;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc};
@@ -229,6 +231,11 @@ impl FeedSockets {
         if let Ok(connection) = self.connection(source.into()) {
             connection.state.stream_received(stream.into(), at_ns);
         }
+    }
+
+    /// Of the streams of other instruments nothing can come: their silence is not watched until they are expected again.
+    pub fn expect(&self, is_expected: impl Fn(InstrumentIndex) -> bool) {
+        self.connections.iter().for_each(|connection| connection.state.expect(&is_expected));
     }
 
     /// Ends a connection or a poll whose data is not needed any more; the others stay.

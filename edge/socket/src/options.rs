@@ -65,6 +65,9 @@ pub struct SocketOptions {
     pub overlap: Duration,
     /// Both generations run on after the first data of the new one, since not all streams start at once.
     pub overlap_settle: Duration,
+    /// A connection without an expected silence of its streams is replaced after this time without an event; if that brings none,
+    /// less and less often.
+    pub event_timeout: Duration,
     /// Time between the first connects of a feed.
     pub stagger: Duration,
     /// Longest wait for the first answers of reference polls.
@@ -98,6 +101,7 @@ impl Default for SocketOptions {
             backoff: BackoffOptions::default(),
             overlap: Duration::from_secs(30),
             overlap_settle: Duration::from_secs(5),
+            event_timeout: Duration::from_secs(300),
             stagger: Duration::from_millis(100),
             reference_wait: Duration::from_secs(30),
             requests_at_once: 8,

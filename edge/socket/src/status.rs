@@ -29,6 +29,8 @@ pub struct StreamStatus {
     /// Monotonic.
     pub last_frame_age: Option<Duration>,
     pub silent: bool,
+    /// False: its silence is not watched.
+    pub expected: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -58,6 +60,8 @@ struct StreamState {
     seen: AtomicU64,
     seen_at_ns: AtomicI64,
     silent: AtomicBool,
+    /// As `seen`; 0 while nothing can come of the stream.
+    expected_since: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -81,6 +85,7 @@ impl ConnectionState {
             seen: AtomicU64::default(),
             seen_at_ns: AtomicI64::default(),
             silent: AtomicBool::default(),
+            expected_since: AtomicU64::new(1),
         });
         let status =
             ConnectionStatus { name: connection.name.clone(), source, ..ConnectionStatus::default() };
@@ -124,8 +129,35 @@ impl ConnectionState {
     }
 
     pub(crate) fn seen(&self, stream: StreamIndex) -> Option<Instant> {
-        let seen = self.streams.get(stream.position())?.seen.load(Ordering::Relaxed);
-        seen.checked_sub(1).map(|since| self.origin + Duration::from_micros(since))
+        self.time(&self.streams.get(stream.position())?.seen)
+    }
+
+    fn time(&self, stored: &AtomicU64) -> Option<Instant> {
+        let since = stored.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.origin + Duration::from_micros(since))
+    }
+
+    /// Of streams of other instruments nothing can come; one without an instrument is always expected.
+    pub(crate) fn expect(&self, is_expected: impl Fn(InstrumentIndex) -> bool) {
+        for stream in &self.streams {
+            if !stream.instrument.is_none_or(&is_expected) {
+                stream.expected_since.store(0, Ordering::Relaxed);
+                stream.silent.store(false, Ordering::Relaxed);
+            } else if stream.expected_since.load(Ordering::Relaxed) == 0 {
+                stream.expected_since.store(micros(self.origin.elapsed()) + 1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// `None`: nothing can come of the stream.
+    pub(crate) fn expected_since(&self, stream: StreamIndex) -> Option<Instant> {
+        self.time(&self.streams.get(stream.position())?.expected_since)
+    }
+
+    /// Start of the expectation of any stream, and the newest event of all. `None`: nothing can come of any.
+    pub(crate) fn expectation(&self) -> Option<(Instant, Option<Instant>)> {
+        let since = self.streams.iter().filter_map(|stream| self.time(&stream.expected_since)).min()?;
+        Some((since, self.streams.iter().filter_map(|stream| self.time(&stream.seen)).max()))
     }
 
     pub(crate) fn set_silent(&self, stream: StreamIndex, silent: bool) {
@@ -145,6 +177,7 @@ impl ConnectionState {
                 last_frame_at_ns: seen.map(|_| stream.seen_at_ns.load(Ordering::Relaxed)),
                 last_frame_age: seen.map(|seen| now.saturating_duration_since(seen)),
                 silent: stream.silent.load(Ordering::Relaxed),
+                expected: self.expected_since(index).is_some(),
             }
         });
         let frames = self.frames.load(Ordering::Relaxed);

@@ -1,5 +1,6 @@
 //! One websocket connection of the plan over all its generations.
 
+mod mute_watch;
 mod open;
 mod send_queue;
 mod session;

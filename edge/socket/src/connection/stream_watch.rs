@@ -43,6 +43,17 @@ impl StreamWatch {
         self.baseline = now;
     }
 
+    /// Nothing can come of the stream at the moment, so an episode ends. Returns the time of the next look.
+    pub(crate) fn rest(&mut self, now: Instant) -> Instant {
+        (self.baseline, self.episode) = (now, None);
+        now + self.expected
+    }
+
+    /// Nothing could come of the stream before.
+    pub(crate) fn expect_from(&mut self, since: Instant) {
+        self.baseline = self.baseline.max(since);
+    }
+
     pub(crate) fn is_silent(&self) -> bool {
         self.episode.is_some()
     }
@@ -156,6 +167,20 @@ mod tests {
         watch.restart(start + SECOND * 100);
         let verdict = watch.check(start + SECOND * 105, Some(start + SECOND));
         assert_eq!(verdict, StreamCheck::Fine(start + SECOND * 110));
+    }
+
+    #[test]
+    fn a_stream_that_rested_is_watched_from_its_return_on() {
+        let start = Instant::now();
+        let at = |seconds: u32| start + SECOND * seconds;
+        let mut watch = StreamWatch::new(10_000, start).unwrap();
+        assert!(matches!(watch.check(at(10), None), StreamCheck::Silent { .. }));
+        assert_eq!(watch.rest(at(12)), at(22));
+        assert!(!watch.is_silent());
+        watch.expect_from(at(20));
+        assert_eq!(watch.check(at(22), None), StreamCheck::Fine(at(30)));
+        watch.expect_from(at(20));
+        assert!(matches!(watch.check(at(30), None), StreamCheck::Silent { .. }), "a new episode");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Sockets against servers within the test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod expectations;
 mod floods;
 mod flow;
 mod limits;

@@ -12,6 +12,7 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use super::{ConnectionSupervisor, GenerationStage, NEVER};
+use crate::connection::mute_watch::MuteWatch;
 use crate::connection::open::OpenError;
 use crate::connection::send_queue::OutgoingText;
 use crate::connection::session::{SessionEnd, SessionEndCause};
@@ -23,6 +24,8 @@ use crate::limits::{SILENCE_RECONNECTS_MAX, SILENCE_RETRY_MAX};
 
 pub(super) struct SilenceWatch {
     watches: Vec<(StreamIndex, StreamWatch)>,
+    /// While none of the streams is watched. `None`: the connection has no stream.
+    mute: Option<MuteWatch>,
     /// `None` while nothing is subscribed.
     check_at: Option<Instant>,
     /// Least time between two checks, since each costs time per stream.
@@ -31,24 +34,28 @@ pub(super) struct SilenceWatch {
 }
 
 impl SilenceWatch {
-    pub(super) fn new(streams: &[DataStream], now: Instant) -> Self {
+    pub(super) fn new(streams: &[DataStream], event_timeout: Duration, now: Instant) -> Self {
+        let mute = (!streams.is_empty()).then(|| MuteWatch::new(event_timeout, now));
         let watches = StreamIndex::enumerate(streams);
         let watches =
             watches.filter_map(|(at, stream)| Some((at, StreamWatch::new(stream.expected_silence_ms, now)?)));
         let shortest = streams.iter().map(|stream| stream.expected_silence_ms).filter(|ms| *ms > 0).min();
         let step = Duration::from_millis(u64::from(shortest.unwrap_or_default())) / 20;
         let step = step.clamp(Duration::from_millis(1), Duration::from_secs(1));
-        Self { watches: watches.collect(), check_at: None, step, reconnects: VecDeque::new() }
+        Self { watches: watches.collect(), mute, check_at: None, step, reconnects: VecDeque::new() }
     }
 
     pub(super) fn check_at(&self, now: Instant) -> Instant {
-        self.check_at.filter(|_| !self.watches.is_empty()).unwrap_or(now + NEVER)
+        self.check_at.filter(|_| self.mute.is_some()).unwrap_or(now + NEVER)
     }
 
     /// Everything is subscribed on the serving generation: silence counts from now.
     pub(super) fn begin(&mut self, now: Instant) {
         for (_, watch) in &mut self.watches {
             watch.restart(now);
+        }
+        if let Some(mute) = &mut self.mute {
+            mute.restart(now);
         }
         self.check_at = Some(now);
     }
@@ -89,9 +96,16 @@ impl ConnectionSupervisor {
         // Frames wait unread while the pipeline is behind: no silence of the venue.
         let behind = self.feed.inputs.is_full();
         let mut silent = Vec::new();
-        let mut frozen = None;
+        let (mut frozen, mut is_watched) = (None, false);
         let mut next = now + NEVER;
         for (stream, watch) in &mut self.silence.watches {
+            let Some(since) = self.state.expected_since(*stream) else {
+                next = next.min(watch.rest(now));
+                self.state.set_silent(*stream, false);
+                continue;
+            };
+            is_watched = true;
+            watch.expect_from(since);
             if behind {
                 watch.restart(now);
             }
@@ -114,16 +128,32 @@ impl ConnectionSupervisor {
             }
             self.state.set_silent(*stream, watch.is_silent());
         }
+        next = next.min(self.check_events(now, behind || is_watched));
         self.silence.check_at = Some(next.max(now + self.silence.step));
         if let Some((stream, first)) = frozen {
-            self.reconnect_for(stream, first, now);
+            self.reconnect(CloseReason::Silent(stream), first, now);
         }
         for silent in silent {
             self.report_silent(silent).await;
         }
     }
 
-    fn reconnect_for(&mut self, stream: StreamIndex, first: bool, now: Instant) {
+    /// The streams of the connection each may be silent: without an event of any it is replaced, since its venue may answer pings and send
+    /// nothing else. Returns the time of the next look.
+    fn check_events(&mut self, now: Instant, is_watched: bool) -> Instant {
+        let Some(mute) = &mut self.silence.mute else { return now + NEVER };
+        let Some((since, seen)) = self.state.expectation().filter(|_| !is_watched) else {
+            return mute.restart(now);
+        };
+        mute.expect_from(since);
+        if let Some(at) = mute.check(now, seen) {
+            return at;
+        }
+        self.reconnect(CloseReason::NoEvent, false, now);
+        now
+    }
+
+    fn reconnect(&mut self, reason: CloseReason, first: bool, now: Instant) {
         if self.replacement_reason.is_some() {
             return;
         }
@@ -132,7 +162,7 @@ impl ConnectionSupervisor {
             return;
         }
         self.feed.counters.count(SocketCounter::SilenceReconnects);
-        self.request_replacement(CloseReason::Silent(stream));
+        self.request_replacement(reason);
     }
 
     async fn report_silent(&mut self, silent: Silent) {
