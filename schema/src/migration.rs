@@ -14,7 +14,7 @@ pub struct Migration {
 
 impl Migration {
     /// Every step, in the order in which they are applied.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self {
             version: 0,
             name: "schema_migrations",
@@ -35,6 +35,7 @@ impl Migration {
             name: "vertical_merges",
             source: include_str!("../sql/0011_vertical_merges.sql"),
         },
+        Self { version: 12, name: "early_audits", source: include_str!("../sql/0012_early_audits.sql") },
     ];
 
     /// The version of a database that has everything.
@@ -270,6 +271,7 @@ mod tests {
             "bffacc8cad84ad0d357004e4990e099b",
             "7b09fdc2ebd032239042848f3828fa61",
             "0854720477c9db1f68a109aa607aba28",
+            "30b963a6c751e0429b790359deb38453",
         ];
         let checksums: Vec<String> = Migration::ALL.iter().map(Migration::checksum).collect();
         assert_eq!(checksums, released);
