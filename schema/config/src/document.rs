@@ -124,9 +124,8 @@ impl Document {
     }
 
     /// The variable that gives a key its value.
-    pub(crate) fn variable_of(&self, path: &str) -> Option<&str> {
-        let path = path.replace('[', ".").replace(']', "");
-        self.overrides.get(&path).map(|given| given.variable.as_str())
+    fn variable_of(&self, path: &str) -> Option<&str> {
+        self.overrides.get(&key_of(path)).map(|given| given.variable.as_str())
     }
 
     pub(crate) fn unused_overrides(&self, used: &BTreeSet<String>) -> Vec<Problem> {
@@ -140,6 +139,11 @@ impl Document {
     }
 }
 
+/// The key of a path such as `feed[0].depth` in [`Document::overrides`].
+fn key_of(path: &str) -> String {
+    path.replace('[', ".").replace(']', "")
+}
+
 /// The errors found so far, in the order of reading.
 #[derive(Debug)]
 pub struct Problems<'a> {
@@ -147,17 +151,19 @@ pub struct Problems<'a> {
     pub(crate) list: Vec<Problem>,
     /// Variables of the earlier system by the key that they give.
     pub(crate) predecessors: BTreeMap<String, &'static str>,
+    /// Keys whose variable is empty and counts as not set.
+    pub(crate) unset: BTreeSet<String>,
 }
 
 impl<'a> Problems<'a> {
     pub(crate) const fn new(document: &'a Document) -> Self {
-        Self { document, list: Vec::new(), predecessors: BTreeMap::new() }
+        Self { document, list: Vec::new(), predecessors: BTreeMap::new(), unset: BTreeSet::new() }
     }
 
     /// Adds an error that a rule beyond the form of one value found.
     pub fn report(&mut self, path: &str, what: impl Into<String>, allowed: impl Into<String>) {
         let predecessor = self.predecessors.get(path).copied();
-        let path = self.document.variable_of(path).or(predecessor).unwrap_or(path).to_owned();
+        let path = self.variable_of(path).or(predecessor).unwrap_or(path).to_owned();
         let problem = Problem { path, what: mask(&what.into()).into_owned(), allowed: allowed.into() };
         // Two rules may meet the same mistake.
         if !self.list.contains(&problem) {
@@ -170,6 +176,11 @@ impl<'a> Problems<'a> {
         if !holds {
             self.report(path, what, allowed);
         }
+    }
+
+    /// The variable that gives a key its value.
+    pub(crate) fn variable_of(&self, path: &str) -> Option<&'a str> {
+        self.document.variable_of(path).filter(|_| !self.unset.contains(&key_of(path)))
     }
 
     /// The document that is read.

@@ -18,10 +18,10 @@ impl<'a> Problems<'a> {
     /// Value of a variable of the earlier system that gives a key; `None` if a MarketPrism variable gives it, or if Kubernetes set it. Errors of
     /// the key then name this variable.
     pub fn predecessor(&mut self, variable: &'static str, key: &str) -> Option<&'a str> {
-        let document = self.document();
-        if document.variable_of(key).is_some() {
+        if self.variable_of(key).is_some() {
             return None;
         }
+        let document = self.document();
         let value = document.variable(variable).filter(|value| !is_service_link(variable, value))?.trim();
         self.predecessors.insert(key.to_owned(), variable);
         Some(value)

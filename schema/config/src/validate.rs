@@ -197,9 +197,12 @@ impl<'v, 'a> Validator<'v, 'a> {
     /// An empty variable replaces a text or a list. That of another value is one that nobody set, as compose files pass it on.
     fn given(&mut self, schema: &Json, found: Option<&'a Toml>, at: &KeyPath) -> Option<GivenValue<'a>> {
         self.overrides_used.insert(at.key.clone());
-        let environment = self.document.overrides.get(&at.key);
-        let environment = environment.filter(|given| !given.value.is_empty() || may_be_empty(schema));
-        environment.map(GivenValue::Environment).or(found.map(GivenValue::File))
+        let Some(given) = self.document.overrides.get(&at.key) else { return found.map(GivenValue::File) };
+        if given.value.is_empty() && !may_be_empty(schema) {
+            self.problems.unset.insert(at.key.clone());
+            return found.map(GivenValue::File);
+        }
+        Some(GivenValue::Environment(given))
     }
 
     fn leaf(&mut self, schema: &Json, given: &GivenValue<'a>, at: &KeyPath) -> Option<Json> {

@@ -174,6 +174,19 @@ fn an_empty_variable_replaces_no_number_flag_file_or_secret() {
 }
 
 #[test]
+fn an_empty_variable_hides_no_variable_of_the_earlier_system_and_is_the_place_of_no_error() {
+    let number = |limit: &str| {
+        let document = document("", &[("MARKETPRISM_HTTP__LIMIT", limit), ("COLLECTOR_MEMORY_MB", "7")]);
+        let (_, mut problems) = document.read::<Sample>();
+        problems.predecessor_number("COLLECTOR_MEMORY_MB", "http.limit", 0..=9)
+    };
+    assert_eq!([number(""), number("5")], [Some(7), None]);
+    let wrong = document("[http]\nlimit = 999\n", &[("MARKETPRISM_HTTP__LIMIT", "")]);
+    let error = wrong.read::<Sample>().1.finish().unwrap_err().to_string();
+    assert!(error.contains("http.limit: is 999") && !error.contains("HTTP__LIMIT"), "{error}");
+}
+
+#[test]
 fn the_broker_address_has_one_order_and_its_password_does_not_show() {
     let urls = |variables: &[(&str, &str)]| {
         nats("[nats]\nurls = [\"nats://file:1\"]\n", variables).unwrap().addresses().join(",")
