@@ -33,6 +33,11 @@ impl BookHandover {
         is_admitted
     }
 
+    /// What another connection of the stream lacks costs the book nothing: it restarts when the one that it follows ends.
+    pub(super) fn follows_another(&self, instrument: InstrumentIndex, generation: u64) -> bool {
+        self.followed.get(&instrument).is_some_and(|followed| *followed != generation)
+    }
+
     /// True if the book followed the connection that ended.
     pub(super) fn ended(&mut self, instrument: InstrumentIndex, generation: u64) -> bool {
         let was_followed = self.followed.get(&instrument) == Some(&generation);
@@ -65,5 +70,15 @@ mod tests {
         );
         assert!(handover.admits(one, 5, snapshot) && handover.admits(one, 5, delta), "back to the newer");
         assert!(handover.ended(one, 5) && !handover.ended(one, 5));
+    }
+
+    #[test]
+    fn a_book_depends_on_the_connection_that_it_follows_alone() {
+        let mut handover = BookHandover::default();
+        let (one, two) = (InstrumentIndex::from(1), InstrumentIndex::from(2));
+        assert!(handover.admits(one, 4, (BookChange::Snapshot, true)));
+        assert!(!handover.follows_another(one, 4) && handover.follows_another(one, 5));
+        assert!(!handover.follows_another(two, 5), "a book without a snapshot of a connection");
+        assert!(handover.ended(one, 4) && !handover.follows_another(one, 5));
     }
 }

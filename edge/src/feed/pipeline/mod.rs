@@ -269,7 +269,7 @@ impl Pipeline {
                 if let Some(asked) = self.backfilled(frame.source) {
                     self.backfill_failed(asked, "the answer is too large");
                 }
-                self.unnumbered_frame_lost(frame.source, clock::now_ns());
+                self.unnumbered_frame_lost((frame.source, frame.generation), clock::now_ns());
             }
         }
     }
@@ -304,7 +304,7 @@ impl Pipeline {
             if hides_lost_books(notes)
                 && let Some(origin) = self.origin(frame)
             {
-                self.unnumbered_frame_lost(origin.source, now_ns);
+                self.unnumbered_frame_lost((origin.source, origin.generation), now_ns);
             }
         }
         self.lost_to_faults(&result.faults, now_ns);
@@ -343,7 +343,7 @@ impl Pipeline {
                     self.backfill_failed(asked, &detail);
                 }
                 self.snapshot_failed(origin.source, now_ns);
-                self.unnumbered_frame_lost(origin.source, now_ns);
+                self.unnumbered_frame_lost((origin.source, origin.generation), now_ns);
             }
         }
     }

@@ -250,7 +250,10 @@ impl Pipeline {
                 self.check_command("follow_up", origin.source, asked);
             }
             (Remark::RestartBook(instrument), _) => {
-                self.parts.builder.restart_book((*instrument).into(), now_ns);
+                let instrument = (*instrument).into();
+                if !self.follows_another((origin.source, origin.generation), instrument) {
+                    self.parts.builder.restart_book(instrument, now_ns);
+                }
             }
             (Remark::Malformed(malformed), _) => {
                 self.unusable.insert(frame);
@@ -363,12 +366,19 @@ impl Pipeline {
     }
 
     /// Without sequence numbers no later frame shows that one of the source is lost: a checksum covers the best levels only.
-    pub(super) fn unnumbered_frame_lost(&mut self, source: SourceIndex, now_ns: i64) {
-        let instruments = self.parts.sources.books_of(source);
+    pub(super) fn unnumbered_frame_lost(&mut self, connection: (SourceIndex, u64), now_ns: i64) {
+        let mut instruments = self.parts.sources.books_of(connection.0);
+        instruments.retain(|instrument| !self.follows_another(connection, *instrument));
         let Some(books) = self.parts.builder.books() else { return };
         for instrument in instruments {
             books.restart_unnumbered(instrument, now_ns);
         }
+    }
+
+    /// The book takes updates of another connection of the same stream than this one.
+    fn follows_another(&self, (source, generation): (SourceIndex, u64), instrument: InstrumentIndex) -> bool {
+        self.handover.follows_another(instrument, generation)
+            && self.parts.sources.books_of(source).contains(&instrument)
     }
 
     pub(super) fn silent(&mut self, stream: &SilentStream) {
