@@ -11,6 +11,8 @@ use time::format_description::well_known::Rfc3339;
 /// Time for which answers about a key are left alone while all of them are older than one before. A replica that lags is not the only one that answers
 /// for so long.
 pub(crate) const OLDER_REVISIONS_FOR: Duration = Duration::from_secs(60);
+/// The time begins anew after a longer one without an answer: an outage tells nothing about other replicas.
+const BETWEEN_ANSWERS: Duration = Duration::from_secs(30);
 
 const SEQUENCE: &str = "Nats-Sequence";
 const STORED_AT: &str = "Nats-Time-Stamp";
@@ -22,8 +24,8 @@ pub(super) struct NewestRevisions(Mutex<BTreeMap<String, NewestRevision>>);
 #[derive(Debug)]
 struct NewestRevision {
     revision: Revision,
-    /// Time since which all answers are older.
-    older_since: Option<Instant>,
+    /// Times of the first and the last answer since which all are older.
+    older: Option<(Instant, Instant)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,13 +62,15 @@ impl NewestRevisions {
         if let Some(known) = newest.get_mut(key)
             && found.is_none_or(|found| found.is_before(known.revision))
         {
-            let since = *known.older_since.get_or_insert(now);
+            let goes_on = |(_, last): &(Instant, Instant)| now.duration_since(*last) < BETWEEN_ANSWERS;
+            let since = known.older.filter(goes_on).map_or(now, |(since, _)| since);
+            known.older = Some((since, now));
             if now.duration_since(since) < OLDER_REVISIONS_FOR {
                 return false;
             }
         }
         match found {
-            Some(revision) => newest.insert(key.to_owned(), NewestRevision { revision, older_since: None }),
+            Some(revision) => newest.insert(key.to_owned(), NewestRevision { revision, older: None }),
             None => newest.remove(key),
         };
         true
@@ -110,17 +114,26 @@ mod tests {
         assert!(is_newest(None, 0), "there is no such key yet");
         assert!(is_newest(Some(&new), 0));
         assert!(!is_newest(Some(&old), 1));
-        assert!(!is_newest(None, 40));
+        assert!(!is_newest(None, 30));
         assert!(is_newest(Some(&new), 50), "another replica");
-        assert!(!is_newest(Some(&old), 55));
-        assert!(!is_newest(Some(&old), 114));
+        for seconds in [55, 80, 105, 114] {
+            assert!(!is_newest(Some(&old), seconds), "{seconds}");
+        }
         assert!(is_newest(Some(&old), 115), "the broker was put back");
         assert!(is_newest(Some(&old), 116));
         assert!(is_newest(Some(&new), 120));
-        assert!(!is_newest(None, 121));
+        for seconds in [121, 145, 170] {
+            assert!(!is_newest(None, seconds), "{seconds}");
+        }
         assert!(is_newest(None, 181), "the key is gone");
         assert!(is_newest(Some(&new), 182));
         newest.forget();
         assert!(is_newest(Some(&old), 183), "the broker is known to have been put back");
+        assert!(is_newest(Some(&new), 184));
+        assert!(!is_newest(Some(&old), 185));
+        for seconds in [255, 280, 305] {
+            assert!(!is_newest(Some(&old), seconds), "{seconds}: the link was cut for a minute");
+        }
+        assert!(is_newest(Some(&old), 315));
     }
 }
