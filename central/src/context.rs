@@ -9,6 +9,7 @@ use crate::coverage::Coverage;
 use crate::fleet::EdgeFleet;
 use crate::lease::Leases;
 use crate::metrics::Metrics;
+use crate::recorded_losses::RecordedLosses;
 use crate::server_clock::ServerClock;
 use crate::shared_answer::SharedAnswer;
 use crate::status::Status;
@@ -23,6 +24,7 @@ pub struct CentralContext {
     pub cold_clock: ServerClock,
     /// An older answer is right too: hot has each later mark before cold.
     pub marks_of_cold: SharedAnswer<CopyMarks, StorageError>,
+    pub losses: RecordedLosses,
     pub leases: Leases,
     pub metrics: Metrics,
     pub status: Status,

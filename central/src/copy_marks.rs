@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use marketprism_schema::{DataType, stream_of};
 
-use crate::storage::{Storage, StorageError, UNKNOWN, bounded};
+use crate::storage::{Storage, StorageError, UNKNOWN, bounded, limited};
 use crate::time::Time;
 use crate::{limits, sql};
 
@@ -48,7 +48,7 @@ pub fn query_prefix(cold: &str) -> String {
 /// Ends the queries of a server with ids that begin so.
 pub async fn end_copies(server: &Storage, prefix: &str, limit: Duration) -> Result<(), StorageError> {
     let kill = format!("KILL QUERY WHERE startsWith(query_id, {}) SYNC", sql::quote(prefix));
-    bounded(limit, server.client.query_raw(&kill).execute()).await
+    bounded(limit, limited(&server.client, limit).query_raw(&kill).execute()).await
 }
 
 /// The streams of the event tables.

@@ -127,6 +127,8 @@ pub const COMPARED_PART_MS: i64 = 10_000;
 pub const REWIND_MARGIN: u64 = 100_000;
 /// Broker requests per gap scan; what of the rest hot lacks waits for the next.
 pub const MISSING_REQUESTS: usize = 64;
+/// A loss that a process finds again this soon is the same one.
+pub const LOSS_FOUND_AGAIN: Duration = Duration::from_secs(3_600);
 /// Gaps remembered until resolved; the last one grows beyond.
 pub const GAPS: usize = 1_000;
 
@@ -314,8 +316,10 @@ pub const CORRECTION_VENUE_US: i64 = 86_400_000_000;
 pub const REMOVALS_A_ROUND: usize = 20;
 /// Event ids per delete: 20,000 times 32 bytes stay below the limit of a replicated table's coordination (1 MB).
 pub const IDS_A_DELETE: usize = 20_000;
-/// Windows per repair; the next repair continues.
+/// Windows that a repair makes equal again; the next repair continues.
 pub const REPAIR_WINDOWS: usize = 1_000;
+/// Windows that a repair tries at most: others than those that it can repair come before them in each run.
+pub const REPAIR_TRIES: usize = 10_000;
 /// Results that a repair keeps to show.
 pub const REPAIR_OUTCOMES: usize = 500;
 /// Wait of a repair for the replicator to end its current step: at most one query per side.

@@ -18,6 +18,7 @@ use crate::coverage::Coverage;
 use crate::ingest;
 use crate::lease::Leases;
 use crate::metrics::Metrics;
+use crate::recorded_losses::RecordedLosses;
 use crate::role::Role;
 use crate::server_clock::ServerClock;
 use crate::shared_answer::SharedAnswer;
@@ -62,6 +63,7 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
         hot_clock: ServerClock::default(),
         cold_clock: ServerClock::default(),
         marks_of_cold: SharedAnswer::default(),
+        losses: RecordedLosses::default(),
         metrics,
         status: Status::starting(parts),
         coverage: Coverage::default(),
@@ -190,41 +192,51 @@ const fn part(side: DatabaseKind) -> &'static str {
     }
 }
 
-/// Provisions one database, waiting for broker and ClickHouse. Returns early on `stop`. Fails on a difference that cannot be
-/// changed in place, or a database of another program version: waiting does not help.
+/// Provisions one database, waiting for broker and ClickHouse, and for a hot that keeps rows as long as configured. Returns early on `stop`.
 async fn provision(
     shared: &CentralContext,
     side: DatabaseKind,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let mut backoff = limits::BACKOFF;
-    let sides = [side];
     while !stop.is_cancelled() {
         let tried = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            tried = init::ensure(&shared.config, &shared.broker, &shared.leases, &sides, false) => tried,
+            tried = provision_once(shared, side) => tried?,
         };
-        match tried {
-            Ok(report) => {
-                report.refuse_immutable()?;
-                for (what, difference) in report.differences() {
-                    tracing::warn!(what, %difference, "differs from the configuration; run `init --apply` to change it");
-                }
-                shared.status.clear(part(side));
-                return Ok(());
-            }
-            Err(error) => {
-                let (side, reason) = (part(side), format!("{error:#}"));
-                tracing::warn!(side, reason, "cannot provision streams and tables yet; retrying");
-                shared.status.fail(side, reason);
-            }
-        }
+        let Some(reason) = tried else {
+            shared.status.clear(part(side));
+            return Ok(());
+        };
+        let side = part(side);
+        tracing::warn!(side, reason, "streams and tables cannot be used yet; retrying");
+        shared.status.fail(side, reason);
         tokio::select! {
             () = stop.cancelled() => {}
             () = sleep(backoff.pause()) => {}
         }
     }
     Ok(())
+}
+
+/// Why the database cannot be used yet, if so. Fails on a difference that cannot be changed in place, or a database of another program
+/// version: waiting does not help.
+async fn provision_once(shared: &CentralContext, side: DatabaseKind) -> anyhow::Result<Option<String>> {
+    let ensured = init::ensure(&shared.config, &shared.broker, &shared.leases, &[side], false).await;
+    let report = match ensured {
+        Ok(report) => report,
+        Err(error) => return Ok(Some(format!("{error:#}"))),
+    };
+    report.refuse_immutable()?;
+    match init::hot_keeps_less(&shared.config, &shared.storage).await {
+        Ok(None) => {}
+        Ok(less) => return Ok(less),
+        Err(error) => return Ok(Some(format!("cannot read how long hot keeps rows: {error}"))),
+    }
+    for (what, difference) in report.differences() {
+        tracing::warn!(what, %difference, "differs from the configuration; run `init --apply` to change it");
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

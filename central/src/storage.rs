@@ -155,6 +155,7 @@ impl Storage {
         }
         let client =
             FIXED_SETTINGS.into_iter().fold(client, |client, (name, value)| client.with_setting(name, value));
+        let client = limited(&client, limits::QUERY_TIMEOUT);
         Ok(Self { client, database: database.to_owned(), insert_timeout: config.insert_timeout })
     }
 
@@ -173,7 +174,12 @@ fn connecting(server: &Server) -> anyhow::Result<Client> {
     Ok(Client::with_http_client(pool.build(ServerConnector::new(server)?)))
 }
 
-/// Limits the wait for an answer.
+/// The client with the timeout set on the server too: an abandoned statement does not continue there.
+pub fn limited(client: &Client, limit: Duration) -> Client {
+    client.clone().with_setting("max_execution_time", limit.as_secs().max(1).to_string())
+}
+
+/// Limits the wait for an answer. The server stops the statement after [`limits::QUERY_TIMEOUT`], unless its client is [`limited`] to another time.
 pub async fn bounded<T>(
     limit: Duration,
     answer: impl Future<Output = Result<T, clickhouse::error::Error>>,
@@ -245,6 +251,12 @@ mod tests {
         // The embedded engine is asked nothing about asynchronous inserts: it has none.
         for (name, value) in FIXED_SETTINGS.into_iter().filter(|(name, _)| !name.ends_with("async_insert")) {
             assert_eq!(found.get(name).map(String::as_str), Some(value), "{name}");
+        }
+        let limit = "SELECT value FROM system.settings WHERE name = 'max_execution_time'";
+        for (client, seconds) in
+            [(storage.client.clone(), "20"), (limited(&storage.client, limits::DDL_TIMEOUT), "200")]
+        {
+            assert_eq!(client.query(limit).fetch_one::<String>().await.unwrap(), seconds);
         }
     }
 

@@ -91,7 +91,8 @@ pub struct Replication {
     #[serde(rename = "start")]
     #[schemars(extend("x-allowed" = "all, or days or hours such as 2d or 12h"))]
     start_text: String,
-    /// Rows are deleted from hot this long after their window was verified, at least what the streams keep (48 h); 0: never.
+    /// Rows are deleted from hot this long after their window was verified, at least what the streams keep (48 h), windows of more than 4 million rows
+    /// excepted; 0: never.
     #[schemars(range(min = 0, max = 876_000))]
     remove_from_hot_after_hours: u64,
     /// Compression of answers and inserts.

@@ -20,7 +20,7 @@ use crate::context::CentralContext;
 use crate::copy_marks::OF_COPIES;
 use crate::row::columns_of;
 use crate::running_inserts::log_comment_prefix;
-use crate::storage::{StorageError, UNKNOWN, bounded};
+use crate::storage::{StorageError, UNKNOWN, bounded, limited};
 use crate::{copy_marks, limits, sql, time};
 
 pub fn tables_of(stream: &'static str) -> impl Iterator<Item = &'static Table> {
@@ -192,6 +192,9 @@ impl<'a> LostRows<'a> {
     /// One pass. The first compares all that hot may have lost, each later one what the pass before changed, and what has come since.
     /// True: rows were changed.
     async fn bring_back(&mut self, brought: &mut BroughtBack) -> anyhow::Result<bool> {
+        // A row that hot drops meanwhile would be missing in each pass.
+        let now_ms = self.shared.hot_clock.now_ms();
+        self.rows = ComparedRows::new(&self.shared.config, self.rows.table, now_ms);
         let replaced = self.delete_surplus_rows(brought).await?;
         let is_deleted = !replaced.is_empty();
         let mut spans = match self.changed.take() {
@@ -302,10 +305,11 @@ impl<'a> LostRows<'a> {
                 sql::millis(self.again_from_ms),
                 exact.join(",")
             );
-            let query = self.shared.storage.client.query_raw(&sql);
+            let limit = self.shared.config.replication.query_timeout;
+            let query = limited(&self.shared.storage.client, limit).query_raw(&sql);
             let query = query.with_setting("lightweight_deletes_sync", "2");
             let query = query.with_setting("max_query_size", QUERY_BYTES);
-            bounded(self.shared.config.replication.query_timeout, query.execute()).await?;
+            bounded(limit, query.execute()).await?;
         }
         Ok(())
     }

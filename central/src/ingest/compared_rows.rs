@@ -8,7 +8,7 @@ use marketprism_schema::Table;
 
 use super::spans::{Span, pieces};
 use crate::config::Config;
-use crate::storage::{Storage, StorageError, bounded};
+use crate::storage::{Storage, StorageError, bounded, limited};
 use crate::{limits, sql, time};
 
 /// Count and fingerprint of event ids, and the sum of their `created_at`.
@@ -19,13 +19,13 @@ pub struct ComparedRows<'a> {
     config: &'a Config,
     pub table: &'static Table,
     now_ms: i64,
-    /// Hot would not keep rows with earlier venue times.
+    /// Hot may drop rows with earlier venue times while they are compared.
     oldest_us: i64,
 }
 
 impl<'a> ComparedRows<'a> {
     pub fn new(config: &'a Config, table: &'static Table, now_ms: i64) -> Self {
-        let kept_us = time::nanos(config.kept_in_hot()) / 1_000;
+        let kept_us = time::nanos(config.kept_in_hot().saturating_sub(limits::TTL_MARGIN)) / 1_000;
         Self { config, table, now_ms, oldest_us: now_ms.saturating_mul(1_000).saturating_sub(kept_us) }
     }
 
@@ -46,8 +46,10 @@ impl<'a> ComparedRows<'a> {
         storage: &Storage,
         sql: &str,
     ) -> Result<Vec<T>, StorageError> {
-        let query = storage.client.query_raw(sql).with_setting("max_query_size", QUERY_BYTES);
-        bounded(self.config.replication.query_timeout, query.fetch_all::<T>()).await
+        let limit = self.config.replication.query_timeout;
+        let query =
+            limited(&storage.client, limit).query_raw(sql).with_setting("max_query_size", QUERY_BYTES);
+        bounded(limit, query.fetch_all::<T>()).await
     }
 
     /// Starts of the spans from a time on in which a side has rows. Times without rows are found by halves.
@@ -123,6 +125,18 @@ pub const QUERY_BYTES: &str = "2000000";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Copied back, they would be missing in each pass.
+    #[test]
+    fn rows_that_hot_may_drop_soon_are_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("central.toml");
+        let text = "[nats]\nurls = [\"nats://127.0.0.1:4222\"]\n[clickhouse]\nhot_ttl_days = 3\n";
+        std::fs::write(&path, text).unwrap();
+        let (config, now_ms) = (Config::load(&path).unwrap(), 20_000 * DAY_MS);
+        let rows = ComparedRows::new(&config, &Table::ALL[0], now_ms);
+        assert_eq!(rows.oldest_us, (now_ms - 3 * DAY_MS + 2 * 3_600_000) * 1_000);
+    }
 
     #[test]
     fn all_times_are_read_once_however_long_hot_keeps_rows() {

@@ -11,13 +11,14 @@ use marketprism_schema::STREAMS;
 
 use super::losses::{self, LossCause};
 use super::positions::{self, HotPosition};
-use super::progress::{DeliveryProgress, SeqRange};
+use super::progress::DeliveryProgress;
 use super::subscription::{Subscription, consumer_info};
 use crate::broker::{is_missing, within};
 use crate::config::Partition;
 use crate::context::CentralContext;
 use crate::copy_marks::{self, CopyMarks};
 use crate::init::ConsumerSpec;
+use crate::seq_range::SeqRange;
 use crate::storage::{StorageError, UNKNOWN};
 use crate::watermark::{BUCKET, Watermark, WatermarkEntry, Watermarks};
 use crate::{clock, limits, time};
@@ -328,12 +329,13 @@ async fn resolve(
     let lost = losses::not_stored(shared, stream, &of_gaps.missing, since_ns).await?;
     let first = handle.cached_info().state.first_sequence;
     let evidence = format!("skipped by the broker; its first sequence is {first}");
-    losses::record(shared, stream, &lost, LossCause::Retention, &evidence).await?;
+    losses::record(shared, (stream, since_ns), &lost, LossCause::Retention, &evidence).await?;
     if is_resolved {
         let evidence = format!(
             "taken by a central that ended before storing them; first sequence of the broker is {first}"
         );
-        losses::record(shared, stream, &of_inherited.missing, LossCause::Retention, &evidence).await?;
+        losses::record(shared, (stream, since_ns), &of_inherited.missing, LossCause::Retention, &evidence)
+            .await?;
         (progress.inherited, progress.is_hot_restarted) = (None, false);
     }
     // No consumer delivers again what it has acknowledged.

@@ -8,13 +8,12 @@ use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use marketprism_schema::{DataType, stream_of};
 
 use super::message;
-use super::progress::SeqRange;
 use crate::broker::within;
 use crate::context::CentralContext;
-use crate::limits;
 use crate::row::{COPIED_EVENTS, Target};
-use crate::sql;
+use crate::seq_range::SeqRange;
 use crate::storage::{StorageError, bounded};
+use crate::{limits, sql};
 
 const LOSSES: &str = "losses";
 
@@ -176,28 +175,30 @@ async fn stored(
     Ok(found)
 }
 
-/// Records and logs losses. Recording the same loss again yields the same row.
+/// Records, counts and logs losses, but for those that this process has recorded lately. `created_ns`: of the stream that had the sequences.
 pub async fn record(
     shared: &CentralContext,
-    stream: &'static str,
+    (stream, created_ns): (&'static str, i64),
     lost: &[SeqRange],
     cause: LossCause,
     evidence: &str,
 ) -> Result<(), StorageError> {
-    for span in lost {
+    for new in shared.losses.unrecorded((stream, created_ns), lost).chunks(limits::GAPS) {
+        let spans: Vec<String> = new.iter().map(|span| format!("({}, {})", span.from, span.to)).collect();
         let sql = format!(
-            "INSERT INTO {}.{LOSSES} (stream, from_seq, to_seq, messages, cause, evidence, seen_at) \
-             SELECT ?, ?, ?, ?, ?, ?, now64(3)",
-            shared.storage.database
+            "INSERT INTO {}.{LOSSES} (stream, from_seq, to_seq, messages, cause, evidence, seen_at) SELECT ?, toUInt64(span.1), \
+             toUInt64(span.2), span.2 - span.1 + 1, ?, ?, now64(3) FROM (SELECT arrayJoin([{}]) AS span)",
+            shared.storage.database,
+            spans.join(", ")
         );
-        let query = shared.storage.client.query(&sql);
-        let query = query.bind(stream).bind(span.from).bind(span.to).bind(span.len());
-        let query = query.bind(cause.as_str()).bind(evidence);
+        let query = shared.storage.client.query(&sql).bind(stream).bind(cause.as_str()).bind(evidence);
         bounded(limits::QUERY_TIMEOUT, query.execute()).await?;
-        shared.metrics.lost.with_label_values(&[stream, cause.as_str()]).inc_by(span.len());
-        let SeqRange { from, to } = *span;
-        let messages = span.len();
-        tracing::error!(stream, from, to, messages, evidence, "{}", cause.description());
+        shared.losses.add((stream, created_ns), new);
+        for span in new {
+            let (SeqRange { from, to }, messages) = (span, span.len());
+            shared.metrics.lost.with_label_values(&[stream, cause.as_str()]).inc_by(messages);
+            tracing::error!(stream, from, to, messages, evidence, "{}", cause.description());
+        }
     }
     Ok(())
 }

@@ -16,12 +16,12 @@ use marketprism_schema::DatabaseKind;
 use super::cold_rows::{self, RestoredHot, bring_back, of_cold, tables_of};
 use super::losses::{self, LossCause, first_from};
 use super::positions;
-use super::progress::SeqRange;
 use super::subscription::{self, Subscription};
 use crate::broker::within;
 use crate::config::Stream;
 use crate::context::CentralContext;
-use crate::storage::bounded;
+use crate::seq_range::SeqRange;
+use crate::storage::{bounded, limited};
 use crate::watermark::Watermarks;
 use crate::{init, limits, sql, time};
 
@@ -70,11 +70,11 @@ pub async fn recover(
     let (lost, held) = split_at(&missing, first);
     let (stored, taken) = split_at(&lost, confirmed.saturating_add(1));
     let evidence = format!("confirmed before hot was put back; first sequence of the broker is {first}");
-    losses::record(shared, name, &stored, LossCause::PutBack, &evidence).await?;
+    losses::record(shared, (name, created_ns), &stored, LossCause::PutBack, &evidence).await?;
     let evidence = format!(
         "taken by a central that ended before storing them, or lost by hot before they were confirmed; first sequence of the broker is {first}"
     );
-    losses::record(shared, name, &taken, LossCause::Retention, &evidence).await?;
+    losses::record(shared, (name, created_ns), &taken, LossCause::Retention, &evidence).await?;
 
     let before_missing = held.first().map(|missing| missing.from.saturating_sub(limits::REWIND_MARGIN));
     if let Some(from) = before_missing.into_iter().chain(uncertain).chain(came_again).min() {
@@ -132,8 +132,9 @@ fn split_at(spans: &[SeqRange], sequence: u64) -> (Vec<SeqRange>, Vec<SeqRange>)
 }
 
 async fn in_cold(shared: &CentralContext, sql: &str) -> anyhow::Result<u64> {
-    let asked = shared.cold.client.query_raw(sql).fetch_one::<u64>();
-    of_cold(bounded(shared.config.replication.query_timeout, asked).await)
+    let limit = shared.config.replication.query_timeout;
+    let asked = limited(&shared.cold.client, limit).query_raw(sql).fetch_one::<u64>();
+    of_cold(bounded(limit, asked).await)
 }
 
 /// Time of the newest row of the stream in hot when the copy was made, 0 without one. Rows that came since it was put back do not count:

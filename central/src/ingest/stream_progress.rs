@@ -9,12 +9,13 @@ use tokio::time::timeout;
 
 use super::gap_scan::{GapScan, GapScanResult, ScanVerdict, scan};
 use super::losses::{self, LossCause};
-use super::progress::{DeliveryProgress, SeqRange};
+use super::progress::DeliveryProgress;
 use super::scan_pace::{ScanNeed, ScanPace};
 use super::subscription::Subscription;
 use crate::config::Partition;
 use crate::context::CentralContext;
 use crate::limits;
+use crate::seq_range::SeqRange;
 use crate::watermark::{WatermarkEntry, Watermarks};
 
 pub struct StreamProgress {
@@ -191,9 +192,10 @@ impl StreamProgress {
         if rest.from > rest.to {
             return Ok(());
         }
-        let lost = losses::not_stored(&self.shared, stream, &[rest], progress.stream_created_ns).await?;
+        let created_ns = progress.stream_created_ns;
+        let lost = losses::not_stored(&self.shared, stream, &[rest], created_ns).await?;
         let evidence = format!("the stream was deleted; its last owned sequence was {}", owned.newest);
-        losses::record(&self.shared, stream, &lost, LossCause::Retention, &evidence).await?;
+        losses::record(&self.shared, (stream, created_ns), &lost, LossCause::Retention, &evidence).await?;
         Ok(())
     }
 

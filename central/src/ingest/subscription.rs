@@ -228,7 +228,7 @@ impl Subscription {
     /// One for each consumer, in their order.
     pub async fn pulls(&self, client: &Client) -> anyhow::Result<Vec<Pull>> {
         // The broker never delivers a message above the bytes of the request, nor any behind it. A limit that is raised by a reload counts
-        // from the next subscription on.
+        // from the next connection on.
         let largest = client.server_info().max_payload.saturating_add(limits::ENVELOPE_BYTES);
         let mut pulls = Vec::with_capacity(self.consumers.len());
         for TableConsumer { spec, consumer, .. } in &self.consumers {

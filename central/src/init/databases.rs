@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use marketprism_schema::{DatabaseKind, Layout, Migration, Table};
+use marketprism_schema::{DatabaseKind, Layout, Migration};
 
+use super::hot_ttl::note_raised_ttl;
 use super::migrations::{self, execute};
-use super::shape::{NO_TTL, Shape, Shapes};
+use super::shape::{Shape, Shapes};
 use super::{Difference, ObjectResult, ProvisionReport, versions};
 use crate::clock::now_ns;
 use crate::config::Config;
 use crate::lease::Leases;
 use crate::limits;
 use crate::storage::{Storage, StorageError, bounded};
-use crate::ttl_raise::TtlRaise;
 
 pub fn layout(config: &Config, kind: DatabaseKind) -> Layout<'_> {
     let place = &config.clickhouse;
@@ -126,32 +126,6 @@ async fn compare(
     Ok(ObjectResult::Updated(differences))
 }
 
-/// Rows that hot dropped under the lower TTL must not count as lost.
-async fn note_raised_ttl(
-    storage: &Storage,
-    layout: &Layout<'_>,
-    table: &str,
-    differences: &[Difference],
-) -> Result<(), StorageError> {
-    let is_event_table = Table::ALL.iter().any(|events| events.name == table);
-    let ttl = differences.iter().find(|difference| difference.setting == super::shape::TTL);
-    match ttl.map(|ttl| days_kept(&ttl.found)) {
-        Some(days) if layout.kind == DatabaseKind::Hot && is_event_table && days < layout.ttl_days => {
-            TtlRaise::write(storage, days).await
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Of a TTL in another form, set by hand, the shortest that can be configured is assumed.
-fn days_kept(ttl: &str) -> u32 {
-    let days = ttl.split_once("toIntervalDay(").and_then(|(_, rest)| rest.split_once(')'));
-    match ttl {
-        NO_TTL => u32::MAX,
-        _ => days.and_then(|(days, _)| days.parse().ok()).unwrap_or(1),
-    }
-}
-
 fn alterations(layout: &Layout<'_>, table: &str, differences: &[Difference]) -> Vec<String> {
     let target = format!("ALTER TABLE {}.{table}{}", layout.database, layout.on_cluster());
     let alteration = |difference: &Difference| {
@@ -233,13 +207,6 @@ fn now_seconds() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn days_are_read_from_a_ttl() {
-        assert_eq!(days_kept("toDateTime(timestamp) + toIntervalDay(36500)"), 36_500);
-        assert_eq!(days_kept("toDateTime(timestamp) + toIntervalHour(36)"), 1);
-        assert_eq!(days_kept(NO_TTL), u32::MAX);
-    }
 
     #[test]
     fn only_names_of_scratch_databases_are_dropped() {

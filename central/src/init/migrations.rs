@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::ObjectResult;
 use crate::lease::{Lease, Leases};
 use crate::limits;
-use crate::storage::{Storage, StorageError, bounded};
+use crate::storage::{Storage, StorageError, bounded, limited};
 
 const LEASE: &str = "migrations";
 const RECORDS: &str = "schema_migrations";
@@ -124,7 +124,8 @@ async fn apply_missing(
 
 /// Runs a statement that every server of a cluster may have to execute.
 pub async fn execute(storage: &Storage, sql: &str) -> Result<(), StorageError> {
-    bounded(limits::DDL_TIMEOUT, storage.client.query_raw(sql).execute()).await
+    let client = limited(&storage.client, limits::DDL_TIMEOUT);
+    bounded(limits::DDL_TIMEOUT, client.query_raw(sql).execute()).await
 }
 
 async fn record(storage: &Storage, database: &str, migration: &Migration) -> Result<(), StorageError> {

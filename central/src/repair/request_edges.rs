@@ -13,7 +13,7 @@ use super::progress::{RepairFate, RepairLog, RepairOptions, RepairOutcome};
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::fleet::NewerEdges;
-use crate::replicator::Endpoint;
+use crate::replicator::{Endpoint, HotCold};
 use crate::sql::{self, SUBJECT};
 use crate::storage::{StorageError, bounded};
 use crate::time::Time;
@@ -30,19 +30,36 @@ struct LackingRange {
     missing: u64,
 }
 
+impl LackingRange {
+    fn edge_stream(&self) -> String {
+        let StreamId { exchange, market_type, symbol, .. } = &self.stream;
+        format!("{} {exchange}.{market_type}.{symbol}", self.edge)
+    }
+}
+
 /// Asks for every range that lacks events, up to a bound.
 pub async fn request_edges(
     config: &Config,
     broker: &Broker,
-    hot: &Endpoint,
+    pair: &HotCold,
     options: &RepairOptions,
     log: &RepairLog,
 ) -> anyhow::Result<()> {
-    let windows = lacking_windows(hot, options).await.context("cannot read the ledger's verdicts")?;
-    let complete_from_ms = hot_is_complete_from(config);
+    let hot = &pair.hot;
+    let complete_from_ms = hot_is_complete_from(config).max(pair.dropped.gone_before_us() / 1_000);
+    let mut windows =
+        lacking_windows(hot, options, complete_from_ms).await.context("cannot read the ledger's verdicts")?;
+    let next = windows.split_off(windows.len().min(limits::REPAIR_WINDOWS)).pop();
+    let add = |range: &LackingRange, fate, what| {
+        log.add(RepairOutcome {
+            table: Table::of(range.stream.data_type).name.to_owned(),
+            stream: Some(range.edge_stream()),
+            window_start: Time(range.start_ms).to_string(),
+            fate,
+            what,
+        });
+    };
     for range in join(windows) {
-        let StreamId { data_type, exchange, market_type, symbol } = &range.stream;
-        let stream = format!("{} {exchange}.{market_type}.{symbol}", range.edge);
         let (fate, what) = if range.start_ms < complete_from_ms {
             // Hot has forgotten the ids of that time, and would take every event for a new one.
             let text =
@@ -51,16 +68,14 @@ pub async fn request_edges(
         } else if options.dry_run {
             (RepairFate::WouldRepair, format!("would ask the edge for {} events", range.missing))
         } else {
-            log.doing(format!("asking {stream}"));
+            log.doing(format!("asking {}", range.edge_stream()));
             request_edges_of(broker, hot, &range).await
         };
-        log.add(RepairOutcome {
-            table: Table::of(*data_type).name.to_owned(),
-            stream: Some(stream),
-            window_start: Time(range.start_ms).to_string(),
-            fate,
-            what,
-        });
+        add(&range, fate, what);
+    }
+    if let Some(next) = next {
+        let text = "limit of one run reached: run the repair again with --table, --from or --to";
+        add(&next, RepairFate::NotRepaired, text.to_owned());
     }
     Ok(())
 }
@@ -160,7 +175,12 @@ async fn other_edges(hot: &Endpoint, range: &LackingRange) -> Result<Vec<EdgeNam
     bounded(hot.limit, hot.query(&query).fetch_all()).await
 }
 
-async fn lacking_windows(hot: &Endpoint, options: &RepairOptions) -> Result<Vec<LackingRange>, StorageError> {
+/// First those that can be requested, one more than a repair takes.
+async fn lacking_windows(
+    hot: &Endpoint,
+    options: &RepairOptions,
+    complete_from_ms: i64,
+) -> Result<Vec<LackingRange>, StorageError> {
     let mut conditions = vec!["state = 'mismatch' AND found < expected".to_owned()];
     if let Some(name) = &options.table
         && let Some(table) = Table::ALL.iter().find(|table| table.name == name)
@@ -172,11 +192,12 @@ async fn lacking_windows(hot: &Endpoint, options: &RepairOptions) -> Result<Vec<
     }
     let query = format!(
         "SELECT {SUBJECT} AS stream, toString(edge) AS edge, toInt64(toUnixTimestamp64Milli(window_start)) AS start_ms, \
-         toInt64(start_ms + window_seconds * 1000) AS end_ms, toUInt64(expected - found) AS missing FROM {} FINAL WHERE {} ORDER BY edge, data_type, exchange, \
-         market_type, symbol, window_start LIMIT {}",
+         toInt64(start_ms + window_seconds * 1000) AS end_ms, toUInt64(expected - found) AS missing FROM {} FINAL WHERE {} ORDER BY window_start < {}, \
+         edge, data_type, exchange, market_type, symbol, window_start LIMIT {}",
         hot.table("verdicts"),
         conditions.join(" AND "),
-        limits::REPAIR_WINDOWS
+        sql::millis(complete_from_ms),
+        limits::REPAIR_WINDOWS + 1
     );
     bounded(hot.limit, hot.query(&query).fetch_all()).await
 }

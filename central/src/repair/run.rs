@@ -27,18 +27,43 @@ pub async fn run_repair(
     trace: &OperationSpan,
 ) -> anyhow::Result<()> {
     let pair = HotCold::connect(context.config).await?;
-    let mut windows_left = limits::REPAIR_WINDOWS;
+    let mut budget = Budget { repairs: limits::REPAIR_WINDOWS, tries: limits::REPAIR_TRIES };
     for table in TableSpec::all() {
         if options.table.as_ref().is_some_and(|name| name != table.name) {
             continue;
         }
         log.doing(format!("comparing {}", table.name));
         trace.step(table.name);
-        let done = one_table(context, &pair, &table, options, log, windows_left);
-        windows_left = done.await.with_context(|| format!("table {}", table.name))?;
+        let done = one_table(context, &pair, &table, options, log, &mut budget);
+        done.await.with_context(|| format!("table {}", table.name))?;
     }
     trace.step("edges");
-    request_edges(context.config, broker, &pair.hot, options, log).await
+    request_edges(context.config, broker, &pair, options, log).await
+}
+
+/// Windows that are left for a run.
+struct Budget {
+    repairs: usize,
+    tries: usize,
+}
+
+impl Budget {
+    /// What to do once it is used up. Windows that stay as they are come first in the next run too.
+    fn exhausted(&self, window_start: i64, options: &RepairOptions) -> Option<String> {
+        let again = "limit of one run reached: run the repair again";
+        match (self.repairs, self.tries) {
+            (0, _) if !options.dry_run => Some(again.to_owned()),
+            (0, _) | (_, 0) => Some(format!("{again} with --from {}", Time(window_start))),
+            _ => None,
+        }
+    }
+
+    const fn spend(&mut self, fate: RepairFate) {
+        self.tries = self.tries.saturating_sub(1);
+        if !matches!(fate, RepairFate::NotRepaired) {
+            self.repairs = self.repairs.saturating_sub(1);
+        }
+    }
 }
 
 async fn one_table(
@@ -47,37 +72,35 @@ async fn one_table(
     table: &TableSpec,
     options: &RepairOptions,
     log: &RepairLog,
-    mut windows_left: usize,
-) -> anyhow::Result<usize> {
+    budget: &mut Budget,
+) -> anyhow::Result<()> {
     let window_log = WindowLog { table: table.name };
-    let Some((first_ms, seconds)) = window_log.extent(&pair.cold).await? else { return Ok(windows_left) };
+    let Some((first_ms, seconds)) = window_log.extent(&pair.cold).await? else { return Ok(()) };
     let upto_ms = window_log.watermark(&pair.cold).await?.unwrap_or(first_ms);
     let width_ms = i64::from(seconds) * 1_000;
     let ops = WindowOps { context, table, log: window_log, pair, width_ms, slice_rows: table.slice_rows };
-    let from_ms = align(options.from_ms.unwrap_or(first_ms).max(first_ms), width_ms);
+    let mut from_ms = align(options.from_ms.unwrap_or(first_ms).max(first_ms), width_ms);
     let to_ms = options.to_ms.unwrap_or(upto_ms).min(upto_ms);
-    for range in ranges(&ops, TimeRange::new(from_ms, to_ms), options).await? {
-        for window in ops.examine(range).await? {
-            if windows_left == 0 {
-                add(
-                    log,
-                    table.name,
-                    range.from_ms,
-                    RepairFate::NotRepaired,
-                    "limit of one run reached: run the repair again".to_owned(),
-                );
-                return Ok(0);
+    loop {
+        let ranges = ranges(&ops, TimeRange::new(from_ms, to_ms), options).await?;
+        let Some(last) = ranges.last() else { return Ok(()) };
+        from_ms = last.to_ms;
+        for range in ranges {
+            for window in ops.examine(range).await? {
+                if let Some(reason) = budget.exhausted(window.start_ms, options) {
+                    add(log, table.name, window.start_ms, RepairFate::NotRepaired, reason);
+                    return Ok(());
+                }
+                log.doing(format!("{} {}", table.name, Time(window.start_ms)));
+                let (fate, what) = fix(&ops, &window, options).await?;
+                budget.spend(fate);
+                add(log, table.name, window.start_ms, fate, what);
             }
-            windows_left -= 1;
-            log.doing(format!("{} {}", table.name, Time(window.start_ms)));
-            let (fate, what) = fix(&ops, &window, options).await?;
-            add(log, table.name, window.start_ms, fate, what);
         }
     }
-    Ok(windows_left)
 }
 
-/// The requested range, or without one each window logged as not verified.
+/// The requested range, or without one the next windows logged as not verified.
 async fn ranges(
     ops: &WindowOps<'_>,
     whole: TimeRange,
@@ -87,7 +110,7 @@ async fn ranges(
         return Ok(Vec::new());
     }
     if options.from_ms.is_none() && options.to_ms.is_none() {
-        let unverified = ops.log.unverified(&ops.pair.cold, whole, limits::REPAIR_WINDOWS + 1).await?;
+        let unverified = ops.log.unverified(&ops.pair.cold, whole, limits::REPAIR_WINDOWS).await?;
         return Ok(unverified.keys().map(|&start_ms| TimeRange::window(start_ms, ops.width_ms)).collect());
     }
     let step_ms = ops.width_ms * limits::RECHECK_WINDOWS;
@@ -186,4 +209,26 @@ pub async fn repair(
     }
     trace.end(&done);
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_that_cannot_be_repaired_hold_up_none_that_can() {
+        let options = |dry_run| RepairOptions { dry_run, ..RepairOptions::default() };
+        let mut budget = Budget { repairs: 1, tries: 9 };
+        for _ in 0..5 {
+            budget.spend(RepairFate::NotRepaired);
+            assert_eq!(budget.exhausted(0, &options(false)), None);
+        }
+        budget.spend(RepairFate::Repaired);
+        let [done, tried] = [false, true].map(|dry_run| budget.exhausted(0, &options(dry_run)).unwrap());
+        assert!(done.ends_with("run the repair again"), "{done}");
+        assert!(tried.contains("--from 1970-01-01T00:00:00"), "what would be repaired comes again: {tried}");
+        let mut budget = Budget { repairs: 9, tries: 1 };
+        budget.spend(RepairFate::NotRepaired);
+        assert!(budget.exhausted(0, &options(false)).unwrap().contains("--from"));
+    }
 }

@@ -7,12 +7,12 @@
 
 use clickhouse::query::Query;
 
-use super::queries::{CopyError, Endpoint, HotCold, SELECT_DEDUPLICATION, TableSpec, limited};
+use super::queries::{CopyError, Endpoint, HotCold, SELECT_DEDUPLICATION, TableSpec};
 use super::window::TimeRange;
 use crate::config::{Config, Method, Server};
 use crate::copy_marks;
 use crate::sql::quote;
-use crate::storage::{StorageError, bounded};
+use crate::storage::{StorageError, bounded, limited};
 
 /// Prefix of staging tables. A new lease holder drops those of its predecessor.
 pub const STAGE_PREFIX: &str = "replica_stage_";

@@ -8,13 +8,13 @@ use serde::Deserialize;
 
 use super::copy::query_prefix;
 use super::correction_plan::{CorrectionCounts, StagedEvent, StoredEvent};
-use super::queries::{CopyError, Endpoint, HotCold, TableSpec, limited};
+use super::queries::{CopyError, Endpoint, HotCold, TableSpec};
 use crate::limits;
 use crate::row::{
     COPIED_EVENTS, CopiedEvent, TableRows, Target, WITHDRAWN, WITHDRAWN_ADDITION, encode_copies,
 };
 use crate::sql::{self, quote};
-use crate::storage::{StorageError, bounded};
+use crate::storage::{StorageError, bounded, limited};
 
 /// A closed correction of one data type that is not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, clickhouse::Row, Deserialize)]

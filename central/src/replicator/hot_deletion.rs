@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::evaluate::WindowCondition;
 use super::queries::CopyError;
+use super::reconcile::RowComparison;
 use super::window::{Digests, TimeRange};
-use super::window_log::WindowState;
+use super::window_log::LoggedWindow;
 use super::window_ops::{WindowOps, expired_before_us};
 use crate::time::{Time, millis};
 use crate::{clock, limits};
@@ -22,31 +23,58 @@ impl WindowOps<'_> {
         let logged_before_ms = (clock::now_ns() / 1_000_000).saturating_sub(delay_ms);
         let windows =
             self.log.removable(&self.pair.cold, span, logged_before_ms, limits::REMOVALS_A_ROUND).await?;
-        for (start_ms, logged) in windows {
-            let window = TimeRange::window(start_ms, self.width_ms);
-            let departs = self.examine(window).await?.iter().any(|e| e.condition != WindowCondition::Sound);
-            if departs || logged.state != WindowState::Verified || logged.reference.rows > limits::DIFF_ROWS {
-                continue;
+        let Some((last_ms, _)) = windows.last_key_value() else { return Ok(()) };
+        let hot = &self.pair.hot;
+        let noted = self.pair.dropped.note_removal(&hot.storage, last_ms.saturating_add(self.width_ms)).await;
+        noted.map_err(|error| hot.failed(error))?;
+        for logged in windows.values() {
+            if self.may_remove(logged).await? {
+                self.remove_window(logged).await?;
             }
-            let held = self.pair.cold.rows(self.table, window).await?;
-            let ids: Vec<u128> = held.iter().map(|row| row.0).collect();
-            self.check_lease()?;
-            // Logged first, so that no comparison takes the removal for a loss.
-            self.write(&[logged.removed()]).await?;
-            self.pair.hot.delete(self.table, window, &ids).await?;
-            let (table, start, rows) = (self.table.name, Time(start_ms).to_string(), ids.len());
-            tracing::info!(table, window = start, rows, "rows removed from hot; cold holds them verified");
-            let counted = u64::try_from(rows).unwrap_or(u64::MAX);
-            self.context.metrics.removed.with_label_values(&[table]).inc_by(counted);
         }
         Ok(())
     }
 
+    /// The window is sound, but for rows that a removal which failed has deleted.
+    async fn may_remove(&self, logged: &LoggedWindow) -> Result<bool, CopyError> {
+        for examined in self.examine(TimeRange::window(logged.start_ms, self.width_ms)).await? {
+            let is_whole = match examined.condition {
+                WindowCondition::Sound => true,
+                WindowCondition::CompareRows if logged.is_being_removed() => {
+                    !matches!(self.compare_rows(&examined).await?, RowComparison::Modified(_))
+                }
+                _ => false,
+            };
+            if !is_whole {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn remove_window(&self, logged: &LoggedWindow) -> Result<(), CopyError> {
+        let window = TimeRange::window(logged.start_ms, self.width_ms);
+        let held = self.pair.cold.rows(self.table, window).await?;
+        let ids: Vec<u128> = held.iter().map(|row| row.0).collect();
+        self.check_lease()?;
+        // Logged first, so that no comparison takes the removal for a loss.
+        if !logged.is_being_removed() {
+            self.write(&[logged.being_removed()]).await?;
+        }
+        self.pair.hot.delete(self.table, window, &ids).await?;
+        self.write(&[logged.removed()]).await?;
+        let (table, start, rows) = (self.table.name, Time(logged.start_ms).to_string(), ids.len());
+        tracing::info!(table, window = start, rows, "rows removed from hot; cold holds them verified");
+        let counted = u64::try_from(rows).unwrap_or(u64::MAX);
+        self.context.metrics.removed.with_label_values(&[table]).inc_by(counted);
+        Ok(())
+    }
+
     /// Deletes rows from hot that cold holds in other windows; returns their number. Only rows old enough to have been
-    /// dropped from hot before, perhaps by a shorter TTL than that of now, are checked.
+    /// dropped from hot before, perhaps under an earlier configuration, are checked.
     pub async fn delete_late_duplicates(&self, counts: &Digests) -> Result<usize, CopyError> {
         let kept = self.context.config.kept_in_hot();
-        let before_us = expired_before_us(kept).max(self.pair.ttl_raise.gone_before_us());
+        let before_us = expired_before_us(kept).max(self.pair.dropped.gone_before_us());
         let mut rows = 0;
         for (&start_ms, _) in counts.iter().filter(|(_, state)| state.oldest_us < before_us) {
             rows +=

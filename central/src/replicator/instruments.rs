@@ -7,12 +7,12 @@ use futures_util::future::try_join;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-use super::queries::{CopyError, Endpoint, HotCold, limited};
+use super::queries::{CopyError, Endpoint, HotCold};
 use super::table_states::{SharedStates, TableVersion};
 use super::window_ops::CopyContext;
 use crate::limits;
 use crate::sql::quote;
-use crate::storage::bounded;
+use crate::storage::{bounded, limited};
 
 /// Also its label among the tables.
 pub const INSTRUMENTS: &str = "instruments";

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
+use clickhouse::Compression;
 use clickhouse::query::Query;
-use clickhouse::{Client, Compression};
 use marketprism_schema::{Table, stream_of};
 use marketprism_service::error_text;
 
 use super::window::{Digests, TimeRange, WindowDigest};
 use crate::config::Config;
 use crate::copy_marks::HotPutBack;
+use crate::dropped_rows::DroppedRows;
 use crate::row::columns_of;
 use crate::server_clock::{ClockReading, ClocksApart, ServerClock};
-use crate::storage::{Storage, StorageError, bounded};
-use crate::ttl_raise::TtlRaise;
+use crate::storage::{Storage, StorageError, bounded, limited};
 use crate::{limits, sql};
 
 /// Setting of ClickHouse 26 and later.
@@ -36,7 +36,7 @@ pub struct HotCold {
     pub hot: Endpoint,
     pub cold: Endpoint,
     pub is_one_server: bool,
-    pub ttl_raise: TtlRaise,
+    pub dropped: DroppedRows,
 }
 
 impl HotCold {
@@ -60,7 +60,7 @@ impl HotCold {
             hot: endpoint("hot", Storage::hot(&config.clickhouse))?,
             cold: endpoint("cold", Storage::cold(&config.clickhouse))?,
             is_one_server: !config.clickhouse.is_cold_apart(),
-            ttl_raise: TtlRaise::default(),
+            dropped: DroppedRows::default(),
         };
         for side in [&mut pair.hot, &mut pair.cold] {
             let sql = format!("SELECT count() FROM system.settings WHERE name = '{SELECT_DEDUPLICATION}'");
@@ -68,8 +68,8 @@ impl HotCold {
             let answered = bounded(config.replication.connect_timeout, answer).await;
             side.has_select_deduplication = answered.map_err(|error| side.failed(error))? > 0;
         }
-        let ttl_raise = TtlRaise::read(&pair.hot.storage).await;
-        pair.ttl_raise = ttl_raise.map_err(|error| pair.hot.failed(error))?;
+        let dropped = DroppedRows::read(&pair.hot.storage).await;
+        pair.dropped = dropped.map_err(|error| pair.hot.failed(error))?;
         Ok(pair)
     }
 
@@ -291,11 +291,6 @@ impl Endpoint {
 
 /// Size of a statement with as many ids as a delete may list.
 pub const QUERY_BYTES: &str = "2000000";
-
-/// The client with the timeout set on the server too: an abandoned query does not continue there.
-pub fn limited(client: &Client, limit: Duration) -> Client {
-    client.clone().with_setting("max_execution_time", limit.as_secs().max(1).to_string())
-}
 
 /// Reason why copying stopped. Nothing is lost: the next round continues.
 #[derive(Debug, Clone, thiserror::Error)]

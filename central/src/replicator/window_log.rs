@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use super::queries::{CopyError, Endpoint};
 use super::window::{TimeRange, WindowDigest};
-use crate::clock;
-use crate::sql;
+use crate::storage::limited;
+use crate::{clock, limits, sql};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WindowState {
@@ -58,6 +58,8 @@ pub type LoggedWindows = BTreeMap<i64, LoggedWindow>;
 
 /// Prefix of the reason of a window whose rows were removed from hot.
 const REMOVED: &str = "removed from hot";
+/// Reason while they are deleted: another round finishes a deletion that failed.
+const REMOVING: &str = "removed from hot, not all rows deleted yet";
 /// Part of the reason of an open window whose rows a correction changes.
 const CORRECTING: &str = "is being carried out";
 /// Prefix of the reason of a mismatched window that was never verified.
@@ -68,8 +70,17 @@ impl LoggedWindow {
         self.reason.starts_with(REMOVED)
     }
 
+    pub fn is_being_removed(&self) -> bool {
+        self.reason == REMOVING
+    }
+
+    pub fn being_removed(&self) -> Self {
+        Self { reason: REMOVING.to_owned(), ..self.clone() }
+    }
+
+    /// The entry after [`Self::being_removed`].
     pub fn removed(&self) -> Self {
-        Self { reason: REMOVED.to_owned(), ..self.clone() }
+        Self { reason: REMOVED.to_owned(), logged_ms: self.logged_ms + 1, ..self.clone() }
     }
 
     /// Reason of an open window whose rows a correction changes.
@@ -96,6 +107,7 @@ impl LoggedWindow {
     pub fn reason_after(&self, reason: &str) -> String {
         match (self.is_removed(), reason) {
             (false, _) => reason.to_owned(),
+            (true, "") if self.is_being_removed() => REMOVING.to_owned(),
             (true, "") => REMOVED.to_owned(),
             (true, _) => format!("{REMOVED}; {reason}"),
         }
@@ -181,7 +193,8 @@ impl WindowLog {
         self.select(cold, span, &format!("AND state != 'verified' ORDER BY window_start LIMIT {limit}")).await
     }
 
-    /// Oldest windows of a range whose rows may be removed from hot: verified before a time, not empty, not removed yet.
+    /// Oldest windows of a range whose rows may be removed from hot: verified before a time, or their removal has begun; not empty, not removed
+    /// yet, and small enough to be compared row by row.
     pub async fn removable(
         self,
         cold: &Endpoint,
@@ -190,8 +203,9 @@ impl WindowLog {
         limit: usize,
     ) -> Result<LoggedWindows, CopyError> {
         let condition = format!(
-            "AND state = 'verified' AND rows > 0 AND NOT startsWith(reason, '{REMOVED}') AND logged_at < {} ORDER BY \
-             window_start LIMIT {limit}",
+            "AND state = 'verified' AND rows BETWEEN 1 AND {} AND (reason = '{REMOVING}' OR NOT startsWith(reason, '{REMOVED}') AND \
+             logged_at < {}) ORDER BY window_start LIMIT {limit}",
+            limits::DIFF_ROWS,
             sql::millis(before_ms)
         );
         self.select(cold, span, &condition).await
@@ -282,7 +296,7 @@ impl WindowLog {
         let now_ms = clock::now_ns() / 1_000_000;
         let values: Vec<String> = windows.iter().map(|_| VALUES.to_owned()).collect();
         let sql = format!("INSERT INTO {} ({WRITTEN}) VALUES {}", cold.table(TABLE), values.join(", "));
-        let mut query = super::queries::limited(&cold.storage.client, cold.limit).query(&sql);
+        let mut query = limited(&cold.storage.client, cold.limit).query(&sql);
         for window in windows {
             let WindowDigest { rows, ids_xor, ids_sum, rows_xor, rows_sum, oldest_us, .. } = window.reference;
             query = query.bind(self.table).bind(window.start_ms).bind(window.seconds);

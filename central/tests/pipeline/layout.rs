@@ -1,5 +1,12 @@
 //! `init`.
 
+use marketprism_schema::EventId;
+use marketprism_tests::broker::free_port;
+use marketprism_tests::process::Process;
+use marketprism_tests::wait::eventually;
+
+use crate::events::{now_us, publish, trade};
+use crate::ingest::events_consumer;
 use crate::stack::{PATIENCE, Stack, contains_all};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,6 +58,41 @@ async fn init_is_idempotent_and_names_drift() {
     );
     let scratch = "SELECT count() FROM system.databases WHERE name LIKE 'marketprism_scratch_%'";
     assert_eq!(stack.number(scratch).await, Some(0));
+}
+
+/// Hot would drop the row of an event of two days before at once, and the message of it would be acknowledged.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_central_works_until_hot_keeps_rows_as_long_as_configured() {
+    const DAY_US: i64 = 86_400_000_000;
+    let Some((stack, config)) = Stack::laid_out("").await else { return };
+    let shorter =
+        "ALTER TABLE marketprism_hot.trades MODIFY TTL toDateTime(timestamp) + INTERVAL 1 DAY DELETE";
+    stack.execute(shorter).await;
+    let mut old = trade(1, now_us() - 2 * DAY_US);
+    old.header.received_at_ns = now_us() * 1_000;
+    old.header.event_id = EventId::of(&old);
+    publish(&stack.jetstream().await, std::iter::once(old)).await;
+    let _central = stack.run(&config);
+    let port = free_port();
+    let mut command = Stack::central_command("run", &stack.configure_as("replicator", port, ""));
+    let _replicator = Process::start("replicator", command.args(["--role", "cold"]), stack.folder());
+    let todo =
+        "table marketprism_hot.trades drops rows after 1 d, clickhouse.hot_ttl_days is 3: run `init --apply`";
+    let reasons = stack.is_unready_for(todo).await;
+    assert!(reasons.contains("\"layout: "), "{reasons}");
+    eventually("the replicator to say so too", async || {
+        Stack::get_at(port, "/health").filter(|(status, body)| *status == 503 && body.contains(todo))
+    })
+    .await;
+    let taken = events_consumer(&stack, "MARKET_DATA", "central-trades").await.unwrap();
+    assert_eq!((taken.delivered.consumer_sequence, taken.num_pending), (0, 1));
+    stack.init(&config, &["--apply"], 0);
+    stack.is_ready().await;
+    stack.holds_once("trades", 1).await;
+    eventually("the replicator to work", async || {
+        Stack::get_at(port, "/ready").filter(|(status, _)| *status == 200)
+    })
+    .await;
 }
 
 /// By default the engine does so with more columns outside of the key and the index than these tables have.

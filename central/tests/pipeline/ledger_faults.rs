@@ -1,6 +1,7 @@
 //! The ledger during crashes, outages, delays and problems of feeds.
 
-use marketprism_schema::FeedAudit;
+use async_nats::HeaderMap;
+use marketprism_schema::{FeedAudit, audit_subject, encode_audit};
 use marketprism_tests::wait::eventually;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -8,7 +9,7 @@ use rand::{Rng as _, SeedableRng as _};
 use crate::auditing::{
     QUICK, audit, judged, publish_audit, stored, trades, verdict, window_before, windows_before,
 };
-use crate::events::publish;
+use crate::events::{publish, publish_bytes};
 use crate::ingest::all_acknowledged;
 use crate::stack::Stack;
 
@@ -77,6 +78,36 @@ async fn an_audit_an_hour_late_judges_again() {
     assert!(unheard.reason.contains("never reported"), "{}", unheard.reason);
     publish_audit(&jetstream, &audit("e1", window, vec![stored(A, &events)])).await;
     assert_eq!(judged(&stack, A, "e1", window, "verified").await.found, 100);
+}
+
+/// The clock of an edge was ahead. Later it sends its audit again, which the broker had lost, while hot lacks rows for a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_sent_again_after_its_window_does_not_make_a_mismatch_of_a_clock_that_was_ahead() {
+    let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
+    let window = window_before(-3);
+    let events = trades("e1", window, 0, 14);
+    publish(&jetstream, events.iter().cloned()).await;
+    let sent = audit("e1", window, vec![stored(A, &events[..10])]);
+    publish_audit(&jetstream, &sent).await;
+    let ahead = judged(&stack, A, "e1", window, "unverifiable").await;
+    assert!(ahead.reason.contains("was ahead when it closed this window"), "{}", ahead.reason);
+
+    let rows = "marketprism_hot.trades WHERE trade_id IN ('1', '2', '3', '4', '5')";
+    stack.execute(&format!("CREATE TABLE default.kept ENGINE = Memory AS SELECT * FROM {rows}")).await;
+    stack.execute(&format!("DELETE FROM {rows}")).await;
+    judged(&stack, A, "e1", window, "mismatch").await;
+    stack.execute("TRUNCATE TABLE marketprism_hot.audits").await;
+    publish_bytes(&jetstream, &audit_subject("e1"), HeaderMap::new(), encode_audit(&sent).unwrap()).await;
+    eventually("the audit is there again", async || {
+        stack.number("SELECT count() FROM marketprism_hot.audits").await.filter(|audits| *audits > 0)
+    })
+    .await;
+    stack.execute("INSERT INTO marketprism_hot.trades SELECT * FROM default.kept").await;
+    let again = eventually("the window to be judged by all rows", async || {
+        verdict(&stack, A, "e1", window).await.filter(|verdict| verdict.found == 14)
+    })
+    .await;
+    assert_eq!((again.state, again.reason), (ahead.state, ahead.reason));
 }
 
 /// An edge reports a stream, then a window in which its feed does not run; both audits are published twice.

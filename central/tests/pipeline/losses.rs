@@ -19,7 +19,8 @@ pub async fn losses(stack: &Stack) -> Vec<Loss> {
     stack.hot().query_raw(sql).fetch_all().await.unwrap_or_default()
 }
 
-/// A stream of 1 MiB overflows while central is down, one message is deleted; later the stream is purged.
+/// A stream of 1 MiB overflows while central is down, one message is deleted; later the stream is purged. Hot refuses the position at first, so that
+/// several scans find the same losses.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_discarded_before_it_was_taken_is_named() {
     const TRADES: u64 = 5_000;
@@ -36,6 +37,8 @@ async fn what_was_discarded_before_it_was_taken_is_named() {
     assert!(first > 1_000 && first < TRADES - 100, "the stream must discard some: {first}");
     stream.delete_message(TRADES - 50).await.unwrap();
 
+    let refused = "CHECK NOT (stream = 'MARKET_DATA' AND stream_created_ns > 1)";
+    stack.execute(&format!("ALTER TABLE marketprism_hot.positions ADD CONSTRAINT later {refused}")).await;
     let mut central = stack.run(&config);
     stack.holds_once("trades", TRADES - first).await;
     let named =
@@ -43,6 +46,12 @@ async fn what_was_discarded_before_it_was_taken_is_named() {
     let spans: Vec<_> = named.iter().map(|loss| (loss.0, loss.1, loss.2)).collect();
     assert_eq!(spans, [(1, first - 1, first - 1), (TRADES - 50, TRADES - 50, 1)], "{named:?}");
     assert!(named.iter().all(|loss| loss.3 == "retention" && loss.4.contains("first sequence")), "{named:?}");
+    eventually("three refused positions", async || {
+        let sql = "SELECT sum(value) FROM system.errors WHERE name = 'VIOLATED_CONSTRAINT'";
+        stack.number(sql).await.filter(|refused| *refused >= 3)
+    })
+    .await;
+    stack.execute("ALTER TABLE marketprism_hot.positions DROP CONSTRAINT later").await;
     confirmed(&stack, TRADES).await;
     let counted = format!("lost_messages_total{{cause=\"retention\",stream=\"MARKET_DATA\"}} {first}");
     stack.metrics_contain(&counted).await;

@@ -155,6 +155,87 @@ async fn removal_from_hot_is_no_loss() {
     assert!(state == "verified" && reason.starts_with("removed from hot"), "{state} {reason}");
 }
 
+/// Trades of one window, copied by a central that has ended, and verified two hours ago.
+async fn verified_hours_ago(trades: u64) -> Option<(TwoSides, i64)> {
+    let sides = TwoSides::on_one_engine(&format!("{SHORT_STREAMS}{QUICK}")).await?;
+    let first_ms = minutes_ago(10);
+    sides.trades(0..trades, first_ms, trades).await;
+    let mut central = sides.replicate();
+    sides.windows_are("trades", &[("verified", 1)]).await;
+    central.terminate(PATIENCE).await;
+    sides.log_was_written_hours_ago(2).await;
+    Some((sides, first_ms))
+}
+
+/// Logs so many windows before one, hours ago, with these states, reasons, rows, ids, columns and oldest venue times.
+async fn log_before(sides: &TwoSides, first_ms: i64, windows: u32, values: &str) {
+    let columns = "state, reason, rows, ids_xor, columns_hash, oldest_timestamp";
+    let sql = format!(
+        "INSERT INTO marketprism_cold.window_log (table_name, window_start, window_seconds, logged_at, {columns}) SELECT 'trades', \
+         fromUnixTimestamp64Milli({first_ms} - (toInt64(number) + 1) * {MINUTE_MS}, 'UTC'), 60, now64(3) - INTERVAL 2 HOUR, {values} \
+         FROM numbers({windows})"
+    );
+    sides.in_cold(&sql).await;
+}
+
+async fn hot_is_empty(sides: &TwoSides) {
+    eventually("no trades in hot", async || match sides.stack.counts("trades").await {
+        Some((0, _)) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+}
+
+/// They come again in a later window, while nothing is removed any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn removed_events_that_are_published_again_after_removals_ended_stay_one_row() {
+    let Some((mut sides, first_ms)) = verified_hours_ago(200).await else { return };
+    let without = sides.settings.clone();
+    sides.settings.push_str("remove_from_hot_after_hours = 1\n");
+    let mut central = sides.replicate();
+    hot_is_empty(&sides).await;
+    central.terminate(PATIENCE).await;
+    sides.settings = without;
+    let _central = sides.replicate();
+    let again_ms = first_ms + 3 * MINUTE_MS;
+    sides.trades_of(0..200, again_ms, 200, first_ms - 100).await;
+    sides.trades(200..201, again_ms + MINUTE_MS, 1).await;
+    sides.stack.metrics_contain("marketprism_cold_published_again_total{table=\"trades\"} 200").await;
+    sides.cold_holds_once("trades", 201).await;
+}
+
+/// As many windows as a round removes, each with more rows than are compared one by one. Cold has dropped those rows since.
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_too_large_to_be_removed_from_hot_hold_up_no_smaller_one() {
+    let Some((mut sides, first_ms)) = verified_hours_ago(200).await else { return };
+    let hash = "(SELECT any(columns_hash) FROM marketprism_cold.window_log WHERE table_name = 'trades')";
+    let old = "toDateTime64('2001-01-01 00:00:00', 6, 'UTC')";
+    log_before(&sides, first_ms, 20, &format!("'verified', '', 4000001, 1, {hash}, {old}")).await;
+    sides.settings.push_str("remove_from_hot_after_hours = 1\n");
+    let _central = sides.replicate();
+    hot_is_empty(&sides).await;
+    sides.windows_are("trades", &[("verified", 21)]).await;
+}
+
+/// A statement deletes 20,000 rows. The server carries out none until the first has timed out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_from_hot_that_failed_is_finished_by_a_later_round() {
+    let Some((mut sides, first_ms)) = verified_hours_ago(30_000).await else { return };
+    sides.settings.push_str("remove_from_hot_after_hours = 1\nquery_timeout_ms = 3000\n");
+    sides.in_hot("SYSTEM STOP MERGES marketprism_hot.trades").await;
+    let _central = sides.replicate();
+    sides.window_becomes("trades", first_ms, "verified", "removed from hot").await;
+    sides.stack.metrics_contain("marketprism_cold_replication_is_failing{table=\"trades\"} 1").await;
+    sides.in_hot("SYSTEM START MERGES marketprism_hot.trades").await;
+    hot_is_empty(&sides).await;
+    eventually("the log to say so", async || {
+        let (state, reason) = sides.window("trades", first_ms).await?;
+        ((state.as_str(), reason.as_str()) == ("verified", "removed from hot")).then_some(())
+    })
+    .await;
+    sides.stack.metrics_contain("rows_removed_from_hot_total{table=\"trades\"} 30000").await;
+}
+
 /// The test plays one of two edges.
 #[tokio::test(flavor = "multi_thread")]
 async fn edges_are_asked_for_what_is_missing() {

@@ -47,7 +47,7 @@ pub async fn measure(report: &mut Report) -> Result<()> {
 /// A month of verdicts up to an hour ago, one in ten thousand a mismatch, one in a thousand with a gap.
 fn verdicts(windows: u64) -> String {
     format!(
-        "INSERT INTO marketprism_hot.verdicts SELECT \
+        "INSERT INTO marketprism_hot.verdicts (* EXCEPT(is_early)) SELECT \
          toDateTime64(toStartOfMinute(now('UTC')), 3, 'UTC') - toIntervalMinute(60 + intDiv(number, {STREAMS})) AS window_start, \
          60 AS window_seconds, 'trade' AS data_type, 'bench' AS exchange, 'spot' AS market_type, \
          concat('S', toString(number % {STREAMS}), '-USDT') AS symbol, 'edge-bench' AS edge, \

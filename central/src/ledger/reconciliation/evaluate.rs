@@ -39,8 +39,8 @@ pub struct WindowInputs<'a> {
     pub is_trimmed: bool,
     /// The edge's clock was set back over this time: its audits are of the first pass, or of none.
     pub is_relived: bool,
-    /// The stored verdict says so. An audit that is sent again has a later receive time.
-    pub was_closed_early: bool,
+    /// The stored verdict has it: an audit that is sent again has a later receive time.
+    pub was_early: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,17 +157,12 @@ fn compare(inputs: &WindowInputs<'_>) -> Evaluation {
 /// edge reports such a step once its clock is where it had been, and never if it is killed before. Equal numbers verify such a window all the
 /// same: the clock may be ahead all the time, and only a step makes a second pass, of which events could be lost that no audit names.
 fn closed_early(inputs: &WindowInputs<'_>) -> Option<String> {
-    let is_early = |audit: &WindowAudit| audit.received_ms < audit.to / MILLI_NS;
     let edge = &inputs.edge_stream.edge;
-    let is_any = inputs.was_closed_early || inputs.audits.iter().any(is_early);
-    is_any.then(|| format!("the clock of edge {edge} {CLOSED_EARLY}"))
+    is_early(inputs).then(|| format!("the clock of edge {edge} was ahead when it closed this window"))
 }
 
-const CLOSED_EARLY: &str = "was ahead when it closed this window";
-
-/// The verdict was made of an audit that came before the end of its own time.
-pub fn says_closed_early(verdict: &WindowVerdict) -> bool {
-    verdict.state == VerdictState::Unverifiable && verdict.reason.contains(CLOSED_EARLY)
+fn is_early(inputs: &WindowInputs<'_>) -> bool {
+    inputs.was_early || inputs.audits.iter().any(|audit| audit.received_ms < audit.to / MILLI_NS)
 }
 
 /// Kind of acknowledgements of which there are more than the audits list.
@@ -242,6 +237,7 @@ fn verdict(inputs: &WindowInputs<'_>, state: VerdictState, reason: impl Into<Str
         causes: gaps.causes,
         capability: inputs.capability,
         stored_ids: inputs.stored_ids.to_vec(),
+        is_early: is_early(inputs),
     }
 }
 

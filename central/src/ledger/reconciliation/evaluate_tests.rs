@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use marketprism_schema::{Capability, DowntimeReason, EventId, Fingerprint, StreamId};
 
-use super::evaluate::{Arrival, Evaluation, WindowInputs, covers, evaluate, says_closed_early};
+use super::evaluate::{Arrival, Evaluation, WindowInputs, covers, evaluate};
 use super::expected_streams::Expectation;
 use super::queries::{DowntimeSpan, GapSummary, HotContents, LASTS, WindowAudit};
 use super::verdict::VerdictState::{self, Mismatch, NotCollected, Open, Unverifiable, Verified};
@@ -51,7 +51,7 @@ fn case(audits: &[WindowAudit], contents: Option<Range<u128>>) -> WindowInputs<'
         arrival: Arrival::Complete,
         is_trimmed: false,
         is_relived: false,
-        was_closed_early: false,
+        was_early: false,
     }
 }
 
@@ -190,14 +190,32 @@ fn more_events_than_an_edge_counted_when_its_clock_was_ahead_are_unverifiable() 
     let found = closed_at(119_999, 0..14);
     assert_eq!((found.state, found.lost()), (Unverifiable, 0));
     assert!(found.reason.contains("was ahead when it closed this window"), "{}", found.reason);
-    // The same audit, sent again.
-    let again = [audit(0..10)];
-    let again = |verdict_before| {
-        let was_closed_early = says_closed_early(verdict_before);
-        verdict(&WindowInputs { was_closed_early, ..case(&again, Some(0..14)) })
+}
+
+/// The broker lost the audit, the edge sent it again, and hot gets its rows back meanwhile.
+#[test]
+fn a_window_that_was_closed_early_stays_so_whatever_its_verdicts_were_since() {
+    let after = |before: &WindowVerdict, arrival, contents| {
+        let again = [audit(0..10)];
+        verdict(&WindowInputs { was_early: before.is_early, arrival, ..case(&again, Some(contents)) })
     };
-    assert_eq!(again(&found), found);
-    assert_eq!(again(&closed_at(120_000, 0..14)).state, Mismatch);
+    let first = |received_ms| {
+        let audits = [WindowAudit { received_ms, ..audit(0..10) }];
+        verdict(&case(&audits, Some(0..14)))
+    };
+    let ahead = first(119_999);
+    for (arrival, contents, state) in [
+        (Arrival::IngestBehind, 0..14, Open),
+        (Arrival::WithinGrace, 0..14, Open),
+        (Arrival::Complete, 0..9, Mismatch),
+        (Arrival::Complete, 0..10, Verified),
+        (Arrival::Complete, 0..14, Unverifiable),
+    ] {
+        let between = after(&ahead, arrival, contents);
+        assert_eq!(between.state, state);
+        assert_eq!(after(&between, Arrival::Complete, 0..14), ahead, "{state:?}");
+    }
+    assert_eq!(after(&first(120_000), Arrival::Complete, 0..14).state, Mismatch);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use marketprism_schema::{Capability, Table};
 
-use super::evaluate::{Arrival, Evaluation, WindowInputs, evaluate, says_closed_early};
+use super::evaluate::{Arrival, Evaluation, WindowInputs, evaluate};
 use super::expected_streams::ExpectedStreams;
 use super::inputs::{InputReader, RangeInputs, RowsToRead, is_ingested};
 use super::queries;
@@ -15,8 +15,8 @@ use super::queries::WindowKey;
 use super::verdict::{IdRange, VerdictState, WindowVerdict};
 use super::write_verdicts::{self, VerdictChange};
 use crate::context::CentralContext;
+use crate::dropped_rows::DroppedRows;
 use crate::ledger::windows::{DirtyWindows, SECOND_NS, WindowGrid, WindowRange};
-use crate::ttl_raise::TtlRaise;
 use crate::{clock, limits};
 
 /// Age of venue times at receipt when audits do not report it.
@@ -40,7 +40,7 @@ pub struct Reconciler {
     ingest_ns: i64,
     ttl_ns: i64,
     /// Unknown before the first answer of hot.
-    ttl_raise: Option<TtlRaise>,
+    dropped: Option<DroppedRows>,
     removed_after_ns: Option<i64>,
 }
 
@@ -67,7 +67,7 @@ impl Reconciler {
             grace_ns: nanos(shared.config.ledger.grace),
             ingest_ns: nanos(shared.config.batch.longest_age()),
             ttl_ns: i64::from(shared.config.clickhouse.hot_ttl_days) * DAY_NS,
-            ttl_raise: None,
+            dropped: None,
             removed_after_ns: shared.config.replication.remove_from_hot_after.map(nanos),
             shared,
         }
@@ -79,8 +79,8 @@ impl Reconciler {
 
     pub async fn round(&mut self) -> anyhow::Result<()> {
         // A false mismatch of rows that hot had dropped would stay.
-        if self.ttl_raise.is_none() {
-            self.read_ttl_raise().await?;
+        if self.dropped.is_none() {
+            self.read_dropped_rows().await?;
         }
         let now = clock::now_ns();
         for window in self.grid.within(WindowRange { from: self.closed, to: self.grid.of(now) }) {
@@ -98,9 +98,9 @@ impl Reconciler {
         Ok(())
     }
 
-    async fn read_ttl_raise(&mut self) -> anyhow::Result<()> {
-        let read = TtlRaise::read(&self.shared.storage).await;
-        self.ttl_raise = Some(read.context("cannot read when the TTL of hot was raised")?);
+    async fn read_dropped_rows(&mut self) -> anyhow::Result<()> {
+        let read = DroppedRows::read(&self.shared.storage).await;
+        self.dropped = Some(read.context("cannot read what hot dropped under an earlier configuration")?);
         Ok(())
     }
 
@@ -217,7 +217,7 @@ impl Reconciler {
             arrival,
             is_trimmed: self.is_trimmed(key, inputs, now_ns),
             is_relived: inputs.is_relived(&edge_stream.edge, range),
-            was_closed_early: inputs.stored.get(key).is_some_and(says_closed_early),
+            was_early: inputs.stored.get(key).is_some_and(|stored| stored.is_early),
         };
         match (evaluate(&case), inputs.stored.get(key)) {
             // The ids of a window are those of all edges: a verdict that stays must not claim ids that hot has lost.
@@ -228,7 +228,7 @@ impl Reconciler {
         }
     }
 
-    /// Rows of the window may have been removed from hot on purpose, by its TTL or by a lower one before.
+    /// Rows of the window may have been dropped from hot on purpose: by its TTL, as removed, or so under an earlier configuration.
     fn is_trimmed(&self, key: &WindowKey, inputs: &RangeInputs, now_ns: i64) -> bool {
         let from = self.grid.range(key.0).from;
         let audits = inputs.audits.get(key).map(Vec::as_slice).unwrap_or_default();
@@ -240,9 +240,10 @@ impl Reconciler {
         let first = if names_duplicates { from - limits::DUPLICATES_AROUND_NS } else { from };
         let is_removed = self.removed_after_ns.is_some_and(|after| first.saturating_add(after) <= now_ns);
         let is_expired = oldest.saturating_add(self.ttl_ns) <= now_ns + TTL_MARGIN_NS;
-        let raise = self.ttl_raise.unwrap_or_default();
-        let was_expired = oldest / 1_000 < raise.gone_before_us_in(from / 1_000_000);
-        is_expired || was_expired || is_removed
+        let dropped = self.dropped.unwrap_or_default();
+        let was_expired = oldest / 1_000 < dropped.gone_before_us_in(from / 1_000_000);
+        let was_removed = first / 1_000_000 < dropped.removed_before_ms();
+        is_expired || was_expired || is_removed || was_removed
     }
 
     /// Seconds since the end of the oldest window without a final verdict.
@@ -372,7 +373,7 @@ pub(super) async fn ranges(
     let now = clock::now_ns();
     let storage = reconciler.shared.storage.clone();
     reconciler.expected.read(&storage).await.context("cannot read the reporting periods")?;
-    reconciler.read_ttl_raise().await?;
+    reconciler.read_dropped_rows().await?;
     let from = reconciler.oldest_kept(now);
     let mut hours =
         queries::occupied_hours(&storage, from).await.context("cannot read the occupied hours of hot")?;

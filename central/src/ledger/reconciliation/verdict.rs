@@ -31,6 +31,7 @@ pub const VERDICT_COLUMNS: &[Column] = &[
     ("completeness", TEXT),
     ("delay_seconds", "UInt32"),
     ("stored_ids", "Array(Tuple(Int64, Int64))"),
+    ("is_early", "Bool"),
     ("judged_at", "DateTime64(3, 'UTC')"),
 ];
 
@@ -50,6 +51,8 @@ pub struct WindowVerdict {
     pub capability: Capability,
     /// Ranges of the stream's numbered ids that hot holds of this window, of all edges together; empty without numbers.
     pub stored_ids: Vec<IdRange>,
+    /// An audit came before the end of its own time: the clock of the edge was ahead.
+    pub is_early: bool,
 }
 
 /// First and last id, both included.
@@ -88,6 +91,7 @@ impl WindowVerdict {
                 row.int64(*first);
                 row.int64(*last);
             });
+            row.bool(self.is_early);
             row.int64(judged_ms);
         });
     }

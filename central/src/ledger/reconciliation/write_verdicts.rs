@@ -296,6 +296,7 @@ mod tests {
             causes: vec![],
             capability: marketprism_schema::Capability::UNNUMBERED,
             stored_ids: vec![],
+            is_early: false,
         };
         let reason = format!("1 missing{EXPLAINED_BY}the event is in dead_letters");
         let stored = WindowVerdict { reason, causes: vec!["ours".into()], ..verdict.clone() };

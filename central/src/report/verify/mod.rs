@@ -20,6 +20,7 @@ use crate::clock;
 use crate::context::CentralContext;
 use crate::coverage::Coverage;
 use crate::metrics::Metrics;
+use crate::recorded_losses::RecordedLosses;
 use crate::replicator::CopyContext;
 use crate::server_clock::ServerClock;
 use crate::shared_answer::SharedAnswer;
@@ -70,6 +71,7 @@ fn context(sources: &Sources) -> anyhow::Result<CentralContext> {
         hot_clock: ServerClock::default(),
         cold_clock: ServerClock::default(),
         marks_of_cold: SharedAnswer::default(),
+        losses: RecordedLosses::default(),
         leases: sources.leases.clone(),
         metrics: Metrics::new().context("cannot register the metrics")?,
         status: Status::starting([]),

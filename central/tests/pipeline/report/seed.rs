@@ -27,7 +27,7 @@ pub fn window(back: u64) -> String {
 pub fn verdict(back: u64, state: &str, reason: &str) -> String {
     format!(
         "INSERT INTO marketprism_hot.verdicts SELECT {}, 60, 'trade', 'sim_spot', 'spot', 'BTC-USDT', 'e1', '{state}', \
-         '{reason}', 10, 7, 0, 0, 0, 0, [], 'unnumbered', 'complete', 0, [], now64(3) + INTERVAL 1 SECOND",
+         '{reason}', 10, 7, 0, 0, 0, 0, [], 'unnumbered', 'complete', 0, [], false, now64(3) + INTERVAL 1 SECOND",
         window(back)
     )
 }

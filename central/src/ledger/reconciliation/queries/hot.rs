@@ -352,7 +352,7 @@ pub(super) fn ambiguous_ids(
     range: WindowRange,
 ) -> String {
     format!(
-        "SELECT {columns} FROM {database}.audits WHERE {} AND data_type = '{data_type}' AND notEmpty(unsure)",
+        "SELECT {columns} FROM {database}.audits FINAL WHERE {} AND data_type = '{data_type}' AND notEmpty(unsure)",
         within_millis("window_start", range)
     )
 }

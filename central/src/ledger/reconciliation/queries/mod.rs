@@ -20,7 +20,7 @@ pub use rows_and_copies::RowsAndCopies;
 pub use verdicts::{DeadLetterRow, LossRow, counts_by_state, dead_letters, losses, verdicts};
 
 use crate::ledger::windows::{EdgeStream, WindowRange};
-use crate::storage::{Storage, StorageError, bounded};
+use crate::storage::{Storage, StorageError, bounded, limited};
 use crate::{limits, sql};
 
 /// First nanosecond of a window, and the stream of an edge.
@@ -28,7 +28,8 @@ pub type WindowKey = (i64, EdgeStream);
 
 async fn fetch<T: RowOwned + RowRead>(storage: &Storage, query: &str) -> Result<Vec<T>, StorageError> {
     let query = format!("{query} SETTINGS max_threads = {}", limits::COMPARISON_THREADS);
-    bounded(limits::COMPARISON_TIMEOUT, storage.client.query_raw(&query).fetch_all()).await
+    let client = limited(&storage.client, limits::COMPARISON_TIMEOUT);
+    bounded(limits::COMPARISON_TIMEOUT, client.query_raw(&query).fetch_all()).await
 }
 
 /// Condition for a `DateTime64(3)` column.

@@ -30,6 +30,7 @@ struct VerdictRow {
     completeness: String,
     delay_seconds: u32,
     stored_ids: Vec<IdRange>,
+    is_early: bool,
 }
 
 pub async fn verdicts(
@@ -40,7 +41,7 @@ pub async fn verdicts(
         "SELECT toUnixTimestamp64Milli(window_start) AS window_ms, {SUBJECT} AS stream, toString(edge) AS edge, \
          toString(state) AS state, reason, expected, found, duplicates, conflated, gaps, missing, \
          arrayMap(cause -> toString(cause), causes) AS causes, toString(numbering) AS numbering, \
-         toString(completeness) AS completeness, delay_seconds, stored_ids FROM {}.verdicts FINAL WHERE {}",
+         toString(completeness) AS completeness, delay_seconds, stored_ids, is_early FROM {}.verdicts FINAL WHERE {}",
         storage.database,
         within_millis("window_start", range)
     );
@@ -64,6 +65,7 @@ pub async fn verdicts(
                 delay_seconds: row.delay_seconds,
             },
             stored_ids: row.stored_ids,
+            is_early: row.is_early,
         };
         Some((key, verdict))
     };

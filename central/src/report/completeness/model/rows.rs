@@ -118,7 +118,7 @@ impl Simulation {
             arrival: Arrival::Complete,
             is_trimmed: false,
             is_relived: false,
-            was_closed_early: false,
+            was_early: false,
         };
         match evaluate(&inputs) {
             Evaluation::Nothing => None,
