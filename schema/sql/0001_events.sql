@@ -69,7 +69,7 @@ CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 {tail}
     , vertical_merge_algorithm_min_rows_to_activate = 8192
 
--- Funding rates: the fraction paid per interval.
+-- Funding rates: the fraction paid per interval. `next_funding_time` is the time at which the rate of its row will be charged. README: columns.
 --! in hot cold for funding_rates
 CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 {head}
@@ -81,7 +81,7 @@ CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
     `index_price` Nullable(Decimal(38, 18)) CODEC(GCD, {zstd}),
 {tail}
 
--- Open interest in base units, contracts and US dollars, as far as the venue gives them.
+-- Open interest in base units, contracts and US dollars (or the stablecoin of the quote), as far as the venue gives them. README: columns.
 --! in hot cold for open_interests
 CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 {head}
@@ -90,7 +90,7 @@ CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
     `open_interest_value` Nullable(Decimal(38, 18)) CODEC(GCD, {zstd}),
 {tail}
 
--- Liquidations: forced orders, with the order's own side.
+-- Liquidations: forced orders, with the order's own side. Which price it is differs by venue. README: columns.
 --! in hot cold for liquidations
 CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 {head}

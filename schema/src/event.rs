@@ -93,7 +93,7 @@ impl Body<'_> {
 pub struct Trade<'a> {
     /// The venue's id, as text because some venues' ids are not numbers.
     pub trade_id: Cow<'a, str>,
-    /// Quote units for one base unit.
+    /// Quote units for one base unit. Of an option that the venue prices in its base coin (quote `USD`): base units.
     pub price: Decimal,
     /// Base units.
     pub quantity: Decimal,
@@ -217,9 +217,9 @@ impl Quote {
 pub struct FundingRate {
     /// Fraction paid per interval (0.0001 is one basis point).
     pub funding_rate: Decimal,
-    /// When this rate is charged, microseconds.
+    /// Time at which this rate was charged, microseconds. Absent in estimates of the coming charge, which is all that venues push.
     pub funding_time_us: Option<i64>,
-    /// When the next one is, microseconds.
+    /// Time at which this rate will be charged, microseconds. Absent where funding is charged continuously.
     pub next_funding_time_us: Option<i64>,
     /// Hours between two charges.
     pub interval_hours: Option<u32>,
@@ -236,7 +236,7 @@ pub struct OpenInterest {
     pub open_interest: Option<Decimal>,
     /// In contracts.
     pub open_interest_contracts: Option<Decimal>,
-    /// US dollars.
+    /// US dollars, or the stablecoin that the contract is quoted in.
     pub open_interest_value: Option<Decimal>,
 }
 
@@ -245,7 +245,7 @@ pub struct OpenInterest {
 pub struct Liquidation<'a> {
     /// Side of the forced order: sell closes a long.
     pub side: Side,
-    /// Quote units for one base unit.
+    /// Quote units for one base unit: of the fill, or the bankruptcy price where the venue gives that one.
     pub price: Decimal,
     /// Base units.
     pub quantity: Decimal,
@@ -255,14 +255,14 @@ pub struct Liquidation<'a> {
     pub liquidation_id: Cow<'a, str>,
 }
 
-/// Long and short shares, summing to 1.
+/// Long and short shares, summing to 1 but for the venue's rounding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LongShortRatio<'a> {
     /// Share of the longs.
     pub long: Decimal,
     /// Share of the shorts.
     pub short: Decimal,
-    /// Long divided by short, as the venue gives it.
+    /// Long divided by short: as the venue gives it, or calculated from its shares.
     pub ratio: Option<Decimal>,
     /// The period it covers, a number and `m`, `h` or `d` at every venue: `5m`.
     pub period: Cow<'a, str>,

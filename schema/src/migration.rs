@@ -14,7 +14,7 @@ pub struct Migration {
 
 impl Migration {
     /// Every step, in the order in which they are applied.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self {
             version: 0,
             name: "schema_migrations",
@@ -36,6 +36,7 @@ impl Migration {
             source: include_str!("../sql/0011_vertical_merges.sql"),
         },
         Self { version: 12, name: "early_audits", source: include_str!("../sql/0012_early_audits.sql") },
+        Self { version: 13, name: "trade_values", source: include_str!("../sql/0013_trade_values.sql") },
     ];
 
     /// The version of a database that has everything.
@@ -272,6 +273,7 @@ mod tests {
             "7b09fdc2ebd032239042848f3828fa61",
             "0854720477c9db1f68a109aa607aba28",
             "30b963a6c751e0429b790359deb38453",
+            "a4f4fcead05912f7649fcbf205619a6d",
         ];
         let checksums: Vec<String> = Migration::ALL.iter().map(Migration::checksum).collect();
         assert_eq!(checksums, released);
@@ -328,6 +330,7 @@ mod tests {
             "corrections",
             "corrected_events",
             "applied_corrections",
+            "trade_values",
         ];
         let hot = named(&events, &[&ledger[..], &later].concat());
         assert_eq!(Migration::tables(DatabaseKind::Hot), hot);
@@ -342,7 +345,8 @@ mod tests {
                     "orderbook_delta_levels",
                     "book_at",
                     "quote_prices",
-                    "applied_corrections"
+                    "applied_corrections",
+                    "trade_values"
                 ]
             )
         );

@@ -23,7 +23,7 @@ assert rows == [
 assert client.query("SELECT count() FROM trades WHERE side = {side:String}", parameters={"side": "buy"}).result_rows == [(1,)]
 tables = {row[0] for row in client.query("SHOW TABLES FROM marketprism_cold").result_rows}
 assert tables == {"trades", "orderbooks", "funding_rates", "open_interests", "liquidations", "lsr_top_positions",
-                  "lsr_all_accounts", "volatility_indices", "orderbook_deltas", "orderbook_delta_levels", "book_at", "quotes", "quote_prices", "instruments", "window_log", "watermarks", "applied_corrections", "schema_migrations"}, tables
+                  "lsr_all_accounts", "volatility_indices", "orderbook_deltas", "orderbook_delta_levels", "book_at", "quotes", "quote_prices", "trade_values", "instruments", "window_log", "watermarks", "applied_corrections", "schema_migrations"}, tables
 try:
     client.query("SELECT nothing FROM trades")
 except clickhouse_connect.driver.exceptions.DatabaseError as error:

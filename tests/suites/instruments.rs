@@ -144,7 +144,8 @@ async fn changed_terms_begin_a_version_and_rows_are_read_with_the_terms_of_their
 
     trades_after(&hot, "BTC-USDT").await;
     let readme = include_str!("../../schema/sql/README.md");
-    let (_, query) = readme.split_once("```sql\n").unwrap();
+    let (_, section) = readme.split_once("## Rows with the terms of their day").unwrap();
+    let (_, query) = section.split_once("```sql\n").unwrap();
     let (query, _) = query.split_once("```").unwrap();
     let by_terms = format!(
         "SELECT groupArray((tick, before)) FROM (SELECT toString(tick_size) AS tick, \

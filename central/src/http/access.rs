@@ -20,11 +20,14 @@ use crate::config::Http;
 #[derive(Debug, Clone, Copy)]
 pub struct Anonymous;
 
+/// Paths that are answered without a token, where reading needs one too.
+pub const OPEN_PATHS: [&str; 2] = ["/health", "/ready"];
+
 /// Refuses requests without a token if reading needs one.
 pub async fn check_read(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     match may_read(&app.shared.config.http, request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(_) if matches!(request.uri().path(), "/health" | "/ready") => {
+        Err(_) if OPEN_PATHS.contains(&request.uri().path()) => {
             request.extensions_mut().insert(Anonymous);
             next.run(request).await
         }

@@ -69,7 +69,7 @@ impl Health {
 /// Healthy when nothing is wrong, degraded while an edge is silent, and neither unhealthy within the grace period after the start; the
 /// answer names the reasons.
 #[utoipa::path(get, path = "/health", tag = "process", responses(
-    (status = 200, description = "Healthy, or within the grace period after the start", body = Health),
+    (status = 200, description = "Healthy, degraded (an edge is silent), or within the grace period after the start", body = Health),
     (status = 503, description = "Unhealthy; the answer names the reasons", body = Health),
 ))]
 pub async fn serve_health(

@@ -65,7 +65,7 @@ pub struct InstrumentRow {
     pub quote: String,
     /// `trading`, `not_trading` or `delisted`.
     pub status: String,
-    /// `linear`, `inverse`; absent for spot.
+    /// `linear`, `inverse`; absent for spot and options.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contract: Option<String>,
     /// Base units in one contract.

@@ -9,13 +9,14 @@ use axum::middleware::from_fn_with_state;
 use axum::{Json, Router};
 use marketprism_service::{HostRule, HttpListener, ServerTls, serve_http};
 use tokio_util::sync::CancellationToken;
-use utoipa::openapi::OpenApi as Document;
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{Content, OpenApi as Document, Ref, RefOr, Response};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::access::check_read;
+use super::access::{OPEN_PATHS, check_read};
 use super::problem::Problem;
 use super::{App, handlers, instruments, repair};
 use crate::context::CentralContext;
@@ -70,7 +71,25 @@ fn routes() -> OpenApiRouter<Arc<App>> {
 }
 
 pub fn description() -> Document {
-    routes().split_for_parts().1
+    let mut document = routes().split_for_parts().1;
+    for (path, item) in &mut document.paths.paths {
+        if let Some(read) = &mut item.get
+            && !OPEN_PATHS.contains(&path.as_str())
+        {
+            describe_read_token(read);
+        }
+    }
+    document
+}
+
+/// The token is optional: without `http.read_token_file` every request may read.
+fn describe_read_token(read: &mut Operation) {
+    let token = SecurityRequirement::new("token", Vec::<String>::new());
+    read.security = Some(vec![SecurityRequirement::default(), token]);
+    let refusal = Response::builder()
+        .description("Missing or wrong token, where `http.read_token_file` is configured")
+        .content("application/json", Content::new(Some(Ref::from_schema_name("Problem"))));
+    read.responses.responses.insert("401".to_owned(), RefOr::T(refusal.build()));
 }
 
 /// This document.
@@ -139,6 +158,15 @@ mod tests {
         ];
         assert_eq!(paths, expected);
         assert!(json["paths"]["/repair"]["post"]["security"][0]["token"].is_array());
+        for (path, item) in json["paths"].as_object().unwrap() {
+            let read = &item["get"];
+            let described = (
+                read["security"] == serde_json::json!([{}, {"token": []}]),
+                read["responses"]["401"].is_object(),
+            );
+            let is_open = matches!(path.as_str(), "/health" | "/ready");
+            assert_eq!(described, (!is_open, !is_open), "{path}: {read}");
+        }
         assert!(json["components"]["securitySchemes"]["token"].is_object());
         for name in text.split("\"#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap())
         {

@@ -28,6 +28,7 @@ mod outages;
 mod packed;
 mod partitions;
 mod pending_corrections;
+mod readme_queries;
 mod refusals;
 mod repair;
 mod replication;

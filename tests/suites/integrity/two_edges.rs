@@ -52,8 +52,8 @@ impl System {
         let symbol = "BTCUSDT";
         let book = self.sim.book_now(EXCHANGE, symbol).unwrap().unwrap().update_id;
         let newest = format!(
-            "SELECT argMax(edge, last_update_id), max(last_update_id) AS id FROM marketprism_hot.orderbooks \
-             WHERE venue_symbol = '{symbol}' HAVING id > {book}"
+            "SELECT edge FROM (SELECT edge, last_update_id FROM marketprism_hot.orderbooks WHERE venue_symbol = '{symbol}' \
+             ORDER BY timestamp DESC, last_update_id DESC LIMIT 1) WHERE last_update_id > {book}"
         );
         until("a newer book is stored", PATIENCE, || async {
             let text = self.hot.text(&newest).await?;

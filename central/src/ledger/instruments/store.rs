@@ -224,6 +224,15 @@ const INSTRUMENTS: &[Column] = &[
 const TIME: &str = "DateTime64(6, 'UTC')";
 const SIZE: &str = "Nullable(Decimal(38, 18))";
 
+/// Kind of a perpetual or future. An option has none: its contracts have a size in base units, while its price is in its quote or in its base coin.
+const fn contract_kind(terms: &InstrumentTerms) -> &'static str {
+    match terms.market_type {
+        MarketType::Spot | MarketType::Options => "",
+        MarketType::Perpetual | MarketType::Futures if terms.contract_value.is_some() => "inverse",
+        MarketType::Perpetual | MarketType::Futures => "linear",
+    }
+}
+
 fn encode_version(exchange: &str, version: &InstrumentVersion, rows: &mut TableRows) {
     let terms = &version.terms;
     let status = match (version.is_delisted, terms.trading) {
@@ -231,18 +240,13 @@ fn encode_version(exchange: &str, version: &InstrumentVersion, rows: &mut TableR
         (false, true) => TRADING,
         (false, false) => NOT_TRADING,
     };
-    let contract = match terms.market_type {
-        MarketType::Spot => "",
-        _ if terms.contract_value.is_some() => "inverse",
-        _ => "linear",
-    };
     let size = |row: &mut RowWriter<'_>, size: Decimal| row.decimal(size.to_scale_18());
     rows.push(|row| {
         for text in [exchange, terms.market_type.as_str(), &terms.symbol] {
             row.text(text);
         }
         row.int64(version.version);
-        for text in [&terms.venue_symbol, &terms.base, &terms.quote, status, contract] {
+        for text in [&terms.venue_symbol, &terms.base, &terms.quote, status, contract_kind(terms)] {
             row.text(text);
         }
         row.nullable(terms.contract_size, size);
@@ -266,5 +270,34 @@ mod tests {
     #[test]
     fn columns_are_those_of_the_table_definition() {
         assert_eq!(owned(INSTRUMENTS), defined(TABLE));
+    }
+
+    /// The price of an option of `BTC-USD` is in bitcoin, though its contracts have a size in bitcoin as linear ones do.
+    #[test]
+    fn only_perpetuals_and_futures_are_linear_or_inverse() {
+        let ten = Decimal { mantissa: 10, scale: 0 };
+        let of = |market_type, size, value| {
+            let coin = || "BTC".to_owned();
+            contract_kind(&InstrumentTerms {
+                symbol: coin(),
+                venue_symbol: coin(),
+                market_type,
+                base: coin(),
+                quote: "USD".to_owned(),
+                contract_size: size,
+                contract_value: value,
+                price_scale: 4,
+                quantity_scale: 1,
+                tick_size: None,
+                step_size: None,
+                trading: true,
+            })
+        };
+        for market in [MarketType::Perpetual, MarketType::Futures] {
+            assert_eq!((of(market, Some(ten), None), of(market, None, Some(ten))), ("linear", "inverse"));
+        }
+        for market in [MarketType::Spot, MarketType::Options] {
+            assert_eq!(of(market, Some(ten), None), "", "{market:?}");
+        }
     }
 }
