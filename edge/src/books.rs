@@ -22,6 +22,8 @@ struct BookSlot {
     backoff: ResyncBackoff,
     resync: Option<ResyncIndex>,
     resync_at_ns: Option<i64>,
+    /// The resync of that time has its place in the back-off, and nothing was requested since.
+    is_paced: bool,
     gaps: VecDeque<BookGap>,
     short: u64,
     is_changed: bool,
@@ -185,14 +187,21 @@ impl OrderBooks {
         slot.is_some_and(|slot| slot.book.state() == BookState::Live)
     }
 
-    /// Requests a snapshot (again), with back-off.
+    /// Requests a snapshot (again), with back-off. What is asked for before the request goes out is the same try: several updates that cannot
+    /// be read come together.
     pub fn request_snapshot(&mut self, instrument: InstrumentIndex, now_ns: i64) {
+        if self.slot(instrument).is_some_and(|slot| slot.resync_at_ns.is_some() && slot.is_paced) {
+            return;
+        }
         self.request_at(instrument, |backoff| backoff.next_at_ns(now_ns, rand::random()));
+        if let Some(slot) = self.slot(instrument) {
+            slot.is_paced = true;
+        }
     }
 
     fn request_at(&mut self, instrument: InstrumentIndex, pace: impl FnOnce(&mut ResyncBackoff) -> i64) {
         let Some(slot) = self.slot(instrument) else { return };
-        slot.resync_at_ns = Some(pace(&mut slot.backoff));
+        (slot.resync_at_ns, slot.is_paced) = (Some(pace(&mut slot.backoff)), false);
         if !self.resyncing.contains(&instrument) {
             self.resyncing.push(instrument);
         }
@@ -207,7 +216,7 @@ impl OrderBooks {
             if at_ns <= now_ns {
                 due.extend(slot.resync);
                 // Again when nothing comes of it; the snapshot clears it.
-                slot.resync_at_ns = Some(now_ns.saturating_add(RESYNC_ANSWER_NS));
+                (slot.resync_at_ns, slot.is_paced) = (Some(now_ns.saturating_add(RESYNC_ANSWER_NS)), false);
             }
             self.resyncing.push(instrument);
         }
@@ -334,6 +343,7 @@ impl OrderBooks {
                 backoff: ResyncBackoff::new(),
                 resync: plan.resync,
                 resync_at_ns: None,
+                is_paced: false,
                 gaps: VecDeque::new(),
                 short: 0,
                 is_changed: false,

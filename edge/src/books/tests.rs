@@ -107,3 +107,23 @@ fn the_snapshot_of_a_refresh_is_requested_until_it_comes() {
     bid(&mut books, 22, [98, 3], 94 * SECOND);
     assert_eq!(books.resyncs_due(95 * SECOND).len(), 1);
 }
+
+/// A batch has up to 64 frames; what they ask for goes out at the end of the turn.
+#[test]
+fn updates_of_a_turn_that_cannot_be_read_are_one_try_of_the_back_off() {
+    const SECOND: i64 = 1_000_000_000;
+    let settings = BookSettings::new(SequenceRule::Unnumbered, SnapshotSource::InBand, 4);
+    let mut books = OrderBooks::new(BooksPlan {
+        books: vec![BookPlan { settings, resync: Some(0.into()) }],
+        publish_interval: Duration::from_millis(100),
+        pace: StatePace::Newest,
+    });
+    snapshot(&mut books, 1, 0);
+    let restarts = |books: &mut OrderBooks, at_ns| (0..7).for_each(|_| books.begin_again(0.into(), at_ns));
+    restarts(&mut books, 100 * SECOND);
+    assert_eq!(books.resyncs_due(100 * SECOND), [0.into()], "at once");
+    // The venue refuses it for now, and goes on with updates.
+    restarts(&mut books, 101 * SECOND);
+    restarts(&mut books, 102 * SECOND - SECOND / 2);
+    assert_eq!(books.resyncs_due(102 * SECOND + SECOND / 4), [0.into()], "the second try is a second later");
+}

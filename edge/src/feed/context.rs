@@ -180,9 +180,11 @@ impl FeedContext {
         Arc::clone(&self.setup.borrow())
     }
 
-    /// Tells central the terms of the listed instruments, where they are new or have changed.
+    /// Tells central the terms of the listed instruments, where they are new or have changed. Those of another contract are not the terms of
+    /// the one that is collected under its symbol.
     pub fn report_terms(&self, listing: &FeedListing) {
-        let terms = listing.instruments.iter().map(terms_of).collect();
+        let collected = listing.instruments.iter().filter(|one| !self.parts.is_other_contract(one));
+        let terms = collected.map(terms_of).collect();
         self.edge.auditor.list_instruments(&self.status.exchange, terms, clock::now_ns());
     }
 

@@ -2,7 +2,7 @@
 //! stream is touched: its connections, its books and their epochs stay. A reload changes the selection by the same parts.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use marketprism_adapter_host::contract::Instrument;
 use marketprism_schema::{DowntimeReason, StreamId};
@@ -216,7 +216,12 @@ impl PartSet {
             listing.outranked().map(|keys| self.first.parts.outrank(keys, None)).unwrap_or_default();
         let change = self.first.parts.change(&listing.instruments, number);
         self.report_missed(&change);
-        let ListingChange { new, changed, delisted, .. } = change;
+        let ListingChange { new, changed, mut delisted, .. } = change;
+        for (part, keys) in self.first.parts.end_idle(self.first.setup().reader.selection(), Instant::now()) {
+            delisted.entry(part).or_default().extend(keys);
+        }
+        let not_trading = self.first.parts.not_trading();
+        self.contexts().for_each(|context| context.status.set_not_trading(&not_trading));
         let changed_ns = clock::now_ns();
         for (part, keys) in &changed {
             self.end(*part, keys, InstrumentEnd::Moved);

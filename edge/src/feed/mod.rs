@@ -39,6 +39,6 @@ pub use progress::{HangingPipelines, PipelineProgress, PipelineTimes};
 pub use remark_log::{FEED_ERRORS, UNUSABLE_ANSWERS, ignored_reasons};
 pub use set::{AppliedChange, FeedSet, PreparedFeeds};
 pub use sources::{PollReport, SourceMap};
-pub use status::{FeedPhase, FeedReport, FeedStatus};
+pub use status::{FeedPhase, FeedReport, FeedStatus, InstrumentEnd};
 pub use supervise::PIPELINE;
 pub use version::{SwitchedVersion, VersionCommand, VersionMailbox};

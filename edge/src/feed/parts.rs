@@ -4,6 +4,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use marketprism_adapter_host::contract::{Decimal, Instrument};
 use marketprism_schema::{DowntimeReason, MarketType};
@@ -12,6 +13,9 @@ use super::status::FeedStatus;
 use crate::config::SymbolSelection;
 use crate::limits::{IMPLAUSIBLE_LISTS, LISTS_WITHOUT, SYMBOLS_NAMED_MAX};
 use crate::records::InstrumentMemory;
+
+/// Time without trading, after which the streams of an instrument that only a pattern selects end: longer than weekends and holidays of stocks.
+const NOT_TRADING_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Position of a part in its feed; 0 is the part of the start.
 pub type PartNumber = u32;
@@ -52,6 +56,15 @@ struct CollectedInstrument {
     instrument: Instrument,
     /// Lists in a row that lack it.
     missed: u32,
+    /// `None`: it trades by the newest list that has it.
+    idle_since: Option<Instant>,
+}
+
+impl CollectedInstrument {
+    /// Another contract may be listed under its key, as one that trades in its place.
+    fn is(&self, listed: &Instrument) -> bool {
+        self.instrument.venue_symbol == listed.venue_symbol
+    }
 }
 
 /// The part of each instrument that is collected. One list without an instrument does not end it: venues give empty and partial lists during
@@ -94,13 +107,35 @@ impl InstrumentParts {
     /// Takes out what has fallen out of the ranking, from one part or from all.
     pub fn outrank(&self, outranked: &BTreeSet<InstrumentKey>, part: Option<PartNumber>) -> KeysByPart {
         self.outranked.lock().unwrap_or_else(PoisonError::into_inner).clone_from(outranked);
-        self.take_out(|key, of| part.is_some_and(|part| of != part) || !outranked.contains(key))
+        self.take_out(|key, one| part.is_some_and(|part| one.part != part) || !outranked.contains(key))
     }
 
-    fn take_out(&self, stays: impl Fn(&InstrumentKey, PartNumber) -> bool) -> KeysByPart {
+    /// Takes out what has not traded for long and is not named: a pattern selects what trades, and some venues list a delisted market for ever.
+    pub fn end_idle(&self, selection: &SymbolSelection, now: Instant) -> KeysByPart {
+        for one in self.lock().values_mut() {
+            one.idle_since = if one.instrument.trading { None } else { one.idle_since.or(Some(now)) };
+        }
+        let is_over = |since: Instant| now.saturating_duration_since(since) >= NOT_TRADING_MAX;
+        self.take_out(|(symbol, _), one| {
+            selection.names().contains(symbol) || !one.idle_since.is_some_and(is_over)
+        })
+    }
+
+    /// Instruments that do not trade by the newest list that has them.
+    pub fn not_trading(&self) -> BTreeSet<InstrumentKey> {
+        let all = self.lock();
+        all.iter().filter(|(_, one)| !one.instrument.trading).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Another contract is collected under its key.
+    pub fn is_other_contract(&self, listed: &Instrument) -> bool {
+        self.lock().get(&key_of(listed)).is_some_and(|one| !one.is(listed))
+    }
+
+    fn take_out(&self, stays: impl Fn(&InstrumentKey, &CollectedInstrument) -> bool) -> KeysByPart {
         let mut out = KeysByPart::new();
         self.lock().retain(|key, one| {
-            let stays = stays(key, one.part);
+            let stays = stays(key, one);
             if !stays {
                 out.entry(one.part).or_default().push(key.clone());
             }
@@ -115,7 +150,7 @@ impl InstrumentParts {
         let mut all = self.lock();
         miss(&mut all, listed, |of| of == part);
         if part == 0 {
-            take_new(&mut all, listed, part);
+            take_new(&mut all, listed.iter(), part);
         }
         of_part(&all, part)
     }
@@ -124,7 +159,10 @@ impl InstrumentParts {
         let mut all = self.lock();
         let changed = take_changed(&mut all, listed);
         let change = miss(&mut all, listed, |_| true);
-        ListingChange { new: take_new(&mut all, listed, added), changed, ..change }
+        // Another contract under the key of one that ends here begins with the next list, when this one's end is known everywhere.
+        let ended: BTreeSet<&InstrumentKey> = change.delisted.values().flatten().collect();
+        let new = take_new(&mut all, listed.iter().filter(|one| !ended.contains(&key_of(one))), added);
+        ListingChange { new, changed, ..change }
     }
 
     /// Moves the instruments of a part that ends to another one.
@@ -201,7 +239,8 @@ impl InstrumentParts {
     }
 }
 
-/// Counts the list for the instruments of these parts, and takes out those that enough lists in a row lack.
+/// Counts the list for the instruments of these parts, and takes out those that enough lists in a row lack. A list with another contract under
+/// the key lacks the instrument.
 fn miss(
     all: &mut BTreeMap<InstrumentKey, CollectedInstrument>,
     listed: &[Instrument],
@@ -209,9 +248,11 @@ fn miss(
 ) -> ListingChange {
     let listed: BTreeMap<InstrumentKey, &Instrument> =
         listed.iter().map(|instrument| (key_of(instrument), instrument)).collect();
+    let found =
+        |key: &InstrumentKey, one: &CollectedInstrument| listed.get(key).filter(|listed| one.is(listed));
     let of_parts = all.iter().filter(|(_, one)| is_read_for(one.part));
-    let (known, lacking) = of_parts.fold((0, 0), |(known, lacking), (key, _)| {
-        (known + 1, lacking + usize::from(!listed.contains_key(key)))
+    let (known, lacking) = of_parts.fold((0, 0), |(known, lacking), (key, one)| {
+        (known + 1, lacking + usize::from(found(key, one).is_none()))
     });
     let mut change = ListingChange { is_implausible: lacking * 2 > known, ..ListingChange::default() };
     let enough = if change.is_implausible { IMPLAUSIBLE_LISTS } else { LISTS_WITHOUT };
@@ -219,7 +260,7 @@ fn miss(
         if !is_read_for(one.part) {
             return true;
         }
-        if let Some(instrument) = listed.get(key) {
+        if let Some(instrument) = found(key, one) {
             (one.instrument, one.missed) = ((*instrument).clone(), 0);
             return true;
         }
@@ -234,12 +275,12 @@ fn miss(
     change
 }
 
-/// Takes the instruments with other terms from their parts.
+/// Takes the instruments with other terms from their parts; another contract is not the same instrument with other terms.
 fn take_changed(all: &mut BTreeMap<InstrumentKey, CollectedInstrument>, listed: &[Instrument]) -> KeysByPart {
     let mut changed = KeysByPart::new();
     for instrument in listed {
         let key = key_of(instrument);
-        if all.get(&key).is_some_and(|one| !has_same_terms(&one.instrument, instrument))
+        if all.get(&key).is_some_and(|one| one.is(instrument) && !has_same_terms(&one.instrument, instrument))
             && let Some(one) = all.remove(&key)
         {
             changed.entry(one.part).or_default().push(key);
@@ -254,16 +295,17 @@ fn has_same_terms(one: &Instrument, other: &Instrument) -> bool {
 }
 
 /// Gives the listed instruments that have no part to this one.
-fn take_new(
+fn take_new<'i>(
     all: &mut BTreeMap<InstrumentKey, CollectedInstrument>,
-    listed: &[Instrument],
+    listed: impl Iterator<Item = &'i Instrument>,
     part: PartNumber,
 ) -> Vec<Instrument> {
     let mut new = Vec::new();
     for instrument in listed {
         if let Entry::Vacant(free) = all.entry(key_of(instrument)) {
-            free.insert(CollectedInstrument { part, instrument: instrument.clone(), missed: 0 });
+            let instrument = instrument.clone();
             new.push(instrument.clone());
+            free.insert(CollectedInstrument { part, instrument, missed: 0, idle_since: None });
         }
     }
     new
@@ -296,108 +338,4 @@ impl FeedRoster {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::feed::fixtures::spot;
-
-    fn listed(symbols: &[&str]) -> Vec<Instrument> {
-        symbols.iter().map(|symbol| spot(symbol)).collect()
-    }
-
-    fn names(instruments: &[Instrument]) -> Vec<&str> {
-        instruments.iter().map(|one| one.symbol.as_str()).collect()
-    }
-
-    fn key(symbol: &str) -> InstrumentKey {
-        (symbol.to_owned(), MarketType::Spot)
-    }
-
-    #[test]
-    fn each_instrument_belongs_to_one_part_through_listings_delistings_and_restarts() {
-        let parts = InstrumentParts::default();
-        assert_eq!(names(&parts.begin(0, &listed(&["A", "B"]))), ["A", "B"]);
-        assert_eq!(parts.change(&listed(&["B"]), 1).missed, [key("A")]);
-        let change = parts.change(&listed(&["B", "C", "D"]), 1);
-        assert_eq!(names(&change.new), ["C", "D"]);
-        assert_eq!(change.delisted[&0], [key("A")]);
-        let again = parts.begin(0, &listed(&["A", "B", "C", "D"]));
-        assert_eq!(names(&again), ["A", "B"], "the first part starts again, C and D have a part");
-        assert_eq!(names(&parts.begin(1, &listed(&["A", "B", "D", "E"]))), ["C", "D"], "E is no part's own");
-        assert_eq!(names(&parts.begin(1, &listed(&["A", "B", "D", "E"]))), ["D"], "C is delisted");
-        parts.change(&listed(&["A", "B", "C"]), 2);
-        let change = parts.change(&listed(&["A", "B", "C"]), 3);
-        assert_eq!((change.new.len(), change.delisted[&1].len()), (0, 1));
-        assert!(parts.is_empty(1) && !parts.is_empty(2));
-        parts.merge(2, 3);
-        assert_eq!(names(&parts.of(3)), ["C"]);
-        let selection = SymbolSelection::new(&["B".to_owned(), "C".to_owned()], &[]);
-        let lost = parts.lost(0, &listed(&["A", "C", "X"]), &selection);
-        assert_eq!(
-            lost,
-            [(DowntimeReason::Removed, vec![key("X")]), (DowntimeReason::Delisted, vec![key("C")])].into()
-        );
-        assert_eq!(parts.deselect(&selection), [(0, vec![key("A")])].into());
-        assert_eq!(parts.keys(), [key("B"), key("C")].into());
-    }
-
-    #[test]
-    fn what_falls_out_of_the_ranking_leaves_its_part_and_is_not_delisted() {
-        let parts = InstrumentParts::default();
-        let started = parts.begin(0, &listed(&["A", "B", "C"]));
-        parts.change(&listed(&["A", "B", "C", "D"]), 1);
-        assert!(parts.outrank(&[key("D")].into(), Some(0)).is_empty(), "of another part");
-        let outranked = [key("B"), key("D"), key("Z")].into();
-        assert_eq!(parts.outrank(&outranked, None), [(0, vec![key("B")]), (1, vec![key("D")])].into());
-        let change = parts.change(&listed(&["A", "C"]), 2);
-        assert!(change.new.is_empty() && change.delisted.is_empty() && change.missed.is_empty());
-        let all = SymbolSelection::new(&["*".to_owned()], &[]);
-        assert_eq!(parts.lost(0, &started, &all), [(DowntimeReason::Outranked, vec![key("B")])].into());
-        assert_eq!(names(&parts.change(&listed(&["A", "B", "C"]), 2).new), ["B"], "ranked again");
-    }
-
-    #[test]
-    fn an_instrument_with_other_terms_moves_to_the_new_part_and_no_other_does() {
-        let parts = InstrumentParts::default();
-        parts.begin(0, &listed(&["A", "B"]));
-        let mut again = listed(&["A", "B"]);
-        again[0].trading = false;
-        assert!(parts.change(&again, 1).new.is_empty());
-        again[1].price_scale = 3;
-        let change = parts.change(&again, 1);
-        assert_eq!((names(&change.new), &change.changed), (vec!["B"], &[(0, vec![key("B")])].into()));
-        assert!(change.delisted.is_empty() && change.missed.is_empty());
-        assert_eq!(parts.of(1)[0].price_scale, 3);
-        assert!(parts.change(&again, 2).changed.is_empty());
-        again[1].price_scale = 4;
-        assert_eq!(parts.begin(1, &again)[0].price_scale, 4, "a part that starts takes the new terms");
-        assert!(parts.change(&again, 2).changed.is_empty());
-    }
-
-    #[test]
-    fn a_feed_that_starts_again_by_a_partial_list_keeps_what_all_its_parts_collected_and_is_selected() {
-        let parts = InstrumentParts::default();
-        parts.begin(0, &listed(&["A", "B", "C"]));
-        parts.change(&listed(&["A", "B", "C", "D"]), 1);
-        let parts = parts.successor(|(symbol, _)| symbol != "B");
-        assert_eq!(names(&parts.begin(0, &listed(&["A", "E"]))), ["A", "C", "D", "E"]);
-        let change = parts.change(&listed(&["A", "C", "E"]), 1);
-        assert_eq!((change.delisted[&0].as_slice(), change.new.len()), (&[key("D")][..], 0));
-    }
-
-    /// During maintenance a venue answers with an empty or a partial list.
-    #[test]
-    fn a_list_that_lacks_instruments_once_ends_none_and_an_implausible_one_not_soon() {
-        let parts = InstrumentParts::default();
-        parts.begin(0, &listed(&["A", "B", "C"]));
-        for of in [&["A", "B"][..], &["A", "B", "C"], &["A", "C"], &[], &["A", "B", "C"]] {
-            let change = parts.change(&listed(of), 1);
-            assert!(change.delisted.is_empty() && change.new.is_empty(), "{of:?}: {change:?}");
-            assert_eq!((change.missed.len(), change.is_implausible), (3 - of.len(), of.is_empty()));
-        }
-        assert_eq!(names(&parts.begin(0, &[])), ["A", "B", "C"], "a restart keeps them");
-        for _ in 2..IMPLAUSIBLE_LISTS {
-            assert!(parts.change(&[], 1).delisted.is_empty());
-        }
-        assert_eq!(parts.change(&[], 1).delisted[&0].len(), 3);
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! State of a feed for the HTTP pages: written by its pipeline, read by the listeners.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -52,6 +52,8 @@ pub struct InstrumentName {
     pub market_type: MarketType,
     /// Its streams have ended in this part.
     pub ended: Option<InstrumentEnd>,
+    /// By the venue's newest list.
+    pub is_trading: bool,
 }
 
 impl From<&Instrument> for InstrumentName {
@@ -61,6 +63,7 @@ impl From<&Instrument> for InstrumentName {
             venue_symbol: instrument.venue_symbol.clone(),
             market_type: instrument.market_type.into(),
             ended: None,
+            is_trading: instrument.trading,
         }
     }
 }
@@ -236,7 +239,19 @@ impl FeedStatus {
             }
         }
         state.instruments = instruments.into();
+        state.watch_silence();
         self.is_ending.store(!state.ending.is_empty(), Ordering::Release);
+    }
+
+    /// All other instruments trade.
+    pub fn set_not_trading(&self, keys: &BTreeSet<InstrumentKey>) {
+        let mut state = self.lock();
+        let mut instruments = state.instruments.to_vec();
+        for one in &mut instruments {
+            one.is_trading = !keys.contains(&(one.symbol.clone(), one.market_type));
+        }
+        state.instruments = instruments.into();
+        state.watch_silence();
     }
 
     pub fn is_ending(&self) -> bool {
@@ -302,6 +317,7 @@ impl FeedStatus {
         state.instruments = instruments.iter().map(InstrumentName::from).collect();
         state.sockets = Some(sockets);
         state.stats = Some(stats);
+        state.watch_silence();
     }
 
     /// The feed runs without an instrument of this part.
@@ -364,6 +380,17 @@ impl FeedStatus {
     }
 }
 
+impl FeedState {
+    /// Nothing comes of an instrument whose streams have ended, or that does not trade: a connection is not replaced for their silence.
+    fn watch_silence(&self) {
+        let Some(sockets) = &self.sockets else { return };
+        sockets.expect(|instrument| {
+            let one = self.instruments.get(instrument.position());
+            one.is_none_or(|one| one.ended.is_none() && one.is_trading)
+        });
+    }
+}
+
 impl EventRefusals {
     fn is_current(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.last) < REFUSALS_SHOWN
@@ -379,3 +406,6 @@ pub fn planned_delays_ms(plan: &Plan) -> DataTypeMap<u32> {
     }
     delays_ms
 }
+
+#[cfg(test)]
+mod tests;

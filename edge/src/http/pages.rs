@@ -348,6 +348,7 @@ fn connections_json(feed: &FeedStatus) -> Vec<Value> {
                     "instrument": stream.instrument.map(u32::from),
                     "last_frame_age_ms": stream.last_frame_age.map(|age| u64::try_from(age.as_millis()).ok()),
                     "silent": stream.silent,
+                    "expected": stream.expected,
                 })
             })
             .collect();

@@ -18,6 +18,7 @@ mod instance;
 mod journal;
 mod journal_losses;
 mod journaled;
+mod moved;
 mod pages;
 mod polling;
 mod publishing;

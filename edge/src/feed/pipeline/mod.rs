@@ -294,9 +294,7 @@ impl Pipeline {
                     self.append();
                 }
             }
-            for note in notes {
-                self.remark(frame, &note.remark, now_ns);
-            }
+            self.remarks(frame, notes, now_ns);
             self.past_answered(frame, &result.faults);
             if events.is_empty() && self.unusable.contains(&frame) {
                 self.answer_unusable(frame);

@@ -1,5 +1,6 @@
 //! The end of a turn of a pipeline, and its reactions to remarks of the adapter, failed requests, lost connections and silent streams.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use marketprism_adapter_host::contract::{self, Ignored, Note, Remark};
@@ -25,6 +26,16 @@ pub(super) fn hides_lost_books(notes: &[Note]) -> bool {
     };
     let restarts = notes.iter().map(|note| u64::from(matches!(note.remark, Remark::RestartBook(_))));
     notes.iter().map(elements).sum::<u64>() > restarts.sum()
+}
+
+/// The note is of an unreadable update of a book that is not collected any more, as with finer terms than this part has, or is the restart behind it.
+fn is_of_ended_book(note: &Note, next: Option<&Note>, ended: &BTreeSet<InstrumentIndex>) -> bool {
+    let restarts =
+        |note: &Note| matches!(note.remark, Remark::RestartBook(book) if ended.contains(&book.into()));
+    match &note.remark {
+        Remark::Malformed(malformed) => malformed.count == 1 && next.is_some_and(restarts),
+        _ => restarts(note),
+    }
 }
 
 /// Labels of kinds of silence.
@@ -228,7 +239,20 @@ pub(super) struct SilentStream {
 }
 
 impl Pipeline {
-    pub(super) fn remark(&mut self, frame: FrameIndex, remark: &Remark, now_ns: i64) {
+    pub(super) fn remarks(&mut self, frame: FrameIndex, notes: &[Note], now_ns: i64) {
+        let mut rest = notes;
+        while let Some((note, behind)) = rest.split_first() {
+            rest = behind;
+            if !is_of_ended_book(note, behind.first(), &self.ended) {
+                self.remark(frame, &note.remark, now_ns);
+            } else if matches!(note.remark, Remark::Malformed(_)) {
+                let labels = [self.exchange(), DataType::OrderBook.as_str()];
+                self.parts.metrics.unasked.with_label_values(&labels).inc();
+            }
+        }
+    }
+
+    fn remark(&mut self, frame: FrameIndex, remark: &Remark, now_ns: i64) {
         let Some(origin) = self.origin(frame) else { return };
         let bytes = self.batch.frame(frame);
         self.remarks.add(remark, bytes.map(|frame| frame.bytes).unwrap_or_default());
