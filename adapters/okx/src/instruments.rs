@@ -5,13 +5,14 @@ use crate::plan::list_request;
 use marketprism_adapter_sdk::symbol::{self, Expiry, OptionKind};
 use marketprism_adapter_sdk::{
     Answer, Cursor, Decimal, Endpoints, Feed, Instrument, Listing, MarketType, ParseResult, Refusal, Request,
-    decimal, each_element, each_member, once, percent_encoded, refusal, unset, value_text,
+    decimal, each_element, each_member, log, once, percent_encoded, refusal, unset, value_text,
 };
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-/// The options of an underlying such as `BTC-USD`.
-const OPTIONS: &str = "instruments?instType=OPTION&instFamily=";
+/// The options of an underlying such as `BTC-USD`. By `instFamily` the venue refuses underlyings whose family has another name
+/// (`SOL-USD_UM` of `SOL-USD`).
+const OPTIONS: &str = "instruments?instType=OPTION&uly=";
 const UNDERLYINGS: &str = "underlying?instType=OPTION";
 
 /// The lists of the feed's market types, then the options of each underlying that the venue names and the feed has a symbol of: one that the
@@ -29,10 +30,10 @@ pub(crate) fn instrument_requests(
         _ if answers.is_empty() => first,
         Some(answer) if answers.iter().all(|answer| list(answer).is_some()) => {
             let named: BTreeSet<String> =
-                feed.symbols.iter().filter_map(|symbol| option_family(symbol)).collect();
-            let mut families = underlyings(&answer.body)?;
-            families.retain(|family| feed.symbols.is_empty() || named.contains(family));
-            families.iter().map(|name| format!("{OPTIONS}{}", percent_encoded(name))).collect()
+                feed.symbols.iter().filter_map(|symbol| option_underlying(symbol)).collect();
+            let mut wanted = underlyings(&answer.body)?;
+            wanted.retain(|underlying| feed.symbols.is_empty() || named.contains(underlying));
+            wanted.iter().map(|name| format!("{OPTIONS}{}", percent_encoded(name))).collect()
         }
         _ => Vec::new(),
     };
@@ -59,17 +60,23 @@ fn first_lists(exchange: Exchange, feed: &Feed) -> Vec<String> {
 }
 
 /// `BTC-USD` of `BTC-USD-251226-100000-C`.
-fn option_family(symbol: &str) -> Option<String> {
+fn option_underlying(symbol: &str) -> Option<String> {
     match symbol.split('-').collect::<Vec<_>>().as_slice() {
         [base, quote, _, _, "C" | "P"] => Some(format!("{base}-{quote}")),
         _ => None,
     }
 }
 
-pub(crate) fn instruments(exchange: Exchange, answers: &[Answer]) -> Result<Listing, Refusal> {
+pub(crate) fn instruments(exchange: Exchange, feed: &Feed, answers: &[Answer]) -> Result<Listing, Refusal> {
     let mut listing = Listing::new("instId");
+    let of_market_types = first_lists(exchange, feed).len();
     for answer in answers {
-        each_element(&mut data(&answer.body)?, |cursor| {
+        let answered = RestAnswer::read(&answer.body)?;
+        if answer.request as usize >= of_market_types && answered.refuses_parameter() {
+            log::warn(&format!("options of one underlying left out, since OKX refuses its list: {}", answered.message));
+            continue;
+        }
+        each_element(&mut answered.rows()?, |cursor| {
             // A list of underlyings.
             if cursor.peek() == b'[' {
                 return cursor.skip();
@@ -129,6 +136,8 @@ fn market_type(exchange: Exchange, listed: &ListedInstrument<'_>) -> Option<Mark
         // X-Perps end in years, but pay funding.
         (Exchange::Derivatives, "FUTURES") if listed.name.contains("_XPERP") => Some(MarketType::Perpetual),
         (Exchange::Derivatives, "FUTURES") => Some(MarketType::Futures),
+        // `_UM` options are priced in dollars, and their symbols equal those of options that are priced in coins.
+        (Exchange::Derivatives, "OPTION") if listed.family.ends_with("_UM") => None,
         (Exchange::Derivatives, "OPTION") => Some(MarketType::Options),
         _ => None,
     }
@@ -285,17 +294,28 @@ impl<'a> RestAnswer<'a> {
         cursor.end()?;
         Ok(RestAnswer { code, message: text.unwrap_or_default(), data, end: cursor })
     }
+
+    fn rows(self) -> Result<Cursor<'a>, Refusal> {
+        let RestAnswer { code, message, data, .. } = self;
+        match (code.as_deref(), data) {
+            (Some("0"), Some(data)) => Ok(data),
+            (Some("0") | None, _) => {
+                Err(refusal("instruments", "no data", "an answer with `code` and `data`"))
+            }
+            (Some(code), _) => {
+                Err(refusal("instruments", format!("code {code}: {message}"), "an answer with code 0"))
+            }
+        }
+    }
+
+    /// A parameter with a value that the venue does not know.
+    fn refuses_parameter(&self) -> bool {
+        matches!(self.code.as_deref(), Some("51000" | "51001"))
+    }
 }
 
 pub(crate) fn data(body: &[u8]) -> Result<Cursor<'_>, Refusal> {
-    let RestAnswer { code, message, data, .. } = RestAnswer::read(body)?;
-    match (code.as_deref(), data) {
-        (Some("0"), Some(data)) => Ok(data),
-        (Some("0") | None, _) => Err(refusal("instruments", "no data", "an answer with `code` and `data`")),
-        (Some(code), _) => {
-            Err(refusal("instruments", format!("code {code}: {message}"), "an answer with code 0"))
-        }
-    }
+    RestAnswer::read(body)?.rows()
 }
 
 fn listed<'a>(cursor: &mut Cursor<'a>) -> ParseResult<ListedInstrument<'a>> {

@@ -37,7 +37,7 @@ impl VenueAdapter for OkxVenue {
     }
 
     fn instruments(feed: &Feed, answers: &[Answer]) -> Result<Listing, Refusal> {
-        instruments::instruments(Exchange::of(&feed.exchange)?, answers)
+        instruments::instruments(Exchange::of(&feed.exchange)?, feed, answers)
     }
 
     fn ranking_requests(

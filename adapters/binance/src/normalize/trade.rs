@@ -120,7 +120,7 @@ fn id_of_sum(mut cursor: Cursor<'_>) -> ParseResult<Option<TradeId>> {
 /// Settlements by the insurance fund and forced deleveraging are no trades of the market.
 fn no_trade_of_the_market(origin: &str) -> Option<Ignored> {
     match origin {
-        "MARKET" => None,
+        "MARKET" | "RPI" => None,
         "INSURANCE_FUND" | "ADL" | "NA" => Some(Ignored::NotNeeded),
         _ => Some(Ignored::UnknownKind),
     }

@@ -20,7 +20,7 @@ fn a_data_type_that_no_instrument_has_is_refused() {
 }
 
 #[test]
-fn lists_are_requested_by_type_and_family() {
+fn lists_are_requested_by_type_and_underlying() {
     let asked = |feed: &Feed, answers: &[(u32, &str)]| -> Vec<String> {
         let answer =
             |(request, body): &(u32, &str)| Answer { request: *request, body: body.as_bytes().to_vec() };
@@ -42,23 +42,52 @@ fn lists_are_requested_by_type_and_family() {
     assert_eq!(asked(&of(&[MarketType::Futures], &[]), &[]), [futures]);
     let options = of(&[MarketType::Futures, MarketType::Options], &[]);
     assert_eq!(asked(&options, &[]), [futures, "underlying?instType=OPTION"]);
-    let named = r#"{"code":"0","data":[["ETH-USD","BTC-USD","A B&c"]],"msg":""}"#;
-    let families = asked(&options, &[(0, "{}"), (1, named)]);
-    let family = |name: &str| format!("instruments?instType=OPTION&instFamily={name}");
-    assert_eq!(families, [family("A%20B%26c"), family("BTC-USD"), family("ETH-USD")]);
+    let named = r#"{"code":"0","data":[["SOL-USD","BTC-USD","A B&c"]],"msg":""}"#;
+    let of_underlyings = asked(&options, &[(0, "{}"), (1, named)]);
+    let options_of = |name: &str| format!("instruments?instType=OPTION&uly={name}");
+    assert_eq!(of_underlyings, [options_of("A%20B%26c"), options_of("BTC-USD"), options_of("SOL-USD")]);
     assert!(asked(&options, &[(0, "{}"), (1, named), (2, "{}")]).is_empty());
     assert!(asked(&options, &[(0, "{}")]).is_empty(), "a recording may lack the list");
     let symbols = ["BTC-USD-251226-100000-C", "BTC-USD-251226-80000-P", "ETH-USD-260327"];
     let of_names = of(&[MarketType::Futures, MarketType::Options], &symbols);
     assert_eq!(asked(&of_names, &[]), [futures, "underlying?instType=OPTION"]);
-    assert_eq!(asked(&of_names, &[(0, "{}"), (1, named)]), [family("BTC-USD")]);
+    assert_eq!(asked(&of_names, &[(0, "{}"), (1, named)]), [options_of("BTC-USD")]);
     let unknown = of(&[MarketType::Options], &["OLD-USD-251226-1-C"]);
-    assert!(asked(&unknown, &[(0, named)]).is_empty(), "the venue refuses a family that it does not know");
+    assert!(asked(&unknown, &[(0, named)]).is_empty(), "the venue refuses an underlying that it does not know");
     let refusal = Okx::instrument_requests(
         &options,
         &[Answer { request: 1, body: br#"{"code":"50013","data":[],"msg":"busy"}"#.to_vec() }],
     );
     assert_eq!(refusal.unwrap_err().value, "code 50013: busy");
+}
+
+/// Live since 2026-08: the families of SOL-USD and XAU-USD are SOL-USD_UM and XAU-USD_UM alone.
+#[test]
+fn an_underlying_without_readable_options_costs_only_its_own() {
+    let row = |name: &str, family: &str, tick: &str| {
+        format!(
+            r#"{{"instType":"OPTION","instId":"{name}","uly":"BTC-USD","instFamily":"{family}","ctVal":"1","ctMult":"0.01","ctValCcy":"BTC","optType":"C","stk":"61000","tickSz":"{tick}","lotSz":"1","state":"live"}}"#
+        )
+    };
+    let (plain, in_dollars) = ("BTC-USD-260626-61000-C", "BTC-USD_UM-260626-61000-C");
+    let rows = [row(in_dollars, "BTC-USD_UM", "5"), row(plain, "BTC-USD", "0.0001")];
+    let bitcoin = format!(r#"{{"code":"0","data":[{}],"msg":""}}"#, rows.join(","));
+    let underlyings = r#"{"code":"0","data":[["SOL-USD","BTC-USD","XAU-USD"]],"msg":""}"#;
+    let refused = r#"{"code":"51000","msg":"Parameter uly error","data":[]}"#;
+    let (market_types, data_types) = (vec![MarketType::Options], vec![DataType::Trade]);
+    let options = Feed { market_types, data_types, ..without_options("okx_derivatives", &[]) };
+    log::captured();
+    let found = listed(&options, &[(0, underlyings), (1, &bitcoin), (2, refused), (3, refused)]).unwrap();
+    let names: Vec<&str> = found.iter().map(|one| one.venue_symbol.as_str()).collect();
+    assert_eq!(names, [plain], "an option priced in dollars has the symbol of the one priced in coins");
+    let warned = log::captured().into_iter().filter(|(level, _)| *level == log::Level::Warn);
+    let warned: Vec<String> = warned.map(|(_, text)| text).collect();
+    assert_eq!(warned.len(), 2, "{warned:?}");
+    assert!(warned[0].contains("Parameter uly error"), "{warned:?}");
+    let busy = r#"{"code":"50013","data":[],"msg":"busy"}"#;
+    let failed = listed(&options, &[(0, underlyings), (1, &bitcoin), (2, busy)]);
+    assert!(failed.is_err(), "options that cannot be read now are not delisted");
+    assert!(listed(&options, &[(0, refused), (1, &bitcoin)]).is_err(), "the list of underlyings is needed");
 }
 
 #[test]

@@ -219,11 +219,13 @@ async fn polled_values_and_lists_are_the_venues() {
     );
     let families = get(&sim, &api("public/underlying?instType=OPTION")).await.json();
     assert_eq!(families["data"], json!([["BTC-USD"]]));
-    let options = get(&sim, &api("public/instruments?instType=OPTION&instFamily=BTC-USD")).await.json();
+    let options = get(&sim, &api("public/instruments?instType=OPTION&uly=BTC-USD")).await.json();
     assert_eq!(
         (&options["data"][0]["ctMult"], options["data"].as_array().map(Vec::len)),
         (&json!("0.01"), Some(2))
     );
+    let refused = get(&sim, &api("public/instruments?instType=OPTION&instFamily=SOL-USD")).await;
+    assert_eq!((refused.status, &refused.json()["code"]), (400, &json!("51000")));
     for (name, data_type) in [
         ("long-short-position-ratio-contract-top-trader", DataType::LsrTopPosition),
         ("long-short-account-ratio-contract", DataType::LsrAllAccount),

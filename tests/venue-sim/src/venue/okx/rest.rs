@@ -83,7 +83,7 @@ pub(super) fn answer(request: &RestRequest, source: &dyn Source) -> RestResult {
     }
 }
 
-/// The instruments of the requested type, family and id.
+/// The instruments of the requested type, family and id. A family without instruments is refused.
 fn selected<'a>(
     request: &RestRequest,
     source: &'a dyn Source,
@@ -92,11 +92,19 @@ fn selected<'a>(
     if !["SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION", "EVENTS"].contains(&kind) {
         return Err(error("51000", "Parameter instType error"));
     }
-    let family = request.get("instFamily").or_else(|| request.get("uly"));
-    let matches = |l: &&ListedInstrument| {
+    let named = ["instFamily", "uly"].into_iter().find_map(|name| Some((name, request.get(name)?)));
+    let is_of_kind = |l: &&ListedInstrument| {
         instrument_type(&l.instrument) == kind
-            && family.is_none_or(|name| instruments::family(&l.instrument) == name)
-            && request.get("instId").is_none_or(|name| l.instrument.symbol == name)
+            && named.is_none_or(|(_, family)| instruments::family(&l.instrument) == family)
+    };
+    if let Some((name, _)) = named
+        && !source.listed().iter().any(|l| is_of_kind(&l))
+    {
+        let text = format!("Parameter {name} error");
+        return Err(RestAnswer { status: 400, ..error("51000", &text) });
+    }
+    let matches = |l: &&ListedInstrument| {
+        is_of_kind(l) && request.get("instId").is_none_or(|name| l.instrument.symbol == name)
     };
     Ok(source.listed().iter().filter(matches).collect())
 }
