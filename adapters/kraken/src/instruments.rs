@@ -24,7 +24,7 @@ pub(crate) fn instruments(answers: &[Answer]) -> Result<Listing, Refusal> {
     for answer in answers {
         match read_list(&mut listing, &answer.body) {
             // Stocks are not offered everywhere: where the venue does not know their list, the others are listed all the same.
-            Err(refusal) if answer.request > 0 && refusal.value.starts_with("EQuery:") => {
+            Err(refusal) if answer.request > 0 && is_unknown_list(&refusal.value) => {
                 log::warn(&format!("no list of tokenised stocks: {}", refusal.value));
             }
             read => read?,
@@ -34,6 +34,11 @@ pub(crate) fn instruments(answers: &[Answer]) -> Result<Listing, Refusal> {
     let mut known = HashSet::new();
     listing.instruments.retain(|one| known.insert(one.venue_symbol.clone()));
     Ok(listing)
+}
+
+/// Answers to an asset class that the venue does not offer.
+fn is_unknown_list(error: &str) -> bool {
+    error.starts_with("EQuery:") || error.starts_with("EGeneral:Invalid arguments")
 }
 
 fn read_list(listing: &mut Listing, body: &[u8]) -> Result<(), Refusal> {

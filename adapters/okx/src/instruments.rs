@@ -73,7 +73,10 @@ pub(crate) fn instruments(exchange: Exchange, feed: &Feed, answers: &[Answer]) -
     for answer in answers {
         let answered = RestAnswer::read(&answer.body)?;
         if answer.request as usize >= of_market_types && answered.refuses_parameter() {
-            log::warn(&format!("options of one underlying left out, since OKX refuses its list: {}", answered.message));
+            log::warn(&format!(
+                "options of one underlying left out, since OKX refuses its list: {}",
+                answered.message
+            ));
             continue;
         }
         each_element(&mut answered.rows()?, |cursor| {
@@ -137,7 +140,7 @@ fn market_type(exchange: Exchange, listed: &ListedInstrument<'_>) -> Option<Mark
         (Exchange::Derivatives, "FUTURES") if listed.name.contains("_XPERP") => Some(MarketType::Perpetual),
         (Exchange::Derivatives, "FUTURES") => Some(MarketType::Futures),
         // `_UM` options are priced in dollars, and their symbols equal those of options that are priced in coins.
-        (Exchange::Derivatives, "OPTION") if listed.family.ends_with("_UM") => None,
+        (Exchange::Derivatives, "OPTION") if listed.name.contains("_UM-") => None,
         (Exchange::Derivatives, "OPTION") => Some(MarketType::Options),
         _ => None,
     }

@@ -55,9 +55,10 @@ fn message(
     match kind {
         "publicTrade" => trade::trades(loaded, output, &message, rest),
         "orderbook" => match rest.split_once('.') {
-            // Level 1 repeats ids, and levels with the orders of retail apart have another form.
-            Some(("1" | "rpi", _)) | None => ignored(output, Ignored::NotNeeded),
-            Some((_, symbol)) => book::book(loaded, output, &message, symbol),
+            // Level 1 repeats ids, levels with the orders of retail apart have another form, and the full book has no snapshot of its own.
+            Some(("1" | "rpi" | "full", _)) | None => ignored(output, Ignored::NotNeeded),
+            Some((depth, symbol)) if is_number(depth) => book::book(loaded, output, &message, symbol),
+            Some(_) => ignored(output, Ignored::UnknownKind),
         },
         "tickers" => state.tickers.read(loaded, output, &message, rest),
         "allLiquidation" | "liquidation" => liquidation::liquidations(loaded, output, &message, rest),
@@ -65,6 +66,10 @@ fn message(
         "kline" | "insurance" | "priceLimit" | "adlAlert" => ignored(output, Ignored::NotNeeded),
         _ => ignored(output, Ignored::UnknownKind),
     }
+}
+
+fn is_number(depth: &str) -> bool {
+    depth.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn ignored(output: &mut Output, reason: Ignored) -> ParseResult<()> {

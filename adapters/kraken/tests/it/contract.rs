@@ -126,7 +126,9 @@ fn tokenised_stocks_have_a_list_of_their_own_that_may_be_refused() {
     assert_eq!(listed([pairs, stocks]).unwrap(), [1, 1]);
     assert_eq!(listed([pairs, pairs]).unwrap(), [1, 0], "lists may overlap");
     let unknown = r#"{"error":["EQuery:Invalid asset class"]}"#;
-    assert_eq!(listed([pairs, unknown]).unwrap(), [1, 0]);
+    for answer in [unknown, r#"{"error":["EGeneral:Invalid arguments"]}"#] {
+        assert_eq!(listed([pairs, answer]).unwrap(), [1, 0], "{answer}");
+    }
     // Another fault does not tell that the venue has no stocks: all would be taken for delisted.
     for refused in [r#"{"error":["EGeneral:Too many requests"]}"#, r#"{"error":[],"result":[]}"#, unknown] {
         let lists = if refused == unknown { [refused, stocks] } else { [pairs, refused] };

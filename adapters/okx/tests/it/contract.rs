@@ -53,7 +53,10 @@ fn lists_are_requested_by_type_and_underlying() {
     assert_eq!(asked(&of_names, &[]), [futures, "underlying?instType=OPTION"]);
     assert_eq!(asked(&of_names, &[(0, "{}"), (1, named)]), [options_of("BTC-USD")]);
     let unknown = of(&[MarketType::Options], &["OLD-USD-251226-1-C"]);
-    assert!(asked(&unknown, &[(0, named)]).is_empty(), "the venue refuses an underlying that it does not know");
+    assert!(
+        asked(&unknown, &[(0, named)]).is_empty(),
+        "the venue refuses an underlying that it does not know"
+    );
     let refusal = Okx::instrument_requests(
         &options,
         &[Answer { request: 1, body: br#"{"code":"50013","data":[],"msg":"busy"}"#.to_vec() }],
@@ -64,13 +67,13 @@ fn lists_are_requested_by_type_and_underlying() {
 /// Live since 2026-08: the families of SOL-USD and XAU-USD are SOL-USD_UM and XAU-USD_UM alone.
 #[test]
 fn an_underlying_without_readable_options_costs_only_its_own() {
-    let row = |name: &str, family: &str, tick: &str| {
+    let row = |name: &str, tick: &str| {
         format!(
-            r#"{{"instType":"OPTION","instId":"{name}","uly":"BTC-USD","instFamily":"{family}","ctVal":"1","ctMult":"0.01","ctValCcy":"BTC","optType":"C","stk":"61000","tickSz":"{tick}","lotSz":"1","state":"live"}}"#
+            r#"{{"instType":"OPTION","instId":"{name}","uly":"BTC-USD","ctVal":"1","ctMult":"0.01","ctValCcy":"BTC","optType":"C","stk":"61000","tickSz":"{tick}","lotSz":"1","state":"live"}}"#
         )
     };
     let (plain, in_dollars) = ("BTC-USD-260626-61000-C", "BTC-USD_UM-260626-61000-C");
-    let rows = [row(in_dollars, "BTC-USD_UM", "5"), row(plain, "BTC-USD", "0.0001")];
+    let rows = [row(in_dollars, "5"), row(plain, "0.0001")];
     let bitcoin = format!(r#"{{"code":"0","data":[{}],"msg":""}}"#, rows.join(","));
     let underlyings = r#"{"code":"0","data":[["SOL-USD","BTC-USD","XAU-USD"]],"msg":""}"#;
     let refused = r#"{"code":"51000","msg":"Parameter uly error","data":[]}"#;
