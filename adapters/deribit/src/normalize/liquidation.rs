@@ -136,23 +136,24 @@ impl DeribitVenue {
         cursor: &mut Cursor<'_>,
     ) -> ParseResult<Option<(i64, i64)>> {
         let mut span: Option<(i64, i64)> = None;
-        let mut empty = true;
-        output.each_item(cursor, |output, cursor| {
+        // None until a row could be read.
+        let mut has_other: Option<bool> = None;
+        let count = output.each_item(cursor, |output, cursor| {
             let Some(row) = self.row(loaded, cursor)? else {
-                empty = false;
+                has_other = Some(true);
                 output.ignored(Ignored::OtherInstrument);
                 return Ok(());
             };
             let (first, last) = span.unwrap_or((row.time_us, row.time_us));
             span = Some((first.min(row.time_us), last.max(row.time_us)));
             let order = self.liquidation(loaded, output, cursor, &row)?;
-            empty &= order == ForcedOrder::None;
+            has_other = Some(has_other == Some(true) || order != ForcedOrder::None);
             if order == ForcedOrder::Repeated {
                 output.ignored(Ignored::Repeated);
             }
             Ok(())
         })?;
-        if empty {
+        if count == 0 || has_other == Some(false) {
             output.ignored(Ignored::Empty);
         }
         Ok(span)

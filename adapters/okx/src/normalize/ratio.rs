@@ -27,11 +27,11 @@ pub(super) fn answer(loaded: &LoadedFeed, output: &mut Output, frame: Frame<'_>)
     }
     let Some(mut data) = data else { return end.expected("`data`") };
     let mut rows = Vec::new();
-    output.each_item(&mut data, |_, cursor| {
+    let count = output.each_item(&mut data, |_, cursor| {
         rows.push(row(cursor)?);
         Ok(())
     })?;
-    let mut empty = rows.is_empty();
+    let mut empty = count == 0;
     // The newest row comes first.
     for row in rows.into_iter().rev() {
         let Some((time_us, ratio)) = row else {
