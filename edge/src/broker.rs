@@ -88,6 +88,12 @@ impl BrokerLink {
         }
     }
 
+    /// The reply to a publish on a subject of a stream.
+    pub(crate) fn reply<'a>(&self, message: &'a Message, stream: &str) -> PublishReply<'a> {
+        let status = message.status.map(|status| status.as_u16());
+        PublishReply::parse(&message.payload, status, stream, self.domain.as_deref())
+    }
+
     /// Refused connection or subject, for `/health`.
     pub fn problem(&self) -> Option<String> {
         self.problems.current()
@@ -234,6 +240,9 @@ struct RawReply<'a> {
     seq: u64,
     #[serde(borrow, default)]
     stream: Option<Cow<'a, str>>,
+    /// Of the server that stored it; none if it has no domain.
+    #[serde(borrow, default)]
+    domain: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     error: Option<RawError<'a>>,
 }
@@ -261,13 +270,23 @@ impl<'a> RawError<'a> {
 }
 
 impl<'a> PublishReply<'a> {
-    /// An unreadable reply counts as refused, so that the message is published again, and so does one of another stream than the one that
-    /// central reads, or without a sequence: a leader that changed may know the id of a message that it never stored.
-    pub(crate) fn parse(payload: &'a [u8], status: Option<u16>, wanted: &str) -> Self {
+    /// An unreadable reply counts as refused, so that the message is published again, and so does one of another stream or domain than those that
+    /// central reads, or without a sequence: a leader that changed may know the id of a message that it never stored. A leaf node with a stream of
+    /// these subjects answers too, and before the centre.
+    fn parse(payload: &'a [u8], status: Option<u16>, wanted: &str, domain: Option<&str>) -> Self {
         if status == Some(NO_RESPONDERS) {
             return Self::NoStream;
         }
         match serde_json::from_slice::<RawReply<'a>>(payload) {
+            Ok(RawReply { domain: Some(found), stream: Some(stream), .. })
+                if domain.is_some_and(|domain| found != domain) =>
+            {
+                let domain = domain.unwrap_or_default();
+                let text = format!(
+                    "stored by stream {stream} of the JetStream domain {found}, wanted {domain}: delete the stream in {found}"
+                );
+                Self::Refused { text: text.into() }
+            }
             Ok(RawReply { error: Some(error), .. }) if error.err_code == MESSAGE_TOO_LARGE => {
                 Self::Rejected { text: error.description }
             }
@@ -281,7 +300,7 @@ impl<'a> PublishReply<'a> {
             Ok(RawReply { seq: 0, stream: Some(_), .. }) => {
                 Self::Refused { text: "the message id is known, the message is not stored".into() }
             }
-            Ok(RawReply { stream: Some(_), duplicate, seq, error: None }) => {
+            Ok(RawReply { stream: Some(_), duplicate, seq, error: None, .. }) => {
                 Self::Stored { duplicate, sequence: seq }
             }
             Ok(RawReply { stream: None, error: None, .. }) => {
@@ -299,7 +318,7 @@ mod tests {
     #[test]
     fn only_a_reply_that_names_the_stream_counts_as_stored() {
         let stored = br#"{"stream":"MARKET_DATA","seq":7}"#;
-        let parse = |payload, status| PublishReply::parse(payload, status, "MARKET_DATA");
+        let parse = |payload, status| PublishReply::parse(payload, status, "MARKET_DATA", None);
         assert_eq!(parse(stored, None), PublishReply::Stored { duplicate: false, sequence: 7 });
         let copy = br#"{"stream":"MARKET_DATA","domain":"x","seq":7,"duplicate":true}"#;
         assert_eq!(parse(copy, None), PublishReply::Stored { duplicate: true, sequence: 7 });
@@ -321,5 +340,19 @@ mod tests {
         for odd in [&b""[..], b"{}", b"+OK", b"{\"seq\":1}", foreign, unstored] {
             assert!(matches!(parse(odd, None), PublishReply::Refused { .. }));
         }
+    }
+
+    /// It counted as stored: the centre never had the event, and its confirmed sequences freed it from the journal.
+    #[test]
+    fn a_reply_of_another_domain_than_the_configured_one_does_not_count_as_stored() {
+        let parse = |payload| PublishReply::parse(payload, None, "MARKET_DATA", Some("hub"));
+        let stored = PublishReply::Stored { duplicate: false, sequence: 7 };
+        assert_eq!(parse(br#"{"stream":"MARKET_DATA","domain":"hub","seq":7}"#), stored);
+        assert_eq!(parse(br#"{"stream":"MARKET_DATA","seq":7}"#), stored, "a server without a domain");
+        let PublishReply::Refused { text } = parse(br#"{"stream":"MARKET_DATA","domain":"leaf","seq":7}"#)
+        else {
+            panic!("a leaf node has stored it");
+        };
+        assert!(text.contains("domain leaf, wanted hub: delete"), "{text}");
     }
 }

@@ -20,7 +20,7 @@ const REMEDY: &str =
 /// Held until the end of the process.
 #[derive(Debug)]
 pub struct InstanceLock {
-    _file: FileLock,
+    _file: Option<FileLock>,
     /// This process, for the lease of the name.
     pub lease: EdgeLease,
     /// File for the sequence of the lease.
@@ -35,7 +35,7 @@ impl InstanceLock {
         let (pid, since) = (std::process::id(), clock::now_ns());
         let path = folder.join(format!("{edge}.lock"));
         let holder = holder_text(&host, pid, since);
-        let taken = FileLock::try_take_as(&path, &holder);
+        let taken = or_unlocked(FileLock::try_take_as(&path, &holder), &path);
         let file = match taken.with_context(|| format!("cannot lock {}", path.display()))? {
             Ok(file) => file,
             Err(holder) => bail!("edge {edge:?} runs already in {}: {holder}; {REMEDY}", data_dir.display()),
@@ -44,6 +44,22 @@ impl InstanceLock {
         let data_id = data_id(&path).with_context(|| format!("identity {}", path.display()))?;
         let lease = EdgeLease { edge: edge.to_owned(), host, pid, data_id, since };
         Ok(Self { _file: file, lease, sequence: folder.join(format!("{edge}.lease")) })
+    }
+}
+
+/// Without the lock where the file system has none: the lease of the name finds another process too.
+fn or_unlocked(
+    taken: io::Result<Result<FileLock, String>>,
+    path: &Path,
+) -> io::Result<Result<Option<FileLock>, String>> {
+    match taken {
+        Err(error)
+            if matches!(error.raw_os_error(), Some(libc::ENOLCK | libc::ENOSYS | libc::EOPNOTSUPP)) =>
+        {
+            tracing::error!(%error, ?path, "data folder not locked: its file system has no locks; only the lease at the broker finds another process of this edge");
+            Ok(Ok(None))
+        }
+        taken => taken.map(|taken| taken.map(Some)),
     }
 }
 
@@ -80,6 +96,15 @@ fn data_id(path: &Path) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_system_without_locks_does_not_keep_the_edge_from_starting() {
+        let taken = |code| or_unlocked(Err(io::Error::from_raw_os_error(code)), Path::new("e1.lock"));
+        for code in [libc::ENOLCK, libc::ENOSYS, libc::EOPNOTSUPP] {
+            assert!(taken(code).unwrap().unwrap().is_none(), "{code}");
+        }
+        assert!(taken(libc::EACCES).is_err());
+    }
 
     #[test]
     fn the_refusal_of_a_second_process_names_the_holder_of_the_folder_and_since_when() {

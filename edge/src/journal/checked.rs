@@ -89,6 +89,13 @@ impl<'a, T> CheckedScanner<'a, T> {
         self.damage
     }
 
+    /// The first bytes of a file in which no frame was found, if they are another magic: another version wrote it. A write that did not end leaves
+    /// a part of this one's frame, or zeros.
+    pub fn other_magic(&self) -> Option<[u8; 4]> {
+        let first = *self.bytes.first_chunk()?;
+        (self.at == 0 && first != self.magic && first != [0; 4]).then_some(first)
+    }
+
     fn frame_at(&self, at: usize) -> Option<(T, usize)> {
         let rest = self.bytes.get(at..)?;
         let (header, after) = rest.split_first_chunk::<HEADER_BYTES>()?;

@@ -1,13 +1,13 @@
 //! The journal's handle: for the queue, for what follows the broker, and for the pages.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use marketprism_schema::{Carries, DataType, DataTypeMap, STREAMS};
 use marketprism_service::start_thread;
 
@@ -210,26 +210,27 @@ impl Journal {
     }
 }
 
-/// Exclusive for this process. A disk that cannot hold the lock does not keep the edge from collecting.
+/// Exclusive for this process.
 fn lock(folder: &Path) -> anyhow::Result<Option<File>> {
     let path = folder.join("lock");
     let opened =
         std::fs::create_dir_all(folder).and_then(|()| File::options().create(true).append(true).open(&path));
-    match opened {
-        Ok(file) => match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(std::fs::TryLockError::WouldBlock) => {
-                bail!(
-                    "journal {}: another process uses it; an edge name runs once per data folder",
-                    folder.display()
-                )
-            }
-            Err(std::fs::TryLockError::Error(error)) => {
-                Err(error).with_context(|| format!("cannot lock {}", path.display()))
-            }
-        },
-        Err(error) => {
-            tracing::error!(%error, ?path, "journal not locked: another edge of this name would go unnoticed");
+    let locked = opened.map_err(TryLockError::Error).and_then(|file| file.try_lock().map(|()| file));
+    held(locked, folder)
+}
+
+/// A disk that cannot hold the lock, as one that is full or of a file system without locks, does not keep the edge from collecting.
+fn held(locked: Result<File, TryLockError>, folder: &Path) -> anyhow::Result<Option<File>> {
+    match locked {
+        Ok(file) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => {
+            bail!(
+                "journal {}: another process uses it; an edge name runs once per data folder",
+                folder.display()
+            )
+        }
+        Err(TryLockError::Error(error)) => {
+            tracing::error!(%error, ?folder, "journal not locked: another edge of this name would go unnoticed");
             Ok(None)
         }
     }
@@ -305,5 +306,20 @@ impl EventJournal for Journal {
     fn oldest_waiting_ns(&self) -> Option<i64> {
         let state = self.shared.lock();
         state.index.oldest_waiting_ns(self.shared.options.run_ns).into_iter().chain(state.evicted_ns).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// NFS without its lock service, and some file systems in user space.
+    #[test]
+    fn a_file_system_without_locks_does_not_keep_the_edge_from_collecting() {
+        for code in [libc::ENOLCK, libc::ENOSYS, libc::EOPNOTSUPP] {
+            let refused = TryLockError::Error(io::Error::from_raw_os_error(code));
+            assert!(held(Err(refused), Path::new("journal")).unwrap().is_none(), "{code}");
+        }
+        assert!(held(Err(TryLockError::WouldBlock), Path::new("journal")).is_err());
     }
 }

@@ -98,12 +98,13 @@ impl CatchUp {
 
     /// The oldest segment with events to send; waits for one. `None` inside: nothing to send now. `None`: the end.
     fn next_segment(&self) -> Option<Option<(u64, i64)>> {
-        let (run_ns, age_ns) = (self.shared.options.run_ns, self.shared.keep_limits(false).age_ns);
+        let (run_ns, now_ns) = (self.shared.options.run_ns, clock::now_ns());
+        let age_ns = self.shared.keep_limits(false, now_ns).age_ns;
         let find = |state: &JournalState| {
             // What a stopped edge left for too long is about to be deleted: central may refuse it.
             let has_expired = |segment: &SegmentIndex| {
                 let last = segment.received.map_or(segment.run_ns, |(_, last)| last);
-                segment.run_ns != run_ns && clock::now_ns().saturating_sub(last) >= age_ns
+                segment.run_ns != run_ns && now_ns.saturating_sub(last) >= age_ns
             };
             let mut to_send = state.index.segments.iter().filter(|segment| segment.to_send() > 0);
             let segment = to_send.find(|segment| !has_expired(segment))?;

@@ -46,9 +46,8 @@ pub(super) fn next_position(folder: &Path) -> u64 {
         Vec::new()
     });
     let Some(first) = last.last().copied() else { return 1 };
-    let Ok(bytes) = fs::read(path_of(folder, first)) else {
-        return first.saturating_add(UNREADABLE_POSITIONS);
-    };
+    let bytes = fs::read(path_of(folder, first)).ok().filter(|bytes| other_form(bytes).is_none());
+    let Some(bytes) = bytes else { return first.saturating_add(UNREADABLE_POSITIONS) };
     let positions = FrameScanner::new(&bytes, 0).filter_map(|frame| match frame {
         Frame::Event(event) => Some(event.position),
         _ => None,
@@ -80,8 +79,16 @@ pub(super) fn recover(
     });
     for first in found.into_iter().filter(|first| *first < upto) {
         let path = path_of(folder, first);
-        match fs::read(&path) {
-            Ok(bytes) => {
+        match fs::read(&path).map(|bytes| (other_form(&bytes), bytes)) {
+            Ok((Some(form), _)) => {
+                status.read_errors += 1;
+                tracing::error!(
+                    ?path,
+                    form,
+                    "journal segment of another version: its events are not sent and the file stays; the edge's README, Journal, says how they are sent"
+                );
+            }
+            Ok((None, bytes)) => {
                 let damage = replay(&mut index, killed, first, &bytes);
                 note_damage(&path, damage, bytes.len(), status);
             }
@@ -93,6 +100,13 @@ pub(super) fn recover(
     }
     status.recovered = index.segments.iter().map(SegmentIndex::to_send).sum();
     index
+}
+
+/// Form of a file that another version wrote.
+fn other_form(bytes: &[u8]) -> Option<String> {
+    let mut scanner = FrameScanner::new(bytes, 0);
+    let form = scanner.next().map_or_else(|| scanner.other_magic(), |_| None)?;
+    Some(form.escape_ascii().to_string())
 }
 
 /// Frames in order: a note of stored events is for events before it.
@@ -181,6 +195,32 @@ mod tests {
         let mut again = JournalStatus::default();
         recover(folder.path(), 36, &mut KilledRunScan::default(), &mut again);
         assert_eq!((again.recovered, again.torn_tails), (6, 0));
+    }
+
+    /// It was cut to nothing and deleted as a torn tail: what an edge of the version before had left unsent at an upgrade was lost.
+    #[test]
+    fn a_segment_of_another_version_stays_as_it_is_and_its_positions_are_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut other = segment(1);
+        let starts = other.windows(4).enumerate().filter(|(_, bytes)| bytes == b"MPJ3");
+        let starts: Vec<usize> = starts.map(|(at, _)| at).collect();
+        starts.into_iter().for_each(|at| other[at + 3] = b'1');
+        let path = path_of(folder.path(), 1);
+        fs::write(&path, &other).unwrap();
+        let next = next_position(folder.path());
+        assert!(next > UNREADABLE_POSITIONS, "{next}");
+        // What a killed run had not written whole, and what a power cut left of it.
+        let (torn, zeros) = (path_of(folder.path(), 30), path_of(folder.path(), 40));
+        fs::write(&torn, &segment(30)[..7]).unwrap();
+        fs::write(&zeros, [0; 64]).unwrap();
+        let mut status = JournalStatus::default();
+        let index = recover(folder.path(), next, &mut KilledRunScan::default(), &mut status);
+        assert_eq!(fs::read(&path).unwrap(), other);
+        assert!(index.segments.iter().all(|segment| segment.first != 1), "it would be deleted");
+        assert_eq!((status.read_errors, status.torn_tails, status.recovered), (1, 2, 0));
+        for cut in [torn, zeros] {
+            assert_eq!(fs::metadata(cut).unwrap().len(), 0);
+        }
     }
 
     #[test]

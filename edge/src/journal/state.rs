@@ -1,6 +1,7 @@
 //! The journal's shared state. Records are encoded into a bounded buffer, which the writer thread takes; nothing here waits for the disk.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use super::syncer::Syncer;
 use crate::audit::Auditor;
 use crate::limits::{
     JOURNAL_BUFFER_BYTES, JOURNAL_SEGMENT_AGE, JOURNAL_SEGMENT_BYTES, JOURNAL_SEGMENTS, JOURNAL_SPARE_BYTES,
+    JOURNAL_SYNC_EVERY,
 };
 use crate::queue::{EventRecord, JournalPosition, StoredRecord};
 
@@ -60,6 +62,7 @@ impl JournalLimits {
 pub(super) struct JournalShared {
     /// Earlier runs have the positions before.
     pub(super) first_of_run: u64,
+    opened: Instant,
     pub(super) options: JournalOptions,
     pub(super) files: Arc<dyn JournalFiles>,
     pub(super) auditor: Arc<Auditor>,
@@ -150,7 +153,8 @@ impl JournalShared {
         };
         let (state, written, waiting) = (Mutex::new(state), Condvar::new(), Condvar::new());
         let (limits, syncer) = (Mutex::new(limits), Syncer::default());
-        Self { first_of_run: next, options, files, auditor, limits, state, syncer, written, waiting }
+        let opened = Instant::now();
+        Self { first_of_run: next, opened, options, files, auditor, limits, state, syncer, written, waiting }
     }
 
     pub(super) fn limits(&self) -> JournalLimits {
@@ -183,16 +187,28 @@ impl JournalShared {
         recover::path_of(&self.options.folder, segment)
     }
 
-    pub(super) fn keep_limits(&self, is_failing: bool) -> KeepLimits {
+    /// Limits at a time of the wall clock. No event expires because that was set ahead since the start: `now_ns` is ahead of the start and the time
+    /// that has passed.
+    pub(super) fn keep_limits(&self, is_failing: bool, now_ns: i64) -> KeepLimits {
         let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+        let passed_to_ns = self.options.run_ns.saturating_add(nanos(self.opened.elapsed()));
+        let ahead_ns = now_ns.saturating_sub(passed_to_ns).max(0);
         // A full disk gets back what is in hot.
         let JournalLimits { bytes, age, keep_confirmed, .. } = self.limits();
         let confirmed_ns = if is_failing { 0 } else { nanos(keep_confirmed) };
-        KeepLimits { bytes, age_ns: nanos(age), confirmed_ns }
+        KeepLimits { bytes, age_ns: nanos(age).saturating_add(ahead_ns), confirmed_ns }
     }
 }
 
 impl JournalState {
+    /// What was written may be lost in a power cut; a new file shows whether the disk works again. With a sync after each write every one would
+    /// begin a file.
+    pub(super) fn sync_failed(&mut self, error: &io::Error) {
+        self.status.write_errors += 1;
+        self.status.failing = Some(format!("sync: {error}"));
+        self.is_rolled |= self.opened.elapsed() >= JOURNAL_SYNC_EVERY;
+    }
+
     /// Begins a new segment where that is due.
     pub(super) fn open_segment(&mut self, options: &JournalOptions) {
         self.open_segment_at(options, Instant::now());

@@ -101,13 +101,8 @@ impl Syncer {
     }
 }
 
-fn failed(shared: &JournalShared, segment: u64, error: &std::io::Error, lines: &mut LogLimit) {
-    let mut state = shared.lock();
-    state.status.write_errors += 1;
-    state.status.failing = Some(format!("sync: {error}"));
-    // What was written before may be lost in a power cut; a new file shows whether the disk works again.
-    state.is_rolled = true;
-    drop(state);
+pub(super) fn failed(shared: &JournalShared, segment: u64, error: &std::io::Error, lines: &mut LogLimit) {
+    shared.lock().sync_failed(error);
     if let Some(held_back) = lines.allow(Instant::now()) {
         let path = shared.path_of(segment);
         tracing::error!(%error, ?path, held_back, "journal not synced: a power cut may lose its newest events");

@@ -14,6 +14,7 @@ use super::frame::{Frame, FrameScanner};
 use super::index::{EvictionReason, SegmentIndex};
 use super::state::{Chunk, JournalShared};
 use super::status::JournalLoss;
+use super::syncer;
 use crate::audit::PublishOutcome;
 use crate::limits::{JOURNAL_RETRY, JOURNAL_SWEEP, JOURNAL_WRITE_EVERY};
 
@@ -83,11 +84,12 @@ impl Writer {
 
     fn write(&mut self, chunk: Chunk) {
         let written = self.append(&chunk);
+        let is_synced = written.is_ok() && self.sync();
         let mut state = self.shared.lock();
         state.unwritten = state.unwritten.saturating_sub(chunk.bytes.len());
         match written {
             Ok(()) => {
-                let failed = state.status.failing.take();
+                let failed = state.status.failing.take_if(|_| is_synced);
                 state.retry_at = None;
                 state.reuse(chunk.bytes);
                 drop(state);
@@ -123,11 +125,21 @@ impl Writer {
             return Err(error);
         }
         current.length += u64::try_from(chunk.bytes.len()).unwrap_or(u64::MAX);
-        if self.shared.limits().sync_every.is_zero() {
-            return current.file.sync();
-        }
-        self.shared.syncer.add(current.first, &current.file);
         Ok(())
+    }
+
+    /// False: a sync that was due has failed. What was written is in the file all the same, and is sent from there.
+    fn sync(&mut self) -> bool {
+        let Some(OpenSegment { first, file, .. }) = &self.current else { return true };
+        if !self.shared.limits().sync_every.is_zero() {
+            self.shared.syncer.add(*first, file);
+            return true;
+        }
+        let synced = file.sync();
+        if let Err(error) = &synced {
+            syncer::failed(&self.shared, *first, error, &mut self.error_lines);
+        }
+        synced.is_ok()
     }
 
     /// The chunk's events are in memory only; those that had left memory are lost.
@@ -166,10 +178,11 @@ impl Writer {
     fn sweep(&mut self) {
         loop {
             let mut state = self.shared.lock();
-            let limits = self.shared.keep_limits(state.status.failing.is_some());
+            let now_ns = clock::now_ns();
+            let limits = self.shared.keep_limits(state.status.failing.is_some(), now_ns);
             state.status.is_tight = state.index.backlog_bytes() > limits.bytes / 2;
             let unwritten = state.unwritten_from();
-            let Some((segment, reason)) = state.index.evict(clock::now_ns(), limits, unwritten) else {
+            let Some((segment, reason)) = state.index.evict(now_ns, limits, unwritten) else {
                 return;
             };
             let is_audited =
@@ -321,6 +334,49 @@ mod tests {
         fn sync(&self) -> io::Result<()> {
             self.0.sync()
         }
+    }
+
+    /// An event of 25 hours before the newest one, which waits for the broker; segments and lost events after a sweep.
+    fn swept(run_ns: i64) -> (u64, u64) {
+        let folder = tempfile::tempdir().unwrap();
+        let day = Duration::from_secs(24 * 3_600);
+        let options = JournalOptions {
+            folder: folder.path().to_owned(),
+            run_ns,
+            bytes: 1 << 30,
+            age: day,
+            keep_confirmed: day,
+            sync_every: Duration::from_secs(1),
+        };
+        let auditor = Arc::new(Auditor::off());
+        let journal = Journal::open(options, Arc::new(DiskFiles), auditor).unwrap();
+        let (shared, now_ns) = (Arc::clone(journal.shared()), clock::now_ns());
+        for received_at_ns in [now_ns - 25 * HOUR_NS, now_ns] {
+            let record = EventRecord::fixture(1, DataType::Trade, "A-B");
+            let mut records = [EventRecord { received_at_ns, ..record }];
+            journal.append(&mut records);
+            assert!(journal.spill(records[0].journal.unwrap()));
+            shared.lock().is_rolled = true;
+        }
+        let mut writer = Writer::new(Arc::clone(&shared));
+        let chunks = shared.lock().take_chunks();
+        chunks.into_iter().for_each(|chunk| writer.write(chunk));
+        writer.sweep();
+        let status = journal.status();
+        (status.segments, status.lost.iter().flatten().map(|(_, lost)| lost).sum())
+    }
+
+    const HOUR_NS: i64 = 3_600_000_000_000;
+
+    /// Everything that waited was deleted within 250 ms, though the broker would have taken it once the clock was right again.
+    #[test]
+    fn what_waits_does_not_expire_by_a_step_of_the_wall_clock() {
+        assert_eq!(
+            swept(clock::now_ns() - 25 * HOUR_NS),
+            (2, 0),
+            "25 hours ahead of the time since the start"
+        );
+        assert_eq!(swept(clock::now_ns()), (1, 1), "of a run before");
     }
 
     #[test]

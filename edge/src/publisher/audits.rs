@@ -329,7 +329,8 @@ impl AuditSender {
     fn next_request(&mut self) -> Option<AuditRequest> {
         let message = self.outbox.first().filter(|_| self.link.may_publish())?.clone();
         self.first_sent.get_or_insert_with(Instant::now);
-        Some(Box::pin(publish_audit(self.client.clone(), self.subject.clone(), message)))
+        let (client, link) = (self.client.clone(), Arc::clone(&self.link));
+        Some(Box::pin(publish_audit(client, link, self.subject.clone(), message)))
     }
 
     /// False: it is to be sent again, after a pause.

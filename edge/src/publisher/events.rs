@@ -290,10 +290,9 @@ impl Publisher {
         let mut duplicates = 0;
         for message in replies {
             let Some(position) = self.position_of(message) else { continue };
-            let status = message.status.map(|status| status.as_u16());
             // None: the second reply to a message that was sent twice.
             let Some(stream) = self.window.get(position).and_then(InFlightMessage::stream) else { continue };
-            match PublishReply::parse(&message.payload, status, stream) {
+            match self.link.reply(message, stream) {
                 PublishReply::Stored { duplicate, sequence } => {
                     let Some(flight) = self.window.remove(position) else { continue };
                     self.hops.acknowledged(&flight, now, now_ns);

@@ -36,6 +36,8 @@ pub(super) struct RawWriter {
     current: Option<OpenRawSegment>,
     last_number: u64,
     retry_at: Option<Instant>,
+    /// By the wall clock and the monotonic one.
+    started: (i64, Instant),
     component: Option<(AdapterInUse, Instant)>,
     error_lines: LogLimit,
     component_lines: LogLimit,
@@ -70,6 +72,7 @@ impl RawWriter {
             current: None,
             last_number: 0,
             retry_at: None,
+            started: (clock::now_ns(), Instant::now()),
             component: None,
             error_lines: LogLimit::default(),
             component_lines: LogLimit::default(),
@@ -291,6 +294,17 @@ impl RawWriter {
         let last_ns = scanner.by_ref().map(|block| block.entry.last_ns).max().unwrap_or(segment.first_ns);
         let (damage, whole) = (scanner.damage(), u64::try_from(scanner.position()).unwrap_or(u64::MAX));
         let (exchange, path) = (&self.shared.exchange, &segment.path);
+        if let Some(form) = scanner.other_magic() {
+            self.shared.lock().status.damaged += 1;
+            let form = form.escape_ascii().to_string();
+            tracing::error!(
+                exchange,
+                ?path,
+                form,
+                "raw segment of another version: not readable here, left as it is until raw.max_age_seconds or raw.max_bytes"
+            );
+            return Ok((segment.bytes, last_ns));
+        }
         let mut state = self.shared.lock();
         state.status.damaged += damage.places;
         state.status.torn_tails += u64::from(damage.torn_bytes > 0);
@@ -331,7 +345,11 @@ impl RawWriter {
 
     /// Deletes what is too old, looks for a missing component, and publishes the state.
     fn sweep(&mut self) {
-        let oldest_ns = clock::now_ns().saturating_sub_unsigned(nanos(self.options().max_age));
+        // Frames do not age because the wall clock was set ahead.
+        let (started_ns, started) = self.started;
+        let passed_to_ns = started_ns.saturating_add_unsigned(nanos(started.elapsed()));
+        let now_ns = clock::now_ns().min(passed_to_ns);
+        let oldest_ns = now_ns.saturating_sub_unsigned(nanos(self.options().max_age));
         while self.segments.front().is_some_and(|segment| segment.last_ns < oldest_ns) {
             if self.segments.len() == 1 {
                 self.current = None;
@@ -410,4 +428,51 @@ impl RawWriter {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+    use std::sync::{Condvar, Mutex};
+
+    use super::super::shared::RawState;
+    use super::super::status::RawStatus;
+    use super::*;
+    use crate::journal::DiskFiles;
+
+    fn writer(folder: &std::path::Path) -> RawWriter {
+        let hour = Duration::from_secs(3_600);
+        let state = RawState {
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            options: RawOptions { max_bytes: 1 << 20, max_age: hour, segment_bytes: 1 << 20 },
+            is_closing: false,
+            status: RawStatus::default(),
+        };
+        RawWriter::new(Arc::new(RawShared {
+            exchange: "sim_spot".to_owned(),
+            folder: folder.to_owned(),
+            files: Arc::new(DiskFiles),
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            last_connection: AtomicU32::new(0),
+        }))
+    }
+
+    #[test]
+    fn frames_do_not_age_by_a_step_of_the_wall_clock() {
+        let folder = tempfile::tempdir().unwrap();
+        let (now_ns, hours_ns) = (clock::now_ns(), 2 * 3_600_000_000_000);
+        let kept_after = |started_ns: i64| {
+            let mut writer = writer(folder.path());
+            writer.started.0 = started_ns;
+            let at_ns = now_ns - hours_ns;
+            let path = segment_path(folder.path(), 1, at_ns);
+            writer.segments.push_back(KeptSegment { path, first_ns: at_ns, last_ns: at_ns, bytes: 1 });
+            writer.sweep();
+            writer.segments.len()
+        };
+        assert_eq!(kept_after(now_ns - hours_ns), 1, "two hours ahead of the time since the start");
+        assert_eq!(kept_after(now_ns), 0);
+    }
 }

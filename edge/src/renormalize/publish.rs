@@ -1,5 +1,6 @@
 //! Publishes the events of a correction, several at once, and then the message that closes it. Each is repeated until the broker has it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -17,7 +18,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::{sleep, timeout};
 
 use super::comparison::CorrectedRecord;
-use crate::broker::{PublishReply, connect};
+use crate::broker::{BrokerLink, PublishReply, connect};
 use crate::limits::{AUDIT_ACK, AUDIT_BACKOFF};
 
 /// Messages without an acknowledgement. Full: the comparison waits.
@@ -27,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) struct CorrectionPublisher {
     client: Client,
+    link: Arc<BrokerLink>,
     correction: EventId,
 }
 
@@ -42,7 +44,7 @@ impl CorrectionPublisher {
             }
             let _ = timeout(AUDIT_BACKOFF.0, link.changed()).await;
         }
-        Ok(Self { client, correction })
+        Ok(Self { client, link, correction })
     }
 
     /// Publishes all that comes. Ends with the first event that the broker does not take.
@@ -86,17 +88,14 @@ impl CorrectionPublisher {
                 Request::new().payload(payload.clone()).headers(headers.clone()).timeout(Some(AUDIT_ACK));
             let answer = timeout(AUDIT_ACK * 2, self.client.send_request(subject.clone(), request)).await;
             let problem = match answer {
-                Ok(Ok(answer)) => {
-                    let status = answer.status.map(|status| status.as_u16());
-                    match PublishReply::parse(&answer.payload, status, stream_of_subject(&subject)) {
-                        PublishReply::Stored { .. } => return Ok(()),
-                        PublishReply::Rejected { text } => {
-                            bail!("{subject}: the broker refuses an event: {text}")
-                        }
-                        PublishReply::Refused { text } => text.into_owned(),
-                        PublishReply::NoStream => "no stream has this subject".to_owned(),
+                Ok(Ok(answer)) => match self.link.reply(&answer, stream_of_subject(&subject)) {
+                    PublishReply::Stored { .. } => return Ok(()),
+                    PublishReply::Rejected { text } => {
+                        bail!("{subject}: the broker refuses an event: {text}")
                     }
-                }
+                    PublishReply::Refused { text } => text.into_owned(),
+                    PublishReply::NoStream => "no stream has this subject".to_owned(),
+                },
                 Ok(Err(error)) => error.to_string(),
                 Err(_elapsed) => "no answer".to_owned(),
             };

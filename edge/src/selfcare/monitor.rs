@@ -46,12 +46,12 @@ impl ResourceMonitor {
 
     /// Takes a check. A restart that is due, unless the cooldown lasts or restarts are off; a limit is logged when it is passed.
     pub fn observe(&mut self, usage: ProcessUsage, now: Instant) -> Option<RestartRequest> {
-        let found = [self.memory(usage), self.cpu(usage, now), self.uptime(now)];
+        // A long uptime is no problem where nobody asked for a restart.
+        let uptime = self.uptime(now).filter(|_| self.limits.auto_restart);
+        let found = [self.memory(usage), self.cpu(usage, now), uptime];
         let before = std::mem::replace(&mut self.exceeded, found);
         for ((limit, before), found) in CareLimit::ALL.iter().zip(&before).zip(&self.exceeded) {
-            // A long uptime is no problem where nobody asked for a restart.
-            let is_reported = self.limits.auto_restart || *limit != CareLimit::Uptime;
-            if let (None, Some(detail), true) = (before, found, is_reported) {
+            if let (None, Some(detail)) = (before, found) {
                 tracing::warn!(limit = limit.as_str(), detail, "a limit of self-care is passed");
             }
         }
@@ -149,8 +149,11 @@ mod tests {
     }
 
     #[test]
-    fn a_long_uptime_restarts_at_its_limit() {
+    fn a_long_uptime_restarts_at_its_limit_and_is_no_passed_limit_without_restarts() {
         let start = Instant::now();
+        let mut monitor = ResourceMonitor::new(SelfCareLimits::default(), start);
+        assert_eq!(monitor.observe(usage(1, Duration::ZERO), start + 1_500 * MINUTE), None);
+        assert_eq!(monitor.exceeded(CareLimit::Uptime), None, "the alert would stay for ever");
         let mut monitor = ResourceMonitor::new(limits(), start);
         assert_eq!(monitor.observe(usage(1, Duration::ZERO), start + 1_439 * MINUTE), None);
         let request = monitor.observe(usage(1, Duration::ZERO), start + 1_440 * MINUTE).unwrap();

@@ -69,9 +69,22 @@ pub async fn publish_queue(
     drain: Duration,
     queue: Arc<MemoryQueue>,
 ) -> Publishing {
-    let nats = Nats { urls: vec![url.into()], connect_timeout: Duration::from_secs(2), ..Nats::default() };
+    publish_to(&nats(url), limits, auditor, drain, queue).await
+}
+
+pub fn nats(url: &str) -> Nats {
+    Nats { urls: vec![url.into()], connect_timeout: Duration::from_secs(2), ..Nats::default() }
+}
+
+pub async fn publish_to(
+    nats: &Nats,
+    limits: PublisherLimits,
+    auditor: Arc<Auditor>,
+    drain: Duration,
+    queue: Arc<MemoryQueue>,
+) -> Publishing {
     let (metrics, coverage) = (Metrics::new().unwrap(), Arc::new(Coverage::default()));
-    let (client, link) = connect(&nats, "test").await.unwrap();
+    let (client, link) = connect(nats, "test").await.unwrap();
     let mirror = watch::Sender::new(MirrorSettings::default());
     let publisher = Publisher::new(
         client.clone(),

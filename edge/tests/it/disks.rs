@@ -93,13 +93,14 @@ impl JournalFile for SyncedFile {
     }
 }
 
-/// A disk that flips a bit in the middle of the next append after `is_damaging`, does not answer while `is_stuck`, and syncs nothing while
-/// `is_sync_stuck`.
+/// A disk that flips a bit in the middle of the next append after `is_damaging`, does not answer while `is_stuck`, syncs nothing while
+/// `is_sync_stuck`, and refuses syncs while `is_sync_failing`.
 #[derive(Clone, Default)]
 pub struct BadDisk {
     pub is_damaging: Arc<AtomicBool>,
     pub is_stuck: Arc<AtomicBool>,
     pub is_sync_stuck: Arc<AtomicBool>,
+    pub is_sync_failing: Arc<AtomicBool>,
 }
 
 fn wait_while(is_stuck: &AtomicBool) {
@@ -141,6 +142,9 @@ impl JournalFile for BadFile {
 
     fn sync(&self) -> io::Result<()> {
         wait_while(&self.1.is_sync_stuck);
+        if self.1.is_sync_failing.load(Ordering::Acquire) {
+            return Err(io::Error::other("input/output error"));
+        }
         self.0.sync()
     }
 }

@@ -348,6 +348,31 @@ async fn a_sync_that_takes_longer_than_a_power_cut_may_cost_is_shown_while_it_la
     assert!(journaled.journal.close(Duration::from_secs(20)));
 }
 
+/// Each event that was on disk only was called lost, and sent by the next run all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_sync_after_each_write_loses_nothing_that_is_in_the_file() {
+    let (folder, broker) = broker_with_stream().await;
+    let disk = BadDisk::default();
+    disk.is_sync_failing.store(true, Ordering::Release);
+    let options = JournalOptions { sync_every: Duration::ZERO, ..options(&folder.path().join("journal")) };
+    let journaled = journaled(options, Arc::new(disk.clone()));
+    journaled.append(0..2_000);
+    let status = journaled.written(2_000).await;
+    assert!(status.write_errors > 0 && status.reasons()[0].contains("sync: "), "{status:?}");
+    assert!(status.lost.iter().flatten().all(|(_, lost)| *lost == 0), "{status:?}");
+    let files = files_of(journaled.journal.folder()).len();
+    assert!(files < 100, "{files} files of {} failed syncs", status.write_errors);
+    let edge = journaled.publish(&broker.url()).await;
+    stored_once(&broker.url(), 2_000).await;
+    disk.is_sync_failing.store(false, Ordering::Release);
+    eventually("the disk works again", || async {
+        journaled.append(2_000..2_001);
+        journaled.journal.status().failing.is_none().then_some(())
+    })
+    .await;
+    end(journaled, edge).await;
+}
+
 #[test]
 fn a_second_process_does_not_write_into_the_same_journal() {
     let folder = tempfile::tempdir().unwrap();

@@ -4,19 +4,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
+use marketprism_config::Nats;
 use marketprism_edge::audit::Auditor;
 use marketprism_edge::config::MirrorSettings;
 use marketprism_edge::publisher::DrainResult;
-use marketprism_edge::queue::{EventQueue, EventRecord, QueueLane};
+use marketprism_edge::queue::{EventQueue, EventRecord, MemoryQueue, QueueLane, QueueLimits};
 use marketprism_edge::telemetry::Coverage;
 use marketprism_service::clock;
-use marketprism_tests::broker::Broker;
+use marketprism_tests::broker::{Broker, free_port};
 use marketprism_tests::wait::eventually;
+use tempfile::TempDir;
 use tokio::time::timeout;
 
 use crate::broker::{
-    Publishing, STREAM, broker_with_stream, create_stream, event_id, header, limits, messages, publish,
-    publish_through_kills, record,
+    Publishing, STREAM, broker_with_stream, create_stream, event_id, header, limits, messages, nats, publish,
+    publish_through_kills, publish_to, record,
 };
 
 async fn start(url: &str, drain: Duration) -> Publishing {
@@ -69,6 +71,47 @@ async fn events_without_a_stream_are_delivered_when_it_is_created() {
     edge.stop.cancel();
     assert_eq!(edge.task.await.unwrap().unwrap(), DrainResult { undelivered: 0 });
     assert_eq!(stored_ids(&broker.url()).await, (0..10).collect::<Vec<_>>());
+}
+
+/// Its acknowledgement counted as stored: with the link to the centre cut, events were on the leaf node alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_a_leaf_node_takes_no_event_in_place_of_the_centres() {
+    const COUNT: u64 = 10;
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let port = free_port();
+    let settings = |domain: &str, leafnodes: &str, folder: &TempDir| {
+        let store = folder.path().join("jetstream");
+        format!("jetstream {{ store_dir: {store:?}, domain: {domain} }}\nleafnodes {{ {leafnodes} }}\n")
+    };
+    let listen = settings("hub", &format!("listen: \"127.0.0.1:{port}\""), &folders[0]);
+    let remote = format!("reconnect: 1, remotes: [{{ url: \"nats-leaf://127.0.0.1:{port}\" }}]");
+    let mut hub = Broker::with_settings(folders[0].path(), &listen).await;
+    let leaf = Broker::with_settings(folders[1].path(), &settings("leaf", &remote, &folders[1])).await;
+    create_stream(&hub.url(), STREAM, "trade.>").await;
+    create_stream(&leaf.url(), STREAM, "trade.>").await;
+    hub.kill();
+
+    let behind_leaf = Nats { jetstream_domain: Some("hub".to_owned()), ..nats(&leaf.url()) };
+    let auditor = Arc::new(Auditor::off());
+    let bounds = QueueLimits { messages: 1_000, bytes: 1 << 20 };
+    let queue = Arc::new(MemoryQueue::new(bounds, Arc::clone(&auditor)));
+    let edge = publish_to(&behind_leaf, limits(), auditor, Duration::from_secs(30), queue).await;
+    edge.queue.append(QueueLane::default(), &mut records(&edge.coverage, 0..COUNT));
+    let refused = edge.metrics.republished.with_label_values(&["refused"]);
+    eventually("messages are published again", || async { (refused.get() >= COUNT).then_some(()) }).await;
+    assert_eq!(stored_ids(&leaf.url()).await.len() as u64, COUNT, "the leaf node has them");
+    assert_eq!(edge.queue.status().confirmed, 0);
+    let reason =
+        eventually("a reason", || async { edge.link.stalls().reasons(Instant::now()).into_iter().next() })
+            .await;
+    assert!(reason.contains("domain leaf, wanted hub"), "{reason}");
+
+    hub.restart().await;
+    eventually("everything is confirmed", || async {
+        (edge.queue.status().confirmed == COUNT).then_some(())
+    })
+    .await;
+    assert_eq!(stored_ids(&hub.url()).await, (0..u128::from(COUNT)).collect::<Vec<_>>());
 }
 
 /// JetStream's storage is full, then it gets room.

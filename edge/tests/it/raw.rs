@@ -170,6 +170,29 @@ fn a_torn_tail_is_cut_and_a_flipped_byte_costs_its_block_only() {
     assert_eq!(read(dir.path(), TimeSpan::ALL), (vec![now + 2, now + 3], 0, 1));
 }
 
+#[test]
+fn a_segment_of_another_version_stays_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, now) = (open(dir.path()), clock::now_ns());
+    store.push(frame(now + 1, "first"));
+    close(&store);
+    let path = segment_files(dir.path()).pop().unwrap();
+    let mut other = fs::read(&path).unwrap();
+    let magic = other[..4].to_vec();
+    for at in 0..other.len() - 3 {
+        if other[at..].starts_with(&magic) {
+            other[at] ^= 1;
+        }
+    }
+    fs::write(&path, &other).unwrap();
+    let store = open(dir.path());
+    store.push(frame(now + 2, "second"));
+    let status = close(&store);
+    assert_eq!((status.torn_tails, status.damaged, status.segments), (0, 1, 2), "{status:?}");
+    assert_eq!(fs::read(&path).unwrap(), other);
+    assert_eq!(read(dir.path(), TimeSpan::ALL).0, [now + 2]);
+}
+
 fn eventually_blocking(is_done: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !is_done() {
