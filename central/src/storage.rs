@@ -1,6 +1,7 @@
 //! The ClickHouse client, and the meaning of its errors.
 
 mod connector;
+mod deletion;
 
 use std::future::Future;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use marketprism_schema::DatabaseKind;
 use marketprism_service::{error_text, mask, tls_problem};
 
 use self::connector::ServerConnector;
+pub use self::deletion::delete_rows;
 use crate::config::{ClickHouse, Server};
 use crate::limits;
 use crate::row::RowsError;
@@ -59,6 +61,9 @@ pub const ACCESS_DENIED: u32 = 497;
 pub const READ_ONLY: u32 = 164;
 pub const TIMEOUT_EXCEEDED: u32 = 159;
 pub const TOO_MANY_ROWS_OR_BYTES: u32 = 396;
+
+/// Size of a statement with as many ids as a delete may list.
+pub const QUERY_BYTES: &str = "2000000";
 
 /// End of the error of a connection that was closed before the request was sent (hyper).
 const NOT_READY: &str = "connection was not ready";

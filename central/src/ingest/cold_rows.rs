@@ -12,7 +12,7 @@ use clickhouse::Compression;
 use marketprism_schema::{DataType, Table, stream_of};
 use tokio::time::timeout;
 
-use super::compared_rows::{ComparedRows, QUERY_BYTES, span_of};
+use super::compared_rows::{ComparedRows, span_of};
 use super::other_partitions::no_insert_runs;
 use super::positions::{self, EntryTime};
 use super::spans::{Span, pieces, slices};
@@ -20,7 +20,7 @@ use crate::context::CentralContext;
 use crate::copy_marks::OF_COPIES;
 use crate::row::columns_of;
 use crate::running_inserts::log_comment_prefix;
-use crate::storage::{StorageError, UNKNOWN, bounded, limited};
+use crate::storage::{QUERY_BYTES, StorageError, UNKNOWN, delete_rows, limited};
 use crate::{copy_marks, limits, sql, time};
 
 pub fn tables_of(stream: &'static str) -> impl Iterator<Item = &'static Table> {
@@ -307,9 +307,7 @@ impl<'a> LostRows<'a> {
             );
             let limit = self.shared.config.replication.query_timeout;
             let query = limited(&self.shared.storage.client, limit).query_raw(&sql);
-            let query = query.with_setting("lightweight_deletes_sync", "2");
-            let query = query.with_setting("max_query_size", QUERY_BYTES);
-            bounded(limit, query.execute()).await?;
+            delete_rows(query, limit).await?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use marketprism_schema::Table;
 
 use super::spans::{Span, pieces};
 use crate::config::Config;
-use crate::storage::{Storage, StorageError, bounded, limited};
+use crate::storage::{QUERY_BYTES, Storage, StorageError, bounded, limited};
 use crate::{limits, sql, time};
 
 /// Count and fingerprint of event ids, and the sum of their `created_at`.
@@ -119,8 +119,6 @@ pub const fn span_of(ms: i64) -> i64 {
 const DAY_MS: i64 = 86_400_000;
 /// Later than any row, and within the range of `DateTime64`.
 const END_MS: i64 = 9_000_000_000_000;
-/// Size of a statement with as many ids as a delete may list.
-pub const QUERY_BYTES: &str = "2000000";
 
 #[cfg(test)]
 mod tests {

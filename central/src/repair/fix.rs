@@ -131,7 +131,7 @@ async fn fix_hot(
     let elsewhere = ops.pair.hot.held_outside(ops.table, window, &diff.only_cold, None).await?;
     if !elsewhere.is_empty() {
         let text = format!(
-            "{} of the events that hot lost of this window arrived again later: they stay in their later window",
+            "at least {} of the events that hot lost of this window arrived again later: they stay in their later window",
             elsewhere.len()
         );
         return Ok((RepairFate::NotRepaired, text));

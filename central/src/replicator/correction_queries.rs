@@ -14,7 +14,7 @@ use crate::row::{
     COPIED_EVENTS, CopiedEvent, TableRows, Target, WITHDRAWN, WITHDRAWN_ADDITION, encode_copies,
 };
 use crate::sql::{self, quote};
-use crate::storage::{StorageError, bounded, limited};
+use crate::storage::{QUERY_BYTES, StorageError, bounded, limited};
 
 /// A closed correction of one data type that is not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, clickhouse::Row, Deserialize)]
@@ -228,11 +228,11 @@ impl Endpoint {
             self.table(table.name),
             rows_of(pending, place, ids)
         );
-        let query = self.query(&sql).with_setting("max_query_size", super::queries::QUERY_BYTES);
+        let query = self.query(&sql).with_setting("max_query_size", QUERY_BYTES);
         self.ask(query.fetch_all()).await
     }
 
-    /// Deletes the rows of events by versions that are not right; returns when no query sees them.
+    /// Deletes the rows of events by versions that are not right; returns when no query of an active replica sees them.
     pub async fn delete_other_versions(
         &self,
         table: &TableSpec,
@@ -247,8 +247,7 @@ impl Endpoint {
             rows_of(&correction.pending, place, ids),
             right.join(", ")
         );
-        let query = self.query(&sql).with_setting("lightweight_deletes_sync", "2");
-        self.ask(query.with_setting("max_query_size", super::queries::QUERY_BYTES).execute()).await
+        self.delete_with(self.query(&sql)).await
     }
 
     pub fn block(&self, rows: &TableRows) -> Result<Bytes, CopyError> {
@@ -319,7 +318,7 @@ impl Endpoint {
             quote(&pending.exchange),
             sql::ids(ids.iter().copied())
         );
-        let query = self.query(&sql).with_setting("max_query_size", super::queries::QUERY_BYTES);
+        let query = self.query(&sql).with_setting("max_query_size", QUERY_BYTES);
         self.ask(query.fetch_one::<u64>()).await
     }
 

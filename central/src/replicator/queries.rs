@@ -13,7 +13,7 @@ use crate::copy_marks::HotPutBack;
 use crate::dropped_rows::DroppedRows;
 use crate::row::columns_of;
 use crate::server_clock::{ClockReading, ClocksApart, ServerClock};
-use crate::storage::{Storage, StorageError, bounded, limited};
+use crate::storage::{QUERY_BYTES, Storage, StorageError, bounded, delete_rows, limited};
 use crate::{limits, sql};
 
 /// Setting of ClickHouse 26 and later.
@@ -253,8 +253,8 @@ impl Endpoint {
         self.ask(self.query(&sql).fetch_all::<(u128, i64)>()).await
     }
 
-    /// Event ids that are stored with a `created_at` outside a range. Checks at most `IDS_A_DELETE` ids. Venue times, if
-    /// given, limit the rows read.
+    /// Event ids that are stored with a `created_at` outside a range: of the first `IDS_A_DELETE` ids of which some are. Venue times, if given, limit
+    /// the rows read.
     pub async fn held_outside(
         &self,
         table: &TableSpec,
@@ -262,35 +262,40 @@ impl Endpoint {
         ids: &[u128],
         times_us: Option<(i64, i64)>,
     ) -> Result<Vec<u128>, CopyError> {
-        let Some(some) = ids.chunks(limits::IDS_A_DELETE).next() else { return Ok(Vec::new()) };
         let bounds = times_us.map_or_else(String::new, |(first, last)| {
             format!("timestamp >= {} AND timestamp <= {} AND ", sql::micros(first), sql::micros(last))
         });
-        let sql = format!(
-            "SELECT DISTINCT event_id FROM {} WHERE {bounds}NOT ({}) AND event_id IN ({})",
-            self.table(table.name),
-            span.condition(),
-            sql::ids(some.iter().copied())
-        );
-        let query = self.query(&sql).with_setting("max_query_size", QUERY_BYTES);
-        self.ask(query.fetch_all::<u128>()).await
+        for some in ids.chunks(limits::IDS_A_DELETE) {
+            let sql = format!(
+                "SELECT DISTINCT event_id FROM {} WHERE {bounds}NOT ({}) AND event_id IN ({})",
+                self.table(table.name),
+                span.condition(),
+                sql::ids(some.iter().copied())
+            );
+            let query = self.query(&sql).with_setting("max_query_size", QUERY_BYTES);
+            let found = self.ask(query.fetch_all::<u128>()).await?;
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        Ok(Vec::new())
     }
 
-    /// Deletes rows by event id; returns when no query sees them.
+    /// Deletes rows by event id; returns when no query of an active replica sees them.
     pub async fn delete(&self, table: &TableSpec, span: TimeRange, ids: &[u128]) -> Result<(), CopyError> {
         let (table, range) = (self.table(table.name), span.condition());
         for some in ids.chunks(limits::IDS_A_DELETE) {
             let ids = sql::ids(some.iter().copied());
             let query = self.query(&format!("DELETE FROM {table} WHERE {range} AND event_id IN ({ids})"));
-            let query = query.with_setting("lightweight_deletes_sync", "2");
-            self.ask(query.with_setting("max_query_size", QUERY_BYTES).execute()).await?;
+            self.delete_with(query).await?;
         }
         Ok(())
     }
-}
 
-/// Size of a statement with as many ids as a delete may list.
-pub const QUERY_BYTES: &str = "2000000";
+    pub async fn delete_with(&self, query: Query) -> Result<(), CopyError> {
+        delete_rows(query, self.limit).await.map_err(|error| self.failed(error))
+    }
+}
 
 /// Reason why copying stopped. Nothing is lost: the next round continues.
 #[derive(Debug, Clone, thiserror::Error)]

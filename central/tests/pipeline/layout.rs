@@ -115,6 +115,44 @@ async fn large_merges_of_trades_and_quotes_go_column_by_column() {
     }
 }
 
+/// Columns with a dot share the lengths of their arrays: versions of ClickHouse have mixed them up in merges column by column.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_merges_leave_the_levels_of_changes_and_the_events_of_copies_as_they_were() {
+    let Some(stack) = Stack::start().await else { return };
+    let config = stack.configure("");
+    stack.init(&config, &[], 0);
+    let array = |value: &str, length: u8| format!("arrayMap(i -> {value}, range(n % {length}))");
+    let (bids, asks) = (array("toInt64(n + i)", 7), array("toInt64(n * i)", 5));
+    let changes = format!(
+        "orderbook_deltas (created_at, timestamp, exchange, event_id, `bids.price`, `bids.quantity`, `asks.price`, `asks.quantity`) \
+         SELECT toDateTime64(today(), 3) + half, toDateTime64(today(), 6), 'a', id, {bids}, {bids}, {asks}, {asks}"
+    );
+    let time = "fromUnixTimestamp64Nano(toInt64(n + i))";
+    let copies = format!(
+        "copies (created_at, received_from, `events.event_id`, `events.received_at`, `events.stream_seq`) SELECT \
+         toDateTime64(today(), 3), fromUnixTimestamp64Nano(toInt64(n)), {}, {}, {}",
+        array("toUInt128(n + i)", 3),
+        array(time, 3),
+        array("toUInt64(n * i)", 3)
+    );
+    for rows in [changes, copies] {
+        for half in 0..2 {
+            // Some of the second half take the place of rows of the first.
+            let numbers = format!(
+                "(SELECT {half} AS half, 2 * number + half AS n, n - (half = 1 AND number % 10 = 0) AS id FROM numbers(150000))"
+            );
+            stack.execute(&format!("INSERT INTO marketprism_hot.{rows} FROM {numbers}")).await;
+        }
+        let table = rows.split_once(' ').unwrap().0;
+        let content = format!("SELECT sum(cityHash64(tuple(*))) FROM marketprism_hot.{table}");
+        let before = stack.number(&format!("{content} FINAL")).await.unwrap();
+        stack.execute(&format!("OPTIMIZE TABLE marketprism_hot.{table} FINAL")).await;
+        assert_eq!(stack.number(&content).await, Some(before), "{table}");
+    }
+    let vertical = "SELECT sum(value) FROM system.events WHERE event = 'MergeVerticalStageTotalMilliseconds'";
+    assert!(stack.number(vertical).await.unwrap() > 0, "no merge went column by column");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn too_little_room_at_the_broker_is_said_clearly() {
     let Some(stack) = Stack::start().await else { return };

@@ -85,6 +85,43 @@ async fn changed_rows_are_named_and_mended() {
     );
 }
 
+/// Only the first of so many lost events were looked for: the others came back a second time.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_event_of_a_large_lost_window_that_arrived_again_comes_back_twice() {
+    const KEPT: u64 = 10;
+    // One more than a query of them takes.
+    const LOST: u64 = 20_001;
+    let Some(sides) = TwoSides::on_one_engine(QUICK).await else { return };
+    let first_ms = minutes_ago(20);
+    sides.trades(0..KEPT + LOST, first_ms, KEPT + LOST).await;
+    let _central = sides.replicate();
+    sides.windows_are("trades", &[("verified", 1)]).await;
+    // The ids are looked for in their order.
+    let last = format!(
+        "(SELECT max(event_id) FROM marketprism_hot.trades WHERE stream_seq >= {KEPT} AND created_at < fromUnixTimestamp64Milli({}, 'UTC'))",
+        first_ms + MINUTE_MS
+    );
+    sides
+        .in_hot(&format!(
+            "INSERT INTO marketprism_hot.trades SELECT * REPLACE (now64(3) AS created_at) FROM \
+             marketprism_hot.trades WHERE event_id = {last}"
+        ))
+        .await;
+    sides
+        .in_hot(&format!(
+            "ALTER TABLE marketprism_hot.trades DELETE WHERE stream_seq >= {KEPT} AND created_at < \
+             fromUnixTimestamp64Milli({}, 'UTC') SETTINGS mutations_sync = 2",
+            first_ms + MINUTE_MS
+        ))
+        .await;
+    sides.window_becomes("trades", first_ms, "mismatch", "hot was modified").await;
+    let span = ["--from", &moment(first_ms), "--to", &moment(first_ms + MINUTE_MS)];
+    let (code, text) = repair(&sides, &span);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("arrived again later: they stay in their later window"), "{text}");
+    assert_eq!(sides.stack.counts("trades").await, Some((KEPT + 1, KEPT + 1)));
+}
+
 /// A NULL is swapped with the value of the next column, and the two sides of a book are exchanged.
 #[tokio::test(flavor = "multi_thread")]
 async fn nulls_and_swapped_columns_are_noticed() {

@@ -44,13 +44,18 @@ pub struct DecodedAudits {
 }
 
 impl DecodedAudits {
+    /// `now_ns` bounds the windows that a downtime touches. Times are judged by the broker's clock, as those of events: what this one refuses is
+    /// lost for good.
     pub fn add(&mut self, message: jetstream::Message, grid: WindowGrid, now_ns: i64) {
         let Some(delivery) = Delivery::of(&message) else {
             tracing::error!("dropped a message without JetStream metadata: it cannot be acknowledged");
             return;
         };
-        let message = message.message;
-        let (read, unknown) = with_unknown_names(|| read_audit(&message, now_ns));
+        self.add_delivered(message.message, delivery, grid, now_ns);
+    }
+
+    fn add_delivered(&mut self, message: Message, delivery: Delivery, grid: WindowGrid, now_ns: i64) {
+        let (read, unknown) = with_unknown_names(|| read_audit(&message, delivery.published_ns));
         match read {
             Ok(payload) => {
                 if !unknown.is_empty() {
@@ -157,12 +162,12 @@ impl AuditBatch {
     }
 }
 
-/// Allowed age of an audit in days: a window far in the future would stay open for ever.
+/// Allowed age of an audit in days when the broker stored it: a window far in the future would stay open for ever.
 const OLDEST_DAYS: i64 = 3_650;
 const NEWEST_DAYS: i64 = 1;
 const DAY_NS: i64 = 86_400_000_000_000;
 
-fn read_audit(message: &Message, now_ns: i64) -> Result<AuditPayload, String> {
+fn read_audit(message: &Message, published_ns: i64) -> Result<AuditPayload, String> {
     let payload = decode_audit_payload(&message.payload).map_err(|error| error.to_string())?;
     let (edge, field, at_ns) = match &payload {
         AuditPayload::Audit(audit) => (&audit.edge, "window_start", audit.window_start),
@@ -181,7 +186,7 @@ fn read_audit(message: &Message, now_ns: i64) -> Result<AuditPayload, String> {
     if *message.subject != *subject {
         return Err(format!("audit: subject is {:?}, allowed: {subject:?}", &*message.subject));
     }
-    let age_ns = now_ns.saturating_sub(at_ns);
+    let age_ns = published_ns.saturating_sub(at_ns);
     if !(-NEWEST_DAYS * DAY_NS..=OLDEST_DAYS * DAY_NS).contains(&age_ns) {
         let allowed = format!("at most {OLDEST_DAYS} days ago and {NEWEST_DAYS} day ahead");
         return Err(format!("audit: {field} is {at_ns}, allowed: {allowed}"));
@@ -326,8 +331,41 @@ fn encode_gap(gap: &Gap, row: &mut RowWriter<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use marketprism_schema::{DOWNTIME_VERSION, DowntimeReason, StreamId};
+
     use super::*;
+    use crate::fixtures;
     use crate::row::defined::{defined, owned};
+
+    /// A central that started with its clock far behind refused every audit for good until that was right.
+    #[test]
+    fn an_audit_is_taken_whatever_the_clock_of_central_says() {
+        const NOW_NS: i64 = 1_763_800_000_000_000_000;
+        let taken = |at_ns: i64, own_clock_ns: i64| {
+            let downtime = Downtime {
+                version: DOWNTIME_VERSION,
+                edge: "e1".into(),
+                region: "r".into(),
+                from: at_ns,
+                to: None,
+                reason: DowntimeReason::Stopped,
+                detail: None,
+                streams: vec![StreamId::parse("trade.sim_spot.spot.A-B").unwrap()],
+            };
+            let payload = serde_json::to_vec(&downtime).unwrap();
+            let message = fixtures::message(&audit_subject("e1"), None, payload);
+            let delivery = Delivery { stream_seq: 1, is_redelivered: false, published_ns: NOW_NS };
+            let mut decoded = DecodedAudits::default();
+            decoded.add_delivered(message, delivery, WindowGrid::new(Duration::from_secs(60)), own_clock_ns);
+            decoded.good.entries.len()
+        };
+        for own_clock_ns in [0, NOW_NS - 2 * DAY_NS, NOW_NS] {
+            assert_eq!(taken(NOW_NS, own_clock_ns), 1, "{own_clock_ns}");
+            assert_eq!(taken(NOW_NS + 2 * DAY_NS, own_clock_ns), 0, "{own_clock_ns}");
+        }
+    }
 
     #[test]
     fn columns_are_those_of_the_table_definitions() {
