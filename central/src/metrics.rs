@@ -338,9 +338,11 @@ fn ratio(part: u64, whole: u64) -> f64 {
 
 #[derive(Debug)]
 pub struct LedgerMetrics {
+    pub is_active: IntGauge,
     pub taken: IntCounter,
     pub windows: IntGaugeVec,
     pub mismatches: IntCounter,
+    pub unverifiable: IntCounter,
     pub oldest_open_seconds: IntGauge,
     pub lag_seconds: IntGauge,
     pub recheck_seconds: IntGauge,
@@ -351,9 +353,15 @@ impl LedgerMetrics {
         let gauge = |name: &str, help: &str| int_gauge!(format!("marketprism_ledger_{name}"), help, r);
         let windows = "windows of the last 24 hours by state, one per stream and edge";
         Ok(Self {
+            is_active: gauge("is_active", "1 while this process takes audits and gives verdicts")?,
             taken: counter!("marketprism_ledger_audits_taken_total", "audit messages stored", r)?,
             windows: int_gauges!("marketprism_ledger_windows", windows, &["state"], r)?,
             mismatches: counter!("marketprism_ledger_mismatches_total", "windows that became a mismatch", r)?,
+            unverifiable: counter!(
+                "marketprism_ledger_unverifiable_total",
+                "windows that cannot be verified",
+                r
+            )?,
             oldest_open_seconds: gauge(
                 "oldest_open_seconds",
                 "age of the end of the oldest open window, or 0",
@@ -361,6 +369,14 @@ impl LedgerMetrics {
             lag_seconds: gauge("lag_seconds", "wait of the oldest window that is due")?,
             recheck_seconds: gauge("recheck_seconds", "duration of the last full recheck")?,
         })
+    }
+
+    /// Resets what only the lease holder knows.
+    pub fn released(&self) {
+        for gauge in [&self.is_active, &self.lag_seconds, &self.oldest_open_seconds] {
+            gauge.set(0);
+        }
+        self.windows.reset();
     }
 }
 

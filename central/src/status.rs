@@ -9,6 +9,9 @@ use marketprism_service::mask;
 /// The part that fails while ClickHouse takes no rows.
 pub const CLICKHOUSE: &str = "clickhouse";
 
+/// Begin of the parts that copy a table to cold: while one fails, messages are received and stored all the same.
+pub const COPYING: &str = "copying ";
+
 /// One reason per part that does not work; empty means ready.
 #[derive(Debug)]
 pub struct Status {
@@ -43,6 +46,13 @@ impl Status {
 
     pub fn reasons(&self) -> Vec<String> {
         self.lock().iter().map(|(part, reason)| format!("{part}: {reason}")).collect()
+    }
+
+    /// Reasons why messages are not received and stored.
+    pub fn not_ready(&self) -> Vec<String> {
+        let mut reasons = self.reasons();
+        reasons.retain(|reason| !reason.starts_with(COPYING));
+        reasons
     }
 
     // The map is consistent at every moment, so a panic of another holder does not matter.

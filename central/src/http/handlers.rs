@@ -93,7 +93,7 @@ pub async fn serve_ready(
     State(app): State<Arc<App>>,
     anonymous: Option<Extension<Anonymous>>,
 ) -> (StatusCode, Json<Health>) {
-    let (status, body) = ready(app.shared.status.reasons());
+    let (status, body) = ready(app.shared.status.not_ready());
     (status, Json(body.shown_to(anonymous)))
 }
 

@@ -22,11 +22,13 @@ const LEDGER: &str = "ledger";
 pub async fn run(shared: Arc<CentralContext>, stop: CancellationToken) -> anyhow::Result<()> {
     while let Some(lease) = shared.leases.acquire(LEASE, &stop).await {
         tracing::info!("ledger lease acquired");
+        shared.metrics.ledger.is_active.set(1);
         tokio::select! {
             () = stop.cancelled() => {}
             () = lease.lost().cancelled() => tracing::warn!("ledger lease lost"),
             kept = keep(&shared, &lease) => kept.context("ledger")?,
         }
+        shared.metrics.ledger.released();
         shared.status.clear(LEDGER);
         shared.status.clear(INTAKE);
         lease.release().await;

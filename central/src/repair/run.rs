@@ -187,11 +187,11 @@ pub async fn repair(
     trace.number("marketprism.dry_run", u8::from(options.dry_run));
     let done = async {
         if options.dry_run {
-            let context = CopyContext { config, lease: None, metrics, holder };
+            let context = CopyContext { config, lease: None, metrics, status: None, holder };
             return run_repair(context, broker, options, log, &trace).await;
         }
         let lease = leases.demand(LEASE, limits::REPAIR_LEASE_WAIT).await?;
-        let context = CopyContext { config, lease: Some(&lease), metrics, holder };
+        let context = CopyContext { config, lease: Some(&lease), metrics, status: None, holder };
         let worked = tokio::select! {
             () = lease.lost().cancelled() => Err(anyhow!("the replicator's lease was lost; run the repair again")),
             worked = run_repair(context, broker, options, log, &trace) => worked,

@@ -45,13 +45,15 @@ pub async fn copy_instruments(
         if result.is_err() {
             pair = None;
         }
-        let metric = context.metrics.is_failing.with_label_values(&[INSTRUMENTS]);
-        metric.set(i64::from(result.is_err()));
+        if !matches!(result, Err(CopyError::LeaseLost)) {
+            context.show_failing(INSTRUMENTS, result.as_ref().err().map(ToString::to_string));
+        }
         // Terms seldom change.
         let is_quiet = matches!(result, Ok(false));
         pause = if is_quiet { (pause * 2).min(interval * limits::QUIET_ROUNDS) } else { interval };
         match result {
-            Err(CopyError::LeaseLost) => return,
+            // It may be renewed late: its end stops this task.
+            Err(CopyError::LeaseLost) => {}
             Err(error) if !std::mem::replace(&mut is_failing, true) => {
                 tracing::warn!(%error, "copying versions of instruments failed; retrying, nothing is lost");
             }

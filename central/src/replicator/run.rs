@@ -6,6 +6,7 @@ use futures_util::future::{join, join_all};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::copied_tables;
 use super::copy::clear_leftovers;
 use super::instruments::copy_instruments;
 use super::queries::{HotCold, TableSpec};
@@ -27,6 +28,7 @@ pub async fn replicate(shared: Arc<CentralContext>, stop: CancellationToken) -> 
             config: &shared.config,
             lease: Some(&lease),
             metrics,
+            status: Some(&shared.status),
             holder: shared.leases.own_name(),
         };
         tokio::select! {
@@ -35,7 +37,7 @@ pub async fn replicate(shared: Arc<CentralContext>, stop: CancellationToken) -> 
             // An aborted insert is stored as a whole or not at all.
             () = async { stop.cancelled().await; sleep(limits::FLUSH_DEADLINE).await } => {}
         }
-        metrics.released();
+        context.released();
         tracing::info!("this central no longer replicates hot to cold");
         lease.release().await;
     }
@@ -57,6 +59,7 @@ async fn all_tables(context: CopyContext<'_>, stop: &CancellationToken) {
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot clear leftovers of the previous lease holder yet; retrying");
+                copied_tables().for_each(|table| context.show_failing(table, Some(error.to_string())));
             }
         }
         tokio::select! {

@@ -5,6 +5,7 @@ use futures_util::future::try_join;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::copied_tables;
 use super::copy::{Copier, CopyPiece, Direction};
 use super::evaluate::RowDiff;
 use super::queries::{CopyError, HotCold, TableSpec};
@@ -14,6 +15,7 @@ use crate::config::Config;
 use crate::copy_marks;
 use crate::lease::Lease;
 use crate::metrics::ReplicationMetrics;
+use crate::status::{COPYING, Status};
 use crate::time::Time;
 use crate::{clock, limits};
 
@@ -24,6 +26,8 @@ pub struct CopyContext<'a> {
     /// Permits writes; without it the work is read-only.
     pub lease: Option<&'a Lease>,
     pub metrics: &'a ReplicationMetrics,
+    /// Of a central that runs.
+    pub status: Option<&'a Status>,
     /// Name of this process, for the log.
     pub holder: &'a str,
 }
@@ -31,6 +35,22 @@ pub struct CopyContext<'a> {
 impl CopyContext<'_> {
     pub fn is_wanted(&self) -> bool {
         self.lease.is_some_and(Lease::is_wanted)
+    }
+
+    /// Shows in metrics and `/health` that copying a table works, or why not.
+    pub fn show_failing(&self, table: &str, problem: Option<String>) {
+        self.metrics.is_failing.with_label_values(&[table]).set(i64::from(problem.is_some()));
+        if let Some(status) = self.status {
+            status.set(&format!("{COPYING}{table}"), problem);
+        }
+    }
+
+    /// Resets what only the lease holder knows.
+    pub fn released(&self) {
+        for table in copied_tables() {
+            self.show_failing(table, None);
+        }
+        self.metrics.released();
     }
 
     pub fn check_lease(&self) -> Result<(), CopyError> {

@@ -124,7 +124,7 @@ impl<'a> TableWorker<'a> {
                     if std::mem::take(&mut self.is_failing) {
                         tracing::info!(table, "copying to cold resumed");
                     }
-                    self.context.metrics.is_failing.with_label_values(&[table]).set(0);
+                    self.context.show_failing(table, None);
                     return left;
                 }
                 Err(CopyError::LeaseLost) => return RoundEnd::Idle,
@@ -136,7 +136,7 @@ impl<'a> TableWorker<'a> {
                 self.windows = 1;
                 self.slice_rows = (self.slice_rows / 2).max(limits::SLICE_ROWS_MIN);
             }
-            self.context.metrics.is_failing.with_label_values(&[table]).set(1);
+            self.context.show_failing(table, Some(error.to_string()));
             if !std::mem::replace(&mut self.is_failing, true) {
                 let error = error.to_string();
                 tracing::warn!(table, error, "copying to cold failed; retrying, nothing is lost");

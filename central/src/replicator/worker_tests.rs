@@ -30,7 +30,13 @@ async fn states_that_cannot_be_read_delay_the_rechecks_of_all_tables_and_nothing
     let text = format!("[nats]\nurls = [\"nats://127.0.0.1:1\"]\n[clickhouse]\nurl = {:?}\n", engine.url());
     std::fs::write(&path, text).unwrap();
     let (config, metrics) = (Config::load(&path).unwrap(), Metrics::new().unwrap());
-    let context = CopyContext { config: &config, lease: None, metrics: &metrics.replication, holder: "c" };
+    let context = CopyContext {
+        config: &config,
+        lease: None,
+        metrics: &metrics.replication,
+        status: None,
+        holder: "c",
+    };
     let pair = HotCold::connect(&config).await.unwrap();
     for sql in [
         "CREATE DATABASE marketprism_cold",

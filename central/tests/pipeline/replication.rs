@@ -7,6 +7,7 @@ use marketprism_tests::wait::eventually;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
+use crate::sharing::Pair;
 use crate::stack::Stack;
 use crate::two_sides::{MINUTE_MS, QUICK, TwoSides, minutes_ago};
 
@@ -112,6 +113,44 @@ async fn cold_may_be_unreachable() {
     sides.cold_holds_once("trades", 9_100).await;
     sides.windows_are("trades", &[("verified", 9)]).await;
     sides.are_the_same("trades").await;
+}
+
+/// The central that copied is killed while cold is unreachable, so the other one cannot begin.
+#[tokio::test(flavor = "multi_thread")]
+async fn copying_that_cannot_begin_is_reported() {
+    const FAILS: [&str; 2] = ["is_failing{table=\"trades\"} 1", "is_failing{table=\"instruments\"} 1"];
+    let Some(mut sides) = TwoSides::on_two_engines(QUICK).await else { return };
+    let mut pair = Pair::start(&sides.stack, QUICK).await;
+    let copies = |pair: &Pair, i: usize, value: u8| {
+        let line = format!("marketprism_cold_replicator_is_active {value}");
+        pair.metrics(i).is_some_and(|metrics| metrics.lines().any(|one| one == line))
+    };
+    let first = eventually("a central to copy", || async { (0..2).find(|i| copies(&pair, *i, 1)) }).await;
+    sides.stack.cold_engine().kill();
+    pair.kill(first);
+    let health = |pair: &Pair| Stack::get_at(pair.port(1 - first), "/health");
+    eventually("the other one to report it", || async {
+        let (metrics, (status, reasons)) = (pair.metrics(1 - first)?, health(&pair)?);
+        let is_reported = FAILS.iter().all(|fails| metrics.contains(fails));
+        (is_reported && status == 503 && reasons.contains("copying trades: ")).then_some(())
+    })
+    .await;
+    eventually("messages to be stored all the same", || async {
+        Stack::get_at(pair.port(1 - first), "/ready").filter(|(status, _)| *status == 200)
+    })
+    .await;
+    // The alert without a replicator reads this of every central.
+    pair.restart(&sides.stack, first);
+    eventually("the first one to wait", || async { copies(&pair, first, 0).then_some(()) }).await;
+
+    sides.stack.cold_engine().restart().await;
+    eventually("all to be well", || async {
+        let (status, reasons) = health(&pair)?;
+        (status == 200 && !reasons.contains("copying")).then_some(())
+    })
+    .await;
+    let metrics = pair.metrics(1 - first).unwrap();
+    assert!(FAILS.iter().all(|fails| !metrics.contains(fails)), "{metrics}");
 }
 
 /// One window within the look-back, one that only the recheck of everything finds.

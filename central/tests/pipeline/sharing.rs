@@ -8,6 +8,7 @@ use marketprism_tests::link::Link;
 use marketprism_tests::process::Process;
 use marketprism_tests::wait::eventually;
 
+use crate::auditing::QUICK;
 use crate::events::{Publisher, book, now_us, publish};
 use crate::ingest::all_acknowledged;
 use crate::stack::Stack;
@@ -164,4 +165,39 @@ async fn a_central_takes_over_from_another() {
     stack.holds_once("trades", trades).await;
     stack.holds_once("orderbooks", BOOKS).await;
     assert_eq!(stack.copies().await, Some(0), "a message that is delivered again is no copy");
+}
+
+/// The ledger's holder falls behind, is suspended until another central has the lease, and goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn gauges_of_the_ledger_leave_a_central_with_its_lease() {
+    let Some(stack) = Stack::start().await else { return };
+    let pair = Pair::start_linked(&stack, QUICK).await;
+    let is_active = |i: usize, value: u8| {
+        let line = format!("marketprism_ledger_is_active {value}");
+        pair.metrics(i).is_some_and(|metrics| metrics.lines().any(|one| one == line))
+    };
+    let holder = eventually("a holder", || async { (0..2).find(|i| is_active(*i, 1)) }).await;
+    eventually("its counts", || async {
+        pair.metrics(holder).filter(|metrics| metrics.contains("marketprism_ledger_windows{"))
+    })
+    .await;
+    let lag = |i: usize| {
+        let metrics = pair.metrics(i)?;
+        metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("marketprism_ledger_lag_seconds ")?.parse::<u64>().ok())
+    };
+    pair.links(holder)[1].shut();
+    eventually("a lag", || async { lag(holder).filter(|seconds| *seconds > 0) }).await;
+
+    pair.central(holder).suspend();
+    eventually("the other one to hold the lease", || async { is_active(1 - holder, 1).then_some(()) }).await;
+    pair.central(holder).resume();
+    eventually("the first one to know nothing of windows", || async {
+        let metrics = pair.metrics(holder)?;
+        let is_reset = is_active(holder, 0) && lag(holder) == Some(0);
+        (is_reset && !metrics.contains("marketprism_ledger_windows{")).then_some(())
+    })
+    .await;
+    assert!(is_active(1 - holder, 1));
 }

@@ -132,6 +132,7 @@ fn log(shared: &CentralContext, changes: &[VerdictChange]) {
     if let Some(first) = unverifiable.next() {
         let (edge_stream, reason) = (&first.key.1, first.verdict.reason.as_str());
         let windows = 1 + unverifiable.count();
+        shared.metrics.ledger.unverifiable.inc_by(u64::try_from(windows).unwrap_or(u64::MAX));
         tracing::warn!(windows, stream = %edge_stream, reason, "windows cannot be verified; stream and reason are of the first");
     }
     let is_resolved = |change: &&VerdictChange| {

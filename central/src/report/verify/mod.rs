@@ -44,6 +44,7 @@ pub async fn verify(
         config: &shared.config,
         lease: None,
         metrics: &shared.metrics.replication,
+        status: None,
         holder: shared.leases.own_name(),
     };
     let comparison = hot_cold::TableComparison::plan(copying, scope).await?;
