@@ -222,19 +222,28 @@ async fn renewed_certificates_are_served(stack: &mut SecretStack, certificate: &
             .await;
         }
     }
-    let reload = async |more: &[&Path]| {
-        let mut command = tokio::process::Command::new(parts::binary("marketprism-edge"));
-        command.arg("reload").arg("--config").arg(stack.edge.folder().join("edge.toml")).args(more);
-        command.env("MARKETPRISM_HTTP__TOKEN", TOKEN);
-        command.env("MARKETPRISM_HTTP__TLS_CERT_FILE", certificate);
-        let output = command.env("MARKETPRISM_HTTP__TLS_KEY_FILE", key).output().await.unwrap();
-        let text = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8(text).unwrap())
-    };
-    let (status, text) = reload(&[]).await;
-    assert!(status == Some(2) && text.contains("the authority's file with ca_file"), "{text}");
-    let (status, text) = reload(&[Path::new("--ca-file"), certificate]).await;
+    let edge = &stack.edge;
+    let (status, text) = asked(edge, "reload", certificate, key).await;
     assert!(status == Some(0) && text.contains("configuration unchanged"), "{text}");
+    // As the images and the probes ask: an answer, be it healthy or not. Cold does not answer.
+    let (status, text) = asked(edge, "health", certificate, key).await;
+    assert!(matches!(status, Some(0 | 1)) && text.contains("\"status\""), "{text}");
+    let (status, text, errors) = stack.central.ask(&["health"]).await;
+    assert!(matches!(status, Some(0 | 1)) && text.contains("\"status\""), "{text}{errors}");
+    let other = certificate.with_file_name("other.pem");
+    let of_others = generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap().cert;
+    std::fs::write(&other, of_others.pem()).unwrap();
+    let (status, text) = asked(edge, "reload", &other, key).await;
+    assert!(status == Some(2) && text.contains("the authority's file with ca_file"), "{text}");
+}
+
+/// Status and output of a command to an edge, which has the certificate of its configuration and no `--ca-file`.
+async fn asked(edge: &Edge, command: &str, certificate: &Path, key: &Path) -> (Option<i32>, String) {
+    let mut asking = tokio::process::Command::new(parts::binary("marketprism-edge"));
+    asking.arg(command).arg("--config").arg(edge.folder().join("edge.toml"));
+    asking.env("MARKETPRISM_HTTP__TOKEN", TOKEN).env("MARKETPRISM_HTTP__TLS_CERT_FILE", certificate);
+    let output = asking.env("MARKETPRISM_HTTP__TLS_KEY_FILE", key).output().await.unwrap();
+    (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
 }
 
 /// A new certificate for localhost, and a client that trusts no other.

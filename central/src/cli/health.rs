@@ -1,9 +1,9 @@
 //! The command `health`: asks the central that runs on this machine, for container engines and scripts.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use clap::Args;
@@ -11,7 +11,7 @@ use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use marketprism_service::{Exit, print, tls_client};
+use marketprism_service::{Exit, own_addresses, own_server_tls, print};
 use rustls_pki_types::ServerName;
 use tokio::time::timeout;
 
@@ -24,7 +24,7 @@ pub struct HealthArgs {
     /// Tasks of the central that is asked: they decide the default of `http.listen`.
     #[arg(long, value_enum, default_value_t)]
     role: Role,
-    /// Authority of its certificate, where `http.tls_cert_file` is set; public ones are known.
+    /// Authority of its certificate, if that is not the one in `http.tls_cert_file` here; public ones are known.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
     /// Name that its certificate has.
@@ -33,37 +33,39 @@ pub struct HealthArgs {
 }
 
 pub async fn execute(http: &Http, args: &HealthArgs) -> anyhow::Result<Exit> {
-    let mut address = http.address(args.role);
-    if address.ip().is_unspecified() {
-        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    let mut asked = Err(anyhow!("http.listen has no address"));
+    for address in own_addresses(http.address(args.role)) {
+        let answer = timeout(HEALTH_ANSWER, ask(http, address, args)).await;
+        asked = answer.with_context(|| format!("{address}: no answer within {HEALTH_ANSWER:?}")).flatten();
+        if asked.is_ok() {
+            break;
+        }
     }
-    let scheme = if http.tls_cert_file.is_some() { "https" } else { "http" };
-    let url = format!("{scheme}://{address}/health");
-    let asked = timeout(HEALTH_ANSWER, ask(&url, address, args)).await;
-    let (status, page) = asked.with_context(|| format!("{url}: no answer within {HEALTH_ANSWER:?}"))??;
+    let (status, page) = asked?;
     print(&page)?;
     match status {
         StatusCode::OK => Ok(Exit::SUCCESS),
         StatusCode::SERVICE_UNAVAILABLE => Ok(Exit::FAILED),
-        other => bail!("{url}: {other}"),
+        other => bail!("/health: {other}"),
     }
 }
 
-async fn ask(url: &str, address: SocketAddr, args: &HealthArgs) -> anyhow::Result<(StatusCode, String)> {
+async fn ask(http: &Http, address: SocketAddr, args: &HealthArgs) -> anyhow::Result<(StatusCode, String)> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     let name = ServerName::try_from(args.server_name.clone());
     let name = name.with_context(|| format!("--server-name {:?}", args.server_name))?;
-    let tls = tls_client(args.ca_file.as_deref(), None).context("--ca-file")?;
+    let certificate = http.tls_cert_file.as_deref();
+    let tls = own_server_tls(certificate, args.ca_file.as_deref()).context("--ca-file")?;
     let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
     let builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
     let client = Client::builder(TokioExecutor::new()).build(builder.enable_http1().wrap_connector(tcp));
-    let request = Request::get(url).header("host", address.to_string()).body(Body::empty())?;
+    let scheme = if certificate.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{address}/health");
+    let request = Request::get(&url).header("host", address.to_string()).body(Body::empty())?;
     let answer = client.request(request).await.with_context(|| format!("{url}: no answer"))?;
     let status = answer.status();
     let body = to_bytes(Body::new(answer.into_body()), HEALTH_BYTES_MAX).await;
-    Ok((
-        status,
-        String::from_utf8_lossy(&body.with_context(|| format!("{url}: answer not readable"))?).into_owned(),
-    ))
+    let body = body.with_context(|| format!("{url}: answer not readable"))?;
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }

@@ -1,6 +1,6 @@
 //! Requests of commands to a running edge, at the address and with the token of its configuration.
 
-use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use hyper::rt::{Read, Write};
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use marketprism_config::Document;
-use marketprism_service::{tls_client, tls_problem};
+use marketprism_service::{own_addresses, own_server_tls, tls_problem};
 use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -37,8 +37,7 @@ pub(super) struct EdgeArguments {
     /// Configuration file of the running edge: its `[http]` has address and token.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Authority of the edge's certificate, where `http.tls_cert_file` is set; public ones are known. The certificate itself may be named
-    /// where it is signed by its own key.
+    /// Authority of the edge's certificate, if that is not the one in `http.tls_cert_file` here; public ones are known.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
     /// Name that the edge's certificate has. Default: localhost, or the address of `http.listen` if it is another machine's.
@@ -48,6 +47,8 @@ pub(super) struct EdgeArguments {
 
 pub(super) struct EdgeClient {
     http: Http,
+    /// Tried one after the other.
+    addresses: Vec<SocketAddr>,
     /// For an edge that speaks HTTPS.
     tls: Option<(TlsConnector, ServerName<'static>)>,
 }
@@ -64,23 +65,22 @@ impl EdgeClient {
     pub(super) fn of(arguments: &EdgeArguments) -> anyhow::Result<Self> {
         let EdgeArguments { config, ca_file, server_name } = arguments;
         let mut http = read_http(&Document::load(config)?)?;
-        if http.listen.ip().is_unspecified() {
-            http.listen.set_ip(Ipv4Addr::LOCALHOST.into());
-        }
-        if http.tls_cert_file.is_none() {
+        let addresses = own_addresses(http.listen);
+        http.listen = addresses.first().copied().unwrap_or(http.listen);
+        let Some(certificate) = &http.tls_cert_file else {
             let is_plain = ca_file.is_none() && server_name.is_none();
             ensure!(
                 is_plain,
                 "--ca-file and --server-name are for an edge with http.tls_cert_file: this one speaks plain HTTP"
             );
-            return Ok(Self { http, tls: None });
-        }
-        let trust = tls_client(ca_file.as_deref(), None).context("--ca-file")?;
+            return Ok(Self { http, addresses, tls: None });
+        };
+        let trust = own_server_tls(Some(certificate), ca_file.as_deref()).context("--ca-file")?;
         let address = http.listen.ip();
         let local = if address.is_loopback() { LOCAL_NAME.to_owned() } else { address.to_string() };
         let name = server_name.clone().unwrap_or(local);
         let name = ServerName::try_from(name.clone()).with_context(|| format!("--server-name {name:?}"))?;
-        Ok(Self { http, tls: Some((TlsConnector::from(Arc::new(trust)), name)) })
+        Ok(Self { http, addresses, tls: Some((TlsConnector::from(Arc::new(trust)), name)) })
     }
 
     /// Asks for a document; every status but success is an error.
@@ -114,7 +114,7 @@ impl EdgeClient {
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Vec<u8>) -> anyhow::Result<EdgeAnswer> {
-        let stream = TcpStream::connect(self.http.listen).await?;
+        let stream = TcpStream::connect(self.addresses.as_slice()).await?;
         let mut request =
             Request::builder().method(method).uri(path).header(header::HOST, self.http.listen.to_string());
         if let Some(token) = &self.http.token {

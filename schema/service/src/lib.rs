@@ -20,6 +20,8 @@ mod log_file;
 mod log_output;
 mod logs;
 mod mask;
+#[cfg(feature = "tls")]
+mod own_server;
 #[cfg(feature = "pages")]
 mod pages;
 mod process;
@@ -46,6 +48,8 @@ pub use hosts::HostRule;
 pub use http::{HttpBounds, HttpListener, serve_http};
 pub use logs::{LOG_FILTER_ALLOWED, LogLimit, check_log_filter, init_logs, set_log_filter};
 pub use mask::{MASK, error_text, mask, mask_arguments};
+#[cfg(feature = "tls")]
+pub use own_server::{own_addresses, own_server_tls};
 #[cfg(feature = "pages")]
 pub use pages::write_pages;
 pub use process::{Exit, Failure, FailureContext, ReloadSignal, Signals, cancel_on_signal, print, report};

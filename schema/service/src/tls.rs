@@ -18,10 +18,7 @@ const PEM_BYTES_MAX: u64 = 16 << 20;
 /// Trusts the public authorities and those of `ca_file`. `identity`: files of the client's certificate and its key. Later changes of
 /// the files need a restart.
 pub fn tls_client(ca_file: Option<&Path>, identity: Option<(&Path, &Path)>) -> anyhow::Result<ClientConfig> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    if let Some(path) = ca_file {
-        add_authorities(&mut roots, path)?;
-    }
+    let roots = known_authorities(ca_file)?;
     // Explicit provider: none is installed for the process.
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()?
@@ -30,6 +27,15 @@ pub fn tls_client(ca_file: Option<&Path>, identity: Option<(&Path, &Path)>) -> a
     builder
         .with_client_auth_cert(read_certificates(certificate)?, read_key(key)?)
         .with_context(|| format!("{} and {}", certificate.display(), key.display()))
+}
+
+/// The public authorities and those of `ca_file`.
+pub(crate) fn known_authorities(ca_file: Option<&Path>) -> anyhow::Result<RootCertStore> {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    if let Some(path) = ca_file {
+        add_authorities(&mut roots, path)?;
+    }
+    Ok(roots)
 }
 
 /// Lists of a system hold old certificates that cannot be read: the others count.
