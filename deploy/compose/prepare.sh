@@ -57,6 +57,7 @@ variables() {
 [ -e "$secrets/nats-$kind.env" ] || variables > "$secrets/nats-$kind.env"
 if [ "$kind" != leaf ]; then
     secret central-token > /dev/null
+    secret central-read-token > /dev/null
     echo "CLICKHOUSE_PASSWORD=$(secret clickhouse-password)" > "$secrets/clickhouse.env"
 fi
 [ "$kind" = cluster ] || secret edge-token > /dev/null

@@ -137,12 +137,25 @@ fn check_service(name: &str, service: &Value, whole: &Value, secrets: &Path) {
     assert!(inside(&command[2]), "{name}: {} is not mounted", command[2]);
     let own = environment(service);
     checked(&program, &mounted[&command[2]], secrets, &own);
+    if target == "central" {
+        reading_changes_nothing(&text(&mounted[&command[2]]), secrets);
+    }
     let port = words(&service["ports"])[0].rsplit_once(':').unwrap().1.to_owned();
     assert_eq!(instruction(target, "EXPOSE"), port, "{name}");
     assert!(
         text(&mounted[&command[2]]).contains(&format!("0.0.0.0:{port}")),
         "{name}: nothing listens on {port}"
     );
+}
+
+/// Whoever may read, as Prometheus does, has another token than who may repair.
+fn reading_changes_nothing(config: &str, secrets: &Path) {
+    let token = |key: &str| {
+        let path = config.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = "));
+        let name = Path::new(path.unwrap().trim_matches('"')).file_name().unwrap();
+        text(&secrets.join(name))
+    };
+    assert_ne!(token("token_file"), token("read_token_file"));
 }
 
 #[test]

@@ -164,3 +164,37 @@ fn the_manifests_build_and_each_workload_is_probed_bounded_and_fenced() {
         }
     }
 }
+
+/// A pod that is not ready is one to scrape and to ask.
+#[test]
+fn services_of_edge_and_central_list_pods_that_are_not_ready() {
+    for (file, services) in
+        [("edge/edge.yml", vec!["edge"]), ("centre/central.yml", vec!["central", "central-metrics"])]
+    {
+        let documents = yaml(&text(&deploy("kubernetes/base").join(file)));
+        assert_eq!(named(&documents, "Service"), services.iter().map(|name| (*name).to_owned()).collect());
+        for service in documents.iter().filter(|one| one["kind"] == "Service") {
+            assert_eq!(service["spec"]["publishNotReadyAddresses"], true, "{service}");
+            let selector = service["spec"]["selector"].as_object().unwrap();
+            let pods = documents.iter().map(|one| &one["spec"]["template"]["metadata"]["labels"]);
+            let selected = pods.filter(|labels| selector.iter().all(|(name, value)| &labels[name] == value));
+            let expected = if service["metadata"]["name"] == "central-metrics" { 2 } else { 1 };
+            assert_eq!(selected.count(), expected, "{service}");
+        }
+    }
+}
+
+/// Venues are reached by both families, private addresses by none.
+#[test]
+fn the_policy_of_the_edge_permits_venues_of_both_families() {
+    let documents = yaml(&text(&deploy("kubernetes/base/edge/network-policy.yml")));
+    let policy = documents.iter().find(|one| one["metadata"]["name"] == "edge").unwrap();
+    let rules = policy["spec"]["egress"].as_array().unwrap().iter();
+    let blocks: Vec<&Value> =
+        rules.flat_map(|rule| rule["to"].as_array().into_iter().flatten()).map(|to| &to["ipBlock"]).collect();
+    for (family, private) in [("0.0.0.0/0", "169.254.0.0/16"), ("::/0", "fc00::/7"), ("::/0", "fe80::/10")] {
+        let block = blocks.iter().find(|block| block["cidr"] == family);
+        let block = block.unwrap_or_else(|| panic!("no venue of {family}: {blocks:?}"));
+        assert!(words(&block["except"]).iter().any(|one| one == private), "{private}: {block}");
+    }
+}
