@@ -8,7 +8,8 @@ use marketprism_tests::parts;
 use serde_json::Value;
 
 /// Of Prometheus and node_exporter.
-const FOREIGN_METRICS: [&str; 3] = ["up", "node_filesystem_avail_bytes", "node_filesystem_size_bytes"];
+const FOREIGN_METRICS: [&str; 4] =
+    ["up", "node_filesystem_avail_bytes", "node_filesystem_size_bytes", "node_filesystem_readonly"];
 
 fn folder() -> PathBuf {
     parts::root().join("deploy/prometheus")
@@ -97,6 +98,9 @@ fn of_query(query: &str) -> (BTreeSet<&str>, BTreeSet<&str>) {
     (metrics.collect(), selected.chain(groups.flat_map(|text| text.split(", "))).collect())
 }
 
+/// Of Grafana: no less than the step of a panel, so that a range of it covers every sample however long the panel's time is.
+const RATE_INTERVAL: &str = "$__rate_interval";
+
 fn dashboards() -> Vec<(String, Value)> {
     let folder = parts::root().join("deploy/grafana/dashboards");
     let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -118,9 +122,10 @@ fn each_query_of_a_dashboard_is_one_of_the_running_programs() {
         variables.extend(own.iter().map(|&name| name.to_owned()));
         let panels = dashboard["panels"].as_array().unwrap();
         let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
-        let queries: Vec<&str> = targets.map(|target| target["expr"].as_str().unwrap()).collect();
+        let queries: Vec<String> =
+            targets.map(|target| target["expr"].as_str().unwrap().replace(RATE_INTERVAL, "1m")).collect();
         let mut used = BTreeSet::new();
-        for &query in &queries {
+        for query in &queries {
             let (metrics, labels) = of_query(query);
             assert!(!metrics.is_empty(), "{name}: {query}");
             let known: BTreeSet<&str> = metrics
@@ -154,4 +159,32 @@ fn each_query_of_a_dashboard_is_one_of_the_running_programs() {
         Ok(output) => assert!(output.status.success(), "{output:?}"),
         Err(_) => eprintln!("SKIPPED: promtool is missing (Debian package prometheus)"),
     }
+}
+
+/// A fixed range is shorter than the step of a panel that shows days: what happened between two points would not be drawn.
+#[test]
+fn a_panel_over_time_shows_every_increase_however_far_it_is_zoomed_out() {
+    let mut ranges = 0;
+    for (name, dashboard) in dashboards() {
+        for panel in dashboard["panels"].as_array().unwrap() {
+            if panel["type"] != "timeseries" {
+                continue;
+            }
+            for target in panel["targets"].as_array().unwrap() {
+                let query = target["expr"].as_str().unwrap();
+                for range in query.split('[').skip(1).filter_map(|rest| rest.split(']').next()) {
+                    assert_eq!(range, RATE_INTERVAL, "{name}: {query}");
+                    ranges += 1;
+                }
+            }
+        }
+    }
+    assert!(ranges > 30, "{ranges} ranges");
+    let scraped = text("deploy/prometheus/prometheus.yml");
+    let interval = named(&scraped, "scrape_interval:").into_iter().next().unwrap();
+    let source = text("deploy/grafana/provisioning/datasources/prometheus.yml");
+    assert!(
+        source.contains(&format!("timeInterval: {interval}}}")),
+        "another interval than {interval}: {source}"
+    );
 }

@@ -9,6 +9,7 @@ pub enum DrillFault {
     RefusedConfiguration,
     GapsInTrades,
     KilledEdge,
+    StoppedEdge,
     UnreachableVenue,
     SmallLimitAndShortCertificate,
     FullJournalDisk,
@@ -41,12 +42,13 @@ const fn drill(what: &'static str, fault: DrillFault, alerts: &'static [&'static
     Drill { what, fault, alerts, clear_wait: CLEARS }
 }
 
-pub const DRILLS: [Drill; 19] = [
+pub const DRILLS: [Drill; 20] = [
     drill("the venue sends nothing", DrillFault::SilentVenue, &["StreamSilent", "NoEvents"]),
     drill("an adapter without a signature is loaded", DrillFault::UnsignedVersion, &["SwapRolledBack"]),
     drill("an invalid configuration is applied", DrillFault::RefusedConfiguration, &["ReloadRefused"]),
     drill("the venue withholds a trade again and again", DrillFault::GapsInTrades, &["GapRate"]),
-    drill("an edge is killed", DrillFault::KilledEdge, &["EdgeDown"]),
+    drill("an edge is killed", DrillFault::KilledEdge, &["EdgeDown", "EdgeSilent"]),
+    drill("an edge is stopped", DrillFault::StoppedEdge, &["EdgeStopped"]),
     drill("an edge starts while its venue is away", DrillFault::UnreachableVenue, &["FeedNotRunning"]),
     drill(
         "an edge runs with 10 MB of memory allowed and a certificate of one day",
@@ -60,8 +62,12 @@ pub const DRILLS: [Drill; 19] = [
         &["BrokerDisconnected", "JournalFilling", "EventsLost"],
     ),
     drill("the broker is suspended", DrillFault::SuspendedBroker, &["PublishStalled"]),
-    drill("central is killed", DrillFault::KilledCentral, &["CentralDown"]),
-    drill("central starts without hot", DrillFault::CentralWithoutHot, &["StreamWithoutCentral"]),
+    drill("central is killed", DrillFault::KilledCentral, &["CentralDown", "NoCentral"]),
+    drill(
+        "central starts without hot",
+        DrillFault::CentralWithoutHot,
+        &["StreamWithoutCentral", "NoLedger", "NoReplicator"],
+    ),
     drill("hot is killed", DrillFault::KilledHot, &["InsertErrors", "ConsumerBacklog", "LedgerBehind"]),
     drill("messages are purged before central has them", DrillFault::PurgedStream, &["MessagesLost"]),
     drill("cold is killed", DrillFault::KilledCold, &["ReplicationFailing", "ColdLag"]),

@@ -20,13 +20,18 @@ const CLEARS_WITHIN: Duration = Duration::from_secs(240);
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Alerts without a drill, and the reason. Their rules have a case in `deploy/prometheus/alerts.test.yml` all the same.
-pub const NOT_PROVOKED: [(&str, &str); 7] = [
+pub const NOT_PROVOKED: [(&str, &str); 12] = [
     ("FeedBehind", "needs a venue that is faster than this machine's pipeline"),
     ("TradesMissing", "needs a venue that has forgotten the trades, and then never clears"),
     ("AuditsLost", "needs an outage of days"),
     ("AdapterFaults", "needs a faulty adapter, which the conformance checks refuse"),
     ("EdgeHanging", "needs a fault of ours"),
     ("ClockOffset", "needs a second clock"),
+    ("EdgeClockOffset", "needs a second clock"),
+    ("RawFailing", "needs a full disk of raw frames"),
+    ("RankingUnreadable", "needs a venue that has lost its ranking"),
+    ("WindowsUnverifiable", "needs audits that are refused for long"),
+    ("CorrectionsPending", "needs a correction that fails"),
     ("DiskFilling", "needs node_exporter and a full disk"),
 ];
 

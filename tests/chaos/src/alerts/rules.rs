@@ -5,7 +5,7 @@ pub const FACTOR: u64 = 20;
 
 /// Thresholds that are times, or messages of a time: as shipped, and here. The last is in minutes.
 const THRESHOLDS: [(&str, &str, &str); 6] = [
-    ("NoEvents", "> 300", "> 15"),
+    ("NoEvents", "> 60", "> 3"),
     ("FeedBehind", "> 30", "> 1.5"),
     ("PublishStalled", "> 30", "> 1.5"),
     ("ConsumerBacklog", "> 50000", "> 2500"),

@@ -131,6 +131,9 @@ impl DrillStack {
                 self.reload(false).await;
             }
             DrillFault::KilledEdge => self.edge.kill(),
+            DrillFault::StoppedEdge => {
+                self.edge.process().terminate(PATIENCE).await;
+            }
             DrillFault::UnreachableVenue => {
                 let refuse = FaultSpec::new(FaultAction::Refuse).exchange(EXCHANGE);
                 // Longer than any drill; its end removes it.
@@ -202,7 +205,7 @@ impl DrillStack {
                 self.edge.set_feeds(&self.feeds);
                 self.reload(true).await;
             }
-            DrillFault::KilledEdge => self.edge.restart().await,
+            DrillFault::KilledEdge | DrillFault::StoppedEdge => self.edge.restart().await,
             DrillFault::UnreachableVenue => {
                 if let Some(fault) = self.fault.take() {
                     self.sim.remove_fault(fault);
