@@ -78,11 +78,12 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     let last = CancellationToken::new();
     around.spawn(http::serve(listener, Arc::clone(&shared), last.clone()));
     around.spawn(watch_edges(Arc::clone(&shared), stop.clone()));
+    // Broker and ClickHouse may be unreachable: what waits for this service, as the start of the machine does, must not wait for them.
+    tell_service_manager(ServiceState::Ready);
+    around.spawn(notify_alive());
 
     let outcome = match provision_hot(&shared, role, &stop).await {
         Ok(()) => {
-            tell_service_manager(ServiceState::Ready);
-            around.spawn(notify_alive());
             around.spawn(ingest::watch(Arc::clone(&shared), stop.clone()));
             around.spawn(ingest::read_history(Arc::clone(&shared), stop.clone()));
             work(&shared, role, streams, &stop, &mut around).await

@@ -66,6 +66,6 @@ if [ -z "$dest" ]; then
         systemd-sysusers "marketprism-$part.conf"
         systemd-tmpfiles --create "marketprism-$part.conf"
     done
-    [ ! -d /run/systemd/system ] || systemctl daemon-reload
+    [ ! -d /run/systemd/system ] || systemctl daemon-reload || echo "systemd does not answer: systemctl daemon-reload once it does" >&2
 fi
 echo "next: edit /etc/marketprism/*.toml, then systemctl enable --now marketprism-edge or marketprism-central@all"

@@ -12,5 +12,5 @@ rm -f "$dest"/usr/bin/marketprism-{edge,central} \
     "$dest/usr/lib/systemd/system/marketprism-central@.service" \
     "$dest"/usr/lib/{sysusers,tmpfiles}.d/marketprism-{edge,central}.conf
 rm -rf "$dest/usr/lib/marketprism" "$dest/usr/share/doc/marketprism"
-[ -n "$dest" ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload
+[ -n "$dest" ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload || true
 echo "kept /etc/marketprism and /var/lib/marketprism"

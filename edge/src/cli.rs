@@ -20,7 +20,8 @@ use marketprism_adapter_host::contract::Venue;
 use marketprism_config::MaskedUrl;
 use marketprism_schema::{DataType, MarketType};
 use marketprism_service::{
-    Exit, Failure, FailureContext as _, Signals, check_host, init_logs, print, report, write_pages,
+    Exit, Failure, FailureContext as _, ServiceState, Signals, check_host, init_logs, print, report,
+    tell_service_manager, write_pages,
 };
 use marketprism_traces::TraceExport;
 use serde_json::{Value, json};
@@ -51,7 +52,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Collect until SIGTERM or SIGINT. Exit status: 0 all events delivered or in the journal, 2 configuration, 3 start, 4 frames or events left behind.
+    /// Collect until SIGTERM or SIGINT. Exit status: 0 all events delivered or in the journal, 1 failed, which may pass (a port in use), 2 configuration, 3 another process runs the edge, or this host
+    /// denies what it needs, 4 frames or events left behind.
     Run(ConfigArgument),
     /// Check a configuration as `run` does before it connects. Lists every error; exit status 2 if there is one, 3 if
     /// this host denies what adapters need.
@@ -180,8 +182,8 @@ fn run_command(command: Command) -> Result<Exit, Failure> {
             resume_adapters(&config, &mut adapters);
             let ended = runtime.block_on(async {
                 let names = (config.name.as_str(), Some(config.region.as_str()));
-                let traces = TraceExport::start(&config.traces, PROGRAM, names).or_exit(Exit::NOT_STARTED)?;
-                let edge = Edge::start(watch, config, adapters, signals).await.or_exit(Exit::NOT_STARTED)?;
+                let traces = TraceExport::start(&config.traces, PROGRAM, names)?;
+                let edge = Edge::start(watch, config, adapters, signals).await?;
                 let ended = match edge {
                     Some(edge) => edge.run().await.map(Some),
                     None => Ok(None),
@@ -193,6 +195,7 @@ fn run_command(command: Command) -> Result<Exit, Failure> {
             runtime.shutdown_background();
             let Some(RunResult { left, restart }) = ended? else { return Ok(Exit::SUCCESS) };
             if restart.is_some() {
+                tell_service_manager(ServiceState::Restarting);
                 let error = start_again(&program);
                 return Err(anyhow!(
                     "{}: {error}; the edge has stopped and does not start again",

@@ -5,7 +5,7 @@ mod settings;
 mod tasks;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, anyhow};
 use async_nats::Client;
@@ -30,15 +30,12 @@ use crate::config::{Adapters, Config, Http};
 use crate::feed::{EdgeContext, FeedSet};
 use crate::http::{Bound, EdgeState, answer_status, bind};
 use crate::instance::{InstanceLock, host_name, twin_text};
-use crate::limits::{HEALTH_GRACE, PIPELINES_DRAIN, PUBLISHER_DRAIN, PUBLISHER_END};
+use crate::limits::{PIPELINES_DRAIN, PUBLISHER_DRAIN, PUBLISHER_END};
 use crate::publisher::{DrainResult, Publisher};
 use crate::queue::{AbandonedRecords, EventQueue, MemoryQueue};
 use crate::reload::{ConfigWatch, ReloadHandle, Reloader};
 use crate::selfcare::RestartRequest;
 use crate::telemetry::{LossAtStop, Metrics};
-
-/// Overrides [`HEALTH_GRACE`].
-const GRACE_VARIABLE: &str = "HEALTH_GRACE_SECONDS";
 
 pub struct Edge {
     context: Arc<EdgeContext>,
@@ -65,7 +62,7 @@ impl Edge {
         config: Config,
         adapters: Adapters,
         (mut signals, reload_signal): (Signals, ReloadSignal),
-    ) -> anyhow::Result<Option<Self>> {
+    ) -> Result<Option<Self>, Failure> {
         let lock = lock(&config)?;
         let auditor = Arc::new(auditor(&config));
         let journal = open_journal(&config, &auditor)?;
@@ -98,7 +95,7 @@ impl Edge {
             started: Instant::now(),
             started_ns: clock::now_ns(),
             host: host_name(),
-            grace: grace()?,
+            grace: config.http.health_grace,
             feeds: feeds.roster(),
             link,
             access,
@@ -186,7 +183,9 @@ impl Edge {
     }
 
     async fn stop(self, mut restart: Option<RestartRequest>) -> Result<RunResult, Failure> {
-        tell_service_manager(ServiceState::Stopping);
+        // A manager that hears of a stop would kill the new start that follows. It waits as long for the next sign of life.
+        let state = if restart.is_some() { ServiceState::Alive } else { ServiceState::Stopping };
+        tell_service_manager(state);
         tracing::info!("stopping: sockets, then pipelines, then publisher");
         let Self {
             context,
@@ -240,6 +239,7 @@ impl Edge {
                 () = signals.next() => {}
             }
             if restart.take().is_some() {
+                tell_service_manager(ServiceState::Stopping);
                 tracing::info!("stopped by a signal: the edge does not start again");
                 context.auditor.set_stop_cause(StopCause::default());
                 continue;
@@ -261,7 +261,10 @@ impl Edge {
             lease.stop(restart.is_some()).await;
         }
         // A signal that came meanwhile would be lost with this process's image.
-        restart = restart.filter(|_| signals.next().now_or_never().is_none());
+        if restart.is_some() && signals.next().now_or_never().is_some() {
+            tell_service_manager(ServiceState::Stopping);
+            restart = None;
+        }
         heartbeat.stop(restart.is_none()).await;
         Ok(RunResult { left, restart })
     }
@@ -352,7 +355,7 @@ async fn within_end<T: Send + 'static>(
 }
 
 /// Before all that writes into the folders of this edge.
-fn lock(config: &Config) -> anyhow::Result<Option<InstanceLock>> {
+fn lock(config: &Config) -> Result<Option<InstanceLock>, Failure> {
     (!config.allow_multiple).then(|| InstanceLock::take(&config.data_dir, &config.name)).transpose()
 }
 
@@ -389,13 +392,4 @@ fn log_end(context: &EdgeContext, left: StopResult) {
     } else {
         tracing::info!(delivered, "stopped, no event was lost");
     }
-}
-
-fn grace() -> anyhow::Result<Duration> {
-    let Some(text) = std::env::var_os(GRACE_VARIABLE) else { return Ok(HEALTH_GRACE) };
-    let text = text.to_string_lossy();
-    let seconds = text.trim().parse();
-    let seconds =
-        seconds.with_context(|| format!("{GRACE_VARIABLE} is {text:?}, expected a number of seconds"))?;
-    Ok(Duration::from_secs(seconds))
 }

@@ -109,6 +109,15 @@ impl Central {
         (output.status.code(), text(&output.stdout), text(&output.stderr))
     }
 
+    /// Runs another command whose reader has closed its output: exit code.
+    pub async fn ask_unread(&self, arguments: &[&str]) -> Option<i32> {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = self.command(arguments[0]);
+        command.args(&arguments[1..]).stdout(writer);
+        tokio::process::Command::from(command).status().await.unwrap().code()
+    }
+
     pub async fn init(&self) {
         let mut command = self.command("init");
         let mut process = Process::start("central-init", &mut command, &self.folder);

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::parts;
 use marketprism_tests::stack::Stack;
@@ -83,6 +84,94 @@ async fn edge_and_central_say_that_they_are_ready_go_on_and_stop() {
     }
 }
 
+/// Systemd kills what does not end after `STOPPING=1`, and takes no `READY=1` of it any more: every restart ended in a SIGKILL a minute later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_by_self_care_is_no_stop_and_has_a_time_of_its_own() {
+    const READY: &str = "READY=1\nWATCHDOG_USEC=60000000";
+    let folder = tempfile::tempdir().unwrap();
+    let manager = Manager::new(folder.path(), "edge");
+    let feed = Feed::simulated("binance_spot", "127.0.0.1:9", &["BTC-USDT"]);
+    let nats = "urls = [\"nats://127.0.0.1:9\"]\n[selfcare]\nauto_restart = true\nmemory_mb = 1\n\
+                monitor_interval_seconds = 1\nrestart_cooldown_seconds = 6\n";
+    let mut edge = Edge::prepared(folder.path(), nats, &[feed])
+        .with_variable("NOTIFY_SOCKET", &manager.path)
+        .with_variable("WATCHDOG_USEC", "60000000");
+    edge.start_without_waiting();
+    let heard = tokio::task::spawn_blocking(move || {
+        for word in [READY, "WATCHDOG_USEC=180000000", READY] {
+            manager.wait_for(word);
+        }
+        manager
+    });
+    let manager = heard.await.unwrap();
+    edge.process().terminate(Duration::from_secs(60)).await;
+    manager.wait_for("STOPPING=1");
+}
+
+/// A machine whose ClickHouse was down at its start never reached `multi-user.target`.
+#[tokio::test(flavor = "multi_thread")]
+async fn central_is_ready_while_its_servers_are_unreachable() {
+    let folder = tempfile::tempdir().unwrap();
+    let manager = Manager::new(folder.path(), "central");
+    let settings = Settings::plain("urls = [\"nats://127.0.0.1:9\"]", "http://127.0.0.1:9");
+    let mut central = Central::prepared(folder.path(), &settings);
+    central.set_variables(&[("NOTIFY_SOCKET", manager.path.clone())]);
+    central.start_without_waiting();
+    let heard = tokio::task::spawn_blocking(move || {
+        manager.wait_for("READY=1");
+        manager.wait_for("WATCHDOG=1");
+    });
+    heard.await.unwrap();
+    assert!(central.get("/ready").await.is_err());
+    assert!(central.process().terminate(Duration::from_secs(60)).await.success());
+}
+
+/// Systemd tries status 3 never again: it is for what only a person can change.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_in_use_is_a_failure_that_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let feed = Feed::simulated("binance_spot", "127.0.0.1:9", &["BTC-USDT"]);
+    let mut edge = Edge::prepared(folder.path(), "urls = [\"nats://127.0.0.1:9\"]", &[feed]);
+    let _held = std::net::TcpListener::bind(("127.0.0.1", edge.port())).unwrap();
+    edge.start_without_waiting();
+    let status = edge.process().ended(Duration::from_secs(60)).await;
+    let said = edge.process().output();
+    assert!(status.code() == Some(1) && said.contains("http.listen cannot listen on"), "{status}: {said}");
+    let unit =
+        std::fs::read_to_string(parts::root().join("deploy/systemd/marketprism-edge.service")).unwrap();
+    assert!(unit.contains("\nRestart=on-failure\n") && unit.contains("\nRestartPreventExitStatus=2 3\n"));
+}
+
+/// All lines had the priority of INFO: `journalctl -p warning` and alerts on priorities found none.
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_for_the_journal_have_their_priority_and_others_have_none() {
+    use std::os::unix::fs::MetadataExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let feed = Feed::simulated("binance_spot", "127.0.0.1:9", &["BTC-USDT"]);
+    let mut edge = Edge::prepared(folder.path(), "urls = [\"nats://127.0.0.1:9\"]", &[feed]);
+    let log = edge.folder().join("edge.log");
+    let found = std::fs::File::create(&log).unwrap().metadata().unwrap();
+    edge.set_variable("JOURNAL_STREAM", &format!("{}:{}", found.dev(), found.ino()));
+    let _held = std::net::TcpListener::bind(("127.0.0.1", edge.port())).unwrap();
+    edge.start_without_waiting();
+    edge.process().ended(Duration::from_secs(60)).await;
+    let said = edge.process().output();
+    let last = said.lines().last().unwrap();
+    assert!(said.lines().count() > 1 && last.starts_with("<3>error: http.listen"), "{said}");
+    let is_marked = |line: &str| {
+        let level = line.split_whitespace().nth(1).unwrap_or_default();
+        let wanted = [("INFO", "<6>"), ("WARN", "<4>"), ("ERROR", "<3>"), ("http.listen", "<3>")];
+        wanted.iter().any(|(name, mark)| *name == level && line.starts_with(mark))
+    };
+    assert!(said.lines().all(is_marked), "{said}");
+    // Of another stream, as a shell that was started from a unit has it.
+    std::fs::remove_file(&log).unwrap();
+    edge.set_variable("JOURNAL_STREAM", "1:1");
+    edge.start_without_waiting();
+    edge.process().ended(Duration::from_secs(60)).await;
+    assert!(!edge.process().output().contains('<'), "{}", edge.process().output());
+}
+
 /// Systemd does not learn from a signal whether the edge could read the file.
 #[test]
 fn a_reload_checks_the_file_that_the_edge_runs_with_before_it_signals() {
@@ -146,7 +235,7 @@ async fn an_edge_that_waits_for_its_address_stops_at_a_signal_and_leaves_no_run(
         std::future::ready(output.contains("does not have the address yet").then_some(()).ok_or(output))
     })
     .await;
-    // It waits for 30 s.
+    // It would wait without an end.
     let status = edge.process().terminate(Duration::from_secs(20)).await;
     assert!(status.success(), "{status}");
     let runs = edge.folder().join("data/runs");

@@ -189,7 +189,7 @@ async fn choose(bucket: &AdapterBucket, args: &DeleteArgs) -> anyhow::Result<Vec
 }
 
 fn say(text: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout().lock(), "{text}").context("cannot write the answer")
+    marketprism_service::print(text).context("cannot write the answer")
 }
 
 fn print_progress(text: &str) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -15,6 +15,8 @@ use marketprism_schema::{
 use marketprism_service::print;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::replaced_file::ReplacedFile;
 
 const READER: &str = "reader";
 const SYSTEM: &str = "sys";
@@ -205,25 +207,11 @@ fn with_passwords(variables: &str, users: &[String]) -> (String, Vec<String>) {
     (lines.join("\n") + "\n", drawn)
 }
 
-/// Replaces a file in one step; a file that is there keeps owner and mode, a new one is for its owner and group.
+/// A new file is for its owner and group.
 fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
-    let shown = || path.display().to_string();
-    let mut new = path.to_owned().into_os_string();
-    new.push(".new");
-    fs::write(&new, "").with_context(shown)?;
-    match fs::metadata(path) {
-        Ok(present) => {
-            fs::set_permissions(&new, present.permissions()).with_context(shown)?;
-            chown(&new, Some(present.uid()), Some(present.gid())).with_context(shown)?;
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            fs::set_permissions(&new, fs::Permissions::from_mode(0o640)).with_context(shown)?;
-        }
-        Err(error) => return Err(error).with_context(shown),
-    }
-    fs::write(&new, text).with_context(shown)?;
-    fs::rename(&new, path).with_context(shown)
+    let mut file = ReplacedFile::create(path, Some(0o640))?;
+    file.write_all(text.as_bytes()).with_context(|| path.display().to_string())?;
+    file.commit()
 }
 
 pub fn execute(args: &BrokerUsersArgs) -> anyhow::Result<()> {

@@ -1,6 +1,5 @@
 //! Command line: arguments, exit codes of errors; `init` and `run`.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -185,7 +184,7 @@ pub struct InitArgs {
 
 async fn execute_init(config: &Config, args: &InitArgs) -> anyhow::Result<Exit> {
     let report = crate::init::once(config, args.apply).await?;
-    write!(std::io::stdout().lock(), "{report}").context("cannot write the report")?;
+    print(&report.to_string()).context("cannot write the report")?;
     report.refuse_immutable()?;
     Ok(if report.has_drift() { Exit::DIFFERS } else { Exit::SUCCESS })
 }

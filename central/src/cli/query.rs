@@ -5,7 +5,7 @@ use std::io::{ErrorKind, IsTerminal as _, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use clickhouse::Client;
@@ -14,6 +14,8 @@ use marketprism_service::Exit;
 use marketprism_traces::tracer;
 use tokio::time::timeout;
 
+use super::cleaned_output::CleanedOutput;
+use super::replaced_file::ReplacedFile;
 use super::signals::stop_on_signal;
 use crate::config::Config;
 use crate::limits;
@@ -152,8 +154,13 @@ async fn answer(client: &Client, statement: &str, args: &QueryArgs) -> anyhow::R
             marketprism_service::print(&text).context("cannot write the result")
         }
         (None, _) => {
-            let mut out = std::io::stdout().lock();
-            match copy(&mut result, &mut out, args).await {
+            let stdout = std::io::stdout();
+            let copied = if stdout.is_terminal() {
+                copy(&mut result, &mut CleanedOutput::new(stdout.lock()), args).await
+            } else {
+                copy(&mut result, &mut stdout.lock(), args).await
+            };
+            match copied {
                 // The reader has seen enough.
                 Err(error) if is_closed_pipe(&error) => Ok(()),
                 copied => copied,
@@ -204,23 +211,9 @@ async fn to_file(result: &mut BytesCursor, path: &Path, args: &QueryArgs) -> any
         let mut file = File::options().write(true).open(path).with_context(shown)?;
         return copy(result, &mut file, args).await;
     }
-    // The file that a link names, not the link.
-    let place = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let Some(name) = place.file_name() else { bail!("--output {} names no file", path.display()) };
-    let part = place.with_file_name(format!(".{}.{}.part", name.to_string_lossy(), std::process::id()));
-    let mut file = File::create_new(&part).with_context(|| format!("cannot write {}", part.display()))?;
-    let part = PartFile(part);
+    let mut file = ReplacedFile::create(path, None).context("--output")?;
     copy(result, &mut file, args).await?;
-    file.sync_all().and_then(|()| std::fs::rename(&part.0, &place)).with_context(shown)
-}
-
-/// Deleted when it is dropped; it is not there any more once it was renamed.
-struct PartFile(PathBuf);
-
-impl Drop for PartFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
+    file.commit()
 }
 
 /// True for a statement that gives the form of its result itself: `FORMAT NAME` at its end or before `SETTINGS`.

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use anyhow::Context as _;
-use marketprism_service::Exit;
+use marketprism_service::{Exit, print};
 
 use crate::broker::Broker;
 use crate::clock;
@@ -16,7 +16,7 @@ use crate::repair::{RepairFate, RepairLog, RepairOutcome, RepairProgress, Repair
 /// Prints a line per window, and at the end those not repaired.
 pub async fn execute(config: &Config, query: &RepairQuery) -> anyhow::Result<Exit> {
     let progress = run(config, query).await?;
-    let written = summarize(&progress);
+    let written = print(&summary(&progress));
     let is_repaired = progress.left == 0 && progress.would_mend == 0 && written.is_ok();
     Ok(if is_repaired { Exit::SUCCESS } else { Exit::FAILED })
 }
@@ -50,18 +50,14 @@ fn line(outcome: &RepairOutcome) -> String {
     format!("{fate:<12} {} {}{stream}: {}", outcome.table, outcome.window_start, outcome.what)
 }
 
-fn summarize(progress: &RepairProgress) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
+fn summary(progress: &RepairProgress) -> String {
     let RepairProgress { mended, would_mend, resent, left, .. } = progress;
     if mended + would_mend + resent + left == 0 {
-        return writeln!(out, "nothing to repair");
+        return "nothing to repair".to_owned();
     }
-    writeln!(
-        out,
+    let first = format!(
         "repaired {mended}, would repair {would_mend}, published again by edges {resent}, not repaired {left}"
-    )?;
-    for outcome in progress.outcomes.iter().filter(|outcome| outcome.fate == RepairFate::NotRepaired) {
-        writeln!(out, "  {}", line(outcome))?;
-    }
-    Ok(())
+    );
+    let unrepaired = progress.outcomes.iter().filter(|outcome| outcome.fate == RepairFate::NotRepaired);
+    first + &unrepaired.map(|outcome| format!("\n  {}", line(outcome))).collect::<String>()
 }

@@ -12,7 +12,7 @@ use crate::role::Role;
 
 /// A shorter token could be found by trying.
 const TOKEN_BYTES_MIN: usize = 16;
-const GRACE_VARIABLE: &str = "HEALTH_GRACE_SECONDS";
+const GRACE_SECONDS_MAX: u64 = 86_400;
 
 /// Address and access.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -85,11 +85,13 @@ impl Http {
 
     pub(super) fn check(&mut self, problems: &mut Problems<'_>) {
         self.hot_port = problems.predecessor_port("HOT_STORAGE_HTTP_PORT", "http.listen");
-        if let Some(text) = problems.document().variable(GRACE_VARIABLE) {
-            match text.parse() {
-                Ok(seconds) => self.health_grace = Duration::from_secs(seconds),
-                Err(_) => problems.report(GRACE_VARIABLE, format!("is {text:?}"), "a number of seconds"),
-            }
+        let grace = problems.predecessor_number(
+            "HEALTH_GRACE_SECONDS",
+            "http.health_grace_seconds",
+            0..=GRACE_SECONDS_MAX,
+        );
+        if let Some(seconds) = grace {
+            self.health_grace = Duration::from_secs(seconds);
         }
         for (key, token) in [("http.token_file", &self.token), ("http.read_token_file", &self.read_token)] {
             let is_long = token.as_ref().is_none_or(|token| token.reveal().len() >= TOKEN_BYTES_MIN);

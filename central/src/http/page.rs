@@ -1,5 +1,7 @@
 //! HTML pages: self-contained, with a content security policy that allows nothing else.
 
+use std::cmp::Reverse;
+
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 
@@ -65,12 +67,31 @@ impl IntoResponse for Page {
     }
 }
 
-/// Browsers accept HTML, and do not name JSON before it.
+/// Browsers accept HTML, and do not name JSON before it, or with a greater weight.
 pub fn wants_page(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let named = accept.split(',').map(|part| part.split(';').next().unwrap_or_default().trim());
-    let mut of_ours = named.filter(|kind| matches!(*kind, "text/html" | "application/json"));
-    of_ours.next() == Some("text/html")
+    let [html, json] = ["text/html", "application/json"].map(|kind| {
+        let named = accept.split(',').map(split_weight).enumerate();
+        named
+            .filter(|(_, (name, _))| name.eq_ignore_ascii_case(kind))
+            .map(|(at, (_, weight))| (weight, Reverse(at)))
+            .max()
+    });
+    html.is_some_and(|(weight, _)| weight > 0) && html > json
+}
+
+/// A kind of content and its weight in thousandths (RFC 9110); one that cannot be read is the greatest.
+fn split_weight(part: &str) -> (&str, u16) {
+    const FULL: u16 = 1_000;
+    let mut fields = part.split(';').map(str::trim);
+    let kind = fields.next().unwrap_or_default();
+    let weight = fields.find_map(|field| field.strip_prefix("q=").or_else(|| field.strip_prefix("Q=")));
+    let thousandths = |text: &str| {
+        let (whole, digits) = text.split_once('.').unwrap_or((text, ""));
+        let number: u16 = format!("{whole}{digits:0<3}").parse().ok()?;
+        Some(number.min(FULL))
+    };
+    (kind, weight.and_then(thousandths).unwrap_or(FULL))
 }
 
 #[cfg(test)]
@@ -87,6 +108,8 @@ mod tests {
     fn browsers_get_the_page_and_other_clients_json() {
         assert!(asks("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"));
         assert!(!asks("application/json") && !asks("*/*") && !asks("application/json, text/html"));
+        assert!(!asks("text/html;q=0.2, application/json") && !asks("text/html;q=0"));
+        assert!(asks("application/json;q=0.9, text/html") && asks("text/html; q=1.0, application/json;q=1"));
         assert!(!wants_page(&HeaderMap::new()));
     }
 

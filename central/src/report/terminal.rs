@@ -1,10 +1,10 @@
 //! The report as text for the terminal: tables and colours.
 
 use std::fmt::Display;
-use std::io::IsTerminal as _;
 
 use comfy_table::{CellAlignment, Table, presets};
 use marketprism_schema::EdgeHop;
+use marketprism_service::shows_colours;
 
 use super::document::{
     BrokerConsumer, EdgeTime, Finding, LatencyReport, LeaseState, Level, LostMessages, Report, ReportVerdict,
@@ -343,10 +343,8 @@ impl Paint {
     pub const WARN: &'static str = "33";
     pub const SOFT: &'static str = "2";
 
-    /// On when standard output is a terminal and `NO_COLOR` is unset or empty. <https://no-color.org>
     pub fn of_stdout() -> Self {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self(std::io::stdout().is_terminal() && !refused)
+        Self(shows_colours(&std::io::stdout()))
     }
 
     #[cfg(test)]

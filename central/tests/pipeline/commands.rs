@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use marketprism_tests::wait::eventually;
 use serde_json::Value;
@@ -46,6 +46,8 @@ async fn queries_read_in_every_form_and_within_their_limits() {
     assert_eq!(query(&[TRADES, "--format", "parquet", "--output", path]).0, 0);
     assert!(std::fs::read(&parquet).unwrap().starts_with(b"PAR1"));
 
+    a_mounted_file_takes_the_result(&stack, &config);
+
     // What fails leaves the file as it was.
     let too_many = query(&[TRADES, "--max-rows", "2", "--format", "csv", "--output", path]);
     assert_eq!(too_many.0, 2, "{too_many:?}");
@@ -88,6 +90,25 @@ async fn queries_read_in_every_form_and_within_their_limits() {
     asked.stdin.take().unwrap().write_all(b"SELECT currentDatabase()").unwrap();
     let answer = asked.wait_with_output().unwrap();
     assert_eq!(String::from_utf8(answer.stdout).unwrap(), "\"currentDatabase()\"\n\"marketprism_cold\"\n");
+}
+
+/// As `docker run -v ./rows.csv:/rows.csv`: its name cannot be given to another file.
+fn a_mounted_file_takes_the_result(stack: &Stack, config: &Path) {
+    let [outside, mounted] = ["outside.csv", "mounted.csv"].map(|name| stack.write(name, "before"));
+    let query = Stack::central_command("query", config);
+    let mount = "mount --bind \"$0\" \"$1\" || exit 99; shift; exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", mount]).arg(&outside).arg(&mounted);
+    command.arg(query.get_program()).args(query.get_args()).args([TRADES, "--format", "csv", "--output"]);
+    let asked = command.arg(&mounted).output();
+    if asked.as_ref().map_or(true, |asked| !matches!(asked.status.code(), Some(0 | 2))) {
+        eprintln!("SKIPPED: a mount needs root: {asked:?}");
+        return;
+    }
+    let asked = asked.unwrap();
+    assert!(asked.status.success(), "{asked:?}");
+    assert_eq!(std::fs::read_to_string(&outside).unwrap().lines().count(), 4);
+    assert_eq!(std::fs::read_to_string(&mounted).unwrap(), "before", "it was mounted over");
 }
 
 #[tokio::test(flavor = "multi_thread")]

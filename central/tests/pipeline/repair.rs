@@ -66,6 +66,13 @@ async fn changed_rows_are_named_and_mended() {
     );
     let (code, text) = repair(&sides, &four);
     assert_eq!((code, text.as_str()), (Some(0), "nothing to repair\n"));
+    let config = sides.stack.configure(&sides.settings);
+    assert_eq!(
+        sides.stack.unread("repair", &config, &four),
+        Some(0),
+        "a reader that has seen enough is no failure"
+    );
+    assert_eq!(sides.stack.unread("init", &config, &["--apply"]), Some(0));
 
     let (code, text) = repair(&sides, &[]);
     assert_eq!(code, Some(1));

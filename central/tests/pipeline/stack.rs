@@ -117,6 +117,13 @@ impl Stack {
         Self::central_command(command, config).args(more).output().unwrap()
     }
 
+    /// Runs a command of central whose reader has closed its output, to its end.
+    pub fn unread(&self, command: &str, config: &Path, more: &[&str]) -> Option<i32> {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        Self::central_command(command, config).args(more).stdout(writer).status().unwrap().code()
+    }
+
     /// Runs `init`, which must end with a status; returns what it writes.
     pub fn init(&self, config: &Path, more: &[&str], status: i32) -> String {
         let output = self.command("init", config, more);

@@ -119,13 +119,14 @@ fn script(path: &Path, text: &str) -> anyhow::Result<()> {
 /// Packages with the programs of `POSTINST`.
 const SYSTEMD_TOOLS: &str = "systemd | systemd-standalone-sysusers | systemd-sysusers, systemd | systemd-standalone-tmpfiles | systemd-tmpfiles";
 
-/// A process that runs keeps its binary until the operator restarts it.
+/// A process that runs keeps its binary until the operator restarts it. A systemd that does not answer, as in a container with the host's
+/// `/run/systemd`, leaves no package half-configured.
 const POSTINST: &str = r#"#!/bin/sh
 set -e
 if [ "$1" = configure ]; then
     systemd-sysusers ${DPKG_ROOT:+--root="$DPKG_ROOT"} marketprism-PART.conf
     systemd-tmpfiles ${DPKG_ROOT:+--root="$DPKG_ROOT"} --create marketprism-PART.conf
-    [ -n "$DPKG_ROOT" ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload
+    [ -n "$DPKG_ROOT" ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload || true
 fi
 "#;
 
@@ -141,13 +142,36 @@ fi
 /// Data in /var/lib/marketprism stays, after a purge too.
 const POSTRM: &str = r#"#!/bin/sh
 set -e
-[ -n "$DPKG_ROOT" ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload
+[ -n "$DPKG_ROOT" ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload || true
 "#;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::elf::BinaryNeeds;
+
+    /// As systemd's bus in a container: each script ended with its error, and dpkg left the package half-configured.
+    #[test]
+    fn a_systemd_that_does_not_answer_fails_no_script() {
+        let folder = tempfile::tempdir().unwrap();
+        for (tool, status) in [("systemctl", 1), ("systemd-sysusers", 0), ("systemd-tmpfiles", 0)] {
+            script(&folder.path().join(tool), &format!("#!/bin/sh\nexit {status}\n")).unwrap();
+        }
+        let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+        // In a `/run` of its own that looks as if systemd ran.
+        let enter = "mount -t tmpfs none /run && mkdir -p /run/systemd/system || exit 99; exec sh -c \"$0\" script \"$1\"";
+        for (text, argument) in [(POSTINST, "configure"), (PRERM, "remove"), (POSTRM, "remove")] {
+            let text = text.replace("UNITS", "marketprism-edge.service").replace("PART", "edge");
+            let mut command = Command::new("unshare");
+            command.args(["--mount", "sh", "-c", enter, &text, argument]).env("PATH", &path);
+            let ran = command.env("DPKG_ROOT", "").output();
+            match ran.as_ref().map(|ran| ran.status.code()) {
+                Ok(Some(0)) => {}
+                Ok(Some(1)) => panic!("{text}: {ran:?}"),
+                _ => eprintln!("SKIPPED: a mount needs root: {ran:?}"),
+            }
+        }
+    }
 
     #[test]
     fn a_package_names_its_architecture_and_what_its_program_needs() {

@@ -1,7 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand};
-use marketprism_service::Exit;
+use marketprism_service::{Exit, print};
 
 use crate::install::Installer;
 use crate::stack::{self, DataAfterStop, VenueChoice};
@@ -122,8 +122,6 @@ impl Up {
 
 impl Install {
     fn run(&self, paths: &StackPaths) -> anyhow::Result<Exit> {
-        use std::io::Write as _;
-
         let console = Console::error();
         let installer = Installer::new(paths, &console);
         if !self.print_env {
@@ -158,10 +156,7 @@ impl Install {
             }
         }
         if self.print_env {
-            let mut output = std::io::stdout().lock();
-            for line in lines {
-                writeln!(output, "{line}")?;
-            }
+            print(&lines.join("\n"))?;
         }
         Ok(Exit::SUCCESS)
     }

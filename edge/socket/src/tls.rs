@@ -3,21 +3,18 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use marketprism_service::read_file;
+use marketprism_service::read_pem;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use crate::error::SocketError;
 
-/// Largest file of authorities; a system's whole list has some hundred kilobytes.
-const CA_BYTES_MAX: u64 = 16 << 20;
-
 pub(crate) fn client_config(ca_files: &[PathBuf]) -> Result<ClientConfig, SocketError> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     for path in ca_files {
         let refuse = |reason: String| SocketError::CaFile { path: path.clone(), reason };
-        let pem = read_file(path, CA_BYTES_MAX).map_err(|error| refuse(error.to_string()))?;
+        let pem = read_pem(path).map_err(|error| refuse(error.to_string()))?;
         let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
         // Lists of a system hold old certificates that cannot be read: the others count.
         let (added, ignored) =

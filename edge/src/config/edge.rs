@@ -1,7 +1,7 @@
 //! The whole configuration of an edge: sections, rules between keys, validation as a whole.
 
 use std::cell::OnceCell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use super::selfcare::SelfCareLimits;
 use super::selftest::SelfTestSettings;
 use super::swap::SwapSettings;
 use super::symbols::check_symbols;
-use crate::limits;
+use crate::limits::{self, HEALTH_GRACE, HEALTH_GRACE_SECONDS_MAX};
 
 /// Largest file of certificate authorities that is compared.
 const CA_BYTES_MAX: u64 = 4 << 20;
@@ -280,10 +280,22 @@ pub struct Http {
     /// Key of the certificate, in PEM form.
     #[schemars(extend("x-file" = true))]
     pub tls_key_file: Option<PathBuf>,
+    /// Of the variable `HEALTH_GRACE_SECONDS`: `/health` is healthy for this long after the start.
+    #[serde(skip)]
+    pub health_grace: Duration,
 }
 
 impl Http {
     fn take_predecessors(&mut self, problems: &mut Problems<'_>) {
+        // As central's key, which an edge has no need of.
+        let grace = problems.predecessor_number(
+            "HEALTH_GRACE_SECONDS",
+            "http.health_grace_seconds",
+            0..=HEALTH_GRACE_SECONDS_MAX,
+        );
+        if let Some(seconds) = grace {
+            self.health_grace = Duration::from_secs(seconds);
+        }
         for (variable, key, address) in [
             ("HEALTH_CHECK_PORT", "http.listen", &mut self.listen),
             ("METRICS_PORT", "http.metrics_listen", &mut self.metrics_listen),
@@ -314,6 +326,7 @@ impl Default for Http {
             token: None,
             tls_cert_file: None,
             tls_key_file: None,
+            health_grace: HEALTH_GRACE,
         }
     }
 }
@@ -443,6 +456,13 @@ impl Config {
     }
 }
 
+/// True for addresses of which only one can be listened on. `[::]` takes IPv4 too.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let [a, b] = [one, other].map(|address| address.ip().to_canonical());
+    let covers = |all: IpAddr, one: IpAddr| all.is_unspecified() && (all.is_ipv6() || one.is_ipv4());
+    one.port() == other.port() && one.port() != 0 && (a == b || covers(a, b) || covers(b, a))
+}
+
 /// The exchange of the synthetic stream is no venue's.
 fn check_exchange(at: &str, feed: &FeedConfig, problems: &mut Problems<'_>) {
     let (is_free, at) = (feed.exchange != SELFTEST_EXCHANGE, format!("{at}.exchange"));
@@ -483,9 +503,9 @@ fn check_sections(publisher: PublisherLimits, audit: Audits, http: &Http, proble
     let is_long = http.token.as_ref().is_none_or(|token| token.reveal().len() >= TOKEN_BYTES_MIN);
     let at_least = format!("at least {TOKEN_BYTES_MIN} characters");
     problems.demand(is_long, "http.token_file", "holds a token that can be guessed", at_least);
-    let apart = http.listen != http.metrics_listen || http.listen.port() == 0;
     let what = format!("is {}", http.metrics_listen);
-    problems.demand(apart, "http.metrics_listen", what, "another address than http.listen");
+    let allowed = format!("another port than that of http.listen ({})", http.listen);
+    problems.demand(!overlap(http.listen, http.metrics_listen), "http.metrics_listen", what, allowed);
     let (has_certificate, has_key) = (http.tls_cert_file.is_some(), http.tls_key_file.is_some());
     let missing = if has_certificate { "http.tls_key_file" } else { "http.tls_cert_file" };
     let allowed = "both of tls_cert_file and tls_key_file, or neither";

@@ -4,9 +4,9 @@ use std::fs;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 use marketprism_schema::EdgeLease;
-use marketprism_service::{FileLock, clock, read_text};
+use marketprism_service::{Exit, Failure, FailureContext as _, FileLock, clock, read_text};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -28,8 +28,8 @@ pub struct InstanceLock {
 }
 
 impl InstanceLock {
-    /// Fails while another process runs this edge in this folder.
-    pub fn take(data_dir: &Path, edge: &str) -> anyhow::Result<Self> {
+    /// Fails while another process runs this edge in this folder, with the exit code that says so.
+    pub fn take(data_dir: &Path, edge: &str) -> Result<Self, Failure> {
         let folder = data_dir.join("runs");
         let host = host_name();
         let (pid, since) = (std::process::id(), clock::now_ns());
@@ -38,7 +38,11 @@ impl InstanceLock {
         let taken = or_unlocked(FileLock::try_take_as(&path, &holder), &path);
         let file = match taken.with_context(|| format!("cannot lock {}", path.display()))? {
             Ok(file) => file,
-            Err(holder) => bail!("edge {edge:?} runs already in {}: {holder}; {REMEDY}", data_dir.display()),
+            Err(holder) => {
+                let folder = data_dir.display();
+                let refusal = anyhow!("edge {edge:?} runs already in {folder}: {holder}; {REMEDY}");
+                return Err(refusal).or_exit(Exit::NOT_STARTED);
+            }
         };
         let path = folder.join(format!("{edge}.id"));
         let data_id = data_id(&path).with_context(|| format!("identity {}", path.display()))?;
@@ -110,7 +114,9 @@ mod tests {
     fn the_refusal_of_a_second_process_names_the_holder_of_the_folder_and_since_when() {
         let folder = tempfile::tempdir().unwrap();
         let held = InstanceLock::take(folder.path(), "e1").unwrap();
-        let refused = InstanceLock::take(folder.path(), "e1").unwrap_err().to_string();
+        let refused = InstanceLock::take(folder.path(), "e1").unwrap_err();
+        assert_eq!(refused.exit, Exit::NOT_STARTED);
+        let refused = refused.error.to_string();
         let holder = format!("process {} on host {}, since 20", std::process::id(), held.lease.host);
         assert!(refused.contains(&holder) && refused.contains("ALLOW_MULTIPLE=1"), "{refused}");
         let other = InstanceLock::take(folder.path(), "e2").unwrap();

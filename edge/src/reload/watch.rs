@@ -1,9 +1,8 @@
 //! Changes of the configuration file, by its content.
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
-use marketprism_service::read_file;
+use marketprism_service::{FileStamp, read_file};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Larger files are no configuration.
@@ -16,11 +15,9 @@ pub struct ConfigWatch {
     known: Option<u64>,
     /// Another content, at the look before.
     pending: Option<u64>,
+    /// Without a change of it the file is not read.
     stamp: Option<FileStamp>,
 }
-
-/// Without a change of it the file is not read.
-type FileStamp = (SystemTime, u64);
 
 impl ConfigWatch {
     /// Before the file is read: a change meanwhile is found then.
@@ -41,7 +38,7 @@ impl ConfigWatch {
 
     /// True if the file has another content than was read, and the same as at the look before.
     pub(super) fn has_changed(&mut self) -> bool {
-        let stamp = self.stamp();
+        let stamp = FileStamp::of(&self.path).ok();
         if self.pending.is_none() && stamp.is_some() && stamp == self.stamp {
             return false;
         }
@@ -50,13 +47,8 @@ impl ConfigWatch {
         let is_settled = self.pending == Some(content);
         self.pending = (!is_known).then_some(content);
         // A write within the resolution of the time is found at the next look.
-        self.stamp = stamp.filter(|(at, _)| is_known && at.elapsed().is_ok_and(|age| age.as_secs() > 2));
+        self.stamp = stamp.filter(|stamp| is_known && stamp.is_settled());
         !is_known && is_settled
-    }
-
-    fn stamp(&self) -> Option<FileStamp> {
-        let metadata = std::fs::metadata(&self.path).ok()?;
-        Some((metadata.modified().ok()?, metadata.len()))
     }
 
     fn content(&self) -> Option<u64> {
@@ -66,7 +58,32 @@ impl ConfigWatch {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{File, rename};
+    use std::os::unix::fs::symlink;
+    use std::time::{Duration, Instant, UNIX_EPOCH};
+
     use super::*;
+
+    /// As `/etc/marketprism/edge.toml` of a system that keeps its files in `/nix/store`.
+    #[test]
+    fn a_link_to_another_file_of_the_same_length_and_time_is_a_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for (name, text) in [("a", "BTC"), ("b", "ETH")] {
+            std::fs::write(at(name), text).unwrap();
+            File::options().write(true).open(at(name)).unwrap().set_modified(UNIX_EPOCH).unwrap();
+        }
+        symlink(at("a"), at("edge.toml")).unwrap();
+        let mut watch = ConfigWatch::new(&at("edge.toml"));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while watch.stamp.is_none() {
+            assert!(!watch.has_changed() && Instant::now() < deadline);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        symlink(at("b"), at("new")).unwrap();
+        rename(at("new"), at("edge.toml")).unwrap();
+        assert!(!watch.has_changed() && watch.has_changed());
+    }
 
     #[test]
     fn a_change_is_reported_once_and_not_while_the_file_is_being_written() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use marketprism_schema::StreamId;
-use marketprism_service::clock;
+use marketprism_service::{Exit, Failure, FailureContext as _, clock};
 use tokio::time::timeout;
 
 use super::settings::queue_limits;
@@ -25,7 +25,7 @@ pub(super) fn queue(config: &Config, auditor: &Arc<Auditor>, journal: Option<&Ar
     }
 }
 
-pub(super) fn open_journal(config: &Config, auditor: &Arc<Auditor>) -> anyhow::Result<Option<Arc<Journal>>> {
+pub(super) fn open_journal(config: &Config, auditor: &Arc<Auditor>) -> Result<Option<Arc<Journal>>, Failure> {
     if !config.journal.enabled {
         return Ok(None);
     }
@@ -37,7 +37,8 @@ pub(super) fn open_journal(config: &Config, auditor: &Arc<Auditor>) -> anyhow::R
         keep_confirmed: config.journal.keep_confirmed,
         sync_every: config.journal.sync_interval,
     };
-    Ok(Some(Arc::new(Journal::open(options, Arc::new(DiskFiles), Arc::clone(auditor))?)))
+    let journal = Journal::open(options, Arc::new(DiskFiles), Arc::clone(auditor));
+    Ok(Some(Arc::new(journal.or_exit(Exit::NOT_STARTED)?)))
 }
 
 pub(super) fn start_journal(

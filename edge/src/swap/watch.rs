@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use marketprism_adapter_host::component_digest;
-use marketprism_service::read_file;
+use marketprism_service::{FileStamp, read_file};
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -16,9 +16,6 @@ use tokio_util::sync::CancellationToken;
 use super::store::write_synced;
 use super::swaps::{AdapterSwaps, FileAttempt};
 use crate::limits::{COMPONENT_BYTES_MAX, WATCH_EVERY, WATCH_RETRY, WATCHED_FILES_MAX};
-
-/// Time and size of a file: equal ones are an equal file, and one that is equal twice in a row is complete.
-type FileState = (SystemTime, u64);
 
 /// Looks into the folder until `stop`. `state` is the file of what was tried.
 pub(super) async fn watch_folder(
@@ -51,7 +48,8 @@ struct WatchedFolder<'a> {
 
 /// A content of a file.
 struct WatchedFile {
-    state: FileState,
+    /// One that is equal twice in a row is that of a complete file.
+    stamp: FileStamp,
     /// Changes of adapters from this number on may be its own.
     since: u64,
     /// Tried, or not readable.
@@ -94,10 +92,10 @@ impl<'a> WatchedFolder<'a> {
         // Changes before the start may be of the files that are there then.
         let since = if before.is_some() { next } else { 0 };
         let (mut before, mut files) = (before.unwrap_or_default(), BTreeMap::new());
-        for (path, state) in found {
-            let known = before.remove(&path).filter(|file| file.state == state);
+        for (path, stamp) in found {
+            let known = before.remove(&path).filter(|file| file.stamp == stamp);
             let is_complete = known.is_some();
-            let new = || WatchedFile { state, since, is_done: false, again: None, pause: self.first_pause };
+            let new = || WatchedFile { stamp, since, is_done: false, again: None, pause: self.first_pause };
             let mut file = known.unwrap_or_else(new);
             let is_early = file.again.is_some_and(|next| Instant::now() < next);
             if is_complete && !is_early && !file.is_done && !swaps.is_running() {
@@ -109,7 +107,7 @@ impl<'a> WatchedFolder<'a> {
     }
 
     /// The first files by name are looked at.
-    fn bound(&mut self, found: &mut BTreeMap<PathBuf, FileState>) {
+    fn bound(&mut self, found: &mut BTreeMap<PathBuf, FileStamp>) {
         let count = found.len();
         while found.len() > WATCHED_FILES_MAX {
             found.pop_last();
@@ -170,13 +168,13 @@ impl<'a> WatchedFolder<'a> {
     }
 }
 
-fn components(folder: &Path) -> io::Result<BTreeMap<PathBuf, FileState>> {
+fn components(folder: &Path) -> io::Result<BTreeMap<PathBuf, FileStamp>> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "wasm") {
-            let data = fs::metadata(&path)?;
-            files.insert(path, (data.modified()?, data.len()));
+            let stamp = FileStamp::of(&path)?;
+            files.insert(path, stamp);
         }
     }
     Ok(files)
@@ -184,6 +182,8 @@ fn components(folder: &Path) -> io::Result<BTreeMap<PathBuf, FileState>> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use tokio::sync::mpsc::Receiver;
 
     use super::super::record::{SwapOutcome, SwapStep};
@@ -280,6 +280,22 @@ mod tests {
         watching.end(SwapStep::Done, SwapOutcome::Promoted);
         watching = watching.restarted();
         watching.loads(None);
+    }
+
+    /// As components from archives and images without times.
+    #[test]
+    fn a_version_of_the_same_length_and_time_is_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut watching = Watching::start(folder.path(), Vec::new());
+        for content in ["version 1", "version 2"] {
+            let new = folder.path().join("new");
+            fs::write(&new, content).unwrap();
+            fs::File::options().write(true).open(&new).unwrap().set_modified(UNIX_EPOCH).unwrap();
+            fs::rename(&new, folder.path().join("new.wasm")).unwrap();
+            watching.loads(Some(content));
+            watching.end(SwapStep::Done, SwapOutcome::Promoted);
+            watching.loads(None);
+        }
     }
 
     #[test]

@@ -124,6 +124,53 @@ fn ports_of_the_earlier_system_win_over_the_file_and_lose_to_ours() {
     );
 }
 
+/// It was read once everything had started, so that `check` did not see a wrong one.
+#[test]
+fn the_grace_time_of_health_is_read_with_the_configuration() {
+    let dir = folder();
+    let grace = |value: &str| {
+        let read = read(&good(dir.path()), dir.path(), &[("HEALTH_GRACE_SECONDS", value)]);
+        read.map(|config| config.http.health_grace.as_secs())
+    };
+    assert_eq!([grace(""), grace("0"), grace("600")], [Ok(120), Ok(0), Ok(600)]);
+    let error = grace("2m").unwrap_err();
+    assert!(
+        error.contains("HEALTH_GRACE_SECONDS: is \"2m\" (allowed: a whole number from 0 to 86400)"),
+        "{error}"
+    );
+}
+
+#[test]
+fn two_listeners_of_one_port_are_refused_where_one_would_take_the_other_s() {
+    let dir = folder();
+    let listen = |one: &str, other: &str| {
+        let text = format!("{}[http]\nlisten = {one:?}\nmetrics_listen = {other:?}\n", good(dir.path()));
+        read(&text, dir.path(), &[])
+    };
+    for (one, other) in [
+        ("0.0.0.0:9093", "127.0.0.1:9093"),
+        ("127.0.0.1:9093", "0.0.0.0:9093"),
+        ("[::]:9093", "127.0.0.1:9093"),
+        ("[::1]:9093", "[::]:9093"),
+        ("0.0.0.0:9093", "[::]:9093"),
+        ("127.0.0.1:9093", "[::ffff:127.0.0.1]:9093"),
+    ] {
+        let error = listen(one, other).unwrap_err();
+        assert!(
+            error.contains(&format!("http.metrics_listen: is {other}")) && error.contains(one),
+            "{error}"
+        );
+    }
+    for (one, other) in [
+        ("0.0.0.0:9093", "[::1]:9093"),
+        ("127.0.0.1:9093", "127.0.0.2:9093"),
+        ("[::]:9092", "0.0.0.0:9093"),
+        ("[::]:0", "[::]:0"),
+    ] {
+        listen(one, other).unwrap();
+    }
+}
+
 #[test]
 fn every_error_is_listed_at_once() {
     let dir = folder();

@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read as _, Result};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Opens a regular file. Anything else is refused before it is opened.
 pub fn open_file(path: &Path) -> Result<File> {
@@ -29,16 +31,84 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads a regular UTF-8 file of at most `max` bytes.
 pub fn read_text(path: &Path, max: u64) -> Result<String> {
-    let mut bytes = read_file(path, max)?;
+    String::from_utf8(without_mark(read_file(path, max)?))
+        .map_err(|_| Error::new(ErrorKind::InvalidData, "is not UTF-8 text"))
+}
+
+/// Longest PEM file: the whole list of a system's authorities has some hundred kilobytes.
+const PEM_BYTES_MAX: u64 = 16 << 20;
+
+/// Reads a regular file of certificates or keys. Readers of PEM skip a first certificate that does not begin its line.
+pub fn read_pem(path: &Path) -> Result<Vec<u8>> {
+    read_file(path, PEM_BYTES_MAX).map(without_mark)
+}
+
+fn without_mark(mut bytes: Vec<u8>) -> Vec<u8> {
     if bytes.starts_with(BYTE_ORDER_MARK) {
         bytes.drain(..BYTE_ORDER_MARK.len());
     }
-    String::from_utf8(bytes).map_err(|_| Error::new(ErrorKind::InvalidData, "is not UTF-8 text"))
+    bytes
+}
+
+/// Changes whenever a file is written or replaced, also by one of the same length and time: stores and images without times
+/// (`SOURCE_DATE_EPOCH`) give every file the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileStamp {
+    bytes: u64,
+    modified: (i64, i64),
+    /// Of content, name or owner: no program can set it.
+    changed: (i64, i64),
+    device: u64,
+    inode: u64,
+}
+
+impl FileStamp {
+    /// Of the file that a link names.
+    pub fn of(path: &Path) -> Result<Self> {
+        let found = std::fs::metadata(path)?;
+        Ok(Self {
+            bytes: found.len(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+            device: found.dev(),
+            inode: found.ino(),
+        })
+    }
+
+    /// False within the resolution of the times, in which a second write leaves the stamp as it is.
+    pub fn is_settled(&self) -> bool {
+        const SETTLED: Duration = Duration::from_secs(2);
+        let seconds = self.modified.0.max(self.changed.0);
+        let at = UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(seconds).unwrap_or_default()));
+        at.and_then(|at| at.elapsed().ok()).is_some_and(|age| age > SETTLED)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As files of `/nix/store`, of archives, and as `cp -p` writes into a file that is there.
+    #[test]
+    fn a_file_of_the_same_length_and_time_has_another_stamp() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            File::options().write(true).open(&path).unwrap().set_modified(UNIX_EPOCH).unwrap();
+            path
+        };
+        let (first, second) = (write("a", "one"), write("b", "two"));
+        let [a, b] = [&first, &second].map(|path| FileStamp::of(path).unwrap());
+        assert_ne!(a, b);
+        assert_eq!(a, FileStamp::of(&first).unwrap());
+        // The time of a change is that of the last tick.
+        let is_found = (0..1_000).any(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            FileStamp::of(&write("a", "six")).unwrap() != a
+        });
+        assert!(is_found);
+    }
 
     #[test]
     fn endless_and_oversized_files_are_refused_at_once() {

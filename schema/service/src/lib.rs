@@ -1,5 +1,5 @@
 //! Run-time parts that all binaries share: clock, back-off, log set-up and limits, limits of the host, signals, exit codes, accept loop, room on
-//! disks, words to the service manager, files that a user names, masks of secrets in texts, host names of listeners.
+//! disks, words to the service manager, files that a user names, colours, masks of secrets in texts, host names of listeners.
 //! Nothing here knows about market data or configuration.
 
 mod accept;
@@ -9,6 +9,7 @@ mod bearer;
 #[cfg(feature = "tls")]
 mod certificates;
 pub mod clock;
+mod colours;
 mod disk;
 mod file_lock;
 mod files;
@@ -16,6 +17,7 @@ mod host_limits;
 mod hosts;
 #[cfg(feature = "http")]
 mod http;
+mod journal_priority;
 mod log_file;
 mod log_output;
 mod logs;
@@ -39,9 +41,10 @@ pub use backoff::{Backoff, jitter};
 pub use bearer::{TokenRefusal, check_bearer, credentials, is_token};
 #[cfg(feature = "tls")]
 pub use certificates::CertificateFiles;
+pub use colours::shows_colours;
 pub use disk::DiskSpace;
 pub use file_lock::FileLock;
-pub use files::{open_file, read_file, read_text};
+pub use files::{FileStamp, open_file, read_file, read_pem, read_text};
 pub use host_limits::{check_host, host_limit, start_thread, thread_limit};
 pub use hosts::HostRule;
 #[cfg(feature = "http")]

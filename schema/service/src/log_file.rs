@@ -41,9 +41,13 @@ impl LogFile {
         }
         self.checked = Instant::now();
         self.previous.follow_name();
-        if self.current.follow_name() {
-            self.bytes = self.current.file.metadata().map_or(0, |found| found.len());
-        }
+        self.current.follow_name();
+        self.measure();
+    }
+
+    /// Other processes with this variable, such as commands in the container of a service, write into the file and empty it too.
+    fn measure(&mut self) {
+        self.bytes = self.current.file.metadata().map_or(self.bytes, |found| found.len());
     }
 
     /// On a full disk the text is lost rather than the bound.
@@ -76,16 +80,16 @@ impl NamedFile {
         Ok(Self { path, options: options.clone(), file })
     }
 
-    /// True if the name was that of another file, or of none, and the file was opened again. A process that may open no files goes on with the
-    /// file that it has.
-    fn follow_name(&mut self) -> bool {
+    /// Opens the file again whose name is that of another one, or of none. A process that may open no files goes on with the file that it has.
+    fn follow_name(&mut self) {
         let of = |found: std::fs::Metadata| (found.dev(), found.ino());
         let named = std::fs::metadata(&self.path).map(of);
         if named.is_ok_and(|named| self.file.metadata().map(of).is_ok_and(|opened| opened == named)) {
-            return false;
+            return;
         }
-        let opened = self.options.open(&self.path);
-        opened.map(|file| self.file = file).is_ok()
+        if let Ok(file) = self.options.open(&self.path) {
+            self.file = file;
+        }
     }
 }
 
@@ -93,6 +97,9 @@ impl Write for LogFile {
     fn write(&mut self, text: &[u8]) -> Result<usize> {
         self.follow_names();
         let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        if self.bytes.saturating_add(length) > self.max_bytes {
+            self.measure();
+        }
         if self.bytes.saturating_add(length) > self.max_bytes {
             self.rotate()?;
         }
@@ -156,6 +163,21 @@ mod tests {
         write("fifth day\n");
         write("which fills it too\n");
         assert_eq!([read(".old"), read("")], ["fifth day\n", "which fills it too\n"]);
+    }
+
+    /// As a command in the container of a service. Its line filled the file, and the next one of the service replaced all that it had copied.
+    #[test]
+    fn a_file_that_another_process_has_just_emptied_is_not_copied_over_the_text_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.log");
+        let mut service = LogFile::open(&path, 20).unwrap();
+        service.write_all(b"first\nsecond\nthird\n").unwrap();
+        let mut command = LogFile::open(&path, 20).unwrap();
+        command.write_all(b"command\n").unwrap();
+        service.write_all(b"fourth\n").unwrap();
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+        assert_eq!(read(&folder.path().join("x.log.old")), "first\nsecond\nthird\n");
+        assert_eq!(read(&path), "command\nfourth\n");
     }
 
     /// As the stack starts a part: its standard error is appended to the same file.

@@ -19,6 +19,7 @@ use socket2::SockRef;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
+use crate::journal_priority::Priority;
 use crate::log_file::{LOG_FILE_BYTES_MAX, LogFile};
 
 /// Longest wait for a reader. Passed: the line is dropped, and the next ones too until there is room.
@@ -49,8 +50,10 @@ pub(crate) fn write_json_notices() {
     JSON_NOTICES.store(true, Ordering::Relaxed);
 }
 
-/// The log file if there is one, else standard error. Each write is a whole line.
-pub(crate) struct LogOutput;
+/// The log file if there is one, else standard error. Each write is a whole line, or lines of one priority.
+pub(crate) struct LogOutput {
+    pub(crate) priority: Priority,
+}
 
 impl Write for LogOutput {
     fn write(&mut self, line: &[u8]) -> Result<usize> {
@@ -61,6 +64,9 @@ impl Write for LogOutput {
                 LOST_LINES.write(line, |text, _| file.write_all(text));
             }
             None => {
+                let text = String::from_utf8_lossy(line);
+                let line = self.priority.for_stderr(&text);
+                let line = line.as_bytes();
                 let mut stderr = std::io::stderr().lock();
                 match TERMINAL.get_or_init(|| stderr.is_terminal().then(|| without_block(&stderr)).flatten())
                 {
@@ -113,6 +119,14 @@ impl LostLines {
 }
 
 fn notice(lost: u64) -> String {
+    let text = notice_text(lost);
+    match LOG_FILE.get() {
+        Some(_) => text,
+        None => Priority::Warning.for_stderr(&text).into_owned(),
+    }
+}
+
+fn notice_text(lost: u64) -> String {
     let mut time = String::new();
     let _ = SystemTime.format_time(&mut Writer::new(&mut time));
     let target = module_path!();

@@ -10,10 +10,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
+use tracing::Metadata;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
+use crate::journal_priority::Priority;
 use crate::log_output::{LogOutput, log_to_file, write_json_notices};
-use crate::mask;
+use crate::{mask, shows_colours};
 
 /// Interval of [`LogLimit::default`].
 const LOG_EVERY: Duration = Duration::from_secs(10);
@@ -90,8 +93,7 @@ pub fn init_logs() -> anyhow::Result<()> {
     }
     let is_json = is_json(variable(FORMAT)?.as_deref())?;
     let form = if is_json { LineForm::Json } else { LineForm::Text };
-    let output = move || MaskedWriter { output: LogOutput, form };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(output);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(LineWriters { form });
     // Its own errors go to standard error, and a failure there ends the process.
     let builder = builder.log_internal_errors(false);
     let started = if is_json {
@@ -100,8 +102,8 @@ pub fn init_logs() -> anyhow::Result<()> {
         let filter = builder.reload_handle();
         builder.try_init().map(|()| keep(move |new| Ok(filter.reload(new)?)))
     } else {
-        let is_terminal = path.is_none() && std::io::IsTerminal::is_terminal(&std::io::stderr());
-        let builder = builder.with_ansi(is_terminal).with_filter_reloading();
+        let is_coloured = path.is_none() && shows_colours(&std::io::stderr());
+        let builder = builder.with_ansi(is_coloured).with_filter_reloading();
         let filter = builder.reload_handle();
         builder.try_init().map(|()| keep(move |new| Ok(filter.reload(new)?)))
     };
@@ -180,7 +182,8 @@ fn filter(filter: Option<&str>, level: Option<&str>) -> anyhow::Result<EnvFilter
 /// As the standard hook, masked. An error of writing has nobody to be reported to.
 fn report_panic(panic: &PanicHookInfo<'_>) {
     let (thread, backtrace) = (std::thread::current(), Backtrace::capture());
-    let mut output = MaskedWriter { output: LogOutput, form: LineForm::Panic };
+    let output = LogOutput { priority: Priority::Critical };
+    let mut output = MaskedWriter { output, form: LineForm::Panic };
     let _ = writeln!(output, "thread '{}' {panic}", thread.name().unwrap_or("<unnamed>"));
     if backtrace.status() == BacktraceStatus::Captured {
         let _ = writeln!(output, "{backtrace}");
@@ -198,6 +201,23 @@ enum LineForm {
     Json,
     /// A panic and its backtrace have lines of their own.
     Panic,
+}
+
+/// Writers of the lines, each for a line of one level.
+struct LineWriters {
+    form: LineForm,
+}
+
+impl<'a> MakeWriter<'a> for LineWriters {
+    type Writer = MaskedWriter<LogOutput>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        MaskedWriter { output: LogOutput { priority: Priority::Info }, form: self.form }
+    }
+
+    fn make_writer_for(&'a self, line: &Metadata<'_>) -> Self::Writer {
+        MaskedWriter { output: LogOutput { priority: (*line.level()).into() }, form: self.form }
+    }
 }
 
 /// Output without secrets. Texts come whole: a line in one call.

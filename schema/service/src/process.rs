@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error_text;
+use crate::journal_priority::Priority;
 
 /// An exit code. Codes above 2 have their meaning per command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,11 +16,11 @@ pub struct Exit(u8);
 impl Exit {
     /// Done, and nothing is wrong.
     pub const SUCCESS: Self = Self(0);
-    /// The command failed, or what it checked has problems.
+    /// The command failed, or what it checked has problems. `edge run`: what ends it may pass, as a port in use.
     pub const FAILED: Self = Self(1);
     /// Nothing could be done or said: wrong usage or configuration, or a server did not answer. The command-line parser uses it too.
     pub const NOT_DONE: Self = Self(2);
-    /// `edge run`: a part could not start, for example because a port is in use.
+    /// `edge run`: it may not start here, since another process runs this edge or the host denies what it needs; trying again does not help.
     pub const NOT_STARTED: Self = Self(3);
     /// `central init`: differences that `--apply` would change. `local status`: a part does not run or is not healthy.
     pub const DIFFERS: Self = Self(3);
@@ -75,8 +76,9 @@ impl<T, E: Into<anyhow::Error>> FailureContext<T> for Result<T, E> {
 /// The end of `main`: prints `error: ` and the causes of a failure to standard error, and gives the code.
 pub fn report(done: Result<Exit, Failure>) -> ExitCode {
     let exit = done.unwrap_or_else(|Failure { exit, error }| {
+        let text = format!("error: {}\n", error_text(error.as_ref()));
         // Nobody is left to read it when standard error is closed.
-        let _ = writeln!(std::io::stderr().lock(), "error: {}", error_text(error.as_ref()));
+        let _ = std::io::stderr().lock().write_all(Priority::Error.for_stderr(&text).as_bytes());
         exit
     });
     exit.into()

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rustls::ServerConfig;
 use tokio_rustls::TlsAcceptor;
 
-use crate::error_text;
 use crate::tls::{read_certificates, read_key};
+use crate::{FileStamp, error_text};
 
 /// Least time between two looks at the files: handshakes of a flood look once.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -31,26 +31,10 @@ struct LoadedPair {
     checked: Instant,
 }
 
-/// Changes whenever a file is written or replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileStamp {
-    modified: Option<SystemTime>,
-    bytes: u64,
-    inode: u64,
-}
-
-impl FileStamp {
-    fn of(path: &Path) -> Option<Self> {
-        use std::os::unix::fs::MetadataExt as _;
-        let data = std::fs::metadata(path).ok()?;
-        Some(Self { modified: data.modified().ok(), bytes: data.len(), inode: data.ino() })
-    }
-}
-
 impl ServerTls {
     /// Reads the files; a chain that cannot be read or does not belong to the key is an error.
     pub fn load(certificate: &Path, key: &Path) -> anyhow::Result<Self> {
-        let stamps = [FileStamp::of(certificate), FileStamp::of(key)];
+        let stamps = stamps(certificate, key);
         let config = read_pair(certificate, key)?;
         Ok(Self {
             certificate: certificate.to_owned(),
@@ -79,7 +63,7 @@ impl ServerTls {
     }
 
     fn check(&self) {
-        let stamps = [FileStamp::of(&self.certificate), FileStamp::of(&self.key)];
+        let stamps = stamps(&self.certificate, &self.key);
         if self.lock().stamps == stamps {
             return;
         }
@@ -104,6 +88,10 @@ impl ServerTls {
     fn lock(&self) -> MutexGuard<'_, LoadedPair> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn stamps(certificate: &Path, key: &Path) -> [Option<FileStamp>; 2] {
+    [certificate, key].map(|path| FileStamp::of(path).ok())
 }
 
 fn read_pair(certificate: &Path, key: &Path) -> anyhow::Result<Arc<ServerConfig>> {

@@ -10,10 +10,9 @@ use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::read_file;
+use crate::read_pem;
 
-/// Longest PEM file: the whole list of a system's authorities has some hundred kilobytes.
-const PEM_BYTES_MAX: u64 = 16 << 20;
+const ENCRYPTED: &[u8] = b"ENCRYPTED";
 
 /// Trusts the public authorities and those of `ca_file`. `identity`: files of the client's certificate and its key. Later changes of
 /// the files need a restart.
@@ -52,16 +51,26 @@ fn add_authorities(roots: &mut RootCertStore, path: &Path) -> anyhow::Result<()>
 /// The certificates of a file, at least one.
 pub(crate) fn read_certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let none = || format!("{}: no certificate in PEM form", path.display());
-    let pem = read_file(path, PEM_BYTES_MAX).with_context(|| path.display().to_string())?;
+    let pem = read_pem(path).with_context(|| path.display().to_string())?;
     let found: Vec<_> = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().with_context(none)?;
     anyhow::ensure!(!found.is_empty(), none());
     Ok(found)
 }
 
 pub(crate) fn read_key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
-    let pem = read_file(path, PEM_BYTES_MAX).with_context(|| path.display().to_string())?;
-    PrivateKeyDer::from_pem_slice(&pem)
-        .with_context(|| format!("{}: no private key in PEM form", path.display()))
+    let shown = path.display();
+    let pem = read_pem(path).with_context(|| shown.to_string())?;
+    PrivateKeyDer::from_pem_slice(&pem).with_context(|| {
+        // `BEGIN ENCRYPTED PRIVATE KEY`, or `Proc-Type: 4,ENCRYPTED` in an older form.
+        if pem.windows(ENCRYPTED.len()).any(|part| part == ENCRYPTED) {
+            format!(
+                "{shown}: the private key is encrypted (allowed: a key without a passphrase, as \
+                 `openssl pkey -in {shown} -out FILE` writes it)"
+            )
+        } else {
+            format!("{shown}: no private key in PEM form")
+        }
+    })
 }
 
 /// The refused handshake among the causes of an error, with the key that mends it.
@@ -156,6 +165,40 @@ mod tests {
         std::fs::write(&file, unreadable).unwrap();
         let error = tls_client(Some(&file), None).unwrap_err().to_string();
         assert!(error.ends_with("list.pem: none of its 1 certificates is one of an authority"), "{error}");
+    }
+
+    /// During a rotation the first authority of such a file was left out without a word.
+    #[test]
+    fn a_byte_order_mark_costs_no_certificate_and_no_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, key) = (folder.path().join("list.pem"), folder.path().join("key.pem"));
+        let [old, new] = [(); 2].map(|()| rcgen::generate_simple_self_signed(vec!["h".to_owned()]).unwrap());
+        std::fs::write(&file, format!("\u{feff}{}{}", old.cert.pem(), new.cert.pem())).unwrap();
+        assert_eq!(read_certificates(&file).unwrap().len(), 2);
+        std::fs::write(&key, format!("\u{feff}{}", old.signing_key.serialize_pem())).unwrap();
+        assert!(read_key(&key).is_ok());
+    }
+
+    #[test]
+    fn an_encrypted_key_is_called_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key.pem");
+        let of = |kind: &str, head: &str| {
+            format!("-----BEGIN {kind}-----\n{head}MAMCAQE=\n-----END {kind}-----\n")
+        };
+        let refusal = |text: String| {
+            std::fs::write(&file, text).unwrap();
+            read_key(&file).unwrap_err().to_string()
+        };
+        for text in [
+            of("ENCRYPTED PRIVATE KEY", ""),
+            of("RSA PRIVATE KEY", "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n"),
+        ] {
+            let refusal = refusal(text);
+            assert!(refusal.contains("key.pem: the private key is encrypted"), "{refusal}");
+        }
+        let refusal = refusal("nothing".to_owned());
+        assert!(refusal.contains("key.pem: no private key in PEM form"), "{refusal}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 /// Linux reports CPU time to user space in hundredths of a second, whatever its own clock.
 const TICK: Duration = Duration::from_millis(10);
+const TICKS_PER_SECOND: u64 = 100;
 
 /// Usage so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,13 +35,24 @@ fn resident_bytes(status: &str) -> Option<u64> {
 /// The name in brackets may hold blanks; user and system time are fields 14 and 15.
 fn cpu(stat: &str) -> Option<Duration> {
     let (_, fields) = stat.rsplit_once(") ")?;
-    let mut ticks = fields.split(' ').skip(11).map(str::parse::<u32>);
-    TICK.checked_mul(ticks.next()?.ok()?.checked_add(ticks.next()?.ok()?)?)
+    let mut ticks = fields.split(' ').skip(11).map(str::parse::<u64>);
+    let ticks = ticks.next()?.ok()?.checked_add(ticks.next()?.ok()?)?;
+    Some(
+        Duration::from_secs(ticks / TICKS_PER_SECOND)
+            + TICK * u32::try_from(ticks % TICKS_PER_SECOND).ok()?,
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// After 248 days on two cores the ticks of a process no longer fit into 32 bits.
+    #[test]
+    fn a_year_of_several_cores_is_read() {
+        let year = "7 (name with ) blanks) S 1 7 7 0 -1 0 0 0 0 0 10000000050 2000000000 0 0 20 0";
+        assert_eq!(cpu(year), Some(Duration::from_millis(120_000_000_500)));
+    }
 
     #[test]
     fn usage_rises_with_memory_and_work() {

@@ -134,6 +134,14 @@ async fn a_server_that_prefers_http_2_is_offered_only_what_is_spoken() {
     assert_eq!(answered.as_ref(), b"http/1.1");
 }
 
+/// The first of two authorities was left out without a word.
+#[test]
+fn a_byte_order_mark_before_an_authority_costs_nothing() {
+    let (pem, _) = authority();
+    let (_dir, options) = trusting(&format!("\u{feff}{pem}"));
+    http_client(&options).unwrap();
+}
+
 #[test]
 fn bad_ca_files_are_named() {
     let dir = tempfile::tempdir().unwrap();
