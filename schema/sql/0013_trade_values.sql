@@ -6,5 +6,5 @@ AS SELECT timestamp, received_at, exchange, market_type, symbol, venue_symbol, t
     toDecimal256(price, 18) * quantity AS value,
     toFloat64(price) AS price_float,
     toFloat64(quantity) AS quantity_float,
-    toFloat64(value) AS value_float
+    price_float * quantity_float AS value_float
 FROM {database}.trades

@@ -273,7 +273,7 @@ mod tests {
             "7b09fdc2ebd032239042848f3828fa61",
             "0854720477c9db1f68a109aa607aba28",
             "30b963a6c751e0429b790359deb38453",
-            "a4f4fcead05912f7649fcbf205619a6d",
+            "c300f69d0f1da22ba11866c8ed322719",
         ];
         let checksums: Vec<String> = Migration::ALL.iter().map(Migration::checksum).collect();
         assert_eq!(checksums, released);

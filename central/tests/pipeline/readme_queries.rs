@@ -49,7 +49,7 @@ async fn products_and_quotients_of_bitcoin_are_exact() {
     let returns = rows(&stack, &format!("SELECT trade_return FROM ({returns})")).await;
     assert_eq!(returns, ["(NULL)", "(1)"]);
     let depth = rows(&stack, depth).await;
-    assert_eq!(depth, ["('2026-11-22 07:00:00.000000',179998,60000.5,0.000016666527778935176)"]);
+    assert_eq!(depth, ["('2026-11-22 07:00:00.000000',179998,60000.5,0.000016666527778935175)"]);
     let floats = "SELECT value, price_float, quantity_float, value_float FROM marketprism_hot.trade_values WHERE trade_id = '1000'";
     assert_eq!(rows(&stack, floats).await, ["(30000.05,60000.1,0.5,30000.05)"]);
 
