@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 /// Log lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Logging {
-    /// Filter of the lines: a level, or a list such as `info,marketprism_edge=debug`. Not given: `info,async_nats=warn`. The variables
-    /// `MARKETPRISM_LOG` and `LOG_LEVEL` win.
+    /// Filter of the lines: a level, or a list such as `info,marketprism_edge=debug`. Not given:
+    /// `info,async_nats=warn,async_nats::connector=off`. The variables `MARKETPRISM_LOG` and `LOG_LEVEL` win.
     pub filter: Option<String>,
 }
 

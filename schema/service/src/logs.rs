@@ -72,7 +72,8 @@ const FILE: &str = "MARKETPRISM_LOG_FILE";
 
 /// Values of a log filter, for messages.
 pub const LOG_FILTER_ALLOWED: &str = "a level, or a list such as info,marketprism_edge=debug";
-const DEFAULT_FILTER: &str = "info,async_nats=warn";
+/// Without the client's lines of connections that fail: an ERROR an attempt, where our own line has the reason and nothing is lost.
+const DEFAULT_FILTER: &str = "info,async_nats=warn,async_nats::connector=off";
 
 type ReplaceFilter = Box<dyn Fn(EnvFilter) -> anyhow::Result<()> + Send + Sync>;
 
@@ -173,7 +174,7 @@ fn filter(filter: Option<&str>, level: Option<&str>) -> anyhow::Result<EnvFilter
             // The details of libraries bury our own lines.
             let others = if matches!(*level, "trace" | "debug") { "info" } else { level };
             let broker = if *level == "error" { "error" } else { "warn" };
-            format!("{others},async_nats={broker},marketprism={level}")
+            format!("{others},async_nats={broker},async_nats::connector=off,marketprism={level}")
         }
     };
     parse_filter(FILTER, &text)
@@ -361,9 +362,15 @@ mod tests {
         let parts =
             |text: String| text.split(',').map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
         let wanted = |text: &str| parts(text.to_owned());
-        assert_eq!(parts(text(None, Some("DEBUG"))), wanted("info,async_nats=warn,marketprism=debug"));
-        assert_eq!(parts(text(None, Some("Warning"))), wanted("warn,async_nats=warn,marketprism=warn"));
-        assert_eq!(parts(text(None, None)), wanted("info,async_nats=warn"));
+        assert_eq!(
+            parts(text(None, Some("DEBUG"))),
+            wanted("info,async_nats=warn,async_nats::connector=off,marketprism=debug")
+        );
+        assert_eq!(
+            parts(text(None, Some("Warning"))),
+            wanted("warn,async_nats=warn,async_nats::connector=off,marketprism=warn")
+        );
+        assert_eq!(parts(text(None, None)), wanted("info,async_nats=warn,async_nats::connector=off"));
         assert_eq!(text(Some("marketprism_edge=trace"), Some("loud")), "marketprism_edge=trace");
         let error = filter(None, Some("loud")).unwrap_err().to_string();
         let allowed = "trace, debug, info, warn, warning, error, critical";
