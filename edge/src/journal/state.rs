@@ -201,7 +201,7 @@ impl JournalShared {
 }
 
 impl JournalState {
-    /// What was written may be lost in a power cut; a new file shows whether the disk works again. With a sync after each write every one would
+    /// Bytes written so far may be lost in a power cut; a new file shows whether the disk works again. With a sync after each write every one would
     /// begin a file.
     pub(super) fn sync_failed(&mut self, error: &io::Error) {
         self.status.write_errors += 1;

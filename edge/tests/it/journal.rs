@@ -156,7 +156,7 @@ async fn when_hot_went_back_or_a_stream_was_created_again_what_it_lacks_is_sent_
     assert!(events == 10 && reason.contains("created again"), "{events} {reason}");
     store().await;
     assert_eq!(observe(facts(2, 500, Some(30))), None);
-    assert!(journaled.journal.close(Duration::from_secs(20)));
+    assert!(journaled.journal.close(Duration::from_secs(120)));
 }
 
 /// Purged by an operator: the broker's sequences do not show it, and it still knows the message ids.
@@ -321,7 +321,7 @@ async fn a_power_cut_costs_what_was_not_synced_and_no_more() {
     .await;
     assert_eq!((status.recovered, status.torn_tails, status.torn_bytes, status.damaged), (100, 1, 100, 0));
     for ended in [first, second] {
-        assert!(ended.journal.close(Duration::from_secs(20)));
+        assert!(ended.journal.close(Duration::from_secs(120)));
     }
 }
 
@@ -345,7 +345,7 @@ async fn a_sync_that_takes_longer_than_a_power_cut_may_cost_is_shown_while_it_la
         (status.late_syncs >= 1 && status.unsynced.is_zero()).then_some(())
     })
     .await;
-    assert!(journaled.journal.close(Duration::from_secs(20)));
+    assert!(journaled.journal.close(Duration::from_secs(120)));
 }
 
 /// Each event that was on disk only was called lost, and sent by the next run all the same.

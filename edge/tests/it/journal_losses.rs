@@ -21,7 +21,7 @@ use crate::auditing::setup::{Audited, audited};
 use crate::disks::BadDisk;
 use crate::journaled::{Journaled, audited_journal, events_on_disk, files_of, options};
 
-const DISK_LIMIT: Duration = Duration::from_secs(20);
+const DISK_LIMIT: Duration = Duration::from_secs(120);
 
 /// Segments of 16 KiB, about 50 trades.
 struct SmallSegments {

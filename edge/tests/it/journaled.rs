@@ -104,7 +104,7 @@ pub async fn end(journaled: Journaled, edge: Publishing) {
     edge.task.abort();
     assert!(edge.task.await.unwrap_err().is_cancelled());
     drop(edge.queue);
-    assert!(journaled.journal.close(Duration::from_secs(20)));
+    assert!(journaled.journal.close(Duration::from_secs(120)));
 }
 
 pub fn files_of(folder: &Path) -> Vec<PathBuf> {

@@ -19,6 +19,7 @@ mod journal;
 mod journal_losses;
 mod journaled;
 mod moved;
+mod memory;
 mod pages;
 mod polling;
 mod publishing;

@@ -1,6 +1,7 @@
 //! Polls, their further pages, and silent streams, through a whole pipeline.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use marketprism_adapter_host::contract::{self, Endpoint, Feed};
 use marketprism_adapter_host::fixtures::{EXCHANGE, FixtureKind, component};
@@ -34,7 +35,7 @@ pub async fn serve(listener: TcpListener) {
 }
 
 fn start(adapter: &Adapter, url: String) -> AdapterSupervisor {
-    let limits = Limits::default();
+    let limits = Limits { call_deadline: Duration::from_secs(10), ..Limits::default() };
     let feed = Feed {
         exchange: EXCHANGE.into(),
         symbols: Vec::new(),

@@ -56,7 +56,7 @@ async fn all_events_are_in_the_stream_once_after_kills_of_the_broker() {
 async fn events_without_a_stream_are_delivered_when_it_is_created() {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::start(folder.path()).await;
-    let edge = start(&broker.url(), Duration::from_secs(30)).await;
+    let edge = start(&broker.url(), Duration::from_secs(120)).await;
     edge.queue.append(QueueLane::default(), &mut records(&edge.coverage, 0..10));
     let refused = edge.metrics.republished.with_label_values(&["refused"]);
     eventually("messages are published again", || async { (refused.get() > 0).then_some(()) }).await;
@@ -126,7 +126,7 @@ async fn a_broker_that_stores_nothing_is_a_reason_after_seconds_and_loses_nothin
     };
     let mut broker = Broker::with_settings(folder.path(), &room("256KB")).await;
     create_stream(&broker.url(), STREAM, "trade.>").await;
-    let edge = start(&broker.url(), Duration::from_secs(30)).await;
+    let edge = start(&broker.url(), Duration::from_secs(120)).await;
     edge.queue.append(QueueLane::default(), &mut records(&edge.coverage, 0..COUNT));
     let reason =
         eventually("a reason", || async { edge.link.stalls().reasons(Instant::now()).into_iter().next() })
@@ -157,14 +157,14 @@ async fn without_a_broker_the_publisher_stops_in_time_and_reports_the_rest() {
     let edge = start("nats://127.0.0.1:1", Duration::from_millis(300)).await;
     edge.queue.append(QueueLane::default(), &mut records(&edge.coverage, 0..10));
     edge.stop.cancel();
-    let ended = tokio::time::timeout(Duration::from_secs(10), edge.task).await.expect("in time");
+    let ended = tokio::time::timeout(Duration::from_secs(60), edge.task).await.expect("in time");
     assert_eq!(ended.unwrap().unwrap(), DrainResult { undelivered: 10 });
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_above_the_brokers_limit_is_counted_as_lost_and_blocks_nothing() {
     let (_folder, broker) = broker_with_stream().await;
-    let edge = start(&broker.url(), Duration::from_secs(30)).await;
+    let edge = start(&broker.url(), Duration::from_secs(120)).await;
     let mut all = records(&edge.coverage, 0..3);
     all[1].payload = vec![b'x'; 2 << 20].into();
     eventually("the broker is connected", || async { edge.link.is_connected().then_some(()) }).await;
@@ -179,7 +179,7 @@ async fn a_message_above_the_brokers_limit_is_counted_as_lost_and_blocks_nothing
 async fn live_events_of_the_filter_are_mirrored_once_and_no_others() {
     const PATIENCE: Duration = Duration::from_secs(60);
     let (_folder, broker) = broker_with_stream().await;
-    let edge = start(&broker.url(), Duration::from_secs(30)).await;
+    let edge = start(&broker.url(), Duration::from_secs(120)).await;
     let reader = async_nats::connect(broker.url()).await.unwrap();
     let mut mirrored = reader.subscribe("core.>").await.unwrap();
     reader.flush().await.unwrap();

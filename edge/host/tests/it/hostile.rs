@@ -15,8 +15,8 @@ use crate::{engine, feed, instruments, sandbox};
 /// Deadlines for many tests on a busy machine; little memory, so that refusals come soon.
 fn limits() -> Limits {
     Limits {
-        call_deadline: Duration::from_secs(2),
-        control_deadline: Duration::from_secs(2),
+        call_deadline: Duration::from_secs(10),
+        control_deadline: Duration::from_secs(10),
         memory_bytes: 16 << 20,
         ..Limits::default()
     }
@@ -26,6 +26,9 @@ fn limits() -> Limits {
 fn limits_of(kind: FixtureKind) -> Limits {
     match kind {
         FixtureKind::Loop => Limits { call_deadline: Duration::from_millis(500), ..limits() },
+        FixtureKind::DescribeLoop | FixtureKind::StartLoop => {
+            Limits { control_deadline: Duration::from_millis(50), ..limits() }
+        }
         _ => limits(),
     }
 }
@@ -145,15 +148,16 @@ fn results_of_repeated_frames_are_bounded_together() {
 fn an_adapter_that_always_faults_backs_off() {
     let dir = tempfile::tempdir().unwrap();
     let quarantine = Arc::new(Quarantine::open(dir.path(), 1_000, 1 << 20).unwrap());
-    let back_off = Duration::from_millis(300);
+    // Longer than a busy machine needs to ask for the state in it.
+    let back_off = Duration::from_secs(2);
     let policy = FaultPolicy { consecutive_faults: 3, first_back_off: back_off, ..FaultPolicy::default() };
     let mut adapter = start(FixtureKind::Loop, policy, Some(Arc::clone(&quarantine)));
     let frames: Vec<String> = (0..20).map(|i| format!("!{i}")).collect();
     let frames: Vec<&str> = frames.iter().map(String::as_str).collect();
     let began = Instant::now();
     let outcome = adapter.normalize(&batch(&frames));
-    // Four deadlines of 500 ms, and time for a busy machine.
-    assert!(began.elapsed() < Duration::from_secs(8), "took {:?}", began.elapsed());
+    // Four deadlines of 500 ms, as the three frames that were not skipped prove; the time is that of a busy machine.
+    assert!(began.elapsed() < Duration::from_secs(60), "took {:?}", began.elapsed());
     assert_eq!(outcome.faults.len(), 20);
     assert_eq!(outcome.faults.iter().filter(|fault| !fault.skipped).count(), 3);
     let Health::BackingOff { until } = adapter.health() else {
@@ -164,9 +168,7 @@ fn an_adapter_that_always_faults_backs_off() {
     let stats = adapter.stats().snapshot();
     assert_eq!((stats.frames_faulted, stats.frames_unseen), (3, 17 + outcome.faults.len() as u64));
     assert_eq!(quarantine.stored(), 20 + outcome.faults.len() as u64);
-    while Instant::now() < until {
-        std::thread::yield_now();
-    }
+    std::thread::sleep(until.saturating_duration_since(Instant::now()));
     let outcome = adapter.normalize(&batch(&["good", "also good"]));
     assert_eq!((noted(&outcome), outcome.faults), (vec![0, 1], vec![]));
     assert_eq!(adapter.health(), Health::Healthy);
@@ -176,9 +178,8 @@ fn an_adapter_that_always_faults_backs_off() {
 fn a_log_flood_is_limited() {
     let adapter = load(FixtureKind::LogFlood).unwrap();
     let instruments = instruments(&adapter, &limits());
-    let limits = Limits { call_deadline: Duration::from_secs(10), ..limits() };
     let mut adapter =
-        AdapterSupervisor::start(&adapter, &limits, FaultPolicy::default(), feed(), instruments, None)
+        AdapterSupervisor::start(&adapter, &limits(), FaultPolicy::default(), feed(), instruments, None)
             .unwrap();
     let outcome = adapter.normalize(&batch(&["!"]));
     assert_eq!((noted(&outcome), outcome.faults), (vec![0], vec![]));
@@ -225,14 +226,13 @@ fn wrong_files_are_refused_by_name() {
 
 #[test]
 fn misbehaviour_at_load_is_refused() {
-    let short = Limits { control_deadline: Duration::from_millis(50), ..limits() };
     let cases = [
         (FixtureKind::DescribeLoop, FaultCause::Deadline),
         (FixtureKind::StartLoop, FaultCause::Deadline),
         (FixtureKind::LargeAtStart, FaultCause::Memory),
     ];
     for (kind, cause) in cases {
-        match Adapter::from_bytes(engine(), &component(kind), &short) {
+        match Adapter::from_bytes(engine(), &component(kind), &limits_of(kind)) {
             Err(LoadError::Describe(fault)) => assert_eq!(fault.cause, cause, "{kind:?}: {fault}"),
             other => panic!("{kind:?}: {other:?}"),
         }
@@ -370,7 +370,7 @@ fn a_reference_that_came_unseen_is_learned() {
     let policy = FaultPolicy { consecutive_faults: 1, first_back_off: back_off, ..FaultPolicy::default() };
     let mut adapter = start_remembering(&limits(), policy);
     replies(&mut adapter, &[("!", 0), ("Re", REFERENCE)]);
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
     loop {
         let known = replies(&mut adapter, &[("?", 0)]);
         if !known.is_empty() {

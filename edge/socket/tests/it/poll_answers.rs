@@ -225,7 +225,7 @@ async fn a_failing_reference_is_tried_again_soon() {
 #[tokio::test]
 async fn a_mute_reference_holds_connections_for_a_bounded_time() {
     let venue = talkative().await;
-    let mute = Server::rest(|_, _| (Duration::from_secs(60), Vec::new())).await;
+    let mute = Server::rest(|_, _| (Duration::from_secs(3_600), Vec::new())).await;
     let mut options = quick();
     options.reference_wait = Duration::from_millis(200);
     let (sockets, mut inputs) = start_with(&with_reference(&venue, &mute), options, 8);
@@ -237,10 +237,10 @@ async fn a_mute_reference_holds_connections_for_a_bounded_time() {
 #[tokio::test]
 async fn a_stop_does_not_wait_for_references() {
     let venue = talkative().await;
-    let mute = Server::rest(|_, _| (Duration::from_secs(60), Vec::new())).await;
+    let mute = Server::rest(|_, _| (Duration::from_secs(3_600), Vec::new())).await;
     let (sockets, mut inputs) = start(&with_reference(&venue, &mute));
     crate::venue::eventually("it is asked", || mute.accepted() == 1).await;
-    let stopping = tokio::time::timeout(Duration::from_secs(5), stop(sockets, &mut inputs));
+    let stopping = tokio::time::timeout(Duration::from_secs(30), stop(sockets, &mut inputs));
     assert!(stopping.await.unwrap().is_empty());
     assert_eq!(venue.accepted(), 0);
 }

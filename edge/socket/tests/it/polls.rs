@@ -67,15 +67,17 @@ async fn polls_follow_their_schedule() {
 
 #[tokio::test]
 async fn a_ban_stops_every_poll_of_the_budget() {
-    let start = Instant::now();
-    let arrivals = Arc::new(Mutex::new(Vec::new()));
+    // Nothing may arrive for two seconds behind the first refusal, but what was under way.
+    const BAN: Duration = Duration::from_millis(1_950);
+    let arrivals = Arc::new(Mutex::new(Vec::<Instant>::new()));
     let keep = Arc::clone(&arrivals);
-    let server = Server::rest(move |number, head| {
-        let banned = head.contains("/banned");
-        if banned {
-            keep.lock().unwrap().push((number, start.elapsed()));
+    let server = Server::rest(move |_, head| {
+        let mut ban = false;
+        if head.contains("/banned") {
+            let mut arrivals = keep.lock().unwrap();
+            arrivals.push(Instant::now());
+            ban = arrivals[0].elapsed() < BAN;
         }
-        let ban = banned && start.elapsed() < Duration::from_millis(500);
         (
             NOW,
             if ban { answer("418 I'm a teapot", "retry-after: 2\r\n", "") } else { answer("200 OK", "", "") },
@@ -95,22 +97,29 @@ async fn a_ban_stops_every_poll_of_the_budget() {
     options.budget_wait_max = Duration::from_millis(100);
     let (sockets, mut inputs) = start_with(&plan, options, 8);
     let (mut failures, mut others, mut answers) = (0, 0, 0);
+    let (mut others_during, mut skipped_during) = (0, 0);
     while answers < 6 {
         match next(&mut inputs).await {
             SocketEvent::RequestFailed { source, .. } if source.position() < 3 => failures += 1,
             SocketEvent::Frame(frame) if frame.source.position() == 3 => others += 1,
-            SocketEvent::Frame(_) => answers += 1,
+            SocketEvent::Frame(_) => {
+                if answers == 0 {
+                    others_during = others;
+                    skipped_during = sockets.counters()[SocketCounter::PollsSkippedBlocked];
+                }
+                answers += 1;
+            }
             other => panic!("unexpected {other:?}"),
         }
     }
-    let counters = sockets.counters();
     stop(sockets, &mut inputs).await;
     let arrivals = arrivals.lock().unwrap();
-    let during = arrivals.iter().filter(|(_, at)| *at < Duration::from_millis(1950)).count();
-    assert!(during <= 3, "asked during the ban: {arrivals:?}");
+    let during = arrivals.iter().filter(|at| **at < arrivals[0] + BAN).count();
+    assert!((1..=3).contains(&during), "asked during the ban: {arrivals:?}");
     assert!(failures <= 6, "{failures} failures reported");
-    assert!(others >= 20, "the other budget's poll came {others} times only");
-    assert!(counters[SocketCounter::PollsSkippedBlocked] >= 60);
+    // Fifty times in two seconds of an idle machine.
+    assert!(others_during >= 3, "the other budget's poll came {others_during} times during the ban");
+    assert!(skipped_during >= 3, "{skipped_during} times of the three polls passed during the ban");
 }
 
 #[tokio::test]

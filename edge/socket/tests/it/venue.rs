@@ -1,8 +1,9 @@
 //! Venue of the tests: a websocket and REST server whose behaviour each test defines.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -12,15 +13,15 @@ use marketprism_socket::{
     input_queue,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
-/// Longer than anything in these tests takes.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+/// Limit of every wait: reached only by a fault, also on a machine that is busy with other things.
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 pub type ServerSocket = WebSocketStream<TcpStream>;
 
@@ -250,6 +251,41 @@ pub async fn stop(sockets: FeedSockets, inputs: &mut InputReceiver) -> Vec<Socke
         rest.push(input);
     }
     rest
+}
+
+/// An address that refuses connections: the socket is bound, so that no other process gets the port, and does not listen.
+pub fn refusing() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
+}
+
+/// Result of `measure` and the longest stall of this runtime meanwhile, which is at most `most`: after a longer one it measures again.
+/// The venue's tasks note when they read: two arrivals seem closer than they were by a stall before the first of them.
+pub async fn without_stalls<T>(most: Duration, mut measure: impl AsyncFnMut() -> T) -> (T, Duration) {
+    const STEP: Duration = Duration::from_millis(1);
+    for _ in 0..10 {
+        let longest_us = Arc::new(AtomicU64::new(0));
+        let longest = Arc::clone(&longest_us);
+        let mut watching = JoinSet::new();
+        watching.spawn(async move {
+            loop {
+                let began = Instant::now();
+                tokio::time::sleep(STEP).await;
+                let took_us = u64::try_from(began.elapsed().as_micros()).unwrap();
+                longest.fetch_max(took_us, Ordering::Relaxed);
+            }
+        });
+        let measured = measure().await;
+        // What the runtime does between two wakes of that task is a stall too.
+        let stall = Duration::from_micros(longest_us.load(Ordering::Relaxed)) + 2 * STEP;
+        if stall <= most {
+            return (measured, stall);
+        }
+        println!("measured again: the runtime stalled for {stall:?}");
+    }
+    panic!("the runtime stalled for more than {most:?} in each of 10 measurements");
 }
 
 /// The largest number of arrivals in any window.

@@ -197,7 +197,7 @@ async fn without_a_journal_a_repair_request_is_answered_with_not_kept_and_an_inv
 /// The audit is published again when its answer is late: the test answers each one, and the first that it answers in time is stored.
 #[tokio::test(flavor = "multi_thread")]
 async fn windows_close_while_the_broker_holds_the_answer_to_an_audit_back() {
-    const REQUESTS: usize = 5;
+    const REQUESTS: usize = 30;
     let (_folder, broker) = broker_with_stream().await;
     let client = async_nats::connect(broker.url()).await.unwrap();
     let mut requests = client.subscribe("audit.>").await.unwrap();
