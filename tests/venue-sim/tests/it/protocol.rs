@@ -133,7 +133,7 @@ async fn pings_come_and_must_be_answered() {
     let sim = start(|config| {
         config.rate = 0;
         config.ping_ms = Some(300);
-        config.pong_within_ms = Some(1_200);
+        config.pong_within_ms = Some(2_500);
         config.messages_per_second = Some(50);
     })
     .await;
@@ -158,13 +158,13 @@ async fn connections_end_at_their_age_after_a_notice() {
         config.shutdown_notice_ms = Some(300);
     })
     .await;
-    let mut ws = Ws::open(&format!("{}/stream", sim.ws_base("binance_spot"))).await;
     let opened = std::time::Instant::now();
+    let mut ws = Ws::open(&format!("{}/stream", sim.ws_base("binance_spot"))).await;
     let notice = ws.json().await;
     assert_eq!(
         (&notice["stream"], &notice["data"]["e"]),
         (&json!("!serverShutdown"), &json!("serverShutdown"))
     );
     assert!(matches!(ws.end().await, Got::Close(Some((1001, _)))));
-    assert!(opened.elapsed() >= Duration::from_millis(550));
+    assert!(opened.elapsed() >= Duration::from_millis(595));
 }

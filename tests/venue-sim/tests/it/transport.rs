@@ -2,7 +2,6 @@
 
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use rustls::pki_types::CertificateDer;
@@ -54,7 +53,7 @@ async fn the_program_serves_and_ends_on_a_signal() {
         let mut ws = Ws::open(&format!("ws://{address}/binance_spot/ws/foousdc@trade")).await;
         assert_eq!(ws.json().await["s"], "FOOUSDC");
         send(signal, &child);
-        let status = timeout(Duration::from_secs(6), child.wait()).await.expect("in time").expect("waited");
+        let status = timeout(SOON, child.wait()).await.expect("in time").expect("waited");
         assert!(status.success(), "{signal}: {status}");
     }
 }
@@ -69,7 +68,7 @@ async fn a_hangup_that_is_ignored_at_the_start_stays_ignored() {
     let mut ws = Ws::open(&format!("ws://{address}/binance_spot/ws/foousdc@trade")).await;
     assert_eq!(ws.json().await["s"], "FOOUSDC");
     send("TERM", &child);
-    let status = timeout(Duration::from_secs(6), child.wait()).await.expect("in time").expect("waited");
+    let status = timeout(SOON, child.wait()).await.expect("in time").expect("waited");
     assert!(status.success(), "{status}");
 }
 
