@@ -5,11 +5,10 @@ use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use crate::parts;
 use crate::process::Process;
-use crate::wait::until;
+use crate::wait::eventually;
 
 /// Brokers on free ports, each with its own store. A restart keeps port and store.
 #[derive(Debug)]
@@ -129,7 +128,7 @@ impl Broker {
         command.arg("--config").arg(&config);
         self.nodes[index].process = Some(Process::start(&name, &mut command, &self.folder));
         let port = self.nodes[index].port;
-        until("nats-server accepts connections", Duration::from_secs(20), || async move {
+        eventually("nats-server accepts connections", || async move {
             tokio::net::TcpStream::connect(("127.0.0.1", port)).await.map(drop).map_err(|e| e.to_string())
         })
         .await;

@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use crate::broker::free_port;
 use crate::clickhouse::client;
 use crate::parts;
 use crate::process::Process;
-use crate::wait::until;
+use crate::wait::{PATIENCE, eventually};
 
 /// Token that requests with side effects must carry.
 pub const TOKEN: &str = "a token for tests only";
@@ -121,7 +120,7 @@ impl Central {
     pub async fn init(&self) {
         let mut command = self.command("init");
         let mut process = Process::start("central-init", &mut command, &self.folder);
-        let status = process.ended(Duration::from_secs(60)).await;
+        let status = process.ended(PATIENCE).await;
         assert!(status.success(), "central init: {status}: {}", process.output());
     }
 
@@ -136,7 +135,7 @@ impl Central {
     pub async fn restart(&mut self) {
         self.start_without_waiting();
         let url = self.url("/ready");
-        until("central is ready", Duration::from_secs(60), || get(url.clone())).await;
+        eventually("central is ready", || get(url.clone())).await;
     }
 
     /// Starts it (again) without waiting for readiness.

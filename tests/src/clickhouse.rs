@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::broker::free_port;
 use crate::parts;
 use crate::process::Process;
-use crate::wait::until;
+use crate::wait::{PATIENCE, eventually};
 
 /// A restart keeps port and data.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl ClickHouse {
         self.process = Some(Process::start("clickhouse", &mut command, &self.folder));
         let url = format!("{}/ping", self.address());
         let client = self.client.clone();
-        until("the engine answers /ping", Duration::from_secs(60), || {
+        eventually("the engine answers /ping", || {
             let request = client.get(&url).send();
             async move { request.await.map(drop).map_err(|e| e.to_string()) }
         })
@@ -96,7 +96,7 @@ impl ClickHouse {
     /// SIGTERM; returns when it has ended, with everything on disk.
     pub async fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
-            process.terminate(Duration::from_secs(60)).await;
+            process.terminate(PATIENCE).await;
         }
     }
 

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use crate::broker::free_port;
 use crate::parts;
 use crate::process::Process;
-use crate::wait::until;
+use crate::wait::eventually;
 
 fn shipped(name: &str) -> PathBuf {
     parts::root().join("deploy/nats").join(name)
@@ -116,7 +115,7 @@ impl NatsFromFiles {
 
     pub async fn listens(&mut self) {
         let port = self.port;
-        until("nats-server accepts connections", Duration::from_secs(30), || async move {
+        eventually("nats-server accepts connections", || async move {
             tokio::net::TcpStream::connect(("127.0.0.1", port)).await.map(drop).map_err(|e| e.to_string())
         })
         .await;

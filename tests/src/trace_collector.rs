@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -51,6 +52,7 @@ pub enum CollectorAnswer {
 struct Collected {
     spans: Vec<CollectedSpan>,
     authorizations: Vec<String>,
+    arrivals: Vec<Instant>,
     answers: VecDeque<CollectorAnswer>,
 }
 
@@ -110,6 +112,11 @@ impl TraceCollector {
     pub fn authorizations(&self) -> Vec<String> {
         self.collected.lock().unwrap().authorizations.clone()
     }
+
+    /// Times of the requests.
+    pub fn arrivals(&self) -> Vec<Instant> {
+        self.collected.lock().unwrap().arrivals.clone()
+    }
 }
 
 impl Drop for TraceCollector {
@@ -134,6 +141,7 @@ fn answer(collected: &Mutex<Collected>, headers: &HeaderMap, body: Bytes) -> Opt
     let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
     assert_eq!(header("content-type").as_deref(), Some("application/x-protobuf"));
     collected.authorizations.extend(header("authorization"));
+    collected.arrivals.push(Instant::now());
     let form = [(CONTENT_TYPE, "application/x-protobuf".to_owned())];
     let answer = collected.answers.pop_front().unwrap_or(CollectorAnswer::Rejected(0));
     let rejected_spans = match answer {

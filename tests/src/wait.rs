@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-/// Limit of `eventually`.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Limit of a wait for what must come: reached only by a fault, also on a machine that is busy with other things.
+pub const PATIENCE: Duration = Duration::from_secs(180);
 /// Pauses between checks grow with the time waited, up to 100 ms: what takes seconds need not be asked fifty times in each.
 const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(100));
 
@@ -31,7 +31,7 @@ impl<T> Check<T> for Option<T> {
     }
 }
 
-/// Checks until `condition` gives a value; fails with `what` and the last state seen after 60 s.
+/// Checks until `condition` gives a value; fails with `what` and the last state seen after [`PATIENCE`].
 pub async fn eventually<T, C: Check<T>, F: Future<Output = C>>(
     what: &str,
     condition: impl FnMut() -> F,
@@ -39,7 +39,7 @@ pub async fn eventually<T, C: Check<T>, F: Future<Output = C>>(
     until(what, PATIENCE, condition).await
 }
 
-/// Checks until `condition` gives a value; fails with `what` and the last state seen after `limit`.
+/// As [`eventually`], for what must come within `limit` or takes longer than [`PATIENCE`].
 pub async fn until<T, C: Check<T>, F: Future<Output = C>>(
     what: &str,
     limit: Duration,

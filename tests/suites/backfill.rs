@@ -2,12 +2,11 @@
 //! of the edge. The audits name them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use marketprism_schema::{Audit, AuditPayload, Body, DataSource, EventId, GapKind, decode_audit_payload};
 use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed};
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::{PATIENCE, eventually};
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
 
 use crate::edge_audits::{create_streams, events_of, flows, messages};
@@ -19,7 +18,6 @@ const STREAMS: [(&str, &str, &str, &str); 3] = [
     ("binance_derivatives", "BTCUSDT", "BTC-USDT", "aggTrade"),
     ("deribit_derivatives", "BTC-PERPETUAL", "BTC-USD", "trades."),
 ];
-const PATIENCE: Duration = Duration::from_secs(60);
 const DROPPED: u64 = 4;
 /// Trades of each stream while the edge is down.
 const PASSED: usize = 10;
@@ -69,7 +67,7 @@ async fn trades_pass(sim: &Sim) {
     let counts =
         || STREAMS.map(|(exchange, venue_symbol, ..)| sim.all_trades(exchange, venue_symbol).unwrap().len());
     let before = counts();
-    until("the venues trade on", PATIENCE, || async {
+    eventually("the venues trade on", || async {
         let now = counts();
         let passed = now.iter().zip(before).all(|(now, before)| *now >= before + PASSED);
         if passed { Ok(()) } else { Err(format!("{before:?}, then {now:?}")) }
@@ -78,7 +76,7 @@ async fn trades_pass(sim: &Sim) {
 }
 
 async fn ready(edge: &Edge) {
-    until("the edge is ready", PATIENCE, || edge.get("/ready")).await;
+    eventually("the edge is ready", || edge.get("/ready")).await;
     flows(edge, 200).await;
 }
 
@@ -91,7 +89,7 @@ async fn fills_are_told(broker: &Broker, count: usize) {
         | AuditPayload::Changes(_)
         | AuditPayload::Correction(_) => None,
     };
-    until("the fills are reported", PATIENCE, || async {
+    eventually("the fills are reported", || async {
         let audits: Vec<Audit> =
             messages(broker, "AUDIT").await.iter().filter_map(|message| read(&message.payload)).collect();
         for (exchange, ..) in STREAMS {
@@ -129,20 +127,20 @@ async fn missed_trades_come_from_the_venues_history_each_once_over_losses_cuts_a
     let wire = "[wire]\ntrade = \"json\"";
     let nats = format!("urls = [{:?}]\n[audit]\nwindow_seconds = 1\nsettle_ms = 300\n{wire}", broker.url());
     let mut edge = Edge::start(folder.path(), &nats, &feeds).await;
-    until("the edge is ready", PATIENCE, || edge.get("/ready")).await;
+    eventually("the edge is ready", || edge.get("/ready")).await;
     sim.resume();
     flows(&edge, 200).await;
     for (exchange, symbol, _, stream) in STREAMS {
         let lost = FaultSpec::new(FaultAction::Drop).exchange(exchange).symbol(symbol).stream(stream);
         let id = sim.fault(lost.count(DROPPED)).unwrap();
-        until("messages are lost", PATIENCE, || async {
+        eventually("messages are lost", || async {
             if sim.fired(id) >= DROPPED { Ok(()) } else { Err(sim.fired(id).to_string()) }
         })
         .await;
     }
     for (exchange, ..) in STREAMS {
         let label = format!("exchange=\"{exchange}\",outcome=\"filled\"");
-        until("they are filled", PATIENCE, || async {
+        eventually("they are filled", || async {
             let filled = edge.metric("marketprism_edge_backfill_trades_total", &label).await;
             if filled >= DROPPED { Ok(()) } else { Err(format!("{exchange}: {filled}")) }
         })
@@ -151,7 +149,7 @@ async fn missed_trades_come_from_the_venues_history_each_once_over_losses_cuts_a
     sim.cut_all();
     ready(&edge).await;
 
-    assert!(edge.process().terminate(Duration::from_secs(40)).await.success());
+    assert!(edge.process().terminate(PATIENCE).await.success());
     trades_pass(&sim).await;
     edge.restart().await;
     ready(&edge).await;
@@ -163,13 +161,13 @@ async fn missed_trades_come_from_the_venues_history_each_once_over_losses_cuts_a
     edge.restart().await;
     ready(&edge).await;
     sim.pause();
-    let found = until("every trade is stored", PATIENCE, || whole(&broker, &sim)).await;
+    let found = eventually("every trade is stored", || whole(&broker, &sim)).await;
     for (exchange, trades) in &found {
         let (filled, all) = (trades.from_history.len(), trades.ids.len());
         let least = usize::try_from(DROPPED).unwrap() + 2 * PASSED;
         assert!(filled >= least && filled < all, "{exchange}: {filled} of {all} from the history");
     }
-    assert!(edge.process().terminate(Duration::from_secs(40)).await.success());
+    assert!(edge.process().terminate(PATIENCE).await.success());
     fills_are_told(&broker, 3).await;
     sim.stop().await;
 }
@@ -190,15 +188,15 @@ async fn of_a_stop_that_began_before_the_venues_history_everything_that_it_keeps
     feed.backfill = true;
     feed.extra = "market_types = []".to_owned();
     let mut edge = Edge::start(folder.path(), &format!("urls = [{:?}]", broker.url()), &[feed]).await;
-    until("the edge is ready", PATIENCE, || edge.get("/ready")).await;
+    eventually("the edge is ready", || edge.get("/ready")).await;
     sim.resume();
     flows(&edge, 200).await;
-    assert!(edge.process().terminate(Duration::from_secs(40)).await.success());
+    assert!(edge.process().terminate(PATIENCE).await.success());
     let ids = || -> Vec<u64> {
         sim.all_trades(exchange, venue_symbol).unwrap().iter().map(|trade| trade.id).collect()
     };
     let before = ids().len();
-    until("the venue trades on", PATIENCE, || async {
+    eventually("the venue trades on", || async {
         if ids().len() >= before + MISSED { Ok(()) } else { Err(ids().len().to_string()) }
     })
     .await;
@@ -208,7 +206,7 @@ async fn of_a_stop_that_began_before_the_venues_history_everything_that_it_keeps
     edge.restart().await;
     ready(&edge).await;
     sim.pause();
-    let trades = until("what the history keeps is stored", PATIENCE, || async {
+    let trades = eventually("what the history keeps is stored", || async {
         let trades = stored(&broker).await.remove(exchange).ok_or("nothing yet")?;
         let last = *trades.ids.last().ok_or("nothing yet")?;
         let lacking =
@@ -224,7 +222,7 @@ async fn of_a_stop_that_began_before_the_venues_history_everything_that_it_keeps
     let label = format!("exchange=\"{exchange}\",outcome=\"not_served\"");
     let missing = ids().iter().filter(|id| **id < horizon && !trades.ids.contains(id)).count() as u64;
     assert!(missing > 0);
-    until("the rest is reported", PATIENCE, || async {
+    eventually("the rest is reported", || async {
         let told = edge.metric("marketprism_edge_backfill_trades_total", &label).await;
         if told == missing { Ok(()) } else { Err(format!("{told} of {missing}")) }
     })

@@ -3,12 +3,10 @@
 mod deltas;
 mod quotes;
 
-use std::time::Duration;
-
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::number::{key, plain};
 use marketprism_tests::stack::Stack;
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::eventually;
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
 use serde_json::Value;
 
@@ -58,7 +56,7 @@ async fn count(stack: &Stack) -> u64 {
 
 async fn more_books(stack: &Stack, more: u64) {
     let before = count(stack).await;
-    until("books arrive", Duration::from_secs(60), || async {
+    eventually("books arrive", || async {
         let now = count(stack).await;
         if now >= before + more { Ok(()) } else { Err(format!("{before}, then {now}")) }
     })
@@ -105,7 +103,7 @@ async fn restarted_books_go_on(stack: &Stack, sim: &Sim, edge: &Edge) {
     let gaps = edge.metric("marketprism_edge_orderbook_gaps_total", exchange).await;
     let restart = FaultSpec::new(FaultAction::RestartSequence).exchange(exchange).symbol("ETHUSDT");
     sim.fault(restart).unwrap();
-    until("a book of the restarted numbers is stored", Duration::from_secs(60), || async {
+    eventually("a book of the restarted numbers is stored", || async {
         let query = format!(
             "SELECT count() FROM marketprism_hot.orderbooks WHERE exchange = '{exchange}' \
              AND venue_symbol = 'ETHUSDT' AND last_update_id < 1000000"
@@ -126,14 +124,14 @@ async fn a_sequence_gap_is_recorded_and_resynchronized_without_a_wrong_book() {
     for (exchange, _) in EXCHANGES {
         let gap = FaultSpec::new(FaultAction::Gap).exchange(exchange).symbol("BTCUSDT");
         let id = sim.fault(gap).unwrap();
-        until("the edge records the gap", Duration::from_secs(30), || async {
+        eventually("the edge records the gap", || async {
             let (fired, seen) =
                 (sim.fired(id), edge.metric("marketprism_edge_orderbook_gaps_total", exchange).await);
             if fired > 0 && seen > 0 { Ok(()) } else { Err(format!("fired {fired}, seen {seen}")) }
         })
         .await;
     }
-    until("books of a new epoch are stored", Duration::from_secs(60), || async {
+    eventually("books of a new epoch are stored", || async {
         let query = "SELECT uniqExact(exchange) FROM marketprism_hot.orderbooks WHERE venue_symbol = 'BTCUSDT' AND epoch > \
                      (SELECT min(epoch) FROM marketprism_hot.orderbooks)";
         let healed = stack.clickhouse.number(query).await?;

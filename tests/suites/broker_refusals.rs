@@ -1,19 +1,16 @@
 //! Promise: whatever a NATS server refuses is reported with its cause and its remedy, in `init`, `run`, `diagnose` and at the edge.
 
-use std::time::Duration;
-
 use async_nats::jetstream;
 use marketprism_schema::{BrokerUser, broker_authorization};
 use marketprism_tests::broker::{Broker, free_port};
 use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::edge::{Edge, Feed};
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::eventually;
 
 const USER: &str = "ann@desk:1";
 const PASSWORD: &str = "p@s/s:w%rd#?+ü&=";
 /// User and password as they stand in an address.
 const ESCAPED: &str = "ann%40desk%3A1:p%40s%2Fs%3Aw%25rd%23%3F%2B%C3%BC%26%3D";
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Central with a ClickHouse that nothing needs here.
 fn central(folder: &std::path::Path, url: &str) -> Central {
@@ -55,7 +52,7 @@ async fn a_login_with_special_characters_is_decoded_and_a_refused_one_is_named()
     let feeds = [Feed::simulated("binance_spot", "127.0.0.1:9", &["BTC-USDT"])];
     let edge =
         Edge::start(folder.path(), &format!("urls = [{:?}]", with_login(&broker, ESCAPED)), &feeds).await;
-    until("the edge is connected", PATIENCE, || async {
+    eventually("the edge is connected", || async {
         let text = edge.get("/health").await.unwrap_or_else(|refused| refused);
         if text.contains("nats is not connected") { Err(text) } else { Ok(()) }
     })
@@ -69,7 +66,7 @@ async fn a_login_with_special_characters_is_decoded_and_a_refused_one_is_named()
         assert!(said.contains(reason) && !said.contains("wrong"), "{said}");
     }
     let edge = Edge::start(folder.path(), &format!("urls = [{wrong:?}]"), &feeds).await;
-    until("the edge reports the refusal", PATIENCE, || async {
+    eventually("the edge reports the refusal", || async {
         let text = edge.get("/health").await.unwrap_or_else(|refused| refused);
         if text.contains("the server refused user") { Ok(()) } else { Err(text) }
     })
@@ -92,7 +89,7 @@ async fn a_stream_that_holds_the_subjects_is_named() {
     contains_all(&refused_init(&central).await, &reason);
     contains_all(&diagnosis(&central).await, &reason);
     central.start_without_waiting();
-    until("run names the stream", PATIENCE, || async {
+    eventually("run names the stream", || async {
         let text =
             marketprism_tests::central::get(central.url("/ready")).await.unwrap_or_else(|refused| refused);
         if reason.iter().all(|part| text.contains(part)) { Ok(()) } else { Err(text) }

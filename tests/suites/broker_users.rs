@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event};
 use futures_util::StreamExt as _;
@@ -17,7 +16,7 @@ use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::nats_files::variables;
 use marketprism_tests::parts;
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::{PATIENCE, eventually};
 use marketprism_venue_sim::{Sim, SimConfig};
 
 const EDGE: &str = "edge-test";
@@ -26,7 +25,6 @@ const EDGES: &str = "[[edge]]\nname = \"edge-other\"\nexchanges = [\"okx_spot\"]
                      [[edge]]\nname = \"edge-test\"\nexchanges = [\"binance_spot\"]\n";
 const VARIABLES: &str = "NATS_PASSWORD_CENTRAL=of-central\nNATS_PASSWORD_READER=change-me\n\
                          NATS_PASSWORD_EDGE_OTHER=of-another\n";
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The users that `broker-users` writes, with their passwords in place of variables, and these by user.
 fn users(folder: &Path) -> (String, BTreeMap<String, String>) {
@@ -81,7 +79,7 @@ impl Visitor {
         }
         self.client.flush().await.unwrap();
         let expected = format!("violation for {what} to \"{}\"", subject.to_lowercase());
-        until(&format!("the refusal of {what} to {subject}"), PATIENCE, || async {
+        eventually(&format!("the refusal of {what} to {subject}"), || async {
             let refused = self.refused.lock().unwrap().clone();
             if refused.iter().any(|text| text.contains(&expected)) {
                 Ok(())
@@ -117,7 +115,7 @@ async fn strangers_stay_out_an_edge_publishes_only_its_own_and_everything_works(
     let mut edge = Edge::with_tables(folder.path(), &nats(EDGE), settings, &[feed]).await;
 
     for table in ["trades", "orderbooks", "audits"] {
-        until(&format!("{table} arrive"), Duration::from_secs(60), || async {
+        eventually(&format!("{table} arrive"), || async {
             let rows = clickhouse.number(&format!("SELECT count() FROM marketprism_hot.{table}")).await?;
             if rows > 5 { Ok(()) } else { Err(format!("{rows} rows")) }
         })
@@ -126,7 +124,7 @@ async fn strangers_stay_out_an_edge_publishes_only_its_own_and_everything_works(
     assert!(tokio::time::timeout(PATIENCE, read.next()).await.unwrap().is_some(), "the reader reads");
     let mirror = tokio::time::timeout(PATIENCE, mirrored.next()).await.unwrap().unwrap();
     assert!(mirror.subject.starts_with("core.trade.binance_spot."), "{mirror:?}");
-    let period = until("events come both ways", PATIENCE, || async {
+    let period = eventually("events come both ways", || async {
         let compared = central.ask(&["ab-latency", "--subject", "trade.>", "--for", "2s", "--json"]).await;
         if compared.0 == Some(0) { Ok(compared.1) } else { Err(format!("{compared:?}")) }
     })
@@ -150,7 +148,7 @@ async fn strangers_stay_out_an_edge_publishes_only_its_own_and_everything_works(
     assert!(async_nats::connect(broker.url()).await.is_err(), "a stranger is let in");
     let forger = Visitor::new(&broker, EDGE, &passwords[EDGE], &edge_connection(EDGE)).await;
     all_else_is_refused(&forger, &own, &reader).await;
-    until("the edge holds its name", PATIENCE, || async {
+    eventually("the edge holds its name", || async {
         let key = own
             .client
             .request("$JS.API.DIRECT.GET.KV_MARKETPRISM_EDGES.$KV.MARKETPRISM_EDGES.edge-test", "".into());

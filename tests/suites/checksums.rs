@@ -2,13 +2,12 @@
 //! unreadable updates and cut connections; two states of a book with one time are two events.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use marketprism_schema::{Body, Event, EventId, OrderBook};
 use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::number::{key, plain};
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::eventually;
 use marketprism_venue_sim::{BookView, FaultAction, FaultSpec, Sim, SimConfig};
 
 use crate::edge_audits::{create_streams, events_of, flows, messages};
@@ -97,7 +96,7 @@ fn best(book: &BookView, depth: u32) -> [Levels; 2] {
 
 /// Waits until the newest stored book of each pair is the venue's.
 async fn settled(broker: &Broker, sim: &Sim) -> Stored {
-    until("the newest books are stored", Duration::from_secs(60), || async {
+    eventually("the newest books are stored", || async {
         let stored = stored(broker).await;
         for (symbol, _, depth) in PAIRS {
             let now = sim.book_now(KRAKEN, symbol).unwrap().unwrap();
@@ -119,7 +118,7 @@ async fn resyncs(edge: &Edge, reason: &str) -> u64 {
 async fn is_noticed(sim: &Sim, edge: &Edge, (action, symbol, reason): (FaultAction, &str, &str)) {
     let before = resyncs(edge, reason).await;
     let id = sim.fault(FaultSpec::new(action).symbol(symbol).stream("book:")).unwrap();
-    until(&format!("{action:?} of {symbol} is noticed"), Duration::from_secs(30), || async {
+    eventually(&format!("{action:?} of {symbol} is noticed"), || async {
         let (fired, after) = (sim.fired(id), resyncs(edge, reason).await);
         if fired > 0 && after > before { Ok(()) } else { Err(format!("fired {fired}, {before} to {after}")) }
     })
@@ -133,7 +132,7 @@ async fn overlapping_connections_do_not_mix(sim: &Sim, edge: &Edge) {
     let lag = FaultSpec::new(FaultAction::Reorder).connection(old).stream("book:LTC").count(u64::MAX);
     sim.fault(lag.delay_ms(60_000)).unwrap();
     is_noticed(sim, edge, (FaultAction::Checksum, "BTC/USD", "checksum")).await;
-    until("the connection is replaced", Duration::from_secs(30), || async {
+    eventually("the connection is replaced", || async {
         let both = sim.connections().into_iter().filter(|one| is_of_both(&one.subscriptions)).count();
         if both == 2 { Ok(()) } else { Err(format!("{both} connections")) }
     })
@@ -147,7 +146,7 @@ async fn cut(sim: &Sim) {
     sim.pause();
     let before: BTreeSet<_> = sim.connections().iter().map(|one| one.id).collect();
     sim.cut_all();
-    until("the sockets are back", Duration::from_secs(60), || async {
+    eventually("the sockets are back", || async {
         let connections = sim.connections();
         if connections.iter().any(|one| before.contains(&one.id)) {
             return Err("old connections".to_owned());
@@ -185,7 +184,7 @@ async fn books_of_every_depth_and_all_trades_are_the_venues_and_equal_times_are_
     });
     let feeds: Vec<Feed> = feeds.collect();
     let edge = Edge::start(folder.path(), &format!("urls = [{:?}]", broker.url()), &feeds).await;
-    until("the edge is ready", Duration::from_secs(30), || edge.get("/ready")).await;
+    eventually("the edge is ready", || edge.get("/ready")).await;
     sim.resume();
     flows(&edge, 200).await;
     overlapping_connections_do_not_mix(&sim, &edge).await;

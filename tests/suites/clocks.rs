@@ -1,18 +1,15 @@
 //! Promise: the offset of an edge's clock from a venue's is measured and reported everywhere, the synthetic stream shows that nothing is
 //! lost on the way from an edge to hot, and latencies hold live events only.
 
-use std::time::Duration;
-
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::stack::Stack;
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::eventually;
 use marketprism_venue_sim::Sim;
 use serde_json::Value;
 
 use crate::{SYMBOLS, two_symbols};
 
 const EXCHANGE: &str = "binance_spot";
-const PATIENCE: Duration = Duration::from_secs(60);
 const TABLES: &str = "[audit]\nwindow_seconds = 2\nsettle_ms = 500\n[clock]\nenabled = true\ninterval_ms = 1000\n\
     [selftest]\nenabled = true\nrate = 10\n";
 /// The venue's clock is this far ahead.
@@ -27,7 +24,7 @@ async fn a_wrong_clock_is_named_with_its_error_and_every_synthetic_trade_is_in_h
     let feed = Feed::simulated(EXCHANGE, &sim.addr().to_string(), &SYMBOLS);
     let nats = format!("urls = [{:?}]", stack.broker.url());
     let edge = Edge::with_tables(stack.folder.path(), &nats, TABLES, std::slice::from_ref(&feed)).await;
-    let health = until("the edge reports its clock", PATIENCE, || async {
+    let health = eventually("the edge reports its clock", || async {
         let health: Value = serde_json::from_str(&edge.get("/health").await?).map_err(|e| e.to_string())?;
         let is_degraded = health["degraded"].to_string().contains("synchronize it");
         if is_degraded { Ok(health) } else { Err(format!("{health}")) }
@@ -37,7 +34,7 @@ async fn a_wrong_clock_is_named_with_its_error_and_every_synthetic_trade_is_in_h
     let off = clock["offset_us"].as_i64().unwrap() + SKEW_MS * 1_000;
     assert!(off.abs() <= clock["error_us"].as_i64().unwrap() + 1, "{clock}");
 
-    until("the synthetic trades arrive", PATIENCE, || async {
+    eventually("the synthetic trades arrive", || async {
         let found = stack
             .clickhouse
             .number("SELECT count() FROM marketprism_hot.trades WHERE exchange = 'selftest'")
@@ -48,12 +45,12 @@ async fn a_wrong_clock_is_named_with_its_error_and_every_synthetic_trade_is_in_h
     let holes = "SELECT max(toUInt64(trade_id)) - min(toUInt64(trade_id)) + 1 - count() FROM marketprism_hot.trades \
                  WHERE exchange = 'selftest' AND toUInt64(trade_id) <= (SELECT max(toUInt64(trade_id)) FROM marketprism_hot.trades \
                  WHERE exchange = 'selftest' AND created_at < now64(3) - INTERVAL 1 SECOND)";
-    until("no id is missing or double", PATIENCE, || async {
+    eventually("no id is missing or double", || async {
         let found = stack.clickhouse.number(holes).await?;
         if found == 0 { Ok(()) } else { Err(format!("{found} ids")) }
     })
     .await;
-    until("the report has the clock and the hops", PATIENCE, || async {
+    eventually("the report has the clock and the hops", || async {
         let (_, text, errors) = stack.central.ask(&["integrity", "--json", "--from", "10m"]).await;
         let report: Value = serde_json::from_str(&text).map_err(|e| format!("{e}: {text}{errors}"))?;
         let has_finding = report["findings"].to_string().contains("edge.clock_offset");
@@ -65,7 +62,7 @@ async fn a_wrong_clock_is_named_with_its_error_and_every_synthetic_trade_is_in_h
     })
     .await;
     // Its self-test is kept for half a minute: asked when there is everything.
-    until("the overview has the latency and the clock that it rests on", PATIENCE, || async {
+    eventually("the overview has the latency and the clock that it rests on", || async {
         let overview = stack.central.get("/overview").await?;
         let overview: Value = serde_json::from_str(&overview).map_err(|e| e.to_string())?;
         let selftest = &overview["selftest"][0];

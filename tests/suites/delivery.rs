@@ -1,13 +1,12 @@
 //! Promise: every trade of the venue is in hot ClickHouse exactly once and exact to the last digit, through kills and connection losses.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::number::{key, plain};
 use marketprism_tests::stack::Stack;
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::eventually;
 use marketprism_venue_sim::{Sim, SimConfig};
 
 use crate::{SYMBOLS, two_symbols};
@@ -54,7 +53,7 @@ async fn stored(clickhouse: &ClickHouse) -> Result<(Trades, usize), String> {
 }
 
 async fn feeds_live(edge: &Edge) {
-    until("all feeds are ready", Duration::from_secs(30), || edge.get("/ready")).await;
+    eventually("all feeds are ready", || edge.get("/ready")).await;
 }
 
 /// Rows must equal distinct events at any time, not only after merges.
@@ -70,7 +69,7 @@ async fn rows(clickhouse: &ClickHouse) -> u64 {
 /// Waits for at least `more` further rows.
 async fn flows(clickhouse: &ClickHouse, more: u64) {
     let before = rows(clickhouse).await;
-    until("rows arrive", Duration::from_secs(60), || async {
+    eventually("rows arrive", || async {
         let now = rows(clickhouse).await;
         never_doubled(clickhouse).await;
         if now >= before + more { Ok(()) } else { Err(format!("{before} rows, then {now}")) }
@@ -81,7 +80,7 @@ async fn flows(clickhouse: &ClickHouse, more: u64) {
 async fn compare(sim: &Sim, clickhouse: &ClickHouse) {
     let expected = sent(sim);
     assert!(expected.len() > 1000, "too few trades to prove anything: {}", expected.len());
-    let found = until("every trade is stored", Duration::from_secs(90), || async {
+    let found = eventually("every trade is stored", || async {
         let (found, count) = stored(clickhouse).await?;
         assert_eq!(found.len(), count, "a trade is stored twice");
         let missing: Vec<_> = expected.keys().filter(|key| !found.contains_key(*key)).collect();
@@ -141,7 +140,7 @@ async fn every_trade_is_stored_exactly_once_through_kills_and_cuts() {
         let before = connected();
         assert!(!before.is_empty(), "cut {cut}: nothing is connected");
         sim.cut_all();
-        until("the sockets are back", Duration::from_secs(60), || async {
+        eventually("the sockets are back", || async {
             let now = connected();
             let are_new = now.is_disjoint(&before) && now.len() >= EXCHANGES.len();
             if are_new { Ok(()) } else { Err(format!("{before:?} before, now {now:?}")) }
@@ -161,7 +160,7 @@ async fn every_trade_is_stored_exactly_once_through_an_outage_of_the_storage() {
     let (mut stack, sim, edge) = flowing().await;
     stack.clickhouse.kill();
     let acked = edge.metric("marketprism_edge_acknowledged_total", "").await;
-    until("the edge publishes on", Duration::from_secs(30), || async {
+    eventually("the edge publishes on", || async {
         let now = edge.metric("marketprism_edge_acknowledged_total", "").await;
         if now >= acked + 1000 { Ok(()) } else { Err(format!("{now} acked")) }
     })
@@ -193,7 +192,7 @@ async fn two_edges_give_one_row_per_event_and_one_edge_is_enough() {
     edges[0].restart().await;
     feeds_live(&edges[0]).await;
     for edge in &edges {
-        until("each edge publishes enough events", Duration::from_secs(60), || async {
+        eventually("each edge publishes enough events", || async {
             never_doubled(&stack.clickhouse).await;
             let acknowledged = edge.metric("marketprism_edge_acknowledged_total", "").await;
             if acknowledged > 300 { Ok(()) } else { Err(format!("{acknowledged} events")) }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
-use std::time::Duration;
 
 use async_nats::jetstream::{self, consumer::AckPolicy, consumer::pull};
 use futures_util::StreamExt;
@@ -13,7 +12,7 @@ use marketprism_schema::{
 use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::parts;
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::{PATIENCE, eventually};
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim};
 use serde_json::Value;
 
@@ -128,7 +127,7 @@ async fn start(broker: &Broker, folder: &std::path::Path, sim: &Sim) -> Edge {
     let mut feed = Feed::simulated(EXCHANGE, &sim.addr().to_string(), &SYMBOLS);
     feed.extra = "reconnect_wait_max_ms = 500\nraw = { enabled = true }".to_owned();
     let edge = Edge::start(folder, &format!("urls = [{:?}]\n{SETTINGS}", broker.url()), &[feed]).await;
-    until("the edge is ready", Duration::from_secs(30), || edge.get("/ready")).await;
+    eventually("the edge is ready", || edge.get("/ready")).await;
     edge
 }
 
@@ -153,7 +152,7 @@ fn replayed(edge: &Edge) -> BTreeMap<String, BTreeSet<u64>> {
 pub(crate) async fn flows(edge: &Edge, more: u64) {
     let name = "marketprism_edge_acknowledged_total";
     let before = edge.metric(name, "").await;
-    until("events are stored", Duration::from_secs(40), || async {
+    eventually("events are stored", || async {
         let now = edge.metric(name, "").await;
         if now >= before + more { Ok(()) } else { Err(format!("{before}, then {now}")) }
     })
@@ -162,7 +161,7 @@ pub(crate) async fn flows(edge: &Edge, more: u64) {
 
 /// A book that is not live yet has no gap.
 async fn books_are_live(edge: &Edge) {
-    until("the books are live", Duration::from_secs(30), || async {
+    eventually("the books are live", || async {
         let page: Value = serde_json::from_str(&edge.get("/coverage").await?).unwrap();
         let instruments = page["feeds"][0]["instruments"].as_array().unwrap();
         let are_live = instruments.iter().all(|instrument| instrument["orderbook"]["state"] == "LIVE");
@@ -173,7 +172,7 @@ async fn books_are_live(edge: &Edge) {
 
 async fn fires(sim: &Sim, edge: &Edge, fault: FaultSpec) {
     let id = sim.fault(fault).unwrap();
-    until("the fault happens", Duration::from_secs(20), || async {
+    eventually("the fault happens", || async {
         if sim.fired(id) > 0 { Ok(()) } else { Err("not yet".to_owned()) }
     })
     .await;
@@ -210,10 +209,10 @@ async fn audits_are_exact_and_report_every_missing_trade_with_its_cause() {
     let away = FaultSpec::new(FaultAction::Refuse).exchange(EXCHANGE).duration_ms(1_000);
     sim.fault(away).unwrap();
     sim.cut_all();
-    until("the edge is back", Duration::from_secs(30), || edge.get("/ready")).await;
+    eventually("the edge is back", || edge.get("/ready")).await;
     flows(&edge, 500).await;
     sim.pause();
-    assert!(edge.process().terminate(Duration::from_secs(40)).await.success());
+    assert!(edge.process().terminate(PATIENCE).await.success());
 
     let (mut held, audits) = (content(&broker).await, audits(&broker).await);
     let (sure, unsure) = compare(&mut held, &audits);
@@ -276,14 +275,14 @@ async fn a_run_is_audited_to_its_end_after_a_clean_stop_and_to_its_last_audit_af
     sim.fault(silence).unwrap();
     sim.resume();
     let three_audits = async |edge: &Edge| {
-        until("audits are stored", Duration::from_secs(30), || async {
+        eventually("audits are stored", || async {
             let sent = edge.metric("marketprism_edge_audits_sent_total", "").await;
             if sent >= 3 { Ok(()) } else { Err(format!("{sent}")) }
         })
         .await;
     };
     three_audits(&edge).await;
-    assert!(edge.process().terminate(Duration::from_secs(40)).await.success());
+    assert!(edge.process().terminate(PATIENCE).await.success());
     let (mut after_stop, first) = (content(&broker).await, audits(&broker).await);
     compare(&mut after_stop, &first);
     assert!(after_stop.windows.is_empty(), "a clean stop audits everything");
@@ -300,7 +299,7 @@ async fn a_run_is_audited_to_its_end_after_a_clean_stop_and_to_its_last_audit_af
     edge.kill();
     edge.restart().await;
     three_audits(&edge).await;
-    assert!(edge.process().terminate(Duration::from_secs(40)).await.success());
+    assert!(edge.process().terminate(PATIENCE).await.success());
     let (mut in_the_end, all) = (content(&broker).await, audits(&broker).await);
     for (symbol, ids) in replayed(&edge) {
         let stored = &in_the_end.trades[&symbol];

@@ -9,7 +9,7 @@ use futures_util::{FutureExt, SinkExt, StreamExt};
 use marketprism_adapter_host::fixtures::{EXCHANGE, FixtureKind, component};
 use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed};
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::{PATIENCE, eventually};
 use marketprism_venue_sim::{Sim, SimConfig};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -20,7 +20,6 @@ use crate::edge_audits::events_of;
 use crate::two_symbols;
 
 const MIB: u64 = 1 << 20;
-const LONGEST: Duration = Duration::from_secs(60);
 
 fn adapter(folder: &Path, kind: FixtureKind) -> PathBuf {
     let path = folder.join(format!("{kind:?}.wasm"));
@@ -96,12 +95,12 @@ async fn frames_of_15_mib_take_bounded_memory_and_delay_no_other_feed() {
     let good = Feed::simulated("binance_spot", &sim.addr().to_string(), &["BTC-USDT"]);
     let feeds = [hostile(folder.path(), FixtureKind::WellBehaved, &address), good];
     let mut edge = Edge::start(folder.path(), &format!("urls = [{:?}]", broker.url()), &feeds).await;
-    until("a trade arrives", LONGEST, || async {
+    eventually("a trade arrives", || async {
         let events = edge.metric("marketprism_edge_events_total", "trade").await;
         if events > 0 { Ok(()) } else { Err(edge.get("/metrics").await?) }
     })
     .await;
-    until("the flood is read", LONGEST, || async {
+    eventually("the flood is read", || async {
         let frames = edge.metric("marketprism_edge_frames_total", EXCHANGE).await;
         if frames > 16 { Ok(()) } else { Err(edge.get("/metrics").await?) }
     })
@@ -112,7 +111,7 @@ async fn frames_of_15_mib_take_bounded_memory_and_delay_no_other_feed() {
     let delays = async {
         let (mut longest, mut count) = (Duration::ZERO, 0);
         while Instant::now() < end {
-            let message = tokio::time::timeout(LONGEST, trades.next()).await.unwrap().unwrap();
+            let message = tokio::time::timeout(PATIENCE, trades.next()).await.unwrap().unwrap();
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
             for trade in events_of(&message) {
                 let at = Duration::from_micros(trade.header.timestamp_us.try_into().unwrap());
@@ -154,8 +153,9 @@ async fn frames_and_events_left_at_a_stop_are_counted_and_the_last_line_says_so(
     let feeds = [hostile(folder.path(), FixtureKind::Loop, &address), good];
     let nats = format!("urls = [{:?}]", broker.url());
     // The next start would send what a journal has.
-    let mut edge = Edge::with_tables(folder.path(), &nats, "[journal]\nenabled = false", &feeds).await;
-    until("events are stored and the slow adapter faults", LONGEST, || async {
+    let tables = "[journal]\nenabled = false\n[sandbox]\ncall_deadline_ms = 500";
+    let mut edge = Edge::with_tables(folder.path(), &nats, tables, &feeds).await;
+    eventually("events are stored and the slow adapter faults", || async {
         let stored = edge.metric("marketprism_edge_acknowledged_total", "").await;
         let faults = edge.metric("marketprism_edge_adapter_faults_total", "").await;
         if stored > 100 && faults > 0 { Ok(()) } else { Err(edge.get("/metrics").await?) }
@@ -163,12 +163,12 @@ async fn frames_and_events_left_at_a_stop_are_counted_and_the_last_line_says_so(
     .await;
     broker.process().suspend();
     // More than the last acknowledgements under way can take away.
-    until("events wait for the broker", LONGEST, || async {
+    eventually("events wait for the broker", || async {
         let waiting = edge.metric("marketprism_edge_queue_messages", "").await;
         if waiting > 20 { Ok(()) } else { Err(waiting.to_string()) }
     })
     .await;
-    let status = edge.process().terminate(LONGEST).await;
+    let status = edge.process().terminate(PATIENCE).await;
     broker.process().resume();
     assert_eq!(status.code(), Some(4));
     let output = edge.process().output();

@@ -2,18 +2,16 @@
 //! knows the edges that reported them: a killed one is silent, a stopped one is not.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use marketprism_tests::broker::Broker;
 use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::{PATIENCE, eventually};
 use marketprism_venue_sim::{Sim, SimConfig};
 use serde_json::{Value, json};
 
 const EXCHANGE: &str = "binance_spot";
-const TIME: Duration = Duration::from_secs(60);
 const REPLICATION: &str = "[batch]\nmax_age_ms = 50\n[replication]\nwindow_seconds = 2\nsafety_lag_seconds = 1\ninterval_ms = 200\n[ledger]\ninterval_ms = 500\n";
 
 /// Status, tick and whether it lasts, of each version in order.
@@ -30,7 +28,7 @@ async fn versions(clickhouse: &ClickHouse, database: &str, symbol: &str) -> Resu
 async fn reach(hot: &ClickHouse, cold: &ClickHouse, symbol: &str, expected: &[(&str, &str, u8)]) {
     let expected = json!(expected);
     for (side, database) in [(hot, "marketprism_hot"), (cold, "marketprism_cold")] {
-        until("the versions are there", TIME, || async {
+        eventually("the versions are there", || async {
             let found = versions(side, database, symbol).await?;
             if found == expected { Ok(()) } else { Err(format!("{database}: {found}, expected {expected}")) }
         })
@@ -72,7 +70,7 @@ async fn told_over_http(central: &Central, hot: &ClickHouse) {
 async fn trades_after(hot: &ClickHouse, symbol: &str) {
     let count = format!("SELECT count() FROM marketprism_hot.trades WHERE symbol = '{symbol}'");
     let before = hot.number(&count).await.unwrap();
-    until("trades arrive", TIME, || async {
+    eventually("trades arrive", || async {
         let found = hot.number(&count).await?;
         if found > before { Ok(()) } else { Err(format!("{found} trades")) }
     })
@@ -121,9 +119,9 @@ async fn changed_terms_begin_a_version_and_rows_are_read_with_the_terms_of_their
     // A restarted edge reports the terms again: it confirms a version and begins none.
     let seen = "SELECT max(toUnixTimestamp64Micro(seen_at)) FROM marketprism_hot.instruments FINAL WHERE symbol = 'BTC-USDT'";
     let before = hot.number(seen).await.unwrap();
-    assert!(edge.process().terminate(TIME).await.success());
+    assert!(edge.process().terminate(PATIENCE).await.success());
     edge.restart().await;
-    until("the version is confirmed", TIME, || async {
+    eventually("the version is confirmed", || async {
         let found = hot.number(seen).await?;
         if found > before { Ok(()) } else { Err(format!("seen at {found}")) }
     })
@@ -152,7 +150,7 @@ async fn changed_terms_begin_a_version_and_rows_are_read_with_the_terms_of_their
          toBool(max(timestamp) < (SELECT max(valid_from) FROM marketprism_cold.instruments FINAL WHERE symbol = 'BTC-USDT')) AS before \
          FROM ({query}) WHERE symbol = 'BTC-USDT' GROUP BY tick_size ORDER BY tick_size) FORMAT TSV"
     );
-    until("trades with both ticks are in cold", TIME, || async {
+    eventually("trades with both ticks are in cold", || async {
         let found = cold.text(&by_terms).await?;
         let found = found.trim();
         if found == "[('0.01',true),('0.05',false)]" { Ok(()) } else { Err(found.to_owned()) }
@@ -174,7 +172,7 @@ async fn states(central: &Central) -> Result<Vec<String>, String> {
 }
 
 async fn states_are(central: &Central, expected: [&str; 2]) {
-    until("the states of the edges", TIME, || async {
+    eventually("the states of the edges", || async {
         let found = states(central).await?;
         if found == expected { Ok(()) } else { Err(format!("{found:?}, expected {expected:?}")) }
     })
@@ -183,13 +181,13 @@ async fn states_are(central: &Central, expected: [&str; 2]) {
 
 async fn a_killed_edge_is_silent_and_a_stopped_one_is_not(central: &Central, edge: &mut Edge) {
     states_are(central, ["e1 running", "e2 silent"]).await;
-    until("the health names the silent edge", TIME, || async {
+    eventually("the health names the silent edge", || async {
         let health = central.get("/health").await?;
         if health.contains("\"degraded\":[\"edge e2: silent\"]") { Ok(()) } else { Err(health) }
     })
     .await;
     for command in ["edges", "status", "diagnose"] {
-        until("a command names the silent edge", TIME, || async {
+        eventually("a command names the silent edge", || async {
             let (_, text, _) = central.ask(&[command]).await;
             let is_named = text.contains("edge e2: no heartbeat for ") && text.contains("[edge.silent]");
             if is_named { Ok(()) } else { Err(text) }
@@ -198,7 +196,7 @@ async fn a_killed_edge_is_silent_and_a_stopped_one_is_not(central: &Central, edg
     }
     let (status, text, error) = central.ask(&["edges", "--forget", "e1"]).await;
     assert!(status == Some(2) && error.contains("\"e1\" is running"), "{text}{error}");
-    assert!(edge.process().terminate(TIME).await.success());
+    assert!(edge.process().terminate(PATIENCE).await.success());
     states_are(central, ["e1 stopped", "e2 silent"]).await;
     let (status, text, _) = central.ask(&["edges", "--forget", "e2"]).await;
     let is_named = text.lines().any(|line| line.trim_start().starts_with("e2 "));
@@ -207,7 +205,7 @@ async fn a_killed_edge_is_silent_and_a_stopped_one_is_not(central: &Central, edg
 
 /// Changes of the venue's list are reported by every edge that saw them, and by each once.
 async fn changes_are_in_the_report(central: &Central) {
-    until("the changes are in the report", TIME, || async {
+    eventually("the changes are in the report", || async {
         let report: Value = serde_json::from_str(&central.get("/integrity?from=1h").await?).unwrap();
         let changes = report["changes"]["items"].as_array().unwrap().iter();
         let told: Vec<String> = changes

@@ -4,9 +4,7 @@
 mod system;
 mod two_edges;
 
-use std::time::Duration;
-
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::{PATIENCE, eventually};
 use marketprism_venue_sim::{FaultAction, FaultSpec};
 use serde_json::Value;
 
@@ -15,9 +13,6 @@ use crate::{SYMBOLS, VENUE_SYMBOLS};
 
 const EXCHANGE: &str = "binance_spot";
 
-/// Limit for a statement of the report: grace, one comparison, and a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 #[tokio::test(flavor = "multi_thread")]
 async fn complete_data_is_verified_and_a_deleted_row_is_found_and_repaired() {
     let mut system = System::start().await;
@@ -25,7 +20,7 @@ async fn complete_data_is_verified_and_a_deleted_row_is_found_and_repaired() {
         .collect(600, async |system| {
             system.broker.kill();
             system.broker.restart().await;
-            until("the whole way is valid again", PATIENCE, || async {
+            eventually("the whole way is valid again", || async {
                 let (code, text, _) = system.central.ask(&["validate", "--seconds", "1"]).await;
                 if code == Some(0) { Ok(()) } else { Err(text) }
             })
@@ -75,7 +70,7 @@ async fn a_gap_of_the_venue_is_reported_and_windows_of_a_killed_edge_are_unverif
             let sim = &system.sim;
             let drop = FaultSpec::new(FaultAction::Drop).exchange(EXCHANGE).symbol("BTCUSDT").stream("rade");
             let id = sim.fault(drop.count(3)).unwrap();
-            until("three trades are withheld", PATIENCE, || async {
+            eventually("three trades are withheld", || async {
                 let fired = sim.fired(id);
                 if fired == 3 { Ok(()) } else { Err(format!("{fired}")) }
             })
@@ -101,7 +96,7 @@ async fn a_gap_of_the_venue_is_reported_and_windows_of_a_killed_edge_are_unverif
             system.edge.kill();
             system.edge.restart().await;
             let edge = &system.edge;
-            until("the feed is ready again", PATIENCE, || edge.get("/ready")).await;
+            eventually("the feed is ready again", || edge.get("/ready")).await;
         })
         .await;
     let names_the_edge = |report: &Value| {
@@ -127,7 +122,7 @@ async fn a_clean_stop_is_known_downtime_with_its_times_and_a_kill_is_not() {
             // So that there is a rest before the stop.
             system.passes(2).await;
             let before = seconds(&system.hot).await;
-            assert!(system.edge.process().terminate(Duration::from_secs(40)).await.success());
+            assert!(system.edge.process().terminate(PATIENCE).await.success());
             stop = (before, seconds(&system.hot).await);
             system.passes(4).await;
             let before = seconds(&system.hot).await;
@@ -197,7 +192,7 @@ async fn kills_are_named(system: &mut System) {
         code == 1 && report["verdict"] == "not_whole" && closed && is_named(report)
     };
     // What a killed run had left may be stored after the first report.
-    let report = until("every trade of the kills is missing, and no other one", PATIENCE, || async {
+    let report = eventually("every trade of the kills is missing, and no other one", || async {
         let lost = system.lost().await - lost_before;
         let report =
             system.report("what was recorded is verified, the rest is named", &killed, is_closed).await;
@@ -239,7 +234,7 @@ async fn lose_trades(system: &System) -> (usize, (u64, u64)) {
         let trades = sim.all_trades(EXCHANGE, symbol).unwrap();
         trades.iter().filter(|trade| trade.withheld > 0).map(|trade| trade.id).collect()
     };
-    until("both symbols lose trades", PATIENCE, || async {
+    eventually("both symbols lose trades", || async {
         let least = VENUE_SYMBOLS.map(|symbol| lost(symbol).len()).into_iter().min().unwrap();
         if least > 2 * FORGOTTEN { Ok(()) } else { Err(least.to_string()) }
     })
@@ -256,7 +251,7 @@ async fn lose_trades(system: &System) -> (usize, (u64, u64)) {
     sim.resume();
     // Both ends are in audits of the span.
     let edge = &system.edge;
-    until("every hole is decided", PATIENCE, || async {
+    eventually("every hole is decided", || async {
         let count = async |outcome| {
             let label = format!("outcome=\"{outcome}\"");
             edge.metric("marketprism_edge_backfill_trades_total", &label).await as usize

@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::Duration;
 
 use marketprism_schema::{Body, WireForm};
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::journal_file::events_in;
 use marketprism_tests::stack::Stack;
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::eventually;
 use marketprism_venue_sim::{Sim, SimConfig};
 use serde_json::Value;
 
@@ -59,7 +58,7 @@ async fn counted(stack: &Stack) -> Result<BTreeMap<TradeKey, u32>, String> {
 async fn collected(edge: &Edge, more: u64) {
     let events = || edge.metric("marketprism_edge_events_total", "data_type=\"trade\"");
     let before = events().await;
-    until("events are collected", Duration::from_secs(30), || async {
+    eventually("events are collected", || async {
         let now = events().await;
         if now >= before + more { Ok(()) } else { Err(format!("{} events", now - before)) }
     })
@@ -75,7 +74,7 @@ async fn what_a_killed_edge_had_journaled_while_the_broker_was_away_is_stored_ex
     // A small memory: most events are on disk only.
     let tables = "[publisher]\nqueue_max_messages = 1000\nmax_in_flight_messages = 256";
     let mut edge = Edge::with_tables(stack.folder.path(), &nats, tables, &[feed]).await;
-    until("the feed is ready", Duration::from_secs(30), || edge.get("/ready")).await;
+    eventually("the feed is ready", || edge.get("/ready")).await;
     sim.resume();
     collected(&edge, 300).await;
     stack.broker.kill();
@@ -95,7 +94,7 @@ async fn what_a_killed_edge_had_journaled_while_the_broker_was_away_is_stored_ex
 
     stack.broker.restart().await;
     edge.restart().await;
-    let rows = until("all journaled trades are stored", Duration::from_secs(60), || async {
+    let rows = eventually("all journaled trades are stored", || async {
         let rows = counted(&stack).await?;
         assert!(rows.values().all(|count| *count == 1), "a trade is stored twice");
         let missing = journaled.iter().filter(|trade| !rows.contains_key(*trade)).count();
@@ -105,7 +104,7 @@ async fn what_a_killed_edge_had_journaled_while_the_broker_was_away_is_stored_ex
     sim.pause();
     let sent_by_venue = sent(&sim);
     assert!(rows.keys().all(|trade| sent_by_venue.contains(trade)));
-    until("nothing waits in the journal", Duration::from_secs(30), || async {
+    eventually("nothing waits in the journal", || async {
         let waiting = edge.metric("marketprism_edge_journal_waiting_events", "").await;
         if waiting == 0 { Ok(()) } else { Err(format!("{waiting} wait")) }
     })

@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use async_nats::{ConnectOptions, jetstream};
 use marketprism_adapter_host::{component_digest, with_custom_section};
@@ -14,7 +13,7 @@ use marketprism_tests::broker::Broker;
 use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::edge::Edge;
 use marketprism_tests::parts;
-use marketprism_tests::wait::eventually;
+use marketprism_tests::wait::{PATIENCE, eventually};
 use serde_json::Value;
 
 use crate::edge_audits::create_streams_with;
@@ -22,7 +21,6 @@ use crate::swaps::{SoundVenue, keygen};
 
 const EDGES: [&str; 3] = ["edge-1", "edge-2", "edge-3"];
 const PASSWORD: &str = "correct horse";
-const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Headquarters {
     central: Central,

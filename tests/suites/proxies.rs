@@ -1,13 +1,12 @@
 //! Promise: sockets and requests of a feed pass the same proxy, and none goes around it.
 
 use std::process::Command;
-use std::time::Duration;
 
 use marketprism_tests::broker::free_port;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::parts;
 use marketprism_tests::process::Process;
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::eventually;
 use marketprism_venue_sim::Sim;
 
 use crate::{SYMBOLS, two_symbols};
@@ -26,7 +25,7 @@ fn start_proxy(port: u16, folder: &std::path::Path) -> Process {
 
 async fn collects(edge: &Edge, exchange: &str) {
     let before = edge.metric("marketprism_edge_frames_total", exchange).await;
-    until(&format!("frames of {exchange}"), Duration::from_secs(60), || async {
+    eventually(&format!("frames of {exchange}"), || async {
         let now = edge.metric("marketprism_edge_frames_total", exchange).await;
         if now > before { Ok(()) } else { Err(format!("{before}, then {now}")) }
     })
@@ -62,7 +61,7 @@ async fn every_connection_to_a_venue_passes_the_proxy() {
 
     // Nothing reaches the venue before the proxy runs.
     edge.restart().await;
-    until("both feeds miss the proxy", Duration::from_secs(30), || async {
+    eventually("both feeds miss the proxy", || async {
         let log = std::fs::read_to_string(edge.folder().join("edge.log")).unwrap();
         let missed = [SOCKS, HTTP].iter().all(|exchange| {
             log.lines().any(|line| line.contains(exchange) && line.contains("cannot reach the proxy"))
@@ -81,7 +80,7 @@ async fn every_connection_to_a_venue_passes_the_proxy() {
     }
     // A socket that went around the proxy would outlive it.
     proxy.kill();
-    until("every socket is closed", Duration::from_secs(30), || async {
+    eventually("every socket is closed", || async {
         let open = sim.connections();
         if open.is_empty() { Ok(()) } else { Err(format!("{open:?}")) }
     })

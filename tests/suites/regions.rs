@@ -17,13 +17,12 @@ use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::nats_files::{NatsFromFiles, certificates, nats_table};
-use marketprism_tests::wait::{eventually, until};
+use marketprism_tests::wait::eventually;
 use marketprism_venue_sim::{Sim, SimConfig};
 
 const EDGE: &str = "tokyo-1";
 const ACKNOWLEDGED: &str = "marketprism_edge_acknowledged_total";
 const UNANSWERED: Duration = Duration::from_millis(500);
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Three servers of a centre.
 fn cluster(folder: &Path, certificates: &Path) -> (Vec<NatsFromFiles>, Vec<u16>) {
@@ -75,6 +74,8 @@ async fn a_region_reaches_its_own_subjects_only(client: &Client) {
         "repair.virginia-1",
         "$KV.MARKETPRISM_EDGES.virginia-1",
         "$KV.MARKETPRISM_CONFIRMED.MARKET_DATA",
+        // Central writes the key above too, but not this one.
+        "$KV.MARKETPRISM_CONFIRMED.FORGED",
         "$JS.API.STREAM.DELETE.MARKET_DATA",
         "$JS.API.STREAM.CREATE.x",
         "$JS.hub.API.STREAM.DELETE.MARKET_DATA",
@@ -123,9 +124,12 @@ fn certificates_end_in_a_month(metrics: &str) {
 }
 
 async fn nothing_of_others_is_stored(context: &jetstream::Context) {
-    for (stream, subject) in
-        [("MARKET_DATA", "trade.kraken_spot.>"), ("KV_MARKETPRISM_EDGES", "$KV.MARKETPRISM_EDGES.virginia-1")]
-    {
+    for (stream, subject) in [
+        ("MARKET_DATA", "trade.kraken_spot.>"),
+        ("AUDIT", "audit.virginia-1"),
+        ("KV_MARKETPRISM_EDGES", "$KV.MARKETPRISM_EDGES.virginia-1"),
+        ("KV_MARKETPRISM_CONFIRMED", "$KV.MARKETPRISM_CONFIRMED.FORGED"),
+    ] {
         eventually(&format!("{stream} is there and has nothing of {subject}"), || async {
             let stream = context.get_stream(stream).await.map_err(|error| error.to_string())?;
             let found = stream.info_with_subjects(subject).await.map_err(|error| error.to_string())?;
@@ -163,7 +167,7 @@ async fn a_region_behind_a_leaf_node_collects_into_a_cluster_that_loses_a_server
     let at_leaf = nats_table(&tls, &[leaf.url()], EDGE, leaf.password("TOKYO_1"));
     let domain = format!("{at_leaf}jetstream_domain = \"hub\"\n");
     let mut edge = Edge::start_as(EDGE, folder.path(), &domain, &[feed]).await;
-    until("trades of the region are in hot", PATIENCE, || async {
+    eventually("trades of the region are in hot", || async {
         let rows = clickhouse.number("SELECT count() FROM marketprism_hot.trades").await?;
         if rows > 20 { Ok(()) } else { Err(format!("{rows} trades")) }
     })
@@ -186,7 +190,7 @@ async fn a_region_behind_a_leaf_node_collects_into_a_cluster_that_loses_a_server
     let killed = servers.iter().position(|server| server.name() == leader).unwrap();
     servers[killed].kill();
     let before = edge.metric(ACKNOWLEDGED, "").await;
-    until("publishing goes on without the server that led", PATIENCE, || async {
+    eventually("publishing goes on without the server that led", || async {
         let now = edge.metric(ACKNOWLEDGED, "").await;
         if now > before + 20 { Ok(()) } else { Err(format!("{before} acknowledged, then {now}")) }
     })

@@ -2,12 +2,11 @@
 //! one changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use marketprism_schema::{AuditPayload, Body, DowntimeReason, GapKind, decode_audit_payload};
 use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed};
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::{PATIENCE, eventually};
 use marketprism_venue_sim::{Sim, SimConfig};
 use serde_json::Value;
 
@@ -17,7 +16,6 @@ const STAYS: &str = "okx_spot";
 const CHANGES: &str = "binance_spot";
 const RESTARTS: &str = "bybit_derivatives";
 const TOKEN: &str = "a token for tests only";
-const TIME: Duration = Duration::from_secs(40);
 const POOL: [&str; 5] = ["AAA", "BBB", "CCC", "DDD", "EEE"];
 
 /// Repeatable: a failure names its seed.
@@ -54,7 +52,7 @@ fn collected(page: &Value, exchange: &str) -> BTreeMap<String, (String, u64)> {
 
 /// Waits until exactly these symbols of an exchange are collected, with live books.
 async fn wait_for(edge: &Edge, exchange: &str, symbols: &[String]) -> BTreeMap<String, (String, u64)> {
-    until("the symbols are collected", TIME, || async {
+    eventually("the symbols are collected", || async {
         let found = collected(&page(edge).await, exchange);
         let is_right = found.keys().eq(&symbols.iter().cloned().collect::<BTreeSet<_>>());
         let is_live = found.values().all(|(state, _)| state == "LIVE");
@@ -153,7 +151,7 @@ async fn random_changes_under_load_touch_nothing_else_and_invalid_ones_change_no
     wait_for(&edge, RESTARTS, &symbols(&restarting)).await;
     assert_eq!(sockets(&sim, STAYS), before.0, "the same sockets");
     assert!(sockets(&sim, CHANGES).is_superset(&before.1), "the same socket beside others");
-    assert!(edge.process().terminate(TIME).await.success());
+    assert!(edge.process().terminate(PATIENCE).await.success());
     check_audits(&broker, &ended).await;
 }
 
@@ -215,7 +213,7 @@ async fn a_feed_that_starts_again_loses_and_doubles_no_trade() {
     let edge = Edge::prepared(folder.path(), &format!("urls = [{:?}]", broker.url()), &deep(10));
     let mut edge = edge.with_variable("MARKETPRISM_HTTP__TOKEN", TOKEN);
     edge.restart().await;
-    until("all connections are open", TIME, || async { edge.get("/ready").await }).await;
+    eventually("all connections are open", || async { edge.get("/ready").await }).await;
     sim.resume();
     wait_for(&edge, CHANGES, &symbols(&["BTC"])).await;
     let newest = || sim.all_trades(CHANGES, "BTCUSDT").unwrap().last().map_or(0, |trade| trade.id);
@@ -225,7 +223,7 @@ async fn a_feed_that_starts_again_loses_and_doubles_no_trade() {
         edge.set_feeds(&deep(depth));
         let (status, answer) = edge.post("/reload", TOKEN).await;
         assert_eq!((status, &answer["feeds"][0]["change"]), (200, &"restarted".into()), "{answer}");
-        until("the old connections are closed", TIME, || async {
+        eventually("the old connections are closed", || async {
             let now = sockets(&sim, CHANGES);
             if now.is_disjoint(&before) { Ok(()) } else { Err(format!("{now:?}, before {before:?}")) }
         })
@@ -235,7 +233,7 @@ async fn a_feed_that_starts_again_loses_and_doubles_no_trade() {
             overlapped += 1;
         } else {
             // A machine too busy to open a connection in time.
-            until("all connections are open", TIME, || async { edge.get("/ready").await }).await;
+            eventually("all connections are open", || async { edge.get("/ready").await }).await;
             not_overlapped.push(from..=newest());
         }
         if overlapped == 3 {
@@ -246,7 +244,7 @@ async fn a_feed_that_starts_again_loses_and_doubles_no_trade() {
     sim.pause();
     let sent = sim.all_trades(CHANGES, "BTCUSDT").unwrap();
     let sent: BTreeSet<u64> = sent.iter().map(|trade| trade.trade_id.parse().unwrap()).collect();
-    until("every trade is in the broker, once", TIME, || async {
+    eventually("every trade is in the broker, once", || async {
         let stored = stored_trades(&broker).await;
         let state = format!("{} stored, {} sent", stored.len(), sent.len());
         let found: BTreeSet<u64> = stored.iter().copied().collect();
@@ -255,7 +253,7 @@ async fn a_feed_that_starts_again_loses_and_doubles_no_trade() {
         if is_once && sent.iter().all(is_stored) { Ok(()) } else { Err(state) }
     })
     .await;
-    assert!(edge.process().terminate(TIME).await.success());
+    assert!(edge.process().terminate(PATIENCE).await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -287,13 +285,13 @@ async fn a_signal_and_a_changed_file_reload_and_what_needs_a_restart_is_named() 
     wait_for(&edge, CHANGES, &symbols(&["AAA", "BTC"])).await;
     wait_for(&edge, STAYS, &[]).await;
     let applied = async |edge: &Edge| edge.metric("marketprism_edge_reloads_total", "\"applied\"").await;
-    until("the reload is counted", TIME, || async { (applied(&edge).await == 1).then_some(()) }).await;
+    eventually("the reload is counted", || async { (applied(&edge).await == 1).then_some(()) }).await;
 
     change("watch_config = false", "watch_config = true");
     assert_eq!(edge.post("/reload", TOKEN).await.1["result"], "applied");
     edge.set_feeds(&[feed(&sim, CHANGES, &["AAA"], "")]);
     wait_for(&edge, CHANGES, &symbols(&["AAA"])).await;
-    until("the connection without a stream is closed", TIME, || async {
+    eventually("the connection without a stream is closed", || async {
         let open = sockets(&sim, CHANGES).len();
         if open == 1 { Ok(()) } else { Err(format!("{open} connections")) }
     })
@@ -301,7 +299,7 @@ async fn a_signal_and_a_changed_file_reload_and_what_needs_a_restart_is_named() 
 
     // The venue refuses: nothing is changed.
     edge.set_feeds(&[feed(&sim, CHANGES, &["AAA"], "depth = 5"), feed(&sim, STAYS, &["BTC"], "")]);
-    until("the added feed is collected", TIME, || async { (applied(&edge).await == 4).then_some(()) }).await;
+    eventually("the added feed is collected", || async { (applied(&edge).await == 4).then_some(()) }).await;
     wait_for(&edge, STAYS, &symbols(&["BTC"])).await;
     let before = sockets(&sim, STAYS);
     edge.set_feeds(&[feed(&sim, CHANGES, &["ETH"], "depth = 5"), feed(&sim, STAYS, &["NONE"], "")]);
@@ -310,5 +308,5 @@ async fn a_signal_and_a_changed_file_reload_and_what_needs_a_restart_is_named() 
     assert!(answer["errors"][0].as_str().unwrap().contains("lists none of [\"NONE-USDT\"]"), "{answer}");
     wait_for(&edge, CHANGES, &symbols(&["AAA"])).await;
     assert_eq!(sockets(&sim, STAYS), before);
-    assert!(edge.process().terminate(TIME).await.success());
+    assert!(edge.process().terminate(PATIENCE).await.success());
 }

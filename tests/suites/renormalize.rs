@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use marketprism_broken_adapters::SwapFault;
 use marketprism_tests::broker::Broker;
@@ -13,12 +12,11 @@ use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::parts;
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::eventually;
 use serde_json::Value;
 
 use crate::swaps::SoundVenue;
 
-const TIME: Duration = Duration::from_secs(60);
 const AUDITS: &str = "[audit]\nwindow_seconds = 2\nsettle_ms = 300";
 const SHORT: &str = "[batch]\nmax_age_ms = 50\n[replication]\nwindow_seconds = 2\nsafety_lag_seconds = 1\ninterval_ms = 200\nrecheck_seconds = 1\n\
                      [ledger]\nwindow_seconds = 2\ninterval_ms = 500\n";
@@ -74,7 +72,7 @@ impl KeptFrames {
     /// Waits until both sides have these trades in the span.
     async fn reach(&self, expected: &[(u64, bool)]) {
         for database in ["marketprism_hot", "marketprism_cold"] {
-            until("the rows are corrected", TIME, || async {
+            eventually("the rows are corrected", || async {
                 let found = self.trades(database).await?;
                 let (rows, corrected) = (found.len(), found.iter().filter(|(_, is_sell)| *is_sell).count());
                 if found == expected {
@@ -88,7 +86,7 @@ impl KeptFrames {
     }
 
     async fn all_windows_are_verified(&self) {
-        until("every window is verified", TIME, || async {
+        eventually("every window is verified", || async {
             let query = "SELECT countIf(state != 'verified'), countIf(reason LIKE '%changed by correction%') FROM \
                          marketprism_cold.window_log FINAL WHERE table_name = 'trades' FORMAT TSV";
             let found = self.clickhouse.text(query).await?;
@@ -103,7 +101,7 @@ async fn time_of(clickhouse: &ClickHouse, trade: u64) -> String {
     let query = format!(
         "SELECT concat(replaceOne(toString(received_at), ' ', 'T'), 'Z') FROM marketprism_hot.trades WHERE trade_id = '{trade}'"
     );
-    until("the trade is in hot", TIME, || async {
+    eventually("the trade is in hot", || async {
         let time = clickhouse.text(&query).await?;
         if time.trim().is_empty() {
             Err(format!("trade {trade} is not there"))
@@ -124,7 +122,7 @@ async fn collect(venue: &SoundVenue, path: &Path, broker: &Broker) -> (KeptFrame
     let edge = Edge::start(path, &format!("{nats}\n{AUDITS}"), &[feed]).await;
     let sent = |more: u64| {
         let least = venue.sent() + more;
-        until("trades are sent", TIME, move || async move {
+        eventually("trades are sent", move || async move {
             if venue.sent() >= least { Ok(()) } else { Err(venue.sent().to_string()) }
         })
     };
@@ -140,13 +138,13 @@ async fn collect(venue: &SoundVenue, path: &Path, broker: &Broker) -> (KeptFrame
     let ids = 20..venue.sent() - 20;
     let (from, to) = (time_of(&clickhouse, ids.start).await, time_of(&clickhouse, ids.end).await);
     let kept = KeptFrames { edge, clickhouse, folder: path.to_owned(), from, to, ids };
-    until("every trade of the span is in hot", TIME, || async {
+    eventually("every trade of the span is in hot", || async {
         let found = kept.trades("marketprism_hot").await?;
         let is_whole = found.iter().map(|(id, _)| *id).eq(kept.ids.clone());
         if is_whole { Ok(()) } else { Err(format!("{found:?}")) }
     })
     .await;
-    until("the frames are kept and compared", TIME, || async {
+    eventually("the frames are kept and compared", || async {
         let (status, text) = kept.renormalize(SwapFault::WrongSide, &["--dry-run"]).await;
         if status == Some(0) { Ok(()) } else { Err(text) }
     })
@@ -168,7 +166,7 @@ async fn kept_frames_are_normalized_again_and_the_new_rows_win_everywhere() {
 
     // Killed at whatever point, and repeated.
     let mut killed = kept.arguments(SwapFault::WrongSide, &[]).stdout(Stdio::null()).spawn().unwrap();
-    until("events of the correction arrive, or it ends", TIME, || async {
+    eventually("events of the correction arrive, or it ends", || async {
         let count = "SELECT count() FROM marketprism_hot.corrected_events WHERE kind = 'changed'";
         let found = kept.clickhouse.number(count).await?;
         if found > 0 { Ok(()) } else { Err("none".to_owned()) }
@@ -180,7 +178,7 @@ async fn kept_frames_are_normalized_again_and_the_new_rows_win_everywhere() {
     assert!(status == Some(0) && text.contains(" changed, 0 added, 0 withdrawn; digest "), "{text}");
     let is_wrong = |id: u64| marked.contains(&id);
     // Those that were sent while the mark was set or removed may have it or not.
-    let changed: Vec<(u64, bool)> = until("hot is corrected", TIME, || async {
+    let changed: Vec<(u64, bool)> = eventually("hot is corrected", || async {
         let found = kept.trades("marketprism_hot").await?;
         let is_done = found.iter().all(|(id, is_sell)| !is_wrong(*id) || *is_sell);
         if is_done { Ok(found) } else { Err(format!("{found:?}")) }
@@ -199,7 +197,7 @@ async fn kept_frames_are_normalized_again_and_the_new_rows_win_everywhere() {
     kept.reach(&left).await;
     kept.all_windows_are_verified().await;
     is_reported(&central, "withdrawn").await;
-    until("the audits agree with what is left", TIME, || async {
+    eventually("the audits agree with what is left", || async {
         let (_, text, _) = central.ask(&["integrity", "--verify", "--json"]).await;
         let report: Value = serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
         let windows = &report["windows"];
@@ -212,7 +210,7 @@ async fn kept_frames_are_normalized_again_and_the_new_rows_win_everywhere() {
 
 /// The report has the correction as carried out, with both digests, and names the edge.
 async fn is_reported(central: &Central, kind: &str) {
-    until("the correction is in the report", TIME, || async {
+    eventually("the correction is in the report", || async {
         let report: Value = serde_json::from_str(&central.get("/integrity?from=1h").await?).unwrap();
         let items = report["corrections"]["items"].as_array().unwrap();
         let one = items.iter().find(|one| one[kind].as_u64() > Some(0)).ok_or(format!("{items:?}"))?;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use marketprism_tests::edge::Edge;
 use marketprism_tests::stack::Stack;
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::eventually;
 use marketprism_venue_sim::{Sim, SimConfig};
 use serde_json::Value;
 
@@ -61,7 +61,7 @@ async fn fault_counts(edge: &Edge, page: &Value) -> [u64; 4] {
 /// Observes a running edge. Its median memory may not grow from the first half of the time to the second, except for a fixed slack.
 async fn steady(seconds: u64) {
     let (_stack, _sim, mut edge) = start().await;
-    until("every book is live", Duration::from_secs(150), || async {
+    eventually("every book is live", || async {
         let live = live(&page(&edge).await);
         if live == INSTRUMENTS { Ok(()) } else { Err(format!("{live} books")) }
     })

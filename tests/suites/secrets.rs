@@ -2,14 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use marketprism_tests::broker::{Broker, free_port};
 use marketprism_tests::central::{Central, Settings, TOKEN};
 use marketprism_tests::clickhouse::{ClickHouse, client};
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::parts;
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::{PATIENCE, eventually};
 use marketprism_venue_sim::{Sim, SimConfig};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use reqwest::StatusCode;
@@ -23,6 +22,26 @@ fn assert_masked(what: &str, text: &str) {
     for secret in [CANARY, TOKEN] {
         assert!(!text.contains(secret), "{what} shows a secret:\n{text}");
     }
+}
+
+/// Files of `record`, which runs for as long as the machine needs to receive something.
+fn recordings_of(edge: &Edge, folder: &Path) -> Vec<PathBuf> {
+    for seconds in ["2", "10", "60"] {
+        let out = folder.join(format!("recorded-{seconds}"));
+        let mut record = Command::new(parts::binary("marketprism-edge"));
+        record
+            .arg("record")
+            .args(["--for-seconds", seconds, "--config"])
+            .arg(edge.folder().join("edge.toml"));
+        let output = record.arg("--out").arg(&out).output().unwrap();
+        assert_masked("record", &String::from_utf8_lossy(&output.stderr));
+        let files = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path());
+        let recordings: Vec<PathBuf> = files.collect();
+        if !recordings.is_empty() {
+            return recordings;
+        }
+    }
+    panic!("nothing was recorded");
 }
 
 /// Configuration, output and command line of a process.
@@ -72,7 +91,7 @@ async fn no_output_shows_a_secret_of_the_configuration() {
     let mut stack = start(folder.path()).await;
     stack.central.start_without_waiting();
     let url = stack.central.url("/integrity");
-    let report = until("central reports", Duration::from_secs(60), || async {
+    let report = eventually("central reports", || async {
         let answer = client().get(&url).bearer_auth(READ_TOKEN).send().await.map_err(|e| e.to_string())?;
         let text = answer.error_for_status().map_err(|e| e.to_string())?.text().await.unwrap();
         if text.contains("cold") { Ok(text) } else { Err(text) }
@@ -109,7 +128,7 @@ async fn no_output_shows_a_secret_of_the_configuration() {
     let diagnosis = stack.central.ask(&["diagnose"]).await.1;
     assert!(diagnosis.contains("nats://127.0.0.1:"), "{diagnosis}");
 
-    until("the edge collects", Duration::from_secs(30), || stack.edge.get("/ready")).await;
+    eventually("the edge collects", || stack.edge.get("/ready")).await;
     for path in ["/health", "/ready", "/metrics", "/coverage", "/adapters"] {
         let text = match stack.edge.get(path).await {
             Ok(text) | Err(text) => text,
@@ -119,19 +138,11 @@ async fn no_output_shows_a_secret_of_the_configuration() {
     let (passes, text) = stack.edge.check();
     assert!(passes && text.contains("nats://127.0.0.1:"), "{text}");
     assert_masked("check", &text);
-    let recorded = folder.path().join("recorded");
-    let mut record = Command::new(parts::binary("marketprism-edge"));
-    record.arg("record").args(["--for-seconds", "2", "--config"]).arg(stack.edge.folder().join("edge.toml"));
-    let output = record.arg("--out").arg(&recorded).output().unwrap();
-    assert_masked("record", &String::from_utf8_lossy(&output.stderr));
-    let recordings: Vec<PathBuf> =
-        std::fs::read_dir(&recorded).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert!(!recordings.is_empty(), "nothing was recorded");
-    for path in recordings {
+    for path in recordings_of(&stack.edge, folder.path()) {
         assert_masked("a recording", &std::fs::read_to_string(path).unwrap());
     }
 
-    stack.edge.process().terminate(Duration::from_secs(30)).await;
+    stack.edge.process().terminate(PATIENCE).await;
     let (edge, central) = (stack.edge.folder().to_owned(), folder.path().join("central"));
     stack.edge.restart().await;
     assert_masked("the edge's log", &process_texts(&edge, stack.edge.process().pid()));
@@ -154,7 +165,7 @@ async fn reports_are_read_over_tls_with_a_token_and_under_an_own_name() {
     stack.central.set_variables(&variables);
     stack.central.start_without_waiting();
     let get = |path: &str| https.get(format!("https://localhost:{port}{path}"));
-    let health = until("central answers over TLS", Duration::from_secs(60), || async {
+    let health = eventually("central answers over TLS", || async {
         get("/health").send().await.map_err(|error| error.to_string())
     })
     .await;
@@ -216,7 +227,7 @@ async fn renewed_certificates_are_served(stack: &mut SecretStack, certificate: &
             stack.edge.start_without_waiting();
         }
         for url in &urls {
-            until(&format!("{url} serves {round}"), Duration::from_secs(60), || async {
+            eventually(&format!("{url} serves {round}"), || async {
                 https.get(url).send().await.map(drop).map_err(|error| format!("{error:?}"))
             })
             .await;

@@ -1,13 +1,12 @@
 //! Promise: the edge publishes over TLS with a client certificate, logs the reason when the broker refuses it, and follows renewed certificates.
 
 use std::path::Path;
-use std::time::Duration;
 
 use marketprism_tests::broker::Broker;
 use marketprism_tests::central::Central;
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::eventually;
 use marketprism_venue_sim::{Sim, SimConfig};
 
 use crate::certificates::certificates;
@@ -54,7 +53,7 @@ async fn the_broker_accepts_an_edge_only_with_certificate_and_password() {
     let nats_without_certificate = nats_table(&broker, folder.path(), false);
     let mut refused =
         Edge::start(&refused_folder, &nats_without_certificate, std::slice::from_ref(&feed)).await;
-    let log = until("the edge is refused", Duration::from_secs(30), || {
+    let log = eventually("the edge is refused", || {
         let output = refused.process().output();
         async move { if output.to_lowercase().contains("certificate") { Ok(output) } else { Err(output) } }
     })
@@ -66,7 +65,7 @@ async fn the_broker_accepts_an_edge_only_with_certificate_and_password() {
     drop(refused);
 
     let _edge = Edge::start(folder.path(), &nats, &[feed]).await;
-    until("trades arrive over TLS", Duration::from_secs(60), || async {
+    eventually("trades arrive over TLS", || async {
         let rows = clickhouse.number(rows).await?;
         if rows > 50 { Ok(()) } else { Err(format!("{rows} rows")) }
     })
@@ -76,7 +75,7 @@ async fn the_broker_accepts_an_edge_only_with_certificate_and_password() {
     certificates(folder.path(), &["localhost", "127.0.0.1"]);
     broker.restart().await;
     let before = clickhouse.number(rows).await.unwrap();
-    until("trades arrive with renewed certificates", Duration::from_secs(60), || async {
+    eventually("trades arrive with renewed certificates", || async {
         let rows = clickhouse.number(rows).await?;
         if rows > before + 50 { Ok(()) } else { Err(format!("{rows} rows, {before} before")) }
     })

@@ -1,16 +1,14 @@
 //! Promise: an edge above a limit of its own drains, starts again in the same process, and the report gives the cause of the downtime.
 
 use std::os::unix::process::ExitStatusExt as _;
-use std::time::Duration;
 
 use marketprism_tests::broker::Broker;
 use marketprism_tests::central::Central;
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::{PATIENCE, eventually};
 use marketprism_venue_sim::{Sim, SimConfig};
 
-const PATIENCE: Duration = Duration::from_secs(120);
 /// Every check is above the limit, so that the edge starts again after each cooldown.
 const LIMITS: &str = "[audit]\nwindow_seconds = 1\nsettle_ms = 200\n[selfcare]\nauto_restart = true\nmemory_mb = 1\n\
                       monitor_interval_seconds = 1\nrestart_cooldown_seconds = 6\n";
@@ -28,7 +26,7 @@ async fn an_edge_above_its_memory_limit_starts_again_in_place_and_the_report_tel
 
     let ended = "SELECT count() FROM marketprism_hot.downtimes WHERE reason = 'self_care' AND to_ns > from_ns AND \
                  match(detail, '^memory [0-9]+ MB above 1 MB$')";
-    until("the restart is in the ledger", PATIENCE, || async {
+    eventually("the restart is in the ledger", || async {
         let rows = clickhouse.number(ended).await?;
         if rows > 0 { Ok(()) } else { Err("none".to_owned()) }
     })
@@ -37,7 +35,7 @@ async fn an_edge_above_its_memory_limit_starts_again_in_place_and_the_report_tel
     let output = edge.process().output();
     assert!(output.contains("self-care restarts the edge"), "{output}");
     // The page is unreachable during a start.
-    until("the restart is counted", PATIENCE, || async {
+    eventually("the restart is counted", || async {
         let text = edge.get("/metrics").await?;
         let name = "marketprism_edge_selfcare_restarts_total{cause=\"memory\"} ";
         let count = text.lines().find_map(|line| line.strip_prefix(name)?.parse::<u64>().ok());
@@ -45,14 +43,14 @@ async fn an_edge_above_its_memory_limit_starts_again_in_place_and_the_report_tel
     })
     .await;
     // Only windows with a verdict are reported.
-    until("the report has the restart", PATIENCE, || async {
+    eventually("the report has the restart", || async {
         let report = central.ask(&["integrity", "--json"]).await.1;
         if report.contains("restarted by self-care: memory ") { Ok(()) } else { Err(report) }
     })
     .await;
 
     // Also while it stops for a restart, a signal ends it; in the first milliseconds of a program it does so by itself.
-    let status = edge.process().terminate(Duration::from_secs(60)).await;
+    let status = edge.process().terminate(PATIENCE).await;
     assert!(status.success() || status.signal() == Some(15), "{status}");
     let twice = "SELECT count() - uniqExact(event_id) FROM marketprism_hot.trades";
     assert_eq!(clickhouse.number(twice).await.unwrap(), 0);

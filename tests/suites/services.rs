@@ -11,7 +11,7 @@ use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::parts;
 use marketprism_tests::stack::Stack;
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::{PATIENCE, eventually};
 
 const UNITS: [&str; 3] = ["marketprism-edge.service", "marketprism-central@.service", "nats-server.service"];
 /// From 0 (closed) to 10; see `systemd-analyze security`.
@@ -45,7 +45,7 @@ impl Manager {
     /// Waits for `last`; before it come only progress messages.
     fn wait_for(&self, last: &str) {
         loop {
-            let word = self.words.recv_timeout(Duration::from_secs(60)).unwrap();
+            let word = self.words.recv_timeout(PATIENCE).unwrap();
             if word == last {
                 return;
             }
@@ -77,8 +77,8 @@ async fn edge_and_central_say_that_they_are_ready_go_on_and_stop() {
         (edge_manager, central_manager)
     });
     let (edge_manager, central_manager) = heard.await.unwrap();
-    edge.process().terminate(Duration::from_secs(60)).await;
-    stack.central.process().terminate(Duration::from_secs(60)).await;
+    edge.process().terminate(PATIENCE).await;
+    stack.central.process().terminate(PATIENCE).await;
     for manager in [edge_manager, central_manager] {
         manager.wait_for("STOPPING=1");
     }
@@ -208,7 +208,7 @@ async fn a_log_file_is_rotated_under_a_running_edge_without_losing_a_line() {
     logrotate.arg("--force").arg("--state").arg(folder.path().join("state")).arg(&config);
     let rotated = logrotate.output().unwrap();
     assert!(rotated.status.success(), "{rotated:?}");
-    edge.process().terminate(Duration::from_secs(60)).await;
+    edge.process().terminate(PATIENCE).await;
 
     let after = edge.process().output();
     assert!(!after.is_empty() && !after.contains('\0') && !after.contains(&first), "{after}");
@@ -230,13 +230,13 @@ async fn an_edge_that_waits_for_its_address_stops_at_a_signal_and_leaves_no_run(
     let config = config.replace("metrics_listen = \"127.0.0.1:", "metrics_listen = \"192.0.2.1:");
     std::fs::write(&path, config).unwrap();
     edge.start_without_waiting();
-    until("it waits for the address", Duration::from_secs(60), || {
+    eventually("it waits for the address", || {
         let output = edge.process().output();
         std::future::ready(output.contains("does not have the address yet").then_some(()).ok_or(output))
     })
     .await;
     // It would wait without an end.
-    let status = edge.process().terminate(Duration::from_secs(20)).await;
+    let status = edge.process().terminate(Duration::from_secs(60)).await;
     assert!(status.success(), "{status}");
     let runs = edge.folder().join("data/runs");
     assert!(

@@ -1,13 +1,13 @@
 //! Promise: an edge collects through an adapter that it was not built with, whatever its language.
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use marketprism_tests::edge::Feed;
 use marketprism_tests::parts;
 use marketprism_tests::stack::Stack;
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::eventually;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -78,7 +78,7 @@ async fn collects_through(adapter: PathBuf) {
     for (query, expected) in
         [(trades, "7 87654.3 0.015 buy BTC-USD"), (books, "[(87654,0.00001)] [(87654.3,2)]")]
     {
-        until(expected, Duration::from_secs(30), || async {
+        eventually(expected, || async {
             let found = stack.clickhouse.text(query).await?;
             if found.trim() == expected { Ok(()) } else { Err(found) }
         })

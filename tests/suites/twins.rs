@@ -1,14 +1,11 @@
 //! Promise: one process runs an edge. Another one, in the same folder or on another host, says who holds the name and ends before it publishes.
 
-use std::time::Duration;
-
 use async_nats::jetstream::{self, kv};
 use marketprism_schema::{EDGE_LEASES_BUCKET, EdgeLease};
 use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed};
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::{PATIENCE, eventually};
 
-const PATIENCE: Duration = Duration::from_secs(60);
 const NOT_STARTED: Option<i32> = Some(3);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -22,7 +19,7 @@ async fn a_second_process_of_an_edge_says_who_holds_the_name_and_ends() {
     // Nobody answers there.
     let feed = [Feed::simulated("binance_spot", "127.0.0.1:9", &["BTC-USDT"])];
     let mut first = Edge::start(folder.path(), &nats, &feed).await;
-    let held = until("the edge holds its name", PATIENCE, || async {
+    let held = eventually("the edge holds its name", || async {
         let value = names.get("edge-test").await.map_err(|error| error.to_string())?;
         Ok(serde_json::from_slice::<EdgeLease>(&value.ok_or("no lease")?).unwrap())
     })

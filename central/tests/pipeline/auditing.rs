@@ -117,15 +117,27 @@ pub async fn verdict(stack: &Stack, symbol: &str, edge: &str, window: i64) -> Op
 }
 
 pub async fn judged(stack: &Stack, symbol: &str, edge: &str, window: i64, state: &str) -> Verdict {
+    judged_because(stack, symbol, edge, window, state, "").await
+}
+
+/// As [`judged`], with a text in the reason: until all audits of a window are stored its verdict may have the same state for another reason.
+pub async fn judged_because(
+    stack: &Stack,
+    symbol: &str,
+    edge: &str,
+    window: i64,
+    state: &str,
+    reason: &str,
+) -> Verdict {
     let last = std::cell::RefCell::new(None);
-    let what = format!("the window of {symbol} to be {state}");
+    let what = format!("the window of {symbol} to be {state} {reason}");
     eventually(&what, || async {
         let found = verdict(stack, symbol, edge, window).await;
         if *last.borrow() != found {
             eprintln!("{symbol} {edge}: {found:?}");
             last.replace(found.clone());
         }
-        found.filter(|verdict| verdict.state == state)
+        found.filter(|verdict| verdict.state == state && verdict.reason.contains(reason))
     })
     .await
 }

@@ -1,9 +1,8 @@
 //! Clocks that jump.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::eventually;
 
 use crate::copies::confirmed;
 use crate::events::{now_us, publish, trade};
@@ -62,7 +61,7 @@ async fn a_central_whose_clock_is_a_day_ahead_for_a_while_copies_nothing_then_an
     assert!(reason.contains("hot is -86") && reason.contains("nothing is copied to cold"), "{reason}");
     store(PART).await;
     sides.stack.metrics_contain("marketprism_central_clock_ahead_seconds{side=\"hot\"} -86").await;
-    until("copying to be refused", Duration::from_secs(20), async || {
+    eventually("copying to be refused", async || {
         let log = central.output();
         let refused =
             log.lines().any(|line| line.contains("copying to cold failed") && line.contains("clocks differ"));

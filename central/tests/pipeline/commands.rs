@@ -169,9 +169,13 @@ async fn validation_and_long_run_judge_what_passes_while_they_look() {
     // A merge would remove the double.
     stack.execute("SYSTEM STOP MERGES marketprism_hot.trades").await;
     stack.execute("INSERT INTO marketprism_hot.trades SELECT * FROM marketprism_hot.trades LIMIT 1").await;
-    let (_, stopped) = validate();
-    let codes = failing(&stopped);
-    for code in ["throughput.no_messages", "table.duplicate_rows"] {
-        assert!(codes.iter().any(|found| found == code), "{code}: {:#}", stopped["checks"]);
-    }
+    // The last batch of a busy central may come in the second that is measured.
+    eventually("no message, and the double", async || {
+        let (_, stopped) = validate();
+        let codes = failing(&stopped);
+        let is_named = |code: &&str| codes.iter().any(|found| found == code);
+        let are_named = ["throughput.no_messages", "table.duplicate_rows"].iter().all(is_named);
+        if are_named { Ok(()) } else { Err(format!("{:#}", stopped["checks"])) }
+    })
+    .await;
 }

@@ -10,18 +10,18 @@ use marketprism_tests::wait::eventually;
 use serde_json::Value;
 
 use crate::auditing::{
-    NUMBERED, QUICK, WINDOW_NS, audit, ids, judged, publish_audit, renamed, stored, subject, trades, verdict,
-    window_before, windows_before,
+    NUMBERED, QUICK, WINDOW_NS, audit, ids, judged, judged_because, publish_audit, renamed, stored, subject,
+    trades, verdict, window_before, windows_before,
 };
 use crate::corrections::closing;
 use crate::events::{publish, publish_bytes};
-use crate::stack::Stack;
+use crate::stack::{PATIENCE, Stack};
 
 const A: &str = "BTC-USDT";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_edge_stored_is_verified() {
-    let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
+    let Some((stack, _central, jetstream)) = Stack::ready_for_counts(QUICK).await else { return };
     let [first, second] = windows_before([5, 4]);
     let (btc, eth) = (trades("e1", first, 0, 300), renamed(trades("e1", first, 0, 50), "ETH-USDT"));
     let later = trades("e1", second, 300, 400);
@@ -55,8 +55,7 @@ async fn what_an_edge_stored_is_verified() {
     assert_eq!((holed.found, holed.gaps, holed.missing, holed.duplicates), (100, 1, 3, 4));
     assert_eq!(holed.causes, ["venue"]);
     // ETH was reported before, and now is not: no edge confirms it.
-    let left_out = judged(&stack, "ETH-USDT", "e1", second, "unverifiable").await;
-    assert!(left_out.reason.contains("other streams"), "{}", left_out.reason);
+    judged_because(&stack, "ETH-USDT", "e1", second, "unverifiable", "other streams").await;
     stack.metrics_contain("marketprism_ledger_audits_taken_total 2").await;
 }
 
@@ -148,16 +147,17 @@ async fn reported_changes_are_stored_once(stack: &Stack, jetstream: &Context, at
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_withheld_audit_leaves_the_window_unverifiable() {
-    // Longer than a busy machine needs for the first verdict, which is to be seen.
-    let settings = QUICK.replace("grace_seconds = 1", "grace_seconds = 15");
-    let Some((stack, _central, jetstream)) = Stack::ready(&settings).await else { return };
+    // Nothing ends the grace of the window before its first verdict is seen.
+    let settings = QUICK.replace("grace_seconds = 1", "grace_seconds = 3600");
+    let Some((stack, mut central, jetstream)) = Stack::ready(&settings).await else { return };
     let [earlier, window] = windows_before([1, 0]);
     let (before, withheld) = (trades("e1", earlier, 0, 10), trades("e1", window, 10, 30));
     publish(&jetstream, before.iter().chain(&withheld).cloned()).await;
     publish_audit(&jetstream, &audit("e1", earlier, vec![stored(A, &before)])).await;
     judged(&stack, A, "e1", window, "open").await;
-    let late = judged(&stack, A, "e1", window, "unverifiable").await;
-    assert!(late.reason.contains("hot has rows of this window"), "{}", late.reason);
+    assert_eq!(central.terminate(PATIENCE).await.code(), Some(0));
+    let _central = stack.central(QUICK).await;
+    judged_because(&stack, A, "e1", window, "unverifiable", "hot has rows of this window").await;
 }
 
 /// A wrong count, a wrong fingerprint, an event that was never published.
@@ -368,15 +368,16 @@ async fn two_runs_in_one_window_add_up() {
         }
     }
     assert_eq!(judged(&stack, A, "e1", windows[0], "verified").await.found, 60);
-    let holed = judged(&stack, A, "e1", windows[1], "unverifiable").await;
-    assert_eq!(holed.reason, "audit of edge e1 covers only 0.000-0.600 and 1.500-2.000 s of the 2 s window");
-    let unclean = judged(&stack, A, "e1", windows[2], "unverifiable").await;
-    assert_eq!(unclean.reason, "audit of edge e1 covers only 1.500-2.000 s of the 2 s window");
+    for (window, covered) in [(windows[1], "0.000-0.600 and 1.500-2.000"), (windows[2], "1.500-2.000")] {
+        let reason = format!("audit of edge e1 covers only {covered} s of the 2 s window");
+        let found = judged_because(&stack, A, "e1", window, "unverifiable", &reason).await;
+        assert_eq!(found.reason, reason);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_audits_are_dead_letters() {
-    let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
+    let Some((stack, _central, jetstream)) = Stack::ready_for_counts(QUICK).await else { return };
     let window = window_before(5);
     let good = audit("e1", window, vec![stored(A, &[])]);
     let bytes = marketprism_schema::encode_audit(&good).unwrap();

@@ -14,9 +14,22 @@ use crate::stack::{PATIENCE, Stack};
 pub type Loss = (u64, u64, u64, String, String);
 
 pub async fn losses(stack: &Stack) -> Vec<Loss> {
+    found_losses(stack).await.unwrap()
+}
+
+/// Waits until a number of losses is named.
+pub async fn losses_are_named(stack: &Stack, number: usize) -> Vec<Loss> {
+    eventually(&format!("{number} losses"), || async {
+        let found = found_losses(stack).await.map_err(|error| error.to_string())?;
+        if found.len() == number { Ok(found) } else { Err(format!("{found:?}")) }
+    })
+    .await
+}
+
+async fn found_losses(stack: &Stack) -> clickhouse::error::Result<Vec<Loss>> {
     let sql = "SELECT from_seq, to_seq, messages, toString(cause), evidence FROM marketprism_hot.losses FINAL \
                WHERE stream = 'MARKET_DATA' ORDER BY from_seq";
-    stack.hot().query_raw(sql).fetch_all().await.unwrap_or_default()
+    stack.hot().query_raw(sql).fetch_all().await
 }
 
 /// A stream of 1 MiB overflows while central is down, one message is deleted; later the stream is purged. Hot refuses the position at first, so that
@@ -41,8 +54,7 @@ async fn what_was_discarded_before_it_was_taken_is_named() {
     stack.execute(&format!("ALTER TABLE marketprism_hot.positions ADD CONSTRAINT later {refused}")).await;
     let mut central = stack.run(&config);
     stack.holds_once("trades", TRADES - first).await;
-    let named =
-        eventually("two losses", || async { Some(losses(&stack).await).filter(|all| all.len() == 2) }).await;
+    let named = losses_are_named(&stack, 2).await;
     let spans: Vec<_> = named.iter().map(|loss| (loss.0, loss.1, loss.2)).collect();
     assert_eq!(spans, [(1, first - 1, first - 1), (TRADES - 50, TRADES - 50, 1)], "{named:?}");
     assert!(named.iter().all(|loss| loss.3 == "retention" && loss.4.contains("first sequence")), "{named:?}");
@@ -60,8 +72,7 @@ async fn what_was_discarded_before_it_was_taken_is_named() {
     publish(&jetstream, (TRADES..TRADES + 10).map(|n| trade(n, base))).await;
     stream.purge().await.unwrap();
     let _central = stack.run(&config);
-    eventually("the third loss", || async { Some(losses(&stack).await).filter(|all| all.len() == 3) }).await;
-    let third = losses(&stack).await.remove(2);
+    let third = losses_are_named(&stack, 3).await.remove(2);
     assert_eq!((third.0, third.1, third.2), (TRADES + 1, TRADES + 10, 10), "{third:?}");
 }
 
@@ -90,9 +101,7 @@ async fn what_died_with_a_central_is_named() {
     jetstream.get_stream("MARKET_DATA").await.unwrap().purge().await.unwrap();
     stack.engine.restart().await;
     let _central = stack.run(&config);
-    let named =
-        eventually("the loss", || async { Some(losses(&stack).await).filter(|all| !all.is_empty()) }).await;
-    let [loss] = named.as_slice() else { panic!("one loss only: {named:?}") };
+    let loss = losses_are_named(&stack, 1).await.remove(0);
     assert_eq!((loss.0, loss.1, loss.2), (STORED + 1, STORED + TAKEN, TAKEN), "{loss:?}");
     assert!(loss.4.contains("ended before storing them"), "{loss:?}");
     stack.holds_once("trades", STORED).await;
@@ -102,7 +111,7 @@ async fn what_died_with_a_central_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_goes_to_the_dead_letters() {
     const TRADES: u64 = 2_000;
-    let Some((stack, config)) = Stack::laid_out("").await else { return };
+    let Some((stack, config)) = Stack::laid_out_for_counts("").await else { return };
     let refused =
         "ALTER TABLE marketprism_hot.trades ADD CONSTRAINT known CHECK trade_id NOT IN ('5', '6', '1700')";
     stack.execute(refused).await;
@@ -159,6 +168,7 @@ async fn a_message_above_the_bytes_of_a_pull_holds_up_none_behind_it() {
     stack.broker.set_settings("max_payload: 12MB");
     stack.broker.restart().await;
     let config = stack.configure("");
+    Stack::redeliver_late(&config);
     stack.init(&config, &[], 0);
     let jetstream = stack.jetstream().await;
     let (subject, book) = message(&book(1, 5, now_us()));

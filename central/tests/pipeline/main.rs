@@ -1,7 +1,7 @@
 //! Central against a real broker and a real ClickHouse engine: every event exactly once, whatever fails in between.
 //!
-//! Needs `nats-server` and `libchdb.so` (see `marketprism_tests::parts`; without them the tests say SKIPPED and pass), and the binary
-//! `marketprism-clickhouse` of the same build profile.
+//! Needs `nats-server` and `libchdb.so` (see `marketprism_tests::parts`; without them the tests say SKIPPED and pass, but fail in `make test`),
+//! and the binary `marketprism-clickhouse` of the same build profile.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,12 +1,11 @@
 //! Several events in one message: each is stored once, however edges and journals group them.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
 use marketprism_schema::{Body, Event, EventId, WireForm, split_packed_header};
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::eventually;
 
 use crate::events::{heard_by, message, now_us, publish, publish_bytes, trade};
 use crate::ingest::all_acknowledged;
@@ -59,7 +58,7 @@ async fn events_in_messages_of_several_are_stored_once_however_they_are_grouped(
     publish_packed(&jetstream, &first, 16, true).await;
     let again = publish_packed(&jetstream, &first, 11, false).await;
     let copies = 2 * TRADES + ALONE;
-    until("each event of each message to be a row or a copy", Duration::from_secs(120), || async {
+    eventually("each event of each message to be a row or a copy", || async {
         let (rows, found) = (stack.trades().await?, stack.copies().await?);
         assert!(rows <= TRADES && found <= copies, "{rows} rows, {found} copies");
         (rows == TRADES && found == copies).then_some(())

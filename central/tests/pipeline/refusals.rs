@@ -1,10 +1,8 @@
 //! False events are not stored: they are in the dead letters, with the reason.
 
-use std::time::Duration;
-
 use async_nats::HeaderMap;
 use marketprism_schema::{Body, Decimal, Event, EventId, Liquidation, Side};
-use marketprism_tests::wait::{eventually, until};
+use marketprism_tests::wait::eventually;
 
 use crate::auditing::{QUICK, audit, ids, judged, publish_audit, stored, trades, windows_before};
 use crate::events::{book, event, message, now_us, publish, publish_bytes, trade};
@@ -82,7 +80,10 @@ fn false_events() -> Vec<(Event<'static>, &'static str, &'static str)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_true_is_a_dead_letter_with_its_reason() {
     const TRUE: u64 = 100;
-    let Some((stack, _central, jetstream)) = Stack::ready("[batch]\nmax_age_ms = 50\n").await else { return };
+    let Some((stack, _central, jetstream)) = Stack::ready_for_counts("[batch]\nmax_age_ms = 50\n").await
+    else {
+        return;
+    };
     let base = now_us();
     publish(&jetstream, (1_000..1_000 + TRUE).map(|n| trade(n, base))).await;
     let mut refused: Vec<(&str, &str)> = Vec::new();
@@ -155,7 +156,7 @@ async fn late_events_become_rows_when_hot_keeps_rows_for_longer_unless_cold_has_
     for (subject, payload) in letters {
         publish_bytes(&jetstream, &subject, HeaderMap::new(), payload.into_bytes()).await;
     }
-    until("each event once", Duration::from_secs(180), || async {
+    eventually("each event once", || async {
         let both = "SELECT arraySort(groupArray((database, trade_id))) FROM (SELECT 'hot' AS database, trade_id FROM marketprism_hot.trades \
                     UNION ALL SELECT 'cold', trade_id FROM marketprism_cold.trades)";
         let rows: Vec<(String, String)> = stack.hot().query_raw(both).fetch_one().await.map_err(|error| error.to_string())?;

@@ -7,7 +7,7 @@ use marketprism_tests::wait::eventually;
 use crate::copies::confirmed;
 use crate::events::{now_us, publish, trade};
 use crate::ingest::{all_acknowledged, consumers_of};
-use crate::losses::losses;
+use crate::losses::{losses, losses_are_named};
 use crate::packed::publish_packed;
 use crate::restores_together::every_window_is_verified;
 use crate::stack::{PATIENCE, Stack};
@@ -93,8 +93,7 @@ async fn what_nobody_has_after_a_restore_is_in_losses() {
 
     let central = stack.run(&config);
     stack.holds_once("trades", ALL - (GONE - OLD)).await;
-    let named =
-        eventually("the loss", || async { Some(losses(&stack).await).filter(|all| !all.is_empty()) }).await;
+    let named = losses_are_named(&stack, 1).await;
     let spans: Vec<_> = named.iter().map(|loss| (loss.0, loss.1, loss.2, loss.3.as_str())).collect();
     assert_eq!(spans, [(OLD + 1, GONE, GONE - OLD, "put_back")], "{named:?}");
     confirmed(&stack, ALL).await;

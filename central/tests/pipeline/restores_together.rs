@@ -1,10 +1,8 @@
 //! A hot that is put back together with the broker, so that comparing positions shows nothing: cold has later rows than hot.
 
-use std::time::Duration;
-
 use marketprism_schema::DataType;
 use marketprism_tests::process::Process;
-use marketprism_tests::wait::{eventually, until};
+use marketprism_tests::wait::eventually;
 
 use crate::copies::confirmed;
 use crate::corrections::forget_leases;
@@ -117,7 +115,7 @@ impl Restored {
 
 pub async fn every_window_is_verified(sides: &TwoSides) {
     let unsound = "SELECT count() FROM marketprism_cold.window_log FINAL WHERE state != 'verified'";
-    until("every window to be verified", Duration::from_secs(40), async || {
+    eventually("every window to be verified", async || {
         let count = sides.cold().query_raw(unsound).fetch_one::<u64>().await.unwrap();
         if count == 0 { Ok(()) } else { Err(format!("{count} are not: {:?}", sides.windows("trades").await)) }
     })

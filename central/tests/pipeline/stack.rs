@@ -12,11 +12,9 @@ use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::link::Link;
 use marketprism_tests::parts;
 use marketprism_tests::process::Process;
+pub use marketprism_tests::wait::PATIENCE;
 use marketprism_tests::wait::eventually;
 use tempfile::TempDir;
-
-/// Limit for the end of a process.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Each test has its own processes, ports and folder.
 pub struct Stack {
@@ -41,10 +39,28 @@ impl Stack {
         Some((stack, central, jetstream))
     }
 
+    /// As [`Self::ready`], for exact counts of messages: see [`Self::redeliver_late`].
+    pub async fn ready_for_counts(more: &str) -> Option<(Self, Process, jetstream::Context)> {
+        let (stack, config) = Self::laid_out_for_counts(more).await?;
+        let central = stack.run(&config);
+        stack.is_ready().await;
+        let jetstream = stack.jetstream().await;
+        Some((stack, central, jetstream))
+    }
+
     /// With the databases of a configuration.
     pub async fn laid_out(more: &str) -> Option<(Self, PathBuf)> {
         let stack = Self::start().await?;
         let config = stack.configure(more);
+        stack.init(&config, &[], 0);
+        Some((stack, config))
+    }
+
+    /// As [`Self::laid_out`], for exact counts of messages: see [`Self::redeliver_late`].
+    pub async fn laid_out_for_counts(more: &str) -> Option<(Self, PathBuf)> {
+        let stack = Self::start().await?;
+        let config = stack.configure(more);
+        Self::redeliver_late(&config);
         stack.init(&config, &[], 0);
         Some((stack, config))
     }
@@ -180,10 +196,12 @@ impl Stack {
         format!("http://127.0.0.1:{}{path}", self.http)
     }
 
-    /// Lets batches be as old as 60 s.
-    pub fn allow_old_batches(config: &Path) {
+    /// Delivers no message again while a test runs: a busy machine needs longer than 3 s for some, which would be counted twice. Batches may
+    /// be as old as 60 s.
+    pub fn redeliver_late(config: &Path) {
         let text = std::fs::read_to_string(config).unwrap();
-        std::fs::write(config, text.replace("ack_wait_ms = 3000", "ack_wait_ms = 180000")).unwrap();
+        assert!(text.contains("ack_wait_ms = 3000"), "{text}");
+        std::fs::write(config, text.replace("ack_wait_ms = 3000", "ack_wait_ms = 600000")).unwrap();
     }
 
     /// Redirects what a configuration reaches at a link's far end through the link.

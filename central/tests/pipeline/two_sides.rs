@@ -1,11 +1,10 @@
 //! Hot and cold of a test, and rows written straight into hot.
 
 use std::ops::Range;
-use std::time::Duration;
 
 use clickhouse::Client;
 use marketprism_tests::process::Process;
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::eventually;
 
 use crate::stack::Stack;
 
@@ -87,7 +86,7 @@ impl TwoSides {
 
     /// Waits until cold has so many events, with none twice at any time.
     pub async fn cold_holds_once(&self, table: &str, events: u64) {
-        until(&format!("{events} rows in cold {table}"), Duration::from_secs(60), async || {
+        eventually(&format!("{events} rows in cold {table}"), async || {
             let (rows, distinct) = self.cold_counts(table).await.ok_or("cold is unreachable")?;
             assert_eq!(rows, distinct, "cold {table} has an event twice");
             assert!(rows <= events, "cold {table} has {rows} rows of {events}");
@@ -99,7 +98,7 @@ impl TwoSides {
     /// The watermark is past every row of hot: rows are in cold a moment before.
     pub async fn watermark_covers(&self, table: &str) {
         let newest = format!("SELECT toInt64(max(created_at)) FROM marketprism_hot.{table}");
-        until("the watermark to pass all rows", Duration::from_secs(60), async || {
+        eventually("the watermark to pass all rows", async || {
             let newest = self.stack.hot().query_raw(&newest).fetch_one::<i64>().await;
             let (newest, upto) = (newest.map_err(|e| e.to_string())?, self.watermark(table).await);
             if upto > Some(newest) { Ok(()) } else { Err(format!("{upto:?}, newest row {newest}")) }
@@ -137,7 +136,7 @@ impl TwoSides {
     /// Waits until the window log has these numbers of windows by state.
     pub async fn windows_are(&self, table: &str, wanted: &[(&str, u64)]) {
         let wanted: Vec<(String, u64)> = wanted.iter().map(|(s, n)| ((*s).to_owned(), *n)).collect();
-        until(&format!("windows of {table}: {wanted:?}"), Duration::from_secs(40), async || {
+        eventually(&format!("windows of {table}: {wanted:?}"), async || {
             let found = self.windows(table).await;
             if found == wanted { Ok(()) } else { Err(format!("{found:?}")) }
         })
@@ -155,7 +154,7 @@ impl TwoSides {
 
     pub async fn window_becomes(&self, table: &str, start_ms: i64, state: &str, reason: &str) {
         let what = format!("window {start_ms} of {table} is {state} because {reason:?}");
-        until(&what, Duration::from_secs(30), async || match self.window(table, start_ms).await {
+        eventually(&what, async || match self.window(table, start_ms).await {
             Some((s, r)) if s == state && r.contains(reason) => Ok(()),
             other => Err(format!("{other:?}")),
         })

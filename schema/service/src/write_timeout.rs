@@ -86,11 +86,12 @@ mod tests {
     #[tokio::test]
     async fn a_stopped_reader_fails_the_write_and_a_slow_one_does_not() {
         let (near, mut far) = duplex(8);
-        let mut near = WriteTimeout::new(near, Duration::from_millis(400));
+        let mut near = WriteTimeout::new(near, Duration::from_secs(2));
         let reading = async {
             let mut byte = [0];
             for _ in 0..12 {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                // Together longer than the timeout.
+                tokio::time::sleep(Duration::from_millis(250)).await;
                 far.read_exact(&mut byte).await.unwrap();
             }
             far

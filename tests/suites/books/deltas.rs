@@ -1,12 +1,11 @@
 //! Books rebuilt from the stored deltas equal the venue's book at the same update, and their best levels those of the stored quotes.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use marketprism_schema::{BookLevels, Decimal, OrderBookDelta, RebuiltBook};
 use marketprism_tests::number::{key, plain};
 use marketprism_tests::stack::Stack;
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::eventually;
 use marketprism_venue_sim::Sim;
 use serde_json::Value;
 
@@ -76,8 +75,7 @@ fn best(levels: &[[String; 2]]) -> Vec<[String; 2]> {
 
 /// Gives the number of epochs. Every record is applied, so that one that is wrong spoils each state after it.
 pub async fn equal_the_venues_books(stack: &Stack, sim: &Sim) -> usize {
-    let limit = Duration::from_secs(60);
-    let found = until("no record between two is missing", limit, || records(stack)).await;
+    let found = eventually("no record between two is missing", || records(stack)).await;
     let mut states = Vec::new();
     for records in found.values() {
         let mut book = RebuiltBook::default();

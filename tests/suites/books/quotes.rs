@@ -1,10 +1,9 @@
 //! The newest stored quote of a book has the best levels of each of its states.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use marketprism_tests::stack::Stack;
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::eventually;
 use serde_json::Value;
 
 /// Price and quantity of bid and ask; none of an empty side.
@@ -43,7 +42,7 @@ pub fn book_of(row: &Value) -> String {
 
 /// Quotes may be stored later than the states.
 pub async fn have_the_best_levels(stack: &Stack, states: &[BestLevels]) {
-    until("each state's best levels are those of its quote", Duration::from_secs(60), || async {
+    eventually("each state's best levels are those of its quote", || async {
         let quotes = quotes(stack).await?;
         for BestLevels { book, id, best } in states {
             let newest = quotes.get(book).and_then(|quotes| quotes.range(..=id).next_back());

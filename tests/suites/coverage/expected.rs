@@ -1,11 +1,10 @@
 //! Stored rows against the simulator's ledger.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use marketprism_tests::number::{derived_places, divided, key, plain};
 use marketprism_tests::stack::Stack;
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::eventually;
 use marketprism_venue_sim::{DataType, EventRecord, InstrumentView, Sim};
 use serde_json::Value;
 
@@ -134,7 +133,7 @@ impl<'a> ExpectedRows<'a> {
             self.exchange
         );
         let what = format!("{table} of {}", self.exchange);
-        let found = until(&format!("all {what} are stored"), Duration::from_secs(60), || async {
+        let found = eventually(&format!("all {what} are stored"), || async {
             let rows = stack.clickhouse.rows(&query).await?;
             let count = rows.len();
             let found: BTreeMap<_, _> = rows.iter().map(row_texts).map(keyed).collect();

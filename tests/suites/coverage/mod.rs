@@ -3,12 +3,11 @@
 mod expected;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use self::expected::ExpectedRows;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::stack::Stack;
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::eventually;
 use marketprism_venue_sim::{Sim, SimConfig};
 use serde_json::Value;
 
@@ -103,7 +102,7 @@ async fn every_data_type_is_stored_as_the_venue_sent_it() {
     let (stack, sim, edge) = start().await;
     for (exchange, data_types, _) in OFFERED {
         for data_type in data_types {
-            until(&format!("rows of {data_type} from {exchange}"), Duration::from_secs(120), || async {
+            eventually(&format!("rows of {data_type} from {exchange}"), || async {
                 match rows_of(&stack, exchange, data_type).await? {
                     0 => Err("none".to_owned()),
                     _ => Ok(()),
@@ -113,7 +112,7 @@ async fn every_data_type_is_stored_as_the_venue_sent_it() {
         }
     }
     // A row is in hot before central has counted it.
-    until("both coverage pages show it", Duration::from_secs(30), || async {
+    eventually("both coverage pages show it", || async {
         for page in [edge.get("/coverage").await?, stack.central.get("/coverage").await?] {
             let cells = cells(&page);
             for (exchange, data_types, _) in OFFERED {

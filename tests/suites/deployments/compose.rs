@@ -3,20 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use marketprism_tests::broker::free_port;
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::nats_files::variables;
 use marketprism_tests::parts;
 use marketprism_tests::process::Process;
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::eventually;
 use marketprism_venue_sim::{Sim, SimConfig};
 use serde_json::Value;
 
 use super::{checked, deploy, nats_variables_are_given, text, words, yaml};
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn prepare(secrets: &Path, kind: &str, region: &str) -> Output {
     let mut command = Command::new(deploy("compose/prepare.sh"));
@@ -298,13 +295,13 @@ async fn the_command_lines_of_the_containers_work_and_tell_their_health() {
     edge.env("MARKETPRISM_EDGE__DATA_DIR", folder.path().join("data")).env("HEALTH_GRACE_SECONDS", "0");
     let _edge = Process::start("edge", &mut edge, folder.path());
     for service in ["central", "edge"] {
-        until(&format!("{service} says that it is healthy"), PATIENCE, || async {
+        eventually(&format!("{service} says that it is healthy"), || async {
             let health = composed.health(service).await;
             if health.status.success() { Ok(()) } else { Err(format!("{health:?}")) }
         })
         .await;
     }
-    until("trades are in hot", PATIENCE, || async {
+    eventually("trades are in hot", || async {
         let rows = clickhouse.number("SELECT count() FROM marketprism_hot.trades").await?;
         if rows > 5 { Ok(()) } else { Err(format!("{rows} trades")) }
     })

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use marketprism_tests::parts;
 use marketprism_tests::stack::Stack;
+use marketprism_tests::wait::PATIENCE;
 
 use super::{deploy, text};
 
@@ -54,7 +55,7 @@ async fn the_statements_of_the_page_put_a_database_back() {
         .unwrap();
 
     // A row before the backup, and one after it.
-    stack.central.process().terminate(std::time::Duration::from_secs(60)).await;
+    stack.central.process().terminate(PATIENCE).await;
     let insert = "INSERT INTO marketprism_hot.dead_letters (created_at, payload) VALUES (now64(3), 'x')";
     let data = folder.join("clickhouse/data/engine");
     stack.clickhouse.text(insert).await.unwrap();

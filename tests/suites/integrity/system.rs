@@ -1,18 +1,16 @@
 //! Every part of the system, with windows of two seconds.
 
-use std::time::Duration;
-
 use marketprism_tests::broker::Broker;
 use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::link::Link;
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::eventually;
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{EXCHANGE, PATIENCE};
+use super::EXCHANGE;
 use crate::{SYMBOLS, VENUE_SYMBOLS, two_symbols};
 
 /// Window length in the configurations below: short, so that a test sees many windows.
@@ -63,7 +61,7 @@ impl System {
         let address = format!("127.0.0.1:{}", venue.near());
         let feed = Feed { backfill, ..Feed::simulated(EXCHANGE, &address, &SYMBOLS) };
         let edge = Edge::with_tables(path, &nats, AUDIT, std::slice::from_ref(&feed)).await;
-        until("the feed is ready", Duration::from_secs(30), || edge.get("/ready")).await;
+        eventually("the feed is ready", || edge.get("/ready")).await;
         Self { edge, central, venue, sim, hot, cold, broker, folder }
     }
 
@@ -78,7 +76,7 @@ impl System {
         self.sim.pause();
         // The whole window with the last trade belongs to the range.
         let to = window(&self.hot, 1).await;
-        until("the last window ends", PATIENCE, || async {
+        eventually("the last window ends", || async {
             let begun = window(&self.hot, 0).await;
             if begun >= to { Ok(()) } else { Err(format!("the window of {begun} is not over")) }
         })
@@ -89,7 +87,7 @@ impl System {
     pub async fn flows(&self, more: u64) {
         let query = "SELECT count() FROM marketprism_hot.trades";
         let before = self.hot.number(query).await.unwrap();
-        until("trades arrive", PATIENCE, || async {
+        eventually("trades arrive", || async {
             let found = self.hot.number(query).await?;
             if found >= before + more { Ok(()) } else { Err(format!("{found} of {}", before + more)) }
         })
@@ -98,7 +96,7 @@ impl System {
 
     /// Requests the report of a time range until `accepts` is true. Exit codes: 0 complete, 1 incomplete, 2 unverifiable.
     pub async fn report(&self, what: &str, span: &Span, accepts: impl Fn(i32, &Value) -> bool) -> Value {
-        until(what, PATIENCE, || async {
+        eventually(what, || async {
             let arguments = ["integrity", "--json", "--from", &span.from, "--to", &span.to];
             let (code, text, errors) = self.central.ask(&arguments).await;
             let report: Value = serde_json::from_str(&text).map_err(|e| format!("{e}: {text}{errors}"))?;
@@ -137,7 +135,7 @@ pub async fn window(clickhouse: &ClickHouse, later: u64) -> String {
 
 /// Waits until a query returns `wanted`; fails when it returns more.
 pub async fn reaches(clickhouse: &ClickHouse, query: &str, wanted: u64) {
-    until(query, PATIENCE, || async {
+    eventually(query, || async {
         let found = clickhouse.number(query).await?;
         assert!(found <= wanted, "{found}, wanted {wanted}: {query}");
         if found == wanted { Ok(()) } else { Err(format!("{found} of {wanted}")) }
@@ -158,7 +156,7 @@ impl System {
     /// Waits for whole windows.
     pub async fn passes(&self, windows: u64) {
         let until_second = seconds(&self.hot).await + windows * WINDOW_SECONDS;
-        until("windows pass", PATIENCE, || async {
+        eventually("windows pass", || async {
             if seconds(&self.hot).await >= until_second { Ok(()) } else { Err("not yet".to_owned()) }
         })
         .await;
@@ -166,9 +164,9 @@ impl System {
 
     pub async fn restarts(&mut self) {
         self.edge.restart().await;
-        until("the feed is ready again", PATIENCE, || self.edge.get("/ready")).await;
+        eventually("the feed is ready again", || self.edge.get("/ready")).await;
         // The first frame ends the downtime.
-        until("frames arrive again", PATIENCE, || async {
+        eventually("frames arrive again", || async {
             let frames = self.edge.metric("marketprism_edge_frames_total", "").await;
             if frames > 0 { Ok(()) } else { Err("none".to_owned()) }
         })

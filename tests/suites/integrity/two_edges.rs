@@ -2,11 +2,11 @@
 
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::link::Link;
-use marketprism_tests::wait::until;
+use marketprism_tests::wait::eventually;
 use serde_json::Value;
 
 use super::system::{AUDIT, System, WINDOW_SECONDS, items, reaches, seconds};
-use super::{EXCHANGE, PATIENCE, SYMBOLS};
+use super::{EXCHANGE, SYMBOLS};
 
 /// Name of the edge that every system here has, and of the second one.
 const NAMES: [&str; 2] = ["edge-test", "edge-two"];
@@ -16,10 +16,10 @@ type Seconds = (u64, u64);
 
 /// Books are live, and further trades arrive.
 async fn collects(edge: &Edge) {
-    until("the edge is ready", PATIENCE, || edge.get("/ready")).await;
+    eventually("the edge is ready", || edge.get("/ready")).await;
     let trades = || edge.metric("marketprism_edge_events_total", "data_type=\"trade\"");
     let before = trades().await;
-    until("books are live and trades arrive", PATIENCE, || async {
+    eventually("books are live and trades arrive", || async {
         let page: Value = serde_json::from_str(&edge.get("/coverage").await?).unwrap();
         let instruments = page["feeds"][0]["instruments"].as_array().unwrap();
         let live = instruments.iter().filter(|one| one["orderbook"]["state"] == "LIVE").count();
@@ -55,7 +55,7 @@ impl System {
             "SELECT edge FROM (SELECT edge, last_update_id FROM marketprism_hot.orderbooks WHERE venue_symbol = '{symbol}' \
              ORDER BY timestamp DESC, last_update_id DESC LIMIT 1) WHERE last_update_id > {book}"
         );
-        until("a newer book is stored", PATIENCE, || async {
+        eventually("a newer book is stored", || async {
             let text = self.hot.text(&newest).await?;
             if text.is_empty() {
                 Err("none".to_owned())
@@ -90,7 +90,7 @@ async fn cut_from_the_broker_and_killed(system: &System, edge: &mut Edge, broker
     broker.shut();
     let begin = seconds(&system.hot).await;
     // What it is audited for ends in a later window than the hole of the first one.
-    until("a later window is in a checkpoint", PATIENCE, || async {
+    eventually("a later window is in a checkpoint", || async {
         let known = checkpointed(edge);
         if known > begin + 2 * WINDOW_SECONDS { Ok(()) } else { Err(format!("{known}, cut at {begin}")) }
     })
@@ -147,7 +147,7 @@ pub(super) async fn fill_each_others_holes(system: &mut System) {
         is_complete && report["windows"]["open"] == 0 && !codes.contains(&"ledger.missing_events")
     };
     let system = &*system;
-    let report = until("each edge fills the holes of the other", PATIENCE, || async {
+    let report = eventually("each edge fills the holes of the other", || async {
         let report = system.report("the windows are settled", &span, settled).await;
         let alone = system.begin_and_end(&report["alone"]).await;
         let filled = system.begin_and_end(&report["filled"]).await;

@@ -23,7 +23,7 @@ fn session(exchange: &str, records: &[RecordedMessage]) -> Session<Okx> {
 #[test]
 fn damaged_frames_never_become_other_events() {
     let Some(records) = shared_recording("okx.jsonl").map(Result::unwrap) else {
-        return println!("skipped: no recording");
+        return println!("SKIPPED: no recording");
     };
     for exchange in EXCHANGES {
         let mut session = session(exchange, &records);
@@ -43,7 +43,7 @@ fn damaged_frames_never_become_other_events() {
 #[test]
 fn other_writings_of_a_frame_mean_the_same() {
     let Some(records) = shared_recording("okx.jsonl").map(Result::unwrap) else {
-        return println!("skipped: no recording");
+        return println!("SKIPPED: no recording");
     };
     for exchange in EXCHANGES {
         let mut session = session(exchange, &records);

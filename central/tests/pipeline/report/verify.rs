@@ -228,7 +228,7 @@ async fn equal_reports_at_once_cost_one() {
         assert!(asked.into_iter().all(|thread| thread.join().unwrap() == 200));
         match computed(&stack) - before {
             1 => break,
-            more => assert!(attempt < 5, "{AT_ONCE} equal reports at once cost {more}"),
+            more => assert!(attempt < 30, "{AT_ONCE} equal reports at once cost {more}"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Tests of the real server process; skipped without the engine's library.
+//! Tests of the real server process; skipped without the engine's library, but in `make test`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

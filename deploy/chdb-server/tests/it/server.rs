@@ -7,9 +7,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use marketprism_tests::parts::root;
+use marketprism_tests::parts::{may_be_skipped, root};
 use marketprism_tests::process::Process;
-use marketprism_tests::wait::until_blocking;
+use marketprism_tests::wait::{PATIENCE, eventually, until_blocking};
 
 /// A part that `make deps` installs; `None` after printing how to get it.
 pub fn installed(variable: &str, cached: &str) -> Option<PathBuf> {
@@ -18,6 +18,7 @@ pub fn installed(variable: &str, cached: &str) -> Option<PathBuf> {
     if path.is_file() {
         return Some(path);
     }
+    may_be_skipped(&path);
     println!("SKIPPED: {} is missing; `make deps` installs it, or set {variable}", path.display());
     None
 }
@@ -40,7 +41,7 @@ impl Server {
         let mut command = command(data, "127.0.0.1:0")?;
         let log = tempfile::tempdir().unwrap();
         let process = Process::start("clickhouse", command.args(more), log.path());
-        let address = until_blocking("the server prints its address", Duration::from_secs(60), || {
+        let address = until_blocking("the server prints its address", PATIENCE, || {
             let output = process.output();
             let address = output.lines().find_map(|line| line.strip_prefix("listening on http://"));
             address.map(str::to_owned).ok_or(output)
@@ -65,7 +66,7 @@ impl Server {
 
     pub fn exit_code(&mut self) -> Option<i32> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(self.process.ended(Duration::from_secs(60))).code()
+        runtime.block_on(self.process.ended(PATIENCE)).code()
     }
 
     /// Sends a request with the first part of its body.
@@ -179,5 +180,5 @@ fn dechunk(mut rest: &[u8]) -> (Vec<u8>, bool) {
 }
 
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    until_blocking(what, Duration::from_secs(60), || holds().then_some(()));
+    until_blocking(what, PATIENCE, || holds().then_some(()));
 }

@@ -58,7 +58,7 @@ fn shell_part(paths: &StackPaths, script: &str) -> PartSpec {
 }
 
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !holds() {
         assert!(Instant::now() < deadline, "{what} did not come about");
         std::thread::yield_now();

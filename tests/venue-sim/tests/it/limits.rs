@@ -120,7 +120,7 @@ async fn frames_at(rate: u64) -> (usize, Duration, Duration) {
     let (took, cpu) = (begun.elapsed(), cpu_time() - cpu);
     println!(
         "asked for {rate}/s: {frames} frames in {took:?}, {cpu:?} of CPU, {} bytes each",
-        bytes / frames
+        bytes / frames.max(1)
     );
     (frames, took, cpu)
 }
