@@ -1,6 +1,7 @@
-//! Memory and handles of the processes, seen at the end of each calm: none may grow from the first to the second half of a process's life.
+//! Memory and handles of the processes, seen while each calm lasts: none may grow from the first to the second half of a process's life.
 
 use std::collections::BTreeMap;
+use std::mem;
 
 /// Memory that caches, the allocator and a journal's index may still take in the second half of a life.
 const GROWTH_BYTES_MAX: u64 = 32 << 20;
@@ -41,16 +42,30 @@ impl Usage {
     }
 }
 
+/// A process by name and number, before or after its change of an adapter.
+type Life = (&'static str, u32, bool);
+
 #[derive(Debug, Default)]
 pub struct Flatness {
-    /// By name, process, and change of an adapter.
-    lives: BTreeMap<(&'static str, u32, bool), Vec<Usage>>,
+    lives: BTreeMap<Life, Vec<Usage>>,
+    /// Seen with the least memory since the calm began.
+    calm: BTreeMap<Life, Usage>,
 }
 
 impl Flatness {
-    pub fn add(&mut self, usage: Vec<Usage>) {
+    /// Work on what an outage left goes on into a calm, on a busy machine for most of it: what a process keeps is the least that it has.
+    pub fn see(&mut self, usage: Vec<Usage>) {
         for usage in usage {
             let life = (usage.name, usage.pid, usage.has_changed_adapter);
+            let least = self.calm.entry(life).or_insert_with(|| usage.clone());
+            if usage.resident_bytes < least.resident_bytes {
+                *least = usage;
+            }
+        }
+    }
+
+    pub fn end_calm(&mut self) {
+        for (life, usage) in mem::take(&mut self.calm) {
             self.lives.entry(life).or_default().push(usage);
         }
     }
@@ -128,8 +143,14 @@ mod tests {
             (0..count).map(usage).collect::<Vec<_>>()
         };
         let judged = |life: Vec<Usage>| {
-            let mut flatness = Flatness::default();
-            life.into_iter().for_each(|usage| flatness.add(vec![usage]));
+            let (mut flatness, mut at_work) = (Flatness::default(), 0);
+            for usage in life {
+                let busy = usage.resident_bytes + (at_work << 20);
+                flatness.see(vec![Usage { resident_bytes: busy, ..usage.clone() }]);
+                flatness.see(vec![usage]);
+                flatness.end_calm();
+                at_work += 40;
+            }
             flatness.verdict()
         };
         assert_eq!(judged(life(1, 8, 0)).len(), 0);

@@ -30,12 +30,15 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
 
 use crate::flatness::Flatness;
 use crate::judge::Judge;
 use crate::schedule::{Moment, Schedule, ScheduleOptions};
 use crate::system::System;
+
+/// Time between two looks at what the processes use in a calm.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Parser)]
 #[command(
@@ -127,8 +130,15 @@ async fn faults(folder: &Path, options: ScheduleOptions) -> Vec<String> {
     let mut judge = Judge::begin(&system, &schedule).await;
     let mut flatness = Flatness::default();
     let began = Instant::now();
+    let mut is_calm = false;
     for step in &schedule.steps {
-        sleep_until((began + step.at).into()).await;
+        let at = began + step.at;
+        while is_calm && Instant::now() + LOOK_EVERY < at {
+            flatness.see(system.usage());
+            sleep(LOOK_EVERY).await;
+        }
+        sleep_until(at.into()).await;
+        is_calm = step.moment == Moment::CalmBegins;
         println!("{:>7.1} s  {}", step.at.as_secs_f64(), step.words());
         match step.moment {
             Moment::Begin => system.begin(step.action).await,
@@ -136,7 +146,8 @@ async fn faults(folder: &Path, options: ScheduleOptions) -> Vec<String> {
             Moment::CalmBegins => judge.calm_begins(&system).await,
             Moment::CalmEnds => {
                 judge.calm_ends(&system).await;
-                flatness.add(system.usage());
+                flatness.see(system.usage());
+                flatness.end_calm();
             }
         }
     }
