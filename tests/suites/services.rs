@@ -104,7 +104,7 @@ async fn a_restart_by_self_care_is_no_stop_and_has_a_time_of_its_own() {
         manager
     });
     let manager = heard.await.unwrap();
-    edge.process().terminate(Duration::from_secs(60)).await;
+    edge.process().terminate(PATIENCE).await;
     manager.wait_for("STOPPING=1");
 }
 
@@ -112,7 +112,7 @@ async fn a_restart_by_self_care_is_no_stop_and_has_a_time_of_its_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn central_is_ready_while_its_servers_are_unreachable() {
     let folder = tempfile::tempdir().unwrap();
-    let manager = Manager::new(folder.path(), "central");
+    let manager = Manager::new(folder.path(), "notify");
     let settings = Settings::plain("urls = [\"nats://127.0.0.1:9\"]", "http://127.0.0.1:9");
     let mut central = Central::prepared(folder.path(), &settings);
     central.set_variables(&[("NOTIFY_SOCKET", manager.path.clone())]);
@@ -123,7 +123,7 @@ async fn central_is_ready_while_its_servers_are_unreachable() {
     });
     heard.await.unwrap();
     assert!(central.get("/ready").await.is_err());
-    assert!(central.process().terminate(Duration::from_secs(60)).await.success());
+    assert!(central.process().terminate(PATIENCE).await.success());
 }
 
 /// Systemd tries status 3 never again: it is for what only a person can change.
@@ -134,7 +134,7 @@ async fn a_port_in_use_is_a_failure_that_is_tried_again() {
     let mut edge = Edge::prepared(folder.path(), "urls = [\"nats://127.0.0.1:9\"]", &[feed]);
     let _held = std::net::TcpListener::bind(("127.0.0.1", edge.port())).unwrap();
     edge.start_without_waiting();
-    let status = edge.process().ended(Duration::from_secs(60)).await;
+    let status = edge.process().ended(PATIENCE).await;
     let said = edge.process().output();
     assert!(status.code() == Some(1) && said.contains("http.listen cannot listen on"), "{status}: {said}");
     let unit =
@@ -152,9 +152,12 @@ async fn lines_for_the_journal_have_their_priority_and_others_have_none() {
     let log = edge.folder().join("edge.log");
     let found = std::fs::File::create(&log).unwrap().metadata().unwrap();
     edge.set_variable("JOURNAL_STREAM", &format!("{}:{}", found.dev(), found.ino()));
-    let _held = std::net::TcpListener::bind(("127.0.0.1", edge.port())).unwrap();
+    edge.restart().await;
+    edge.process().terminate(PATIENCE).await;
+    let held = std::net::TcpListener::bind(("127.0.0.1", edge.port())).unwrap();
     edge.start_without_waiting();
-    edge.process().ended(Duration::from_secs(60)).await;
+    edge.process().ended(PATIENCE).await;
+    drop(held);
     let said = edge.process().output();
     let last = said.lines().last().unwrap();
     assert!(said.lines().count() > 1 && last.starts_with("<3>error: http.listen"), "{said}");
@@ -167,9 +170,10 @@ async fn lines_for_the_journal_have_their_priority_and_others_have_none() {
     // Of another stream, as a shell that was started from a unit has it.
     std::fs::remove_file(&log).unwrap();
     edge.set_variable("JOURNAL_STREAM", "1:1");
-    edge.start_without_waiting();
-    edge.process().ended(Duration::from_secs(60)).await;
-    assert!(!edge.process().output().contains('<'), "{}", edge.process().output());
+    edge.restart().await;
+    edge.process().terminate(PATIENCE).await;
+    let said = edge.process().output();
+    assert!(said.lines().count() > 1 && !said.lines().any(|line| line.starts_with('<')), "{said}");
 }
 
 /// Systemd does not learn from a signal whether the edge could read the file.

@@ -100,6 +100,7 @@ fn a_mounted_file_takes_the_result(stack: &Stack, config: &Path) {
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", mount]).arg(&outside).arg(&mounted);
     command.arg(query.get_program()).args(query.get_args()).args([TRADES, "--format", "csv", "--output"]);
+    command.envs(query.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let asked = command.arg(&mounted).output();
     if asked.as_ref().map_or(true, |asked| !matches!(asked.status.code(), Some(0 | 2))) {
         eprintln!("SKIPPED: a mount needs root: {asked:?}");

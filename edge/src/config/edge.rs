@@ -293,9 +293,7 @@ impl Http {
             "http.health_grace_seconds",
             0..=HEALTH_GRACE_SECONDS_MAX,
         );
-        if let Some(seconds) = grace {
-            self.health_grace = Duration::from_secs(seconds);
-        }
+        self.health_grace = grace.map_or(HEALTH_GRACE, Duration::from_secs);
         for (variable, key, address) in [
             ("HEALTH_CHECK_PORT", "http.listen", &mut self.listen),
             ("METRICS_PORT", "http.metrics_listen", &mut self.metrics_listen),

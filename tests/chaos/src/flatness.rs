@@ -43,13 +43,13 @@ impl Usage {
 }
 
 /// A process by name and number, before or after its change of an adapter.
-type Life = (&'static str, u32, bool);
+type ProcessLife = (&'static str, u32, bool);
 
 #[derive(Debug, Default)]
 pub struct Flatness {
-    lives: BTreeMap<Life, Vec<Usage>>,
+    lives: BTreeMap<ProcessLife, Vec<Usage>>,
     /// Seen with the least memory since the calm began.
-    calm: BTreeMap<Life, Usage>,
+    calm: BTreeMap<ProcessLife, Usage>,
 }
 
 impl Flatness {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use marketprism_tests::parts::{may_be_skipped, root};
 use marketprism_tests::process::Process;
-use marketprism_tests::wait::{PATIENCE, eventually, until_blocking};
+use marketprism_tests::wait::{PATIENCE, until_blocking};
 
 /// A part that `make deps` installs; `None` after printing how to get it.
 pub fn installed(variable: &str, cached: &str) -> Option<PathBuf> {
