@@ -43,11 +43,6 @@ use marketprism_schema::Table;
 use self::correction_plan::CorrectionCounts;
 use crate::metrics::ReplicationMetrics;
 
-/// Names of all tables that are copied.
-fn copied_tables() -> impl Iterator<Item = &'static str> {
-    Table::ALL.into_iter().map(|table| table.name).chain([instruments::INSTRUMENTS])
-}
-
 /// Creates counters and histograms at 0, so that `increase()` sees the first event.
 pub fn expect_series(metrics: &ReplicationMetrics) {
     metrics.rows.with_label_values(&[instruments::INSTRUMENTS]);

@@ -6,9 +6,8 @@ use futures_util::future::{join, join_all};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::copied_tables;
 use super::copy::clear_leftovers;
-use super::instruments::copy_instruments;
+use super::instruments::{INSTRUMENTS, copy_instruments};
 use super::queries::{HotCold, TableSpec};
 use super::shared_reading::SharedAnswers;
 use super::window_ops::CopyContext;
@@ -37,11 +36,17 @@ pub async fn replicate(shared: Arc<CentralContext>, stop: CancellationToken) -> 
             // An aborted insert is stored as a whole or not at all.
             () = async { stop.cancelled().await; sleep(limits::FLUSH_DEADLINE).await } => {}
         }
-        context.released();
+        copied_tables().for_each(|table| context.show_failing(table, None));
+        metrics.released();
         tracing::info!("this central no longer replicates hot to cold");
         lease.release().await;
     }
     Ok(())
+}
+
+/// Names of all tables that are copied.
+fn copied_tables() -> impl Iterator<Item = &'static str> {
+    TableSpec::all().into_iter().map(|table| table.name).chain([INSTRUMENTS])
 }
 
 async fn all_tables(context: CopyContext<'_>, stop: &CancellationToken) {

@@ -5,7 +5,6 @@ use futures_util::future::try_join;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::copied_tables;
 use super::copy::{Copier, CopyPiece, Direction};
 use super::evaluate::RowDiff;
 use super::queries::{CopyError, HotCold, TableSpec};
@@ -43,14 +42,6 @@ impl CopyContext<'_> {
         if let Some(status) = self.status {
             status.set(&format!("{COPYING}{table}"), problem);
         }
-    }
-
-    /// Resets what only the lease holder knows.
-    pub fn released(&self) {
-        for table in copied_tables() {
-            self.show_failing(table, None);
-        }
-        self.metrics.released();
     }
 
     pub fn check_lease(&self) -> Result<(), CopyError> {
