@@ -19,13 +19,19 @@ async fn rows(stack: &Stack, query: &str) -> Vec<String> {
 
 const EVENT: &str = "timestamp, exchange, market_type, symbol, event_id";
 
-async fn insert(stack: &Stack, table: &str, columns: &str, values: &[&str]) {
+/// Today: hot drops older rows.
+fn today() -> String {
+    time::OffsetDateTime::now_utc().date().to_string()
+}
+
+/// Each value: a time of the day, a space, and the values of the columns.
+async fn insert(stack: &Stack, day: &str, table: &str, columns: &str, values: &[&str]) {
     let rows: Vec<String> = values
         .iter()
         .enumerate()
         .map(|(id, value)| {
             let (time, rest) = value.split_once(' ').unwrap();
-            format!("('2026-11-22 {time}', 'sim', 'perpetual', 'BTC-USDT', {id}, {rest})")
+            format!("('{day} {time}', 'sim', 'perpetual', 'BTC-USDT', {id}, {rest})")
         })
         .collect();
     let rows = rows.join(", ");
@@ -36,20 +42,21 @@ async fn insert(stack: &Stack, table: &str, columns: &str, values: &[&str]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn products_and_quotients_of_bitcoin_are_exact() {
     let Some((stack, _)) = Stack::laid_out("").await else { return };
+    let day = &today();
     // By their texts, the ids are in another order.
     let trades = ["07:00:00 '999', '30000.05', '1.5'", "07:00:00 '1000', '60000.1', '0.5'"];
-    insert(&stack, "trades", "trade_id, price, quantity", &trades).await;
+    insert(&stack, day, "trades", "trade_id, price, quantity", &trades).await;
     let books =
         ["07:00:00 [('60000', '1'), ('59999', '2')], [('60001', '1')]", "07:00:01 [], [('60001', '1')]"];
-    insert(&stack, "orderbooks", "bids, asks", &books).await;
+    insert(&stack, day, "orderbooks", "bids, asks", &books).await;
 
     let [by_minute, returns, depth] = queries("## Arithmetic")[..] else { panic!("other queries") };
-    let minute = "('sim','perpetual','BTC-USDT','2026-11-22 07:00:00',75000.125,37500.0625)";
+    let minute = format!("('sim','perpetual','BTC-USDT','{day} 07:00:00',75000.125,37500.0625)");
     assert_eq!(rows(&stack, by_minute).await, [minute]);
     let returns = rows(&stack, &format!("SELECT trade_return FROM ({returns})")).await;
     assert_eq!(returns, ["(NULL)", "(1)"]);
     let depth = rows(&stack, depth).await;
-    assert_eq!(depth, ["('2026-11-22 07:00:00.000000',179998,60000.5,0.000016666527778935175)"]);
+    assert_eq!(depth, [format!("('{day} 07:00:00.000000',179998,60000.5,0.000016666527778935175)")]);
     let floats = "SELECT value, price_float, quantity_float, value_float FROM marketprism_hot.trade_values WHERE trade_id = '1000'";
     assert_eq!(rows(&stack, floats).await, ["(30000.05,60000.1,0.5,30000.05)"]);
 
@@ -66,16 +73,19 @@ async fn products_and_quotients_of_bitcoin_are_exact() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rate_that_was_charged_is_the_last_estimate_before_the_charge() {
     let Some((stack, _)) = Stack::laid_out("").await else { return };
+    let day = &today();
     let rates = [
-        "07:59:58 '0.0001', '2026-11-22 08:00:00'",
-        "07:59:59 '0.0002', '2026-11-22 08:00:00'",
-        "08:00:00 '0.0009', '2026-11-22 08:00:00'",
-        "08:00:01 '-0.0003', '2026-11-22 16:00:00'",
+        "07:59:58 '0.0001', 'DAY 08:00:00'",
+        "07:59:59 '0.0002', 'DAY 08:00:00'",
+        "08:00:00 '0.0009', 'DAY 08:00:00'",
+        "08:00:01 '-0.0003', 'DAY 16:00:00'",
         "08:00:02 '0.0007', NULL",
-    ];
-    insert(&stack, "funding_rates", "funding_rate, next_funding_time", &rates).await;
+    ]
+    .map(|rate| rate.replace("DAY", day));
+    let rates = rates.each_ref().map(String::as_str);
+    insert(&stack, day, "funding_rates", "funding_rate, next_funding_time", &rates).await;
     let [query] = queries("**Funding that was charged**")[..] else { panic!("other queries") };
     let charged =
-        |time: &str, rate: &str| format!("('sim','perpetual','BTC-USDT','2026-11-22 {time}.000000',{rate})");
+        |time: &str, rate: &str| format!("('sim','perpetual','BTC-USDT','{day} {time}.000000',{rate})");
     assert_eq!(rows(&stack, query).await, [charged("08:00:00", "0.0002"), charged("16:00:00", "-0.0003")]);
 }
