@@ -48,7 +48,7 @@ struct Budget {
 }
 
 impl Budget {
-    /// What to do once it is used up. Windows that stay as they are come first in the next run too.
+    /// Advice once it is used up. Windows that stay as they are come first in the next run too.
     fn exhausted(&self, window_start: i64, options: &RepairOptions) -> Option<String> {
         let again = "limit of one run reached: run the repair again";
         match (self.repairs, self.tries) {

@@ -48,7 +48,7 @@ pub async fn healthy(stack: &Stack) {
         stack
             .execute(&format!(
                 "INSERT INTO marketprism_hot.verdicts SELECT {} - toIntervalMinute(number), 60, '{data_type}', \
-                 'sim_spot', 'spot', '{symbol}', 'e1', 'verified', '', 10, 10, 0, 0, 0, 0, [], 'unnumbered', 'complete', 0, [], now64(3) \
+                 'sim_spot', 'spot', '{symbol}', 'e1', 'verified', '', 10, 10, 0, 0, 0, 0, [], 'unnumbered', 'complete', 0, [], false, now64(3) \
                  FROM numbers({WINDOWS})",
                 window(0)
             ))

@@ -33,7 +33,7 @@ impl BookHandover {
         is_admitted
     }
 
-    /// What another connection of the stream lacks costs the book nothing: it restarts when the one that it follows ends.
+    /// A loss on this connection costs the book nothing: it follows another one of the stream, and restarts when that one ends.
     pub(super) fn follows_another(&self, instrument: InstrumentIndex, generation: u64) -> bool {
         self.followed.get(&instrument).is_some_and(|followed| *followed != generation)
     }
