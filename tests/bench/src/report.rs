@@ -47,7 +47,7 @@ pub async fn measure(report: &mut Report) -> Result<()> {
 /// A month of verdicts up to an hour ago, one in ten thousand a mismatch, one in a thousand with a gap.
 fn verdicts(windows: u64) -> String {
     format!(
-        "INSERT INTO marketprism_hot.verdicts (* EXCEPT(is_early)) SELECT \
+        "INSERT INTO marketprism_hot.verdicts SELECT \
          toDateTime64(toStartOfMinute(now('UTC')), 3, 'UTC') - toIntervalMinute(60 + intDiv(number, {STREAMS})) AS window_start, \
          60 AS window_seconds, 'trade' AS data_type, 'bench' AS exchange, 'spot' AS market_type, \
          concat('S', toString(number % {STREAMS}), '-USDT') AS symbol, 'edge-bench' AS edge, \
@@ -56,7 +56,8 @@ fn verdicts(windows: u64) -> String {
          600 AS expected, if(number % 10007 = 0, 599, 600) AS found, number % 3 AS duplicates, 0 AS conflated, \
          number % 1009 = 0 AS gaps, if(number % 1009 = 0, 3, 0) AS missing, \
          if(number % 1009 = 0, ['venue'], []) AS causes, 'by_one' AS numbering, 'complete' AS completeness, \
-         0 AS delay_seconds, [(toInt64(window_start) * 10, toInt64(window_start) * 10 + 599)] AS stored_ids, now64(3, 'UTC') AS judged_at \
+         0 AS delay_seconds, [(toInt64(window_start) * 10, toInt64(window_start) * 10 + 599)] AS stored_ids, false AS is_early, \
+         now64(3, 'UTC') AS judged_at \
          FROM numbers({windows}) SETTINGS max_partitions_per_insert_block = 0"
     )
 }
