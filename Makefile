@@ -75,7 +75,7 @@ test: ## all tests
 		rm -f target/nextest/default/junit.xml
 		cargo nextest run --workspace || passed=$$?
 		echo "Skipped parts of tests, and how often:"
-		grep -ohs 'SKIPPED: [^<]*' target/nextest/default/junit.xml | sort | uniq -c || echo "      none"
+		grep -ohs 'SKIPPED: [^<]*' target/nextest/default/junit.xml | sed "s/&apos;/'/g" | sort | uniq -c || echo "      none"
 		exit $$passed
 	else
 		cargo test --workspace --all-targets
