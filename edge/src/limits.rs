@@ -268,7 +268,6 @@ pub const PUBLISHER_END: Duration = Duration::from_secs(15);
 
 /// Default of `HEALTH_GRACE_SECONDS`: time after the start in which `/health` is healthy with `grace`.
 pub const HEALTH_GRACE: Duration = Duration::from_secs(120);
-pub const HEALTH_GRACE_SECONDS_MAX: u64 = 86_400;
 
 /// Bytes of a feed's recording, all files together. Full: `record` ends with an error.
 pub const RECORDING_BYTES_MAX: u64 = 64 << 30;

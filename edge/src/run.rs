@@ -183,9 +183,7 @@ impl Edge {
     }
 
     async fn stop(self, mut restart: Option<RestartRequest>) -> Result<RunResult, Failure> {
-        // A manager that hears of a stop would kill the new start that follows. It waits as long for the next sign of life.
-        let state = if restart.is_some() { ServiceState::Alive } else { ServiceState::Stopping };
-        tell_service_manager(state);
+        tell_of_end(restart.is_some());
         tracing::info!("stopping: sockets, then pipelines, then publisher");
         let Self {
             context,
@@ -239,7 +237,7 @@ impl Edge {
                 () = signals.next() => {}
             }
             if restart.take().is_some() {
-                tell_service_manager(ServiceState::Stopping);
+                tell_of_end(false);
                 tracing::info!("stopped by a signal: the edge does not start again");
                 context.auditor.set_stop_cause(StopCause::default());
                 continue;
@@ -260,14 +258,25 @@ impl Edge {
         if let Some(lease) = lease {
             lease.stop(restart.is_some()).await;
         }
-        // A signal that came meanwhile would be lost with this process's image.
-        if restart.is_some() && signals.next().now_or_never().is_some() {
-            tell_service_manager(ServiceState::Stopping);
-            restart = None;
-        }
+        restart = unless_signalled(restart, &mut signals);
         heartbeat.stop(restart.is_none()).await;
         Ok(RunResult { left, restart })
     }
+}
+
+/// A manager that hears of a stop would kill the new start that follows. It waits as long for the next sign of life.
+fn tell_of_end(is_restart: bool) {
+    tell_service_manager(if is_restart { ServiceState::Alive } else { ServiceState::Stopping });
+}
+
+/// A signal that came meanwhile would be lost with this process's image.
+fn unless_signalled(restart: Option<RestartRequest>, signals: &mut Signals) -> Option<RestartRequest> {
+    let restart = restart?;
+    if signals.next().now_or_never().is_none() {
+        return Some(restart);
+    }
+    tell_of_end(false);
+    None
 }
 
 /// Before anything of the last run is changed: a run that never began leaves nothing. `None`: stopped by a signal.

@@ -110,6 +110,17 @@ impl Headquarters {
         .await;
     }
 
+    /// A reader that has seen enough (`| head -1`) stopped a deletion half-way.
+    async fn deletes_unread(&self, built: &[u8], used: &str) {
+        for version in [b"4", b"5"] {
+            self.push(&with_custom_section(built, "version", version), "unused").await;
+        }
+        assert_eq!(self.central.ask_unread(&["adapters", "delete", "--unused"]).await, Some(0));
+        let (_, text, _) = self.central.ask(&["adapters", "list", "--json"]).await;
+        let left: Vec<Value> = serde_json::from_str(&text).unwrap();
+        assert!(left.len() == 1 && left[0]["digest"] == used, "{text}");
+    }
+
     /// The bucket is deleted and restored meanwhile: the edge goes on, and says it.
     async fn loses_its_wishes(&self, edge: &Edge) {
         let bucket = self.operator.get_key_value(WANTED_ADAPTERS_BUCKET).await.unwrap();
@@ -212,14 +223,7 @@ async fn a_version_goes_from_edge_to_edge_until_one_is_worse_off_and_absent_edge
     );
     let (status, text) = hq.adapters(&["delete", "--unused"]).await;
     assert!(status == Some(0) && text.lines().count() == 1 && text.contains(&bad[..12]), "{text}");
-    // A reader that has seen enough (`| head -1`) stopped it half-way.
-    for version in [b"4", b"5"] {
-        hq.push(&with_custom_section(&built, "version", version), "unused").await;
-    }
-    assert_eq!(hq.central.ask_unread(&["adapters", "delete", "--unused"]).await, Some(0));
-    let (_, text, _) = hq.central.ask(&["adapters", "list", "--json"]).await;
-    let left: Vec<Value> = serde_json::from_str(&text).unwrap();
-    assert!(left.len() == 1 && left[0]["digest"] == good.as_str(), "{text}");
+    hq.deletes_unread(&built, &good).await;
     for edge in &mut edges {
         let output = edge.process().output().to_lowercase();
         assert!(!output.contains("permissions violation"), "{output}");

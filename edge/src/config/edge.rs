@@ -1,11 +1,10 @@
 //! The whole configuration of an edge: sections, rules between keys, validation as a whole.
 
 use std::cell::OnceCell;
-use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use marketprism_config::{ConfigError, Document, Nats, Problems, Secret};
+use marketprism_config::{ConfigError, Document, Nats, Problems};
 use marketprism_schema::{
     DataType, DataTypeMap, EDGE_NAME_ALLOWED, SELFTEST_EXCHANGE, StreamId, WireForm, is_edge_name,
     selftest_stream,
@@ -19,6 +18,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::adapter::Adapters;
 use super::clock::ClockSettings;
 use super::feed::{FeedConfig, check_overlap, check_raw};
+use super::http::Http;
 use super::logging::Logging;
 use super::mirror::MirrorSettings;
 use super::network::Network;
@@ -27,13 +27,10 @@ use super::selfcare::SelfCareLimits;
 use super::selftest::SelfTestSettings;
 use super::swap::SwapSettings;
 use super::symbols::check_symbols;
-use crate::limits::{self, HEALTH_GRACE, HEALTH_GRACE_SECONDS_MAX};
+use crate::limits;
 
 /// Largest file of certificate authorities that is compared.
 const CA_BYTES_MAX: u64 = 4 << 20;
-
-/// A shorter token could be found by trying.
-const TOKEN_BYTES_MIN: usize = 16;
 
 /// A validated configuration.
 #[derive(Debug, Clone)]
@@ -260,51 +257,6 @@ impl Default for JournalSettings {
     }
 }
 
-/// Addresses of the HTTP listeners.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Http {
-    /// `/health /ready /metrics /coverage /adapters /reload`. The variable `HEALTH_CHECK_PORT` changes its port.
-    #[schemars(with = "String", extend("x-address" = true))]
-    pub listen: SocketAddr,
-    /// `/metrics` alone, for a scraper. The variable `METRICS_PORT` changes its port.
-    #[schemars(with = "String", extend("x-address" = true))]
-    pub metrics_listen: SocketAddr,
-    /// Host names under which the listeners answer, besides localhost and IP addresses; `*` for every name. A listener that other
-    /// machines reach also answers under names without a dot.
-    pub allowed_hosts: Vec<String>,
-    /// At least 16 characters. Requests that change something need `Authorization: Bearer <token>`; without a token they are refused.
-    pub token: Option<Secret>,
-    /// Certificate chain in PEM form, read again when the file changes. With it both listeners speak HTTPS only.
-    #[schemars(extend("x-file" = true))]
-    pub tls_cert_file: Option<PathBuf>,
-    /// Key of the certificate, in PEM form.
-    #[schemars(extend("x-file" = true))]
-    pub tls_key_file: Option<PathBuf>,
-    /// Of the variable `HEALTH_GRACE_SECONDS`: `/health` is healthy for this long after the start.
-    #[serde(skip)]
-    pub health_grace: Duration,
-}
-
-impl Http {
-    fn take_predecessors(&mut self, problems: &mut Problems<'_>) {
-        // As central's key, which an edge has no need of.
-        let grace = problems.predecessor_number(
-            "HEALTH_GRACE_SECONDS",
-            "http.health_grace_seconds",
-            0..=HEALTH_GRACE_SECONDS_MAX,
-        );
-        self.health_grace = grace.map_or(HEALTH_GRACE, Duration::from_secs);
-        for (variable, key, address) in [
-            ("HEALTH_CHECK_PORT", "http.listen", &mut self.listen),
-            ("METRICS_PORT", "http.metrics_listen", &mut self.metrics_listen),
-        ] {
-            if let Some(port) = problems.predecessor_port(variable, key) {
-                address.set_port(port);
-            }
-        }
-    }
-}
-
 /// The listeners of a running edge, from its configuration; nothing else of it is validated.
 pub fn read_http(document: &Document) -> Result<Http, ConfigError> {
     let (file, mut problems) = document.read::<ConfigFile>();
@@ -312,21 +264,6 @@ pub fn read_http(document: &Document) -> Result<Http, ConfigError> {
     http.take_predecessors(&mut problems);
     problems.finish()?;
     Ok(http)
-}
-
-impl Default for Http {
-    fn default() -> Self {
-        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Self {
-            listen: at(8087),
-            metrics_listen: at(9093),
-            allowed_hosts: Vec::new(),
-            token: None,
-            tls_cert_file: None,
-            tls_key_file: None,
-            health_grace: HEALTH_GRACE,
-        }
-    }
 }
 
 impl Config {
@@ -401,7 +338,8 @@ impl Config {
         selfcare.take_predecessors(&mut problems);
         check_name("edge.name", &edge.name, &mut problems);
         check_name("edge.region", &edge.region, &mut problems);
-        check_sections(publisher, audit, &http, &mut problems);
+        check_sections(publisher, audit, &mut problems);
+        http.check(&mut problems);
         log.check(&mut problems);
         for (index, feed) in feeds.iter().enumerate() {
             let at = format!("feed[{index}]");
@@ -454,13 +392,6 @@ impl Config {
     }
 }
 
-/// True for addresses of which only one can be listened on. `[::]` takes IPv4 too.
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    let [a, b] = [one, other].map(|address| address.ip().to_canonical());
-    let covers = |all: IpAddr, one: IpAddr| all.is_unspecified() && (all.is_ipv6() || one.is_ipv4());
-    one.port() == other.port() && one.port() != 0 && (a == b || covers(a, b) || covers(b, a))
-}
-
 /// The exchange of the synthetic stream is no venue's.
 fn check_exchange(at: &str, feed: &FeedConfig, problems: &mut Problems<'_>) {
     let (is_free, at) = (feed.exchange != SELFTEST_EXCHANGE, format!("{at}.exchange"));
@@ -483,7 +414,7 @@ fn check_name(path: &str, name: &str, problems: &mut Problems<'_>) {
     problems.demand(legal, path, format!("is {name:?}"), EDGE_NAME_ALLOWED);
 }
 
-fn check_sections(publisher: PublisherLimits, audit: Audits, http: &Http, problems: &mut Problems<'_>) {
+fn check_sections(publisher: PublisherLimits, audit: Audits, problems: &mut Problems<'_>) {
     let PublisherLimits { in_flight_messages, in_flight_bytes, queue_messages, queue_bytes, .. } = publisher;
     let queue = "publisher.queue_max_messages";
     let at_least = format!("at least max_in_flight_messages ({in_flight_messages})");
@@ -498,14 +429,4 @@ fn check_sections(publisher: PublisherLimits, audit: Audits, http: &Http, proble
         format!("is {seconds}"),
         "a divisor of 60",
     );
-    let is_long = http.token.as_ref().is_none_or(|token| token.reveal().len() >= TOKEN_BYTES_MIN);
-    let at_least = format!("at least {TOKEN_BYTES_MIN} characters");
-    problems.demand(is_long, "http.token_file", "holds a token that can be guessed", at_least);
-    let what = format!("is {}", http.metrics_listen);
-    let allowed = format!("another port than that of http.listen ({})", http.listen);
-    problems.demand(!overlap(http.listen, http.metrics_listen), "http.metrics_listen", what, allowed);
-    let (has_certificate, has_key) = (http.tls_cert_file.is_some(), http.tls_key_file.is_some());
-    let missing = if has_certificate { "http.tls_key_file" } else { "http.tls_cert_file" };
-    let allowed = "both of tls_cert_file and tls_key_file, or neither";
-    problems.demand(has_certificate == has_key, missing, "is missing", allowed);
 }

@@ -30,9 +30,10 @@ const WORKING_PATHS: [&str; 4] = ["adapters/", "central/", "edge/", "schema/"];
 const ENVIRONMENT_PATHS: [&str; 7] = [
     "adapters/build/src/",
     "adapters/sdk/src/testkit/",
-    "central/src/report/terminal.rs",
-    "edge/src/run.rs",
     "schema/config/src/",
+    // Those of terminals and of systemd.
+    "schema/service/src/colours.rs",
+    "schema/service/src/journal_priority.rs",
     // The set-up of logs moved here from schema/config.
     "schema/service/src/logs.rs",
     // The address that a service manager gives.
