@@ -6,8 +6,9 @@ use marketprism_service::MASK;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::edge::{Config, Http, JournalSettings};
+use super::edge::{Config, JournalSettings};
 use super::feed::FeedConfig;
+use super::http::Http;
 use super::sandbox::Sandbox;
 use super::swap::SwapSettings;
 
