@@ -283,7 +283,6 @@ pub async fn without_stalls<T>(most: Duration, mut measure: impl AsyncFnMut() ->
         if stall <= most {
             return (measured, stall);
         }
-        println!("measured again: the runtime stalled for {stall:?}");
     }
     panic!("the runtime stalled for more than {most:?} in each of 10 measurements");
 }
