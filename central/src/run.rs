@@ -33,9 +33,15 @@ pub const PROGRAM: (&str, &str) = ("marketprism-central", env!("CARGO_PKG_VERSIO
 /// use, a broken task.
 pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
-    // Bound before any lease is taken: see `lease`.
+    let mut around: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    let signalled = stop.clone();
+    around.spawn(async move { match cancel_on_signal(move || signalled.cancel()).await? {} });
+    // Bound before any lease is taken: see `lease`. An address that the machine does not have yet is waited for.
     let address = config.http.address(role);
-    let listener = http::bind(address, &config.http).await?;
+    let listener = tokio::select! {
+        listener = http::bind(address, &config.http) => listener?,
+        () = stop.cancelled() => return Ok(()),
+    };
     tracing::info!(%address, ?role, "serving health and metrics");
     let broker = Broker::start(&config.nats).await?;
     let name = process_name(listener.listener.local_addr().context("the listener has no address")?);
@@ -71,9 +77,6 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
         config,
     });
 
-    let mut around: JoinSet<anyhow::Result<()>> = JoinSet::new();
-    let signalled = stop.clone();
-    around.spawn(async move { match cancel_on_signal(move || signalled.cancel()).await? {} });
     // Health is served until the last batch is flushed, so it does not stop with the workers.
     let last = CancellationToken::new();
     around.spawn(http::serve(listener, Arc::clone(&shared), last.clone()));

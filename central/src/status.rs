@@ -48,7 +48,7 @@ impl Status {
         self.lock().iter().map(|(part, reason)| format!("{part}: {reason}")).collect()
     }
 
-    /// Reasons why messages are not received and stored.
+    /// Without those of copying, which keeps no message from being stored.
     pub fn not_ready(&self) -> Vec<String> {
         let mut reasons = self.reasons();
         reasons.retain(|reason| !reason.starts_with(COPYING));

@@ -26,6 +26,8 @@ mkdir -p "$secrets"
 
 # Begins with a letter: nats-server would read digits as a number.
 secret() {
+    # Docker makes a folder of a file that is not there.
+    [ ! -d "$secrets/$1" ] || rmdir "$secrets/$1"
     [ -e "$secrets/$1" ] || echo "p$(openssl rand -hex 24)" > "$secrets/$1"
     cat "$secrets/$1"
 }

@@ -250,6 +250,30 @@ async fn an_edge_that_waits_for_its_address_stops_at_a_signal_and_leaves_no_run(
     );
 }
 
+/// As the first process of a container it would not hear the signal at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_central_that_waits_for_its_address_stops_at_a_signal() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut central = Central::prepared(
+        folder.path(),
+        &Settings::impatient("urls = [\"nats://127.0.0.1:9\"]", "http://127.0.0.1:9"),
+    );
+    let path = folder.path().join("central/central.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    // Who may read it from other machines has to be said.
+    let listen =
+        format!("read_token_file = {:?}\nlisten = \"192.0.2.1:", folder.path().join("central/token"));
+    std::fs::write(&path, config.replace("listen = \"127.0.0.1:", &listen)).unwrap();
+    central.start_without_waiting();
+    eventually("it waits for the address", || {
+        let output = central.process().output();
+        std::future::ready(output.contains("does not have the address yet").then_some(()).ok_or(output))
+    })
+    .await;
+    let status = central.process().terminate(PATIENCE).await;
+    assert_eq!(status.code(), Some(0), "{status}");
+}
+
 fn systemd_analyze(arguments: &[&str], unit: &Path) -> Option<Output> {
     let output = Command::new("systemd-analyze").args(arguments).arg(unit).output();
     if output.is_err() {

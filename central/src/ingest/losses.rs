@@ -175,7 +175,8 @@ async fn stored(
     Ok(found)
 }
 
-/// Records, counts and logs losses, but for those that this process has recorded lately. `created_ns`: of the stream that had the sequences.
+/// Records, counts and logs losses. Those that this process has recorded lately are found again: they are counted once, and recorded again where
+/// hot has lost them. `created_ns`: of the stream that had the sequences.
 pub async fn record(
     shared: &CentralContext,
     (stream, created_ns): (&'static str, i64),
@@ -183,8 +184,19 @@ pub async fn record(
     cause: LossCause,
     evidence: &str,
 ) -> Result<(), StorageError> {
-    for new in shared.losses.unrecorded((stream, created_ns), lost).chunks(limits::GAPS) {
-        let spans: Vec<String> = new.iter().map(|span| format!("({}, {})", span.from, span.to)).collect();
+    let key = (stream, created_ns);
+    let mut kept = Vec::new();
+    let mut new = shared.losses.unrecorded(key, lost);
+    if new != lost {
+        new.sort_unstable_by_key(|span| span.from);
+        for held in held(shared, stream, lost).await? {
+            kept.extend(held.without_ranges(&new));
+        }
+        kept.sort_unstable_by_key(|span| span.from);
+    }
+    let missing: Vec<SeqRange> = lost.iter().flat_map(|span| span.without_ranges(&kept)).collect();
+    for missing in missing.chunks(limits::GAPS) {
+        let spans: Vec<String> = missing.iter().map(|span| format!("({}, {})", span.from, span.to)).collect();
         let sql = format!(
             "INSERT INTO {}.{LOSSES} (stream, from_seq, to_seq, messages, cause, evidence, seen_at) SELECT ?, toUInt64(span.1), \
              toUInt64(span.2), span.2 - span.1 + 1, ?, ?, now64(3) FROM (SELECT arrayJoin([{}]) AS span)",
@@ -193,14 +205,31 @@ pub async fn record(
         );
         let query = shared.storage.client.query(&sql).bind(stream).bind(cause.as_str()).bind(evidence);
         bounded(limits::QUERY_TIMEOUT, query.execute()).await?;
-        shared.losses.add((stream, created_ns), new);
-        for span in new {
+        for span in shared.losses.unrecorded(key, missing) {
             let (SeqRange { from, to }, messages) = (span, span.len());
             shared.metrics.lost.with_label_values(&[stream, cause.as_str()]).inc_by(messages);
             tracing::error!(stream, from, to, messages, evidence, "{}", cause.description());
         }
+        shared.losses.add(key, missing);
     }
     Ok(())
+}
+
+/// Ranges in hot's table between the first and the last of these.
+async fn held(
+    shared: &CentralContext,
+    stream: &'static str,
+    lost: &[SeqRange],
+) -> Result<Vec<SeqRange>, StorageError> {
+    let ends = (lost.iter().map(|span| span.from).min(), lost.iter().map(|span| span.to).max());
+    let (Some(first), Some(last)) = ends else { return Ok(Vec::new()) };
+    let sql = format!(
+        "SELECT from_seq, to_seq FROM {}.{LOSSES} WHERE stream = ? AND to_seq >= {first} AND from_seq <= {last}",
+        shared.storage.database
+    );
+    let query = shared.storage.client.query(&sql).bind(stream);
+    let held = bounded(limits::QUERY_TIMEOUT, query.fetch_all::<(u64, u64)>()).await?;
+    Ok(held.into_iter().map(|(from, to)| SeqRange { from, to }).collect())
 }
 
 #[cfg(test)]

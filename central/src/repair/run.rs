@@ -49,11 +49,11 @@ struct Budget {
 
 impl Budget {
     /// Advice once it is used up. Windows that stay as they are come first in the next run too.
-    fn exhausted(&self, window_start: i64, options: &RepairOptions) -> Option<String> {
+    fn exhausted(&self, table: &str, window_start: i64, options: &RepairOptions) -> Option<String> {
         let again = "limit of one run reached: run the repair again";
         match (self.repairs, self.tries) {
             (0, _) if !options.dry_run => Some(again.to_owned()),
-            (0, _) | (_, 0) => Some(format!("{again} with --from {}", Time(window_start))),
+            (0, _) | (_, 0) => Some(format!("{again} with --table {table} --from {}", Time(window_start))),
             _ => None,
         }
     }
@@ -87,7 +87,7 @@ async fn one_table(
         from_ms = last.to_ms;
         for range in ranges {
             for window in ops.examine(range).await? {
-                if let Some(reason) = budget.exhausted(window.start_ms, options) {
+                if let Some(reason) = budget.exhausted(table.name, window.start_ms, options) {
                     add(log, table.name, window.start_ms, RepairFate::NotRepaired, reason);
                     return Ok(());
                 }
@@ -221,14 +221,15 @@ mod tests {
         let mut budget = Budget { repairs: 1, tries: 9 };
         for _ in 0..5 {
             budget.spend(RepairFate::NotRepaired);
-            assert_eq!(budget.exhausted(0, &options(false)), None);
+            assert_eq!(budget.exhausted("trades", 0, &options(false)), None);
         }
         budget.spend(RepairFate::Repaired);
-        let [done, tried] = [false, true].map(|dry_run| budget.exhausted(0, &options(dry_run)).unwrap());
+        let [done, tried] =
+            [false, true].map(|dry_run| budget.exhausted("trades", 0, &options(dry_run)).unwrap());
         assert!(done.ends_with("run the repair again"), "{done}");
         assert!(tried.contains("--from 1970-01-01T00:00:00"), "what would be repaired comes again: {tried}");
         let mut budget = Budget { repairs: 9, tries: 1 };
         budget.spend(RepairFate::NotRepaired);
-        assert!(budget.exhausted(0, &options(false)).unwrap().contains("--from"));
+        assert!(budget.exhausted("trades", 0, &options(false)).unwrap().contains("--table trades --from"));
     }
 }

@@ -89,11 +89,12 @@ impl<'a, T> CheckedScanner<'a, T> {
         self.damage
     }
 
-    /// The first bytes of a file in which no frame was found, if they are another magic: another version wrote it. A write that did not end leaves
-    /// a part of this one's frame, or zeros.
+    /// The first bytes of a file in which no frame was found, if they are the magic of another version: it differs in one byte. A write that did not
+    /// end, or a damaged disk, leaves anything else.
     pub fn other_magic(&self) -> Option<[u8; 4]> {
         let first = *self.bytes.first_chunk()?;
-        (self.at == 0 && first != self.magic && first != [0; 4]).then_some(first)
+        let equal = first.iter().zip(&self.magic).filter(|(one, other)| one == other).count();
+        (self.at == 0 && equal == 3).then_some(first)
     }
 
     fn frame_at(&self, at: usize) -> Option<(T, usize)> {
@@ -187,6 +188,15 @@ mod tests {
                 let damage = SegmentDamage { places: 1, torn_bytes: 0 };
                 assert_eq!(bodies(&flipped), (vec![&body[..]], damage), "{length} bytes, byte {at}");
             }
+        }
+    }
+
+    #[test]
+    fn damaged_first_bytes_are_no_other_version() {
+        for (first, is_other) in [(*b"TES1", true), (*b"TEST", false), (*b"OTHR", false), ([0; 4], false)] {
+            let bytes = [&first[..], &[7; 60]].concat();
+            let scanner = CheckedScanner::of(&bytes, 0, MAGIC, |body: &[u8], _| Some((body.len(), 0)));
+            assert_eq!(scanner.other_magic().is_some(), is_other, "{first:?}");
         }
     }
 }

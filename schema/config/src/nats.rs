@@ -69,8 +69,8 @@ pub struct Nats {
     /// Credentials: JWT and seed. The file is read for each login, so that a renewed one is used.
     #[schemars(extend("x-file" = true))]
     pub creds_file: Option<PathBuf>,
-    /// JetStream domain of the centre, for an edge behind a leaf node. Its requests and writes to buckets then name the domain; events and
-    /// audits need none.
+    /// JetStream domain of the centre, for an edge behind a leaf node. Its requests and writes to buckets then name the domain, and
+    /// acknowledgements of another one do not count.
     #[schemars(extend("x-allowed" = DOMAIN_ALLOWED))]
     pub jetstream_domain: Option<String>,
     /// Longest wait for a connection; several addresses share it, with at least 2 s each.
