@@ -4,14 +4,67 @@
 //! Hot is not held to have the rows that a lower TTL had dropped, those of windows received before the raise whose venue times it reached, nor
 //! those that were removed.
 
-use crate::storage::{Storage, StorageError, UNKNOWN, bounded};
-use crate::{limits, time};
+use std::time::Duration;
+
+use crate::storage::{Storage, StorageError, UNKNOWN, bounded, limited};
+use crate::{limits, sql, time};
 
 /// Names of the notes in `positions`, in place of a stream.
 const TTL_RAISED: &str = "hot_ttl_raised";
 const REMOVED: &str = "removed_from_hot";
 /// Their `stream_created_ns`: no stream of the broker is as old.
 const CREATED_NS: i64 = 1;
+
+/// Begin of the reason in cold's `window_log` of a window whose rows were removed from hot, or are being removed.
+pub const REMOVED_REASON: &str = "removed from hot";
+
+/// Removals of a table from hot, by the log in cold: hot may have lost its own note of them.
+pub struct RemovalLog<'a> {
+    pub cold: &'a Storage,
+    pub table: &'static str,
+    pub limit: Duration,
+}
+
+impl RemovalLog<'_> {
+    /// Every logged window that ends earlier was removed; 0 if none was.
+    pub async fn all_before_ms(&self) -> Result<i64, StorageError> {
+        let sql = format!(
+            "SELECT toInt64(toUnixTimestamp64Milli(if(countIf(NOT is_removed) > 0, minIf(from_time, NOT is_removed), max(to_time)))) \
+             FROM ({}) HAVING countIf(is_removed) > 0",
+            self.windows("1")
+        );
+        let asked = limited(&self.cold.client, self.limit).query_raw(&sql).fetch_optional::<i64>();
+        Ok(bounded(self.limit, asked).await?.unwrap_or_default())
+    }
+
+    /// Removed windows that overlap a span, in order; each with its end, in milliseconds since 1970.
+    pub async fn windows_in(&self, (from_ms, to_ms): (i64, i64)) -> Result<Vec<(i64, i64)>, StorageError> {
+        let near = format!(
+            "window_start < {} AND window_start >= {}",
+            sql::millis(to_ms),
+            sql::millis(from_ms.saturating_sub(WINDOW_MS_MAX).max(0))
+        );
+        let sql = format!(
+            "SELECT toInt64(toUnixTimestamp64Milli(from_time)) AS from_ms, toInt64(toUnixTimestamp64Milli(to_time)) AS to_ms FROM ({}) \
+             WHERE is_removed AND to_time > {} ORDER BY from_ms",
+            self.windows(&near),
+            sql::millis(from_ms)
+        );
+        let asked = limited(&self.cold.client, self.limit).query_raw(&sql).fetch_all::<(i64, i64)>();
+        bounded(self.limit, asked).await
+    }
+
+    fn windows(&self, condition: &str) -> String {
+        format!(
+            "SELECT window_start AS from_time, window_start + toIntervalSecond(window_seconds) AS to_time, \
+             startsWith(reason, '{REMOVED_REASON}') AS is_removed FROM {}.window_log FINAL WHERE table_name = '{}' AND {condition}",
+            self.cold.database, self.table
+        )
+    }
+}
+
+/// A window's length is a 16-bit number of seconds.
+const WINDOW_MS_MAX: i64 = 65_536_000;
 
 /// All zero without a note.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -14,6 +14,7 @@ use super::clickhouse::{ClickHouse, Server};
 use super::http::Http;
 use super::replication::Replication;
 use super::sections::{AdapterSettings, BatchLimits, LeaseTimes, Ledger, Stream, StreamsSection};
+use crate::limits;
 
 /// `central.toml`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -51,10 +52,16 @@ impl Default for Consumers {
 }
 
 impl Config {
-    /// Shortest time for which hot keeps rows, by venue time.
-    pub fn kept_in_hot(&self) -> Duration {
-        let ttl = Duration::from_secs(u64::from(self.clickhouse.hot_ttl_days) * 86_400);
-        self.replication.remove_from_hot_after.map_or(ttl, |delay| delay.min(ttl))
+    /// Time for which hot keeps rows that are not removed earlier, by venue time.
+    pub fn hot_ttl(&self) -> Duration {
+        Duration::from_secs(u64::from(self.clickhouse.hot_ttl_days) * 86_400)
+    }
+
+    /// Time for which hot surely has all rows, by venue time: until their TTL is near, or they may have been removed.
+    pub fn surely_in_hot(&self) -> Duration {
+        let until_ttl = self.hot_ttl().saturating_sub(limits::TTL_MARGIN);
+        let until_removal = self.replication.remove_from_hot_after;
+        until_removal.map_or(until_ttl, |delay| delay.saturating_sub(limits::CLOCK_SKEW).min(until_ttl))
     }
 
     /// Loads and validates a file, with every problem in one error.

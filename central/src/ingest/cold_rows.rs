@@ -15,9 +15,10 @@ use tokio::time::timeout;
 use super::compared_rows::{ComparedRows, span_of};
 use super::other_partitions::no_insert_runs;
 use super::positions::{self, EntryTime};
-use super::spans::{Span, pieces, slices};
+use super::spans::{Span, pieces, slices, without};
 use crate::context::CentralContext;
 use crate::copy_marks::OF_COPIES;
+use crate::dropped_rows::RemovalLog;
 use crate::row::columns_of;
 use crate::running_inserts::log_comment_prefix;
 use crate::storage::{QUERY_BYTES, StorageError, UNKNOWN, delete_rows, limited};
@@ -199,7 +200,10 @@ impl<'a> LostRows<'a> {
         let is_deleted = !replaced.is_empty();
         let mut spans = match self.changed.take() {
             Some(changed) => changed,
-            None => of_cold(self.rows.spans(&self.shared.cold, self.lost_from_ms).await)?,
+            None => {
+                let from_ms = of_cold(self.removals().all_before_ms().await)?.max(self.lost_from_ms);
+                of_cold(self.rows.spans(&self.shared.cold, span_of(from_ms)).await)?
+            }
         };
         spans.extend(replaced);
         let mut changed = BTreeSet::new();
@@ -319,13 +323,28 @@ impl<'a> LostRows<'a> {
         let in_hot =
             self.rows.digests(&self.shared.storage, span).await.context("cannot read what hot has")?;
         let differing = in_cold.iter().filter(|(part, digest)| in_hot.get(part) != Some(digest));
-        let parts =
-            differing.map(|(&part_ms, &(rows, ..))| ((part_ms, part_ms + limits::COMPARED_PART_MS), rows));
+        let parts: Vec<(Span, u64)> = differing
+            .map(|(&part_ms, &(rows, ..))| ((part_ms, part_ms + limits::COMPARED_PART_MS), rows))
+            .collect();
+        if parts.is_empty() {
+            return Ok(0);
+        }
+        let removed = of_cold(self.removals().windows_in(span).await)?;
+        let parts = parts
+            .into_iter()
+            .flat_map(|(part, rows)| without(part, &removed).into_iter().map(move |left| (left, rows)));
         let mut copied = 0;
         for piece in slices(parts, limits::slice_rows(self.rows.table.data_type)) {
             copied += self.copy_piece(piece).await?;
         }
         Ok(copied)
+    }
+
+    /// What was removed from hot stays in cold alone.
+    fn removals(&self) -> RemovalLog<'_> {
+        let Self { shared, rows, .. } = self;
+        let limit = shared.config.replication.query_timeout;
+        RemovalLog { cold: &shared.cold, table: rows.table.name, limit }
     }
 
     async fn copy_piece(&self, piece: Span) -> anyhow::Result<usize> {

@@ -25,7 +25,7 @@ pub struct ComparedRows<'a> {
 
 impl<'a> ComparedRows<'a> {
     pub fn new(config: &'a Config, table: &'static Table, now_ms: i64) -> Self {
-        let kept_us = time::nanos(config.kept_in_hot().saturating_sub(limits::TTL_MARGIN)) / 1_000;
+        let kept_us = time::nanos(config.hot_ttl().saturating_sub(limits::TTL_MARGIN)) / 1_000;
         Self { config, table, now_ms, oldest_us: now_ms.saturating_mul(1_000).saturating_sub(kept_us) }
     }
 

@@ -243,8 +243,7 @@ impl Deduplicator {
     }
 
     fn oldest_kept_us(&self) -> i64 {
-        let ttl_days = self.shared.config.clickhouse.hot_ttl_days;
-        let kept = limits::DAY.saturating_mul(ttl_days).saturating_sub(limits::TTL_MARGIN);
+        let kept = self.shared.config.hot_ttl().saturating_sub(limits::TTL_MARGIN);
         // The server deletes by its own clock.
         let now_us = self.shared.hot_clock.now_ms().saturating_mul(1_000);
         now_us.saturating_sub(time::nanos(kept) / 1_000)

@@ -25,9 +25,37 @@ pub fn pieces((from_ms, to_ms): Span, count: u64) -> impl Iterator<Item = Span> 
     (0..count).map(move |index| (edge(index), edge(index + 1)))
 }
 
+/// The parts of a span outside of others, which are in order.
+pub fn without((from_ms, to_ms): Span, others: &[Span]) -> Vec<Span> {
+    let mut left = Vec::new();
+    let mut begin_ms = from_ms;
+    for other in others {
+        left.push((begin_ms, other.0.min(to_ms)));
+        begin_ms = begin_ms.max(other.1);
+    }
+    left.push((begin_ms, to_ms));
+    left.retain(|(from_ms, to_ms)| from_ms < to_ms);
+    left
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_of_a_span_lies_outside_of_the_others() {
+        let others = [(0, 10), (10, 12), (20, 30), (25, 27), (90, 99)];
+        for (span, left) in [
+            ((0, 12), vec![]),
+            ((5, 25), vec![(12, 20)]),
+            ((11, 40), vec![(12, 20), (30, 40)]),
+            ((40, 50), vec![(40, 50)]),
+            ((95, 120), vec![(99, 120)]),
+        ] {
+            assert_eq!(without(span, &others), left, "{span:?}");
+        }
+        assert_eq!(without((3, 4), &[]), [(3, 4)]);
+    }
 
     #[test]
     fn neighbouring_parts_are_copied_together_up_to_the_rows_of_an_insert() {

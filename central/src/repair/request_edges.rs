@@ -83,9 +83,7 @@ pub async fn request_edges(
 /// Begin of the time of which hot has all rows, milliseconds since 1970.
 fn hot_is_complete_from(config: &Config) -> i64 {
     let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-    let ttl = Duration::from_secs(u64::from(config.clickhouse.hot_ttl_days) * 86_400);
-    let kept = config.replication.remove_from_hot_after.map_or(ttl, |after| after.min(ttl));
-    clock::now_ns() / 1_000_000 - ms(kept.saturating_sub(limits::TTL_MARGIN))
+    clock::now_ns() / 1_000_000 - ms(config.surely_in_hot())
 }
 
 /// Asks the edge, and those that collect the same stream if it no longer has everything: two edges give one event the same id, but for

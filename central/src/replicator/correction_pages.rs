@@ -120,7 +120,7 @@ impl WindowOps<'_> {
 
     /// Hot would delete these rows before they are copied.
     fn leave_out_expired(&self, page: &[StagedEvent], plan: &mut PagePlan) {
-        let oldest_us = expired_before_us(self.hot_ttl());
+        let oldest_us = expired_before_us(self.context.config.hot_ttl());
         let before = plan.add.len();
         plan.add.retain(|position| {
             let payload = page.get(*position).map(|event| event.payload.as_bytes()).unwrap_or_default();

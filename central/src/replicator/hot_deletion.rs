@@ -11,8 +11,8 @@ use super::queries::CopyError;
 use super::reconcile::RowComparison;
 use super::window::{Digests, TimeRange};
 use super::window_log::LoggedWindow;
-use super::window_ops::{WindowOps, expired_before_us};
-use crate::time::{Time, millis};
+use super::window_ops::WindowOps;
+use crate::time::{self, Time, millis};
 use crate::{clock, limits};
 
 impl WindowOps<'_> {
@@ -73,8 +73,9 @@ impl WindowOps<'_> {
     /// Deletes rows from hot that cold holds in other windows; returns their number. Only rows old enough to have been
     /// dropped from hot before, perhaps under an earlier configuration, are checked.
     pub async fn delete_late_duplicates(&self, counts: &Digests) -> Result<usize, CopyError> {
-        let kept = self.context.config.kept_in_hot();
-        let before_us = expired_before_us(kept).max(self.pair.dropped.gone_before_us());
+        let kept_us = time::nanos(self.context.config.surely_in_hot()) / 1_000;
+        let before_us =
+            (clock::now_ns() / 1_000).saturating_sub(kept_us).max(self.pair.dropped.gone_before_us());
         let mut rows = 0;
         for (&start_ms, _) in counts.iter().filter(|(_, state)| state.oldest_us < before_us) {
             rows +=

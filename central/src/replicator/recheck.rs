@@ -166,6 +166,8 @@ impl TableRecheck {
         let turns: Vec<TimeRange> = by_content.map(|(span, _)| *span).collect();
         let whole = TimeRange::new(logged_ms.min(recent_ms), upto_ms);
         let with = |facts| SoundComparisons::with(self.sound.as_ref(), (facts, self.asked_at), whole, &turns);
+        // Copying passes windows that cold alone has without a change of any fact: they are compared once it has.
+        let is_whole = is_whole && ops.pair.cold.newest(ops.table, upto_ms).await?.is_none();
         self.running = facts.filter(|_| is_whole).map(with);
         self.has_findings = false;
         Ok(())

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::queries::{CopyError, Endpoint};
 use super::window::{TimeRange, WindowDigest};
+use crate::dropped_rows::REMOVED_REASON;
 use crate::storage::limited;
 use crate::{clock, limits, sql};
 
@@ -56,8 +57,6 @@ pub struct LoggedWindow {
 
 pub type LoggedWindows = BTreeMap<i64, LoggedWindow>;
 
-/// Prefix of the reason of a window whose rows were removed from hot.
-const REMOVED: &str = "removed from hot";
 /// Reason while they are deleted: another round finishes a deletion that failed.
 const REMOVING: &str = "removed from hot, not all rows deleted yet";
 /// Part of the reason of an open window whose rows a correction changes.
@@ -67,7 +66,7 @@ pub const NEVER_VERIFIED: &str = "never verified";
 
 impl LoggedWindow {
     pub fn is_removed(&self) -> bool {
-        self.reason.starts_with(REMOVED)
+        self.reason.starts_with(REMOVED_REASON)
     }
 
     pub fn is_being_removed(&self) -> bool {
@@ -80,7 +79,7 @@ impl LoggedWindow {
 
     /// The entry after [`Self::being_removed`].
     pub fn removed(&self) -> Self {
-        Self { reason: REMOVED.to_owned(), logged_ms: self.logged_ms + 1, ..self.clone() }
+        Self { reason: REMOVED_REASON.to_owned(), logged_ms: self.logged_ms + 1, ..self.clone() }
     }
 
     /// Reason of an open window whose rows a correction changes.
@@ -108,8 +107,8 @@ impl LoggedWindow {
         match (self.is_removed(), reason) {
             (false, _) => reason.to_owned(),
             (true, "") if self.is_being_removed() => REMOVING.to_owned(),
-            (true, "") => REMOVED.to_owned(),
-            (true, _) => format!("{REMOVED}; {reason}"),
+            (true, "") => REMOVED_REASON.to_owned(),
+            (true, _) => format!("{REMOVED_REASON}; {reason}"),
         }
     }
 }
@@ -203,7 +202,7 @@ impl WindowLog {
         limit: usize,
     ) -> Result<LoggedWindows, CopyError> {
         let condition = format!(
-            "AND state = 'verified' AND rows BETWEEN 1 AND {} AND (reason = '{REMOVING}' OR NOT startsWith(reason, '{REMOVED}') AND \
+            "AND state = 'verified' AND rows BETWEEN 1 AND {} AND (reason = '{REMOVING}' OR NOT startsWith(reason, '{REMOVED_REASON}') AND \
              logged_at < {}) ORDER BY window_start LIMIT {limit}",
             limits::DIFF_ROWS,
             sql::millis(before_ms)
@@ -367,7 +366,7 @@ mod tests {
         let opened = LoggedWindow::correcting("0a");
         for (state, reason, by) in [
             (WindowState::Open, opened.clone(), Some("0a")),
-            (WindowState::Open, window(WindowState::Open, REMOVED).reason_after(&opened), Some("0a")),
+            (WindowState::Open, window(WindowState::Open, REMOVED_REASON).reason_after(&opened), Some("0a")),
             (WindowState::Open, "3 late rows".to_owned(), None),
             (WindowState::Verified, opened, None),
         ] {

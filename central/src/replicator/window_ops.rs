@@ -175,12 +175,9 @@ impl WindowOps<'_> {
         let is_removed = logged.is_some_and(LoggedWindow::is_removed);
         let oldest = [logged.map(|logged| logged.reference), Some(*hot)].into_iter().flatten();
         let oldest_us = oldest.filter(|state| state.rows > 0).map(|state| state.oldest_us).min();
-        let before_us = expired_before_us(self.hot_ttl()).max(self.pair.dropped.gone_before_us_in(start_ms));
+        let before_us = expired_before_us(self.context.config.hot_ttl())
+            .max(self.pair.dropped.gone_before_us_in(start_ms));
         !is_removed && oldest_us.is_none_or(|oldest| oldest >= before_us)
-    }
-
-    pub fn hot_ttl(&self) -> Duration {
-        limits::DAY.saturating_mul(self.context.config.clickhouse.hot_ttl_days)
     }
 
     /// Cold must still hold all rows of a window. Of one without rows it has nothing to drop.

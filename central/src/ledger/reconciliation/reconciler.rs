@@ -17,12 +17,11 @@ use super::write_verdicts::{self, VerdictChange};
 use crate::context::CentralContext;
 use crate::dropped_rows::DroppedRows;
 use crate::ledger::windows::{DirtyWindows, SECOND_NS, WindowGrid, WindowRange};
+use crate::time::nanos;
 use crate::{clock, limits};
 
 /// Age of venue times at receipt when audits do not report it.
 const UNREPORTED_AGE_NS: i64 = 3_600 * SECOND_NS;
-/// The server expires rows by its own clock, and not to the second.
-const TTL_MARGIN_NS: i64 = 2 * 3_600 * SECOND_NS;
 const DAY_NS: i64 = 86_400 * SECOND_NS;
 /// A window is evaluated after this fraction of the grace period even when no audit has arrived.
 const FIRST_LOOK: i64 = 4;
@@ -239,7 +238,7 @@ impl Reconciler {
         let names_duplicates = audits.iter().any(|audit| audit.names_duplicates);
         let first = if names_duplicates { from - limits::DUPLICATES_AROUND_NS } else { from };
         let is_removed = self.removed_after_ns.is_some_and(|after| first.saturating_add(after) <= now_ns);
-        let is_expired = oldest.saturating_add(self.ttl_ns) <= now_ns + TTL_MARGIN_NS;
+        let is_expired = oldest.saturating_add(self.ttl_ns) <= now_ns + nanos(limits::TTL_MARGIN);
         let dropped = self.dropped.unwrap_or_default();
         let was_expired = oldest / 1_000 < dropped.gone_before_us_in(from / 1_000_000);
         let was_removed = first / 1_000_000 < dropped.removed_before_ms();
