@@ -340,7 +340,7 @@ impl<'a> LostRows<'a> {
         Ok(copied)
     }
 
-    /// What was removed from hot stays in cold alone.
+    /// Rows of these windows stay in cold alone.
     fn removals(&self) -> RemovalLog<'_> {
         let Self { shared, rows, .. } = self;
         let limit = shared.config.replication.query_timeout;
