@@ -8,15 +8,18 @@ use std::time::Instant;
 use async_nats::{Client, Event, Message};
 use marketprism_config::{Nats, NatsProblems};
 use marketprism_schema::{CORE_MIRROR_PREFIX, domain_subject};
+use marketprism_service::LogLimit;
 use serde::Deserialize;
 use tokio::sync::Notify;
 
+pub(crate) use acknowledgement::StreamMessage;
 use revisions::NewestRevisions;
 pub(crate) use revisions::OLDER_REVISIONS_FOR;
 pub use stalls::PublishStalls;
 
 use crate::limits::ACKNOWLEDGEMENTS_MAX;
 
+mod acknowledgement;
 mod revisions;
 mod stalls;
 
@@ -35,6 +38,7 @@ pub struct BrokerLink {
     revisions: NewestRevisions,
     /// JetStream domain of the centre, behind a leaf node.
     domain: Option<String>,
+    foreign_lines: Mutex<LogLimit>,
 }
 
 /// Counters that stand still when publishing does.
@@ -77,6 +81,7 @@ impl BrokerLink {
             went_back: Mutex::new(None),
             revisions: NewestRevisions::default(),
             domain: nats.jetstream_domain.clone(),
+            foreign_lines: Mutex::default(),
         }
     }
 
@@ -222,6 +227,10 @@ pub(crate) enum PublishReply<'a> {
         sequence: u64,
     },
     NoStream,
+    /// Stored by another stream or domain than the one that central reads; that one's reply may follow.
+    Foreign {
+        text: Cow<'a, str>,
+    },
     /// Refused for now; worth a retry.
     Refused {
         text: Cow<'a, str>,
@@ -270,9 +279,8 @@ impl<'a> RawError<'a> {
 }
 
 impl<'a> PublishReply<'a> {
-    /// An unreadable reply counts as refused, so that the message is published again, and so does one of another stream or domain than those that
-    /// central reads, or without a sequence: a leader that changed may know the id of a message that it never stored. A leaf node with a stream of
-    /// these subjects answers too, and before the centre.
+    /// An unreadable reply counts as refused, so that the message is published again, and so does one without a sequence: a leader that changed may
+    /// know the id of a message that it never stored. A leaf node with a stream of these subjects answers too, and before the centre.
     fn parse(payload: &'a [u8], status: Option<u16>, wanted: &str, domain: Option<&str>) -> Self {
         if status == Some(NO_RESPONDERS) {
             return Self::NoStream;
@@ -285,7 +293,7 @@ impl<'a> PublishReply<'a> {
                 let text = format!(
                     "stored by stream {stream} of the JetStream domain {found}, wanted {domain}: delete the stream in {found}"
                 );
-                Self::Refused { text: text.into() }
+                Self::Foreign { text: text.into() }
             }
             Ok(RawReply { error: Some(error), .. }) if error.err_code == MESSAGE_TOO_LARGE => {
                 Self::Rejected { text: error.description }
@@ -295,7 +303,7 @@ impl<'a> PublishReply<'a> {
                 let text = format!(
                     "stored by stream {stream}, wanted {wanted}: take the subject from it, then run `marketprism-central init`"
                 );
-                Self::Refused { text: text.into() }
+                Self::Foreign { text: text.into() }
             }
             Ok(RawReply { seq: 0, stream: Some(_), .. }) => {
                 Self::Refused { text: "the message id is known, the message is not stored".into() }
@@ -307,6 +315,16 @@ impl<'a> PublishReply<'a> {
                 Self::Refused { text: Cow::Borrowed("reply without a stream") }
             }
             Err(error) => Self::Refused { text: Cow::Owned(format!("unreadable reply: {error}")) },
+        }
+    }
+
+    fn into_owned(self) -> PublishReply<'static> {
+        match self {
+            Self::Stored { duplicate, sequence } => PublishReply::Stored { duplicate, sequence },
+            Self::NoStream => PublishReply::NoStream,
+            Self::Foreign { text } => PublishReply::Foreign { text: text.into_owned().into() },
+            Self::Refused { text } => PublishReply::Refused { text: text.into_owned().into() },
+            Self::Rejected { text } => PublishReply::Rejected { text: text.into_owned().into() },
         }
     }
 }
@@ -336,8 +354,9 @@ mod tests {
         let text = "message size exceeds maximum allowed".into();
         assert_eq!(parse(large, None), PublishReply::Rejected { text });
         let foreign = br#"{"stream":"OTHERS","seq":7}"#;
+        assert!(matches!(parse(foreign, None), PublishReply::Foreign { .. }));
         let unstored = br#"{"stream":"MARKET_DATA","seq":0,"duplicate":true}"#;
-        for odd in [&b""[..], b"{}", b"+OK", b"{\"seq\":1}", foreign, unstored] {
+        for odd in [&b""[..], b"{}", b"+OK", b"{\"seq\":1}", unstored] {
             assert!(matches!(parse(odd, None), PublishReply::Refused { .. }));
         }
     }
@@ -349,7 +368,7 @@ mod tests {
         let stored = PublishReply::Stored { duplicate: false, sequence: 7 };
         assert_eq!(parse(br#"{"stream":"MARKET_DATA","domain":"hub","seq":7}"#), stored);
         assert_eq!(parse(br#"{"stream":"MARKET_DATA","seq":7}"#), stored, "a server without a domain");
-        let PublishReply::Refused { text } = parse(br#"{"stream":"MARKET_DATA","domain":"leaf","seq":7}"#)
+        let PublishReply::Foreign { text } = parse(br#"{"stream":"MARKET_DATA","domain":"leaf","seq":7}"#)
         else {
             panic!("a leaf node has stored it");
         };

@@ -336,7 +336,7 @@ pub const CHECKPOINT_BYTES_A_SECOND: u64 = 256 * 1024;
 /// in checkpoints, so that they do not push out events. A day takes a sixteenth.
 pub const CHECKPOINT_SHARE: u64 = 256;
 
-/// Time for the broker to store an audit. Passed: it is sent again with the same id.
+/// Time for the broker to store an audit, or an event of a correction. Passed: it is sent again with the same id.
 pub const AUDIT_ACK: Duration = Duration::from_secs(5);
 
 /// Back-off before an audit is sent again: doubles from the first to the last.

@@ -40,6 +40,20 @@ impl Broker {
         Self::launch(folder, nodes, "").await
     }
 
+    /// A server of the JetStream domain `hub`, and its leaf node of the domain `leaf`.
+    pub async fn hub_and_leaf(folders: [&Path; 2]) -> (Self, Self) {
+        let port = free_port();
+        let settings = |domain: &str, leafnodes: &str, folder: &Path| {
+            let store = folder.join("jetstream");
+            format!("jetstream {{ store_dir: {store:?}, domain: {domain} }}\nleafnodes {{ {leafnodes} }}\n")
+        };
+        let listen = settings("hub", &format!("listen: \"127.0.0.1:{port}\""), folders[0]);
+        let remote = format!("reconnect: 1, remotes: [{{ url: \"nats-leaf://127.0.0.1:{port}\" }}]");
+        let hub = Self::with_settings(folders[0], &listen).await;
+        let leaf = Self::with_settings(folders[1], &settings("leaf", &remote, folders[1])).await;
+        (hub, leaf)
+    }
+
     async fn launch(folder: &Path, nodes: usize, settings: &str) -> Self {
         let folder = folder.join("nats");
         std::fs::create_dir_all(&folder).unwrap();

@@ -12,9 +12,10 @@ use marketprism_service::{Backoff, LogLimit, clock};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::audit_request::{AnsweredAudit, AuditSendResult, publish_audit};
+use super::audit_request::{AnsweredAudit, publish_audit};
 use super::checkpoint_pause::checkpoint_pause;
 use super::edge_health::HealthTaker;
+use super::events::NO_STREAM;
 use super::outbox::{AuditOutbox, PendingAudit};
 use super::run_writer::RunWriter;
 use super::stored_audits::StoredAudits;
@@ -22,7 +23,7 @@ use crate::audit::{
     AuditCheckpoint, Auditor, CleanStop, JournaledRun, RecoveredAudits, RunJournal, UnfinishedRun,
     UnsentMessage, encode_changes, encode_downtime, encode_listing,
 };
-use crate::broker::BrokerLink;
+use crate::broker::{BrokerLink, PublishReply};
 use crate::clocks::VenueClocks;
 use crate::journal::Journal;
 use crate::limits::{
@@ -334,30 +335,23 @@ impl AuditSender {
     }
 
     /// False: it is to be sent again, after a pause.
-    fn answered(&mut self, AnsweredAudit { message_id, result }: AnsweredAudit) -> bool {
+    fn answered(&mut self, AnsweredAudit { message_id, reply }: AnsweredAudit) -> bool {
         // A full outbox may have dropped it meanwhile.
         let is_first = self.outbox.first().is_some_and(|first| first.message_id == message_id);
         let mut stored_at = None;
-        match result {
-            AuditSendResult::Stored(sequence) => {
-                stored_at = sequence;
+        match reply {
+            PublishReply::Stored { duplicate, sequence } => {
+                stored_at = (!duplicate).then_some(sequence);
                 self.link.stalls().acknowledged(STREAM, Instant::now());
                 self.metrics.audits_sent.inc();
                 self.backoff.reset();
             }
-            AuditSendResult::Rejected(text) => {
+            PublishReply::Rejected { text } => {
                 self.metrics.audits_dropped.inc();
-                tracing::error!(text, id = message_id, "audit rejected by the broker, it is lost");
+                tracing::error!(%text, id = message_id, "audit rejected by the broker, it is lost");
             }
-            AuditSendResult::Retry(text) => {
-                self.link.stalls().refused(STREAM, &text);
-                self.retry_at = Instant::now() + self.backoff.pause();
-                if let Some(held_back) = self.retry_lines.allow(Instant::now()) {
-                    let subject = &self.subject;
-                    tracing::warn!(text, subject, held_back, "audit not stored, it will be sent again");
-                }
-                return false;
-            }
+            PublishReply::NoStream => return self.refused(NO_STREAM),
+            PublishReply::Foreign { text } | PublishReply::Refused { text } => return self.refused(&text),
         }
         self.first_sent = None;
         if is_first && let Some(message) = self.outbox.pop() {
@@ -368,6 +362,16 @@ impl AuditSender {
             }
         }
         true
+    }
+
+    fn refused(&mut self, text: &str) -> bool {
+        self.link.stalls().refused(STREAM, text);
+        self.retry_at = Instant::now() + self.backoff.pause();
+        if let Some(held_back) = self.retry_lines.allow(Instant::now()) {
+            let subject = &self.subject;
+            tracing::warn!(text, subject, held_back, "audit not stored, it will be sent again");
+        }
+        false
     }
 
     fn update_status(&mut self) {

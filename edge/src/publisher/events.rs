@@ -310,7 +310,9 @@ impl Publisher {
                     self.stored(&flight, now);
                 }
                 PublishReply::NoStream => self.refuse(position, now, None),
-                PublishReply::Refused { text } => self.refuse(position, now, Some(&text)),
+                PublishReply::Foreign { text } | PublishReply::Refused { text } => {
+                    self.refuse(position, now, Some(&text));
+                }
                 PublishReply::Rejected { text } => self.lose(position, REJECTED, &text),
             }
         }

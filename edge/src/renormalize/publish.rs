@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use async_nats::header::NATS_MESSAGE_ID;
-use async_nats::{Client, HeaderMap, HeaderValue, Request};
+use async_nats::{Client, HeaderMap, HeaderValue};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -18,8 +18,8 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::{sleep, timeout};
 
 use super::comparison::CorrectedRecord;
-use crate::broker::{BrokerLink, PublishReply, connect};
-use crate::limits::{AUDIT_ACK, AUDIT_BACKOFF};
+use crate::broker::{BrokerLink, PublishReply, StreamMessage, connect};
+use crate::limits::AUDIT_BACKOFF;
 
 /// Messages without an acknowledgement. Full: the comparison waits.
 const IN_FLIGHT: usize = 256;
@@ -83,21 +83,15 @@ impl CorrectionPublisher {
 
     async fn send(&self, subject: String, headers: HeaderMap, payload: Bytes) -> anyhow::Result<()> {
         let (began, mut backoff) = (Instant::now(), Backoff::new(AUDIT_BACKOFF.0, AUDIT_BACKOFF.1));
+        let stream = stream_of_subject(&subject);
         loop {
-            let request =
-                Request::new().payload(payload.clone()).headers(headers.clone()).timeout(Some(AUDIT_ACK));
-            let answer = timeout(AUDIT_ACK * 2, self.client.send_request(subject.clone(), request)).await;
-            let problem = match answer {
-                Ok(Ok(answer)) => match self.link.reply(&answer, stream_of_subject(&subject)) {
-                    PublishReply::Stored { .. } => return Ok(()),
-                    PublishReply::Rejected { text } => {
-                        bail!("{subject}: the broker refuses an event: {text}")
-                    }
-                    PublishReply::Refused { text } => text.into_owned(),
-                    PublishReply::NoStream => "no stream has this subject".to_owned(),
-                },
-                Ok(Err(error)) => error.to_string(),
-                Err(_elapsed) => "no answer".to_owned(),
+            let (headers, payload) = (headers.clone(), payload.clone());
+            let message = StreamMessage { stream, subject: subject.clone(), headers, payload };
+            let problem = match self.link.publish(&self.client, message).await {
+                PublishReply::Stored { .. } => return Ok(()),
+                PublishReply::Rejected { text } => bail!("{subject}: the broker refuses an event: {text}"),
+                PublishReply::Foreign { text } | PublishReply::Refused { text } => text,
+                PublishReply::NoStream => "no stream has this subject".into(),
             };
             if began.elapsed() >= PATIENCE {
                 return Err(anyhow::anyhow!("{problem}")).with_context(|| {

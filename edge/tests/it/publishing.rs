@@ -11,9 +11,8 @@ use marketprism_edge::publisher::DrainResult;
 use marketprism_edge::queue::{EventQueue, EventRecord, MemoryQueue, QueueLane, QueueLimits};
 use marketprism_edge::telemetry::Coverage;
 use marketprism_service::clock;
-use marketprism_tests::broker::{Broker, free_port};
+use marketprism_tests::broker::Broker;
 use marketprism_tests::wait::eventually;
-use tempfile::TempDir;
 use tokio::time::timeout;
 
 use crate::broker::{
@@ -78,15 +77,7 @@ async fn events_without_a_stream_are_delivered_when_it_is_created() {
 async fn a_stream_of_a_leaf_node_takes_no_event_in_place_of_the_centres() {
     const COUNT: u64 = 10;
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let port = free_port();
-    let settings = |domain: &str, leafnodes: &str, folder: &TempDir| {
-        let store = folder.path().join("jetstream");
-        format!("jetstream {{ store_dir: {store:?}, domain: {domain} }}\nleafnodes {{ {leafnodes} }}\n")
-    };
-    let listen = settings("hub", &format!("listen: \"127.0.0.1:{port}\""), &folders[0]);
-    let remote = format!("reconnect: 1, remotes: [{{ url: \"nats-leaf://127.0.0.1:{port}\" }}]");
-    let mut hub = Broker::with_settings(folders[0].path(), &listen).await;
-    let leaf = Broker::with_settings(folders[1].path(), &settings("leaf", &remote, &folders[1])).await;
+    let (mut hub, leaf) = Broker::hub_and_leaf([folders[0].path(), folders[1].path()]).await;
     create_stream(&hub.url(), STREAM, "trade.>").await;
     create_stream(&leaf.url(), STREAM, "trade.>").await;
     hub.kill();
