@@ -77,7 +77,7 @@ mod tests {
 
     use super::super::files::DiskFiles;
     use super::super::frame::{Frame, FrameScanner};
-    use super::super::state::JournalOptions;
+    use super::super::options::JournalOptions;
     use super::*;
     use crate::audit::Auditor;
     use crate::queue::{EventJournal, EventRecord};

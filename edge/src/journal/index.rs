@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use marketprism_schema::{DataType, DataTypeMap, STREAMS, stream_of};
 
+use super::ages::{AgeClocks, KeepLimits};
 use super::event_state::EventState;
 use super::frame::{Frame, StreamAck};
 
@@ -52,6 +53,9 @@ pub(super) struct SegmentIndex {
     pub(super) bytes: u64,
     /// First and last receive time.
     pub(super) received: Option<(i64, i64)>,
+    /// Of its newest event, for its age.
+    pub(super) newest_ns: Option<i64>,
+    is_of_run: bool,
     marks: Vec<EventMark>,
     counts: [u64; EventState::ALL.len()],
     /// Highest sequence that the broker gave to an event of the segment.
@@ -65,6 +69,8 @@ impl SegmentIndex {
             run_ns,
             bytes: 0,
             received: None,
+            newest_ns: None,
+            is_of_run: true,
             marks: Vec::new(),
             counts: [0; EventState::ALL.len()],
             stored_max: [0; STREAM_COUNT],
@@ -106,6 +112,17 @@ impl SegmentIndex {
         let (least, greatest) = self.received.get_or_insert((received_at_ns, received_at_ns));
         *least = received_at_ns.min(*least);
         *greatest = received_at_ns.max(*greatest);
+        self.newest_ns = Some(*greatest);
+    }
+
+    pub(super) fn age_ns(&self, clocks: AgeClocks) -> i64 {
+        clocks.now_ns(self.is_of_run).saturating_sub(self.newest_ns.unwrap_or(self.run_ns))
+    }
+
+    /// An earlier run has left it: its events are not newer than this start, whatever the clock was.
+    pub(super) fn leave_behind(&mut self, start_ns: i64) {
+        self.is_of_run = false;
+        self.newest_ns = Some(self.newest_ns.unwrap_or(self.run_ns).min(start_ns));
     }
 
     fn add(&mut self, state: EventState) {
@@ -169,14 +186,6 @@ pub(super) struct StreamMark {
     pub(super) stored_max: u64,
     /// Highest contiguous sequence in hot.
     pub(super) confirmed: u64,
-}
-
-/// Limits of what is kept.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct KeepLimits {
-    pub(super) bytes: u64,
-    pub(super) age_ns: i64,
-    pub(super) confirmed_ns: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -275,20 +284,17 @@ impl JournalIndex {
     /// `unwritten` on stays: its file would be created again by the next write.
     pub(super) fn evict(
         &mut self,
-        now_ns: i64,
+        clocks: AgeClocks,
         limits: KeepLimits,
         unwritten: Option<u64>,
     ) -> Option<(SegmentIndex, EvictionReason)> {
         let last = self.segments.back()?.first;
         let open = unwritten.map_or(last, |unwritten| unwritten.min(last));
         let closed = self.segments.partition_point(|segment| segment.first < open);
-        let age = |segment: &SegmentIndex| {
-            now_ns.saturating_sub(segment.received.map_or(segment.run_ns, |(_, last)| last))
-        };
         let is_full = self.bytes() > limits.bytes;
         let candidates = || self.segments.iter().take(closed).enumerate();
         let confirmed = candidates().find(|(index, segment)| {
-            let is_due = is_full || (*index == 0 && age(segment) >= limits.confirmed_ns);
+            let is_due = is_full || (*index == 0 && segment.age_ns(clocks) >= limits.confirmed_ns);
             is_due && self.is_confirmed(segment)
         });
         let oldest = || candidates().next();
@@ -296,7 +302,7 @@ impl JournalIndex {
             .map(|(index, _)| (index, EvictionReason::Confirmed))
             .or_else(|| oldest().filter(|_| is_full).map(|(index, _)| (index, EvictionReason::Full)))
             .or_else(|| {
-                let expired = oldest().filter(|(_, segment)| age(segment) >= limits.age_ns);
+                let expired = oldest().filter(|(_, segment)| segment.age_ns(clocks) >= limits.age_ns);
                 expired.map(|(index, _)| (index, EvictionReason::Expired))
             })?;
         self.segments.remove(index).map(|segment| (segment, reason))
@@ -383,7 +389,8 @@ mod tests {
         now_ns: i64,
         unwritten: Option<u64>,
     ) -> Vec<(u64, EvictionReason)> {
-        let next = || index.evict(now_ns, LIMITS, unwritten).map(|(segment, reason)| (segment.first, reason));
+        let clocks = AgeClocks { passed_to_ns: now_ns, wall_ns: now_ns };
+        let next = || index.evict(clocks, LIMITS, unwritten).map(|(segment, reason)| (segment.first, reason));
         std::iter::from_fn(next).collect()
     }
 

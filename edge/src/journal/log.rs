@@ -14,9 +14,10 @@ use marketprism_service::start_thread;
 use super::event_state::EventState;
 use super::files::JournalFiles;
 use super::index::{SegmentIndex, StreamMark, stream_number};
+use super::options::{JournalLimits, JournalOptions};
 use super::reader::CatchUp;
 use super::recover;
-use super::state::{JournalLimits, JournalOptions, JournalShared};
+use super::state::JournalShared;
 use super::status::JournalStatus;
 use super::writer::Writer;
 use crate::audit::{Auditor, PublishOutcome, UnfinishedRun};
@@ -239,8 +240,9 @@ fn held(locked: Result<File, TryLockError>, folder: &Path) -> anyhow::Result<Opt
 impl EventJournal for Journal {
     fn append(&self, records: &mut [EventRecord]) {
         let (mut state, now) = (self.shared.lock(), Instant::now());
+        let now_ns = self.shared.passed_to_ns(now);
         for record in records {
-            state.append(&self.shared.options, record, now);
+            state.append(&self.shared.options, record, (now, now_ns));
         }
         self.shared.wake_writer(state);
     }

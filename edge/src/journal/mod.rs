@@ -4,6 +4,7 @@
 //! No crate keeps all of this: okaywal and raft-engine sync each commit, commitlog is not maintained, fjall rewrites its data and stops
 //! after a full disk; none gives up the oldest data within a bound, or goes on behind a damaged record.
 
+mod ages;
 mod checked;
 mod checkpoints;
 mod confirmations;
@@ -14,6 +15,7 @@ mod frame;
 mod index;
 mod killed_runs;
 mod log;
+mod options;
 mod positions;
 mod reader;
 mod recover;
@@ -27,6 +29,6 @@ pub use checked::{CheckedScanner, Fields, SegmentDamage, write_checked};
 pub use confirmations::follow_confirmations;
 pub use files::{DiskFiles, JournalFile, JournalFiles};
 pub use log::{Journal, StreamFacts};
+pub use options::{JournalLimits, JournalOptions};
 pub use resend::answer_requests;
-pub use state::{JournalLimits, JournalOptions};
 pub use status::{JournalLoss, JournalStatus};

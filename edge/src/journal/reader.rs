@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use marketprism_service::{LogLimit, clock};
+use marketprism_service::LogLimit;
 
 use super::event_state::EventState;
 use super::frame::{EventFrame, Frame, FrameScanner};
@@ -72,7 +72,8 @@ impl CatchUp {
         recover_audits(scan, folder, &mut index, &self.shared.auditor);
         let mut state = self.shared.lock();
         let JournalState { index: current, status, .. } = &mut *state;
-        for segment in index.segments.into_iter().rev() {
+        for mut segment in index.segments.into_iter().rev() {
+            segment.leave_behind(self.shared.options.run_ns);
             current.segments.push_front(segment);
         }
         for (mark, before) in current.streams.iter_mut().zip(index.streams) {
@@ -98,14 +99,12 @@ impl CatchUp {
 
     /// The oldest segment with events to send; waits for one. `None` inside: nothing to send now. `None`: the end.
     fn next_segment(&self) -> Option<Option<(u64, i64)>> {
-        let (run_ns, now_ns) = (self.shared.options.run_ns, clock::now_ns());
-        let age_ns = self.shared.keep_limits(false, now_ns).age_ns;
+        let (run_ns, clocks) = (self.shared.options.run_ns, self.shared.age_clocks());
+        let age_ns = self.shared.keep_limits(false).age_ns;
         let find = |state: &JournalState| {
             // What a stopped edge left for too long is about to be deleted: central may refuse it.
-            let has_expired = |segment: &SegmentIndex| {
-                let last = segment.received.map_or(segment.run_ns, |(_, last)| last);
-                segment.run_ns != run_ns && now_ns.saturating_sub(last) >= age_ns
-            };
+            let has_expired =
+                |segment: &SegmentIndex| segment.run_ns != run_ns && segment.age_ns(clocks) >= age_ns;
             let mut to_send = state.index.segments.iter().filter(|segment| segment.to_send() > 0);
             let segment = to_send.find(|segment| !has_expired(segment))?;
             Some((segment.first, segment.run_ns))
@@ -254,18 +253,21 @@ mod tests {
 
     use super::super::files::{DiskFiles, JournalFile as _};
     use super::super::log::Journal;
-    use super::super::state::JournalOptions;
+    use super::super::ages::AgeClocks;
+    use super::super::options::JournalOptions;
     use super::*;
     use crate::audit::Auditor;
     use crate::queue::{EventJournal as _, EventQueue as _};
 
     const ROOM: QueueLimits = QueueLimits { messages: 10, bytes: 1 << 20 };
 
+    const MINUTE_NS: i64 = 60_000_000_000;
+
     /// A journal whose threads do not run.
-    fn journal(folder: &std::path::Path) -> Arc<Journal> {
+    fn journal(folder: &std::path::Path, run_ns: i64) -> Arc<Journal> {
         let options = JournalOptions {
             folder: folder.to_owned(),
-            run_ns: 5,
+            run_ns,
             bytes: 1 << 30,
             age: Duration::from_secs(60),
             keep_confirmed: Duration::from_secs(60),
@@ -290,11 +292,38 @@ mod tests {
         }
     }
 
+    /// With a clock that was behind at the start, and set right since, it waited for a month and was refused by central then.
+    #[test]
+    fn what_an_earlier_run_left_ages_from_its_age_at_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let earlier_ns = 1_790_000_000_000_000_000;
+        let earlier = journal(folder.path(), earlier_ns);
+        append(&earlier, 1);
+        write(earlier.shared());
+        let received_ns = earlier.status().oldest_ns.unwrap();
+        drop(earlier);
+        let started = |run_ns: i64, wall_ns: i64| {
+            let journal = journal(folder.path(), run_ns);
+            let queue = Arc::new(MemoryQueue::new(ROOM, Arc::new(Auditor::off())));
+            let catch_up = CatchUp::new(Arc::clone(journal.shared()), queue, Vec::new());
+            catch_up.recover();
+            let clocks = AgeClocks { passed_to_ns: run_ns, wall_ns };
+            let age_ns = journal.shared().lock().index.segments[0].age_ns(clocks);
+            (age_ns, catch_up.next_segment().unwrap().is_some())
+        };
+        let (soon_ns, late_ns) = (received_ns + MINUTE_NS / 4, received_ns + 2 * MINUTE_NS);
+        assert_eq!(started(soon_ns, soon_ns), (MINUTE_NS / 4, true));
+        assert_eq!(started(late_ns, late_ns), (2 * MINUTE_NS, false));
+        assert_eq!(started(soon_ns, late_ns), (MINUTE_NS / 4, true), "set ahead since");
+        assert_eq!(started(late_ns, soon_ns).0, MINUTE_NS / 4, "it was ahead at the start");
+        assert_eq!(started(received_ns - 40_000 * MINUTE_NS, late_ns), (0, true), "it was behind");
+    }
+
     /// A reader that was delayed between the file and the state gave up events that had been written in between.
     #[test]
     fn events_that_are_written_while_their_segment_is_read_are_sent_and_not_lost() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = journal(folder.path());
+        let journal = journal(folder.path(), 5);
         let shared = Arc::clone(journal.shared());
         let queue = MemoryQueue::new(ROOM, Arc::new(Auditor::off()));
         let queue = Arc::new(queue.with_journal(Arc::clone(&journal) as _, ROOM));

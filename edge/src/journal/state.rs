@@ -7,57 +7,21 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use marketprism_schema::{DataType, STREAMS};
+use marketprism_service::clock;
 
+use super::ages::{AgeClocks, KeepLimits};
 use super::event_state::EventState;
 use super::files::JournalFiles;
 use super::frame::{self, Frame, FrameScanner, StreamAck};
-use super::index::{
-    JournalIndex, KeepLimits, PerStream, STREAM_COUNT, SegmentIndex, StreamMark, stream_number,
-};
+use super::index::{JournalIndex, PerStream, STREAM_COUNT, SegmentIndex, StreamMark, stream_number};
+use super::options::{JournalLimits, JournalOptions};
 use super::positions::PositionRange;
 use super::recover;
 use super::status::JournalStatus;
 use super::syncer::Syncer;
 use crate::audit::Auditor;
-use crate::limits::{
-    JOURNAL_BUFFER_BYTES, JOURNAL_SEGMENT_AGE, JOURNAL_SEGMENT_BYTES, JOURNAL_SEGMENTS, JOURNAL_SPARE_BYTES,
-    JOURNAL_SYNC_EVERY,
-};
+use crate::limits::{JOURNAL_BUFFER_BYTES, JOURNAL_SEGMENT_AGE, JOURNAL_SPARE_BYTES, JOURNAL_SYNC_EVERY};
 use crate::queue::{EventRecord, JournalPosition, StoredRecord};
-
-#[derive(Debug, Clone)]
-pub struct JournalOptions {
-    pub folder: PathBuf,
-    pub run_ns: i64,
-    pub bytes: u64,
-    pub age: Duration,
-    /// Time for which events that are in hot are kept for repair.
-    pub keep_confirmed: Duration,
-    /// Time between syncs; zero: after each group of writes.
-    pub sync_every: Duration,
-}
-
-/// The part of the options that may change while the journal is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct JournalLimits {
-    pub bytes: u64,
-    pub age: Duration,
-    pub keep_confirmed: Duration,
-    pub sync_every: Duration,
-}
-
-impl From<&JournalOptions> for JournalLimits {
-    fn from(options: &JournalOptions) -> Self {
-        let &JournalOptions { bytes, age, keep_confirmed, sync_every, .. } = options;
-        Self { bytes, age, keep_confirmed, sync_every }
-    }
-}
-
-impl JournalLimits {
-    fn segment_bytes(&self) -> u64 {
-        (self.bytes / JOURNAL_SEGMENTS).min(JOURNAL_SEGMENT_BYTES)
-    }
-}
 
 pub(super) struct JournalShared {
     /// Earlier runs have the positions before.
@@ -187,17 +151,24 @@ impl JournalShared {
         recover::path_of(&self.options.folder, segment)
     }
 
-    /// Limits at a time of the wall clock. No event expires because that was set ahead since the start: `now_ns` is ahead of the start and the time
-    /// that has passed.
-    pub(super) fn keep_limits(&self, is_failing: bool, now_ns: i64) -> KeepLimits {
-        let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
-        let passed_to_ns = self.options.run_ns.saturating_add(nanos(self.opened.elapsed()));
-        let ahead_ns = now_ns.saturating_sub(passed_to_ns).max(0);
+    pub(super) fn age_clocks(&self) -> AgeClocks {
+        AgeClocks { passed_to_ns: self.passed_to_ns(Instant::now()), wall_ns: clock::now_ns() }
+    }
+
+    pub(super) fn passed_to_ns(&self, now: Instant) -> i64 {
+        self.options.run_ns.saturating_add(nanos(now.saturating_duration_since(self.opened)))
+    }
+
+    pub(super) fn keep_limits(&self, is_failing: bool) -> KeepLimits {
         // A full disk gets back what is in hot.
         let JournalLimits { bytes, age, keep_confirmed, .. } = self.limits();
         let confirmed_ns = if is_failing { 0 } else { nanos(keep_confirmed) };
-        KeepLimits { bytes, age_ns: nanos(age).saturating_add(ahead_ns), confirmed_ns }
+        KeepLimits { bytes, age_ns: nanos(age), confirmed_ns }
     }
+}
+
+fn nanos(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }
 
 impl JournalState {
@@ -285,7 +256,13 @@ impl JournalState {
         self.retry_at.is_none_or(|at| Instant::now() >= at)
     }
 
-    pub(super) fn append(&mut self, options: &JournalOptions, record: &mut EventRecord, now: Instant) {
+    /// `now_ns`: for its age.
+    pub(super) fn append(
+        &mut self,
+        options: &JournalOptions,
+        record: &mut EventRecord,
+        (now, now_ns): (Instant, i64),
+    ) {
         // While much waits, only memory keeps books: each one's newest state, and changes while there is room.
         let is_book = record.data_type.subscribed() == DataType::OrderBook;
         let is_spared = self.status.is_tight && is_book;
@@ -300,6 +277,7 @@ impl JournalState {
         self.write(|out| frame::write_event(out, position, record));
         if let Some(segment) = self.index.segments.back_mut() {
             segment.insert(position, record.data_type, record.received_at_ns, EventState::Queued);
+            segment.newest_ns = Some(now_ns);
         }
         record.journal = Some(JournalPosition(position));
     }

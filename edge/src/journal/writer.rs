@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use marketprism_schema::DataTypeMap;
-use marketprism_service::{LogLimit, clock};
+use marketprism_service::LogLimit;
 
 use super::event_state::EventState;
 use super::files::JournalFile;
@@ -178,11 +178,11 @@ impl Writer {
     fn sweep(&mut self) {
         loop {
             let mut state = self.shared.lock();
-            let now_ns = clock::now_ns();
-            let limits = self.shared.keep_limits(state.status.failing.is_some(), now_ns);
+            let clocks = self.shared.age_clocks();
+            let limits = self.shared.keep_limits(state.status.failing.is_some());
             state.status.is_tight = state.index.backlog_bytes() > limits.bytes / 2;
             let unwritten = state.unwritten_from();
-            let Some((segment, reason)) = state.index.evict(now_ns, limits, unwritten) else {
+            let Some((segment, reason)) = state.index.evict(clocks, limits, unwritten) else {
                 return;
             };
             let is_audited =
@@ -294,10 +294,11 @@ mod tests {
     use std::time::Duration;
 
     use marketprism_schema::DataType;
+    use marketprism_service::clock;
 
     use super::super::files::{DiskFiles, JournalFiles};
     use super::super::log::Journal;
-    use super::super::state::JournalOptions;
+    use super::super::options::JournalOptions;
     use super::*;
     use crate::audit::Auditor;
     use crate::queue::{EventJournal, EventRecord, MemoryQueue, QueueLimits};
@@ -336,8 +337,9 @@ mod tests {
         }
     }
 
-    /// An event of 25 hours before the newest one, which waits for the broker; segments and lost events after a sweep.
-    fn swept(run_ns: i64) -> (u64, u64) {
+    /// An event that was received 25 hours before the newest one by the wall clock, and `before_ns` before now; it waits for the broker. Segments
+    /// and lost events after a sweep.
+    fn swept(run_ns: i64, before_ns: i64) -> (u64, u64) {
         let folder = tempfile::tempdir().unwrap();
         let day = Duration::from_secs(24 * 3_600);
         let options = JournalOptions {
@@ -358,6 +360,9 @@ mod tests {
             assert!(journal.spill(records[0].journal.unwrap()));
             shared.lock().is_rolled = true;
         }
+        if let Some(newest_ns) = &mut shared.lock().index.segments[0].newest_ns {
+            *newest_ns -= before_ns;
+        }
         let mut writer = Writer::new(Arc::clone(&shared));
         let chunks = shared.lock().take_chunks();
         chunks.into_iter().for_each(|chunk| writer.write(chunk));
@@ -370,13 +375,11 @@ mod tests {
 
     /// Everything that waited was deleted within 250 ms, though the broker would have taken it once the clock was right again.
     #[test]
-    fn what_waits_does_not_expire_by_a_step_of_the_wall_clock() {
-        assert_eq!(
-            swept(clock::now_ns() - 25 * HOUR_NS),
-            (2, 0),
-            "25 hours ahead of the time since the start"
-        );
-        assert_eq!(swept(clock::now_ns()), (1, 1), "of a run before");
+    fn what_waits_expires_by_the_time_that_passes_and_not_by_a_step_of_the_wall_clock() {
+        let (now_ns, hours_ns) = (clock::now_ns(), 25 * HOUR_NS);
+        assert_eq!(swept(now_ns - hours_ns, 0), (2, 0), "set ahead by 25 hours since the start");
+        assert_eq!(swept(now_ns, hours_ns), (1, 1));
+        assert_eq!(swept(now_ns - 30 * hours_ns, hours_ns), (1, 1), "the clock was behind at the start");
     }
 
     #[test]

@@ -48,6 +48,7 @@ pub(super) struct RawWriter {
 struct KeptSegment {
     path: PathBuf,
     first_ns: i64,
+    /// For its age.
     last_ns: i64,
     bytes: u64,
 }
@@ -200,6 +201,7 @@ impl RawWriter {
         write_block(&mut block, entry, data);
         let size = u64::try_from(block.len()).unwrap_or(u64::MAX);
         self.make_room(size, &options);
+        let passed_to_ns = self.passed_to_ns();
         let current = match self.current.take() {
             Some(current) => current,
             None => self.create(entry.first_ns)?,
@@ -212,7 +214,7 @@ impl RawWriter {
             return Err(error);
         }
         segment.bytes += size;
-        segment.last_ns = segment.last_ns.max(entry.last_ns);
+        segment.last_ns = segment.last_ns.max(entry.last_ns.min(passed_to_ns));
         let is_full = segment.bytes >= options.segment_bytes_max()
             || current.opened.elapsed() >= options.max_age / RAW_SEGMENT_AGES;
         let is_due = current.synced.elapsed() >= RAW_SYNC;
@@ -234,7 +236,8 @@ impl RawWriter {
         let path = segment_path(&self.shared.folder, self.last_number + 1, first_ns);
         let file = self.shared.files.create(&path)?;
         self.last_number += 1;
-        self.segments.push_back(KeptSegment { path, first_ns, last_ns: first_ns, bytes: 0 });
+        let last_ns = first_ns.min(self.passed_to_ns());
+        self.segments.push_back(KeptSegment { path, first_ns, last_ns, bytes: 0 });
         let now = Instant::now();
         Ok(OpenRawSegment { file, opened: now, synced: now })
     }
@@ -284,6 +287,8 @@ impl RawWriter {
         if let (Some(segment), Some((bytes, last_ns))) = (self.segments.back_mut(), newest) {
             (segment.bytes, segment.last_ns) = (bytes, last_ns);
         }
+        let start_ns = self.started.0;
+        self.segments.iter_mut().for_each(|segment| segment.last_ns = segment.last_ns.min(start_ns));
         Ok(())
     }
 
@@ -343,12 +348,16 @@ impl RawWriter {
         self.segments.iter().map(|segment| segment.bytes).sum()
     }
 
+    /// The clock of the start and the time since: no frame is newer for its age, so that none stays longer because the clock was behind at the start.
+    fn passed_to_ns(&self) -> i64 {
+        let (started_ns, started) = self.started;
+        started_ns.saturating_add_unsigned(nanos(started.elapsed()))
+    }
+
     /// Deletes what is too old, looks for a missing component, and publishes the state.
     fn sweep(&mut self) {
         // Frames do not age because the wall clock was set ahead.
-        let (started_ns, started) = self.started;
-        let passed_to_ns = started_ns.saturating_add_unsigned(nanos(started.elapsed()));
-        let now_ns = clock::now_ns().min(passed_to_ns);
+        let now_ns = clock::now_ns().min(self.passed_to_ns());
         let oldest_ns = now_ns.saturating_sub_unsigned(nanos(self.options().max_age));
         while self.segments.front().is_some_and(|segment| segment.last_ns < oldest_ns) {
             if self.segments.len() == 1 {
@@ -474,5 +483,20 @@ mod tests {
         };
         assert_eq!(kept_after(now_ns - hours_ns), 1, "two hours ahead of the time since the start");
         assert_eq!(kept_after(now_ns), 0);
+    }
+
+    #[test]
+    fn frames_age_by_the_time_that_passes_after_a_start_with_a_clock_that_was_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let (now_ns, hour_ns) = (clock::now_ns(), 3_600_000_000_000);
+        let mut writer = writer(folder.path());
+        writer.started.0 = now_ns - 1_000 * hour_ns;
+        let entry = BlockEntry { first_ns: now_ns, last_ns: now_ns, lines: 1, is_head: false };
+        writer.append(&entry, b"{}").unwrap();
+        writer.sweep();
+        assert_eq!(writer.segments.len(), 1);
+        writer.started.0 += 2 * hour_ns;
+        writer.sweep();
+        assert_eq!(writer.segments.len(), 0);
     }
 }
