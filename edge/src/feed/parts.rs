@@ -23,8 +23,8 @@ pub type PartNumber = u32;
 /// Symbol and market type.
 pub type InstrumentKey = (String, MarketType);
 
-/// Of a pipeline that has ended: its instruments' recent events.
-pub type StreamMemories = BTreeMap<InstrumentKey, InstrumentMemory>;
+/// Of a pipeline that has ended: its instruments' recent events, by [`memory_key`].
+pub type StreamMemories = BTreeMap<(String, MarketType), InstrumentMemory>;
 
 /// A market that its rank selects.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +38,11 @@ pub struct RankedMarket {
 
 pub fn key_of(instrument: &Instrument) -> InstrumentKey {
     (instrument.symbol.clone(), instrument.market_type.into())
+}
+
+/// By the venue's symbol: another contract under the same symbol goes on with nothing of this one.
+pub fn memory_key(instrument: &Instrument) -> (String, MarketType) {
+    (instrument.venue_symbol.clone(), instrument.market_type.into())
 }
 
 pub fn named<'s>(symbols: impl ExactSizeIterator<Item = &'s str>) -> String {
@@ -148,9 +153,9 @@ impl InstrumentParts {
     /// part has.
     pub fn begin(&self, part: PartNumber, listed: &[Instrument]) -> Vec<Instrument> {
         let mut all = self.lock();
-        miss(&mut all, listed, |of| of == part);
+        let change = miss(&mut all, listed, |of| of == part);
         if part == 0 {
-            take_new(&mut all, listed.iter(), part);
+            take_new(&mut all, listed, &change.delisted, part);
         }
         of_part(&all, part)
     }
@@ -159,9 +164,7 @@ impl InstrumentParts {
         let mut all = self.lock();
         let changed = take_changed(&mut all, listed);
         let change = miss(&mut all, listed, |_| true);
-        // Another contract under the key of one that ends here begins with the next list, when this one's end is known everywhere.
-        let ended: BTreeSet<&InstrumentKey> = change.delisted.values().flatten().collect();
-        let new = take_new(&mut all, listed.iter().filter(|one| !ended.contains(&key_of(one))), added);
+        let new = take_new(&mut all, listed, &change.delisted, added);
         ListingChange { new, changed, ..change }
     }
 
@@ -294,14 +297,17 @@ fn has_same_terms(one: &Instrument, other: &Instrument) -> bool {
     *one == Instrument { trading: one.trading, ..other.clone() }
 }
 
-/// Gives the listed instruments that have no part to this one.
-fn take_new<'i>(
+/// Gives the listed instruments that have no part to this one. Another contract under the key of one that `ended` by this list begins with the next
+/// list, when the end is known everywhere.
+fn take_new(
     all: &mut BTreeMap<InstrumentKey, CollectedInstrument>,
-    listed: impl Iterator<Item = &'i Instrument>,
+    listed: &[Instrument],
+    ended: &KeysByPart,
     part: PartNumber,
 ) -> Vec<Instrument> {
+    let ended: BTreeSet<&InstrumentKey> = ended.values().flatten().collect();
     let mut new = Vec::new();
-    for instrument in listed {
+    for instrument in listed.iter().filter(|one| !ended.contains(&key_of(one))) {
         if let Entry::Vacant(free) = all.entry(key_of(instrument)) {
             let instrument = instrument.clone();
             new.push(instrument.clone());

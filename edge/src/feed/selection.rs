@@ -40,6 +40,9 @@ pub(super) fn select(
         }
     }
     let (mut instruments, missing, mut hint) = list_named(wanted.into_iter().collect(), list)?;
+    let is_named = |one: &Instrument| selection.names().contains(&one.symbol);
+    // Of a symbol that trades another market may not: it would come back each time that it has ended.
+    instruments.retain(|one| one.trading || is_named(one) || collected.contains(&key_of(one)));
     let ranked = selection.top().map(|top| {
         let rows = rows?;
         rank(&mut instruments, &rows, (selection, top), collected)
@@ -48,8 +51,7 @@ pub(super) fn select(
         None => (None, None),
         Some(Ok(ranking)) => (Some(ranking), None),
         Some(Err(error)) => {
-            instruments
-                .retain(|one| selection.names().contains(&one.symbol) || collected.contains(&key_of(one)));
+            instruments.retain(|one| is_named(one) || collected.contains(&key_of(one)));
             if instruments.is_empty() && collected.is_empty() {
                 return Err(error);
             }
@@ -123,7 +125,7 @@ fn similar(patterns: &[String], list: ListInstruments<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use marketprism_adapter_host::contract::Refusal;
+    use marketprism_adapter_host::contract::{self, Refusal};
     use marketprism_schema::MarketType;
 
     use super::*;
@@ -186,6 +188,25 @@ mod tests {
         assert_eq!(chosen(&["*-USDT"], &[], &["OLD-USDT"]).unwrap().0, ["BTC-USDT", "ETH-USDT", "OLD-USDT"]);
         let (found, not_listed) = chosen(&["*-EUR"], &[], &["GONE-EUR"]).unwrap();
         assert_eq!((found, not_listed), (vec!["BTC-EUR".to_owned()], vec![]));
+    }
+
+    /// What had ended as delisted was collected again from the next list on, and ended again a week later.
+    #[test]
+    fn a_pattern_selects_of_a_symbol_only_the_markets_that_trade() {
+        let markets = [
+            Instrument { market_type: contract::MarketType::Perpetual, ..spot("A-B") },
+            Instrument { trading: false, ..spot("A-B") },
+        ];
+        let mut list = |symbols: &[String]| {
+            let listed = markets.iter().filter(|one| one.trading || !symbols.is_empty());
+            Ok(listed.cloned().collect::<Vec<_>>())
+        };
+        let mut count = |symbol: &str, collected: &[Instrument]| {
+            let selection = SymbolSelection::new(&[symbol.to_owned()], &[]);
+            let collected = collected.iter().map(key_of).collect();
+            select(&selection, &collected, Ok(Vec::new()), &mut list).unwrap().instruments.len()
+        };
+        assert_eq!([count("*", &markets[..1]), count("*", &markets), count("A-B", &[])], [1, 2, 2]);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::{FeedContext, FeedSetup};
 use super::observer::FrameObserver;
 use super::opened::{OpenedPart, PartStart};
-use super::parts::key_of;
+use super::parts::memory_key;
 use super::pipeline::{Pipeline, PipelineParts};
 use super::positions::FeedPositions;
 use super::progress::PipelineProgress;
@@ -308,7 +308,7 @@ fn begin(context: &FeedContext, opened: &mut OpenedPart) -> anyhow::Result<Start
         positions.resume(&mut builder);
     }
     for (index, instrument) in InstrumentIndex::enumerate(instruments) {
-        if let Some(memory) = memories.remove(&key_of(instrument)) {
+        if let Some(memory) = memories.remove(&memory_key(instrument)) {
             builder.recall(index, memory);
         }
     }

@@ -131,6 +131,21 @@ fn another_contract_takes_a_symbol_only_when_the_one_that_has_it_has_ended() {
     assert!(change.is_implausible && change.changed.is_empty() && change.delisted.is_empty(), "{change:?}");
 }
 
+/// It went on with the trade ids and books of the contract before.
+#[test]
+fn a_feed_that_starts_again_gives_no_symbol_to_another_contract_with_the_list_that_ends_the_one_before() {
+    let parts = InstrumentParts::default();
+    let plain = listed(&["A", "B", "C"]);
+    parts.begin(0, &plain);
+    let mut other = plain.clone();
+    other[0].venue_symbol = "A_UM".to_owned();
+    assert_eq!(parts.change(&other, 1).missed, [key("A")]);
+    let parts = parts.successor(|_| true);
+    assert_eq!(names(&parts.begin(0, &other)), ["B", "C"]);
+    assert_eq!(parts.change(&other, 1).new, other[..1], "the next list");
+    assert_ne!(memory_key(&plain[0]), memory_key(&other[0]));
+}
+
 /// Venues list delisted pairs for ever, with another status.
 #[test]
 fn what_does_not_trade_for_days_ends_unless_it_is_named() {

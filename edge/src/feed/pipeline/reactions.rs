@@ -11,7 +11,7 @@ use marketprism_socket::{CommandError, ReceivedFrame, RequestFailure, SilenceHin
 use prometheus::local::LocalHistogram;
 
 use super::{FrameOrigin, Pipeline, PipelineParts};
-use crate::feed::parts::{StreamMemories, key_of};
+use crate::feed::parts::{StreamMemories, memory_key};
 use crate::feed::status::{FeedReport, InstrumentEnd};
 use crate::gaps::IncidentKind;
 use crate::limits::STATUS_EVERY;
@@ -224,7 +224,7 @@ impl Pipeline {
         self.parts.gaps.finish();
         self.count_left(u64::try_from(rest.len()).unwrap_or(u64::MAX));
         let PipelineParts { adapter, builder, .. } = self.parts;
-        adapter.instruments().iter().map(key_of).zip(builder.into_memories()).collect()
+        adapter.instruments().iter().map(memory_key).zip(builder.into_memories()).collect()
     }
 }
 
