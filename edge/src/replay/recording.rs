@@ -188,6 +188,9 @@ fn check(line: &Line<'_>) -> anyhow::Result<()> {
 const KEY_PARAMETERS: [&str; 9] =
     ["symbol", "instId", "instrument_name", "currency", "instType", "category", "kind", "cursor", "uly"];
 
+/// Parameters that adapters of before named otherwise, with the name of today: recordings stay readable.
+const RENAMED: [(&str, &str); 1] = [("instFamily", "uly")];
+
 pub(super) fn instrument_answers(
     adapter: &mut Sandbox,
     feed: &Feed,
@@ -284,7 +287,10 @@ struct RequestKey {
 impl RequestKey {
     fn parse(url: &str) -> Option<Self> {
         let url = Url::parse(url).ok()?;
-        let parameters = url.query_pairs().map(|(key, value)| (key.into_owned(), value.into_owned()));
+        let renamed = |key: &str| RENAMED.iter().find(|(before, _)| *before == key).map(|(_, now)| *now);
+        let parameters = url
+            .query_pairs()
+            .map(|(key, value)| (renamed(&key).unwrap_or(&*key).to_owned(), value.into_owned()));
         Some(Self { path: url.path().to_owned(), parameters: parameters.collect() })
     }
 }
@@ -394,6 +400,18 @@ mod tests {
         ] {
             assert_eq!(requests.find(url), found, "{url}");
         }
+    }
+
+    /// Each list of today got the answers of all families, and each option was there as often as there are families.
+    #[test]
+    fn the_lists_of_a_recording_from_before_a_parameter_was_renamed_are_told_apart() {
+        let lists = ["BTC-USD", "ETH-USD"];
+        let lists = lists.map(|of| format!("https://a.example/instruments?instType=OPTION&uly={of}"));
+        let requests = RequestMatcher::new(lists.iter().map(String::as_str), &KEY_PARAMETERS);
+        let recorded = |family| format!("https://a.example/instruments?instType=OPTION&instFamily={family}");
+        let found = ["BTC-USD", "ETH-USD", "SOL-USD"].map(|family| requests.find(&recorded(family)));
+        assert_eq!(found, [Some(0), Some(1), None]);
+        assert!(!is_part_of(&lists[0], &recorded("SOL-USD"), &KEY_PARAMETERS));
     }
 
     #[test]
