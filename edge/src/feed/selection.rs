@@ -190,7 +190,7 @@ mod tests {
         assert_eq!((found, not_listed), (vec!["BTC-EUR".to_owned()], vec![]));
     }
 
-    /// What had ended as delisted was collected again from the next list on, and ended again a week later.
+    /// A market that had ended as delisted was collected again by the next list, and ended again a week later.
     #[test]
     fn a_pattern_selects_of_a_symbol_only_the_markets_that_trade() {
         let markets = [

@@ -251,9 +251,9 @@ mod tests {
 
     use marketprism_schema::DataType;
 
+    use super::super::ages::AgeClocks;
     use super::super::files::{DiskFiles, JournalFile as _};
     use super::super::log::Journal;
-    use super::super::ages::AgeClocks;
     use super::super::options::JournalOptions;
     use super::*;
     use crate::audit::Auditor;
