@@ -89,8 +89,8 @@ fn check_workload(built: &[Value], workload: &Value, documented: &str) {
         // Health itself has a grace period, and is bad while copying to cold fails: no restart mends that.
         for (key, option) in [("readinessProbe", "--ready"), ("livenessProbe", "--alive")] {
             let asked = words(&container[key]["exec"]["command"]);
-            if let [program, command, .., _, _] = &asked[..] {
-                let help = Command::new(parts::binary(program)).args([command, "--help"]).output().unwrap();
+            if let [program, command, ..] = &asked[..] {
+                let help = Command::new(parts::binary(program)).arg(command).arg("--help").output().unwrap();
                 let text = String::from_utf8_lossy(&help.stdout);
                 assert!(help.status.success() && text.contains(option), "{name}: {help:?}");
                 assert!(asked.iter().any(|word| word == option), "{name}: {asked:?}");
