@@ -33,9 +33,6 @@ pub struct HealthArgs {
     /// Ask if it is ready: health has a grace period after the start. Exit status 1 while messages are not received and stored.
     #[arg(long)]
     ready: bool,
-    /// Ask only if it goes on: exit status 0 for any answer, 2 for none.
-    #[arg(long, conflicts_with = "ready")]
-    alive: bool,
 }
 
 pub async fn execute(http: &Http, args: &HealthArgs) -> anyhow::Result<Exit> {
@@ -51,7 +48,6 @@ pub async fn execute(http: &Http, args: &HealthArgs) -> anyhow::Result<Exit> {
     print(&page)?;
     match status {
         StatusCode::OK => Ok(Exit::SUCCESS),
-        StatusCode::SERVICE_UNAVAILABLE if args.alive => Ok(Exit::SUCCESS),
         StatusCode::SERVICE_UNAVAILABLE => Ok(Exit::FAILED),
         other => bail!("{}: {other}", path(args)),
     }
