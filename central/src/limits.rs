@@ -231,8 +231,11 @@ pub const INSTRUMENTS_A_QUERY: usize = 500;
 pub const COMPARISON_TIMEOUT: Duration = Duration::from_secs(60);
 /// Server threads per query of a reconciliation: ingest comes first.
 pub const COMPARISON_THREADS: u32 = 1;
-/// Windows per span: their grouped rows and verdicts are in memory together, one of each per source and window.
+/// Windows per span at most: one query reads their rows.
 pub const WINDOWS_A_SPAN: i64 = 600;
+/// Windows times streams of edges per span, or those of one window if they are more: their audits, grouped rows and verdicts are in memory
+/// together, 40 MB at 2 kB of each. More streams: fewer windows at once.
+pub const KEYS_A_SPAN: i64 = 20_000;
 /// A recheck takes at most one part in `RECHECK_SHARE` of the time, and at least `RECHECK_LEAST` per round.
 pub const RECHECK_SHARE: u32 = 100;
 pub const RECHECK_LEAST: Duration = Duration::from_millis(50);

@@ -9,8 +9,12 @@ use marketprism_service::mask;
 /// The part that fails while ClickHouse takes no rows.
 pub const CLICKHOUSE: &str = "clickhouse";
 
-/// Begin of the parts that copy a table to cold: while one fails, messages are received and stored all the same.
+/// Begin of the parts that copy a table to cold.
 pub const COPYING: &str = "copying ";
+/// The part that fails while clocks differ: nothing is copied to cold then.
+pub const CLOCKS: &str = "clocks";
+/// The part that fails while no verdicts can be given.
+pub const LEDGER: &str = "ledger";
 
 /// One reason per part that does not work; empty means ready.
 #[derive(Debug)]
@@ -45,18 +49,42 @@ impl Status {
     }
 
     pub fn reasons(&self) -> Vec<String> {
-        self.lock().iter().map(|(part, reason)| format!("{part}: {reason}")).collect()
+        self.texts(|_| true)
     }
 
-    /// Without those of copying, which keeps no message from being stored.
+    /// Of parts without which messages are not received and stored.
     pub fn not_ready(&self) -> Vec<String> {
-        let mut reasons = self.reasons();
-        reasons.retain(|reason| !reason.starts_with(COPYING));
-        reasons
+        self.texts(|part| !part.starts_with(COPYING) && ![CLOCKS, LEDGER].contains(&part))
+    }
+
+    fn texts(&self, is_meant: impl Fn(&str) -> bool) -> Vec<String> {
+        let reasons = self.lock();
+        let meant = reasons.iter().filter(|(part, _)| is_meant(part));
+        meant.map(|(part, reason)| format!("{part}: {reason}")).collect()
     }
 
     // The map is consistent at every moment, so a panic of another holder does not matter.
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {
         self.reasons.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A service that leaves out what is not ready would have no central at all while cold's clock is wrong.
+    #[test]
+    fn a_central_that_stores_messages_is_ready_whatever_else_fails() {
+        let status = Status::starting([]);
+        for part in ["copying trades", CLOCKS, LEDGER] {
+            status.fail(part, "failed");
+        }
+        assert_eq!((status.reasons().len(), status.not_ready()), (3, vec![]));
+        for part in [CLICKHOUSE, "audits", "MARKET_DATA", "layout", "cold layout"] {
+            status.fail(part, "failed");
+            assert_eq!(status.not_ready(), [format!("{part}: failed")]);
+            status.clear(part);
+        }
     }
 }

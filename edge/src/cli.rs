@@ -61,8 +61,9 @@ enum Command {
     /// Apply the configuration file of a running edge. Exit status: 0 it is what runs now, but for what needs a restart, 1 it is invalid or
     /// cannot be applied, 2 the edge did not answer.
     Reload(EdgeArguments),
-    /// Ask a running edge for its health, and print the page. Exit status: 0 healthy or degraded, 1 unhealthy, 2 the edge did not answer.
-    Health(EdgeArguments),
+    /// Ask a running edge for its health, and print the page. Exit status: 0 healthy or degraded, or ready, 1 not, 2 the edge did not
+    /// answer.
+    Health(health::HealthArguments),
     /// Print the normalized events of recordings as JSON lines. Exit status 2 if a frame was malformed.
     Replay(ReplayArguments),
     /// Normalize kept raw frames again with another version of the adapter, and publish what differs as a correction: its events win over the
@@ -230,8 +231,8 @@ fn run_command(command: Command) -> Result<Exit, Failure> {
         Command::Reload(edge) => {
             return changed(runtime()?.block_on(reload::reload(&edge)).or_exit(Exit::NOT_DONE)?);
         }
-        Command::Health(edge) => {
-            return changed(runtime()?.block_on(health::health(&edge)).or_exit(Exit::NOT_DONE)?);
+        Command::Health(asked) => {
+            return changed(runtime()?.block_on(health::health(&asked)).or_exit(Exit::NOT_DONE)?);
         }
         Command::Adapter(command) => return run_adapter_command(command),
     }

@@ -96,9 +96,16 @@ async fn a_restart_by_self_care_is_no_stop_and_has_a_time_of_its_own() {
     let mut edge = Edge::prepared(folder.path(), nats, &[feed])
         .with_variable("NOTIFY_SOCKET", &manager.path)
         .with_variable("WATCHDOG_USEC", "60000000");
+    let file = edge.folder().join("edge.toml");
     edge.start_without_waiting();
     let heard = tokio::task::spawn_blocking(move || {
-        for word in [READY, "WATCHDOG_USEC=180000000", READY] {
+        manager.wait_for(READY);
+        // The next process reads it: its own restart may be due while the test stops it.
+        let text = std::fs::read_to_string(&file).unwrap();
+        let next = file.with_extension("next");
+        std::fs::write(&next, text.replace("auto_restart = true", "auto_restart = false")).unwrap();
+        std::fs::rename(&next, &file).unwrap();
+        for word in ["WATCHDOG_USEC=180000000", READY] {
             manager.wait_for(word);
         }
         manager

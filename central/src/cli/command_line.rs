@@ -34,7 +34,7 @@ enum Command {
     Check,
     /// Ask the central that runs here for its health, and print the page.
     ///
-    /// Exit status: 0 healthy or degraded, 1 unhealthy, 2 it did not answer.
+    /// Exit status: 0 healthy or degraded, or ready, 1 not, 2 it did not answer.
     Health(health::HealthArgs),
     /// Ingest messages into hot and replicate hot to cold until stopped. Creates what is missing first.
     Run(RunArgs),

@@ -30,6 +30,9 @@ pub struct HealthArgs {
     /// Name that its certificate has.
     #[arg(long, value_name = "NAME", default_value = "localhost")]
     server_name: String,
+    /// Ask if it is ready: health has a grace period after the start. Exit status 1 while messages are not received and stored.
+    #[arg(long)]
+    ready: bool,
 }
 
 pub async fn execute(http: &Http, args: &HealthArgs) -> anyhow::Result<Exit> {
@@ -46,8 +49,12 @@ pub async fn execute(http: &Http, args: &HealthArgs) -> anyhow::Result<Exit> {
     match status {
         StatusCode::OK => Ok(Exit::SUCCESS),
         StatusCode::SERVICE_UNAVAILABLE => Ok(Exit::FAILED),
-        other => bail!("/health: {other}"),
+        other => bail!("{}: {other}", path(args)),
     }
+}
+
+const fn path(args: &HealthArgs) -> &'static str {
+    if args.ready { "/ready" } else { "/health" }
 }
 
 async fn ask(http: &Http, address: SocketAddr, args: &HealthArgs) -> anyhow::Result<(StatusCode, String)> {
@@ -61,7 +68,7 @@ async fn ask(http: &Http, address: SocketAddr, args: &HealthArgs) -> anyhow::Res
     let builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
     let client = Client::builder(TokioExecutor::new()).build(builder.enable_http1().wrap_connector(tcp));
     let scheme = if certificate.is_some() { "https" } else { "http" };
-    let url = format!("{scheme}://{address}/health");
+    let url = format!("{scheme}://{address}{}", path(args));
     let request = Request::get(&url).header("host", address.to_string()).body(Body::empty())?;
     let answer = client.request(request).await.with_context(|| format!("{url}: no answer"))?;
     let status = answer.status();

@@ -16,7 +16,7 @@ use crate::init::ConsumerSpec;
 use crate::lease::LeaseProblem;
 use crate::limits;
 use crate::server_clock::{ClockReading, ClocksApart};
-use crate::status::CLICKHOUSE;
+use crate::status::{CLICKHOUSE, CLOCKS};
 use crate::storage::{Storage, StorageError, bounded};
 use crate::time::ticks;
 
@@ -24,7 +24,6 @@ pub const NATS: &str = "nats";
 /// The part that fails while streams or consumers do not exist.
 const MISSING: &str = "broker";
 const LEASES: &str = "leases";
-const CLOCKS: &str = "clocks";
 
 /// Watches broker, servers and clocks, for health and metrics.
 pub async fn watch(shared: Arc<CentralContext>, shutdown: CancellationToken) -> anyhow::Result<()> {

@@ -7,12 +7,13 @@ use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use marketprism_schema::{DataType, stream_of};
 
+use super::cold_rows::{of_cold, tables_of};
 use super::message;
 use crate::broker::within;
 use crate::context::CentralContext;
 use crate::row::{COPIED_EVENTS, Target};
 use crate::seq_range::SeqRange;
-use crate::storage::{StorageError, bounded};
+use crate::storage::{StorageError, bounded, limited};
 use crate::{limits, sql};
 
 const LOSSES: &str = "losses";
@@ -115,6 +116,36 @@ pub async fn not_stored(
     Ok(joined(missing))
 }
 
+/// Removes the sequences of which cold has rows. Nothing is recorded as lost while cold does not answer.
+pub async fn not_in_cold(
+    shared: &CentralContext,
+    stream: &'static str,
+    spans: &[SeqRange],
+    since_ns: i64,
+) -> anyhow::Result<Vec<SeqRange>> {
+    let limit = shared.config.replication.query_timeout;
+    let mut missing = Vec::new();
+    for (asked, parts) in queries(spans) {
+        let (condition, mut found) = (of_sequences(asked, since_ns), BTreeSet::new());
+        for table in tables_of(stream) {
+            let of = format!("{}.{}", shared.cold.database, table.name);
+            let sql = format!("SELECT DISTINCT stream_seq FROM {of} WHERE {condition}");
+            let query = limited(&shared.cold.client, limit).query_raw(&sql);
+            found.extend(of_cold(bounded(limit, query.fetch_all::<u64>()).await)?);
+        }
+        for part in parts {
+            missing.extend(part.without(found.range(part.from..=part.to).copied()));
+        }
+    }
+    Ok(joined(missing))
+}
+
+/// Condition of the rows of a span; the index `arrival` has both columns.
+fn of_sequences(span: SeqRange, since_ns: i64) -> String {
+    let since = sql::millis(since_ns / 1_000_000);
+    format!("stream_seq BETWEEN {} AND {} AND created_at >= {since}", span.from, span.to)
+}
+
 /// Sequences that each query asks for, and the spans in them: of thousands of short gaps, which are close together, many.
 fn queries(spans: &[SeqRange]) -> Vec<(SeqRange, Vec<SeqRange>)> {
     let mut all: Vec<(SeqRange, Vec<SeqRange>)> = Vec::new();
@@ -150,12 +181,7 @@ async fn stored(
     since_ns: i64,
 ) -> Result<BTreeSet<u64>, StorageError> {
     let database = &shared.storage.database;
-    let condition = format!(
-        "stream_seq BETWEEN {} AND {} AND created_at >= {}",
-        span.from,
-        span.to,
-        sql::millis(since_ns / 1_000_000)
-    );
+    let condition = of_sequences(span, since_ns);
     let events = DataType::ALL.iter().filter(|&&data_type| stream_of(data_type) == stream);
     let events = events.map(|&data_type| Target::Events(data_type));
     let events = events.map(|target| (target.table(), String::new()));

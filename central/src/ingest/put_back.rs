@@ -68,6 +68,9 @@ pub async fn recover(
     let written = watermarks.read(name).await?;
     let mut confirmed = written.sequence_of(created_ns);
     let (lost, held) = split_at(&missing, first);
+    // Rows that were removed from hot, or are close to their TTL, are in cold alone. Only what the broker does not hold is looked up: one that was put back
+    // gives the sequences of such rows to other messages, and known events are recognized.
+    let lost = losses::not_in_cold(shared, name, &lost, created_ns).await?;
     let (stored, taken) = split_at(&lost, confirmed.saturating_add(1));
     let evidence = format!("confirmed before hot was put back; first sequence of the broker is {first}");
     losses::record(shared, (name, created_ns), &stored, LossCause::PutBack, &evidence).await?;

@@ -15,9 +15,9 @@ use super::windows::DirtyWindows;
 use crate::context::CentralContext;
 use crate::lease::Lease;
 use crate::limits;
+use crate::status::LEDGER;
 
 const LEASE: &str = "ledger";
-const LEDGER: &str = "ledger";
 
 pub async fn run(shared: Arc<CentralContext>, stop: CancellationToken) -> anyhow::Result<()> {
     while let Some(lease) = shared.leases.acquire(LEASE, &stop).await {

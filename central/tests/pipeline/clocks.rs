@@ -57,9 +57,15 @@ async fn a_central_whose_clock_is_a_day_ahead_for_a_while_copies_nothing_then_an
     sides.cold_holds_once("trades", PART).await;
 
     set(&offset, "+1d");
-    let reason = sides.stack.is_unready_for("clocks differ").await;
+    let reason = eventually("health names the clocks", async || {
+        let (_, text) = sides.stack.get("/health").ok_or("no answer")?;
+        if text.contains("clocks differ") { Ok(text) } else { Err(text) }
+    })
+    .await;
     assert!(reason.contains("hot is -86") && reason.contains("nothing is copied to cold"), "{reason}");
     store(PART).await;
+    // Messages are stored all the same.
+    sides.stack.is_ready().await;
     sides.stack.metrics_contain("marketprism_central_clock_ahead_seconds{side=\"hot\"} -86").await;
     eventually("copying to be refused", async || {
         let log = central.output();

@@ -61,7 +61,7 @@ async fn audits_wait_for_clickhouse() {
     let events = trades("e1", window, 0, 100);
     publish(&jetstream, events.iter().cloned()).await;
     publish_audit(&jetstream, &audit("e1", window, vec![stored(A, &events)])).await;
-    stack.is_unready_for("ledger").await;
+    stack.is_unready_for("audits").await;
     stack.engine.restart().await;
     assert_eq!(judged(&stack, A, "e1", window, "verified").await.found, 100);
     stack.is_ready().await;

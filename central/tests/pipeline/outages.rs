@@ -37,10 +37,13 @@ async fn an_outage_of_clickhouse_loses_nothing() {
     let outage = 10 * ACK_WAIT;
     until("the end of the outage", 2 * outage, || async { (begin.elapsed() > outage).then_some(()) }).await;
     assert_eq!(stack.get("/ready").map(|(status, _)| status), Some(503), "central must still say so");
+    let asked = |stack: &Stack| stack.command("health", &config, &["--ready"]).status.code();
+    assert_eq!(asked(&stack), Some(1));
     stack.engine.restart().await;
     all_acknowledged(&stack, "MARKET_DATA", TRADES).await;
     stack.holds_once("trades", TRADES).await;
     stack.is_ready().await;
+    assert_eq!(asked(&stack), Some(0));
 }
 
 /// The type of a column of trades is changed by hand, so that no row of them is accepted, with more messages than its batches hold.

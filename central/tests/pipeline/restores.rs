@@ -154,6 +154,49 @@ async fn rows_that_were_removed_from_hot_stay_deleted_when_it_is_filled_again() 
     assert_eq!(losses(&sides.stack).await, []);
 }
 
+/// Hot is put back behind rows that were removed from it since; the broker has discarded their messages, and cold lacks one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cold_alone_has_after_a_restore_of_hot_is_no_loss() {
+    let before = format!("{SHORT_STREAMS}{}", settings());
+    let Some(mut sides) = TwoSides::on_two_engines(&before).await else { return };
+    let (base, jetstream) = (now_us(), sides.stack.jetstream().await);
+    let mut central = sides.replicate();
+    store(&sides.stack, &jetstream, 0..OLD, base).await;
+    sides.stack.engine.stop().await;
+    sides.stack.engine.copy_data();
+    sides.stack.engine.restart().await;
+    store(&sides.stack, &jetstream, OLD..2 * OLD, base).await;
+    sides.cold_holds_once("trades", 2 * OLD).await;
+    sides.watermark_covers("trades").await;
+    every_window_is_verified(&sides).await;
+    central.terminate(PATIENCE).await;
+    sides.log_was_written_hours_ago(2).await;
+    sides.settings = before.replace("[batch]", "remove_from_hot_after_hours = 1\n[batch]");
+    let mut central = sides.replicate();
+    eventually("all rows to be removed", async || match sides.stack.counts("trades").await {
+        Some((0, _)) => Ok(()),
+        found => Err(format!("{found:?}")),
+    })
+    .await;
+    central.terminate(PATIENCE).await;
+
+    let of_lost = format!("marketprism_cold.trades WHERE trade_id = '{}'", OLD + 10);
+    let sql = format!("SELECT stream_seq FROM {of_lost}");
+    let lost = sides.cold().query_raw(&sql).fetch_one::<u64>().await.unwrap();
+    sides.in_cold(&format!("DELETE FROM {of_lost}")).await;
+    jetstream.get_stream("MARKET_DATA").await.unwrap().purge().sequence(2 * OLD + 1).await.unwrap();
+    publish(&jetstream, std::iter::once(trade(2 * OLD, base))).await;
+    sides.stack.engine.stop().await;
+    sides.stack.engine.put_back();
+    sides.stack.engine.restart().await;
+    let central = sides.replicate();
+    confirmed(&sides.stack, 2 * OLD + 1).await;
+    let named = losses(&sides.stack).await;
+    let spans: Vec<_> = named.iter().map(|loss| (loss.0, loss.1, loss.2, loss.3.as_str())).collect();
+    assert_eq!(spans, [(lost, lost, 1, "put_back")], "{named:?}");
+    assert!(central.output().contains("hot lost rows"), "{}", central.output());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_cold_is_copied_to_again() {
     // Without rechecks only the watermark shows the restore.

