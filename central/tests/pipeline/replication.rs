@@ -70,13 +70,13 @@ async fn killing_the_replicator_doubles_and_loses_nothing() {
     let Some(sides) = TwoSides::on_two_engines(&settings).await else { return };
     let mut random = StdRng::seed_from_u64(SEED);
     let first_ms = minutes_ago(60);
-    sides.trades(0..150_000, first_ms, 30_000).await;
-    sides.trades(150_000..200_000, first_ms + 6 * MINUTE_MS, 1_500).await;
-    let mut late = 200_000;
-    for round in 0..12 {
+    sides.trades(0..75_000, first_ms, 15_000).await;
+    sides.trades(75_000..100_000, first_ms + 6 * MINUTE_MS, 750).await;
+    let mut late = 100_000;
+    for round in 0..8 {
         let (before, _) = sides.cold_counts("trades").await.unwrap();
         let mut central = sides.replicate();
-        let more = random.random_range(1..15_000);
+        let more = random.random_range(1..7_500);
         let patience = Instant::now() + Duration::from_millis(random.random_range(300..1_500));
         eventually("some rows more, or time for the next kill", || async {
             let (rows, distinct) = sides.cold_counts("trades").await?;
