@@ -11,18 +11,20 @@ use tempfile::TempDir;
 
 use crate::parts;
 
-/// Copies what is kept of these adapters into the folder of compiled adapters of an edge.
+/// Copies what is kept of these adapters, together or alone, into the folder of compiled adapters of an edge.
 pub fn take(adapters: &BTreeSet<PathBuf>, compiled: &Path) {
-    for kept in adapters.iter().filter_map(|adapter| kept_folder(adapter)).filter(|kept| kept.is_dir()) {
+    let found = |adapters: &BTreeSet<PathBuf>| kept_folder(adapters).filter(|kept| kept.is_dir());
+    let alone = || adapters.iter().filter_map(|one| found(&BTreeSet::from([one.clone()]))).collect();
+    let kept: Vec<PathBuf> = found(adapters).map_or_else(alone, |kept| vec![kept]);
+    for kept in kept {
         fs::create_dir_all(compiled).unwrap();
         copy(&kept.join("."), compiled);
     }
 }
 
-/// Keeps what an edge that runs has compiled, unless it has several adapters: files do not say of which one they are.
+/// Keeps what an edge that runs has compiled of its adapters.
 pub fn keep(adapters: &BTreeSet<PathBuf>, compiled: &Path) {
-    let Some(adapter) = adapters.first().filter(|_| adapters.len() == 1) else { return };
-    let Some(kept) = kept_folder(adapter).filter(|kept| !is_current(kept, adapter)) else { return };
+    let Some(kept) = kept_folder(adapters).filter(|kept| !is_current(kept, adapters)) else { return };
     fs::create_dir_all(kept.parent().unwrap()).unwrap();
     let new = TempDir::new_in(kept.parent().unwrap()).unwrap();
     let complete = new.path().join("compiled");
@@ -33,20 +35,24 @@ pub fn keep(adapters: &BTreeSet<PathBuf>, compiled: &Path) {
     }
 }
 
-/// Beside the edge's binary; `None` for an adapter that a test has made for itself.
-fn kept_folder(adapter: &Path) -> Option<PathBuf> {
-    let is_built = adapter.parent()? == parts::root().join("target/adapters");
+/// Beside the edge's binary; `None` with an adapter that a test has made for itself.
+fn kept_folder(adapters: &BTreeSet<PathBuf>) -> Option<PathBuf> {
+    let built = parts::root().join("target/adapters");
+    let name = |adapter: &PathBuf| {
+        let stem = adapter.file_stem()?.to_str()?;
+        (adapter.parent()? == built).then(|| stem.to_owned())
+    };
+    let names: Vec<String> = adapters.iter().map(name).collect::<Option<_>>()?;
     let folder = parts::binary("marketprism-edge").with_file_name("compiled-adapters");
-    is_built.then(|| folder.join(adapter.file_stem().unwrap()))
+    (!names.is_empty()).then(|| folder.join(names.join("+")))
 }
 
-/// Compiled by this build of the edge, from this build of the adapter.
-fn is_current(kept: &Path, adapter: &Path) -> bool {
+/// Compiled by this build of the edge, from this build of the adapters.
+fn is_current(kept: &Path, adapters: &BTreeSet<PathBuf>) -> bool {
     let changed = |path: &Path| -> Option<SystemTime> { fs::metadata(path).ok()?.modified().ok() };
     let edge = parts::binary("marketprism-edge");
-    changed(kept).is_some_and(|kept| {
-        [changed(adapter), changed(&edge)].into_iter().all(|built| built < Some(kept))
-    })
+    let mut sources = adapters.iter().chain([&edge]);
+    changed(kept).is_some_and(|kept| sources.all(|source| changed(source) < Some(kept)))
 }
 
 /// Incomplete if the source is replaced meanwhile.
