@@ -13,9 +13,13 @@ use crate::parts;
 
 /// Copies what is kept of these adapters, together or alone, into the folder of compiled adapters of an edge.
 pub fn take(adapters: &BTreeSet<PathBuf>, compiled: &Path) {
-    let found = |adapters: &BTreeSet<PathBuf>| kept_folder(adapters).filter(|kept| kept.is_dir());
-    let alone = || adapters.iter().filter_map(|one| found(&BTreeSet::from([one.clone()]))).collect();
-    let kept: Vec<PathBuf> = found(adapters).map_or_else(alone, |kept| vec![kept]);
+    let found =
+        |adapters: &BTreeSet<PathBuf>| kept_folder(adapters).filter(|kept| is_current(kept, adapters));
+    let alone = |one: &PathBuf| found(&BTreeSet::from([one.clone()]));
+    let kept: Vec<PathBuf> = match found(adapters) {
+        Some(kept) => vec![kept],
+        None => adapters.iter().filter_map(alone).collect(),
+    };
     for kept in kept {
         fs::create_dir_all(compiled).unwrap();
         copy(&kept.join("."), compiled);
