@@ -81,7 +81,7 @@ test: ## all tests
 		cargo test --workspace --all-targets
 	fi
 
-histories: ## 100,000 random histories against the report's rule of completeness, of which `make test` takes 30,000
+histories: ## 100,000 random histories against the report's rule of completeness, of which `make test` takes 10,000
 	@cargo test --workspace --lib report::completeness::model -- --ignored
 
 check: ## formatting, lints, repository rules (tests/tidy)

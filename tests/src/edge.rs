@@ -1,20 +1,26 @@
 //! A `marketprism-edge` process.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::broker::free_port;
 use crate::central::get;
 use crate::clickhouse::client;
+use crate::compiled_adapters;
 use crate::parts;
 use crate::process::Process;
 use crate::wait::eventually;
+
+/// Compiled adapters of an edge, in its folder.
+const COMPILED: &str = "data/compiled";
 
 /// A restart keeps port, configuration and data.
 #[derive(Debug)]
 pub struct Edge {
     folder: PathBuf,
     port: u16,
+    adapters: BTreeSet<PathBuf>,
     variables: Vec<(String, String)>,
     process: Option<Process>,
 }
@@ -91,6 +97,8 @@ impl Edge {
         std::fs::create_dir_all(&folder).unwrap();
         let port = free_port();
         let metrics = free_port();
+        let adapters: BTreeSet<PathBuf> = feeds.iter().map(|feed| feed.adapter.clone()).collect();
+        compiled_adapters::take(&adapters, &folder.join(COMPILED));
         let feeds: String = feeds.iter().map(Feed::toml).collect();
         // Its requests would take faults that a test has for others.
         let clock = if nats.contains("[clock]") { "" } else { "[clock]\nenabled = false\n" };
@@ -101,7 +109,7 @@ impl Edge {
             folder.join("data")
         );
         std::fs::write(folder.join("edge.toml"), config).unwrap();
-        Self { folder, port, variables: Vec::new(), process: None }
+        Self { folder, port, adapters, variables: Vec::new(), process: None }
     }
 
     /// Sets a variable of the process.
@@ -143,6 +151,7 @@ impl Edge {
         self.start_without_waiting();
         let url = format!("http://127.0.0.1:{}/metrics", self.port);
         eventually("the edge answers /metrics", || get(url.clone())).await;
+        compiled_adapters::keep(&self.adapters, &self.folder.join(COMPILED));
     }
 
     /// Starts it (again), whatever becomes of it.

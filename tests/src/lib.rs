@@ -13,6 +13,7 @@
 pub mod broker;
 pub mod central;
 pub mod clickhouse;
+pub mod compiled_adapters;
 pub mod edge;
 pub mod figures;
 pub mod journal_file;

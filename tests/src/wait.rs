@@ -8,9 +8,13 @@ pub const PATIENCE: Duration = Duration::from_secs(180);
 /// Pauses between checks grow with the time waited, up to 100 ms: what takes seconds need not be asked fifty times in each.
 const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(100));
 
-/// A check is load for what is checked: at most half of the time is spent on it.
+/// Longest pause after a check that took long.
+const POLL_MAX: Duration = Duration::from_secs(1);
+
+/// A check is load for what is checked: at most a third of the time is spent on one of less than half a second.
 fn pause(started: Instant, checked: Instant) -> Duration {
-    checked.elapsed().max((started.elapsed() / 20).clamp(POLL.0, POLL.1))
+    let after_long = (checked.elapsed() * 2).min(POLL_MAX);
+    after_long.max((started.elapsed() / 20).clamp(POLL.0, POLL.1))
 }
 
 /// Result of one check of a condition.

@@ -12,7 +12,7 @@ use crate::stack::{PATIENCE, Stack};
 /// The broker does not recognize the repetitions: they carry other message ids, or none.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_journal_sent_again_is_copies() {
-    const TRADES: u64 = 20_000;
+    const TRADES: u64 = 6_000;
     let Some(stack) = Stack::start().await else { return };
     let mut pair = Pair::start(&stack, "[batch]\nmax_age_ms = 100\n").await;
     let base = now_us();

@@ -13,7 +13,7 @@ use crate::stack::Stack;
 
 const STREAM: &str = "MARKET_DATA";
 /// Trades per 100 ms.
-const STEP: u64 = 200;
+const STEP: u64 = 100;
 const SETTINGS: &str = "[batch]\ntrades = 500\nmax_age_ms = 50\n";
 
 async fn more_rows(stack: &Stack, more: u64) {
@@ -51,7 +51,7 @@ async fn a_central_cut_off_from_the_broker_is_replaced() {
     let jetstream = stack.jetstream().await;
     let publisher = Publisher::start(jetstream, STEP);
     for is_late in [false, true] {
-        more_rows(&stack, 1_000).await;
+        more_rows(&stack, 500).await;
         let cut_off = pair.holder_of(STREAM).unwrap();
         let [to_broker, to_clickhouse] = pair.links(cut_off);
         let since = Instant::now();
@@ -70,7 +70,7 @@ async fn a_central_cut_off_from_the_broker_is_replaced() {
         eprintln!("the other central stored the first trade {} ms after the cut", took.as_millis());
         assert!(took < TAKEOVER, "{took:?}");
 
-        more_rows(&stack, 4_000).await;
+        more_rows(&stack, 2_000).await;
         assert_eq!(inserts(&pair, cut_off), inserted, "one without the lease has inserted");
         to_broker.open();
         pair.is_shared().await;
@@ -92,7 +92,7 @@ async fn a_central_cut_off_from_clickhouse_holds_what_it_took() {
     let pair = Pair::start_linked(&stack, SETTINGS).await;
     let jetstream = stack.jetstream().await;
     let publisher = Publisher::start(jetstream, STEP);
-    more_rows(&stack, 1_000).await;
+    more_rows(&stack, 500).await;
     let cut_off = pair.holder_of(STREAM).unwrap();
     let [_, to_clickhouse] = pair.links(cut_off);
     let since = Instant::now();
@@ -108,7 +108,7 @@ async fn a_central_cut_off_from_clickhouse_holds_what_it_took() {
     })
     .await;
     to_clickhouse.open();
-    more_rows(&stack, 1_000).await;
+    more_rows(&stack, 500).await;
     pair.is_shared().await;
     let trades = publisher.end().await;
     all_acknowledged(&stack, STREAM, trades).await;

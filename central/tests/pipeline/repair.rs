@@ -143,7 +143,7 @@ async fn nulls_and_swapped_columns_are_noticed() {
         (
             "orderbooks",
             "bids = arrayPushBack(bids, asks[1]), asks = arrayPopFront(asks)",
-            601,
+            121,
             first_ms + MINUTE_MS,
         ),
     ] {

@@ -16,7 +16,7 @@ const BOOKS: &str = "INSERT INTO marketprism_hot.orderbooks (timestamp, exchange
      'sim_spot', 'spot', 'A-B', 'AB', n, if(n % 5 = 0, [], arrayMap(i -> (toDecimal128(n - i, 18), toDecimal128(i, 18)), \
      range(1, 40))), arrayMap(i -> (toDecimal128(n + i, 18), toDecimal128(i, 18)), range(1, 40)), 39, 1, at, \
      reinterpretAsUInt128(sipHash128(n, 'book')), 'e', 'r', 'a', 'live', n, at FROM (SELECT number AS n, \
-     fromUnixTimestamp64Milli(toInt64({first} + number * 100), 'UTC') AS at FROM numbers(3000))";
+     fromUnixTimestamp64Milli(toInt64({first} + number * 500), 'UTC') AS at FROM numbers(600))";
 
 const RATES: &str = "INSERT INTO marketprism_hot.funding_rates (timestamp, exchange, market_type, symbol, venue_symbol, funding_rate, \
      funding_time, next_funding_time, interval_hours, mark_price, index_price, received_at, event_id, edge, region, adapter, \
@@ -27,15 +27,15 @@ const RATES: &str = "INSERT INTO marketprism_hot.funding_rates (timestamp, excha
 
 /// Trades, order books and funding rates in five windows each.
 pub async fn fill(sides: &TwoSides, first_ms: i64) {
-    sides.trades(0..20_000, first_ms, 4_000).await;
+    sides.trades(0..5_000, first_ms, 1_000).await;
     for sql in [BOOKS, RATES] {
         sides.in_hot(&sql.replace("{first}", &first_ms.to_string())).await;
     }
 }
 
 pub async fn all_is_copied(sides: &TwoSides) {
-    sides.cold_holds_once("trades", 20_000).await;
-    sides.cold_holds_once("orderbooks", 3_000).await;
+    sides.cold_holds_once("trades", 5_000).await;
+    sides.cold_holds_once("orderbooks", 600).await;
     sides.cold_holds_once("funding_rates", 15).await;
     for table in ["trades", "orderbooks", "funding_rates"] {
         sides.windows_are(table, &[("verified", 5)]).await;
@@ -70,13 +70,13 @@ async fn killing_the_replicator_doubles_and_loses_nothing() {
     let Some(sides) = TwoSides::on_two_engines(&settings).await else { return };
     let mut random = StdRng::seed_from_u64(SEED);
     let first_ms = minutes_ago(60);
-    sides.trades(0..150_000, first_ms, 30_000).await;
-    sides.trades(150_000..200_000, first_ms + 6 * MINUTE_MS, 1_500).await;
-    let mut late = 200_000;
-    for round in 0..12 {
+    sides.trades(0..75_000, first_ms, 15_000).await;
+    sides.trades(75_000..100_000, first_ms + 6 * MINUTE_MS, 750).await;
+    let mut late = 100_000;
+    for round in 0..8 {
         let (before, _) = sides.cold_counts("trades").await.unwrap();
         let mut central = sides.replicate();
-        let more = random.random_range(1..15_000);
+        let more = random.random_range(1..7_500);
         let patience = Instant::now() + Duration::from_millis(random.random_range(300..1_500));
         eventually("some rows more, or time for the next kill", || async {
             let (rows, distinct) = sides.cold_counts("trades").await?;

@@ -51,8 +51,8 @@ async fn a_central_at_rest_asks_little_and_finds_every_change_at_its_next_rechec
     let _central = sides.replicate();
     all_is_copied(&sides).await;
     rests(&mut sides).await;
-    sides.trades(20_000..20_010, first_ms - 60 * MINUTE_MS, 10).await;
-    sides.cold_holds_once("trades", 20_010).await;
+    sides.trades(5_000..5_010, first_ms - 60 * MINUTE_MS, 10).await;
+    sides.cold_holds_once("trades", 5_010).await;
     sides.windows_are("trades", &[("verified", 6)]).await;
     rests(&mut sides).await;
     // A table with a mismatch is compared at each recheck, so each change is of another table.

@@ -14,8 +14,8 @@ use crate::stack::{PATIENCE, Stack};
 use crate::two_sides::{QUICK, SHORT_STREAMS, TwoSides, minutes_ago};
 
 const SETTINGS: &str = "window_seconds = 1\n[batch]\ntrades = 500\nmax_age_ms = 50\n";
-const OLD: u64 = 3_000;
-const ALL: u64 = 9_000;
+const OLD: u64 = 1_500;
+const ALL: u64 = 4_500;
 
 fn settings() -> String {
     format!("{QUICK}{SETTINGS}")
@@ -75,7 +75,7 @@ fn half_of_a_pair() -> String {
 /// Hot and cold go back together while central is down; the broker has discarded a part of what they lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_has_after_a_restore_is_in_losses() {
-    const GONE: u64 = 5_000;
+    const GONE: u64 = 2_500;
     let Some((mut stack, config)) = Stack::laid_out(&settings()).await else { return };
     let (base, jetstream) = (now_us(), stack.jetstream().await);
     let mut central = stack.run(&config);

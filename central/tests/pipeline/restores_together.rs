@@ -12,8 +12,8 @@ use crate::stack::{PATIENCE, Stack};
 use crate::two_sides::{QUICK, TwoSides, minutes_ago};
 
 const SETTINGS: &str = "window_seconds = 1\n[batch]\ntrades = 500\nmax_age_ms = 50\n";
-const OLD: u64 = 3_000;
-const ALL: u64 = 6_000;
+const OLD: u64 = 1_500;
+const ALL: u64 = 3_000;
 const STORED: [(&str, u64); 2] = [("trades", ALL), ("liquidations", 1)];
 
 /// Trades and a liquidation of which cold has all, and copies of hot and broker only the old trades.

@@ -80,7 +80,7 @@ async fn two_centrals_take_one_stream_and_each_takes_over_from_the_other() {
     let Some(stack) = Stack::start().await else { return };
     let mut pair = Pair::of_partitions(&stack, SETTINGS).await;
     let jetstream = stack.jetstream().await;
-    let publisher = Publisher::of_markets(jetstream.clone(), 100, MARKETS);
+    let publisher = Publisher::of_markets(jetstream.clone(), 40, MARKETS);
     for lease in ["ingest-MARKET_DATA", "ingest-MARKET_DATA-1"] {
         both_store(&pair).await;
         let killed = owner_of(&pair, &jetstream, lease).await;
@@ -93,7 +93,7 @@ async fn two_centrals_take_one_stream_and_each_takes_over_from_the_other() {
         })
         .await;
         let taken_over = stack.has_trades(0).await;
-        stack.has_trades(taken_over + 1_000).await;
+        stack.has_trades(taken_over + 400).await;
         pair.restart(&stack, killed);
         pair.has_halves().await;
     }
@@ -192,8 +192,8 @@ async fn the_number_of_partitions_changes_with_init_only() {
     let jetstream = stack.jetstream().await;
     let _whole = stack.run(&one);
     eventually("the streams", || async { jetstream.get_stream("MARKET_DATA").await.ok() }).await;
-    let publisher = Publisher::of_markets(jetstream.clone(), 100, MARKETS);
-    stack.has_trades(500).await;
+    let publisher = Publisher::of_markets(jetstream.clone(), 40, MARKETS);
+    stack.has_trades(200).await;
     let _halves = stack.run(&two);
     let is_refused = async |port| {
         eventually("the refusal", || async {
@@ -211,14 +211,14 @@ async fn the_number_of_partitions_changes_with_init_only() {
     assert_eq!(parsed.len(), 2, "{applied}");
     contains_all(&is_refused(ports[0]).await, &["taken in 2 partition(s), configured are 1"]);
     let before = stack.has_trades(0).await;
-    stack.has_trades(before + 500).await;
+    stack.has_trades(before + 200).await;
     stack.init(&one, &["--apply"], 0);
     // Those of an earlier number would deliver again all since then.
     let stream = jetstream.get_stream("MARKET_DATA").await.unwrap();
     let names: Vec<String> = stream.consumer_names().try_collect().await.unwrap();
     assert!(names.len() == 7 && names.iter().all(|name| !name.contains("-of-")), "{names:?}");
     let before = stack.has_trades(0).await;
-    stack.has_trades(before + 500).await;
+    stack.has_trades(before + 200).await;
     let trades = publisher.end().await;
     stack.holds_once("trades", trades).await;
     confirmed(&stack, trades).await;

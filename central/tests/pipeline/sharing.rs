@@ -153,8 +153,8 @@ async fn a_central_takes_over_from_another() {
     let mut pair = Pair::start(&stack, "[batch]\nmax_age_ms = 100\n").await;
     let base = now_us();
     let jetstream = stack.jetstream().await;
-    let publisher = Publisher::start(jetstream.clone(), 800);
-    stack.has_trades(2_000).await;
+    let publisher = Publisher::start(jetstream.clone(), 150);
+    stack.has_trades(500).await;
 
     let killed = pair.kill_holder_of("MARKET_DATA");
     let since = Instant::now();

@@ -37,22 +37,22 @@ fn says_what_happened(log: &str, lease: &str) {
     has_no_error(log);
 }
 
-/// SIGSTOP at a seeded point of the bytes sent to ClickHouse, SIGCONT when the other central has stored everything; three rounds.
+/// SIGSTOP at a seeded point of the bytes sent to ClickHouse, SIGCONT when the other central has stored everything; two rounds.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_central_doubles_nothing() {
-    const BOOKS: u64 = 2_000;
+    const BOOKS: u64 = 800;
     const SEED: u64 = 20_261_125;
     let Some(stack) = Stack::start().await else { return };
-    let pair = Pair::start_linked(&stack, "[batch]\norderbooks = 500\nmax_age_ms = 200\n").await;
+    let pair = Pair::start_linked(&stack, "[batch]\norderbooks = 200\nmax_age_ms = 200\n").await;
     let mut random = StdRng::seed_from_u64(SEED);
     let (base, jetstream) = (now_us(), stack.jetstream().await);
-    for round in 0..3 {
+    for round in 0..2 {
         let stopped = pair.holder_of(STREAM).unwrap();
         let (known, all) = (round * BOOKS, (round + 1) * BOOKS);
         let logged = pair.log(stopped).len();
         let [_, to_clickhouse] = pair.links(stopped);
         let process = pair.central(stopped);
-        let bytes = random.random_range(100_000..12_000_000);
+        let bytes = random.random_range(100_000..4_500_000);
         let (sender, numbers) = (jetstream.clone(), known..all);
         let publisher =
             tokio::spawn(async move { publish(&sender, numbers.map(|n| book(n, 200, base))).await });
@@ -94,8 +94,8 @@ async fn a_stopped_central_doubles_nothing() {
         stack.holds_once("orderbooks", all).await;
         says_what_happened(&pair.log(stopped)[logged..], &format!("ingest-{STREAM}"));
     }
-    all_acknowledged(&stack, STREAM, 3 * BOOKS).await;
-    stack.holds_once("orderbooks", 3 * BOOKS).await;
+    all_acknowledged(&stack, STREAM, 2 * BOOKS).await;
+    stack.holds_once("orderbooks", 2 * BOOKS).await;
     assert_eq!(stack.copies().await, Some(0), "a message that is delivered again is no copy");
 }
 
@@ -123,13 +123,13 @@ impl Copying {
     }
 }
 
-/// SIGSTOP at a seeded point of the bytes sent to cold; late rows arrive in the same windows; SIGCONT; three rounds.
+/// SIGSTOP at a seeded point of the bytes sent to cold; late rows arrive in the same windows; SIGCONT; two rounds.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_replicator_doubles_nothing() {
     const SEED: u64 = 20_261_126;
     /// Windows per round.
     const WINDOWS: i64 = 3;
-    const ROWS: u64 = 150_000;
+    const ROWS: u64 = 60_000;
     const LATE: u64 = 300;
     let settings = format!("{QUICK}compression = \"none\"\n");
     let Some(sides) = TwoSides::on_two_engines(&settings).await else { return };
@@ -137,12 +137,12 @@ async fn a_stopped_replicator_doubles_nothing() {
     let first_ms = minutes_ago(60);
     let both = [Copying::start(&sides, "central-0").await, Copying::start(&sides, "central-1").await];
     let mut all = 0;
-    for round in 0..3 {
+    for round in 0..2 {
         let holder = eventually("one to copy", async || both.iter().position(Copying::is_active)).await;
         let (stopped, other) = (&both[holder], &both[1 - holder]);
         let logged = stopped.process.output().len();
         let start_ms = first_ms + round * WINDOWS * MINUTE_MS;
-        let bytes = random.random_range(100_000..12_000_000);
+        let bytes = random.random_range(100_000..4_800_000);
         let begin = async || sides.trades(all..all + ROWS, start_ms, ROWS / 3).await;
         stop_in_the_middle(&stopped.link, bytes, &stopped.process, begin).await;
         let since = Instant::now();

@@ -65,15 +65,7 @@ impl Adapter {
         let linked = version.link(engine.inner(), &component).map_err(|error| {
             host_or(&error, |detail| LoadError::Types { targets: contract.clone(), detail })
         })?;
-        let limits = Arc::new(limits.clone());
-        let stats = Arc::new(Stats::default());
-        let mut sandbox =
-            Sandbox::from_parts(&*linked, "adapter".into(), limits, stats).map_err(|e| match e {
-                InstantiateError::Types(detail) => LoadError::Types { targets: contract.clone(), detail },
-                InstantiateError::Fault(fault) => LoadError::of_describe(fault),
-            })?;
-        let description = sandbox.describe().map_err(LoadError::of_describe)?;
-        validate::description(&description).map_err(|detail| LoadError::Describe(Fault::invalid(detail)))?;
+        let description = described(&*linked, &contract, limits)?;
         let digest = component_digest(bytes);
         let short = digest.get(..12).unwrap_or_default();
         let id = format!("{}@{}+{short}", description.name, description.version);
@@ -83,6 +75,11 @@ impl Adapter {
     /// The answer of `describe`.
     pub fn description(&self) -> &Description {
         &self.inner.description
+    }
+
+    /// The answer of `describe` by another instance.
+    pub fn describe_again(&self, limits: &Limits) -> Result<Description, LoadError> {
+        described(&*self.inner.linked, &self.inner.contract, limits)
     }
 
     /// The description of one exchange id.
@@ -104,6 +101,23 @@ impl Adapter {
     pub fn contract(&self) -> &str {
         &self.inner.contract
     }
+}
+
+/// Asks a new instance.
+fn described(
+    linked: &dyn LinkedComponent,
+    contract: &str,
+    limits: &Limits,
+) -> Result<Description, LoadError> {
+    let (limits, stats) = (Arc::new(limits.clone()), Arc::new(Stats::default()));
+    let started = Sandbox::from_parts(linked, "adapter".into(), limits, stats);
+    let mut sandbox = started.map_err(|error| match error {
+        InstantiateError::Types(detail) => LoadError::Types { targets: contract.to_owned(), detail },
+        InstantiateError::Fault(fault) => LoadError::of_describe(fault),
+    })?;
+    let description = sandbox.describe().map_err(LoadError::of_describe)?;
+    validate::description(&description).map_err(|detail| LoadError::Describe(Fault::invalid(detail)))?;
+    Ok(description)
 }
 
 impl Sandbox {

@@ -40,7 +40,7 @@ pub fn test(options: &Options) -> anyhow::Result<Report> {
     };
     let earlier = options.against.as_ref().map(|path| Adapter::load(&engine, path, &limits));
     let earlier = earlier.transpose().context("the version that is to be replaced")?;
-    let again = Adapter::load(&engine, &options.adapter, &limits).context("the component, loaded again")?;
+    let again = adapter.describe_again(&limits).context("the component, in another instance")?;
     report.adapter = adapter.id().to_owned();
     report.digest = adapter.digest().to_owned();
     report.contract = adapter.contract().to_owned();

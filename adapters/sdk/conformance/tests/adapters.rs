@@ -40,6 +40,8 @@ fn every_adapter_passes() {
             continue;
         }
         options.recordings = recordings.clone();
+        // Half of what `adapter test` takes: fuzz targets and the adapters' own tests damage frames too.
+        options.mutations = 2_000;
         let report = test(&options).unwrap();
         tested += 1;
         println!("{}", report.text());

@@ -1,7 +1,8 @@
 //! Checks of the description: contract, consistency, and the refusal of everything that is not offered.
 
 use marketprism_adapter_host::contract::{
-    Capability, ChecksumRule, DataType, Endpoint, Feed, Refusal, SequenceRule, SnapshotSource, Venue,
+    Capability, ChecksumRule, DataType, Description, Endpoint, Feed, Refusal, SequenceRule, SnapshotSource,
+    Venue,
 };
 use marketprism_adapter_host::{Adapter, CallError, InstrumentRounds, LoadError};
 
@@ -22,11 +23,11 @@ pub(crate) fn contract(adapter: &Adapter) -> Check {
     Findings::new(CONTRACT.0, CONTRACT.1).done(format!("marketprism:adapter@{}", adapter.contract()))
 }
 
-/// `again` is the same component, loaded another time.
-pub(crate) fn describe(adapter: &Adapter, again: &Adapter) -> Check {
+/// `again` is the answer of another instance.
+pub(crate) fn describe(adapter: &Adapter, again: &Description) -> Check {
     let mut findings = Findings::new("describe", "describes itself consistently, alike in every instance");
     let description = adapter.description();
-    if description != again.description() {
+    if description != again {
         findings.cause("describe gives another description in another instance");
     }
     let parts: Vec<&str> = description.version.split('-').next().unwrap_or_default().split('.').collect();
