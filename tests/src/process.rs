@@ -133,6 +133,19 @@ impl Process {
     }
 }
 
+/// True in a process that runs the test `name` only, as nextest starts one for each. `cargo test` runs all tests in one process: there the test
+/// is run in a process of its own.
+pub fn is_alone(name: &str) -> bool {
+    let alone = ["--exact", name];
+    if alone.iter().all(|wanted| std::env::args().any(|argument| argument == *wanted)) {
+        return true;
+    }
+    let test = std::env::current_exe().unwrap();
+    let ended = Command::new(test).args(alone).arg("--nocapture").status().unwrap();
+    assert!(ended.success(), "{name}: {ended}");
+    false
+}
+
 /// CPU time of this process so far.
 pub fn own_cpu_time() -> Duration {
     cpu_time_of(std::process::id())
