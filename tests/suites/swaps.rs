@@ -283,7 +283,7 @@ async fn broken_versions_are_refused_or_rolled_back_and_cost_no_event() {
         let (loaded, ()) = tokio::join!(swapped.load(&file), async {
             eventually("the new version runs", || async {
                 let last = swapped.last().await;
-                (last["step"] == "probation" && last["outcome"] == "running").then_some(())
+                last["step"] == "probation" && last["outcome"] == "running"
             })
             .await;
             venue.is_marked.store(true, Ordering::SeqCst);
@@ -356,14 +356,12 @@ async fn an_answer_that_the_adapter_faults_on_says_nothing_about_the_venues_hist
     let feed = Feed { adapter, backfill: true, ..venue.feed() };
     let edge = Edge::start(folder.path(), &format!("urls = [{:?}]", broker.url()), &[feed]).await;
     let trades = async |outcome| edge.metric("marketprism_edge_backfill_trades_total", outcome).await;
-    eventually("trades arrive", || async {
-        (edge.metric("marketprism_edge_frames_total", "sound").await > 0).then_some(())
-    })
-    .await;
+    eventually("trades arrive", || async { edge.metric("marketprism_edge_frames_total", "sound").await > 0 })
+        .await;
     venue.next_id.fetch_add(2, Ordering::SeqCst);
     // One request more than the answers without a trade after which the history is known not to have it.
     eventually("the request is repeated", || async {
-        (edge.metric("marketprism_edge_backfill_requests_total", "sound").await >= 4).then_some(())
+        edge.metric("marketprism_edge_backfill_requests_total", "sound").await >= 4
     })
     .await;
     assert!(trades("requested").await > 0);

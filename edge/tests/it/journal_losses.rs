@@ -47,7 +47,7 @@ impl SmallSegments {
         disk.is_damaging.store(true, Ordering::Release);
         run.append(0..300);
         eventually("all but the damaged one are written", || async {
-            (events_on_disk(run.folder.path()) >= 299).then_some(())
+            events_on_disk(run.folder.path()) >= 299
         })
         .await;
         (disk, run)
@@ -119,14 +119,13 @@ async fn a_segment_that_makes_room_and_cannot_be_read_is_a_gap_in_the_audits() {
     // Nothing is read back before the segment is deleted.
     run.journaled.queue.close();
     run.append(0..300);
-    eventually("all are written", || async { (events_on_disk(run.folder.path()) >= 300).then_some(()) })
-        .await;
+    eventually("all are written", || async { events_on_disk(run.folder.path()) >= 300 }).await;
     let oldest = files_of(run.folder.path()).into_iter().min().unwrap();
     std::fs::remove_file(oldest).unwrap();
     eventually("the journal is full", || async {
         run.append(0..200);
         let lost = run.journaled.journal.status().lost[JournalLoss::Full as usize][DataType::Trade];
-        (lost > 0).then_some(())
+        lost > 0
     })
     .await;
     assert!(run.unread_gaps()[0].contains("could not be read"));
@@ -191,7 +190,7 @@ async fn what_a_deleted_segment_says_of_older_events_outlives_it() {
         entries.clear();
         run.queue.read_next(100, usize::MAX, &mut entries);
         run.confirm(&entries, &mut sequence);
-        std::future::ready((!noted.exists()).then_some(()))
+        std::future::ready(!noted.exists())
     })
     .await;
     assert!(run.journal.close(DISK_LIMIT));

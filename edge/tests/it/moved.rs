@@ -100,8 +100,7 @@ async fn what_cannot_be_read_of_a_book_that_moved_to_another_part_is_unasked_and
     for (sent, expected) in [(1, (1, 0)), (2, (1, 1)), (3, (1, 2))] {
         // One by one: the fixture gives one frame back.
         sender.send(unreadable_update()).await.unwrap();
-        eventually("it is counted", || async { (malformed.get() + unasked.get() == sent).then_some(()) })
-            .await;
+        eventually("it is counted", || async { malformed.get() + unasked.get() == sent }).await;
         assert_eq!(counted(), expected);
         status.end_instruments(&[key_of(&instruments[0])], InstrumentEnd::Moved);
         status.ended_instruments().await;

@@ -79,10 +79,7 @@ async fn a_feed_that_panics_starts_again() {
     let status = Arc::clone(&context.status);
     let parts = PartSet::new(context, Arc::new(FeedRoster::default()));
     let running = tokio::spawn(run_feed(Arc::new(Mutex::new(parts)), PartStart::Lists));
-    eventually("the lists are read again", || async {
-        (observer.0.load(Ordering::Acquire) > 1).then_some(())
-    })
-    .await;
+    eventually("the lists are read again", || async { observer.0.load(Ordering::Acquire) > 1 }).await;
     edge.stop.cancel();
     running.await.unwrap();
     assert_eq!(status.phase(), FeedPhase::Stopped);

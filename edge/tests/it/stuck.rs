@@ -119,13 +119,13 @@ async fn a_pipeline_that_hangs_is_found_and_its_feed_collects_again_without_it()
     let feed = RunningFeed::start(&observer, times(20)).await;
     let restarts = feed.edge.metrics.stuck_restarts.with_label_values(&["sim_hostile", PIPELINE]);
     eventually("another pipeline collects", || async {
-        (observer.passed.load(Ordering::Acquire) > 0 && restarts.get() > 0).then_some(())
+        observer.passed.load(Ordering::Acquire) > 0 && restarts.get() > 0
     })
     .await;
     assert!(feed.edge.hanging.count() > 0, "the thread is held still");
     observer.release();
-    eventually("the thread has ended", || async { (feed.edge.hanging.count() == 0).then_some(()) }).await;
-    eventually("the feed runs", || async { (feed.status.phase() == FeedPhase::Running).then_some(()) }).await;
+    eventually("the thread has ended", || async { feed.edge.hanging.count() == 0 }).await;
+    eventually("the feed runs", || async { feed.status.phase() == FeedPhase::Running }).await;
     feed.stop().await;
 }
 
@@ -133,7 +133,7 @@ async fn a_pipeline_that_hangs_is_found_and_its_feed_collects_again_without_it()
 async fn a_stop_does_not_wait_for_a_pipeline_that_hangs() {
     let observer = HoldingObserver::new(1);
     let feed = RunningFeed::start(&observer, times(u32::MAX)).await;
-    eventually("the pipeline is held", || async { (observer.held() > 0).then_some(()) }).await;
+    eventually("the pipeline is held", || async { observer.held() > 0 }).await;
     assert!(feed.stop().await > 0, "its frames are lost silently");
     observer.release();
 }
@@ -143,13 +143,11 @@ async fn feeds_whose_pipelines_always_hang_do_not_pile_up_threads() {
     let observer = HoldingObserver::new(usize::MAX);
     let feed = RunningFeed::start(&observer, times(1)).await;
     eventually("the feed waits", || async {
-        let is_waiting =
-            matches!(feed.status.phase(), FeedPhase::Starting(text) if text.contains("4 pipelines hang"));
-        is_waiting.then_some(())
+        matches!(feed.status.phase(), FeedPhase::Starting(text) if text.contains("4 pipelines hang"))
     })
     .await;
     assert!(feed.edge.hanging.is_full());
     observer.release();
-    eventually("the threads have ended", || async { (feed.edge.hanging.count() == 0).then_some(()) }).await;
+    eventually("the threads have ended", || async { feed.edge.hanging.count() == 0 }).await;
     feed.stop().await;
 }
