@@ -44,6 +44,22 @@ pub fn nats_table(certificates: &Path, urls: &[String], user: &str, password: &s
     )
 }
 
+/// Servers of a cluster of three, and the ports on which they take leaf nodes at the address `leaf_host`. None is started.
+pub fn cluster(folder: &Path, certificates: &Path, leaf_host: &str) -> (Vec<NatsFromFiles>, Vec<u16>) {
+    let routes: Vec<u16> = (0..3).map(|_| free_port()).collect();
+    let leaf_ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
+    let urls: Vec<String> = routes.iter().map(|port| format!("tls://127.0.0.1:{port}")).collect();
+    let server = |number: usize| {
+        let own = [
+            ("NATS_CLUSTER_LISTEN", format!("127.0.0.1:{}", routes[number])),
+            ("NATS_LEAF_LISTEN", format!("{leaf_host}:{}", leaf_ports[number])),
+            ("NATS_ROUTES", format!("[{}]", urls.join(", "))),
+        ];
+        NatsFromFiles::prepared(folder, certificates, "cluster", &format!("nats-{number}"), &own)
+    };
+    ((0..3).map(server).collect(), leaf_ports)
+}
+
 /// A server; a restart keeps its ports, variables and store.
 #[derive(Debug)]
 pub struct NatsFromFiles {

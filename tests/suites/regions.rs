@@ -12,11 +12,10 @@ use marketprism_schema::{
     CENTRAL_CONNECTION, DataType, EDGE_STATUS_SUBJECT, MarketType, RepairRequest, StreamId, edge_connection,
     repair_subject,
 };
-use marketprism_tests::broker::free_port;
 use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
-use marketprism_tests::nats_files::{NatsFromFiles, certificates, nats_table};
+use marketprism_tests::nats_files::{NatsFromFiles, certificates, cluster, nats_table};
 use marketprism_tests::wait::eventually;
 use marketprism_venue_sim::{Sim, SimConfig};
 
@@ -24,25 +23,9 @@ const EDGE: &str = "tokyo-1";
 const ACKNOWLEDGED: &str = "marketprism_edge_acknowledged_total";
 const UNANSWERED: Duration = Duration::from_millis(500);
 
-/// Three servers of a centre.
-fn cluster(folder: &Path, certificates: &Path) -> (Vec<NatsFromFiles>, Vec<u16>) {
-    let routes: Vec<u16> = (0..3).map(|_| free_port()).collect();
-    let leaf_ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
-    let urls: Vec<String> = routes.iter().map(|port| format!("tls://127.0.0.1:{port}")).collect();
-    let server = |number: usize| {
-        let own = [
-            ("NATS_CLUSTER_LISTEN", format!("127.0.0.1:{}", routes[number])),
-            ("NATS_LEAF_LISTEN", format!("127.0.0.1:{}", leaf_ports[number])),
-            ("NATS_ROUTES", format!("[{}]", urls.join(", "))),
-        ];
-        NatsFromFiles::prepared(folder, certificates, "cluster", &format!("nats-{number}"), &own)
-    };
-    ((0..3).map(server).collect(), leaf_ports)
-}
-
 /// The servers of a centre and the leaf node of a region, which do not answer yet.
 fn started(folder: &Path, tls: &Path) -> (Vec<NatsFromFiles>, NatsFromFiles) {
-    let (mut servers, leaf_ports) = cluster(folder, tls);
+    let (mut servers, leaf_ports) = cluster(folder, tls, "127.0.0.1");
     let password = servers[0].password("LEAF_TOKYO").to_owned();
     let hubs: Vec<String> =
         leaf_ports.iter().map(|port| format!("tls://leaf-tokyo:{password}@127.0.0.1:{port}")).collect();
