@@ -117,9 +117,7 @@ impl Edge {
 
     /// SIGKILL.
     pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill();
-        }
+        self.process = None;
     }
 
     /// Writes other feeds into the configuration.

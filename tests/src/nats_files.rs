@@ -139,9 +139,7 @@ impl NatsFromFiles {
 
     /// SIGKILL.
     pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill();
-        }
+        self.process = None;
     }
 
     pub fn process(&mut self) -> &mut Process {
