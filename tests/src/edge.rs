@@ -214,3 +214,25 @@ fn command(action: &str, config: &Path) -> Command {
     }
     command
 }
+
+/// Generates a signer's private key in the file `path`; returns its public key.
+pub fn keygen(path: &Path) -> String {
+    signer(&["keygen", "--out"], path, &[]).trim().to_owned()
+}
+
+/// Writes a component to `folder/NAME.wasm`, signed with the key in `folder/KEY` and with the reference answers to the frames in `golden`.
+pub fn sign(folder: &Path, component: &[u8], name: &str, key: &str, golden: Option<&Path>) -> PathBuf {
+    let file = folder.join(format!("{name}.wasm"));
+    std::fs::write(&file, component).unwrap();
+    let key = format!("--key={}", folder.join(key).display());
+    let golden = golden.map(|frames| format!("--frames={}", frames.display()));
+    signer(&["sign"], &file, &[Some(key), golden].into_iter().flatten().collect::<Vec<_>>());
+    file
+}
+
+fn signer(action: &[&str], file: &Path, options: &[String]) -> String {
+    let mut command = Command::new(parts::binary("marketprism-edge"));
+    let output = command.arg("adapter").args(action).arg(file).args(options).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}

@@ -2,7 +2,6 @@
 //! user of the broker has its own rights only.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::Ordering;
 
 use async_nats::{ConnectOptions, jetstream};
@@ -11,13 +10,13 @@ use marketprism_broken_adapters::SwapFault;
 use marketprism_schema::{BrokerUser, EDGE_LEASES_BUCKET, WANTED_ADAPTERS_BUCKET, broker_authorization};
 use marketprism_tests::broker::Broker;
 use marketprism_tests::central::{Central, Settings};
-use marketprism_tests::edge::Edge;
+use marketprism_tests::edge::{Edge, keygen, sign};
 use marketprism_tests::parts;
 use marketprism_tests::wait::{PATIENCE, eventually};
 use serde_json::Value;
 
 use crate::edge_audits::create_streams_with;
-use crate::swaps::{SoundVenue, keygen};
+use crate::swaps::SoundVenue;
 
 const EDGES: [&str; 3] = ["edge-1", "edge-2", "edge-3"];
 const PASSWORD: &str = "correct horse";
@@ -47,7 +46,7 @@ impl Headquarters {
         let heartbeats =
             jetstream::kv::Config { bucket: EDGE_LEASES_BUCKET.to_owned(), ..Default::default() };
         operator.create_key_value(heartbeats).await.unwrap();
-        let key = keygen(&folder.path().join("key")).trim().to_owned();
+        let key = keygen(&folder.path().join("key"));
         keygen(&folder.path().join("stranger"));
         std::fs::write(folder.path().join("password"), PASSWORD).unwrap();
         let nats = login(&broker, folder.path(), "central");
@@ -83,13 +82,7 @@ impl Headquarters {
     }
 
     fn sign(&self, component: &[u8], name: &str, key: &str) -> PathBuf {
-        let file = self.folder.path().join(format!("{name}.wasm"));
-        std::fs::write(&file, component).unwrap();
-        let mut command = Command::new(parts::binary("marketprism-edge"));
-        command.args(["adapter", "sign"]).arg(&file).arg("--key").arg(self.folder.path().join(key));
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        file
+        sign(self.folder.path(), component, name, key, None)
     }
 
     /// State and digest of each edge, in the order of their names.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::Ordering;
 
 use marketprism_adapter_host::fixtures::{FixtureKind, component};
@@ -10,7 +9,7 @@ use marketprism_adapter_host::{component_digest, with_custom_section};
 use marketprism_broken_adapters::SwapFault;
 use marketprism_schema::Body;
 use marketprism_tests::broker::Broker;
-use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::edge::{Edge, Feed, keygen, sign};
 use marketprism_tests::parts;
 use marketprism_tests::trace_collector::TraceCollector;
 use marketprism_tests::wait::eventually;
@@ -46,8 +45,7 @@ impl SwappedEdge {
         let watched = folder.path().join("watched");
         std::fs::create_dir(&watched).unwrap();
         let tables = format!(
-            "[adapters]\ntrusted_keys = [{:?}]\nwatch_dir = {watched:?}\nshadow_frames = 40\nshadow_ms = 0\nprobation_ms = {probation_ms}\n[sandbox]\ncall_deadline_ms = 5000",
-            key.trim()
+            "[adapters]\ntrusted_keys = [{key:?}]\nwatch_dir = {watched:?}\nshadow_frames = 40\nshadow_ms = 0\nprobation_ms = {probation_ms}\n[sandbox]\ncall_deadline_ms = 5000"
         );
         let collector = TraceCollector::start().await;
         let traces = format!("[traces]\nendpoint = {:?}\none_message_in = 0\n", collector.endpoint());
@@ -81,14 +79,7 @@ impl SwappedEdge {
     }
 
     fn sign(&self, component: &[u8], name: &str, key: &str, golden: Option<&Path>) -> PathBuf {
-        let file = self.folder.path().join(format!("{name}.wasm"));
-        std::fs::write(&file, component).unwrap();
-        let mut command = Command::new(parts::binary("marketprism-edge"));
-        command.args(["adapter", "sign"]).arg(&file).arg("--key").arg(self.folder.path().join(key));
-        command.args(golden.map(|folder| format!("--frames={}", folder.display())));
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        file
+        sign(self.folder.path(), component, name, key, golden)
     }
 
     async fn page(&self) -> Value {
@@ -120,13 +111,6 @@ impl SwappedEdge {
         trades.sort();
         (trades, adapters)
     }
-}
-
-pub fn keygen(path: &Path) -> String {
-    let mut command = Command::new(parts::binary("marketprism-edge"));
-    let output = command.args(["adapter", "keygen", "--out"]).arg(path).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 fn digest(file: &Path) -> String {
@@ -271,14 +255,7 @@ async fn broken_versions_are_refused_or_rolled_back_and_cost_no_event() {
         assert!(text.contains(&format!("step {step}: ")) && text.contains(cause), "{fault:?}: {text}");
     }
     for fault in [SwapFault::Trap, SwapFault::Silent] {
-        venue.is_marked.store(false, Ordering::SeqCst);
-        // Marked frames may be on their way, and one being written: unmarked ones follow them.
-        let id = venue.next_id.load(Ordering::SeqCst);
-        eventually("the marked frames are processed", || async {
-            let (trades, _) = swapped.trades().await;
-            trades.last().filter(|(newest, _)| *newest > id + 1).map(|_| ())
-        })
-        .await;
+        unmark(&swapped, &venue).await;
         let file = swapped.sign(&broken(fault), "later", "key", None);
         let (loaded, ()) = tokio::join!(swapped.load(&file), async {
             eventually("the new version runs", || async {
@@ -308,15 +285,20 @@ async fn broken_versions_are_refused_or_rolled_back_and_cost_no_event() {
     venue.stop();
 }
 
-/// Its frames alone make the new version fault. The reload is that of the command line.
-async fn a_part_that_begins_on_probation_rolls_back(swapped: &SwappedEdge, venue: &SoundVenue, new: &[u8]) {
+/// Returns when no marked frame is left: one may be on its way, and one being written, and unmarked ones follow them.
+async fn unmark(swapped: &SwappedEdge, venue: &SoundVenue) {
     venue.is_marked.store(false, Ordering::SeqCst);
     let id = venue.next_id.load(Ordering::SeqCst);
     eventually("the marked frames are processed", || async {
         let (trades, _) = swapped.trades().await;
-        trades.last().filter(|(newest, _)| *newest > id + 1).map(|_| ())
+        trades.last().is_some_and(|(newest, _)| *newest > id + 1)
     })
     .await;
+}
+
+/// Its frames alone make the new version fault. The reload is that of the command line.
+async fn a_part_that_begins_on_probation_rolls_back(swapped: &SwappedEdge, venue: &SoundVenue, new: &[u8]) {
+    unmark(swapped, venue).await;
     let file = swapped.sign(new, "late", "key", None);
     let trial = async |parts: u64| {
         let last = swapped.last().await;
