@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use marketprism_schema::{Audit, AuditPayload, Body, DataSource, EventId, GapKind, decode_audit_payload};
+use marketprism_schema::{Body, DataSource, EventId, GapKind};
 use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::wait::{PATIENCE, eventually};
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
 
-use crate::edge_audits::{create_streams, events_of, flows, messages};
+use crate::edge_audits::{audits, create_streams, events_of, flows, messages};
 use crate::two_symbols;
 
 /// Exchange, symbol of the venue, symbol, and a part of the name of its stream of trades.
@@ -82,16 +82,8 @@ async fn ready(edge: &Edge) {
 
 /// The audits of every exchange have so many gaps that the venue's history filled.
 async fn fills_are_told(broker: &Broker, count: usize) {
-    let read = |payload: &[u8]| match decode_audit_payload(payload).unwrap() {
-        AuditPayload::Audit(audit) => Some(audit),
-        AuditPayload::Downtime(_)
-        | AuditPayload::Instruments(_)
-        | AuditPayload::Changes(_)
-        | AuditPayload::Correction(_) => None,
-    };
     eventually("the fills are reported", || async {
-        let audits: Vec<Audit> =
-            messages(broker, "AUDIT").await.iter().filter_map(|message| read(&message.payload)).collect();
+        let audits = audits(broker).await;
         for (exchange, ..) in STREAMS {
             let of_exchange = audits.iter().flat_map(|audit| &audit.streams);
             let gaps =

@@ -64,7 +64,7 @@ pub(crate) async fn messages(broker: &Broker, stream: &str) -> Vec<jetstream::Me
     all
 }
 
-async fn audits(broker: &Broker) -> Vec<Audit> {
+pub(crate) async fn audits(broker: &Broker) -> Vec<Audit> {
     let read = |message: &jetstream::Message| match decode_audit_payload(&message.payload).unwrap() {
         AuditPayload::Audit(audit) => Some(audit),
         AuditPayload::Downtime(_)

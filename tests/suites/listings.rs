@@ -12,7 +12,7 @@ use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
-use crate::edge_audits::{create_streams, messages};
+use crate::edge_audits::{audits, create_streams, messages};
 
 const EXCHANGE: &str = "binance_spot";
 const AUDIT: &str = "[audit]\nwindow_seconds = 1\nsettle_ms = 300";
@@ -265,12 +265,9 @@ async fn the_newest_part_takes_what_comes_when_there_are_as_many_as_may_be() {
     assert_eq!(page(&edge).await["feeds"].as_array().unwrap().len(), 5);
     assert!(edge.process().terminate(PATIENCE).await.success());
     let mut restarted = BTreeSet::new();
-    for message in messages(&broker, "AUDIT").await {
-        let AuditPayload::Audit(audit) = decode_audit_payload(&message.payload).unwrap() else { continue };
-        for stream in audit.streams {
-            let of_edge = |gap: &&Gap| gap.kind == GapKind::Stop && gap.cause == GapCause::Ours;
-            restarted.extend(stream.gaps.iter().find(of_edge).map(|_| stream.id.symbol.clone()));
-        }
+    for stream in audits(&broker).await.into_iter().flat_map(|audit| audit.streams) {
+        let of_edge = |gap: &&Gap| gap.kind == GapKind::Stop && gap.cause == GapCause::Ours;
+        restarted.extend(stream.gaps.iter().find(of_edge).map(|_| stream.id.symbol.clone()));
     }
     assert_eq!(restarted, ["ND-USDT".to_owned()].into());
 }

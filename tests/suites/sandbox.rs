@@ -1,6 +1,6 @@
 //! Promise: a hostile adapter harms only itself.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::SinkExt;
@@ -13,16 +13,12 @@ use marketprism_venue_sim::{Sim, SimConfig};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
 
-fn write(folder: &Path, kind: FixtureKind) -> PathBuf {
-    let path = folder.join(format!("{kind:?}.wasm"));
-    std::fs::write(&path, component(kind)).unwrap();
-    path
-}
-
-fn hostile_feed(folder: &Path, kind: FixtureKind, address: &str) -> Feed {
+pub(crate) fn hostile_feed(folder: &Path, kind: FixtureKind, address: &str) -> Feed {
+    let adapter = folder.join(format!("{kind:?}.wasm"));
+    std::fs::write(&adapter, component(kind)).unwrap();
     Feed {
         exchange: EXCHANGE.to_owned(),
-        adapter: write(folder, kind),
+        adapter,
         symbols: vec!["BTC-USDT".to_owned()],
         data_types: vec!["trade".to_owned()],
         ws: format!("ws://{address}"),
