@@ -101,9 +101,6 @@ impl Broker {
     /// Copies everything that the first node stores, in the place of an earlier copy; it must not run.
     pub fn copy_store(&self, to: &Path) {
         assert!(self.nodes[0].process.is_none(), "the broker runs");
-        if to.exists() {
-            std::fs::remove_dir_all(to).unwrap();
-        }
         copy_folder(&self.folder.join("store-0"), to);
     }
 
@@ -151,8 +148,11 @@ impl Broker {
     }
 }
 
-/// With its symbolic links, as `cp` does.
-pub(crate) fn copy_folder(from: &Path, to: &Path) {
+/// Puts a copy of a folder, with its symbolic links, in the place of another.
+pub fn copy_folder(from: &Path, to: &Path) {
+    if to.exists() {
+        std::fs::remove_dir_all(to).unwrap();
+    }
     let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
     assert!(copied.success(), "cp -a {from:?} {to:?}");
 }

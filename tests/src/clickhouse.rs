@@ -107,7 +107,6 @@ impl ClickHouse {
     /// Replaces the data of a stopped engine by its copy.
     pub fn put_back(&self) {
         assert!(self.process.is_none(), "the engine runs");
-        std::fs::remove_dir_all(self.folder.join("data")).unwrap();
         copy_folder(&self.folder.join("copy"), &self.folder.join("data"));
     }
 
