@@ -9,7 +9,7 @@ use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::wait::{PATIENCE, eventually};
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
 
-use crate::edge_audits::{audits, create_streams, events_of, flows, messages};
+use crate::edge_audits::{audits, broker_with_streams, events_of, flows, messages};
 use crate::two_symbols;
 
 /// Exchange, symbol of the venue, symbol, and a part of the name of its stream of trades.
@@ -103,9 +103,7 @@ async fn fills_are_told(broker: &Broker, count: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn missed_trades_come_from_the_venues_history_each_once_over_losses_cuts_a_stop_and_a_kill() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_streams(&broker).await;
+    let (folder, broker) = broker_with_streams().await;
     let exchanges = STREAMS.map(|(exchange, ..)| exchange.to_owned()).to_vec();
     let sim = Sim::start(SimConfig { exchanges, trade_percent: 80, ..two_symbols(300) }).await.unwrap();
     let feeds = STREAMS.map(|(exchange, _, symbol, _)| {
@@ -170,9 +168,7 @@ async fn of_a_stop_that_began_before_the_venues_history_everything_that_it_keeps
     const MISSED: usize = 200;
     const KEPT: usize = 90;
     let (exchange, venue_symbol, symbol, _) = STREAMS[1];
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_streams(&broker).await;
+    let (folder, broker) = broker_with_streams().await;
     let config = SimConfig { exchanges: vec![exchange.to_owned()], trade_percent: 80, ..two_symbols(300) };
     let sim = Sim::start(config).await.unwrap();
     let mut feed = Feed::simulated(exchange, &sim.addr().to_string(), &[symbol]);

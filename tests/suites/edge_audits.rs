@@ -15,6 +15,7 @@ use marketprism_tests::parts;
 use marketprism_tests::wait::{PATIENCE, eventually};
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::{SYMBOLS, VENUE_SYMBOLS, two_symbols};
 
@@ -24,11 +25,15 @@ const SECOND: i64 = 1_000_000_000;
 /// Short windows; trades packed, books as JSON.
 const SETTINGS: &str = "[audit]\nwindow_seconds = 1\nsettle_ms = 300\n[wire]\norderbook = \"json\"";
 
-pub(crate) async fn create_streams(broker: &Broker) {
-    create_streams_with(&async_nats::connect(broker.url()).await.unwrap()).await;
+/// A broker with the system's streams, and its folder.
+pub(crate) async fn broker_with_streams() -> (TempDir, Broker) {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    create_streams(&async_nats::connect(broker.url()).await.unwrap()).await;
+    (folder, broker)
 }
 
-pub(crate) async fn create_streams_with(client: &async_nats::Client) {
+pub(crate) async fn create_streams(client: &async_nats::Client) {
     let context = jetstream::new(client.clone());
     for stream in STREAMS {
         let config = jetstream::stream::Config {
@@ -190,9 +195,7 @@ fn gaps<'a>(audits: &'a [Audit], symbol: &str, kind: GapKind) -> Vec<&'a Gap> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn audits_are_exact_and_report_every_missing_trade_with_its_cause() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut broker = Broker::start(folder.path()).await;
-    create_streams(&broker).await;
+    let (folder, mut broker) = broker_with_streams().await;
     let sim = Sim::start(two_symbols(400)).await.unwrap();
     let mut edge = start(&broker, folder.path(), &sim).await;
     sim.resume();
@@ -266,9 +269,7 @@ async fn audits_are_exact_and_report_every_missing_trade_with_its_cause() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_audited_to_its_end_after_a_clean_stop_and_to_its_last_audit_after_a_kill() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_streams(&broker).await;
+    let (folder, broker) = broker_with_streams().await;
     let sim = Sim::start(two_symbols(400)).await.unwrap();
     let mut edge = start(&broker, folder.path(), &sim).await;
     let silence = FaultSpec { count: Some(u64::MAX), ..fault(FaultAction::Drop, "ETHUSDT", "trade") };

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::edge_audits::{create_streams, create_streams_with, events_of};
+use crate::edge_audits::{broker_with_streams, create_streams, events_of};
 use crate::sandbox::hostile_feed;
 use crate::two_symbols;
 
@@ -57,7 +57,7 @@ async fn frames_of_15_mib_take_bounded_memory_and_delay_no_other_feed() {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::start(folder.path()).await;
     let client = async_nats::connect(broker.url()).await.unwrap();
-    create_streams_with(&client).await;
+    create_streams(&client).await;
     let mut trades = client.subscribe("trade.>").await.unwrap();
     let sim = Sim::start(SimConfig { start_paused: false, ..two_symbols(200) }).await.unwrap();
     let (address, flooding) = flooding_venue().await;
@@ -113,9 +113,7 @@ async fn frames_of_15_mib_take_bounded_memory_and_delay_no_other_feed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_and_events_left_at_a_stop_are_counted_and_the_last_line_says_so() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut broker = Broker::start(folder.path()).await;
-    create_streams(&broker).await;
+    let (folder, mut broker) = broker_with_streams().await;
     let sim = Sim::start(SimConfig { start_paused: false, ..two_symbols(200) }).await.unwrap();
     let (address, faulting) = faulting_venue().await;
     let good = Feed::simulated("binance_spot", &sim.addr().to_string(), &["BTC-USDT"]);

@@ -12,7 +12,7 @@ use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
-use crate::edge_audits::{audits, create_streams, messages};
+use crate::edge_audits::{audits, broker_with_streams, messages};
 
 const EXCHANGE: &str = "binance_spot";
 const AUDIT: &str = "[audit]\nwindow_seconds = 1\nsettle_ms = 300";
@@ -99,9 +99,7 @@ async fn alone(edge: &Edge) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn instruments_come_and_go_and_touch_no_other_stream() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_streams(&broker).await;
+    let (folder, broker) = broker_with_streams().await;
     let others: Vec<String> = (0..300).map(|number| format!("A{number}USDT")).collect();
     let listed = ["BTCUSDT", "SOLUSDT", "STXUSDT"].into_iter().chain(others.iter().map(String::as_str));
     let sim = sim(&listed.collect::<Vec<_>>()).await;
@@ -177,9 +175,7 @@ async fn names_the_ranking(edge: &Edge) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_markets_of_the_ranking_are_collected_and_others_take_their_places() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_streams(&broker).await;
+    let (folder, broker) = broker_with_streams().await;
     let names: Vec<String> = (10..22).map(|number| format!("R{number}USDT")).collect();
     let sim = sim(&names.iter().map(String::as_str).chain(["BTCUSDC"]).collect::<Vec<_>>()).await;
     let extra = "listing_interval_ms = 1000\ntop = { by = \"volume_24h\", count = 10 }";
@@ -244,9 +240,7 @@ async fn the_first_markets_of_the_ranking_are_collected_and_others_take_their_pl
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_newest_part_takes_what_comes_when_there_are_as_many_as_may_be() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_streams(&broker).await;
+    let (folder, broker) = broker_with_streams().await;
     let new = ["NAUSDT", "NBUSDT", "NCUSDT", "NDUSDT", "NEUSDT"];
     let sim = sim(&[&["BTCUSDT"], &new[..]].concat()).await;
     new.iter().for_each(|symbol| sim.set_listed(EXCHANGE, symbol, false).unwrap());
@@ -362,9 +356,7 @@ async fn a_check_online_asks_no_venue_that_blocks_the_address_of_its_edge() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_contract_that_expired_before_a_reconnect_costs_only_its_own_streams() {
     const BYBIT: &str = "bybit_derivatives";
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_streams(&broker).await;
+    let (folder, broker) = broker_with_streams().await;
     let config = SimConfig { exchanges: vec![BYBIT.to_owned()], ..crate::two_symbols(200) };
     let sim = Sim::start(SimConfig { start_paused: false, ..config }).await.unwrap();
     let refusals = [(10006, 0_u64), (10016, 1)].map(|(code, after)| {

@@ -15,7 +15,7 @@ use marketprism_tests::parts;
 use marketprism_tests::wait::{PATIENCE, eventually};
 use serde_json::Value;
 
-use crate::edge_audits::create_streams_with;
+use crate::edge_audits::create_streams;
 use crate::swaps::SoundVenue;
 
 const EDGES: [&str; 3] = ["edge-1", "edge-2", "edge-3"];
@@ -41,7 +41,7 @@ impl Headquarters {
         let broker = Broker::with_settings(folder.path(), &users).await;
         let operator = ConnectOptions::with_user_and_password("operator".into(), PASSWORD.into());
         let operator = operator.connect(broker.url()).await.unwrap();
-        create_streams_with(&operator).await;
+        create_streams(&operator).await;
         let operator = jetstream::new(operator);
         let heartbeats =
             jetstream::kv::Config { bucket: EDGE_LEASES_BUCKET.to_owned(), ..Default::default() };

@@ -10,7 +10,7 @@ use marketprism_tests::wait::{PATIENCE, eventually};
 use marketprism_venue_sim::{Sim, SimConfig};
 use serde_json::Value;
 
-use crate::edge_audits::{create_streams, events_of, messages};
+use crate::edge_audits::{broker_with_streams, events_of, messages};
 
 const STAYS: &str = "okx_spot";
 const CHANGES: &str = "binance_spot";
@@ -109,9 +109,7 @@ async fn sim() -> Sim {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn random_changes_under_load_touch_nothing_else_and_invalid_ones_change_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_streams(&broker).await;
+    let (folder, broker) = broker_with_streams().await;
     let sim = sim().await;
     let mut edge = start(folder.path(), &broker.url(), &sim).await;
     let untouched = wait_for(&edge, STAYS, &symbols(&["BTC", "ETH"])).await;
@@ -198,9 +196,7 @@ async fn stored_trades(broker: &Broker) -> Vec<u64> {
 /// A feed that starts again opens its new connections before it closes the old ones: no trade is lost, and none is stored twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_feed_that_starts_again_loses_and_doubles_no_trade() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_streams(&broker).await;
+    let (folder, broker) = broker_with_streams().await;
     let config = SimConfig {
         exchanges: vec![CHANGES.to_owned()],
         symbols: vec!["BTCUSDT".to_owned()],
@@ -258,9 +254,7 @@ async fn a_feed_that_starts_again_loses_and_doubles_no_trade() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_and_a_changed_file_reload_and_what_needs_a_restart_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_streams(&broker).await;
+    let (folder, broker) = broker_with_streams().await;
     let sim = sim().await;
     let mut edge = start(folder.path(), &broker.url(), &sim).await;
     wait_for(&edge, CHANGES, &symbols(&["BTC"])).await;

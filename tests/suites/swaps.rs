@@ -19,7 +19,7 @@ use serde_json::Value;
 use self::told::{are_told, are_traced, told_changes};
 use self::venue::LATE;
 pub use self::venue::SoundVenue;
-use crate::edge_audits::{create_streams, events_of, messages};
+use crate::edge_audits::{broker_with_streams, events_of, messages};
 
 mod told;
 mod venue;
@@ -37,9 +37,7 @@ struct SwappedEdge {
 
 impl SwappedEdge {
     async fn start(feed: Feed, probation_ms: u64) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let broker = Broker::start(folder.path()).await;
-        create_streams(&broker).await;
+        let (folder, broker) = broker_with_streams().await;
         let key = keygen(&folder.path().join("key"));
         keygen(&folder.path().join("stranger"));
         let watched = folder.path().join("watched");
