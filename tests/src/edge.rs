@@ -164,6 +164,11 @@ impl Edge {
         get(format!("http://127.0.0.1:{}{path}", self.port)).await
     }
 
+    /// The page `/coverage`.
+    pub async fn coverage(&self) -> serde_json::Value {
+        serde_json::from_str(&self.get("/coverage").await.unwrap()).unwrap()
+    }
+
     /// Sum of a metric over the series that contain `label`. A series may come with its first event, but a name that no edge has would be 0
     /// for ever.
     pub async fn metric(&self, name: &str, label: &str) -> u64 {

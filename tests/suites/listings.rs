@@ -28,10 +28,6 @@ fn feed(sim: &Sim, symbols: &[&str], extra: &str) -> Feed {
     Feed { extra: extra.to_owned(), ..feed }
 }
 
-async fn page(edge: &Edge) -> Value {
-    serde_json::from_str(&edge.get("/coverage").await.unwrap()).unwrap()
-}
-
 /// Part, state of the book and its epoch, where the instrument is collected.
 fn collected(page: &Value, symbol: &str) -> Option<(u64, String, u64)> {
     page["feeds"].as_array().unwrap().iter().find_map(|feed| {
@@ -45,7 +41,7 @@ fn collected(page: &Value, symbol: &str) -> Option<(u64, String, u64)> {
 /// Waits until the instrument's book is live, and returns part and epoch.
 async fn live(edge: &Edge, symbol: &str) -> (u64, u64) {
     eventually("the book is live", || async {
-        match collected(&page(edge).await, symbol) {
+        match collected(&edge.coverage().await, symbol) {
             Some((part, state, epoch)) if state == "LIVE" => Ok((part, epoch)),
             other => Err(format!("{symbol}: {other:?}")),
         }
@@ -56,7 +52,7 @@ async fn live(edge: &Edge, symbol: &str) -> (u64, u64) {
 /// Part and epoch of these symbols, once all their books are live.
 async fn epochs(edge: &Edge, symbols: &[String]) -> Vec<(u64, u64)> {
     eventually("the books are live", || async {
-        let page = page(edge).await;
+        let page = edge.coverage().await;
         let of = |symbol: &String| match collected(&page, symbol) {
             Some((part, state, epoch)) if state == "LIVE" => Ok((part, epoch)),
             other => Err(format!("{symbol}: {other:?}")),
@@ -68,7 +64,7 @@ async fn epochs(edge: &Edge, symbols: &[String]) -> Vec<(u64, u64)> {
 
 async fn not_listed(edge: &Edge, expected: &[&str]) {
     eventually("the symbols that are not listed are named", || async {
-        let page = page(edge).await;
+        let page = edge.coverage().await;
         let named = &page["feeds"][0]["not_listed"];
         if *named == json!(expected) { Ok(()) } else { Err(named.to_string()) }
     })
@@ -91,7 +87,7 @@ async fn changes_are(edge: &Edge, expected: [(&str, u64); 2]) {
 /// Waits until only the first part is left.
 async fn alone(edge: &Edge) {
     eventually("the part of the delisted instrument has ended", || async {
-        let parts = page(edge).await["feeds"].as_array().unwrap().len();
+        let parts = edge.coverage().await["feeds"].as_array().unwrap().len();
         if parts == 1 { Ok(()) } else { Err(format!("{parts} parts")) }
     })
     .await;
@@ -135,7 +131,7 @@ async fn instruments_come_and_go_and_touch_no_other_stream() {
         if now == before { Ok(()) } else { Err(format!("{before:?} before, now {now:?}")) }
     })
     .await;
-    assert!(collected(&page(&edge).await, "STX-USDT").is_none(), "excluded");
+    assert!(collected(&edge.coverage().await, "STX-USDT").is_none(), "excluded");
     changes_are(&edge, [("listed", 2), ("delisted", 2)]).await;
 
     // Other terms: the instrument moves to a part of its own, the others stay.
@@ -158,7 +154,7 @@ async fn instruments_come_and_go_and_touch_no_other_stream() {
 async fn names_the_ranking(edge: &Edge) {
     assert_eq!(live(edge, "BTC-USDC").await.0, 0, "the named one is collected without the ranking");
     eventually("the ranking is named", || async {
-        let page = page(edge).await;
+        let page = edge.coverage().await;
         let health = edge.get("/health").await?;
         let unreadable = edge.metric("marketprism_edge_ranking_unreadable", EXCHANGE).await;
         let is_told = page["feeds"][0]["ranking_problem"].as_str().is_some_and(|text| text.contains("500"))
@@ -190,13 +186,13 @@ async fn the_first_markets_of_the_ranking_are_collected_and_others_take_their_pl
     let first: Vec<String> = (10..20).map(|number| format!("R{number}-USDT")).collect();
     let untouched = epochs(&edge, &first[..9]).await;
     assert_eq!(live(&edge, "R19-USDT").await.0, 1, "they come once it can be read");
-    assert!(collected(&page(&edge).await, "R20-USDT").is_none());
+    assert!(collected(&edge.coverage().await, "R20-USDT").is_none());
 
     // Neighbours change places: the list is read again, and nothing changes until a third one rises to the top.
     sim.set_turnover(EXCHANGE, "R20USDT", 999_991).unwrap();
     sim.set_turnover(EXCHANGE, "R19USDT", 999_990).unwrap();
     let ranks = async || -> Vec<String> {
-        let page = page(&edge).await;
+        let page = edge.coverage().await;
         let ranked = page["feeds"][0]["ranked"].as_array().unwrap().clone();
         ranked.iter().map(|one| format!("{} {}", one["rank"], one["symbol"].as_str().unwrap())).collect()
     };
@@ -209,11 +205,11 @@ async fn the_first_markets_of_the_ranking_are_collected_and_others_take_their_pl
         }
     })
     .await;
-    assert!(collected(&page(&edge).await, "R20-USDT").is_none(), "no place is free");
+    assert!(collected(&edge.coverage().await, "R20-USDT").is_none(), "no place is free");
     sim.set_turnover(EXCHANGE, "R21USDT", 2_000_000).unwrap();
     assert_eq!(live(&edge, "R21-USDT").await.0, 2);
     assert_eq!(ranks().await.first().map(String::as_str), Some("1 R21-USDT"));
-    assert!(collected(&page(&edge).await, "R19-USDT").is_none(), "the last one has left");
+    assert!(collected(&edge.coverage().await, "R19-USDT").is_none(), "the last one has left");
     assert_eq!(epochs(&edge, &first[..9]).await, untouched, "parts and epochs");
     changes_are(&edge, [("ranked", 11), ("outranked", 1)]).await;
     assert!(edge.process().terminate(PATIENCE).await.success());
@@ -256,7 +252,7 @@ async fn the_newest_part_takes_what_comes_when_there_are_as_many_as_may_be() {
     assert_eq!(parts, [1, 2, 3, 4, 5]);
     assert_eq!(live(&edge, "ND-USDT").await.0, 5, "with the newest");
     assert_eq!(live(&edge, "NC-USDT").await.0, 3, "untouched");
-    assert_eq!(page(&edge).await["feeds"].as_array().unwrap().len(), 5);
+    assert_eq!(edge.coverage().await["feeds"].as_array().unwrap().len(), 5);
     assert!(edge.process().terminate(PATIENCE).await.success());
     let mut restarted = BTreeSet::new();
     for stream in audits(&broker).await.into_iter().flat_map(|audit| audit.streams) {

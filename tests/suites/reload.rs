@@ -32,10 +32,6 @@ impl Dice {
     }
 }
 
-async fn page(edge: &Edge) -> Value {
-    serde_json::from_str(&edge.get("/coverage").await.unwrap()).unwrap()
-}
-
 /// Symbols of an exchange that are collected, with state and epoch of their books.
 fn collected(page: &Value, exchange: &str) -> BTreeMap<String, (String, u64)> {
     let feeds = page["feeds"].as_array().unwrap().iter().filter(|feed| feed["exchange"] == exchange);
@@ -53,7 +49,7 @@ fn collected(page: &Value, exchange: &str) -> BTreeMap<String, (String, u64)> {
 /// Waits until exactly these symbols of an exchange are collected, with live books.
 async fn wait_for(edge: &Edge, exchange: &str, symbols: &[String]) -> BTreeMap<String, (String, u64)> {
     eventually("the symbols are collected", || async {
-        let found = collected(&page(edge).await, exchange);
+        let found = collected(&edge.coverage().await, exchange);
         let is_right = found.keys().eq(&symbols.iter().cloned().collect::<BTreeSet<_>>());
         let is_live = found.values().all(|(state, _)| state == "LIVE");
         if is_right && is_live { Ok(found) } else { Err(format!("{exchange} {symbols:?}: {found:?}")) }
