@@ -173,7 +173,7 @@ impl Edge {
     /// for ever.
     pub async fn metric(&self, name: &str, label: &str) -> u64 {
         let documented = format!("| `{name}` |");
-        let readme = std::fs::read_to_string(parts::root().join("edge/README.md")).unwrap();
+        let readme = parts::text("edge/README.md");
         assert!(readme.contains(&documented), "{name} is no metric of an edge");
         let text = self.get("/metrics").await.unwrap();
         let values = text.lines().filter_map(|line| {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Command;
 
-use marketprism_tests::parts;
+use marketprism_tests::parts::{self, text};
 use serde_json::Value;
 
 /// Of Prometheus and node_exporter.
@@ -13,10 +13,6 @@ const FOREIGN_METRICS: [&str; 4] =
 
 fn folder() -> PathBuf {
     parts::root().join("deploy/prometheus")
-}
-
-fn text(path: &str) -> String {
-    std::fs::read_to_string(parts::root().join(path)).unwrap()
 }
 
 /// Words after `key` at the begin of lines.
