@@ -7,7 +7,7 @@ use crate::broker::free_port;
 use crate::central::get;
 use crate::clickhouse::client;
 use crate::parts;
-use crate::process::Process;
+use crate::process::{Process, run};
 use crate::wait::eventually;
 
 /// A restart keeps port, configuration and data.
@@ -237,7 +237,5 @@ pub fn sign(folder: &Path, component: &[u8], name: &str, key: &str, golden: Opti
 
 fn signer(action: &[&str], file: &Path, options: &[String]) -> String {
     let mut command = Command::new(parts::binary("marketprism-edge"));
-    let output = command.arg("adapter").args(action).arg(file).args(options).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    run(command.arg("adapter").args(action).arg(file).args(options))
 }

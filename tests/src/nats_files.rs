@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::broker::free_port;
 use crate::parts;
-use crate::process::Process;
+use crate::process::{Process, run};
 use crate::wait::eventually;
 
 fn shipped(name: &str) -> PathBuf {
@@ -27,8 +27,7 @@ pub fn certificates(folder: &Path, names: &[&str]) {
 /// As [`certificates`], valid for so many days.
 pub fn certificates_for(folder: &Path, names: &[&str], days: u32) {
     let mut command = Command::new(shipped("try-ca.sh"));
-    let output = command.arg(folder).args(names).env("DAYS", days.to_string()).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
+    run(command.arg(folder).args(names).env("DAYS", days.to_string()));
 }
 
 /// Lines of a `[nats]` table with the certificates `client`.

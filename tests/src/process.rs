@@ -146,6 +146,14 @@ pub fn is_alone(name: &str) -> bool {
     false
 }
 
+/// Runs a command, which must succeed: its standard output.
+pub fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let [out, errors] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    assert!(output.status.success(), "{command:?}: {}: {out}{errors}", output.status);
+    out
+}
+
 /// CPU time of this process so far.
 pub fn own_cpu_time() -> Duration {
     cpu_time_of(std::process::id())

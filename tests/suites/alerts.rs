@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use marketprism_tests::parts::{self, text};
+use marketprism_tests::process::run;
 use serde_json::Value;
 
 /// Of Prometheus and node_exporter.
@@ -55,8 +56,7 @@ fn each_alert_fires_in_its_case_only() {
         return;
     }
     for arguments in [["check", "config", "prometheus.yml"], ["test", "rules", "alerts.test.yml"]] {
-        let output = Command::new("promtool").args(arguments).current_dir(folder()).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
+        run(Command::new("promtool").args(arguments).current_dir(folder()));
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::parts;
+use marketprism_tests::process::run;
 use marketprism_tests::stack::Stack;
 use marketprism_tests::wait::{PATIENCE, eventually};
 use tempfile::TempDir;
@@ -209,9 +210,7 @@ async fn a_log_file_is_rotated_under_a_running_edge_without_losing_a_line() {
     let config = folder.path().join("rules");
     std::fs::write(&config, rules).unwrap();
     let mut logrotate = Command::new("logrotate");
-    logrotate.arg("--force").arg("--state").arg(folder.path().join("state")).arg(&config);
-    let rotated = logrotate.output().unwrap();
-    assert!(rotated.status.success(), "{rotated:?}");
+    run(logrotate.arg("--force").arg("--state").arg(folder.path().join("state")).arg(&config));
     edge.process().terminate(PATIENCE).await;
 
     let after = edge.process().output();
@@ -367,9 +366,7 @@ fn each_example_of_a_configuration_is_valid() {
         let program = if name.starts_with("edge") { "marketprism-edge" } else { "marketprism-central" };
         let mut check = Command::new(parts::binary(program));
         // An edge without a `data_dir` caches what it compiles below the folder that it runs in.
-        check.arg("check").arg("--config").arg(&config).current_dir(folder.path());
-        let checked = check.output().unwrap();
-        assert!(checked.status.success(), "{name}: {checked:?}");
+        run(check.arg("check").arg("--config").arg(&config).current_dir(folder.path()));
         count += 1;
     }
     assert_eq!(count, 8);
