@@ -22,7 +22,7 @@ use marketprism_tests::wait::eventually;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{STREAM, broker_with_stream, create_stream, event_id, header, messages, record};
-use crate::disks::{BadDisk, FullDisk, SyncedDisk};
+use crate::disks::{BadDisk, FaultyDisk, FullDisk, SyncedDisk};
 use crate::journaled::{confirm, end, events_on_disk, files_of, journaled, options, stored, stored_once};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,7 +210,7 @@ async fn a_full_disk_stops_nobody_is_named_in_health_and_what_is_lost_for_it_is_
     let folder = tempfile::tempdir().unwrap();
     let full = Arc::new(AtomicBool::new(true));
     let path = folder.path().join("journal");
-    let journaled = journaled(options(&path), Arc::new(FullDisk(Arc::clone(&full))));
+    let journaled = journaled(options(&path), Arc::new(FaultyDisk(FullDisk(Arc::clone(&full)))));
     journaled.append(0..50);
     let status = eventually("the failure is known", || async {
         let status = journaled.journal.status();
@@ -280,7 +280,7 @@ async fn a_power_cut_costs_what_was_not_synced_and_no_more() {
     let folder = tempfile::tempdir().unwrap();
     let (path, cut) = (folder.path().join("journal"), folder.path().join("cut"));
     let disk = SyncedDisk::default();
-    let first = journaled(options(&path), Arc::new(disk.clone()));
+    let first = journaled(options(&path), Arc::new(FaultyDisk(disk.clone())));
     first.append(0..100);
     first.written(100).await;
     eventually("all is synced", || async {
@@ -304,7 +304,7 @@ async fn a_power_cut_costs_what_was_not_synced_and_no_more() {
     let length = |file: PathBuf| (file.clone(), std::fs::metadata(file).unwrap().len());
     let found: BTreeMap<PathBuf, u64> = files_of(&cut).into_iter().map(length).collect();
     let disk = SyncedDisk::default();
-    let second = journaled(options(&cut), Arc::new(disk.clone()));
+    let second = journaled(options(&cut), Arc::new(FaultyDisk(disk.clone())));
     // Nothing of the first run may be lost in a later power cut.
     assert_eq!(*disk.lengths.lock().unwrap(), found);
     let status = eventually("the journal is read", || async {
@@ -322,7 +322,7 @@ async fn a_power_cut_costs_what_was_not_synced_and_no_more() {
 async fn a_sync_that_takes_longer_than_a_power_cut_may_cost_is_shown_while_it_lasts_and_counted() {
     let folder = tempfile::tempdir().unwrap();
     let (disk, at_risk) = (BadDisk::default(), Duration::from_millis(200));
-    let journaled = journaled(options(&folder.path().join("journal")), Arc::new(disk.clone()));
+    let journaled = journaled(options(&folder.path().join("journal")), Arc::new(FaultyDisk(disk.clone())));
     disk.is_sync_stuck.store(true, Ordering::Release);
     journaled.append(0..10);
     let shown = eventually("the age of what is not synced is known", || async {
@@ -348,7 +348,7 @@ async fn a_failed_sync_after_each_write_loses_nothing_that_is_in_the_file() {
     let disk = BadDisk::default();
     disk.is_sync_failing.store(true, Ordering::Release);
     let options = JournalOptions { sync_every: Duration::ZERO, ..options(&folder.path().join("journal")) };
-    let journaled = journaled(options, Arc::new(disk.clone()));
+    let journaled = journaled(options, Arc::new(FaultyDisk(disk.clone())));
     journaled.append(0..2_000);
     let status = journaled.written(2_000).await;
     assert!(status.write_errors > 0 && status.reasons()[0].contains("sync: "), "{status:?}");

@@ -18,7 +18,7 @@ use marketprism_service::clock;
 use marketprism_tests::wait::eventually;
 
 use crate::auditing::setup::{Audited, audited};
-use crate::disks::BadDisk;
+use crate::disks::{BadDisk, FaultyDisk};
 use crate::journaled::{Journaled, audited_journal, events_on_disk, files_of, options};
 
 const DISK_LIMIT: Duration = Duration::from_secs(120);
@@ -43,7 +43,7 @@ impl SmallSegments {
     /// With 300 events, one of them damaged on disk.
     async fn with_damaged_event() -> (BadDisk, Self) {
         let disk = BadDisk::default();
-        let run = Self::new(Arc::new(disk.clone()));
+        let run = Self::new(Arc::new(FaultyDisk(disk.clone())));
         disk.is_damaging.store(true, Ordering::Release);
         run.append(0..300);
         eventually("all but the damaged one are written", || async {

@@ -17,7 +17,7 @@ use marketprism_schema::{Line, RecordingKind};
 use marketprism_service::clock;
 use marketprism_tests::wait::{PATIENCE, eventually, until_blocking};
 
-use crate::disks::{BadDisk, FailingDisk, FullDisk};
+use crate::disks::{BadDisk, FailingDisk, FaultyDisk, FullDisk};
 
 const OPTIONS: RawOptions =
     RawOptions { max_bytes: 4 << 20, max_age: Duration::from_secs(3_600), segment_bytes: 1 << 20 };
@@ -126,7 +126,7 @@ fn a_disk_that_hangs_costs_raw_frames_only_and_each_is_counted() {
     let dir = tempfile::tempdir().unwrap();
     let disk = BadDisk::default();
     disk.is_stuck.store(true, Ordering::Release);
-    let store = open_on(dir.path(), disk.clone());
+    let store = open_on(dir.path(), FaultyDisk(disk.clone()));
     let data = Bytes::from(vec![b'x'; 1 << 20]);
     for number in 0..100 {
         store.push(frame(clock::now_ns() + number, data.clone()));
@@ -197,7 +197,7 @@ fn a_segment_of_another_version_stays_as_it_is() {
 async fn a_full_disk_gets_the_room_of_the_oldest_raw_frames_and_is_used_again() {
     let dir = tempfile::tempdir().unwrap();
     let (full, now) = (Arc::new(AtomicBool::new(false)), clock::now_ns());
-    let store = open_on(dir.path(), FullDisk(Arc::clone(&full)));
+    let store = open_on(dir.path(), FaultyDisk(FullDisk(Arc::clone(&full))));
     for number in 1..=6 {
         store.push(frame(now + number, noise(number)));
     }
@@ -229,7 +229,7 @@ fn a_failed_append_leaves_no_empty_segment_and_costs_no_other() {
     store.push(frame(now + 1, "first"));
     close(&store);
     let first = segment_files(dir.path());
-    let store = open_on(dir.path(), FailingDisk);
+    let store = open_on(dir.path(), FaultyDisk(FailingDisk));
     store.push(frame(now + 2, "second"));
     let status = close(&store);
     assert_eq!((lost(&status, RawLoss::WriteFailed), status.segments), (1, 1), "{status:?}");
