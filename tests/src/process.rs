@@ -154,6 +154,13 @@ pub fn run(command: &mut Command) -> String {
     out
 }
 
+/// Each part is in a text that was printed.
+pub fn contains_all(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+}
+
 /// CPU time of this process so far.
 pub fn own_cpu_time() -> Duration {
     cpu_time_of(std::process::id())

@@ -12,6 +12,7 @@ use marketprism_schema::{
 use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::parts;
+use marketprism_tests::process::run;
 use marketprism_tests::wait::{PATIENCE, eventually};
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim};
 use serde_json::Value;
@@ -138,15 +139,11 @@ async fn start(broker: &Broker, folder: &std::path::Path, sim: &Sim) -> Edge {
 
 /// Trade ids by symbol that a replay of the edge's raw frames gives.
 fn replayed(edge: &Edge) -> BTreeMap<String, BTreeSet<u64>> {
-    let replay = Command::new(parts::binary("marketprism-edge"))
-        .args(["replay", "--exchange", EXCHANGE, "--data-type", "trade", "--adapter"])
-        .arg(parts::adapter_of(EXCHANGE))
-        .arg(edge.folder().join("data/raw").join(EXCHANGE))
-        .output()
-        .unwrap();
-    assert!(replay.status.success(), "{}", String::from_utf8_lossy(&replay.stderr));
+    let mut replay = Command::new(parts::binary("marketprism-edge"));
+    replay.args(["replay", "--exchange", EXCHANGE, "--data-type", "trade", "--adapter"]);
+    replay.arg(parts::adapter_of(EXCHANGE)).arg(edge.folder().join("data/raw").join(EXCHANGE));
     let mut trades: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
-    for line in String::from_utf8(replay.stdout).unwrap().lines() {
+    for line in run(&mut replay).lines() {
         let event: Value = serde_json::from_str(line).unwrap();
         let id = event["trade_id"].as_str().unwrap().parse().unwrap();
         trades.entry(event["symbol"].as_str().unwrap().to_owned()).or_default().insert(id);
