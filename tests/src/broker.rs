@@ -57,6 +57,11 @@ impl Broker {
         format!("nats://127.0.0.1:{}", self.port())
     }
 
+    /// Lines of a `[nats]` table with this address.
+    pub fn nats(&self) -> String {
+        format!("urls = [{:?}]", self.url())
+    }
+
     pub fn urls(&self) -> Vec<String> {
         self.nodes.iter().map(|node| format!("nats://127.0.0.1:{}", node.port)).collect()
     }

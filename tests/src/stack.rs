@@ -34,7 +34,7 @@ impl Stack {
         let folder = tempfile::tempdir().unwrap();
         let (broker, clickhouse) =
             tokio::join!(Broker::start(folder.path()), ClickHouse::start(folder.path()));
-        let (nats, hot) = (format!("urls = [{:?}]", broker.url()), clickhouse.url());
+        let (nats, hot) = (broker.nats(), clickhouse.url());
         let central =
             Central::with_settings(folder.path(), &Settings { nats: &nats, hot: &hot, ..settings }).await;
         Self { central, clickhouse, broker, folder }
@@ -42,6 +42,6 @@ impl Stack {
 
     /// An edge that publishes to this stack's broker.
     pub async fn edge(&self, feeds: &[Feed]) -> Edge {
-        Edge::start(self.folder.path(), &format!("urls = [{:?}]", self.broker.url()), feeds).await
+        Edge::start(self.folder.path(), &self.broker.nats(), feeds).await
     }
 }

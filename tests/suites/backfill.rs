@@ -175,7 +175,7 @@ async fn of_a_stop_that_began_before_the_venues_history_everything_that_it_keeps
     feed.data_types = vec!["trade".to_owned()];
     feed.backfill = true;
     feed.extra = "market_types = []".to_owned();
-    let mut edge = Edge::start(folder.path(), &format!("urls = [{:?}]", broker.url()), &[feed]).await;
+    let mut edge = Edge::start(folder.path(), &broker.nats(), &[feed]).await;
     eventually("the edge is ready", || edge.get("/ready")).await;
     sim.resume();
     flows(&edge, 200).await;

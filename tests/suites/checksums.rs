@@ -181,7 +181,7 @@ async fn books_of_every_depth_and_all_trades_are_the_venues_and_equal_times_are_
         }
     });
     let feeds: Vec<Feed> = feeds.collect();
-    let edge = Edge::start(folder.path(), &format!("urls = [{:?}]", broker.url()), &feeds).await;
+    let edge = Edge::start(folder.path(), &broker.nats(), &feeds).await;
     eventually("the edge is ready", || edge.get("/ready")).await;
     sim.resume();
     flows(&edge, 200).await;

@@ -22,7 +22,7 @@ async fn a_wrong_clock_is_named_with_its_error_and_every_synthetic_trade_is_in_h
     assert!(sim.set_clock_skew(EXCHANGE, SKEW_MS));
     sim.resume();
     let feed = Feed::simulated(EXCHANGE, &sim.addr().to_string(), &SYMBOLS);
-    let nats = format!("urls = [{:?}]", stack.broker.url());
+    let nats = stack.broker.nats();
     let edge = Edge::with_tables(stack.folder.path(), &nats, TABLES, std::slice::from_ref(&feed)).await;
     let health = eventually("the edge reports its clock", || async {
         let health: Value = serde_json::from_str(&edge.get("/health").await?).map_err(|e| e.to_string())?;

@@ -177,7 +177,7 @@ async fn every_trade_is_stored_exactly_once_through_an_outage_of_the_storage() {
 async fn two_edges_give_one_row_per_event_and_one_edge_is_enough() {
     let stack = Stack::start().await;
     let sim = Sim::start(SimConfig { backlog: false, ..config() }).await.unwrap();
-    let nats = format!("urls = [{:?}]", stack.broker.url());
+    let nats = stack.broker.nats();
     let mut edges = Vec::new();
     for name in ["edge-one", "edge-two"] {
         edges.push(Edge::start_as(name, stack.folder.path(), &nats, &feeds(&sim)).await);

@@ -63,7 +63,7 @@ async fn frames_of_15_mib_take_bounded_memory_and_delay_no_other_feed() {
     let (address, flooding) = flooding_venue().await;
     let good = Feed::simulated("binance_spot", &sim.addr().to_string(), &["BTC-USDT"]);
     let feeds = [hostile_feed(folder.path(), FixtureKind::WellBehaved, &address), good];
-    let mut edge = Edge::start(folder.path(), &format!("urls = [{:?}]", broker.url()), &feeds).await;
+    let mut edge = Edge::start(folder.path(), &broker.nats(), &feeds).await;
     eventually("a trade arrives", || async {
         let events = edge.metric("marketprism_edge_events_total", "trade").await;
         if events > 0 { Ok(()) } else { Err(edge.get("/metrics").await?) }
@@ -118,7 +118,7 @@ async fn frames_and_events_left_at_a_stop_are_counted_and_the_last_line_says_so(
     let (address, faulting) = faulting_venue().await;
     let good = Feed::simulated("binance_spot", &sim.addr().to_string(), &["BTC-USDT"]);
     let feeds = [hostile_feed(folder.path(), FixtureKind::Loop, &address), good];
-    let nats = format!("urls = [{:?}]", broker.url());
+    let nats = broker.nats();
     // The next start would send what a journal has.
     let tables = "[journal]\nenabled = false\n[sandbox]\ncall_deadline_ms = 500";
     let mut edge = Edge::with_tables(folder.path(), &nats, tables, &feeds).await;

@@ -83,7 +83,7 @@ async fn changed_terms_begin_a_version_and_rows_are_read_with_the_terms_of_their
     let path = folder.path();
     let (broker, hot, cold) =
         tokio::join!(Broker::start(path), ClickHouse::start(path), ClickHouse::named(path, "cold"));
-    let nats = format!("urls = [{:?}]", broker.url());
+    let nats = broker.nats();
     let (hot_url, cold_url) = (hot.url(), cold.url());
     let settings = Settings { cold: Some(&cold_url), more: REPLICATION, ..Settings::plain(&nats, &hot_url) };
     let central = Central::with_settings(path, &settings).await;

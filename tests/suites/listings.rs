@@ -360,7 +360,7 @@ async fn a_contract_that_expired_before_a_reconnect_costs_only_its_own_streams()
         sim.fault(list.code(code).after(after)).unwrap()
     });
     let feed = Feed::simulated(BYBIT, &sim.addr().to_string(), &crate::SYMBOLS);
-    let edge = Edge::start(folder.path(), &format!("urls = [{:?}]", broker.url()), &[feed]).await;
+    let edge = Edge::start(folder.path(), &broker.nats(), &[feed]).await;
     live(&edge, "BTC-USDT").await;
     assert!(refusals.iter().all(|id| sim.fired(*id) == 1), "the list was refused at first");
     let subscribed = || {

@@ -202,7 +202,7 @@ async fn a_feed_that_starts_again_loses_and_doubles_no_trade() {
     };
     let sim = Sim::start(config).await.unwrap();
     let deep = |depth: u32| [feed(&sim, CHANGES, &["BTC"], &format!("depth = {depth}"))];
-    let edge = Edge::prepared(folder.path(), &format!("urls = [{:?}]", broker.url()), &deep(10));
+    let edge = Edge::prepared(folder.path(), &broker.nats(), &deep(10));
     let mut edge = edge.with_variable("MARKETPRISM_HTTP__TOKEN", TOKEN);
     edge.restart().await;
     eventually("all connections are open", || async { edge.get("/ready").await }).await;

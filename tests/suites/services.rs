@@ -66,7 +66,7 @@ async fn edge_and_central_say_that_they_are_ready_go_on_and_stop() {
     stack.central.restart().await;
     // A venue that cannot be reached keeps an edge from nothing.
     let feed = Feed::simulated("binance_spot", "127.0.0.1:9", &["BTC-USDT"]);
-    let nats = format!("urls = [{:?}]", stack.broker.url());
+    let nats = stack.broker.nats();
     let mut edge = Edge::prepared(stack.folder.path(), &nats, &[feed])
         .with_variable("NOTIFY_SOCKET", &edge_manager.path);
     edge.restart().await;

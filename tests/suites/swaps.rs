@@ -334,7 +334,7 @@ async fn an_answer_that_the_adapter_faults_on_says_nothing_about_the_venues_hist
     std::fs::write(&adapter, SwapFault::Trap.put(&sound).unwrap()).unwrap();
     let broker = Broker::start(folder.path()).await;
     let feed = Feed { adapter, backfill: true, ..venue.feed() };
-    let edge = Edge::start(folder.path(), &format!("urls = [{:?}]", broker.url()), &[feed]).await;
+    let edge = Edge::start(folder.path(), &broker.nats(), &[feed]).await;
     let trades = async |outcome| edge.metric("marketprism_edge_backfill_trades_total", outcome).await;
     eventually("trades arrive", || async { edge.metric("marketprism_edge_frames_total", "sound").await > 0 })
         .await;

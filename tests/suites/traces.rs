@@ -40,7 +40,7 @@ async fn a_message_is_one_trace_from_frame_to_row() {
     let (collector, folder) = (TraceCollector::start().await, tempfile::tempdir().unwrap());
     let sim = Sim::start(two_symbols(50)).await.unwrap();
     let (broker, clickhouse) = tokio::join!(Broker::start(folder.path()), ClickHouse::start(folder.path()));
-    let (nats, hot) = (format!("urls = [{:?}]", broker.url()), clickhouse.url());
+    let (nats, hot) = (broker.nats(), clickhouse.url());
     let traces = format!("[traces]\nendpoint = {:?}\none_message_in = 3\n", collector.endpoint());
     let more = format!("{SHORT}\n{traces}");
     let settings = Settings { more: &more, ..Settings::plain(&nats, &hot) };

@@ -124,7 +124,7 @@ async fn minute(stack: &mut Stack, first: u64, trades: u64, told_up_to: &mut i64
 /// Percent of a core of the comparison of all windows when it repeats without pause.
 async fn again(stack: &mut Stack) -> Result<f64> {
     let quiet = work(stack, QUIET).await;
-    let (nats, hot) = (format!("urls = [{:?}]", stack.broker.url()), stack.clickhouse.url());
+    let (nats, hot) = (stack.broker.nats(), stack.clickhouse.url());
     let more = format!("{AT_REST}[ledger]\nrecheck_seconds = 1\n");
     let settings = Settings { more: &more, ..Settings::plain(&nats, &hot) };
     stack.central.kill();

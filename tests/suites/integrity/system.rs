@@ -48,7 +48,7 @@ impl System {
         let path = folder.path();
         let (broker, hot, cold) =
             tokio::join!(Broker::start(path), ClickHouse::start(path), ClickHouse::named(path, "cold"));
-        let nats = format!("urls = [{:?}]", broker.url());
+        let nats = broker.nats();
         let (hot_url, cold_url) = (hot.url(), cold.url());
         let settings =
             Settings { cold: Some(&cold_url), more: LEDGER, ..Settings::impatient(&nats, &hot_url) };

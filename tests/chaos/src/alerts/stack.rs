@@ -59,7 +59,7 @@ impl DrillStack {
     pub async fn start(folder: &Path) -> Self {
         let (broker, hot, cold) =
             tokio::join!(Broker::start(folder), ClickHouse::start(folder), ClickHouse::named(folder, "cold"));
-        let (nats, hot_url, cold_url) = (format!("urls = [{:?}]", broker.url()), hot.url(), cold.url());
+        let (nats, hot_url, cold_url) = (broker.nats(), hot.url(), cold.url());
         let settings =
             Settings { cold: Some(&cold_url), more: CENTRAL, ..Settings::impatient(&nats, &hot_url) };
         let central = Central::with_settings(folder, &settings).await;
