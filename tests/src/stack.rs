@@ -1,11 +1,26 @@
 //! Broker, engine and central together.
 
+use std::path::Path;
+
 use tempfile::TempDir;
 
 use crate::broker::Broker;
 use crate::central::{Central, Settings};
 use crate::clickhouse::ClickHouse;
 use crate::edge::{Edge, Feed};
+
+/// Broker, hot and cold on engines of their own, and a central with these settings except for the addresses.
+pub async fn two_sides(
+    folder: &Path,
+    settings: Settings<'static>,
+) -> (Broker, ClickHouse, ClickHouse, Central) {
+    let (broker, hot, cold) =
+        tokio::join!(Broker::start(folder), ClickHouse::start(folder), ClickHouse::named(folder, "cold"));
+    let (nats, hot_url, cold_url) = (broker.nats(), hot.url(), cold.url());
+    let settings = Settings { nats: &nats, hot: &hot_url, cold: Some(&cold_url), ..settings };
+    let central = Central::with_settings(folder, &settings).await;
+    (broker, hot, cold, central)
+}
 
 #[derive(Debug)]
 pub struct Stack {

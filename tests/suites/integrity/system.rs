@@ -5,6 +5,7 @@ use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::link::Link;
+use marketprism_tests::stack::two_sides;
 use marketprism_tests::wait::eventually;
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim};
 use serde_json::Value;
@@ -46,13 +47,8 @@ impl System {
     pub async fn with_backfill(backfill: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
-        let (broker, hot, cold) =
-            tokio::join!(Broker::start(path), ClickHouse::start(path), ClickHouse::named(path, "cold"));
-        let nats = broker.nats();
-        let (hot_url, cold_url) = (hot.url(), cold.url());
-        let settings =
-            Settings { cold: Some(&cold_url), more: LEDGER, ..Settings::impatient(&nats, &hot_url) };
-        let central = Central::with_settings(path, &settings).await;
+        let settings = Settings { more: LEDGER, ..Settings::impatient("", "") };
+        let (broker, hot, cold, central) = two_sides(path, settings).await;
         let sim = Sim::start(two_symbols(200)).await.unwrap();
         // The feed starts across the begin of a window, and a report may begin with that window.
         let away = FaultSpec::new(FaultAction::Refuse).exchange(EXCHANGE).duration_ms(WINDOW_SECONDS * 1_000);
@@ -60,7 +56,7 @@ impl System {
         let venue = Link::to(sim.addr().port()).await;
         let address = format!("127.0.0.1:{}", venue.near());
         let feed = Feed { backfill, ..Feed::simulated(EXCHANGE, &address, &SYMBOLS) };
-        let edge = Edge::with_tables(path, &nats, AUDIT, std::slice::from_ref(&feed)).await;
+        let edge = Edge::with_tables(path, &broker.nats(), AUDIT, std::slice::from_ref(&feed)).await;
         eventually("the feed is ready", || edge.get("/ready")).await;
         Self { edge, central, venue, sim, hot, cold, broker, folder }
     }

@@ -9,6 +9,7 @@ use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::nats_files::certificates_for;
 use marketprism_tests::parts;
+use marketprism_tests::stack::two_sides;
 use marketprism_tests::wait::{eventually, until};
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
 
@@ -57,12 +58,9 @@ pub struct DrillStack {
 
 impl DrillStack {
     pub async fn start(folder: &Path) -> Self {
-        let (broker, hot, cold) =
-            tokio::join!(Broker::start(folder), ClickHouse::start(folder), ClickHouse::named(folder, "cold"));
-        let (nats, hot_url, cold_url) = (broker.nats(), hot.url(), cold.url());
-        let settings =
-            Settings { cold: Some(&cold_url), more: CENTRAL, ..Settings::impatient(&nats, &hot_url) };
-        let central = Central::with_settings(folder, &settings).await;
+        let settings = Settings { more: CENTRAL, ..Settings::impatient("", "") };
+        let (broker, hot, cold, central) = two_sides(folder, settings).await;
+        let nats = broker.nats();
         let symbols = SYMBOLS.map(|symbol| format!("{EXCHANGE}:{}", symbol.replace('-', "")));
         let exchanges = vec![EXCHANGE.to_owned(), "binance_derivatives".to_owned()];
         let config = SimConfig { exchanges, symbols: symbols.to_vec(), rate: RATE, ..SimConfig::default() };
