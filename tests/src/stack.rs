@@ -12,7 +12,7 @@ use crate::edge::{Edge, Feed};
 /// Broker, hot and cold on engines of their own, and a central with these settings except for the addresses.
 pub async fn two_sides(
     folder: &Path,
-    settings: Settings<'static>,
+    settings: Settings<'_>,
 ) -> (Broker, ClickHouse, ClickHouse, Central) {
     let (broker, hot, cold) =
         tokio::join!(Broker::start(folder), ClickHouse::start(folder), ClickHouse::named(folder, "cold"));
@@ -41,11 +41,11 @@ impl Stack {
     }
 
     /// `more`: further tables of central's configuration.
-    pub async fn plain_with(more: &'static str) -> Self {
+    pub async fn plain_with(more: &str) -> Self {
         Self::with_central(Settings { more, ..Settings::plain("", "") }).await
     }
 
-    async fn with_central(settings: Settings<'static>) -> Self {
+    async fn with_central(settings: Settings<'_>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (broker, clickhouse) =
             tokio::join!(Broker::start(folder.path()), ClickHouse::start(folder.path()));
