@@ -122,6 +122,15 @@ impl ClickHouse {
         text.trim().parse().map_err(|e| format!("{e}: {text}"))
     }
 
+    /// Waits until the one number that a query returns is `least` or larger.
+    pub async fn reaches(&self, query: &str, least: u64) {
+        eventually(query, || async {
+            let found = self.number(query).await?;
+            if found >= least { Ok(()) } else { Err(format!("{found}, wanted {least}")) }
+        })
+        .await;
+    }
+
     /// Response of a query as text.
     pub async fn text(&self, query: &str) -> Result<String, String> {
         answer_to(self.client.post(self.url()).body(query.to_owned())).await

@@ -70,11 +70,7 @@ async fn told_over_http(central: &Central, hot: &ClickHouse) {
 async fn trades_after(hot: &ClickHouse, symbol: &str) {
     let count = format!("SELECT count() FROM marketprism_hot.trades WHERE symbol = '{symbol}'");
     let before = hot.number(&count).await.unwrap();
-    eventually("trades arrive", || async {
-        let found = hot.number(&count).await?;
-        if found > before { Ok(()) } else { Err(format!("{found} trades")) }
-    })
-    .await;
+    hot.reaches(&count, before + 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,11 +114,7 @@ async fn changed_terms_begin_a_version_and_rows_are_read_with_the_terms_of_their
     let before = hot.number(seen).await.unwrap();
     assert!(edge.process().terminate(PATIENCE).await.success());
     edge.restart().await;
-    eventually("the version is confirmed", || async {
-        let found = hot.number(seen).await?;
-        if found > before { Ok(()) } else { Err(format!("seen at {found}")) }
-    })
-    .await;
+    hot.reaches(seen, before + 1).await;
     reach(&hot, &cold, "BTC-USDT", &changed).await;
 
     // Hot lost the table's rows: they come back from cold.

@@ -150,11 +150,7 @@ async fn a_region_behind_a_leaf_node_collects_into_a_cluster_that_loses_a_server
     let at_leaf = nats_table(&tls, &[leaf.url()], EDGE, leaf.password("TOKYO_1"));
     let domain = format!("{at_leaf}jetstream_domain = \"hub\"\n");
     let mut edge = Edge::start_as(EDGE, folder.path(), &domain, &[feed]).await;
-    eventually("trades of the region are in hot", || async {
-        let rows = clickhouse.number("SELECT count() FROM marketprism_hot.trades").await?;
-        if rows > 20 { Ok(()) } else { Err(format!("{rows} trades")) }
-    })
-    .await;
+    clickhouse.reaches("SELECT count() FROM marketprism_hot.trades", 21).await;
     eventually("central knows the edge by its heartbeat", || async {
         let edges = central.get("/edges").await?;
         if edges.contains("\"tokyo-1\"") && edges.contains("\"running\"") { Ok(()) } else { Err(edges) }

@@ -21,11 +21,7 @@ async fn an_edge_above_its_memory_limit_starts_again_in_place_and_the_report_tel
 
     let ended = "SELECT count() FROM marketprism_hot.downtimes WHERE reason = 'self_care' AND to_ns > from_ns AND \
                  match(detail, '^memory [0-9]+ MB above 1 MB$')";
-    eventually("the restart is in the ledger", || async {
-        let rows = stack.clickhouse.number(ended).await?;
-        if rows > 0 { Ok(()) } else { Err("none".to_owned()) }
-    })
-    .await;
+    stack.clickhouse.reaches(ended, 1).await;
     assert!(edge.process().is_running(), "another process goes on in its place");
     let output = edge.process().output();
     assert!(output.contains("self-care restarts the edge"), "{output}");

@@ -83,11 +83,7 @@ impl System {
     pub async fn flows(&self, more: u64) {
         let query = "SELECT count() FROM marketprism_hot.trades";
         let before = self.hot.number(query).await.unwrap();
-        eventually("trades arrive", || async {
-            let found = self.hot.number(query).await?;
-            if found >= before + more { Ok(()) } else { Err(format!("{found} of {}", before + more)) }
-        })
-        .await;
+        self.hot.reaches(query, before + more).await;
     }
 
     /// Requests the report of a time range until `accepts` is true. Exit codes: 0 complete, 1 incomplete, 2 unverifiable.

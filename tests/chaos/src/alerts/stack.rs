@@ -298,11 +298,7 @@ impl DrillStack {
         let hot = &self.hot;
         let newest = "SELECT toUInt64(max(stream_seq)) FROM marketprism_hot.trades";
         let before = hot.number(newest).await.unwrap();
-        eventually("hot has rows that its copy has not", || async {
-            let now = hot.number(newest).await?;
-            if now > before + 100 { Ok(()) } else { Err(format!("{now}")) }
-        })
-        .await;
+        hot.reaches(newest, before + 101).await;
         self.hot.stop().await;
         self.hot.put_back();
         self.hot.restart().await;
