@@ -185,6 +185,15 @@ impl Edge {
         values.sum()
     }
 
+    /// Waits until a metric is `least` or more; see [`Self::metric`].
+    pub async fn reaches(&self, name: &str, label: &str, least: u64) {
+        eventually(&format!("{name} of {label:?}"), || async {
+            let found = self.metric(name, label).await;
+            if found >= least { Ok(()) } else { Err(format!("{found}, wanted {least}")) }
+        })
+        .await;
+    }
+
     pub fn process(&mut self) -> &mut Process {
         self.process.as_mut().unwrap()
     }

@@ -130,11 +130,7 @@ async fn missed_trades_come_from_the_venues_history_each_once_over_losses_cuts_a
     }
     for (exchange, ..) in STREAMS {
         let label = format!("exchange=\"{exchange}\",outcome=\"filled\"");
-        eventually("they are filled", || async {
-            let filled = edge.metric("marketprism_edge_backfill_trades_total", &label).await;
-            if filled >= DROPPED { Ok(()) } else { Err(format!("{exchange}: {filled}")) }
-        })
-        .await;
+        edge.reaches("marketprism_edge_backfill_trades_total", &label, DROPPED).await;
     }
     sim.cut_all();
     ready(&edge).await;

@@ -154,11 +154,7 @@ fn replayed(edge: &Edge) -> BTreeMap<String, BTreeSet<u64>> {
 pub(crate) async fn flows(edge: &Edge, more: u64) {
     let name = "marketprism_edge_acknowledged_total";
     let before = edge.metric(name, "").await;
-    eventually("events are stored", || async {
-        let now = edge.metric(name, "").await;
-        if now >= before + more { Ok(()) } else { Err(format!("{before}, then {now}")) }
-    })
-    .await;
+    edge.reaches(name, "", before + more).await;
 }
 
 /// A book that is not live yet has no gap.
@@ -273,11 +269,7 @@ async fn a_run_is_audited_to_its_end_after_a_clean_stop_and_to_its_last_audit_af
     sim.fault(silence).unwrap();
     sim.resume();
     let three_audits = async |edge: &Edge| {
-        eventually("audits are stored", || async {
-            let sent = edge.metric("marketprism_edge_audits_sent_total", "").await;
-            if sent >= 3 { Ok(()) } else { Err(format!("{sent}")) }
-        })
-        .await;
+        edge.reaches("marketprism_edge_audits_sent_total", "", 3).await;
     };
     three_audits(&edge).await;
     assert!(edge.process().terminate(PATIENCE).await.success());

@@ -64,16 +64,8 @@ async fn frames_of_15_mib_take_bounded_memory_and_delay_no_other_feed() {
     let good = Feed::simulated("binance_spot", &sim.addr().to_string(), &["BTC-USDT"]);
     let feeds = [hostile_feed(folder.path(), FixtureKind::WellBehaved, &address), good];
     let mut edge = Edge::start(folder.path(), &broker.nats(), &feeds).await;
-    eventually("a trade arrives", || async {
-        let events = edge.metric("marketprism_edge_events_total", "trade").await;
-        if events > 0 { Ok(()) } else { Err(edge.get("/metrics").await?) }
-    })
-    .await;
-    eventually("the flood is read", || async {
-        let frames = edge.metric("marketprism_edge_frames_total", EXCHANGE).await;
-        if frames > 16 { Ok(()) } else { Err(edge.get("/metrics").await?) }
-    })
-    .await;
+    edge.reaches("marketprism_edge_events_total", "trade", 1).await;
+    edge.reaches("marketprism_edge_frames_total", EXCHANGE, 17).await;
     // Trades that came while this test waited are no measure of the edge.
     while let Some(Some(_)) = trades.next().now_or_never() {}
     let end = Instant::now() + Duration::from_secs(4);
@@ -130,11 +122,7 @@ async fn frames_and_events_left_at_a_stop_are_counted_and_the_last_line_says_so(
     .await;
     broker.process().suspend();
     // More than the last acknowledgements under way can take away.
-    eventually("events wait for the broker", || async {
-        let waiting = edge.metric("marketprism_edge_queue_messages", "").await;
-        if waiting > 20 { Ok(()) } else { Err(waiting.to_string()) }
-    })
-    .await;
+    edge.reaches("marketprism_edge_queue_messages", "", 21).await;
     let status = edge.process().terminate(PATIENCE).await;
     broker.process().resume();
     assert_eq!(status.code(), Some(4));

@@ -8,7 +8,6 @@ use futures_util::future::join_all;
 use marketprism_adapter_host::fixtures::{EXCHANGE, FixtureKind, component};
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::stack::Stack;
-use marketprism_tests::wait::eventually;
 use marketprism_venue_sim::{Sim, SimConfig};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
@@ -91,12 +90,7 @@ async fn a_hostile_adapter_harms_only_itself() {
 }
 
 async fn faults_counted(edge: &Edge, cause: &str) {
-    eventually(&format!("faults of cause {cause} are counted"), || async {
-        let faults =
-            edge.metric("marketprism_edge_adapter_faults_total", &format!("cause=\"{cause}\"")).await;
-        if faults > 0 { Ok(()) } else { Err(edge.get("/metrics").await?) }
-    })
-    .await;
+    edge.reaches("marketprism_edge_adapter_faults_total", &format!("cause=\"{cause}\""), 1).await;
 }
 
 fn kept_frames(edge: &Edge) -> usize {

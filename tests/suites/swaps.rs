@@ -336,14 +336,10 @@ async fn an_answer_that_the_adapter_faults_on_says_nothing_about_the_venues_hist
     let feed = Feed { adapter, backfill: true, ..venue.feed() };
     let edge = Edge::start(folder.path(), &broker.nats(), &[feed]).await;
     let trades = async |outcome| edge.metric("marketprism_edge_backfill_trades_total", outcome).await;
-    eventually("trades arrive", || async { edge.metric("marketprism_edge_frames_total", "sound").await > 0 })
-        .await;
+    edge.reaches("marketprism_edge_frames_total", "sound", 1).await;
     venue.next_id.fetch_add(2, Ordering::SeqCst);
     // One request more than the answers without a trade after which the history is known not to have it.
-    eventually("the request is repeated", || async {
-        edge.metric("marketprism_edge_backfill_requests_total", "sound").await >= 4
-    })
-    .await;
+    edge.reaches("marketprism_edge_backfill_requests_total", "sound", 4).await;
     assert!(trades("requested").await > 0);
     assert_eq!(trades("not_served").await, 0);
 }

@@ -158,11 +158,7 @@ impl System {
         self.edge.restart().await;
         eventually("the feed is ready again", || self.edge.get("/ready")).await;
         // The first frame ends the downtime.
-        eventually("frames arrive again", || async {
-            let frames = self.edge.metric("marketprism_edge_frames_total", "").await;
-            if frames > 0 { Ok(()) } else { Err("none".to_owned()) }
-        })
-        .await;
+        self.edge.reaches("marketprism_edge_frames_total", "", 1).await;
     }
 }
 
