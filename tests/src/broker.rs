@@ -71,6 +71,11 @@ impl Broker {
         format!("nats://127.0.0.1:{}", self.port())
     }
 
+    /// Lines of a `[nats]` table with this address.
+    pub fn nats(&self) -> String {
+        format!("urls = [{:?}]", self.url())
+    }
+
     pub fn urls(&self) -> Vec<String> {
         self.nodes.iter().map(|node| format!("nats://127.0.0.1:{}", node.port)).collect()
     }
@@ -91,9 +96,7 @@ impl Broker {
 
     /// SIGKILL.
     pub fn kill_node(&mut self, index: usize) {
-        if let Some(mut process) = self.nodes[index].process.take() {
-            process.kill();
-        }
+        self.nodes[index].process = None;
     }
 
     /// SIGKILL to the node with this server name; returns its index.
@@ -117,9 +120,6 @@ impl Broker {
     /// Copies everything that the first node stores, in the place of an earlier copy; it must not run.
     pub fn copy_store(&self, to: &Path) {
         assert!(self.nodes[0].process.is_none(), "the broker runs");
-        if to.exists() {
-            std::fs::remove_dir_all(to).unwrap();
-        }
         copy_folder(&self.folder.join("store-0"), to);
     }
 
@@ -167,16 +167,13 @@ impl Broker {
     }
 }
 
-fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let (from, to) = (entry.path(), to.join(entry.file_name()));
-        if from.is_dir() {
-            copy_folder(&from, &to);
-        } else {
-            std::fs::copy(&from, &to).unwrap();
-        }
+/// Puts a copy of a folder, with its symbolic links, in the place of another.
+pub fn copy_folder(from: &Path, to: &Path) {
+    if to.exists() {
+        std::fs::remove_dir_all(to).unwrap();
     }
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(copied.success(), "cp -a {from:?} {to:?}");
 }
 
 /// UDP sockets on the TCP ports that [`free_port`] gave out.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::broker::free_port;
-use crate::clickhouse::client;
+use crate::clickhouse::{answer_to, client};
 use crate::parts;
 use crate::process::Process;
 use crate::wait::{PATIENCE, eventually};
@@ -126,9 +126,7 @@ impl Central {
 
     /// SIGKILL.
     pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill();
-        }
+        self.process = None;
     }
 
     /// Starts it (again); returns when it is ready.
@@ -168,8 +166,5 @@ impl Central {
 
 /// Body of a successful response; status and body as the error otherwise.
 pub async fn get(url: String) -> Result<String, String> {
-    let answer = client().get(&url).send().await.map_err(|e| e.to_string())?;
-    let status = answer.status();
-    let text = answer.text().await.map_err(|e| e.to_string())?;
-    if status.is_success() { Ok(text) } else { Err(format!("{status}: {text}")) }
+    answer_to(client().get(&url)).await
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::broker::free_port;
+use crate::broker::{copy_folder, free_port};
 use crate::parts;
 use crate::process::Process;
 use crate::wait::{PATIENCE, eventually};
@@ -61,9 +61,7 @@ impl ClickHouse {
 
     /// SIGKILL.
     pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill();
-        }
+        self.process = None;
     }
 
     /// With further arguments, for this and all later starts.
@@ -109,7 +107,6 @@ impl ClickHouse {
     /// Replaces the data of a stopped engine by its copy.
     pub fn put_back(&self) {
         assert!(self.process.is_none(), "the engine runs");
-        std::fs::remove_dir_all(self.folder.join("data")).unwrap();
         copy_folder(&self.folder.join("copy"), &self.folder.join("data"));
     }
 
@@ -125,20 +122,27 @@ impl ClickHouse {
         text.trim().parse().map_err(|e| format!("{e}: {text}"))
     }
 
+    /// Waits until the one number that a query returns is `least` or larger.
+    pub async fn reaches(&self, query: &str, least: u64) {
+        eventually(query, || async {
+            let found = self.number(query).await?;
+            if found >= least { Ok(()) } else { Err(format!("{found}, wanted {least}")) }
+        })
+        .await;
+    }
+
     /// Response of a query as text.
     pub async fn text(&self, query: &str) -> Result<String, String> {
-        let answer =
-            self.client.post(self.url()).body(query.to_owned()).send().await.map_err(|e| e.to_string())?;
-        let status = answer.status();
-        let text = answer.text().await.map_err(|e| e.to_string())?;
-        if status.is_success() { Ok(text) } else { Err(format!("{status}: {text}")) }
+        answer_to(self.client.post(self.url()).body(query.to_owned())).await
     }
 }
 
-/// With its symbolic links, as `cp` does.
-fn copy_folder(from: &Path, to: &Path) {
-    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
-    assert!(copied.success(), "cp -a {from:?} {to:?}");
+/// As [`get`](crate::central::get), of any request.
+pub(crate) async fn answer_to(request: reqwest::RequestBuilder) -> Result<String, String> {
+    let answer = request.send().await.map_err(|e| e.to_string())?;
+    let status = answer.status();
+    let text = answer.text().await.map_err(|e| e.to_string())?;
+    if status.is_success() { Ok(text) } else { Err(format!("{status}: {text}")) }
 }
 
 /// HTTP client without proxies.

@@ -9,7 +9,7 @@ use crate::central::get;
 use crate::clickhouse::client;
 use crate::compiled_adapters;
 use crate::parts;
-use crate::process::Process;
+use crate::process::{Process, run};
 use crate::wait::eventually;
 
 /// Compiled adapters of an edge, in its folder.
@@ -125,9 +125,7 @@ impl Edge {
 
     /// SIGKILL.
     pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill();
-        }
+        self.process = None;
     }
 
     /// Writes other feeds into the configuration.
@@ -175,11 +173,16 @@ impl Edge {
         get(format!("http://127.0.0.1:{}{path}", self.port)).await
     }
 
+    /// The page `/coverage`.
+    pub async fn coverage(&self) -> serde_json::Value {
+        serde_json::from_str(&self.get("/coverage").await.unwrap()).unwrap()
+    }
+
     /// Sum of a metric over the series that contain `label`. A series may come with its first event, but a name that no edge has would be 0
     /// for ever.
     pub async fn metric(&self, name: &str, label: &str) -> u64 {
         let documented = format!("| `{name}` |");
-        let readme = std::fs::read_to_string(parts::root().join("edge/README.md")).unwrap();
+        let readme = parts::text("edge/README.md");
         assert!(readme.contains(&documented), "{name} is no metric of an edge");
         let text = self.get("/metrics").await.unwrap();
         let values = text.lines().filter_map(|line| {
@@ -189,6 +192,15 @@ impl Edge {
                 .then(|| value.split('.').next()?.parse::<u64>().ok())?
         });
         values.sum()
+    }
+
+    /// Waits until a metric is `least` or more; see [`Self::metric`].
+    pub async fn reaches(&self, name: &str, label: &str, least: u64) {
+        eventually(&format!("{name} of {label:?}"), || async {
+            let found = self.metric(name, label).await;
+            if found >= least { Ok(()) } else { Err(format!("{found}, wanted {least}")) }
+        })
+        .await;
     }
 
     pub fn process(&mut self) -> &mut Process {
@@ -224,4 +236,24 @@ fn command(action: &str, config: &Path) -> Command {
         command.env_remove(name).env_remove(name.to_lowercase());
     }
     command
+}
+
+/// Generates a signer's private key in the file `path`; returns its public key.
+pub fn keygen(path: &Path) -> String {
+    signer(&["keygen", "--out"], path, &[]).trim().to_owned()
+}
+
+/// Writes a component to `folder/NAME.wasm`, signed with the key in `folder/KEY` and with the reference answers to the frames in `golden`.
+pub fn sign(folder: &Path, component: &[u8], name: &str, key: &str, golden: Option<&Path>) -> PathBuf {
+    let file = folder.join(format!("{name}.wasm"));
+    std::fs::write(&file, component).unwrap();
+    let key = format!("--key={}", folder.join(key).display());
+    let golden = golden.map(|frames| format!("--frames={}", frames.display()));
+    signer(&["sign"], &file, &[Some(key), golden].into_iter().flatten().collect::<Vec<_>>());
+    file
+}
+
+fn signer(action: &[&str], file: &Path, options: &[String]) -> String {
+    let mut command = Command::new(parts::binary("marketprism-edge"));
+    run(command.arg("adapter").args(action).arg(file).args(options))
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::broker::free_port;
 use crate::parts;
-use crate::process::Process;
+use crate::process::{Process, run};
 use crate::wait::eventually;
 
 fn shipped(name: &str) -> PathBuf {
@@ -27,8 +27,7 @@ pub fn certificates(folder: &Path, names: &[&str]) {
 /// As [`certificates`], valid for so many days.
 pub fn certificates_for(folder: &Path, names: &[&str], days: u32) {
     let mut command = Command::new(shipped("try-ca.sh"));
-    let output = command.arg(folder).args(names).env("DAYS", days.to_string()).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
+    run(command.arg(folder).args(names).env("DAYS", days.to_string()));
 }
 
 /// Lines of a `[nats]` table with the certificates `client`.
@@ -42,6 +41,22 @@ pub fn nats_table(certificates: &Path, urls: &[String], user: &str, password: &s
         path("client.pem"),
         path("client-key.pem")
     )
+}
+
+/// Servers of a cluster of three, and the ports on which they take leaf nodes at the address `leaf_host`. None is started.
+pub fn cluster(folder: &Path, certificates: &Path, leaf_host: &str) -> (Vec<NatsFromFiles>, Vec<u16>) {
+    let routes: Vec<u16> = (0..3).map(|_| free_port()).collect();
+    let leaf_ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
+    let urls: Vec<String> = routes.iter().map(|port| format!("tls://127.0.0.1:{port}")).collect();
+    let server = |number: usize| {
+        let own = [
+            ("NATS_CLUSTER_LISTEN", format!("127.0.0.1:{}", routes[number])),
+            ("NATS_LEAF_LISTEN", format!("{leaf_host}:{}", leaf_ports[number])),
+            ("NATS_ROUTES", format!("[{}]", urls.join(", "))),
+        ];
+        NatsFromFiles::prepared(folder, certificates, "cluster", &format!("nats-{number}"), &own)
+    };
+    ((0..3).map(server).collect(), leaf_ports)
 }
 
 /// A server; a restart keeps its ports, variables and store.
@@ -123,9 +138,7 @@ impl NatsFromFiles {
 
     /// SIGKILL.
     pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill();
-        }
+        self.process = None;
     }
 
     pub fn process(&mut self) -> &mut Process {

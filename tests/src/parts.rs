@@ -6,6 +6,11 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
+/// A text file of the repository.
+pub fn text(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
 /// A binary of this workspace, from the build profile of the running test.
 pub fn binary(name: &str) -> PathBuf {
     let running = std::env::current_exe().unwrap();

@@ -133,6 +133,34 @@ impl Process {
     }
 }
 
+/// True in a process that runs the test `name` only, as nextest starts one for each. `cargo test` runs all tests in one process: there the test
+/// is run in a process of its own.
+pub fn is_alone(name: &str) -> bool {
+    let alone = ["--exact", name];
+    if alone.iter().all(|wanted| std::env::args().any(|argument| argument == *wanted)) {
+        return true;
+    }
+    let test = std::env::current_exe().unwrap();
+    let ended = Command::new(test).args(alone).arg("--nocapture").status().unwrap();
+    assert!(ended.success(), "{name}: {ended}");
+    false
+}
+
+/// Runs a command, which must succeed: its standard output.
+pub fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let [out, errors] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    assert!(output.status.success(), "{command:?}: {}: {out}{errors}", output.status);
+    out
+}
+
+/// Each part is in a text that was printed.
+pub fn contains_all(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+}
+
 /// CPU time of this process so far.
 pub fn own_cpu_time() -> Duration {
     cpu_time_of(std::process::id())

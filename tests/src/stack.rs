@@ -1,11 +1,26 @@
 //! Broker, engine and central together.
 
+use std::path::Path;
+
 use tempfile::TempDir;
 
 use crate::broker::Broker;
 use crate::central::{Central, Settings};
 use crate::clickhouse::ClickHouse;
 use crate::edge::{Edge, Feed};
+
+/// Broker, hot and cold on engines of their own, and a central with these settings except for the addresses.
+pub async fn two_sides(
+    folder: &Path,
+    settings: Settings<'_>,
+) -> (Broker, ClickHouse, ClickHouse, Central) {
+    let (broker, hot, cold) =
+        tokio::join!(Broker::start(folder), ClickHouse::start(folder), ClickHouse::named(folder, "cold"));
+    let (nats, hot_url, cold_url) = (broker.nats(), hot.url(), cold.url());
+    let settings = Settings { nats: &nats, hot: &hot_url, cold: Some(&cold_url), ..settings };
+    let central = Central::with_settings(folder, &settings).await;
+    (broker, hot, cold, central)
+}
 
 #[derive(Debug)]
 pub struct Stack {
@@ -26,15 +41,15 @@ impl Stack {
     }
 
     /// `more`: further tables of central's configuration.
-    pub async fn plain_with(more: &'static str) -> Self {
+    pub async fn plain_with(more: &str) -> Self {
         Self::with_central(Settings { more, ..Settings::plain("", "") }).await
     }
 
-    async fn with_central(settings: Settings<'static>) -> Self {
+    async fn with_central(settings: Settings<'_>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (broker, clickhouse) =
             tokio::join!(Broker::start(folder.path()), ClickHouse::start(folder.path()));
-        let (nats, hot) = (format!("urls = [{:?}]", broker.url()), clickhouse.url());
+        let (nats, hot) = (broker.nats(), clickhouse.url());
         let central =
             Central::with_settings(folder.path(), &Settings { nats: &nats, hot: &hot, ..settings }).await;
         Self { central, clickhouse, broker, folder }
@@ -42,6 +57,6 @@ impl Stack {
 
     /// An edge that publishes to this stack's broker.
     pub async fn edge(&self, feeds: &[Feed]) -> Edge {
-        Edge::start(self.folder.path(), &format!("urls = [{:?}]", self.broker.url()), feeds).await
+        Edge::start(self.folder.path(), &self.broker.nats(), feeds).await
     }
 }

@@ -35,6 +35,12 @@ impl<T> Check<T> for Option<T> {
     }
 }
 
+impl Check<()> for bool {
+    fn outcome(self) -> Result<(), String> {
+        self.then_some(()).outcome()
+    }
+}
+
 /// Checks until `condition` gives a value; fails with `what` and the last state seen after [`PATIENCE`].
 pub async fn eventually<T, C: Check<T>, F: Future<Output = C>>(
     what: &str,

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Command;
 
-use marketprism_tests::parts;
+use marketprism_tests::parts::{self, text};
+use marketprism_tests::process::run;
 use serde_json::Value;
 
 /// Of Prometheus and node_exporter.
@@ -13,10 +14,6 @@ const FOREIGN_METRICS: [&str; 4] =
 
 fn folder() -> PathBuf {
     parts::root().join("deploy/prometheus")
-}
-
-fn text(path: &str) -> String {
-    std::fs::read_to_string(parts::root().join(path)).unwrap()
 }
 
 /// Words after `key` at the begin of lines.
@@ -59,8 +56,7 @@ fn each_alert_fires_in_its_case_only() {
         return;
     }
     for arguments in [["check", "config", "prometheus.yml"], ["test", "rules", "alerts.test.yml"]] {
-        let output = Command::new("promtool").args(arguments).current_dir(folder()).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
+        run(Command::new("promtool").args(arguments).current_dir(folder()));
     }
 }
 

@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use marketprism_schema::{Audit, AuditPayload, Body, DataSource, EventId, GapKind, decode_audit_payload};
+use marketprism_schema::{Body, DataSource, EventId, GapKind};
 use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::wait::{PATIENCE, eventually};
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
 
-use crate::edge_audits::{create_streams, events_of, flows, messages};
+use crate::edge_audits::{audits, broker_with_streams, events_of, flows, messages};
 use crate::two_symbols;
 
 /// Exchange, symbol of the venue, symbol, and a part of the name of its stream of trades.
@@ -82,16 +82,8 @@ async fn ready(edge: &Edge) {
 
 /// The audits of every exchange have so many gaps that the venue's history filled.
 async fn fills_are_told(broker: &Broker, count: usize) {
-    let read = |payload: &[u8]| match decode_audit_payload(payload).unwrap() {
-        AuditPayload::Audit(audit) => Some(audit),
-        AuditPayload::Downtime(_)
-        | AuditPayload::Instruments(_)
-        | AuditPayload::Changes(_)
-        | AuditPayload::Correction(_) => None,
-    };
     eventually("the fills are reported", || async {
-        let audits: Vec<Audit> =
-            messages(broker, "AUDIT").await.iter().filter_map(|message| read(&message.payload)).collect();
+        let audits = audits(broker).await;
         for (exchange, ..) in STREAMS {
             let of_exchange = audits.iter().flat_map(|audit| &audit.streams);
             let gaps =
@@ -111,9 +103,7 @@ async fn fills_are_told(broker: &Broker, count: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn missed_trades_come_from_the_venues_history_each_once_over_losses_cuts_a_stop_and_a_kill() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_streams(&broker).await;
+    let (folder, broker) = broker_with_streams().await;
     let exchanges = STREAMS.map(|(exchange, ..)| exchange.to_owned()).to_vec();
     let sim = Sim::start(SimConfig { exchanges, trade_percent: 80, ..two_symbols(300) }).await.unwrap();
     let feeds = STREAMS.map(|(exchange, _, symbol, _)| {
@@ -140,11 +130,7 @@ async fn missed_trades_come_from_the_venues_history_each_once_over_losses_cuts_a
     }
     for (exchange, ..) in STREAMS {
         let label = format!("exchange=\"{exchange}\",outcome=\"filled\"");
-        eventually("they are filled", || async {
-            let filled = edge.metric("marketprism_edge_backfill_trades_total", &label).await;
-            if filled >= DROPPED { Ok(()) } else { Err(format!("{exchange}: {filled}")) }
-        })
-        .await;
+        edge.reaches("marketprism_edge_backfill_trades_total", &label, DROPPED).await;
     }
     sim.cut_all();
     ready(&edge).await;
@@ -178,16 +164,14 @@ async fn of_a_stop_that_began_before_the_venues_history_everything_that_it_keeps
     const MISSED: usize = 200;
     const KEPT: usize = 90;
     let (exchange, venue_symbol, symbol, _) = STREAMS[1];
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_streams(&broker).await;
+    let (folder, broker) = broker_with_streams().await;
     let config = SimConfig { exchanges: vec![exchange.to_owned()], trade_percent: 80, ..two_symbols(300) };
     let sim = Sim::start(config).await.unwrap();
     let mut feed = Feed::simulated(exchange, &sim.addr().to_string(), &[symbol]);
     feed.data_types = vec!["trade".to_owned()];
     feed.backfill = true;
     feed.extra = "market_types = []".to_owned();
-    let mut edge = Edge::start(folder.path(), &format!("urls = [{:?}]", broker.url()), &[feed]).await;
+    let mut edge = Edge::start(folder.path(), &broker.nats(), &[feed]).await;
     eventually("the edge is ready", || edge.get("/ready")).await;
     sim.resume();
     flows(&edge, 200).await;

@@ -5,6 +5,7 @@ use marketprism_schema::{BrokerUser, broker_authorization};
 use marketprism_tests::broker::{Broker, free_port};
 use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::process::contains_all;
 use marketprism_tests::wait::eventually;
 
 const USER: &str = "ann@desk:1";
@@ -33,12 +34,6 @@ async fn diagnosis(central: &Central) -> String {
     let (_, found, error) = central.ask(&["diagnose"]).await;
     assert!(!found.is_empty(), "{error}");
     found
-}
-
-fn contains_all(text: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(text.contains(part), "{part}: {text}");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

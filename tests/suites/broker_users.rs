@@ -115,11 +115,7 @@ async fn strangers_stay_out_an_edge_publishes_only_its_own_and_everything_works(
     let mut edge = Edge::with_tables(folder.path(), &nats(EDGE), settings, &[feed]).await;
 
     for table in ["trades", "orderbooks", "audits"] {
-        eventually(&format!("{table} arrive"), || async {
-            let rows = clickhouse.number(&format!("SELECT count() FROM marketprism_hot.{table}")).await?;
-            if rows > 5 { Ok(()) } else { Err(format!("{rows} rows")) }
-        })
-        .await;
+        clickhouse.reaches(&format!("SELECT count() FROM marketprism_hot.{table}"), 6).await;
     }
     assert!(tokio::time::timeout(PATIENCE, read.next()).await.unwrap().is_some(), "the reader reads");
     let mirror = tokio::time::timeout(PATIENCE, mirrored.next()).await.unwrap().unwrap();

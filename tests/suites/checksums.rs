@@ -10,7 +10,7 @@ use marketprism_tests::number::{key, plain};
 use marketprism_tests::wait::eventually;
 use marketprism_venue_sim::{BookView, FaultAction, FaultSpec, Sim, SimConfig};
 
-use crate::edge_audits::{create_streams, events_of, flows, messages};
+use crate::edge_audits::{broker_with_streams, events_of, flows, messages};
 
 const KRAKEN: &str = "kraken_spot";
 
@@ -161,9 +161,7 @@ async fn cut(sim: &Sim) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn books_of_every_depth_and_all_trades_are_the_venues_and_equal_times_are_two_events() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_streams(&broker).await;
+    let (folder, broker) = broker_with_streams().await;
     let config = SimConfig {
         exchanges: vec![KRAKEN.to_owned()],
         symbols: PAIRS.map(|(symbol, _, _)| symbol.to_owned()).to_vec(),
@@ -183,7 +181,7 @@ async fn books_of_every_depth_and_all_trades_are_the_venues_and_equal_times_are_
         }
     });
     let feeds: Vec<Feed> = feeds.collect();
-    let edge = Edge::start(folder.path(), &format!("urls = [{:?}]", broker.url()), &feeds).await;
+    let edge = Edge::start(folder.path(), &broker.nats(), &feeds).await;
     eventually("the edge is ready", || edge.get("/ready")).await;
     sim.resume();
     flows(&edge, 200).await;

@@ -127,7 +127,7 @@ async fn clickhouse_is_reached_over_tls_and_a_refused_handshake_names_the_key() 
     let (port, serving) = tls_front(folder.path(), clickhouse.port()).await;
     let hot = clickhouse.url().replace("http://", "https://");
     let hot = hot.replace(&clickhouse.port().to_string(), &port.to_string());
-    let nats = format!("urls = [{:?}]", broker.url());
+    let nats = broker.nats();
     // Another name of the machine, as if the cold database were on a server of its own.
     let cold = hot.replace("127.0.0.1", "localhost");
     let settings = Settings { cold: Some(&cold), ..Settings::plain(&nats, &hot) };

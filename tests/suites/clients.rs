@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use marketprism_tests::parts;
+use marketprism_tests::process::run;
 use marketprism_tests::stack::Stack;
 
 const INSERT: &str = "INSERT INTO marketprism_hot.trades (timestamp, exchange, market_type, symbol, venue_symbol, trade_id, \
@@ -40,9 +41,8 @@ async fn curl_and_clickhouse_connect_read_the_tables() {
 
     let query = "SELECT toString(price) FROM trades ORDER BY trade_id FORMAT TabSeparated";
     let url = format!("{}/?database=marketprism_hot", stack.clickhouse.url());
-    let curl = Command::new("curl").args(["-sS", "--fail", &url, "--data-binary", query]).output().unwrap();
-    assert!(curl.status.success(), "{}", String::from_utf8_lossy(&curl.stderr));
-    assert_eq!(String::from_utf8_lossy(&curl.stdout), "64000.1\n64000.2\n");
+    let read = run(Command::new("curl").args(["-sS", "--fail", &url, "--data-binary", query]));
+    assert_eq!(read, "64000.1\n64000.2\n");
 
     let (port, password) = (stack.clickhouse.port().to_string(), stack.clickhouse.password());
     let python = Command::new(parts::python()).args(["-c", READ, &port, &password]).output().unwrap();

@@ -22,7 +22,7 @@ async fn a_wrong_clock_is_named_with_its_error_and_every_synthetic_trade_is_in_h
     assert!(sim.set_clock_skew(EXCHANGE, SKEW_MS));
     sim.resume();
     let feed = Feed::simulated(EXCHANGE, &sim.addr().to_string(), &SYMBOLS);
-    let nats = format!("urls = [{:?}]", stack.broker.url());
+    let nats = stack.broker.nats();
     let edge = Edge::with_tables(stack.folder.path(), &nats, TABLES, std::slice::from_ref(&feed)).await;
     let health = eventually("the edge reports its clock", || async {
         let health: Value = serde_json::from_str(&edge.get("/health").await?).map_err(|e| e.to_string())?;
@@ -34,14 +34,10 @@ async fn a_wrong_clock_is_named_with_its_error_and_every_synthetic_trade_is_in_h
     let off = clock["offset_us"].as_i64().unwrap() + SKEW_MS * 1_000;
     assert!(off.abs() <= clock["error_us"].as_i64().unwrap() + 1, "{clock}");
 
-    eventually("the synthetic trades arrive", || async {
-        let found = stack
-            .clickhouse
-            .number("SELECT count() FROM marketprism_hot.trades WHERE exchange = 'selftest'")
-            .await?;
-        if found >= 20 { Ok(()) } else { Err(format!("{found} trades")) }
-    })
-    .await;
+    stack
+        .clickhouse
+        .reaches("SELECT count() FROM marketprism_hot.trades WHERE exchange = 'selftest'", 20)
+        .await;
     let holes = "SELECT max(toUInt64(trade_id)) - min(toUInt64(trade_id)) + 1 - count() FROM marketprism_hot.trades \
                  WHERE exchange = 'selftest' AND toUInt64(trade_id) <= (SELECT max(toUInt64(trade_id)) FROM marketprism_hot.trades \
                  WHERE exchange = 'selftest' AND created_at < now64(3) - INTERVAL 1 SECOND)";

@@ -160,11 +160,7 @@ async fn every_trade_is_stored_exactly_once_through_an_outage_of_the_storage() {
     let (mut stack, sim, edge) = flowing().await;
     stack.clickhouse.kill();
     let acked = edge.metric("marketprism_edge_acknowledged_total", "").await;
-    eventually("the edge publishes on", || async {
-        let now = edge.metric("marketprism_edge_acknowledged_total", "").await;
-        if now >= acked + 1000 { Ok(()) } else { Err(format!("{now} acked")) }
-    })
-    .await;
+    edge.reaches("marketprism_edge_acknowledged_total", "", acked + 1000).await;
     stack.clickhouse.restart().await;
     flows(&stack.clickhouse, 300).await;
     sim.pause();
@@ -177,7 +173,7 @@ async fn every_trade_is_stored_exactly_once_through_an_outage_of_the_storage() {
 async fn two_edges_give_one_row_per_event_and_one_edge_is_enough() {
     let stack = Stack::start().await;
     let sim = Sim::start(SimConfig { backlog: false, ..config() }).await.unwrap();
-    let nats = format!("urls = [{:?}]", stack.broker.url());
+    let nats = stack.broker.nats();
     let mut edges = Vec::new();
     for name in ["edge-one", "edge-two"] {
         edges.push(Edge::start_as(name, stack.folder.path(), &nats, &feeds(&sim)).await);

@@ -12,9 +12,11 @@ use marketprism_schema::{
 use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::parts;
+use marketprism_tests::process::run;
 use marketprism_tests::wait::{PATIENCE, eventually};
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::{SYMBOLS, VENUE_SYMBOLS, two_symbols};
 
@@ -24,11 +26,15 @@ const SECOND: i64 = 1_000_000_000;
 /// Short windows; trades packed, books as JSON.
 const SETTINGS: &str = "[audit]\nwindow_seconds = 1\nsettle_ms = 300\n[wire]\norderbook = \"json\"";
 
-pub(crate) async fn create_streams(broker: &Broker) {
-    create_streams_with(&async_nats::connect(broker.url()).await.unwrap()).await;
+/// A broker with the system's streams, and its folder.
+pub(crate) async fn broker_with_streams() -> (TempDir, Broker) {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    create_streams(&async_nats::connect(broker.url()).await.unwrap()).await;
+    (folder, broker)
 }
 
-pub(crate) async fn create_streams_with(client: &async_nats::Client) {
+pub(crate) async fn create_streams(client: &async_nats::Client) {
     let context = jetstream::new(client.clone());
     for stream in STREAMS {
         let config = jetstream::stream::Config {
@@ -64,7 +70,7 @@ pub(crate) async fn messages(broker: &Broker, stream: &str) -> Vec<jetstream::Me
     all
 }
 
-async fn audits(broker: &Broker) -> Vec<Audit> {
+pub(crate) async fn audits(broker: &Broker) -> Vec<Audit> {
     let read = |message: &jetstream::Message| match decode_audit_payload(&message.payload).unwrap() {
         AuditPayload::Audit(audit) => Some(audit),
         AuditPayload::Downtime(_)
@@ -133,15 +139,11 @@ async fn start(broker: &Broker, folder: &std::path::Path, sim: &Sim) -> Edge {
 
 /// Trade ids by symbol that a replay of the edge's raw frames gives.
 fn replayed(edge: &Edge) -> BTreeMap<String, BTreeSet<u64>> {
-    let replay = Command::new(parts::binary("marketprism-edge"))
-        .args(["replay", "--exchange", EXCHANGE, "--data-type", "trade", "--adapter"])
-        .arg(parts::adapter_of(EXCHANGE))
-        .arg(edge.folder().join("data/raw").join(EXCHANGE))
-        .output()
-        .unwrap();
-    assert!(replay.status.success(), "{}", String::from_utf8_lossy(&replay.stderr));
+    let mut replay = Command::new(parts::binary("marketprism-edge"));
+    replay.args(["replay", "--exchange", EXCHANGE, "--data-type", "trade", "--adapter"]);
+    replay.arg(parts::adapter_of(EXCHANGE)).arg(edge.folder().join("data/raw").join(EXCHANGE));
     let mut trades: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
-    for line in String::from_utf8(replay.stdout).unwrap().lines() {
+    for line in run(&mut replay).lines() {
         let event: Value = serde_json::from_str(line).unwrap();
         let id = event["trade_id"].as_str().unwrap().parse().unwrap();
         trades.entry(event["symbol"].as_str().unwrap().to_owned()).or_default().insert(id);
@@ -152,11 +154,7 @@ fn replayed(edge: &Edge) -> BTreeMap<String, BTreeSet<u64>> {
 pub(crate) async fn flows(edge: &Edge, more: u64) {
     let name = "marketprism_edge_acknowledged_total";
     let before = edge.metric(name, "").await;
-    eventually("events are stored", || async {
-        let now = edge.metric(name, "").await;
-        if now >= before + more { Ok(()) } else { Err(format!("{before}, then {now}")) }
-    })
-    .await;
+    edge.reaches(name, "", before + more).await;
 }
 
 /// A book that is not live yet has no gap.
@@ -190,9 +188,7 @@ fn gaps<'a>(audits: &'a [Audit], symbol: &str, kind: GapKind) -> Vec<&'a Gap> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn audits_are_exact_and_report_every_missing_trade_with_its_cause() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut broker = Broker::start(folder.path()).await;
-    create_streams(&broker).await;
+    let (folder, mut broker) = broker_with_streams().await;
     let sim = Sim::start(two_symbols(400)).await.unwrap();
     let mut edge = start(&broker, folder.path(), &sim).await;
     sim.resume();
@@ -266,20 +262,14 @@ async fn audits_are_exact_and_report_every_missing_trade_with_its_cause() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_audited_to_its_end_after_a_clean_stop_and_to_its_last_audit_after_a_kill() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_streams(&broker).await;
+    let (folder, broker) = broker_with_streams().await;
     let sim = Sim::start(two_symbols(400)).await.unwrap();
     let mut edge = start(&broker, folder.path(), &sim).await;
     let silence = FaultSpec { count: Some(u64::MAX), ..fault(FaultAction::Drop, "ETHUSDT", "trade") };
     sim.fault(silence).unwrap();
     sim.resume();
     let three_audits = async |edge: &Edge| {
-        eventually("audits are stored", || async {
-            let sent = edge.metric("marketprism_edge_audits_sent_total", "").await;
-            if sent >= 3 { Ok(()) } else { Err(format!("{sent}")) }
-        })
-        .await;
+        edge.reaches("marketprism_edge_audits_sent_total", "", 3).await;
     };
     three_audits(&edge).await;
     assert!(edge.process().terminate(PATIENCE).await.success());

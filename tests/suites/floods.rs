@@ -1,12 +1,10 @@
 //! Promise: a venue that sends more than the edge can take harms only its own feed, and nothing left behind at a stop is kept quiet.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use async_nats::jetstream::{self, stream};
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use marketprism_adapter_host::fixtures::{EXCHANGE, FixtureKind, component};
+use marketprism_adapter_host::fixtures::{EXCHANGE, FixtureKind};
 use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::wait::{PATIENCE, eventually};
@@ -16,29 +14,11 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::edge_audits::events_of;
+use crate::edge_audits::{broker_with_streams, create_streams, events_of};
+use crate::sandbox::hostile_feed;
 use crate::two_symbols;
 
 const MIB: u64 = 1 << 20;
-
-fn adapter(folder: &Path, kind: FixtureKind) -> PathBuf {
-    let path = folder.join(format!("{kind:?}.wasm"));
-    std::fs::write(&path, component(kind)).unwrap();
-    path
-}
-
-fn hostile(folder: &Path, kind: FixtureKind, address: &str) -> Feed {
-    Feed {
-        exchange: EXCHANGE.to_owned(),
-        adapter: adapter(folder, kind),
-        symbols: vec!["BTC-USDT".to_owned()],
-        data_types: vec!["trade".to_owned()],
-        ws: format!("ws://{address}"),
-        rest: String::new(),
-        backfill: false,
-        extra: String::new(),
-    }
-}
 
 /// Binary frames of 15 MiB without a pause.
 async fn flooding_venue() -> (String, JoinHandle<()>) {
@@ -72,39 +52,20 @@ async fn faulting_venue() -> (String, JoinHandle<()>) {
     (address, serving)
 }
 
-async fn create_streams(url: &str) -> async_nats::Client {
-    let client = async_nats::connect(url).await.unwrap();
-    let context = jetstream::new(client.clone());
-    for (name, subject) in
-        [("MARKET_DATA", "trade.>"), ("ORDERBOOK_SNAP", "orderbook.>"), ("AUDIT", "audit.>")]
-    {
-        let subjects = vec![subject.to_owned()];
-        let config = stream::Config { name: name.to_owned(), subjects, ..Default::default() };
-        context.create_stream(config).await.unwrap();
-    }
-    client
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_of_15_mib_take_bounded_memory_and_delay_no_other_feed() {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::start(folder.path()).await;
-    let mut trades = create_streams(&broker.url()).await.subscribe("trade.>").await.unwrap();
+    let client = async_nats::connect(broker.url()).await.unwrap();
+    create_streams(&client).await;
+    let mut trades = client.subscribe("trade.>").await.unwrap();
     let sim = Sim::start(SimConfig { start_paused: false, ..two_symbols(200) }).await.unwrap();
     let (address, flooding) = flooding_venue().await;
     let good = Feed::simulated("binance_spot", &sim.addr().to_string(), &["BTC-USDT"]);
-    let feeds = [hostile(folder.path(), FixtureKind::WellBehaved, &address), good];
-    let mut edge = Edge::start(folder.path(), &format!("urls = [{:?}]", broker.url()), &feeds).await;
-    eventually("a trade arrives", || async {
-        let events = edge.metric("marketprism_edge_events_total", "trade").await;
-        if events > 0 { Ok(()) } else { Err(edge.get("/metrics").await?) }
-    })
-    .await;
-    eventually("the flood is read", || async {
-        let frames = edge.metric("marketprism_edge_frames_total", EXCHANGE).await;
-        if frames > 16 { Ok(()) } else { Err(edge.get("/metrics").await?) }
-    })
-    .await;
+    let feeds = [hostile_feed(folder.path(), FixtureKind::WellBehaved, &address), good];
+    let mut edge = Edge::start(folder.path(), &broker.nats(), &feeds).await;
+    edge.reaches("marketprism_edge_events_total", "trade", 1).await;
+    edge.reaches("marketprism_edge_frames_total", EXCHANGE, 17).await;
     // Trades that came while this test waited are no measure of the edge.
     while let Some(Some(_)) = trades.next().now_or_never() {}
     let end = Instant::now() + Duration::from_secs(4);
@@ -144,14 +105,12 @@ async fn frames_of_15_mib_take_bounded_memory_and_delay_no_other_feed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_and_events_left_at_a_stop_are_counted_and_the_last_line_says_so() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut broker = Broker::start(folder.path()).await;
-    create_streams(&broker.url()).await;
+    let (folder, mut broker) = broker_with_streams().await;
     let sim = Sim::start(SimConfig { start_paused: false, ..two_symbols(200) }).await.unwrap();
     let (address, faulting) = faulting_venue().await;
     let good = Feed::simulated("binance_spot", &sim.addr().to_string(), &["BTC-USDT"]);
-    let feeds = [hostile(folder.path(), FixtureKind::Loop, &address), good];
-    let nats = format!("urls = [{:?}]", broker.url());
+    let feeds = [hostile_feed(folder.path(), FixtureKind::Loop, &address), good];
+    let nats = broker.nats();
     // The next start would send what a journal has.
     let tables = "[journal]\nenabled = false\n[sandbox]\ncall_deadline_ms = 500";
     let mut edge = Edge::with_tables(folder.path(), &nats, tables, &feeds).await;
@@ -163,11 +122,7 @@ async fn frames_and_events_left_at_a_stop_are_counted_and_the_last_line_says_so(
     .await;
     broker.process().suspend();
     // More than the last acknowledgements under way can take away.
-    eventually("events wait for the broker", || async {
-        let waiting = edge.metric("marketprism_edge_queue_messages", "").await;
-        if waiting > 20 { Ok(()) } else { Err(waiting.to_string()) }
-    })
-    .await;
+    edge.reaches("marketprism_edge_queue_messages", "", 21).await;
     let status = edge.process().terminate(PATIENCE).await;
     broker.process().resume();
     assert_eq!(status.code(), Some(4));

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use marketprism_tests::broker::Broker;
 use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::stack::two_sides;
 use marketprism_tests::wait::{PATIENCE, eventually};
 use marketprism_venue_sim::{Sim, SimConfig};
 use serde_json::{Value, json};
@@ -70,23 +70,16 @@ async fn told_over_http(central: &Central, hot: &ClickHouse) {
 async fn trades_after(hot: &ClickHouse, symbol: &str) {
     let count = format!("SELECT count() FROM marketprism_hot.trades WHERE symbol = '{symbol}'");
     let before = hot.number(&count).await.unwrap();
-    eventually("trades arrive", || async {
-        let found = hot.number(&count).await?;
-        if found > before { Ok(()) } else { Err(format!("{found} trades")) }
-    })
-    .await;
+    hot.reaches(&count, before + 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changed_terms_begin_a_version_and_rows_are_read_with_the_terms_of_their_day() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    let (broker, hot, cold) =
-        tokio::join!(Broker::start(path), ClickHouse::start(path), ClickHouse::named(path, "cold"));
-    let nats = format!("urls = [{:?}]", broker.url());
-    let (hot_url, cold_url) = (hot.url(), cold.url());
-    let settings = Settings { cold: Some(&cold_url), more: REPLICATION, ..Settings::plain(&nats, &hot_url) };
-    let central = Central::with_settings(path, &settings).await;
+    let settings = Settings { more: REPLICATION, ..Settings::plain("", "") };
+    let (broker, hot, cold, central) = two_sides(path, settings).await;
+    let nats = broker.nats();
     let symbols = ["BTCUSDT", "SOLUSDT"].map(str::to_owned).to_vec();
     let exchanges = vec![EXCHANGE.to_owned()];
     let sim = Sim::start(SimConfig { exchanges, symbols, rate: 100, ..SimConfig::default() }).await.unwrap();
@@ -121,11 +114,7 @@ async fn changed_terms_begin_a_version_and_rows_are_read_with_the_terms_of_their
     let before = hot.number(seen).await.unwrap();
     assert!(edge.process().terminate(PATIENCE).await.success());
     edge.restart().await;
-    eventually("the version is confirmed", || async {
-        let found = hot.number(seen).await?;
-        if found > before { Ok(()) } else { Err(format!("seen at {found}")) }
-    })
-    .await;
+    hot.reaches(seen, before + 1).await;
     reach(&hot, &cold, "BTC-USDT", &changed).await;
 
     // Hot lost the table's rows: they come back from cold.

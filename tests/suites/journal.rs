@@ -70,7 +70,7 @@ async fn what_a_killed_edge_had_journaled_while_the_broker_was_away_is_stored_ex
     let mut stack = Stack::start().await;
     let sim = Sim::start(SimConfig { backlog: false, ..two_symbols(2_000) }).await.unwrap();
     let feed = Feed::simulated(EXCHANGE, &sim.addr().to_string(), &SYMBOLS);
-    let nats = format!("urls = [{:?}]", stack.broker.url());
+    let nats = stack.broker.nats();
     // A small memory: most events are on disk only.
     let tables = "[publisher]\nqueue_max_messages = 1000\nmax_in_flight_messages = 256";
     let mut edge = Edge::with_tables(stack.folder.path(), &nats, tables, &[feed]).await;

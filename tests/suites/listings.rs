@@ -12,7 +12,7 @@ use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
-use crate::edge_audits::{create_streams, messages};
+use crate::edge_audits::{audits, broker_with_streams, messages};
 
 const EXCHANGE: &str = "binance_spot";
 const AUDIT: &str = "[audit]\nwindow_seconds = 1\nsettle_ms = 300";
@@ -28,10 +28,6 @@ fn feed(sim: &Sim, symbols: &[&str], extra: &str) -> Feed {
     Feed { extra: extra.to_owned(), ..feed }
 }
 
-async fn page(edge: &Edge) -> Value {
-    serde_json::from_str(&edge.get("/coverage").await.unwrap()).unwrap()
-}
-
 /// Part, state of the book and its epoch, where the instrument is collected.
 fn collected(page: &Value, symbol: &str) -> Option<(u64, String, u64)> {
     page["feeds"].as_array().unwrap().iter().find_map(|feed| {
@@ -45,7 +41,7 @@ fn collected(page: &Value, symbol: &str) -> Option<(u64, String, u64)> {
 /// Waits until the instrument's book is live, and returns part and epoch.
 async fn live(edge: &Edge, symbol: &str) -> (u64, u64) {
     eventually("the book is live", || async {
-        match collected(&page(edge).await, symbol) {
+        match collected(&edge.coverage().await, symbol) {
             Some((part, state, epoch)) if state == "LIVE" => Ok((part, epoch)),
             other => Err(format!("{symbol}: {other:?}")),
         }
@@ -56,7 +52,7 @@ async fn live(edge: &Edge, symbol: &str) -> (u64, u64) {
 /// Part and epoch of these symbols, once all their books are live.
 async fn epochs(edge: &Edge, symbols: &[String]) -> Vec<(u64, u64)> {
     eventually("the books are live", || async {
-        let page = page(edge).await;
+        let page = edge.coverage().await;
         let of = |symbol: &String| match collected(&page, symbol) {
             Some((part, state, epoch)) if state == "LIVE" => Ok((part, epoch)),
             other => Err(format!("{symbol}: {other:?}")),
@@ -68,7 +64,7 @@ async fn epochs(edge: &Edge, symbols: &[String]) -> Vec<(u64, u64)> {
 
 async fn not_listed(edge: &Edge, expected: &[&str]) {
     eventually("the symbols that are not listed are named", || async {
-        let page = page(edge).await;
+        let page = edge.coverage().await;
         let named = &page["feeds"][0]["not_listed"];
         if *named == json!(expected) { Ok(()) } else { Err(named.to_string()) }
     })
@@ -91,7 +87,7 @@ async fn changes_are(edge: &Edge, expected: [(&str, u64); 2]) {
 /// Waits until only the first part is left.
 async fn alone(edge: &Edge) {
     eventually("the part of the delisted instrument has ended", || async {
-        let parts = page(edge).await["feeds"].as_array().unwrap().len();
+        let parts = edge.coverage().await["feeds"].as_array().unwrap().len();
         if parts == 1 { Ok(()) } else { Err(format!("{parts} parts")) }
     })
     .await;
@@ -99,9 +95,7 @@ async fn alone(edge: &Edge) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn instruments_come_and_go_and_touch_no_other_stream() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_streams(&broker).await;
+    let (folder, broker) = broker_with_streams().await;
     let others: Vec<String> = (0..300).map(|number| format!("A{number}USDT")).collect();
     let listed = ["BTCUSDT", "SOLUSDT", "STXUSDT"].into_iter().chain(others.iter().map(String::as_str));
     let sim = sim(&listed.collect::<Vec<_>>()).await;
@@ -137,7 +131,7 @@ async fn instruments_come_and_go_and_touch_no_other_stream() {
         if now == before { Ok(()) } else { Err(format!("{before:?} before, now {now:?}")) }
     })
     .await;
-    assert!(collected(&page(&edge).await, "STX-USDT").is_none(), "excluded");
+    assert!(collected(&edge.coverage().await, "STX-USDT").is_none(), "excluded");
     changes_are(&edge, [("listed", 2), ("delisted", 2)]).await;
 
     // Other terms: the instrument moves to a part of its own, the others stay.
@@ -160,7 +154,7 @@ async fn instruments_come_and_go_and_touch_no_other_stream() {
 async fn names_the_ranking(edge: &Edge) {
     assert_eq!(live(edge, "BTC-USDC").await.0, 0, "the named one is collected without the ranking");
     eventually("the ranking is named", || async {
-        let page = page(edge).await;
+        let page = edge.coverage().await;
         let health = edge.get("/health").await?;
         let unreadable = edge.metric("marketprism_edge_ranking_unreadable", EXCHANGE).await;
         let is_told = page["feeds"][0]["ranking_problem"].as_str().is_some_and(|text| text.contains("500"))
@@ -177,9 +171,7 @@ async fn names_the_ranking(edge: &Edge) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_markets_of_the_ranking_are_collected_and_others_take_their_places() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_streams(&broker).await;
+    let (folder, broker) = broker_with_streams().await;
     let names: Vec<String> = (10..22).map(|number| format!("R{number}USDT")).collect();
     let sim = sim(&names.iter().map(String::as_str).chain(["BTCUSDC"]).collect::<Vec<_>>()).await;
     let extra = "listing_interval_ms = 1000\ntop = { by = \"volume_24h\", count = 10 }";
@@ -194,13 +186,13 @@ async fn the_first_markets_of_the_ranking_are_collected_and_others_take_their_pl
     let first: Vec<String> = (10..20).map(|number| format!("R{number}-USDT")).collect();
     let untouched = epochs(&edge, &first[..9]).await;
     assert_eq!(live(&edge, "R19-USDT").await.0, 1, "they come once it can be read");
-    assert!(collected(&page(&edge).await, "R20-USDT").is_none());
+    assert!(collected(&edge.coverage().await, "R20-USDT").is_none());
 
     // Neighbours change places: the list is read again, and nothing changes until a third one rises to the top.
     sim.set_turnover(EXCHANGE, "R20USDT", 999_991).unwrap();
     sim.set_turnover(EXCHANGE, "R19USDT", 999_990).unwrap();
     let ranks = async || -> Vec<String> {
-        let page = page(&edge).await;
+        let page = edge.coverage().await;
         let ranked = page["feeds"][0]["ranked"].as_array().unwrap().clone();
         ranked.iter().map(|one| format!("{} {}", one["rank"], one["symbol"].as_str().unwrap())).collect()
     };
@@ -213,11 +205,11 @@ async fn the_first_markets_of_the_ranking_are_collected_and_others_take_their_pl
         }
     })
     .await;
-    assert!(collected(&page(&edge).await, "R20-USDT").is_none(), "no place is free");
+    assert!(collected(&edge.coverage().await, "R20-USDT").is_none(), "no place is free");
     sim.set_turnover(EXCHANGE, "R21USDT", 2_000_000).unwrap();
     assert_eq!(live(&edge, "R21-USDT").await.0, 2);
     assert_eq!(ranks().await.first().map(String::as_str), Some("1 R21-USDT"));
-    assert!(collected(&page(&edge).await, "R19-USDT").is_none(), "the last one has left");
+    assert!(collected(&edge.coverage().await, "R19-USDT").is_none(), "the last one has left");
     assert_eq!(epochs(&edge, &first[..9]).await, untouched, "parts and epochs");
     changes_are(&edge, [("ranked", 11), ("outranked", 1)]).await;
     assert!(edge.process().terminate(PATIENCE).await.success());
@@ -244,9 +236,7 @@ async fn the_first_markets_of_the_ranking_are_collected_and_others_take_their_pl
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_newest_part_takes_what_comes_when_there_are_as_many_as_may_be() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_streams(&broker).await;
+    let (folder, broker) = broker_with_streams().await;
     let new = ["NAUSDT", "NBUSDT", "NCUSDT", "NDUSDT", "NEUSDT"];
     let sim = sim(&[&["BTCUSDT"], &new[..]].concat()).await;
     new.iter().for_each(|symbol| sim.set_listed(EXCHANGE, symbol, false).unwrap());
@@ -262,15 +252,12 @@ async fn the_newest_part_takes_what_comes_when_there_are_as_many_as_may_be() {
     assert_eq!(parts, [1, 2, 3, 4, 5]);
     assert_eq!(live(&edge, "ND-USDT").await.0, 5, "with the newest");
     assert_eq!(live(&edge, "NC-USDT").await.0, 3, "untouched");
-    assert_eq!(page(&edge).await["feeds"].as_array().unwrap().len(), 5);
+    assert_eq!(edge.coverage().await["feeds"].as_array().unwrap().len(), 5);
     assert!(edge.process().terminate(PATIENCE).await.success());
     let mut restarted = BTreeSet::new();
-    for message in messages(&broker, "AUDIT").await {
-        let AuditPayload::Audit(audit) = decode_audit_payload(&message.payload).unwrap() else { continue };
-        for stream in audit.streams {
-            let of_edge = |gap: &&Gap| gap.kind == GapKind::Stop && gap.cause == GapCause::Ours;
-            restarted.extend(stream.gaps.iter().find(of_edge).map(|_| stream.id.symbol.clone()));
-        }
+    for stream in audits(&broker).await.into_iter().flat_map(|audit| audit.streams) {
+        let of_edge = |gap: &&Gap| gap.kind == GapKind::Stop && gap.cause == GapCause::Ours;
+        restarted.extend(stream.gaps.iter().find(of_edge).map(|_| stream.id.symbol.clone()));
     }
     assert_eq!(restarted, ["ND-USDT".to_owned()].into());
 }
@@ -365,9 +352,7 @@ async fn a_check_online_asks_no_venue_that_blocks_the_address_of_its_edge() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_contract_that_expired_before_a_reconnect_costs_only_its_own_streams() {
     const BYBIT: &str = "bybit_derivatives";
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_streams(&broker).await;
+    let (folder, broker) = broker_with_streams().await;
     let config = SimConfig { exchanges: vec![BYBIT.to_owned()], ..crate::two_symbols(200) };
     let sim = Sim::start(SimConfig { start_paused: false, ..config }).await.unwrap();
     let refusals = [(10006, 0_u64), (10016, 1)].map(|(code, after)| {
@@ -375,7 +360,7 @@ async fn a_contract_that_expired_before_a_reconnect_costs_only_its_own_streams()
         sim.fault(list.code(code).after(after)).unwrap()
     });
     let feed = Feed::simulated(BYBIT, &sim.addr().to_string(), &crate::SYMBOLS);
-    let edge = Edge::start(folder.path(), &format!("urls = [{:?}]", broker.url()), &[feed]).await;
+    let edge = Edge::start(folder.path(), &broker.nats(), &[feed]).await;
     live(&edge, "BTC-USDT").await;
     assert!(refusals.iter().all(|id| sim.fired(*id) == 1), "the list was refused at first");
     let subscribed = || {

@@ -2,7 +2,6 @@
 //! user of the broker has its own rights only.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::Ordering;
 
 use async_nats::{ConnectOptions, jetstream};
@@ -11,13 +10,13 @@ use marketprism_broken_adapters::SwapFault;
 use marketprism_schema::{BrokerUser, EDGE_LEASES_BUCKET, WANTED_ADAPTERS_BUCKET, broker_authorization};
 use marketprism_tests::broker::Broker;
 use marketprism_tests::central::{Central, Settings};
-use marketprism_tests::edge::Edge;
+use marketprism_tests::edge::{Edge, keygen, sign};
 use marketprism_tests::parts;
 use marketprism_tests::wait::{PATIENCE, eventually};
 use serde_json::Value;
 
-use crate::edge_audits::create_streams_with;
-use crate::swaps::{SoundVenue, keygen};
+use crate::edge_audits::create_streams;
+use crate::swaps::SoundVenue;
 
 const EDGES: [&str; 3] = ["edge-1", "edge-2", "edge-3"];
 const PASSWORD: &str = "correct horse";
@@ -42,12 +41,12 @@ impl Headquarters {
         let broker = Broker::with_settings(folder.path(), &users).await;
         let operator = ConnectOptions::with_user_and_password("operator".into(), PASSWORD.into());
         let operator = operator.connect(broker.url()).await.unwrap();
-        create_streams_with(&operator).await;
+        create_streams(&operator).await;
         let operator = jetstream::new(operator);
         let heartbeats =
             jetstream::kv::Config { bucket: EDGE_LEASES_BUCKET.to_owned(), ..Default::default() };
         operator.create_key_value(heartbeats).await.unwrap();
-        let key = keygen(&folder.path().join("key")).trim().to_owned();
+        let key = keygen(&folder.path().join("key"));
         keygen(&folder.path().join("stranger"));
         std::fs::write(folder.path().join("password"), PASSWORD).unwrap();
         let nats = login(&broker, folder.path(), "central");
@@ -83,13 +82,7 @@ impl Headquarters {
     }
 
     fn sign(&self, component: &[u8], name: &str, key: &str) -> PathBuf {
-        let file = self.folder.path().join(format!("{name}.wasm"));
-        std::fs::write(&file, component).unwrap();
-        let mut command = Command::new(parts::binary("marketprism-edge"));
-        command.args(["adapter", "sign"]).arg(&file).arg("--key").arg(self.folder.path().join(key));
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        file
+        sign(self.folder.path(), component, name, key, None)
     }
 
     /// State and digest of each edge, in the order of their names.
@@ -128,7 +121,7 @@ impl Headquarters {
         self.operator.delete_key_value(WANTED_ADAPTERS_BUCKET).await.unwrap();
         eventually("an edge misses the bucket", || async {
             let failures = edge.metric("marketprism_edge_adapter_follow_failures_total", "wanted").await;
-            (failures > 0).then_some(())
+            failures > 0
         })
         .await;
         // Creates it again.

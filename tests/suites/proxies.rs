@@ -25,11 +25,7 @@ fn start_proxy(port: u16, folder: &std::path::Path) -> Process {
 
 async fn collects(edge: &Edge, exchange: &str) {
     let before = edge.metric("marketprism_edge_frames_total", exchange).await;
-    eventually(&format!("frames of {exchange}"), || async {
-        let now = edge.metric("marketprism_edge_frames_total", exchange).await;
-        if now > before { Ok(()) } else { Err(format!("{before}, then {now}")) }
-    })
-    .await;
+    edge.reaches("marketprism_edge_frames_total", exchange, before + 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

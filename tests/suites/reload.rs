@@ -10,7 +10,7 @@ use marketprism_tests::wait::{PATIENCE, eventually};
 use marketprism_venue_sim::{Sim, SimConfig};
 use serde_json::Value;
 
-use crate::edge_audits::{create_streams, events_of, messages};
+use crate::edge_audits::{broker_with_streams, events_of, messages};
 
 const STAYS: &str = "okx_spot";
 const CHANGES: &str = "binance_spot";
@@ -32,10 +32,6 @@ impl Dice {
     }
 }
 
-async fn page(edge: &Edge) -> Value {
-    serde_json::from_str(&edge.get("/coverage").await.unwrap()).unwrap()
-}
-
 /// Symbols of an exchange that are collected, with state and epoch of their books.
 fn collected(page: &Value, exchange: &str) -> BTreeMap<String, (String, u64)> {
     let feeds = page["feeds"].as_array().unwrap().iter().filter(|feed| feed["exchange"] == exchange);
@@ -53,7 +49,7 @@ fn collected(page: &Value, exchange: &str) -> BTreeMap<String, (String, u64)> {
 /// Waits until exactly these symbols of an exchange are collected, with live books.
 async fn wait_for(edge: &Edge, exchange: &str, symbols: &[String]) -> BTreeMap<String, (String, u64)> {
     eventually("the symbols are collected", || async {
-        let found = collected(&page(edge).await, exchange);
+        let found = collected(&edge.coverage().await, exchange);
         let is_right = found.keys().eq(&symbols.iter().cloned().collect::<BTreeSet<_>>());
         let is_live = found.values().all(|(state, _)| state == "LIVE");
         if is_right && is_live { Ok(found) } else { Err(format!("{exchange} {symbols:?}: {found:?}")) }
@@ -109,9 +105,7 @@ async fn sim() -> Sim {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn random_changes_under_load_touch_nothing_else_and_invalid_ones_change_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_streams(&broker).await;
+    let (folder, broker) = broker_with_streams().await;
     let sim = sim().await;
     let mut edge = start(folder.path(), &broker.url(), &sim).await;
     let untouched = wait_for(&edge, STAYS, &symbols(&["BTC", "ETH"])).await;
@@ -198,9 +192,7 @@ async fn stored_trades(broker: &Broker) -> Vec<u64> {
 /// A feed that starts again opens its new connections before it closes the old ones: no trade is lost, and none is stored twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_feed_that_starts_again_loses_and_doubles_no_trade() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_streams(&broker).await;
+    let (folder, broker) = broker_with_streams().await;
     let config = SimConfig {
         exchanges: vec![CHANGES.to_owned()],
         symbols: vec!["BTCUSDT".to_owned()],
@@ -210,7 +202,7 @@ async fn a_feed_that_starts_again_loses_and_doubles_no_trade() {
     };
     let sim = Sim::start(config).await.unwrap();
     let deep = |depth: u32| [feed(&sim, CHANGES, &["BTC"], &format!("depth = {depth}"))];
-    let edge = Edge::prepared(folder.path(), &format!("urls = [{:?}]", broker.url()), &deep(10));
+    let edge = Edge::prepared(folder.path(), &broker.nats(), &deep(10));
     let mut edge = edge.with_variable("MARKETPRISM_HTTP__TOKEN", TOKEN);
     edge.restart().await;
     eventually("all connections are open", || async { edge.get("/ready").await }).await;
@@ -258,9 +250,7 @@ async fn a_feed_that_starts_again_loses_and_doubles_no_trade() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_and_a_changed_file_reload_and_what_needs_a_restart_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_streams(&broker).await;
+    let (folder, broker) = broker_with_streams().await;
     let sim = sim().await;
     let mut edge = start(folder.path(), &broker.url(), &sim).await;
     wait_for(&edge, CHANGES, &symbols(&["BTC"])).await;
@@ -285,7 +275,7 @@ async fn a_signal_and_a_changed_file_reload_and_what_needs_a_restart_is_named() 
     wait_for(&edge, CHANGES, &symbols(&["AAA", "BTC"])).await;
     wait_for(&edge, STAYS, &[]).await;
     let applied = async |edge: &Edge| edge.metric("marketprism_edge_reloads_total", "\"applied\"").await;
-    eventually("the reload is counted", || async { (applied(&edge).await == 1).then_some(()) }).await;
+    eventually("the reload is counted", || async { applied(&edge).await == 1 }).await;
 
     change("watch_config = false", "watch_config = true");
     assert_eq!(edge.post("/reload", TOKEN).await.1["result"], "applied");
@@ -299,7 +289,7 @@ async fn a_signal_and_a_changed_file_reload_and_what_needs_a_restart_is_named() 
 
     // The venue refuses: nothing is changed.
     edge.set_feeds(&[feed(&sim, CHANGES, &["AAA"], "depth = 5"), feed(&sim, STAYS, &["BTC"], "")]);
-    eventually("the added feed is collected", || async { (applied(&edge).await == 4).then_some(()) }).await;
+    eventually("the added feed is collected", || async { applied(&edge).await == 4 }).await;
     wait_for(&edge, STAYS, &symbols(&["BTC"])).await;
     let before = sockets(&sim, STAYS);
     edge.set_feeds(&[feed(&sim, CHANGES, &["ETH"], "depth = 5"), feed(&sim, STAYS, &["NONE"], "")]);

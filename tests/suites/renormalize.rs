@@ -115,7 +115,7 @@ async fn time_of(clickhouse: &ClickHouse, trade: u64) -> String {
 /// Trades of which those in the middle are marked for the faults. Hot and cold have all; the frames are kept beyond the span.
 async fn collect(venue: &SoundVenue, path: &Path, broker: &Broker) -> (KeptFrames, Vec<u64>, Central) {
     let clickhouse = ClickHouse::start(path).await;
-    let (nats, hot) = (format!("urls = [{:?}]", broker.url()), clickhouse.url());
+    let (nats, hot) = (broker.nats(), clickhouse.url());
     let central =
         Central::with_settings(path, &Settings { more: SHORT, ..Settings::plain(&nats, &hot) }).await;
     let feed = Feed { extra: "raw = { enabled = true }".to_owned(), ..venue.feed() };

@@ -1,6 +1,6 @@
 //! Promise: a hostile adapter harms only itself.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::SinkExt;
@@ -8,21 +8,16 @@ use futures_util::future::join_all;
 use marketprism_adapter_host::fixtures::{EXCHANGE, FixtureKind, component};
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::stack::Stack;
-use marketprism_tests::wait::eventually;
 use marketprism_venue_sim::{Sim, SimConfig};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
 
-fn write(folder: &Path, kind: FixtureKind) -> PathBuf {
-    let path = folder.join(format!("{kind:?}.wasm"));
-    std::fs::write(&path, component(kind)).unwrap();
-    path
-}
-
-fn hostile_feed(folder: &Path, kind: FixtureKind, address: &str) -> Feed {
+pub(crate) fn hostile_feed(folder: &Path, kind: FixtureKind, address: &str) -> Feed {
+    let adapter = folder.join(format!("{kind:?}.wasm"));
+    std::fs::write(&adapter, component(kind)).unwrap();
     Feed {
         exchange: EXCHANGE.to_owned(),
-        adapter: write(folder, kind),
+        adapter,
         symbols: vec!["BTC-USDT".to_owned()],
         data_types: vec!["trade".to_owned()],
         ws: format!("ws://{address}"),
@@ -82,11 +77,7 @@ async fn a_hostile_adapter_harms_only_itself() {
         faults_counted(&edge, cause).await;
         let rows = format!("SELECT count() FROM marketprism_hot.trades WHERE symbol = '{symbol}'");
         let before = stack.clickhouse.number(&rows).await.unwrap();
-        eventually(&format!("{kind:?}: the other venue's trades arrive"), || async {
-            let now = stack.clickhouse.number(&rows).await?;
-            if now > before + 50 { Ok(()) } else { Err(format!("{before} rows, then {now}")) }
-        })
-        .await;
+        stack.clickhouse.reaches(&rows, before + 51).await;
         let lost = edge.metric("marketprism_edge_lost_events_total", "").await;
         assert_eq!(lost, 0, "{kind:?}: events of the other venue were lost");
         assert!(edge.process().is_running(), "{kind:?}: the edge is gone");
@@ -99,12 +90,7 @@ async fn a_hostile_adapter_harms_only_itself() {
 }
 
 async fn faults_counted(edge: &Edge, cause: &str) {
-    eventually(&format!("faults of cause {cause} are counted"), || async {
-        let faults =
-            edge.metric("marketprism_edge_adapter_faults_total", &format!("cause=\"{cause}\"")).await;
-        if faults > 0 { Ok(()) } else { Err(edge.get("/metrics").await?) }
-    })
-    .await;
+    edge.reaches("marketprism_edge_adapter_faults_total", &format!("cause=\"{cause}\""), 1).await;
 }
 
 fn kept_frames(edge: &Edge) -> usize {

@@ -35,10 +35,6 @@ async fn start() -> (Stack, Sim, Edge) {
     (stack, sim, edge)
 }
 
-async fn page(edge: &Edge) -> Value {
-    serde_json::from_str(&edge.get("/coverage").await.unwrap()).unwrap()
-}
-
 fn live(page: &Value) -> usize {
     let instruments = page["feeds"][0]["instruments"].as_array().unwrap().iter();
     instruments.filter(|instrument| instrument["orderbook"]["state"] == "LIVE").count()
@@ -62,18 +58,18 @@ async fn fault_counts(edge: &Edge, page: &Value) -> [u64; 4] {
 async fn steady(seconds: u64) {
     let (_stack, _sim, mut edge) = start().await;
     eventually("every book is live", || async {
-        let live = live(&page(&edge).await);
+        let live = live(&edge.coverage().await);
         if live == INSTRUMENTS { Ok(()) } else { Err(format!("{live} books")) }
     })
     .await;
-    let before = fault_counts(&edge, &page(&edge).await).await;
+    let before = fault_counts(&edge, &edge.coverage().await).await;
     let started = Instant::now();
     let (mut halves, mut samples) = ([Vec::new(), Vec::new()], 0_u32);
     while started.elapsed() < Duration::from_secs(seconds) {
         let half = usize::from(started.elapsed() > Duration::from_secs(seconds) / 2);
         halves[half].push(edge.process().resident_bytes());
         if samples.is_multiple_of(10) {
-            let page = page(&edge).await;
+            let page = edge.coverage().await;
             assert_eq!(live(&page), INSTRUMENTS, "a book is not live any more");
         }
         samples += 1;
@@ -84,7 +80,7 @@ async fn steady(seconds: u64) {
         samples.sort_unstable();
         samples[samples.len() / 2]
     });
-    let after = page(&edge).await;
+    let after = edge.coverage().await;
     assert_eq!(fault_counts(&edge, &after).await, before, "reconnects, gaps, lost events, dropped");
     let published = edge.metric("marketprism_edge_published_total", "").await;
     println!(

@@ -2,10 +2,8 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 
-use marketprism_tests::broker::Broker;
-use marketprism_tests::central::Central;
-use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::stack::Stack;
 use marketprism_tests::wait::{PATIENCE, eventually};
 use marketprism_venue_sim::{Sim, SimConfig};
 
@@ -15,22 +13,15 @@ const LIMITS: &str = "[audit]\nwindow_seconds = 1\nsettle_ms = 200\n[selfcare]\n
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edge_above_its_memory_limit_starts_again_in_place_and_the_report_tells_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let (broker, clickhouse) = tokio::join!(Broker::start(folder.path()), ClickHouse::start(folder.path()));
-    let nats = format!("urls = [{:?}]\n", broker.url());
-    let central = Central::with_nats(folder.path(), &nats, &clickhouse.url()).await;
+    let stack = Stack::start().await;
     let sim =
         Sim::start(SimConfig { symbols: vec!["BTCUSDT".to_owned()], ..SimConfig::default() }).await.unwrap();
     let feed = Feed::simulated("binance_spot", &sim.addr().to_string(), &["BTC-USDT"]);
-    let mut edge = Edge::with_tables(folder.path(), &nats, LIMITS, &[feed]).await;
+    let mut edge = Edge::with_tables(stack.folder.path(), &stack.broker.nats(), LIMITS, &[feed]).await;
 
     let ended = "SELECT count() FROM marketprism_hot.downtimes WHERE reason = 'self_care' AND to_ns > from_ns AND \
                  match(detail, '^memory [0-9]+ MB above 1 MB$')";
-    eventually("the restart is in the ledger", || async {
-        let rows = clickhouse.number(ended).await?;
-        if rows > 0 { Ok(()) } else { Err("none".to_owned()) }
-    })
-    .await;
+    stack.clickhouse.reaches(ended, 1).await;
     assert!(edge.process().is_running(), "another process goes on in its place");
     let output = edge.process().output();
     assert!(output.contains("self-care restarts the edge"), "{output}");
@@ -44,7 +35,7 @@ async fn an_edge_above_its_memory_limit_starts_again_in_place_and_the_report_tel
     .await;
     // Only windows with a verdict are reported.
     eventually("the report has the restart", || async {
-        let report = central.ask(&["integrity", "--json"]).await.1;
+        let report = stack.central.ask(&["integrity", "--json"]).await.1;
         if report.contains("restarted by self-care: memory ") { Ok(()) } else { Err(report) }
     })
     .await;
@@ -53,5 +44,5 @@ async fn an_edge_above_its_memory_limit_starts_again_in_place_and_the_report_tel
     let status = edge.process().terminate(PATIENCE).await;
     assert!(status.success() || status.signal() == Some(15), "{status}");
     let twice = "SELECT count() - uniqExact(event_id) FROM marketprism_hot.trades";
-    assert_eq!(clickhouse.number(twice).await.unwrap(), 0);
+    assert_eq!(stack.clickhouse.number(twice).await.unwrap(), 0);
 }

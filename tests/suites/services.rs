@@ -10,8 +10,10 @@ use std::time::Duration;
 use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::parts;
+use marketprism_tests::process::run;
 use marketprism_tests::stack::Stack;
 use marketprism_tests::wait::{PATIENCE, eventually};
+use tempfile::TempDir;
 
 const UNITS: [&str; 3] = ["marketprism-edge.service", "marketprism-central@.service", "nats-server.service"];
 /// From 0 (closed) to 10; see `systemd-analyze security`.
@@ -64,7 +66,7 @@ async fn edge_and_central_say_that_they_are_ready_go_on_and_stop() {
     stack.central.restart().await;
     // A venue that cannot be reached keeps an edge from nothing.
     let feed = Feed::simulated("binance_spot", "127.0.0.1:9", &["BTC-USDT"]);
-    let nats = format!("urls = [{:?}]", stack.broker.url());
+    let nats = stack.broker.nats();
     let mut edge = Edge::prepared(stack.folder.path(), &nats, &[feed])
         .with_variable("NOTIFY_SOCKET", &edge_manager.path);
     edge.restart().await;
@@ -133,19 +135,24 @@ async fn central_is_ready_while_its_servers_are_unreachable() {
     assert!(central.process().terminate(PATIENCE).await.success());
 }
 
+/// An edge that has neither venue nor broker, not started, and its folder.
+fn edge_alone() -> (TempDir, Edge) {
+    let folder = tempfile::tempdir().unwrap();
+    let feed = Feed::simulated("binance_spot", "127.0.0.1:9", &["BTC-USDT"]);
+    let edge = Edge::prepared(folder.path(), "urls = [\"nats://127.0.0.1:9\"]", &[feed]);
+    (folder, edge)
+}
+
 /// Systemd tries status 3 never again: it is for what only a person can change.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_in_use_is_a_failure_that_is_tried_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let feed = Feed::simulated("binance_spot", "127.0.0.1:9", &["BTC-USDT"]);
-    let mut edge = Edge::prepared(folder.path(), "urls = [\"nats://127.0.0.1:9\"]", &[feed]);
+    let (_folder, mut edge) = edge_alone();
     let _held = std::net::TcpListener::bind(("127.0.0.1", edge.port())).unwrap();
     edge.start_without_waiting();
     let status = edge.process().ended(PATIENCE).await;
     let said = edge.process().output();
     assert!(status.code() == Some(1) && said.contains("http.listen cannot listen on"), "{status}: {said}");
-    let unit =
-        std::fs::read_to_string(parts::root().join("deploy/systemd/marketprism-edge.service")).unwrap();
+    let unit = parts::text("deploy/systemd/marketprism-edge.service");
     assert!(unit.contains("\nRestart=on-failure\n") && unit.contains("\nRestartPreventExitStatus=2 3\n"));
 }
 
@@ -153,9 +160,7 @@ async fn a_port_in_use_is_a_failure_that_is_tried_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_for_the_journal_have_their_priority_and_others_have_none() {
     use std::os::unix::fs::MetadataExt as _;
-    let folder = tempfile::tempdir().unwrap();
-    let feed = Feed::simulated("binance_spot", "127.0.0.1:9", &["BTC-USDT"]);
-    let mut edge = Edge::prepared(folder.path(), "urls = [\"nats://127.0.0.1:9\"]", &[feed]);
+    let (_folder, mut edge) = edge_alone();
     let log = edge.folder().join("edge.log");
     let found = std::fs::File::create(&log).unwrap().metadata().unwrap();
     edge.set_variable("JOURNAL_STREAM", &format!("{}:{}", found.dev(), found.ino()));
@@ -186,8 +191,7 @@ async fn lines_for_the_journal_have_their_priority_and_others_have_none() {
 /// Systemd does not learn from a signal whether the edge could read the file.
 #[test]
 fn a_reload_checks_the_file_that_the_edge_runs_with_before_it_signals() {
-    let unit =
-        std::fs::read_to_string(parts::root().join("deploy/systemd/marketprism-edge.service")).unwrap();
+    let unit = parts::text("deploy/systemd/marketprism-edge.service");
     let values = |key: &str| unit.lines().filter_map(|line| line.strip_prefix(key)).collect::<Vec<_>>();
     let check = values("ExecStart=")[0].replace(" run ", " check ");
     assert_eq!(values("ExecReload="), [check.as_str(), "/bin/kill -HUP $MAINPID"]);
@@ -200,14 +204,11 @@ async fn a_log_file_is_rotated_under_a_running_edge_without_losing_a_line() {
         eprintln!("SKIPPED: logrotate is missing");
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let feed = Feed::simulated("binance_spot", "127.0.0.1:9", &["BTC-USDT"]);
-    let mut edge = Edge::prepared(folder.path(), "urls = [\"nats://127.0.0.1:9\"]", &[feed]);
+    let (folder, mut edge) = edge_alone();
     edge.restart().await;
     let before = edge.process().output();
     let first = before.lines().next().unwrap().to_owned();
-    let shipped =
-        std::fs::read_to_string(parts::root().join("deploy/systemd/marketprism.logrotate")).unwrap();
+    let shipped = parts::text("deploy/systemd/marketprism.logrotate");
     let logs = edge.folder().to_str().unwrap().to_owned();
     let mut rules = shipped.replace("/var/log/marketprism", &logs);
     if Command::new("id").arg("-u").output().unwrap().stdout != b"0\n" {
@@ -216,9 +217,7 @@ async fn a_log_file_is_rotated_under_a_running_edge_without_losing_a_line() {
     let config = folder.path().join("rules");
     std::fs::write(&config, rules).unwrap();
     let mut logrotate = Command::new("logrotate");
-    logrotate.arg("--force").arg("--state").arg(folder.path().join("state")).arg(&config);
-    let rotated = logrotate.output().unwrap();
-    assert!(rotated.status.success(), "{rotated:?}");
+    run(logrotate.arg("--force").arg("--state").arg(folder.path().join("state")).arg(&config));
     edge.process().terminate(PATIENCE).await;
 
     let after = edge.process().output();
@@ -232,9 +231,7 @@ async fn a_log_file_is_rotated_under_a_running_edge_without_losing_a_line() {
 /// A service that ignored the signal was killed by systemd a minute later.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edge_that_waits_for_its_address_stops_at_a_signal_and_leaves_no_run() {
-    let folder = tempfile::tempdir().unwrap();
-    let feed = Feed::simulated("binance_spot", "127.0.0.1:9", &["BTC-USDT"]);
-    let mut edge = Edge::prepared(folder.path(), "urls = [\"nats://127.0.0.1:9\"]", &[feed]);
+    let (_folder, mut edge) = edge_alone();
     let path = edge.folder().join("edge.toml");
     let config = std::fs::read_to_string(&path).unwrap();
     // TEST-NET-1 (RFC 5737) is no machine's.
@@ -376,9 +373,7 @@ fn each_example_of_a_configuration_is_valid() {
         let program = if name.starts_with("edge") { "marketprism-edge" } else { "marketprism-central" };
         let mut check = Command::new(parts::binary(program));
         // An edge without a `data_dir` caches what it compiles below the folder that it runs in.
-        check.arg("check").arg("--config").arg(&config).current_dir(folder.path());
-        let checked = check.output().unwrap();
-        assert!(checked.status.success(), "{name}: {checked:?}");
+        run(check.arg("check").arg("--config").arg(&config).current_dir(folder.path()));
         count += 1;
     }
     assert_eq!(count, 8);

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::Ordering;
 
 use marketprism_adapter_host::fixtures::{FixtureKind, component};
@@ -10,7 +9,7 @@ use marketprism_adapter_host::{component_digest, with_custom_section};
 use marketprism_broken_adapters::SwapFault;
 use marketprism_schema::Body;
 use marketprism_tests::broker::Broker;
-use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::edge::{Edge, Feed, keygen, sign};
 use marketprism_tests::parts;
 use marketprism_tests::trace_collector::TraceCollector;
 use marketprism_tests::wait::eventually;
@@ -20,7 +19,7 @@ use serde_json::Value;
 use self::told::{are_told, are_traced, told_changes};
 use self::venue::LATE;
 pub use self::venue::SoundVenue;
-use crate::edge_audits::{create_streams, events_of, messages};
+use crate::edge_audits::{broker_with_streams, events_of, messages};
 
 mod told;
 mod venue;
@@ -38,16 +37,13 @@ struct SwappedEdge {
 
 impl SwappedEdge {
     async fn start(feed: Feed, probation_ms: u64) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let broker = Broker::start(folder.path()).await;
-        create_streams(&broker).await;
+        let (folder, broker) = broker_with_streams().await;
         let key = keygen(&folder.path().join("key"));
         keygen(&folder.path().join("stranger"));
         let watched = folder.path().join("watched");
         std::fs::create_dir(&watched).unwrap();
         let tables = format!(
-            "[adapters]\ntrusted_keys = [{:?}]\nwatch_dir = {watched:?}\nshadow_frames = 40\nshadow_ms = 0\nprobation_ms = {probation_ms}\n[sandbox]\ncall_deadline_ms = 5000",
-            key.trim()
+            "[adapters]\ntrusted_keys = [{key:?}]\nwatch_dir = {watched:?}\nshadow_frames = 40\nshadow_ms = 0\nprobation_ms = {probation_ms}\n[sandbox]\ncall_deadline_ms = 5000"
         );
         let collector = TraceCollector::start().await;
         let traces = format!("[traces]\nendpoint = {:?}\none_message_in = 0\n", collector.endpoint());
@@ -81,14 +77,7 @@ impl SwappedEdge {
     }
 
     fn sign(&self, component: &[u8], name: &str, key: &str, golden: Option<&Path>) -> PathBuf {
-        let file = self.folder.path().join(format!("{name}.wasm"));
-        std::fs::write(&file, component).unwrap();
-        let mut command = Command::new(parts::binary("marketprism-edge"));
-        command.args(["adapter", "sign"]).arg(&file).arg("--key").arg(self.folder.path().join(key));
-        command.args(golden.map(|folder| format!("--frames={}", folder.display())));
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        file
+        sign(self.folder.path(), component, name, key, golden)
     }
 
     async fn page(&self) -> Value {
@@ -120,13 +109,6 @@ impl SwappedEdge {
         trades.sort();
         (trades, adapters)
     }
-}
-
-pub fn keygen(path: &Path) -> String {
-    let mut command = Command::new(parts::binary("marketprism-edge"));
-    let output = command.args(["adapter", "keygen", "--out"]).arg(path).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 fn digest(file: &Path) -> String {
@@ -271,19 +253,12 @@ async fn broken_versions_are_refused_or_rolled_back_and_cost_no_event() {
         assert!(text.contains(&format!("step {step}: ")) && text.contains(cause), "{fault:?}: {text}");
     }
     for fault in [SwapFault::Trap, SwapFault::Silent] {
-        venue.is_marked.store(false, Ordering::SeqCst);
-        // Marked frames may be on their way, and one being written: unmarked ones follow them.
-        let id = venue.next_id.load(Ordering::SeqCst);
-        eventually("the marked frames are processed", || async {
-            let (trades, _) = swapped.trades().await;
-            trades.last().filter(|(newest, _)| *newest > id + 1).map(|_| ())
-        })
-        .await;
+        unmark(&swapped, &venue).await;
         let file = swapped.sign(&broken(fault), "later", "key", None);
         let (loaded, ()) = tokio::join!(swapped.load(&file), async {
             eventually("the new version runs", || async {
                 let last = swapped.last().await;
-                (last["step"] == "probation" && last["outcome"] == "running").then_some(())
+                last["step"] == "probation" && last["outcome"] == "running"
             })
             .await;
             venue.is_marked.store(true, Ordering::SeqCst);
@@ -308,15 +283,20 @@ async fn broken_versions_are_refused_or_rolled_back_and_cost_no_event() {
     venue.stop();
 }
 
-/// Its frames alone make the new version fault. The reload is that of the command line.
-async fn a_part_that_begins_on_probation_rolls_back(swapped: &SwappedEdge, venue: &SoundVenue, new: &[u8]) {
+/// Returns when no marked frame is left: one may be on its way, and one being written, and unmarked ones follow them.
+async fn unmark(swapped: &SwappedEdge, venue: &SoundVenue) {
     venue.is_marked.store(false, Ordering::SeqCst);
     let id = venue.next_id.load(Ordering::SeqCst);
     eventually("the marked frames are processed", || async {
         let (trades, _) = swapped.trades().await;
-        trades.last().filter(|(newest, _)| *newest > id + 1).map(|_| ())
+        trades.last().is_some_and(|(newest, _)| *newest > id + 1)
     })
     .await;
+}
+
+/// Its frames alone make the new version fault. The reload is that of the command line.
+async fn a_part_that_begins_on_probation_rolls_back(swapped: &SwappedEdge, venue: &SoundVenue, new: &[u8]) {
+    unmark(swapped, venue).await;
     let file = swapped.sign(new, "late", "key", None);
     let trial = async |parts: u64| {
         let last = swapped.last().await;
@@ -354,18 +334,12 @@ async fn an_answer_that_the_adapter_faults_on_says_nothing_about_the_venues_hist
     std::fs::write(&adapter, SwapFault::Trap.put(&sound).unwrap()).unwrap();
     let broker = Broker::start(folder.path()).await;
     let feed = Feed { adapter, backfill: true, ..venue.feed() };
-    let edge = Edge::start(folder.path(), &format!("urls = [{:?}]", broker.url()), &[feed]).await;
+    let edge = Edge::start(folder.path(), &broker.nats(), &[feed]).await;
     let trades = async |outcome| edge.metric("marketprism_edge_backfill_trades_total", outcome).await;
-    eventually("trades arrive", || async {
-        (edge.metric("marketprism_edge_frames_total", "sound").await > 0).then_some(())
-    })
-    .await;
+    edge.reaches("marketprism_edge_frames_total", "sound", 1).await;
     venue.next_id.fetch_add(2, Ordering::SeqCst);
     // One request more than the answers without a trade after which the history is known not to have it.
-    eventually("the request is repeated", || async {
-        (edge.metric("marketprism_edge_backfill_requests_total", "sound").await >= 4).then_some(())
-    })
-    .await;
+    edge.reaches("marketprism_edge_backfill_requests_total", "sound", 4).await;
     assert!(trades("requested").await > 0);
     assert_eq!(trades("not_served").await, 0);
 }

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use marketprism_tests::broker::Broker;
-use marketprism_tests::central::{Central, Settings};
-use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::stack::Stack;
 use marketprism_tests::trace_collector::{CollectedSpan, TraceCollector};
 use marketprism_tests::wait::eventually;
 use marketprism_venue_sim::Sim;
@@ -37,16 +35,12 @@ async fn traced(collector: &TraceCollector) -> (CollectedSpan, CollectedSpan) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_one_trace_from_frame_to_row() {
-    let (collector, folder) = (TraceCollector::start().await, tempfile::tempdir().unwrap());
+    let collector = TraceCollector::start().await;
     let sim = Sim::start(two_symbols(50)).await.unwrap();
-    let (broker, clickhouse) = tokio::join!(Broker::start(folder.path()), ClickHouse::start(folder.path()));
-    let (nats, hot) = (format!("urls = [{:?}]", broker.url()), clickhouse.url());
     let traces = format!("[traces]\nendpoint = {:?}\none_message_in = 3\n", collector.endpoint());
-    let more = format!("{SHORT}\n{traces}");
-    let settings = Settings { more: &more, ..Settings::plain(&nats, &hot) };
-    let central = Central::with_settings(folder.path(), &settings).await;
+    let stack = Stack::plain_with(&format!("{SHORT}\n{traces}")).await;
     let feed = Feed::simulated("binance_spot", &sim.addr().to_string(), &SYMBOLS);
-    let edge = Edge::with_tables(folder.path(), &nats, &traces, &[feed]).await;
+    let edge = Edge::with_tables(stack.folder.path(), &stack.broker.nats(), &traces, &[feed]).await;
     sim.resume();
 
     let (publish, ingest) = traced(&collector).await;
@@ -64,11 +58,11 @@ async fn a_message_is_one_trace_from_frame_to_row() {
         collector.named(CENTRAL, "copy windows").into_iter().find(|copy| copy.error.is_none())
     })
     .await;
-    let (status, _, errors) = central.ask(&["query", "SELECT count() FROM trades"]).await;
+    let (status, _, errors) = stack.central.ask(&["query", "SELECT count() FROM trades"]).await;
     assert_eq!(status, Some(0), "{errors}");
-    let (status, _, errors) = central.ask(&["query", "SELECT no_such"]).await;
+    let (status, _, errors) = stack.central.ask(&["query", "SELECT no_such"]).await;
     assert_eq!(status, Some(2), "{errors}");
-    let (status, _, errors) = central.ask(&["repair"]).await;
+    let (status, _, errors) = stack.central.ask(&["repair"]).await;
     assert_eq!(status, Some(0), "{errors}");
     // Sent before the commands ended.
     let failed: Vec<bool> =

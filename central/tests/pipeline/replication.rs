@@ -141,7 +141,7 @@ async fn copying_that_cannot_begin_is_reported() {
     .await;
     // The alert without a replicator reads this of every central.
     pair.restart(&sides.stack, first);
-    eventually("the first one to wait", || async { copies(&pair, first, 0).then_some(()) }).await;
+    eventually("the first one to wait", || async { copies(&pair, first, 0) }).await;
 
     sides.stack.cold_engine().restart().await;
     eventually("all to be well", || async {

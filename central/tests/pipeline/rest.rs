@@ -22,7 +22,7 @@ async fn rests(sides: &mut TwoSides) {
     loop {
         let (span, before) = (Instant::now(), asked(sides).await);
         let cpu = sides.stack.engine.process().cpu_time();
-        until("a span of rest", SPAN * 2, async || (span.elapsed() >= SPAN).then_some(())).await;
+        until("a span of rest", SPAN * 2, async || span.elapsed() >= SPAN).await;
         let cores =
             (sides.stack.engine.process().cpu_time() - cpu).as_secs_f64() / span.elapsed().as_secs_f64();
         let after = asked(sides).await;

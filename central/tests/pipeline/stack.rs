@@ -12,6 +12,7 @@ use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::link::Link;
 use marketprism_tests::parts;
 use marketprism_tests::process::Process;
+pub use marketprism_tests::process::contains_all;
 pub use marketprism_tests::wait::PATIENCE;
 use marketprism_tests::wait::eventually;
 use tempfile::TempDir;
@@ -318,12 +319,6 @@ impl Stack {
         let nodes: Vec<async_nats::ServerAddr> =
             self.broker.urls().iter().map(|url| url.parse().unwrap()).collect();
         jetstream::new(async_nats::connect(nodes).await.unwrap())
-    }
-}
-
-pub fn contains_all(text: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(text.contains(part), "{part}: {text}");
     }
 }
 

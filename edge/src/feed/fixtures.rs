@@ -1,6 +1,8 @@
-//! Instruments for the tests of this module.
+//! Instruments and plans for the tests of this module.
 
-use marketprism_adapter_host::contract::{Instrument, MarketType};
+use marketprism_adapter_host::contract::{
+    Connection, DataStream, DataType, Heartbeat, Instrument, MarketType, Plan, Poll,
+};
 
 /// A spot market that trades, such as `BTC-USDT`.
 pub fn spot(symbol: &str) -> Instrument {
@@ -19,4 +21,31 @@ pub fn spot(symbol: &str) -> Instrument {
         step_size: None,
         trading: true,
     }
+}
+
+/// Trades of instruments on a connection to an address where nobody listens.
+pub fn connection(instruments: &[Option<u32>]) -> Connection {
+    let stream = |instrument: &Option<u32>| DataStream {
+        data_type: DataType::Trade,
+        instrument: *instrument,
+        expected_silence_ms: 60_000,
+        resubscribe: Vec::new(),
+    };
+    Connection {
+        name: "trades".to_owned(),
+        url: "ws://127.0.0.1:1/".to_owned(),
+        headers: Vec::new(),
+        on_open: Vec::new(),
+        heartbeat: Heartbeat::Passive,
+        idle_timeout_ms: 60_000,
+        max_age_ms: 0,
+        messages_max: 1,
+        messages_window_ms: 1,
+        charges: Vec::new(),
+        streams: instruments.iter().map(stream).collect(),
+    }
+}
+
+pub fn plan(connections: Vec<Connection>, polls: Vec<Poll>) -> Plan {
+    Plan { connections, polls, resyncs: Vec::new(), budgets: Vec::new(), clock: None }
 }

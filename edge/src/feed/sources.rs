@@ -189,7 +189,8 @@ impl PollTracker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use marketprism_adapter_host::contract::{self, DataStream, Heartbeat, Method, Poll, Request};
+    use crate::feed::fixtures::{connection, plan};
+    use marketprism_adapter_host::contract::{self, Method, Poll, Request};
 
     fn poll(kind: contract::DataType) -> Poll {
         let request = Request {
@@ -205,37 +206,13 @@ mod tests {
 
     #[test]
     fn a_source_is_over_once_all_instruments_that_it_carries_have_ended() {
-        let stream = |instrument| DataStream {
-            data_type: contract::DataType::Trade,
-            instrument,
-            expected_silence_ms: 0,
-            resubscribe: Vec::new(),
-        };
-        let connection = |instruments: &[Option<u32>]| Connection {
-            name: String::new(),
-            url: String::new(),
-            headers: Vec::new(),
-            on_open: Vec::new(),
-            heartbeat: Heartbeat::Passive,
-            idle_timeout_ms: 0,
-            max_age_ms: 0,
-            messages_max: 0,
-            messages_window_ms: 0,
-            charges: Vec::new(),
-            streams: instruments.iter().map(|one| stream(*one)).collect(),
-        };
         let of_one = Poll { instrument: Some(0), ..poll(contract::DataType::OpenInterest) };
-        let plan = Plan {
-            connections: vec![
-                connection(&[Some(0), Some(0)]),
-                connection(&[Some(0), Some(1)]),
-                connection(&[Some(0), None]),
-            ],
-            polls: vec![of_one, poll(contract::DataType::OpenInterest)],
-            resyncs: Vec::new(),
-            budgets: Vec::new(),
-            clock: None,
-        };
+        let connections = vec![
+            connection(&[Some(0), Some(0)]),
+            connection(&[Some(0), Some(1)]),
+            connection(&[Some(0), None]),
+        ];
+        let plan = plan(connections, vec![of_one, poll(contract::DataType::OpenInterest)]);
         let sources = SourceMap::new(&plan, 3);
         let over = |ended: &[u32]| -> Vec<usize> {
             let ended = ended.iter().map(|one| InstrumentIndex::from(*one)).collect();
@@ -252,13 +229,7 @@ mod tests {
             contract::DataType::LsrAllAccount,
             contract::DataType::OpenInterest,
         ];
-        let plan = Plan {
-            connections: Vec::new(),
-            polls: kinds.map(poll).into(),
-            resyncs: Vec::new(),
-            budgets: Vec::new(),
-            clock: None,
-        };
+        let plan = plan(Vec::new(), kinds.map(poll).into());
         let mut polls = PollTracker::new(&plan);
         polls.succeeded(0.into(), 10);
         polls.failed(2.into(), "timeout", "late", 11);

@@ -9,14 +9,35 @@ use std::time::Duration;
 
 use marketprism_edge::journal::{DiskFiles, JournalFile, JournalFiles};
 
-/// A disk that is full while `full` is set: each append leaves half of its bytes.
-pub struct FullDisk(pub Arc<AtomicBool>);
+/// A fault of a disk; without one, it does what the real one does.
+pub trait DiskFault: Clone + Send + Sync + 'static {
+    fn append(&self, file: &dyn JournalFile, bytes: &[u8]) -> io::Result<()> {
+        file.append(bytes)
+    }
 
-struct FullFile(Arc<dyn JournalFile>, Arc<AtomicBool>);
+    fn sync(&self, file: &dyn JournalFile, _path: &Path) -> io::Result<()> {
+        file.sync()
+    }
 
-impl JournalFiles for FullDisk {
+    /// Of what an earlier run has written.
+    fn sync_earlier(&self, path: &Path) -> io::Result<()> {
+        DiskFiles.sync(path)
+    }
+}
+
+/// A disk with a fault.
+pub struct FaultyDisk<F>(pub F);
+
+struct FaultyFile<F> {
+    file: Arc<dyn JournalFile>,
+    path: PathBuf,
+    fault: F,
+}
+
+impl<F: DiskFault> JournalFiles for FaultyDisk<F> {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn JournalFile>> {
-        Ok(Arc::new(FullFile(DiskFiles.create(path)?, Arc::clone(&self.0))))
+        let (file, path, fault) = (DiskFiles.create(path)?, path.to_owned(), self.0.clone());
+        Ok(Arc::new(FaultyFile { file, path, fault }))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -24,25 +45,35 @@ impl JournalFiles for FullDisk {
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {
-        DiskFiles.sync(path)
+        self.0.sync_earlier(path)
     }
 }
 
-impl JournalFile for FullFile {
+impl<F: DiskFault> JournalFile for FaultyFile<F> {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        if self.1.load(Ordering::Acquire) {
-            self.0.append(&bytes[..bytes.len() / 2])?;
-            return Err(io::Error::from(io::ErrorKind::StorageFull));
-        }
-        self.0.append(bytes)
+        self.fault.append(&*self.file, bytes)
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {
-        self.0.truncate(length)
+        self.file.truncate(length)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync()
+        self.fault.sync(&*self.file, &self.path)
+    }
+}
+
+/// A disk that is full while this is set: each append leaves half of its bytes.
+#[derive(Clone)]
+pub struct FullDisk(pub Arc<AtomicBool>);
+
+impl DiskFault for FullDisk {
+    fn append(&self, file: &dyn JournalFile, bytes: &[u8]) -> io::Result<()> {
+        if self.0.load(Ordering::Acquire) {
+            file.append(&bytes[..bytes.len() / 2])?;
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        file.append(bytes)
     }
 }
 
@@ -51,22 +82,6 @@ impl JournalFile for FullFile {
 pub struct SyncedDisk {
     pub lengths: Arc<Mutex<BTreeMap<PathBuf, u64>>>,
     pub is_stuck: Arc<AtomicBool>,
-}
-
-struct SyncedFile(Arc<dyn JournalFile>, PathBuf, SyncedDisk);
-
-impl JournalFiles for SyncedDisk {
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn JournalFile>> {
-        Ok(Arc::new(SyncedFile(DiskFiles.create(path)?, path.to_owned(), self.clone())))
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        DiskFiles.remove(path)
-    }
-
-    fn sync(&self, path: &Path) -> io::Result<()> {
-        self.note(path, || DiskFiles.sync(path))
-    }
 }
 
 impl SyncedDisk {
@@ -79,17 +94,13 @@ impl SyncedDisk {
     }
 }
 
-impl JournalFile for SyncedFile {
-    fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        self.0.append(bytes)
+impl DiskFault for SyncedDisk {
+    fn sync(&self, file: &dyn JournalFile, path: &Path) -> io::Result<()> {
+        if self.is_stuck.load(Ordering::Acquire) { Ok(()) } else { self.note(path, || file.sync()) }
     }
 
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.0.truncate(length)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        if self.2.is_stuck.load(Ordering::Acquire) { Ok(()) } else { self.2.note(&self.1, || self.0.sync()) }
+    fn sync_earlier(&self, path: &Path) -> io::Result<()> {
+        self.note(path, || DiskFiles.sync(path))
     }
 }
 
@@ -109,75 +120,32 @@ fn wait_while(is_stuck: &AtomicBool) {
     }
 }
 
-struct BadFile(Arc<dyn JournalFile>, BadDisk);
-
-impl JournalFiles for BadDisk {
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn JournalFile>> {
-        Ok(Arc::new(BadFile(DiskFiles.create(path)?, self.clone())))
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        DiskFiles.remove(path)
-    }
-
-    fn sync(&self, path: &Path) -> io::Result<()> {
-        DiskFiles.sync(path)
-    }
-}
-
-impl JournalFile for BadFile {
-    fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        wait_while(&self.1.is_stuck);
+impl DiskFault for BadDisk {
+    fn append(&self, file: &dyn JournalFile, bytes: &[u8]) -> io::Result<()> {
+        wait_while(&self.is_stuck);
         let mut bytes = bytes.to_vec();
-        if self.1.is_damaging.swap(false, Ordering::AcqRel) {
+        if self.is_damaging.swap(false, Ordering::AcqRel) {
             let middle = bytes.len() / 2;
             bytes[middle] ^= 4;
         }
-        self.0.append(&bytes)
+        file.append(&bytes)
     }
 
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.0.truncate(length)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        wait_while(&self.1.is_sync_stuck);
-        if self.1.is_sync_failing.load(Ordering::Acquire) {
+    fn sync(&self, file: &dyn JournalFile, _path: &Path) -> io::Result<()> {
+        wait_while(&self.is_sync_stuck);
+        if self.is_sync_failing.load(Ordering::Acquire) {
             return Err(io::Error::other("input/output error"));
         }
-        self.0.sync()
+        file.sync()
     }
 }
 
 /// A disk on which files can be created, but not written.
+#[derive(Clone)]
 pub struct FailingDisk;
 
-struct FailingFile(Arc<dyn JournalFile>);
-
-impl JournalFiles for FailingDisk {
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn JournalFile>> {
-        Ok(Arc::new(FailingFile(DiskFiles.create(path)?)))
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        DiskFiles.remove(path)
-    }
-
-    fn sync(&self, path: &Path) -> io::Result<()> {
-        DiskFiles.sync(path)
-    }
-}
-
-impl JournalFile for FailingFile {
-    fn append(&self, _bytes: &[u8]) -> io::Result<()> {
+impl DiskFault for FailingDisk {
+    fn append(&self, _file: &dyn JournalFile, _bytes: &[u8]) -> io::Result<()> {
         Err(io::Error::other("the device does not answer"))
-    }
-
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.0.truncate(length)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync()
     }
 }

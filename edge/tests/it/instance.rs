@@ -58,7 +58,7 @@ impl Host {
     }
 
     async fn publishes(&self) {
-        eventually("the name is free", || async { self.link.may_publish().then_some(()) }).await;
+        eventually("the name is free", || async { self.link.may_publish() }).await;
     }
 
     /// Returns the process that holds the name.

@@ -22,7 +22,7 @@ use marketprism_tests::wait::eventually;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{STREAM, broker_with_stream, create_stream, event_id, header, messages, record};
-use crate::disks::{BadDisk, FullDisk, SyncedDisk};
+use crate::disks::{BadDisk, FaultyDisk, FullDisk, SyncedDisk};
 use crate::journaled::{confirm, end, events_on_disk, files_of, journaled, options, stored, stored_once};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,10 +43,7 @@ async fn what_does_not_fit_into_memory_and_what_a_killed_run_left_is_sent_after_
 
     let second = journaled(options(&path), Arc::new(DiskFiles));
     second.append(2_000..2_050);
-    eventually("the journal is read", || async {
-        (second.journal.status().recovered == 2_000).then_some(())
-    })
-    .await;
+    eventually("the journal is read", || async { second.journal.status().recovered == 2_000 }).await;
     let edge = second.publish(&broker.url()).await;
     stored_once(&broker.url(), 2_050).await;
     for message in messages(&broker.url(), STREAM).await {
@@ -64,10 +61,7 @@ async fn what_does_not_fit_into_memory_and_what_a_killed_run_left_is_sent_after_
     end(second, edge).await;
 
     let third = journaled(options(&path), Arc::new(DiskFiles));
-    eventually("the journal is read", || async {
-        (third.journal.stored_max(0) == Some(2_050)).then_some(())
-    })
-    .await;
+    eventually("the journal is read", || async { third.journal.stored_max(0) == Some(2_050) }).await;
     assert_eq!(third.journal.status().recovered, 0, "what is stored is not sent again");
 }
 
@@ -83,7 +77,7 @@ async fn segments_are_freed_when_hot_has_them_and_not_when_the_broker_has_them()
     stored_once(&broker.url(), 500).await;
     journaled.append(500..1_000);
     stored_once(&broker.url(), 1_000).await;
-    eventually("all is acknowledged", || async { (edge.queue.status().messages == 0).then_some(()) }).await;
+    eventually("all is acknowledged", || async { edge.queue.status().messages == 0 }).await;
     let segments = journaled.journal.status().segments;
     assert!(segments >= 4, "{segments} segments");
     confirm(&broker.url(), 500).await;
@@ -95,8 +89,7 @@ async fn segments_are_freed_when_hot_has_them_and_not_when_the_broker_has_them()
     let left = events_on_disk(&path);
     assert!(left >= 500, "{left} events left, 500 are not in hot");
     confirm(&broker.url(), 1_000).await;
-    eventually("only the one being written is left", || async { (files_of(&path).len() == 1).then_some(()) })
-        .await;
+    eventually("only the one being written is left", || async { files_of(&path).len() == 1 }).await;
     stop.cancel();
     task.await.unwrap();
     let status = journaled.journal.status();
@@ -112,7 +105,7 @@ async fn events_that_the_broker_lost_are_sent_again_without_a_request() {
     journaled.append(0..50);
     stored_once(&broker.url(), 50).await;
     confirm(&broker.url(), 0).await;
-    eventually("the stream is known", || async { journaled.journal.knows(0).then_some(()) }).await;
+    eventually("the stream is known", || async { journaled.journal.knows(0) }).await;
     broker.kill();
     broker.delete_store();
     broker.restart().await;
@@ -133,7 +126,7 @@ async fn when_hot_went_back_or_a_stream_was_created_again_what_it_lacks_is_sent_
         let mut entries = Vec::new();
         eventually("ten events are sent", || {
             journaled.queue.read_next(10, usize::MAX, &mut entries);
-            std::future::ready((entries.len() == 10).then_some(()))
+            std::future::ready(entries.len() == 10)
         })
         .await;
         journaled.confirm(&entries, &mut sequence);
@@ -217,7 +210,7 @@ async fn a_full_disk_stops_nobody_is_named_in_health_and_what_is_lost_for_it_is_
     let folder = tempfile::tempdir().unwrap();
     let full = Arc::new(AtomicBool::new(true));
     let path = folder.path().join("journal");
-    let journaled = journaled(options(&path), Arc::new(FullDisk(Arc::clone(&full))));
+    let journaled = journaled(options(&path), Arc::new(FaultyDisk(FullDisk(Arc::clone(&full)))));
     journaled.append(0..50);
     let status = eventually("the failure is known", || async {
         let status = journaled.journal.status();
@@ -238,7 +231,7 @@ async fn a_full_disk_stops_nobody_is_named_in_health_and_what_is_lost_for_it_is_
         let coverage = Coverage::default();
         let mut records: Vec<EventRecord> = vec![record("A-B", 999, None, 1, &coverage)];
         journaled.queue.append(QueueLane::default(), &mut records);
-        journaled.journal.status().failing.is_none().then_some(())
+        journaled.journal.status().failing.is_none()
     })
     .await;
     assert!(journaled.journal.status().reasons().is_empty());
@@ -287,14 +280,14 @@ async fn a_power_cut_costs_what_was_not_synced_and_no_more() {
     let folder = tempfile::tempdir().unwrap();
     let (path, cut) = (folder.path().join("journal"), folder.path().join("cut"));
     let disk = SyncedDisk::default();
-    let first = journaled(options(&path), Arc::new(disk.clone()));
+    let first = journaled(options(&path), Arc::new(FaultyDisk(disk.clone())));
     first.append(0..100);
     first.written(100).await;
     eventually("all is synced", || async {
         let is_synced = |file: &PathBuf| {
             disk.lengths.lock().unwrap().get(file).copied() == Some(std::fs::metadata(file).unwrap().len())
         };
-        files_of(&path).iter().all(is_synced).then_some(())
+        files_of(&path).iter().all(is_synced)
     })
     .await;
     disk.is_stuck.store(true, Ordering::Release);
@@ -311,7 +304,7 @@ async fn a_power_cut_costs_what_was_not_synced_and_no_more() {
     let length = |file: PathBuf| (file.clone(), std::fs::metadata(file).unwrap().len());
     let found: BTreeMap<PathBuf, u64> = files_of(&cut).into_iter().map(length).collect();
     let disk = SyncedDisk::default();
-    let second = journaled(options(&cut), Arc::new(disk.clone()));
+    let second = journaled(options(&cut), Arc::new(FaultyDisk(disk.clone())));
     // Nothing of the first run may be lost in a later power cut.
     assert_eq!(*disk.lengths.lock().unwrap(), found);
     let status = eventually("the journal is read", || async {
@@ -329,7 +322,7 @@ async fn a_power_cut_costs_what_was_not_synced_and_no_more() {
 async fn a_sync_that_takes_longer_than_a_power_cut_may_cost_is_shown_while_it_lasts_and_counted() {
     let folder = tempfile::tempdir().unwrap();
     let (disk, at_risk) = (BadDisk::default(), Duration::from_millis(200));
-    let journaled = journaled(options(&folder.path().join("journal")), Arc::new(disk.clone()));
+    let journaled = journaled(options(&folder.path().join("journal")), Arc::new(FaultyDisk(disk.clone())));
     disk.is_sync_stuck.store(true, Ordering::Release);
     journaled.append(0..10);
     let shown = eventually("the age of what is not synced is known", || async {
@@ -342,7 +335,7 @@ async fn a_sync_that_takes_longer_than_a_power_cut_may_cost_is_shown_while_it_la
     disk.is_sync_stuck.store(false, Ordering::Release);
     eventually("the sync is counted", || async {
         let status = journaled.journal.status();
-        (status.late_syncs >= 1 && status.unsynced.is_zero()).then_some(())
+        status.late_syncs >= 1 && status.unsynced.is_zero()
     })
     .await;
     assert!(journaled.journal.close(Duration::from_secs(120)));
@@ -355,7 +348,7 @@ async fn a_failed_sync_after_each_write_loses_nothing_that_is_in_the_file() {
     let disk = BadDisk::default();
     disk.is_sync_failing.store(true, Ordering::Release);
     let options = JournalOptions { sync_every: Duration::ZERO, ..options(&folder.path().join("journal")) };
-    let journaled = journaled(options, Arc::new(disk.clone()));
+    let journaled = journaled(options, Arc::new(FaultyDisk(disk.clone())));
     journaled.append(0..2_000);
     let status = journaled.written(2_000).await;
     assert!(status.write_errors > 0 && status.reasons()[0].contains("sync: "), "{status:?}");
@@ -367,7 +360,7 @@ async fn a_failed_sync_after_each_write_loses_nothing_that_is_in_the_file() {
     disk.is_sync_failing.store(false, Ordering::Release);
     eventually("the disk works again", || async {
         journaled.append(2_000..2_001);
-        journaled.journal.status().failing.is_none().then_some(())
+        journaled.journal.status().failing.is_none()
     })
     .await;
     end(journaled, edge).await;

@@ -18,7 +18,7 @@ use marketprism_service::clock;
 use marketprism_tests::wait::eventually;
 
 use crate::auditing::setup::{Audited, audited};
-use crate::disks::BadDisk;
+use crate::disks::{BadDisk, FaultyDisk};
 use crate::journaled::{Journaled, audited_journal, events_on_disk, files_of, options};
 
 const DISK_LIMIT: Duration = Duration::from_secs(120);
@@ -43,11 +43,11 @@ impl SmallSegments {
     /// With 300 events, one of them damaged on disk.
     async fn with_damaged_event() -> (BadDisk, Self) {
         let disk = BadDisk::default();
-        let run = Self::new(Arc::new(disk.clone()));
+        let run = Self::new(Arc::new(FaultyDisk(disk.clone())));
         disk.is_damaging.store(true, Ordering::Release);
         run.append(0..300);
         eventually("all but the damaged one are written", || async {
-            (events_on_disk(run.folder.path()) >= 299).then_some(())
+            events_on_disk(run.folder.path()) >= 299
         })
         .await;
         (disk, run)
@@ -119,14 +119,13 @@ async fn a_segment_that_makes_room_and_cannot_be_read_is_a_gap_in_the_audits() {
     // Nothing is read back before the segment is deleted.
     run.journaled.queue.close();
     run.append(0..300);
-    eventually("all are written", || async { (events_on_disk(run.folder.path()) >= 300).then_some(()) })
-        .await;
+    eventually("all are written", || async { events_on_disk(run.folder.path()) >= 300 }).await;
     let oldest = files_of(run.folder.path()).into_iter().min().unwrap();
     std::fs::remove_file(oldest).unwrap();
     eventually("the journal is full", || async {
         run.append(0..200);
         let lost = run.journaled.journal.status().lost[JournalLoss::Full as usize][DataType::Trade];
-        (lost > 0).then_some(())
+        lost > 0
     })
     .await;
     assert!(run.unread_gaps()[0].contains("could not be read"));
@@ -191,7 +190,7 @@ async fn what_a_deleted_segment_says_of_older_events_outlives_it() {
         entries.clear();
         run.queue.read_next(100, usize::MAX, &mut entries);
         run.confirm(&entries, &mut sequence);
-        std::future::ready((!noted.exists()).then_some(()))
+        std::future::ready(!noted.exists())
     })
     .await;
     assert!(run.journal.close(DISK_LIMIT));

@@ -14,6 +14,7 @@ mod broker;
 mod configuration;
 mod deltas;
 mod disks;
+mod feeds;
 mod instance;
 mod journal;
 mod journal_losses;

@@ -7,6 +7,7 @@ use marketprism_book::{BookSettings, SequenceRule, SnapshotSource};
 use marketprism_edge::books::{BookPlan, BooksPlan, StatePace};
 use marketprism_edge::queue::EventRecord;
 use marketprism_edge::records::{RecordBuilder, RecordOptions};
+use marketprism_tests::process::is_alone;
 
 use crate::records::{book, builder, instrument, options, trade};
 
@@ -72,24 +73,10 @@ fn round(builder: &mut RecordBuilder, number: i64, records: &mut Vec<EventRecord
     records.clear();
 }
 
-/// True in a process that runs this test only, as nextest starts one for each. `cargo test` runs all tests in one process: there the test is
-/// run in a process of its own.
-fn is_alone() -> bool {
-    let name = "memory::memory_is_flat_through_resyncs_duplicates_and_gaps_of_300_instruments";
-    let alone = ["--exact", name];
-    if alone.iter().all(|wanted| std::env::args().any(|argument| argument == *wanted)) {
-        return true;
-    }
-    let test = std::env::current_exe().unwrap();
-    let ended = std::process::Command::new(test).args(alone).arg("--nocapture").status().unwrap();
-    assert!(ended.success(), "{name}: {ended}");
-    false
-}
-
 /// Compares resident memory after rounds that fill every bounded table, and after as many again. This process runs nothing else.
 #[test]
 fn memory_is_flat_through_resyncs_duplicates_and_gaps_of_300_instruments() {
-    if !is_alone() {
+    if !is_alone("memory::memory_is_flat_through_resyncs_duplicates_and_gaps_of_300_instruments") {
         return;
     }
     let (mut builder, mut records) = (feed(), Vec::new());

@@ -5,8 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use marketprism_adapter_host::fixtures::{EXCHANGE, FixtureKind, component};
-use marketprism_adapter_host::{Adapter, Engine, Limits};
+use marketprism_adapter_host::fixtures::{EXCHANGE, FixtureKind};
 use marketprism_config::check_generated;
 use marketprism_edge::audit::Auditor;
 use marketprism_edge::broker::BrokerLink;
@@ -24,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::record;
 use crate::configuration::{folder, good, read};
+use crate::feeds::adapter;
 
 async fn get(address: SocketAddr, path: &str) -> (u16, String) {
     get_as("localhost", address, path).await
@@ -41,9 +41,7 @@ async fn get_as(host: &str, address: SocketAddr, path: &str) -> (u16, String) {
 }
 
 fn state(grace: Duration) -> EdgeState {
-    let engine = Engine::new(None).unwrap();
-    let adapter =
-        Adapter::from_bytes(&engine, &component(FixtureKind::WellBehaved), &Limits::default()).unwrap();
+    let adapter = adapter(FixtureKind::WellBehaved);
     let folder = folder();
     let config = read(&good(folder.path()), folder.path(), &[]).unwrap();
     let auditor = Arc::new(Auditor::off());

@@ -58,15 +58,14 @@ async fn events_without_a_stream_are_delivered_when_it_is_created() {
     let edge = start(&broker.url(), Duration::from_secs(120)).await;
     edge.queue.append(QueueLane::default(), &mut records(&edge.coverage, 0..10));
     let refused = edge.metrics.republished.with_label_values(&["refused"]);
-    eventually("messages are published again", || async { (refused.get() > 0).then_some(()) }).await;
+    eventually("messages are published again", || async { refused.get() > 0 }).await;
     assert_eq!(edge.queue.status().confirmed, 0);
     let reason =
         eventually("a reason", || async { edge.link.stalls().reasons(Instant::now()).into_iter().next() })
             .await;
     assert!(reason.contains("no stream stores the subject"), "{reason}");
     create_stream(&broker.url(), STREAM, "trade.>").await;
-    eventually("everything is confirmed", || async { (edge.queue.status().confirmed == 10).then_some(()) })
-        .await;
+    eventually("everything is confirmed", || async { edge.queue.status().confirmed == 10 }).await;
     edge.stop.cancel();
     assert_eq!(edge.task.await.unwrap().unwrap(), DrainResult { undelivered: 0 });
     assert_eq!(stored_ids(&broker.url()).await, (0..10).collect::<Vec<_>>());
@@ -89,7 +88,7 @@ async fn a_stream_of_a_leaf_node_takes_no_event_in_place_of_the_centres() {
     let edge = publish_to(&behind_leaf, limits(), auditor, Duration::from_secs(30), queue).await;
     edge.queue.append(QueueLane::default(), &mut records(&edge.coverage, 0..COUNT));
     let refused = edge.metrics.republished.with_label_values(&["refused"]);
-    eventually("messages are published again", || async { (refused.get() >= COUNT).then_some(()) }).await;
+    eventually("messages are published again", || async { refused.get() >= COUNT }).await;
     assert_eq!(stored_ids(&leaf.url()).await.len() as u64, COUNT, "the leaf node has them");
     assert_eq!(edge.queue.status().confirmed, 0);
     let reason =
@@ -98,10 +97,7 @@ async fn a_stream_of_a_leaf_node_takes_no_event_in_place_of_the_centres() {
     assert!(reason.contains("domain leaf, wanted hub"), "{reason}");
 
     hub.restart().await;
-    eventually("everything is confirmed", || async {
-        (edge.queue.status().confirmed == COUNT).then_some(())
-    })
-    .await;
+    eventually("everything is confirmed", || async { edge.queue.status().confirmed == COUNT }).await;
     assert_eq!(stored_ids(&hub.url()).await, (0..u128::from(COUNT)).collect::<Vec<_>>());
 }
 
@@ -127,16 +123,12 @@ async fn a_broker_that_stores_nothing_is_a_reason_after_seconds_and_loses_nothin
     let stored = edge.queue.status().confirmed;
     assert!(stored < COUNT, "the broker had room for all");
     let stalled = edge.metrics.unacknowledged.with_label_values(&[STREAM]);
-    eventually("the metric", || async { (stalled.get() >= 5).then_some(()) }).await;
+    eventually("the metric", || async { stalled.get() >= 5 }).await;
 
     broker.set_settings(&room("1GB"));
     broker.restart().await;
-    eventually("everything is confirmed", || async {
-        (edge.queue.status().confirmed == COUNT).then_some(())
-    })
-    .await;
-    eventually("no reason", || async { edge.link.stalls().reasons(Instant::now()).is_empty().then_some(()) })
-        .await;
+    eventually("everything is confirmed", || async { edge.queue.status().confirmed == COUNT }).await;
+    eventually("no reason", || async { edge.link.stalls().reasons(Instant::now()).is_empty() }).await;
     edge.stop.cancel();
     assert_eq!(edge.task.await.unwrap().unwrap(), DrainResult { undelivered: 0 });
     assert_eq!(stored_ids(&broker.url()).await, (0..u128::from(COUNT)).collect::<Vec<_>>());
@@ -158,7 +150,7 @@ async fn a_message_above_the_brokers_limit_is_counted_as_lost_and_blocks_nothing
     let edge = start(&broker.url(), Duration::from_secs(120)).await;
     let mut all = records(&edge.coverage, 0..3);
     all[1].payload = vec![b'x'; 2 << 20].into();
-    eventually("the broker is connected", || async { edge.link.is_connected().then_some(()) }).await;
+    eventually("the broker is connected", || async { edge.link.is_connected() }).await;
     edge.queue.append(QueueLane::default(), &mut all);
     edge.stop.cancel();
     assert_eq!(edge.task.await.unwrap().unwrap(), DrainResult { undelivered: 0 });

@@ -15,9 +15,9 @@ use marketprism_edge::raw::{
 };
 use marketprism_schema::{Line, RecordingKind};
 use marketprism_service::clock;
-use marketprism_tests::wait::eventually;
+use marketprism_tests::wait::{PATIENCE, eventually, until_blocking};
 
-use crate::disks::{BadDisk, FailingDisk, FullDisk};
+use crate::disks::{BadDisk, FailingDisk, FaultyDisk, FullDisk};
 
 const OPTIONS: RawOptions =
     RawOptions { max_bytes: 4 << 20, max_age: Duration::from_secs(3_600), segment_bytes: 1 << 20 };
@@ -126,7 +126,7 @@ fn a_disk_that_hangs_costs_raw_frames_only_and_each_is_counted() {
     let dir = tempfile::tempdir().unwrap();
     let disk = BadDisk::default();
     disk.is_stuck.store(true, Ordering::Release);
-    let store = open_on(dir.path(), disk.clone());
+    let store = open_on(dir.path(), FaultyDisk(disk.clone()));
     let data = Bytes::from(vec![b'x'; 1 << 20]);
     for number in 0..100 {
         store.push(frame(clock::now_ns() + number, data.clone()));
@@ -154,7 +154,7 @@ fn a_torn_tail_is_cut_and_a_flipped_byte_costs_its_block_only() {
     fs::write(&path, [&whole[..], &whole[..whole.len() / 3]].concat()).unwrap();
     let store = open(dir.path());
     store.push(frame(now + 3, "third"));
-    eventually_blocking(|| store.status().segments == 2);
+    until_blocking("two segments", PATIENCE, || store.status().segments == 2);
     let second = open(dir.path());
     second.push(frame(now + 4, "of another process"));
     let refused = close(&second);
@@ -193,34 +193,26 @@ fn a_segment_of_another_version_stays_as_it_is() {
     assert_eq!(read(dir.path(), TimeSpan::ALL).0, [now + 2]);
 }
 
-fn eventually_blocking(is_done: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !is_done() {
-        assert!(Instant::now() < deadline);
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 #[tokio::test]
 async fn a_full_disk_gets_the_room_of_the_oldest_raw_frames_and_is_used_again() {
     let dir = tempfile::tempdir().unwrap();
     let (full, now) = (Arc::new(AtomicBool::new(false)), clock::now_ns());
-    let store = open_on(dir.path(), FullDisk(Arc::clone(&full)));
+    let store = open_on(dir.path(), FaultyDisk(FullDisk(Arc::clone(&full))));
     for number in 1..=6 {
         store.push(frame(now + number, noise(number)));
     }
-    eventually("all are written", async || (store.status().written == 6).then_some(())).await;
+    eventually("all are written", async || store.status().written == 6).await;
     full.store(true, Ordering::Release);
     store.push(frame(now + 7, noise(7)));
     eventually("the failure is reported", async || store.status().failing).await;
     eventually("the oldest is deleted", async || {
-        (store.status().deleted[RawDeletion::DiskFull as usize] >= 1).then_some(())
+        store.status().deleted[RawDeletion::DiskFull as usize] >= 1
     })
     .await;
     full.store(false, Ordering::Release);
     eventually("the disk is used again", async || {
         store.push(frame(now + 8, "small"));
-        store.status().failing.is_none().then_some(())
+        store.status().failing.is_none()
     })
     .await;
     let status = close(&store);
@@ -237,7 +229,7 @@ fn a_failed_append_leaves_no_empty_segment_and_costs_no_other() {
     store.push(frame(now + 1, "first"));
     close(&store);
     let first = segment_files(dir.path());
-    let store = open_on(dir.path(), FailingDisk);
+    let store = open_on(dir.path(), FaultyDisk(FailingDisk));
     store.push(frame(now + 2, "second"));
     let status = close(&store);
     assert_eq!((lost(&status, RawLoss::WriteFailed), status.segments), (1, 1), "{status:?}");
@@ -250,13 +242,13 @@ fn nothing_is_written_next_to_segments_that_cannot_be_read_at_the_start() {
     let (now, later) = (clock::now_ns(), dir.path().join(format!("{:010}-{:019}.jsonl.zst", 500, 1)));
     fs::create_dir(&later).unwrap();
     let store = open(dir.path());
-    eventually_blocking(|| {
+    until_blocking("failed writes", PATIENCE, || {
         store.push(frame(now, "lost"));
         store.status().write_errors >= 3
     });
     assert_eq!((store.status().written, segment_files(dir.path())), (0, vec![later.clone()]));
     fs::remove_dir(&later).unwrap();
-    eventually_blocking(|| {
+    until_blocking("a frame is written", PATIENCE, || {
         store.push(frame(now + 1, "kept"));
         store.status().written > 0
     });
@@ -272,7 +264,7 @@ fn a_component_that_cannot_be_copied_costs_no_frame() {
     let digest = marketprism_adapter_host::component_digest(b"a");
     let (store, now) = (open(dir.path()), clock::now_ns());
     store.set_adapter(AdapterInUse { id: "sim 1".into(), digest, components: vec![component] }, now);
-    eventually_blocking(|| store.status().component_errors > 0);
+    until_blocking("the failed copy", PATIENCE, || store.status().component_errors > 0);
     store.push(frame(now + 1, "kept"));
     let status = close(&store);
     assert_eq!((status.written, lost(&status, RawLoss::WriteFailed)), (2, 0), "{status:?}");

@@ -3,22 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use marketprism_adapter_host::fixtures::{FixtureKind, component};
-use marketprism_adapter_host::{Adapter, Engine, Limits};
+use marketprism_adapter_host::fixtures::FixtureKind;
 use marketprism_edge::audit::Auditor;
-use marketprism_edge::feed::{
-    EdgeContext, FeedContext, FeedPhase, FeedRoster, FeedSetup, FrameObserver, PartSet, PartStart, SourceMap,
-    run_feed,
-};
-use marketprism_edge::queue::{DiscardQueue, QueueLane};
+use marketprism_edge::feed::{EdgeContext, FeedPhase, FrameObserver, SourceMap};
+use marketprism_edge::queue::DiscardQueue;
 use marketprism_socket::SocketEvent;
 use marketprism_tests::wait::eventually;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use crate::configuration::{folder, good, read};
+use crate::feeds::{adapter, run};
 
 /// Panics in the feed's task at the first answer.
 #[derive(Default)]
@@ -60,29 +56,13 @@ async fn a_feed_that_panics_starts_again() {
     let folder = folder();
     let text = format!("{}proxy = \"http://{proxy}\"\n", good(folder.path()));
     let config = read(&text, folder.path(), &[]).unwrap();
-    let adapter = Adapter::from_bytes(
-        &Engine::new(None).unwrap(),
-        &component(FixtureKind::RequestLoop),
-        &Limits::default(),
-    );
     let auditor = Arc::new(Auditor::off());
     let edge = EdgeContext::new(&config, Arc::new(DiscardQueue::default()), auditor).unwrap();
     let edge = Arc::new(edge);
     let observer = Arc::new(PanickingObserver::default());
-    let observing = Arc::clone(&observer) as Arc<dyn FrameObserver>;
-    let feed = config.feeds[0].clone();
-    let adapter = adapter.unwrap();
-    let current = marketprism_edge::config::CurrentAdapter::from(adapter);
-    let setup = FeedSetup::new(&edge, &feed, &current, true).unwrap();
-    let place = (edge.auditor.feed(&feed.exchange), QueueLane::default());
-    let context = FeedContext::new(&edge, setup, place, current, Some(observing));
-    let status = Arc::clone(&context.status);
-    let parts = PartSet::new(context, Arc::new(FeedRoster::default()));
-    let running = tokio::spawn(run_feed(Arc::new(Mutex::new(parts)), PartStart::Lists));
-    eventually("the lists are read again", || async {
-        (observer.0.load(Ordering::Acquire) > 1).then_some(())
-    })
-    .await;
+    let adapter = adapter(FixtureKind::RequestLoop);
+    let (status, running) = run(&edge, &config.feeds[0], adapter, Arc::clone(&observer) as _);
+    eventually("the lists are read again", || async { observer.0.load(Ordering::Acquire) > 1 }).await;
     edge.stop.cancel();
     running.await.unwrap();
     assert_eq!(status.phase(), FeedPhase::Stopped);

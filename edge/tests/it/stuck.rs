@@ -4,14 +4,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use marketprism_adapter_host::fixtures::{FixtureKind, component};
-use marketprism_adapter_host::{Adapter, Engine, Limits};
+use marketprism_adapter_host::fixtures::FixtureKind;
 use marketprism_edge::audit::Auditor;
 use marketprism_edge::feed::{
-    EdgeContext, FeedContext, FeedPhase, FeedRoster, FeedSetup, FeedStatus, FrameObserver, PIPELINE, PartSet,
-    PartStart, PipelineTimes, SourceMap, run_feed,
+    EdgeContext, FeedPhase, FeedStatus, FrameObserver, PIPELINE, PipelineTimes, SourceMap,
 };
-use marketprism_edge::queue::{DiscardQueue, QueueLane};
+use marketprism_edge::queue::DiscardQueue;
 use marketprism_edge::telemetry::LossAtStop;
 use marketprism_socket::SocketEvent;
 use marketprism_tests::wait::eventually;
@@ -19,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::configuration::{folder, good, read};
+use crate::feeds::{adapter, run};
 use crate::polling::serve;
 
 /// Holds the threads of the first `blocked` pipelines at their first event, until it is released.
@@ -73,24 +72,14 @@ impl RunningFeed {
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let folder = folder();
         let config = read(&good(folder.path()), folder.path(), &[]).unwrap();
-        let engine = Engine::new(None).unwrap();
-        let adapter =
-            Adapter::from_bytes(&engine, &component(FixtureKind::FollowUpForever), &Limits::default())
-                .unwrap();
         let edge =
             EdgeContext::new(&config, Arc::new(DiscardQueue::default()), Arc::new(Auditor::off())).unwrap();
         let edge = Arc::new(EdgeContext { pipeline_times: times, ..edge });
         let mut feed = config.feeds[0].clone();
         // The fixture's poll goes there.
         feed.endpoints.insert("ws".to_owned(), url.as_str().into());
-        let observing = Arc::clone(observer) as Arc<dyn FrameObserver>;
-        let current = marketprism_edge::config::CurrentAdapter::from(adapter);
-        let setup = FeedSetup::new(&edge, &feed, &current, true).unwrap();
-        let place = (edge.auditor.feed(&feed.exchange), QueueLane::default());
-        let context = FeedContext::new(&edge, setup, place, current, Some(observing));
-        let status = Arc::clone(&context.status);
-        let parts = PartSet::new(context, Arc::new(FeedRoster::default()));
-        let task = tokio::spawn(run_feed(Arc::new(tokio::sync::Mutex::new(parts)), PartStart::Lists));
+        let adapter = adapter(FixtureKind::FollowUpForever);
+        let (status, task) = run(&edge, &feed, adapter, Arc::clone(observer) as _);
         Self { edge, status, task, venue: tokio::spawn(serve(listener)), _folder: folder }
     }
 
@@ -119,13 +108,13 @@ async fn a_pipeline_that_hangs_is_found_and_its_feed_collects_again_without_it()
     let feed = RunningFeed::start(&observer, times(20)).await;
     let restarts = feed.edge.metrics.stuck_restarts.with_label_values(&["sim_hostile", PIPELINE]);
     eventually("another pipeline collects", || async {
-        (observer.passed.load(Ordering::Acquire) > 0 && restarts.get() > 0).then_some(())
+        observer.passed.load(Ordering::Acquire) > 0 && restarts.get() > 0
     })
     .await;
     assert!(feed.edge.hanging.count() > 0, "the thread is held still");
     observer.release();
-    eventually("the thread has ended", || async { (feed.edge.hanging.count() == 0).then_some(()) }).await;
-    eventually("the feed runs", || async { (feed.status.phase() == FeedPhase::Running).then_some(()) }).await;
+    eventually("the thread has ended", || async { feed.edge.hanging.count() == 0 }).await;
+    eventually("the feed runs", || async { feed.status.phase() == FeedPhase::Running }).await;
     feed.stop().await;
 }
 
@@ -133,7 +122,7 @@ async fn a_pipeline_that_hangs_is_found_and_its_feed_collects_again_without_it()
 async fn a_stop_does_not_wait_for_a_pipeline_that_hangs() {
     let observer = HoldingObserver::new(1);
     let feed = RunningFeed::start(&observer, times(u32::MAX)).await;
-    eventually("the pipeline is held", || async { (observer.held() > 0).then_some(()) }).await;
+    eventually("the pipeline is held", || async { observer.held() > 0 }).await;
     assert!(feed.stop().await > 0, "its frames are lost silently");
     observer.release();
 }
@@ -143,13 +132,11 @@ async fn feeds_whose_pipelines_always_hang_do_not_pile_up_threads() {
     let observer = HoldingObserver::new(usize::MAX);
     let feed = RunningFeed::start(&observer, times(1)).await;
     eventually("the feed waits", || async {
-        let is_waiting =
-            matches!(feed.status.phase(), FeedPhase::Starting(text) if text.contains("4 pipelines hang"));
-        is_waiting.then_some(())
+        matches!(feed.status.phase(), FeedPhase::Starting(text) if text.contains("4 pipelines hang"))
     })
     .await;
     assert!(feed.edge.hanging.is_full());
     observer.release();
-    eventually("the threads have ended", || async { (feed.edge.hanging.count() == 0).then_some(()) }).await;
+    eventually("the threads have ended", || async { feed.edge.hanging.count() == 0 }).await;
     feed.stop().await;
 }

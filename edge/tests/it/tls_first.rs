@@ -21,7 +21,7 @@ async fn a_broker_that_wants_tls_first_is_used_with_the_key_and_named_without_it
         ..Nats::default()
     };
     let (_client, link) = connect(&nats(true), "first").await.unwrap();
-    eventually("a connection", async || link.is_connected().then_some(())).await;
+    eventually("a connection", async || link.is_connected()).await;
     let (_client, link) = connect(&nats(false), "second").await.unwrap();
     eventually("the key is named", async || {
         let problem = link.problem().unwrap_or_default();

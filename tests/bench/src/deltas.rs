@@ -1,14 +1,14 @@
 //! Bytes of an order-book update in the broker and in hot: the changes of the recorded books, through broker and central into the real table.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, anyhow};
 use async_nats::HeaderMap;
 use marketprism_schema::{Body, DataType, Event, EventId, WireForm};
 use marketprism_tests::figures::{Goal, Report};
 use marketprism_tests::stack::Stack;
 
-use crate::engine::execute;
+use crate::engine::{reaches, wide_copy};
 use crate::recorded;
 
 const TABLE: &str = "marketprism_hot.orderbook_deltas";
@@ -43,13 +43,9 @@ pub async fn measure(report: &mut Report) -> Result<()> {
         }
     }
     let each = |bytes: usize| bytes as f64 / changes as f64;
-    stored(&stack, changes).await?;
-    execute(&stack.clickhouse, &format!("CREATE TABLE {CHANGES} AS {TABLE}")).await?;
-    // Sizes of columns are known of wide parts only, which every larger one is.
-    let wide = "min_bytes_for_wide_part = 0, min_rows_for_wide_part = 0";
-    execute(&stack.clickhouse, &format!("ALTER TABLE {CHANGES} MODIFY SETTING {wide}")).await?;
-    execute(&stack.clickhouse, &format!("INSERT INTO {CHANGES} SELECT * FROM {TABLE}")).await?;
-    execute(&stack.clickhouse, &format!("OPTIMIZE TABLE {CHANGES} FINAL")).await?;
+    let (rows, pause) = (format!("SELECT count() FROM {TABLE}"), Duration::from_millis(100));
+    reaches(&stack.clickhouse, &rows, changes, (pause, LIMIT)).await?;
+    wide_copy(&stack.clickhouse, CHANGES, TABLE, TABLE).await?;
     let name = format!("order-book update of {:.1} levels ({changes} recorded ones)", each(levels));
     report.figure(format!("{name}, payload"), each(bytes[0]), "bytes");
     report.goal(format!("{name}, in the broker"), each(bytes[1]), "bytes", Goal::AtMost(BROKER_BYTES));
@@ -81,19 +77,6 @@ fn received_now(mut event: Event<'_>) -> Event<'_> {
     header.timestamp_us += days * day_ns / 1_000;
     event.header.event_id = EventId::of(&event);
     event
-}
-
-async fn stored(stack: &Stack, events: u64) -> Result<()> {
-    let started = Instant::now();
-    loop {
-        let found =
-            stack.clickhouse.number(&format!("SELECT count() FROM {TABLE}")).await.map_err(|e| anyhow!(e))?;
-        if found >= events {
-            return Ok(());
-        }
-        ensure!(started.elapsed() < LIMIT, "{found} of {events} rows after {LIMIT:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
 }
 
 async fn number(stack: &Stack, what: &str, table: &str) -> Result<f64> {

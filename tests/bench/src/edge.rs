@@ -166,7 +166,7 @@ async fn venue(first: u64, trades: u64) -> Result<(Venue, Feed)> {
 
 /// From the start of the process, with what a killed one left.
 async fn start_to_first_event(folder: &Path, broker: &Broker) -> Result<Duration> {
-    let nats = format!("urls = [{:?}]", broker.url());
+    let nats = broker.nats();
     let first = |round: u64| 1_000_000_000 + round * FIRST_TRADES;
     let (mut venue_now, feed) = venue(first(0), FIRST_TRADES).await?;
     let mut edge = Edge::named("edge-start", folder, &nats, &[feed]);

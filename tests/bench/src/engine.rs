@@ -101,3 +101,31 @@ impl TableLike {
 pub async fn execute(clickhouse: &ClickHouse, sql: &str) -> Result<()> {
     clickhouse.text(sql).await.map(drop).map_err(|e| anyhow!(e)).with_context(|| sql.to_owned())
 }
+
+/// Waits until the query returns `wanted` or more, with a pause after each look, which costs the engine about 2 ms.
+pub async fn reaches(
+    clickhouse: &ClickHouse,
+    query: &str,
+    wanted: u64,
+    (pause, limit): (Duration, Duration),
+) -> Result<()> {
+    let started = Instant::now();
+    loop {
+        let found = clickhouse.number(query).await.map_err(|e| anyhow!(e))?;
+        if found >= wanted {
+            return Ok(());
+        }
+        ensure!(started.elapsed() < limit, "only {found} of {wanted} within {limit:?}: {query}");
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Creates a table like `like` with the rows of `source`, in one wide part a partition: sizes of columns are known of wide parts only, which
+/// every larger one is.
+pub async fn wide_copy(clickhouse: &ClickHouse, copy: &str, like: &str, source: &str) -> Result<()> {
+    execute(clickhouse, &format!("CREATE TABLE {copy} AS {like}")).await?;
+    let wide = "min_bytes_for_wide_part = 0, min_rows_for_wide_part = 0";
+    execute(clickhouse, &format!("ALTER TABLE {copy} MODIFY SETTING {wide}")).await?;
+    execute(clickhouse, &format!("INSERT INTO {copy} SELECT * FROM {source}")).await?;
+    execute(clickhouse, &format!("OPTIMIZE TABLE {copy} FINAL")).await
+}

@@ -104,15 +104,7 @@ async fn copies(report: &mut Report, events: u64) -> Result<()> {
 }
 
 async fn until_all(stack: &Stack, query: &str, events: u64) -> Result<()> {
-    let started = Instant::now();
-    loop {
-        let found = stack.clickhouse.number(query).await.map_err(|e| anyhow!(e))?;
-        if found >= events {
-            return Ok(());
-        }
-        ensure!(started.elapsed() < LIMIT, "only {found} of {events} within {LIMIT:?}: {query}");
-        tokio::time::sleep(QUERY).await;
-    }
+    engine::reaches(&stack.clickhouse, query, events, (QUERY, LIMIT)).await
 }
 
 fn cpu_times(stack: &mut Stack) -> Used {

@@ -16,15 +16,16 @@ use marketprism_schema::{
     Fingerprint, SilentStreams, StreamAudit, StreamId, WireForm, audit_message_id, audit_subject,
     encode_audit,
 };
-use marketprism_tests::broker::Broker;
 use marketprism_tests::central::{Central, Settings};
-use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::figures::{Goal, Report};
 use marketprism_tests::stack::Stack;
 use serde_json::Value;
 
+use crate::engine::reaches;
 use crate::sample::{self, Sample};
 
+/// Pause between looks at the rows: their cost counts as that of the engine.
+const ROWS_EVERY: Duration = Duration::from_millis(500);
 /// Limit for rows: a window of one minute has to end.
 const LIMIT: Duration = Duration::from_secs(240);
 /// Time over which the idle work of the processes is measured; CPU time has a resolution of 10 ms.
@@ -45,6 +46,7 @@ const GOAL_PERCENT: f64 = 2.0;
 const AGAIN_AT_MOST: f64 = 1.0;
 const MINUTE_NS: i64 = 60_000_000_000;
 const EDGE: &str = "edge-bench";
+/// Nothing is copied to cold.
 const AT_REST: &str = "[replication]\ninterval_ms = 3600000\n";
 
 /// CPU seconds of one round.
@@ -56,7 +58,7 @@ struct Cost {
 
 /// Ingests trades, then audits their windows, and compares the CPU time of both.
 pub async fn measure(report: &mut Report, trades: u64) -> Result<()> {
-    let mut stack = start().await?;
+    let mut stack = Stack::plain_with(AT_REST).await;
     let (mut costs, mut told_up_to) = (Vec::new(), 0);
     for round in 0..ROUNDS {
         let first = u64::try_from(round)? * trades;
@@ -88,21 +90,12 @@ pub async fn measure(report: &mut Report, trades: u64) -> Result<()> {
     Ok(())
 }
 
-/// Broker, engine and a central with default settings, without replicator.
-async fn start() -> Result<Stack> {
-    let folder = tempfile::tempdir()?;
-    let (broker, clickhouse) = tokio::join!(Broker::start(folder.path()), ClickHouse::start(folder.path()));
-    let (nats, hot) = (format!("urls = [{:?}]", broker.url()), clickhouse.url());
-    let settings = Settings { more: AT_REST, ..Settings::plain(&nats, &hot) };
-    let central = Central::with_settings(folder.path(), &settings).await;
-    Ok(Stack { central, clickhouse, broker, folder })
-}
-
 /// One minute, from the first trade to the verdict.
 async fn minute(stack: &mut Stack, first: u64, trades: u64, told_up_to: &mut i64) -> Result<Cost> {
     let before = used(stack);
     sample::publish(&stack.broker.url(), Sample::Trades, (WireForm::Json, 1), first, trades).await?;
-    until(stack, "SELECT count() FROM marketprism_hot.trades", first + trades).await?;
+    let rows = "SELECT count() FROM marketprism_hot.trades";
+    reaches(&stack.clickhouse, rows, first + trades, (ROWS_EVERY, LIMIT)).await?;
     let ingest = (used(stack).saturating_sub(before)).as_secs_f64();
 
     let audits = audits(stack, *told_up_to).await?;
@@ -131,7 +124,7 @@ async fn minute(stack: &mut Stack, first: u64, trades: u64, told_up_to: &mut i64
 /// Percent of a core of the comparison of all windows when it repeats without pause.
 async fn again(stack: &mut Stack) -> Result<f64> {
     let quiet = work(stack, QUIET).await;
-    let (nats, hot) = (format!("urls = [{:?}]", stack.broker.url()), stack.clickhouse.url());
+    let (nats, hot) = (stack.broker.nats(), stack.clickhouse.url());
     let more = format!("{AT_REST}[ledger]\nrecheck_seconds = 1\n");
     let settings = Settings { more: &more, ..Settings::plain(&nats, &hot) };
     stack.central.kill();
@@ -254,17 +247,4 @@ fn counting(subject: &StreamId) -> f64 {
         time.as_secs_f64() / f64::from(BATCHES * BATCH) * 1e9
     };
     (0..5).map(|_| one()).fold(f64::INFINITY, f64::min)
-}
-
-async fn until(stack: &Stack, query: &str, wanted: u64) -> Result<()> {
-    let started = Instant::now();
-    loop {
-        let found = stack.clickhouse.number(query).await.map_err(|e| anyhow!(e))?;
-        if found >= wanted {
-            return Ok(());
-        }
-        ensure!(started.elapsed() < LIMIT, "only {found} of {wanted} within {LIMIT:?}: {query}");
-        // Seldom: each look costs the engine 2 ms, which would be counted.
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
 }

@@ -34,7 +34,7 @@ pub async fn measure(report: &mut Report, minutes: u64) -> Result<()> {
         ..SimConfig::default()
     });
     let sim = sim.await.map_err(|error| anyhow!("the simulator: {error:?}"))?;
-    let nats = format!("urls = [{:?}]", broker.url());
+    let nats = broker.nats();
     let one = {
         let mut edge = Edge::start_as("edge-one", folder.path(), &nats, &[feed(&sim, 1)?]).await;
         live(&edge, 1).await?;

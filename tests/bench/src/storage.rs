@@ -11,7 +11,7 @@ use marketprism_schema::{DataType, Event, StreamId, Table, WireForm};
 use marketprism_tests::figures::Report;
 use marketprism_tests::stack::Stack;
 
-use crate::engine::execute;
+use crate::engine::{execute, wide_copy};
 use crate::recorded::{self, RecordedStream};
 
 /// Rows of a type, about; states of books are large.
@@ -168,13 +168,8 @@ async fn measured(
 ) -> Result<f64> {
     let database = format!("marketprism_{side}");
     let copy = format!("{table}_measured");
-    execute(&stack.clickhouse, &format!("CREATE TABLE {database}.{copy} AS {database}.{table}")).await?;
-    // Sizes of columns are known of wide parts only, which every larger one is.
-    let wide = "min_bytes_for_wide_part = 0, min_rows_for_wide_part = 0";
-    execute(&stack.clickhouse, &format!("ALTER TABLE {database}.{copy} MODIFY SETTING {wide}")).await?;
-    let insert = format!("INSERT INTO {database}.{copy} SELECT * FROM marketprism_hot.{table}");
-    execute(&stack.clickhouse, &insert).await?;
-    execute(&stack.clickhouse, &format!("OPTIMIZE TABLE {database}.{copy} FINAL")).await?;
+    let [to, like] = [copy.as_str(), table].map(|table| format!("{database}.{table}"));
+    wide_copy(&stack.clickhouse, &to, &like, &format!("marketprism_hot.{table}")).await?;
     let of_copy = format!("active AND database = '{database}' AND table = '{copy}'");
     let part = stack
         .clickhouse

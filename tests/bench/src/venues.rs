@@ -35,7 +35,7 @@ pub async fn measure(report: &mut Report) -> Result<()> {
         let symbols = symbols.into_iter().collect();
         feeds.push(Feed { symbols, extra, ..Feed::simulated(exchange, &address, &[]) });
     }
-    let nats = format!("urls = [{:?}]", broker.url());
+    let nats = broker.nats();
     let mut edge = Edge::start(folder.path(), &nats, &feeds).await;
     let books = all_live(&edge).await?;
     let (started, mut most) = (Instant::now(), 0);

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use marketprism_tests::edge::Edge;
 use marketprism_tests::journal_file;
+use marketprism_tests::process::run;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
@@ -28,10 +29,7 @@ impl WatchedDisk {
         let file = |name: &str| folder.join(name);
         let (source, library) = (file("sync.c"), file("sync.so"));
         std::fs::write(&source, SOURCE).unwrap();
-        let mut compiler = Command::new("cc");
-        let status =
-            compiler.args(["-shared", "-fPIC", "-O1", "-o"]).args([&library, &source]).status().unwrap();
-        assert!(status.success(), "cc {}: {status}", source.display());
+        run(Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).args([&library, &source]));
         let (log, delay) = (file("sync.log"), file("sync.delay"));
         std::fs::write(&log, "").unwrap();
         std::fs::write(&delay, "0").unwrap();

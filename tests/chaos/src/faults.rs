@@ -1,7 +1,5 @@
 //! The faults, done to the parts and ended.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use async_nats::jetstream;
@@ -30,7 +28,7 @@ impl System {
             Action::RestoreHot => {
                 // An engine that runs cannot be copied.
                 self.hot.kill();
-                copy(&self.folder.join("clickhouse/data"), &self.folder.join("copy-of-hot"));
+                self.hot.copy_data();
                 self.hot.restart().await;
             }
             Action::RestoreBroker => {
@@ -93,7 +91,7 @@ impl System {
             Action::CutHot => self.hot_link.cut(),
             Action::RestoreHot => {
                 self.hot.kill();
-                copy(&self.folder.join("copy-of-hot"), &self.folder.join("clickhouse/data"));
+                self.hot.put_back();
                 self.hot.restart().await;
             }
             Action::RestoreBroker => {
@@ -218,11 +216,4 @@ impl System {
     fn copy_of_broker(&self) -> std::path::PathBuf {
         self.folder.join("copy-of-broker")
     }
-}
-
-/// Replaces a folder by a copy of another.
-fn copy(from: &Path, to: &Path) {
-    let _ = std::fs::remove_dir_all(to);
-    let copied = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
-    assert!(copied.success(), "cp -a {} {}", from.display(), to.display());
 }

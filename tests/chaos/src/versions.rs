@@ -1,10 +1,9 @@
 //! Versions of an adapter, signed, and their load into a running edge.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use marketprism_tests::edge::Edge;
+use marketprism_tests::edge::{Edge, keygen, sign};
 use marketprism_tests::parts;
 
 pub const TOKEN: &str = "a token for tests only";
@@ -23,8 +22,8 @@ pub struct SignedVersions {
 impl SignedVersions {
     pub fn of(adapter: &str, folder: &Path) -> Self {
         let component = std::fs::read(parts::adapter(adapter)).unwrap();
-        let public_key = output(edge_command().args(["adapter", "keygen", "--out"]).arg(folder.join("key")));
-        Self { folder: folder.to_owned(), component, public_key: public_key.trim().to_owned(), number: 0 }
+        let public_key = keygen(&folder.join("key"));
+        Self { folder: folder.to_owned(), component, public_key, number: 0 }
     }
 
     /// Equal program with another digest.
@@ -33,10 +32,8 @@ impl SignedVersions {
         let number = self.number.to_le_bytes();
         // A custom section: its kind, its length, its name with length.
         let section = [&[0, 12, 7][..], b"version", &number].concat();
-        let file = self.folder.join(format!("version-{}.wasm", self.number));
-        std::fs::write(&file, [&self.component[..], &section].concat()).unwrap();
-        output(edge_command().args(["adapter", "sign"]).arg(&file).arg("--key").arg(self.folder.join("key")));
-        file
+        let component = [&self.component[..], &section].concat();
+        sign(&self.folder, &component, &format!("version-{}", self.number), "key", None)
     }
 
     /// Loads the next version. A venue without frames refuses it: nothing can be compared.
@@ -47,7 +44,7 @@ impl SignedVersions {
 
 /// Loads a component into a running edge, or prints why not.
 pub async fn load(file: &Path, edge: &Edge) {
-    let mut command = tokio::process::Command::from(edge_command());
+    let mut command = tokio::process::Command::new(parts::binary("marketprism-edge"));
     command.args(["adapter", "load"]).arg(file).arg("--config").arg(edge.folder().join("edge.toml"));
     command.env("MARKETPRISM_HTTP__TOKEN", TOKEN).kill_on_drop(true);
     match tokio::time::timeout(CHANGE, command.output()).await {
@@ -57,14 +54,4 @@ pub async fn load(file: &Path, edge: &Edge) {
         }
         Err(_elapsed) => println!("adapter not changed within {CHANGE:?}"),
     }
-}
-
-fn edge_command() -> Command {
-    Command::new(parts::binary("marketprism-edge"))
-}
-
-fn output(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }

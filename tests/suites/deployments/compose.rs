@@ -301,9 +301,5 @@ async fn the_command_lines_of_the_containers_work_and_tell_their_health() {
         })
         .await;
     }
-    eventually("trades are in hot", || async {
-        let rows = clickhouse.number("SELECT count() FROM marketprism_hot.trades").await?;
-        if rows > 5 { Ok(()) } else { Err(format!("{rows} trades")) }
-    })
-    .await;
+    clickhouse.reaches("SELECT count() FROM marketprism_hot.trades", 6).await;
 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use marketprism_tests::parts;
+use marketprism_tests::process::run;
 use serde_json::Value;
 
 /// Mounted into the containers of edge and central.
@@ -27,9 +28,7 @@ fn text(path: &Path) -> String {
 /// The documents of a YAML text.
 fn yaml(text: &str) -> Vec<Value> {
     let script = "import json, sys, yaml\nprint(json.dumps(list(yaml.safe_load_all(sys.argv[1]))))";
-    let output = Command::new(parts::python()).args(["-c", script, text]).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    serde_json::from_slice(&output.stdout).unwrap()
+    serde_json::from_str(&run(Command::new(parts::python()).args(["-c", script, text]))).unwrap()
 }
 
 fn words(value: &Value) -> Vec<String> {
@@ -53,8 +52,7 @@ fn checked(program: &str, config: &Path, secrets: &Path, variables: &[(String, S
     let mut command = Command::new(parts::binary(program));
     command.args(["check", "--config"]).arg(&file).current_dir(folder.path());
     command.envs(variables.iter().map(|(name, value)| (name, there(value))));
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}: {output:?}", config.display());
+    run(&mut command);
 }
 
 /// Each `$NATS_...` of a configuration and its include has a value.

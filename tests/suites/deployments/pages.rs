@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use marketprism_tests::parts;
+use marketprism_tests::process::run;
 
 use super::{deploy, text};
 
@@ -26,9 +27,7 @@ fn command_exists(page: &str, line: &str) {
             && word.chars().all(|c| c.is_ascii_lowercase() || c == '-')
     };
     let verbs = words.clone().take_while(is_verb);
-    let help = Command::new(parts::binary(program)).args(verbs).arg("--help").output().unwrap();
-    assert!(help.status.success(), "{page}: {line}: {help:?}");
-    let help = String::from_utf8(help.stdout).unwrap();
+    let help = run(Command::new(parts::binary(program)).args(verbs).arg("--help"));
     for flag in words.filter(|word| word.starts_with("--")) {
         assert!(help.contains(flag), "{page}: {line}: no {flag}");
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use marketprism_tests::parts;
+use marketprism_tests::process::run;
 use marketprism_tests::stack::Stack;
 use marketprism_tests::wait::PATIENCE;
 
@@ -32,9 +33,7 @@ os._exit(failed)
 
 fn execute(config: &Path, data: &Path, statements: &[&str]) {
     let mut engine = Command::new(parts::python());
-    engine.args(["-c", ENGINE]).arg(parts::clickhouse_library()).arg(config).arg(data).args(statements);
-    let output = engine.output().unwrap();
-    assert!(output.status.success(), "{statements:?}: {}", String::from_utf8_lossy(&output.stderr));
+    run(engine.args(["-c", ENGINE]).arg(parts::clickhouse_library()).arg(config).arg(data).args(statements));
 }
 
 #[tokio::test(flavor = "multi_thread")]

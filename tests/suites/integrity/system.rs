@@ -5,6 +5,7 @@ use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::link::Link;
+use marketprism_tests::stack::two_sides;
 use marketprism_tests::wait::eventually;
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim};
 use serde_json::Value;
@@ -46,13 +47,8 @@ impl System {
     pub async fn with_backfill(backfill: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
-        let (broker, hot, cold) =
-            tokio::join!(Broker::start(path), ClickHouse::start(path), ClickHouse::named(path, "cold"));
-        let nats = format!("urls = [{:?}]", broker.url());
-        let (hot_url, cold_url) = (hot.url(), cold.url());
-        let settings =
-            Settings { cold: Some(&cold_url), more: LEDGER, ..Settings::impatient(&nats, &hot_url) };
-        let central = Central::with_settings(path, &settings).await;
+        let settings = Settings { more: LEDGER, ..Settings::impatient("", "") };
+        let (broker, hot, cold, central) = two_sides(path, settings).await;
         let sim = Sim::start(two_symbols(200)).await.unwrap();
         // The feed starts across the begin of a window, and a report may begin with that window.
         let away = FaultSpec::new(FaultAction::Refuse).exchange(EXCHANGE).duration_ms(WINDOW_SECONDS * 1_000);
@@ -60,7 +56,7 @@ impl System {
         let venue = Link::to(sim.addr().port()).await;
         let address = format!("127.0.0.1:{}", venue.near());
         let feed = Feed { backfill, ..Feed::simulated(EXCHANGE, &address, &SYMBOLS) };
-        let edge = Edge::with_tables(path, &nats, AUDIT, std::slice::from_ref(&feed)).await;
+        let edge = Edge::with_tables(path, &broker.nats(), AUDIT, std::slice::from_ref(&feed)).await;
         eventually("the feed is ready", || edge.get("/ready")).await;
         Self { edge, central, venue, sim, hot, cold, broker, folder }
     }
@@ -87,11 +83,7 @@ impl System {
     pub async fn flows(&self, more: u64) {
         let query = "SELECT count() FROM marketprism_hot.trades";
         let before = self.hot.number(query).await.unwrap();
-        eventually("trades arrive", || async {
-            let found = self.hot.number(query).await?;
-            if found >= before + more { Ok(()) } else { Err(format!("{found} of {}", before + more)) }
-        })
-        .await;
+        self.hot.reaches(query, before + more).await;
     }
 
     /// Requests the report of a time range until `accepts` is true. Exit codes: 0 complete, 1 incomplete, 2 unverifiable.
@@ -166,11 +158,7 @@ impl System {
         self.edge.restart().await;
         eventually("the feed is ready again", || self.edge.get("/ready")).await;
         // The first frame ends the downtime.
-        eventually("frames arrive again", || async {
-            let frames = self.edge.metric("marketprism_edge_frames_total", "").await;
-            if frames > 0 { Ok(()) } else { Err("none".to_owned()) }
-        })
-        .await;
+        self.edge.reaches("marketprism_edge_frames_total", "", 1).await;
     }
 }
 

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::process::Command;
 
 use marketprism_tests::parts;
+use marketprism_tests::process::run;
 use serde_json::Value;
 
 use self::book::Levels;
@@ -65,15 +66,10 @@ fn replayed(recording: &Path, adapter: &str, exchange: &str) -> Vec<(Value, Expe
 }
 
 fn replayed_lines(recording: &Path, [adapter, exchange]: [&str; 2], data_types: &[&str]) -> String {
-    let output = Command::new(parts::binary("marketprism-edge"))
-        .args(["replay", "--exchange", exchange, "--every-update", "--adapter"])
-        .arg(parts::adapter(adapter))
-        .args(data_types.iter().flat_map(|kind| ["--data-type", kind]))
-        .arg(recording)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    let mut replay = Command::new(parts::binary("marketprism-edge"));
+    replay.args(["replay", "--exchange", exchange, "--every-update", "--adapter"]);
+    replay.arg(parts::adapter(adapter)).args(data_types.iter().flat_map(|kind| ["--data-type", kind]));
+    run(replay.arg(recording))
 }
 
 fn event(event: &Value) -> Expected {

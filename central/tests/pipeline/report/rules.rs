@@ -182,7 +182,7 @@ async fn a_mutation_that_fails_is_named(stack: &Stack, config: &Path) {
     stack.execute(failing).await;
     let wanted = "warn clickhouse.stuck_mutation clickhouse hot: trades: 1 mutation not done: ";
     eventually("the mutation to be named", || async {
-        has(&integrity(stack, config, &["--from", "1h"]).1, wanted).then_some(())
+        has(&integrity(stack, config, &["--from", "1h"]).1, wanted)
     })
     .await;
     stack.execute("KILL MUTATION WHERE database = 'marketprism_hot' AND table = 'trades'").await;

@@ -177,8 +177,7 @@ async fn a_command_waits_for_its_comparison_of_the_tables() {
     let mut command = Stack::central_command("integrity", &config);
     let mut asked = Process::start("asked", command.args(["--from", "1h", "--json"]), folder);
     let began = Instant::now();
-    eventually("the answers are held", async || (began.elapsed() > Duration::from_secs(3)).then_some(()))
-        .await;
+    eventually("the answers are held", async || began.elapsed() > Duration::from_secs(3)).await;
     link.open();
     asked.ended(PATIENCE).await;
     let text = std::fs::read_to_string(folder.join("asked.log")).unwrap();

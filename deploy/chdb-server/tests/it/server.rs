@@ -179,6 +179,6 @@ fn dechunk(mut rest: &[u8]) -> (Vec<u8>, bool) {
     }
 }
 
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    until_blocking(what, PATIENCE, || holds().then_some(()));
+pub fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    until_blocking(what, PATIENCE, holds);
 }

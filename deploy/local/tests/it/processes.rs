@@ -4,13 +4,14 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use marketprism_local::process::{self, ProcessIdentity, ProcessRecord, ProcessState, Program, StopResult};
 use marketprism_local::stack::{self, DataAfterStop, PartSpec, PortUse, ReadyCheck, SIMULATOR, Starter};
 use marketprism_local::{Client, Console, StackPaths};
 use marketprism_service::FileLock;
 use marketprism_tests::broker::free_port;
+use marketprism_tests::wait::{PATIENCE, until_blocking};
 
 struct Guarded(Child);
 
@@ -25,7 +26,9 @@ impl Drop for Guarded {
 fn sleeper() -> Guarded {
     let sleeper = Guarded(Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap());
     let pid = sleeper.0.id();
-    until("the command line", || process::command_of(pid).is_some_and(|line| line.contains("sleep 600")));
+    until_blocking("the command line", PATIENCE, || {
+        process::command_of(pid).is_some_and(|line| line.contains("sleep 600"))
+    });
     sleeper
 }
 
@@ -54,14 +57,6 @@ fn shell_part(paths: &StackPaths, script: &str) -> PartSpec {
         ports: vec![PortUse { port: 0, variable: "NONE".to_owned() }],
         ready: ReadyCheck::Line("listening on "),
         note: String::new(),
-    }
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what} did not come about");
-        std::thread::yield_now();
     }
 }
 
@@ -108,7 +103,7 @@ fn started_parts_are_stopped_and_killed_only_if_necessary() {
     let unwilling =
         Command::new("/bin/sh").args(["-c", &script]).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let unwilling = Guarded(unwilling.unwrap());
-    until("the trap", || mark.exists());
+    until_blocking("the trap", PATIENCE, || mark.exists());
     let ours = record(ProcessIdentity::of(unwilling.0.id()).unwrap(), folder.path());
     assert!(matches!(process::stop(&ours, Duration::from_millis(200)).unwrap(), StopResult::Killed(_)));
 }

@@ -8,6 +8,7 @@ use marketprism_adapter_host::{
     Adapter, AdapterSupervisor, Engine, FaultCause, FaultPolicy, FrameBatch, FrameFault, Health, Limits,
     LoadError, Quarantine,
 };
+use marketprism_tests::process::is_alone;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{feed, instruments};
@@ -34,23 +35,9 @@ fn batch(frames: &[&str]) -> FrameBatch {
     batch
 }
 
-/// True in a process that runs this test only, as nextest starts one for each. `cargo test` runs all tests in one process: there the test is
-/// run in a process of its own.
-fn is_alone() -> bool {
-    let name = "host_limits::frames_wait_for_a_limit_of_the_host_and_nothing_counts_as_a_fault";
-    let alone = ["--exact", name];
-    if alone.iter().all(|wanted| std::env::args().any(|argument| argument == *wanted)) {
-        return true;
-    }
-    let test = std::env::current_exe().unwrap();
-    let ended = std::process::Command::new(test).args(alone).arg("--nocapture").status().unwrap();
-    assert!(ended.success(), "{name}: {ended}");
-    false
-}
-
 #[test]
 fn frames_wait_for_a_limit_of_the_host_and_nothing_counts_as_a_fault() {
-    if !is_alone() {
+    if !is_alone("host_limits::frames_wait_for_a_limit_of_the_host_and_nothing_counts_as_a_fault") {
         return;
     }
     let limits = Limits { call_deadline: Duration::from_secs(10), ..Limits::default() };

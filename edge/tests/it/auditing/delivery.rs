@@ -21,7 +21,7 @@ use crate::broker::{STREAM, broker_with_stream, create_stream, messages};
 const DELIVERED: (DrainResult, u64) = (DrainResult { undelivered: 0 }, 0);
 
 async fn all_confirmed(edge: &Running) {
-    eventually("all events are confirmed", || async { (edge.pending() == 0).then_some(()) }).await;
+    eventually("all events are confirmed", || async { edge.pending() == 0 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,10 +41,8 @@ async fn audits_are_exact_through_kills_of_the_broker_and_list_ambiguous_events(
         })
     };
     for share in [COUNT / 4, COUNT / 2] {
-        eventually("a share is confirmed", || async {
-            (edge.publishing.queue.status().confirmed > share).then_some(())
-        })
-        .await;
+        eventually("a share is confirmed", || async { edge.publishing.queue.status().confirmed > share })
+            .await;
         broker.kill();
         broker.restart().await;
     }
@@ -77,10 +75,8 @@ async fn events_with_a_lost_acknowledgement_are_ambiguous_and_the_rest_of_their_
         edge.append(expected..expected + 200);
         expected += 200;
         let url = broker.url();
-        eventually("the broker has them", || async {
-            (messages(&url, STREAM).await.len() as u64 == expected).then_some(())
-        })
-        .await;
+        eventually("the broker has them", || async { messages(&url, STREAM).await.len() as u64 == expected })
+            .await;
         assert_eq!(edge.pending(), 200, "none of them is acknowledged");
         link.cut();
         all_confirmed(&edge).await;
@@ -122,7 +118,7 @@ async fn audits_that_a_restored_broker_lost_are_stored_again() {
         let before = audits(&url).await.len();
         eventually("more audits", || async {
             edge.append(0..10);
-            (audits(&url).await.len() > before + 1).then_some(())
+            audits(&url).await.len() > before + 1
         })
         .await;
     };
@@ -161,7 +157,7 @@ async fn events_left_at_a_stop_are_in_the_last_audits() {
     let edge = run_draining(&broker.url(), Duration::from_millis(500)).await;
     edge.append(0..1_000);
     let republished = edge.publishing.metrics.republished.with_label_values(&["refused"]);
-    eventually("events are refused", || async { (republished.get() > 0).then_some(()) }).await;
+    eventually("events are refused", || async { republished.get() > 0 }).await;
     assert_eq!(edge.end().await, (DrainResult { undelivered: 1_000 }, 0), "no window is given up");
     let audits = audits(&broker.url()).await;
     let streams = || audits.iter().flat_map(|audit| &audit.streams);
@@ -209,7 +205,7 @@ async fn windows_close_while_the_broker_holds_the_answer_to_an_audit_back() {
     for _ in 0..REQUESTS {
         let is_stored = eventually("an audit is stored", || async {
             passes();
-            (metrics.audits_sent.get() > 0).then_some(())
+            metrics.audits_sent.get() > 0
         });
         let request = tokio::select! {
             request = requests.next() => request.unwrap(),

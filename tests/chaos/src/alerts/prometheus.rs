@@ -28,8 +28,7 @@ impl Prometheus {
         let program = parts::program("MARKETPRISM_PROMETHEUS", &["prometheus"])?;
         let folder = folder.join("prometheus");
         std::fs::create_dir_all(&folder).unwrap();
-        let shipped =
-            |name: &str| std::fs::read_to_string(parts::root().join("deploy/prometheus").join(name)).unwrap();
+        let shipped = |name: &str| parts::text(&format!("deploy/prometheus/{name}"));
         std::fs::write(folder.join("alerts.yml"), rules::shortened(&shipped("alerts.yml"))).unwrap();
         let targets: String = edges
             .iter()

@@ -72,7 +72,7 @@ mod tests {
     }
 
     fn shipped() -> String {
-        std::fs::read_to_string(parts::root().join("deploy/prometheus/alerts.yml")).unwrap()
+        parts::text("deploy/prometheus/alerts.yml")
     }
 
     #[test]

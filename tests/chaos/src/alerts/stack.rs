@@ -9,6 +9,7 @@ use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::nats_files::certificates_for;
 use marketprism_tests::parts;
+use marketprism_tests::stack::two_sides;
 use marketprism_tests::wait::{eventually, until};
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
 
@@ -57,12 +58,9 @@ pub struct DrillStack {
 
 impl DrillStack {
     pub async fn start(folder: &Path) -> Self {
-        let (broker, hot, cold) =
-            tokio::join!(Broker::start(folder), ClickHouse::start(folder), ClickHouse::named(folder, "cold"));
-        let (nats, hot_url, cold_url) = (format!("urls = [{:?}]", broker.url()), hot.url(), cold.url());
-        let settings =
-            Settings { cold: Some(&cold_url), more: CENTRAL, ..Settings::impatient(&nats, &hot_url) };
-        let central = Central::with_settings(folder, &settings).await;
+        let settings = Settings { more: CENTRAL, ..Settings::impatient("", "") };
+        let (broker, hot, cold, central) = two_sides(folder, settings).await;
+        let nats = broker.nats();
         let symbols = SYMBOLS.map(|symbol| format!("{EXCHANGE}:{}", symbol.replace('-', "")));
         let exchanges = vec![EXCHANGE.to_owned(), "binance_derivatives".to_owned()];
         let config = SimConfig { exchanges, symbols: symbols.to_vec(), rate: RATE, ..SimConfig::default() };
@@ -300,11 +298,7 @@ impl DrillStack {
         let hot = &self.hot;
         let newest = "SELECT toUInt64(max(stream_seq)) FROM marketprism_hot.trades";
         let before = hot.number(newest).await.unwrap();
-        eventually("hot has rows that its copy has not", || async {
-            let now = hot.number(newest).await?;
-            if now > before + 100 { Ok(()) } else { Err(format!("{now}")) }
-        })
-        .await;
+        hot.reaches(newest, before + 101).await;
         self.hot.stop().await;
         self.hot.put_back();
         self.hot.restart().await;

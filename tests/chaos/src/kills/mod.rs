@@ -96,7 +96,7 @@ impl AtRisk {
 impl KilledEdge {
     async fn start(folder: &Path) -> Self {
         let (broker, hot) = tokio::join!(Broker::start(folder), ClickHouse::start(folder));
-        let (nats, url) = (format!("urls = [{:?}]", broker.url()), hot.url());
+        let (nats, url) = (broker.nats(), hot.url());
         let settings = Settings { more: LEDGER, ..Settings::impatient(&nats, &url) };
         let central = Central::with_settings(folder, &settings).await;
         let sim = SimConfig {

@@ -7,13 +7,11 @@ use std::time::Duration;
 use async_nats::jetstream::{self, context::ContextBuilder, stream::Info};
 use async_nats::{Client, ConnectOptions};
 use marketprism_schema::{BrokerRegion, BrokerUser, CENTRAL_CONNECTION, hub_accounts, leaf_accounts};
-use marketprism_tests::broker::free_port;
-use marketprism_tests::nats_files::{NatsFromFiles, certificates};
+use marketprism_tests::nats_files::{NatsFromFiles, certificates, cluster};
 
 use super::namespace::Namespace;
 use super::plan::{REGIONS, wan_addresses};
 
-const SERVERS: usize = 3;
 /// JetStream domain of the centre.
 pub const DOMAIN: &str = "hub";
 const ANSWER: Duration = Duration::from_secs(5);
@@ -61,7 +59,7 @@ pub fn start(
 ) -> (Vec<NatsFromFiles>, Vec<NatsFromFiles>) {
     let (hub_file, leaf_files) = accounts(exchanges);
     let (servers, leaf_ports) = centre.run(async || {
-        let (mut servers, leaf_ports) = cluster(folder, tls);
+        let (mut servers, leaf_ports) = cluster(folder, tls, "0.0.0.0");
         for server in &mut servers {
             std::fs::write(folder.join(server.name()).join("accounts.conf"), &hub_file).unwrap();
             server.start();
@@ -85,22 +83,6 @@ pub fn start(
         }));
     }
     (servers, leaves)
-}
-
-/// Servers of the centre, and the ports on which they take leaf nodes.
-fn cluster(folder: &Path, tls: &Path) -> (Vec<NatsFromFiles>, Vec<u16>) {
-    let routes: Vec<u16> = (0..SERVERS).map(|_| free_port()).collect();
-    let leaf_ports: Vec<u16> = (0..SERVERS).map(|_| free_port()).collect();
-    let urls: Vec<String> = routes.iter().map(|port| format!("tls://127.0.0.1:{port}")).collect();
-    let server = |number: usize| {
-        let own = [
-            ("NATS_CLUSTER_LISTEN", format!("127.0.0.1:{}", routes[number])),
-            ("NATS_LEAF_LISTEN", format!("0.0.0.0:{}", leaf_ports[number])),
-            ("NATS_ROUTES", format!("[{}]", urls.join(", "))),
-        ];
-        NatsFromFiles::prepared(folder, tls, "cluster", &format!("nats-{number}"), &own)
-    };
-    ((0..SERVERS).map(server).collect(), leaf_ports)
 }
 
 /// A connection as central, from inside the centre.

@@ -81,8 +81,7 @@ mod tests {
     fn the_regions_are_those_of_the_examples_and_have_addresses_of_their_own() {
         let mut addresses = BTreeSet::new();
         for (index, region) in REGIONS.iter().enumerate() {
-            let example = format!("deploy/examples/edge-{}.toml", region.name);
-            let example = std::fs::read_to_string(parts::root().join(example)).unwrap();
+            let example = parts::text(&format!("deploy/examples/edge-{}.toml", region.name));
             for line in [format!("name = {:?}", region.edge), format!("region = {:?}", region.name)] {
                 assert!(example.contains(&line), "{line}");
             }

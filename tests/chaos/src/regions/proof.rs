@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::counts;
 use super::plan::{Plan, REGIONS};
 use super::world::{PATIENCE, World};
+use crate::clock::now_ms;
 use crate::report::Reporter;
 
 pub struct Proof {
@@ -113,9 +114,4 @@ pub fn findings(report: &Value) -> Vec<String> {
     named.sort();
     named.dedup();
     named
-}
-
-pub fn now_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    u64::try_from(since.as_millis()).unwrap()
 }

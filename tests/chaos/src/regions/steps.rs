@@ -8,8 +8,9 @@ use serde_json::Value;
 use super::brokers;
 use super::counts::{WAITING_MAX, rows_of, sent_until, waiting};
 use super::plan::{CUT, REGIONS};
-use super::proof::{Proof, findings, now_ms};
+use super::proof::{Proof, findings};
 use super::world::{PATIENCE, World};
+use crate::clock::now_ms;
 
 const ACKNOWLEDGED: &str = "marketprism_edge_acknowledged_total";
 /// Promise of the fleet's page.

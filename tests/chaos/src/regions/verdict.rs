@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::counts::{event_tables, last_sequence, sent, stored, waiting};
 use super::plan::REGIONS;
-use super::proof::{Proof, findings, now_ms};
+use super::proof::{Proof, findings};
 use super::world::{PATIENCE, World};
+use crate::clock::now_ms;
 use crate::report::{self, Reporter};
 
 /// For the last window to be copied to cold.
