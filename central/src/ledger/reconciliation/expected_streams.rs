@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(expected.expected(5_002 * MINUTE_NS).collect::<Vec<_>>(), [(5_002 * MINUTE_NS, a)]);
     }
 
-    /// An hour of 1,000 streams of two edges took 240 MB.
+    /// An hour of 1,000 streams of two edges has 120,000.
     #[test]
     fn the_windows_evaluated_together_are_fewer_the_more_streams_are_expected() {
         let mut expected = ExpectedStreams::new(MINUTE_NS);
