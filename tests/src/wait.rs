@@ -1,5 +1,6 @@
 //! Waiting for a condition, never for a time.
 
+use std::fmt::Debug;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,23 @@ pub async fn eventually<T, C: Check<T>, F: Future<Output = C>>(
     condition: impl FnMut() -> F,
 ) -> T {
     until(what, PATIENCE, condition).await
+}
+
+/// Waits until a value meets a condition; fails with the last one seen after [`PATIENCE`].
+pub async fn becomes<V: Debug, F: Future<Output = V>>(
+    what: &str,
+    mut value: impl FnMut() -> F,
+    holds: impl Fn(&V) -> bool,
+) {
+    let holds = &holds;
+    eventually(what, || {
+        let next = value();
+        async move {
+            let seen = next.await;
+            if holds(&seen) { Ok(()) } else { Err(format!("{seen:?}")) }
+        }
+    })
+    .await;
 }
 
 /// As [`eventually`], for what must come within `limit` or takes longer than [`PATIENCE`].

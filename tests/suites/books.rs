@@ -6,7 +6,7 @@ mod quotes;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::number::{key, plain};
 use marketprism_tests::stack::Stack;
-use marketprism_tests::wait::eventually;
+use marketprism_tests::wait::{becomes, eventually};
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
 use serde_json::Value;
 
@@ -56,11 +56,7 @@ async fn count(stack: &Stack) -> u64 {
 
 async fn more_books(stack: &Stack, more: u64) {
     let before = count(stack).await;
-    eventually("books arrive", || async {
-        let now = count(stack).await;
-        if now >= before + more { Ok(()) } else { Err(format!("{before}, then {now}")) }
-    })
-    .await;
+    becomes("books arrive", || count(stack), |now| *now >= before + more).await;
 }
 
 async fn start() -> (Stack, Sim, Edge) {

@@ -4,7 +4,7 @@
 mod system;
 mod two_edges;
 
-use marketprism_tests::wait::{PATIENCE, eventually};
+use marketprism_tests::wait::{PATIENCE, becomes, eventually};
 use marketprism_venue_sim::{FaultAction, FaultSpec};
 use serde_json::Value;
 
@@ -70,11 +70,7 @@ async fn a_gap_of_the_venue_is_reported_and_windows_of_a_killed_edge_are_unverif
             let sim = &system.sim;
             let drop = FaultSpec::new(FaultAction::Drop).exchange(EXCHANGE).symbol("BTCUSDT").stream("rade");
             let id = sim.fault(drop.count(3)).unwrap();
-            eventually("three trades are withheld", || async {
-                let fired = sim.fired(id);
-                if fired == 3 { Ok(()) } else { Err(format!("{fired}")) }
-            })
-            .await;
+            becomes("three trades are withheld", || async { sim.fired(id) }, |fired| *fired == 3).await;
         })
         .await;
     // The gap may span two windows, of which one is compared first.

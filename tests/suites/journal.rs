@@ -7,7 +7,7 @@ use marketprism_schema::{Body, WireForm};
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::journal_file::events_in;
 use marketprism_tests::stack::Stack;
-use marketprism_tests::wait::eventually;
+use marketprism_tests::wait::{becomes, eventually};
 use marketprism_venue_sim::{Sim, SimConfig};
 use serde_json::Value;
 
@@ -58,11 +58,7 @@ async fn counted(stack: &Stack) -> Result<BTreeMap<TradeKey, u32>, String> {
 async fn collected(edge: &Edge, more: u64) {
     let events = || edge.metric("marketprism_edge_events_total", "data_type=\"trade\"");
     let before = events().await;
-    eventually("events are collected", || async {
-        let now = events().await;
-        if now >= before + more { Ok(()) } else { Err(format!("{} events", now - before)) }
-    })
-    .await;
+    becomes("events are collected", events, |now| *now >= before + more).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use marketprism_schema::{
 };
 use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed, check_online};
-use marketprism_tests::wait::{PATIENCE, eventually};
+use marketprism_tests::wait::{PATIENCE, becomes, eventually};
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
@@ -136,11 +136,7 @@ async fn instruments_come_and_go_and_touch_no_other_stream() {
 
     // Other terms: the instrument moves to a part of its own, the others stay.
     sim.set_listed_ticks(EXCHANGE, "A3USDT", 5).unwrap();
-    eventually("the instrument has moved", || async {
-        let part = live(&edge, "A3-USDT").await.0;
-        if part == 3 { Ok(()) } else { Err(format!("part {part}")) }
-    })
-    .await;
+    becomes("the instrument has moved", || async { live(&edge, "A3-USDT").await.0 }, |part| *part == 3).await;
     let but_moved = |all: Vec<(u64, u64)>| -> Vec<_> {
         all.into_iter().enumerate().filter(|(index, _)| *index != 4).map(|(_, one)| one).collect()
     };
@@ -372,11 +368,7 @@ async fn a_contract_that_expired_before_a_reconnect_costs_only_its_own_streams()
     sim.cut_all();
     let rest: BTreeSet<String> = before.iter().filter(|topic| topic.contains("BTCUSDT")).cloned().collect();
     assert_eq!((before.len(), rest.len()), (4, 2), "{before:?}");
-    eventually("the other contract is subscribed again", || async {
-        let now = subscribed();
-        if now == rest { Ok(()) } else { Err(format!("{now:?}")) }
-    })
-    .await;
+    becomes("the other contract is subscribed again", || async { subscribed() }, |now| *now == rest).await;
     live(&edge, "BTC-USDT").await;
     eventually("each topic that has gone is told", || async {
         let refused = edge.metric("marketprism_collector_errors_total", "venue_error").await;

@@ -12,7 +12,7 @@ use marketprism_tests::broker::Broker;
 use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::edge::{Edge, keygen, sign};
 use marketprism_tests::parts;
-use marketprism_tests::wait::{PATIENCE, eventually};
+use marketprism_tests::wait::{PATIENCE, becomes, eventually};
 use serde_json::Value;
 
 use crate::edge_audits::create_streams;
@@ -96,11 +96,7 @@ impl Headquarters {
 
     async fn are(&self, what: &str, expected: [(&str, &str); 3]) {
         let expected = expected.map(|(state, digest)| (state.to_owned(), digest.to_owned()));
-        eventually(what, || async {
-            let status = self.status().await;
-            if status == expected { Ok(()) } else { Err(format!("{status:?}")) }
-        })
-        .await;
+        becomes(what, || self.status(), |status| *status == expected).await;
     }
 
     /// A reader that has seen enough (`| head -1`) stopped a deletion half-way.

@@ -6,7 +6,7 @@ use marketprism_tests::broker::free_port;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::parts;
 use marketprism_tests::process::Process;
-use marketprism_tests::wait::eventually;
+use marketprism_tests::wait::{becomes, eventually};
 use marketprism_venue_sim::Sim;
 
 use crate::{SYMBOLS, two_symbols};
@@ -76,11 +76,7 @@ async fn every_connection_to_a_venue_passes_the_proxy() {
     }
     // A socket that went around the proxy would outlive it.
     proxy.kill();
-    eventually("every socket is closed", || async {
-        let open = sim.connections();
-        if open.is_empty() { Ok(()) } else { Err(format!("{open:?}")) }
-    })
-    .await;
+    becomes("every socket is closed", || async { sim.connections() }, Vec::is_empty).await;
     let log = std::fs::read_to_string(edge.folder().join("edge.log")).unwrap();
     assert!(!log.contains("secret"), "{log}");
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use marketprism_tests::edge::Edge;
 use marketprism_tests::stack::Stack;
-use marketprism_tests::wait::eventually;
+use marketprism_tests::wait::becomes;
 use marketprism_venue_sim::{Sim, SimConfig};
 use serde_json::Value;
 
@@ -57,11 +57,8 @@ async fn fault_counts(edge: &Edge, page: &Value) -> [u64; 4] {
 /// Observes a running edge. Its median memory may not grow from the first half of the time to the second, except for a fixed slack.
 async fn steady(seconds: u64) {
     let (_stack, _sim, mut edge) = start().await;
-    eventually("every book is live", || async {
-        let live = live(&edge.coverage().await);
-        if live == INSTRUMENTS { Ok(()) } else { Err(format!("{live} books")) }
-    })
-    .await;
+    becomes("every book is live", || async { live(&edge.coverage().await) }, |live| *live == INSTRUMENTS)
+        .await;
     let before = fault_counts(&edge, &edge.coverage().await).await;
     let started = Instant::now();
     let (mut halves, mut samples) = ([Vec::new(), Vec::new()], 0_u32);

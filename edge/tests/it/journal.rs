@@ -18,7 +18,7 @@ use marketprism_schema::{
 };
 use marketprism_service::clock;
 use marketprism_tests::broker::{Broker, free_port};
-use marketprism_tests::wait::eventually;
+use marketprism_tests::wait::{becomes, eventually};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{STREAM, broker_with_stream, create_stream, event_id, header, messages, record};
@@ -81,11 +81,8 @@ async fn segments_are_freed_when_hot_has_them_and_not_when_the_broker_has_them()
     let segments = journaled.journal.status().segments;
     assert!(segments >= 4, "{segments} segments");
     confirm(&broker.url(), 500).await;
-    eventually("what is in hot is freed", || async {
-        let left = files_of(&path).len() as u64;
-        if left < segments { Ok(()) } else { Err(format!("{left} files")) }
-    })
-    .await;
+    becomes("what is in hot is freed", || async { files_of(&path).len() as u64 }, |left| *left < segments)
+        .await;
     let left = events_on_disk(&path);
     assert!(left >= 500, "{left} events left, 500 are not in hot");
     confirm(&broker.url(), 1_000).await;
@@ -267,11 +264,8 @@ async fn past_half_of_its_bytes_books_stay_in_memory_and_a_full_journal_counts_i
     })
     .await;
     assert!(status.freed_unconfirmed == 0, "{status:?}");
-    eventually("its bound is kept", || async {
-        let bytes = journaled.journal.status().bytes;
-        if bytes <= 1 << 20 { Ok(()) } else { Err(format!("{bytes} bytes")) }
-    })
-    .await;
+    becomes("its bound is kept", || async { journaled.journal.status().bytes }, |bytes| *bytes <= 1 << 20)
+        .await;
     assert_eq!(journaled.queue.status().dropped[DataType::Trade], 0, "what is lost, the journal counts");
 }
 

@@ -6,7 +6,7 @@ use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::link::Link;
 use marketprism_tests::stack::two_sides;
-use marketprism_tests::wait::eventually;
+use marketprism_tests::wait::{becomes, eventually};
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -72,11 +72,7 @@ impl System {
         self.sim.pause();
         // The whole window with the last trade belongs to the range.
         let to = window(&self.hot, 1).await;
-        eventually("the last window ends", || async {
-            let begun = window(&self.hot, 0).await;
-            if begun >= to { Ok(()) } else { Err(format!("the window of {begun} is not over")) }
-        })
-        .await;
+        becomes("the last window ends", || window(&self.hot, 0), |begun| *begun >= to).await;
         Span { from, to }
     }
 
