@@ -21,6 +21,17 @@ pub enum ConnectionPhase {
     Stopped,
 }
 
+/// Opening messages of the generation that serves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SubscriptionPhase {
+    /// Not open, or a message waits for the message limit.
+    #[default]
+    Pending,
+    Sent,
+    /// Time of the first frame behind the last message.
+    Answered(Instant),
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamStatus {
     pub data_type: DataType,
@@ -38,6 +49,7 @@ pub struct ConnectionStatus {
     pub name: String,
     pub source: SourceIndex,
     pub phase: ConnectionPhase,
+    pub subscription: SubscriptionPhase,
     /// The serving one; 0 before the first.
     pub generation: u64,
     pub connected_since_ns: Option<i64>,

@@ -24,7 +24,7 @@ use crate::context::FeedContext;
 use crate::counters::SocketCounter;
 use crate::error::CloseReason;
 use crate::limits::{SESSION_COMMANDS_MAX, SESSION_EVENTS_MAX};
-use crate::status::{ConnectionPhase, ConnectionState};
+use crate::status::{ConnectionPhase, ConnectionState, SubscriptionPhase};
 
 #[derive(Debug)]
 pub(crate) enum ConnectionCommand {
@@ -157,7 +157,17 @@ impl ConnectionSupervisor {
             (None, Some(_)) => ConnectionPhase::Connecting,
             (None, None) => ConnectionPhase::Waiting,
         };
-        self.state.change(|status| status.phase = phase);
+        let serving = self.current.and_then(|current| self.generations.get(&current));
+        let stage = serving.map_or(GenerationStage::Opening, |serving| serving.stage);
+        self.state.change(|status| {
+            status.phase = phase;
+            status.subscription = match (stage, status.subscription) {
+                (GenerationStage::Opening | GenerationStage::Open, _) => SubscriptionPhase::Pending,
+                (GenerationStage::Subscribed, _) => SubscriptionPhase::Sent,
+                (GenerationStage::Ready, answered @ SubscriptionPhase::Answered(_)) => answered,
+                (GenerationStage::Ready, _) => SubscriptionPhase::Answered(Instant::now()),
+            };
+        });
     }
 
     fn needs_candidate(&self) -> bool {
@@ -332,8 +342,12 @@ fn renewal_age(plan: &Connection, overlap: Duration) -> Option<Duration> {
         return None;
     }
     let max_age = Duration::from_millis(u64::from(plan.max_age_ms));
-    let window = Duration::from_millis(u64::from(plan.messages_window_ms));
-    let opening = Pacer::new(plan.messages_max, window).time_for(plan.on_open.len());
-    let lead = (overlap * 2).min(max_age / 4) + opening;
+    let lead = (overlap * 2).min(max_age / 4) + opening_time(plan);
     Some(max_age - lead.min(max_age / 4 * 3))
+}
+
+/// Least time for the opening messages within the message limit.
+pub(crate) fn opening_time(plan: &Connection) -> Duration {
+    let window = Duration::from_millis(u64::from(plan.messages_window_ms));
+    Pacer::new(plan.messages_max, window).time_for(plan.on_open.len())
 }

@@ -245,7 +245,7 @@ impl Pipeline {
     }
 
     fn push(&mut self, frame: &ReceivedFrame) {
-        self.parts.gaps.frame(frame.source, frame.received_at_ns);
+        self.parts.gaps.frame(frame.source, frame.received_at_ns, frame.subscribed_at_ns);
         let mut pushed = self.batch.push(&frame.data, frame.source, frame.received_at_ns);
         if pushed == Err(PushError::Full) {
             self.normalize();
