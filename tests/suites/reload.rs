@@ -302,7 +302,8 @@ async fn a_feed_with_paced_subscriptions_that_starts_again_loses_and_doubles_no_
             sent.filter(|trade| !found.contains(trade)).count()
         });
         let (missing, doubled) = (missing.sum::<usize>(), stored.len() - found.len());
-        if (missing, doubled) == (0, 0) { Ok(()) } else { Err(format!("{missing} missing, {doubled} doubled")) }
+        let state = format!("{missing} missing, {doubled} doubled");
+        if (missing, doubled) == (0, 0) { Ok(()) } else { Err(state) }
     })
     .await;
     assert!(edge.process().terminate(PATIENCE).await.success());
