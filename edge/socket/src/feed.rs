@@ -230,11 +230,12 @@ impl FeedSockets {
     pub fn stream_received(
         &self,
         source: impl Into<SourceIndex>,
+        generation: u64,
         stream: impl Into<StreamIndex>,
         at_ns: i64,
     ) {
         if let Ok(connection) = self.connection(source.into()) {
-            connection.state.stream_received(stream.into(), at_ns);
+            connection.state.stream_received(generation, stream.into(), at_ns);
         }
     }
 

@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::plans::{connection, plan};
+use crate::plans::{connection, plan, stream};
 use crate::venue::{
     Server, ServerSocket, eventually, inputs_of, next, next_frame, quick, send_every, start, start_with,
     stop, ticker, until, until_frame,
@@ -264,6 +264,38 @@ async fn a_replacement_that_is_refused_too_never_serves_and_another_one_is_opene
     let refused = CloseReason::Replaced("later".to_owned());
     assert_eq!(closed, [(2, refused.clone(), true), (1, refused, true)]);
     assert_eq!((sockets.status()[0].generation, server.accepted()), (3, 3));
+    stop(sockets, &mut inputs).await;
+}
+
+/// The venue answers pings, and the subscription later than the overlap.
+#[tokio::test]
+async fn a_replacement_without_an_event_never_serves_while_the_old_connection_brings_some() {
+    let server = Server::websocket(|mut socket, number| async move {
+        let text = if number == 2 { "pong" } else { "data" };
+        send_every(&mut socket, Duration::from_millis(2), text).await;
+    })
+    .await;
+    let mut first = connection(server.ws());
+    first.streams = vec![stream(0, &[])];
+    let mut options = quick();
+    options.overlap = Duration::from_secs(1);
+    let (sockets, mut inputs) = start_with(&plan(vec![first]), options, 64);
+    let (mut asked, mut closed) = (false, Vec::new());
+    while closed.len() < 2 {
+        match next(&mut inputs).await {
+            SocketEvent::Frame(frame) if &frame.data[..] == b"data" => {
+                sockets.stream_received(0, frame.generation, 0, frame.received_at_ns);
+                if !asked {
+                    asked = true;
+                    sockets.replace(0, 1, "test").unwrap();
+                }
+            }
+            SocketEvent::Frame(_) => assert_ne!(sockets.status()[0].generation, 2),
+            SocketEvent::Closed { generation, overlap, .. } => closed.push((generation, overlap)),
+            _ => {}
+        }
+    }
+    assert_eq!(closed, [(2, true), (1, true)]);
     stop(sockets, &mut inputs).await;
 }
 
