@@ -101,7 +101,9 @@ async fn a_connection_without_any_event_is_replaced_and_one_with_events_or_witho
     let replaced = Instant::now();
     while replaced.elapsed() < Duration::from_secs(7) {
         match next(&mut inputs).await {
-            SocketEvent::Frame(frame) => sockets.stream_received(0, frame.generation, 1, frame.received_at_ns),
+            SocketEvent::Frame(frame) => {
+                sockets.stream_received(0, frame.generation, 1, frame.received_at_ns)
+            }
             SocketEvent::Closed { reason, .. } => panic!("it brings events: {reason}"),
             _ => {}
         }

@@ -169,7 +169,9 @@ async fn subscribing_slowly_is_no_silence() {
     let (sockets, mut inputs) = start(&plan(vec![first]));
     for _ in 0..100 {
         match next(&mut inputs).await {
-            SocketEvent::Frame(frame) => sockets.stream_received(0, frame.generation, 0, frame.received_at_ns),
+            SocketEvent::Frame(frame) => {
+                sockets.stream_received(0, frame.generation, 0, frame.received_at_ns)
+            }
             SocketEvent::Opened { .. } => {}
             other => panic!("unexpected {other:?}"),
         }
