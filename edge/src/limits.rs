@@ -169,7 +169,7 @@ pub const IN_FLIGHT_SCAN: Duration = Duration::from_millis(100);
 pub const RECENT_IDS: usize = 128;
 /// Up to as many are remembered while the oldest is younger than [`RECENT_IDS_YOUNG_NS`], for connections overlap for seconds, and twice as
 /// many as one message had: the longest page of a venue's history has 1,000, which come again with each poll.
-pub const RECENT_IDS_MAX: usize = 4_096;
+pub const RECENT_IDS_MAX: usize = 16_384;
 /// See [`RECENT_IDS_MAX`].
 pub const RECENT_IDS_YOUNG_NS: i64 = 60_000_000_000;
 /// Ids for which there is room at first: most instruments of an option chain have few.
@@ -218,12 +218,15 @@ pub const RELOADS_WAITING_MAX: usize = 4;
 /// Reload: time for the venues to list what changed feeds select. Passed: the change is refused, the running feeds stay.
 pub const RELOAD_LISTING: Duration = Duration::from_secs(60);
 
-/// New connections that take the place of others: time to open and to bring something before the others are closed. Passed: the others are closed
-/// first, and the answer says so.
+/// New connections that take the place of others: time to open and to bring something, besides their paced subscriptions and the settle time of an
+/// overlap, before the others are closed. Passed: the others are closed first, the answer says so, and it is counted.
 pub const OVERLAP_WAIT: Duration = Duration::from_secs(5);
 
+/// Inputs that such connections have until the others are closed, of [`FEED_INPUT_BYTES_MAX`] too. Full: they stop reading.
+pub const OVERLAP_INPUTS_MAX: usize = 131_072;
+
 /// Interval at which they are looked at meanwhile.
-pub const OVERLAP_LOOK: Duration = Duration::from_millis(10);
+pub const OVERLAP_LOOK: Duration = Duration::from_millis(50);
 
 /// Reload: time for a pipeline to end streams in the order of its frames. Passed: they end at once in the audits.
 pub const STREAMS_END: Duration = Duration::from_secs(5);

@@ -175,17 +175,16 @@ async fn check_audits(broker: &Broker, ended: &BTreeSet<String>) {
     assert_eq!(removed, *ended);
 }
 
-/// Ids of the trades in the broker, in order.
-async fn stored_trades(broker: &Broker) -> Vec<u64> {
+/// Symbols and ids of the trades in the broker.
+async fn stored_trades(broker: &Broker) -> Vec<(String, String)> {
     let mut ids = Vec::new();
     for message in messages(broker, "MARKET_DATA").await {
         for event in events_of(&message) {
             if let Body::Trade(trade) = event.body {
-                ids.push(trade.trade_id.parse().unwrap());
+                ids.push((event.header.symbol.to_string(), trade.trade_id.to_string()));
             }
         }
     }
-    ids.sort_unstable();
     ids
 }
 
@@ -239,10 +238,64 @@ async fn a_feed_that_starts_again_loses_and_doubles_no_trade() {
     eventually("every trade is in the broker, once", || async {
         let stored = stored_trades(&broker).await;
         let state = format!("{} stored, {} sent", stored.len(), sent.len());
-        let found: BTreeSet<u64> = stored.iter().copied().collect();
+        let found: BTreeSet<u64> = stored.iter().map(|(_, id)| id.parse().unwrap()).collect();
         let is_stored = |id: &u64| found.contains(id) || not_overlapped.iter().any(|ids| ids.contains(id));
         let is_once = found.len() == stored.len() && found.is_subset(&sent);
         if is_once && sent.iter().all(is_stored) { Ok(()) } else { Err(state) }
+    })
+    .await;
+    assert!(edge.process().terminate(PATIENCE).await.success());
+}
+
+/// The answer to the first of twelve paced subscriptions closed the old connections. No id of such a trade shows what is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_with_paced_subscriptions_that_starts_again_loses_and_doubles_no_trade() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    create_streams(&broker).await;
+    let bases: Vec<String> = (0..60).map(|number| format!("A{number}")).collect();
+    let config = SimConfig {
+        exchanges: vec![RESTARTS.to_owned()],
+        symbols: bases.iter().map(|base| format!("{base}USDT")).collect(),
+        rate: 1_000,
+        ..SimConfig::default()
+    };
+    let sim = Sim::start(config).await.unwrap();
+    let bases: Vec<&str> = bases.iter().map(String::as_str).collect();
+    let deep = |depth: u32| [feed(&sim, RESTARTS, &bases, &format!("depth = {depth}"))];
+    let edge = Edge::prepared(folder.path(), &format!("urls = [{:?}]", broker.url()), &deep(20));
+    let mut edge = edge.with_variable("MARKETPRISM_HTTP__TOKEN", TOKEN);
+    edge.restart().await;
+    wait_for(&edge, RESTARTS, &symbols(&bases)).await;
+    eventually("each symbol has trades", || async {
+        let stored: BTreeSet<String> = stored_trades(&broker).await.into_iter().map(|one| one.0).collect();
+        if stored.len() == bases.len() { Ok(()) } else { Err(format!("{} symbols", stored.len())) }
+    })
+    .await;
+    let before = sockets(&sim, RESTARTS);
+    edge.set_feeds(&deep(30));
+    let (status, answer) = edge.post("/reload", TOKEN).await;
+    assert_eq!((status, &answer["feeds"][0]["change"]), (200, &"restarted".into()), "{answer}");
+    assert!(answer["feeds"][0]["closed_first"].is_null(), "{answer}");
+    eventually("the old connections are closed", || async {
+        let now = sockets(&sim, RESTARTS);
+        if now.is_disjoint(&before) { Ok(()) } else { Err(format!("{now:?}, before {before:?}")) }
+    })
+    .await;
+    wait_for(&edge, RESTARTS, &symbols(&bases)).await;
+    sim.pause();
+    eventually("every trade since the first one of its symbol is in the broker, once", || async {
+        let stored = stored_trades(&broker).await;
+        let found: BTreeSet<(String, String)> = stored.iter().cloned().collect();
+        let missing = bases.iter().map(|base| {
+            let sent = sim.all_trades(RESTARTS, &format!("{base}USDT")).unwrap();
+            let sent = sent.into_iter().map(|trade| (format!("{base}-USDT"), trade.trade_id));
+            let sent = sent.skip_while(|trade| !found.contains(trade));
+            sent.filter(|trade| !found.contains(trade)).count()
+        });
+        let (missing, doubled) = (missing.sum::<usize>(), stored.len() - found.len());
+        let state = format!("{missing} missing, {doubled} doubled");
+        if (missing, doubled) == (0, 0) { Ok(()) } else { Err(state) }
     })
     .await;
     assert!(edge.process().terminate(PATIENCE).await.success());

@@ -13,6 +13,9 @@ pub struct ReceivedFrame {
     pub generation: u64,
     /// Nanoseconds since 1970.
     pub received_at_ns: i64,
+    /// Time by which the venue could answer the last opening message: as long after it as the connection took to open. Every stream of the
+    /// connection flows from then on, and from the frame itself if it came later. `None`: an opening message waits for the message limit.
+    pub subscribed_at_ns: Option<i64>,
     pub data: Bytes,
 }
 

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::budgets::Budgets;
-use crate::connection::{ConnectionCommand, ConnectionSupervisor, OutgoingText};
+use crate::connection::{ConnectionCommand, ConnectionSupervisor, OutgoingText, opening_time};
 use crate::context::{BehindWatch, FeedContext, ReferenceGate, ReferencePending};
 use crate::counters::{Counters, SocketCounter, SocketCounters};
 use crate::dial::Dialer;
@@ -41,6 +41,8 @@ pub struct FeedSockets {
     resync_requests: mpsc::Sender<ResyncRequest>,
     backfills: mpsc::Sender<BackfillRequest>,
     plan_budgets: Vec<Budget>,
+    opening: Duration,
+    settle: Duration,
     counters: Arc<Counters>,
     inputs: InputRoom,
     behind: Arc<BehindWatch>,
@@ -109,7 +111,8 @@ impl FeedSockets {
         let feed = Arc::new(feed);
         let _entered = runtime.enter();
         let mut set = JoinSet::new();
-        let connections = start_connections(plan, &feed, &mut set);
+        let settle = feed.options.overlap_settle;
+        let (connections, opening) = start_connections(plan, &feed, &mut set);
         // Separate slots: resyncs waiting for a budget must not delay polls.
         let requester =
             |client| RequestRunner { feed: Arc::clone(&feed), client, at_once: Semaphore::new(at_once) };
@@ -134,6 +137,8 @@ impl FeedSockets {
             resync_requests,
             backfills,
             plan_budgets,
+            opening,
+            settle,
             counters,
             inputs: gauge,
             behind,
@@ -225,11 +230,12 @@ impl FeedSockets {
     pub fn stream_received(
         &self,
         source: impl Into<SourceIndex>,
+        generation: u64,
         stream: impl Into<StreamIndex>,
         at_ns: i64,
     ) {
         if let Ok(connection) = self.connection(source.into()) {
-            connection.state.stream_received(stream.into(), at_ns);
+            connection.state.stream_received(generation, stream.into(), at_ns);
         }
     }
 
@@ -249,6 +255,16 @@ impl FeedSockets {
 
     pub fn status(&self) -> Vec<ConnectionStatus> {
         self.connections.iter().map(|connection| connection.state.read()).collect()
+    }
+
+    /// Least time until the last opening message is sent: the stagger of the connections, and their message limits.
+    pub const fn opening_time(&self) -> Duration {
+        self.opening
+    }
+
+    /// See [`SocketOptions::overlap_settle`].
+    pub const fn settle_time(&self) -> Duration {
+        self.settle
     }
 
     pub fn counters(&self) -> SocketCounters {
@@ -327,11 +343,17 @@ async fn own(mut set: JoinSet<()>, counters: Arc<Counters>, abort: CancellationT
     }
 }
 
-fn start_connections(plan: &Plan, feed: &Arc<FeedContext>, set: &mut JoinSet<()>) -> Vec<ConnectionHandle> {
+/// Gives the time until the last opening message may be sent, too.
+fn start_connections(
+    plan: &Plan,
+    feed: &Arc<FeedContext>,
+    set: &mut JoinSet<()>,
+) -> (Vec<ConnectionHandle>, Duration) {
     let origin = Instant::now();
-    let mut delay = Duration::ZERO;
+    let (mut delay, mut opening) = (Duration::ZERO, Duration::ZERO);
     let mut handles = Vec::with_capacity(plan.connections.len());
     for (source, connection) in SourceIndex::enumerate(&plan.connections) {
+        opening = opening.max(delay + opening_time(connection));
         let connection = Arc::new(connection.clone());
         let state = Arc::new(ConnectionState::new(source, &connection, origin));
         let (commands, receiver) = mpsc::channel(CONNECTION_COMMANDS_MAX);
@@ -348,7 +370,7 @@ fn start_connections(plan: &Plan, feed: &Arc<FeedContext>, set: &mut JoinSet<()>
         handles.push(ConnectionHandle { state, commands, stop });
         delay += feed.options.stagger / 2 + jitter(feed.options.stagger);
     }
-    handles
+    (handles, opening)
 }
 
 fn start_polls(

@@ -183,6 +183,7 @@ mod tests {
             source: 0.into(),
             generation: 1,
             received_at_ns: 0,
+            subscribed_at_ns: Some(0),
             data: vec![0; bytes].into(),
         })
     }

@@ -35,4 +35,4 @@ pub use inputs::{InputBounds, InputReceiver, InputSender, TakenInputs, input_que
 pub use options::{BackoffOptions, SocketOptions};
 pub use proxy::{NoProxy, PROXY_VARIABLES, Proxy, ProxyRules, ProxyVariables, Route};
 pub use rest::{RestClient, http_client};
-pub use status::{ConnectionPhase, ConnectionStatus, StreamStatus};
+pub use status::{ConnectionPhase, ConnectionStatus, StreamStatus, SubscriptionPhase};

@@ -113,6 +113,9 @@ pub(crate) const RENEWAL_SPACING: Duration = Duration::from_secs(600);
 /// counted.
 pub(crate) const SILENCE_RECONNECTS_MAX: usize = 3;
 
+/// Wait for the first event of a replacement, while the connection that it replaces brings some, before the next look.
+pub(crate) const TAKEOVER_LOOK: Duration = Duration::from_millis(100);
+
 /// Bytes of an error answer kept for the message.
 pub(crate) const SNIPPET_BYTES: usize = 200;
 

@@ -61,7 +61,7 @@ pub struct SocketOptions {
     pub body_max_bytes: usize,
     pub max_frame_bytes: usize,
     pub backoff: BackoffOptions,
-    /// A replacement without data takes over after this time.
+    /// A replacement without data takes over after this time. While the connection before brings events, it is given up for another one.
     pub overlap: Duration,
     /// Both generations run on after the first data of the new one, since not all streams start at once.
     pub overlap_settle: Duration,

@@ -65,7 +65,8 @@ impl RequestRunner {
             // If this is not delivered, neither is the frame, which is counted.
             let _ = feed.deliver(SocketEvent::Requested { source, url, at_ns: received_at_ns }).await;
         }
-        let frame = ReceivedFrame { source, generation: 0, received_at_ns, data };
+        let subscribed_at_ns = Some(received_at_ns);
+        let frame = ReceivedFrame { source, generation: 0, received_at_ns, subscribed_at_ns, data };
         if feed.deliver(SocketEvent::Frame(frame)).await.is_err() {
             feed.counters.count(SocketCounter::DiscardedAnswerStopping);
             return RequestOutcome::Stopped;

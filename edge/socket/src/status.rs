@@ -21,6 +21,17 @@ pub enum ConnectionPhase {
     Stopped,
 }
 
+/// Opening messages of the generation that serves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SubscriptionPhase {
+    /// Not open, or a message waits for the message limit.
+    #[default]
+    Pending,
+    Sent,
+    /// Time of the first frame behind the last message.
+    Answered(Instant),
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamStatus {
     pub data_type: DataType,
@@ -38,6 +49,7 @@ pub struct ConnectionStatus {
     pub name: String,
     pub source: SourceIndex,
     pub phase: ConnectionPhase,
+    pub subscription: SubscriptionPhase,
     /// The serving one; 0 before the first.
     pub generation: u64,
     pub connected_since_ns: Option<i64>,
@@ -74,6 +86,8 @@ pub(crate) struct ConnectionState {
     frames: AtomicU64,
     bytes: AtomicU64,
     stalled_us: AtomicU64,
+    /// The newest one that brought an event.
+    event_generation: AtomicU64,
     streams: Vec<StreamState>,
 }
 
@@ -96,6 +110,7 @@ impl ConnectionState {
             frames: AtomicU64::default(),
             bytes: AtomicU64::default(),
             stalled_us: AtomicU64::default(),
+            event_generation: AtomicU64::default(),
             streams: streams.collect(),
         }
     }
@@ -121,11 +136,18 @@ impl ConnectionState {
         self.stalled_us.fetch_add(micros(time), Ordering::Relaxed);
     }
 
-    pub(crate) fn stream_received(&self, stream: StreamIndex, at_ns: i64) {
+    pub(crate) fn stream_received(&self, generation: u64, stream: StreamIndex, at_ns: i64) {
+        self.event_generation.fetch_max(generation, Ordering::Relaxed);
         if let Some(stream) = self.streams.get(stream.position()) {
             stream.seen.store(micros(self.origin.elapsed()) + 1, Ordering::Relaxed);
             stream.seen_at_ns.store(at_ns, Ordering::Relaxed);
         }
+    }
+
+    /// Events came after this time, and none of them of this generation or a newer one.
+    pub(crate) fn has_older_events_only(&self, generation: u64, since: Instant) -> bool {
+        let newest = self.streams.iter().filter_map(|stream| self.time(&stream.seen)).max();
+        self.event_generation.load(Ordering::Relaxed) < generation && newest.is_some_and(|seen| seen > since)
     }
 
     pub(crate) fn seen(&self, stream: StreamIndex) -> Option<Instant> {

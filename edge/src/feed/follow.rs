@@ -21,7 +21,7 @@ use super::remark_log::LISTING;
 use super::status::{FeedPhase, InstrumentEnd};
 use super::supervise::run_part;
 use crate::audit::AuditFeed;
-use crate::limits::{ADDED_PARTS_MAX, RANKING_RETRY, STREAMS_END};
+use crate::limits::{ADDED_PARTS_MAX, OVERLAP_INPUTS_MAX, RANKING_RETRY, STREAMS_END};
 use crate::telemetry::ANY;
 
 /// Runs a feed with all its parts until it is stopped.
@@ -288,7 +288,8 @@ impl PartSet {
         }
     }
 
-    /// There are as many parts as may be: the new one gets the instruments of the newest too, whose connections close once the new ones are open.
+    /// There are as many parts as may be: the new one gets the instruments of the newest too, whose connections close once the new ones are
+    /// subscribed and have settled.
     async fn replace_newest(&mut self, number: PartNumber, changed: &KeysByPart, changed_ns: i64) {
         let Some(newest) = self.added.pop() else { return };
         let (exchange, part) = (&self.first.status.exchange, newest.context.status.part);
@@ -301,10 +302,10 @@ impl PartSet {
         let parts = Arc::clone(&self.first.parts);
         parts.merge(part, number);
         let context = self.first.part(number, newest.context.audit_feed);
-        let opened = OpenedPart::open(&context, &self.first.setup(), parts.of(number));
+        let opened = OpenedPart::open(&context, &self.first.setup(), parts.of(number), OVERLAP_INPUTS_MAX);
         let mut start = match opened {
             Ok(opened) => {
-                if let Some(late) = opened.wait_for_data().await {
+                if let Some(late) = opened.wait_until_subscribed(&context).await {
                     tracing::warn!(exchange, part = number, late, "connections do not overlap");
                 }
                 parts.expect_memories();

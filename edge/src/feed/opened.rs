@@ -2,21 +2,21 @@
 //! in its queue of inputs until the other one has ended, and what both have is published once.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use marketprism_adapter_host::contract::{Feed, Instrument};
 use marketprism_adapter_host::{AdapterSupervisor, FaultPolicy};
 use marketprism_socket::{
-    ConnectionPhase, ConnectionStatus, FeedSockets, InputBounds, InputReceiver, SocketOptions, input_queue,
+    ConnectionStatus, FeedSockets, InputBounds, InputReceiver, SocketOptions, SubscriptionPhase, input_queue,
 };
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 
 use super::context::{FeedContext, FeedSetup, socket_options};
 use super::parts::StreamMemories;
-use crate::limits::{
-    FEED_INPUT_BYTES_MAX, FEED_INPUTS_MAX, OVERLAP_LOOK, OVERLAP_WAIT, SOCKETS_STOP, SYMBOLS_NAMED_MAX,
-};
+use super::remark_log::OVERLAP;
+use crate::limits::{FEED_INPUT_BYTES_MAX, OVERLAP_LOOK, OVERLAP_WAIT, SOCKETS_STOP, SYMBOLS_NAMED_MAX};
+use crate::telemetry::ANY;
 
 /// First start of a part.
 #[derive(Default)]
@@ -39,11 +39,12 @@ pub struct OpenedPart {
 }
 
 impl OpenedPart {
-    /// Opens the connections of these instruments.
+    /// Opens the connections of these instruments, with a queue for so many inputs.
     pub fn open(
         context: &FeedContext,
         setup: &Arc<FeedSetup>,
         instruments: Vec<Instrument>,
+        inputs_max: usize,
     ) -> anyhow::Result<Self> {
         let FeedSetup { config, reader } = &**setup;
         let feed = reader.feed(&instruments);
@@ -58,35 +59,34 @@ impl OpenedPart {
             let policy = FaultPolicy::default();
             AdapterSupervisor::start(&adapter, &limits, policy, feed.clone(), instruments, quarantine)
         })?;
-        let bounds = InputBounds { events: FEED_INPUTS_MAX, bytes: FEED_INPUT_BYTES_MAX };
+        let bounds = InputBounds { events: inputs_max, bytes: FEED_INPUT_BYTES_MAX };
         let (sender, inputs) = input_queue(bounds);
         let sockets = FeedSockets::start(adapter.plan(), options, context.edge.budgets.clone(), sender)?;
         let (setup, sockets) = (Arc::clone(setup), Arc::new(sockets));
         Ok(Self { setup, feed, adapter, sockets, inputs, memories: StreamMemories::new() })
     }
 
-    /// Waits until each connection is open and has brought something. `Some`: connections that were not open in time, as when the venue's budget of
-    /// connections has no room for both; those that are only silent are not waited for any longer.
-    pub async fn wait_for_data(&self) -> Option<String> {
-        let began = Instant::now();
+    /// Waits until each connection is subscribed, has brought something since, and has settled, as a connection that replaces another one. `Some`:
+    /// connections that were not subscribed in time, as when the venue's budget of connections has no room for both; those that are only silent
+    /// are not waited for any longer.
+    pub async fn wait_until_subscribed(&self, context: &FeedContext) -> Option<String> {
+        let settle = self.sockets.settle_time();
+        let (began, limit) = (Instant::now(), OVERLAP_WAIT + self.sockets.opening_time() + settle);
         loop {
             let status = self.sockets.status();
-            if status.iter().all(|connection| is_open(connection) && connection.frames > 0) {
+            if status.iter().all(|connection| has_settled(connection, settle)) {
                 return None;
             }
-            if began.elapsed() >= OVERLAP_WAIT {
-                let late = status.iter().filter(|connection| !is_open(connection));
-                let late: Vec<&str> = late.map(|connection| connection.name.as_str()).collect();
-                let named = late.get(..SYMBOLS_NAMED_MAX).unwrap_or(&late).join(", ");
-                return (!late.is_empty()).then(|| {
-                    format!(
-                        "{} of {} new connections were not open within {OVERLAP_WAIT:?} ({named}): the old ones were closed first",
-                        late.len(),
-                        status.len()
-                    )
+            if began.elapsed() >= limit {
+                return late(&status, limit).inspect(|_| {
+                    let labels = [context.status.exchange.as_str(), ANY, OVERLAP];
+                    context.edge.metrics.collector_errors.with_label_values(&labels).inc();
                 });
             }
-            sleep(OVERLAP_LOOK).await;
+            tokio::select! {
+                () = sleep(OVERLAP_LOOK) => {}
+                () = context.stop.cancelled() => return None,
+            }
         }
     }
 
@@ -101,6 +101,20 @@ impl OpenedPart {
     }
 }
 
-fn is_open(connection: &ConnectionStatus) -> bool {
-    matches!(connection.phase, ConnectionPhase::Open | ConnectionPhase::Replacing)
+fn has_settled(connection: &ConnectionStatus, settle: Duration) -> bool {
+    matches!(connection.subscription, SubscriptionPhase::Answered(at) if at.elapsed() >= settle)
+}
+
+/// Names the connections that are not subscribed.
+fn late(status: &[ConnectionStatus], limit: Duration) -> Option<String> {
+    let late = status.iter().filter(|connection| connection.subscription == SubscriptionPhase::Pending);
+    let late: Vec<&str> = late.map(|connection| connection.name.as_str()).collect();
+    let named = late.get(..SYMBOLS_NAMED_MAX).unwrap_or(&late).join(", ");
+    (!late.is_empty()).then(|| {
+        format!(
+            "{} of {} new connections were not subscribed within {limit:?} ({named}): the old ones were closed first",
+            late.len(),
+            status.len()
+        )
+    })
 }

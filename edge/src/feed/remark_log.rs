@@ -9,7 +9,7 @@ use crate::limits::SNIPPET_CHARS_MAX;
 use crate::telemetry::{ANY, Metrics};
 
 /// Codes of a feed's errors that belong to no single data type.
-pub const FEED_ERRORS: [&str; 9] = [
+pub const FEED_ERRORS: [&str; 10] = [
     "malformed",
     "venue_error",
     "frame_too_large",
@@ -19,11 +19,14 @@ pub const FEED_ERRORS: [&str; 9] = [
     "follow_up",
     FEED_START,
     LISTING,
+    OVERLAP,
 ];
 /// Code of a feed that failed to start, or ended.
 pub(super) const FEED_START: &str = "feed_start";
 /// Code of lists of instruments that cannot be read again.
 pub(super) const LISTING: &str = "listing";
+/// Code of new connections that did not overlap those that they replace.
+pub(super) const OVERLAP: &str = "overlap";
 /// Labels of unusable answers of polls, in addition to those of failed requests.
 pub const UNUSABLE_ANSWERS: [&str; 3] = ["malformed", "venue_error", "adapter_fault"];
 

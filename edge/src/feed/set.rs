@@ -22,7 +22,7 @@ use super::parts::{FeedRoster, InstrumentKey, InstrumentParts, named};
 use super::status::FeedPhase;
 use crate::audit::AuditFeed;
 use crate::config::{Adapters, ChangedFeed, Config, CurrentAdapter, FeedConfig, FeedsDifference};
-use crate::limits::RELOAD_LISTING;
+use crate::limits::{OVERLAP_INPUTS_MAX, RELOAD_LISTING};
 use crate::queue::QueueLane;
 use crate::selftest::{SelfTest, SelfTestParts};
 
@@ -62,7 +62,7 @@ struct PreparedFeed {
 struct OpenedFeed {
     context: FeedContext,
     part: OpenedPart,
-    /// Connections that are not open yet.
+    /// Connections that are not subscribed yet.
     late: Option<String>,
     /// Instruments of the running feed at that time.
     listed_before: Vec<Instrument>,
@@ -202,7 +202,7 @@ impl FeedSet {
         let opened = setups.iter_mut().flatten();
         if errors.is_empty() {
             join_all(opened.filter_map(|prepared| prepared.opened.as_mut()).map(|opened| async {
-                opened.late = opened.part.wait_for_data().await;
+                opened.late = opened.part.wait_until_subscribed(&opened.context).await;
             }))
             .await;
             return Ok(());
@@ -226,7 +226,7 @@ impl FeedSet {
             context.parts.outrank(outranked, None);
         }
         let instruments = context.parts.begin(0, &listed.instruments);
-        let part = OpenedPart::open(&context, &context.setup(), instruments)?;
+        let part = OpenedPart::open(&context, &context.setup(), instruments, OVERLAP_INPUTS_MAX)?;
         prepared.opened = Some(OpenedFeed { context, part, late: None, listed_before });
         Ok(prepared)
     }

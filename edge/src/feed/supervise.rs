@@ -30,7 +30,7 @@ use super::status::{FeedPhase, InstrumentEnd, planned_delays_ms};
 use crate::audit::{StreamTable, SubscribedStream};
 use crate::config::FeedConfig;
 use crate::gaps::{Backfill, GapMonitor};
-use crate::limits::{HANGING_PIPELINES_MAX, SOCKETS_STOP, START_BACKOFF};
+use crate::limits::{FEED_INPUTS_MAX, HANGING_PIPELINES_MAX, SOCKETS_STOP, START_BACKOFF};
 use crate::records::{EventEncoder, EventOrigin, RecordBuilder, RecordOptions, Subscription};
 use crate::telemetry::{ANY, CoverageIndex, LossAtStop};
 
@@ -253,7 +253,7 @@ async fn open(context: &FeedContext, start: PartStart) -> anyhow::Result<Option<
         !context.edge.hanging.is_full(),
         "{HANGING_PIPELINES_MAX} pipelines hang, and no other may: restart the edge"
     );
-    OpenedPart::open(context, &setup, instruments).map(Some)
+    OpenedPart::open(context, &setup, instruments, FEED_INPUTS_MAX).map(Some)
 }
 
 /// The part's instruments that the venue lists at the moment.

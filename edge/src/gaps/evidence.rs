@@ -99,11 +99,11 @@ pub(super) struct GapSource {
     pub(super) last_ns: i64,
     /// Newest time of an event by the venue's clock.
     pub(super) newest_venue_ns: Option<i64>,
-    /// First frame after the last gap: events before it by the venue's clock are a backlog. `None`: of a poll, whose rows are all of before.
+    /// End of the last gap: events before it by the venue's clock are a backlog. `None`: of a poll, whose rows are all of before.
     pub(super) up_ns: Option<i64>,
     /// Begin and kind of the gap that lasts.
     pub(super) down: Option<(i64, GapKind)>,
-    /// Kind of the gap that ended with a frame at this time, until the venue's time of the first event after it is known.
+    /// Kind and end of the last gap, until the venue's time of the first event after it is known.
     pub(super) recovery: Option<(GapKind, i64)>,
 }
 

@@ -46,7 +46,7 @@ pub struct GapMonitor {
 }
 
 impl GapMonitor {
-    /// From `since_ns` until their first frames, the connections of the feed have a gap.
+    /// From `since_ns` until they are subscribed and have a frame, the connections of the feed have a gap.
     pub fn new(
         auditor: Arc<Auditor>,
         feed: AuditFeed,
@@ -75,7 +75,7 @@ impl GapMonitor {
                 since_ns,
                 GapKind::Start,
                 GapCause::Network,
-                "no frame since the feed started",
+                "not subscribed, or no frame since",
             );
         }
         monitor.report_events(None);
@@ -88,12 +88,15 @@ impl GapMonitor {
         Self::new(auditor, feed, StreamTable::new(), plan, 0)
     }
 
-    pub fn frame(&mut self, source: SourceIndex, at_ns: i64) {
+    /// Ends a gap of its source, but not before the source is subscribed: an acknowledgement, a pong, and the streams that were subscribed first
+    /// say nothing of those whose subscription is yet to be sent.
+    pub fn frame(&mut self, source: SourceIndex, at_ns: i64, subscribed_at_ns: Option<i64>) {
         let Some(state) = self.sources.get_mut(source.position()) else { return };
         state.last_ns = at_ns;
+        let Some(subscribed_at_ns) = subscribed_at_ns else { return };
         let Some((since_ns, kind)) = state.down.take() else { return };
         // Frames may have waited for the start of the pipeline.
-        let at_ns = at_ns.max(since_ns);
+        let at_ns = at_ns.max(since_ns).max(subscribed_at_ns);
         (state.recovery, state.up_ns) = (Some((kind, at_ns)), state.up_ns.and(Some(at_ns)));
         self.recovering.push(source);
         if kind == GapKind::Connection {
@@ -101,12 +104,13 @@ impl GapMonitor {
         }
     }
 
-    /// An event of a frame that was reported before. False: by the venue's clock it is from before the connection, as the rows that a
-    /// subscription begins with.
+    /// An event of a frame that was reported before. False: the gap of its source lasts, or by the venue's clock it is from before the end of the
+    /// last one, as the rows that a subscription begins with.
     pub fn event(&mut self, source: SourceIndex, time_us: Option<i64>) -> bool {
         let Some(venue_ns) = time_us.map(|us| us.saturating_mul(1_000)) else { return true };
         let Some(state) = self.sources.get_mut(source.position()) else { return true };
-        let is_live = state.up_ns.is_none_or(|up_ns| venue_ns >= up_ns);
+        let is_up = state.down.is_none();
+        let is_live = state.up_ns.is_none_or(|up_ns| is_up && venue_ns >= up_ns);
         let is_newest = state.newest_venue_ns.is_none_or(|newest_ns| venue_ns > newest_ns);
         state.newest_venue_ns = state.newest_venue_ns.max(Some(venue_ns));
         if is_live && is_newest && !self.recovering.is_empty() {
@@ -421,15 +425,40 @@ mod tests {
                 _ => None,
             })
         };
-        monitor.frame(source, 10 * SECOND);
+        monitor.frame(source, 10 * SECOND, Some(0));
         assert!(monitor.event(source, Some(10_000_000)));
         monitor.closed(source, &CloseReason::Lost("reset".to_owned()), 11 * SECOND);
-        monitor.frame(source, 20 * SECOND);
+        monitor.frame(source, 20 * SECOND, Some(0));
         for second in [3, 9, 15, 19] {
             assert!(!monitor.event(source, Some(second * 1_000_000)), "{second} s is before the connection");
         }
         assert_eq!(recovered(&monitor), None);
         assert!(monitor.event(source, Some(21_000_000)));
         assert_eq!(recovered(&monitor), Some((20, Some(21 * SECOND))));
+    }
+
+    /// The answer to the first of twenty paced subscriptions ended the gap of the streams of all.
+    #[test]
+    fn a_gap_ends_with_the_first_frame_behind_the_last_subscription() {
+        let (mut monitor, source) = (monitor(), SourceIndex::default());
+        let ends = |monitor: &mut GapMonitor| -> Vec<i64> {
+            monitor.report_recoveries(i64::MAX);
+            let ends = monitor.events.iter().filter_map(|event| match event {
+                GapEvent::Recovered(_, _, at_ns, _) => Some(at_ns / SECOND),
+                _ => None,
+            });
+            ends.collect()
+        };
+        monitor.frame(source, 10 * SECOND, Some(9 * SECOND));
+        monitor.closed(source, &CloseReason::Lost("reset".to_owned()), 11 * SECOND);
+        for second in 12..16 {
+            monitor.frame(source, second * SECOND, None);
+        }
+        assert!(ends(&mut monitor).is_empty(), "subscriptions wait for the message limit");
+        monitor.frame(source, 17 * SECOND, Some(16 * SECOND));
+        assert_eq!(ends(&mut monitor), [17]);
+        monitor.closed(source, &CloseReason::Lost("reset".to_owned()), 18 * SECOND);
+        monitor.frame(source, 20 * SECOND, Some(21 * SECOND));
+        assert_eq!(ends(&mut monitor), [17, 21], "the last subscription could not be answered before");
     }
 }

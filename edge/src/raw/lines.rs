@@ -111,7 +111,9 @@ mod tests {
             |source: SourceIndex, url: &str| SocketEvent::Requested { source, url: url.into(), at_ns: 1 };
         let frame = |source| {
             let data = Bytes::from_static(b"{}");
-            SocketEvent::Frame(ReceivedFrame { source, generation: 0, received_at_ns: 2, data })
+            let subscribed_at_ns = Some(2);
+            let frame = ReceivedFrame { source, generation: 0, received_at_ns: 2, subscribed_at_ns, data };
+            SocketEvent::Frame(frame)
         };
         let [socket, first, second] = [0, 1, 2].map(SourceIndex::at);
         let url_of = |source: SourceIndex| (source != socket).then(|| "planned".to_owned());

@@ -160,7 +160,7 @@ impl SelfTest {
                 quantity: one,
                 side: Side::Buy,
             });
-            self.gaps.frame(source, now_ns);
+            self.gaps.frame(source, now_ns, Some(now_ns));
             self.builder.event(&trade, &[], now_ns, now_ns, &mut self.records);
             self.gaps.event(source, Some(time_us));
             self.delay.observe(seconds_between(self.ticks.time_ns(tick), now_ns));

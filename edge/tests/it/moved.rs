@@ -31,6 +31,7 @@ fn unreadable_update() -> SocketEvent {
         source: 0.into(),
         generation: 1,
         received_at_ns: clock::now_ns(),
+        subscribed_at_ns: Some(0),
         data: bytes.collect::<Vec<u8>>().into(),
     })
 }

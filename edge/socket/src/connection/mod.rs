@@ -8,4 +8,4 @@ mod stream_watch;
 mod supervisor;
 
 pub(crate) use send_queue::{OutgoingText, ResyncInProgress};
-pub(crate) use supervisor::{ConnectionCommand, ConnectionSupervisor};
+pub(crate) use supervisor::{ConnectionCommand, ConnectionSupervisor, opening_time};

@@ -3,6 +3,7 @@
 mod serving;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use marketprism_adapter_host::SourceIndex;
 use marketprism_adapter_host::contract::Connection;
@@ -72,7 +73,9 @@ impl Session {
         let opening = async {
             let mut permit = self.feed.budgets.reserve(&charges, self.feed.options.budget_wait_max).await?;
             permit.begin_use();
-            open(&self.plan, &self.feed.dialer, &self.feed.options, &self.feed.large_messages).await
+            let began = Instant::now();
+            let socket = open(&self.plan, &self.feed.dialer, &self.feed.options, &self.feed.large_messages);
+            Ok::<_, OpenError>((socket.await?, began.elapsed()))
         };
         let opened = tokio::select! {
             biased;
@@ -80,10 +83,10 @@ impl Session {
             opened = opening => opened,
         };
         match opened {
-            Ok(socket) => {
+            Ok((socket, took)) => {
                 let at = Instant::now();
                 self.feed.budgets.served(&charges);
-                SessionEnd { generation, opened: Some(at), end: self.serve(socket, at).await }
+                SessionEnd { generation, opened: Some(at), end: self.serve(socket, at, took).await }
             }
             Err(error) => {
                 if let OpenError::Refused { status, retry_after, .. } = &error {
@@ -95,7 +98,7 @@ impl Session {
         }
     }
 
-    async fn serve(self, socket: Socket, opened: Instant) -> SessionEndCause {
+    async fn serve(self, socket: Socket, opened: Instant, took: Duration) -> SessionEndCause {
         let at_ns = now_ns();
         let (source, generation) = (self.source, self.generation);
         let url = mask(&self.plan.url).into_owned();
@@ -107,7 +110,7 @@ impl Session {
         if self.events.send((generation, event)).await.is_err() {
             return SessionEndCause::Closed(CloseReason::Stopped);
         }
-        let mut serving = Serving::new(self, socket);
+        let mut serving = Serving::new(self, socket, took);
         if let Err(reason) = serving.report_subscribed().await {
             return SessionEndCause::Closed(reason);
         }

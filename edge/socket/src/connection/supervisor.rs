@@ -1,7 +1,8 @@
 //! Keeps one connection open over its generations.
 //! At most one generation serves (`current`) and one is about to replace it (`candidate`). A candidate
 //! takes over when none serves, or after it received data and both ran together for the overlap. If it
-//! fails, the serving one stays and another candidate is opened later.
+//! fails, or brings no event while the serving one does, the serving one stays and another candidate is
+//! opened later.
 
 mod reactions;
 
@@ -23,8 +24,8 @@ use super::session::{Session, SessionEnd, SessionEvent};
 use crate::context::FeedContext;
 use crate::counters::SocketCounter;
 use crate::error::CloseReason;
-use crate::limits::{SESSION_COMMANDS_MAX, SESSION_EVENTS_MAX};
-use crate::status::{ConnectionPhase, ConnectionState};
+use crate::limits::{SESSION_COMMANDS_MAX, SESSION_EVENTS_MAX, TAKEOVER_LOOK};
+use crate::status::{ConnectionPhase, ConnectionState, SubscriptionPhase};
 
 #[derive(Debug)]
 pub(crate) enum ConnectionCommand {
@@ -47,6 +48,7 @@ struct Generation {
     stage: GenerationStage,
     opened_at: Option<Instant>,
     opened_at_ns: i64,
+    subscribed_at: Option<Instant>,
     texts: mpsc::Sender<OutgoingText>,
     retire: CancellationToken,
     /// Reason of a requested close.
@@ -157,7 +159,17 @@ impl ConnectionSupervisor {
             (None, Some(_)) => ConnectionPhase::Connecting,
             (None, None) => ConnectionPhase::Waiting,
         };
-        self.state.change(|status| status.phase = phase);
+        let serving = self.current.and_then(|current| self.generations.get(&current));
+        let stage = serving.map_or(GenerationStage::Opening, |serving| serving.stage);
+        self.state.change(|status| {
+            status.phase = phase;
+            status.subscription = match (stage, status.subscription) {
+                (GenerationStage::Opening | GenerationStage::Open, _) => SubscriptionPhase::Pending,
+                (GenerationStage::Subscribed, _) => SubscriptionPhase::Sent,
+                (GenerationStage::Ready, answered @ SubscriptionPhase::Answered(_)) => answered,
+                (GenerationStage::Ready, _) => SubscriptionPhase::Answered(Instant::now()),
+            };
+        });
     }
 
     fn needs_candidate(&self) -> bool {
@@ -174,7 +186,7 @@ impl ConnectionSupervisor {
 
     async fn on_timer(&mut self, now: Instant) {
         if self.takeover_at.is_some_and(|at| now >= at) {
-            self.take_over();
+            self.end_overlap(now);
         }
         if self.current.is_some() && self.renew_at.is_some_and(|at| now >= at) {
             self.renew_at = None;
@@ -205,8 +217,16 @@ impl ConnectionSupervisor {
         };
         let task = self.sessions.spawn(self.feed.tasks.track_future(session.run()));
         let stage = GenerationStage::Opening;
-        let opened =
-            Generation { stage, opened_at: None, opened_at_ns: 0, texts, retire, retired: None, task };
+        let opened = Generation {
+            stage,
+            opened_at: None,
+            opened_at_ns: 0,
+            subscribed_at: None,
+            texts,
+            retire,
+            retired: None,
+            task,
+        };
         self.generations.insert(generation, opened);
         self.candidate = Some(generation);
         self.takeover_at = None;
@@ -229,6 +249,7 @@ impl ConnectionSupervisor {
             SessionEvent::Subscribed => {
                 found.stage = GenerationStage::Subscribed;
                 let now = Instant::now();
+                found.subscribed_at = Some(now);
                 if self.current == Some(generation) {
                     self.silence.begin(now);
                 } else if self.candidate == Some(generation) {
@@ -244,6 +265,28 @@ impl ConnectionSupervisor {
                 }
             }
         }
+    }
+
+    /// A frame alone is no proof that the streams flow: pongs and heartbeats come although the venue has subscribed none yet.
+    fn end_overlap(&mut self, now: Instant) {
+        match self.candidate_is_late_until() {
+            None => self.take_over(),
+            // Its first event may be under way.
+            Some(until) if now < until => self.takeover_at = Some(until.min(now + TAKEOVER_LOOK)),
+            Some(_) => {
+                let overlap = self.feed.options.overlap;
+                let reason = format!("no event within {overlap:?} while the connection before brings some");
+                self.retire_candidate(CloseReason::Replaced(reason));
+            }
+        }
+    }
+
+    /// End of the wait for a candidate that brought no event, while the serving generation brought some since the candidate is subscribed.
+    fn candidate_is_late_until(&self) -> Option<Instant> {
+        let candidate = self.candidate?;
+        let subscribed_at = self.generations.get(&candidate)?.subscribed_at?;
+        let is_late = self.state.has_older_events_only(candidate, subscribed_at);
+        is_late.then(|| subscribed_at + self.feed.options.overlap)
     }
 
     /// The candidate serves from now on and the previous generation closes.
@@ -332,8 +375,12 @@ fn renewal_age(plan: &Connection, overlap: Duration) -> Option<Duration> {
         return None;
     }
     let max_age = Duration::from_millis(u64::from(plan.max_age_ms));
-    let window = Duration::from_millis(u64::from(plan.messages_window_ms));
-    let opening = Pacer::new(plan.messages_max, window).time_for(plan.on_open.len());
-    let lead = (overlap * 2).min(max_age / 4) + opening;
+    let lead = (overlap * 2).min(max_age / 4) + opening_time(plan);
     Some(max_age - lead.min(max_age / 4 * 3))
+}
+
+/// Least time for the opening messages within the message limit.
+pub(crate) fn opening_time(plan: &Connection) -> Duration {
+    let window = Duration::from_millis(u64::from(plan.messages_window_ms));
+    Pacer::new(plan.messages_max, window).time_for(plan.on_open.len())
 }

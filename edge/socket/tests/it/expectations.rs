@@ -27,7 +27,7 @@ async fn a_stream_of_which_nothing_can_come_costs_no_reconnect_and_is_watched_ag
     let (sockets, mut inputs) = start(&plan(vec![first]));
     let silent = |input: SocketEvent| match input {
         SocketEvent::Frame(frame) => {
-            sockets.stream_received(0, 0, frame.received_at_ns);
+            sockets.stream_received(0, frame.generation, 0, frame.received_at_ns);
             None
         }
         SocketEvent::Silent { stream, .. } => Some(stream.position()),
@@ -89,7 +89,7 @@ async fn a_connection_without_any_event_is_replaced_and_one_with_events_or_witho
     sockets.expect(|_| true);
     let closed = until(&mut inputs, |input| match input {
         SocketEvent::Frame(frame) if frame.data.as_ref() == b"a" => {
-            sockets.stream_received(0, 1, frame.received_at_ns);
+            sockets.stream_received(0, frame.generation, 1, frame.received_at_ns);
             None
         }
         SocketEvent::Closed { generation: 1, reason, overlap, .. } => Some((reason, overlap)),
@@ -101,7 +101,9 @@ async fn a_connection_without_any_event_is_replaced_and_one_with_events_or_witho
     let replaced = Instant::now();
     while replaced.elapsed() < Duration::from_secs(7) {
         match next(&mut inputs).await {
-            SocketEvent::Frame(frame) => sockets.stream_received(0, 1, frame.received_at_ns),
+            SocketEvent::Frame(frame) => {
+                sockets.stream_received(0, frame.generation, 1, frame.received_at_ns)
+            }
             SocketEvent::Closed { reason, .. } => panic!("it brings events: {reason}"),
             _ => {}
         }

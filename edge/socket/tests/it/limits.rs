@@ -200,7 +200,7 @@ async fn hundreds_of_streams_lose_nothing_and_stay_small() {
                 let mut parts = std::str::from_utf8(&frame.data).unwrap().split(' ');
                 let stream: u32 = parts.next().unwrap().parse().unwrap();
                 let tick: u64 = parts.next().unwrap().parse().unwrap();
-                sockets.stream_received(frame.source, stream, frame.received_at_ns);
+                sockets.stream_received(frame.source, frame.generation, stream, frame.received_at_ns);
                 let place = frame.source.position() * STREAMS + stream as usize;
                 let (first, flags) = seen[place].get_or_insert_with(|| (tick, Vec::new()));
                 let at = (tick - *first) as usize;

@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
-use marketprism_socket::{Budgets, CloseReason, FeedSockets, SocketEvent};
+use marketprism_socket::{Budgets, CloseReason, FeedSockets, SocketEvent, SubscriptionPhase};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::plans::{connection, plan};
+use crate::plans::{connection, plan, stream};
 use crate::venue::{
     Server, ServerSocket, eventually, inputs_of, next, next_frame, quick, send_every, start, start_with,
-    stop, ticker, until,
+    stop, ticker, until, until_frame,
 };
 
 /// Numbers its frames: every connection gets the current number.
@@ -126,6 +126,44 @@ async fn a_replacement_is_subscribed_before_it_takes_over() {
     }
 }
 
+/// The venue answers each message at once. The second one waits for the message limit.
+#[tokio::test]
+async fn a_connection_is_subscribed_once_its_last_opening_message_is_sent_and_answered() {
+    let server = Server::websocket(|mut socket, _| async move {
+        while let Some(Ok(message)) = socket.next().await {
+            if message.is_text() && socket.send(message).await.is_err() {
+                return;
+            }
+        }
+    })
+    .await;
+    let mut paced = connection(server.ws());
+    paced.on_open = vec!["a".to_owned(), "b".to_owned()];
+    (paced.messages_max, paced.messages_window_ms) = (2, 2_000);
+    let (sockets, mut inputs) = start(&plan(vec![paced]));
+    assert!(sockets.opening_time() >= Duration::from_secs(2));
+    let first = until_frame(&mut inputs).await;
+    assert_eq!((&first.data[..], first.subscribed_at_ns), (&b"a"[..], None));
+    assert_eq!(sockets.status()[0].subscription, SubscriptionPhase::Pending);
+    let second = until_frame(&mut inputs).await;
+    assert!(second.subscribed_at_ns.is_some_and(|at_ns| at_ns > first.received_at_ns), "{second:?}");
+    let is_answered = || matches!(sockets.status()[0].subscription, SubscriptionPhase::Answered(_));
+    eventually("the connection is subscribed", is_answered).await;
+    stop(sockets, &mut inputs).await;
+}
+
+#[tokio::test]
+async fn a_connection_with_its_streams_in_the_address_is_subscribed_from_its_opening() {
+    let server = Server::websocket(|mut socket, _| async move {
+        send_every(&mut socket, Duration::from_millis(5), "x").await;
+    })
+    .await;
+    let (sockets, mut inputs) = start(&plan(vec![connection(server.ws())]));
+    let first = until_frame(&mut inputs).await;
+    assert!(first.subscribed_at_ns.is_some_and(|at_ns| at_ns <= first.received_at_ns), "{first:?}");
+    stop(sockets, &mut inputs).await;
+}
+
 #[tokio::test]
 async fn the_old_connection_stays_until_the_new_one_has_data() {
     let (go, _) = broadcast::channel::<()>(1);
@@ -226,6 +264,38 @@ async fn a_replacement_that_is_refused_too_never_serves_and_another_one_is_opene
     let refused = CloseReason::Replaced("later".to_owned());
     assert_eq!(closed, [(2, refused.clone(), true), (1, refused, true)]);
     assert_eq!((sockets.status()[0].generation, server.accepted()), (3, 3));
+    stop(sockets, &mut inputs).await;
+}
+
+/// The venue answers pings, and the subscription later than the overlap.
+#[tokio::test]
+async fn a_replacement_without_an_event_never_serves_while_the_old_connection_brings_some() {
+    let server = Server::websocket(|mut socket, number| async move {
+        let text = if number == 2 { "pong" } else { "data" };
+        send_every(&mut socket, Duration::from_millis(2), text).await;
+    })
+    .await;
+    let mut first = connection(server.ws());
+    first.streams = vec![stream(0, &[])];
+    let mut options = quick();
+    options.overlap = Duration::from_secs(1);
+    let (sockets, mut inputs) = start_with(&plan(vec![first]), options, 64);
+    let (mut asked, mut closed) = (false, Vec::new());
+    while closed.len() < 2 {
+        match next(&mut inputs).await {
+            SocketEvent::Frame(frame) if &frame.data[..] == b"data" => {
+                sockets.stream_received(0, frame.generation, 0, frame.received_at_ns);
+                if !asked {
+                    asked = true;
+                    sockets.replace(0, 1, "test").unwrap();
+                }
+            }
+            SocketEvent::Frame(_) => assert_ne!(sockets.status()[0].generation, 2),
+            SocketEvent::Closed { generation, overlap, .. } => closed.push((generation, overlap)),
+            _ => {}
+        }
+    }
+    assert_eq!(closed, [(2, true), (1, true)]);
     stop(sockets, &mut inputs).await;
 }
 

@@ -246,6 +246,6 @@ async fn commands_for_unknown_things_are_refused() {
     let (sockets, mut inputs) = start(&plan(vec![connection(venue.ws())]));
     assert_eq!(sockets.reply(1, 1, String::new()), Err(CommandError::UnknownSource(1.into())));
     assert_eq!(sockets.replace(1, 1, ""), Err(CommandError::UnknownSource(1.into())));
-    sockets.stream_received(9, 9, 0);
+    sockets.stream_received(9, 1, 9, 0);
     stop(sockets, &mut inputs).await;
 }

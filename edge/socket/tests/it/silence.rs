@@ -47,7 +47,8 @@ async fn a_frozen_stream_is_asked_for_again_then_reconnected() {
     let mut silences = Vec::new();
     let reason = until(&mut inputs, |input| match input {
         SocketEvent::Frame(frame) => {
-            sockets.stream_received(0, u32::from(frame.data.as_ref() == b"b"), frame.received_at_ns);
+            let stream = u32::from(frame.data.as_ref() == b"b");
+            sockets.stream_received(0, frame.generation, stream, frame.received_at_ns);
             None
         }
         SocketEvent::Silent { stream, silence_ms, hint, .. } => {
@@ -107,7 +108,7 @@ async fn a_confirmed_stream_that_never_came_has_its_own_hint() {
     while reconnects < 2 {
         match next(&mut inputs).await {
             SocketEvent::Frame(frame) if frame.data.as_ref() == b"data" => {
-                sockets.stream_received(frame.source, 0, frame.received_at_ns);
+                sockets.stream_received(frame.source, frame.generation, 0, frame.received_at_ns);
             }
             SocketEvent::Silent {
                 source,
@@ -168,7 +169,9 @@ async fn subscribing_slowly_is_no_silence() {
     let (sockets, mut inputs) = start(&plan(vec![first]));
     for _ in 0..100 {
         match next(&mut inputs).await {
-            SocketEvent::Frame(frame) => sockets.stream_received(0, 0, frame.received_at_ns),
+            SocketEvent::Frame(frame) => {
+                sockets.stream_received(0, frame.generation, 0, frame.received_at_ns)
+            }
             SocketEvent::Opened { .. } => {}
             other => panic!("unexpected {other:?}"),
         }
@@ -234,7 +237,7 @@ async fn run(
         match next(&mut inputs).await {
             SocketEvent::Frame(frame) => {
                 let number = std::str::from_utf8(&frame.data).unwrap().parse::<u32>().unwrap();
-                sockets.stream_received(0, number, frame.received_at_ns);
+                sockets.stream_received(0, frame.generation, number, frame.received_at_ns);
             }
             SocketEvent::Silent { stream, hint, .. } => silences.push((stream.into(), hint)),
             SocketEvent::Closed { reason, overlap, .. } => {

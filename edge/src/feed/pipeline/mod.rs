@@ -75,9 +75,10 @@ pub struct Pipeline {
     origins: Vec<FrameOrigin>,
     records: Vec<EventRecord>,
     remarks: RemarkLog,
-    active: HashSet<(SourceIndex, StreamIndex)>,
+    /// With the generation of its source.
+    active: HashSet<(SourceIndex, u64, StreamIndex)>,
     /// The stream of the event before: most events are of the same stream.
-    last_active: Option<(SourceIndex, DataType, InstrumentIndex)>,
+    last_active: Option<(SourceIndex, u64, DataType, InstrumentIndex)>,
     polls: PollTracker,
     /// Instruments whose streams have ended.
     ended: BTreeSet<InstrumentIndex>,
@@ -245,7 +246,7 @@ impl Pipeline {
     }
 
     fn push(&mut self, frame: &ReceivedFrame) {
-        self.parts.gaps.frame(frame.source, frame.received_at_ns);
+        self.parts.gaps.frame(frame.source, frame.received_at_ns, frame.subscribed_at_ns);
         let mut pushed = self.batch.push(&frame.data, frame.source, frame.received_at_ns);
         if pushed == Err(PushError::Full) {
             self.normalize();
@@ -351,7 +352,7 @@ impl Pipeline {
         if let Some(asked) = self.backfilled(origin.source) {
             return self.past_event(asked, origin, payload);
         }
-        self.mark_active(origin.source, payload);
+        self.mark_active(origin, payload);
         let received_at_ns = origin.received_at_ns;
         if let Payload::Book(book) = payload
             && self.is_superseded(origin, book)
@@ -403,22 +404,23 @@ impl Pipeline {
         }
     }
 
-    fn mark_active(&mut self, source: SourceIndex, payload: &Payload) {
-        let key = (source, payload.data_type(), payload.instrument());
+    fn mark_active(&mut self, origin: FrameOrigin, payload: &Payload) {
+        let FrameOrigin { source, generation, .. } = origin;
+        let key = (source, generation, payload.data_type(), payload.instrument());
         if self.last_active == Some(key) {
             return;
         }
         self.last_active = Some(key);
         if let Some(stream) = self.parts.sources.stream(source, payload) {
-            self.active.insert((source, stream));
+            self.active.insert((source, generation, stream));
         }
     }
 
     fn report_active(&mut self, now_ns: i64) {
         self.last_active = None;
         if let Some(sockets) = self.parts.sockets.upgrade() {
-            for (source, stream) in self.active.drain() {
-                sockets.stream_received(source, stream, now_ns);
+            for (source, generation, stream) in self.active.drain() {
+                sockets.stream_received(source, generation, stream, now_ns);
             }
         }
         self.active.clear();

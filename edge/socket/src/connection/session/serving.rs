@@ -42,15 +42,17 @@ pub(super) struct Serving {
     /// Back-pressure by the pipeline is not the venue's silence.
     alive_since: Instant,
     wake: Pin<Box<Sleep>>,
-    /// The supervisor knows that every opening message was sent.
-    subscribed: bool,
+    /// Time that the connection took to open, in several round trips.
+    took: Duration,
+    /// See [`ReceivedFrame::subscribed_at_ns`]. Set once the supervisor knows that every opening message was sent.
+    subscribed_at_ns: Option<i64>,
     ready: bool,
     /// The venue's close frame.
     closing: Option<CloseReason>,
 }
 
 impl Serving {
-    pub(super) fn new(session: Session, socket: Socket) -> Self {
+    pub(super) fn new(session: Session, socket: Socket, took: Duration) -> Self {
         let plan = Arc::clone(&session.plan);
         let window = Duration::from_millis(u64::from(plan.messages_window_ms));
         let pacer = Pacer::new(plan.messages_max, window);
@@ -66,7 +68,8 @@ impl Serving {
             idle_check: now + idle_timeout,
             alive_since: now,
             wake: Box::pin(sleep_until(now)),
-            subscribed: false,
+            took,
+            subscribed_at_ns: None,
             ready: false,
             closing: None,
         }
@@ -136,10 +139,13 @@ impl Serving {
     }
 
     pub(super) async fn report_subscribed(&mut self) -> Result<(), CloseReason> {
-        if self.subscribed || !self.outbox.opening_sent() {
+        if self.subscribed_at_ns.is_some() || !self.outbox.opening_sent() {
             return Ok(());
         }
-        self.subscribed = true;
+        // Streams of the address alone need no answer.
+        let answer = if self.session.plan.on_open.is_empty() { Duration::ZERO } else { self.took };
+        let answer_ns = i64::try_from(answer.as_nanos()).unwrap_or(i64::MAX);
+        self.subscribed_at_ns = Some(now_ns().saturating_add(answer_ns));
         let event = (self.session.generation, SessionEvent::Subscribed);
         self.session.events.send(event).await.map_err(|_| CloseReason::Stopped)
     }
@@ -242,14 +248,16 @@ impl Serving {
         let bytes = data.len();
         session.state.frame(bytes, received_at_ns);
         let (source, generation) = (session.source, session.generation);
-        let input = SocketEvent::Frame(ReceivedFrame { source, generation, received_at_ns, data });
+        let subscribed_at_ns = self.subscribed_at_ns;
+        let frame = ReceivedFrame { source, generation, received_at_ns, subscribed_at_ns, data };
+        let input = SocketEvent::Frame(frame);
         let Ok(waited) = session.feed.deliver(input).await else {
             session.feed.counters.count(SocketCounter::DiscardedFrameStopping);
             return Err(CloseReason::Stopped);
         };
         session.feed.counters.count(SocketCounter::Frames);
         session.feed.counters.add(SocketCounter::FrameBytes, bytes as u64);
-        if !self.ready && self.subscribed {
+        if !self.ready && subscribed_at_ns.is_some() {
             self.ready = true;
             let sent = session.events.send((generation, SessionEvent::Ready)).await;
             sent.map_err(|_| CloseReason::Stopped)?;

@@ -223,12 +223,14 @@ impl ConnectionSupervisor {
                     (Some(reason), _) | (None, SessionEndCause::Closed(reason)) => reason,
                     (None, _) => CloseReason::Stopped,
                 };
-                if self.current == Some(generation) {
+                let is_current = self.current == Some(generation);
+                let is_late = is_current && self.candidate_is_late_until().is_some();
+                if is_current {
                     self.current_ended(opened);
                 } else if !stopping && !retired {
                     self.open_at = Instant::now() + self.pause_after(opened);
                 }
-                self.report_closed(generation, reason).await;
+                self.report_closed(generation, reason, is_late).await;
             }
         }
     }
@@ -277,9 +279,10 @@ impl ConnectionSupervisor {
         self.open_at = Instant::now() + wait;
     }
 
-    async fn report_closed(&mut self, generation: u64, reason: CloseReason) {
+    /// `is_late`: the generation that goes on has brought no event yet.
+    async fn report_closed(&mut self, generation: u64, reason: CloseReason, is_late: bool) {
         let current = self.current.and_then(|current| self.generations.get(&current));
-        let overlap = current.is_some_and(|current| current.stage == GenerationStage::Ready);
+        let overlap = current.is_some_and(|current| current.stage == GenerationStage::Ready) && !is_late;
         self.feed.counters.count(reason.counter());
         self.state.record_failure(reason.label(), reason.to_string());
         if reason.is_planned() {
