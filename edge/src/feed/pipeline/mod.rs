@@ -5,7 +5,7 @@ mod handover;
 mod reactions;
 mod versions;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -75,7 +75,8 @@ pub struct Pipeline {
     origins: Vec<FrameOrigin>,
     records: Vec<EventRecord>,
     remarks: RemarkLog,
-    active: HashSet<(SourceIndex, StreamIndex)>,
+    /// Streams with an event in the batch, with the receive time of the first.
+    active: HashMap<(SourceIndex, StreamIndex), i64>,
     /// The stream of the event before: most events are of the same stream.
     last_active: Option<(SourceIndex, DataType, InstrumentIndex)>,
     polls: PollTracker,
@@ -116,7 +117,7 @@ impl Pipeline {
             batch: FrameBatch::new(),
             origins: Vec::with_capacity(INPUTS_PER_TURN_MAX),
             records: Vec::with_capacity(4 * INPUTS_PER_TURN_MAX),
-            active: HashSet::new(),
+            active: HashMap::new(),
             last_active: None,
             polls: PollTracker::new(parts.adapter.plan()),
             ended: BTreeSet::new(),
@@ -231,8 +232,20 @@ impl Pipeline {
             SocketEvent::Opened { source, generation, .. } => {
                 tracing::info!(exchange = self.exchange(), %source, generation, "connected");
             }
-            SocketEvent::Silent { data_type, instrument, connection, url, silence_ms, hint, .. } => {
-                self.silent(&SilentStream { data_type, instrument, connection, url, silence_ms, hint });
+            SocketEvent::Silent {
+                source,
+                stream,
+                data_type,
+                instrument,
+                connection,
+                url,
+                silence_ms,
+                hint,
+            } => {
+                // Events that came before it are processed before it.
+                self.normalize();
+                let of = (source, stream);
+                self.silent(&SilentStream { of, data_type, instrument, connection, url, silence_ms, hint });
             }
             SocketEvent::RequestFailed { source, reason, at_ns } => {
                 // Answers that came before it are processed before it.
@@ -351,7 +364,7 @@ impl Pipeline {
         if let Some(asked) = self.backfilled(origin.source) {
             return self.past_event(asked, origin, payload);
         }
-        self.mark_active(origin.source, payload);
+        self.mark_active(origin, payload);
         let received_at_ns = origin.received_at_ns;
         if let Payload::Book(book) = payload
             && self.is_superseded(origin, book)
@@ -403,25 +416,27 @@ impl Pipeline {
         }
     }
 
-    fn mark_active(&mut self, source: SourceIndex, payload: &Payload) {
+    fn mark_active(&mut self, origin: FrameOrigin, payload: &Payload) {
+        let source = origin.source;
         let key = (source, payload.data_type(), payload.instrument());
         if self.last_active == Some(key) {
             return;
         }
         self.last_active = Some(key);
         if let Some(stream) = self.parts.sources.stream(source, payload) {
-            self.active.insert((source, stream));
+            self.active.entry((source, stream)).or_insert(origin.received_at_ns);
         }
     }
 
     fn report_active(&mut self, now_ns: i64) {
         self.last_active = None;
-        if let Some(sockets) = self.parts.sockets.upgrade() {
-            for (source, stream) in self.active.drain() {
+        let sockets = self.parts.sockets.upgrade();
+        for ((source, stream), received_at_ns) in self.active.drain() {
+            self.parts.gaps.stream_received(source, stream, received_at_ns);
+            if let Some(sockets) = &sockets {
                 sockets.stream_received(source, stream, now_ns);
             }
         }
-        self.active.clear();
     }
 
     fn origin(&self, frame: FrameIndex) -> Option<FrameOrigin> {
