@@ -102,6 +102,25 @@ impl Auditor {
         }
     }
 
+    /// Quantities of these streams that were received in this time may be wrong: it counts as a gap.
+    pub fn doubt_streams(
+        &self,
+        of: AuditFeed,
+        is_doubtful: &dyn Fn(&StreamId) -> bool,
+        (from_ns, to_ns): (i64, i64),
+        why: &str,
+    ) {
+        let mut state = self.lock();
+        let Some(feed) = state.feeds.get(of.0) else { return };
+        let doubtful = |stream: &&AuditStream| state.streams.id(**stream).is_some_and(is_doubtful);
+        let doubtful: Vec<AuditStream> = feed.subscribed.iter().filter(doubtful).copied().collect();
+        let gap = Gap::open(GapKind::AdapterFault, GapCause::Venue, from_ns, why);
+        let gap = Gap { to: to_ns, ..gap };
+        for stream in doubtful {
+            state.tally(stream, to_ns, |tally| tally.gap(gap.clone()));
+        }
+    }
+
     /// A feed that was stopped starts again, with all that its parts collected; `why` is the evidence of the gap until then.
     pub fn restarts(&self, into: AuditFeed, parts: &[AuditFeed], why: &str) {
         let mut state = self.lock();

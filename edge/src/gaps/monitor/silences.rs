@@ -202,6 +202,6 @@ mod tests {
             gaps.map(|gap| (gap.from / SECOND, gap.to / SECOND)).collect::<Vec<_>>()
         };
         assert_eq!(silences(DataType::FundingRate), [(10, 50), (50, 55)], "{audits:?}");
-        assert_eq!(silences(DataType::Trade), [], "their ids show each loss: {audits:?}");
+        assert!(silences(DataType::Trade).is_empty(), "their ids show each loss: {audits:?}");
     }
 }
