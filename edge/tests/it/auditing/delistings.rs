@@ -1,7 +1,9 @@
 //! Streams of instruments that the venue does not list any more, and symbols that it does not list.
 
 use marketprism_edge::audit::GapEvent;
-use marketprism_schema::{DataType, DataTypeMap, Downtime, DowntimeReason, Gap, GapCause, GapKind};
+use marketprism_schema::{
+    DataType, DataTypeMap, Downtime, DowntimeReason, Gap, GapCause, GapKind, StreamId,
+};
 
 use super::setup::{NUMBERED, SECOND, audited, silent, trades};
 
@@ -179,7 +181,7 @@ fn a_stream_whose_contract_size_changed_has_a_gap_since_the_list_before() {
     auditor.observe(feed, Vec::new(), Some(start + 2 * SECOND));
     assert_eq!(auditor.close(start + 9 * SECOND, auditor.frontier_ns(), 9).len(), 2);
     let part = auditor.added_feed("sim_spot", at);
-    let is_resized = |stream: &marketprism_schema::StreamId| stream.symbol == "C-D";
+    let is_resized = |stream: &StreamId| stream.symbol == "C-D";
     auditor.doubt_streams(feed, &is_resized, (before, at), "another size");
     auditor.move_streams((feed, part), &is_resized, at, "terms changed");
     auditor.observe(feed, Vec::new(), Some(start + 9 * SECOND));
