@@ -12,12 +12,12 @@ use marketprism_book::{BookGap, BookState};
 use marketprism_schema::{DataType, DowntimeReason, Gap, GapCause, GapKind};
 use marketprism_socket::CloseReason;
 
+use self::silences::Silences;
 use super::evidence::{
     GapSource, IncidentKind, Incidents, book_gap, carries, explanation, gap_sources, stream_of, time_of_day,
     trade_gap,
 };
 use super::hole::BackfilledHole;
-use self::silences::Silences;
 use crate::audit::{AuditFeed, AuditStream, Auditor, FeedCounts, GapEvent, StreamTable};
 use crate::books::BookReport;
 use crate::limits::VENUE_TIME_WAIT;

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use marketprism_adapter_host::{InstrumentIndex, SourceIndex, StreamIndex};
 use marketprism_schema::{DataType, Gap, GapCause, GapKind};
 
-use super::super::evidence::streams_of;
 use super::GapMonitor;
 use crate::audit::{AuditStream, GapEvent};
+use crate::gaps::evidence::streams_of;
 
 /// A stream of a connection of the plan.
 type PlanStream = (SourceIndex, StreamIndex);
