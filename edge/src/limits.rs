@@ -199,6 +199,10 @@ pub const LISTING_INTERVAL: Duration = Duration::from_secs(600);
 /// Longest time until the lists are read again while the venue's ranking cannot be read.
 pub const RANKING_RETRY: Duration = Duration::from_secs(60);
 
+/// Longest time until the lists are read again after a collected instrument has stopped trading, and the time after its stop for which that is done.
+pub const HALT_LISTING: Duration = Duration::from_secs(60);
+pub const HALT_WATCHED: Duration = Duration::from_secs(2 * 3600);
+
 /// Lists in a row that lack a collected instrument, until its streams end.
 pub const LISTS_WITHOUT: u32 = 2;
 

@@ -58,6 +58,8 @@ counters! {
     SilenceReconnects = "silence_reconnects",
     /// Not started: too many for this connection.
     SilenceReconnectsHeld = "silence_reconnects_held",
+    /// Nothing had come of the stream since its connection was subscribed.
+    UnansweredResubscribes = "unanswered_resubscribes",
     PollsAnswered = "polls_answered",
     PollsFailed = "polls_failed",
     /// The previous round was still running.

@@ -68,6 +68,9 @@ pub struct SocketOptions {
     /// A connection without an expected silence of its streams is replaced after this time without an event; if that brings none,
     /// less and less often.
     pub event_timeout: Duration,
+    /// A stream without an expected silence is subscribed again after this time without an event since its connection was subscribed, then less
+    /// and less often.
+    pub unanswered_after: Duration,
     /// Time between the first connects of a feed.
     pub stagger: Duration,
     /// Longest wait for the first answers of reference polls.
@@ -102,6 +105,7 @@ impl Default for SocketOptions {
             overlap: Duration::from_secs(30),
             overlap_settle: Duration::from_secs(5),
             event_timeout: Duration::from_secs(300),
+            unanswered_after: Duration::from_secs(3600),
             stagger: Duration::from_millis(100),
             reference_wait: Duration::from_secs(30),
             requests_at_once: 8,

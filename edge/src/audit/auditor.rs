@@ -353,7 +353,7 @@ impl AuditState {
         }
     }
 
-    fn tally(&mut self, stream: AuditStream, at_ns: i64, add: impl FnOnce(&mut StreamTally)) {
+    pub(super) fn tally(&mut self, stream: AuditStream, at_ns: i64, add: impl FnOnce(&mut StreamTally)) {
         let Some(window) = self.window(at_ns, 1) else { return };
         window.is_changed = true;
         if let Some(tally) = window.stream(stream) {

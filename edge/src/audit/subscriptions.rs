@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use marketprism_schema::{
     DataTypeMap, DowntimeReason, Gap, GapCause, GapKind, InstrumentListing, InstrumentTerms, MarketType,
-    StreamId,
+    Numbering, StreamId,
 };
 
 use super::auditor::{AuditState, Auditor};
@@ -102,6 +102,25 @@ impl Auditor {
         }
     }
 
+    /// Quantities of these streams that were received in this time may be wrong: it counts as a gap.
+    pub fn doubt_streams(
+        &self,
+        of: AuditFeed,
+        is_doubtful: &dyn Fn(&StreamId) -> bool,
+        (from_ns, to_ns): (i64, i64),
+        why: &str,
+    ) {
+        let mut state = self.lock();
+        let Some(feed) = state.feeds.get(of.0) else { return };
+        let doubtful = |stream: &&AuditStream| state.streams.id(**stream).is_some_and(is_doubtful);
+        let doubtful: Vec<AuditStream> = feed.subscribed.iter().filter(doubtful).copied().collect();
+        let gap = Gap::open(GapKind::AdapterFault, GapCause::Venue, from_ns, why);
+        let gap = Gap { to: to_ns, ..gap };
+        for stream in doubtful {
+            state.tally(stream, to_ns, |tally| tally.gap(gap.clone()));
+        }
+    }
+
     /// A feed that was stopped starts again, with all that its parts collected; `why` is the evidence of the gap until then.
     pub fn restarts(&self, into: AuditFeed, parts: &[AuditFeed], why: &str) {
         let mut state = self.lock();
@@ -187,7 +206,12 @@ impl Auditor {
             state.note_start(now_ns, GapCause::Operator);
         }
         for stream in &before {
-            state.end_gap(*stream, GapKind::AdapterFault, now_ns, None);
+            // The monitor that began them has ended.
+            for kind in
+                [GapKind::AdapterFault, GapKind::Connection, GapKind::BookSequence, GapKind::BookChecksum]
+            {
+                state.end_gap(*stream, kind, now_ns, None);
+            }
             state.end_restart_gap(*stream, now_ns, restart.as_deref());
         }
         // Those that are not selected any more have ended.
@@ -210,6 +234,13 @@ impl Auditor {
         let state = self.lock();
         let feeds = state.feeds.iter().filter(|feed| feed.exchange == exchange);
         u64::try_from(feeds.map(|feed| feed.subscribed.len()).sum::<usize>()).unwrap_or(u64::MAX)
+    }
+
+    /// Those of the streams of whose events the venue's numbers show no loss.
+    pub fn unnumbered(&self, streams: impl Iterator<Item = AuditStream>) -> Vec<AuditStream> {
+        let state = self.lock();
+        let numbering = |stream| state.streams.get(stream).map(|(_, capability)| capability.numbering);
+        streams.filter(|stream| numbering(*stream) == Some(Numbering::Unnumbered)).collect()
     }
 
     /// Start of the time for which a feed's streams are audited: the run's start, or that of the feed if it ran before.

@@ -51,6 +51,8 @@ impl ListingReaders {
 /// The instruments of a feed that the venue lists at the moment.
 #[derive(Debug, Clone, Default)]
 pub struct FeedListing {
+    /// Time before the first request for it.
+    pub asked_ns: i64,
     pub instruments: Vec<Instrument>,
     /// Names that the venue does not list, and patterns without a match.
     pub not_listed: Vec<String>,
@@ -120,6 +122,7 @@ impl ListingReader {
         collected: &BTreeSet<InstrumentKey>,
         observer: Option<&dyn FrameObserver>,
     ) -> anyhow::Result<FeedListing> {
+        let asked_ns = clock::now_ns();
         let mut sandbox = Sandbox::new(&self.adapter.get(), &self.limits, &Arc::new(Stats::default()))?;
         let mut feed = self.feed.clone();
         if self.selection.patterns().is_empty() {
@@ -143,6 +146,7 @@ impl ListingReader {
                 sandbox.instruments(&feed, &answers)
             };
             let listing = select(&self.selection, collected, rows, &mut list)?;
+            let listing = FeedListing { asked_ns, ..listing };
             check_unique(&listing.instruments)?;
             Ok(listing)
         })

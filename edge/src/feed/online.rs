@@ -64,7 +64,7 @@ fn shown(market: &RankedMarket) -> String {
 
 impl OnlineCheck {
     fn add(&mut self, index: usize, feed: &FeedConfig, listing: &FeedListing, plan: &Plan) {
-        let FeedListing { instruments, not_listed, hint, ranking, ranking_problem } = listing;
+        let FeedListing { instruments, not_listed, hint, ranking, ranking_problem, .. } = listing;
         let (connections, polls) = (plan.connections.len(), plan.polls.len());
         let (exchange, instruments) = (&feed.exchange, instruments.len());
         let _ = writeln!(

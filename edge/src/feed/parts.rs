@@ -11,7 +11,7 @@ use marketprism_schema::{DowntimeReason, MarketType};
 
 use super::status::FeedStatus;
 use crate::config::SymbolSelection;
-use crate::limits::{IMPLAUSIBLE_LISTS, LISTS_WITHOUT, SYMBOLS_NAMED_MAX};
+use crate::limits::{HALT_WATCHED, IMPLAUSIBLE_LISTS, LISTS_WITHOUT, SYMBOLS_NAMED_MAX};
 use crate::records::InstrumentMemory;
 
 /// Time without trading, after which the streams of an instrument that only a pattern selects end: longer than weekends and holidays of stocks.
@@ -93,6 +93,8 @@ pub struct ListingChange {
     pub new: Vec<Instrument>,
     /// Instruments with other terms than before, by the part that they leave: its adapter instance and books know the old terms.
     pub changed: KeysByPart,
+    /// Those of them with another contract size or value, by which quantities are calculated.
+    pub resized: KeysByPart,
     pub delisted: KeysByPart,
     /// Collected instruments that the list lacks, and too few lists before it.
     pub missed: Vec<InstrumentKey>,
@@ -132,6 +134,15 @@ impl InstrumentParts {
         all.iter().filter(|(_, one)| !one.instrument.trading).map(|(key, _)| key.clone()).collect()
     }
 
+    /// An instrument has stopped trading lately: its terms may change before it trades again. False while a list lacks instruments, for they
+    /// end by the number of such lists.
+    pub fn has_new_halt(&self, now: Instant) -> bool {
+        let is_new = |since: Instant| now.saturating_duration_since(since) < HALT_WATCHED;
+        let all = self.lock();
+        all.values().all(|one| one.missed == 0)
+            && all.values().any(|one| one.idle_since.is_some_and(is_new))
+    }
+
     /// Another contract is collected under its key.
     pub fn is_other_contract(&self, listed: &Instrument) -> bool {
         self.lock().get(&key_of(listed)).is_some_and(|one| !one.is(listed))
@@ -162,10 +173,10 @@ impl InstrumentParts {
 
     pub fn change(&self, listed: &[Instrument], added: PartNumber) -> ListingChange {
         let mut all = self.lock();
-        let changed = take_changed(&mut all, listed);
+        let (changed, resized) = take_changed(&mut all, listed);
         let change = miss(&mut all, listed, |_| true);
         let new = take_new(&mut all, listed, &change.delisted, added);
-        ListingChange { new, changed, ..change }
+        ListingChange { new, changed, resized, ..change }
     }
 
     /// Moves the instruments of a part that ends to another one.
@@ -278,23 +289,34 @@ fn miss(
     change
 }
 
-/// Takes the instruments with other terms from their parts; another contract is not the same instrument with other terms.
-fn take_changed(all: &mut BTreeMap<InstrumentKey, CollectedInstrument>, listed: &[Instrument]) -> KeysByPart {
-    let mut changed = KeysByPart::new();
+/// Takes the instruments with other terms from their parts, and names those with another size; another contract is not the same instrument with
+/// other terms.
+fn take_changed(
+    all: &mut BTreeMap<InstrumentKey, CollectedInstrument>,
+    listed: &[Instrument],
+) -> (KeysByPart, KeysByPart) {
+    let (mut changed, mut resized) = (KeysByPart::new(), KeysByPart::new());
     for instrument in listed {
         let key = key_of(instrument);
         if all.get(&key).is_some_and(|one| one.is(instrument) && !has_same_terms(&one.instrument, instrument))
             && let Some(one) = all.remove(&key)
         {
+            if !has_same_size(&one.instrument, instrument) {
+                resized.entry(one.part).or_default().push(key.clone());
+            }
             changed.entry(one.part).or_default().push(key);
         }
     }
-    changed
+    (changed, resized)
 }
 
 /// Trading or not, it is read the same way.
 fn has_same_terms(one: &Instrument, other: &Instrument) -> bool {
     *one == Instrument { trading: one.trading, ..other.clone() }
+}
+
+fn has_same_size(one: &Instrument, other: &Instrument) -> bool {
+    one.contract_size == other.contract_size && one.contract_value == other.contract_value
 }
 
 /// Gives the listed instruments that have no part to this one. Another contract under the key of one that `ended` by this list begins with the next

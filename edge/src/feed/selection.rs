@@ -69,7 +69,7 @@ pub(super) fn select(
             "symbols: the venue lists none of {not_listed:?} for the feed's market types (allowed: {hint})"
         );
     }
-    Ok(FeedListing { instruments, not_listed, hint, ranking, ranking_problem })
+    Ok(FeedListing { instruments, not_listed, hint, ranking, ranking_problem, ..FeedListing::default() })
 }
 
 fn check_count(count: usize) -> anyhow::Result<()> {

@@ -131,7 +131,7 @@ pub(super) fn gap_sources(plan: &Plan, table: &StreamTable) -> Vec<GapSource> {
 }
 
 /// Streams that a subscription of this data type feeds.
-fn streams_of(
+pub(super) fn streams_of(
     table: &StreamTable,
     kind: DataType,
     instrument: Option<InstrumentIndex>,

@@ -1,5 +1,7 @@
 //! Observes one feed for the audits: lost connections, unusable frames, gaps in trade ids and order books. Reports in batches.
 
+mod silences;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use marketprism_book::{BookGap, BookState};
 use marketprism_schema::{DataType, DowntimeReason, Gap, GapCause, GapKind};
 use marketprism_socket::CloseReason;
 
+use self::silences::Silences;
 use super::evidence::{
     GapSource, IncidentKind, Incidents, book_gap, carries, explanation, gap_sources, stream_of, time_of_day,
     trade_gap,
@@ -39,6 +42,7 @@ pub struct GapMonitor {
     book_gaps: Vec<(InstrumentIndex, Gap)>,
     /// Books with a gap that are not LIVE again.
     broken: BTreeMap<InstrumentIndex, GapKind>,
+    silences: Silences,
     /// Conflated states of each book that are reported already.
     conflated: BTreeMap<InstrumentIndex, u64>,
     /// Everything received before is processed.
@@ -66,6 +70,7 @@ impl GapMonitor {
             counts_at_ns: since_ns,
             book_gaps: Vec::new(),
             broken: BTreeMap::new(),
+            silences: Silences::default(),
             conflated: BTreeMap::new(),
             frontier_ns: since_ns,
         };
@@ -122,7 +127,11 @@ impl GapMonitor {
     fn report_recovery(&mut self, source: SourceIndex, venue_ns: Option<i64>) {
         let Some(state) = self.sources.get_mut(source.position()) else { return };
         let Some((kind, at_ns)) = state.recovery.take() else { return };
-        let streams = state.streams.clone();
+        let mut streams = state.streams.clone();
+        if kind == GapKind::Connection {
+            // Its other streams flow again; theirs is the next event.
+            streams.retain(|stream| !self.silences.contains(*stream));
+        }
         self.recovering.retain(|other| *other != source);
         for stream in streams {
             self.push(GapEvent::Recovered(stream, kind, at_ns, venue_ns));
@@ -334,6 +343,7 @@ impl GapMonitor {
         for source in &mut self.sources {
             source.streams.retain(|stream| !taken.contains(stream));
         }
+        self.silences.forget(&taken);
         taken
     }
 
@@ -410,6 +420,7 @@ mod tests {
             counts_at_ns: SECOND,
             book_gaps: Vec::new(),
             broken: BTreeMap::new(),
+            silences: Silences::default(),
             conflated: BTreeMap::new(),
             frontier_ns: SECOND,
         }

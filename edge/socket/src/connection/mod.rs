@@ -6,6 +6,7 @@ mod send_queue;
 mod session;
 mod stream_watch;
 mod supervisor;
+mod unanswered_watch;
 
 pub(crate) use send_queue::{OutgoingText, ResyncInProgress};
 pub(crate) use supervisor::{ConnectionCommand, ConnectionSupervisor, opening_time};

@@ -94,7 +94,7 @@ impl ConnectionSupervisor {
         (commands, stop): (mpsc::Receiver<ConnectionCommand>, CancellationToken),
         open_delay: Duration,
     ) -> Self {
-        let silence = SilenceWatch::new(&plan.streams, feed.options.event_timeout, Instant::now());
+        let silence = SilenceWatch::new(&plan.streams, &feed.options, Instant::now());
         let backoff = feed.options.backoff.start();
         let (news, events) = mpsc::channel(SESSION_EVENTS_MAX);
         Self {

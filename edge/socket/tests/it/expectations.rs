@@ -111,3 +111,50 @@ async fn a_connection_without_any_event_is_replaced_and_one_with_events_or_witho
     assert_eq!(sockets.counters()[SocketCounter::SilenceReconnects], 1);
     stop(sockets, &mut inputs).await;
 }
+
+/// The others of its connection deliver, so that neither an expected silence nor a connection without events shows it.
+#[tokio::test]
+async fn a_stream_that_the_venue_never_took_is_subscribed_again_without_a_reconnect() {
+    let server = Server::websocket(|mut socket, _| async move {
+        let mut takes_b = false;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(10)) => {
+                    let text = if takes_b { "b" } else { "a" };
+                    if socket.send(Message::text(text)).await.is_err() {
+                        return;
+                    }
+                }
+                message = socket.next() => match message {
+                    Some(Ok(Message::Text(text))) => takes_b |= text.as_str() == "on b",
+                    Some(Ok(_)) => {}
+                    _ => return,
+                },
+            }
+        }
+    })
+    .await;
+    let mut first = connection(server.ws());
+    first.on_open = vec!["on a b".to_owned()];
+    first.streams = vec![stream(0, &["on a"]), stream(0, &["off b", "on b"])];
+    let mut options = quick();
+    // Far above a stall of this thread.
+    options.unanswered_after = Duration::from_secs(3);
+    let (sockets, mut inputs) = start_with(&plan(vec![first]), options, 8);
+    let began = Instant::now();
+    until(&mut inputs, |input| match input {
+        SocketEvent::Frame(frame) => {
+            let is_b = frame.data.as_ref() == b"b";
+            sockets.stream_received(0, u32::from(is_b), frame.received_at_ns);
+            is_b.then_some(())
+        }
+        SocketEvent::Closed { reason, .. } => panic!("{reason}"),
+        SocketEvent::Silent { stream, .. } => panic!("its silence is normal: {stream}"),
+        _ => None,
+    })
+    .await;
+    assert!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
+    assert_eq!(sockets.counters()[SocketCounter::UnansweredResubscribes], 1);
+    assert_eq!(server.accepted(), 1);
+    stop(sockets, &mut inputs).await;
+}

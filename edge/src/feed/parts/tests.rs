@@ -74,6 +74,37 @@ fn an_instrument_with_other_terms_moves_to_the_new_part_and_no_other_does() {
     assert!(parts.change(&again, 2).changed.is_empty());
 }
 
+/// Quantities are multiplied by the contract's size: a venue changes it while the contract does not trade. A tick changes no number that was read.
+#[test]
+fn a_new_contract_size_is_told_from_other_terms_and_looked_for_while_the_contract_does_not_trade() {
+    let parts = InstrumentParts::default();
+    let mut list = listed(&["A", "B", "C"]);
+    parts.begin(0, &list);
+    let selection = SymbolSelection::new(&["*".to_owned()], &[]);
+    let start = Instant::now();
+    let apply = |list: &[Instrument], after: Duration| {
+        let change = parts.change(list, 1);
+        assert!(parts.end_idle(&selection, start + after).is_empty());
+        change
+    };
+    apply(&list, Duration::ZERO);
+    assert!(!parts.has_new_halt(start));
+    list[0].trading = false;
+    assert!(apply(&list, Duration::ZERO).resized.is_empty());
+    assert!(parts.has_new_halt(start + HALT_WATCHED / 2));
+    assert!(!parts.has_new_halt(start + HALT_WATCHED), "listed for ever, without trading");
+    apply(&list[..2], Duration::from_secs(1));
+    assert!(!parts.has_new_halt(start), "C would end a minute later");
+    list[0].trading = true;
+    list[0].contract_value = Some(Decimal { mantissa: 1_000, scale: 0 });
+    list[1].contract_size = Some(Decimal { mantissa: 1, scale: 1 });
+    list[2].tick_size = Some(Decimal { mantissa: 5, scale: 1 });
+    let change = apply(&list, Duration::from_secs(60));
+    assert_eq!(change.changed, [(0, vec![key("A"), key("B"), key("C")])].into());
+    assert_eq!(change.resized, [(0, vec![key("A"), key("B")])].into());
+    assert!(!parts.has_new_halt(start + Duration::from_secs(60)));
+}
+
 #[test]
 fn a_feed_that_starts_again_by_a_partial_list_keeps_what_all_its_parts_collected_and_is_selected() {
     let parts = InstrumentParts::default();

@@ -5,7 +5,7 @@ mod handover;
 mod reactions;
 mod versions;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -75,8 +75,8 @@ pub struct Pipeline {
     origins: Vec<FrameOrigin>,
     records: Vec<EventRecord>,
     remarks: RemarkLog,
-    /// With the generation of its source.
-    active: HashSet<(SourceIndex, u64, StreamIndex)>,
+    /// Streams with an event in the batch, each with the generation of its source and the receive time of the first.
+    active: HashMap<(SourceIndex, u64, StreamIndex), i64>,
     /// The stream of the event before: most events are of the same stream.
     last_active: Option<(SourceIndex, u64, DataType, InstrumentIndex)>,
     polls: PollTracker,
@@ -117,7 +117,7 @@ impl Pipeline {
             batch: FrameBatch::new(),
             origins: Vec::with_capacity(INPUTS_PER_TURN_MAX),
             records: Vec::with_capacity(4 * INPUTS_PER_TURN_MAX),
-            active: HashSet::new(),
+            active: HashMap::new(),
             last_active: None,
             polls: PollTracker::new(parts.adapter.plan()),
             ended: BTreeSet::new(),
@@ -232,8 +232,20 @@ impl Pipeline {
             SocketEvent::Opened { source, generation, .. } => {
                 tracing::info!(exchange = self.exchange(), %source, generation, "connected");
             }
-            SocketEvent::Silent { data_type, instrument, connection, url, silence_ms, hint, .. } => {
-                self.silent(&SilentStream { data_type, instrument, connection, url, silence_ms, hint });
+            SocketEvent::Silent {
+                source,
+                stream,
+                data_type,
+                instrument,
+                connection,
+                url,
+                silence_ms,
+                hint,
+            } => {
+                // Events that came before it are processed before it.
+                self.normalize();
+                let of = (source, stream);
+                self.silent(&SilentStream { of, data_type, instrument, connection, url, silence_ms, hint });
             }
             SocketEvent::RequestFailed { source, reason, at_ns } => {
                 // Answers that came before it are processed before it.
@@ -412,18 +424,19 @@ impl Pipeline {
         }
         self.last_active = Some(key);
         if let Some(stream) = self.parts.sources.stream(source, payload) {
-            self.active.insert((source, generation, stream));
+            self.active.entry((source, generation, stream)).or_insert(origin.received_at_ns);
         }
     }
 
     fn report_active(&mut self, now_ns: i64) {
         self.last_active = None;
-        if let Some(sockets) = self.parts.sockets.upgrade() {
-            for (source, generation, stream) in self.active.drain() {
+        let sockets = self.parts.sockets.upgrade();
+        for ((source, generation, stream), received_at_ns) in self.active.drain() {
+            self.parts.gaps.stream_received(source, stream, received_at_ns);
+            if let Some(sockets) = &sockets {
                 sockets.stream_received(source, generation, stream, now_ns);
             }
         }
-        self.active.clear();
     }
 
     fn origin(&self, frame: FrameIndex) -> Option<FrameOrigin> {

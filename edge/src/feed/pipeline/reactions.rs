@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use marketprism_adapter_host::contract::{self, Ignored, Note, Remark};
-use marketprism_adapter_host::{FrameIndex, Health, InstrumentIndex, PlanSource, SourceIndex};
+use marketprism_adapter_host::{
+    FrameIndex, Health, InstrumentIndex, PlanSource, SourceIndex, StreamIndex,
+};
 use marketprism_schema::{DataType, InvalidKind};
 use marketprism_service::clock;
 use marketprism_socket::{CommandError, ReceivedFrame, RequestFailure, SilenceHint, SocketEvent};
@@ -179,6 +181,9 @@ impl Pipeline {
     fn report(&mut self) {
         let books = self.parts.builder.books().map(|books| books.reports()).unwrap_or_default();
         self.keep_positions();
+        let instruments = self.parts.status.instruments();
+        let untraded = InstrumentIndex::enumerate(instruments.iter()).filter(|(_, one)| !one.is_trading);
+        self.parts.gaps.note_untraded(untraded.map(|(instrument, _)| instrument));
         self.parts.gaps.report(&mut self.parts.builder, &books);
         self.parts.status.set_report(FeedReport {
             books,
@@ -230,6 +235,7 @@ impl Pipeline {
 
 /// A stream that was silent for longer than its adapter expects.
 pub(super) struct SilentStream {
+    pub(super) of: (SourceIndex, StreamIndex),
     pub(super) data_type: contract::DataType,
     pub(super) instrument: Option<InstrumentIndex>,
     pub(super) connection: String,
@@ -295,7 +301,7 @@ impl Pipeline {
             (Remark::Ignored(Ignored::Empty | Ignored::Repeated | Ignored::Reference), _) => {
                 // The stream is alive, though it has nothing new.
                 if let Some(stream) = self.parts.sources.only_stream(origin.source) {
-                    self.active.insert((origin.source, stream));
+                    self.active.entry((origin.source, stream)).or_insert(origin.received_at_ns);
                 }
             }
             _ => {}
@@ -406,11 +412,13 @@ impl Pipeline {
     }
 
     pub(super) fn silent(&mut self, stream: &SilentStream) {
-        let SilentStream { data_type, instrument, connection, url, silence_ms, hint } = stream;
-        let (exchange, kind) = (self.exchange(), DataType::from(*data_type));
+        let SilentStream { of, data_type, instrument, connection, url, silence_ms, hint } = stream;
+        let kind = DataType::from(*data_type);
         if instrument.is_some_and(|instrument| !self.parts.builder.is_subscribed(kind, instrument)) {
             return;
         }
+        self.parts.gaps.stream_silent(*of, kind, *instrument, *silence_ms);
+        let exchange = self.exchange();
         let symbol = instrument.map(|instrument| self.symbol(instrument)).unwrap_or_default();
         let label = match hint {
             SilenceHint::WentQuiet => SILENCE_HINTS[0],

@@ -1,7 +1,9 @@
 //! Streams of instruments that the venue does not list any more, and symbols that it does not list.
 
 use marketprism_edge::audit::GapEvent;
-use marketprism_schema::{DataType, DataTypeMap, Downtime, DowntimeReason, Gap, GapCause, GapKind};
+use marketprism_schema::{
+    DataType, DataTypeMap, Downtime, DowntimeReason, Gap, GapCause, GapKind, StreamId,
+};
 
 use super::setup::{NUMBERED, SECOND, audited, silent, trades};
 
@@ -167,4 +169,30 @@ fn a_stream_whose_instrument_has_other_terms_goes_on_in_another_feed_with_a_gap_
     assert_eq!((gap.kind, gap.cause, gap.from, gap.to), (GapKind::Start, GapCause::Venue, at, frame));
     assert_eq!(gap.evidence, "tick changed");
     assert!(gaps(1).is_empty() && auditor.take_downtimes().is_empty());
+}
+
+/// The new size is known with the next list only; until then quantities are multiplied by the earlier one.
+#[test]
+fn a_stream_whose_contract_size_changed_has_a_gap_since_the_list_before() {
+    let start = 1_000 * SECOND;
+    let audited = audited(start);
+    let (auditor, feed) = (&audited.auditor, audited.feed);
+    let (before, at) = (start + SECOND / 4, start + 3 * SECOND + SECOND / 2);
+    auditor.observe(feed, Vec::new(), Some(start + 2 * SECOND));
+    assert_eq!(auditor.close(start + 9 * SECOND, auditor.frontier_ns(), 9).len(), 2);
+    let part = auditor.added_feed("sim_spot", at);
+    let is_resized = |stream: &StreamId| stream.symbol == "C-D";
+    auditor.doubt_streams(feed, &is_resized, (before, at), "another size");
+    auditor.move_streams((feed, part), &is_resized, at, "terms changed");
+    auditor.observe(feed, Vec::new(), Some(start + 9 * SECOND));
+    auditor.observe(part, Vec::new(), Some(start + 9 * SECOND));
+    let audits = auditor.close(start + 9 * SECOND, auditor.frontier_ns(), 2);
+    let streams = audits.iter().flat_map(|audit| &audit.streams);
+    let gaps: Vec<_> = streams
+        .flat_map(|stream| stream.gaps.iter().map(move |gap| (&stream.id, gap)))
+        .filter(|(_, gap)| gap.kind != GapKind::Start)
+        .collect();
+    let [(id, gap)] = &gaps[..] else { panic!("{audits:?}") };
+    assert_eq!((*id, gap.from, gap.to), (&trades("C-D"), before, at));
+    assert_eq!((gap.cause, gap.evidence.as_str()), (GapCause::Venue, "another size"));
 }

@@ -4,9 +4,11 @@ use std::time::Instant;
 
 use marketprism_edge::audit::{FeedCounts, GapEvent, PublishOutcome, RecordOutcome};
 use marketprism_edge::telemetry::Coverage;
-use marketprism_schema::{Audit, DUPLICATES_MAX, Gap, GapCause, GapKind, decode_audit, encode_audit};
+use marketprism_schema::{
+    Audit, DUPLICATES_MAX, DataType, DataTypeMap, Gap, GapCause, GapKind, decode_audit, encode_audit,
+};
 
-use super::setup::{Audited, SECOND, audited, audited_symbols, silent};
+use super::setup::{Audited, NUMBERED, SECOND, SYMBOLS, audited, audited_symbols, silent, trades};
 
 fn stored(audited: &Audited, symbol: usize, id: u64, at_ns: i64) -> RecordOutcome {
     audited.record(symbol, id, at_ns, &Coverage::default()).with_outcome(PublishOutcome::Stored)
@@ -124,6 +126,28 @@ fn an_open_gap_is_in_every_window_it_touches_and_a_failed_feed_is_a_gap_of_ours(
     );
     assert_eq!(later[3].feeds[0].not_running.as_deref(), Some("fault"));
     assert!(first.iter().all(|audit| audit.silent == silent("C-D")));
+}
+
+/// The monitor that began it has ended with its feed, and the next one does not know of it.
+#[test]
+fn a_gap_that_lasts_when_its_feed_starts_again_ends_with_that_start() {
+    let audited = audited(1_000 * SECOND);
+    let (auditor, feed, stream) = (&audited.auditor, audited.feed, audited.streams[0]);
+    let second = |seconds: i64| (1_000 + seconds) * SECOND;
+    for kind in [GapKind::Connection, GapKind::BookSequence, GapKind::BookChecksum] {
+        let gap = Gap::open(kind, GapCause::Network, second(0) + 5, "lost");
+        auditor.observe(feed, vec![GapEvent::Began(stream, gap)], Some(second(1)));
+    }
+    auditor.feed_ended(feed, Some("fault"));
+    let rows = SYMBOLS.map(|symbol| {
+        DataTypeMap::from_fn(|kind| (kind == DataType::Trade).then(|| (trades(symbol), NUMBERED)))
+    });
+    auditor.subscribe(feed, &rows, second(2));
+    auditor.observe(feed, Vec::new(), Some(second(5)));
+    let audits = auditor.close(second(9), auditor.frontier_ns(), 9);
+    let streams = audits.iter().flat_map(|audit| &audit.streams);
+    let ends = streams.filter(|stream| stream.id.symbol == "A-B").flat_map(|stream| &stream.gaps);
+    assert_eq!(ends.map(|gap| gap.to).max(), Some(second(2)), "{audits:?}");
 }
 
 #[test]

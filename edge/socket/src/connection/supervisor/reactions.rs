@@ -17,15 +17,18 @@ use crate::connection::open::OpenError;
 use crate::connection::send_queue::OutgoingText;
 use crate::connection::session::{SessionEnd, SessionEndCause};
 use crate::connection::stream_watch::{StreamCheck, StreamWatch};
+use crate::connection::unanswered_watch::UnansweredWatch;
 use crate::counters::SocketCounter;
 use crate::error::{BudgetError, CloseReason, DialError};
 use crate::event::{SilenceHint, SocketEvent};
 use crate::limits::{SILENCE_RECONNECTS_MAX, SILENCE_RETRY_MAX};
+use crate::options::SocketOptions;
 
 pub(super) struct SilenceWatch {
     watches: Vec<(StreamIndex, StreamWatch)>,
     /// While none of the streams is watched. `None`: the connection has no stream.
     mute: Option<MuteWatch>,
+    unanswered: UnansweredWatch,
     /// `None` while nothing is subscribed.
     check_at: Option<Instant>,
     /// Least time between two checks, since each costs time per stream.
@@ -34,15 +37,17 @@ pub(super) struct SilenceWatch {
 }
 
 impl SilenceWatch {
-    pub(super) fn new(streams: &[DataStream], event_timeout: Duration, now: Instant) -> Self {
-        let mute = (!streams.is_empty()).then(|| MuteWatch::new(event_timeout, now));
+    pub(super) fn new(streams: &[DataStream], options: &SocketOptions, now: Instant) -> Self {
+        let mute = (!streams.is_empty()).then(|| MuteWatch::new(options.event_timeout, now));
+        let unanswered = UnansweredWatch::new(streams, options.unanswered_after, now);
         let watches = StreamIndex::enumerate(streams);
         let watches =
             watches.filter_map(|(at, stream)| Some((at, StreamWatch::new(stream.expected_silence_ms, now)?)));
         let shortest = streams.iter().map(|stream| stream.expected_silence_ms).filter(|ms| *ms > 0).min();
         let step = Duration::from_millis(u64::from(shortest.unwrap_or_default())) / 20;
         let step = step.clamp(Duration::from_millis(1), Duration::from_secs(1));
-        Self { watches: watches.collect(), mute, check_at: None, step, reconnects: VecDeque::new() }
+        let (watches, reconnects) = (watches.collect(), VecDeque::new());
+        Self { watches, mute, unanswered, check_at: None, step, reconnects }
     }
 
     pub(super) fn check_at(&self, now: Instant) -> Instant {
@@ -57,6 +62,7 @@ impl SilenceWatch {
         if let Some(mute) = &mut self.mute {
             mute.restart(now);
         }
+        self.unanswered.begin(now);
         self.check_at = Some(now);
     }
 
@@ -129,6 +135,9 @@ impl ConnectionSupervisor {
             self.state.set_silent(*stream, watch.is_silent());
         }
         next = next.min(self.check_events(now, behind || is_watched));
+        if !behind {
+            next = next.min(self.check_unanswered(now));
+        }
         self.silence.check_at = Some(next.max(now + self.silence.step));
         if let Some((stream, first)) = frozen {
             self.reconnect(CloseReason::Silent(stream), first, now);
@@ -151,6 +160,26 @@ impl ConnectionSupervisor {
         }
         self.reconnect(CloseReason::NoEvent, false, now);
         now
+    }
+
+    /// A subscription that the venue does not answer looks like a quiet stream: without an event of the connection's generation it is sent
+    /// again. Returns the time of the next look.
+    fn check_unanswered(&mut self, now: Instant) -> Instant {
+        let state = &self.state;
+        let look = |stream| Some((state.expected_since(stream)?, state.seen(stream)));
+        let (due, next) = self.silence.unanswered.check(now, look);
+        if let Some((stream, plan)) = due.and_then(|due| Some((due, self.plan.streams.get(due.position())?))) {
+            let (connection, data_type, instrument) = (&self.plan.name, plan.data_type, plan.instrument);
+            tracing::info!(
+                %connection, %stream, ?data_type, ?instrument,
+                "no event since the stream was subscribed: subscribing it again, the venue may not have taken it"
+            );
+            self.feed.counters.count(SocketCounter::UnansweredResubscribes);
+            for text in &plan.resubscribe {
+                self.send(self.current, OutgoingText::new(text.clone(), false));
+            }
+        }
+        next.unwrap_or(now + NEVER)
     }
 
     fn reconnect(&mut self, reason: CloseReason, first: bool, now: Instant) {
