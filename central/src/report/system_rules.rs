@@ -121,16 +121,19 @@ fn trouble_of(subject: &str, trouble: &TableTrouble) -> Finding {
     Finding::new(code, level, subject.to_owned(), format!("{table}: {what}{detail}"), remedy)
 }
 
-/// Exactly one central must hold each of these leases.
 pub fn evaluate_leases(leases: &[LeaseState], now_ms: i64, findings: &mut Vec<Finding>) {
-    for (name, role) in [("ledger", "hot"), ("replicator", "cold")] {
-        let is_held = |lease: &LeaseState| {
-            lease.lease == name && lease.renewed.is_some_and(|at| now_ms - at.0 < LEASE_STALE_MS)
-        };
-        if !leases.iter().any(is_held) {
-            let remedy = format!("start a central with --role all or {role}");
-            let (subject, text) = (format!("lease {name}"), "not held by any central");
-            findings.push(Finding::new(Code::LeaseNotHeld, Level::Warn, subject, text, remedy));
-        }
+    for (name, role) in not_held(leases, now_ms) {
+        let remedy = format!("start a central with --role all or {role}");
+        let (subject, text) = (format!("lease {name}"), "not held by any central");
+        findings.push(Finding::new(Code::LeaseNotHeld, Level::Warn, subject, text, remedy));
     }
+}
+
+/// Of the leases that exactly one central must hold, those without a holder, each with the role of a central that takes it.
+pub fn not_held(leases: &[LeaseState], now_ms: i64) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let is_held = move |name: &str| {
+        let is_fresh = |lease: &LeaseState| lease.renewed.is_some_and(|at| now_ms - at.0 < LEASE_STALE_MS);
+        leases.iter().any(|lease| lease.lease == name && is_fresh(lease))
+    };
+    [("ledger", "hot"), ("replicator", "cold")].into_iter().filter(move |(name, _)| !is_held(name))
 }
