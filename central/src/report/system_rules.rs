@@ -65,6 +65,10 @@ pub fn evaluate_stream(stream: &BrokerStream, findings: &mut Vec<Finding>) {
         } else if consumer.pending > 0 && consumer.waiting == 0 && consumer.ack_pending == 0 {
             let text = format!("consumer {name}: {pending} pending, no central takes them");
             warn(Code::IngestStopped, text, "start a central with --role all or hot");
+        } else if let Some(seconds) = consumer.stalled_seconds {
+            let text = format!("consumer {name}: {pending} pending, nothing delivered for {seconds} s");
+            let remedy = "central subscribes again after a minute, then less often; if that does not help, restart the NATS server that leads the consumer";
+            warn(Code::IngestStalled, text, remedy);
         } else if consumer.pending >= PENDING_WARN {
             let text = format!("consumer {name}: {pending} pending");
             warn(
@@ -136,4 +140,42 @@ pub fn not_held(leases: &[LeaseState], now_ms: i64) -> impl Iterator<Item = (&'s
         leases.iter().any(|lease| lease.lease == name && is_fresh(lease))
     };
     [("ledger", "hot"), ("replicator", "cold")].into_iter().filter(move |(name, _)| !is_held(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::document::BrokerConsumer;
+
+    #[test]
+    fn a_consumer_that_delivers_nothing_is_named_however_few_messages_wait() {
+        let codes = |stalled_seconds| {
+            let consumer = BrokerConsumer {
+                consumer: "central-liquidations".to_owned(),
+                pending: 3,
+                ack_pending: 0,
+                redelivered: 0,
+                waiting: 1,
+                stalled_seconds,
+            };
+            let stream = BrokerStream {
+                stream: "MARKET_DATA".to_owned(),
+                messages: 3,
+                bytes: 0,
+                max_bytes: 0,
+                first_sequence: 1,
+                last_sequence: 3,
+                partitions: 1,
+                replicas: 1,
+                replicas_current: 1,
+                leader: None,
+                consumers: vec![consumer],
+            };
+            let mut findings = Vec::new();
+            evaluate_stream(&stream, &mut findings);
+            findings.iter().map(|finding| finding.code.as_str()).collect::<Vec<_>>()
+        };
+        assert_eq!(codes(Some(90)), ["ingest.stalled"]);
+        assert!(codes(None).is_empty());
+    }
 }
