@@ -9,6 +9,7 @@ use anyhow::{Context as _, anyhow, bail};
 use async_nats::connection::State;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::account::Account;
+use async_nats::jetstream::consumer::Info as ConsumerInfo;
 use async_nats::jetstream::context::{
     AccountErrorKind, ContextBuilder, CreateStreamError, CreateStreamErrorKind, GetStreamError,
     GetStreamErrorKind,
@@ -253,6 +254,15 @@ struct RawState {
 /// The stream does not exist.
 pub fn is_missing(error: &GetStreamError) -> bool {
     matches!(error.kind(), GetStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
+/// Messages wait for a consumer and pull requests for messages, and no limit holds it back.
+pub fn is_to_deliver(consumer: &ConsumerInfo) -> bool {
+    let most = usize::try_from(consumer.config.max_ack_pending).ok().filter(|most| *most > 0);
+    consumer.num_pending > 0
+        && consumer.num_waiting > 0
+        && !consumer.paused
+        && most.is_none_or(|most| consumer.num_ack_pending < most)
 }
 
 /// Limits the wait for the broker; `what` completes "cannot ...".

@@ -90,6 +90,10 @@ pub const SHARE_POLL: Duration = Duration::from_secs(2);
 pub const SHARE_PATIENCE: Duration = Duration::from_secs(15);
 /// Interval at which a stream's owner looks whether a gap scan, which writes the confirmed sequence, is due.
 pub const CONFIRM_POLL: Duration = Duration::from_secs(2);
+/// A consumer that delivers nothing for so long, while messages are pending and pulls wait, is stalled.
+pub const STALLED_AFTER: Duration = Duration::from_secs(60);
+/// Longest time between two subscriptions for the same messages.
+pub const STALLED_PATIENCE_MAX: Duration = Duration::from_secs(3_600);
 /// Interval of gap scans of a stream that flows or rests.
 pub const SCAN_INTERVAL: Duration = Duration::from_secs(10);
 /// Gap scans within this time share one reading of cold's copy marks.

@@ -1,9 +1,11 @@
 //! The ClickHouse client, and the meaning of its errors.
 
 mod connector;
+mod deduplication;
 mod deletion;
 
 use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,6 +16,7 @@ use marketprism_schema::DatabaseKind;
 use marketprism_service::{error_text, mask, tls_problem};
 
 use self::connector::ServerConnector;
+pub use self::deduplication::{DeduplicationRules, InsertSettings, always};
 pub use self::deletion::delete_rows;
 use crate::config::{ClickHouse, Server};
 use crate::limits;
@@ -54,6 +57,9 @@ const FIXED_SETTINGS: [(&str, &str); 20] = [
 /// Error codes of a server that was emptied: unknown table, unknown database.
 pub const UNKNOWN: [u32; 2] = [60, 81];
 
+/// Error code of a setting that the server does not know.
+pub const UNKNOWN_SETTING: u32 = 115;
+
 /// Error code of a user without the privilege.
 pub const ACCESS_DENIED: u32 = 497;
 
@@ -74,6 +80,8 @@ pub struct Storage {
     /// Recent rows on the hot server, all rows on the cold one.
     pub database: String,
     pub insert_timeout: Duration,
+    /// Until the server refuses them: it may be replaced by an earlier version.
+    deduplication: Arc<Mutex<Option<DeduplicationRules>>>,
 }
 
 #[derive(Debug, Clone, thiserror::Error)]
@@ -161,7 +169,23 @@ impl Storage {
         let client =
             FIXED_SETTINGS.into_iter().fold(client, |client, (name, value)| client.with_setting(name, value));
         let client = limited(&client, limits::QUERY_TIMEOUT);
-        Ok(Self { client, database: database.to_owned(), insert_timeout: config.insert_timeout })
+        let deduplication = Arc::default();
+        Ok(Self { client, database: database.to_owned(), insert_timeout: config.insert_timeout, deduplication })
+    }
+
+    /// Asked once for all inserts, and again after [`Self::forget_deduplication`].
+    pub async fn deduplication(&self) -> Result<DeduplicationRules, StorageError> {
+        let known = *self.deduplication.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rules) = known {
+            return Ok(rules);
+        }
+        let rules = DeduplicationRules::read(&self.client, limits::QUERY_TIMEOUT).await?;
+        *self.deduplication.lock().unwrap_or_else(PoisonError::into_inner) = Some(rules);
+        Ok(rules)
+    }
+
+    pub fn forget_deduplication(&self) {
+        *self.deduplication.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Highest stored stream sequence, 0 when there is none.

@@ -13,7 +13,7 @@ use crate::report::document::{BrokerStream, LeaseState, Unanswered};
 use crate::report::sources::Answer;
 use crate::report::sources::selftest::{BestClock, CountedIds, SelfTestRow, SelfTests};
 use crate::report::sources::{systems, tables};
-use crate::report::{Sources, Time};
+use crate::report::{Sources, Time, system_rules};
 
 /// Incoming streams, broker, replication lag and leases.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -31,6 +31,8 @@ pub struct Overview {
     pub broker: Vec<BrokerStream>,
     pub cold: Vec<ColdLag>,
     pub leases: Vec<LeaseState>,
+    /// Leases that one central must hold and none does, with the remedy.
+    pub not_held: Vec<String>,
     /// The edges' synthetic streams, by edge and rate.
     pub selftest: Vec<SelfTestState>,
     /// Sources that did not answer.
@@ -120,6 +122,8 @@ pub async fn overview(
             Err(reason) => miss(format!("stream {name}"), reason),
         }
     }
+    let not_held =
+        leases.as_deref().map_or_else(|_| Vec::new(), |leases| not_held(leases, now_ns / 1_000_000));
     let leases = leases.unwrap_or_else(|reason| {
         miss("leases".to_owned(), reason);
         Vec::new()
@@ -147,6 +151,7 @@ pub async fn overview(
         broker: answered,
         cold: lags(&marks),
         leases,
+        not_held,
         selftest: selftest_states(selftest),
         unanswered,
     }
@@ -177,6 +182,13 @@ fn selftest_period(ids: Option<CountedIds>, quantiles: &[u64]) -> Option<SelfTes
         return None;
     };
     Some(SelfTestPeriod { expected, missing, silent, p50_us, p99_us })
+}
+
+fn not_held(leases: &[LeaseState], now_ms: i64) -> Vec<String> {
+    let text = |(name, role): (&str, &str)| {
+        format!("lease {name}: not held by any central, start one with --role all or {role}")
+    };
+    system_rules::not_held(leases, now_ms).map(text).collect()
 }
 
 fn lags(marks: &BTreeMap<String, tables::TableWatermark>) -> Vec<ColdLag> {

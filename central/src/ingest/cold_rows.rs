@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clickhouse::Compression;
 use marketprism_schema::{DataType, Table, stream_of};
 use tokio::time::timeout;
@@ -21,7 +21,7 @@ use crate::copy_marks::OF_COPIES;
 use crate::dropped_rows::RemovalLog;
 use crate::row::columns_of;
 use crate::running_inserts::log_comment_prefix;
-use crate::storage::{QUERY_BYTES, StorageError, UNKNOWN, delete_rows, limited};
+use crate::storage::{QUERY_BYTES, StorageError, UNKNOWN, always, delete_rows, limited};
 use crate::{copy_marks, limits, sql, time};
 
 pub fn tables_of(stream: &'static str) -> impl Iterator<Item = &'static Table> {
@@ -347,19 +347,35 @@ impl<'a> LostRows<'a> {
         RemovalLog { cold: &shared.cold, table: rows.table.name, limit }
     }
 
+    /// Fails if hot lacks all of the rows afterwards too: another pass would find them again, for ever.
     async fn copy_piece(&self, piece: Span) -> anyhow::Result<usize> {
         let in_cold = of_cold(self.rows.ids(&self.shared.cold, piece).await)?;
         let in_hot = self.rows.ids(&self.shared.storage, piece).await.context("cannot read what hot has")?;
         let lacking: Vec<u128> = in_cold.difference(&in_hot).copied().collect();
+        if lacking.is_empty() {
+            return Ok(0);
+        }
         let rows = self.rows.of(&self.shared.cold, piece);
-        if in_hot.is_empty() && !lacking.is_empty() {
+        if in_hot.is_empty() {
             self.copy(&rows).await?;
         } else {
             for ids in lacking.chunks(limits::IDS_A_DELETE) {
                 self.copy(&format!("{rows} AND event_id IN ({})", sql::ids(ids.iter().copied()))).await?;
             }
         }
-        Ok(lacking.len())
+        let in_hot = self.rows.ids(&self.shared.storage, piece).await.context("cannot read what hot has")?;
+        let copied = lacking.iter().filter(|id| in_hot.contains(*id)).count();
+        if copied == 0 {
+            bail!(
+                "table {}: hot accepted {} rows of cold, created from {} to {} (milliseconds since 1970), and holds none of them: look for what \
+                 removes them from hot; copying is tried again",
+                self.rows.table.name,
+                lacking.len(),
+                piece.0,
+                piece.1
+            );
+        }
+        Ok(copied)
     }
 
     async fn copy(&self, rows: &str) -> anyhow::Result<()> {
@@ -380,11 +396,11 @@ impl<'a> LostRows<'a> {
         let mut answer = query.with_setting("max_execution_time", seconds.clone()).fetch_bytes("Native")?;
         let into =
             format!("INSERT INTO {}.{} ({columns}) FORMAT Native", shared.storage.database, table.name);
-        let mut insert = shared
-            .storage
-            .client
-            .insert_formatted_with(into)
-            .with_setting("insert_deduplicate", "0")
+        let insert = shared.storage.client.insert_formatted_with(into);
+        // A try before may have ended between its hash and its rows.
+        let mut insert = always()
+            .into_iter()
+            .fold(insert, |insert, (name, value)| insert.with_setting(name, value))
             .with_setting("input_format_skip_unknown_fields", "0")
             .with_setting("async_insert", "0")
             .with_setting("wait_end_of_query", "1")

@@ -1,6 +1,6 @@
 //! Periodic scan of a stream: which sequences are missing, and up to which sequence everything is stored.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -9,6 +9,7 @@ use async_nats::jetstream::stream::{Info, Stream};
 use futures_util::future::try_join_all;
 use marketprism_schema::STREAMS;
 
+use super::delivery_watch::DeliveryWatch;
 use super::losses::{self, LossCause};
 use super::positions::{self, HotPosition};
 use super::progress::DeliveryProgress;
@@ -29,6 +30,7 @@ pub struct GapScan {
     pub progress: DeliveryProgress,
     /// Creation times of the consumers of all partitions at the scan before; empty at the first.
     pub all_created_ns: Vec<i128>,
+    pub deliveries: Arc<Mutex<DeliveryWatch>>,
     /// Lowest sequence in memory that is not stored yet.
     pub lowest_open: Option<u64>,
     pub watermarks: Watermarks,
@@ -53,7 +55,7 @@ pub struct GapScanResult {
 #[derive(Debug)]
 pub enum ScanVerdict {
     Done(Box<GapScanResult>),
-    /// Stream or consumer were deleted: another subscription creates them.
+    /// Stream or consumer were deleted: another subscription creates them. Or a consumer delivers nothing.
     Resubscribe(String),
     /// Hot lacks rows of acknowledged messages.
     PutBack(String),
@@ -64,7 +66,15 @@ pub enum ScanVerdict {
 pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result<ScanVerdict> {
     let asks_cold = input.asks_cold;
     let GapScan {
-        partition, mut progress, all_created_ns, lowest_open, watermarks, written, hot_seen, ..
+        partition,
+        mut progress,
+        all_created_ns,
+        deliveries,
+        lowest_open,
+        watermarks,
+        written,
+        hot_seen,
+        ..
     } = input;
     let (began, stream) = (Instant::now(), partition.stream);
     // Read the stream before the consumers: a message that a consumer has not counted by then does not exist.
@@ -86,6 +96,14 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
     let newest = info.state.last_sequence;
     if created_ns != progress.stream_created_ns {
         return Ok(ScanVerdict::Resubscribe("the stream was recreated".to_owned()));
+    }
+    // Each look is complete, so a panic of another holder does not matter.
+    let stalled = deliveries
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .look(consumers.iter().take(own_consumers(partition)), began);
+    if let Some(reason) = stalled {
+        return Ok(ScanVerdict::Resubscribe(reason));
     }
     let (watermarks, written) = read_written(&shared, partition, watermarks, written).await?;
     let uptime = match compare_hot(&shared, stream, created_ns, &written, &of_cold).await? {
@@ -270,6 +288,12 @@ async fn consumers(handle: &Stream, partition: Partition) -> anyhow::Result<Opti
         }
     }
     Ok(Some(infos))
+}
+
+/// Number of a partition's own consumers, which are the first ones.
+fn own_consumers(partition: Partition) -> usize {
+    let settings = STREAMS.iter().find(|settings| settings.name == partition.stream);
+    settings.map_or(0, |settings| ConsumerSpec::of(settings, partition).len())
 }
 
 /// Sequence up to which a consumer delivers nothing more, and all that it delivered is acknowledged.

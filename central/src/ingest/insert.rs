@@ -10,7 +10,7 @@ use super::batch::Sealed;
 use crate::lease::Lease;
 use crate::limits;
 use crate::running_inserts::log_comment_prefix;
-use crate::storage::{Storage, StorageError};
+use crate::storage::{Storage, StorageError, UNKNOWN_SETTING, always};
 
 /// Inserts some rows of a batch. Repeating it after a lost answer stores nothing twice.
 ///
@@ -32,10 +32,12 @@ pub async fn insert(
         Err(error) => return Err(StorageError::Unreachable(format!("writing the block panicked: {error}"))),
     };
     let limit = storage.insert_timeout;
-    match tokio::time::timeout(limit, send(storage, guard, batch, (range, round), block)).await {
-        Ok(result) => result,
-        Err(_) => Err(StorageError::TimedOut(limit)),
+    let sent = tokio::time::timeout(limit, send(storage, guard, batch, (range, round), block)).await;
+    let sent = sent.unwrap_or(Err(StorageError::TimedOut(limit)));
+    if let Err(StorageError::Refused { code: UNKNOWN_SETTING, .. }) = &sent {
+        storage.forget_deduplication();
     }
+    sent
 }
 
 async fn send(
@@ -46,11 +48,15 @@ async fn send(
     mut block: Bytes,
 ) -> Result<(), StorageError> {
     let sql = format!("INSERT INTO {}.{} FORMAT Native", storage.database, batch.target.table());
-    let mut insert = storage
-        .client
-        .insert_formatted_with(sql)
-        .with_setting("insert_deduplicate", if batch.has_events() { "1" } else { "0" })
-        .with_setting("insert_deduplication_token", batch.token(range, round))
+    let settings = if batch.has_events() {
+        storage.deduplication().await?.once(&batch.token(range, round))
+    } else {
+        always()
+    };
+    let insert = storage.client.insert_formatted_with(sql);
+    let mut insert = settings
+        .into_iter()
+        .fold(insert, |insert, (name, value)| insert.with_setting(name, value))
         .with_setting("async_insert", "0")
         // A batch has no event twice, so its rows need no merge among themselves: a quarter of the server's work.
         .with_setting("optimize_on_insert", "0")

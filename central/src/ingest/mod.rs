@@ -48,6 +48,7 @@ mod batch;
 mod cold_rows;
 mod compared_rows;
 mod dedup;
+mod delivery_watch;
 mod gap_scan;
 mod insert;
 mod insert_task;

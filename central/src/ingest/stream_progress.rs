@@ -1,12 +1,13 @@
 //! Progress of a stream while this central owns a partition of it: delivered sequences and gap-scan results.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use anyhow::anyhow;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
+use super::delivery_watch::DeliveryWatch;
 use super::gap_scan::{GapScan, GapScanResult, ScanVerdict, scan};
 use super::losses::{self, LossCause};
 use super::progress::DeliveryProgress;
@@ -24,6 +25,7 @@ pub struct StreamProgress {
     consumers_created_ns: Vec<i128>,
     owned: Option<OwnedStream>,
     scans: JoinSet<anyhow::Result<ScanVerdict>>,
+    deliveries: Arc<Mutex<DeliveryWatch>>,
     pace: ScanPace,
 }
 
@@ -46,6 +48,7 @@ impl StreamProgress {
             consumers_created_ns: Vec::new(),
             owned: None,
             scans: JoinSet::new(),
+            deliveries: Arc::default(),
             pace: ScanPace::new(),
         }
     }
@@ -121,6 +124,7 @@ impl StreamProgress {
             partition: self.partition,
             progress: owned.progress.clone(),
             all_created_ns: owned.all_created_ns.clone(),
+            deliveries: Arc::clone(&self.deliveries),
             lowest_open,
             watermarks: owned.watermarks.clone(),
             written: owned.written.clone(),

@@ -142,6 +142,8 @@ impl Worker {
     async fn start(&mut self) -> anyhow::Result<TablePulls> {
         let mut found = subscription::open(&self.shared, &self.stream, self.partition).await?;
         self.shared.hot_clock.read(&self.shared.storage, limits::QUERY_TIMEOUT).await?;
+        // No insert waits for it.
+        self.shared.storage.deduplication().await?;
         if self.progress.is_other_stream(&found) {
             self.begin_stream().await?;
         }

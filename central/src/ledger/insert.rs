@@ -4,19 +4,18 @@ use bytes::Bytes;
 
 use crate::limits;
 use crate::row::TableRows;
-use crate::storage::{Storage, StorageError};
+use crate::storage::{Storage, StorageError, always};
 
-/// The rows of a repetition replace equal rows, so there is no deduplication token: after a kill ClickHouse may know a token without
-/// holding its rows.
+/// The rows of a repetition replace equal rows.
 pub async fn insert(storage: &Storage, table: &str, rows: &TableRows) -> Result<(), StorageError> {
     let limit = storage.insert_timeout;
     let mut block = Bytes::from(rows.whole_block().map_err(StorageError::Rows)?);
     let sql = format!("INSERT INTO {}.{table} FORMAT Native", storage.database);
     let sending = async {
-        let mut insert = storage
-            .client
-            .insert_formatted_with(sql)
-            .with_setting("insert_deduplicate", "0")
+        let insert = storage.client.insert_formatted_with(sql);
+        let mut insert = always()
+            .into_iter()
+            .fold(insert, |insert, (name, value)| insert.with_setting(name, value))
             .with_setting("async_insert", "0")
             // A table with drifted columns refuses the rows instead of converting them.
             .with_setting("input_format_native_allow_types_conversion", "0")

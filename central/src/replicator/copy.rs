@@ -5,14 +5,12 @@
 //! This requires all rows in one block, which is stored as a whole or not at all. The server makes a token of each block that it reads,
 //! so the source must give one block as well, whatever parts it holds: it sorts the rows in one thread.
 
-use clickhouse::query::Query;
-
-use super::queries::{CopyError, Endpoint, HotCold, SELECT_DEDUPLICATION, TableSpec};
+use super::queries::{CopyError, Endpoint, HotCold, TableSpec};
 use super::window::TimeRange;
 use crate::config::{Config, Method, Server};
 use crate::copy_marks;
 use crate::sql::quote;
-use crate::storage::{StorageError, bounded, limited};
+use crate::storage::{InsertSettings, StorageError, bounded, limited};
 
 /// Prefix of staging tables. A new lease holder drops those of its predecessor.
 pub const STAGE_PREFIX: &str = "replica_stage_";
@@ -130,16 +128,10 @@ impl<'a> Copier<'a> {
         let filter = if conditions.is_empty() { "1".to_owned() } else { conditions.join(" AND ") };
         let sql =
             format!("INSERT INTO {table} ({columns}) SELECT {columns} FROM {source} WHERE {filter} {SORTED}");
-        let mut query = self.in_one_block(target.query(&sql), &piece.token);
-        if target.has_select_deduplication {
-            query = query.with_setting(SELECT_DEDUPLICATION, "enable_even_for_bad_queries");
-        }
+        let settings = one_block(target.deduplication.once_of_select(&piece.token), self.query_id());
+        let query = target.query(&sql);
+        let query = settings.into_iter().fold(query, |query, (name, value)| query.with_setting(name, value));
         bounded(target.limit, query.execute()).await
-    }
-
-    fn in_one_block(&self, query: Query, token: &str) -> Query {
-        let settings = one_block(token, &self.query_id());
-        settings.into_iter().fold(query, |query, (name, value)| query.with_setting(name, value))
     }
 
     fn query_id(&self) -> String {
@@ -178,7 +170,7 @@ impl<'a> Copier<'a> {
             let mut rows = query.fetch_bytes("Native")?;
             let insert = format!("INSERT INTO {into} ({columns}) FORMAT Native");
             let client = limited(&target.storage.client, target.limit);
-            let settings = one_block(&piece.token, &self.query_id());
+            let settings = one_block(target.deduplication.once(&piece.token), self.query_id());
             let mut insert = settings
                 .into_iter()
                 .fold(client.insert_formatted_with(insert), |insert, (n, v)| insert.with_setting(n, v));
@@ -201,12 +193,10 @@ const SORTED: &str = "ORDER BY event_id";
 const READ_AS_ONE_BLOCK: [(&str, &str); 3] =
     [("max_threads", "1"), ("max_block_size", "1000000000"), ("optimize_read_in_order", "0")];
 
-fn one_block(token: &str, query_id: &str) -> Vec<(&'static str, String)> {
+fn one_block(mut settings: InsertSettings, query_id: String) -> InsertSettings {
     let text = str::to_owned;
-    let mut settings = vec![
-        ("query_id", text(query_id)),
-        ("insert_deduplicate", text("1")),
-        ("insert_deduplication_token", text(token)),
+    settings.extend([
+        ("query_id", query_id),
         ("async_insert", text("0")),
         ("wait_end_of_query", text("1")),
         ("max_insert_threads", text("1")),
@@ -214,7 +204,7 @@ fn one_block(token: &str, query_id: &str) -> Vec<(&'static str, String)> {
         ("min_insert_block_size_rows", text("1000000000")),
         ("min_insert_block_size_bytes", text("0")),
         ("max_partitions_per_insert_block", text("0")),
-    ];
+    ]);
     settings.extend(READ_AS_ONE_BLOCK.map(|(name, value)| (name, text(value))));
     settings
 }

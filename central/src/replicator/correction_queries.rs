@@ -258,14 +258,16 @@ impl Endpoint {
     /// Inserts a block: a repetition with the same token has no effect.
     pub async fn insert_block(&self, table: &str, block: Bytes, token: &str) -> Result<(), CopyError> {
         let sending = async {
-            let mut insert = limited(&self.storage.client, self.limit)
-                .insert_formatted_with(format!("INSERT INTO {} FORMAT Native", self.table(table)))
+            let insert = limited(&self.storage.client, self.limit)
+                .insert_formatted_with(format!("INSERT INTO {} FORMAT Native", self.table(table)));
+            let settings = self.deduplication.once(token);
+            let mut insert = settings
+                .into_iter()
+                .fold(insert, |insert, (name, value)| insert.with_setting(name, value))
                 .with_setting(
                     "query_id",
                     format!("{}{:016x}", query_prefix(&self.storage.database, None), rand::random::<u64>()),
                 )
-                .with_setting("insert_deduplicate", "1")
-                .with_setting("insert_deduplication_token", token)
                 .with_setting("async_insert", "0")
                 .with_setting("input_format_skip_unknown_fields", "0")
                 .with_setting("wait_end_of_query", "1")

@@ -13,11 +13,8 @@ use crate::copy_marks::HotPutBack;
 use crate::dropped_rows::DroppedRows;
 use crate::row::columns_of;
 use crate::server_clock::{ClockReading, ClocksApart, ServerClock};
-use crate::storage::{QUERY_BYTES, Storage, StorageError, bounded, delete_rows, limited};
+use crate::storage::{DeduplicationRules, QUERY_BYTES, Storage, StorageError, bounded, delete_rows, limited};
 use crate::{limits, sql};
-
-/// Setting of ClickHouse 26 and later.
-pub const SELECT_DEDUPLICATION: &str = "deduplicate_insert_select";
 
 /// Start of the window, then the fields of [`WindowDigest`].
 type DigestRow = (i64, u64, u64, u64, u64, u64, i64, u64);
@@ -27,8 +24,7 @@ pub struct Endpoint {
     pub side: &'static str,
     pub storage: Storage,
     pub limit: Duration,
-    /// The server has a rule of its own for the deduplication of `INSERT SELECT`: without it in the query it may take none.
-    pub has_select_deduplication: bool,
+    pub deduplication: DeduplicationRules,
 }
 
 #[derive(Clone)]
@@ -53,7 +49,7 @@ impl HotCold {
                 side,
                 storage: Storage { client, ..storage },
                 limit,
-                has_select_deduplication: false,
+                deduplication: DeduplicationRules::default(),
             })
         };
         let mut pair = Self {
@@ -63,10 +59,9 @@ impl HotCold {
             dropped: DroppedRows::default(),
         };
         for side in [&mut pair.hot, &mut pair.cold] {
-            let sql = format!("SELECT count() FROM system.settings WHERE name = '{SELECT_DEDUPLICATION}'");
-            let answer = side.storage.client.query_raw(&sql).fetch_one::<u64>();
-            let answered = bounded(config.replication.connect_timeout, answer).await;
-            side.has_select_deduplication = answered.map_err(|error| side.failed(error))? > 0;
+            let limit = config.replication.connect_timeout;
+            let rules = DeduplicationRules::read(&side.storage.client, limit).await;
+            side.deduplication = rules.map_err(|error| side.failed(error))?;
         }
         let dropped = DroppedRows::read(&pair.hot.storage).await;
         pair.dropped = dropped.map_err(|error| pair.hot.failed(error))?;

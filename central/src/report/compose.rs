@@ -129,7 +129,8 @@ fn table_state(
     }
     let (hot, cold) = (sum(hot), sum(cold));
     let mark = inputs.watermarks.as_ref().ok().and_then(|marks| marks.get(table.name)).copied();
-    let newest_hot = hot.as_ref().and_then(|hot| hot.newest_stored).or(mark.and_then(|mark| mark.hot_newest));
+    let newest_stored = hot.as_ref().and_then(|hot| hot.newest_stored);
+    let newest_hot = newest_stored.max(mark.and_then(|mark| mark.hot_newest));
     let newest_of = |contents: &Option<TableContents>| contents.as_ref().and_then(|contents| contents.newest);
     let lag_ms = match (newest_hot, mark) {
         (Some(newest), Some(mark)) => Some(newest.0 - mark.upto.0),

@@ -65,6 +65,10 @@ pub fn evaluate_stream(stream: &BrokerStream, findings: &mut Vec<Finding>) {
         } else if consumer.pending > 0 && consumer.waiting == 0 && consumer.ack_pending == 0 {
             let text = format!("consumer {name}: {pending} pending, no central takes them");
             warn(Code::IngestStopped, text, "start a central with --role all or hot");
+        } else if let Some(seconds) = consumer.stalled_seconds {
+            let text = format!("consumer {name}: {pending} pending, nothing delivered for {seconds} s");
+            let remedy = "central subscribes again after a minute, then less often; if that does not help, restart the NATS server that leads the consumer";
+            warn(Code::IngestStalled, text, remedy);
         } else if consumer.pending >= PENDING_WARN {
             let text = format!("consumer {name}: {pending} pending");
             warn(
@@ -121,16 +125,57 @@ fn trouble_of(subject: &str, trouble: &TableTrouble) -> Finding {
     Finding::new(code, level, subject.to_owned(), format!("{table}: {what}{detail}"), remedy)
 }
 
-/// Exactly one central must hold each of these leases.
 pub fn evaluate_leases(leases: &[LeaseState], now_ms: i64, findings: &mut Vec<Finding>) {
-    for (name, role) in [("ledger", "hot"), ("replicator", "cold")] {
-        let is_held = |lease: &LeaseState| {
-            lease.lease == name && lease.renewed.is_some_and(|at| now_ms - at.0 < LEASE_STALE_MS)
+    for (name, role) in not_held(leases, now_ms) {
+        let remedy = format!("start a central with --role all or {role}");
+        let (subject, text) = (format!("lease {name}"), "not held by any central");
+        findings.push(Finding::new(Code::LeaseNotHeld, Level::Warn, subject, text, remedy));
+    }
+}
+
+/// Of the leases that exactly one central must hold, those without a holder, each with the role of a central that takes it.
+pub fn not_held(leases: &[LeaseState], now_ms: i64) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let is_held = move |name: &str| {
+        let is_fresh = |lease: &LeaseState| lease.renewed.is_some_and(|at| now_ms - at.0 < LEASE_STALE_MS);
+        leases.iter().any(|lease| lease.lease == name && is_fresh(lease))
+    };
+    [("ledger", "hot"), ("replicator", "cold")].into_iter().filter(move |(name, _)| !is_held(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::document::BrokerConsumer;
+
+    #[test]
+    fn a_consumer_that_delivers_nothing_is_named_however_few_messages_wait() {
+        let codes = |stalled_seconds| {
+            let consumer = BrokerConsumer {
+                consumer: "central-liquidations".to_owned(),
+                pending: 3,
+                ack_pending: 0,
+                redelivered: 0,
+                waiting: 1,
+                stalled_seconds,
+            };
+            let stream = BrokerStream {
+                stream: "MARKET_DATA".to_owned(),
+                messages: 3,
+                bytes: 0,
+                max_bytes: 0,
+                first_sequence: 1,
+                last_sequence: 3,
+                partitions: 1,
+                replicas: 1,
+                replicas_current: 1,
+                leader: None,
+                consumers: vec![consumer],
+            };
+            let mut findings = Vec::new();
+            evaluate_stream(&stream, &mut findings);
+            findings.iter().map(|finding| finding.code.as_str()).collect::<Vec<_>>()
         };
-        if !leases.iter().any(is_held) {
-            let remedy = format!("start a central with --role all or {role}");
-            let (subject, text) = (format!("lease {name}"), "not held by any central");
-            findings.push(Finding::new(Code::LeaseNotHeld, Level::Warn, subject, text, remedy));
-        }
+        assert_eq!(codes(Some(90)), ["ingest.stalled"]);
+        assert!(codes(None).is_empty());
     }
 }

@@ -253,6 +253,7 @@ mod tests {
             ack_pending: 1,
             redelivered: 0,
             waiting: 0,
+            stalled_seconds: None,
         };
         let consumers = vec![
             consumer("central-trades", 2),

@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use marketprism_tests::broker::free_port;
+use marketprism_tests::process::Process;
 use marketprism_tests::wait::eventually;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use serde_json::Value;
 
 use crate::sharing::{Pair, TAKEOVER};
 use crate::stack::Stack;
@@ -92,6 +94,49 @@ async fn killing_the_replicator_doubles_and_loses_nothing() {
     sides.cold_holds_once("trades", late).await;
     sides.windows_are("trades", &[("verified", 39)]).await;
     sides.are_the_same("trades").await;
+}
+
+/// Its own marks would give a lag of zero for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lag_of_cold_grows_and_the_lease_is_named_while_nobody_replicates() {
+    let Some(sides) = TwoSides::on_one_engine(QUICK).await else { return };
+    let upto_ms = minutes_ago(120);
+    sides
+        .in_cold(&format!(
+            "INSERT INTO marketprism_cold.watermarks SELECT 'trades', at, at, 'copied', at FROM (SELECT \
+             fromUnixTimestamp64Milli({upto_ms}, 'UTC') AS at)"
+        ))
+        .await;
+    let config = sides.stack.configure(&sides.settings);
+    let mut command = Stack::central_command("run", &config);
+    let _central = Process::start("central", command.args(["--role", "hot"]), sides.stack.folder());
+    sides.stack.is_ready().await;
+    let lag = |path: &str, list: &str| {
+        let (_, body) = sides.stack.get(path)?;
+        let document: Value = serde_json::from_str(&body).unwrap();
+        let trades = document[list].as_array()?.iter().find(|table| table["table"] == "trades")?;
+        trades["lag_minutes"].as_f64().map(|lag| (lag, document.clone()))
+    };
+    // Later than the time in which newest rows are looked for first, and within it.
+    for (numbers, minutes, least) in [(0..100, 60, 55.0), (100..200, 5, 110.0)] {
+        sides.trades(numbers, minutes_ago(minutes), 100).await;
+        for (path, list) in [("/overview", "cold"), ("/integrity", "tables")] {
+            eventually("the lag to be that of the rows of hot", async || {
+                let (lag, _) = lag(path, list)?;
+                (lag >= least).then_some(())
+            })
+            .await;
+        }
+    }
+    eventually("the lease to be named", async || {
+        let (_, overview) = lag("/overview", "cold")?;
+        overview["not_held"]
+            .as_array()?
+            .iter()
+            .any(|text| text.as_str().unwrap().contains("replicator"))
+            .then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

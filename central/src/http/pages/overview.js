@@ -20,7 +20,7 @@ function arriving(o) {
 
 follow('/overview', 5, (o) => {
   const now = Date.parse(o.generated_at);
-  const problems = [...o.reasons, ...o.unanswered.map((one) => `${one.part}: no answer (${one.reason})`)];
+  const problems = [...o.reasons, ...o.not_held, ...o.unanswered.map((one) => `${one.part}: no answer (${one.reason})`)];
   const flowing = o.arriving.reduce((sum, row) => sum + row.events_per_second, 0);
   const pending = o.broker.flatMap((s) => s.consumers).reduce((sum, c) => sum + c.pending, 0);
   const lag = o.cold.length ? Math.max(...o.cold.map((c) => c.lag_minutes)) : null;

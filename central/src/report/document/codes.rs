@@ -71,6 +71,7 @@ codes! {
     ReplicationNoRecentRows "replication.no_recent_rows" "hot has recent rows, cold has none"
     ReplicationLag "replication.lag" "cold is too far behind hot"
     IngestStopped "ingest.stopped" "messages are pending and no central takes them"
+    IngestStalled "ingest.stalled" "a consumer delivers nothing while messages are pending and a central waits for them"
     IngestLag "ingest.lag" "many messages are pending"
     ThroughputNoMessages "throughput.no_messages" "no message arrived at the broker, or in a stream, for a time in which `validate` or `longrun` measured"
     ThroughputNotStored "throughput.not_stored" "messages arrived while `validate` or `longrun` measured, and hot stored no row for a time, or ever more of them wait"

@@ -39,6 +39,9 @@ pub struct BrokerConsumer {
     pub redelivered: u64,
     /// Pull requests waiting; 0: no central takes messages at the moment.
     pub waiting: u64,
+    /// Seconds since the last delivery, of a consumer that delivers nothing while messages are pending and pull requests wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stalled_seconds: Option<u64>,
 }
 
 /// One ClickHouse server.

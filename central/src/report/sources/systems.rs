@@ -1,19 +1,20 @@
 //! Broker, ClickHouse servers, and the cached comparison of the tables with their definitions.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::Info as ConsumerInfo;
-use async_nats::jetstream::stream::{Info, PeerInfo};
+use async_nats::jetstream::stream::{Info, PeerInfo, Stream};
 use clickhouse::Row;
 use futures_util::future::{BoxFuture, Shared, join_all};
 use futures_util::{FutureExt as _, TryStreamExt as _};
 use marketprism_config::MaskedUrl;
 use serde::Deserialize;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Answer, Sources};
+use crate::broker::is_to_deliver;
 use crate::report::Time;
 use crate::report::document::{
     BrokerConsumer, BrokerStream, Disk, LeaseState, SchemaDifference, SchemaReport, ServerState, TableTrouble,
@@ -24,6 +25,8 @@ use crate::{clock, init, limits};
 
 /// Most consumers listed of a stream.
 const CONSUMERS_MAX: usize = 64;
+/// A message that came before the first reading is delivered by then.
+const SECOND_READING: Duration = Duration::from_millis(500);
 
 pub async fn streams(sources: &Sources) -> Vec<(&'static str, Answer<BrokerStream>)> {
     let each = sources.config.streams.iter().map(|stream| async {
@@ -36,14 +39,30 @@ pub async fn streams(sources: &Sources) -> Vec<(&'static str, Answer<BrokerStrea
 async fn read_stream(sources: &Sources, name: &str) -> anyhow::Result<BrokerStream> {
     let stream = sources.broker.jetstream.get_stream(name).await?;
     let mut listed = stream.consumers();
-    let mut consumers = Vec::new();
+    let mut found = Vec::new();
     while let Some(consumer) = listed.try_next().await? {
-        if consumers.len() < CONSUMERS_MAX {
-            consumers.push(state_of(&consumer));
+        if found.len() < CONSUMERS_MAX {
+            found.push(consumer);
         }
     }
+    let stalled = join_all(found.iter().map(|info| stalled_seconds(&stream, info))).await;
+    let state = |(info, stalled_seconds)| BrokerConsumer { stalled_seconds, ..state_of(info) };
+    let mut consumers: Vec<BrokerConsumer> = found.iter().zip(stalled).map(state).collect();
     consumers.sort_by(|a, b| a.consumer.cmp(&b.consumer));
     Ok(describe(stream.cached_info(), consumers))
+}
+
+/// A message may have come a moment ago, after a rest: of a consumer that has to deliver one, a second reading tells.
+async fn stalled_seconds(stream: &Stream, info: &ConsumerInfo) -> Option<u64> {
+    let last = info.delivered.last_active.unwrap_or(info.created).unix_timestamp();
+    let seconds = u64::try_from(clock::now_ms() / 1_000 - last).ok()?;
+    if !is_to_deliver(info) || seconds < limits::STALLED_AFTER.as_secs() {
+        return None;
+    }
+    sleep(SECOND_READING).await;
+    let after = stream.consumer_info(&info.name).await.ok()?;
+    let is_still = after.delivered.consumer_sequence == info.delivered.consumer_sequence;
+    (is_to_deliver(&after) && is_still).then_some(seconds)
 }
 
 fn state_of(info: &ConsumerInfo) -> BrokerConsumer {
@@ -54,6 +73,7 @@ fn state_of(info: &ConsumerInfo) -> BrokerConsumer {
         ack_pending: count(info.num_ack_pending),
         redelivered: count(info.num_redelivered),
         waiting: count(info.num_waiting),
+        stalled_seconds: None,
     }
 }
 
@@ -270,8 +290,6 @@ async fn compare(sources: &Sources) -> Answer<SchemaReport> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use marketprism_tests::clickhouse::ClickHouse;
     use marketprism_tests::parts;
 

@@ -12,8 +12,8 @@ use crate::copy_marks;
 use crate::report::document::{TableContents, WorstWindow};
 use crate::report::period::{TimeBuckets, recent_window};
 use crate::report::{ReportScope, Time};
-use crate::sql;
 use crate::storage::Storage;
+use crate::{clock, sql};
 
 /// Exchange and market type.
 pub type Market = (String, String);
@@ -137,7 +137,50 @@ pub async fn worst(sources: &Sources, scope: &ReportScope, limit: usize) -> Answ
     sources.rows::<WorstWindow>(&sources.cold, &sql).await
 }
 
+/// Newest rows are looked for in this time first.
+const RECENT_MS: i64 = 15 * 60_000;
+
+/// With the newest row that hot has itself, if it answers: the one that the replicator wrote stands still when nobody replicates.
 pub async fn watermarks(sources: &Sources) -> Answer<BTreeMap<String, TableWatermark>> {
+    let mut marks = written_watermarks(sources).await?;
+    let is_table = |name: &str| Table::ALL.iter().any(|table| table.name == name);
+    let mut searched: Vec<(String, i64)> = marks
+        .iter()
+        .filter(|(name, _)| is_table(name))
+        .map(|(name, mark)| (name.clone(), mark.upto.0))
+        .collect();
+    // All that waits to be copied may be days of rows: it is read for a table without recent ones only.
+    for least_ms in [clock::now_ms() - RECENT_MS, i64::MIN] {
+        let since = searched.iter().map(|(name, from_ms)| (name.as_str(), (*from_ms).max(least_ms)));
+        let Ok(found) = newest_in_hot(sources, since.collect()).await else { break };
+        searched.retain(|(name, from_ms)| *from_ms < least_ms && !found.contains_key(name));
+        for (name, newest_ms) in found {
+            if let Some(mark) = marks.get_mut(&name) {
+                mark.hot_newest = mark.hot_newest.max(Time::some(newest_ms));
+            }
+        }
+    }
+    Ok(marks)
+}
+
+/// `created_at` of the newest row since a time, of tables that have one.
+async fn newest_in_hot(sources: &Sources, since: Vec<(&str, i64)>) -> Answer<BTreeMap<String, i64>> {
+    if since.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let of_table = |(name, from_ms): (&str, i64)| {
+        let (database, from) = (&sources.hot.database, sql::millis(from_ms));
+        format!(
+            "SELECT '{name}' AS table, count() AS rows, toUnixTimestamp64Milli(max(created_at)) AS newest_ms FROM {database}.{name} \
+             WHERE created_at >= {from}"
+        )
+    };
+    let all: Vec<String> = since.into_iter().map(of_table).collect();
+    let sql = format!("SELECT table, newest_ms FROM ({}) WHERE rows > 0", all.join(" UNION ALL "));
+    Ok(sources.rows::<(String, i64)>(&sources.hot, &sql).await?.into_iter().collect())
+}
+
+async fn written_watermarks(sources: &Sources) -> Answer<BTreeMap<String, TableWatermark>> {
     let sql = format!(
         "SELECT table_name, toUnixTimestamp64Milli(upto) AS upto_ms, \
          toUnixTimestamp64Milli(hot_newest) AS newest_ms FROM {}.watermarks FINAL WHERE state != '{}'",
