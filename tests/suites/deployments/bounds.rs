@@ -94,3 +94,40 @@ fn clickhouse_bounds_its_logs_and_system_tables_in_every_deployment() {
     let page = text(&deploy("README.md"));
     assert!(page.contains("deploy/clickhouse/logs.xml /etc/clickhouse-server/config.d/"), "a server of one's own");
 }
+
+/// Longest lame duck mode of the configurations of nats-server.
+fn lame_duck() -> u64 {
+    let durations = ["single", "cluster", "leaf"].map(|kind| {
+        let conf = text(&deploy(&format!("nats/{kind}.conf")));
+        seconds(conf.lines().find_map(|line| line.strip_prefix("lame_duck_duration: ")).unwrap())
+    });
+    durations.into_iter().max().unwrap()
+}
+
+/// SIGTERM ends a server at once: its clients lose their connection, its streams their leaders.
+#[test]
+fn brokers_stop_by_lame_duck_mode_and_have_time_for_it() {
+    let brokers: Vec<(String, Value)> =
+        services().into_iter().filter(|(_, service)| is_image(service, "nats:")).collect();
+    assert_eq!(brokers.len(), 5);
+    for (name, service) in brokers {
+        assert_eq!(service["stop_signal"], "SIGUSR2", "{name}");
+        assert!(grace(&service) > lame_duck() + 10, "{name}: {} s", grace(&service));
+    }
+    for file in ["centre/nats.yml", "edge/leaf.yml"] {
+        let [broker] = &documents(&deploy("kubernetes/base").join(file), "StatefulSet")[..] else { panic!("{file}") };
+        let pod = &broker["spec"]["template"]["spec"];
+        let container = &pod["containers"][0];
+        // It is process 1, and its user may send it a signal.
+        assert_eq!(words(&container["command"])[0], "nats-server", "{file}");
+        let stop = words(&container["lifecycle"]["preStop"]["exec"]["command"]).join(" ");
+        assert!(stop.contains("kill -USR2 1"), "{file}: {stop}");
+        assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() > lame_duck() + 10, "{file}");
+        let variables = container["env"].as_array().unwrap();
+        let heap = variables.iter().find(|one| one["name"] == "GOMEMLIMIT").unwrap()["value"].as_str().unwrap();
+        let heap: u64 = heap.strip_suffix("MiB").unwrap().parse().unwrap();
+        let limit = container["resources"]["limits"]["memory"].as_str().unwrap();
+        let limit = limit.strip_suffix("Gi").unwrap().parse::<u64>().unwrap() * 1024;
+        assert!(heap < limit && heap > limit * 8 / 10, "{file}: {heap} of {limit} MiB");
+    }
+}
