@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Makes what a compose file needs in the folder `secrets`: throw-away certificates, passwords, tokens, variables of nats-server. What is there
-# stays. With certificates of your own, put them there first.
+# Makes what a compose file needs in the folder `secrets`: for each container a folder, which is mounted, with throw-away certificates, passwords,
+# tokens and the configuration of nats-server; variables of nats-server beside them. What is there stays, but the configuration of nats-server is that of
+# ../nats. With certificates of your own, put them there first.
 set -euo pipefail
 
 usage() {
@@ -14,22 +15,54 @@ secrets="${SECRETS:-$here/secrets}"
 region="${REGION:-tokyo}"
 brokers="nats,nats-1,nats-2,nats-3${NAMES:+,$NAMES}"
 case "${1:-}" in
-    all) kind=single certificates=("$brokers" central edge) ;;
+    all) kind=single broker=nats region=tokyo certificates=("$brokers" central edge) ;;
     # With those of a region, to be copied there.
-    centre) kind=cluster certificates=("$brokers" central leaf edge) ;;
-    edge) kind=leaf certificates=(leaf edge) ;;
+    centre) kind=cluster broker=nats certificates=("$brokers" central leaf edge) ;;
+    edge) kind=leaf broker=leaf certificates=(leaf edge) ;;
     *) usage ;;
 esac
 umask 027
 mkdir -p "$secrets"
-"$here/../nats/try-ca.sh" "$secrets/tls" "${certificates[@]}"
+
+# Certificate and key of a container in the folder `tls` of its own.
+certificate() {
+    local name="${1%%,*}"
+    local made="$secrets/tls" folder="$secrets/$name/tls" file="$name"
+    case "$name" in nats | leaf) file=nats ;; esac
+    mkdir -p "$folder"
+    if [ ! -e "$folder/$file.pem" ]; then
+        if [ "$kind" = leaf ] && [ ! -e "$made/$name.pem" ]; then
+            echo "$folder/$file.pem is missing: copy the folders leaf and edge of the centre's secrets to $secrets" >&2
+            exit 1
+        fi
+        "$here/../nats/try-ca.sh" "$made" "$1"
+        mv "$made/$name.pem" "$folder/$file.pem"
+        mv "$made/$name-key.pem" "$folder/$file-key.pem"
+    fi
+    [ -e "$folder/ca.pem" ] || cp "$made/ca.pem" "$folder/"
+}
+
+for entry in "${certificates[@]}"; do
+    certificate "$entry"
+done
 
 # Begins with a letter: nats-server would read digits as a number.
 secret() {
-    # Docker makes a folder of a file that is not there.
-    [ ! -d "$secrets/$1" ] || rmdir "$secrets/$1"
-    [ -e "$secrets/$1" ] || echo "p$(openssl rand -hex 24)" > "$secrets/$1"
-    cat "$secrets/$1"
+    local path="$secrets/$1" former="$secrets/${1##*/}"
+    mkdir -p "${path%/*}"
+    # Before the folders of containers, all files were in one.
+    [ -e "$path" ] || [ ! -f "$former" ] || mv "$former" "$path"
+    [ -e "$path" ] || echo "p$(openssl rand -hex 24)" > "$path"
+    cat "$path"
+}
+
+# The password of a user of the broker, in the folder of the container that logs in as this user.
+password() {
+    case "$1" in
+        central) secret "central/nats-password-$1" ;;
+        "$region-1") secret "edge/nats-password-$1" ;;
+        *) secret "nats-password-$1" ;;
+    esac
 }
 
 variables() {
@@ -42,7 +75,7 @@ variables() {
                 user="$(echo "${name#NATS_PASSWORD_}" | tr 'A-Z_' 'a-z-')"
                 # The leaf node has a system user of its own.
                 [ "$kind" != leaf ] || [ "$user" != sys ] || user=leaf-sys
-                echo "$name=$(secret "nats-password-$user")"
+                echo "$name=$(password "$user")"
                 ;;
             NATS_HUB_URLS=*) echo "$name=[tls://leaf-$region:$(secret "nats-password-leaf-$region")@${HUB:-nats-1}:7422]" ;;
             NATS_ROUTES=*) echo "$name=[tls://nats-1:6222, tls://nats-2:6222, tls://nats-3:6222]" ;;
@@ -56,13 +89,20 @@ variables() {
     done < "$here/../nats/$kind.env"
 }
 
-[ -e "$secrets/nats-$kind.env" ] || variables > "$secrets/nats-$kind.env"
+given="$(variables)"
+[ -e "$secrets/nats-$kind.env" ] || echo "$given" > "$secrets/nats-$kind.env"
+cp "$here/../nats/$kind.conf" "$secrets/$broker/nats-server.conf"
+include="$(sed -n 's|^include \./||p' "$here/../nats/$kind.conf")"
+case "$kind" in
+    leaf) cp "$here/../nats/leaf-accounts-$region.conf" "$secrets/leaf/$include" ;;
+    *) cp "$here/../nats/$include" "$secrets/nats/" ;;
+esac
 if [ "$kind" != leaf ]; then
-    secret central-token > /dev/null
-    secret central-read-token > /dev/null
-    echo "CLICKHOUSE_PASSWORD=$(secret clickhouse-password)" > "$secrets/clickhouse.env"
+    secret central/central-token > /dev/null
+    secret central/central-read-token > /dev/null
+    echo "CLICKHOUSE_PASSWORD=$(secret central/clickhouse-password)" > "$secrets/clickhouse.env"
 fi
-[ "$kind" = cluster ] || secret edge-token > /dev/null
+[ "$kind" = cluster ] || secret edge/edge-token > /dev/null
 if [ "$(id -u)" = 0 ]; then
     # The user of the images.
     chown -R 10001:10001 "$secrets"

@@ -1,5 +1,7 @@
 //! Corrections in the findings.
 
+use marketprism_schema::DataType;
+
 use super::document::{CorrectionState, Finding, FindingCode as Code, Level, ReportedCorrection};
 use crate::limits;
 use crate::time::millis;
@@ -8,6 +10,15 @@ use crate::time::millis;
 pub fn findings(corrections: &[ReportedCorrection], now_ms: i64) -> Vec<Finding> {
     let due_ms = now_ms.saturating_sub(millis(limits::CORRECTION_DUE));
     corrections.iter().filter_map(|one| finding(one, due_ms)).collect()
+}
+
+/// Most rows of a data type that pending corrections have on each side beside those that they replace: the new row is written before the old one is
+/// deleted.
+pub fn rows_beside(corrections: &[ReportedCorrection], data_type: DataType) -> u64 {
+    let is_under_way = |one: &&ReportedCorrection| {
+        one.state == CorrectionState::Pending && one.data_type == data_type.as_str()
+    };
+    corrections.iter().filter(is_under_way).map(|one| one.changed).sum()
 }
 
 fn finding(one: &ReportedCorrection, due_ms: i64) -> Option<Finding> {
@@ -39,12 +50,12 @@ mod tests {
     use super::*;
     use crate::time::Time;
 
-    #[test]
-    fn a_correction_that_is_not_carried_out_in_time_or_lost_is_a_finding() {
-        let now_ms = 10_000_000;
-        let closed = |age_ms: i64| ReportedCorrection {
+    const NOW_MS: i64 = 10_000_000;
+
+    fn closed(age_ms: i64) -> ReportedCorrection {
+        ReportedCorrection {
             correction: "0a".into(),
-            at: Time(now_ms - age_ms),
+            at: Time(NOW_MS - age_ms),
             edge: "e1".into(),
             exchange: "sim_spot".into(),
             data_type: "trade".into(),
@@ -60,15 +71,28 @@ mod tests {
             state: CorrectionState::Pending,
             applied: None,
             again: None,
-        };
+        }
+    }
+
+    #[test]
+    fn rows_of_a_pending_correction_are_no_duplicates_for_its_data_type() {
+        let pending = closed(0);
+        let applied = ReportedCorrection { state: CorrectionState::Applied, changed: 7, ..closed(0) };
+        let corrections = [pending.clone(), applied, ReportedCorrection { changed: 2, ..pending }];
+        assert_eq!(rows_beside(&corrections, DataType::Trade), 3);
+        assert_eq!(rows_beside(&corrections, DataType::Quote), 0);
+    }
+
+    #[test]
+    fn a_correction_that_is_not_carried_out_in_time_or_lost_is_a_finding() {
         let due_ms = millis(limits::CORRECTION_DUE);
-        assert!(findings(&[closed(due_ms)], now_ms).is_empty());
-        let [finding] = &findings(&[closed(due_ms + 1)], now_ms)[..] else { panic!("one") };
+        assert!(findings(&[closed(due_ms)], NOW_MS).is_empty());
+        let [finding] = &findings(&[closed(due_ms + 1)], NOW_MS)[..] else { panic!("one") };
         assert!(finding.text.contains("correction 0a of trade of sim_spot"), "{}", finding.text);
         let done = ReportedCorrection { state: CorrectionState::Applied, ..closed(due_ms + 1) };
-        assert!(findings(std::slice::from_ref(&done), now_ms).is_empty());
+        assert!(findings(std::slice::from_ref(&done), NOW_MS).is_empty());
         let lost = ReportedCorrection { state: CorrectionState::Lost, again: Some("again".into()), ..done };
-        let [finding] = &findings(&[lost], now_ms)[..] else { panic!("one") };
+        let [finding] = &findings(&[lost], NOW_MS)[..] else { panic!("one") };
         assert_eq!(finding.code, Code::LedgerCorrectionLost);
         assert!(finding.remedy.ends_with("run on this edge: again"), "{}", finding.remedy);
     }

@@ -9,7 +9,7 @@ use super::document::{
 use super::heatmap::LedgerSummary;
 use super::inputs::ReportInputs;
 use super::period::recent_window;
-use super::{Time, downtime, freshness, system_rules};
+use super::{Time, corrections, downtime, freshness, system_rules};
 use crate::ingest::EXPIRED;
 
 /// All findings, the most severe first.
@@ -252,7 +252,7 @@ fn evaluate_tables(
         }
         for (side, contents) in [("hot", &table.hot), ("cold", &table.cold)] {
             if let Some(contents) = contents {
-                duplicates(table, side, contents, findings);
+                duplicates(inputs, table, side, contents, findings);
             }
         }
         evaluate_replication(table, findings);
@@ -295,11 +295,23 @@ fn evaluate_freshness(
     }
 }
 
-fn duplicates(table: &TableReport, side: &str, contents: &TableContents, findings: &mut Vec<Finding>) {
-    if contents.recent_duplicates > 0 {
-        let text = format!("{} in recent data of {side}", count(contents.recent_duplicates, "duplicate row"));
-        let remedy = format!("run OPTIMIZE TABLE {} FINAL in {side}: it merges duplicates", table.table);
-        findings.push(Finding::new(Code::TableDuplicateRows, Level::Fail, table.table, text, remedy));
+/// Remedy for more than one row of an event, in each place that names them: OPTIMIZE would merge the rows that show the fault.
+pub const KEEP_DUPLICATES: &str =
+    "keep these rows and the logs of central for an inquiry, and do not run OPTIMIZE: central stores an event once";
+
+fn duplicates(
+    inputs: &ReportInputs,
+    table: &TableReport,
+    side: &str,
+    contents: &TableContents,
+    findings: &mut Vec<Finding>,
+) {
+    let listed = inputs.corrections.as_ref().map(|list| list.items.as_slice()).unwrap_or_default();
+    let beside = data_type(table).map_or(0, |data_type| corrections::rows_beside(listed, data_type));
+    let number = contents.recent_duplicates.saturating_sub(beside);
+    if number > 0 {
+        let text = format!("{} in recent data of {side}", count(number, "duplicate row"));
+        findings.push(Finding::new(Code::TableDuplicateRows, Level::Fail, table.table, text, KEEP_DUPLICATES));
     }
 }
 

@@ -86,7 +86,7 @@ pub fn evaluate_server(server: &ServerState, findings: &mut Vec<Finding>) {
         if disk.free_bytes < disk.total_bytes / 10 {
             let percent = disk.free_bytes.saturating_mul(100) / disk.total_bytes;
             let text = format!("disk {} has {percent} % free", disk.disk);
-            let remedy = "free disk space, or lower the TTL";
+            let remedy = "free what is no market data first: logs in /var/log/clickhouse-server, tables of the database `system` (bounds: deploy/clickhouse/logs.xml); then add space, or lower the TTL";
             findings.push(Finding::new(Code::ClickhouseLowDisk, Level::Warn, subject.clone(), text, remedy));
         }
     }
@@ -177,5 +177,33 @@ mod tests {
         };
         assert_eq!(codes(Some(90)), ["ingest.stalled"]);
         assert!(codes(None).is_empty());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::document::Disk;
+
+    #[test]
+    fn a_full_disk_is_freed_of_logs_before_market_data() {
+        let disk = Disk { disk: "default".into(), free_bytes: 5, total_bytes: 100 };
+        let server = ServerState {
+            role: "hot",
+            url: String::new(),
+            database: String::new(),
+            version: String::new(),
+            uptime_seconds: 1,
+            clock_ahead_ms: 0,
+            parts: 0,
+            bytes: 0,
+            disks: vec![disk],
+            troubles: Vec::new(),
+        };
+        let mut findings = Vec::new();
+        evaluate_server(&server, &mut findings);
+        let low = findings.iter().find(|one| one.code == Code::ClickhouseLowDisk).unwrap();
+        let place = |what: &str| low.remedy.find(what).unwrap_or_else(|| panic!("no {what}: {}", low.remedy));
+        assert!(place("logs") < place("TTL") && place("database `system`") < place("TTL"), "{}", low.remedy);
     }
 }

@@ -5,6 +5,7 @@ use super::throughput::{rows, throughput};
 use crate::diagnose::{Check, CheckStatus};
 use crate::limits::COLD_LAG_MAX;
 use crate::report::document::FindingCode as Code;
+use crate::report::rules::KEEP_DUPLICATES;
 
 /// Parts of a sample without which its lag is not known.
 const LAG_PARTS: [&str; 2] = [WATERMARKS, ROWS_OF_HOT];
@@ -42,8 +43,7 @@ fn doubles(samples: &[Sample]) -> Check {
         return Check::ok(NAME, format!("none among {rows} new rows of hot"));
     }
     let text = format!("rows beyond one per event: {}", named.join(", "));
-    let remedy = "keep the rows for an inquiry: central stores an event once";
-    Check::new(Code::TableDuplicateRows, NAME, CheckStatus::Fail, text, remedy)
+    Check::new(Code::TableDuplicateRows, NAME, CheckStatus::Fail, text, KEEP_DUPLICATES)
 }
 
 /// Without a lag in any sample nothing is known if a part did not answer, which has a check of its own.
@@ -148,6 +148,13 @@ mod tests {
             (Some("source.unavailable"), CheckStatus::Unknown),
         ];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn duplicate_rows_are_kept_by_the_page_of_operations_too() {
+        let page = include_str!("../../../deploy/OPERATIONS.md");
+        assert!(page.contains(&format!("`table.duplicate_rows` in the report is a fault: {KEEP_DUPLICATES}")));
+        assert!(!page.contains("OPTIMIZE TABLE"));
     }
 
     const NO_MESSAGES: (Option<&str>, CheckStatus) = (Some("throughput.no_messages"), CheckStatus::Fail);

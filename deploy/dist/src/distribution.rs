@@ -28,8 +28,9 @@ const FILES: [&str; 7] = [
 ];
 
 /// Folders that `deploy/README.md` works with.
-const FOLDERS: [&str; 6] = [
+const FOLDERS: [&str; 7] = [
     "deploy/systemd",
+    "deploy/clickhouse",
     "deploy/nats",
     "deploy/examples",
     "deploy/prometheus",

@@ -32,15 +32,24 @@ fn prepared(folder: &Path, kind: &str) -> PathBuf {
 /// The secrets of a region, with no more of the centre's than its README says.
 fn of_region(folder: &Path, centre: &Path, region: &str) -> PathBuf {
     let secrets = folder.join(region);
-    std::fs::create_dir_all(secrets.join("tls")).unwrap();
-    let login = format!("nats-password-leaf-{region}");
-    for name in ["tls/ca.pem", "tls/leaf.pem", "tls/leaf-key.pem", "tls/edge.pem", "tls/edge-key.pem", &login]
-    {
-        std::fs::copy(centre.join(name), secrets.join(name)).unwrap();
+    for name in ["leaf/tls", "edge/tls"] {
+        std::fs::create_dir_all(secrets.join(name)).unwrap();
+        for file in files(&centre.join(name)) {
+            std::fs::copy(&file, secrets.join(name).join(file.file_name().unwrap())).unwrap();
+        }
     }
+    let login = format!("nats-password-leaf-{region}");
+    std::fs::copy(centre.join(&login), secrets.join(&login)).unwrap();
     let output = prepare(&secrets, "edge", region);
     assert!(output.status.success(), "{output:?}");
     secrets
+}
+
+/// All files below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 /// An instruction of a stage of the Dockerfile.
@@ -64,7 +73,8 @@ fn environment(service: &Value) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Mounted files by their path in the container.
+/// Mounted folders by their path in the container. A mounted file keeps its inode: one that is renamed over it, as editors, git and certbot do,
+/// is not seen until the container is created again.
 fn mounts(name: &str, service: &Value, volumes: &Value, secrets: &Path) -> BTreeMap<String, PathBuf> {
     let mut found = BTreeMap::new();
     for volume in words(&service["volumes"]) {
@@ -78,7 +88,7 @@ fn mounts(name: &str, service: &Value, volumes: &Value, secrets: &Path) -> BTree
             Some(rest) => secrets.join(rest.trim_start_matches('/')),
             None => deploy("compose").join(from),
         };
-        assert!(path.exists(), "{name}: {} is missing", path.display());
+        assert!(path.is_dir(), "{name}: {} is no folder", path.display());
         found.insert(to.to_owned(), path);
     }
     found
@@ -93,19 +103,17 @@ fn check_service(name: &str, service: &Value, whole: &Value, secrets: &Path) {
             given.entry(name).or_insert(value);
         }
     }
-    let inside = |path: &str| {
-        mounted.iter().any(|(to, from)| {
-            path.strip_prefix(to.as_str())
-                .is_some_and(|rest| from.join(rest.trim_start_matches('/')).exists() || from.is_file())
-        })
+    let source = |path: &str| {
+        let place = |(to, from): (&String, &PathBuf)| Some(from.join(path.strip_prefix(&format!("{to}/"))?));
+        mounted.iter().filter_map(place).find(|place| place.is_file())
     };
+    let inside = |path: &str| source(path).is_some();
+    let seen: Vec<PathBuf> = mounted.values().flat_map(|folder| files(folder)).collect();
     if service["image"].as_str().unwrap().starts_with("nats:") {
         let is_conf = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "conf");
-        let confs: Vec<PathBuf> = mounted.values().filter(is_conf).cloned().collect();
-        assert!(
-            mounted.values().all(|path| path.is_file() && !path.ends_with("ca-key.pem")),
-            "{name}: {mounted:?}"
-        );
+        let confs: Vec<PathBuf> = seen.iter().filter(is_conf).cloned().collect();
+        assert_eq!(confs.len(), 2, "{name}: {confs:?}");
+        assert!(!seen.iter().any(|path| path.ends_with("ca-key.pem")), "{name}: {seen:?}");
         nats_variables_are_given(&confs, &given.keys().cloned().collect());
         for key in ["NATS_CERT", "NATS_KEY", "NATS_CA"] {
             assert!(inside(&given[key]), "{name}: {key} {} is not mounted", given[key]);
@@ -115,32 +123,31 @@ fn check_service(name: &str, service: &Value, whole: &Value, secrets: &Path) {
         assert!(service["healthcheck"]["test"].to_string().contains(&port), "{name}");
     }
     let Some(target) = service["build"]["target"].as_str() else { return };
-    for (to, from) in &mounted {
-        let own_user = environment(service).into_iter().find(|(name, _)| name == "MARKETPRISM_NATS__USER");
-        let user = own_user
-            .map_or_else(|| if target == "edge" { "tokyo-1" } else { target }.to_owned(), |(_, user)| user);
-        assert!(from.is_file(), "{name}: {to} is a folder: it may hold more than its own");
-        let is_password = to.contains("nats-password");
+    let own_user = environment(service).into_iter().find(|(name, _)| name == "MARKETPRISM_NATS__USER");
+    let user =
+        own_user.map_or_else(|| if target == "edge" { "tokyo-1" } else { target }.to_owned(), |(_, user)| user);
+    for file in &seen {
+        let file = file.file_name().unwrap().to_str().unwrap();
         assert!(
-            !is_password || to.ends_with(&format!("nats-password-{user}")),
-            "{name}: {to} is another user's"
+            !file.contains("nats-password") || file == format!("nats-password-{user}"),
+            "{name}: {file} is another user's"
         );
-        assert!(!to.contains("ca-key") && (target != "edge" || !to.contains("clickhouse")), "{name}: {to}");
+        assert!(!file.contains("ca-key") && (target != "edge" || !file.contains("clickhouse")), "{name}: {file}");
     }
     assert_eq!(service["build"]["dockerfile"], "deploy/docker/Dockerfile");
     let program = format!("marketprism-{target}");
     assert!(instruction(target, "COPY --from=build").ends_with(&format!("/usr/bin/{program}")));
     let command = words(&service["command"]);
-    assert!(inside(&command[2]), "{name}: {} is not mounted", command[2]);
+    let config = source(&command[2]).unwrap_or_else(|| panic!("{name}: {} is not mounted", command[2]));
     let own = environment(service);
-    checked(&program, &mounted[&command[2]], secrets, &own);
+    checked(&program, &config, &mounted["/run/marketprism"], &own);
     if target == "central" {
-        reading_changes_nothing(&text(&mounted[&command[2]]), secrets);
+        reading_changes_nothing(&text(&config), &mounted["/run/marketprism"]);
     }
     let port = words(&service["ports"])[0].rsplit_once(':').unwrap().1.to_owned();
     assert_eq!(instruction(target, "EXPOSE"), port, "{name}");
     assert!(
-        text(&mounted[&command[2]]).contains(&format!("0.0.0.0:{port}")),
+        text(&config).contains(&format!("0.0.0.0:{port}")),
         "{name}: nothing listens on {port}"
     );
 }
@@ -187,6 +194,35 @@ fn every_path_port_and_variable_of_the_containers_exists() {
     }
 }
 
+/// An upgrade keeps certificates, passwords and tokens that running parts know.
+#[test]
+fn secrets_of_one_folder_for_all_containers_move_to_those_of_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let (before, after) = (folder.path().join("before"), prepared(folder.path(), "all"));
+    std::fs::create_dir_all(before.join("tls")).unwrap();
+    let moved = |path: &Path| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let is_tls = path.parent().unwrap().ends_with("tls");
+        (name != "ca.pem" && !name.ends_with(".conf")).then(|| if is_tls { format!("tls/{name}") } else { name.to_owned() })
+    };
+    let parts = ["nats", "central", "edge"].map(|part| files(&after.join(part))).concat();
+    let parts: Vec<(PathBuf, String)> =
+        parts.into_iter().filter_map(|path| Some((path.clone(), moved(&path)?))).collect();
+    assert!(parts.len() >= 12, "{parts:?}");
+    for (path, former) in &parts {
+        std::fs::copy(path, before.join(former)).unwrap();
+    }
+    for former in ["tls/ca.pem", "nats-single.env"] {
+        std::fs::copy(after.join(former), before.join(former)).unwrap();
+    }
+    let output = prepare(&before, "all", "tokyo");
+    assert!(output.status.success(), "{output:?}");
+    for (path, _) in &parts {
+        let kept = before.join(path.strip_prefix(&after).unwrap());
+        assert_eq!(text(&kept), text(path), "{}", kept.display());
+    }
+}
+
 /// The processes of `all.yml`, and what asks them for their health.
 struct Composed {
     folder: PathBuf,
@@ -196,8 +232,9 @@ struct Composed {
 
 impl Composed {
     fn config(&self, name: &str, changes: &[(&str, String)]) -> PathBuf {
-        let mut text = text(&deploy("compose").join(name));
-        let secrets = format!("{}/", self.secrets.display());
+        let service = name.trim_end_matches(".toml");
+        let mut text = text(&deploy("compose").join(service).join(name));
+        let secrets = format!("{}/", self.secrets.join(service).display());
         let adapters = parts::adapter_of("binance_spot").parent().unwrap().to_str().unwrap().to_owned();
         let mounted = [("/run/marketprism/", secrets), ("/usr/lib/marketprism/adapters", adapters)];
         for (from, to) in mounted.iter().chain(changes) {
@@ -248,13 +285,13 @@ async fn the_command_lines_of_the_containers_work_and_tell_their_health() {
     for (name, file) in
         [("NATS_CERT", "tls/nats.pem"), ("NATS_KEY", "tls/nats-key.pem"), ("NATS_CA", "tls/ca.pem")]
     {
-        given.insert(name.to_owned(), secrets.join(file).to_str().unwrap().to_owned());
+        given.insert(name.to_owned(), secrets.join("nats").join(file).to_str().unwrap().to_owned());
     }
     given.insert("NATS_LISTEN".to_owned(), format!("127.0.0.1:{nats_port}"));
     given.insert("NATS_MONITOR".to_owned(), format!("127.0.0.1:{}", free_port()));
     given.insert("NATS_STORE".to_owned(), folder.path().join("store").to_str().unwrap().to_owned());
     let mut nats = Command::new(parts::nats_server());
-    nats.arg("--config").arg(deploy("nats/single.conf")).env_clear().envs(given);
+    nats.arg("--config").arg(secrets.join("nats/nats-server.conf")).env_clear().envs(given);
     let _nats = Process::start("nats", &mut nats, folder.path());
 
     let broker = ("tls://nats:4222", format!("tls://127.0.0.1:{nats_port}"));

@@ -1,6 +1,7 @@
 //! Promise: what the files of `deploy/compose`, `deploy/docker` and `deploy/kubernetes` name exists, and their command lines and those of
 //! `deploy/OPERATIONS.md` work.
 
+mod bounds;
 mod compose;
 mod kubernetes;
 mod pages;
