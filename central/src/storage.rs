@@ -170,7 +170,12 @@ impl Storage {
             FIXED_SETTINGS.into_iter().fold(client, |client, (name, value)| client.with_setting(name, value));
         let client = limited(&client, limits::QUERY_TIMEOUT);
         let deduplication = Arc::default();
-        Ok(Self { client, database: database.to_owned(), insert_timeout: config.insert_timeout, deduplication })
+        Ok(Self {
+            client,
+            database: database.to_owned(),
+            insert_timeout: config.insert_timeout,
+            deduplication,
+        })
     }
 
     /// Asked once for all inserts, and again after [`Self::forget_deduplication`].

@@ -10,10 +10,7 @@ use crate::clickhouse::ClickHouse;
 use crate::edge::{Edge, Feed};
 
 /// Broker, hot and cold on engines of their own, and a central with these settings except for the addresses.
-pub async fn two_sides(
-    folder: &Path,
-    settings: Settings<'_>,
-) -> (Broker, ClickHouse, ClickHouse, Central) {
+pub async fn two_sides(folder: &Path, settings: Settings<'_>) -> (Broker, ClickHouse, ClickHouse, Central) {
     let (broker, hot, cold) =
         tokio::join!(Broker::start(folder), ClickHouse::start(folder), ClickHouse::named(folder, "cold"));
     let (nats, hot_url, cold_url) = (broker.nats(), hot.url(), cold.url());

@@ -139,8 +139,7 @@ impl InstrumentParts {
     pub fn has_new_halt(&self, now: Instant) -> bool {
         let is_new = |since: Instant| now.saturating_duration_since(since) < HALT_WATCHED;
         let all = self.lock();
-        all.values().all(|one| one.missed == 0)
-            && all.values().any(|one| one.idle_since.is_some_and(is_new))
+        all.values().all(|one| one.missed == 0) && all.values().any(|one| one.idle_since.is_some_and(is_new))
     }
 
     /// Another contract is collected under its key.

@@ -205,10 +205,8 @@ async fn a_full_disk_gets_the_room_of_the_oldest_raw_frames_and_is_used_again() 
     full.store(true, Ordering::Release);
     store.push(frame(now + 7, noise(7)));
     eventually("the failure is reported", async || store.status().failing).await;
-    eventually("the oldest is deleted", async || {
-        store.status().deleted[RawDeletion::DiskFull as usize] >= 1
-    })
-    .await;
+    eventually("the oldest is deleted", async || store.status().deleted[RawDeletion::DiskFull as usize] >= 1)
+        .await;
     full.store(false, Ordering::Release);
     eventually("the disk is used again", async || {
         store.push(frame(now + 8, "small"));

@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use marketprism_adapter_host::contract::{self, Ignored, Note, Remark};
-use marketprism_adapter_host::{
-    FrameIndex, Health, InstrumentIndex, PlanSource, SourceIndex, StreamIndex,
-};
+use marketprism_adapter_host::{FrameIndex, Health, InstrumentIndex, PlanSource, SourceIndex, StreamIndex};
 use marketprism_schema::{DataType, InvalidKind};
 use marketprism_service::clock;
 use marketprism_socket::{CommandError, ReceivedFrame, RequestFailure, SilenceHint, SocketEvent};

@@ -137,8 +137,7 @@ mod tests {
                 DataType::Trade => Numbering::ByOne,
                 _ => return None,
             };
-            let capability =
-                Capability { numbering, completeness: Completeness::Complete, delay_seconds: 0 };
+            let capability = Capability { numbering, completeness: Completeness::Complete, delay_seconds: 0 };
             Some((StreamId::new(kind, "sim_perp", MarketType::Perpetual, "A-B").unwrap(), capability))
         });
         let table = auditor.subscribe(feed, &[streams], SECOND);

@@ -1,9 +1,7 @@
 //! Streams of instruments that the venue does not list any more, and symbols that it does not list.
 
 use marketprism_edge::audit::GapEvent;
-use marketprism_schema::{
-    DataType, DataTypeMap, Downtime, DowntimeReason, Gap, GapCause, GapKind, StreamId,
-};
+use marketprism_schema::{DataType, DataTypeMap, Downtime, DowntimeReason, Gap, GapCause, GapKind, StreamId};
 
 use super::setup::{NUMBERED, SECOND, audited, silent, trades};
 

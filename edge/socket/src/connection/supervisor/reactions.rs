@@ -168,7 +168,8 @@ impl ConnectionSupervisor {
         let state = &self.state;
         let look = |stream| Some((state.expected_since(stream)?, state.seen(stream)));
         let (due, next) = self.silence.unanswered.check(now, look);
-        if let Some((stream, plan)) = due.and_then(|due| Some((due, self.plan.streams.get(due.position())?))) {
+        if let Some((stream, plan)) = due.and_then(|due| Some((due, self.plan.streams.get(due.position())?)))
+        {
             let (connection, data_type, instrument) = (&self.plan.name, plan.data_type, plan.instrument);
             tracing::info!(
                 %connection, %stream, ?data_type, ?instrument,
