@@ -228,7 +228,8 @@ fn the_shipped_edges_have_the_name_region_and_exchanges_that_the_shipped_users_a
     let examples = std::fs::read_dir(deploy.join("examples")).unwrap().map(|entry| entry.unwrap().path());
     let is_edge =
         |path: &std::path::PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("edge-");
-    let others = ["compose/edge/edge.toml", "kubernetes/overlays/tokyo/edge.toml"].map(|path| deploy.join(path));
+    let others =
+        ["compose/edge/edge.toml", "kubernetes/overlays/tokyo/edge.toml"].map(|path| deploy.join(path));
     let mut seen = std::collections::BTreeSet::new();
     for path in examples.filter(is_edge).chain(others) {
         let config = read(&path);

@@ -296,8 +296,7 @@ fn evaluate_freshness(
 }
 
 /// Remedy for more than one row of an event, in each place that names them: OPTIMIZE would merge the rows that show the fault.
-pub const KEEP_DUPLICATES: &str =
-    "keep these rows and the logs of central for an inquiry, and do not run OPTIMIZE: central stores an event once";
+pub const KEEP_DUPLICATES: &str = "keep these rows and the logs of central for an inquiry, and do not run OPTIMIZE: central stores an event once";
 
 fn duplicates(
     inputs: &ReportInputs,
@@ -311,7 +310,13 @@ fn duplicates(
     let number = contents.recent_duplicates.saturating_sub(beside);
     if number > 0 {
         let text = format!("{} in recent data of {side}", count(number, "duplicate row"));
-        findings.push(Finding::new(Code::TableDuplicateRows, Level::Fail, table.table, text, KEEP_DUPLICATES));
+        findings.push(Finding::new(
+            Code::TableDuplicateRows,
+            Level::Fail,
+            table.table,
+            text,
+            KEEP_DUPLICATES,
+        ));
     }
 }
 

@@ -153,7 +153,9 @@ mod tests {
     #[test]
     fn duplicate_rows_are_kept_by_the_page_of_operations_too() {
         let page = include_str!("../../../deploy/OPERATIONS.md");
-        assert!(page.contains(&format!("`table.duplicate_rows` in the report is a fault: {KEEP_DUPLICATES}")));
+        assert!(
+            page.contains(&format!("`table.duplicate_rows` in the report is a fault: {KEEP_DUPLICATES}"))
+        );
         assert!(!page.contains("OPTIMIZE TABLE"));
     }
 

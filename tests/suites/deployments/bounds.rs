@@ -59,7 +59,8 @@ fn clickhouse_bounds_its_logs_and_system_tables_in_every_deployment() {
     for bound in ["<level>information</level>", "<size>100M</size>", "<count>3</count>"] {
         assert!(bounds.contains(bound), "no {bound}");
     }
-    let tables = bounds.lines().map(str::trim).filter(|line| line.split(['>', ' ']).next().unwrap().ends_with("_log"));
+    let tables =
+        bounds.lines().map(str::trim).filter(|line| line.split(['>', ' ']).next().unwrap().ends_with("_log"));
     let tables: Vec<&str> = tables.collect();
     for table in ["query_log", "part_log", "trace_log", "text_log", "metric_log", "asynchronous_metric_log"] {
         assert!(tables.iter().any(|line| line.starts_with(&format!("<{table}"))), "no {table}");
@@ -79,7 +80,8 @@ fn clickhouse_bounds_its_logs_and_system_tables_in_every_deployment() {
 
     let overlay = deploy("kubernetes/overlays/centre");
     let patches = yaml(&text(&overlay.join("kustomization.yml"))).remove(0)["patches"].clone();
-    let patch = patches.as_array().unwrap().iter().find(|one| one["target"]["kind"] == "ClickHouseInstallation");
+    let patch =
+        patches.as_array().unwrap().iter().find(|one| one["target"]["kind"] == "ClickHouseInstallation");
     let added = yaml(patch.unwrap()["patch"].as_str().unwrap()).remove(0)[0].clone();
     assert_eq!(added["path"], "/spec/configuration/files");
     let given = added["value"]["config.d/marketprism-logs.xml"].as_str().unwrap();
@@ -92,7 +94,10 @@ fn clickhouse_bounds_its_logs_and_system_tables_in_every_deployment() {
     }
 
     let page = text(&deploy("README.md"));
-    assert!(page.contains("deploy/clickhouse/logs.xml /etc/clickhouse-server/config.d/"), "a server of one's own");
+    assert!(
+        page.contains("deploy/clickhouse/logs.xml /etc/clickhouse-server/config.d/"),
+        "a server of one's own"
+    );
 }
 
 /// Longest lame duck mode of the configurations of nats-server.
@@ -115,7 +120,9 @@ fn brokers_stop_by_lame_duck_mode_and_have_time_for_it() {
         assert!(grace(&service) > lame_duck() + 10, "{name}: {} s", grace(&service));
     }
     for file in ["centre/nats.yml", "edge/leaf.yml"] {
-        let [broker] = &documents(&deploy("kubernetes/base").join(file), "StatefulSet")[..] else { panic!("{file}") };
+        let [broker] = &documents(&deploy("kubernetes/base").join(file), "StatefulSet")[..] else {
+            panic!("{file}")
+        };
         let pod = &broker["spec"]["template"]["spec"];
         let container = &pod["containers"][0];
         // It is process 1, and its user may send it a signal.
@@ -124,7 +131,8 @@ fn brokers_stop_by_lame_duck_mode_and_have_time_for_it() {
         assert!(stop.contains("kill -USR2 1"), "{file}: {stop}");
         assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() > lame_duck() + 10, "{file}");
         let variables = container["env"].as_array().unwrap();
-        let heap = variables.iter().find(|one| one["name"] == "GOMEMLIMIT").unwrap()["value"].as_str().unwrap();
+        let heap =
+            variables.iter().find(|one| one["name"] == "GOMEMLIMIT").unwrap()["value"].as_str().unwrap();
         let heap: u64 = heap.strip_suffix("MiB").unwrap().parse().unwrap();
         let limit = container["resources"]["limits"]["memory"].as_str().unwrap();
         let limit = limit.strip_suffix("Gi").unwrap().parse::<u64>().unwrap() * 1024;

@@ -124,15 +124,18 @@ fn check_service(name: &str, service: &Value, whole: &Value, secrets: &Path) {
     }
     let Some(target) = service["build"]["target"].as_str() else { return };
     let own_user = environment(service).into_iter().find(|(name, _)| name == "MARKETPRISM_NATS__USER");
-    let user =
-        own_user.map_or_else(|| if target == "edge" { "tokyo-1" } else { target }.to_owned(), |(_, user)| user);
+    let user = own_user
+        .map_or_else(|| if target == "edge" { "tokyo-1" } else { target }.to_owned(), |(_, user)| user);
     for file in &seen {
         let file = file.file_name().unwrap().to_str().unwrap();
         assert!(
             !file.contains("nats-password") || file == format!("nats-password-{user}"),
             "{name}: {file} is another user's"
         );
-        assert!(!file.contains("ca-key") && (target != "edge" || !file.contains("clickhouse")), "{name}: {file}");
+        assert!(
+            !file.contains("ca-key") && (target != "edge" || !file.contains("clickhouse")),
+            "{name}: {file}"
+        );
     }
     assert_eq!(service["build"]["dockerfile"], "deploy/docker/Dockerfile");
     let program = format!("marketprism-{target}");
@@ -146,10 +149,7 @@ fn check_service(name: &str, service: &Value, whole: &Value, secrets: &Path) {
     }
     let port = words(&service["ports"])[0].rsplit_once(':').unwrap().1.to_owned();
     assert_eq!(instruction(target, "EXPOSE"), port, "{name}");
-    assert!(
-        text(&config).contains(&format!("0.0.0.0:{port}")),
-        "{name}: nothing listens on {port}"
-    );
+    assert!(text(&config).contains(&format!("0.0.0.0:{port}")), "{name}: nothing listens on {port}");
 }
 
 /// Whoever may read, as Prometheus does, has another token than who may repair.
@@ -203,7 +203,8 @@ fn secrets_of_one_folder_for_all_containers_move_to_those_of_each() {
     let moved = |path: &Path| {
         let name = path.file_name().unwrap().to_str().unwrap();
         let is_tls = path.parent().unwrap().ends_with("tls");
-        (name != "ca.pem" && !name.ends_with(".conf")).then(|| if is_tls { format!("tls/{name}") } else { name.to_owned() })
+        (name != "ca.pem" && !name.ends_with(".conf"))
+            .then(|| if is_tls { format!("tls/{name}") } else { name.to_owned() })
     };
     let parts = ["nats", "central", "edge"].map(|part| files(&after.join(part))).concat();
     let parts: Vec<(PathBuf, String)> =
