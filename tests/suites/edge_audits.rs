@@ -266,9 +266,7 @@ async fn the_gap_of_a_lost_connection_covers_what_comes_before_the_last_paced_su
     const PACED: &str = "bybit_derivatives";
     /// A frame under way, and a machine busy with other things.
     const SLACK: i64 = SECOND / 5;
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_streams(&broker).await;
+    let (folder, broker) = broker_with_streams().await;
     let bases: Vec<String> = (0..60).map(|number| format!("A{number}")).collect();
     let config = SimConfig {
         exchanges: vec![PACED.to_owned()],

@@ -250,9 +250,7 @@ async fn a_feed_that_starts_again_loses_and_doubles_no_trade() {
 /// The answer to the first of twelve paced subscriptions closed the old connections. No id of such a trade shows what is missing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_feed_with_paced_subscriptions_that_starts_again_loses_and_doubles_no_trade() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_streams(&broker).await;
+    let (folder, broker) = broker_with_streams().await;
     let bases: Vec<String> = (0..60).map(|number| format!("A{number}")).collect();
     let config = SimConfig {
         exchanges: vec![RESTARTS.to_owned()],

@@ -43,11 +43,11 @@ impl HotCold {
         let endpoint = |side, storage: anyhow::Result<Storage>| {
             // Its files were usable at the start.
             let storage = storage.map_err(|error| StorageError::Unreachable(error_text(error.as_ref())));
-            let storage = storage.map_err(|error| CopyError::Storage { side, error })?;
-            let client = storage.client.clone().with_compression(compression);
+            let mut storage = storage.map_err(|error| CopyError::Storage { side, error })?;
+            storage.client = storage.client.with_compression(compression);
             Ok::<_, CopyError>(Endpoint {
                 side,
-                storage: Storage { client, ..storage },
+                storage,
                 limit,
                 deduplication: DeduplicationRules::default(),
             })

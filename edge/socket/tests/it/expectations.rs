@@ -145,7 +145,7 @@ async fn a_stream_that_the_venue_never_took_is_subscribed_again_without_a_reconn
     until(&mut inputs, |input| match input {
         SocketEvent::Frame(frame) => {
             let is_b = frame.data.as_ref() == b"b";
-            sockets.stream_received(0, u32::from(is_b), frame.received_at_ns);
+            sockets.stream_received(0, frame.generation, u32::from(is_b), frame.received_at_ns);
             is_b.then_some(())
         }
         SocketEvent::Closed { reason, .. } => panic!("{reason}"),

@@ -299,7 +299,8 @@ impl Pipeline {
             (Remark::Ignored(Ignored::Empty | Ignored::Repeated | Ignored::Reference), _) => {
                 // The stream is alive, though it has nothing new.
                 if let Some(stream) = self.parts.sources.only_stream(origin.source) {
-                    self.active.entry((origin.source, stream)).or_insert(origin.received_at_ns);
+                    let key = (origin.source, origin.generation, stream);
+                    self.active.entry(key).or_insert(origin.received_at_ns);
                 }
             }
             _ => {}
