@@ -10,10 +10,10 @@ use crate::limits;
 
 /// Consumers that stand still with messages pending, by name.
 #[derive(Debug, Default)]
-pub struct DeliveryWatch(BTreeMap<String, Standing>);
+pub struct DeliveryWatch(BTreeMap<String, WaitingConsumer>);
 
 #[derive(Debug)]
-struct Standing {
+struct WaitingConsumer {
     deliveries: u64,
     /// It has been able to deliver since then, or since the last subscription that was due.
     since: Instant,
@@ -35,7 +35,7 @@ impl DeliveryWatch {
             let deliveries = delivered.consumer_sequence;
             let known = before.remove(name).filter(|standing| standing.deliveries == deliveries);
             let mut standing =
-                known.unwrap_or(Standing { deliveries, since: now, patience: limits::STALLED_AFTER });
+                known.unwrap_or(WaitingConsumer { deliveries, since: now, patience: limits::STALLED_AFTER });
             let stands = now.saturating_duration_since(standing.since);
             if !is_to_deliver(consumer) {
                 standing.since = now;

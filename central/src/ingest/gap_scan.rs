@@ -97,12 +97,7 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
     if created_ns != progress.stream_created_ns {
         return Ok(ScanVerdict::Resubscribe("the stream was recreated".to_owned()));
     }
-    // Each look is complete, so a panic of another holder does not matter.
-    let stalled = deliveries
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .look(consumers.iter().take(own_consumers(partition)), began);
-    if let Some(reason) = stalled {
+    if let Some(reason) = stalled(&deliveries, consumers.iter().take(own_consumers(partition)), began) {
         return Ok(ScanVerdict::Resubscribe(reason));
     }
     let (watermarks, written) = read_written(&shared, partition, watermarks, written).await?;
@@ -118,16 +113,7 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
         progress.confirmed = written.sequence_of(created_ns);
         return done(progress, all_created_ns, watermarks, written);
     }
-    let delivered = consumers.iter().map(|consumer| consumer.delivered.stream_sequence).max();
-    progress.take(delivered.unwrap_or_default());
-    let created: Vec<i128> =
-        consumers.iter().map(|consumer| consumer.created.unix_timestamp_nanos()).collect();
-    if !all_created_ns.is_empty() && all_created_ns != created {
-        // Nobody knows who created it, and from where on it delivers.
-        progress.inherit(
-            consumers.iter().map(|consumer| consumer.ack_floor.stream_sequence).max().unwrap_or_default(),
-        );
-    }
+    let created = follow(&mut progress, &consumers, &all_created_ns);
     if uptime <= hot_seen.elapsed() {
         progress.hot_restarted();
     }
@@ -153,6 +139,29 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
     let written = write(&shared, stream, &watermarks, written, confirmed, created_ns).await?;
     shared.metrics.confirmed.with_label_values(&[stream]).set(i64::try_from(confirmed).unwrap_or(i64::MAX));
     done(progress, created, watermarks, written)
+}
+
+/// Why a consumer delivers nothing, if one does for long.
+fn stalled<'a>(
+    watch: &Mutex<DeliveryWatch>,
+    consumers: impl Iterator<Item = &'a ConsumerInfo>,
+    now: Instant,
+) -> Option<String> {
+    // Each look is complete, so a panic of another holder does not matter.
+    watch.lock().unwrap_or_else(PoisonError::into_inner).look(consumers, now)
+}
+
+/// Takes what the consumers have delivered; returns when they were created.
+fn follow(progress: &mut DeliveryProgress, consumers: &[ConsumerInfo], before: &[i128]) -> Vec<i128> {
+    let highest = |of: fn(&ConsumerInfo) -> u64| consumers.iter().map(of).max().unwrap_or_default();
+    progress.take(highest(|consumer| consumer.delivered.stream_sequence));
+    let created: Vec<i128> =
+        consumers.iter().map(|consumer| consumer.created.unix_timestamp_nanos()).collect();
+    if !before.is_empty() && before != created {
+        // Nobody knows who created it, and from where on it delivers.
+        progress.inherit(highest(|consumer| consumer.ack_floor.stream_sequence));
+    }
+    created
 }
 
 /// Content of the bucket. A deleted bucket is created again.

@@ -145,7 +145,7 @@ pub fn not_held(leases: &[LeaseState], now_ms: i64) -> impl Iterator<Item = (&'s
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::document::BrokerConsumer;
+    use crate::report::document::{BrokerConsumer, Disk};
 
     #[test]
     fn a_consumer_that_delivers_nothing_is_named_however_few_messages_wait() {
@@ -178,12 +178,6 @@ mod tests {
         assert_eq!(codes(Some(90)), ["ingest.stalled"]);
         assert!(codes(None).is_empty());
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::report::document::Disk;
 
     #[test]
     fn a_full_disk_is_freed_of_logs_before_market_data() {

@@ -179,14 +179,14 @@ mod tests {
         let (funding, trades) = ((source, StreamIndex::from(0)), (source, StreamIndex::from(1)));
         let instrument = Some(InstrumentIndex::default());
         for at in [2, 10] {
-            monitor.frame(source, at * SECOND);
+            monitor.frame(source, at * SECOND, Some(0));
             monitor.stream_received(source, funding.1, at * SECOND);
             monitor.stream_received(source, trades.1, at * SECOND);
         }
         monitor.stream_silent(funding, DataType::FundingRate, instrument, 15_000);
         monitor.stream_silent(trades, DataType::Trade, instrument, 15_000);
         monitor.closed(source, &CloseReason::Lost("reset".to_owned()), 30 * SECOND);
-        monitor.frame(source, 32 * SECOND);
+        monitor.frame(source, 32 * SECOND, Some(0));
         monitor.stream_received(source, trades.1, 32 * SECOND);
         monitor.stream_received(source, funding.1, 50 * SECOND);
         monitor.stream_silent(funding, DataType::FundingRate, instrument, 15_000);
