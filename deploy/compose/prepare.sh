@@ -36,8 +36,9 @@ certificate() {
             exit 1
         fi
         "$here/../nats/try-ca.sh" "$made" "$1"
+        # The key first, which a run that was interrupted may have moved: with the certificate both are there.
+        [ ! -e "$made/$name-key.pem" ] || mv "$made/$name-key.pem" "$folder/$file-key.pem"
         mv "$made/$name.pem" "$folder/$file.pem"
-        mv "$made/$name-key.pem" "$folder/$file-key.pem"
     fi
     [ -e "$folder/ca.pem" ] || cp "$made/ca.pem" "$folder/"
 }

@@ -8,7 +8,7 @@ use async_nats::jetstream::consumer::Info as ConsumerInfo;
 use crate::broker::is_to_deliver;
 use crate::limits;
 
-/// Consumers that stand still with messages pending, by name.
+/// Consumers with messages pending, by name.
 #[derive(Debug, Default)]
 pub struct DeliveryWatch(BTreeMap<String, WaitingConsumer>);
 
@@ -22,8 +22,8 @@ struct WaitingConsumer {
 }
 
 impl DeliveryWatch {
-    /// Why another subscription is due, if a consumer has stood still for too long.
-    pub fn look<'a>(
+    /// Reason for another subscription, if a consumer has delivered nothing for too long.
+    pub fn check<'a>(
         &mut self,
         consumers: impl IntoIterator<Item = &'a ConsumerInfo>,
         now: Instant,
@@ -33,21 +33,21 @@ impl DeliveryWatch {
         for consumer in consumers.into_iter().filter(|consumer| consumer.num_pending > 0) {
             let ConsumerInfo { name, delivered, num_pending, num_waiting, .. } = consumer;
             let deliveries = delivered.consumer_sequence;
-            let known = before.remove(name).filter(|standing| standing.deliveries == deliveries);
-            let mut standing =
+            let known = before.remove(name).filter(|known| known.deliveries == deliveries);
+            let mut waiting =
                 known.unwrap_or(WaitingConsumer { deliveries, since: now, patience: limits::STALLED_AFTER });
-            let stands = now.saturating_duration_since(standing.since);
+            let waited = now.saturating_duration_since(waiting.since);
             if !is_to_deliver(consumer) {
-                standing.since = now;
-            } else if stands >= standing.patience {
+                waiting.since = now;
+            } else if waited >= waiting.patience {
                 reason = Some(format!(
                     "consumer {name} has delivered nothing for {} s, with {num_pending} message(s) pending and {num_waiting} pull(s) waiting",
-                    stands.as_secs()
+                    waited.as_secs()
                 ));
-                standing.since = now;
-                standing.patience = (standing.patience * 2).min(limits::STALLED_PATIENCE_MAX);
+                waiting.since = now;
+                waiting.patience = (waiting.patience * 2).min(limits::STALLED_PATIENCE_MAX);
             }
-            self.0.insert(name.clone(), standing);
+            self.0.insert(name.clone(), waiting);
         }
         reason
     }
@@ -71,16 +71,16 @@ mod tests {
     #[test]
     fn a_consumer_that_delivers_nothing_for_a_minute_is_subscribed_to_again() {
         let start = Instant::now();
-        let looks = |states: &[(u64, u64, u64, u64)]| {
+        let checks = |states: &[(u64, u64, u64, u64)]| {
             let mut watch = DeliveryWatch::default();
             let mut reasons = Vec::new();
             for (number, &(deliveries, pending, waiting, ack_pending)) in (0..).zip(states) {
                 let now = start + limits::STALLED_AFTER / 2 * number;
-                reasons.push(watch.look([&consumer(deliveries, pending, waiting, ack_pending)], now));
+                reasons.push(watch.check([&consumer(deliveries, pending, waiting, ack_pending)], now));
             }
             reasons
         };
-        let stalled = looks(&[(5, 300, 1, 0), (5, 300, 1, 0), (5, 301, 1, 0)]);
+        let stalled = checks(&[(5, 300, 1, 0), (5, 300, 1, 0), (5, 301, 1, 0)]);
         assert_eq!((&stalled[0], &stalled[1]), (&None, &None));
         let reason = stalled[2].as_ref().unwrap();
         assert!(
@@ -95,9 +95,9 @@ mod tests {
             [(5, 300, 1, 0), (5, 0, 1, 0), (5, 300, 1, 0)],
         ];
         for states in healthy {
-            assert!(looks(&states).iter().all(Option::is_none), "{states:?}");
+            assert!(checks(&states).iter().all(Option::is_none), "{states:?}");
         }
-        let again = looks(&[(5, 300, 1, 0); 9]);
+        let again = checks(&[(5, 300, 1, 0); 9]);
         let due: Vec<usize> = (0..9).filter(|&number| again[number].is_some()).collect();
         assert_eq!(due, [2, 6], "less often if another subscription does not help");
     }

@@ -141,14 +141,14 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
     done(progress, created, watermarks, written)
 }
 
-/// Why a consumer delivers nothing, if one does for long.
+/// Reason for another subscription, if a consumer delivers nothing for too long.
 fn stalled<'a>(
     watch: &Mutex<DeliveryWatch>,
     consumers: impl Iterator<Item = &'a ConsumerInfo>,
     now: Instant,
 ) -> Option<String> {
-    // Each look is complete, so a panic of another holder does not matter.
-    watch.lock().unwrap_or_else(PoisonError::into_inner).look(consumers, now)
+    // Each check is complete, so a panic of another holder does not matter.
+    watch.lock().unwrap_or_else(PoisonError::into_inner).check(consumers, now)
 }
 
 /// Takes what the consumers have delivered; returns when they were created.

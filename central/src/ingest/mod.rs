@@ -73,7 +73,8 @@ mod worker;
 
 pub use background::{read_history, watch};
 pub use dedup::EXPIRED;
+pub use delivery_watch::DeliveryWatch;
 pub use message::{Delivery, decode, header, split};
 pub use series::expect_series;
 pub use stream_owner::own_partition;
-pub use subscription::{acknowledge, open as subscribe, rewind};
+pub use subscription::{acknowledge, consumer_info, open as subscribe, rewind};

@@ -131,19 +131,24 @@ pub async fn compare_only(
     Ok(ObjectResult::of(differences))
 }
 
+/// A consumer with a name of central's form.
+pub fn is_central(consumer: &str) -> bool {
+    consumer.starts_with(PREFIX)
+}
+
 /// A consumer of central's form that is not one of a stream in this many partitions, as an older central had, or another number of partitions.
 pub fn is_unused((stream, partitions): (&str, u16), consumer: &str) -> bool {
     let settings = STREAMS.iter().find(|settings| settings.name == stream);
     let used = settings.map(|settings| Stream { settings: settings.clone(), replicas: 1, partitions });
     let mut used = used.as_ref().map(ConsumerSpec::all).unwrap_or_default().into_iter();
-    consumer.starts_with(PREFIX) && used.all(|spec| spec.name != consumer)
+    is_central(consumer) && used.all(|spec| spec.name != consumer)
 }
 
 /// Deletes central's consumers of a stream, so that they begin behind the confirmed messages when they are created again.
 pub async fn delete_all(jetstream: &Context, stream: &str) -> anyhow::Result<()> {
     let handle =
         jetstream.get_stream(stream).await.with_context(|| format!("cannot find stream {stream}"))?;
-    for name in names(jetstream, stream).await?.iter().filter(|name| name.starts_with(PREFIX)) {
+    for name in names(jetstream, stream).await?.iter().filter(|name| is_central(name)) {
         handle.delete_consumer(name).await.with_context(|| format!("cannot delete consumer {name}"))?;
     }
     Ok(())

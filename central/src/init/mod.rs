@@ -14,7 +14,7 @@ mod streams;
 mod versions;
 
 pub use buckets::SharedBucket;
-pub use consumers::{ConsumerSpec, first_delivery, is_unused};
+pub use consumers::{ConsumerSpec, first_delivery, is_central, is_unused};
 pub use drift::{Difference, ObjectResult, ProvisionReport};
 pub use ensure::{INGEST_LEASES, check_room, compare_streams, ensure, ingest_lease, once};
 pub use hot_ttl::hot_keeps_less;

@@ -4,7 +4,7 @@ use super::document::{
     BrokerStream, Finding, FindingCode as Code, LeaseState, Level, ServerState, TableTrouble, count,
 };
 use super::inputs::ReportInputs;
-use crate::init::is_unused;
+use crate::init::{is_central, is_unused};
 
 /// From so many pending messages on, ingest is behind.
 const PENDING_WARN: u64 = 50_000;
@@ -55,7 +55,8 @@ pub fn evaluate_stream(stream: &BrokerStream, findings: &mut Vec<Finding>) {
             warn(Code::BrokerStreamFull, text, "raise max_bytes of the stream");
         }
     }
-    for consumer in &stream.consumers {
+    // One of others may be behind for ever.
+    for consumer in stream.consumers.iter().filter(|consumer| is_central(&consumer.consumer)) {
         let (name, pending) = (&consumer.consumer, count(consumer.pending, "message"));
         if consumer.waiting == 0 && is_unused((&stream.stream, stream.partitions), name) {
             let text = format!(
@@ -86,7 +87,7 @@ pub fn evaluate_server(server: &ServerState, findings: &mut Vec<Finding>) {
         if disk.free_bytes < disk.total_bytes / 10 {
             let percent = disk.free_bytes.saturating_mul(100) / disk.total_bytes;
             let text = format!("disk {} has {percent} % free", disk.disk);
-            let remedy = "free what is no market data first: logs in /var/log/clickhouse-server, tables of the database `system` (bounds: deploy/clickhouse/logs.xml); then add space, or lower the TTL";
+            let remedy = "delete old logs in /var/log/clickhouse-server and log tables of the database `system` first (bounds: deploy/clickhouse/logs.xml); then add space, or lower the TTL";
             findings.push(Finding::new(Code::ClickhouseLowDisk, Level::Warn, subject.clone(), text, remedy));
         }
     }
@@ -149,9 +150,9 @@ mod tests {
 
     #[test]
     fn a_consumer_that_delivers_nothing_is_named_however_few_messages_wait() {
-        let codes = |stalled_seconds| {
+        let codes = |name: &str, stalled_seconds| {
             let consumer = BrokerConsumer {
-                consumer: "central-liquidations".to_owned(),
+                consumer: name.to_owned(),
                 pending: 3,
                 ack_pending: 0,
                 redelivered: 0,
@@ -175,8 +176,9 @@ mod tests {
             evaluate_stream(&stream, &mut findings);
             findings.iter().map(|finding| finding.code.as_str()).collect::<Vec<_>>()
         };
-        assert_eq!(codes(Some(90)), ["ingest.stalled"]);
-        assert!(codes(None).is_empty());
+        assert_eq!(codes("central-liquidations", Some(90)), ["ingest.stalled"]);
+        assert!(codes("central-liquidations", None).is_empty());
+        assert!(codes("analytics", Some(90)).is_empty(), "a consumer of somebody else");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::own_metrics::resident_bytes;
 use crate::clock;
-use crate::init::is_unused;
+use crate::init::{is_central, is_unused};
 use crate::limits::DOUBLES_SPAN;
 use crate::report::document::{BrokerConsumer, BrokerStream, Unanswered};
 use crate::report::sources::tables::TableWatermark;
@@ -21,9 +21,6 @@ use crate::time::millis;
 /// Names of parts that did not answer.
 pub const ROWS_OF_HOT: &str = "rows of hot";
 pub const WATERMARKS: &str = "watermarks";
-
-/// Begin of the names of central's consumers. One of others may be behind for ever.
-const OWN_CONSUMERS: &str = "central-";
 
 /// Takes samples. Counts of rows and losses begin with it.
 pub struct Sampler<'a> {
@@ -188,9 +185,9 @@ impl<'a> Sampler<'a> {
 }
 
 fn stream_sample(name: &'static str, stream: &BrokerStream) -> StreamSample {
+    // One of others may be behind for ever.
     let own = |consumer: &&BrokerConsumer| {
-        consumer.consumer.starts_with(OWN_CONSUMERS)
-            && !is_unused((name, stream.partitions), &consumer.consumer)
+        is_central(&consumer.consumer) && !is_unused((name, stream.partitions), &consumer.consumer)
     };
     let own: Vec<&BrokerConsumer> = stream.consumers.iter().filter(own).collect();
     StreamSample {

@@ -100,26 +100,50 @@ fn clickhouse_bounds_its_logs_and_system_tables_in_every_deployment() {
     );
 }
 
-/// Longest lame duck mode of the configurations of nats-server.
-fn lame_duck() -> u64 {
-    let durations = ["single", "cluster", "leaf"].map(|kind| {
-        let conf = text(&deploy(&format!("nats/{kind}.conf")));
-        seconds(conf.lines().find_map(|line| line.strip_prefix("lame_duck_duration: ")).unwrap())
-    });
-    durations.into_iter().max().unwrap()
+/// Docker counts a container to which it sent any signal as stopped by hand: after a restart of the host it stays away.
+#[test]
+fn no_page_sends_signals_to_containers_that_are_to_start_again() {
+    for (name, service) in services().iter().filter(|(_, service)| is_image(service, "nats:")) {
+        assert_eq!(service["restart"], "unless-stopped", "{name}");
+    }
+    for page in ["README.md", "OPERATIONS.md", "compose/README.md", "nats/README.md"] {
+        let content = text(&deploy(page));
+        for line in content.lines().filter(|line| line.contains("docker ")) {
+            let is_signal = |command: &str| command.contains(" kill ") && !command.contains(" exec ");
+            assert!(!line.split('`').any(is_signal), "{page}: {line}");
+        }
+    }
+    let page = text(&deploy("compose/README.md"));
+    assert!(page.contains("exec nats kill -HUP 1"), "the reload of a certificate");
 }
 
-/// SIGTERM ends a server at once: its clients lose their connection, its streams their leaders.
+/// A time of a configuration of nats-server.
+fn setting(kind: &str, name: &str) -> Option<u64> {
+    let conf = text(&deploy(&format!("nats/{kind}.conf")));
+    conf.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ").map(seconds))
+}
+
+/// SIGTERM ends a server at once: its clients lose their connection, its streams their leaders. Without another server that is the shortest
+/// outage: lame duck mode stops JetStream first, then waits.
 #[test]
-fn brokers_stop_by_lame_duck_mode_and_have_time_for_it() {
+fn brokers_with_others_beside_them_stop_by_lame_duck_mode_and_have_time_for_it() {
+    let lame_duck = setting("cluster", "lame_duck_duration").unwrap();
+    for kind in ["single", "leaf"] {
+        assert_eq!(
+            setting(kind, "lame_duck_grace_period"),
+            Some(1),
+            "{kind}: systemd stops it by lame duck mode"
+        );
+    }
     let brokers: Vec<(String, Value)> =
         services().into_iter().filter(|(_, service)| is_image(service, "nats:")).collect();
     assert_eq!(brokers.len(), 5);
     for (name, service) in brokers {
-        assert_eq!(service["stop_signal"], "SIGUSR2", "{name}");
-        assert!(grace(&service) > lame_duck() + 10, "{name}: {} s", grace(&service));
+        let is_lame_duck = service["stop_signal"] == "SIGUSR2";
+        assert_eq!(is_lame_duck, name.starts_with("centre.yml"), "{name}");
+        assert!(grace(&service) > lame_duck + 10, "{name}: {} s", grace(&service));
     }
-    for file in ["centre/nats.yml", "edge/leaf.yml"] {
+    for (file, is_cluster) in [("centre/nats.yml", true), ("edge/leaf.yml", false)] {
         let [broker] = &documents(&deploy("kubernetes/base").join(file), "StatefulSet")[..] else {
             panic!("{file}")
         };
@@ -128,8 +152,8 @@ fn brokers_stop_by_lame_duck_mode_and_have_time_for_it() {
         // It is process 1, and its user may send it a signal.
         assert_eq!(words(&container["command"])[0], "nats-server", "{file}");
         let stop = words(&container["lifecycle"]["preStop"]["exec"]["command"]).join(" ");
-        assert!(stop.contains("kill -USR2 1"), "{file}: {stop}");
-        assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() > lame_duck() + 10, "{file}");
+        assert_eq!(stop.contains("kill -USR2 1"), is_cluster, "{file}: {stop}");
+        assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() > lame_duck + 10, "{file}");
         let variables = container["env"].as_array().unwrap();
         let heap =
             variables.iter().find(|one| one["name"] == "GOMEMLIMIT").unwrap()["value"].as_str().unwrap();

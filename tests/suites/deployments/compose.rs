@@ -29,6 +29,18 @@ fn prepared(folder: &Path, kind: &str) -> PathBuf {
     secrets
 }
 
+#[test]
+fn a_preparation_that_was_interrupted_between_key_and_certificate_is_completed_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let secrets = prepared(folder.path(), "all");
+    let (key, certificate) = (secrets.join("nats/tls/nats-key.pem"), secrets.join("nats/tls/nats.pem"));
+    let before = [text(&key), text(&certificate)];
+    std::fs::rename(&certificate, secrets.join("tls/nats.pem")).unwrap();
+    let output = prepare(&secrets, "all", "tokyo");
+    assert!(output.status.success(), "{output:?}");
+    assert!(before == [text(&key), text(&certificate)], "the pair is another one");
+}
+
 /// The secrets of a region, with no more of the centre's than its README says.
 fn of_region(folder: &Path, centre: &Path, region: &str) -> PathBuf {
     let secrets = folder.join(region);

@@ -2,9 +2,11 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context as _;
 use async_nats::jetstream::AckKind;
+use async_nats::jetstream::consumer::Info as ConsumerInfo;
 use async_nats::jetstream::consumer::pull::Stream as Pull;
 use futures_util::{FutureExt as _, StreamExt as _};
 use marketprism_schema::DEAD_LETTERS;
@@ -13,10 +15,12 @@ use tokio::time::{MissedTickBehavior, interval_at, sleep};
 
 use super::batch::{AUDIT, AUDIT_DEAD_LETTER, AuditBatch, AuditMessage, DecodedAudits};
 use super::position::AuditPosition;
+use crate::broker::within;
 use crate::config::{Partition, Stream};
 use crate::context::CentralContext;
 use crate::fleet::NewerEdges;
-use crate::ingest::{acknowledge, subscribe};
+use crate::ingest::{DeliveryWatch, acknowledge, consumer_info, subscribe};
+use crate::init::ConsumerSpec;
 use crate::ledger::insert::insert;
 use crate::ledger::instruments::{InstrumentReports, store_reports};
 use crate::ledger::windows::{DirtyWindows, WindowGrid};
@@ -31,13 +35,13 @@ pub async fn take_in(shared: &Arc<CentralContext>, dirty: &DirtyWindows) -> anyh
     let stream = shared.config.streams.iter().find(|stream| stream.settings.name == AUDIT);
     let stream = stream.with_context(|| format!("stream {AUDIT} is not configured"))?;
     let mut backoff = limits::BACKOFF;
-    let mut newer = NewerEdges::default();
+    let (mut newer, mut watch) = (NewerEdges::default(), DeliveryWatch::default());
     loop {
         let reason = match start(shared, stream).await {
             Ok((mut messages, mut position)) => {
                 backoff.reset();
                 shared.status.clear(INTAKE);
-                pull(shared, stream, (&mut messages, &mut position), (dirty, &mut newer)).await
+                pull(shared, stream, (&mut messages, &mut position, &mut watch), (dirty, &mut newer)).await
             }
             Err(error) => format!("{error:#}"),
         };
@@ -59,14 +63,17 @@ async fn start(shared: &CentralContext, stream: &Stream) -> anyhow::Result<(Pull
 async fn pull(
     shared: &CentralContext,
     stream: &Stream,
-    (messages, position): (&mut Pull, &mut AuditPosition),
+    (messages, position, watch): (&mut Pull, &mut AuditPosition, &mut DeliveryWatch),
     (dirty, newer): (&DirtyWindows, &mut NewerEdges),
 ) -> String {
     let grid = WindowGrid::new(shared.config.ledger.window);
     loop {
         let mut sorted = DecodedAudits::default();
         let (mut count, mut bytes) = (0, 0);
-        let mut next = messages.next().await;
+        let mut next = tokio::select! {
+            next = messages.next() => next,
+            reason = stalled(shared, stream, watch) => return reason,
+        };
         let broken = loop {
             match next {
                 Some(Ok(message)) => {
@@ -97,6 +104,34 @@ async fn pull(
             return reason;
         }
     }
+}
+
+/// Reason for another subscription, once one is due. Each batch of messages begins its wait again.
+async fn stalled(shared: &CentralContext, stream: &Stream, watch: &mut DeliveryWatch) -> String {
+    loop {
+        sleep(limits::SCAN_INTERVAL).await;
+        match consumer(shared, stream).await {
+            Ok(consumer) => {
+                if let Some(reason) = watch.check(&consumer, Instant::now()) {
+                    return reason;
+                }
+            }
+            Err(error) => tracing::debug!(
+                stream = stream.settings.name,
+                error = format!("{error:#}"),
+                "cannot query the consumer; retried"
+            ),
+        }
+    }
+}
+
+/// None while there is none: its pull ends by itself.
+async fn consumer(shared: &CentralContext, stream: &Stream) -> anyhow::Result<Option<ConsumerInfo>> {
+    let jetstream = &shared.broker.jetstream;
+    let handle = within("query the stream", jetstream.get_stream(stream.settings.name)).await??;
+    let specs = ConsumerSpec::of(&stream.settings, Partition::first(stream));
+    let spec = specs.first().with_context(|| format!("stream {AUDIT} has no consumer"))?;
+    consumer_info(&handle, &spec.name).await
 }
 
 /// Stores and acknowledges a batch, however long that takes; meanwhile its messages are kept in progress.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::consumer::Info as ConsumerInfo;
 use async_nats::jetstream::stream::{Info, PeerInfo, Stream};
 use clickhouse::Row;
-use futures_util::future::{BoxFuture, Shared, join_all};
+use futures_util::future::{BoxFuture, OptionFuture, Shared, join_all};
 use futures_util::{FutureExt as _, TryStreamExt as _};
 use marketprism_config::MaskedUrl;
 use serde::Deserialize;
@@ -15,6 +15,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{Answer, Sources};
 use crate::broker::is_to_deliver;
+use crate::config;
+use crate::init::ConsumerSpec;
 use crate::report::Time;
 use crate::report::document::{
     BrokerConsumer, BrokerStream, Disk, LeaseState, SchemaDifference, SchemaReport, ServerState, TableTrouble,
@@ -29,15 +31,14 @@ const CONSUMERS_MAX: usize = 64;
 const SECOND_READING: Duration = Duration::from_millis(500);
 
 pub async fn streams(sources: &Sources) -> Vec<(&'static str, Answer<BrokerStream>)> {
-    let each = sources.config.streams.iter().map(|stream| async {
-        let name = stream.settings.name;
-        (name, sources.broker_answer(read_stream(sources, name)).await)
+    let each = sources.config.streams.iter().map(|stream| async move {
+        (stream.settings.name, sources.broker_answer(read_stream(sources, stream)).await)
     });
     join_all(each).await
 }
 
-async fn read_stream(sources: &Sources, name: &str) -> anyhow::Result<BrokerStream> {
-    let stream = sources.broker.jetstream.get_stream(name).await?;
+async fn read_stream(sources: &Sources, wanted: &config::Stream) -> anyhow::Result<BrokerStream> {
+    let stream = sources.broker.jetstream.get_stream(wanted.settings.name).await?;
     let mut listed = stream.consumers();
     let mut found = Vec::new();
     while let Some(consumer) = listed.try_next().await? {
@@ -45,7 +46,12 @@ async fn read_stream(sources: &Sources, name: &str) -> anyhow::Result<BrokerStre
             found.push(consumer);
         }
     }
-    let stalled = join_all(found.iter().map(|info| stalled_seconds(&stream, info))).await;
+    let own: Vec<String> = ConsumerSpec::all(wanted).into_iter().map(|spec| spec.name).collect();
+    let stalled = found.iter().map(|info| {
+        let is_own = own.contains(&info.name);
+        OptionFuture::from(is_own.then(|| stalled_seconds(&stream, info)))
+    });
+    let stalled = join_all(stalled).await.into_iter().map(Option::flatten);
     let state = |(info, stalled_seconds)| BrokerConsumer { stalled_seconds, ..state_of(info) };
     let mut consumers: Vec<BrokerConsumer> = found.iter().zip(stalled).map(state).collect();
     consumers.sort_by(|a, b| a.consumer.cmp(&b.consumer));
@@ -54,8 +60,7 @@ async fn read_stream(sources: &Sources, name: &str) -> anyhow::Result<BrokerStre
 
 /// A message may have come a moment ago, after a rest: of a consumer that has to deliver one, a second reading tells.
 async fn stalled_seconds(stream: &Stream, info: &ConsumerInfo) -> Option<u64> {
-    let last = info.delivered.last_active.unwrap_or(info.created).unix_timestamp();
-    let seconds = u64::try_from(clock::now_ms() / 1_000 - last).ok()?;
+    let seconds = u64::try_from(clock::now_ms() / 1_000 - last_delivery(info)?).ok()?;
     if !is_to_deliver(info) || seconds < limits::STALLED_AFTER.as_secs() {
         return None;
     }
@@ -63,6 +68,13 @@ async fn stalled_seconds(stream: &Stream, info: &ConsumerInfo) -> Option<u64> {
     let after = stream.consumer_info(&info.name).await.ok()?;
     let is_still = after.delivered.consumer_sequence == info.delivered.consumer_sequence;
     (is_to_deliver(&after) && is_still).then_some(seconds)
+}
+
+/// Time in seconds since 1970; without a delivery, of the consumer's creation. Unknown from a restart of the broker to the next delivery.
+fn last_delivery(info: &ConsumerInfo) -> Option<i64> {
+    let is_first = info.delivered.consumer_sequence == 0;
+    let at = info.delivered.last_active.or_else(|| is_first.then_some(info.created))?;
+    Some(at.unix_timestamp())
 }
 
 fn state_of(info: &ConsumerInfo) -> BrokerConsumer {
@@ -315,6 +327,24 @@ mod tests {
         assert_eq!(found("SELECT file('/etc/hosts')").await, Ok(Vec::new()), "not granted");
         let error = found("SELECT 1 FROM system.no_such_table").await.unwrap_err();
         assert!(error.contains("UNKNOWN_TABLE"), "{error}");
+    }
+
+    /// A broker does not store the time of the last delivery.
+    #[test]
+    fn the_last_delivery_of_a_consumer_is_unknown_after_a_restart_of_the_broker() {
+        let of = |deliveries: u64, last_active: Option<&str>| {
+            let at = serde_json::json!({"consumer_seq": deliveries, "stream_seq": deliveries, "last_active": last_active});
+            let info = serde_json::json!({
+                "stream_name": "MARKET_DATA", "name": "central-liquidations", "created": "1970-01-01T00:00:07Z",
+                "config": {"deliver_policy": "all", "ack_policy": "explicit", "replay_policy": "instant", "max_ack_pending": 10},
+                "delivered": at, "ack_floor": at, "num_ack_pending": 0, "num_redelivered": 0,
+                "num_waiting": 1, "num_pending": 1,
+            });
+            last_delivery(&serde_json::from_value(info).unwrap())
+        };
+        assert_eq!(of(5, Some("1970-01-01T00:00:30Z")), Some(30));
+        assert_eq!(of(5, None), None);
+        assert_eq!(of(0, None), Some(7), "it has never delivered anything");
     }
 
     #[test]
