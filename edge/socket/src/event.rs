@@ -74,6 +74,8 @@ pub enum SocketEvent {
         url: String,
         silence_ms: u64,
         hint: SilenceHint,
+        /// Time of the look. Frames of the stream may have waited in the queue then.
+        at_ns: i64,
     },
     /// Polls continue on schedule; a resync must be requested again.
     RequestFailed {

@@ -116,6 +116,9 @@ pub(crate) const SILENCE_RECONNECTS_MAX: usize = 3;
 /// Wait for the first event of a replacement, while the connection that it replaces brings some, before the next look.
 pub(crate) const TAKEOVER_LOOK: Duration = Duration::from_millis(100);
 
+/// Age of the oldest event that the pipeline has not processed from which on it is behind: the silence of a stream says nothing of the venue then.
+pub(crate) const INPUTS_BEHIND: Duration = Duration::from_secs(1);
+
 /// Bytes of an error answer kept for the message.
 pub(crate) const SNIPPET_BYTES: usize = 200;
 

@@ -53,6 +53,7 @@ async fn a_failed_page_is_counted_at_its_poll_which_goes_on_and_a_stream_without
         url: "ws://venue.example/wrong".into(),
         silence_ms: 60_000,
         hint: SilenceHint::NeverSeen,
+        at_ns: 60_000_000_000,
     };
     sender.send(silent).await.unwrap();
     let polls = eventually("two answers and a failed page", || async {

@@ -241,11 +241,14 @@ impl Pipeline {
                 url,
                 silence_ms,
                 hint,
+                at_ns,
             } => {
                 // Events that came before it are processed before it.
                 self.normalize();
                 let of = (source, stream);
-                self.silent(&SilentStream { of, data_type, instrument, connection, url, silence_ms, hint });
+                if !self.parts.gaps.has_brought(of, silence_ms, at_ns) {
+                    self.silent(&SilentStream { of, data_type, instrument, connection, url, silence_ms, hint });
+                }
             }
             SocketEvent::RequestFailed { source, reason, at_ns } => {
                 // Answers that came before it are processed before it.

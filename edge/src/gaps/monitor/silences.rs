@@ -73,6 +73,13 @@ impl GapMonitor {
         }
     }
 
+    /// An event of the stream came within its silence before `at_ns`, and waited for the pipeline when the sockets looked.
+    pub fn has_brought(&self, of: PlanStream, silence_ms: u64, at_ns: i64) -> bool {
+        let silence_ns = i64::try_from(silence_ms.saturating_mul(1_000_000)).unwrap_or(i64::MAX);
+        let newest_ns = self.silences.newest_ns.get(&of);
+        newest_ns.is_some_and(|newest_ns| at_ns.saturating_sub(*newest_ns) < silence_ns)
+    }
+
     /// A stream of a connection was silent for longer than its adapter expects.
     pub fn stream_silent(
         &mut self,
@@ -194,6 +201,8 @@ mod tests {
             monitor.stream_received(source, funding.1, at * SECOND);
             monitor.stream_received(source, trades.1, at * SECOND);
         }
+        assert!(monitor.has_brought(funding, 15_000, 24 * SECOND), "its event of 10 s waited for the pipeline");
+        assert!(!monitor.has_brought(funding, 15_000, 25 * SECOND));
         monitor.stream_silent(funding, DataType::FundingRate, instrument, 15_000);
         monitor.stream_silent(trades, DataType::Trade, instrument, 15_000);
         monitor.closed(source, &CloseReason::Lost("reset".to_owned()), 30 * SECOND);
