@@ -49,6 +49,8 @@ pub enum SocketEvent {
         reason: CloseReason,
         at_ns: i64,
         overlap: bool,
+        /// Another one is subscribed and has brought frames, but no event, while this one brought some.
+        is_late: bool,
     },
     /// Only with [`crate::SocketOptions::report_sent`].
     Sent {

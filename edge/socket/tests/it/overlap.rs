@@ -351,7 +351,7 @@ async fn connections_opened_together_are_renewed_one_after_the_other() {
                 open.insert((source, generation), at_ns);
                 most = most.max(open.len());
             }
-            SocketEvent::Closed { source, generation, reason, overlap, at_ns } => {
+            SocketEvent::Closed { source, generation, reason, overlap, at_ns, .. } => {
                 assert_eq!((reason, overlap), (CloseReason::Renewed, true));
                 let lived = at_ns - open.remove(&(source, generation)).unwrap();
                 assert!(lived < 8_000_000_000, "connection {source} lived for {lived} ns");

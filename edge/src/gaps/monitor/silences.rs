@@ -197,16 +197,19 @@ mod tests {
         let (funding, trades) = ((source, StreamIndex::from(0)), (source, StreamIndex::from(1)));
         let instrument = Some(InstrumentIndex::default());
         for at in [2, 10] {
-            monitor.frame(source, at * SECOND, Some(0));
+            monitor.frame((source, 1), at * SECOND, Some(0));
             monitor.stream_received(source, funding.1, at * SECOND);
             monitor.stream_received(source, trades.1, at * SECOND);
         }
-        assert!(monitor.has_brought(funding, 15_000, 24 * SECOND), "its event of 10 s waited for the pipeline");
+        assert!(
+            monitor.has_brought(funding, 15_000, 24 * SECOND),
+            "its event of 10 s waited for the pipeline"
+        );
         assert!(!monitor.has_brought(funding, 15_000, 25 * SECOND));
         monitor.stream_silent(funding, DataType::FundingRate, instrument, 15_000);
         monitor.stream_silent(trades, DataType::Trade, instrument, 15_000);
-        monitor.closed(source, &CloseReason::Lost("reset".to_owned()), 30 * SECOND);
-        monitor.frame(source, 32 * SECOND, Some(0));
+        monitor.closed((source, 1), &CloseReason::Lost("reset".to_owned()), 30 * SECOND, false);
+        monitor.frame((source, 1), 32 * SECOND, Some(0));
         monitor.stream_received(source, trades.1, 32 * SECOND);
         monitor.stream_received(source, funding.1, 50 * SECOND);
         monitor.stream_silent(funding, DataType::FundingRate, instrument, 15_000);

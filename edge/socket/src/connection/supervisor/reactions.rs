@@ -323,7 +323,7 @@ impl ConnectionSupervisor {
             tracing::warn!(connection = %self.plan.name, generation, %reason, overlap, "connection closed");
         }
         let source = self.source;
-        let closed = SocketEvent::Closed { source, generation, reason, at_ns: now_ns(), overlap };
+        let closed = SocketEvent::Closed { source, generation, reason, at_ns: now_ns(), overlap, is_late };
         // An error means that the pipeline has ended.
         let _ = self.feed.deliver(closed).await;
     }
