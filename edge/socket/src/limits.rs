@@ -126,10 +126,7 @@ pub(crate) const SNIPPET_BYTES: usize = 200;
 /// longer.
 pub(crate) const SILENCE_RETRY_MAX: Duration = Duration::from_secs(900);
 
-/// Part of the time without an event before a subscription counts as unanswered, for which events may be those of the generation before.
-pub(crate) const UNANSWERED_SETTLE_PART: u32 = 60;
-
-/// Part of that time between two resubscriptions of a connection.
+/// Part of the time without an event before a subscription counts as unanswered, between two resubscriptions of a connection.
 pub(crate) const UNANSWERED_SPACING_PART: u32 = 30;
 
 /// Longest wait before a stream is subscribed again once more, in times of the first one.

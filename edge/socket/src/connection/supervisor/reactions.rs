@@ -166,8 +166,8 @@ impl ConnectionSupervisor {
     /// A subscription that the venue does not answer looks like a quiet stream: without an event of the connection's generation it is sent
     /// again. Returns the time of the next look.
     fn check_unanswered(&mut self, now: Instant) -> Instant {
-        let state = &self.state;
-        let look = |stream| Some((state.expected_since(stream)?, state.seen(stream)));
+        let (state, serving) = (&self.state, self.current.unwrap_or(self.newest));
+        let look = |stream| Some((state.expected_since(stream)?, state.has_brought(serving, stream)));
         let (due, next) = self.silence.unanswered.check(now, look);
         if let Some((stream, plan)) = due.and_then(|due| Some((due, self.plan.streams.get(due.position())?)))
         {
