@@ -49,6 +49,8 @@ pub enum SocketEvent {
         reason: CloseReason,
         at_ns: i64,
         overlap: bool,
+        /// Another one is subscribed and has brought frames, but no event, while this one brought some.
+        is_late: bool,
     },
     /// Only with [`crate::SocketOptions::report_sent`].
     Sent {
@@ -74,6 +76,8 @@ pub enum SocketEvent {
         url: String,
         silence_ms: u64,
         hint: SilenceHint,
+        /// Time of the look. Frames of the stream may have waited in the queue then.
+        at_ns: i64,
     },
     /// Polls continue on schedule; a resync must be requested again.
     RequestFailed {

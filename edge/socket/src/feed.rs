@@ -276,9 +276,9 @@ impl FeedSockets {
         self.inputs.queued_bytes()
     }
 
-    /// Time for which sockets have been waiting for the pipeline without a pause.
+    /// Time for which sockets have been waiting for the pipeline without a pause, or an input for being processed.
     pub fn behind_for(&self) -> Option<Duration> {
-        self.behind.since().map(|since| since.elapsed())
+        self.behind.since().map(|since| since.elapsed()).max(self.inputs.behind_for())
     }
 
     /// Closes every socket and joins every task; aborts them after `deadline`. Keep receiving: messages

@@ -116,6 +116,9 @@ pub(crate) const SILENCE_RECONNECTS_MAX: usize = 3;
 /// Wait for the first event of a replacement, while the connection that it replaces brings some, before the next look.
 pub(crate) const TAKEOVER_LOOK: Duration = Duration::from_millis(100);
 
+/// Age of the oldest event that the pipeline has not processed from which on it is behind: the silence of a stream says nothing of the venue then.
+pub(crate) const INPUTS_BEHIND: Duration = Duration::from_secs(1);
+
 /// Bytes of an error answer kept for the message.
 pub(crate) const SNIPPET_BYTES: usize = 200;
 
@@ -123,10 +126,7 @@ pub(crate) const SNIPPET_BYTES: usize = 200;
 /// longer.
 pub(crate) const SILENCE_RETRY_MAX: Duration = Duration::from_secs(900);
 
-/// Part of the time without an event before a subscription counts as unanswered, for which events may be those of the generation before.
-pub(crate) const UNANSWERED_SETTLE_PART: u32 = 60;
-
-/// Part of that time between two resubscriptions of a connection.
+/// Part of the time without an event before a subscription counts as unanswered, between two resubscriptions of a connection.
 pub(crate) const UNANSWERED_SPACING_PART: u32 = 30;
 
 /// Longest wait before a stream is subscribed again once more, in times of the first one.

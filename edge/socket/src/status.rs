@@ -71,6 +71,8 @@ struct StreamState {
     /// Microseconds after `origin`, plus one; 0 is never.
     seen: AtomicU64,
     seen_at_ns: AtomicI64,
+    /// The newest one that brought an event of the stream.
+    seen_generation: AtomicU64,
     silent: AtomicBool,
     /// As `seen`; 0 while nothing can come of the stream.
     expected_since: AtomicU64,
@@ -98,6 +100,7 @@ impl ConnectionState {
             instrument: stream.instrument.map(InstrumentIndex::from),
             seen: AtomicU64::default(),
             seen_at_ns: AtomicI64::default(),
+            seen_generation: AtomicU64::default(),
             silent: AtomicBool::default(),
             expected_since: AtomicU64::new(1),
         });
@@ -141,7 +144,14 @@ impl ConnectionState {
         if let Some(stream) = self.streams.get(stream.position()) {
             stream.seen.store(micros(self.origin.elapsed()) + 1, Ordering::Relaxed);
             stream.seen_at_ns.store(at_ns, Ordering::Relaxed);
+            stream.seen_generation.fetch_max(generation, Ordering::Relaxed);
         }
+    }
+
+    /// This generation or a newer one brought an event of the stream.
+    pub(crate) fn has_brought(&self, generation: u64, stream: StreamIndex) -> bool {
+        let stream = self.streams.get(stream.position());
+        stream.is_some_and(|stream| stream.seen_generation.load(Ordering::Relaxed) >= generation)
     }
 
     /// Events came after this time, and none of them of this generation or a newer one.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use marketprism_schema::{
     DataTypeMap, DowntimeReason, Gap, GapCause, GapKind, InstrumentListing, InstrumentTerms, MarketType,
-    Numbering, StreamId,
+    StreamId,
 };
 
 use super::auditor::{AuditState, Auditor};
@@ -234,13 +234,6 @@ impl Auditor {
         let state = self.lock();
         let feeds = state.feeds.iter().filter(|feed| feed.exchange == exchange);
         u64::try_from(feeds.map(|feed| feed.subscribed.len()).sum::<usize>()).unwrap_or(u64::MAX)
-    }
-
-    /// Those of the streams of whose events the venue's numbers show no loss.
-    pub fn unnumbered(&self, streams: impl Iterator<Item = AuditStream>) -> Vec<AuditStream> {
-        let state = self.lock();
-        let numbering = |stream| state.streams.get(stream).map(|(_, capability)| capability.numbering);
-        streams.filter(|stream| numbering(*stream) == Some(Numbering::Unnumbered)).collect()
     }
 
     /// Start of the time for which a feed's streams are audited: the run's start, or that of the feed if it ran before.

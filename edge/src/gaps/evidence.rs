@@ -1,6 +1,6 @@
 //! Recent incidents of a feed, the streams that its sources carry, and the evidence of gaps as text.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use marketprism_adapter_host::contract::Plan;
 use marketprism_adapter_host::{InstrumentIndex, SourceIndex};
@@ -95,8 +95,12 @@ impl Incidents {
 pub(super) struct GapSource {
     pub(super) name: String,
     pub(super) streams: Vec<AuditStream>,
-    /// Receive time of its newest frame; 0: none.
-    pub(super) last_ns: i64,
+    /// Receive time of the newest frame of each generation that is open.
+    pub(super) newest_frames: BTreeMap<u64, i64>,
+    /// The newest generation that brought an event.
+    pub(super) event_generation: u64,
+    /// The lasting gap ends with an event of a newer generation than this one: that which took over brought frames before, and no event.
+    pub(super) late: Option<u64>,
     /// Newest time of an event by the venue's clock.
     pub(super) newest_venue_ns: Option<i64>,
     /// End of the last gap: events before it by the venue's clock are a backlog. `None`: of a poll, whose rows are all of before.
@@ -108,9 +112,23 @@ pub(super) struct GapSource {
 }
 
 impl GapSource {
-    fn new(name: String, streams: BTreeSet<AuditStream>, up_ns: Option<i64>) -> Self {
+    pub(super) fn new(name: String, streams: BTreeSet<AuditStream>, up_ns: Option<i64>) -> Self {
         let streams = streams.into_iter().collect();
-        Self { name, streams, last_ns: 0, newest_venue_ns: None, up_ns, down: None, recovery: None }
+        Self {
+            name,
+            streams,
+            newest_frames: BTreeMap::new(),
+            event_generation: 0,
+            late: None,
+            newest_venue_ns: None,
+            up_ns,
+            down: None,
+            recovery: None,
+        }
+    }
+
+    pub(super) fn has_newest_frame_at(&self, at_ns: i64) -> bool {
+        self.newest_frames.values().any(|newest_ns| *newest_ns == at_ns)
     }
 }
 

@@ -95,10 +95,21 @@ impl GapMonitor {
 
     /// Ends a gap of its source, but not before the source is subscribed: an acknowledgement, a pong, and the streams that were subscribed first
     /// say nothing of those whose subscription is yet to be sent.
-    pub fn frame(&mut self, source: SourceIndex, at_ns: i64, subscribed_at_ns: Option<i64>) {
+    pub fn frame(
+        &mut self,
+        (source, generation): (SourceIndex, u64),
+        at_ns: i64,
+        subscribed_at_ns: Option<i64>,
+    ) {
         let Some(state) = self.sources.get_mut(source.position()) else { return };
-        state.last_ns = at_ns;
-        let Some(subscribed_at_ns) = subscribed_at_ns else { return };
+        state.newest_frames.insert(generation, at_ns);
+        if let Some(subscribed_at_ns) = subscribed_at_ns.filter(|_| state.late.is_none()) {
+            self.end_down(source, at_ns, subscribed_at_ns);
+        }
+    }
+
+    fn end_down(&mut self, source: SourceIndex, at_ns: i64, subscribed_at_ns: i64) {
+        let Some(state) = self.sources.get_mut(source.position()) else { return };
         let Some((since_ns, kind)) = state.down.take() else { return };
         // Frames may have waited for the start of the pipeline.
         let at_ns = at_ns.max(since_ns).max(subscribed_at_ns);
@@ -109,9 +120,21 @@ impl GapMonitor {
         }
     }
 
-    /// An event of a frame that was reported before. False: the gap of its source lasts, or by the venue's clock it is from before the end of the
+    /// An event of a frame of `at_ns` that was reported before. False: the gap of its source lasts, or by the venue's clock it is from before the end of the
     /// last one, as the rows that a subscription begins with.
-    pub fn event(&mut self, source: SourceIndex, time_us: Option<i64>) -> bool {
+    pub fn event(
+        &mut self,
+        (source, generation): (SourceIndex, u64),
+        at_ns: i64,
+        time_us: Option<i64>,
+    ) -> bool {
+        if let Some(state) = self.sources.get_mut(source.position()) {
+            state.event_generation = state.event_generation.max(generation);
+            if state.late.is_some_and(|ended| generation > ended) {
+                state.late = None;
+                self.end_down(source, at_ns, at_ns);
+            }
+        }
         let Some(venue_ns) = time_us.map(|us| us.saturating_mul(1_000)) else { return true };
         let Some(state) = self.sources.get_mut(source.position()) else { return true };
         let is_up = state.down.is_none();
@@ -151,8 +174,22 @@ impl GapMonitor {
         }
     }
 
-    /// A connection ended without an overlapping successor.
-    pub fn closed(&mut self, source: SourceIndex, reason: &CloseReason, at_ns: i64) {
+    /// No frame of this generation of a connection follows.
+    pub fn generation_ended(&mut self, (source, generation): (SourceIndex, u64)) {
+        if let Some(state) = self.sources.get_mut(source.position()) {
+            state.newest_frames.remove(&generation);
+        }
+    }
+
+    /// A connection ended without an overlapping successor. `is_late`: there is one whose frames are no proof that its streams flow, for it had
+    /// brought no event.
+    pub fn closed(
+        &mut self,
+        (source, generation): (SourceIndex, u64),
+        reason: &CloseReason,
+        at_ns: i64,
+        is_late: bool,
+    ) {
         if matches!(reason, CloseReason::Stopped) {
             let what = "the edge stopped and closed the connection";
             return self.down(source, at_ns, GapKind::Stop, GapCause::Operator, what);
@@ -160,8 +197,13 @@ impl GapMonitor {
         self.count(at_ns, |counts| counts.reconnects += 1);
         let cause =
             if matches!(reason, CloseReason::TooLarge(_)) { GapCause::Ours } else { GapCause::Network };
-        let last_ns = self.sources.get(source.position()).map(|state| state.last_ns);
-        let last_ns = last_ns.filter(|at_ns| *at_ns > 0).unwrap_or(at_ns);
+        let Some(state) = self.sources.get_mut(source.position()) else { return };
+        if is_late && state.event_generation > generation {
+            // It waited for this pipeline.
+            return;
+        }
+        state.late = is_late.then_some(generation);
+        let last_ns = state.newest_frames.get(&generation).copied().unwrap_or(at_ns);
         let what = format!("lost at {}: {reason}", time_of_day(at_ns));
         self.down(source, last_ns, GapKind::Connection, cause, &what);
         self.incidents.add(IncidentKind::ConnectionLost, source, last_ns, at_ns);
@@ -182,8 +224,8 @@ impl GapMonitor {
         state.down = Some((from_ns, kind));
         let mut gap = Gap::open(kind, cause, from_ns, format!("{}: {what}", state.name));
         // Up to another moment than the last frame the connection carried everything, however long ago the last event was.
-        gap.venue_from =
-            state.newest_venue_ns.filter(|_| kind == GapKind::Connection && from_ns == state.last_ns);
+        let is_lost = kind == GapKind::Connection && state.has_newest_frame_at(from_ns);
+        gap.venue_from = state.newest_venue_ns.filter(|_| is_lost);
         for stream in state.streams.clone() {
             self.push(GapEvent::Began(stream, gap.clone()));
         }
@@ -373,103 +415,4 @@ fn book_streams(streams: &StreamTable, instrument: InstrumentIndex) -> Vec<(Data
 }
 
 #[cfg(test)]
-mod tests {
-    use marketprism_schema::{Capability, Completeness, DataTypeMap, MarketType, Numbering, StreamId};
-
-    use super::*;
-    use crate::audit::AuditOrigin;
-
-    const SECOND: i64 = 1_000_000_000;
-
-    /// Of one connection with the trades of one instrument.
-    fn monitor() -> GapMonitor {
-        let auditor = Arc::new(Auditor::new(AuditOrigin {
-            edge: "e1".to_owned(),
-            region: "r1".to_owned(),
-            run_ns: SECOND,
-            window_seconds: 60,
-            settle: std::time::Duration::ZERO,
-        }));
-        let feed = auditor.feed("sim_spot");
-        let id = StreamId::new(DataType::Trade, "sim_spot", MarketType::Spot, "A-B").unwrap();
-        let capability = Capability {
-            numbering: Numbering::ByOne,
-            completeness: Completeness::Complete,
-            delay_seconds: 0,
-        };
-        let trades = DataTypeMap::from_fn(|kind| (kind == DataType::Trade).then(|| (id.clone(), capability)));
-        let streams = auditor.subscribe(feed, &[trades], SECOND);
-        let source = GapSource {
-            name: "connection a".to_owned(),
-            streams: stream_of(&streams, DataType::Trade, InstrumentIndex::default()).into_iter().collect(),
-            last_ns: 0,
-            newest_venue_ns: None,
-            up_ns: Some(i64::MIN),
-            down: None,
-            recovery: None,
-        };
-        GapMonitor {
-            auditor,
-            feed,
-            streams,
-            sources: vec![source],
-            incidents: Incidents::default(),
-            recovering: Vec::new(),
-            events: Vec::new(),
-            counts: FeedCounts::default(),
-            counts_at_ns: SECOND,
-            book_gaps: Vec::new(),
-            broken: BTreeMap::new(),
-            silences: Silences::default(),
-            conflated: BTreeMap::new(),
-            frontier_ns: SECOND,
-        }
-    }
-
-    /// A subscription begins with the last trades of each instrument: the oldest row of the rarest one made a gap of no length.
-    #[test]
-    fn a_gap_ends_by_the_venues_clock_with_the_first_event_of_the_connection() {
-        let (mut monitor, source) = (monitor(), SourceIndex::default());
-        let recovered = |monitor: &GapMonitor| {
-            monitor.events.iter().find_map(|event| match event {
-                GapEvent::Recovered(_, _, at_ns, venue_ns) => Some((at_ns / SECOND, *venue_ns)),
-                _ => None,
-            })
-        };
-        monitor.frame(source, 10 * SECOND, Some(0));
-        assert!(monitor.event(source, Some(10_000_000)));
-        monitor.closed(source, &CloseReason::Lost("reset".to_owned()), 11 * SECOND);
-        monitor.frame(source, 20 * SECOND, Some(0));
-        for second in [3, 9, 15, 19] {
-            assert!(!monitor.event(source, Some(second * 1_000_000)), "{second} s is before the connection");
-        }
-        assert_eq!(recovered(&monitor), None);
-        assert!(monitor.event(source, Some(21_000_000)));
-        assert_eq!(recovered(&monitor), Some((20, Some(21 * SECOND))));
-    }
-
-    /// The answer to the first of twenty paced subscriptions ended the gap of the streams of all.
-    #[test]
-    fn a_gap_ends_with_the_first_frame_behind_the_last_subscription() {
-        let (mut monitor, source) = (monitor(), SourceIndex::default());
-        let ends = |monitor: &mut GapMonitor| -> Vec<i64> {
-            monitor.report_recoveries(i64::MAX);
-            let ends = monitor.events.iter().filter_map(|event| match event {
-                GapEvent::Recovered(_, _, at_ns, _) => Some(at_ns / SECOND),
-                _ => None,
-            });
-            ends.collect()
-        };
-        monitor.frame(source, 10 * SECOND, Some(9 * SECOND));
-        monitor.closed(source, &CloseReason::Lost("reset".to_owned()), 11 * SECOND);
-        for second in 12..16 {
-            monitor.frame(source, second * SECOND, None);
-        }
-        assert!(ends(&mut monitor).is_empty(), "subscriptions wait for the message limit");
-        monitor.frame(source, 17 * SECOND, Some(16 * SECOND));
-        assert_eq!(ends(&mut monitor), [17]);
-        monitor.closed(source, &CloseReason::Lost("reset".to_owned()), 18 * SECOND);
-        monitor.frame(source, 20 * SECOND, Some(21 * SECOND));
-        assert_eq!(ends(&mut monitor), [17, 21], "the last subscription could not be answered before");
-    }
-}
+mod tests;

@@ -182,7 +182,7 @@ fn problems(state: &EdgeState) -> Vec<String> {
 fn behind_problem(feed: &FeedStatus) -> Option<String> {
     let behind = feed.sockets()?.behind_for().filter(|behind| *behind >= FEED_BEHIND)?;
     let seconds = behind.as_secs();
-    Some(format!("{}: its pipeline has been behind for {seconds} s, the sockets read nothing", feed.exchange))
+    Some(format!("{}: its pipeline has been behind for {seconds} s", feed.exchange))
 }
 
 /// Audits that wait for too long, or windows that do not close.

@@ -141,7 +141,7 @@ impl SelfTest {
         }
         let now_ns = clock::now_ns();
         block_in_place(|| self.publish(now_ns));
-        self.gaps.closed(SourceIndex::default(), &CloseReason::Stopped, now_ns);
+        self.gaps.closed((SourceIndex::default(), 0), &CloseReason::Stopped, now_ns, false);
         self.gaps.finish();
         self.auditor.feed_ended(self.audit_feed, None);
     }
@@ -160,9 +160,9 @@ impl SelfTest {
                 quantity: one,
                 side: Side::Buy,
             });
-            self.gaps.frame(source, now_ns, Some(now_ns));
+            self.gaps.frame((source, 0), now_ns, Some(now_ns));
             self.builder.event(&trade, &[], now_ns, now_ns, &mut self.records);
-            self.gaps.event(source, Some(time_us));
+            self.gaps.event((source, 0), now_ns, Some(time_us));
             self.delay.observe(seconds_between(self.ticks.time_ns(tick), now_ns));
             published += 1;
         }

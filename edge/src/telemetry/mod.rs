@@ -127,7 +127,7 @@ metrics! {
     adapter_swap_pause: HistogramVec = "marketprism_edge_adapter_swap_pause_seconds" ["exchange"],
     /// Bytes that were read and wait for the pipeline.
     input_bytes: IntGaugeVec = "marketprism_edge_input_queue_bytes" ["exchange"],
-    /// Seconds for which sockets have been waiting for the pipeline; 0 while it keeps up.
+    /// Seconds for which sockets, or inputs in the queue, have been waiting for the pipeline; 0 while it keeps up.
     behind: IntGaugeVec = "marketprism_edge_feed_behind_seconds" ["exchange"],
     /// Frames deleted from quarantine to keep its bounds.
     quarantine_deleted: IntCounter = "marketprism_edge_quarantine_deleted_total" [],

@@ -1,12 +1,15 @@
 //! Polls, their further pages, and silent streams, through a whole pipeline.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use marketprism_adapter_host::contract::{self, Endpoint};
 use marketprism_adapter_host::fixtures::{EXCHANGE, FixtureKind};
-use marketprism_edge::feed::FeedStatus;
+use marketprism_edge::audit::Auditor;
+use marketprism_edge::feed::{FeedStatus, key_of};
 use marketprism_edge::gaps::GapMonitor;
-use marketprism_schema::DataType;
+use marketprism_schema::{Audit, Capability, DataType, DataTypeMap, GapCause, GapKind, MarketType, StreamId};
+use marketprism_service::clock;
 use marketprism_socket::{
     Budgets, FeedSockets, InputBounds, SilenceHint, SocketEvent, SocketOptions, input_queue,
 };
@@ -14,6 +17,7 @@ use marketprism_tests::wait::eventually;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use crate::auditing::setup::{SECOND, origin};
 use crate::feeds::{RunningPipeline, adapter, supervisor};
 
 /// Answers every request with `!`, for which the fixture asks for one more page.
@@ -53,6 +57,7 @@ async fn a_failed_page_is_counted_at_its_poll_which_goes_on_and_a_stream_without
         url: "ws://venue.example/wrong".into(),
         silence_ms: 60_000,
         hint: SilenceHint::NeverSeen,
+        at_ns: 60_000_000_000,
     };
     sender.send(silent).await.unwrap();
     let polls = eventually("two answers and a failed page", || async {
@@ -69,4 +74,51 @@ async fn a_failed_page_is_counted_at_its_poll_which_goes_on_and_a_stream_without
     pipeline.stop();
     drop(sockets);
     server.abort();
+}
+
+/// A gap that the venue's silence made.
+fn has_silence(audit: &Audit) -> bool {
+    let mut gaps = audit.streams.iter().flat_map(|stream| &stream.gaps);
+    gaps.any(|gap| (gap.kind, gap.cause) == (GapKind::Connection, GapCause::Venue))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_gap_of_a_silent_stream_is_in_the_audits_until_its_instrument_does_not_trade() {
+    let adapter = adapter(FixtureKind::Echo);
+    let supervisor = supervisor(&adapter, Vec::new());
+    let (plan, stats) = (supervisor.plan().clone(), Arc::clone(supervisor.stats()));
+    let instruments = supervisor.instruments().to_vec();
+    let (sender, inputs) = input_queue(InputBounds { events: 64, bytes: 1 << 20 });
+    let sockets = FeedSockets::start(&plan, SocketOptions::default(), Budgets::default(), sender.clone());
+    let sockets = Arc::new(sockets.unwrap());
+    let start_ns = clock::now_ns();
+    let auditor = Arc::new(Auditor::new(origin(start_ns)));
+    let feed = auditor.feed(EXCHANGE);
+    let kind = DataType::FundingRate;
+    let id = StreamId::new(kind, EXCHANGE, MarketType::Spot, &instruments[0].symbol).unwrap();
+    let rates = DataTypeMap::from_fn(|one| (one == kind).then(|| (id.clone(), Capability::UNNUMBERED)));
+    let streams = auditor.subscribe(feed, &[rates], start_ns);
+    let status = Arc::new(FeedStatus::new(EXCHANGE, &[kind], adapter.clone()));
+    status.set_running(adapter, &instruments, Arc::clone(&sockets), stats, &plan);
+    let gaps = GapMonitor::new(Arc::clone(&auditor), feed, streams, &plan, start_ns);
+    let pipeline = RunningPipeline::start(supervisor, inputs, &sockets, &status, gaps);
+    let silent = SocketEvent::Silent {
+        source: 0.into(),
+        stream: 0.into(),
+        data_type: contract::DataType::FundingRate,
+        instrument: Some(0.into()),
+        connection: "main".into(),
+        url: "ws://venue.example/".into(),
+        silence_ms: 15_000,
+        hint: SilenceHint::WentQuiet,
+        at_ns: clock::now_ns(),
+    };
+    sender.send(silent).await.unwrap();
+    let closed = || auditor.close(clock::now_ns() + SECOND, auditor.frontier_ns(), 1_000);
+    eventually("a window with the gap", || async { closed().iter().any(has_silence) }).await;
+    let halted_ns = clock::now_ns();
+    status.set_not_trading(&BTreeSet::from([key_of(&instruments[0])]));
+    let is_over = |audit: &Audit| audit.from > halted_ns && !has_silence(audit);
+    eventually("a window without the gap", || async { closed().iter().any(is_over) }).await;
+    pipeline.stop();
 }

@@ -273,6 +273,8 @@ impl ConnectionSupervisor {
             None => self.take_over(),
             // Its first event may be under way.
             Some(until) if now < until => self.takeover_at = Some(until.min(now + TAKEOVER_LOOK)),
+            // Or it waits in the queue, behind those of the serving generation.
+            Some(_) if self.feed.inputs.is_behind() => self.takeover_at = Some(now + TAKEOVER_LOOK),
             Some(_) => {
                 let overlap = self.feed.options.overlap;
                 let reason = format!("no event within {overlap:?} while the connection before brings some");

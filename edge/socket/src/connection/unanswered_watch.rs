@@ -7,7 +7,7 @@ use marketprism_adapter_host::StreamIndex;
 use marketprism_adapter_host::contract::DataStream;
 use tokio::time::Instant;
 
-use crate::limits::{UNANSWERED_RETRY_TIMES, UNANSWERED_SETTLE_PART, UNANSWERED_SPACING_PART};
+use crate::limits::{UNANSWERED_RETRY_TIMES, UNANSWERED_SPACING_PART};
 
 #[derive(Debug)]
 pub(crate) struct UnansweredWatch {
@@ -43,20 +43,18 @@ impl UnansweredWatch {
         self.streams.iter_mut().for_each(|stream| stream.asked = None);
     }
 
-    /// The stream to subscribe again now, and the time of the next look. `look` gives the start of the expectation of a stream and the time of
-    /// its newest event; `None`: nothing can come of it.
+    /// The stream to subscribe again now, and the time of the next look. `look` gives the start of the expectation of a stream, and true if
+    /// the serving generation has brought an event of it; `None`: nothing can come of it.
     pub(crate) fn check(
         &mut self,
         now: Instant,
-        look: impl Fn(StreamIndex) -> Option<(Instant, Option<Instant>)>,
+        look: impl Fn(StreamIndex) -> Option<(Instant, bool)>,
     ) -> (Option<StreamIndex>, Option<Instant>) {
-        // Until then the pipeline may report events of the generation before.
-        let settled = self.since + self.allowed / UNANSWERED_SETTLE_PART;
         let is_watching = !self.streams.is_empty();
         let mut earliest: Option<(Instant, &mut UnansweredStream)> = None;
         for one in &mut self.streams {
-            let Some((expected, seen)) = look(one.stream) else { continue };
-            if seen.is_some_and(|seen| seen >= settled) {
+            let Some((expected, is_answered)) = look(one.stream) else { continue };
+            if is_answered {
                 one.patience = self.allowed;
                 continue;
             }
@@ -102,14 +100,10 @@ mod tests {
         let at = |minutes: u32| start + MINUTE * minutes;
         let mut watch = UnansweredWatch::new(&streams, MINUTE * 60, start);
         watch.begin(at(0));
-        // The first delivers, of the third nothing can come, and of the others nothing came.
-        let look = |stream: StreamIndex| match stream.position() {
-            0 => Some((start, Some(at(2)))),
-            1 => Some((start, Some(start + MINUTE / 2))),
-            _ => Some((start, None)),
-        };
+        // The first delivers, the third has an expected silence, and of the others nothing came.
+        let look = |stream: StreamIndex| Some((start, stream.position() == 0));
         assert_eq!(watch.check(at(5), look), (None, Some(at(60))));
-        assert_eq!(watch.check(at(60), look), (Some(1.into()), Some(at(62))), "it has settled before");
+        assert_eq!(watch.check(at(60), look), (Some(1.into()), Some(at(62))));
         assert_eq!(watch.check(at(61), look), (None, Some(at(62))));
         assert_eq!(watch.check(at(62), look), (Some(3.into()), Some(at(64))));
         assert_eq!(watch.check(at(64), look), (None, Some(at(124))), "looks again in time");
@@ -117,7 +111,7 @@ mod tests {
         assert_eq!(watch.check(at(180), look), (Some(1.into()), Some(at(182))));
         watch.begin(at(181));
         assert_eq!(watch.check(at(300), |_| None), (None, Some(at(360))), "nothing can come of any");
-        let back = |stream: StreamIndex| (stream.position() == 3).then_some((at(300), None));
+        let back = |stream: StreamIndex| (stream.position() == 3).then_some((at(300), false));
         assert_eq!(watch.check(at(301), back), (None, Some(at(361))));
         assert_eq!(watch.check(at(420), back), (Some(3.into()), Some(at(422))));
     }

@@ -103,6 +103,7 @@ async fn frames_that_nobody_takes_are_bounded_in_bytes_and_none_is_lost() {
     for _ in 0..4 * FRAMES {
         assert_eq!(until_frame(&mut inputs).await.data.len(), 15 * MIB);
     }
+    assert!(inputs.try_recv().is_err(), "the last one is processed");
     eventually("nobody waits", || sockets.behind_for().is_none()).await;
     let peak = resident().saturating_sub(before) / MIB;
     assert!(peak < 150, "memory grew by {peak} MiB while the frames were taken");

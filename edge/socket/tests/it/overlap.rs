@@ -299,6 +299,51 @@ async fn a_replacement_without_an_event_never_serves_while_the_old_connection_br
     stop(sockets, &mut inputs).await;
 }
 
+/// Its frames are pongs: they do not show that the venue has subscribed anything.
+#[tokio::test]
+async fn a_connection_lost_while_its_replacement_has_no_event_says_so() {
+    let lost = Arc::new(tokio::sync::Notify::new());
+    let losing = Arc::clone(&lost);
+    let server = Server::websocket(move |mut socket, number| {
+        let losing = Arc::clone(&losing);
+        async move {
+            let text = if number == 1 { "data" } else { "pong" };
+            tokio::select! {
+                () = send_every(&mut socket, Duration::from_millis(2), text) => {}
+                () = losing.notified(), if number == 1 => {}
+            }
+        }
+    })
+    .await;
+    let mut first = connection(server.ws());
+    first.streams = vec![stream(0, &[])];
+    let mut options = quick();
+    // It takes over for the loss, and not before.
+    (options.overlap, options.overlap_settle) = (Duration::from_secs(20), Duration::from_secs(20));
+    let (sockets, mut inputs) = start_with(&plan(vec![first]), options, 64);
+    let (mut asked, mut pongs) = (false, 0);
+    let closed = until(&mut inputs, |input| match input {
+        SocketEvent::Frame(frame) if &frame.data[..] == b"data" => {
+            sockets.stream_received(0, frame.generation, 0, frame.received_at_ns);
+            if !std::mem::replace(&mut asked, true) {
+                sockets.replace(0, 1, "test").unwrap();
+            }
+            if pongs > 20 {
+                lost.notify_one();
+            }
+            None
+        }
+        SocketEvent::Frame(_) => {
+            pongs += 1;
+            None
+        }
+        SocketEvent::Closed { generation, overlap, is_late, .. } => Some((generation, overlap, is_late)),
+        _ => None,
+    });
+    assert_eq!(closed.await, (1, false, true));
+    stop(sockets, &mut inputs).await;
+}
+
 #[tokio::test]
 async fn a_failed_replacement_is_tried_again_while_the_old_one_serves() {
     let refused = Arc::new(AtomicUsize::new(0));
@@ -351,7 +396,7 @@ async fn connections_opened_together_are_renewed_one_after_the_other() {
                 open.insert((source, generation), at_ns);
                 most = most.max(open.len());
             }
-            SocketEvent::Closed { source, generation, reason, overlap, at_ns } => {
+            SocketEvent::Closed { source, generation, reason, overlap, at_ns, .. } => {
                 assert_eq!((reason, overlap), (CloseReason::Renewed, true));
                 let lived = at_ns - open.remove(&(source, generation)).unwrap();
                 assert!(lived < 8_000_000_000, "connection {source} lived for {lived} ns");

@@ -119,6 +119,7 @@ async fn a_confirmed_stream_that_never_came_has_its_own_hint() {
                 url,
                 silence_ms,
                 hint,
+                ..
             } => {
                 assert_eq!(
                     (source.position(), stream.position(), data_type, instrument),

@@ -221,12 +221,13 @@ impl Pipeline {
         }
         match input {
             SocketEvent::Frame(frame) => self.push(&frame),
-            SocketEvent::Closed { source, generation, reason, overlap, at_ns } => {
+            SocketEvent::Closed { source, generation, reason, overlap, is_late, at_ns } => {
                 // Frames that came before it are processed before it.
                 self.normalize();
                 if !overlap {
-                    self.parts.gaps.closed(source, &reason, at_ns);
+                    self.parts.gaps.closed((source, generation), &reason, at_ns, is_late);
                 }
+                self.parts.gaps.generation_ended((source, generation));
                 self.closed((source, generation), overlap, &reason.to_string());
             }
             SocketEvent::Opened { source, generation, .. } => {
@@ -241,11 +242,16 @@ impl Pipeline {
                 url,
                 silence_ms,
                 hint,
+                at_ns,
             } => {
                 // Events that came before it are processed before it.
                 self.normalize();
                 let of = (source, stream);
-                self.silent(&SilentStream { of, data_type, instrument, connection, url, silence_ms, hint });
+                if !self.parts.gaps.has_brought(of, silence_ms, at_ns) {
+                    let silent =
+                        SilentStream { of, data_type, instrument, connection, url, silence_ms, hint };
+                    self.silent(&silent);
+                }
             }
             SocketEvent::RequestFailed { source, reason, at_ns } => {
                 // Answers that came before it are processed before it.
@@ -258,7 +264,8 @@ impl Pipeline {
     }
 
     fn push(&mut self, frame: &ReceivedFrame) {
-        self.parts.gaps.frame(frame.source, frame.received_at_ns, frame.subscribed_at_ns);
+        let connection = (frame.source, frame.generation);
+        self.parts.gaps.frame(connection, frame.received_at_ns, frame.subscribed_at_ns);
         let mut pushed = self.batch.push(&frame.data, frame.source, frame.received_at_ns);
         if pushed == Err(PushError::Full) {
             self.normalize();
@@ -377,7 +384,8 @@ impl Pipeline {
         if let Some(outcome) = outcome.filter(|outcome| outcome.gap.is_some() || outcome.rejected.is_some()) {
             self.book_problem(payload.instrument(), &outcome, received_at_ns);
         }
-        let is_live = self.parts.gaps.event(origin.source, payload.time_us());
+        let connection = (origin.source, origin.generation);
+        let is_live = self.parts.gaps.event(connection, received_at_ns, payload.time_us());
         // The age of a copy, or of what came before the connection, is no latency.
         if is_live && (matches!(payload, Payload::Book(_)) || self.records.len() > before) {
             let delay = &self.venue_to_edge[payload.data_type()];

@@ -1,5 +1,5 @@
 //! Gaps of streams that are silent for longer than their adapter expects while their connection is open. Such a gap begins with the stream's last
-//! event and ends with its next one. Streams whose numbers show each loss have none: there the numbers decide.
+//! event and ends with its next one. Only data that comes at intervals has such gaps: the silence of trades and books may be a quiet market.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -42,6 +42,22 @@ impl Silences {
     }
 }
 
+/// Without an event something is missing. A market without trades is quiet, as is a book that does not change, whose numbers or checksum show each loss.
+const fn comes_at_intervals(kind: DataType) -> bool {
+    match kind {
+        DataType::FundingRate
+        | DataType::OpenInterest
+        | DataType::LsrTopPosition
+        | DataType::LsrAllAccount
+        | DataType::VolatilityIndex => true,
+        DataType::Trade
+        | DataType::OrderBook
+        | DataType::OrderBookDelta
+        | DataType::Quote
+        | DataType::Liquidation => false,
+    }
+}
+
 impl GapMonitor {
     /// A stream of a connection delivered something.
     pub fn stream_received(&mut self, source: SourceIndex, stream: StreamIndex, at_ns: i64) {
@@ -57,6 +73,13 @@ impl GapMonitor {
         }
     }
 
+    /// An event of the stream came within its silence before `at_ns`, and waited for the pipeline when the sockets looked.
+    pub fn has_brought(&self, of: PlanStream, silence_ms: u64, at_ns: i64) -> bool {
+        let silence_ns = i64::try_from(silence_ms.saturating_mul(1_000_000)).unwrap_or(i64::MAX);
+        let newest_ns = self.silences.newest_ns.get(&of);
+        newest_ns.is_some_and(|newest_ns| at_ns.saturating_sub(*newest_ns) < silence_ns)
+    }
+
     /// A stream of a connection was silent for longer than its adapter expects.
     pub fn stream_silent(
         &mut self,
@@ -69,8 +92,8 @@ impl GapMonitor {
         if self.silences.lasting.contains_key(&of) {
             return;
         }
-        let streams = self.auditor.unnumbered(streams_of(&self.streams, kind, instrument));
-        if streams.is_empty() {
+        let streams: Vec<AuditStream> = streams_of(&self.streams, kind, instrument).collect();
+        if streams.is_empty() || !comes_at_intervals(kind) {
             return;
         }
         let untraded = instrument.and_then(|instrument| self.silences.untraded_ns.get(&instrument));
@@ -113,7 +136,7 @@ mod tests {
     use std::time::Duration;
 
     use marketprism_adapter_host::contract::{self, Connection, DataStream, Heartbeat, Plan};
-    use marketprism_schema::{Capability, Completeness, DataTypeMap, MarketType, Numbering, StreamId};
+    use marketprism_schema::{Capability, DataTypeMap, MarketType, StreamId};
     use marketprism_socket::CloseReason;
 
     use super::*;
@@ -121,7 +144,7 @@ mod tests {
 
     const SECOND: i64 = 1_000_000_000;
 
-    /// Funding without numbers and trades with ids that rise by one, on one connection.
+    /// Funding and trades without numbers, on one connection.
     fn monitor() -> (Arc<Auditor>, GapMonitor) {
         let auditor = Arc::new(Auditor::new(AuditOrigin {
             edge: "e1".to_owned(),
@@ -132,13 +155,8 @@ mod tests {
         }));
         let feed = auditor.feed("sim_perp");
         let streams = DataTypeMap::from_fn(|kind| {
-            let numbering = match kind {
-                DataType::FundingRate => Numbering::Unnumbered,
-                DataType::Trade => Numbering::ByOne,
-                _ => return None,
-            };
-            let capability = Capability { numbering, completeness: Completeness::Complete, delay_seconds: 0 };
-            Some((StreamId::new(kind, "sim_perp", MarketType::Perpetual, "A-B").unwrap(), capability))
+            let id = StreamId::new(kind, "sim_perp", MarketType::Perpetual, "A-B").unwrap();
+            matches!(kind, DataType::FundingRate | DataType::Trade).then_some((id, Capability::UNNUMBERED))
         });
         let table = auditor.subscribe(feed, &[streams], SECOND);
         let stream = |data_type| DataStream {
@@ -173,20 +191,25 @@ mod tests {
 
     /// Its connection is replaced with an overlap, or even lost: neither shows when the stream itself came back.
     #[test]
-    fn a_silent_stream_without_numbers_has_a_gap_from_its_last_event_to_its_next_one() {
+    fn a_silent_stream_that_comes_at_intervals_has_a_gap_from_its_last_event_to_its_next_one() {
         let (auditor, mut monitor) = monitor();
         let source = SourceIndex::default();
         let (funding, trades) = ((source, StreamIndex::from(0)), (source, StreamIndex::from(1)));
         let instrument = Some(InstrumentIndex::default());
         for at in [2, 10] {
-            monitor.frame(source, at * SECOND, Some(0));
+            monitor.frame((source, 1), at * SECOND, Some(0));
             monitor.stream_received(source, funding.1, at * SECOND);
             monitor.stream_received(source, trades.1, at * SECOND);
         }
+        assert!(
+            monitor.has_brought(funding, 15_000, 24 * SECOND),
+            "its event of 10 s waited for the pipeline"
+        );
+        assert!(!monitor.has_brought(funding, 15_000, 25 * SECOND));
         monitor.stream_silent(funding, DataType::FundingRate, instrument, 15_000);
         monitor.stream_silent(trades, DataType::Trade, instrument, 15_000);
-        monitor.closed(source, &CloseReason::Lost("reset".to_owned()), 30 * SECOND);
-        monitor.frame(source, 32 * SECOND, Some(0));
+        monitor.closed((source, 1), &CloseReason::Lost("reset".to_owned()), 30 * SECOND, false);
+        monitor.frame((source, 1), 32 * SECOND, Some(0));
         monitor.stream_received(source, trades.1, 32 * SECOND);
         monitor.stream_received(source, funding.1, 50 * SECOND);
         monitor.stream_silent(funding, DataType::FundingRate, instrument, 15_000);
@@ -201,6 +224,6 @@ mod tests {
             gaps.map(|gap| (gap.from / SECOND, gap.to / SECOND)).collect::<Vec<_>>()
         };
         assert_eq!(silences(DataType::FundingRate), [(10, 50), (50, 55)], "{audits:?}");
-        assert!(silences(DataType::Trade).is_empty(), "their ids show each loss: {audits:?}");
+        assert!(silences(DataType::Trade).is_empty(), "a quiet market is no gap: {audits:?}");
     }
 }

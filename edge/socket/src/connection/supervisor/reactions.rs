@@ -99,8 +99,9 @@ impl ConnectionSupervisor {
     pub(super) async fn check_streams(&mut self, now: Instant) {
         let current = self.current.and_then(|current| self.generations.get(&current));
         let opened = current.and_then(|current| current.opened_at).unwrap_or(now);
-        // Frames wait unread while the pipeline is behind: no silence of the venue.
-        let behind = self.feed.inputs.is_full();
+        // Frames wait while the pipeline is behind, or has not begun: no silence of the venue.
+        let behind = self.feed.inputs.is_behind();
+        let at_ns = now_ns();
         let mut silent = Vec::new();
         let (mut frozen, mut is_watched) = (None, false);
         let mut next = now + NEVER;
@@ -143,7 +144,7 @@ impl ConnectionSupervisor {
             self.reconnect(CloseReason::Silent(stream), first, now);
         }
         for silent in silent {
-            self.report_silent(silent).await;
+            self.report_silent(silent, at_ns).await;
         }
     }
 
@@ -165,8 +166,8 @@ impl ConnectionSupervisor {
     /// A subscription that the venue does not answer looks like a quiet stream: without an event of the connection's generation it is sent
     /// again. Returns the time of the next look.
     fn check_unanswered(&mut self, now: Instant) -> Instant {
-        let state = &self.state;
-        let look = |stream| Some((state.expected_since(stream)?, state.seen(stream)));
+        let (state, serving) = (&self.state, self.current.unwrap_or(self.newest));
+        let look = |stream| Some((state.expected_since(stream)?, state.has_brought(serving, stream)));
         let (due, next) = self.silence.unanswered.check(now, look);
         if let Some((stream, plan)) = due.and_then(|due| Some((due, self.plan.streams.get(due.position())?)))
         {
@@ -195,7 +196,7 @@ impl ConnectionSupervisor {
         self.request_replacement(reason);
     }
 
-    async fn report_silent(&mut self, silent: Silent) {
+    async fn report_silent(&mut self, silent: Silent, at_ns: i64) {
         let Some(stream) = self.plan.streams.get(silent.stream.position()) else { return };
         self.feed.counters.count(SocketCounter::Silences);
         let requested = stream.resubscribe.last().map(String::as_str).unwrap_or_default();
@@ -220,6 +221,7 @@ impl ConnectionSupervisor {
             url: url.into_owned(),
             silence_ms: u64::try_from(silence.as_millis()).unwrap_or(u64::MAX),
             hint: silent.hint,
+            at_ns,
         };
         if !stream.resubscribe.is_empty() {
             if silent.resubscribe {
@@ -321,7 +323,7 @@ impl ConnectionSupervisor {
             tracing::warn!(connection = %self.plan.name, generation, %reason, overlap, "connection closed");
         }
         let source = self.source;
-        let closed = SocketEvent::Closed { source, generation, reason, at_ns: now_ns(), overlap };
+        let closed = SocketEvent::Closed { source, generation, reason, at_ns: now_ns(), overlap, is_late };
         // An error means that the pipeline has ended.
         let _ = self.feed.deliver(closed).await;
     }
