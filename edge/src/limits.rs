@@ -173,7 +173,7 @@ pub const IN_FLIGHT_SCAN: Duration = Duration::from_millis(100);
 pub const RECENT_IDS: usize = 128;
 /// Up to as many are remembered while the oldest is younger than [`RECENT_IDS_YOUNG_NS`], for connections overlap for seconds, and twice as
 /// many as one message had: the longest page of a venue's history has 1,000, which come again with each poll.
-pub const RECENT_IDS_MAX: usize = 4_096;
+pub const RECENT_IDS_MAX: usize = 16_384;
 /// See [`RECENT_IDS_MAX`].
 pub const RECENT_IDS_YOUNG_NS: i64 = 60_000_000_000;
 /// Ids for which there is room at first: most instruments of an option chain have few.

@@ -28,7 +28,7 @@ pub(super) struct RecentIds {
 impl RecentIds {
     /// False for an id that is in the window.
     pub(super) fn insert(&mut self, id: EventId, received_at_ns: i64) -> bool {
-        // Half of a hash over 128 bits: among 4,096 ids two collide by chance once in 10^12 windows.
+        // Half of a hash over 128 bits: among 16,384 ids two collide by chance once in 10^11 windows.
         let id = id.low_half();
         self.count_in_message(received_at_ns);
         if self.place_at(self.slot_of(id)).is_some() {
@@ -276,9 +276,9 @@ mod tests {
             (sizes[0].1, last, reached.unwrap())
         };
         let (first, base, full) = (12 * RECENT_IDS_FIRST, 12 * RECENT_IDS, 12 * RECENT_IDS_MAX);
-        assert_eq!(most(SECOND / 1_000), (first, full, 2), "1,000 a second");
-        assert_eq!(most(SECOND / 40), (first, full, 51), "40 a second");
-        assert_eq!(most(SECOND / 20), (first, full / 2, 51), "20 a second");
+        assert_eq!(most(SECOND / 1_000), (first, full, 8), "1,000 a second");
+        assert_eq!(most(SECOND / 40), (first, full / 4, 51), "40 a second");
+        assert_eq!(most(SECOND / 20), (first, full / 8, 51), "20 a second");
         assert_eq!(most(SECOND), (first, base, 64), "one a second");
     }
 }
