@@ -42,7 +42,8 @@ fn feed() -> RecordBuilder {
 
 /// Every book has a gap and gets its snapshot; every instrument trades, with duplicates and gaps.
 fn round(builder: &mut RecordBuilder, number: i64, records: &mut Vec<EventRecord>) {
-    let now_ns = START_NS + number * 200 * MILLISECOND_NS;
+    // Ids are kept for a minute, which half of the rounds take more than.
+    let now_ns = START_NS + number * 400 * MILLISECOND_NS;
     let whole: Vec<i64> = (1..=LEVELS)
         .flat_map(|i| [10_000 - i, i])
         .chain((1..=LEVELS).flat_map(|i| [10_000 + i, i]))
