@@ -6,20 +6,26 @@ use std::time::Duration;
 use marketprism_adapter_host::contract::{DataType, Endpoint, Feed};
 use marketprism_adapter_host::fixtures::{EXCHANGE, FixtureKind, component};
 use marketprism_adapter_host::{Adapter, AdapterSupervisor, Engine, FaultPolicy, Limits, Sandbox, Stats};
+use marketprism_edge::audit::Auditor;
 use marketprism_edge::config::{CurrentAdapter, FeedConfig};
 use marketprism_edge::feed::{
-    EdgeContext, FeedContext, FeedRoster, FeedSetup, FeedStatus, FrameObserver, PartSet, PartStart, Pipeline,
-    PipelineParts, SourceMap, StreamMemories, run_feed,
+    EdgeContext, FeedContext, FeedRoster, FeedSetup, FeedStatus, FrameObserver, InstrumentKey, PartSet,
+    PartStart, Pipeline, PipelineParts, SourceMap, StreamMemories, key_of, run_feed,
 };
 use marketprism_edge::gaps::GapMonitor;
 use marketprism_edge::queue::{DiscardQueue, QueueLane};
 use marketprism_edge::telemetry::Metrics;
-use marketprism_socket::{FeedSockets, InputReceiver};
+use marketprism_schema::{Capability, DataType as EventType, DataTypeMap, MarketType, StreamId};
+use marketprism_service::clock;
+use marketprism_socket::{
+    Budgets, FeedSockets, InputBounds, InputReceiver, InputSender, SocketOptions, input_queue,
+};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::auditing::setup::origin;
 use crate::records::{builder, options};
 
 pub fn adapter(kind: FixtureKind) -> Adapter {
@@ -82,6 +88,40 @@ impl RunningPipeline {
     pub fn stop(self) {
         self.abort.cancel();
         tokio::task::block_in_place(|| self.thread.join()).unwrap();
+    }
+}
+
+/// A pipeline over the echoing fixture whose stream of one data type is audited. It gives back the frames that are sent.
+pub struct AuditedPipeline {
+    pub sender: InputSender,
+    pub auditor: Arc<Auditor>,
+    pub status: Arc<FeedStatus>,
+    pub instrument: InstrumentKey,
+    pub pipeline: RunningPipeline,
+    pub sockets: Arc<FeedSockets>,
+}
+
+impl AuditedPipeline {
+    pub fn start(kind: EventType, capability: Capability) -> Self {
+        let adapter = adapter(FixtureKind::Echo);
+        let supervisor = supervisor(&adapter, Vec::new());
+        let (plan, stats) = (supervisor.plan().clone(), Arc::clone(supervisor.stats()));
+        let instruments = supervisor.instruments().to_vec();
+        let (sender, inputs) = input_queue(InputBounds { events: 64, bytes: 1 << 20 });
+        let sockets = FeedSockets::start(&plan, SocketOptions::default(), Budgets::default(), sender.clone());
+        let sockets = Arc::new(sockets.unwrap());
+        let start_ns = clock::now_ns();
+        let auditor = Arc::new(Auditor::new(origin(start_ns)));
+        let feed = auditor.feed(EXCHANGE);
+        let id = StreamId::new(kind, EXCHANGE, MarketType::Spot, &instruments[0].symbol).unwrap();
+        let of_kind = DataTypeMap::from_fn(|one| (one == kind).then(|| (id.clone(), capability)));
+        let streams = auditor.subscribe(feed, &[of_kind], start_ns);
+        let status = Arc::new(FeedStatus::new(EXCHANGE, &[kind], adapter.clone()));
+        status.set_running(adapter, &instruments, Arc::clone(&sockets), stats, &plan);
+        let gaps = GapMonitor::new(Arc::clone(&auditor), feed, streams, &plan, start_ns);
+        let pipeline = RunningPipeline::start(supervisor, inputs, &sockets, &status, gaps);
+        let instrument = key_of(&instruments[0]);
+        Self { sender, auditor, status, instrument, pipeline, sockets }
     }
 }
 

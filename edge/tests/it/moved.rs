@@ -1,21 +1,15 @@
 //! A part after one of its instruments has moved to another one, for its new terms: its connection still has the subscription.
 
-use std::sync::Arc;
-
-use marketprism_adapter_host::fixtures::{ECHO_AT, EXCHANGE, FixtureKind};
-use marketprism_edge::audit::Auditor;
-use marketprism_edge::feed::{FeedStatus, InstrumentEnd, key_of};
-use marketprism_edge::gaps::GapMonitor;
+use marketprism_adapter_host::fixtures::{ECHO_AT, EXCHANGE};
+use marketprism_edge::feed::InstrumentEnd;
 use marketprism_edge::telemetry::ANY;
-use marketprism_schema::{DataType, DataTypeMap, MarketType, StreamId};
+use marketprism_schema::DataType;
 use marketprism_service::clock;
-use marketprism_socket::{
-    Budgets, FeedSockets, InputBounds, ReceivedFrame, SocketEvent, SocketOptions, input_queue,
-};
+use marketprism_socket::{ReceivedFrame, SocketEvent};
 use marketprism_tests::wait::eventually;
 
-use crate::auditing::setup::{NUMBERED, SECOND, origin};
-use crate::feeds::{RunningPipeline, adapter, supervisor};
+use crate::auditing::setup::{NUMBERED, SECOND};
+use crate::feeds::AuditedPipeline;
 
 /// The fixture gives it back as its result: an update of the book that cannot be read, and the restart of the book.
 fn unreadable_update() -> SocketEvent {
@@ -39,23 +33,8 @@ fn unreadable_update() -> SocketEvent {
 /// Finer prices than the part's terms have come with each update until the feed starts again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_read_of_a_book_that_moved_to_another_part_is_unasked_and_not_malformed() {
-    let adapter = adapter(FixtureKind::Echo);
-    let supervisor = supervisor(&adapter, Vec::new());
-    let (plan, stats) = (supervisor.plan().clone(), Arc::clone(supervisor.stats()));
-    let instruments = supervisor.instruments().to_vec();
-    let (sender, inputs) = input_queue(InputBounds { events: 64, bytes: 1 << 20 });
-    let sockets = FeedSockets::start(&plan, SocketOptions::default(), Budgets::default(), sender.clone());
-    let sockets = Arc::new(sockets.unwrap());
-    let start_ns = clock::now_ns();
-    let auditor = Arc::new(Auditor::new(origin(start_ns)));
-    let feed = auditor.feed(EXCHANGE);
-    let id = StreamId::new(DataType::OrderBook, EXCHANGE, MarketType::Spot, &instruments[0].symbol).unwrap();
-    let books = DataTypeMap::from_fn(|kind| (kind == DataType::OrderBook).then(|| (id.clone(), NUMBERED)));
-    let streams = auditor.subscribe(feed, &[books], start_ns);
-    let status = Arc::new(FeedStatus::new(EXCHANGE, &[DataType::OrderBook], adapter.clone()));
-    status.set_running(adapter, &instruments, Arc::clone(&sockets), stats, &plan);
-    let gaps = GapMonitor::new(Arc::clone(&auditor), feed, streams, &plan, start_ns);
-    let pipeline = RunningPipeline::start(supervisor, inputs, &sockets, &status, gaps);
+    let AuditedPipeline { sender, auditor, status, instrument, pipeline, sockets: _kept } =
+        AuditedPipeline::start(DataType::OrderBook, NUMBERED);
     let metrics = &pipeline.metrics;
     let malformed = metrics.collector_errors.with_label_values(&[EXCHANGE, ANY, "malformed"]);
     let unasked = metrics.unasked.with_label_values(&[EXCHANGE, DataType::OrderBook.as_str()]);
@@ -65,7 +44,7 @@ async fn what_cannot_be_read_of_a_book_that_moved_to_another_part_is_unasked_and
         sender.send(unreadable_update()).await.unwrap();
         eventually("it is counted", || async { malformed.get() + unasked.get() == sent }).await;
         assert_eq!(counted(), expected);
-        status.end_instruments(&[key_of(&instruments[0])], InstrumentEnd::Moved);
+        status.end_instruments(std::slice::from_ref(&instrument), InstrumentEnd::Moved);
         status.ended_instruments().await;
     }
     pipeline.stop();

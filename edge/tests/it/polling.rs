@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use marketprism_adapter_host::contract::{self, Endpoint};
 use marketprism_adapter_host::fixtures::{EXCHANGE, FixtureKind};
-use marketprism_edge::audit::Auditor;
-use marketprism_edge::feed::{FeedStatus, key_of};
+use marketprism_edge::feed::FeedStatus;
 use marketprism_edge::gaps::GapMonitor;
-use marketprism_schema::{Audit, Capability, DataType, DataTypeMap, GapCause, GapKind, MarketType, StreamId};
+use marketprism_schema::{Audit, Capability, DataType, GapCause, GapKind};
 use marketprism_service::clock;
 use marketprism_socket::{
     Budgets, FeedSockets, InputBounds, SilenceHint, SocketEvent, SocketOptions, input_queue,
@@ -17,8 +16,8 @@ use marketprism_tests::wait::eventually;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::auditing::setup::{SECOND, origin};
-use crate::feeds::{RunningPipeline, adapter, supervisor};
+use crate::auditing::setup::SECOND;
+use crate::feeds::{AuditedPipeline, RunningPipeline, adapter, supervisor};
 
 /// Answers every request with `!`, for which the fixture asks for one more page.
 pub async fn serve(listener: TcpListener) {
@@ -84,24 +83,8 @@ fn has_silence(audit: &Audit) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_gap_of_a_silent_stream_is_in_the_audits_until_its_instrument_does_not_trade() {
-    let adapter = adapter(FixtureKind::Echo);
-    let supervisor = supervisor(&adapter, Vec::new());
-    let (plan, stats) = (supervisor.plan().clone(), Arc::clone(supervisor.stats()));
-    let instruments = supervisor.instruments().to_vec();
-    let (sender, inputs) = input_queue(InputBounds { events: 64, bytes: 1 << 20 });
-    let sockets = FeedSockets::start(&plan, SocketOptions::default(), Budgets::default(), sender.clone());
-    let sockets = Arc::new(sockets.unwrap());
-    let start_ns = clock::now_ns();
-    let auditor = Arc::new(Auditor::new(origin(start_ns)));
-    let feed = auditor.feed(EXCHANGE);
-    let kind = DataType::FundingRate;
-    let id = StreamId::new(kind, EXCHANGE, MarketType::Spot, &instruments[0].symbol).unwrap();
-    let rates = DataTypeMap::from_fn(|one| (one == kind).then(|| (id.clone(), Capability::UNNUMBERED)));
-    let streams = auditor.subscribe(feed, &[rates], start_ns);
-    let status = Arc::new(FeedStatus::new(EXCHANGE, &[kind], adapter.clone()));
-    status.set_running(adapter, &instruments, Arc::clone(&sockets), stats, &plan);
-    let gaps = GapMonitor::new(Arc::clone(&auditor), feed, streams, &plan, start_ns);
-    let pipeline = RunningPipeline::start(supervisor, inputs, &sockets, &status, gaps);
+    let AuditedPipeline { sender, auditor, status, instrument, pipeline, sockets: _kept } =
+        AuditedPipeline::start(DataType::FundingRate, Capability::UNNUMBERED);
     let silent = SocketEvent::Silent {
         source: 0.into(),
         stream: 0.into(),
@@ -117,7 +100,7 @@ async fn the_gap_of_a_silent_stream_is_in_the_audits_until_its_instrument_does_n
     let closed = || auditor.close(clock::now_ns() + SECOND, auditor.frontier_ns(), 1_000);
     eventually("a window with the gap", || async { closed().iter().any(has_silence) }).await;
     let halted_ns = clock::now_ns();
-    status.set_not_trading(&BTreeSet::from([key_of(&instruments[0])]));
+    status.set_not_trading(&BTreeSet::from([instrument.clone()]));
     let is_over = |audit: &Audit| audit.from > halted_ns && !has_silence(audit);
     eventually("a window without the gap", || async { closed().iter().any(is_over) }).await;
     pipeline.stop();
