@@ -235,7 +235,7 @@ pub(crate) enum PublishReply<'a> {
     Refused {
         text: Cow<'a, str>,
     },
-    /// Rejected for its content; a retry is useless.
+    /// Rejected for its content; a retry is useless. None behind a leaf node, since an error names no domain: the centre may have taken the message.
     Rejected {
         text: Cow<'a, str>,
     },
@@ -271,6 +271,10 @@ impl<'a> RawError<'a> {
             10_023 | 10_047 => "the broker's storage is full: free it, or raise jetstream max_file_store",
             10_002 => "the storage of the account is full: raise its limit at the broker",
             10_039 | 10_076 => "JetStream is off: enable it in the broker's configuration",
+            MESSAGE_TOO_LARGE => {
+                "the stream, or that of a leaf node, limits the size of messages: run `marketprism-central init --apply` for the centre's, and delete that \
+                 of the leaf node"
+            }
             10_077 => "the stream is full and refuses new messages: run `marketprism-central init --apply`",
             _ => return self.description,
         };
@@ -295,7 +299,9 @@ impl<'a> PublishReply<'a> {
                 );
                 Self::Foreign { text: text.into() }
             }
-            Ok(RawReply { error: Some(error), .. }) if error.err_code == MESSAGE_TOO_LARGE => {
+            Ok(RawReply { error: Some(error), .. })
+                if error.err_code == MESSAGE_TOO_LARGE && domain.is_none() =>
+            {
                 Self::Rejected { text: error.description }
             }
             Ok(RawReply { error: Some(error), .. }) => Self::Refused { text: error.with_remedy() },
@@ -373,5 +379,14 @@ mod tests {
             panic!("a leaf node has stored it");
         };
         assert!(text.contains("domain leaf, wanted hub: delete"), "{text}");
+    }
+
+    /// Audits and events ended as lost, which the centre would have stored.
+    #[test]
+    fn behind_a_leaf_node_a_message_that_is_too_large_for_some_stream_is_refused_and_not_rejected() {
+        let large = br#"{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum allowed"},"seq":0}"#;
+        let reply = PublishReply::parse(large, None, "AUDIT", Some("hub"));
+        let PublishReply::Refused { text } = reply else { panic!("{reply:?}") };
+        assert!(text.starts_with("message size exceeds maximum allowed; "), "{text}");
     }
 }
