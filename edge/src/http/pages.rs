@@ -57,6 +57,7 @@ pub(super) fn health_state(state: &EdgeState) -> Health {
     let now = Instant::now();
     let mut degraded = limitations(state);
     degraded.extend(state.link.mirror_problem());
+    degraded.extend(state.link.domain_problem());
     degraded.extend(state.context.clocks.problems());
     degraded.extend(state.reload.problem());
     degraded.extend(state.context.raw.all().iter().filter_map(|(name, raw)| raw.status().problem(name)));

@@ -102,6 +102,29 @@ async fn a_stream_of_a_leaf_node_takes_no_event_in_place_of_the_centres() {
     assert_eq!(stored_ids(&hub.url()).await, (0..u128::from(COUNT)).collect::<Vec<_>>());
 }
 
+/// Its acknowledgement comes first, and no domain is configured by which it is told from the centre's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_a_leaf_node_that_acknowledges_beside_the_centres_is_named() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let (hub, leaf) = Broker::hub_and_leaf([folders[0].path(), folders[1].path()]).await;
+    create_stream(&hub.url(), STREAM, "trade.>").await;
+    let edge = start(&leaf.url(), Duration::from_secs(30)).await;
+    let append = |id| edge.queue.append(QueueLane::default(), &mut records(&edge.coverage, id..id + 1));
+    append(0);
+    eventually("the centre has the event", || async { edge.queue.status().confirmed == 1 }).await;
+    assert_eq!(edge.link.domain_problem(), None);
+
+    create_stream(&leaf.url(), STREAM, "trade.>").await;
+    let mut id = 0;
+    let problem = eventually("both domains are named", || {
+        id += 1;
+        append(id);
+        async { edge.link.domain_problem() }
+    })
+    .await;
+    assert!(problem.contains("hub and leaf") && problem.contains("set nats.jetstream_domain"), "{problem}");
+}
+
 /// Its answer comes first each time, and names no domain.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_is_too_large_for_a_stream_of_a_leaf_node_is_kept_for_the_centre() {
