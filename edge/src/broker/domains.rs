@@ -2,16 +2,16 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// None: a server without a domain.
-type Domain = Option<String>;
+/// In the place of a domain, of a server that has none.
+const NO_DOMAIN: &str = "(none)";
 
 #[derive(Debug, Default)]
 pub(super) struct AckDomains(Mutex<SeenDomains>);
 
 #[derive(Debug, Default)]
 struct SeenDomains {
-    first: Option<Domain>,
-    other: Option<Domain>,
+    first: Option<String>,
+    other: Option<String>,
     /// The first one came again after the other: no change of the broker's configuration.
     are_two: bool,
 }
@@ -19,7 +19,6 @@ struct SeenDomains {
 impl SeenDomains {
     fn problem(&self) -> Option<String> {
         let (Some(first), Some(other), true) = (&self.first, &self.other, self.are_two) else { return None };
-        let [first, other] = [first, other].map(|domain| domain.as_deref().unwrap_or("(none)"));
         Some(format!(
             "messages are acknowledged by streams of two JetStream domains, {first} and {other}: what only one of them has, central may never read; \
              set nats.jetstream_domain to the centre's, and delete the stream in the other"
@@ -31,11 +30,11 @@ impl AckDomains {
     pub(super) fn note(&self, domain: Option<&str>) {
         let mut guard = self.lock();
         let seen = &mut *guard;
-        let owned = || Some(domain.map(str::to_owned));
+        let domain = domain.unwrap_or(NO_DOMAIN);
         match (&seen.first, &seen.other) {
-            (None, _) => seen.first = owned(),
-            (Some(first), None) if first.as_deref() != domain => seen.other = owned(),
-            (Some(first), Some(_)) if !seen.are_two && first.as_deref() == domain => {
+            (None, _) => seen.first = Some(domain.to_owned()),
+            (Some(first), None) if first != domain => seen.other = Some(domain.to_owned()),
+            (Some(first), Some(_)) if !seen.are_two && first == domain => {
                 seen.are_two = true;
                 tracing::error!(problem = seen.problem(), "acknowledgements of two streams");
             }
