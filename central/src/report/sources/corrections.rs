@@ -81,10 +81,7 @@ fn milli(column: &str) -> String {
 }
 
 /// Those of a span that touches the period, or closed in it; the newest first. After those that hot knows the ones that only cold knows.
-pub async fn corrections(
-    sources: &Sources,
-    scope: &ReportScope,
-) -> Answer<PeriodCorrections> {
+pub async fn corrections(sources: &Sources, scope: &ReportScope) -> Answer<PeriodCorrections> {
     let (from, to) = (sql::millis(scope.from.0), sql::millis(scope.to.0));
     let source = format!(
         "FROM {}.corrections FINAL WHERE (from_at < {to} AND to_at > {from}) OR (created_at >= {from} AND created_at < {to})",
@@ -103,13 +100,14 @@ pub async fn corrections(
          {span}, changed FROM {}.corrections FINAL",
         sources.hot.database
     );
-    let (closed, total, known, hot, cold) = tokio::try_join!(
+    let (closed, total, hot, cold) = tokio::try_join!(
         sources.rows::<ClosedRow>(&sources.hot, &rows),
         sources.rows::<u64>(&sources.hot, &total),
-        sources.rows::<KnownRow>(&sources.hot, &known),
         applied(sources, &sources.hot),
         applied(sources, &sources.cold)
     )?;
+    // After cold: it may have carried out one of these meanwhile.
+    let known: Vec<KnownRow> = sources.rows(&sources.hot, &known).await?;
     let now_ms = clock::now_ms();
     let kept_ms = kept_from_ms(sources.config.ledger.retention_days, now_ms);
     let touches = |one: &&AppliedRow| {
@@ -177,8 +175,8 @@ fn rows_beside(known: &[KnownRow], sides: [&[AppliedRow]; 2], now_ms: i64) -> BT
         let table = Table::ALL.iter().find(|table| table.data_type.as_str() == one.data_type);
         let Some(recent) = table.map(|table| recent_window(table.data_type)) else { continue };
         let since_ms = now_ms.saturating_sub(millis(recent.saturating_add(limits::CORRECTION_DUE)));
-        let is_applied =
-            sides.iter().all(|side| record_of(side, (one.correction, &one.data_type, one.at)).is_some());
+        let name = (one.correction, one.data_type.as_str(), one.at);
+        let is_applied = sides.iter().all(|side| record_of(side, name).is_some());
         if !is_applied && one.to.max(one.at).0 >= since_ms {
             let rows = beside.entry(one.data_type.clone()).or_default();
             *rows = rows.saturating_add(one.changed);
