@@ -28,6 +28,7 @@ mod quotes;
 mod raw;
 mod records;
 mod resends;
+mod resized;
 mod restarts;
 mod routing;
 mod stuck;
