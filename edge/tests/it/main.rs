@@ -7,6 +7,7 @@
     clippy::print_stdout
 )]
 
+mod answers;
 mod auditing;
 mod backfill;
 mod batches;
