@@ -102,6 +102,9 @@ impl GapMonitor {
     ) {
         let Some(state) = self.sources.get_mut(source.position()) else { return };
         state.newest_frames.insert(generation, at_ns);
+        if generation > state.answers.0 {
+            state.answers = (generation, 0);
+        }
         if let Some(subscribed_at_ns) = subscribed_at_ns.filter(|_| state.late.is_none()) {
             self.end_down(source, at_ns, subscribed_at_ns);
         }
@@ -124,9 +127,6 @@ impl GapMonitor {
     /// subscription.
     pub fn answered(&mut self, (source, generation): (SourceIndex, u64), at_ns: i64) {
         let Some(state) = self.sources.get_mut(source.position()) else { return };
-        if generation > state.answers.0 {
-            state.answers = (generation, 0);
-        }
         state.answers.1 += usize::from(generation == state.answers.0);
         let has_subscribed = state.opening_messages > 0;
         let Some(recovery) = state.recovery.as_mut().filter(|end| has_subscribed && end.at_ns < at_ns) else {
