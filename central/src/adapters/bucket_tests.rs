@@ -15,10 +15,8 @@ use crate::limits::{ADAPTER_LEFTOVER_AGE, BROKER_CONNECT_WAIT};
 
 const MIB: i64 = 1 << 20;
 
-async fn connected(server: &Server, folder: &std::path::Path) -> Broker {
-    let path = folder.join("central.toml");
-    std::fs::write(&path, format!("[nats]\nurls = [{:?}]\n", server.url())).unwrap();
-    let nats = Config::load(&path).unwrap().nats;
+async fn connected(server: &Server) -> Broker {
+    let nats = Config::parse(&format!("[nats]\nurls = [{:?}]\n", server.url())).unwrap().nats;
     let broker = Broker::start(&nats).await.unwrap();
     broker.connected(&nats, BROKER_CONNECT_WAIT).await.unwrap();
     broker
@@ -44,7 +42,7 @@ async fn what_does_not_fit_is_refused_and_what_broken_off_pushes_left_is_cleaned
     }
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path()).await;
-    let broker = connected(&server, folder.path()).await;
+    let broker = connected(&server).await;
     let bucket = AdapterBucket::open(&broker, 1, MIB).await.unwrap();
     let pieces = async || broker.subjects("OBJ_adapters", "$O.adapters.C.>").await.unwrap().unwrap().subjects;
     assert!(store(&bucket, "one", 300_000).await.unwrap());
