@@ -20,6 +20,7 @@ use super::evidence::{
 use super::hole::BackfilledHole;
 use crate::audit::{AuditFeed, AuditStream, Auditor, FeedCounts, GapEvent, StreamTable};
 use crate::books::BookReport;
+use crate::clocks::nanos;
 use crate::limits::VENUE_TIME_WAIT;
 use crate::records::RecordBuilder;
 
@@ -289,8 +290,7 @@ impl GapMonitor {
     pub fn end_turn(&mut self, builder: &mut RecordBuilder, frontier_ns: i64) {
         self.frontier_ns = frontier_ns;
         if !self.recovering.is_empty() {
-            let wait_ns = i64::try_from(VENUE_TIME_WAIT.as_nanos()).unwrap_or(i64::MAX);
-            self.report_recoveries(frontier_ns.saturating_sub(wait_ns));
+            self.report_recoveries(frontier_ns.saturating_sub(nanos(VENUE_TIME_WAIT)));
         }
         let (incidents, sources, streams) = (&self.incidents, &self.sources, &self.streams);
         let explain = |kind, instrument, gap: &Gap| {

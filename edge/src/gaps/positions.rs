@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::clocks::nanos;
 use crate::limits::{TRADE_POSITION_AGE_MAX, TRADE_POSITIONS_BYTES, TRADE_POSITIONS_EVERY};
 use crate::records::TradePosition;
 
@@ -79,8 +80,7 @@ impl TradePositions {
             tracing::warn!(%error, ?path, "trade positions of the last run not readable: trades since its stop are not filled");
             PositionFile::default()
         });
-        let age_ns = i64::try_from(TRADE_POSITION_AGE_MAX.as_nanos()).unwrap_or(i64::MAX);
-        let oldest_ns = clock::now_ns().saturating_sub(age_ns);
+        let oldest_ns = clock::now_ns().saturating_sub(nanos(TRADE_POSITION_AGE_MAX));
         newest.trades.retain(|_, position| position.last_venue_ns >= oldest_ns);
         let state = PositionState { settled: newest.clone(), newest, ..PositionState::default() };
         Self { path, state: Mutex::new(state) }

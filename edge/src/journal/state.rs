@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use marketprism_schema::{DataType, STREAMS};
 use marketprism_service::clock;
@@ -20,6 +20,7 @@ use super::recover;
 use super::status::JournalStatus;
 use super::syncer::Syncer;
 use crate::audit::Auditor;
+use crate::clocks::nanos;
 use crate::limits::{JOURNAL_BUFFER_BYTES, JOURNAL_SEGMENT_AGE, JOURNAL_SPARE_BYTES, JOURNAL_SYNC_EVERY};
 use crate::queue::{EventRecord, JournalPosition, StoredRecord};
 
@@ -165,10 +166,6 @@ impl JournalShared {
         let confirmed_ns = if is_failing { 0 } else { nanos(keep_confirmed) };
         KeepLimits { bytes, age_ns: nanos(age), confirmed_ns }
     }
-}
-
-fn nanos(time: Duration) -> i64 {
-    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }
 
 impl JournalState {

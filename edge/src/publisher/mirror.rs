@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::events::CONTENT_TYPE;
 use crate::broker::BrokerLink;
+use crate::clocks::nanos;
 use crate::config::MirrorSettings;
 use crate::queue::EventRecord;
 use crate::telemetry::{Metrics, follow};
@@ -104,8 +105,7 @@ impl CoreMirror {
 
     /// For an event that is published for the first time.
     pub(super) fn offer(&self, record: &EventRecord, now_ns: i64) {
-        let age_max_ns = i64::try_from(self.started.elapsed().as_nanos()).unwrap_or(i64::MAX);
-        self.offer_younger(record, now_ns, age_max_ns.min(MIRROR_AGE_MAX_NS));
+        self.offer_younger(record, now_ns, nanos(self.started.elapsed()).min(MIRROR_AGE_MAX_NS));
     }
 
     fn offer_younger(&self, record: &EventRecord, now_ns: i64, age_max_ns: i64) {
