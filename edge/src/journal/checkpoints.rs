@@ -1,8 +1,8 @@
 //! Writes checkpoints of the audits and closed audits between the events, so that a kill leaves them in one order.
 
 use super::frame::{self, CheckpointFrame};
-use super::index::SegmentIndex;
 use super::log::Journal;
+use super::segment_index::SegmentIndex;
 use super::state::JournalState;
 use crate::audit::{AuditCheckpoint, UnsentMessage};
 use crate::limits::JOURNAL_BUFFER_BYTES;

@@ -20,6 +20,7 @@ mod positions;
 mod reader;
 mod recover;
 mod resend;
+mod segment_index;
 mod state;
 mod status;
 mod syncer;

@@ -9,9 +9,10 @@ use marketprism_service::LogLimit;
 
 use super::event_state::EventState;
 use super::frame::{EventFrame, Frame, FrameScanner};
-use super::index::{SegmentIndex, StreamMark};
+use super::index::StreamMark;
 use super::killed_runs::{KilledRunScan, recover_audits};
 use super::recover::recover;
+use super::segment_index::SegmentIndex;
 use super::state::{JournalShared, JournalState};
 use super::status::{JournalLoss, JournalStatus};
 use crate::audit::UnfinishedRun;
