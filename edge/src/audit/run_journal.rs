@@ -6,13 +6,12 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use marketprism_schema::{
-    AUDIT_PART_BYTES, AuditError, Downtime, DowntimeReason, EdgeChanges, InstrumentListing, StreamId,
-};
+use marketprism_schema::{AuditError, Downtime, DowntimeReason, StreamId};
 use marketprism_service::read_file;
 use serde::{Deserialize, Serialize};
 
 use super::origin::AuditOrigin;
+use super::unsent::{UnsentMessage, encode_downtime};
 use crate::limits::{KILLED_RUNS_MAX, RUN_JOURNAL_BYTES};
 
 /// Folder of the journals inside the data folder.
@@ -74,21 +73,6 @@ pub struct LastingDowntime {
     pub stream: String,
     pub from_ns: i64,
     pub reason: DowntimeReason,
-}
-
-/// A message on the edge's audit subject.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UnsentMessage {
-    pub id: String,
-    pub payload: String,
-}
-
-impl UnsentMessage {
-    /// The payload is JSON, so it is UTF-8.
-    pub fn new(id: String, payload: Vec<u8>) -> Self {
-        Self { id, payload: String::from_utf8_lossy(&payload).into_owned() }
-    }
 }
 
 impl RunJournal {
@@ -180,30 +164,6 @@ impl Resumption {
         }
         Ok(Self { after_clean_stop: at_ns < origin.run_ns, streams: kept, unsent, lasting, killed })
     }
-}
-
-/// Messages of a listing.
-pub fn encode_listing(listing: InstrumentListing) -> Result<Vec<UnsentMessage>, AuditError> {
-    let encode = |part: InstrumentListing| {
-        let bytes = part.encode()?;
-        Ok(UnsentMessage::new(part.message_id(&bytes), bytes))
-    };
-    listing.into_parts(AUDIT_PART_BYTES)?.into_iter().map(encode).collect()
-}
-
-/// Messages of a downtime; none if it has no stream.
-pub fn encode_downtime(downtime: Downtime) -> Result<Vec<UnsentMessage>, AuditError> {
-    let encode = |part: Downtime| {
-        let bytes = part.encode()?;
-        Ok(UnsentMessage::new(part.message_id(&bytes), bytes))
-    };
-    downtime.into_parts(AUDIT_PART_BYTES).into_iter().map(encode).collect()
-}
-
-/// The message of changes.
-pub fn encode_changes(changes: &EdgeChanges) -> Result<Vec<UnsentMessage>, AuditError> {
-    let bytes = changes.encode()?;
-    Ok(vec![UnsentMessage::new(changes.message_id(&bytes), bytes)])
 }
 
 #[cfg(test)]
