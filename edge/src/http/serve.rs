@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::state::EdgeState;
-use super::{adapters, metrics, pages};
+use super::{adapters, coverage, health, metrics};
 use crate::config::Http;
 use crate::limits::{HTTP, RELOAD_ANSWER};
 use crate::reload::ReloadResult;
@@ -87,15 +87,15 @@ async fn within_time(request: Request, next: Next) -> Response {
 type PageState = State<Arc<EdgeState>>;
 
 async fn health_page(State(state): PageState) -> Response {
-    page(pages::health(&state))
+    page(health::health(&state))
 }
 
 async fn ready_page(State(state): PageState) -> Response {
-    page(pages::ready(&state))
+    page(health::ready(&state))
 }
 
 async fn coverage_page(State(state): PageState) -> Json<Value> {
-    Json(pages::coverage(&state))
+    Json(coverage::coverage(&state))
 }
 
 /// Applies the configuration file; answers once that is done.
