@@ -9,7 +9,7 @@ use marketprism_schema::{
 };
 use marketprism_service::{DiskSpace, ProcessUsage, clock};
 
-use super::health::{Health, health_state};
+use super::pages::{Health, health_state};
 use super::state::EdgeState;
 use crate::feed::FeedPhase;
 use crate::swap::{SwapOutcome, SwapRecord, SwapStep};

@@ -3,9 +3,9 @@
 mod access;
 mod adapters;
 mod coverage;
-mod health;
 mod heartbeat;
 mod metrics;
+mod pages;
 mod series;
 mod serve;
 mod state;

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::state::EdgeState;
-use super::{adapters, coverage, health, metrics};
+use super::{adapters, coverage, metrics, pages};
 use crate::config::Http;
 use crate::limits::{HTTP, RELOAD_ANSWER};
 use crate::reload::ReloadResult;
@@ -87,11 +87,11 @@ async fn within_time(request: Request, next: Next) -> Response {
 type PageState = State<Arc<EdgeState>>;
 
 async fn health_page(State(state): PageState) -> Response {
-    page(health::health(&state))
+    page(pages::health(&state))
 }
 
 async fn ready_page(State(state): PageState) -> Response {
-    page(health::ready(&state))
+    page(pages::ready(&state))
 }
 
 async fn coverage_page(State(state): PageState) -> Json<Value> {
