@@ -2,12 +2,12 @@
 //! edge name, always replaced as a whole; a run that is killed leaves no stop in it.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use marketprism_schema::{AuditError, Downtime, DowntimeReason, StreamId};
-use marketprism_service::read_file;
+use marketprism_service::{read_file, replace_file};
 use serde::{Deserialize, Serialize};
 
 use super::origin::AuditOrigin;
@@ -104,13 +104,7 @@ impl RunJournal {
 
     /// After a crash of the machine the file has the old or the new content.
     pub fn write(&self, run: &JournaledRun) -> io::Result<()> {
-        let part = self.path.with_extension("part");
-        let mut file = File::create(&part)?;
-        file.write_all(&serde_json::to_vec(run)?)?;
-        file.sync_all()?;
-        fs::rename(&part, &self.path)?;
-        let folder = self.path.parent().unwrap_or_else(|| Path::new("."));
-        File::open(folder)?.sync_all()
+        replace_file(&self.path, &serde_json::to_vec(run)?)
     }
 }
 

@@ -3,13 +3,13 @@
 //! memory. Older ids are harmless: a trade has one event id, however often it comes.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use marketprism_service::{LogLimit, clock, read_file};
+use marketprism_service::{LogLimit, clock, read_file, replace_file};
 use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -132,11 +132,7 @@ impl TradePositions {
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder)?;
         }
-        let part = self.path.with_extension("part");
-        let mut new = File::create(&part)?;
-        new.write_all(&serde_json::to_vec(&file)?)?;
-        new.sync_all()?;
-        fs::rename(&part, &self.path)?;
+        replace_file(&self.path, &serde_json::to_vec(&file)?)?;
         self.lock().written = file;
         Ok(())
     }
