@@ -20,13 +20,11 @@ impl UnsentMessage {
     }
 }
 
-/// Messages of the audit of a window.
 pub fn encode_window(audit: Audit) -> Result<Vec<UnsentMessage>, AuditError> {
     let encode = |part: Audit| Ok(message(encode_audit(&part)?, |bytes| audit_message_id(&part, bytes)));
     audit.into_parts(AUDIT_PART_BYTES)?.into_iter().map(encode).collect()
 }
 
-/// Messages of a listing.
 pub fn encode_listing(listing: InstrumentListing) -> Result<Vec<UnsentMessage>, AuditError> {
     let encode = |part: InstrumentListing| Ok(message(part.encode()?, |bytes| part.message_id(bytes)));
     listing.into_parts(AUDIT_PART_BYTES)?.into_iter().map(encode).collect()
@@ -38,7 +36,6 @@ pub fn encode_downtime(downtime: Downtime) -> Result<Vec<UnsentMessage>, AuditEr
     downtime.into_parts(AUDIT_PART_BYTES).into_iter().map(encode).collect()
 }
 
-/// The message of changes.
 pub fn encode_changes(changes: &EdgeChanges) -> Result<Vec<UnsentMessage>, AuditError> {
     Ok(vec![message(changes.encode()?, |bytes| changes.message_id(bytes))])
 }

@@ -31,7 +31,6 @@ use crate::limits::{
 use crate::queue::EventQueue;
 use crate::telemetry::{Metrics, follow, gauge};
 
-/// Stream of the audits.
 pub(super) const STREAM: &str = "AUDIT";
 
 type AuditRequest = BoxFuture<'static, AnsweredAudit>;
