@@ -18,7 +18,7 @@ use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{SYMBOLS, VENUE_SYMBOLS, two_symbols};
+use crate::{SYMBOLS, VENUE_SYMBOLS, two_symbols, venue_with_60_symbols};
 
 const EXCHANGE: &str = "binance_spot";
 const SECOND: i64 = 1_000_000_000;
@@ -267,14 +267,7 @@ async fn the_gap_of_a_lost_connection_covers_what_comes_before_the_last_paced_su
     /// A frame under way, and a machine busy with other things.
     const SLACK: i64 = SECOND / 5;
     let (folder, broker) = broker_with_streams().await;
-    let bases: Vec<String> = (0..60).map(|number| format!("A{number}")).collect();
-    let config = SimConfig {
-        exchanges: vec![PACED.to_owned()],
-        symbols: bases.iter().map(|base| format!("{base}USDT")).collect(),
-        rate: 1_000,
-        ..SimConfig::default()
-    };
-    let sim = Sim::start(config).await.unwrap();
+    let (sim, bases) = venue_with_60_symbols(PACED).await;
     let symbols: Vec<String> = bases.iter().map(|base| format!("{base}-USDT")).collect();
     let symbols: Vec<&str> = symbols.iter().map(String::as_str).collect();
     let feed = Feed::simulated(PACED, &sim.addr().to_string(), &symbols);
