@@ -14,7 +14,7 @@ use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::parts;
 use marketprism_tests::process::run;
 use marketprism_tests::wait::{PATIENCE, eventually};
-use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
+use marketprism_venue_sim::{FaultAction, FaultSpec, Sim};
 use serde_json::Value;
 use tempfile::TempDir;
 

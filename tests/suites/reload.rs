@@ -11,7 +11,6 @@ use marketprism_venue_sim::{Sim, SimConfig};
 use serde_json::Value;
 
 use crate::edge_audits::{broker_with_streams, events_of, messages};
-use crate::venue_with_60_symbols;
 
 const STAYS: &str = "okx_spot";
 const CHANGES: &str = "binance_spot";
@@ -252,7 +251,7 @@ async fn a_feed_that_starts_again_loses_and_doubles_no_trade() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_feed_with_paced_subscriptions_that_starts_again_loses_and_doubles_no_trade() {
     let (folder, broker) = broker_with_streams().await;
-    let (sim, bases) = venue_with_60_symbols(RESTARTS).await;
+    let (sim, bases) = crate::venue_with_60_symbols(RESTARTS).await;
     let bases: Vec<&str> = bases.iter().map(String::as_str).collect();
     let deep = |depth: u32| [feed(&sim, RESTARTS, &bases, &format!("depth = {depth}"))];
     let edge = Edge::prepared(folder.path(), &format!("urls = [{:?}]", broker.url()), &deep(20));

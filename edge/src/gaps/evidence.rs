@@ -9,7 +9,6 @@ use marketprism_schema::{DataType, Gap, GapCause, GapKind};
 use marketprism_service::mask;
 
 use crate::audit::{AuditStream, StreamTable};
-use crate::clocks::nanos;
 use crate::limits::{INCIDENT_MERGE, INCIDENTS_MAX};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,9 +59,10 @@ pub(super) struct Incidents {
 impl Incidents {
     /// Incidents of one kind and source that follow each other soon are one.
     pub(super) fn add(&mut self, kind: IncidentKind, source: SourceIndex, from_ns: i64, to_ns: i64) {
+        let merge_ns = i64::try_from(INCIDENT_MERGE.as_nanos()).unwrap_or(i64::MAX);
         let same = self.recent.iter_mut().rev().find(|known| known.kind == kind && known.source == source);
         if let Some(known) = same
-            && from_ns <= known.to_ns.saturating_add(nanos(INCIDENT_MERGE))
+            && from_ns <= known.to_ns.saturating_add(merge_ns)
         {
             known.to_ns = known.to_ns.max(to_ns);
             known.count += 1;

@@ -20,7 +20,6 @@ use super::evidence::{
 use super::hole::BackfilledHole;
 use crate::audit::{AuditFeed, AuditStream, Auditor, FeedCounts, GapEvent, StreamTable};
 use crate::books::BookReport;
-use crate::clocks::nanos;
 use crate::limits::VENUE_TIME_WAIT;
 use crate::records::RecordBuilder;
 
@@ -290,7 +289,8 @@ impl GapMonitor {
     pub fn end_turn(&mut self, builder: &mut RecordBuilder, frontier_ns: i64) {
         self.frontier_ns = frontier_ns;
         if !self.recovering.is_empty() {
-            self.report_recoveries(frontier_ns.saturating_sub(nanos(VENUE_TIME_WAIT)));
+            let wait_ns = i64::try_from(VENUE_TIME_WAIT.as_nanos()).unwrap_or(i64::MAX);
+            self.report_recoveries(frontier_ns.saturating_sub(wait_ns));
         }
         let (incidents, sources, streams) = (&self.incidents, &self.sources, &self.streams);
         let explain = |kind, instrument, gap: &Gap| {
