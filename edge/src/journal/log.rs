@@ -18,7 +18,7 @@ use super::options::{JournalLimits, JournalOptions};
 use super::reader::CatchUp;
 use super::recover;
 use super::segment_index::{SegmentIndex, stream_number};
-use super::state::JournalShared;
+use super::shared::JournalShared;
 use super::status::JournalStatus;
 use super::writer::Writer;
 use crate::audit::{Auditor, PublishOutcome, UnfinishedRun};

@@ -21,6 +21,7 @@ mod reader;
 mod recover;
 mod resend;
 mod segment_index;
+mod shared;
 mod state;
 mod status;
 mod syncer;
