@@ -162,8 +162,6 @@ impl Resumption {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use marketprism_schema::{AuditPayload, decode_audit_payload};
 
     use super::*;
@@ -188,13 +186,7 @@ mod tests {
     }
 
     fn resume(last: Option<JournaledRun>, run_ns: i64) -> Resumption {
-        let origin = AuditOrigin {
-            edge: "e1".into(),
-            region: "r".into(),
-            run_ns,
-            window_seconds: 60,
-            settle: Duration::ZERO,
-        };
+        let origin = AuditOrigin::fixture(run_ns);
         Resumption::new(last, &origin, |stream| stream.exchange == "sim_spot").unwrap()
     }
 
