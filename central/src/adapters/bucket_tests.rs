@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use async_nats::jetstream::stream;
-use marketprism_schema::AdapterVersion;
 use marketprism_tests::broker::Broker as Server;
 use marketprism_tests::parts;
 
@@ -23,14 +22,7 @@ async fn connected(server: &Server) -> Broker {
 }
 
 async fn store(bucket: &AdapterBucket, digest: &str, bytes: usize) -> anyhow::Result<bool> {
-    let adapter = StoredAdapter {
-        adapter: "x".into(),
-        version: AdapterVersion { version: "1".into(), digest: digest.into() },
-        contract: "1.0.0".into(),
-        bytes,
-        signer: "k".into(),
-        pushed: None,
-    };
+    let adapter = StoredAdapter { bytes, ..StoredAdapter::fixture("x", "1", digest) };
     let stored = bucket.store(adapter, &vec![7; bytes], &AdapterUsage::default()).await;
     stored.map(|(_, is_new)| is_new)
 }

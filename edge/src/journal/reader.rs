@@ -267,14 +267,7 @@ mod tests {
 
     /// A journal whose threads do not run.
     fn journal(folder: &std::path::Path, run_ns: i64) -> Arc<Journal> {
-        let options = JournalOptions {
-            folder: folder.to_owned(),
-            run_ns,
-            bytes: 1 << 30,
-            age: Duration::from_secs(60),
-            keep_confirmed: Duration::from_secs(60),
-            sync_every: Duration::from_secs(1),
-        };
+        let options = JournalOptions::fixture(folder, run_ns);
         Arc::new(Journal::open(options, Arc::new(DiskFiles), Arc::new(Auditor::off())).unwrap())
     }
 
