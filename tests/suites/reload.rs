@@ -289,14 +289,7 @@ async fn a_reload_that_finds_another_contract_size_leaves_a_gap_of_the_quantitie
 #[tokio::test(flavor = "multi_thread")]
 async fn a_feed_with_paced_subscriptions_that_starts_again_loses_and_doubles_no_trade() {
     let (folder, broker) = broker_with_streams().await;
-    let bases: Vec<String> = (0..60).map(|number| format!("A{number}")).collect();
-    let config = SimConfig {
-        exchanges: vec![RESTARTS.to_owned()],
-        symbols: bases.iter().map(|base| format!("{base}USDT")).collect(),
-        rate: 1_000,
-        ..SimConfig::default()
-    };
-    let sim = Sim::start(config).await.unwrap();
+    let (sim, bases) = crate::venue_with_60_symbols(RESTARTS).await;
     let bases: Vec<&str> = bases.iter().map(String::as_str).collect();
     let deep = |depth: u32| [feed(&sim, RESTARTS, &bases, &format!("depth = {depth}"))];
     let edge = Edge::prepared(folder.path(), &format!("urls = [{:?}]", broker.url()), &deep(20));

@@ -9,23 +9,13 @@ use marketprism_schema::stream_of;
 use super::batches::OutgoingMessage;
 use crate::limits::{REPUBLISH_AFTER_RECONNECT, REPUBLISH_BACKOFF};
 use crate::queue::{EventRecord, QueuePosition};
+use crate::telemetry::labels;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RetryReason {
-    Timeout,
-    Reconnect,
-    Refused,
-}
-
-impl RetryReason {
-    pub const ALL: [Self; 3] = [Self::Timeout, Self::Reconnect, Self::Refused];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Timeout => "ack_timeout",
-            Self::Reconnect => "reconnect",
-            Self::Refused => "refused",
-        }
+labels! {
+    RetryReason {
+        Timeout = "ack_timeout",
+        Reconnect = "reconnect",
+        Refused = "refused",
     }
 }
 

@@ -61,11 +61,6 @@ impl Audit {
     pub fn window_end(&self) -> i64 {
         self.window_start.saturating_add(i64::from(self.window_seconds) * NANOS_PER_SECOND)
     }
-
-    /// True if this run covers the whole window.
-    pub fn covers_window(&self) -> bool {
-        self.from <= self.window_start && self.to >= self.window_end()
-    }
 }
 
 /// One stream in a window.

@@ -56,7 +56,6 @@ impl Reconciler {
     /// Windows that are closed already are evaluated by the first recheck.
     pub fn new(shared: Arc<CentralContext>, dirty: Arc<DirtyWindows>) -> Self {
         let grid = WindowGrid::new(shared.config.ledger.window);
-        let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
         Self {
             grid,
             expected: ExpectedStreams::new(grid.length_ns()),

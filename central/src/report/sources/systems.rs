@@ -323,9 +323,7 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let engine = ClickHouse::start(folder.path()).await;
-        let path = folder.path().join("central.toml");
-        std::fs::write(&path, format!("[clickhouse]\nurl = {:?}\n", engine.url())).unwrap();
-        let config = Config::load(&path).unwrap();
+        let config = Config::parse(&format!("[clickhouse]\nurl = {:?}\n", engine.url())).unwrap();
         let sources = Sources::connect(&config, Duration::from_secs(30)).await.unwrap();
         let found = async |sql: &str| troubles(&sources, &sources.hot, sql).await;
         for sql in troubles_sql("default") {

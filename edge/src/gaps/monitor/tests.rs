@@ -7,13 +7,7 @@ const SECOND: i64 = 1_000_000_000;
 
 /// Of one connection with the trades of one instrument.
 fn monitor() -> GapMonitor {
-    let auditor = Arc::new(Auditor::new(AuditOrigin {
-        edge: "e1".to_owned(),
-        region: "r1".to_owned(),
-        run_ns: SECOND,
-        window_seconds: 60,
-        settle: std::time::Duration::ZERO,
-    }));
+    let auditor = Arc::new(Auditor::new(AuditOrigin::fixture(SECOND)));
     let feed = auditor.feed("sim_spot");
     let id = StreamId::new(DataType::Trade, "sim_spot", MarketType::Spot, "A-B").unwrap();
     let capability =
