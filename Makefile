@@ -86,7 +86,7 @@ histories: ## 100,000 random histories against the report's rule of completeness
 
 check: ## formatting, lints, repository rules (tests/tidy)
 	@cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
+	$(if $(RUSTC_WORKSPACE_WRAPPER),cargo build,cargo clippy) --workspace --all-targets $(if $(RUSTC_WORKSPACE_WRAPPER),,-- -D warnings)
 	cargo run -q -p marketprism-tidy
 
 bench: ## measurements; ARGS="..." goes to marketprism-bench
