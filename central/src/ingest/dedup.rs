@@ -12,10 +12,11 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::batch::{BatchEntry, OpenBatches};
 use super::insert_task::{InsertResult, seconds};
-use super::known_events::{FOUND, IdState, PendingDuplicate, PendingDuplicates, RecentIds, Repetition};
+use super::known_events::{FOUND, IdState, PendingDuplicate, PendingDuplicates, Repetition};
 use super::lookup::DuplicateRisk;
 use super::message::{self, Delivery, Refusal, RefusalReason, exchange_of};
 use super::open_message::OpenMessage;
+use super::recent_ids::RecentIds;
 use crate::config::Stream;
 use crate::context::CentralContext;
 use crate::coverage::Arrived;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use marketprism_schema::{EventId, Header};
 
 use super::batch::BatchEntry;
-use super::known_events::NO_SEQUENCE;
 use super::message::Delivery;
+use super::recent_ids::NO_SEQUENCE;
 use crate::row::{MOVED, Target, WITHDRAWN, WITHDRAWN_ADDITION};
 use crate::storage::{Storage, StorageError, bounded};
 use crate::{limits, sql, time};
