@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use async_nats::header::HeaderMap;
 use async_nats::{Message, jetstream};
 use marketprism_schema::{
-    CORRECTION_HEADER, CorrectionMark, DataType, Event, EventId, InvalidKind, PayloadEvents, WireForm,
-    validate_next_event,
+    CORRECTION_HEADER, CorrectionMark, DataType, Event, EventChecks, EventId, InvalidKind, PayloadEvents,
+    WireForm,
 };
 
 /// Label of messages without an acknowledgement subject, which did not come from a stream.
@@ -134,10 +134,16 @@ pub fn read<'a>(
     published_ns: i64,
 ) -> Result<Vec<Result<Event<'a>, RefusalReason>>, RefusalReason> {
     let mut all: Vec<Result<Event<'_>, RefusalReason>> = Vec::with_capacity(events.len());
+    let mut checks = EventChecks::default();
     for place in 0..events.len() {
-        let before = all.last().and_then(|one| one.as_ref().ok());
-        let one = decode(events, place).and_then(|event| check(message, event, before, published_ns));
-        all.push(one);
+        // Checked where it lies: an event is hundreds of bytes.
+        all.push(decode(events, place));
+        let Some((last, others)) = all.split_last_mut() else { continue };
+        let Ok(event) = last else { continue };
+        let before = others.last().and_then(|one| one.as_ref().ok());
+        if let Err(refused) = check(message, event, before, published_ns, &mut checks) {
+            *last = Err(refused);
+        }
     }
     // Under the id of other events the broker would drop these as duplicates. With a refused event the id is not known.
     let found = EventId::parse(header(message.headers.as_ref(), "Nats-Msg-Id"));
@@ -163,18 +169,20 @@ pub fn read_corrected(message: &Message, published_ns: i64) -> Result<Event<'_>,
     let event =
         WireForm::Json.decode(&message.payload).map_err(|error| (Refusal::Payload, error.to_string()))?;
     let received_at_ns = event.header.received_at_ns.min(published_ns);
-    check(message, event, None, received_at_ns)
+    check(message, &event, None, received_at_ns, &mut EventChecks::default())?;
+    Ok(event)
 }
 
-/// `before`: an event of the message that is checked.
-fn check<'a>(
+/// `before`: the event of the message that was checked last, if it is not refused.
+fn check(
     message: &Message,
-    event: Event<'a>,
+    event: &Event<'_>,
     before: Option<&Event<'_>>,
     at_ns: i64,
-) -> Result<Event<'a>, RefusalReason> {
-    let has_its_subject = before.is_some_and(|before| has_subject_of(&event, before));
-    if !has_its_subject && !subject_agrees(&message.subject, &event) {
+    checks: &mut EventChecks,
+) -> Result<(), RefusalReason> {
+    let has_its_subject = before.is_some_and(|before| has_subject_of(event, before));
+    if !has_its_subject && !subject_agrees(&message.subject, event) {
         let header = &event.header;
         let of_payload = format!(
             "{}.{}.{}.{}",
@@ -186,16 +194,13 @@ fn check<'a>(
         let reason = format!("subject {:?} disagrees with the payload's {of_payload:?}", &*message.subject);
         return Err((Refusal::Subject, reason));
     }
-    validate_next_event(&event, before, at_ns)
-        .map_err(|invalid| (Refusal::Invalid(invalid.kind), invalid.to_string()))?;
-    Ok(event)
+    checks
+        .check(event, before, at_ns)
+        .map_err(|invalid| (Refusal::Invalid(invalid.kind), invalid.to_string()))
 }
 
 fn has_subject_of(event: &Event<'_>, other: &Event<'_>) -> bool {
-    let (own, others) = (&event.header, &other.header);
-    event.body.data_type() == other.body.data_type()
-        && (&own.exchange, own.market_type, &own.symbol)
-            == (&others.exchange, others.market_type, &others.symbol)
+    event.body.data_type() == other.body.data_type() && event.header.has_market_of(&other.header)
 }
 
 fn subject_agrees(subject: &str, event: &Event<'_>) -> bool {

@@ -50,7 +50,7 @@ impl TablePulls {
     }
 }
 
-/// Within a turn the pull that gave the last message is asked first: asking those without a message takes longer than taking one.
+/// Within a turn the pull that gave the last message is asked first: otherwise those without a message would be asked for each one.
 #[derive(Debug, Clone, Copy)]
 struct PullOrder {
     first: usize,
