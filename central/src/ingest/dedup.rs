@@ -296,8 +296,13 @@ impl Deduplicator {
 
     /// An event of a message has its row.
     fn finish(&mut self, one: EventOfMessage<'_>) {
+        self.finish_some(one, 1);
+    }
+
+    /// So many events of a message have their rows.
+    fn finish_some(&mut self, one: EventOfMessage<'_>, count: usize) {
         let EventOfMessage { message, delivery, .. } = one;
-        if message.finish_event() {
+        if message.finish_events(count) {
             let data_type = message::data_type(&message.subject);
             let Delivery { stream_seq, published_ns, .. } = delivery;
             self.finished.push(FinishedMessage { data_type, stream_seq, published_ns });
@@ -388,8 +393,10 @@ impl Deduplicator {
                 }
             }
         }
-        for entry in &stored {
-            self.finish(event_of(entry));
+        for of_message in stored.chunk_by(|one, next| Arc::ptr_eq(&one.message, &next.message)) {
+            if let Some(first) = of_message.first() {
+                self.finish_some(event_of(first), of_message.len());
+            }
         }
         for (entry, stream_seq) in copies {
             self.event_is_stored(&entry, stream_seq);
@@ -407,7 +414,7 @@ impl Deduplicator {
 
     fn cover(&self, data_type: DataType, stored: &[BatchEntry]) {
         let last_success_ns = clock::now_ns();
-        for of_subject in stored.chunk_by(|one, next| one.message.subject == next.message.subject) {
+        for of_subject in stored.chunk_by(BatchEntry::has_subject_of) {
             let Some(first) = of_subject.first() else { continue };
             let newest_timestamp_us =
                 of_subject.iter().map(|entry| entry.timestamp_us).max().unwrap_or_default();

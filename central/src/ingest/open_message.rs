@@ -31,9 +31,9 @@ impl OpenMessage {
         self.message.payload.len() / self.events.max(1)
     }
 
-    /// An event has its row. True for the last one: the message may be acknowledged.
-    pub fn finish_event(&self) -> bool {
-        self.open.fetch_sub(1, Ordering::AcqRel) == 1
+    /// Some events have their rows. True with the last one: the message may be acknowledged.
+    pub fn finish_events(&self, count: usize) -> bool {
+        self.open.fetch_sub(count, Ordering::AcqRel) == count
     }
 }
 
@@ -54,6 +54,8 @@ mod tests {
     fn a_message_is_finished_with_its_last_event() {
         let message = OpenMessage::new(fixtures::message(TRADE_SUBJECT, None, vec![0; 300]), 3);
         assert_eq!(message.bytes_an_event(), 100);
-        assert_eq!([(); 3].map(|()| message.finish_event()), [false, false, true]);
+        assert_eq!([1, 1, 1].map(|count| message.finish_events(count)), [false, false, true]);
+        let message = OpenMessage::new(fixtures::message(TRADE_SUBJECT, None, Vec::new()), 3);
+        assert_eq!([1, 2].map(|count| message.finish_events(count)), [false, true]);
     }
 }
