@@ -51,7 +51,7 @@ impl Header<'_> {
     }
 
     /// True if all texts are the same.
-    pub(crate) fn has_texts_of(&self, other: &Header<'_>) -> bool {
+    pub fn has_texts_of(&self, other: &Header<'_>) -> bool {
         is_same(&self.exchange, &other.exchange)
             && is_same(&self.symbol, &other.symbol)
             && is_same(&self.venue_symbol, &other.venue_symbol)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_nats::{Message, jetstream};
-use marketprism_schema::{CorrectionMark, DataType, Event, EventId, stream_of};
+use marketprism_schema::{CorrectionMark, DataType, Event, EventId, Header, stream_of};
 use marketprism_service::LogLimit;
 use prometheus::local::LocalHistogram;
 use xxhash_rust::xxh3::xxh3_128;
@@ -22,7 +22,7 @@ use crate::context::CentralContext;
 use crate::coverage::Arrived;
 use crate::row::{
     CopyRow, CorrectedEvent, DeadLetter, TableRows, Target, encode_corrected_event, encode_dead_letter,
-    encode_event,
+    encode_event, encode_next_event,
 };
 use crate::{clock, limits, time};
 
@@ -140,6 +140,8 @@ impl Deduplicator {
         } else {
             OpenMessage::without_payload(message, events.len())
         };
+        // Header of the event with the last row.
+        let mut last_row = None;
         for (place, event) in events.iter().enumerate() {
             self.events_of_turn += 1;
             let one = EventOfMessage { message: &message, place, delivery };
@@ -147,26 +149,30 @@ impl Deduplicator {
                 Ok(event) => {
                     let header = &event.header;
                     let before = events.iter().take(place).flatten().map(|event| &event.header);
-                    self.add_event(event, one, || {
+                    self.add_event(event, one, last_row, || {
                         let same = before.clone().filter(|other| other.event_id == header.event_id);
                         Repetition::of(same.map(|other| other.received_at_ns), header.received_at_ns)
                     })
                 }
                 Err(refused) => Err(refused.clone()),
             };
-            if let Err(refused) = added {
-                self.add_dead_letter(one, &parts.alone(place), &refused);
+            match added {
+                Ok(true) => last_row = event.as_ref().ok().map(|event| &event.header),
+                Ok(false) => {}
+                Err(refused) => self.add_dead_letter(one, &parts.alone(place), &refused),
             }
         }
     }
 
-    /// Adds the row of an event or duplicate. `repetition`: of events before it in the message.
+    /// Adds the row of an event or duplicate: true for that of an event. `last_row`: header of the last row of its table, if it is of this message.
+    /// `repetition`: of events before it in the message.
     fn add_event(
         &mut self,
         event: &Event<'_>,
         one: EventOfMessage<'_>,
+        last_row: Option<&Header<'_>>,
         repetition: impl Fn() -> Repetition,
-    ) -> Result<(), RefusalReason> {
+    ) -> Result<bool, RefusalReason> {
         let EventOfMessage { message, place, delivery } = one;
         let header = &event.header;
         let (id, timestamp_us, received_at_ns) =
@@ -186,7 +192,7 @@ impl Deduplicator {
                         self.add_known(one, id, state, row);
                     }
                 }
-                return Ok(());
+                return Ok(false);
             }
         }
         if let Some(reason) = self.expired(timestamp_us) {
@@ -195,8 +201,11 @@ impl Deduplicator {
         let target = Target::Events(event.body.data_type());
         let may_be_stored = self.risk.may_be_stored(header, delivery, target, self.ids.complete_since_ns());
         let batch = self.open.of(target);
-        encode_event(event, delivery.stream_seq, &mut batch.rows)
-            .map_err(|error| (Refusal::Value, error.to_string()))?;
+        let encoded = match last_row {
+            Some(before) => encode_next_event(event, before, delivery.stream_seq, &mut batch.rows),
+            None => encode_event(event, delivery.stream_seq, &mut batch.rows),
+        };
+        encoded.map_err(|error| (Refusal::Value, error.to_string()))?;
         self.edge_to_broker.observe(seconds(delivery.published_ns.saturating_sub(received_at_ns)));
         self.ids.begin(id, delivery.stream_seq);
         batch.push(BatchEntry {
@@ -209,7 +218,7 @@ impl Deduplicator {
             published_ns: delivery.published_ns,
             may_be_stored,
         });
-        Ok(())
+        Ok(true)
     }
 
     /// Adds an event of a correction, which waits in a table of its own: it is no copy of the event that it corrects.
@@ -428,8 +437,9 @@ impl Deduplicator {
         let PendingDuplicate { message, place, delivery, row } = copy;
         self.pending.end(delivery.stream_seq, row.event_id);
         let one = EventOfMessage { message: &message, place, delivery };
-        let added = message::split(&message)
-            .and_then(|parts| self.add_event(&message::decode(&parts, place)?, one, || Repetition::None));
+        let added = message::split(&message).and_then(|parts| {
+            self.add_event(&message::decode(&parts, place)?, one, None, || Repetition::None)
+        });
         if let Err(refused) = added {
             self.add_dead_letter(one, &message::alone(&message, place), &refused);
         }

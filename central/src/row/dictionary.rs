@@ -44,6 +44,13 @@ impl TextDictionary {
         self.rows.push(place);
     }
 
+    /// Pushes the text of the row before. False if there is none.
+    pub fn repeat(&mut self) -> bool {
+        let last = self.rows.last().copied();
+        self.rows.extend(last);
+        last.is_some()
+    }
+
     fn text(&self, place: u32) -> &[u8] {
         let place = index(place);
         part(&self.texts, span(&self.ends, &(place..place + 1)))
@@ -85,16 +92,16 @@ impl TextDictionary {
         if rows.is_empty() {
             return;
         }
-        let mut written: Vec<Option<u32>> = vec![None; self.ends.len()];
         let mut keys: Vec<u32> = Vec::new();
-        let mut indices = Vec::with_capacity(rows.len());
-        for &place in rows {
-            let next = u32::try_from(keys.len()).unwrap_or(u32::MAX);
-            let Some(slot) = written.get_mut(index(place)) else { continue };
-            if slot.is_none() {
+        // Index of each text among those written.
+        let mut written = vec![UNWRITTEN; self.ends.len()];
+        for of_text in rows.chunk_by(|one, next| one == next) {
+            if let Some(&place) = of_text.first()
+                && let Some(slot) = written.get_mut(index(place)).filter(|slot| **slot == UNWRITTEN)
+            {
+                *slot = u32::try_from(keys.len()).unwrap_or(UNWRITTEN);
                 keys.push(place);
             }
-            indices.push(*slot.get_or_insert(next));
         }
         let width = match keys.len() {
             0..=0x100 => 0_usize,
@@ -108,13 +115,20 @@ impl TextDictionary {
             write_length(out, text.len());
             out.extend_from_slice(text);
         }
-        write_count(out, indices.len());
-        for place in indices {
-            let bytes = place.to_le_bytes();
-            out.extend_from_slice(part(&bytes, 0..1 << width));
+        write_count(out, rows.len());
+        let indices = rows.iter().map(|&place| written.get(index(place)).copied().unwrap_or_default());
+        match width {
+            0 => out.extend(indices.map(|index| u8::try_from(index).unwrap_or_default())),
+            1 => indices.for_each(|index| {
+                out.extend_from_slice(&u16::try_from(index).unwrap_or_default().to_le_bytes());
+            }),
+            _ => indices.for_each(|index| out.extend_from_slice(&index.to_le_bytes())),
         }
     }
 }
+
+/// A text of no row that is written so far.
+const UNWRITTEN: u32 = u32::MAX;
 
 fn index(place: u32) -> usize {
     usize::try_from(place).unwrap_or(usize::MAX)

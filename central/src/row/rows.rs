@@ -155,6 +155,14 @@ impl<'a> RowWriter<'a> {
         self.bytes(value.as_bytes());
     }
 
+    /// The text of the row before, of a column with few texts.
+    pub fn same_text(&mut self) {
+        self.is_wrong |= match self.columns.next() {
+            Some(ColumnValues::FewTexts(dictionary)) => !dictionary.repeat(),
+            _ => true,
+        };
+    }
+
     /// Also every `DateTime64`.
     pub fn int64(&mut self, value: i64) {
         self.fixed(value.to_le_bytes());
