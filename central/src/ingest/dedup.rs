@@ -1,11 +1,10 @@
 //! Deduplication: assigns each event of a message to an open batch, as event, duplicate or dead letter.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use async_nats::{Message, jetstream};
-use marketprism_schema::{CorrectionMark, DataType, Event, EventId, Header, stream_of};
+use marketprism_schema::{CorrectionMark, DataType, DataTypeMap, Event, EventId, Header, stream_of};
 use marketprism_service::LogLimit;
 use prometheus::local::LocalHistogram;
 use xxhash_rust::xxh3::xxh3_128;
@@ -15,7 +14,7 @@ use super::insert_task::{InsertResult, seconds};
 use super::known_events::{FOUND, IdState, PendingDuplicate, PendingDuplicates, Repetition};
 use super::lookup::DuplicateRisk;
 use super::message::{self, Delivery, Refusal, RefusalReason, exchange_of};
-use super::open_message::OpenMessage;
+use super::open_message::{FinishedMessage, OpenMessage};
 use super::recent_ids::RecentIds;
 use crate::config::Stream;
 use crate::context::CentralContext;
@@ -74,10 +73,10 @@ impl Deduplicator {
 
     /// A consumer starts from the beginning or after another central: reads the highest stored sequence of every table of the stream.
     pub async fn begin_consumer(&mut self, delivered: u64) -> anyhow::Result<()> {
-        let mut high_marks = BTreeMap::new();
+        let mut high_marks = DataTypeMap::<u64>::default();
         for &data_type in DataType::ALL.iter().filter(|&&data_type| stream_of(data_type) == self.stream) {
-            let target = Target::Events(data_type);
-            high_marks.insert(target, self.shared.storage.highest_sequence(target.table()).await?);
+            let table = Target::Events(data_type).table();
+            high_marks[data_type] = self.shared.storage.highest_sequence(table).await?;
         }
         let is_hot_empty = high_marks.values().all(|&mark| mark == 0);
         if is_hot_empty && self.ids.is_fresh() {
@@ -114,7 +113,7 @@ impl Deduplicator {
             Some(mark) => self.add_corrected(message, delivery, mark),
         }
         if let Some(data_type) = data_type {
-            self.risk.taken(Target::Events(data_type), delivery.stream_seq);
+            self.risk.taken(data_type, delivery.stream_seq);
         }
     }
 
@@ -198,9 +197,9 @@ impl Deduplicator {
         if let Some(reason) = self.expired(timestamp_us) {
             return Err((Refusal::Expired, reason));
         }
-        let target = Target::Events(event.body.data_type());
-        let may_be_stored = self.risk.may_be_stored(header, delivery, target, self.ids.complete_since_ns());
-        let batch = self.open.of(target);
+        let (data_type, complete_since_ns) = (event.body.data_type(), self.ids.complete_since_ns());
+        let may_be_stored = self.risk.may_be_stored(header, delivery, data_type, complete_since_ns);
+        let batch = self.open.of(Target::Events(data_type));
         let encoded = match last_row {
             Some(before) => encode_next_event(event, before, delivery.stream_seq, &mut batch.rows),
             None => encode_event(event, delivery.stream_seq, &mut batch.rows),
@@ -473,14 +472,6 @@ impl Deduplicator {
             }
         }
     }
-}
-
-/// A message all of whose events have their rows.
-#[derive(Debug, Clone, Copy)]
-pub struct FinishedMessage {
-    pub data_type: Option<DataType>,
-    pub stream_seq: u64,
-    pub published_ns: i64,
 }
 
 /// One event of a delivered message.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_nats::Message;
 use bytes::Bytes;
+use marketprism_schema::DataType;
 
 /// Shared by the entries of its events.
 #[derive(Debug)]
@@ -35,6 +36,14 @@ impl OpenMessage {
     pub fn finish_events(&self, count: usize) -> bool {
         self.open.fetch_sub(count, Ordering::AcqRel) == count
     }
+}
+
+/// A message all of whose events have their rows.
+#[derive(Debug, Clone, Copy)]
+pub struct FinishedMessage {
+    pub data_type: Option<DataType>,
+    pub stream_seq: u64,
+    pub published_ns: i64,
 }
 
 impl Deref for OpenMessage {
