@@ -2,19 +2,23 @@
 
 use std::borrow::Cow;
 
-use async_nats::header::HeaderMap;
+use async_nats::header::{HeaderMap, HeaderValue};
 use async_nats::{Message, jetstream};
 use marketprism_schema::{
     CORRECTION_HEADER, CorrectionMark, DataType, Event, EventChecks, EventId, InvalidKind, PayloadEvents,
     WireForm,
 };
 
+/// So many are compared with a name faster than the name is hashed.
+const FEW_HEADERS: usize = 4;
+
 /// Label of messages without an acknowledgement subject, which did not come from a stream.
 pub const NOT_FROM_A_STREAM: &str = "not_from_a_stream";
 
 /// Of a subject's first token.
 pub fn data_type(subject: &str) -> Option<DataType> {
-    subject.split('.').next().and_then(|token| token.parse().ok())
+    let end = subject.bytes().position(|byte| byte == b'.').unwrap_or(subject.len());
+    subject.get(..end)?.parse().ok()
 }
 
 pub fn exchange_of(subject: &str) -> &str {
@@ -95,7 +99,14 @@ impl Delivery {
 }
 
 pub fn header<'a>(headers: Option<&'a HeaderMap>, name: &str) -> &'a str {
-    headers.and_then(|headers| headers.get(name)).map(|value| value.as_str()).unwrap_or_default()
+    let Some(headers) = headers else { return "" };
+    let value = if headers.len() <= FEW_HEADERS {
+        let mut all = headers.iter();
+        all.find(|(found, _)| AsRef::<str>::as_ref(*found) == name).and_then(|(_, values)| values.first())
+    } else {
+        headers.get(name)
+    };
+    value.map(HeaderValue::as_str).unwrap_or_default()
 }
 
 /// Refusal of an event or a message, with its reason.
@@ -137,7 +148,10 @@ pub fn read<'a>(
     let mut checks = EventChecks::default();
     for place in 0..events.len() {
         // Checked where it lies: an event is hundreds of bytes.
-        all.push(decode(events, place));
+        match events.event(place) {
+            Ok(event) => all.push(Ok(event)),
+            Err(error) => all.push(Err((Refusal::Payload, error.to_string()))),
+        }
         let Some((last, others)) = all.split_last_mut() else { continue };
         let Ok(event) = last else { continue };
         let before = others.last().and_then(|one| one.as_ref().ok());
@@ -251,6 +265,25 @@ mod tests {
         trade.trade_id = id.to_owned().into();
         event.header.event_id = EventId::of(&event);
         event
+    }
+
+    /// Few headers are compared, many are hashed.
+    #[test]
+    fn a_header_is_found_among_few_and_many() {
+        for others in [0, FEW_HEADERS - 1, FEW_HEADERS, 3 * FEW_HEADERS] {
+            let mut headers = HeaderMap::new();
+            for other in 0..others {
+                headers.append(format!("X-{other}"), "other");
+            }
+            for name in ["Nats-Msg-Id", "Content-Type"] {
+                assert_eq!(header(Some(&headers), name), "", "{others}");
+                headers.append(name, name);
+                headers.append(name, "again");
+                assert_eq!(header(Some(&headers), name), name, "{others}");
+            }
+            assert_eq!(header(Some(&headers), "content-type"), "");
+        }
+        assert_eq!(header(None, "Nats-Msg-Id"), "");
     }
 
     #[test]

@@ -12,14 +12,15 @@ use marketprism_schema::DataType;
 #[derive(Debug)]
 pub struct OpenMessage {
     message: Message,
-    events: usize,
+    bytes_an_event: usize,
     /// Events without a row.
     open: AtomicUsize,
 }
 
 impl OpenMessage {
     pub fn new(message: Message, events: usize) -> Arc<Self> {
-        Arc::new(Self { message, events, open: AtomicUsize::new(events) })
+        let bytes_an_event = message.payload.len() / events.max(1);
+        Arc::new(Self { message, bytes_an_event, open: AtomicUsize::new(events) })
     }
 
     /// For messages of which no payload is needed any more.
@@ -28,8 +29,8 @@ impl OpenMessage {
     }
 
     /// Bytes of the payload for each event.
-    pub fn bytes_an_event(&self) -> usize {
-        self.message.payload.len() / self.events.max(1)
+    pub const fn bytes_an_event(&self) -> usize {
+        self.bytes_an_event
     }
 
     /// Some events have their rows. True with the last one: the message may be acknowledged.
