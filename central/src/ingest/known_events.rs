@@ -7,6 +7,7 @@ use marketprism_schema::{DataType, EventId};
 
 use super::message::Delivery;
 use super::open_message::OpenMessage;
+use super::stored_ids::HashById;
 use crate::limits;
 use crate::row::CopyRow;
 
@@ -72,10 +73,10 @@ impl PendingDuplicate {
 /// While those of a table take [`limits::PENDING_DUPLICATES_BYTES`], no more messages of it are taken; what they wait for is stored meanwhile.
 #[derive(Debug, Default)]
 pub struct PendingDuplicates {
-    by_event: HashMap<EventId, Vec<PendingDuplicate>>,
+    by_event: HashMap<EventId, Vec<PendingDuplicate>, HashById>,
     /// Of those that wait.
     bytes: BTreeMap<DataType, usize>,
-    pending: HashSet<(u64, EventId)>,
+    pending: HashSet<(u64, EventId), HashById>,
 }
 
 impl PendingDuplicates {

@@ -1,33 +1,12 @@
 //! Ids of events in open batches and of recently stored ones: what tells a new event from a duplicate.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 
 use marketprism_schema::EventId;
 
 use super::known_events::IdState;
-use super::stored_ids::{IdHalves, StoredId, StoredIds};
+use super::stored_ids::{HashById, IdHalves, StoredId, StoredIds};
 use crate::{limits, time};
-
-/// Event ids are hashes already, so they are used as they are.
-#[derive(Debug, Default, Clone, Copy)]
-struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
-        }
-    }
-
-    fn write_u64(&mut self, half: u64) {
-        self.0 ^= half;
-    }
-}
 
 /// No message has this sequence: the row came from an earlier incarnation of the stream.
 pub const NO_SEQUENCE: u64 = 0;
@@ -35,7 +14,7 @@ pub const NO_SEQUENCE: u64 = 0;
 #[derive(Debug)]
 pub struct RecentIds {
     /// Events in batches that are not stored yet, with the sequences of their messages. A few batches, so that it stays in the cache.
-    in_flight: HashMap<IdHalves, u64, BuildHasherDefault<IdHasher>>,
+    in_flight: HashMap<IdHalves, u64, HashById>,
     stored: StoredIds,
     capacity: usize,
     /// Newest time at which the broker received the message of a stored event.

@@ -4,6 +4,7 @@
 //! the index is 8 bytes: the number of an id in the order, and enough bits of the id to tell nearly all others apart without reading them.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use marketprism_schema::EventId;
 
@@ -29,6 +30,28 @@ impl IdHalves {
     /// High half of the entry. Ids are hashes already, so their bits are used as they are; those of one stream may share a half.
     const fn tag(self) -> u64 {
         IN_USE | (self.0 ^ self.1) >> 33
+    }
+}
+
+/// Event ids are hashes already, so they are used as they are.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct IdHasher(u64);
+
+pub type HashById = BuildHasherDefault<IdHasher>;
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    fn write_u64(&mut self, half: u64) {
+        self.0 ^= half;
     }
 }
 
