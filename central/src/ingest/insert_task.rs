@@ -250,5 +250,5 @@ fn observe_latency(shared: &CentralContext, batch: &Sealed) {
 
 /// Clock skew between machines can make it negative; that counts as 0.
 pub fn seconds(nanoseconds: i64) -> f64 {
-    std::time::Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0)).as_secs_f64()
+    nanoseconds.max(0) as f64 / 1e9
 }

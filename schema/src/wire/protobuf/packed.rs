@@ -104,6 +104,7 @@ impl<'a> PackedEvents<'a> {
     }
 
     /// `times`: of the venue in microseconds, of the receipt in nanoseconds.
+    #[inline]
     fn with_header(
         &self,
         body: Body<'a>,
