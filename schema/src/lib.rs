@@ -17,6 +17,7 @@ mod edge_heartbeat;
 mod edge_lease;
 mod event;
 mod event_id;
+mod event_key;
 mod latency;
 mod migration;
 mod names;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::event_id::EventKey;
+use crate::event_key::EventKey;
 use crate::{
     Body, BookLevels, DELTA_LEVELS_MAX, Decimal, Event, FundingRate, Header, Liquidation, LongShortRatio,
     MarketType, OpenInterest, OrderBook, OrderBookDelta, Quote, StreamId, Trade, VolatilityIndex,

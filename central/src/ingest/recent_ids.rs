@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use marketprism_schema::EventId;
 
 use super::known_events::IdState;
-use super::stored_ids::{HashById, IdHalves, StoredId, StoredIds};
+use super::stored_ids::{HashById, IdHalves, StoredId, StoredEventIds};
 use crate::{limits, time};
 
 /// No message has this sequence: the row came from an earlier incarnation of the stream.
@@ -15,7 +15,7 @@ pub const NO_SEQUENCE: u64 = 0;
 pub struct RecentIds {
     /// Events in batches that are not stored yet, with the sequences of their messages. A few batches, so that it stays in the cache.
     in_flight: HashMap<IdHalves, u64, HashById>,
-    stored: StoredIds,
+    stored: StoredEventIds,
     capacity: usize,
     /// Newest time at which the broker received the message of a stored event.
     newest_ns: i64,
@@ -26,7 +26,7 @@ impl RecentIds {
     /// Keeps `capacity` stored ids, more while they are young. Any event may be stored and unknown, until [`Self::is_complete_since`] says otherwise.
     pub fn new(capacity: usize) -> Self {
         let (newest_ns, complete_since_ns) = (i64::MIN, i64::MAX);
-        let (in_flight, stored) = (HashMap::default(), StoredIds::default());
+        let (in_flight, stored) = (HashMap::default(), StoredEventIds::default());
         Self { in_flight, stored, capacity, newest_ns, complete_since_ns }
     }
 

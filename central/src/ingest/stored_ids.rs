@@ -64,13 +64,13 @@ pub struct StoredId {
 }
 
 #[derive(Debug, Default)]
-pub struct StoredIds {
+pub struct StoredEventIds {
     order: IdOrder,
     /// Each id is in the first place from its home on that was free. A power of two of entries, a fifth of them empty.
     index: Vec<u64>,
 }
 
-impl StoredIds {
+impl StoredEventIds {
     pub const fn len(&self) -> usize {
         self.order.len
     }
@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn every_id_is_found_from_its_addition_to_its_removal_whatever_chains_the_ids_form() {
         for tags in [1, 7, 1 << 31] {
-            let (mut ids, mut known) = (StoredIds::default(), VecDeque::new());
+            let (mut ids, mut known) = (StoredEventIds::default(), VecDeque::new());
             let mut random = 0x9e37_79b9_7f4a_7c15_u64;
             for number in 0..6_000 {
                 random ^= random << 13;
@@ -320,7 +320,7 @@ mod tests {
     /// Numbers are those of a `u32`.
     #[test]
     fn ids_are_found_across_the_last_number_and_the_end_of_a_chunk() {
-        let mut ids = StoredIds::default();
+        let mut ids = StoredEventIds::default();
         ids.order.base = 0_u32.wrapping_sub(CHUNK);
         let spread = |number: u64| IdHalves(number.reverse_bits(), number);
         let all = 2 * u64::from(CHUNK) + 13;
