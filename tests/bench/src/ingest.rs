@@ -53,6 +53,16 @@ struct IngestLoad {
     goal: Option<Goal>,
 }
 
+impl IngestLoad {
+    fn name(&self) -> String {
+        let (sample, form) = (self.sample.name(), self.form.content_type());
+        match self.per_message {
+            1 => format!("ingest, {sample} as {form}"),
+            many => format!("ingest, {sample} as {form}, {many} a message"),
+        }
+    }
+}
+
 const LOADS: [IngestLoad; 4] = [
     IngestLoad {
         sample: Sample::Trades,
@@ -165,10 +175,7 @@ async fn one(report: &mut Report, load: &IngestLoad, events: u64) -> Result<()> 
     }
     let Turns { pairs, used, waited, merged } = turns;
     let resident = stack.central.process().resident_bytes();
-    let name = match load.per_message {
-        1 => format!("ingest, {} as {}", load.sample.name(), load.form.content_type()),
-        many => format!("ingest, {} as {}, {many} a message", load.sample.name(), load.form.content_type()),
-    };
+    let name = load.name();
     let rate = |each: f64| 1.0 / each;
     let (own, other) = (pairs.left().context("no pair")?, pairs.right().context("no pair")?);
     report.figure(format!("{name}, stream to hot"), rate(own.median), "rows/s");
