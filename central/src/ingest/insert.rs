@@ -1,7 +1,6 @@
 //! One insert into ClickHouse, and the permission for it.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -67,7 +66,9 @@ async fn send(
         .with_setting("max_execution_time", whole_seconds(storage.insert_timeout));
     let mut next = 0;
     while batch.rows.has_column(next) {
-        let (part, after) = block_part(batch, range.clone(), next).await?;
+        // In the cache until it is sent, and soon enough written for a thread that serves connections too.
+        let part = batch.rows.block_part(range.clone(), next, limits::INSERT_CHUNK_BYTES);
+        let (part, after) = part.map_err(StorageError::Rows)?;
         let mut part = Bytes::from(part);
         while !part.is_empty() {
             let chunk = part.split_to(part.len().min(limits::INSERT_CHUNK_BYTES));
@@ -79,21 +80,6 @@ async fn send(
     // The server drops an insert without its end.
     check_lease(guard)?;
     insert.end().await.map_err(StorageError::from)
-}
-
-/// The columns from one on that are sent next, and the column after them.
-async fn block_part(
-    batch: &Sealed,
-    range: Range<usize>,
-    first: usize,
-) -> Result<(Vec<u8>, usize), StorageError> {
-    let rows = Arc::clone(&batch.rows);
-    // A column may have megabytes: too long for a thread that serves connections.
-    let made = tokio::task::spawn_blocking(move || rows.block_part(range, first, limits::INSERT_CHUNK_BYTES));
-    match made.await {
-        Ok(part) => part.map_err(StorageError::Rows),
-        Err(error) => Err(StorageError::Unreachable(format!("writing the block panicked: {error}"))),
-    }
 }
 
 /// A process that was suspended does not know yet that it lost the lease, so this is checked before each chunk.

@@ -99,7 +99,6 @@ impl TableRows {
     }
 
     /// The part of a block of some rows that begins with a column: whole columns, as many as come to so many bytes, with the column that follows.
-    /// What is copied in parts stays in the cache until it is sent.
     pub fn block_part(
         &self,
         range: Range<usize>,
