@@ -149,7 +149,7 @@ impl Batch {
     pub fn seal(mut self, created_at_ms: i64) -> Sealed {
         self.copies.encode(self.stream, &mut self.rows);
         self.rows.set_created_at(0, created_at_ms);
-        Sealed { target: self.target, stream: self.stream, entries: self.entries, rows: Arc::new(self.rows) }
+        Sealed { target: self.target, stream: self.stream, entries: self.entries, rows: self.rows }
     }
 }
 
@@ -159,7 +159,7 @@ pub struct Sealed {
     pub target: Target,
     pub stream: &'static str,
     pub entries: Vec<BatchEntry>,
-    pub rows: Arc<TableRows>,
+    pub rows: TableRows,
 }
 
 impl Sealed {
