@@ -175,20 +175,18 @@ fn names(event: &Event<'_>) -> Check {
         return Err(wrong_text("exchange", exchange, EXCHANGE_NAME_ALLOWED.to_owned()));
     }
     text("symbol", symbol, NAME_BYTES_MAX, StreamId::allows)?;
-    printed("venue_symbol", venue_symbol, NAME_BYTES_MAX)?;
+    text("venue_symbol", venue_symbol, NAME_BYTES_MAX, is_printed)?;
     text("adapter", adapter, ADAPTER_BYTES_MAX, |c| c.is_ascii_graphic())
 }
 
-/// An id or a name as venues write them. Most are ASCII, whose bytes are checked faster than characters are read.
-fn printed(field: &'static str, printed: &str, most: usize) -> Check {
-    if (1..=most).contains(&printed.len()) && printed.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return Ok(());
-    }
-    text(field, printed, most, |c| !c.is_control())
+fn is_printed(c: char) -> bool {
+    !c.is_control()
 }
 
-fn text(field: &'static str, text: &str, most: usize, allowed: fn(char) -> bool) -> Check {
-    if (1..=most).contains(&text.len()) && text.chars().all(allowed) {
+/// `allowed` must be true for letters and digits of ASCII, `-` and `_`, of which most texts consist: they are checked as bytes.
+fn text(field: &'static str, text: &str, most: usize, allowed: impl Fn(char) -> bool) -> Check {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if (1..=most).contains(&text.len()) && (text.bytes().all(is_plain) || text.chars().all(allowed)) {
         return Ok(());
     }
     Err(wrong_text(field, text, format!("1 to {most} bytes, without control characters and separators")))
@@ -224,7 +222,7 @@ fn nanos(duration: Duration) -> i64 {
 }
 
 fn a_trade(trade: &Trade<'_>, market_type: MarketType) -> Check {
-    printed("trade_id", &trade.trade_id, ID_BYTES_MAX)?;
+    text("trade_id", &trade.trade_id, ID_BYTES_MAX, is_printed)?;
     price("price", trade.price, market_type)?;
     positive(InvalidKind::Quantity, "quantity", trade.quantity)
 }
@@ -383,7 +381,7 @@ fn liquidation(order: &Liquidation<'_>, market_type: MarketType, at_ns: i64) -> 
     if order.liquidation_id.is_empty() {
         return Ok(());
     }
-    printed("liquidation_id", &order.liquidation_id, ID_BYTES_MAX)
+    text("liquidation_id", &order.liquidation_id, ID_BYTES_MAX, is_printed)
 }
 
 fn ratio(shares: &LongShortRatio<'_>) -> Check {
@@ -393,7 +391,7 @@ fn ratio(shares: &LongShortRatio<'_>) -> Check {
         }
     }
     not_negative(InvalidKind::Quantity, "ratio", shares.ratio)?;
-    printed("period", &shares.period, NAME_BYTES_MAX)
+    text("period", &shares.period, NAME_BYTES_MAX, is_printed)
 }
 
 /// 1 with 18 decimal places.
@@ -401,5 +399,5 @@ const ONE_SCALE_18: i64 = 1_000_000_000_000_000_000;
 
 fn volatility_index(index: &VolatilityIndex<'_>) -> Check {
     not_negative(InvalidKind::Quantity, "index_value", Some(index.index_value))?;
-    printed("underlying_asset", &index.underlying_asset, NAME_BYTES_MAX)
+    text("underlying_asset", &index.underlying_asset, NAME_BYTES_MAX, is_printed)
 }

@@ -88,14 +88,43 @@ impl Delivery {
 
     /// With the number of the delivery.
     pub fn numbered(message: &jetstream::Message) -> Option<(u64, Self)> {
-        let info = message.info().ok()?;
-        let delivery = Self {
-            stream_seq: info.stream_sequence,
-            is_redelivered: info.delivered > 1,
-            published_ns: i64::try_from(info.published.unix_timestamp_nanos()).ok()?,
-        };
-        Some((info.consumer_sequence, delivery))
+        Self::in_subject(message.message.reply.as_ref()?)
     }
+
+    /// `$JS.ACK.{domain}.{account}.{stream}.{consumer}.{deliveries}.{sequence}.{number}.{time}.{pending}`, from earlier brokers without domain and
+    /// account. Own code: the library reads all of it, and the time as a date.
+    fn in_subject(subject: &str) -> Option<(u64, Self)> {
+        let tokens = subject.strip_prefix("$JS.ACK.")?.as_bytes();
+        let names = match tokens.iter().filter(|&&byte| byte == b'.').count() {
+            6 => 2,
+            8.. => 4,
+            _ => return None,
+        };
+        let mut rest = tokens.iter();
+        for _ in 0..names {
+            rest.find(|&&byte| byte == b'.')?;
+        }
+        let [delivered, stream_seq, number, published] = [(); 4].map(|()| next_number(&mut rest));
+        let published_ns = i64::try_from(published?).ok()?;
+        let delivery = Self { stream_seq: stream_seq?, is_redelivered: delivered? > 1, published_ns };
+        Some((number?, delivery))
+    }
+}
+
+/// The number of a token, which a point ends.
+fn next_number(rest: &mut std::slice::Iter<'_, u8>) -> Option<u64> {
+    let mut number = None;
+    for &byte in rest {
+        match byte {
+            b'0'..=b'9' => {
+                let before = number.unwrap_or(0_u64).checked_mul(10)?;
+                number = Some(before.checked_add(u64::from(byte - b'0'))?);
+            }
+            b'.' => return number,
+            _ => return None,
+        }
+    }
+    None
 }
 
 pub fn header<'a>(headers: Option<&'a HeaderMap>, name: &str) -> &'a str {
@@ -265,6 +294,36 @@ mod tests {
         trade.trade_id = id.to_owned().into();
         event.header.event_id = EventId::of(&event);
         event
+    }
+
+    /// The forms that brokers write, and none that they do not.
+    #[test]
+    fn a_delivery_is_read_from_its_acknowledgement_subject() {
+        let read = |subject: &str| {
+            let (number, delivery) = Delivery::in_subject(subject)?;
+            Some((number, delivery.stream_seq, delivery.is_redelivered, delivery.published_ns))
+        };
+        let numbers = "1.20.7.1763800000000000001.5";
+        let expected = Some((7, 20, false, NOW_NS + 1));
+        for names in ["S.C", "_.hash.S.C", "hub.hash.S.C"] {
+            assert_eq!(read(&format!("$JS.ACK.{names}.{numbers}")), expected, "{names}");
+        }
+        assert_eq!(read(&format!("$JS.ACK._.hash.S.C.{numbers}.token.more")), expected);
+        let again = read("$JS.ACK.S.C.2.18446744073709551615.8.9.0");
+        assert_eq!(again, Some((8, u64::MAX, true, 9)));
+        for other in [
+            "",
+            "_INBOX.a.b",
+            "$JS.ACK.S.C.1.20.7.9",
+            "$JS.ACK.hash.S.C.1.20.7.9.5",
+            "$JS.ACK.S.C.x.20.7.9.5",
+            "$JS.ACK.S.C.1..7.9.5",
+            "$JS.ACK.S.C.1.18446744073709551616.7.9.5",
+            "$JS.ACK.S.C.1.20.7.9223372036854775808.5",
+            "$JS.ACK.S.C.1.20.7.-9.5",
+        ] {
+            assert_eq!(read(other), None, "{other}");
+        }
     }
 
     /// Few headers are compared, many are hashed.
