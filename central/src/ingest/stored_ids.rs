@@ -330,7 +330,7 @@ mod tests {
                 assert_eq!(ids.remove_oldest().unwrap().stream_seq, number - 10);
             }
         }
-        assert_eq!((ids.order.base, ids.order.chunks.len()), (CHUNK, 1), "chunks whose ids are gone are freed");
+        assert_eq!((ids.order.base, ids.order.chunks.len()), (CHUNK, 1), "chunks without ids are freed");
         let found: Vec<_> = (0..all).filter_map(|number| ids.sequence_of(spread(number))).collect();
         assert_eq!(found, (all - 10..all).collect::<Vec<_>>());
         assert_eq!(ids.oldest().map(|id| id.stream_seq), Some(all - 10));
