@@ -7,7 +7,7 @@ use super::capability::Capability;
 use super::fingerprint::Fingerprint;
 use super::gap::{GAPS_MAX, Gap};
 use super::health::EdgeHealth;
-use crate::event::EventId;
+use crate::event_id::EventId;
 use crate::names::known_entries;
 use crate::stream_id::StreamId;
 use crate::texts;
