@@ -85,7 +85,9 @@ fn listed(spot: bool, request: &RestRequest, source: &dyn Source) -> Result<Rest
 fn tickers(source: &dyn Source) -> RestAnswer {
     let row = |listed: &ListedInstrument| {
         let reference = source.reference(listed.index)?;
-        Some(frames::ticker_fields(&listed.instrument, Topic::Summary, &reference))
+        let mut fields = frames::ticker_fields(&listed.instrument, Topic::Summary, &reference);
+        fields.push(("turnover24h", source.turnover(listed.index).to_string()));
+        Some(frames::object(&fields))
     };
     let rows: Vec<String> = source.listed().iter().filter_map(row).collect();
     ok(&format!(r#"{{"category":"linear","list":[{}]}}"#, rows.join(",")), source.now_ms())
