@@ -85,14 +85,9 @@ struct Change {
 
 impl TickerStates {
     /// Reads the list of all tickers, of which only the terms of funding are kept: everything else may have changed since.
-    pub(crate) fn learn(
-        &mut self,
-        loaded: &LoadedFeed,
-        output: &mut Output,
-        answer: &[u8],
-    ) -> ParseResult<()> {
+    pub(crate) fn learn(&mut self, loaded: &LoadedFeed, output: &mut Output, list: &[u8]) -> ParseResult<()> {
         let mut terms = BTreeMap::new();
-        let rows = each_row(output, answer, |_, cursor| {
+        let rows = each_row(output, list, |_, cursor| {
             let row = Object::parse(cursor)?;
             let symbol = row.read("symbol", Cursor::text)?;
             if let Some(instrument) = loaded.position(symbol.as_bytes()) {
@@ -134,8 +129,8 @@ impl TickerStates {
         let perpetual = listed.market_type == MarketType::Perpetual;
         let funding = perpetual && loaded.has(DataType::FundingRate) && change.own.has_funding();
         let interest = interest && change.has_interest();
-        let (is_new_funding, is_new_interest) =
-            (funding && !change.repeats_funding(), interest && !change.repeats_interest());
+        let is_new_funding = funding && !change.repeats_funding();
+        let is_new_interest = interest && !change.repeats_interest();
         let rate = merged.funding_rate(instrument).filter(|_| is_new_funding);
         let base = merged.open_interest(instrument).filter(|_| is_new_interest);
         if rate.is_none() && base.is_none() {
@@ -175,13 +170,14 @@ impl TickerStates {
             "delta" => false,
             _ => return message.read("type", |cursor, _| cursor.expected("`snapshot` or `delta`")),
         };
-        let merged = if is_snapshot { TickerState { is_whole: true, ..own } } else { own.over(known.as_ref()) };
+        let merged =
+            if is_snapshot { TickerState { is_whole: true, ..own } } else { own.over(known.as_ref()) };
         let behind_us = known.map_or(0, |known| known.time_us.saturating_sub(order_us));
         // Where two connections overlap, one may lag behind: its message changes no state.
         let is_older = (1..=BEHIND_MAX_US).contains(&behind_us);
         if behind_us > BEHIND_MAX_US {
             let seconds = behind_us / 1_000_000;
-            log::warn(&format!("tickers.{symbol}: `ts` went back by {seconds} s, message taken as the newest"));
+            log::warn(&format!("tickers.{symbol}: `ts` went back by {seconds} s, taken as the newest"));
         }
         if !is_older {
             self.states.insert(instrument, merged);
