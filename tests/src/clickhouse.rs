@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::broker::{copy_folder, free_port};
-use crate::{laid_out, parts};
 use crate::process::Process;
 use crate::wait::{PATIENCE, eventually};
+use crate::{laid_out, parts};
 
 /// A restart keeps port and data.
 #[derive(Debug)]

@@ -225,6 +225,31 @@ async fn versions_change_while_frames_flow_and_a_restart_has_the_last_good_one()
     .await;
 }
 
+/// The venue names the intervals of funding in the first message of a subscription alone, and the instance of a new version begins behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_has_not_seen_the_first_messages_gives_the_same_rates_and_open_interest() {
+    const TICKERS: &str = "bybit_derivatives";
+    let sim = SimConfig {
+        exchanges: vec![TICKERS.to_owned()],
+        symbols: ["BTCUSDT", "ETHUSDT"].map(str::to_owned).to_vec(),
+        event_ms: Some(200),
+        ..SimConfig::default()
+    };
+    let sim = Sim::start(sim).await.unwrap();
+    let collected = ["funding_rate", "open_interest"];
+    let feed = Feed::simulated(TICKERS, &sim.addr().to_string(), &["BTC-USDT", "ETH-USDT"]);
+    let feed = Feed { data_types: collected.map(str::to_owned).to_vec(), ..feed };
+    let built = std::fs::read(&feed.adapter).unwrap();
+    let swapped = SwappedEdge::start(feed, 100).await;
+    for data_type in collected {
+        swapped.edge.reaches("marketprism_edge_events_total", data_type, 4).await;
+    }
+    let file = swapped.sign(&with_custom_section(&built, "version", &[1]), "new", "key", None);
+    let (status, text) = swapped.load(&file).await;
+    assert_eq!((status, swapped.last().await["outcome"].as_str()), (Some(0), Some("promoted")), "{text}");
+    assert_eq!(swapped.running_digest().await, digest(&file));
+}
+
 /// Versions with a fault from their start, with the step that refuses them and a text of the cause.
 const REFUSED: [(SwapFault, &str, &str); 4] = [
     (SwapFault::OtherVenue, "feeds", "describes sound otherwise: capabilities[1] is "),

@@ -20,6 +20,9 @@ const REQUESTS: &str = "bybit.requests";
 const RATIO_PERIOD: &str = "5min";
 const RATIO_EVERY_MS: u32 = 60_000;
 
+/// The list is about 0.5 MB, and what is kept of it changes once an hour at most.
+const TICKERS_EVERY_MS: u32 = 300_000;
+
 /// A topic, with the data types that its messages hold.
 struct Topic {
     name: String,
@@ -45,6 +48,9 @@ pub(crate) fn plan(loaded: &LoadedFeed) -> Result<Plan, Refusal> {
         if capability.delivery == Delivery::Poll {
             polls.extend(having().map(|(index, instrument)| ratio_poll(loaded, *index, instrument)));
             continue;
+        }
+        if data_type == DataType::FundingRate {
+            polls.push(tickers_poll(loaded));
         }
         for (index, instrument) in having() {
             let name = topic(data_type, loaded.feed.depth, &instrument.venue_symbol);
@@ -158,6 +164,18 @@ fn ratio_poll(loaded: &LoadedFeed, index: u32, instrument: &Instrument) -> Poll 
         "{rest}/v5/market/account-ratio?category=linear&symbol={symbol}&period={RATIO_PERIOD}&limit=1"
     );
     poll(DataType::LsrAllAccount, index, get(url), RATIO_EVERY_MS)
+}
+
+/// The terms of funding of all contracts, for instances that begin behind the snapshots.
+fn tickers_poll(loaded: &LoadedFeed) -> Poll {
+    Poll {
+        request: get(format!("{}/v5/market/tickers?category=linear", loaded.endpoints.url("rest"))),
+        data_type: DataType::FundingRate,
+        instrument: None,
+        period_ms: TICKERS_EVERY_MS,
+        window: None,
+        reference: true,
+    }
 }
 
 pub(crate) fn get(url: String) -> Request {

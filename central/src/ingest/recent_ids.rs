@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use marketprism_schema::EventId;
 
 use super::known_events::IdState;
-use super::stored_ids::{HashById, IdHalves, StoredId, StoredEventIds};
+use super::stored_ids::{HashById, IdHalves, StoredEventIds, StoredId};
 use crate::{limits, time};
 
 /// No message has this sequence: the row came from an earlier incarnation of the stream.

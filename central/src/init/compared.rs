@@ -40,10 +40,7 @@ impl Compared {
 
     pub async fn note(&self, storage: &Storage, layout: &Layout<'_>) -> Result<(), StorageError> {
         let (database, on_cluster) = (layout.database, layout.on_cluster());
-        execute(
-            storage,
-            &format!("ALTER TABLE {database}.{RECORDS}{on_cluster} MODIFY COMMENT '{}'", self.0),
-        )
-        .await
+        execute(storage, &format!("ALTER TABLE {database}.{RECORDS}{on_cluster} MODIFY COMMENT '{}'", self.0))
+            .await
     }
 }

@@ -6,8 +6,8 @@ use marketprism_schema::Table;
 
 use super::ReportScope;
 use super::document::{
-    BrokerStream, DeadLetters, LeaseState, LossList, ReportedChange, ReportedGap, SchemaReport,
-    ServerState, TruncatedList, Unanswered, Verification, WorstWindow,
+    BrokerStream, DeadLetters, LeaseState, LossList, ReportedChange, ReportedGap, SchemaReport, ServerState,
+    TruncatedList, Unanswered, Verification, WorstWindow,
 };
 use super::period::TimeBuckets;
 use super::sources::corrections::PeriodCorrections;

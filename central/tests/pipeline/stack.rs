@@ -85,8 +85,7 @@ impl Stack {
             return None;
         }
         let folder = TempDir::new().unwrap();
-        let (broker, engine) =
-            tokio::join!(Broker::cluster(folder.path(), nodes), engine(folder.path()));
+        let (broker, engine) = tokio::join!(Broker::cluster(folder.path(), nodes), engine(folder.path()));
         Some(Self { broker, engine, cold_engine: None, http: free_port(), folder })
     }
 

@@ -1,4 +1,4 @@
-//! The elements of a message.
+//! The elements of a message, and the rows of an answer.
 
 use marketprism_adapter_sdk::{Cursor, Ignored, Object, Output, ParseResult, Payload};
 
@@ -22,6 +22,24 @@ pub(super) fn each_item(
         output.ignored(Ignored::Empty);
     }
     Ok(())
+}
+
+/// Runs `each` at every row of an answer; returns their number. None for an error of the venue, which is noted.
+pub(super) fn each_row(
+    output: &mut Output,
+    answer: &[u8],
+    each: impl FnMut(&mut Output, &mut Cursor<'_>) -> ParseResult<()>,
+) -> ParseResult<Option<usize>> {
+    let answer = Object::whole(answer)?;
+    let code = answer.read("retCode", Cursor::integer)?;
+    if code != 0 {
+        output.venue_error(code.to_string(), answer.read("retMsg", Cursor::text)?);
+        return Ok(None);
+    }
+    let count = answer.read("result", |cursor, _| {
+        Object::parse(cursor)?.read("list", |cursor, _| output.each_item(cursor, each))
+    })?;
+    Ok(Some(count))
 }
 
 /// The symbol of an element, where it is set, must be that of the topic.

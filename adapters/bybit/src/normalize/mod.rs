@@ -28,8 +28,15 @@ pub(crate) fn normalize(
 ) -> ParseResult<()> {
     match loaded.source(frame.source) {
         FrameSource::Connection(connection) => message(state, loaded, output, connection, frame.bytes),
-        // Only ratios are polled.
-        FrameSource::Poll(poll) => ratio::answer(loaded, output, frame.bytes, poll),
+        FrameSource::Poll(poll) => {
+            let planned = loaded.plan.polls.get(poll as usize);
+            if planned.is_some_and(|poll| poll.reference) {
+                state.tickers.learn(loaded, output, frame.bytes)
+            } else {
+                let instrument = planned.and_then(|poll| poll.instrument);
+                ratio::answer(loaded, output, frame.bytes, instrument)
+            }
+        }
         FrameSource::Resync(_) | FrameSource::Backfill(_) => {
             Cursor::new(frame.bytes).expected("a source number of the plan")
         }

@@ -99,8 +99,8 @@ fn changes_of_a_ticker_are_never_completed_by_guesses() {
         )
     };
     let snapshot =
-        text("snapshot", 1, r#""fundingRate":"0.0001","fundingIntervalHour":"8","openInterest":"5""#);
-    let change = text("delta", 2, r#""fundingRate":"0.0002","openInterestValue":"10""#);
+        text("snapshot", 1, r#""fundingRate":"0.0001","fundingIntervalHour":"8","singleOpenInterestValue":"5""#);
+    let change = text("delta", 2, r#""fundingRate":"0.0002","singleOpenInterest":"10""#);
     let said = |texts: &[String]| {
         let normalized = normalize(&contracts, texts);
         let last = &normalized.events[normalized.events.len() - 2..];
@@ -109,7 +109,7 @@ fn changes_of_a_ticker_are_never_completed_by_guesses() {
         else {
             panic!("{last:?}")
         };
-        (rate.interval_hours, interest.base.map(|base| base.mantissa))
+        (rate.interval_hours, interest.value_usd.map(|value| value.mantissa))
     };
     assert_eq!(said(&[snapshot, change.clone()]), (Some(8), Some(5)));
     assert_eq!(said(&[change]), (None, None));
@@ -160,9 +160,16 @@ fn open_interest_counts_one_side() {
     };
     let snapshot = text("snapshot", 1, &format!("{both},{one}"));
     assert_eq!(said(std::slice::from_ref(&snapshot)), [["1000.25", "10002.5"]]);
+    for ts in [0, 2] {
+        let change = text("delta", ts, r#""openInterest":"2000.7","openInterestValue":"20007""#);
+        assert_eq!(said(&[snapshot.clone(), change]).len(), 1, "a change of the other fields alone");
+    }
     let change = text("delta", 2, r#""openInterest":"2000.7""#);
-    assert_eq!(said(&[snapshot, change.clone()]).len(), 1, "a change of the other field alone");
-    assert_eq!(said(&[text("snapshot", 1, both)]), [["2000.5", "20005"]]);
+    assert!(said(std::slice::from_ref(&change)).is_empty(), "one side may be known to others");
+    let older = text("snapshot", 1, both);
+    assert_eq!(said(&[older, change]), [["2000.5", "20005"], ["2000.7", "20005"]]);
+    let price = text("delta", 2, r#""singleOpenInterestValue":"10003.5""#);
+    assert_eq!(said(&[snapshot, price]).len(), 1, "the value follows the price");
     let unset = text("snapshot", 1, &format!(r#""fundingRate":null,{one}"#));
     assert_eq!(said(&[unset]), [["1000.25", "10002.5"]], "null is not set");
 }

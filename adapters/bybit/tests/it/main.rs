@@ -4,6 +4,7 @@
 mod contract;
 mod plan;
 mod ranking;
+mod ticker;
 
 use marketprism_adapter_bybit::Bybit;
 

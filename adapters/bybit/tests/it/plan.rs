@@ -41,7 +41,7 @@ fn three_hundred_contracts_with_every_type_fit() {
     assert_eq!(topics, 1200, "funding and open interest share a topic");
     let streams = plan.connections.iter().map(|connection| connection.streams.len());
     assert_eq!(streams.sum::<usize>(), 1500);
-    assert_eq!((plan.polls.len(), plan.resyncs.len()), (300, 300));
+    assert_eq!((plan.polls.len(), plan.resyncs.len()), (301, 300), "ratios, and one list of tickers");
     let drawn: f64 = plan.polls.iter().map(|poll| 5000.0 / f64::from(poll.period_ms)).sum();
     let budget = plan.budgets.iter().find(|budget| budget.name == "bybit.requests").unwrap();
     assert!(drawn < 0.1 * f64::from(budget.units), "{drawn} requests in 5 seconds");
@@ -110,5 +110,6 @@ fn dated_contracts_have_no_funding_and_no_ratio() {
     let of_dated: Vec<DataType> =
         streams.filter(|stream| stream.instrument == Some(1)).map(|stream| stream.data_type).collect();
     assert!(!of_dated.contains(&DataType::FundingRate) && of_dated.len() == 4, "{of_dated:?}");
-    assert!(plan.polls.iter().all(|poll| poll.instrument == Some(0)));
+    let ratios = plan.polls.iter().filter(|poll| poll.data_type == DataType::LsrAllAccount);
+    assert_eq!(ratios.map(|poll| poll.instrument).collect::<Vec<_>>(), [Some(0)]);
 }

@@ -388,8 +388,7 @@ pub(super) async fn ranges(
         let tables: Vec<Table> =
             Table::ALL.into_iter().filter(|table| is_recent || tables.contains(table.name)).collect();
         let range = WindowRange { from: hour * HOUR_NS, to: (hour + 1) * HOUR_NS };
-        let closed: Vec<i64> =
-            grid.within(range).filter(|&window| grid.range(window).to <= now).collect();
+        let closed: Vec<i64> = grid.within(range).filter(|&window| grid.range(window).to <= now).collect();
         for part in reconciler.expected.spans(grid, &closed) {
             ranges.push_front((part, tables.clone()));
         }

@@ -196,9 +196,8 @@ async fn second_rows_count_in_periods_with_recent_rows_but_for_those_of_a_correc
 ) {
     seed::healthy(stack).await;
     stack.execute(&seed::rows("marketprism_hot", "trades", "number")).await;
-    let is_named = |period: &[&str]| {
-        has(&integrity(stack, config, period).1, "fail table.duplicate_rows trades: 1")
-    };
+    let is_named =
+        |period: &[&str]| has(&integrity(stack, config, period).1, "fail table.duplicate_rows trades: 1");
     assert!(is_named(&["--from", "2m"]));
     assert!(!is_named(&["--from", "2h", "--to", "1h"]), "those rows are recent, and none of that hour's");
     stack

@@ -180,6 +180,12 @@ async fn tickers_begin_whole_and_go_on_with_changes() {
     subscribe(&mut ws, &["tickers.BTCUSDT"]).await;
     let mut state = ws.json().await;
     assert_eq!((&state["type"], &state["data"]["fundingIntervalHour"]), (&json!("snapshot"), &json!("8")));
+    let list = get(&sim, &format!("/{DERIVATIVES}/v5/market/tickers?category=linear")).await.json();
+    let mut rows = list["result"]["list"].as_array().expect("rows").iter();
+    let row = rows.find(|row| row["symbol"] == "BTCUSDT").expect("listed");
+    for terms in ["nextFundingTime", "fundingIntervalHour"] {
+        assert_eq!(row[terms], state["data"][terms]);
+    }
     sim.resume();
     let mut compared = [0, 0];
     while compared.iter().any(|count| *count < 3) {

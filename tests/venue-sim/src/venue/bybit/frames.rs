@@ -146,6 +146,17 @@ fn liquidations(i: &Instrument, topic: &str, orders: &[Liquidation]) -> String {
 
 /// All fields in the snapshot; in a change those that changed. The interval of funding is in the snapshot alone.
 fn ticker(i: &Instrument, topic: &str, part: Topic, r: &Reference) -> String {
+    let kind = if part == Topic::Summary { "snapshot" } else { "delta" };
+    frame_of(topic, kind, r.time_ms, &object(&ticker_fields(i, part, r)))
+}
+
+pub(super) fn object(fields: &[(&str, String)]) -> String {
+    let fields: Vec<String> = fields.iter().map(|(name, value)| format!(r#""{name}":"{value}""#)).collect();
+    format!("{{{}}}", fields.join(","))
+}
+
+/// Fields of a message, or of a row in the list of tickers.
+pub(super) fn ticker_fields(i: &Instrument, part: Topic, r: &Reference) -> Vec<(&'static str, String)> {
     let whole = part == Topic::Summary;
     let mut fields = vec![("symbol", i.symbol.clone())];
     if whole || part == Topic::Interest {
@@ -175,7 +186,5 @@ fn ticker(i: &Instrument, topic: &str, part: Topic, r: &Reference) -> String {
             ("indexPrice", r.index.to_string()),
         ]);
     }
-    let fields: Vec<String> = fields.iter().map(|(name, value)| format!(r#""{name}":"{value}""#)).collect();
-    let kind = if whole { "snapshot" } else { "delta" };
-    frame_of(topic, kind, r.time_ms, &format!("{{{}}}", fields.join(",")))
+    fields
 }

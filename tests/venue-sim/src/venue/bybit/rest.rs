@@ -1,8 +1,8 @@
-//! REST: the lists, ratios, and errors. Errors come with status 200.
+//! REST: the lists, tickers, ratios, and errors. Errors come with status 200.
 
-use super::instruments;
-use crate::market::{Contract, RatioKind};
-use crate::venue::{RestAnswer, RestRequest, Source, event_data};
+use super::{frames, instruments};
+use crate::market::{Contract, RatioKind, Topic};
+use crate::venue::{ListedInstrument, RestAnswer, RestRequest, Source, event_data};
 
 /// The venue's name, that of events, and the length in units of five minutes.
 const PERIODS: [(&str, &str, usize); 6] = [
@@ -43,11 +43,12 @@ pub(super) fn answer(
             let ms = source.now_ms();
             Ok(ok(&format!(r#"{{"timeSecond":"{}","timeNano":"{ms}000000"}}"#, ms / 1000), ms))
         }
-        Some("instruments-info" | "account-ratio") if request.get("category") != Some(own) => {
+        Some("instruments-info" | "account-ratio" | "tickers") if request.get("category") != Some(own) => {
             Err(invalid("category"))
         }
         Some("instruments-info") => listed(spot, request, source),
         Some("account-ratio") => ratios(request, source),
+        Some("tickers") if !spot => Ok(tickers(source)),
         _ => Err(RestAnswer::new(404, "404 page not found")),
     }
 }
@@ -78,6 +79,18 @@ fn listed(spot: bool, request: &RestRequest, source: &dyn Source) -> Result<Rest
     let (rows, category) = (rows.join(","), if spot { "spot" } else { "linear" });
     let cursor = if spot { String::new() } else { format!(r#","nextPageCursor":"{cursor}""#) };
     Ok(ok(&format!(r#"{{"category":"{category}","list":[{rows}]{cursor}}}"#), source.now_ms()))
+}
+
+/// One page with all contracts.
+fn tickers(source: &dyn Source) -> RestAnswer {
+    let row = |listed: &ListedInstrument| {
+        let reference = source.reference(listed.index)?;
+        let mut fields = frames::ticker_fields(&listed.instrument, Topic::Summary, &reference);
+        fields.push(("turnover24h", source.turnover(listed.index).to_string()));
+        Some(frames::object(&fields))
+    };
+    let rows: Vec<String> = source.listed().iter().filter_map(row).collect();
+    ok(&format!(r#"{{"category":"linear","list":[{}]}}"#, rows.join(",")), source.now_ms())
 }
 
 /// Shares of accounts, newest first; of contracts in USDT only.
