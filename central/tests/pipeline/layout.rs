@@ -19,6 +19,49 @@ async fn cold_keeps_rows_for_longer_than_hot() {
     contains_all(&refused, &["clickhouse.cold_ttl_days", "more than clickhouse.hot_ttl_days, 3"]);
 }
 
+/// ClickHouse adds a TTL in 32 bits of seconds: a hundred years from now would be 1990, and it would delete every row at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_ttl_keeps_rows_and_a_longer_one_is_refused_before_anything_changes() {
+    let Some((stack, config)) = Stack::laid_out("").await else { return };
+    let text = std::fs::read_to_string(&config).unwrap();
+    let configure = |key: &str, days: u32| {
+        let keys = format!("[clickhouse]\n{key} = {days}\n");
+        std::fs::write(&config, text.replace("[clickhouse]\n", &keys)).unwrap();
+    };
+    let row = "INSERT INTO marketprism_cold.trades (timestamp, exchange, event_id) SELECT now64(6), 'a', 1";
+    stack.execute(row).await;
+    for key in ["cold_ttl_days", "hot_ttl_days"] {
+        configure(key, 18_251);
+        let refused = stack.command("init", &config, &["--apply"]);
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        let reason = format!("clickhouse.{key}: is 18251 (allowed: a whole number from 1 to 18250)");
+        contains_all(&String::from_utf8(refused.stderr).unwrap(), &[reason.as_str()]);
+    }
+    configure("cold_ttl_days", 18_250);
+    contains_all(&stack.init(&config, &["--apply"], 0), &["toIntervalDay(18250), found"]);
+    stack.execute("OPTIMIZE TABLE marketprism_cold.trades FINAL").await;
+    assert_eq!(stack.number("SELECT count() FROM marketprism_cold.trades").await, Some(1));
+}
+
+/// An earlier version wrote such a TTL.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_copied_into_a_cold_that_would_delete_it() {
+    let Some((stack, config)) = Stack::laid_out("").await else { return };
+    let ttl = "toDateTime(timestamp) + INTERVAL 36500 DAY DELETE";
+    stack.execute(&format!("ALTER TABLE marketprism_cold.trades MODIFY TTL {ttl}")).await;
+    let _central = stack.run(&config);
+    let todo = "table marketprism_cold.trades drops rows after 0 d";
+    eventually("health names the table", async || {
+        stack.get("/health").filter(|(status, body)| *status == 503 && body.contains(todo))
+    })
+    .await;
+    stack.init(&config, &["--apply"], 0);
+    eventually("the replicator works", async || {
+        stack.get("/health").filter(|(status, _)| *status == 200)
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn init_is_idempotent_and_names_drift() {
     let Some(stack) = Stack::start().await else { return };
