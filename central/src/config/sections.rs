@@ -133,7 +133,7 @@ struct StreamLimits {
     #[serde(rename = "max_age_seconds", with = "marketprism_config::seconds")]
     #[schemars(with = "u64", range(min = 60, max = 31_622_400))]
     max_age: Duration,
-    /// Time for which the broker remembers message ids.
+    /// Time for which the broker remembers message ids: at most `max_age_seconds`.
     #[serde(rename = "duplicate_window_seconds", with = "marketprism_config::seconds")]
     #[schemars(with = "u64", range(min = 1, max = 86_400))]
     duplicate_window: Duration,
