@@ -42,6 +42,7 @@ pub struct Metrics {
     pub clock_ahead_seconds: IntGaugeVec,
     pub fleet: FleetMetrics,
     pub certificate_expiry: IntGaugeVec,
+    pub certificate_lifetime: IntGaugeVec,
     pub put_back: IntCounterVec,
     pub dead_letters: IntCounterVec,
     pub retries: IntCounterVec,
@@ -156,21 +157,15 @@ impl HotLatencies {
     }
 }
 
-fn certificate_expiry(r: &Registry) -> Result<IntGaugeVec, Error> {
-    int_gauges!(
-        "marketprism_certificate_expiry_seconds",
-        "seconds until the certificates of a configured file end, by its key: of a chain the first, of authorities the last; 0 for a file that cannot be read",
-        &["key"],
-        r
-    )
-}
-
 impl Metrics {
     pub fn new() -> Result<Self, Error> {
         let registry = Registry::new();
         let r = &registry;
         let of_stream =
             |name: &str, help: &str| int_gauges!(format!("marketprism_central_{name}"), help, &["stream"], r);
+        let of_certificates = |name: &str, help: &str| {
+            int_gauges!(format!("marketprism_certificate_{name}_seconds"), help, &["key"], r)
+        };
         Ok(Self {
             processed: counter!("hot_storage_messages_processed_total", "messages whose event is in hot", r)?,
             failed: counter!("hot_storage_messages_failed_total", "messages in the dead-letter table", r)?,
@@ -203,7 +198,14 @@ impl Metrics {
                 r
             )?,
             fleet: FleetMetrics::new(r)?,
-            certificate_expiry: certificate_expiry(r)?,
+            certificate_expiry: of_certificates(
+                "expiry",
+                "seconds until the certificates of a configured file end, by its key: of a chain the first, of authorities the last; 0 for a file that cannot be read",
+            )?,
+            certificate_lifetime: of_certificates(
+                "lifetime",
+                "seconds from begin to end of that certificate; 0 for a file that cannot be read",
+            )?,
             put_back: counters!(
                 "marketprism_central_hot_put_back_total",
                 "times that hot was found put back to an earlier state",

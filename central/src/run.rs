@@ -259,8 +259,9 @@ mod tests {
     use super::*;
 
     /// Gauges that only a holder of a lease, or a central with certificates or an answer of its servers, can set, and series of exchanges that hot holds.
-    const UNKNOWN_AT_FIRST: [&str; 17] = [
+    const UNKNOWN_AT_FIRST: [&str; 18] = [
         "marketprism_certificate_expiry_seconds",
+        "marketprism_certificate_lifetime_seconds",
         "marketprism_broker_to_hot_seconds",
         "marketprism_central_edge_silent",
         "marketprism_edge_to_hot_seconds",
