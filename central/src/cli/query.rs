@@ -135,11 +135,15 @@ fn restricted(storage: &Storage, args: &QueryArgs) -> Client {
         ("cancel_http_readonly_queries_on_client_close", "1"),
         // A query that breaks off is an error of the answer, not its last lines.
         ("wait_end_of_query", "1"),
+        // As many fields as names: versions of ClickHouse write a tuple as a field for each of its values, and one name.
+        ("output_format_csv_serialize_tuple_into_separate_columns", "0"),
         ("output_format_json_quote_decimals", "1"),
         ("output_format_json_quote_64bit_integers", "1"),
         ("output_format_pretty_color", "0"),
         ("output_format_pretty_row_numbers", "0"),
         ("output_format_pretty_max_rows", &rows),
+        ("output_format_pretty_max_value_width", &limits::TABLE_BYTES.to_string()),
+        ("output_format_pretty_max_column_name_width_cut_to", "0"),
         ("output_format_pretty_single_large_number_tip_threshold", "0"),
     ];
     settings.into_iter().fold(client, |client, (name, value)| client.with_setting(name, value))

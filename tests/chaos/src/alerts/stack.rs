@@ -88,7 +88,6 @@ impl DrillStack {
         edge.restart().await;
         let fleeting =
             Edge::start_as("edge-2", folder, &format!("{nats}\n{EDGE}{NO_JOURNAL}"), &feeds[..1]).await;
-        let folder = folder.to_owned();
         Self {
             edge,
             fleeting,
