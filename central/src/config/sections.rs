@@ -222,7 +222,7 @@ impl Ledger {
 /// Times of a lease. All are fractions of one, so that their order holds for every value; it must be the same in all centrals.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 pub struct LeaseTimes {
-    /// A task is taken over when its holder was silent for this long; the same in every central.
+    /// A task is taken over when its holder was silent for this long; the same in every central, else the longer one counts.
     #[serde(rename = "time_ms", with = "marketprism_config::millis")]
     #[schemars(with = "u64", range(min = 4_000, max = 300_000))]
     pub expiry: Duration,
