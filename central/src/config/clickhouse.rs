@@ -43,7 +43,7 @@ pub struct ClickHouse {
 /// One ClickHouse server and the user there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Server {
-    /// Address of the HTTP interface of one server, not of a balancer over several; `https://` for TLS. User and password may be
+    /// Address of the HTTP interface of one server, not of a balancer over several or a proxy that drops settings; `https://` for TLS. User and password may be
     /// part of it, with `%` escapes for special characters. The variables
     /// `MARKETPRISM_CLICKHOUSE_HOST` and `MARKETPRISM_CLICKHOUSE_PORT` (of the HTTP interface) change host and port of the hot one.
     #[schemars(length(min = 1), extend("x-schemes" = ["http", "https"]))]

@@ -8,6 +8,7 @@ mod drift;
 mod ensure;
 mod hot_ttl;
 mod migrations;
+mod passed_settings;
 mod shape;
 mod state;
 mod streams;

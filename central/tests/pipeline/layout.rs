@@ -6,6 +6,7 @@ use marketprism_tests::process::Process;
 use marketprism_tests::wait::eventually;
 
 use crate::events::{now_us, publish, trade};
+use crate::http_proxies::DroppingProxy;
 use crate::ingest::events_consumer;
 use crate::stack::{PATIENCE, Stack, contains_all};
 
@@ -194,6 +195,20 @@ async fn large_merges_leave_the_levels_of_changes_and_the_events_of_copies_as_th
     }
     let vertical = "SELECT sum(value) FROM system.events WHERE event = 'MergeVerticalStageTotalMilliseconds'";
     assert!(stack.number(vertical).await.unwrap() > 0, "no merge went column by column");
+}
+
+/// Tokens and comments of inserts, `readonly` and the limits of queries are settings.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_drops_settings_is_refused_and_asked_nothing_else() {
+    let Some((stack, config)) = Stack::laid_out("").await else { return };
+    let proxy = DroppingProxy::before(stack.engine.port()).await;
+    Stack::lead_to(&config, stack.engine.port(), proxy.port);
+    let todo = ["it does not get the settings of requests", "server's own address"];
+    contains_all(&stack.init(&config, &[], 1), &todo);
+    let refused = stack.command("query", &config, &["DROP TABLE trades"]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    contains_all(&String::from_utf8(refused.stderr).unwrap(), &todo);
+    assert_eq!(stack.trades().await, Some(0), "the table is there");
 }
 
 #[tokio::test(flavor = "multi_thread")]
