@@ -157,15 +157,28 @@ impl HotLatencies {
     }
 }
 
+fn of_certificates(r: &Registry) -> Result<[IntGaugeVec; 2], Error> {
+    let seconds = |name: &str, help: &str| {
+        int_gauges!(format!("marketprism_certificate_{name}_seconds"), help, &["key"], r)
+    };
+    let expiry = seconds(
+        "expiry",
+        "seconds until the certificates of a configured file end, by its key: of a chain the first, of authorities the last; 0 for a file that cannot be read",
+    )?;
+    let lifetime = seconds(
+        "lifetime",
+        "seconds from begin to end of that certificate; 0 for a file that cannot be read",
+    )?;
+    Ok([expiry, lifetime])
+}
+
 impl Metrics {
     pub fn new() -> Result<Self, Error> {
         let registry = Registry::new();
         let r = &registry;
         let of_stream =
             |name: &str, help: &str| int_gauges!(format!("marketprism_central_{name}"), help, &["stream"], r);
-        let of_certificates = |name: &str, help: &str| {
-            int_gauges!(format!("marketprism_certificate_{name}_seconds"), help, &["key"], r)
-        };
+        let [certificate_expiry, certificate_lifetime] = of_certificates(r)?;
         Ok(Self {
             processed: counter!("hot_storage_messages_processed_total", "messages whose event is in hot", r)?,
             failed: counter!("hot_storage_messages_failed_total", "messages in the dead-letter table", r)?,
@@ -198,14 +211,8 @@ impl Metrics {
                 r
             )?,
             fleet: FleetMetrics::new(r)?,
-            certificate_expiry: of_certificates(
-                "expiry",
-                "seconds until the certificates of a configured file end, by its key: of a chain the first, of authorities the last; 0 for a file that cannot be read",
-            )?,
-            certificate_lifetime: of_certificates(
-                "lifetime",
-                "seconds from begin to end of that certificate; 0 for a file that cannot be read",
-            )?,
+            certificate_expiry,
+            certificate_lifetime,
             put_back: counters!(
                 "marketprism_central_hot_put_back_total",
                 "times that hot was found put back to an earlier state",

@@ -111,7 +111,8 @@ impl Config {
                 format!("0, or at least the longest max_age_seconds of [streams], {} s", oldest.as_secs());
             problems.demand(after >= oldest, "replication.remove_from_hot_after_hours", what, allowed);
         }
-        for StreamSettings { name, max_age, duplicate_window, .. } in self.streams.iter().map(|s| s.settings) {
+        for StreamSettings { name, max_age, duplicate_window, .. } in self.streams.iter().map(|s| &s.settings)
+        {
             let section = format!("streams.{}", name.to_lowercase());
             let what = format!("is {}", duplicate_window.as_secs());
             let allowed = format!("at most {section}.max_age_seconds, {}", max_age.as_secs());
@@ -194,7 +195,9 @@ mod tests {
     fn a_stream_remembers_ids_no_longer_than_it_keeps_messages() {
         let with = |window: u32| {
             let keys = format!("max_age_seconds = 60\nduplicate_window_seconds = {window}\n");
-            read(&format!("[streams.market_data]\n{keys}[streams.orderbook_snap]\n{keys}[streams.audit]\n{keys}"))
+            read(&format!(
+                "[streams.market_data]\n{keys}[streams.orderbook_snap]\n{keys}[streams.audit]\n{keys}"
+            ))
         };
         assert!(with(60).is_ok());
         let error = with(61).unwrap_err();

@@ -153,7 +153,11 @@ async fn insert_ranges(
             && batch.has_events()
             && missing_rows(shared, batch, range.clone(), refused).await.is_empty()
         {
-            tracing::info!(table = batch.target.table(), rows = range.len(), "an insert without an answer is stored");
+            tracing::info!(
+                table = batch.target.table(),
+                rows = range.len(),
+                "an insert without an answer is stored"
+            );
             failing = FailingInsert::default();
             continue;
         }

@@ -51,8 +51,7 @@ impl Drop for DroppingProxy {
 }
 
 impl DroppingProxy {
-    const PASSED: [&str; 5] =
-        ["query", "database", "default_format", "compress", "enable_http_compression"];
+    const PASSED: [&str; 5] = ["query", "database", "default_format", "compress", "enable_http_compression"];
 
     pub async fn before(far: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -77,7 +76,8 @@ impl DroppingProxy {
         let (request, headers) = head.split_once("\r\n").unwrap();
         let (method, rest) = request.split_once(" /?").unwrap();
         let (parameters, version) = rest.split_once(' ').unwrap();
-        let passed = parameters.split('&').filter(|one| Self::PASSED.contains(&one.split('=').next().unwrap()));
+        let passed =
+            parameters.split('&').filter(|one| Self::PASSED.contains(&one.split('=').next().unwrap()));
         let passed = passed.collect::<Vec<_>>().join("&");
         let head = format!("{method} /?{passed} {version}\r\nConnection: close\r\n{headers}");
         let mut far = TcpStream::connect((Ipv4Addr::LOCALHOST, far)).await.unwrap();

@@ -57,10 +57,8 @@ async fn nothing_is_copied_into_a_cold_that_would_delete_it() {
     })
     .await;
     stack.init(&config, &["--apply"], 0);
-    eventually("the replicator works", async || {
-        stack.get("/health").filter(|(status, _)| *status == 200)
-    })
-    .await;
+    eventually("the replicator works", async || stack.get("/health").filter(|(status, _)| *status == 200))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
