@@ -201,7 +201,7 @@ struct FailingInsert(Option<Instant>);
 
 impl FailingInsert {
     fn note(&mut self, tried: Instant) {
-        self.0.get_or_insert(tried);
+        self.0 = self.0.or(Some(tried));
     }
 
     /// The rows are to be looked up before the next try, which has the same token: the last one may still be on its way.

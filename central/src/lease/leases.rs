@@ -26,7 +26,7 @@ pub struct Leases {
     times: LeaseTimes,
     /// Leases held here: another task must not mistake the own name for that of a dead process.
     held: Arc<OwnLeases>,
-    /// Of the lease times of another central.
+    /// Of another central's lease time.
     warned: Arc<AtomicBool>,
 }
 
@@ -213,7 +213,8 @@ impl Leases {
     /// Once: other centrals may keep theirs for long.
     fn warn_of_other_times(&self, claim: &Claim) {
         let own_ms = self.times.expiry.as_millis();
-        let is_other = claim.time_ms != 0 && u128::from(claim.time_ms) != own_ms;
+        let is_known = claim.holder != *self.name && claim.time_ms != 0;
+        let is_other = is_known && u128::from(claim.time_ms) != own_ms;
         if is_other && !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 holder = claim.holder,
