@@ -8,7 +8,7 @@ use marketprism_schema::{DatabaseKind, Layout, Migration};
 use super::hot_ttl::note_raised_ttl;
 use super::migrations::{self, execute};
 use super::shape::{Shape, Shapes};
-use super::{Difference, ObjectResult, ProvisionReport, passed_settings, versions};
+use super::{Difference, ObjectResult, ProvisionReport, versions};
 use crate::clock::now_ns;
 use crate::config::Config;
 use crate::lease::Leases;
@@ -40,7 +40,6 @@ pub async fn ensure(
 ) -> anyhow::Result<()> {
     let database = layout.database;
     check_version(storage).await?;
-    passed_settings::check(storage).await?;
     let outcome = ensure_database(storage, layout).await;
     report.add("database", database, outcome.with_context(|| format!("database {database}"))?);
     let before = Shapes::of(storage, database).await?;
