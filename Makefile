@@ -41,11 +41,19 @@ diagnose: $(LOCAL) ## ports, disks, locks; then edges, broker, ClickHouse, lease
 build: RELEASE := --release
 build: ## release binaries in target/release, adapters in target/adapters
 
+# The adapters beside the rest: each is linked by one processor. `.ci/run` does the same.
 parts build:
-	@echo "[1/2] building edge, central, the ClickHouse server, the venue simulator and their tools (the first time compiles all dependencies: several minutes)"
+	@echo "[1/3] building the tool that builds adapters (the first time compiles all dependencies: several minutes)"
+	cargo build $(RELEASE) $(PARTS) --bin marketprism-adapter-build
+	echo "[2/3] building the adapters as WebAssembly components in target/adapters; at the same time"
+	mkdir -p target/tmp
+	target/$(if $(RELEASE),release,debug)/marketprism-adapter-build >target/tmp/adapters.log 2>&1 &
+	adapters=$$!
+	trap 'kill "$$adapters" 2>/dev/null || true' EXIT
+	echo "[3/3] building edge, central, the ClickHouse server, the venue simulator and their tools"
 	cargo build $(RELEASE) --bins $(PARTS)
-	echo "[2/2] building the adapters as WebAssembly components in target/adapters"
-	target/$(if $(RELEASE),release,debug)/marketprism-adapter-build
+	wait "$$adapters" || { cat target/tmp/adapters.log >&2; exit 1; }
+	grep sha256: target/tmp/adapters.log
 
 dist: $(if $(ARCH),dist-build) build ## archive, Debian packages, signed adapters, bills of materials and checksums in target/dist-packages; KEY=: secret key that signs; ARCH=arm64: cross-built, in target/dist-packages-arm64
 	@cargo build --release -q -p marketprism-dist
@@ -86,7 +94,7 @@ histories: ## 100,000 random histories against the report's rule of completeness
 
 check: ## formatting, lints, repository rules (tests/tidy)
 	@cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
+	$(if $(RUSTC_WORKSPACE_WRAPPER),cargo build,cargo clippy) --workspace --all-targets $(if $(RUSTC_WORKSPACE_WRAPPER),,-- -D warnings)
 	cargo run -q -p marketprism-tidy
 
 bench: ## measurements; ARGS="..." goes to marketprism-bench

@@ -250,6 +250,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+    use crate::config::Config;
 
     /// A missing table or a changed type must never discard a message.
     #[test]
@@ -273,16 +274,8 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let engine = marketprism_tests::clickhouse::ClickHouse::start(folder.path()).await;
-        let password = marketprism_config::Secret::new(engine.password());
-        let hot = Server {
-            url: engine.address().as_str().into(),
-            user: "default".into(),
-            password: Some(password),
-            ..Server::default()
-        };
-        let mut config = ClickHouse::default();
-        config.hot = hot;
-        let storage = Storage::hot(&config).unwrap();
+        let config = Config::parse(&format!("[clickhouse]\nurl = {:?}\n", engine.url())).unwrap();
+        let storage = Storage::hot(&config.clickhouse).unwrap();
         let query = storage.client.query("SELECT name, value FROM system.settings WHERE changed");
         let found: std::collections::BTreeMap<String, String> =
             query.fetch_all::<(String, String)>().await.unwrap().into_iter().collect();

@@ -10,6 +10,7 @@ use marketprism_book::{
     SequenceRule, UpdateOutcome,
 };
 
+use crate::clocks::nanos;
 use crate::limits::{BOOK_GAPS_MAX, BOOKS_PENDING_BYTES_MAX};
 
 /// Time for a requested snapshot to arrive. Passed: it is requested again.
@@ -336,10 +337,9 @@ impl OrderBooks {
         let index = instrument.position();
         let plan = self.plan.books.get(index)?;
         let slot = self.slots.get_mut(index)?.get_or_insert_with(|| {
-            let interval = i64::try_from(self.plan.publish_interval.as_nanos()).unwrap_or(i64::MAX);
             Box::new(BookSlot {
                 book: Book::new(plan.settings),
-                gate: PublishGate::new(interval),
+                gate: PublishGate::new(nanos(self.plan.publish_interval)),
                 backoff: ResyncBackoff::new(),
                 resync: plan.resync,
                 resync_at_ns: None,

@@ -7,12 +7,13 @@ use std::time::Instant;
 
 use async_nats::{Client, Event, Message};
 use marketprism_config::{Nats, NatsProblems};
-use marketprism_schema::{CORE_MIRROR_PREFIX, domain_subject};
+use marketprism_schema::{CORE_MIRROR_PREFIX, STREAMS, domain_subject};
 use marketprism_service::LogLimit;
 use serde::Deserialize;
 use tokio::sync::Notify;
 
 pub(crate) use acknowledgement::StreamMessage;
+use domains::AckDomains;
 use revisions::NewestRevisions;
 pub(crate) use revisions::OLDER_REVISIONS_FOR;
 pub use stalls::PublishStalls;
@@ -20,6 +21,7 @@ pub use stalls::PublishStalls;
 use crate::limits::ACKNOWLEDGEMENTS_MAX;
 
 mod acknowledgement;
+mod domains;
 mod revisions;
 mod stalls;
 
@@ -38,6 +40,7 @@ pub struct BrokerLink {
     revisions: NewestRevisions,
     /// JetStream domain of the centre, behind a leaf node.
     domain: Option<String>,
+    ack_domains: AckDomains,
     foreign_lines: Mutex<LogLimit>,
 }
 
@@ -81,6 +84,7 @@ impl BrokerLink {
             went_back: Mutex::new(None),
             revisions: NewestRevisions::default(),
             domain: nats.jetstream_domain.clone(),
+            ack_domains: AckDomains::default(),
             foreign_lines: Mutex::default(),
         }
     }
@@ -96,7 +100,26 @@ impl BrokerLink {
     /// The reply to a publish on a subject of a stream.
     pub(crate) fn reply<'a>(&self, message: &'a Message, stream: &str) -> PublishReply<'a> {
         let status = message.status.map(|status| status.as_u16());
-        PublishReply::parse(&message.payload, status, stream, self.domain.as_deref())
+        let reply = serde_json::from_slice(&message.payload);
+        self.note_domain(&reply);
+        PublishReply::of(reply, status, stream, self.domain.as_deref())
+    }
+
+    /// A further reply to a message that was answered: of another try, or of another stream.
+    pub(crate) fn note_late_reply(&self, message: &Message) {
+        self.note_domain(&serde_json::from_slice(&message.payload));
+    }
+
+    fn note_domain(&self, reply: &serde_json::Result<RawReply<'_>>) {
+        let Ok(RawReply { stream: Some(stream), domain, error: None, .. }) = reply else { return };
+        if self.domain.is_none() && STREAMS.iter().any(|known| known.name == stream) {
+            self.ack_domains.note(domain.as_deref());
+        }
+    }
+
+    /// Streams of two JetStream domains acknowledge, and none is configured.
+    pub fn domain_problem(&self) -> Option<String> {
+        self.ack_domains.problem()
     }
 
     /// Refused connection or subject, for `/health`.
@@ -178,6 +201,7 @@ impl BrokerLink {
         match event {
             Event::Connected => {
                 tracing::info!("connected to nats");
+                self.ack_domains.reconnected();
                 self.connects.fetch_add(1, Ordering::AcqRel);
                 self.connected.store(true, Ordering::Release);
                 self.changed.notify_one();
@@ -235,7 +259,7 @@ pub(crate) enum PublishReply<'a> {
     Refused {
         text: Cow<'a, str>,
     },
-    /// Rejected for its content; a retry is useless.
+    /// Rejected for its content; a retry is useless. None behind a leaf node, since an error names no domain: the centre may have taken the message.
     Rejected {
         text: Cow<'a, str>,
     },
@@ -271,6 +295,10 @@ impl<'a> RawError<'a> {
             10_023 | 10_047 => "the broker's storage is full: free it, or raise jetstream max_file_store",
             10_002 => "the storage of the account is full: raise its limit at the broker",
             10_039 | 10_076 => "JetStream is off: enable it in the broker's configuration",
+            MESSAGE_TOO_LARGE => {
+                "the stream, or that of a leaf node, limits the size of messages: run `marketprism-central init --apply` for the centre's, and delete that \
+                 of the leaf node"
+            }
             10_077 => "the stream is full and refuses new messages: run `marketprism-central init --apply`",
             _ => return self.description,
         };
@@ -281,11 +309,16 @@ impl<'a> RawError<'a> {
 impl<'a> PublishReply<'a> {
     /// An unreadable reply counts as refused, so that the message is published again, and so does one without a sequence: a leader that changed may
     /// know the id of a message that it never stored. A leaf node with a stream of these subjects answers too, and before the centre.
-    fn parse(payload: &'a [u8], status: Option<u16>, wanted: &str, domain: Option<&str>) -> Self {
+    fn of(
+        reply: serde_json::Result<RawReply<'a>>,
+        status: Option<u16>,
+        wanted: &str,
+        domain: Option<&str>,
+    ) -> Self {
         if status == Some(NO_RESPONDERS) {
             return Self::NoStream;
         }
-        match serde_json::from_slice::<RawReply<'a>>(payload) {
+        match reply {
             Ok(RawReply { domain: Some(found), stream: Some(stream), .. })
                 if domain.is_some_and(|domain| found != domain) =>
             {
@@ -295,7 +328,9 @@ impl<'a> PublishReply<'a> {
                 );
                 Self::Foreign { text: text.into() }
             }
-            Ok(RawReply { error: Some(error), .. }) if error.err_code == MESSAGE_TOO_LARGE => {
+            Ok(RawReply { error: Some(error), .. })
+                if error.err_code == MESSAGE_TOO_LARGE && domain.is_none() =>
+            {
                 Self::Rejected { text: error.description }
             }
             Ok(RawReply { error: Some(error), .. }) => Self::Refused { text: error.with_remedy() },
@@ -333,10 +368,19 @@ impl<'a> PublishReply<'a> {
 mod tests {
     use super::*;
 
+    fn parse<'a>(
+        payload: &'a [u8],
+        status: Option<u16>,
+        wanted: &str,
+        domain: Option<&str>,
+    ) -> PublishReply<'a> {
+        PublishReply::of(serde_json::from_slice(payload), status, wanted, domain)
+    }
+
     #[test]
     fn only_a_reply_that_names_the_stream_counts_as_stored() {
         let stored = br#"{"stream":"MARKET_DATA","seq":7}"#;
-        let parse = |payload, status| PublishReply::parse(payload, status, "MARKET_DATA", None);
+        let parse = |payload, status| parse(payload, status, "MARKET_DATA", None);
         assert_eq!(parse(stored, None), PublishReply::Stored { duplicate: false, sequence: 7 });
         let copy = br#"{"stream":"MARKET_DATA","domain":"x","seq":7,"duplicate":true}"#;
         assert_eq!(parse(copy, None), PublishReply::Stored { duplicate: true, sequence: 7 });
@@ -364,7 +408,7 @@ mod tests {
     /// It counted as stored: the centre never had the event, and its confirmed sequences freed it from the journal.
     #[test]
     fn a_reply_of_another_domain_than_the_configured_one_does_not_count_as_stored() {
-        let parse = |payload| PublishReply::parse(payload, None, "MARKET_DATA", Some("hub"));
+        let parse = |payload| parse(payload, None, "MARKET_DATA", Some("hub"));
         let stored = PublishReply::Stored { duplicate: false, sequence: 7 };
         assert_eq!(parse(br#"{"stream":"MARKET_DATA","domain":"hub","seq":7}"#), stored);
         assert_eq!(parse(br#"{"stream":"MARKET_DATA","seq":7}"#), stored, "a server without a domain");
@@ -373,5 +417,14 @@ mod tests {
             panic!("a leaf node has stored it");
         };
         assert!(text.contains("domain leaf, wanted hub: delete"), "{text}");
+    }
+
+    /// Audits and events ended as lost, which the centre would have stored.
+    #[test]
+    fn behind_a_leaf_node_a_message_that_is_too_large_for_some_stream_is_refused_and_not_rejected() {
+        let large = br#"{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum allowed"},"seq":0}"#;
+        let reply = parse(large, None, "AUDIT", Some("hub"));
+        let PublishReply::Refused { text } = &reply else { panic!("{reply:?}") };
+        assert!(text.starts_with("message size exceeds maximum allowed; "), "{text}");
     }
 }

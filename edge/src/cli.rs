@@ -3,30 +3,26 @@
 mod changes;
 mod edge_client;
 mod health;
+mod inspect;
 mod reload;
+mod suite;
+mod summary;
 
-use std::fmt::Write;
 use std::io::BufWriter;
-use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use marketprism_adapter_conformance::{Options, Report, golden_folder, test};
 use marketprism_adapter_host::Adapter;
-use marketprism_adapter_host::contract::Venue;
-use marketprism_config::MaskedUrl;
-use marketprism_schema::{DataType, MarketType};
 use marketprism_service::{
     Exit, Failure, FailureContext as _, ServiceState, Signals, check_host, init_logs, print, report,
     tell_service_manager, write_pages,
 };
 use marketprism_traces::TraceExport;
-use serde_json::{Value, json};
 
-use crate::config::{Adapters, Config, FeedConfig};
+use crate::config::{Adapters, Config};
 use crate::feed::check_online;
 use crate::recorder::record;
 use crate::reload::ConfigWatch;
@@ -38,6 +34,9 @@ use crate::swap::resume_adapters;
 
 use self::changes::{KeygenArguments, LoadArguments, RollBackArguments, SignArguments};
 use self::edge_client::EdgeArguments;
+use self::inspect::describe;
+use self::suite::{TestArguments, run_suite};
+use self::summary::summary;
 
 /// Name and version in traces.
 const PROGRAM: (&str, &str) = ("marketprism-edge", env!("CARGO_PKG_VERSION"));
@@ -278,171 +277,4 @@ fn run_replay(arguments: &ReplayArguments) -> Result<Exit, Failure> {
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
     io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
-}
-
-#[derive(Debug, Args)]
-struct TestArguments {
-    /// Component of the adapter.
-    #[arg(value_name = "FILE")]
-    adapter: PathBuf,
-    /// Only this exchange id; may be given several times. Default: all that the adapter describes.
-    #[arg(long = "exchange", value_name = "ID")]
-    exchanges: Vec<String>,
-    /// A recording of the venue; may be given several times. Exchanges that are not in it ignore it.
-    #[arg(long = "recording", value_name = "FILE")]
-    recordings: Vec<PathBuf>,
-    /// The adapter's folder with `frames` and `expected`. Default: `adapters/<name>` above the component `<name>.wasm`.
-    #[arg(long, value_name = "DIR")]
-    frames: Option<PathBuf>,
-    /// Component of the version that this one is to replace in running edges: both are given the same frames, and instruments, plan and
-    /// output are compared.
-    #[arg(long, value_name = "FILE")]
-    against: Option<PathBuf>,
-    /// Kind of difference to that version that is no fault: a data type, `commands` or `notes`; may be given several times.
-    #[arg(long = "accept", value_name = "KIND", requires = "against")]
-    accepted: Vec<String>,
-    /// Base address of a running venue simulator, such as http://127.0.0.1:9400.
-    #[arg(long, value_name = "URL")]
-    simulator: Option<String>,
-    /// Time for the simulator to answer all requests of one exchange.
-    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3_600))]
-    simulator_seconds: u64,
-    /// Damaged frames per exchange.
-    #[arg(long, value_name = "COUNT", default_value_t = 4_000)]
-    mutations: u32,
-    /// Seed of the damage: the same seed gives the same damage.
-    #[arg(long, value_name = "SEED", default_value_t = 1)]
-    seed: u64,
-    /// Print the report as one JSON object.
-    #[arg(long)]
-    json: bool,
-}
-
-/// Runs the suite. Returns the report, and true if no check failed.
-fn run_suite(arguments: TestArguments) -> anyhow::Result<(String, bool)> {
-    let mut options = Options::new(arguments.adapter);
-    if let Some(folder) = arguments.frames {
-        options.golden = golden_folder(&folder).filter(|_| folder.is_dir());
-        if options.golden.is_none() {
-            bail!("--frames {}: expected a folder named `frames`, or one that contains it", folder.display());
-        }
-    }
-    options.accepted = changes::accepted(&arguments.accepted)?;
-    options.against = arguments.against;
-    options.exchanges = arguments.exchanges;
-    options.recordings = arguments.recordings;
-    options.simulator = arguments.simulator;
-    options.simulator_time = Duration::from_secs(arguments.simulator_seconds);
-    options.mutations = arguments.mutations;
-    options.seed = arguments.seed;
-    let report: Report = test(&options).with_context(|| options.adapter.display().to_string())?;
-    let text = if arguments.json { report.json()? } else { report.text() };
-    Ok((text, report.passed))
-}
-
-fn summary(config: &Config, adapters: &Adapters) -> String {
-    let mut text = String::from("configuration is valid\n");
-    // Writing to a string does not fail.
-    let _ = writeln!(text, "edge {} in {}, nats {}", config.name, config.region, config.nats.shown_urls());
-    for feed in &config.feeds {
-        let data_types: Vec<&str> = feed.data_types.iter().map(|kind| kind.as_str()).collect();
-        let _ = writeln!(
-            text,
-            "feed {}: {} of {}, adapter {}",
-            feed.exchange,
-            data_types.join(", "),
-            feed.symbols.join(", "),
-            feed.adapter.display()
-        );
-        let adapter = adapters.get(&feed.adapter);
-        let venue = adapter.as_ref().and_then(|adapter| adapter.venue(&feed.exchange));
-        for line in venue.map(|venue| egress_lines(feed, venue)).unwrap_or_default() {
-            let _ = writeln!(text, "  {line}");
-        }
-    }
-    let journal = &config.journal;
-    let _ = if journal.enabled {
-        let (dir, mib, sync) = (config.journal_dir(), journal.max_bytes >> 20, journal.sync_interval);
-        writeln!(text, "journal in {}, up to {mib} MiB, synced every {sync:?}", dir.display())
-    } else {
-        writeln!(text, "no journal: what the broker has not stored is lost with the process")
-    };
-    let _ = writeln!(text, "http on {}, metrics on {}", config.http.listen, config.http.metrics_listen);
-    text
-}
-
-/// The way to each base address of a feed.
-fn egress_lines(feed: &FeedConfig, venue: &Venue) -> Vec<String> {
-    let from = feed.egress.local_address.map(|local| match UdpSocket::bind((local, 0)) {
-        Ok(_) => format!(" from {local}"),
-        Err(error) => format!(" from {local}, which this machine does not have now ({error})"),
-    });
-    let from = from.unwrap_or_default();
-    let addresses = venue.endpoints.iter().map(|endpoint| {
-        let default = || MaskedUrl::from(endpoint.default_url.as_str());
-        feed.endpoints.get(&endpoint.name).cloned().unwrap_or_else(default)
-    });
-    let line = |address: MaskedUrl| {
-        let url = address.parse(&["wss", "ws", "https", "http"]).ok()?;
-        Some(format!("{address} {}{from}", feed.egress.proxy.route(&url)))
-    };
-    addresses.filter_map(line).collect()
-}
-
-fn describe(adapter: &Adapter) -> String {
-    let description = adapter.description();
-    let value = json!({
-        "id": adapter.id(),
-        "name": description.name,
-        "version": description.version,
-        "digest": adapter.digest(),
-        "contract": adapter.contract(),
-        "venues": description.venues.iter().map(venue).collect::<Vec<_>>(),
-    });
-    format!("{value:#}")
-}
-
-fn venue(venue: &Venue) -> Value {
-    let capabilities: Vec<Value> = venue
-        .capabilities
-        .iter()
-        .map(|capability| {
-            json!({
-                "data_type": DataType::from(capability.data_type).as_str(),
-                "delivery": lower(&capability.delivery),
-                "sequence": lower(&capability.sequence),
-                "checksum": lower(&capability.checksum),
-                "snapshot": lower(&capability.snapshot),
-                "contiguous_trade_ids": capability.contiguous_trade_ids,
-                "backfill": capability.backfill,
-                "completeness": lower(&capability.completeness),
-                "max_depth": capability.max_depth,
-            })
-        })
-        .collect();
-    let endpoints: serde_json::Map<String, Value> = venue
-        .endpoints
-        .iter()
-        .map(|endpoint| (endpoint.name.clone(), Value::from(endpoint.default_url.as_str())))
-        .collect();
-    json!({
-        "exchange": venue.exchange,
-        "market_types": venue.market_types.iter().map(|kind| MarketType::from(*kind).as_str()).collect::<Vec<_>>(),
-        "capabilities": capabilities,
-        "endpoints": endpoints,
-    })
-}
-
-/// The contract's name of a case, from its `Debug` form (with or without the type).
-fn lower(case: &impl std::fmt::Debug) -> String {
-    let name = format!("{case:?}");
-    let name = name.rsplit("::").next().unwrap_or_default();
-    let mut words = String::with_capacity(name.len() + 4);
-    for (index, letter) in name.chars().enumerate() {
-        if letter.is_uppercase() && index > 0 {
-            words.push('_');
-        }
-        words.extend(letter.to_lowercase());
-    }
-    words
 }

@@ -1,12 +1,9 @@
-//! The normalized events, as they are in payloads, and their ids.
+//! The normalized events, as they are in payloads.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::str::FromStr;
-
-use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128};
 
 use crate::decimal::Decimal;
+use crate::event_id::EventId;
 use crate::names::{DataSource, DataType, MarketType, Side};
 
 /// One normalized event. Text is borrowed where it can be, so that an edge builds events without allocating.
@@ -43,6 +40,30 @@ pub struct Header<'a> {
     pub adapter: Cow<'a, str>,
     /// Not part of the event id: a trade from the history has the id of its live copy.
     pub data_source: DataSource,
+}
+
+impl Header<'_> {
+    /// True if exchange, market type and symbol are the same: all of the subject but the data type.
+    pub fn has_market_of(&self, other: &Header<'_>) -> bool {
+        self.market_type == other.market_type
+            && is_same(&self.exchange, &other.exchange)
+            && is_same(&self.symbol, &other.symbol)
+    }
+
+    /// True if all texts are the same.
+    pub fn has_texts_of(&self, other: &Header<'_>) -> bool {
+        is_same(&self.exchange, &other.exchange)
+            && is_same(&self.symbol, &other.symbol)
+            && is_same(&self.venue_symbol, &other.venue_symbol)
+            && is_same(&self.edge, &other.edge)
+            && is_same(&self.region, &other.region)
+            && is_same(&self.adapter, &other.adapter)
+    }
+}
+
+/// Events of one packed message have the same piece of it, which need not be compared.
+fn is_same(text: &str, other: &str) -> bool {
+    std::ptr::eq(text, other) || text == other
 }
 
 /// Fields of each data type in addition to the header.
@@ -275,174 +296,4 @@ pub struct VolatilityIndex<'a> {
     pub index_value: Decimal,
     /// The asset whose volatility it is.
     pub underlying_asset: Cow<'a, str>,
-}
-
-/// Separates the hashed parts; no part contains it.
-const UNIT_SEPARATOR: &[u8] = &[0x1f];
-
-/// A 128-bit hash of data type, exchange, market type, venue symbol and the venue's natural key.
-///
-/// The natural key is the trade id, or the book's update id with its time and checksum (a quote: its values), or time and values where a venue gives no id.
-/// Neither the edge nor the receive time is part of it: two edges on one venue give one id, so that JetStream and the tables can distinguish a copy from an event. A state
-/// whose message has no time (a rate, an open interest, an index) has the receive time in its place: two receipts are two states. Order-book
-/// deltas are the other exception: each edge numbers its own, because only unbroken numbers prove a state. The high half of their ids is a hash of
-/// the epoch, that of a quote's id a hash of its stream: the same for all in it, so that an id takes half of the bytes in a table. The low half is
-/// of the whole key.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct EventId(pub u128);
-
-impl EventId {
-    /// The id of an event. The `event_id` in its header is not looked at: whoever has the event can recognize a wrong one.
-    pub fn of(event: &Event<'_>) -> Self {
-        // In one piece: the state of a hash in parts costs more than the hash.
-        let mut key = Vec::with_capacity(192);
-        let shared = shared_key(&event.header, &event.body, &mut key);
-        natural_key(event, &mut key);
-        let id = Self(xxh3_128(&key));
-        shared.map_or(id, |shared| id.with_high_half(shared))
-    }
-
-    /// The high half of the ids of an epoch's deltas or of a stream's quotes; none of other types.
-    pub fn shared_half(header: &Header<'_>, body: &Body<'_>) -> Option<u64> {
-        shared_key(header, body, &mut Vec::with_capacity(128))
-    }
-
-    /// With these 64 bits in place of the high ones.
-    pub(crate) const fn with_high_half(self, high: u64) -> Self {
-        Self((high as u128) << 64 | self.low_half() as u128)
-    }
-
-    /// Id of the message that has these events, in this order: of one event its own, so that the broker knows a copy of it. The same
-    /// events in another order or grouping have another one.
-    pub fn of_message(events: impl IntoIterator<Item = Self>) -> Self {
-        let (mut hash, mut first, mut count) = (Xxh3::new(), Self::default(), 0_usize);
-        for id in events {
-            if count == 0 {
-                first = id;
-            }
-            hash.update(&id.0.to_be_bytes());
-            count += 1;
-        }
-        if count == 1 { first } else { Self(hash.digest128()) }
-    }
-
-    /// The low 64 bits: as good as unique among the events of one stream.
-    #[expect(clippy::cast_possible_truncation, reason = "the low half is wanted")]
-    pub const fn low_half(self) -> u64 {
-        self.0 as u64
-    }
-
-    /// Reads 32 hex digits.
-    pub fn parse(text: &str) -> Option<Self> {
-        let hex = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        hex.then(|| u128::from_str_radix(text, 16).ok().map(Self)).flatten()
-    }
-}
-
-/// Appends the stream, and, where events share a half of their ids, what else they share: gives the hash of it.
-fn shared_key(header: &Header<'_>, body: &Body<'_>, key: &mut Vec<u8>) -> Option<u64> {
-    let market_type = header.market_type.as_str();
-    for part in [body.data_type().as_str(), &header.exchange, market_type, &header.venue_symbol] {
-        key.extend_from_slice(part.as_bytes());
-        key.extend_from_slice(UNIT_SEPARATOR);
-    }
-    match body {
-        Body::OrderBookDelta(delta) => {
-            key.extend_from_slice(header.edge.as_bytes());
-            key.extend_from_slice(UNIT_SEPARATOR);
-            integer(key, delta.epoch_started_ns);
-        }
-        Body::Quote(_) => {}
-        _ => return None,
-    }
-    Some(xxh3_64(key))
-}
-
-fn natural_key(event: &Event<'_>, key: &mut Vec<u8>) {
-    match &event.body {
-        Body::Trade(trade) => key.extend_from_slice(trade.trade_id.as_bytes()),
-        Body::OrderBook(book) => {
-            // Venues count from the start again after a maintenance, and some give no update ids.
-            integer(key, book.last_update_id);
-            integer(key, event.header.timestamp_us);
-            // Where a venue numbers nothing, two states may have one time.
-            if let Some(checksum) = book.checksum {
-                integer(key, checksum);
-            }
-        }
-        Body::FundingRate(rate) => {
-            integer(key, event.header.timestamp_us);
-            decimals(key, &[Some(rate.funding_rate), rate.mark_price, rate.index_price]);
-            integer(key, rate.next_funding_time_us.or(rate.funding_time_us).unwrap_or_default());
-        }
-        Body::OpenInterest(interest) => {
-            integer(key, event.header.timestamp_us);
-            decimals(
-                key,
-                &[interest.open_interest, interest.open_interest_contracts, interest.open_interest_value],
-            );
-        }
-        Body::Liquidation(order) => {
-            integer(key, order.liquidation_time_us.unwrap_or(event.header.timestamp_us));
-            key.extend_from_slice(order.side.as_str().as_bytes());
-            decimals(key, &[Some(order.price), Some(order.quantity)]);
-            key.extend_from_slice(order.liquidation_id.as_bytes());
-        }
-        Body::LsrTopPosition(ratio) | Body::LsrAllAccount(ratio) => ratio_key(event, ratio, key),
-        Body::VolatilityIndex(index) => {
-            integer(key, event.header.timestamp_us);
-            decimals(key, &[Some(index.index_value)]);
-        }
-        Body::OrderBookDelta(delta) => {
-            integer(key, delta.number);
-            integer(key, delta.last_update_id);
-        }
-        Body::Quote(quote) => {
-            integer(key, quote.last_update_id);
-            integer(key, event.header.timestamp_us);
-            for level in quote.decimals() {
-                decimals(key, &level.map_or([None; 2], |numbers| numbers.map(Some)));
-            }
-        }
-    }
-}
-
-fn ratio_key(event: &Event<'_>, ratio: &LongShortRatio<'_>, key: &mut Vec<u8>) {
-    integer(key, event.header.timestamp_us);
-    key.extend_from_slice(ratio.period.as_bytes());
-    decimals(key, &[Some(ratio.long), Some(ratio.short)]);
-}
-
-fn integer(key: &mut Vec<u8>, value: impl itoa::Integer) {
-    key.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-    key.extend_from_slice(UNIT_SEPARATOR);
-}
-
-fn decimals(key: &mut Vec<u8>, values: &[Option<Decimal>]) {
-    for value in values {
-        if let Some(decimal) = value {
-            decimal.write(key);
-        }
-        key.extend_from_slice(UNIT_SEPARATOR);
-    }
-}
-
-impl FromStr for EventId {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::parse(text).ok_or("not 32 hex digits")
-    }
-}
-
-impl fmt::Display for EventId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-impl fmt::Debug for EventId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
 }

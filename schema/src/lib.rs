@@ -16,6 +16,8 @@ mod decimal;
 mod edge_heartbeat;
 mod edge_lease;
 mod event;
+mod event_id;
+mod event_key;
 mod latency;
 mod migration;
 mod names;
@@ -64,9 +66,10 @@ pub use edge_heartbeat::{
 };
 pub use edge_lease::{EDGE_LEASES_BUCKET, EdgeLease, edge_lease_request_subject, edge_lease_subject};
 pub use event::{
-    Body, BookLevels, DELTA_LEVELS_MAX, Event, EventId, FundingRate, Header, Liquidation, LongShortRatio,
+    Body, BookLevels, DELTA_LEVELS_MAX, Event, FundingRate, Header, Liquidation, LongShortRatio,
     OpenInterest, OrderBook, OrderBookDelta, Quote, Trade, VolatilityIndex,
 };
+pub use event_id::EventId;
 pub use latency::{LATENCY_BOUNDS_US, LATENCY_BUCKETS, latency_quantile_us};
 pub use migration::{DatabaseKind, Layout, Migration, Statement};
 pub use names::{
@@ -84,9 +87,8 @@ pub use stream::{Carries, STREAMS, StreamSettings, stream_of};
 pub use stream_id::{StreamId, StreamIdError};
 pub use table::{COLD, DEAD_LETTERS, HOT, Table};
 pub use validation::{
-    EDGE_NAME_ALLOWED, EXCHANGE_NAME_ALLOWED, InvalidKind, InvalidValue, RECEIVED_AHEAD_MAX,
+    EDGE_NAME_ALLOWED, EXCHANGE_NAME_ALLOWED, EventChecks, InvalidKind, InvalidValue, RECEIVED_AHEAD_MAX,
     RECEIVED_BEHIND_MAX, is_edge_name, is_exchange_name, validate_content, validate_event,
-    validate_next_event,
 };
 pub use wire::{
     DecodeError, PackedEvents, PayloadEvents, WireForm, decode_json, decode_protobuf, encode_json,

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
+use crate::event_key::EventKey;
 use crate::{
-    Body, BookLevels, DELTA_LEVELS_MAX, Decimal, Event, EventId, FundingRate, Header, Liquidation,
-    LongShortRatio, MarketType, OpenInterest, OrderBook, OrderBookDelta, Quote, StreamId, Trade,
-    VolatilityIndex,
+    Body, BookLevels, DELTA_LEVELS_MAX, Decimal, Event, FundingRate, Header, Liquidation, LongShortRatio,
+    MarketType, OpenInterest, OrderBook, OrderBookDelta, Quote, StreamId, Trade, VolatilityIndex,
 };
 
 /// Most bytes of an exchange, a symbol, a period or an asset.
@@ -105,21 +105,40 @@ pub fn is_exchange_name(name: &str) -> bool {
 
 /// Checks an event that the broker received at this time (nanoseconds since 1970 UTC): every value, and the id.
 pub fn validate_event(event: &Event<'_>, published_ns: i64) -> Check {
-    validate_next_event(event, None, published_ns)
+    EventChecks::default().check(event, None, published_ns)
 }
 
-/// As [`validate_event`], of an event that comes after a valid one in its message. The names of both are the same there, and are checked once.
-pub fn validate_next_event(event: &Event<'_>, before: Option<&Event<'_>>, published_ns: i64) -> Check {
-    if !before.is_some_and(|before| has_names_of(&event.header, &before.header)) {
-        names(event)?;
+/// [`validate_event`] for the events of a message, one after the other: what an event shares with the one before it is checked and hashed once.
+#[derive(Debug, Default)]
+pub struct EventChecks {
+    key: EventKey,
+    /// The last event was valid, so that the key is that of its stream.
+    is_last_valid: bool,
+}
+
+impl EventChecks {
+    /// `before`: the event that was checked last, if it was valid.
+    pub fn check(&mut self, event: &Event<'_>, before: Option<&Event<'_>>, published_ns: i64) -> Check {
+        let is_last_valid = std::mem::take(&mut self.is_last_valid);
+        let before = before.filter(|_| is_last_valid);
+        let has_same_texts = before.is_some_and(|before| event.header.has_texts_of(&before.header));
+        if !has_same_texts {
+            names(event)?;
+        }
+        values(event, published_ns)?;
+        let is_same_stream = has_same_texts && before.is_some_and(|before| has_kind_of(event, before));
+        let id = self.key.id_of(event, is_same_stream);
+        if event.header.event_id == id {
+            self.is_last_valid = true;
+            return Ok(());
+        }
+        let allowed = format!("{id}, the id of its content");
+        Err(invalid(InvalidKind::EventId, "event_id", &event.header.event_id, allowed))
     }
-    values(event, published_ns)?;
-    let id = EventId::of(event);
-    if event.header.event_id == id {
-        return Ok(());
-    }
-    let allowed = format!("{id}, the id of its content");
-    Err(invalid(InvalidKind::EventId, "event_id", &event.header.event_id, allowed))
+}
+
+fn has_kind_of(event: &Event<'_>, other: &Event<'_>) -> bool {
+    event.header.market_type == other.header.market_type && event.body.data_type() == other.body.data_type()
 }
 
 /// Checks every value but the id. `at_ns`: when the broker received it, or, before it is published, when the edge did.
@@ -145,12 +164,6 @@ fn values(event: &Event<'_>, at_ns: i64) -> Check {
     }
 }
 
-fn has_names_of(header: &Header<'_>, other: &Header<'_>) -> bool {
-    let Header { exchange, symbol, venue_symbol, edge, region, adapter, .. } = header;
-    (exchange, symbol, venue_symbol) == (&other.exchange, &other.symbol, &other.venue_symbol)
-        && (edge, region, adapter) == (&other.edge, &other.region, &other.adapter)
-}
-
 fn names(event: &Event<'_>) -> Check {
     let Header { exchange, symbol, venue_symbol, edge, region, adapter, .. } = &event.header;
     for (field, name) in [("edge", edge), ("region", region)] {
@@ -170,8 +183,10 @@ fn is_printed(c: char) -> bool {
     !c.is_control()
 }
 
-fn text(field: &'static str, text: &str, most: usize, allowed: fn(char) -> bool) -> Check {
-    if (1..=most).contains(&text.len()) && text.chars().all(allowed) {
+/// `allowed` must be true for letters and digits of ASCII, `-` and `_`, of which most texts consist: they are checked as bytes.
+fn text(field: &'static str, text: &str, most: usize, allowed: impl Fn(char) -> bool) -> Check {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if (1..=most).contains(&text.len()) && (text.bytes().all(is_plain) || text.chars().all(allowed)) {
         return Ok(());
     }
     Err(wrong_text(field, text, format!("1 to {most} bytes, without control characters and separators")))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::broker::{copy_folder, free_port};
-use crate::parts;
+use crate::{laid_out, parts};
 use crate::process::Process;
 use crate::wait::{PATIENCE, eventually};
 
@@ -24,6 +24,12 @@ pub struct ClickHouse {
 impl ClickHouse {
     pub async fn start(folder: &Path) -> Self {
         Self::named(folder, "clickhouse").await
+    }
+
+    /// With the databases that `init` makes with the default configuration.
+    pub async fn laid_out(folder: &Path) -> Self {
+        laid_out::copy_to(&folder.join("clickhouse/data")).await;
+        Self::start(folder).await
     }
 
     /// Keeps its files in `folder/<name>`, so that one test can run several.
@@ -48,7 +54,12 @@ impl ClickHouse {
 
     /// Password of the user `default`; the first start made it.
     pub fn password(&self) -> String {
-        std::fs::read_to_string(self.folder.join("data/password")).unwrap().trim().to_owned()
+        std::fs::read_to_string(self.data().join("password")).unwrap().trim().to_owned()
+    }
+
+    /// Folder of its data.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
     }
 
     pub const fn port(&self) -> u16 {
@@ -75,7 +86,7 @@ impl ClickHouse {
         let mut command = Command::new(parts::binary("marketprism-clickhouse"));
         command
             .arg("--data")
-            .arg(self.folder.join("data"))
+            .arg(self.data())
             .arg("--listen")
             .arg(format!("127.0.0.1:{}", self.port))
             .arg("--library")
@@ -101,13 +112,13 @@ impl ClickHouse {
     /// Copies the data of a stopped engine; see [`Self::put_back`].
     pub fn copy_data(&self) {
         assert!(self.process.is_none(), "the engine runs");
-        copy_folder(&self.folder.join("data"), &self.folder.join("copy"));
+        copy_folder(&self.data(), &self.folder.join("copy"));
     }
 
     /// Replaces the data of a stopped engine by its copy.
     pub fn put_back(&self) {
         assert!(self.process.is_none(), "the engine runs");
-        copy_folder(&self.folder.join("copy"), &self.folder.join("data"));
+        copy_folder(&self.folder.join("copy"), &self.data());
     }
 
     /// Rows of a query as JSON objects; 64-bit numbers are strings.

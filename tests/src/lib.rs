@@ -17,6 +17,7 @@ pub mod compiled_adapters;
 pub mod edge;
 pub mod figures;
 pub mod journal_file;
+pub mod laid_out;
 pub mod link;
 pub mod nats_files;
 pub mod number;

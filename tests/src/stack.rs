@@ -8,6 +8,7 @@ use crate::broker::Broker;
 use crate::central::{Central, Settings};
 use crate::clickhouse::ClickHouse;
 use crate::edge::{Edge, Feed};
+use crate::laid_out;
 
 /// Broker, hot and cold on engines of their own, and a central with these settings except for the addresses.
 pub async fn two_sides(folder: &Path, settings: Settings<'_>) -> (Broker, ClickHouse, ClickHouse, Central) {
@@ -44,8 +45,13 @@ impl Stack {
 
     async fn with_central(settings: Settings<'_>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (broker, clickhouse) =
-            tokio::join!(Broker::start(folder.path()), ClickHouse::start(folder.path()));
+        let engine = async {
+            match laid_out::is_default(settings.clickhouse) && laid_out::is_default(settings.more) {
+                true => ClickHouse::laid_out(folder.path()).await,
+                false => ClickHouse::start(folder.path()).await,
+            }
+        };
+        let (broker, clickhouse) = tokio::join!(Broker::start(folder.path()), engine);
         let (nats, hot) = (broker.nats(), clickhouse.url());
         let central =
             Central::with_settings(folder.path(), &Settings { nats: &nats, hot: &hot, ..settings }).await;

@@ -57,7 +57,7 @@ mod twins;
 use std::collections::BTreeSet;
 
 use marketprism_tests::edge::Feed;
-use marketprism_venue_sim::SimConfig;
+use marketprism_venue_sim::{Sim, SimConfig};
 
 const VENUE_SYMBOLS: [&str; 2] = ["BTCUSDT", "ETHUSDT"];
 const SYMBOLS: [&str; 2] = ["BTC-USDT", "ETH-USDT"];
@@ -67,6 +67,18 @@ fn two_symbols(rate: u64) -> SimConfig {
     let slashed = ["kraken_spot:BTC/USDT", "kraken_spot:ETH/USDT"];
     let symbols = [VENUE_SYMBOLS, slashed].concat().into_iter().map(str::to_owned).collect();
     SimConfig { symbols, rate, start_paused: true, ..SimConfig::default() }
+}
+
+/// A venue that runs, and the bases of its symbols: too many for one message to subscribe them.
+async fn venue_with_60_symbols(exchange: &str) -> (Sim, Vec<String>) {
+    let bases: Vec<String> = (0..60).map(|number| format!("A{number}")).collect();
+    let config = SimConfig {
+        exchanges: vec![exchange.to_owned()],
+        symbols: bases.iter().map(|base| format!("{base}USDT")).collect(),
+        rate: 1_000,
+        ..SimConfig::default()
+    };
+    (Sim::start(config).await.unwrap(), bases)
 }
 
 /// Some data types of all instruments that a simulated venue lists.

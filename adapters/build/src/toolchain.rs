@@ -43,7 +43,9 @@ impl Toolchain {
     /// A cargo command with this toolchain.
     pub(crate) fn cargo(&self) -> Result<Command> {
         let Toolchain::Debian { linker_folder, .. } = self else {
-            return Ok(Command::new("cargo"));
+            let mut cargo = Command::new("cargo");
+            unwrap_compiler(&mut cargo);
+            return Ok(cargo);
         };
         let mut paths = vec![linker_folder.clone()];
         paths.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
@@ -53,6 +55,7 @@ impl Toolchain {
         // Debian has no standard library for this target: it is built from source, which only a nightly allows
         // by default.
         cargo.env("RUSTC_BOOTSTRAP", "1");
+        unwrap_compiler(&mut cargo);
         Ok(cargo)
     }
 
@@ -63,6 +66,11 @@ impl Toolchain {
             Toolchain::Debian { .. } => &["-Zbuild-std=std,panic_abort"],
         }
     }
+}
+
+/// A wrapper of the environment, such as Clippy in CI, belongs to one version of the compiler.
+fn unwrap_compiler(cargo: &mut Command) {
+    cargo.env_remove("RUSTC_WRAPPER").env_remove("RUSTC_WORKSPACE_WRAPPER");
 }
 
 /// Source of the standard library of Debian's compiler, if it is complete.

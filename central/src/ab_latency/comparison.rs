@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::DeliveryPath;
 use super::histogram::LatencyHistogram;
 use crate::limits::{AB_PENDING, AB_PENDING_AGE};
-use crate::time::Time;
+use crate::time::{Time, nanos};
 
 #[derive(Debug, Clone, Copy)]
 pub struct EventArrival {
@@ -88,10 +88,6 @@ pub struct Comparison {
     /// By the first arrival.
     order: VecDeque<(i64, EventId)>,
     counts: Counts,
-}
-
-fn nanos(time: Duration) -> i64 {
-    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }
 
 fn micros(ns: i64) -> u64 {

@@ -310,11 +310,9 @@ fn stored(info: &ObjectInfo) -> Option<StoredAdapter> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn adapter(name: &str, version: &str, digest: &str) -> StoredAdapter {
-        StoredAdapter {
+impl StoredAdapter {
+    pub(super) fn fixture(name: &str, version: &str, digest: &str) -> Self {
+        Self {
             adapter: name.into(),
             version: AdapterVersion { version: version.into(), digest: digest.into() },
             contract: "1.0.0".into(),
@@ -323,15 +321,20 @@ mod tests {
             pushed: None,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn a_version_is_found_by_name_and_number_or_by_its_digest() {
         let all = || {
             vec![
-                adapter("one", "1.0.0", "aaaaaaaa00"),
-                adapter("one", "1.1.0", "bbbbbbbb00"),
-                adapter("one", "1.1.0", "cccccccc00"),
-                adapter("two", "1.0.0", "dddddddd00"),
+                StoredAdapter::fixture("one", "1.0.0", "aaaaaaaa00"),
+                StoredAdapter::fixture("one", "1.1.0", "bbbbbbbb00"),
+                StoredAdapter::fixture("one", "1.1.0", "cccccccc00"),
+                StoredAdapter::fixture("two", "1.0.0", "dddddddd00"),
             ]
         };
         let digest = |wanted: &str| find(all(), wanted).map(|one| one.version.digest);

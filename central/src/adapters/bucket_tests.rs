@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use async_nats::jetstream::stream;
-use marketprism_schema::AdapterVersion;
 use marketprism_tests::broker::Broker as Server;
 use marketprism_tests::parts;
 
@@ -15,24 +14,15 @@ use crate::limits::{ADAPTER_LEFTOVER_AGE, BROKER_CONNECT_WAIT};
 
 const MIB: i64 = 1 << 20;
 
-async fn connected(server: &Server, folder: &std::path::Path) -> Broker {
-    let path = folder.join("central.toml");
-    std::fs::write(&path, format!("[nats]\nurls = [{:?}]\n", server.url())).unwrap();
-    let nats = Config::load(&path).unwrap().nats;
+async fn connected(server: &Server) -> Broker {
+    let nats = Config::parse(&format!("[nats]\nurls = [{:?}]\n", server.url())).unwrap().nats;
     let broker = Broker::start(&nats).await.unwrap();
     broker.connected(&nats, BROKER_CONNECT_WAIT).await.unwrap();
     broker
 }
 
 async fn store(bucket: &AdapterBucket, digest: &str, bytes: usize) -> anyhow::Result<bool> {
-    let adapter = StoredAdapter {
-        adapter: "x".into(),
-        version: AdapterVersion { version: "1".into(), digest: digest.into() },
-        contract: "1.0.0".into(),
-        bytes,
-        signer: "k".into(),
-        pushed: None,
-    };
+    let adapter = StoredAdapter { bytes, ..StoredAdapter::fixture("x", "1", digest) };
     let stored = bucket.store(adapter, &vec![7; bytes], &AdapterUsage::default()).await;
     stored.map(|(_, is_new)| is_new)
 }
@@ -44,7 +34,7 @@ async fn what_does_not_fit_is_refused_and_what_broken_off_pushes_left_is_cleaned
     }
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path()).await;
-    let broker = connected(&server, folder.path()).await;
+    let broker = connected(&server).await;
     let bucket = AdapterBucket::open(&broker, 1, MIB).await.unwrap();
     let pieces = async || broker.subjects("OBJ_adapters", "$O.adapters.C.>").await.unwrap().unwrap().subjects;
     assert!(store(&bucket, "one", 300_000).await.unwrap());

@@ -85,14 +85,7 @@ mod tests {
     }
 
     fn stored(number: &str) -> StoredAdapter {
-        StoredAdapter {
-            adapter: "x".into(),
-            version: version(number),
-            contract: "1.0.0".into(),
-            bytes: 1,
-            signer: "k".into(),
-            pushed: None,
-        }
+        StoredAdapter::fixture("x", number, &format!("d{number}"))
     }
 
     #[test]

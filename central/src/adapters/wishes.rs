@@ -88,7 +88,6 @@ impl Wishes {
     }
 }
 
-/// A new wish for a version.
 pub(super) fn new_wish(target: AdapterVersion, accept: Vec<String>) -> WantedVersion {
     let wish = format!("{:x}-{:08x}", clock::now_ns() / 1_000_000, rand::random::<u32>());
     WantedVersion { wish, target, accept }

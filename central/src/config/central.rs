@@ -141,6 +141,14 @@ impl Config {
 }
 
 #[cfg(test)]
+impl Config {
+    /// A file with this text; variables of the environment change nothing.
+    pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
+        Self::read(&Document::parse("central.toml", text, ".".into(), std::iter::empty())?)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::{Method, Start};
@@ -149,8 +157,7 @@ mod tests {
     use marketprism_schema::STREAMS;
 
     fn read(text: &str) -> Result<Config, String> {
-        let document = Document::parse("central.toml", text, ".".into(), std::iter::empty()).unwrap();
-        Config::read(&document).map_err(|error| error.to_string())
+        Config::parse(text).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub struct BatchLimits {
     #[schemars(range(min = 1, max = 64))]
     pub max_in_flight: usize,
     /// Event ids kept in memory per partition of a stream to recognize events that come again, and up to four times as many while they are younger than 20 s. Above
-    /// that each event is looked up in ClickHouse. A million takes about 65 MB: at the default up to 105 MB a partition, and up to 410 MB where more than
+    /// that each event is looked up in ClickHouse. A million takes about 50 MB: at the default up to 70 MB a partition, and up to 280 MB where more than
     /// 80,000 events a second come.
     #[schemars(range(min = 1_000, max = 100_000_000))]
     pub recent_event_ids: usize,

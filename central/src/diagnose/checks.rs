@@ -21,7 +21,10 @@ pub async fn broker(sources: &Sources) -> Check {
         Ok(account) => {
             let version = sources.broker.client.server_info().version;
             let stored = account.storage >> 20;
-            Check::ok("broker", format!("{urls}: nats-server {version}, JetStream stores {stored} MiB"))
+            // Of a leaf node, if `nats.jetstream_domain` should name the centre's.
+            let domain = account.domain.map(|domain| format!(" of the domain {domain}")).unwrap_or_default();
+            let text = format!("{urls}: nats-server {version}, JetStream{domain} stores {stored} MiB");
+            Check::ok("broker", text)
         }
         Err(reason) => {
             let text = if reason.contains(&urls) { reason } else { format!("{urls}: {reason}") };

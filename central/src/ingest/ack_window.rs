@@ -77,6 +77,15 @@ impl AckWindow {
     }
 
     fn place_of(&self, stream_seq: u64) -> usize {
+        // Most messages of a busy stream belong to one consumer, and most are looked for when they come.
+        let first = self.lowest().unwrap_or(stream_seq);
+        let guessed = usize::try_from(stream_seq.saturating_sub(first)).unwrap_or(usize::MAX);
+        if self.open.get(guessed).is_some_and(|open| open.stream_seq == stream_seq) {
+            return guessed;
+        }
+        if self.open.back().is_none_or(|last| last.stream_seq < stream_seq) {
+            return self.open.len();
+        }
         self.open.partition_point(|open| open.stream_seq < stream_seq)
     }
 
@@ -230,6 +239,30 @@ mod tests {
         assert_eq!((window.take_ack(), window.lowest()), (None, Some(3)));
         window.finish(3, 8);
         assert_eq!(window.take_ack(), reply("new"));
+    }
+
+    /// Places are guessed where sequences follow each other, and sought where others lie between.
+    #[test]
+    fn every_message_is_found_whatever_lies_between() {
+        let sequences = [3, 4, 5, 9, 10, 40, 41, 42, 43, 90];
+        let mut window = window();
+        for (number, sequence) in (1..).zip(sequences) {
+            assert_eq!(window.deliver(number, message(sequence), None), Ok(true));
+        }
+        for (number, sequence) in (11..).zip(sequences) {
+            assert_eq!(window.deliver(number, message(sequence), None), Ok(false), "{sequence}");
+        }
+        for absent in [0, 2, 6, 8, 11, 39, 44, 91] {
+            window.finish(absent, 7);
+        }
+        assert!(window.open.iter().all(|open| !open.is_stored));
+        assert_eq!(window.deliver(21, message(7), None), Ok(true), "between others");
+        assert!(window.open.iter().is_sorted_by(|one, next| one.stream_seq < next.stream_seq));
+        for (left, sequence) in (0..sequences.len()).rev().zip(sequences) {
+            window.finish(sequence, 7);
+            let open = window.open.iter().filter(|open| !open.is_stored).count();
+            assert_eq!(open, left + 1, "{sequence}");
+        }
     }
 
     #[test]

@@ -127,11 +127,8 @@ mod tests {
     /// Copied back, they would be missing in each pass.
     #[test]
     fn rows_that_hot_may_drop_soon_are_left_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("central.toml");
         let text = "[nats]\nurls = [\"nats://127.0.0.1:4222\"]\n[clickhouse]\nhot_ttl_days = 3\n";
-        std::fs::write(&path, text).unwrap();
-        let (config, now_ms) = (Config::load(&path).unwrap(), 20_000 * DAY_MS);
+        let (config, now_ms) = (Config::parse(text).unwrap(), 20_000 * DAY_MS);
         let rows = ComparedRows::new(&config, &Table::ALL[0], now_ms);
         assert_eq!(rows.oldest_us, (now_ms - 3 * DAY_MS + 2 * 3_600_000) * 1_000);
     }

@@ -1,27 +1,27 @@
 //! Deduplication: assigns each event of a message to an open batch, as event, duplicate or dead letter.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use async_nats::{Message, jetstream};
-use marketprism_schema::{CorrectionMark, DataType, Event, EventId, stream_of};
+use marketprism_schema::{CorrectionMark, DataType, DataTypeMap, Event, EventId, Header, stream_of};
 use marketprism_service::LogLimit;
 use prometheus::local::LocalHistogram;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::batch::{BatchEntry, OpenBatches};
 use super::insert_task::{InsertResult, seconds};
-use super::known_events::{FOUND, IdState, PendingDuplicate, PendingDuplicates, RecentIds, Repetition};
+use super::known_events::{FOUND, IdState, PendingDuplicate, PendingDuplicates, Repetition};
 use super::lookup::DuplicateRisk;
 use super::message::{self, Delivery, Refusal, RefusalReason, exchange_of};
-use super::open_message::OpenMessage;
+use super::open_message::{FinishedMessage, OpenMessage};
+use super::recent_ids::RecentIds;
 use crate::config::Stream;
 use crate::context::CentralContext;
 use crate::coverage::Arrived;
 use crate::row::{
     CopyRow, CorrectedEvent, DeadLetter, TableRows, Target, encode_corrected_event, encode_dead_letter,
-    encode_event,
+    encode_event, encode_next_event,
 };
 use crate::{clock, limits, time};
 
@@ -73,10 +73,10 @@ impl Deduplicator {
 
     /// A consumer starts from the beginning or after another central: reads the highest stored sequence of every table of the stream.
     pub async fn begin_consumer(&mut self, delivered: u64) -> anyhow::Result<()> {
-        let mut high_marks = BTreeMap::new();
+        let mut high_marks = DataTypeMap::<u64>::default();
         for &data_type in DataType::ALL.iter().filter(|&&data_type| stream_of(data_type) == self.stream) {
-            let target = Target::Events(data_type);
-            high_marks.insert(target, self.shared.storage.highest_sequence(target.table()).await?);
+            let table = Target::Events(data_type).table();
+            high_marks[data_type] = self.shared.storage.highest_sequence(table).await?;
         }
         let is_hot_empty = high_marks.values().all(|&mark| mark == 0);
         if is_hot_empty && self.ids.is_fresh() {
@@ -113,7 +113,7 @@ impl Deduplicator {
             Some(mark) => self.add_corrected(message, delivery, mark),
         }
         if let Some(data_type) = data_type {
-            self.risk.taken(Target::Events(data_type), delivery.stream_seq);
+            self.risk.taken(data_type, delivery.stream_seq);
         }
     }
 
@@ -139,6 +139,8 @@ impl Deduplicator {
         } else {
             OpenMessage::without_payload(message, events.len())
         };
+        // Header of the event with the last row.
+        let mut last_row = None;
         for (place, event) in events.iter().enumerate() {
             self.events_of_turn += 1;
             let one = EventOfMessage { message: &message, place, delivery };
@@ -146,26 +148,30 @@ impl Deduplicator {
                 Ok(event) => {
                     let header = &event.header;
                     let before = events.iter().take(place).flatten().map(|event| &event.header);
-                    self.add_event(event, one, || {
+                    self.add_event(event, one, last_row, || {
                         let same = before.clone().filter(|other| other.event_id == header.event_id);
                         Repetition::of(same.map(|other| other.received_at_ns), header.received_at_ns)
                     })
                 }
                 Err(refused) => Err(refused.clone()),
             };
-            if let Err(refused) = added {
-                self.add_dead_letter(one, &parts.alone(place), &refused);
+            match added {
+                Ok(true) => last_row = event.as_ref().ok().map(|event| &event.header),
+                Ok(false) => {}
+                Err(refused) => self.add_dead_letter(one, &parts.alone(place), &refused),
             }
         }
     }
 
-    /// Adds the row of an event or duplicate. `repetition`: of events before it in the message.
+    /// Adds the row of an event or duplicate: true for that of an event. `last_row`: header of the last row of its table, if it is of this message.
+    /// `repetition`: of events before it in the message.
     fn add_event(
         &mut self,
         event: &Event<'_>,
         one: EventOfMessage<'_>,
+        last_row: Option<&Header<'_>>,
         repetition: impl Fn() -> Repetition,
-    ) -> Result<(), RefusalReason> {
+    ) -> Result<bool, RefusalReason> {
         let EventOfMessage { message, place, delivery } = one;
         let header = &event.header;
         let (id, timestamp_us, received_at_ns) =
@@ -185,17 +191,20 @@ impl Deduplicator {
                         self.add_known(one, id, state, row);
                     }
                 }
-                return Ok(());
+                return Ok(false);
             }
         }
         if let Some(reason) = self.expired(timestamp_us) {
             return Err((Refusal::Expired, reason));
         }
-        let target = Target::Events(event.body.data_type());
-        let may_be_stored = self.risk.may_be_stored(header, delivery, target, self.ids.complete_since_ns());
-        let batch = self.open.of(target);
-        encode_event(event, delivery.stream_seq, &mut batch.rows)
-            .map_err(|error| (Refusal::Value, error.to_string()))?;
+        let (data_type, complete_since_ns) = (event.body.data_type(), self.ids.complete_since_ns());
+        let may_be_stored = self.risk.may_be_stored(header, delivery, data_type, complete_since_ns);
+        let batch = self.open.of(Target::Events(data_type));
+        let encoded = match last_row {
+            Some(before) => encode_next_event(event, before, delivery.stream_seq, &mut batch.rows),
+            None => encode_event(event, delivery.stream_seq, &mut batch.rows),
+        };
+        encoded.map_err(|error| (Refusal::Value, error.to_string()))?;
         self.edge_to_broker.observe(seconds(delivery.published_ns.saturating_sub(received_at_ns)));
         self.ids.begin(id, delivery.stream_seq);
         batch.push(BatchEntry {
@@ -208,7 +217,7 @@ impl Deduplicator {
             published_ns: delivery.published_ns,
             may_be_stored,
         });
-        Ok(())
+        Ok(true)
     }
 
     /// Adds an event of a correction, which waits in a table of its own: it is no copy of the event that it corrects.
@@ -295,8 +304,13 @@ impl Deduplicator {
 
     /// An event of a message has its row.
     fn finish(&mut self, one: EventOfMessage<'_>) {
+        self.finish_some(one, 1);
+    }
+
+    /// So many events of a message have their rows.
+    fn finish_some(&mut self, one: EventOfMessage<'_>, count: usize) {
         let EventOfMessage { message, delivery, .. } = one;
-        if message.finish_event() {
+        if message.finish_events(count) {
             let data_type = message::data_type(&message.subject);
             let Delivery { stream_seq, published_ns, .. } = delivery;
             self.finished.push(FinishedMessage { data_type, stream_seq, published_ns });
@@ -387,8 +401,10 @@ impl Deduplicator {
                 }
             }
         }
-        for entry in &stored {
-            self.finish(event_of(entry));
+        for of_message in stored.chunk_by(|one, next| Arc::ptr_eq(&one.message, &next.message)) {
+            if let Some(first) = of_message.first() {
+                self.finish_some(event_of(first), of_message.len());
+            }
         }
         for (entry, stream_seq) in copies {
             self.event_is_stored(&entry, stream_seq);
@@ -406,7 +422,7 @@ impl Deduplicator {
 
     fn cover(&self, data_type: DataType, stored: &[BatchEntry]) {
         let last_success_ns = clock::now_ns();
-        for of_subject in stored.chunk_by(|one, next| one.message.subject == next.message.subject) {
+        for of_subject in stored.chunk_by(BatchEntry::has_subject_of) {
             let Some(first) = of_subject.first() else { continue };
             let newest_timestamp_us =
                 of_subject.iter().map(|entry| entry.timestamp_us).max().unwrap_or_default();
@@ -420,8 +436,9 @@ impl Deduplicator {
         let PendingDuplicate { message, place, delivery, row } = copy;
         self.pending.end(delivery.stream_seq, row.event_id);
         let one = EventOfMessage { message: &message, place, delivery };
-        let added = message::split(&message)
-            .and_then(|parts| self.add_event(&message::decode(&parts, place)?, one, || Repetition::None));
+        let added = message::split(&message).and_then(|parts| {
+            self.add_event(&message::decode(&parts, place)?, one, None, || Repetition::None)
+        });
         if let Err(refused) = added {
             self.add_dead_letter(one, &message::alone(&message, place), &refused);
         }
@@ -455,14 +472,6 @@ impl Deduplicator {
             }
         }
     }
-}
-
-/// A message all of whose events have their rows.
-#[derive(Debug, Clone, Copy)]
-pub struct FinishedMessage {
-    pub data_type: Option<DataType>,
-    pub stream_seq: u64,
-    pub published_ns: i64,
 }
 
 /// One event of a delivered message.

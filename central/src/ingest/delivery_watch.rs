@@ -101,4 +101,32 @@ mod tests {
         let due: Vec<usize> = (0..9).filter(|&number| again[number].is_some()).collect();
         assert_eq!(due, [2, 6], "less often if another subscription does not help");
     }
+
+    #[test]
+    fn the_wait_for_another_subscription_grows_up_to_its_bound() {
+        let (start, step) = (Instant::now(), limits::STALLED_AFTER / 2);
+        let mut watch = DeliveryWatch::default();
+        let mut last = Duration::ZERO;
+        let mut longest = Duration::ZERO;
+        for at in (0..).map(|number| step * number).take_while(|at| *at <= limits::STALLED_PATIENCE_MAX * 6) {
+            if watch.check([&consumer(5, 300, 1, 0)], start + at).is_some() {
+                longest = longest.max(at - last);
+                last = at;
+            }
+        }
+        assert_eq!(longest, limits::STALLED_PATIENCE_MAX);
+    }
+
+    #[test]
+    fn a_paused_consumer_is_not_stalled() {
+        let start = Instant::now();
+        let mut watch = DeliveryWatch::default();
+        for at in [Duration::ZERO, limits::STALLED_AFTER, limits::STALLED_AFTER * 2] {
+            let paused = ConsumerInfo { paused: true, ..consumer(5, 300, 1, 0) };
+            assert_eq!(watch.check([&paused], start + at), None);
+        }
+        let resumed = start + limits::STALLED_AFTER * 5 / 2;
+        assert_eq!(watch.check([&consumer(5, 300, 1, 0)], resumed), None, "its time counts since the pause");
+        assert!(watch.check([&consumer(5, 300, 1, 0)], resumed + limits::STALLED_AFTER / 2).is_some());
+    }
 }

@@ -1,7 +1,6 @@
 //! One insert into ClickHouse, and the permission for it.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,15 +23,8 @@ pub async fn insert(
     range: &Range<usize>,
     round: u32,
 ) -> Result<(), StorageError> {
-    let (rows, some) = (Arc::clone(&batch.rows), range.clone());
-    // Copies megabytes: too long for a thread that serves connections.
-    let made = tokio::task::spawn_blocking(move || rows.block(some)).await;
-    let block = match made {
-        Ok(block) => Bytes::from(block.map_err(StorageError::Rows)?),
-        Err(error) => return Err(StorageError::Unreachable(format!("writing the block panicked: {error}"))),
-    };
     let limit = storage.insert_timeout;
-    let sent = tokio::time::timeout(limit, send(storage, guard, batch, (range, round), block)).await;
+    let sent = tokio::time::timeout(limit, send(storage, guard, batch, (range, round))).await;
     let sent = sent.unwrap_or(Err(StorageError::TimedOut(limit)));
     if let Err(StorageError::Refused { code: UNKNOWN_SETTING, .. }) = &sent {
         storage.forget_deduplication();
@@ -45,7 +37,6 @@ async fn send(
     guard: &InsertGuard,
     batch: &Sealed,
     (range, round): (&Range<usize>, u32),
-    mut block: Bytes,
 ) -> Result<(), StorageError> {
     let sql = format!("INSERT INTO {}.{} FORMAT Native", storage.database, batch.target.table());
     let settings = if batch.has_events() {
@@ -73,10 +64,18 @@ async fn send(
         .with_setting("http_receive_timeout", whole_seconds(guard.lease().times().insert_stall()))
         // The server stops as well: an insert counted as failed stores nothing later than this.
         .with_setting("max_execution_time", whole_seconds(storage.insert_timeout));
-    while !block.is_empty() {
-        let chunk = block.split_to(block.len().min(limits::INSERT_CHUNK_BYTES));
-        check_lease(guard)?;
-        insert.send(chunk).await?;
+    let mut next = 0;
+    while batch.rows.has_column(next) {
+        // In the cache until it is sent, and soon enough written for a thread that serves connections too.
+        let part = batch.rows.block_part(range.clone(), next, limits::INSERT_CHUNK_BYTES);
+        let (part, after) = part.map_err(StorageError::Rows)?;
+        let mut part = Bytes::from(part);
+        while !part.is_empty() {
+            let chunk = part.split_to(part.len().min(limits::INSERT_CHUNK_BYTES));
+            check_lease(guard)?;
+            insert.send(chunk).await?;
+        }
+        next = after;
     }
     // The server drops an insert without its end.
     check_lease(guard)?;

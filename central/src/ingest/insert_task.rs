@@ -265,7 +265,7 @@ fn observe_latency(shared: &CentralContext, batch: &Sealed) {
     let now_ns = clock::now_ns();
     let mut exchanges: BTreeMap<&str, HotLatencies> = BTreeMap::new();
     let since = |at_ns: i64| seconds(now_ns.saturating_sub(at_ns));
-    for of_subject in batch.entries.chunk_by(|one, next| one.message.subject == next.message.subject) {
+    for of_subject in batch.entries.chunk_by(BatchEntry::has_subject_of) {
         let Some(first) = of_subject.first() else { continue };
         let exchange = exchange_of(&first.message.subject);
         let to_hot =
@@ -287,7 +287,7 @@ fn observe_latency(shared: &CentralContext, batch: &Sealed) {
 
 /// Clock skew between machines can make it negative; that counts as 0.
 pub fn seconds(nanoseconds: i64) -> f64 {
-    std::time::Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0)).as_secs_f64()
+    nanoseconds.max(0) as f64 / 1e9
 }
 
 #[cfg(test)]

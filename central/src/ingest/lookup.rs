@@ -1,13 +1,13 @@
 //! Lookup of events in hot before their insert: when it is needed, and the query.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use marketprism_schema::{EventId, Header};
+use marketprism_schema::{DataType, DataTypeMap, EventId, Header};
 
 use super::batch::BatchEntry;
-use super::known_events::NO_SEQUENCE;
 use super::message::Delivery;
+use super::recent_ids::NO_SEQUENCE;
 use crate::row::{MOVED, Target, WITHDRAWN, WITHDRAWN_ADDITION};
 use crate::storage::{Storage, StorageError, bounded};
 use crate::{limits, sql, time};
@@ -126,25 +126,25 @@ fn statement(
 /// Tells which events must be looked up before they are inserted.
 #[derive(Debug, Default)]
 pub struct DuplicateRisk {
-    /// Highest stored sequence of each table when the consumer started. Messages up to it may be stored.
-    high_marks: BTreeMap<Target, u64>,
+    /// Highest stored sequence of each table when the consumer started, 0 where there was none. Messages up to it may be stored.
+    high_marks: DataTypeMap<u64>,
     /// Newest message taken, by table: each has a consumer, and they keep no order among each other.
-    newest: BTreeMap<Target, u64>,
+    newest: DataTypeMap<u64>,
     /// Nobody took a message after this sequence when the consumer started; `None` once there was one.
     taken_before: Option<u64>,
 }
 
 impl DuplicateRisk {
     /// `delivered`: highest sequence that was delivered to anybody.
-    pub fn begin(&mut self, delivered: u64, high_marks: BTreeMap<Target, u64>) {
+    pub fn begin(&mut self, delivered: u64, high_marks: DataTypeMap<u64>) {
         let stored = high_marks.values().copied().max().unwrap_or_default();
         self.taken_before = Some(stored.max(delivered));
-        self.newest.clear();
+        self.newest = DataTypeMap::default();
         self.high_marks = high_marks;
     }
 
-    pub fn taken(&mut self, target: Target, stream_seq: u64) {
-        let newest = self.newest.entry(target).or_default();
+    pub fn taken(&mut self, data_type: DataType, stream_seq: u64) {
+        let newest = &mut self.newest[data_type];
         *newest = stream_seq.max(*newest);
     }
 
@@ -168,13 +168,11 @@ impl DuplicateRisk {
         &self,
         header: &Header<'_>,
         delivery: Delivery,
-        target: Target,
+        data_type: DataType,
         complete_since_ns: i64,
     ) -> bool {
-        let is_behind = |marks: &BTreeMap<Target, u64>| {
-            marks.get(&target).is_some_and(|&mark| delivery.stream_seq <= mark)
-        };
-        let was_here = delivery.is_redelivered || is_behind(&self.newest) || is_behind(&self.high_marks);
+        let mark = self.newest[data_type].max(self.high_marks[data_type]);
+        let was_here = delivery.is_redelivered || delivery.stream_seq <= mark;
         let known_since_ns = header
             .received_at_ns
             .min(header.timestamp_us.saturating_mul(1_000))
@@ -187,10 +185,12 @@ impl DuplicateRisk {
 mod tests {
     use super::*;
     use crate::fixtures;
-    use marketprism_schema::DataType;
 
     const SECOND: i64 = 1_000_000_000;
-    const TRADES: Target = Target::Events(DataType::Trade);
+
+    fn marks(of: &[(DataType, u64)]) -> DataTypeMap<u64> {
+        of.iter().copied().collect()
+    }
 
     /// A longer statement is refused each time, and ingest of the stream stands still.
     #[test]
@@ -209,16 +209,16 @@ mod tests {
     #[test]
     fn an_event_skips_the_lookup_only_if_memory_excludes_a_duplicate() {
         let mut risk = DuplicateRisk::default();
-        risk.begin(45, BTreeMap::from([(TRADES, 40)]));
+        risk.begin(45, marks(&[(DataType::Trade, 40)]));
         let now = 1_000 * SECOND;
         let delivery =
             |stream_seq, is_redelivered| Delivery { stream_seq, is_redelivered, published_ns: now };
-        risk.taken(TRADES, 50);
-        risk.taken(Target::Events(DataType::Liquidation), 90);
+        risk.taken(DataType::Trade, 50);
+        risk.taken(DataType::Liquidation, 90);
         let ask = |seq, redelivered, known_ns, complete_since| {
             let header =
                 Header { timestamp_us: known_ns / 1_000, received_at_ns: known_ns, ..fixtures::header() };
-            risk.may_be_stored(&header, delivery(seq, redelivered), TRADES, complete_since)
+            risk.may_be_stored(&header, delivery(seq, redelivered), DataType::Trade, complete_since)
         };
         assert!(!ask(51, false, now, i64::MIN), "another table's consumer is ahead");
         assert!(ask(51, true, now, i64::MIN), "delivered again");
@@ -236,13 +236,12 @@ mod tests {
         let delivery =
             |stream_seq, is_redelivered, published_ns| Delivery { stream_seq, is_redelivered, published_ns };
         assert_eq!(risk.first_new(delivery(1, false, 1)), None, "no consumer yet");
-        let other = Target::Events(DataType::Liquidation);
-        risk.begin(60, BTreeMap::from([(TRADES, 40), (other, 70)]));
+        risk.begin(60, marks(&[(DataType::Trade, 40), (DataType::Liquidation, 70)]));
         assert_eq!(risk.first_new(delivery(70, false, 7)), None, "stored or delivered");
         assert_eq!(risk.first_new(delivery(71, true, 8)), None);
         assert_eq!(risk.first_new(delivery(71, false, 9)), Some(9));
         assert_eq!(risk.first_new(delivery(72, false, 10)), None, "once");
-        risk.begin(80, BTreeMap::new());
+        risk.begin(80, DataTypeMap::default());
         assert_eq!(risk.first_new(delivery(80, false, 11)), None);
         assert_eq!(risk.first_new(delivery(81, false, 12)), Some(12));
     }

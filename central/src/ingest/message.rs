@@ -2,19 +2,23 @@
 
 use std::borrow::Cow;
 
-use async_nats::header::HeaderMap;
+use async_nats::header::{HeaderMap, HeaderValue};
 use async_nats::{Message, jetstream};
 use marketprism_schema::{
-    CORRECTION_HEADER, CorrectionMark, DataType, Event, EventId, InvalidKind, PayloadEvents, WireForm,
-    validate_next_event,
+    CORRECTION_HEADER, CorrectionMark, DataType, Event, EventChecks, EventId, InvalidKind, PayloadEvents,
+    WireForm,
 };
+
+/// So many are compared with a name faster than the name is hashed.
+const FEW_HEADERS: usize = 4;
 
 /// Label of messages without an acknowledgement subject, which did not come from a stream.
 pub const NOT_FROM_A_STREAM: &str = "not_from_a_stream";
 
 /// Of a subject's first token.
 pub fn data_type(subject: &str) -> Option<DataType> {
-    subject.split('.').next().and_then(|token| token.parse().ok())
+    let end = subject.bytes().position(|byte| byte == b'.').unwrap_or(subject.len());
+    subject.get(..end)?.parse().ok()
 }
 
 pub fn exchange_of(subject: &str) -> &str {
@@ -84,18 +88,54 @@ impl Delivery {
 
     /// With the number of the delivery.
     pub fn numbered(message: &jetstream::Message) -> Option<(u64, Self)> {
-        let info = message.info().ok()?;
-        let delivery = Self {
-            stream_seq: info.stream_sequence,
-            is_redelivered: info.delivered > 1,
-            published_ns: i64::try_from(info.published.unix_timestamp_nanos()).ok()?,
+        Self::in_subject(message.message.reply.as_ref()?)
+    }
+
+    /// `$JS.ACK.{domain}.{account}.{stream}.{consumer}.{deliveries}.{sequence}.{number}.{time}.{pending}`, from earlier brokers without domain and
+    /// account. Own code: the library reads all of it, and the time as a date.
+    fn in_subject(subject: &str) -> Option<(u64, Self)> {
+        let tokens = subject.strip_prefix("$JS.ACK.")?.as_bytes();
+        let names = match tokens.iter().filter(|&&byte| byte == b'.').count() {
+            6 => 2,
+            8.. => 4,
+            _ => return None,
         };
-        Some((info.consumer_sequence, delivery))
+        let mut rest = tokens.iter();
+        for _ in 0..names {
+            rest.find(|&&byte| byte == b'.')?;
+        }
+        let [delivered, stream_seq, number, published] = [(); 4].map(|()| next_number(&mut rest));
+        let published_ns = i64::try_from(published?).ok()?;
+        let delivery = Self { stream_seq: stream_seq?, is_redelivered: delivered? > 1, published_ns };
+        Some((number?, delivery))
     }
 }
 
+/// The number of a token, which a point ends.
+fn next_number(rest: &mut std::slice::Iter<'_, u8>) -> Option<u64> {
+    let mut number = None;
+    for &byte in rest {
+        match byte {
+            b'0'..=b'9' => {
+                let before = number.unwrap_or(0_u64).checked_mul(10)?;
+                number = Some(before.checked_add(u64::from(byte - b'0'))?);
+            }
+            b'.' => return number,
+            _ => return None,
+        }
+    }
+    None
+}
+
 pub fn header<'a>(headers: Option<&'a HeaderMap>, name: &str) -> &'a str {
-    headers.and_then(|headers| headers.get(name)).map(|value| value.as_str()).unwrap_or_default()
+    let Some(headers) = headers else { return "" };
+    let value = if headers.len() <= FEW_HEADERS {
+        let mut all = headers.iter();
+        all.find(|(found, _)| AsRef::<str>::as_ref(*found) == name).and_then(|(_, values)| values.first())
+    } else {
+        headers.get(name)
+    };
+    value.map(HeaderValue::as_str).unwrap_or_default()
 }
 
 /// Refusal of an event or a message, with its reason.
@@ -134,10 +174,19 @@ pub fn read<'a>(
     published_ns: i64,
 ) -> Result<Vec<Result<Event<'a>, RefusalReason>>, RefusalReason> {
     let mut all: Vec<Result<Event<'_>, RefusalReason>> = Vec::with_capacity(events.len());
+    let mut checks = EventChecks::default();
     for place in 0..events.len() {
-        let before = all.last().and_then(|one| one.as_ref().ok());
-        let one = decode(events, place).and_then(|event| check(message, event, before, published_ns));
-        all.push(one);
+        // Checked where it lies: an event is hundreds of bytes.
+        match events.event(place) {
+            Ok(event) => all.push(Ok(event)),
+            Err(error) => all.push(Err((Refusal::Payload, error.to_string()))),
+        }
+        let Some((last, others)) = all.split_last_mut() else { continue };
+        let Ok(event) = last else { continue };
+        let before = others.last().and_then(|one| one.as_ref().ok());
+        if let Err(refused) = check(message, event, before, published_ns, &mut checks) {
+            *last = Err(refused);
+        }
     }
     // Under the id of other events the broker would drop these as duplicates. With a refused event the id is not known.
     let found = EventId::parse(header(message.headers.as_ref(), "Nats-Msg-Id"));
@@ -163,18 +212,20 @@ pub fn read_corrected(message: &Message, published_ns: i64) -> Result<Event<'_>,
     let event =
         WireForm::Json.decode(&message.payload).map_err(|error| (Refusal::Payload, error.to_string()))?;
     let received_at_ns = event.header.received_at_ns.min(published_ns);
-    check(message, event, None, received_at_ns)
+    check(message, &event, None, received_at_ns, &mut EventChecks::default())?;
+    Ok(event)
 }
 
-/// `before`: an event of the message that is checked.
-fn check<'a>(
+/// `before`: the event of the message that was checked last, if it is not refused.
+fn check(
     message: &Message,
-    event: Event<'a>,
+    event: &Event<'_>,
     before: Option<&Event<'_>>,
     at_ns: i64,
-) -> Result<Event<'a>, RefusalReason> {
-    let has_its_subject = before.is_some_and(|before| has_subject_of(&event, before));
-    if !has_its_subject && !subject_agrees(&message.subject, &event) {
+    checks: &mut EventChecks,
+) -> Result<(), RefusalReason> {
+    let has_its_subject = before.is_some_and(|before| has_subject_of(event, before));
+    if !has_its_subject && !subject_agrees(&message.subject, event) {
         let header = &event.header;
         let of_payload = format!(
             "{}.{}.{}.{}",
@@ -186,16 +237,13 @@ fn check<'a>(
         let reason = format!("subject {:?} disagrees with the payload's {of_payload:?}", &*message.subject);
         return Err((Refusal::Subject, reason));
     }
-    validate_next_event(&event, before, at_ns)
-        .map_err(|invalid| (Refusal::Invalid(invalid.kind), invalid.to_string()))?;
-    Ok(event)
+    checks
+        .check(event, before, at_ns)
+        .map_err(|invalid| (Refusal::Invalid(invalid.kind), invalid.to_string()))
 }
 
 fn has_subject_of(event: &Event<'_>, other: &Event<'_>) -> bool {
-    let (own, others) = (&event.header, &other.header);
-    event.body.data_type() == other.body.data_type()
-        && (&own.exchange, own.market_type, &own.symbol)
-            == (&others.exchange, others.market_type, &others.symbol)
+    event.body.data_type() == other.body.data_type() && event.header.has_market_of(&other.header)
 }
 
 fn subject_agrees(subject: &str, event: &Event<'_>) -> bool {
@@ -246,6 +294,55 @@ mod tests {
         trade.trade_id = id.to_owned().into();
         event.header.event_id = EventId::of(&event);
         event
+    }
+
+    /// The forms that brokers write, and none that they do not.
+    #[test]
+    fn a_delivery_is_read_from_its_acknowledgement_subject() {
+        let read = |subject: &str| {
+            let (number, delivery) = Delivery::in_subject(subject)?;
+            Some((number, delivery.stream_seq, delivery.is_redelivered, delivery.published_ns))
+        };
+        let numbers = "1.20.7.1763800000000000001.5";
+        let expected = Some((7, 20, false, NOW_NS + 1));
+        for names in ["S.C", "_.hash.S.C", "hub.hash.S.C"] {
+            assert_eq!(read(&format!("$JS.ACK.{names}.{numbers}")), expected, "{names}");
+        }
+        assert_eq!(read(&format!("$JS.ACK._.hash.S.C.{numbers}.token.more")), expected);
+        let again = read("$JS.ACK.S.C.2.18446744073709551615.8.9.0");
+        assert_eq!(again, Some((8, u64::MAX, true, 9)));
+        for other in [
+            "",
+            "_INBOX.a.b",
+            "$JS.ACK.S.C.1.20.7.9",
+            "$JS.ACK.hash.S.C.1.20.7.9.5",
+            "$JS.ACK.S.C.x.20.7.9.5",
+            "$JS.ACK.S.C.1..7.9.5",
+            "$JS.ACK.S.C.1.18446744073709551616.7.9.5",
+            "$JS.ACK.S.C.1.20.7.9223372036854775808.5",
+            "$JS.ACK.S.C.1.20.7.-9.5",
+        ] {
+            assert_eq!(read(other), None, "{other}");
+        }
+    }
+
+    /// Few headers are compared, many are hashed.
+    #[test]
+    fn a_header_is_found_among_few_and_many() {
+        for others in [0, FEW_HEADERS - 1, FEW_HEADERS, 3 * FEW_HEADERS] {
+            let mut headers = HeaderMap::new();
+            for other in 0..others {
+                headers.append(format!("X-{other}"), "other");
+            }
+            for name in ["Nats-Msg-Id", "Content-Type"] {
+                assert_eq!(header(Some(&headers), name), "", "{others}");
+                headers.append(name, name);
+                headers.append(name, "again");
+                assert_eq!(header(Some(&headers), name), name, "{others}");
+            }
+            assert_eq!(header(Some(&headers), "content-type"), "");
+        }
+        assert_eq!(header(None, "Nats-Msg-Id"), "");
     }
 
     #[test]

@@ -16,7 +16,7 @@
 //! publication. Each of these covers what the others miss:
 //! 1. rows and deduplication token of a batch are fixed before the first try, so a retried insert has no effect (`batch`). A server
 //!    killed at the wrong moment keeps the token without the rows, so after a failure they are read back (`insert_task`);
-//! 2. ids in open batches and a bounded number of recently stored ids are kept in memory (`known_events`);
+//! 2. ids in open batches and a bounded number of recently stored ids are kept in memory (`recent_ids`);
 //! 3. what memory does not exclude is looked up in hot by event id (`lookup`). The broker drops a message whose id it has, which spares work and
 //!    proves nothing: two edges group the same events differently, and a journal sends them again in other groups. Memory knows every event
 //!    that was stored since the first message that this central alone took (`first_new`), so lookups cost something only in the first ten
@@ -61,9 +61,11 @@ mod other_partitions;
 pub mod positions;
 mod progress;
 mod put_back;
+mod recent_ids;
 mod scan_pace;
 mod series;
 mod spans;
+mod stored_ids;
 mod stream_owner;
 mod stream_progress;
 mod subscription;

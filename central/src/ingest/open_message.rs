@@ -6,19 +6,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_nats::Message;
 use bytes::Bytes;
+use marketprism_schema::DataType;
 
 /// Shared by the entries of its events.
 #[derive(Debug)]
 pub struct OpenMessage {
     message: Message,
-    events: usize,
+    bytes_an_event: usize,
     /// Events without a row.
     open: AtomicUsize,
 }
 
 impl OpenMessage {
     pub fn new(message: Message, events: usize) -> Arc<Self> {
-        Arc::new(Self { message, events, open: AtomicUsize::new(events) })
+        let bytes_an_event = message.payload.len() / events.max(1);
+        Arc::new(Self { message, bytes_an_event, open: AtomicUsize::new(events) })
     }
 
     /// For messages of which no payload is needed any more.
@@ -27,14 +29,22 @@ impl OpenMessage {
     }
 
     /// Bytes of the payload for each event.
-    pub fn bytes_an_event(&self) -> usize {
-        self.message.payload.len() / self.events.max(1)
+    pub const fn bytes_an_event(&self) -> usize {
+        self.bytes_an_event
     }
 
-    /// An event has its row. True for the last one: the message may be acknowledged.
-    pub fn finish_event(&self) -> bool {
-        self.open.fetch_sub(1, Ordering::AcqRel) == 1
+    /// Some events have their rows. True with the last one: the message may be acknowledged.
+    pub fn finish_events(&self, count: usize) -> bool {
+        self.open.fetch_sub(count, Ordering::AcqRel) == count
     }
+}
+
+/// A message all of whose events have their rows.
+#[derive(Debug, Clone, Copy)]
+pub struct FinishedMessage {
+    pub data_type: Option<DataType>,
+    pub stream_seq: u64,
+    pub published_ns: i64,
 }
 
 impl Deref for OpenMessage {
@@ -54,6 +64,8 @@ mod tests {
     fn a_message_is_finished_with_its_last_event() {
         let message = OpenMessage::new(fixtures::message(TRADE_SUBJECT, None, vec![0; 300]), 3);
         assert_eq!(message.bytes_an_event(), 100);
-        assert_eq!([(); 3].map(|()| message.finish_event()), [false, false, true]);
+        assert_eq!([1, 1, 1].map(|count| message.finish_events(count)), [false, false, true]);
+        let message = OpenMessage::new(fixtures::message(TRADE_SUBJECT, None, Vec::new()), 3);
+        assert_eq!([1, 2].map(|count| message.finish_events(count)), [false, true]);
     }
 }

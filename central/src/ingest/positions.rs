@@ -16,7 +16,6 @@ const TABLE: &str = "positions";
 pub struct HotPosition {
     /// 0 without an entry.
     pub position: u64,
-    /// Copy mark of the stream.
     pub copy_mark_ms: Option<i64>,
     /// Age of the server's process, in whole seconds.
     pub uptime: Duration,

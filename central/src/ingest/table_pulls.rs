@@ -1,4 +1,4 @@
-//! The pulls of a stream's consumers, taken in turn.
+//! The pulls of a stream's consumers, asked in turn.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -9,8 +9,7 @@ use futures_util::StreamExt as _;
 
 pub struct TablePulls {
     pulls: Vec<Pull>,
-    /// The one that is asked first.
-    first: usize,
+    order: PullOrder,
 }
 
 /// A message with the place of its consumer; the reason if its pull failed.
@@ -18,22 +17,20 @@ pub type PulledMessage = (usize, Result<jetstream::Message, String>);
 
 impl TablePulls {
     pub fn new(pulls: Vec<Pull>) -> Self {
-        Self { pulls, first: 0 }
+        Self { order: PullOrder { first: 0, count: pulls.len() }, pulls }
     }
 
     /// The next message of a consumer from which one may be taken. Dropping the future loses none.
     pub async fn next(&mut self, may_take: impl Fn(usize) -> bool) -> PulledMessage {
-        let Self { pulls, first } = self;
+        let Self { pulls, order } = self;
         poll_fn(|context| {
-            let count = pulls.len();
-            for place in (*first..count).chain(0..*first) {
+            for place in order.places() {
                 if !may_take(place) {
                     continue;
                 }
                 let Some(pull) = pulls.get_mut(place) else { continue };
                 if let Poll::Ready(item) = pull.poll_next_unpin(context) {
-                    // A busy table must not keep the others waiting.
-                    *first = (place + 1) % count;
+                    order.first = place;
                     let item = match item {
                         Some(Ok(message)) => Ok(message),
                         Some(Err(error)) => Err(error.to_string()),
@@ -45,5 +42,46 @@ impl TablePulls {
             Poll::Pending
         })
         .await
+    }
+
+    /// A busy table must not keep the others waiting: in the next turn it is asked last.
+    pub fn end_turn(&mut self) {
+        self.order.end_turn();
+    }
+}
+
+/// Within a turn the pull that gave the last message is asked first: otherwise those without a message would be asked for each one.
+#[derive(Debug, Clone, Copy)]
+struct PullOrder {
+    first: usize,
+    count: usize,
+}
+
+impl PullOrder {
+    fn places(self) -> impl Iterator<Item = usize> {
+        (self.first..self.count).chain(0..self.first)
+    }
+
+    const fn end_turn(&mut self) {
+        self.first += 1;
+        if self.first >= self.count {
+            self.first = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pull_that_always_has_a_message_is_asked_last_in_the_next_turn() {
+        let mut order = PullOrder { first: 0, count: 3 };
+        for (busy, next) in [(0, [1, 2, 0]), (1, [2, 0, 1]), (2, [0, 1, 2]), (2, [0, 1, 2])] {
+            order.first = busy;
+            assert_eq!(order.places().next(), Some(busy), "within the turn it goes on");
+            order.end_turn();
+            assert!(order.places().eq(next), "{busy}");
+        }
     }
 }

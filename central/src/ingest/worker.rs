@@ -303,6 +303,7 @@ impl Worker {
             let Some(message) = next.now_or_never() else { break };
             taken = self.take(message);
         }
+        messages.end_turn();
         let events = u32::try_from(self.dedup.events_of_turn).unwrap_or(u32::MAX).max(1);
         let seconds = started.elapsed().as_secs_f64() / f64::from(events);
         self.shared.metrics.hops.decode.with_label_values(&[self.stream_name()]).observe(seconds);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use marketprism_schema::{DatabaseKind, Layout, Migration};
 
+use super::compared::Compared;
 use super::hot_ttl::note_raised_ttl;
 use super::migrations::{self, execute};
 use super::shape::{Shape, Shapes};
@@ -39,7 +40,12 @@ pub async fn ensure(
     report: &mut ProvisionReport,
 ) -> anyhow::Result<()> {
     let database = layout.database;
-    check_version(storage).await?;
+    let version = server_version(storage).await.context("cannot query the server's version")?;
+    versions::check(
+        &format!("the ClickHouse server of database {database}"),
+        &version,
+        versions::CLICKHOUSE,
+    )?;
     let outcome = ensure_database(storage, layout).await;
     report.add("database", database, outcome.with_context(|| format!("database {database}"))?);
     let before = Shapes::of(storage, database).await?;
@@ -48,40 +54,61 @@ pub async fn ensure(
         report.add("migrations of", database, ObjectResult::Refused(refusal));
         return Ok(());
     }
+    let was_newest = migrations::is_newest(&records);
     for (migration, outcome) in migrations::apply(storage, layout, leases, records).await? {
         let Migration { version, name, .. } = migration;
         report.add("migration", &format!("{database} {version:04} {name}"), outcome);
     }
-    let after = Shapes::of(storage, database).await?;
+    let after = match was_newest {
+        true => before.clone(),
+        false => Shapes::of(storage, database).await?,
+    };
+    compare_all(storage, layout, (&version, &before, &after), apply, report).await
+}
+
+async fn compare_all(
+    storage: &Storage,
+    layout: &Layout<'_>,
+    (version, before, after): (&str, &Shapes, &Shapes),
+    apply: bool,
+    report: &mut ProvisionReport,
+) -> anyhow::Result<()> {
+    let database = layout.database;
     let tables = Migration::tables(layout.kind);
+    let compared = Compared::of(version, layout, after);
+    let is_noted = compared.is_noted(after);
     // Tables created just now need no comparison.
-    let wanted = match tables.iter().any(|table| before.get(table).is_some()) {
+    let wanted = match !is_noted && tables.iter().any(|table| before.get(table).is_some()) {
         true => wanted_tables(storage, layout).await?,
         false => Shapes::default(),
     };
+    let mut all_as_wanted = true;
     for table in &tables {
         let full_name = format!("{database}.{table}");
         let outcome = match (before.get(table), after.get(table), wanted.get(table)) {
             (None, Some(_), _) => Ok(ObjectResult::Created),
             (_, None, _) => recreate(storage, layout, table).await,
-            (_, Some(found), wanted) => match wanted {
-                Some(wanted) => compare(storage, layout, table, (wanted, found), apply).await,
-                None => Err(anyhow::anyhow!("the scratch table is missing")),
-            },
+            (_, Some(_), _) if is_noted => Ok(ObjectResult::AsWanted),
+            (_, Some(found), Some(wanted)) => compare(storage, layout, table, (wanted, found), apply).await,
+            (_, Some(_), None) => Err(anyhow::anyhow!("the scratch table is missing")),
         };
-        report.add("table", &full_name, outcome.with_context(|| format!("table {full_name}"))?);
+        let outcome = outcome.with_context(|| format!("table {full_name}"))?;
+        let as_wanted = matches!(outcome, ObjectResult::Created | ObjectResult::AsWanted);
+        all_as_wanted &= as_wanted && after.get(table).is_some();
+        report.add("table", &full_name, outcome);
+    }
+    if all_as_wanted
+        && !is_noted
+        && let Err(error) = compared.note(storage, layout).await
+    {
+        tracing::warn!(database, %error, "cannot note that the tables are as wanted: the next start compares them again");
     }
     Ok(())
 }
 
-async fn check_version(storage: &Storage) -> anyhow::Result<()> {
+pub async fn server_version(storage: &Storage) -> Result<String, StorageError> {
     let query = storage.client.query("SELECT version()").fetch_one::<String>();
-    let version = bounded(limits::QUERY_TIMEOUT, query).await.context("cannot query the server's version")?;
-    versions::check(
-        &format!("the ClickHouse server of database {}", storage.database),
-        &version,
-        versions::CLICKHOUSE,
-    )
+    bounded(limits::QUERY_TIMEOUT, query).await
 }
 
 async fn ensure_database(storage: &Storage, layout: &Layout<'_>) -> Result<ObjectResult, StorageError> {

@@ -234,11 +234,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let server = Server::start(folder.path()).await;
         let config = |max_bytes: i64| {
-            let path = folder.path().join("central.toml");
             let text =
                 format!("[nats]\nurls = [{:?}]\n[adapters]\nbucket_max_bytes = {max_bytes}\n", server.url());
-            std::fs::write(&path, text).unwrap();
-            Config::load(&path).unwrap()
+            Config::parse(&text).unwrap()
         };
         let (small, large, too_large) = (config(1 << 20), config(2 << 20), config(1 << 40));
         let broker = Broker::start(&small.nats).await.unwrap();
@@ -274,9 +272,7 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let server = Server::start(folder.path()).await;
-        let path = folder.path().join("central.toml");
-        std::fs::write(&path, format!("[nats]\nurls = [{:?}]\n", server.url())).unwrap();
-        let config = Config::load(&path).unwrap();
+        let config = Config::parse(&format!("[nats]\nurls = [{:?}]\n", server.url())).unwrap();
         let broker = Broker::start(&config.nats).await.unwrap();
         broker.connected(&config.nats, limits::BROKER_CONNECT_WAIT).await.unwrap();
         let bucket = &SharedBucket::all(&config)[0];

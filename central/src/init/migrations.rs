@@ -12,7 +12,7 @@ use crate::limits;
 use crate::storage::{Storage, StorageError, bounded, limited};
 
 const LEASE: &str = "migrations";
-const RECORDS: &str = "schema_migrations";
+pub const RECORDS: &str = "schema_migrations";
 
 pub type MigrationRecords = BTreeMap<u32, MigrationRecord>;
 

@@ -2,6 +2,7 @@
 //! another number of partitions.
 
 mod buckets;
+mod compared;
 mod consumers;
 mod databases;
 mod drift;

@@ -4,6 +4,7 @@ use marketprism_schema::{DatabaseKind, Layout, Migration, Table};
 use marketprism_service::error_text;
 use serde::Serialize;
 
+use super::compared::Compared;
 use super::shape::Shapes;
 use super::{Difference, databases, migrations};
 use crate::config::Config;
@@ -103,6 +104,13 @@ async fn compare(
     let found = Shapes::of(storage, layout.database).await?;
     if state.problem.is_some() {
         return Ok((found, Vec::new()));
+    }
+    let version = databases::server_version(storage).await?;
+    if Compared::of(&version, layout, &found).is_noted(&found) {
+        let tables = Migration::tables(layout.kind).into_iter();
+        let compared = tables.map(|table| TableState::new(layout.database, &table, "source", Vec::new()));
+        let compared = compared.collect();
+        return Ok((found, compared));
     }
     let wanted = databases::wanted_tables(storage, layout).await?;
     let compared = Migration::tables(layout.kind).into_iter().map(|table| {

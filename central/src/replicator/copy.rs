@@ -232,8 +232,6 @@ pub async fn clear_leftovers(pair: &HotCold, table: Option<&TableSpec>) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use marketprism_tests::clickhouse::ClickHouse;
     use marketprism_tests::parts;
 
@@ -241,14 +239,12 @@ mod tests {
 
     const WINDOW: TimeRange = TimeRange::new(0, 60_000);
 
-    fn config(folder: &Path, engine: &ClickHouse, method: &str) -> Config {
-        let path = folder.join("central.toml");
+    fn config(engine: &ClickHouse, method: &str) -> Config {
         let text = format!(
             "[nats]\nurls = [\"nats://127.0.0.1:1\"]\n[clickhouse]\nurl = {:?}\n[replication]\nmethod = {method:?}\n",
             engine.url()
         );
-        std::fs::write(&path, text).unwrap();
-        Config::load(&path).unwrap()
+        Config::parse(&text).unwrap()
     }
 
     /// A late insert of a previous lease holder: meanwhile the parts of hot were merged, and late rows arrived.
@@ -264,7 +260,7 @@ mod tests {
         for (method, is_begun) in
             [("stream", false), ("stream", true), ("same_server", false), ("same_server", true)]
         {
-            let config = config(folder.path(), &engine, method);
+            let config = config(&engine, method);
             let pair = HotCold::connect(&config).await.unwrap();
             let run = async |sql: String| pair.hot.ask(pair.hot.query(&sql).execute()).await.unwrap();
             for side in [&pair.hot, &pair.cold] {

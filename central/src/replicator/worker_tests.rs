@@ -1,4 +1,3 @@
-use std::path::Path;
 use std::sync::Arc;
 
 use marketprism_schema::{DatabaseKind, Layout, Migration};
@@ -23,44 +22,28 @@ fn a_round_waits_for_a_window_to_close_or_a_recheck_to_begin() {
 /// A round goes on without states, and copies: the recheck waits. Tables do not wait for a slow server one after another.
 #[tokio::test(flavor = "multi_thread")]
 async fn states_that_cannot_be_read_delay_the_rechecks_of_all_tables_and_nothing_else() {
-    if parts::missing().is_some() {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let engine = ClickHouse::start(folder.path()).await;
-    let config = config(folder.path(), &engine);
-    let metrics = Metrics::new().unwrap();
-    let context = context(&config, &metrics);
-    let pair = HotCold::connect(&config).await.unwrap();
-    create_tables(&pair).await;
+    let Some(tables) = Tables::create().await else { return };
+    let (context, pair) = (tables.context(), &tables.pair);
     let mut slow = pair.clone();
     slow.cold.limit = Duration::from_nanos(1);
     let shared = SharedAnswers::default();
     let [mut trades, mut funding] = ["trades", "funding_rates"].map(|name| worker(context, name, &shared));
     assert!(states(&mut trades, &slow).await.is_none());
     assert!(trades.recheck.begins_from().is_none(), "the next round asks again");
-    assert!(states(&mut trades, &pair).await.is_none(), "the recheck is not due");
-    assert!(states(&mut funding, &pair).await.is_none(), "each table waits for the slow server");
+    assert!(states(&mut trades, pair).await.is_none(), "the recheck is not due");
+    assert!(states(&mut funding, pair).await.is_none(), "each table waits for the slow server");
     assert!(funding.recheck.due_in() <= limits::RECHECK_RETRY && trades.lacks_states);
     let mut later = worker(context, "liquidations", &shared);
-    assert!(states(&mut later, &pair).await.is_some(), "a recheck that is due later asks again");
+    assert!(states(&mut later, pair).await.is_some(), "a recheck that is due later asks again");
 }
 
 /// Cold has rows of a window that hot lost, and catching up has not passed it yet: nothing changes when it does.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_is_not_at_rest_while_cold_has_windows_that_copying_has_yet_to_reach() {
-    if parts::missing().is_some() {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let engine = ClickHouse::start(folder.path()).await;
-    let config = config(folder.path(), &engine);
-    let metrics = Metrics::new().unwrap();
-    let pair = HotCold::connect(&config).await.unwrap();
-    let (context, shared) = (context(&config, &metrics), SharedAnswers::default());
+    let Some(tables) = Tables::create().await else { return };
+    let (context, pair, shared) = (tables.context(), &tables.pair, SharedAnswers::default());
     let mut trades = worker(context, "trades", &shared);
     let table = trades.table.clone();
-    create_tables(&pair).await;
     let run = async |sql: String| pair.cold.ask(pair.cold.query(&sql).execute()).await.unwrap();
     let now_ms = align(clock::now_ns() / 1_000_000, 60_000);
     let at = |minutes: i64| now_ms - minutes * 60_000;
@@ -68,7 +51,7 @@ async fn a_table_is_not_at_rest_while_cold_has_windows_that_copying_has_yet_to_r
     let time = crate::sql::millis(at(5));
     run(format!("INSERT INTO {cold} (event_id, timestamp, created_at) SELECT 1, {time}, {time}")).await;
     let log = WindowLog { table: table.name };
-    let ops = WindowOps { context, table: &table, log, pair: &pair, width_ms: 60_000, slice_rows: 1 };
+    let ops = WindowOps { context, table: &table, log, pair, width_ms: 60_000, slice_rows: 1 };
     for has_row in [true, false] {
         if !has_row {
             run(format!("TRUNCATE TABLE {cold}")).await;
@@ -93,24 +76,40 @@ async fn states(worker: &mut TableWorker<'_>, pair: &HotCold) -> Option<Arc<Tabl
     worker.states(&ops).await
 }
 
-fn config(folder: &Path, engine: &ClickHouse) -> Config {
-    let path = folder.join("central.toml");
-    let text = format!("[nats]\nurls = [\"nats://127.0.0.1:1\"]\n[clickhouse]\nurl = {:?}\n", engine.url());
-    std::fs::write(&path, text).unwrap();
-    Config::load(&path).unwrap()
+/// Hot and cold of a real engine, with their tables.
+struct Tables {
+    config: Config,
+    metrics: Metrics,
+    pair: HotCold,
+    _engine: ClickHouse,
+    _folder: tempfile::TempDir,
 }
 
-fn context<'a>(config: &'a Config, metrics: &'a Metrics) -> CopyContext<'a> {
-    CopyContext { config, lease: None, metrics: &metrics.replication, status: None, holder: "c" }
-}
-
-async fn create_tables(pair: &HotCold) {
-    for (kind, side) in DatabaseKind::ALL.into_iter().zip([&pair.hot, &pair.cold]) {
-        let database = &side.storage.database;
-        side.ask(side.query(&format!("CREATE DATABASE {database}")).execute()).await.unwrap();
-        let layout = Layout { kind, database, ttl_days: 3, ledger_ttl_days: 35, cluster: None };
-        for statement in Migration::ALL.iter().flat_map(|migration| migration.statements(&layout)) {
-            side.ask(side.query(&statement.sql).execute()).await.unwrap();
+impl Tables {
+    /// None where a part is missing on this machine.
+    async fn create() -> Option<Self> {
+        if parts::missing().is_some() {
+            return None;
         }
+        let folder = tempfile::tempdir().unwrap();
+        let engine = ClickHouse::start(folder.path()).await;
+        let text =
+            format!("[nats]\nurls = [\"nats://127.0.0.1:1\"]\n[clickhouse]\nurl = {:?}\n", engine.url());
+        let config = Config::parse(&text).unwrap();
+        let pair = HotCold::connect(&config).await.unwrap();
+        for (kind, side) in DatabaseKind::ALL.into_iter().zip([&pair.hot, &pair.cold]) {
+            let database = &side.storage.database;
+            side.ask(side.query(&format!("CREATE DATABASE {database}")).execute()).await.unwrap();
+            let layout = Layout { kind, database, ttl_days: 3, ledger_ttl_days: 35, cluster: None };
+            for statement in Migration::ALL.iter().flat_map(|migration| migration.statements(&layout)) {
+                side.ask(side.query(&statement.sql).execute()).await.unwrap();
+            }
+        }
+        Some(Self { config, metrics: Metrics::new().unwrap(), pair, _engine: engine, _folder: folder })
+    }
+
+    fn context(&self) -> CopyContext<'_> {
+        let replication = &self.metrics.replication;
+        CopyContext { config: &self.config, lease: None, metrics: replication, status: None, holder: "c" }
     }
 }

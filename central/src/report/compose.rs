@@ -61,8 +61,8 @@ fn write(mut inputs: ReportInputs, ledger: LedgerSummary, worst: Answer<Vec<Wors
     let mut findings = rules::evaluate(&inputs, &ledger, &tables, &coverage, &downtimes);
     findings.extend(redundancy::findings(&alone, &filled));
     findings.extend(edges::findings(inputs.edges.as_deref().unwrap_or_default()));
-    if let Ok(list) = &inputs.corrections {
-        findings.extend(corrections::findings(&list.items, inputs.now_ms));
+    if let Ok(corrections) = &inputs.corrections {
+        findings.extend(corrections::findings(&corrections.listed.items, inputs.now_ms));
     }
     let mut unanswered = inputs.unanswered();
     let latencies = std::mem::replace(&mut inputs.latency, Ok(LatencyRows::default()));
@@ -102,7 +102,7 @@ fn write(mut inputs: ReportInputs, ledger: LedgerSummary, worst: Answer<Vec<Wors
         filled,
         edges: inputs.edges.unwrap_or_default(),
         changes: inputs.changes.unwrap_or_default(),
-        corrections: inputs.corrections.unwrap_or_default(),
+        corrections: inputs.corrections.unwrap_or_default().listed,
         gaps: TruncatedList { total: gaps_total, items: inputs.gaps.unwrap_or_default() },
         latency,
         losses: inputs.losses.unwrap_or_default(),

@@ -1,7 +1,5 @@
 //! Corrections in the findings.
 
-use marketprism_schema::DataType;
-
 use super::document::{CorrectionState, Finding, FindingCode as Code, Level, ReportedCorrection};
 use crate::limits;
 use crate::time::millis;
@@ -10,15 +8,6 @@ use crate::time::millis;
 pub fn findings(corrections: &[ReportedCorrection], now_ms: i64) -> Vec<Finding> {
     let due_ms = now_ms.saturating_sub(millis(limits::CORRECTION_DUE));
     corrections.iter().filter_map(|one| finding(one, due_ms)).collect()
-}
-
-/// Most rows of a data type that pending corrections have on each side beside those that they replace: the new row is written before the old one is
-/// deleted.
-pub fn rows_beside(corrections: &[ReportedCorrection], data_type: DataType) -> u64 {
-    let is_under_way = |one: &&ReportedCorrection| {
-        one.state == CorrectionState::Pending && one.data_type == data_type.as_str()
-    };
-    corrections.iter().filter(is_under_way).map(|one| one.changed).sum()
 }
 
 fn finding(one: &ReportedCorrection, due_ms: i64) -> Option<Finding> {
@@ -72,15 +61,6 @@ mod tests {
             applied: None,
             again: None,
         }
-    }
-
-    #[test]
-    fn rows_of_a_pending_correction_are_no_duplicates_for_its_data_type() {
-        let pending = closed(0);
-        let applied = ReportedCorrection { state: CorrectionState::Applied, changed: 7, ..closed(0) };
-        let corrections = [pending.clone(), applied, ReportedCorrection { changed: 2, ..pending }];
-        assert_eq!(rows_beside(&corrections, DataType::Trade), 3);
-        assert_eq!(rows_beside(&corrections, DataType::Quote), 0);
     }
 
     #[test]

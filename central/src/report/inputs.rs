@@ -6,10 +6,11 @@ use marketprism_schema::Table;
 
 use super::ReportScope;
 use super::document::{
-    BrokerStream, DeadLetters, LeaseState, LossList, ReportedChange, ReportedCorrection, ReportedGap,
-    SchemaReport, ServerState, TruncatedList, Unanswered, Verification, WorstWindow,
+    BrokerStream, DeadLetters, LeaseState, LossList, ReportedChange, ReportedGap, SchemaReport,
+    ServerState, TruncatedList, Unanswered, Verification, WorstWindow,
 };
 use super::period::TimeBuckets;
+use super::sources::corrections::PeriodCorrections;
 use super::sources::latency::LatencyRows;
 use super::sources::ledger::{EdgeDowntime, EdgeGap, StoredIdsRow, VerdictBucket};
 use super::sources::tables::{ReplicationBucket, TableAnswer, TableWatermark};
@@ -56,7 +57,7 @@ pub struct ReportInputs {
     /// None for a period that does not reach the present.
     pub edges: Answer<Vec<FleetEdge>>,
     pub changes: Answer<TruncatedList<ReportedChange>>,
-    pub corrections: Answer<TruncatedList<ReportedCorrection>>,
+    pub corrections: Answer<PeriodCorrections>,
     pub copies: Answer<Vec<ReplicationBucket>>,
     pub copies_worst: Answer<Vec<WorstWindow>>,
     pub watermarks: Answer<BTreeMap<String, TableWatermark>>,
@@ -227,7 +228,7 @@ const fn reaches_now(scope: &ReportScope, now_ms: i64) -> bool {
     scope.to.0 >= now_ms - 60_000
 }
 
-type EdgeReports = (Answer<TruncatedList<ReportedChange>>, Answer<TruncatedList<ReportedCorrection>>);
+type EdgeReports = (Answer<TruncatedList<ReportedChange>>, Answer<PeriodCorrections>);
 
 async fn edge_reports(sources: &Sources, scope: &ReportScope) -> EdgeReports {
     tokio::join!(edges::changes(sources, scope), corrections::corrections(sources, scope))

@@ -4,7 +4,6 @@ use super::Time;
 use super::completeness::{StreamTimes, TimeRuns};
 use super::document::{EdgeTime, Finding, FindingCode as Code, Level, TruncatedList, count};
 
-/// Most times listed.
 const LISTED_MAX: usize = 200;
 /// Most findings of each kind.
 const FINDINGS_MAX: usize = 5;

@@ -9,8 +9,9 @@ use super::document::{
 use super::heatmap::LedgerSummary;
 use super::inputs::ReportInputs;
 use super::period::recent_window;
-use super::{Time, corrections, downtime, freshness, system_rules};
+use super::{Time, downtime, freshness, system_rules};
 use crate::ingest::EXPIRED;
+use crate::time::millis;
 
 /// All findings, the most severe first.
 pub fn evaluate(
@@ -305,9 +306,14 @@ fn duplicates(
     contents: &TableContents,
     findings: &mut Vec<Finding>,
 ) {
-    let listed = inputs.corrections.as_ref().map(|list| list.items.as_slice()).unwrap_or_default();
-    let beside = data_type(table).map_or(0, |data_type| corrections::rows_beside(listed, data_type));
-    let number = contents.recent_duplicates.saturating_sub(beside);
+    let Some(data_type) = data_type(table) else { return };
+    // Rows that are recent now are none of an earlier period.
+    if inputs.scope.to.0 <= inputs.now_ms - millis(recent_window(data_type)) {
+        return;
+    }
+    let corrections = inputs.corrections.as_ref().ok();
+    let beside = corrections.and_then(|all| all.rows_beside.get(data_type.as_str()));
+    let number = contents.recent_duplicates.saturating_sub(beside.copied().unwrap_or_default());
     if number > 0 {
         let text = format!("{} in recent data of {side}", count(number, "duplicate row"));
         findings.push(Finding::new(

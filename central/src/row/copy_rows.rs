@@ -75,7 +75,15 @@ pub struct CopiedEvent {
 #[derive(Debug)]
 struct CopyGroup {
     texts: [Box<str>; 6],
+    /// Span of [`ROW_SPAN_NS`] with the receive times.
+    span: i64,
     events: Vec<CopiedEvent>,
+}
+
+impl CopyGroup {
+    fn takes(&self, texts: &[&str; 6], span: i64) -> bool {
+        self.span == span && self.texts.iter().zip(texts).all(|(own, text)| **own == **text)
+    }
 }
 
 /// Copies by data type, exchange, market type, symbol, edge, means of recognition and minute of receipt: each group becomes a row.
@@ -84,28 +92,36 @@ pub struct CopyGroups {
     groups: Vec<CopyGroup>,
     /// By the hash of what the events of a group share.
     places: HashMap<u128, usize>,
+    /// Place of the group of the last event, which is mostly that of the next one too.
+    last: usize,
     events: usize,
 }
 
 impl CopyGroups {
     pub fn add(&mut self, copy: &CopyRow<'_>) {
-        let texts = copy.texts();
+        let (texts, span) = (copy.texts(), copy.received_at_ns.div_euclid(ROW_SPAN_NS));
+        if !self.groups.get(self.last).is_some_and(|group| group.takes(&texts, span)) {
+            self.last = self.place_of(texts, span);
+        }
+        if let Some(group) = self.groups.get_mut(self.last) {
+            let CopyRow { event_id, received_at_ns, stream_seq, .. } = *copy;
+            group.events.push(CopiedEvent { event_id, received_at_ns, stream_seq });
+            self.events += 1;
+        }
+    }
+
+    fn place_of(&mut self, texts: [&str; 6], span: i64) -> usize {
         let mut hash = Xxh3::new();
         for text in texts {
             hash.update(text.as_bytes());
             hash.update(&[0x1f]);
         }
-        hash.update(&copy.received_at_ns.div_euclid(ROW_SPAN_NS).to_le_bytes());
-        let Self { groups, places, events } = self;
-        let place = *places.entry(hash.digest128()).or_insert_with(|| {
-            groups.push(CopyGroup { texts: texts.map(Box::from), events: Vec::new() });
+        hash.update(&span.to_le_bytes());
+        let Self { groups, places, .. } = self;
+        *places.entry(hash.digest128()).or_insert_with(|| {
+            groups.push(CopyGroup { texts: texts.map(Box::from), span, events: Vec::new() });
             groups.len() - 1
-        });
-        if let Some(group) = groups.get_mut(place) {
-            let CopyRow { event_id, received_at_ns, stream_seq, .. } = *copy;
-            group.events.push(CopiedEvent { event_id, received_at_ns, stream_seq });
-            *events += 1;
-        }
+        })
     }
 
     /// Memory of the events.
@@ -115,7 +131,7 @@ impl CopyGroups {
 
     /// Adds a row for each group.
     pub fn encode(&self, stream: &str, rows: &mut TableRows) {
-        for CopyGroup { texts, events } in &self.groups {
+        for CopyGroup { texts, events, .. } in &self.groups {
             encode_copies(texts.each_ref().map(|text| &**text), stream, events, rows);
         }
     }

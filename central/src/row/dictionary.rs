@@ -12,6 +12,9 @@ use super::values::{gathered, part, span, write_count, write_length};
 const VERSION: usize = 1;
 /// Flags: the block holds all its keys, and they replace earlier ones.
 const KEYS_IN_THE_BLOCK: usize = 0x600;
+/// A text of no row that is written so far.
+const UNWRITTEN: u32 = u32::MAX;
+const FEW_TEXTS: usize = 4;
 
 #[derive(Debug, Default)]
 pub struct TextDictionary {
@@ -44,12 +47,26 @@ impl TextDictionary {
         self.rows.push(place);
     }
 
+    /// Pushes the text of the row before. False if there is none.
+    pub fn repeat(&mut self) -> bool {
+        let last = self.rows.last().copied();
+        self.rows.extend(last);
+        last.is_some()
+    }
+
     fn text(&self, place: u32) -> &[u8] {
         let place = index(place);
         part(&self.texts, span(&self.ends, &(place..place + 1)))
     }
 
     fn place(&mut self, text: &[u8]) -> u32 {
+        // Such as the sides of trades, which change from row to row: compared faster than hashed.
+        if self.ends.len() <= FEW_TEXTS {
+            let few = u32::try_from(self.ends.len()).unwrap_or_default();
+            if let Some(place) = (0..few).find(|&place| self.text(place) == text) {
+                return place;
+            }
+        }
         let mut hash = xxh3_64(text);
         while let Some(&place) = self.places.get(&hash) {
             if self.text(place) == text {
@@ -85,16 +102,16 @@ impl TextDictionary {
         if rows.is_empty() {
             return;
         }
-        let mut written: Vec<Option<u32>> = vec![None; self.ends.len()];
         let mut keys: Vec<u32> = Vec::new();
-        let mut indices = Vec::with_capacity(rows.len());
-        for &place in rows {
-            let next = u32::try_from(keys.len()).unwrap_or(u32::MAX);
-            let Some(slot) = written.get_mut(index(place)) else { continue };
-            if slot.is_none() {
+        // Index of each text among those written.
+        let mut written = vec![UNWRITTEN; self.ends.len()];
+        for of_text in rows.chunk_by(|one, next| one == next) {
+            if let Some(&place) = of_text.first()
+                && let Some(slot) = written.get_mut(index(place)).filter(|slot| **slot == UNWRITTEN)
+            {
+                *slot = u32::try_from(keys.len()).unwrap_or(UNWRITTEN);
                 keys.push(place);
             }
-            indices.push(*slot.get_or_insert(next));
         }
         let width = match keys.len() {
             0..=0x100 => 0_usize,
@@ -108,10 +125,14 @@ impl TextDictionary {
             write_length(out, text.len());
             out.extend_from_slice(text);
         }
-        write_count(out, indices.len());
-        for place in indices {
-            let bytes = place.to_le_bytes();
-            out.extend_from_slice(part(&bytes, 0..1 << width));
+        write_count(out, rows.len());
+        let indices = rows.iter().map(|&place| written.get(index(place)).copied().unwrap_or_default());
+        match width {
+            0 => out.extend(indices.map(|index| u8::try_from(index).unwrap_or_default())),
+            1 => indices.for_each(|index| {
+                out.extend_from_slice(&u16::try_from(index).unwrap_or_default().to_le_bytes());
+            }),
+            _ => indices.for_each(|index| out.extend_from_slice(&index.to_le_bytes())),
         }
     }
 }
@@ -174,11 +195,14 @@ mod tests {
     #[test]
     fn a_text_whose_hash_is_taken_is_still_found() {
         let mut dictionary = TextDictionary::default();
-        dictionary.push(b"a");
+        for other in 0..=FEW_TEXTS {
+            dictionary.push(format!("{other}").as_bytes());
+        }
+        let (others, first) = (dictionary.ends.len(), u32::try_from(FEW_TEXTS + 1).unwrap());
         dictionary.places.insert(xxh3_64(b"b"), 0);
-        for text in [b"b", b"a", b"b"] {
+        for text in [b"b", b"0", b"b"] {
             dictionary.push(text);
         }
-        assert_eq!((dictionary.rows, dictionary.ends.len()), (vec![0, 1, 0, 1], 2));
+        assert_eq!((&dictionary.rows[others..], dictionary.ends.len()), (&[first, 0, first][..], others + 1));
     }
 }

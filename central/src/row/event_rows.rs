@@ -1,6 +1,6 @@
 //! Rows of events. `created_at` is set when the batch is sealed.
 
-use marketprism_schema::{Body, BookLevels, Decimal, Event, LongShortRatio, OrderBookDelta, Quote};
+use marketprism_schema::{Body, BookLevels, Decimal, Event, Header, LongShortRatio, OrderBookDelta, Quote};
 
 use super::CREATED_AT_UNSET;
 use super::rows::{RowWriter, TableRows};
@@ -32,6 +32,44 @@ pub fn encode_event_from(
     rows: &mut TableRows,
 ) -> Result<(), RowError> {
     let header = &event.header;
+    let market_type = header.market_type.as_str();
+    let texts = [&*header.exchange, market_type, &header.symbol, &header.venue_symbol];
+    let sources = [&*header.edge, &header.region, &header.adapter, data_source];
+    encode(event, stream_seq, rows, |row, part| {
+        let texts = if part == HeaderPart::Instrument { texts } else { sources };
+        texts.into_iter().for_each(|text| row.text(text));
+    })
+}
+
+/// As [`encode_event`], where the last row is that of an event with this header: what both share is not looked for among the texts of the rows.
+pub fn encode_next_event(
+    event: &Event<'_>,
+    before: &Header<'_>,
+    stream_seq: u64,
+    rows: &mut TableRows,
+) -> Result<(), RowError> {
+    let header = &event.header;
+    let kinds = |of: &Header<'_>| (of.market_type, of.data_source);
+    if kinds(header) != kinds(before) || !header.has_texts_of(before) {
+        return encode_event(event, stream_seq, rows);
+    }
+    encode(event, stream_seq, rows, |row, _| [(); 4].into_iter().for_each(|()| row.same_text()))
+}
+
+/// Columns with the texts of a header, four each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HeaderPart {
+    Instrument,
+    Source,
+}
+
+fn encode(
+    event: &Event<'_>,
+    stream_seq: u64,
+    rows: &mut TableRows,
+    texts: impl Fn(&mut RowWriter<'_>, HeaderPart),
+) -> Result<(), RowError> {
+    let header = &event.header;
     if !(0..=TIMESTAMP_MAX_US).contains(&header.timestamp_us) {
         return Err(RowError {
             field: "timestamp",
@@ -41,15 +79,11 @@ pub fn encode_event_from(
     }
     rows.try_push(|row| {
         row.int64(header.timestamp_us);
-        for text in [&header.exchange, header.market_type.as_str(), &header.symbol, &header.venue_symbol] {
-            row.text(text);
-        }
+        texts(row, HeaderPart::Instrument);
         body(&event.body, row)?;
         row.int64(header.received_at_ns);
         row.uint128(header.event_id.0);
-        for text in [&header.edge, &header.region, &header.adapter, data_source] {
-            row.text(text);
-        }
+        texts(row, HeaderPart::Source);
         row.uint64(stream_seq);
         row.int64(CREATED_AT_UNSET);
         Ok(())
@@ -173,7 +207,8 @@ mod tests {
     use super::*;
     use crate::fixtures::{header, trade as trade_of};
     use marketprism_schema::{
-        DataType, FundingRate, Liquidation, OpenInterest, OrderBook, Side, VolatilityIndex,
+        DataSource, DataType, FundingRate, Liquidation, MarketType, OpenInterest, OrderBook, Side,
+        VolatilityIndex,
     };
 
     fn trade(price: Decimal) -> Event<'static> {
@@ -329,6 +364,42 @@ mod tests {
             }),
             Body::Quote(Quote { last_update_id: 5, bid: Some([3, 4]), ..Quote::default() }),
         ]
+    }
+
+    /// The texts of a header are those of the last row, and any that differs must not be.
+    #[test]
+    fn rows_behind_each_other_are_those_of_their_own_headers() {
+        type Change = fn(&mut Header<'static>);
+        let changes: [Change; 10] = [
+            |_| {},
+            |header| header.exchange = "other".into(),
+            |header| header.market_type = MarketType::Perpetual,
+            |header| header.symbol = "C-D".into(),
+            |header| header.venue_symbol = "CD".into(),
+            |header| header.edge = "other".into(),
+            |header| header.region = "other".into(),
+            |header| header.adapter = "other".into(),
+            |header| header.data_source = DataSource::Backfill,
+            |_| {},
+        ];
+        let (mut alone, mut behind) = (empty(DataType::Trade), empty(DataType::Trade));
+        let mut before: Option<Header<'static>> = None;
+        for (stream_seq, change) in (1..).zip(changes) {
+            let mut event = trade(Decimal::default());
+            change(&mut event.header);
+            for _ in 0..2 {
+                encode_event(&event, stream_seq, &mut alone).unwrap();
+                match &before {
+                    Some(before) => encode_next_event(&event, before, stream_seq, &mut behind).unwrap(),
+                    None => encode_event(&event, stream_seq, &mut behind).unwrap(),
+                }
+                before = Some(event.header.clone());
+            }
+        }
+        assert_eq!(behind.whole_block(), alone.whole_block());
+        let mut first = empty(DataType::Trade);
+        encode_next_event(&trade(Decimal::default()), &header(), 1, &mut first).unwrap();
+        assert!(first.whole_block().is_err() && first.is_empty(), "no row is before it");
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub use columns::{Column, TEXT, Target, columns_of};
 pub use copy_rows::{
     COPIED_EVENTS, CopiedEvent, CopyGroups, CopyRow, MOVED, WITHDRAWN, WITHDRAWN_ADDITION, encode_copies,
 };
-pub use event_rows::{CORRECTION_SOURCE, encode_event, encode_event_from};
+pub use event_rows::{CORRECTION_SOURCE, encode_event, encode_event_from, encode_next_event};
 pub use message_rows::{CorrectedEvent, DeadLetter, encode_corrected_event, encode_dead_letter};
 pub use rows::{RowWriter, RowsError, TableRows};
 

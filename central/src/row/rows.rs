@@ -95,14 +95,30 @@ impl TableRows {
 
     /// A block of some rows.
     pub fn block(&self, range: Range<usize>) -> Result<Vec<u8>, RowsError> {
+        self.block_part(range, 0, usize::MAX).map(|(block, _)| block)
+    }
+
+    /// The part of a block of some rows that begins with a column: whole columns, as many as come to so many bytes, with the column that follows.
+    pub fn block_part(
+        &self,
+        range: Range<usize>,
+        first: usize,
+        bytes: usize,
+    ) -> Result<(Vec<u8>, usize), RowsError> {
         if let Some(defect) = &self.defect {
             return Err(defect.clone());
         }
         let range = range.start.min(self.count)..range.end.min(self.count);
-        let mut out = Vec::with_capacity(self.columns.len() * 64 + self.bytes());
-        write_length(&mut out, self.columns.len());
-        write_length(&mut out, range.len());
-        for ((name, kind), values) in self.columns.iter().zip(&self.values) {
+        let mut out = Vec::with_capacity(self.room_for_part(first, bytes));
+        if first == 0 {
+            write_length(&mut out, self.columns.len());
+            write_length(&mut out, range.len());
+        }
+        let mut next = first;
+        for ((name, kind), values) in self.columns.iter().zip(&self.values).skip(first) {
+            if next > first && out.len() >= bytes {
+                break;
+            }
             for text in [name, kind] {
                 write_length(&mut out, text.len());
                 out.extend_from_slice(text.as_bytes());
@@ -111,8 +127,24 @@ impl TableRows {
                 values.write_prefix(&mut out);
                 values.write(range.clone(), &mut out);
             }
+            next += 1;
         }
-        Ok(out)
+        Ok((out, next))
+    }
+
+    fn room_for_part(&self, first: usize, bytes: usize) -> usize {
+        let mut room = 0_usize;
+        for values in self.values.iter().skip(first) {
+            if room >= bytes {
+                break;
+            }
+            room = room.saturating_add(values.bytes()).saturating_add(64);
+        }
+        room
+    }
+
+    pub fn has_column(&self, place: usize) -> bool {
+        place < self.columns.len()
     }
 
     pub fn whole_block(&self) -> Result<Vec<u8>, RowsError> {
@@ -153,6 +185,14 @@ impl<'a> RowWriter<'a> {
 
     pub fn text(&mut self, value: &str) {
         self.bytes(value.as_bytes());
+    }
+
+    /// The text of the row before, of a column with few texts.
+    pub fn same_text(&mut self) {
+        self.is_wrong |= match self.columns.next() {
+            Some(ColumnValues::FewTexts(dictionary)) => !dictionary.repeat(),
+            _ => true,
+        };
     }
 
     /// Also every `DateTime64`.
@@ -319,6 +359,24 @@ mod tests {
             let mut rows = three();
             rows.keep(&kept);
             assert_eq!((rows.len(), rows.whole_block().unwrap()), (which.len(), alone(which)), "{kept:?}");
+        }
+    }
+
+    #[test]
+    fn parts_of_a_block_are_whole_columns_and_the_block_together() {
+        let rows = three();
+        for range in [0..3, 1..2, 0..0] {
+            let whole = rows.block(range.clone()).unwrap();
+            for bytes in [0, 1, 100, 300, whole.len(), usize::MAX] {
+                let (mut together, mut next) = (Vec::new(), 0);
+                while rows.has_column(next) {
+                    let (part, after) = rows.block_part(range.clone(), next, bytes).unwrap();
+                    assert!(after > next && (part.len() >= bytes || after == COLUMNS.len()), "{bytes}");
+                    together.extend_from_slice(&part);
+                    next = after;
+                }
+                assert_eq!((together, next), (whole.clone(), COLUMNS.len()), "{range:?} {bytes}");
+            }
         }
     }
 

@@ -55,7 +55,7 @@ pub fn always() -> InsertSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ClickHouse, Server};
+    use crate::config::Config;
     use crate::storage::Storage;
 
     /// The engine is of a version in which `insert_deduplicate` decides nothing.
@@ -66,14 +66,8 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let engine = marketprism_tests::clickhouse::ClickHouse::start(folder.path()).await;
-        let mut config = ClickHouse::default();
-        config.hot = Server {
-            url: engine.address().as_str().into(),
-            user: "default".into(),
-            password: Some(marketprism_config::Secret::new(engine.password())),
-            ..Server::default()
-        };
-        let client = Storage::hot(&config).unwrap().client;
+        let config = Config::parse(&format!("[clickhouse]\nurl = {:?}\n", engine.url())).unwrap();
+        let client = Storage::hot(&config.clickhouse).unwrap().client;
         let rules = DeduplicationRules::read(&client, Duration::from_secs(60)).await.unwrap();
         assert_eq!(rules, DeduplicationRules { has_insert: true, has_select: true });
         let run = async |sql: String| client.query(&sql).execute().await.unwrap();

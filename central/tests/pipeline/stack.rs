@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_nats::jetstream;
 use marketprism_tests::broker::{Broker, free_port};
 use marketprism_tests::clickhouse::ClickHouse;
+use marketprism_tests::laid_out;
 use marketprism_tests::link::Link;
 use marketprism_tests::parts;
 use marketprism_tests::process::Process;
@@ -35,7 +36,7 @@ impl Stack {
 
     /// With a central that is ready.
     pub async fn ready(more: &str) -> Option<(Self, Process, jetstream::Context)> {
-        let stack = Self::start().await?;
+        let stack = Self::with_databases(more).await?;
         let (central, jetstream) = (stack.central(more).await, stack.jetstream().await);
         Some((stack, central, jetstream))
     }
@@ -51,7 +52,7 @@ impl Stack {
 
     /// With the databases of a configuration.
     pub async fn laid_out(more: &str) -> Option<(Self, PathBuf)> {
-        let stack = Self::start().await?;
+        let stack = Self::with_databases(more).await?;
         let config = stack.configure(more);
         stack.init(&config, &[], 0);
         Some((stack, config))
@@ -59,21 +60,33 @@ impl Stack {
 
     /// As [`Self::laid_out`], for exact counts of messages: see [`Self::redeliver_late`].
     pub async fn laid_out_for_counts(more: &str) -> Option<(Self, PathBuf)> {
-        let stack = Self::start().await?;
+        let stack = Self::with_databases(more).await?;
         let config = stack.configure(more);
         Self::redeliver_late(&config);
         stack.init(&config, &[], 0);
         Some((stack, config))
     }
 
+    /// With the databases that `init` makes, unless it makes others with this part of a configuration.
+    async fn with_databases(more: &str) -> Option<Self> {
+        match laid_out::is_default(more) {
+            true => Self::with_engine(1, ClickHouse::laid_out).await,
+            false => Self::start().await,
+        }
+    }
+
     pub async fn with_nodes(nodes: usize) -> Option<Self> {
+        Self::with_engine(nodes, ClickHouse::start).await
+    }
+
+    async fn with_engine(nodes: usize, engine: impl AsyncFnOnce(&Path) -> ClickHouse) -> Option<Self> {
         if let Some(missing) = parts::missing() {
             eprintln!("SKIPPED: {} is missing; `make deps` installs it", missing.display());
             return None;
         }
         let folder = TempDir::new().unwrap();
         let (broker, engine) =
-            tokio::join!(Broker::cluster(folder.path(), nodes), ClickHouse::start(folder.path()));
+            tokio::join!(Broker::cluster(folder.path(), nodes), engine(folder.path()));
         Some(Self { broker, engine, cold_engine: None, http: free_port(), folder })
     }
 

@@ -10,11 +10,13 @@ use marketprism_schema::{
 
 use super::killed_run::{KilledRun, RecoveredAudits};
 use super::listings::ReportedTerms;
-use super::open_gap::{nanos, part_of};
+use super::open_gap::part_of;
 use super::origin::AuditOrigin;
-use super::run_journal::{LastingDowntime, Resumption, StopCause, UnsentMessage};
+use super::run_journal::{LastingDowntime, Resumption, StopCause};
 use super::streams::{AuditFeed, AuditStream, AuditedFeed, StreamRegistry};
+use super::unsent::UnsentMessage;
 use super::window::{GapEvent, RecordOutcome, StreamTally, WindowTally};
+use crate::clocks::nanos;
 use crate::limits::{AUDIT_DUPLICATE_IDS_MAX, AUDIT_WINDOWS_MAX, START_GAP_SHORT};
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;

@@ -8,8 +8,9 @@ use marketprism_schema::{Audit, Capability, Downtime, DowntimeReason, SilentStre
 
 use super::checkpoint::AuditCheckpoint;
 use super::origin::AuditOrigin;
-use super::run_journal::{UnfinishedRun, UnsentMessage};
+use super::run_journal::UnfinishedRun;
 use super::streams::AuditStream;
+use super::unsent::UnsentMessage;
 use super::window::{PublishOutcome, RecordOutcome, WindowTally};
 use crate::limits::{AUDIT_DUPLICATE_IDS_MAX, AUDIT_WINDOWS_MAX};
 

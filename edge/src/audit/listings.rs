@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use marketprism_schema::{INSTRUMENTS_VERSION, InstrumentListing, InstrumentTerms, MarketType, StreamId};
 
+use crate::clocks::nanos;
 use crate::limits::INSTRUMENTS_REPORT_EVERY;
 
 /// Exchange, symbol and market type.
@@ -48,9 +49,8 @@ impl ReportedTerms {
     /// True if the terms are new, or were reported long ago; then they count as reported.
     fn is_due(&mut self, exchange: &str, terms: &InstrumentTerms, at_ns: i64) -> bool {
         let key = (exchange.to_owned(), terms.symbol.clone(), terms.market_type);
-        let again_ns = i64::try_from(INSTRUMENTS_REPORT_EVERY.as_nanos()).unwrap_or(i64::MAX);
         let is_known = |(known, reported_ns): &(InstrumentTerms, i64)| {
-            known == terms && at_ns.saturating_sub(*reported_ns) < again_ns
+            known == terms && at_ns.saturating_sub(*reported_ns) < nanos(INSTRUMENTS_REPORT_EVERY)
         };
         if self.reported.get(&key).is_some_and(is_known) {
             return false;

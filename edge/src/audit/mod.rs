@@ -12,6 +12,7 @@ mod run_journal;
 mod snapshot;
 mod streams;
 mod subscriptions;
+mod unsent;
 mod window;
 
 pub use auditor::{AuditStatus, Auditor};
@@ -20,7 +21,9 @@ pub use killed_run::{KilledRun, RecoveredAudits};
 pub use origin::AuditOrigin;
 pub use run_journal::{
     CleanStop, JournaledRun, LastingDowntime, Resumption, RunJournal, StopCause, UnfinishedRun,
-    UnsentMessage, encode_changes, encode_downtime, encode_listing,
 };
 pub use streams::{AuditFeed, AuditStream, StreamTable, SubscribedStream};
+pub use unsent::{
+    UnsentMessage, encode_changes, encode_downtime, encode_listing, encode_recovered, encode_window,
+};
 pub use window::{FeedCounts, GapEvent, GapSum, PublishOutcome, RecordOutcome};

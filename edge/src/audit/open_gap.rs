@@ -1,10 +1,10 @@
 //! Parts of open gaps in windows.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use marketprism_schema::{Gap, GapCause, GapKind};
 
+use crate::clocks::nanos;
 use crate::limits::START_GAP_SHORT;
 
 /// Part of an open gap in a window. A short start of a feed has the cause that is known of its time (`starts`), else it is this system's,
@@ -23,10 +23,6 @@ pub(super) fn part_of(
         _ => gap.cause,
     };
     Some(Gap { cause, ..part })
-}
-
-pub(super) fn nanos(time: Duration) -> i64 {
-    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

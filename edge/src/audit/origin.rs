@@ -48,3 +48,12 @@ impl AuditOrigin {
         Downtime { version: DOWNTIME_VERSION, edge, region, from, to, reason, detail: None, streams }
     }
 }
+
+#[cfg(test)]
+impl AuditOrigin {
+    /// Windows of a minute, which are closed at once.
+    pub(crate) fn fixture(run_ns: i64) -> Self {
+        let (edge, region) = ("e1".to_owned(), "r1".to_owned());
+        Self { edge, region, run_ns, window_seconds: 60, settle: Duration::ZERO }
+    }
+}

@@ -4,8 +4,8 @@ use marketprism_schema::StreamId;
 
 use super::auditor::{AuditState, Auditor};
 use super::killed_run::{KilledRun, RecoveredAudits};
-use super::run_journal::UnsentMessage;
 use super::streams::AuditStream;
+use super::unsent::UnsentMessage;
 use super::window::RecordOutcome;
 
 impl Auditor {

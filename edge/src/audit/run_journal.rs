@@ -2,17 +2,16 @@
 //! edge name, always replaced as a whole; a run that is killed leaves no stop in it.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use marketprism_schema::{
-    AUDIT_PART_BYTES, AuditError, Downtime, DowntimeReason, EdgeChanges, InstrumentListing, StreamId,
-};
-use marketprism_service::read_file;
+use marketprism_schema::{AuditError, Downtime, DowntimeReason, StreamId};
+use marketprism_service::{read_file, replace_file};
 use serde::{Deserialize, Serialize};
 
 use super::origin::AuditOrigin;
+use super::unsent::{UnsentMessage, encode_downtime};
 use crate::limits::{KILLED_RUNS_MAX, RUN_JOURNAL_BYTES};
 
 /// Folder of the journals inside the data folder.
@@ -76,21 +75,6 @@ pub struct LastingDowntime {
     pub reason: DowntimeReason,
 }
 
-/// A message on the edge's audit subject.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UnsentMessage {
-    pub id: String,
-    pub payload: String,
-}
-
-impl UnsentMessage {
-    /// The payload is JSON, so it is UTF-8.
-    pub fn new(id: String, payload: Vec<u8>) -> Self {
-        Self { id, payload: String::from_utf8_lossy(&payload).into_owned() }
-    }
-}
-
 impl RunJournal {
     /// The edge's name is a legal file name.
     pub fn open(data_dir: &Path, edge: &str) -> io::Result<Self> {
@@ -120,13 +104,7 @@ impl RunJournal {
 
     /// After a crash of the machine the file has the old or the new content.
     pub fn write(&self, run: &JournaledRun) -> io::Result<()> {
-        let part = self.path.with_extension("part");
-        let mut file = File::create(&part)?;
-        file.write_all(&serde_json::to_vec(run)?)?;
-        file.sync_all()?;
-        fs::rename(&part, &self.path)?;
-        let folder = self.path.parent().unwrap_or_else(|| Path::new("."));
-        File::open(folder)?.sync_all()
+        replace_file(&self.path, &serde_json::to_vec(run)?)
     }
 }
 
@@ -182,34 +160,8 @@ impl Resumption {
     }
 }
 
-/// Messages of a listing.
-pub fn encode_listing(listing: InstrumentListing) -> Result<Vec<UnsentMessage>, AuditError> {
-    let encode = |part: InstrumentListing| {
-        let bytes = part.encode()?;
-        Ok(UnsentMessage::new(part.message_id(&bytes), bytes))
-    };
-    listing.into_parts(AUDIT_PART_BYTES)?.into_iter().map(encode).collect()
-}
-
-/// Messages of a downtime; none if it has no stream.
-pub fn encode_downtime(downtime: Downtime) -> Result<Vec<UnsentMessage>, AuditError> {
-    let encode = |part: Downtime| {
-        let bytes = part.encode()?;
-        Ok(UnsentMessage::new(part.message_id(&bytes), bytes))
-    };
-    downtime.into_parts(AUDIT_PART_BYTES).into_iter().map(encode).collect()
-}
-
-/// The message of changes.
-pub fn encode_changes(changes: &EdgeChanges) -> Result<Vec<UnsentMessage>, AuditError> {
-    let bytes = changes.encode()?;
-    Ok(vec![UnsentMessage::new(changes.message_id(&bytes), bytes)])
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use marketprism_schema::{AuditPayload, decode_audit_payload};
 
     use super::*;
@@ -234,13 +186,7 @@ mod tests {
     }
 
     fn resume(last: Option<JournaledRun>, run_ns: i64) -> Resumption {
-        let origin = AuditOrigin {
-            edge: "e1".into(),
-            region: "r".into(),
-            run_ns,
-            window_seconds: 60,
-            settle: Duration::ZERO,
-        };
+        let origin = AuditOrigin::fixture(run_ns);
         Resumption::new(last, &origin, |stream| stream.exchange == "sim_spot").unwrap()
     }
 

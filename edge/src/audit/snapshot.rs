@@ -92,8 +92,6 @@ impl AuditState {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use marketprism_schema::{Capability, DataType, DataTypeMap, GapCause};
 
     use super::super::killed_run::KilledRun;
@@ -107,8 +105,7 @@ mod tests {
     /// The uplink dies at 40 s, the connection is given up at 70 s; the checkpoint at 60 s knew nothing of it.
     #[test]
     fn a_gap_that_begins_in_a_window_already_written_is_in_the_audit_of_the_window() {
-        let (edge, region) = ("e1".to_owned(), "r".to_owned());
-        let origin = AuditOrigin { edge, region, run_ns: RUN, window_seconds: 60, settle: Duration::ZERO };
+        let origin = AuditOrigin::fixture(RUN);
         let auditor = Auditor::new(origin.clone());
         let feed = auditor.feed("sim_spot");
         let id = StreamId::parse("trade.sim_spot.spot.A-B").unwrap();

@@ -46,15 +46,19 @@ fn updates_that_wait_for_snapshots_are_bounded_over_all_books() {
     assert_eq!(waiting(&books), books.pending_bytes);
 }
 
-/// The venue refused its subscription: without updates nothing else shows that it is missing.
-#[test]
-fn a_book_without_any_update_is_subscribed_again_until_its_snapshot_comes() {
+fn one_unnumbered_book() -> OrderBooks {
     let settings = BookSettings::new(SequenceRule::Unnumbered, SnapshotSource::InBand, 4);
-    let mut books = OrderBooks::new(BooksPlan {
+    OrderBooks::new(BooksPlan {
         books: vec![BookPlan { settings, resync: Some(0.into()) }],
         publish_interval: Duration::from_millis(100),
         pace: StatePace::Newest,
-    });
+    })
+}
+
+/// The venue refused its subscription: without updates nothing else shows that it is missing.
+#[test]
+fn a_book_without_any_update_is_subscribed_again_until_its_snapshot_comes() {
+    let mut books = one_unnumbered_book();
     books.begin_again(0.into(), 0);
     books.begin_again(9.into(), 0);
     assert_eq!(books.resyncs_due(i64::MAX / 4), [0.into()]);
@@ -112,12 +116,7 @@ fn the_snapshot_of_a_refresh_is_requested_until_it_comes() {
 #[test]
 fn updates_of_a_turn_that_cannot_be_read_are_one_try_of_the_back_off() {
     const SECOND: i64 = 1_000_000_000;
-    let settings = BookSettings::new(SequenceRule::Unnumbered, SnapshotSource::InBand, 4);
-    let mut books = OrderBooks::new(BooksPlan {
-        books: vec![BookPlan { settings, resync: Some(0.into()) }],
-        publish_interval: Duration::from_millis(100),
-        pace: StatePace::Newest,
-    });
+    let mut books = one_unnumbered_book();
     snapshot(&mut books, 1, 0);
     let restarts = |books: &mut OrderBooks, at_ns| (0..7).for_each(|_| books.begin_again(0.into(), at_ns));
     restarts(&mut books, 100 * SECOND);

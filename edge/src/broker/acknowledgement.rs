@@ -53,11 +53,7 @@ impl BrokerLink {
                     refusal.get_or_insert(PublishReply::Refused { text });
                 }
                 // Errors name no domain: a leaf node's stream may be the full one.
-                reply @ (PublishReply::Refused { .. } | PublishReply::Rejected { .. })
-                    if self.domain.is_some() =>
-                {
-                    *refusal = Some(reply);
-                }
+                reply @ PublishReply::Refused { .. } if self.domain.is_some() => *refusal = Some(reply),
                 reply => return Ok(Some(reply)),
             }
         }

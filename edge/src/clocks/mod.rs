@@ -5,4 +5,4 @@ mod steps;
 mod venues;
 
 pub use steps::{StepDetector, watch_steps};
-pub use venues::{FeedClock, MeasuredClock, VenueClocks};
+pub use venues::{FeedClock, MeasuredClock, VenueClocks, nanos};

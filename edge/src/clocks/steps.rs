@@ -8,7 +8,7 @@ use marketprism_service::clock;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::venues::VenueClocks;
+use super::venues::{VenueClocks, nanos};
 use crate::limits::{CLOCK_READ_MAX, CLOCK_STEP_MIN, CLOCK_STEPS_EVERY};
 
 /// Slow adjustments, as NTP makes them, are no steps.
@@ -21,7 +21,7 @@ impl StepDetector {
     /// `wall_ns`: the wall clock at `now`.
     pub fn observe(&mut self, now: Instant, wall_ns: i64) -> Option<ClockStep> {
         let (before, wall_before_ns) = self.last.replace((now, wall_ns))?;
-        let passed_ns = i64::try_from(now.saturating_duration_since(before).as_nanos()).unwrap_or(i64::MAX);
+        let passed_ns = nanos(now.saturating_duration_since(before));
         let by_ns = wall_ns.saturating_sub(wall_before_ns).saturating_sub(passed_ns);
         let is_step = u128::from(by_ns.unsigned_abs()) >= CLOCK_STEP_MIN.as_nanos();
         is_step.then_some(ClockStep { at: wall_ns, by_ns })

@@ -210,7 +210,8 @@ impl VenueClocks {
     }
 }
 
-fn nanos(duration: Duration) -> i64 {
+/// A duration as the difference of two times of a clock.
+pub fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 

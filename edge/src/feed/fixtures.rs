@@ -1,4 +1,4 @@
-//! Instruments and plans for the tests of this module.
+//! Instruments and plans for tests.
 
 use marketprism_adapter_host::contract::{
     Connection, DataStream, DataType, Heartbeat, Instrument, MarketType, Plan, Poll,

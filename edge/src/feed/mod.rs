@@ -4,7 +4,7 @@
 mod chain;
 mod context;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 mod follow;
 mod listing;
 mod listing_changes;

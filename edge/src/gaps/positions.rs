@@ -3,17 +3,18 @@
 //! memory. Older ids are harmless: a trade has one event id, however often it comes.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use marketprism_service::{LogLimit, clock, read_file};
+use marketprism_service::{LogLimit, clock, read_file, replace_file};
 use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::clocks::nanos;
 use crate::limits::{TRADE_POSITION_AGE_MAX, TRADE_POSITIONS_BYTES, TRADE_POSITIONS_EVERY};
 use crate::records::TradePosition;
 
@@ -79,8 +80,7 @@ impl TradePositions {
             tracing::warn!(%error, ?path, "trade positions of the last run not readable: trades since its stop are not filled");
             PositionFile::default()
         });
-        let age_ns = i64::try_from(TRADE_POSITION_AGE_MAX.as_nanos()).unwrap_or(i64::MAX);
-        let oldest_ns = clock::now_ns().saturating_sub(age_ns);
+        let oldest_ns = clock::now_ns().saturating_sub(nanos(TRADE_POSITION_AGE_MAX));
         newest.trades.retain(|_, position| position.last_venue_ns >= oldest_ns);
         let state = PositionState { settled: newest.clone(), newest, ..PositionState::default() };
         Self { path, state: Mutex::new(state) }
@@ -132,11 +132,7 @@ impl TradePositions {
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder)?;
         }
-        let part = self.path.with_extension("part");
-        let mut new = File::create(&part)?;
-        new.write_all(&serde_json::to_vec(&file)?)?;
-        new.sync_all()?;
-        fs::rename(&part, &self.path)?;
+        replace_file(&self.path, &serde_json::to_vec(&file)?)?;
         self.lock().written = file;
         Ok(())
     }

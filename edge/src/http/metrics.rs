@@ -81,7 +81,7 @@ pub(super) fn refresh(state: &EdgeState) {
     metrics.nats_connected.set(i64::from(state.link.is_connected()));
     metrics.last_success.reset();
     for row in state.context.coverage.rows(clock::now_ns()) {
-        let seconds = row.last_success_ns.unwrap_or_default() / NANOS_PER_SECOND;
+        let seconds = row.last_success_ts().unwrap_or_default();
         metrics.last_success.with_label_values(&[&row.exchange, row.data_type.as_str()]).set(seconds);
     }
     let mut totals = FeedTotals { metrics, counters: BTreeMap::new(), gauges: BTreeMap::new() };

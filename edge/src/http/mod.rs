@@ -2,6 +2,7 @@
 
 mod access;
 mod adapters;
+mod coverage;
 mod heartbeat;
 mod metrics;
 mod pages;

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::state::EdgeState;
-use super::{adapters, metrics, pages};
+use super::{adapters, coverage, metrics, pages};
 use crate::config::Http;
 use crate::limits::{HTTP, RELOAD_ANSWER};
 use crate::reload::ReloadResult;
@@ -95,7 +95,7 @@ async fn ready_page(State(state): PageState) -> Response {
 }
 
 async fn coverage_page(State(state): PageState) -> Json<Value> {
-    Json(pages::coverage(&state))
+    Json(coverage::coverage(&state))
 }
 
 /// Applies the configuration file; answers once that is done.

@@ -1,8 +1,8 @@
 //! Writes checkpoints of the audits and closed audits between the events, so that a kill leaves them in one order.
 
 use super::frame::{self, CheckpointFrame};
-use super::index::SegmentIndex;
 use super::log::Journal;
+use super::segment_index::SegmentIndex;
 use super::state::JournalState;
 use crate::audit::{AuditCheckpoint, UnsentMessage};
 use crate::limits::JOURNAL_BUFFER_BYTES;
@@ -71,7 +71,6 @@ fn newest(state: &JournalState) -> Option<u64> {
 mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
-    use std::time::Duration;
 
     use marketprism_schema::DataType;
 
@@ -111,14 +110,7 @@ mod tests {
     #[test]
     fn a_segment_begins_with_a_full_checkpoint_and_unwritten_events_end_the_audited_time() {
         let folder = tempfile::tempdir().unwrap();
-        let options = JournalOptions {
-            folder: folder.path().to_owned(),
-            run_ns: 5,
-            bytes: 16 << 20,
-            age: Duration::from_secs(60),
-            keep_confirmed: Duration::ZERO,
-            sync_every: Duration::ZERO,
-        };
+        let options = JournalOptions { bytes: 16 << 20, ..JournalOptions::fixture(folder.path(), 5) };
         let journal = Journal::open(options, Arc::new(DiskFiles), Arc::new(Auditor::off())).unwrap();
         let record = |received_at_ns| EventRecord {
             received_at_ns,

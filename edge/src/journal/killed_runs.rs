@@ -6,7 +6,7 @@ use std::path::Path;
 
 use marketprism_schema::StreamId;
 
-use super::earlier_audits::EarlierAudits;
+use super::earlier_audits::{EarlierAudits, unsent_messages};
 use super::event_state::EventState;
 use super::frame::{CheckpointFrame, Frame, FrameScanner};
 use super::index::JournalIndex;
@@ -144,7 +144,7 @@ impl RunScan {
                     && run_ns == of_run
                     && is_unsent(window_start_ns, window_end_ns)
                 {
-                    unsent.extend(serde_json::from_slice::<Vec<UnsentMessage>>(messages).unwrap_or_default());
+                    unsent.extend(unsent_messages(messages));
                 }
             }
         }
@@ -230,8 +230,6 @@ fn add_events(killed: &mut KilledRun, run_ns: i64, folder: &Path, index: &mut Jo
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use marketprism_schema::{
         Audit, Capability, DataType, DowntimeReason, Fingerprint, Gap, GapCause, GapKind,
     };
@@ -250,11 +248,6 @@ mod tests {
     const RUN: i64 = OPEN - 90 * SECOND;
     const NEXT_RUN: i64 = OPEN + 40 * SECOND;
 
-    fn origin(run_ns: i64) -> AuditOrigin {
-        let (edge, region) = ("e1".to_owned(), "r".to_owned());
-        AuditOrigin { edge, region, run_ns, window_seconds: 60, settle: Duration::ZERO }
-    }
-
     fn record(position: u64, second: i64) -> EventRecord {
         let received_at_ns = OPEN + second * SECOND;
         EventRecord { received_at_ns, ..EventRecord::fixture(position, DataType::Trade, "A-B") }
@@ -266,7 +259,7 @@ mod tests {
 
     /// A full checkpoint of a run with one stream, which has lost its connection for a second.
     fn checkpoint(out: &mut Vec<u8>, second: i64) {
-        let auditor = Auditor::new(origin(RUN));
+        let auditor = Auditor::new(AuditOrigin::fixture(RUN));
         let feed = auditor.feed("sim_spot");
         let id = StreamId::parse("trade.sim_spot.spot.A-B").unwrap();
         let of = |kind| (kind == DataType::Trade).then(|| (id.clone(), Capability::UNNUMBERED));
@@ -300,7 +293,7 @@ mod tests {
     fn recovered(bytes: &[u8]) -> (Auditor, JournalIndex) {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(path_of(folder.path(), 1), bytes).unwrap();
-        let auditor = Auditor::new(origin(NEXT_RUN));
+        let auditor = Auditor::new(AuditOrigin::fixture(NEXT_RUN));
         let mut scan = KilledRunScan::new(&[UnfinishedRun { run_ns: RUN, next_ns: NEXT_RUN }]);
         let mut index = recover(folder.path(), 99, &mut scan, &mut JournalStatus::default());
         recover_audits(scan, folder.path(), &mut index, &auditor);
@@ -460,7 +453,7 @@ mod tests {
     fn a_run_that_is_killed_before_its_feeds_start_leaves_the_streams_of_the_one_before() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(path_of(folder.path(), 1), segment()).unwrap();
-        let auditor = Auditor::new(origin(NEXT_RUN + SECOND));
+        let auditor = Auditor::new(AuditOrigin::fixture(NEXT_RUN + SECOND));
         let killed = [(RUN, NEXT_RUN), (NEXT_RUN, NEXT_RUN + SECOND)];
         let mut scan = KilledRunScan::new(&killed.map(|(run_ns, next_ns)| UnfinishedRun { run_ns, next_ns }));
         let mut index = recover(folder.path(), 99, &mut scan, &mut JournalStatus::default());

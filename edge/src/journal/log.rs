@@ -13,11 +13,12 @@ use marketprism_service::start_thread;
 
 use super::event_state::EventState;
 use super::files::JournalFiles;
-use super::index::{SegmentIndex, StreamMark, stream_number};
+use super::index::StreamMark;
 use super::options::{JournalLimits, JournalOptions};
 use super::reader::CatchUp;
 use super::recover;
-use super::state::JournalShared;
+use super::segment_index::{SegmentIndex, stream_number};
+use super::shared::JournalShared;
 use super::status::JournalStatus;
 use super::writer::Writer;
 use crate::audit::{Auditor, PublishOutcome, UnfinishedRun};

@@ -20,6 +20,8 @@ mod positions;
 mod reader;
 mod recover;
 mod resend;
+mod segment_index;
+mod shared;
 mod state;
 mod status;
 mod syncer;

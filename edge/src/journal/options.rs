@@ -38,3 +38,13 @@ impl JournalLimits {
         (self.bytes / JOURNAL_SEGMENTS).min(JOURNAL_SEGMENT_BYTES)
     }
 }
+
+#[cfg(test)]
+impl JournalOptions {
+    /// A gibibyte and a minute of events, synced once a second.
+    pub(super) fn fixture(folder: &std::path::Path, run_ns: i64) -> Self {
+        let (minute, second) = (Duration::from_secs(60), Duration::from_secs(1));
+        let folder = folder.to_owned();
+        Self { folder, run_ns, bytes: 1 << 30, age: minute, keep_confirmed: minute, sync_every: second }
+    }
+}

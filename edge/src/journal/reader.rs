@@ -9,10 +9,12 @@ use marketprism_service::LogLimit;
 
 use super::event_state::EventState;
 use super::frame::{EventFrame, Frame, FrameScanner};
-use super::index::{SegmentIndex, StreamMark};
+use super::index::StreamMark;
 use super::killed_runs::{KilledRunScan, recover_audits};
 use super::recover::recover;
-use super::state::{JournalShared, JournalState};
+use super::segment_index::SegmentIndex;
+use super::shared::JournalShared;
+use super::state::JournalState;
 use super::status::{JournalLoss, JournalStatus};
 use crate::audit::UnfinishedRun;
 use crate::limits::{JOURNAL_CATCH_UP_BATCH, JOURNAL_READ_RETRIES, JOURNAL_RETRY};
@@ -265,14 +267,7 @@ mod tests {
 
     /// A journal whose threads do not run.
     fn journal(folder: &std::path::Path, run_ns: i64) -> Arc<Journal> {
-        let options = JournalOptions {
-            folder: folder.to_owned(),
-            run_ns,
-            bytes: 1 << 30,
-            age: Duration::from_secs(60),
-            keep_confirmed: Duration::from_secs(60),
-            sync_every: Duration::from_secs(1),
-        };
+        let options = JournalOptions::fixture(folder, run_ns);
         Arc::new(Journal::open(options, Arc::new(DiskFiles), Arc::new(Auditor::off())).unwrap())
     }
 

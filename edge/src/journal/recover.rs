@@ -8,8 +8,9 @@ use super::checked::SegmentDamage;
 use super::event_state::EventState;
 use super::files::JournalFiles;
 use super::frame::{Frame, FrameScanner};
-use super::index::{JournalIndex, SegmentIndex};
+use super::index::JournalIndex;
 use super::killed_runs::KilledRunScan;
+use super::segment_index::SegmentIndex;
 use super::status::JournalStatus;
 
 const EXTENSION: &str = "journal";

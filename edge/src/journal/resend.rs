@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::event_state::EventState;
 use super::frame::{EventFrame, Frame, FrameScanner};
 use super::log::Journal;
-use super::state::JournalShared;
+use super::shared::JournalShared;
 use crate::audit::PublishOutcome;
 use crate::limits::{JOURNAL_RESEND_BYTES, REPAIR_ANSWER};
 

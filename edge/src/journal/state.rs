@@ -1,44 +1,20 @@
-//! The journal's shared state. Records are encoded into a bounded buffer, which the writer thread takes; nothing here waits for the disk.
+//! The journal's state. Records are encoded into a bounded buffer, which the writer thread takes; nothing here waits for the disk.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
-use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use marketprism_schema::{DataType, STREAMS};
-use marketprism_service::clock;
 
-use super::ages::{AgeClocks, KeepLimits};
 use super::event_state::EventState;
-use super::files::JournalFiles;
 use super::frame::{self, Frame, FrameScanner, StreamAck};
-use super::index::{JournalIndex, PerStream, STREAM_COUNT, SegmentIndex, StreamMark, stream_number};
-use super::options::{JournalLimits, JournalOptions};
+use super::index::{JournalIndex, StreamMark};
+use super::options::JournalOptions;
 use super::positions::PositionRange;
-use super::recover;
+use super::segment_index::{PerStream, STREAM_COUNT, SegmentIndex, stream_number};
 use super::status::JournalStatus;
-use super::syncer::Syncer;
-use crate::audit::Auditor;
 use crate::limits::{JOURNAL_BUFFER_BYTES, JOURNAL_SEGMENT_AGE, JOURNAL_SPARE_BYTES, JOURNAL_SYNC_EVERY};
 use crate::queue::{EventRecord, JournalPosition, StoredRecord};
-
-pub(super) struct JournalShared {
-    /// Earlier runs have the positions before.
-    pub(super) first_of_run: u64,
-    opened: Instant,
-    pub(super) options: JournalOptions,
-    pub(super) files: Arc<dyn JournalFiles>,
-    pub(super) auditor: Arc<Auditor>,
-    /// Locked last, and for a copy only.
-    limits: Mutex<JournalLimits>,
-    state: Mutex<JournalState>,
-    pub(super) syncer: Syncer,
-    /// For the writer: something to write, or the end.
-    pub(super) written: Condvar,
-    /// For the reader: something to send, or the end.
-    pub(super) waiting: Condvar,
-}
 
 pub(super) struct JournalState {
     pub(super) index: JournalIndex,
@@ -63,7 +39,7 @@ pub(super) struct JournalState {
     /// The last segment takes no more.
     pub(super) is_rolled: bool,
     opened: Instant,
-    segment_bytes: u64,
+    pub(super) segment_bytes: u64,
     pub(super) is_recovered: bool,
     /// Last loss of each stream that was noticed.
     pub(super) lost_at: PerStream<Option<Instant>>,
@@ -84,16 +60,9 @@ pub(super) struct Chunk {
     pub(super) bytes: Vec<u8>,
 }
 
-impl JournalShared {
-    /// `next`: behind every position that is on disk.
-    pub(super) fn new(
-        options: JournalOptions,
-        files: Arc<dyn JournalFiles>,
-        auditor: Arc<Auditor>,
-        next: u64,
-    ) -> Self {
-        let limits = JournalLimits::from(&options);
-        let state = JournalState {
+impl JournalState {
+    pub(super) fn new(next: u64, segment_bytes: u64) -> Self {
+        Self {
             index: JournalIndex::new(next),
             chunks: VecDeque::new(),
             active: Chunk { segment: 0, bytes: Vec::new() },
@@ -106,7 +75,7 @@ impl JournalShared {
             retry_at: None,
             is_rolled: true,
             opened: Instant::now(),
-            segment_bytes: limits.segment_bytes(),
+            segment_bytes,
             is_recovered: false,
             lost_at: [None; STREAM_COUNT],
             freed_to_ns: i64::MIN,
@@ -114,64 +83,9 @@ impl JournalShared {
             full_checkpoint: None,
             unrecorded: None,
             status: JournalStatus::default(),
-        };
-        let (state, written, waiting) = (Mutex::new(state), Condvar::new(), Condvar::new());
-        let (limits, syncer) = (Mutex::new(limits), Syncer::default());
-        let opened = Instant::now();
-        Self { first_of_run: next, opened, options, files, auditor, limits, state, syncer, written, waiting }
-    }
-
-    pub(super) fn limits(&self) -> JournalLimits {
-        *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The writer's next round deletes what is beyond them.
-    pub(super) fn set_limits(&self, limits: JournalLimits) {
-        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
-        self.lock().segment_bytes = limits.segment_bytes();
-        self.written.notify_all();
-        self.waiting.notify_all();
-    }
-
-    /// Each change leaves the state whole, so a poisoned lock is used on.
-    pub(super) fn lock(&self) -> MutexGuard<'_, JournalState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// For the writer: there may be something to write. Ends the use of the state.
-    pub(super) fn wake_writer(&self, mut state: MutexGuard<'_, JournalState>) {
-        let wakes = state.wakes_writer();
-        drop(state);
-        if wakes {
-            self.written.notify_one();
         }
     }
 
-    pub(super) fn path_of(&self, segment: u64) -> PathBuf {
-        recover::path_of(&self.options.folder, segment)
-    }
-
-    pub(super) fn age_clocks(&self) -> AgeClocks {
-        AgeClocks { passed_to_ns: self.passed_to_ns(Instant::now()), wall_ns: clock::now_ns() }
-    }
-
-    pub(super) fn passed_to_ns(&self, now: Instant) -> i64 {
-        self.options.run_ns.saturating_add(nanos(now.saturating_duration_since(self.opened)))
-    }
-
-    pub(super) fn keep_limits(&self, is_failing: bool) -> KeepLimits {
-        // A full disk gets back what is in hot.
-        let JournalLimits { bytes, age, keep_confirmed, .. } = self.limits();
-        let confirmed_ns = if is_failing { 0 } else { nanos(keep_confirmed) };
-        KeepLimits { bytes, age_ns: nanos(age), confirmed_ns }
-    }
-}
-
-fn nanos(time: Duration) -> i64 {
-    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
-}
-
-impl JournalState {
     /// Bytes written so far may be lost in a power cut; a new file shows whether the disk works again. With a sync after each write every one would
     /// begin a file.
     pub(super) fn sync_failed(&mut self, error: &io::Error) {

@@ -5,31 +5,19 @@ use std::time::Duration;
 use marketprism_schema::DataTypeMap;
 
 use crate::limits::JOURNAL_UNSYNCED;
+use crate::telemetry::labels;
 
-/// Cause of an event that was in the journal and will not be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JournalLoss {
-    /// The oldest segment made room.
-    Full,
-    /// Older than `journal.max_age_seconds`.
-    Expired,
-    /// The disk did not take it, and it was no longer in memory.
-    WriteFailed,
-    /// The disk does not give it back.
-    Damaged,
-}
-
-impl JournalLoss {
-    pub const ALL: [Self; 4] = [Self::Full, Self::Expired, Self::WriteFailed, Self::Damaged];
-
-    /// Label of `marketprism_edge_lost_events_total`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Full => "journal_full",
-            Self::Expired => "journal_expired",
-            Self::WriteFailed => "journal_write_failed",
-            Self::Damaged => "journal_damaged",
-        }
+labels! {
+    /// Cause of an event that was in the journal and will not be sent.
+    JournalLoss {
+        /// The oldest segment made room.
+        Full = "journal_full",
+        /// Older than `journal.max_age_seconds`.
+        Expired = "journal_expired",
+        /// The disk did not take it, and it was no longer in memory.
+        WriteFailed = "journal_write_failed",
+        /// The disk does not give it back.
+        Damaged = "journal_damaged",
     }
 }
 

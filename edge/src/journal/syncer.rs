@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use marketprism_service::LogLimit;
 
 use super::files::JournalFile;
-use super::state::JournalShared;
+use super::shared::JournalShared;
 use crate::limits::JOURNAL_SYNC_EVERY;
 
 /// Longest wait before the interval of syncs is looked at: it may be shorter now.

@@ -11,8 +11,10 @@ use marketprism_service::LogLimit;
 use super::event_state::EventState;
 use super::files::JournalFile;
 use super::frame::{Frame, FrameScanner};
-use super::index::{EvictionReason, SegmentIndex};
-use super::state::{Chunk, JournalShared};
+use super::index::EvictionReason;
+use super::segment_index::SegmentIndex;
+use super::shared::JournalShared;
+use super::state::Chunk;
 use super::status::JournalLoss;
 use super::syncer;
 use crate::audit::PublishOutcome;
@@ -343,12 +345,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let day = Duration::from_secs(24 * 3_600);
         let options = JournalOptions {
-            folder: folder.path().to_owned(),
-            run_ns,
-            bytes: 1 << 30,
             age: day,
             keep_confirmed: day,
-            sync_every: Duration::from_secs(1),
+            ..JournalOptions::fixture(folder.path(), run_ns)
         };
         let auditor = Arc::new(Auditor::off());
         let journal = Journal::open(options, Arc::new(DiskFiles), auditor).unwrap();
@@ -387,14 +386,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (auditor, disk) = (Arc::new(Auditor::off()), CountedDisk::default());
         let writes = Arc::clone(&disk.0);
-        let options = JournalOptions {
-            folder: folder.path().to_owned(),
-            run_ns: 5,
-            bytes: 1 << 30,
-            age: Duration::from_secs(60),
-            keep_confirmed: Duration::from_secs(60),
-            sync_every: Duration::from_secs(1),
-        };
+        let options = JournalOptions::fixture(folder.path(), 5);
         let journal = Journal::open(options, Arc::new(disk), Arc::clone(&auditor)).unwrap();
         let queue = MemoryQueue::new(QueueLimits { messages: 1, bytes: 1 }, auditor);
         journal.start(Arc::new(queue), Vec::new()).unwrap();

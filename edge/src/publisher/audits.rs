@@ -5,15 +5,13 @@ use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use futures_util::future::BoxFuture;
-use marketprism_schema::{
-    AUDIT_PART_BYTES, Audit, AuditError, Downtime, audit_message_id, audit_subject, encode_audit,
-};
+use marketprism_schema::{Audit, AuditError, audit_subject};
 use marketprism_service::{Backoff, LogLimit, clock};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::audit_request::{AnsweredAudit, publish_audit};
-use super::checkpoint_pause::checkpoint_pause;
+use super::checkpoint_pace::CheckpointPace;
 use super::edge_health::HealthTaker;
 use super::events::NO_STREAM;
 use super::outbox::{AuditOutbox, PendingAudit};
@@ -21,7 +19,7 @@ use super::run_writer::RunWriter;
 use super::stored_audits::StoredAudits;
 use crate::audit::{
     AuditCheckpoint, Auditor, CleanStop, JournaledRun, RecoveredAudits, RunJournal, UnfinishedRun,
-    UnsentMessage, encode_changes, encode_downtime, encode_listing,
+    UnsentMessage, encode_changes, encode_downtime, encode_listing, encode_recovered, encode_window,
 };
 use crate::broker::{BrokerLink, PublishReply};
 use crate::clocks::VenueClocks;
@@ -33,7 +31,6 @@ use crate::limits::{
 use crate::queue::EventQueue;
 use crate::telemetry::{Metrics, follow, gauge};
 
-/// Stream of the audits.
 pub(super) const STREAM: &str = "AUDIT";
 
 type AuditRequest = BoxFuture<'static, AnsweredAudit>;
@@ -74,10 +71,7 @@ pub struct AuditSender {
     /// Those of them whose messages are in the outbox, with the number of messages sent when the broker has them.
     recovering: Vec<(i64, usize)>,
     journal: Option<Arc<Journal>>,
-    /// Time and bytes of the last checkpoint.
-    checkpointed: (Instant, u64),
-    /// Bytes of the checkpoints since a time up to which not all events are sent.
-    checkpoints_held: (i64, u64),
+    checkpoints: CheckpointPace,
     /// Messages that left the outbox.
     sent: usize,
     health: HealthTaker,
@@ -114,8 +108,7 @@ impl AuditSender {
             killed: Vec::new(),
             recovering: Vec::new(),
             journal: None,
-            checkpointed: (Instant::now(), 0),
-            checkpoints_held: (0, 0),
+            checkpoints: CheckpointPace::new(),
             sent: 0,
             health: HealthTaker::default(),
         }
@@ -183,11 +176,7 @@ impl AuditSender {
     /// Tells the journal what it does not hold of the open windows.
     fn checkpoint(&mut self) {
         let Some(journal) = &self.journal else { return };
-        if self.queue.oldest_pending_ns().is_none_or(|pending_ns| pending_ns > self.checkpoints_held.0) {
-            self.checkpoints_held = (clock::now_ns(), 0);
-        }
-        let (at, bytes) = self.checkpointed;
-        if at.elapsed() < checkpoint_pause(bytes, self.checkpoints_held.1, journal.max_bytes()) {
+        if !self.checkpoints.is_due(self.queue.oldest_pending_ns(), journal.max_bytes()) {
             return;
         }
         // First: what was received before is in the journal by now.
@@ -197,9 +186,7 @@ impl AuditSender {
             let checkpoint = self.auditor.checkpoint(is_full, known_to_ns)?;
             Some(AuditCheckpoint { unsent_since_ns, ..checkpoint })
         });
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        self.checkpointed = (Instant::now(), bytes);
-        self.checkpoints_held.1 = self.checkpoints_held.1.saturating_add(bytes);
+        self.checkpoints.wrote(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
 
     /// Audits of killed runs that are complete, and the times that they do not cover.
@@ -207,7 +194,7 @@ impl AuditSender {
         for RecoveredAudits { run_ns, audits, downtimes, unsent } in self.auditor.take_recovered() {
             let from_ns = audits.first().map_or(i64::MAX, |audit| audit.window_start);
             let windows = audits.len();
-            let messages = recovered_messages(audits, downtimes);
+            let messages = encode_recovered(audits, downtimes);
             if let Some(journal) = self.journal.as_ref().filter(|_| !messages.is_empty()) {
                 journal.keep_audit(run_ns, (from_ns, i64::MAX), &messages);
             }
@@ -264,7 +251,7 @@ impl AuditSender {
 
     fn enqueue_one(&mut self, audit: Audit) -> Result<(), AuditError> {
         let (run_ns, window_start, to_ns) = (audit.run, audit.window_start, audit.to);
-        let messages = encode_parts(audit)?;
+        let messages = encode_window(audit)?;
         if let Some(journal) = &self.journal {
             journal.keep_audit(run_ns, (window_start, to_ns), &messages);
         }
@@ -476,25 +463,4 @@ impl AuditSender {
         }
         unsent + unsettled
     }
-}
-
-fn encode_parts(audit: Audit) -> Result<Vec<UnsentMessage>, AuditError> {
-    let encode = |part: Audit| {
-        let encoded = encode_audit(&part)?;
-        Ok(UnsentMessage::new(audit_message_id(&part, &encoded), encoded))
-    };
-    audit.into_parts(AUDIT_PART_BYTES)?.into_iter().map(encode).collect()
-}
-
-fn recovered_messages(audits: Vec<Audit>, downtimes: Vec<Downtime>) -> Vec<UnsentMessage> {
-    let audits = audits.into_iter().map(encode_parts);
-    let messages = audits.chain(downtimes.into_iter().map(encode_downtime));
-    let messages = messages.flat_map(|messages| {
-        messages.unwrap_or_else(|error| {
-            // Unreachable: every audit can be encoded.
-            tracing::error!(%error, "audit of a killed run not encoded, it is lost");
-            Vec::new()
-        })
-    });
-    messages.collect()
 }

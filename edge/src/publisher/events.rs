@@ -290,8 +290,11 @@ impl Publisher {
         let mut duplicates = 0;
         for message in replies {
             let Some(position) = self.position_of(message) else { continue };
-            // None: the second reply to a message that was sent twice.
-            let Some(stream) = self.window.get(position).and_then(InFlightMessage::stream) else { continue };
+            // None: the second reply to a message that was sent twice, or that two streams have.
+            let Some(stream) = self.window.get(position).and_then(InFlightMessage::stream) else {
+                self.link.note_late_reply(message);
+                continue;
+            };
             match self.link.reply(message, stream) {
                 PublishReply::Stored { duplicate, sequence } => {
                     let Some(flight) = self.window.remove(position) else { continue };

@@ -15,9 +15,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::events::CONTENT_TYPE;
 use crate::broker::BrokerLink;
+use crate::clocks::nanos;
 use crate::config::MirrorSettings;
 use crate::queue::EventRecord;
-use crate::telemetry::{Metrics, follow};
+use crate::telemetry::{Metrics, follow, labels};
 
 /// Live events that wait to be mirrored, and their bytes. Full: they are not mirrored, counted.
 const MIRROR_MESSAGES_MAX: usize = 1_024;
@@ -27,29 +28,17 @@ const MIRROR_SEND: Duration = Duration::from_secs(1);
 /// Time since its receipt after which an event is live no more.
 const MIRROR_AGE_MAX_NS: i64 = 10_000_000_000;
 
-/// Reason for which an event was not mirrored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MirrorDrop {
-    /// Its queue was full.
-    Full,
-    /// It was no longer live: it waited for the broker, or an earlier process received it and may have mirrored it.
-    Late,
-    /// The client did not take it.
-    Failed,
-    /// The server refused its subject, after it was sent.
-    Denied,
-}
-
-impl MirrorDrop {
-    pub const ALL: [Self; 4] = [Self::Full, Self::Late, Self::Failed, Self::Denied];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Late => "late",
-            Self::Failed => "failed",
-            Self::Denied => "denied",
-        }
+labels! {
+    /// Reason for which an event was not mirrored.
+    MirrorDrop {
+        /// Its queue was full.
+        Full = "full",
+        /// It was no longer live: it waited for the broker, or an earlier process received it and may have mirrored it.
+        Late = "late",
+        /// The client did not take it.
+        Failed = "failed",
+        /// The server refused its subject, after it was sent.
+        Denied = "denied",
     }
 }
 
@@ -104,8 +93,7 @@ impl CoreMirror {
 
     /// For an event that is published for the first time.
     pub(super) fn offer(&self, record: &EventRecord, now_ns: i64) {
-        let age_max_ns = i64::try_from(self.started.elapsed().as_nanos()).unwrap_or(i64::MAX);
-        self.offer_younger(record, now_ns, age_max_ns.min(MIRROR_AGE_MAX_NS));
+        self.offer_younger(record, now_ns, nanos(self.started.elapsed()).min(MIRROR_AGE_MAX_NS));
     }
 
     fn offer_younger(&self, record: &EventRecord, now_ns: i64, age_max_ns: i64) {

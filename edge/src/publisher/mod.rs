@@ -3,7 +3,7 @@
 mod audit_request;
 mod audits;
 mod batches;
-mod checkpoint_pause;
+mod checkpoint_pace;
 mod edge_health;
 mod events;
 mod hops;

@@ -3,47 +3,26 @@
 use std::time::{Duration, Instant};
 
 use crate::limits::RAW_LOSS_TOLD;
+use crate::telemetry::labels;
 
-/// Cause of a line that was not written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RawLoss {
-    /// The disk is slower than the venue, or hangs.
-    QueueFull,
-    WriteFailed,
-    /// Recordings are text.
-    NotText,
-}
-
-impl RawLoss {
-    pub const ALL: [Self; 3] = [Self::QueueFull, Self::WriteFailed, Self::NotText];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::QueueFull => "queue_full",
-            Self::WriteFailed => "write_failed",
-            Self::NotText => "not_text",
-        }
+labels! {
+    /// Cause of a line that was not written.
+    RawLoss {
+        /// The disk is slower than the venue, or hangs.
+        QueueFull = "queue_full",
+        WriteFailed = "write_failed",
+        /// Recordings are text.
+        NotText = "not_text",
     }
 }
 
-/// Cause of a deleted segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RawDeletion {
-    Bytes,
-    Age,
-    /// The disk is full: events need its room more.
-    DiskFull,
-}
-
-impl RawDeletion {
-    pub const ALL: [Self; 3] = [Self::Bytes, Self::Age, Self::DiskFull];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Bytes => "max_bytes",
-            Self::Age => "max_age",
-            Self::DiskFull => "disk_full",
-        }
+labels! {
+    /// Cause of a deleted segment.
+    RawDeletion {
+        Bytes = "max_bytes",
+        Age = "max_age",
+        /// The disk is full: events need its room more.
+        DiskFull = "disk_full",
     }
 }
 

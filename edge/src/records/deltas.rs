@@ -2,11 +2,11 @@
 //! A number is used up even if its record is refused, so that the hole is visible.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use marketprism_book::BookView;
 use marketprism_schema::{BookLevels, DELTA_LEVELS_MAX, OrderBookDelta};
 
+use crate::clocks::nanos;
 use crate::limits::{DELTA_SNAPSHOT_INTERVAL, LOST_RECORD_PAUSE};
 
 /// Numbers of one book's deltas.
@@ -44,10 +44,6 @@ impl DeltaEpoch {
         let is_old = at_ns.saturating_sub(self.snapshot_ns) >= nanos(DELTA_SNAPSHOT_INTERVAL);
         is_old || is_repeated(self.snapshot_ns, at_ns, lost_ns)
     }
-}
-
-fn nanos(time: Duration) -> i64 {
-    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// True if what was sent at `sent_ns` may be among the records that the queue dropped up to `lost_ns`, and no more are lost now.

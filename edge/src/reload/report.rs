@@ -5,31 +5,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, ConfigDifference, KeyChange};
 use crate::feed::AppliedChange;
+use crate::telemetry::labels;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ReloadResult {
-    Applied,
-    /// Nothing differs, or only what needs a restart.
-    Unchanged,
-    /// The configuration is invalid.
-    Refused,
-    /// The configuration is valid, but a feed cannot be changed to it.
-    Failed,
+labels! {
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    ReloadResult {
+        Applied = "applied",
+        /// Nothing differs, or only what needs a restart.
+        Unchanged = "unchanged",
+        /// The configuration is invalid.
+        Refused = "refused",
+        /// The configuration is valid, but a feed cannot be changed to it.
+        Failed = "failed",
+    }
 }
 
 impl ReloadResult {
-    pub const ALL: [Self; 4] = [Self::Applied, Self::Unchanged, Self::Refused, Self::Failed];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Applied => "applied",
-            Self::Unchanged => "unchanged",
-            Self::Refused => "refused",
-            Self::Failed => "failed",
-        }
-    }
-
     /// The running configuration is that of the file, but for what needs a restart.
     pub const fn is_current(self) -> bool {
         matches!(self, Self::Applied | Self::Unchanged)

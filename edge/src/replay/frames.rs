@@ -15,7 +15,8 @@ use marketprism_adapter_host::{
 };
 use marketprism_schema::{DataType, Line, MarketType, RecordingKind};
 
-use super::recording::{Recordings, RequestMatcher, instrument_answers, may_be_answer};
+use super::recorded_answers::{RequestMatcher, instrument_answers, may_be_answer};
+use super::recording::Recordings;
 use crate::config::{book_depth, collectable, offered};
 use crate::feed::listed_instruments;
 use crate::queue::EventRecord;

@@ -2,6 +2,7 @@
 
 mod engine;
 mod frames;
+mod recorded_answers;
 mod recording;
 
 pub use engine::{ReplayOptions, parse_time, replay};

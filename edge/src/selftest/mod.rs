@@ -230,8 +230,6 @@ fn plan() -> Plan {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::sync::Notify;
 
     use super::*;
@@ -266,13 +264,7 @@ mod tests {
     /// The audits' frontier is the least of all feeds.
     #[tokio::test(flavor = "multi_thread")]
     async fn a_panic_of_the_self_test_holds_up_no_audit() {
-        let auditor = Arc::new(Auditor::new(AuditOrigin {
-            edge: "e1".to_owned(),
-            region: "r1".to_owned(),
-            run_ns: clock::now_ns(),
-            window_seconds: 60,
-            settle: Duration::ZERO,
-        }));
+        let auditor = Arc::new(Auditor::new(AuditOrigin::fixture(clock::now_ns())));
         let selftest = SelfTest::new(SelfTestParts {
             edge: "e1".to_owned(),
             region: "r1".to_owned(),

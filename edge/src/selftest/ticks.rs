@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use marketprism_schema::SELFTEST_CATCH_UP;
 
+use crate::clocks::nanos;
 use crate::limits::SELFTEST_RANGES_MAX;
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
@@ -27,7 +28,7 @@ impl Ticks {
     pub fn new(rate: u32, since_ns: i64) -> Self {
         let period_ns = NANOS_PER_SECOND / i64::from(rate.max(1));
         let next = since_ns.div_euclid(period_ns) + i64::from(since_ns % period_ns != 0);
-        let most = i64::try_from(SELFTEST_CATCH_UP.as_nanos()).unwrap_or(i64::MAX) / period_ns;
+        let most = nanos(SELFTEST_CATCH_UP) / period_ns;
         Self { period_ns, next, most, given: BTreeMap::from([(next.saturating_sub(most), next)]) }
     }
 

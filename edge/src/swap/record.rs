@@ -7,68 +7,44 @@ use marketprism_schema::{AdapterSwap, ChangeKind, ChangeOutcome, EdgeChange};
 use marketprism_service::clock;
 use serde::{Deserialize, Serialize};
 
+use crate::telemetry::labels;
+
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
-/// Step of a change that runs, or at which it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SwapStep {
-    Signature,
-    Compile,
-    /// Contract version, imports, description.
-    Contract,
-    Golden,
-    /// Running feeds of the adapter.
-    Feeds,
-    Instruments,
-    Plan,
-    Shadow,
-    Switch,
-    Probation,
-    Done,
-}
-
-impl SwapStep {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Signature => "signature",
-            Self::Compile => "compile",
-            Self::Contract => "contract",
-            Self::Golden => "golden",
-            Self::Feeds => "feeds",
-            Self::Instruments => "instruments",
-            Self::Plan => "plan",
-            Self::Shadow => "shadow",
-            Self::Switch => "switch",
-            Self::Probation => "probation",
-            Self::Done => "done",
-        }
+labels! {
+    /// Step of a change that runs, or at which it ended.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    SwapStep {
+        Signature = "signature",
+        Compile = "compile",
+        /// Contract version, imports, description.
+        Contract = "contract",
+        Golden = "golden",
+        /// Running feeds of the adapter.
+        Feeds = "feeds",
+        Instruments = "instruments",
+        Plan = "plan",
+        Shadow = "shadow",
+        Switch = "switch",
+        Probation = "probation",
+        Done = "done",
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SwapOutcome {
-    Running,
-    /// The new version runs, and runs after a restart.
-    Promoted,
-    /// The new version never ran.
-    Refused,
-    /// The earlier version runs again.
-    RolledBack,
-    /// The edge stopped before the end: the earlier version runs after the restart, and the new one may be tried again.
-    Stopped,
-}
-
-impl SwapOutcome {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Promoted => "promoted",
-            Self::Refused => "refused",
-            Self::RolledBack => "rolled_back",
-            Self::Stopped => "stopped",
-        }
+labels! {
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    SwapOutcome {
+        Running = "running",
+        /// The new version runs, and runs after a restart.
+        Promoted = "promoted",
+        /// The new version never ran.
+        Refused = "refused",
+        /// The earlier version runs again.
+        RolledBack = "rolled_back",
+        /// The edge stopped before the end: the earlier version runs after the restart, and the new one may be tried again.
+        Stopped = "stopped",
     }
 }
 

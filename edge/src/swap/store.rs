@@ -1,13 +1,13 @@
 //! Last good versions of adapters and the history of their changes, on disk: a restart begins with them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write as _};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use marketprism_adapter_host::{Adapter, Engine, Limits, component_digest, verify_signature};
-use marketprism_service::{error_text, read_file};
+use marketprism_service::{error_text, read_file, replace_file};
 use serde::{Deserialize, Serialize};
 
 use super::record::SwapRecord;
@@ -142,7 +142,7 @@ impl AdapterStore {
         fs::create_dir_all(&self.folder)?;
         if changed.iter().any(|(configured, _)| configured != to) {
             let path = self.component(to);
-            component.map_or_else(|| fs::metadata(&path).map(drop), |bytes| write_synced(&path, bytes))?;
+            component.map_or_else(|| fs::metadata(&path).map(drop), |bytes| replace_file(&path, bytes))?;
         }
         for (configured, from) in changed {
             if configured == to {
@@ -164,7 +164,7 @@ impl AdapterStore {
     }
 
     fn write(&self) -> io::Result<()> {
-        write_synced(&self.folder.join(STATE), &serde_json::to_vec(&self.stored)?)
+        replace_file(&self.folder.join(STATE), &serde_json::to_vec(&self.stored)?)
     }
 
     /// Removes components that no start needs.
@@ -184,16 +184,6 @@ impl AdapterStore {
         }
         Ok(())
     }
-}
-
-/// After a crash of the machine the file has the old or the new content.
-pub(super) fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
-    let part = path.with_extension("part");
-    let mut file = File::create(&part)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&part, path)?;
-    File::open(path.parent().unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 
 /// Puts the last good version in place of each configured adapter that has one. A version that cannot be used is an error in the log.

@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use marketprism_adapter_host::component_digest;
-use marketprism_service::{FileStamp, read_file};
+use marketprism_service::{FileStamp, read_file, replace_file};
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::store::write_synced;
 use super::swaps::{AdapterSwaps, FileAttempt};
 use crate::limits::{COMPONENT_BYTES_MAX, WATCH_EVERY, WATCH_RETRY, WATCHED_FILES_MAX};
 
@@ -159,7 +158,7 @@ impl<'a> WatchedFolder<'a> {
     fn write(&self) {
         let written = serde_json::to_vec(&self.tried).map_err(io::Error::from).and_then(|bytes| {
             fs::create_dir_all(self.state.parent().unwrap_or_else(|| Path::new(".")))?;
-            write_synced(&self.state, &bytes)
+            replace_file(&self.state, &bytes)
         });
         if let Err(error) = written {
             let file = self.state.display().to_string();

@@ -1,21 +1,12 @@
 //! Labels of self-care.
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CareLimit {
-    Memory,
-    Cpu,
-    Uptime,
-}
+use super::labels;
 
-impl CareLimit {
-    pub const ALL: [Self; 3] = [Self::Memory, Self::Cpu, Self::Uptime];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::Cpu => "cpu",
-            Self::Uptime => "uptime",
-        }
+labels! {
+    CareLimit {
+        Memory = "memory",
+        Cpu = "cpu",
+        Uptime = "uptime",
     }
 }
 

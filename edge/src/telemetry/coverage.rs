@@ -52,6 +52,13 @@ pub struct CoverageRow {
     pub collected_for: Duration,
 }
 
+impl CoverageRow {
+    /// Seconds since 1970.
+    pub fn last_success_ts(&self) -> Option<i64> {
+        self.last_success_ns.map(|at| at / NANOS_PER_SECOND)
+    }
+}
+
 impl Coverage {
     /// The row of a data type; it is added where it is missing.
     pub fn row(&self, exchange: &str, data_type: DataType) -> CoverageIndex {

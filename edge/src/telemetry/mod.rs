@@ -3,10 +3,12 @@
 
 mod care;
 mod coverage;
+mod label_sets;
 mod latencies;
 
 pub use care::{CareLimit, RestartCause};
 pub use coverage::{Coverage, CoverageIndex, CoverageRow};
+pub(crate) use label_sets::labels;
 pub use latencies::HopLatencies;
 
 use marketprism_schema::LATENCY_BOUNDS_US;
@@ -298,22 +300,12 @@ pub const CLOCK_SET_BACK: &str = "back";
 /// Label for what belongs to no single data type.
 pub const ANY: &str = "any";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LossAtStop {
-    /// Frames and answers that no pipeline processed in time.
-    Unprocessed,
-    /// Events that the broker did not acknowledge in time.
-    Undelivered,
-}
-
-impl LossAtStop {
-    pub const ALL: [Self; 2] = [Self::Unprocessed, Self::Undelivered];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unprocessed => "stop_unprocessed",
-            Self::Undelivered => "stop_undelivered",
-        }
+labels! {
+    LossAtStop {
+        /// Frames and answers that no pipeline processed in time.
+        Unprocessed = "stop_unprocessed",
+        /// Events that the broker did not acknowledge in time.
+        Undelivered = "stop_undelivered",
     }
 }
 

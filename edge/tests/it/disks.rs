@@ -25,7 +25,6 @@ pub trait DiskFault: Clone + Send + Sync + 'static {
     }
 }
 
-/// A disk with a fault.
 pub struct FaultyDisk<F>(pub F);
 
 struct FaultyFile<F> {

@@ -17,7 +17,7 @@ use marketprism_schema::{
     DataType, EventId, MarketType, RepairAnswer, RepairRequest, RepairState, StreamId, repair_subject,
 };
 use marketprism_service::clock;
-use marketprism_tests::broker::{Broker, free_port};
+use marketprism_tests::broker::free_port;
 use marketprism_tests::wait::{becomes, eventually};
 use tokio_util::sync::CancellationToken;
 
@@ -152,10 +152,8 @@ async fn when_hot_went_back_or_a_stream_was_created_again_what_it_lacks_is_sent_
 /// Purged by an operator: the broker's sequences do not show it, and it still knows the message ids.
 #[tokio::test(flavor = "multi_thread")]
 async fn on_request_events_are_sent_again_by_time_id_or_sequence_and_what_is_not_kept_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
+    let (folder, broker) = broker_with_stream().await;
     let context = jetstream::new(async_nats::connect(broker.url()).await.unwrap());
-    create_stream(&broker.url(), STREAM, "trade.>").await;
     let journaled = journaled(options(&folder.path().join("journal")), Arc::new(DiskFiles));
     let began_ns = clock::now_ns();
     let edge = journaled.publish(&broker.url()).await;

@@ -1,12 +1,7 @@
 //! Promises of the edge, tested through its public parts.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod answers;
 mod auditing;
 mod backfill;
 mod batches;
@@ -28,6 +23,7 @@ mod quotes;
 mod raw;
 mod records;
 mod resends;
+mod resized;
 mod restarts;
 mod routing;
 mod stuck;

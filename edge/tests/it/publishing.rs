@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_nats::jetstream::{self, stream};
 use futures_util::StreamExt as _;
 use marketprism_config::Nats;
 use marketprism_edge::audit::Auditor;
@@ -96,6 +97,58 @@ async fn a_stream_of_a_leaf_node_takes_no_event_in_place_of_the_centres() {
             .await;
     assert!(reason.contains("domain leaf, wanted hub"), "{reason}");
 
+    hub.restart().await;
+    eventually("everything is confirmed", || async { edge.queue.status().confirmed == COUNT }).await;
+    assert_eq!(stored_ids(&hub.url()).await, (0..u128::from(COUNT)).collect::<Vec<_>>());
+}
+
+/// Its acknowledgement comes first, and no domain is configured by which it is told from the centre's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_a_leaf_node_that_acknowledges_beside_the_centres_is_named() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let (hub, leaf) = Broker::hub_and_leaf([folders[0].path(), folders[1].path()]).await;
+    create_stream(&hub.url(), STREAM, "trade.>").await;
+    let edge = start(&leaf.url(), Duration::from_secs(30)).await;
+    let append = |id| edge.queue.append(QueueLane::default(), &mut records(&edge.coverage, id..id + 1));
+    append(0);
+    eventually("the centre has the event", || async { edge.queue.status().confirmed == 1 }).await;
+    assert_eq!(edge.link.domain_problem(), None);
+
+    create_stream(&leaf.url(), STREAM, "trade.>").await;
+    let mut id = 0;
+    let problem = eventually("both domains are named", || {
+        id += 1;
+        append(id);
+        async { edge.link.domain_problem() }
+    })
+    .await;
+    assert!(problem.contains("hub and leaf") && problem.contains("set nats.jetstream_domain"), "{problem}");
+}
+
+/// Its answer comes first each time, and names no domain.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_too_large_for_a_stream_of_a_leaf_node_is_kept_for_the_centre() {
+    const COUNT: u64 = 10;
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let (mut hub, leaf) = Broker::hub_and_leaf([folders[0].path(), folders[1].path()]).await;
+    create_stream(&hub.url(), STREAM, "trade.>").await;
+    let context = jetstream::new(async_nats::connect(leaf.url()).await.unwrap());
+    let subjects = vec!["trade.>".to_owned()];
+    let small =
+        stream::Config { name: STREAM.to_owned(), subjects, max_message_size: 10, ..Default::default() };
+    context.create_stream(small).await.unwrap();
+    hub.kill();
+
+    let behind_leaf = Nats { jetstream_domain: Some("hub".to_owned()), ..nats(&leaf.url()) };
+    let auditor = Arc::new(Auditor::off());
+    let bounds = QueueLimits { messages: 1_000, bytes: 1 << 20 };
+    let queue = Arc::new(MemoryQueue::new(bounds, Arc::clone(&auditor)));
+    let edge = publish_to(&behind_leaf, limits(), auditor, Duration::from_secs(30), queue).await;
+    edge.queue.append(QueueLane::default(), &mut records(&edge.coverage, 0..COUNT));
+    let refused = edge.metrics.republished.with_label_values(&["refused"]);
+    let lost = edge.metrics.lost.with_label_values(&["trade", "refused"]);
+    eventually("each message has been answered", || async { refused.get() + lost.get() >= COUNT }).await;
+    assert_eq!(lost.get(), 0);
     hub.restart().await;
     eventually("everything is confirmed", || async { edge.queue.status().confirmed == COUNT }).await;
     assert_eq!(stored_ids(&hub.url()).await, (0..u128::from(COUNT)).collect::<Vec<_>>());

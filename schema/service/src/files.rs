@@ -1,7 +1,8 @@
-//! Files that a user names: regular ones only, and bounded. A pipe could block for ever, a device may have no end.
+//! Files that a user names: regular ones only, and bounded. A pipe could block for ever, a device may have no end. And files of a program's own
+//! state, which a crash leaves whole.
 
 use std::fs::File;
-use std::io::{Error, ErrorKind, Read as _, Result};
+use std::io::{Error, ErrorKind, Read as _, Result, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
@@ -41,6 +42,16 @@ const PEM_BYTES_MAX: u64 = 16 << 20;
 /// Reads a regular file of certificates or keys. Readers of PEM skip a first certificate that does not begin its line.
 pub fn read_pem(path: &Path) -> Result<Vec<u8>> {
     read_file(path, PEM_BYTES_MAX).map(without_mark)
+}
+
+/// Writes a file in the place of the one before. After a crash of the machine it has the old or the new content.
+pub fn replace_file(path: &Path, content: &[u8]) -> Result<()> {
+    let part = path.with_extension("part");
+    let mut file = File::create(&part)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&part, path)?;
+    File::open(path.parent().unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 
 fn without_mark(mut bytes: Vec<u8>) -> Vec<u8> {

@@ -7,7 +7,7 @@ use super::capability::Capability;
 use super::fingerprint::Fingerprint;
 use super::gap::{GAPS_MAX, Gap};
 use super::health::EdgeHealth;
-use crate::event::EventId;
+use crate::event_id::EventId;
 use crate::names::known_entries;
 use crate::stream_id::StreamId;
 use crate::texts;
@@ -60,11 +60,6 @@ impl Audit {
     /// End of the window, exclusive, nanoseconds.
     pub fn window_end(&self) -> i64 {
         self.window_start.saturating_add(i64::from(self.window_seconds) * NANOS_PER_SECOND)
-    }
-
-    /// True if this run covers the whole window.
-    pub fn covers_window(&self) -> bool {
-        self.from <= self.window_start && self.to >= self.window_end()
     }
 }
 

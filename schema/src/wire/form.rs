@@ -45,7 +45,10 @@ impl WireForm {
 
     /// The form of a message; parameters behind a semicolon of its Content-Type are not looked at. None for an unknown form.
     pub fn of_message(content_type: &str, payload: &[u8]) -> Option<Self> {
-        let value = content_type.split(';').next().unwrap_or_default().trim();
+        let value = match content_type {
+            "" => "",
+            with_parameters => with_parameters.split(';').next().unwrap_or_default().trim(),
+        };
         if value.is_empty() {
             return Some(if payload.starts_with(b"{") { Self::Json } else { Self::Protobuf });
         }

@@ -1,9 +1,9 @@
 //! False events are refused with field, value and what is allowed; true ones pass, however odd.
 
 use marketprism_schema::{
-    Body, BookLevels, DataSource, Decimal, Event, EventId, FundingRate, Header, InvalidKind, Liquidation,
-    LongShortRatio, MarketType, OpenInterest, OrderBook, Quote, RECEIVED_AHEAD_MAX, RECEIVED_BEHIND_MAX,
-    Side, Trade, VolatilityIndex, is_edge_name, validate_event, validate_next_event,
+    Body, BookLevels, DataSource, Decimal, Event, EventChecks, EventId, FundingRate, Header, InvalidKind,
+    Liquidation, LongShortRatio, MarketType, OpenInterest, OrderBook, Quote, RECEIVED_AHEAD_MAX,
+    RECEIVED_BEHIND_MAX, Side, Trade, VolatilityIndex, is_edge_name, validate_event,
 };
 
 const NOW_NS: i64 = 1_763_800_000_000_000_000;
@@ -165,7 +165,9 @@ fn what_cannot_be_true_is_refused_by_field_value_and_allowed() {
 fn names_of_a_later_event_are_checked_unless_all_are_those_of_the_one_before() {
     let before = trade(MarketType::Spot, "1", "1");
     let next = |event: &Event<'_>| {
-        validate_next_event(event, Some(&before), NOW_NS).map_err(|error| (error.kind, error.field))
+        let mut checks = EventChecks::default();
+        assert_eq!(checks.check(&before, None, NOW_NS), Ok(()));
+        checks.check(event, Some(&before), NOW_NS).map_err(|error| (error.kind, error.field))
     };
     assert_eq!(next(&trade(MarketType::Spot, "2", "3")), Ok(()));
     assert_eq!(next(&trade(MarketType::Spot, "-1", "1")), Err((InvalidKind::Price, "price")));
@@ -180,6 +182,43 @@ fn names_of_a_later_event_are_checked_unless_all_are_those_of_the_one_before() {
     ];
     for (field, change) in changes {
         assert_eq!(next(&with(change)), Err((InvalidKind::Name, field)));
+    }
+}
+
+/// What the ids of neighbours share is hashed from one buffer, so another stream or a refused event in between must leave nothing in it.
+#[test]
+fn each_event_of_a_message_has_the_id_of_its_own_content_whatever_came_before_it() {
+    let numbered = |id: &'static str, change: fn(&mut Event<'static>)| {
+        let mut event = trade(MarketType::Spot, "1", "1");
+        if let Body::Trade(trade) = &mut event.body {
+            trade.trade_id = id.into();
+        }
+        change(&mut event);
+        sealed(event)
+    };
+    let wrong_id = |mut event: Event<'static>| {
+        event.header.event_id = EventId(event.header.event_id.0 ^ 1);
+        event
+    };
+    let same = |id| numbered(id, |_| {});
+    let events = [
+        (same("a trade whose id is long"), None),
+        (same("2"), None),
+        (numbered("3", |event| event.header.market_type = MarketType::Perpetual), None),
+        (numbered("4", |event| event.header.venue_symbol = "OTHER".into()), None),
+        (quote(Some([1, 2]), None), None),
+        (liquidation("1", "1"), None),
+        (same("5"), None),
+        (wrong_id(same("6")), Some(InvalidKind::EventId)),
+        (same("7"), None),
+        (numbered("8", |event| event.header.symbol = "".into()), Some(InvalidKind::Name)),
+        (same("9"), None),
+    ];
+    let (mut checks, mut before) = (EventChecks::default(), None);
+    for (event, expected) in &events {
+        let found = checks.check(event, before, NOW_NS).map_err(|error| error.kind);
+        assert_eq!(found, expected.map_or(Ok(()), Err), "{event:?}");
+        before = found.is_ok().then_some(event);
     }
 }
 

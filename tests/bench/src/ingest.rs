@@ -23,8 +23,11 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Interval of queries; each costs the engine about 2 ms.
 const QUERY: Duration = Duration::from_millis(250);
 
-/// Part of the rows that is timed: a partial batch at the end waits for its age.
-const COUNTED: f64 = 0.95;
+/// Interval at which the broker is asked for the first delivery.
+const DELIVERY_LOOK: Duration = Duration::from_millis(2);
+
+/// Inserts at the end that are not timed: a partial batch waits for its age.
+const LAST_INSERTS: u64 = 2;
 
 /// Books are larger than trades, and a turn has fewer.
 const BOOKS: u64 = 10;
@@ -48,6 +51,16 @@ struct IngestLoad {
     per_message: u64,
     pairs: u64,
     goal: Option<Goal>,
+}
+
+impl IngestLoad {
+    fn name(&self) -> String {
+        let (sample, form) = (self.sample.name(), self.form.content_type());
+        match self.per_message {
+            1 => format!("ingest, {sample} as {form}"),
+            many => format!("ingest, {sample} as {form}, {many} a message"),
+        }
+    }
 }
 
 const LOADS: [IngestLoad; 4] = [
@@ -123,11 +136,13 @@ struct Turns {
     pairs: Pairs,
     /// By central's turns.
     used: Used,
+    /// From the end of the pauses to the first deliveries.
+    waited: Duration,
     /// Rows merged in central's turns and in those of the engine.
     merged: [u64; 2],
 }
 
-/// Fills the stream while its consumer is paused, then measures from the end of the pause almost to the last row.
+/// Fills the stream while its consumer is paused, then measures from the first delivery almost to the last row.
 async fn one(report: &mut Report, load: &IngestLoad, events: u64) -> Result<()> {
     let mut stack = Stack::plain_with(WITHOUT_COLD).await;
     let mut messages = Messages::open(&stack, load).await?;
@@ -158,12 +173,9 @@ async fn one(report: &mut Report, load: &IngestLoad, events: u64) -> Result<()> 
         let piece = load.sample.rows_an_insert() / load.per_message;
         rows = Some(engine::Blocks::export(&stack.clickhouse, &source, first..last, piece).await?);
     }
-    let Turns { pairs, used, merged } = turns;
+    let Turns { pairs, used, waited, merged } = turns;
     let resident = stack.central.process().resident_bytes();
-    let name = match load.per_message {
-        1 => format!("ingest, {} as {}", load.sample.name(), load.form.content_type()),
-        many => format!("ingest, {} as {}, {many} a message", load.sample.name(), load.form.content_type()),
-    };
+    let name = load.name();
     let rate = |each: f64| 1.0 / each;
     let (own, other) = (pairs.left().context("no pair")?, pairs.right().context("no pair")?);
     report.figure(format!("{name}, stream to hot"), rate(own.median), "rows/s");
@@ -194,6 +206,8 @@ async fn one(report: &mut Report, load: &IngestLoad, events: u64) -> Result<()> 
         let each = merged as f64 / all as f64;
         report.figure(format!("{name}, rows merged{side}"), each, "of each row");
     }
+    let each = waited.as_secs_f64() / load.pairs as f64;
+    report.figure(format!("{name}, end of the consumer's pause to the first delivery"), each, "s");
     report.figure(format!("{name}, resident memory of central"), resident as f64 / 1e6, "MB");
     let stored = all + events;
     let taken = sample::take(&stack.broker.url(), load.sample, messages.stored).await?;
@@ -238,6 +252,7 @@ struct Messages {
     consumer: String,
     count: String,
     per_message: u64,
+    rows_an_insert: u64,
     /// Sequence of the last message that is stored.
     stored: u64,
     /// Rows of all turns so far.
@@ -251,7 +266,13 @@ impl Messages {
         let table = load.sample.table();
         let count = format!("SELECT count() FROM marketprism_hot.{table}");
         let consumer = format!("central-{table}");
-        Ok(Self { stream, consumer, count, per_message: load.per_message, stored: 0, rows: 0 })
+        let (per_message, rows_an_insert) = (load.per_message, load.sample.rows_an_insert());
+        Ok(Self { stream, consumer, count, per_message, rows_an_insert, stored: 0, rows: 0 })
+    }
+
+    /// Sequence of the last message that was delivered.
+    async fn delivered(&self) -> Result<u64> {
+        Ok(self.stream.consumer_info(&self.consumer).await?.delivered.stream_sequence)
     }
 
     /// Sequence of the last message before which all are stored.
@@ -293,7 +314,8 @@ async fn through(stack: &mut Stack, messages: &mut Messages, events: u64, turns:
     until_merged(stack).await?;
     let (before, merged) = (cpu_times(stack), rows_merged(stack).await?);
     messages.resume().await?;
-    let each = until_stored(messages, events).await?;
+    let (each, waited) = until_stored(messages, events).await?;
+    turns.waited += waited;
     until_merged(stack).await?;
     let after = cpu_times(stack);
     turns.merged[0] += rows_merged(stack).await?.saturating_sub(merged);
@@ -326,9 +348,15 @@ async fn alone(
     Ok(Turn::of(time, used, events))
 }
 
-/// Waits for all rows; gives the seconds a row, without the partial last batch.
-async fn until_stored(messages: &mut Messages, events: u64) -> Result<f64> {
-    let enough = (events as f64 * COUNTED) as u64;
+/// Waits for all rows; gives the seconds a row from the first delivery on, without the last inserts, and the time until that delivery.
+async fn until_stored(messages: &mut Messages, events: u64) -> Result<(f64, Duration)> {
+    let resumed = Instant::now();
+    while messages.delivered().await? <= messages.stored {
+        ensure!(resumed.elapsed() < LIMIT, "nothing is delivered within {LIMIT:?}");
+        tokio::time::sleep(DELIVERY_LOOK).await;
+    }
+    let waited = resumed.elapsed();
+    let enough = events.saturating_sub(LAST_INSERTS * messages.rows_an_insert).max(events / 2);
     let (started, mut counted) = (Instant::now(), None);
     loop {
         let acknowledged = messages.acknowledged().await?;
@@ -339,7 +367,7 @@ async fn until_stored(messages: &mut Messages, events: u64) -> Result<f64> {
         }
         if let (true, Some(each)) = (rows >= events, counted) {
             messages.stored = acknowledged;
-            return Ok(each);
+            return Ok((each, waited));
         }
         ensure!(at < LIMIT, "only {rows} of {events} rows within {LIMIT:?}");
         tokio::time::sleep(LOOK).await;

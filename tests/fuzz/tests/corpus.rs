@@ -1,11 +1,5 @@
 //! Replay of the corpus: inputs that broke a target, and near ones.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use marketprism_adapter_sdk::testkit::{Random, damage};
 use marketprism_fuzz::{SEPARATOR, TARGETS, Target, seeds};

@@ -28,7 +28,7 @@ pub const ORDER: [(&str, &str); 10] = [
         "schema",
         "broker_accounts broker_users broker_domain core_mirror edge_heartbeat edge_lease adapter_promotion recording wire audit repair confirmed \
          rebuilt_book \
-         validation event migration stream table selftest stream_id decimal latency component texts names",
+         validation event_key event event_id migration stream table selftest stream_id decimal latency component texts names",
     ),
     ("adapters/build", "build clang component toolchain workspace"),
     ("deploy/chdb-server", "run sandbox http access sql engine config memory limits"),

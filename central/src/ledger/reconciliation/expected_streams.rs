@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use marketprism_schema::{Capability, DataType, MarketType, Numbering, StreamId};
 
 use super::queries::{self, WindowKey};
-use crate::ledger::windows::{EdgeStream, WindowRange};
+use crate::ledger::windows::{EdgeStream, WindowGrid, WindowRange};
 use crate::limits;
 use crate::storage::{Storage, StorageError};
 
@@ -118,8 +118,14 @@ impl ExpectedStreams {
         Some(WindowRange { from, to: to.saturating_add(EDGE_EXPECTED_NS) })
     }
 
-    /// Windows of a range that are evaluated together: fewer, the more streams are expected in it.
-    pub fn windows_a_span(&self, range: WindowRange) -> i64 {
+    /// Joins adjacent windows that are evaluated together: fewer, the more streams are expected in them. Input in ascending order.
+    pub fn spans(&self, grid: WindowGrid, windows: &[i64]) -> Vec<WindowRange> {
+        let (Some(&from), Some(&last)) = (windows.first(), windows.last()) else { return Vec::new() };
+        let most = self.windows_a_span(WindowRange { from, to: grid.range(last).to });
+        grid.join(windows.iter().copied(), most)
+    }
+
+    fn windows_a_span(&self, range: WindowRange) -> i64 {
         // A stream is expected in one stretch: from its first window on, until some time after its last one.
         let is_expected = |(edge_stream, reported): &(&EdgeStream, &ReportingPeriod)| {
             let window = reported.first.max(range.from);
@@ -149,6 +155,8 @@ impl ExpectedStreams {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const MINUTE_NS: i64 = 60_000_000_000;
@@ -182,8 +190,15 @@ mod tests {
     #[test]
     fn the_windows_evaluated_together_are_fewer_the_more_streams_are_expected() {
         let mut expected = ExpectedStreams::new(MINUTE_NS);
-        let day = |from: i64| WindowRange { from: from * MINUTE_NS, to: (from + 1_440) * MINUTE_NS };
-        assert_eq!(expected.windows_a_span(day(0)), limits::WINDOWS_A_SPAN);
+        let grid = WindowGrid::new(Duration::from_nanos(MINUTE_NS.unsigned_abs()));
+        // Their lengths, of a day.
+        let spans = |expected: &ExpectedStreams, from: i64| -> Vec<i64> {
+            let windows: Vec<i64> = (from..from + 1_440).map(|minute| minute * MINUTE_NS).collect();
+            let spans = expected.spans(grid, &windows);
+            spans.iter().map(|span| (span.to - span.from) / MINUTE_NS).collect()
+        };
+        let few = [limits::WINDOWS_A_SPAN, limits::WINDOWS_A_SPAN, 1_440 - 2 * limits::WINDOWS_A_SPAN];
+        assert_eq!(spans(&expected, 0), few);
         for (edge, n) in ["e1", "e2"].into_iter().flat_map(|edge| (0..1_000).map(move |n| (edge, n))) {
             for minute in [10_000, 20_000] {
                 let stream = source(edge, &format!("A{n}-B"));
@@ -191,11 +206,14 @@ mod tests {
             }
         }
         for from in [9_000, 15_000, 20_000, 21_000] {
-            let windows = expected.windows_a_span(day(from));
-            assert!((1..=limits::KEYS_A_SPAN / 2_000).contains(&windows), "{windows} from minute {from} on");
+            let found = spans(&expected, from);
+            assert_eq!(found.iter().sum::<i64>(), 1_440, "from minute {from} on");
+            let most = found.iter().max().unwrap();
+            assert!(*most <= limits::KEYS_A_SPAN / 2_000, "{most} from minute {from} on");
         }
         for from in [8_000, 22_000] {
-            assert_eq!(expected.windows_a_span(day(from)), limits::WINDOWS_A_SPAN, "from minute {from} on");
+            assert_eq!(spans(&expected, from), few, "from minute {from} on");
         }
+        assert!(expected.spans(grid, &[]).is_empty());
     }
 }

@@ -56,7 +56,6 @@ impl Reconciler {
     /// Windows that are closed already are evaluated by the first recheck.
     pub fn new(shared: Arc<CentralContext>, dirty: Arc<DirtyWindows>) -> Self {
         let grid = WindowGrid::new(shared.config.ledger.window);
-        let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
         Self {
             grid,
             expected: ExpectedStreams::new(grid.length_ns()),
@@ -90,10 +89,7 @@ impl Reconciler {
         for window in self.dirty.take().into_iter().map(|window| self.grid.of(window)) {
             self.pending.add(window, self.grid.range(window).to.max(now.saturating_add(self.ingest_ns)));
         }
-        let due = self.pending.due(now);
-        let (Some(&from), Some(&to)) = (due.first(), due.last()) else { return Ok(()) };
-        let most = self.expected.windows_a_span(WindowRange { from, to: self.grid.range(to).to });
-        for range in self.grid.join(due, most) {
+        for range in self.expected.spans(self.grid, &self.pending.due(now)) {
             self.evaluate_range(range, RowsToRead::Ready).await?;
         }
         Ok(())
@@ -392,8 +388,9 @@ pub(super) async fn ranges(
         let tables: Vec<Table> =
             Table::ALL.into_iter().filter(|table| is_recent || tables.contains(table.name)).collect();
         let range = WindowRange { from: hour * HOUR_NS, to: (hour + 1) * HOUR_NS };
-        let closed = grid.within(range).filter(|&window| grid.range(window).to <= now);
-        for part in grid.join(closed, reconciler.expected.windows_a_span(range)) {
+        let closed: Vec<i64> =
+            grid.within(range).filter(|&window| grid.range(window).to <= now).collect();
+        for part in reconciler.expected.spans(grid, &closed) {
             ranges.push_front((part, tables.clone()));
         }
     }

@@ -1,18 +1,29 @@
 //! Corrections: closed in hot, carried out in cold.
 
+use std::collections::BTreeMap;
+
 use clickhouse::Row;
-use marketprism_schema::{EventId, Fingerprint};
+use marketprism_schema::{EventId, Fingerprint, Table};
 use serde::Deserialize;
 
 use super::{Answer, Sources};
 use crate::report::ReportScope;
 use crate::report::document::{AppliedCorrection, CorrectionState, ReportedCorrection, TruncatedList};
+use crate::report::period::recent_window;
 use crate::storage::Storage;
 use crate::time::{Time, millis};
 use crate::{clock, limits, sql};
 
 /// Most corrections listed.
 const CORRECTIONS_MAX: usize = 200;
+
+/// Corrections of a period, and rows of those under way whatever their time: recent rows are those of now.
+#[derive(Debug, Default)]
+pub struct PeriodCorrections {
+    pub listed: TruncatedList<ReportedCorrection>,
+    /// Most recent rows of a data type that each side has beside those that they replace: the new row is written before the old one is deleted.
+    pub rows_beside: BTreeMap<String, u64>,
+}
 
 #[derive(Debug, Row, Deserialize)]
 struct ClosedRow {
@@ -62,6 +73,7 @@ struct KnownRow {
     at: Time,
     from: Time,
     to: Time,
+    changed: u64,
 }
 
 fn milli(column: &str) -> String {
@@ -69,10 +81,7 @@ fn milli(column: &str) -> String {
 }
 
 /// Those of a span that touches the period, or closed in it; the newest first. After those that hot knows the ones that only cold knows.
-pub async fn corrections(
-    sources: &Sources,
-    scope: &ReportScope,
-) -> Answer<TruncatedList<ReportedCorrection>> {
+pub async fn corrections(sources: &Sources, scope: &ReportScope) -> Answer<PeriodCorrections> {
     let (from, to) = (sql::millis(scope.from.0), sql::millis(scope.to.0));
     let source = format!(
         "FROM {}.corrections FINAL WHERE (from_at < {to} AND to_at > {from}) OR (created_at >= {from} AND created_at < {to})",
@@ -86,30 +95,32 @@ pub async fn corrections(
          withdrawn {source} ORDER BY created_at DESC, correction, data_type LIMIT {CORRECTIONS_MAX}"
     );
     let total = format!("SELECT count() {source}");
+    let known = format!(
+        "SELECT correction, toString(data_type) AS data_type, toString(exchange) AS exchange, toUnixTimestamp64Milli(created_at) AS at, \
+         {span}, changed FROM {}.corrections FINAL",
+        sources.hot.database
+    );
     let (closed, total, hot, cold) = tokio::try_join!(
         sources.rows::<ClosedRow>(&sources.hot, &rows),
         sources.rows::<u64>(&sources.hot, &total),
         applied(sources, &sources.hot),
         applied(sources, &sources.cold)
     )?;
-    let mut lost = Vec::new();
-    if !cold.is_empty() {
-        let known = format!(
-            "SELECT correction, toString(data_type) AS data_type, toString(exchange) AS exchange, toUnixTimestamp64Milli(created_at) AS at, \
-             {span} FROM {}.corrections FINAL",
-            sources.hot.database
-        );
-        let known: Vec<KnownRow> = sources.rows(&sources.hot, &known).await?;
-        let kept_ms = kept_from_ms(sources.config.ledger.retention_days, clock::now_ns() / 1_000_000);
-        let touches = |one: &&AppliedRow| {
-            one.from.0 < scope.to.0 && one.to.0 > scope.from.0
-                || (scope.from.0..scope.to.0).contains(&one.closed.0)
-        };
-        lost = lost_by_hot(&cold, &known, kept_ms).into_iter().filter(touches).map(report_lost).collect();
-    }
+    // After cold: it may have carried out one of these meanwhile.
+    let known: Vec<KnownRow> = sources.rows(&sources.hot, &known).await?;
+    let now_ms = clock::now_ms();
+    let kept_ms = kept_from_ms(sources.config.ledger.retention_days, now_ms);
+    let touches = |one: &&AppliedRow| {
+        one.from.0 < scope.to.0 && one.to.0 > scope.from.0
+            || (scope.from.0..scope.to.0).contains(&one.closed.0)
+    };
+    let lost: Vec<_> =
+        lost_by_hot(&cold, &known, kept_ms).into_iter().filter(touches).map(report_lost).collect();
     let total = total.first().copied().unwrap_or_default() + u64::try_from(lost.len()).unwrap_or_default();
-    let known = closed.into_iter().map(|row| report(row, &hot, &cold));
-    Ok(TruncatedList { total, items: known.chain(lost).collect() })
+    let rows_beside = rows_beside(&known, [&hot, &cold], now_ms);
+    let closed = closed.into_iter().map(|row| report(row, &hot, &cold));
+    let listed = TruncatedList { total, items: closed.chain(lost).collect() };
+    Ok(PeriodCorrections { listed, rows_beside })
 }
 
 async fn applied(sources: &Sources, side: &Storage) -> Answer<Vec<AppliedRow>> {
@@ -146,14 +157,37 @@ fn lost_by_hot<'a>(cold: &'a [AppliedRow], known: &[KnownRow], kept_ms: i64) -> 
     cold.iter().filter(|one| one.closed.0 >= kept_ms && !is_known(one)).collect()
 }
 
-fn report(row: ClosedRow, hot: &[AppliedRow], cold: &[AppliedRow]) -> ReportedCorrection {
-    let of = |side: &[AppliedRow]| {
-        let is_it = |one: &&AppliedRow| {
-            (one.correction, &one.data_type) == (row.correction, &row.data_type) && one.closed >= row.at
-        };
-        side.iter().find(is_it).cloned()
+/// The record of one side that a correction, closed at this time, was carried out.
+fn record_of<'a>(
+    side: &'a [AppliedRow],
+    (correction, data_type, closed): (u128, &str, Time),
+) -> Option<&'a AppliedRow> {
+    let is_it = |one: &&AppliedRow| {
+        one.correction == correction && one.data_type == data_type && one.closed >= closed
     };
-    let applied = of(hot).and(of(cold));
+    side.iter().find(is_it)
+}
+
+/// Rows of corrections that are not carried out, and may have recent rows: by their span, or since they were closed only now.
+fn rows_beside(known: &[KnownRow], sides: [&[AppliedRow]; 2], now_ms: i64) -> BTreeMap<String, u64> {
+    let mut beside: BTreeMap<String, u64> = BTreeMap::new();
+    for one in known {
+        let table = Table::ALL.iter().find(|table| table.data_type.as_str() == one.data_type);
+        let Some(recent) = table.map(|table| recent_window(table.data_type)) else { continue };
+        let since_ms = now_ms.saturating_sub(millis(recent.saturating_add(limits::CORRECTION_DUE)));
+        let name = (one.correction, one.data_type.as_str(), one.at);
+        let is_applied = sides.iter().all(|side| record_of(side, name).is_some());
+        if !is_applied && one.to.max(one.at).0 >= since_ms {
+            let rows = beside.entry(one.data_type.clone()).or_default();
+            *rows = rows.saturating_add(one.changed);
+        }
+    }
+    beside
+}
+
+fn report(row: ClosedRow, hot: &[AppliedRow], cold: &[AppliedRow]) -> ReportedCorrection {
+    let name = (row.correction, row.data_type.as_str(), row.at);
+    let applied = record_of(hot, name).and(record_of(cold, name)).map(applied_rows);
     let digest = |(count, xor, sum): (u64, u64, u64)| Fingerprint { count, xor, sum }.to_string();
     ReportedCorrection {
         correction: EventId(row.correction).to_string(),
@@ -171,7 +205,7 @@ fn report(row: ClosedRow, hot: &[AppliedRow], cold: &[AppliedRow]) -> ReportedCo
         added: row.added,
         withdrawn: row.withdrawn,
         state: if applied.is_some() { CorrectionState::Applied } else { CorrectionState::Pending },
-        applied: applied.as_ref().map(applied_rows),
+        applied,
         again: None,
     }
 }
@@ -247,6 +281,7 @@ mod tests {
             at: Time(at),
             from: Time(10),
             to: Time(to),
+            changed: 1,
         };
         let cold = [applied(1, 100), applied(2, 200), applied(3, 300)];
         let lost = |known: &[KnownRow], kept_ms| -> Vec<u128> {
@@ -258,5 +293,50 @@ mod tests {
         let again = report_lost(&cold[0]).again.unwrap();
         assert!(again.contains("--exchange sim_spot --from 2026-01-01T00:00:00.000000001Z --to "), "{again}");
         assert!(again.ends_with("--adapter FILE_OF_sim@2+b --against FILE_OF_sim@1+a"), "{again}");
+    }
+
+    #[test]
+    fn rows_of_corrections_under_way_are_beside_others_while_they_may_be_recent() {
+        const NOW_MS: i64 = 100_000_000;
+        const HOUR_MS: i64 = 3_600_000;
+        let known = |(correction, data_type): (u128, &str), at: i64, to: i64, changed| KnownRow {
+            correction,
+            data_type: data_type.into(),
+            exchange: "sim_spot".into(),
+            at: Time(at),
+            from: Time(0),
+            to: Time(to),
+            changed,
+        };
+        let applied = |correction: u128, closed: i64| AppliedRow {
+            correction,
+            data_type: "trade".into(),
+            edge: "e1".into(),
+            exchange: "sim_spot".into(),
+            from: Time(0),
+            to: Time(20),
+            from_text: String::new(),
+            to_text: String::new(),
+            old_adapter: "sim@1+a".into(),
+            new_adapter: "sim@2+b".into(),
+            closed: Time(closed),
+            at: Time(closed),
+            replaced: 1,
+            added: 0,
+            withdrawn: 0,
+            absent: 0,
+        };
+        let closed = [
+            known((1, "trade"), NOW_MS, 10, 1),
+            known((2, "trade"), NOW_MS - HOUR_MS, NOW_MS - 1, 2),
+            known((3, "trade"), NOW_MS - HOUR_MS, NOW_MS - HOUR_MS, 4),
+            known((4, "trade"), NOW_MS, NOW_MS, 8),
+            known((5, "trade"), NOW_MS, NOW_MS, 16),
+            known((6, "funding_rate"), NOW_MS - HOUR_MS, NOW_MS - HOUR_MS, 32),
+        ];
+        let (hot, cold) = ([applied(4, NOW_MS), applied(5, NOW_MS)], [applied(5, NOW_MS)]);
+        let beside = rows_beside(&closed, [&hot, &cold], NOW_MS);
+        let expected = [("funding_rate".to_owned(), 32), ("trade".to_owned(), 1 + 2 + 8)];
+        assert_eq!(beside, BTreeMap::from(expected));
     }
 }

@@ -60,14 +60,21 @@ async fn read_stream(sources: &Sources, wanted: &config::Stream) -> anyhow::Resu
 
 /// A message may have come a moment ago, after a rest: of a consumer that has to deliver one, a second reading tells.
 async fn stalled_seconds(stream: &Stream, info: &ConsumerInfo) -> Option<u64> {
-    let seconds = u64::try_from(clock::now_ms() / 1_000 - last_delivery(info)?).ok()?;
-    if !is_to_deliver(info) || seconds < limits::STALLED_AFTER.as_secs() {
-        return None;
-    }
+    let seconds = waited_seconds(info, clock::now_ms() / 1_000)?;
     sleep(SECOND_READING).await;
     let after = stream.consumer_info(&info.name).await.ok()?;
-    let is_still = after.delivered.consumer_sequence == info.delivered.consumer_sequence;
-    (is_to_deliver(&after) && is_still).then_some(seconds)
+    is_still(info, &after).then_some(seconds)
+}
+
+/// Seconds since the last delivery, of a consumer that has to deliver something and has not for long.
+fn waited_seconds(info: &ConsumerInfo, now_seconds: i64) -> Option<u64> {
+    let seconds = u64::try_from(now_seconds - last_delivery(info)?).ok()?;
+    (is_to_deliver(info) && seconds >= limits::STALLED_AFTER.as_secs()).then_some(seconds)
+}
+
+/// Nothing was delivered between two readings, and something is to be still.
+fn is_still(before: &ConsumerInfo, after: &ConsumerInfo) -> bool {
+    is_to_deliver(after) && after.delivered.consumer_sequence == before.delivered.consumer_sequence
 }
 
 /// Time in seconds since 1970; without a delivery, of the consumer's creation. Unknown from a restart of the broker to the next delivery.
@@ -316,9 +323,7 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let engine = ClickHouse::start(folder.path()).await;
-        let path = folder.path().join("central.toml");
-        std::fs::write(&path, format!("[clickhouse]\nurl = {:?}\n", engine.url())).unwrap();
-        let config = Config::load(&path).unwrap();
+        let config = Config::parse(&format!("[clickhouse]\nurl = {:?}\n", engine.url())).unwrap();
         let sources = Sources::connect(&config, Duration::from_secs(30)).await.unwrap();
         let found = async |sql: &str| troubles(&sources, &sources.hot, sql).await;
         for sql in troubles_sql("default") {
@@ -329,22 +334,37 @@ mod tests {
         assert!(error.contains("UNKNOWN_TABLE"), "{error}");
     }
 
+    /// With one pull waiting, created at second 7.
+    fn consumer(deliveries: u64, last_active: Option<&str>, pending: u64) -> ConsumerInfo {
+        let at = serde_json::json!({"consumer_seq": deliveries, "stream_seq": deliveries, "last_active": last_active});
+        let info = serde_json::json!({
+            "stream_name": "MARKET_DATA", "name": "central-liquidations", "created": "1970-01-01T00:00:07Z",
+            "config": {"deliver_policy": "all", "ack_policy": "explicit", "replay_policy": "instant", "max_ack_pending": 10},
+            "delivered": at, "ack_floor": at, "num_ack_pending": 0, "num_redelivered": 0,
+            "num_waiting": 1, "num_pending": pending,
+        });
+        serde_json::from_value(info).unwrap()
+    }
+
+    const AT_30: Option<&str> = Some("1970-01-01T00:00:30Z");
+
     /// A broker does not store the time of the last delivery.
     #[test]
     fn the_last_delivery_of_a_consumer_is_unknown_after_a_restart_of_the_broker() {
-        let of = |deliveries: u64, last_active: Option<&str>| {
-            let at = serde_json::json!({"consumer_seq": deliveries, "stream_seq": deliveries, "last_active": last_active});
-            let info = serde_json::json!({
-                "stream_name": "MARKET_DATA", "name": "central-liquidations", "created": "1970-01-01T00:00:07Z",
-                "config": {"deliver_policy": "all", "ack_policy": "explicit", "replay_policy": "instant", "max_ack_pending": 10},
-                "delivered": at, "ack_floor": at, "num_ack_pending": 0, "num_redelivered": 0,
-                "num_waiting": 1, "num_pending": 1,
-            });
-            last_delivery(&serde_json::from_value(info).unwrap())
-        };
-        assert_eq!(of(5, Some("1970-01-01T00:00:30Z")), Some(30));
+        let of = |deliveries, last_active| last_delivery(&consumer(deliveries, last_active, 1));
+        assert_eq!(of(5, AT_30), Some(30));
         assert_eq!(of(5, None), None);
         assert_eq!(of(0, None), Some(7), "it has never delivered anything");
+    }
+
+    #[test]
+    fn a_consumer_is_stalled_after_a_minute_with_messages_of_which_a_second_reading_shows_none_delivered() {
+        let stalled = consumer(5, AT_30, 1);
+        assert_eq!([89, 90, 91].map(|now| waited_seconds(&stalled, now)), [None, Some(60), Some(61)]);
+        assert_eq!(waited_seconds(&consumer(5, AT_30, 0), 91), None, "nothing is pending");
+        assert!(is_still(&stalled, &stalled));
+        assert!(!is_still(&stalled, &consumer(6, AT_30, 1)), "one was delivered");
+        assert!(!is_still(&stalled, &consumer(5, AT_30, 0)), "the messages were deleted");
     }
 
     #[test]

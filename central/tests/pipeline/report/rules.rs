@@ -170,6 +170,7 @@ async fn every_fault_leads_to_its_verdict() {
     a_mutation_that_fails_is_named(&stack, &config).await;
     a_stop_excuses_silence_until_the_edge_reports_again(&stack, &config).await;
     a_latency_says_how_far_it_can_be_trusted(&stack, &config).await;
+    second_rows_count_in_periods_with_recent_rows_but_for_those_of_a_correction(&stack, &config).await;
     // Recent rows do not matter for a period of yesterday.
     let (_, report) = integrity(&stack, &config, &["--from", "2d", "--to", "1d"]);
     assert!(!has(&report, "fail table.no_recent_rows trades"), "{report:#}");
@@ -186,6 +187,28 @@ async fn a_mutation_that_fails_is_named(stack: &Stack, config: &Path) {
     })
     .await;
     stack.execute("KILL MUTATION WHERE database = 'marketprism_hot' AND table = 'trades'").await;
+}
+
+/// The correction is in none of the periods: its frames were received, and it was closed, before the shorter one.
+async fn second_rows_count_in_periods_with_recent_rows_but_for_those_of_a_correction(
+    stack: &Stack,
+    config: &Path,
+) {
+    seed::healthy(stack).await;
+    stack.execute(&seed::rows("marketprism_hot", "trades", "number")).await;
+    let is_named = |period: &[&str]| {
+        has(&integrity(stack, config, period).1, "fail table.duplicate_rows trades: 1")
+    };
+    assert!(is_named(&["--from", "2m"]));
+    assert!(!is_named(&["--from", "2h", "--to", "1h"]), "those rows are recent, and none of that hour's");
+    stack
+        .execute(
+            "INSERT INTO marketprism_hot.corrections (correction, data_type, exchange, edge, from_at, to_at, changed, created_at) \
+             SELECT 1, 'trade', 'sim_spot', 'e1', now64(9) - INTERVAL 6 MINUTE, now64(9) - INTERVAL 5 MINUTE, 100, now64(3) - INTERVAL 4 MINUTE",
+        )
+        .await;
+    assert!(!is_named(&["--from", "2m"]), "they are rows and their replacements");
+    stack.execute("TRUNCATE TABLE marketprism_hot.corrections").await;
 }
 
 async fn a_latency_says_how_far_it_can_be_trusted(stack: &Stack, config: &Path) {

@@ -71,7 +71,8 @@ struct LaneQueue {
 struct PoolState {
     engine: Engine,
     queue: Mutex<Queue>,
-    arrived: Condvar,
+    /// Idle threads, by their lane.
+    arrived: EnumMap<Lane, Condvar>,
     sizes: EnumMap<Lane, PoolSize>,
 }
 
@@ -93,7 +94,7 @@ impl Pool {
             Lane::Control => CONTROL_PLACES,
         };
         let places = sizes.values().map(|size| size.threads + size.waiting).sum();
-        let shared = Arc::new(PoolState { engine, queue, arrived: Condvar::new(), sizes });
+        let shared = Arc::new(PoolState { engine, queue, arrived: EnumMap::default(), sizes });
         let (orders, inbox) = sync_channel(places);
         let mut workers = Vec::new();
         for (lane, size) in sizes {
@@ -115,17 +116,18 @@ impl Pool {
             number: self.numbers.fetch_add(1, Ordering::Relaxed),
             ..JobState::default()
         });
-        let PoolSize { threads, waiting } = self.shared.sizes[job.lane];
+        let job_lane = job.lane;
+        let PoolSize { threads, waiting } = self.shared.sizes[job_lane];
         let mut queue = self.shared.lock();
-        let lane = &mut queue.lanes[job.lane];
+        let lane = &mut queue.lanes[job_lane];
         lane.forget_cancelled();
         if lane.jobs.len() >= waiting + lane.idle {
             return Err(PoolFull { running: threads, waiting });
         }
         lane.jobs.push_back(Queued { job, state: Arc::clone(&state), reply });
         drop(queue);
-        // To all: the first one to wake may be of a lane that does not take this job.
-        self.shared.arrived.notify_all();
+        // One thread of each lane that takes this job: waking all of them cost more than a small query.
+        self.shared.arrived.values().take(job_lane.into_usize() + 1).for_each(Condvar::notify_one);
         Ok((query_result, CancelGuard { state, orders: self.orders.clone() }))
     }
 
@@ -137,7 +139,7 @@ impl Pool {
         queue.closed = true;
         queue.lanes.values_mut().for_each(|lane| lane.jobs.clear());
         drop(queue);
-        self.shared.arrived.notify_all();
+        self.shared.arrived.values().for_each(Condvar::notify_all);
         let workers = std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
         for worker in workers {
             while !worker.is_finished() {
@@ -184,7 +186,7 @@ impl PoolState {
             if queue.closed {
                 return None;
             }
-            queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = self.arrived[lane].wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }

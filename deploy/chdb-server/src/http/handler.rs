@@ -55,7 +55,6 @@ pub struct Service {
     options: Arc<ServiceOptions>,
 }
 
-/// The service for one connection.
 pub struct ConnectionService {
     service: Service,
     place: Arc<ConnectionPlace>,

@@ -133,7 +133,6 @@ impl ResponseHead {
         }
     }
 
-    /// An error response.
     pub fn failed(&self, error: &EngineError) -> Response<Body> {
         self.failed_with(error_status(error.code), error)
     }

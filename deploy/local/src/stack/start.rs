@@ -23,7 +23,6 @@ impl<'a> Starter<'a> {
         Self { paths, client, console, children: Vec::new() }
     }
 
-    /// The record of a running part.
     pub fn running(&self, part: &str) -> anyhow::Result<Option<ProcessRecord>> {
         let record = ProcessRecord::load(&self.paths.run(), part)?;
         Ok(record.filter(|record| record.state() == ProcessState::Alive))

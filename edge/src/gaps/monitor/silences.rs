@@ -133,58 +133,30 @@ impl GapMonitor {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
-    use marketprism_adapter_host::contract::{self, Connection, DataStream, Heartbeat, Plan};
+    use marketprism_adapter_host::contract;
     use marketprism_schema::{Capability, DataTypeMap, MarketType, StreamId};
     use marketprism_socket::CloseReason;
 
     use super::*;
     use crate::audit::{AuditOrigin, Auditor};
+    use crate::feed::fixtures::{connection, plan};
 
     const SECOND: i64 = 1_000_000_000;
 
     /// Funding and trades without numbers, on one connection.
     fn monitor() -> (Arc<Auditor>, GapMonitor) {
-        let auditor = Arc::new(Auditor::new(AuditOrigin {
-            edge: "e1".to_owned(),
-            region: "r1".to_owned(),
-            run_ns: SECOND,
-            window_seconds: 60,
-            settle: Duration::ZERO,
-        }));
+        let auditor = Arc::new(Auditor::new(AuditOrigin::fixture(SECOND)));
         let feed = auditor.feed("sim_perp");
         let streams = DataTypeMap::from_fn(|kind| {
             let id = StreamId::new(kind, "sim_perp", MarketType::Perpetual, "A-B").unwrap();
             matches!(kind, DataType::FundingRate | DataType::Trade).then_some((id, Capability::UNNUMBERED))
         });
         let table = auditor.subscribe(feed, &[streams], SECOND);
-        let stream = |data_type| DataStream {
-            data_type,
-            instrument: Some(0),
-            expected_silence_ms: 15_000,
-            resubscribe: Vec::new(),
-        };
-        let connection = Connection {
-            name: "public".to_owned(),
-            url: String::new(),
-            headers: Vec::new(),
-            on_open: Vec::new(),
-            heartbeat: Heartbeat::Passive,
-            idle_timeout_ms: 0,
-            max_age_ms: 0,
-            messages_max: 0,
-            messages_window_ms: 0,
-            charges: Vec::new(),
-            streams: vec![stream(contract::DataType::FundingRate), stream(contract::DataType::Trade)],
-        };
-        let plan = Plan {
-            connections: vec![connection],
-            polls: Vec::new(),
-            resyncs: Vec::new(),
-            budgets: Vec::new(),
-            clock: None,
-        };
+        let mut connection = connection(&[Some(0), Some(0)]);
+        connection.streams[0].data_type = contract::DataType::FundingRate;
+        connection.streams.iter_mut().for_each(|stream| stream.expected_silence_ms = 15_000);
+        let plan = plan(vec![connection], Vec::new());
         let monitor = GapMonitor::new(Arc::clone(&auditor), feed, table, &plan, SECOND);
         (auditor, monitor)
     }

@@ -15,7 +15,9 @@ use marketprism_tests::link::Link;
 use marketprism_tests::wait::eventually;
 use tokio_util::sync::CancellationToken;
 
-use super::setup::{Running, audits, compare, create_streams, run, run_draining, trades};
+use super::setup::{
+    Running, audits, broker_with_streams, compare, create_streams, run, run_draining, trades,
+};
 use crate::broker::{STREAM, broker_with_stream, create_stream, messages};
 
 const DELIVERED: (DrainResult, u64) = (DrainResult { undelivered: 0 }, 0);
@@ -27,9 +29,7 @@ async fn all_confirmed(edge: &Running) {
 #[tokio::test(flavor = "multi_thread")]
 async fn audits_are_exact_through_kills_of_the_broker_and_list_ambiguous_events() {
     const COUNT: u64 = 20_000;
-    let folder = tempfile::tempdir().unwrap();
-    let mut broker = Broker::start(folder.path()).await;
-    create_streams(&broker.url()).await;
+    let (_folder, mut broker) = broker_with_streams().await;
     let edge = Arc::new(run(&broker.url(), 100_000).await);
     let writer = {
         let edge = Arc::clone(&edge);
@@ -62,9 +62,7 @@ async fn audits_are_exact_through_kills_of_the_broker_and_list_ambiguous_events(
 /// learns that the broker has them.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_with_a_lost_acknowledgement_are_ambiguous_and_the_rest_of_their_windows_is_exact() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_streams(&broker.url()).await;
+    let (_folder, broker) = broker_with_streams().await;
     let link = Link::to(broker.port()).await;
     let edge = run(&format!("nats://127.0.0.1:{}", link.near()), 100_000).await;
     edge.append(0..500);
@@ -109,10 +107,8 @@ async fn events_dropped_from_the_full_queue_are_gaps_of_ours_and_the_rest_is_exa
 
 #[tokio::test(flavor = "multi_thread")]
 async fn audits_that_a_restored_broker_lost_are_stored_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut broker = Broker::start(folder.path()).await;
+    let (folder, mut broker) = broker_with_streams().await;
     let url = broker.url();
-    create_streams(&url).await;
     let edge = run(&url, 100_000).await;
     let more_audits = async || {
         let before = audits(&url).await.len();

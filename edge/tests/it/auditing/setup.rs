@@ -15,6 +15,8 @@ use marketprism_schema::{
     MarketType, Numbering, SilentStreams, StreamId, decode_audit_payload,
 };
 use marketprism_service::clock;
+use marketprism_tests::broker::Broker;
+use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Publishing, STREAM, create_stream, event_id, limits, messages, publish, record};
@@ -158,7 +160,14 @@ impl Running {
     }
 }
 
-/// The streams of events and audits.
+/// A broker with the streams of events and audits, and its folder.
+pub async fn broker_with_streams() -> (TempDir, Broker) {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    create_streams(&broker.url()).await;
+    (folder, broker)
+}
+
 pub async fn create_streams(url: &str) {
     create_stream(url, STREAM, "trade.>").await;
     create_stream(url, "AUDIT", "audit.>").await;

@@ -5,21 +5,18 @@ use std::collections::BTreeSet;
 use marketprism_edge::audit::{Auditor, Resumption, RunJournal};
 use marketprism_edge::publisher::DrainResult;
 use marketprism_schema::{DataType, DataTypeMap, DowntimeReason, MarketType};
-use marketprism_tests::broker::Broker;
 use marketprism_tests::wait::eventually;
 
 use super::setup::{
-    NUMBERED, SECOND, SYMBOLS, audit_payloads, audited, audited_after, create_streams, origin, run_journaled,
-    trades,
+    NUMBERED, SECOND, SYMBOLS, audit_payloads, audited, audited_after, broker_with_streams, origin,
+    run_journaled, trades,
 };
 
 const DELIVERED: (DrainResult, u64) = (DrainResult { undelivered: 0 }, 0);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_and_the_next_start_enclose_the_downtime_and_audits_cover_the_rest() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
-    create_streams(&broker.url()).await;
+    let (folder, broker) = broker_with_streams().await;
     let journal = RunJournal::open(folder.path(), "e1").unwrap();
     let first = run_journaled(&broker.url(), &journal).await;
     first.append(0..100);
@@ -44,9 +41,7 @@ async fn a_stop_and_the_next_start_enclose_the_downtime_and_audits_cover_the_res
 
 #[tokio::test(flavor = "multi_thread")]
 async fn last_words_that_the_broker_did_not_get_are_sent_by_the_next_start() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut broker = Broker::start(folder.path()).await;
-    create_streams(&broker.url()).await;
+    let (folder, mut broker) = broker_with_streams().await;
     let journal = RunJournal::open(folder.path(), "e1").unwrap();
     let first = run_journaled(&broker.url(), &journal).await;
     first.append(0..100);

@@ -13,7 +13,6 @@ const FIXED32: u64 = 5;
 /// A field of a message.
 pub(super) struct Field<'a> {
     pub(super) number: u64,
-    pub(super) wire_type: u64,
     /// With tag and length.
     pub(super) whole: &'a [u8],
     pub(super) varint: u64,
@@ -41,5 +40,5 @@ pub(super) fn next_field<'a>(rest: &mut &'a [u8]) -> Result<Field<'a>, DecodeErr
         (bytes, *rest) = rest.split_at_checked(length).ok_or(CUT)?;
     }
     let whole = all.get(..all.len() - rest.len()).unwrap_or_default();
-    Ok(Field { number: tag >> 3, wire_type: tag & 7, whole, varint, bytes })
+    Ok(Field { number: tag >> 3, whole, varint, bytes })
 }

@@ -16,7 +16,9 @@ use crate::{Body, Event, EventId, Header, MarketType};
 const EVENTS: u64 = 8;
 /// Most events in a message. A refused event is stored with a copy of the header, so both are bounded.
 const MESSAGE_EVENTS_MAX: usize = 10_000;
-/// Most bytes of the fields that all events of a message share.
+/// Fields that all events of a message share, of this version.
+const HEADER_FIELDS: usize = 7;
+/// Most bytes of them.
 const HEADER_BYTES_MAX: usize = 4 * 1024;
 
 /// A packed message, split into header and events. Nothing is copied.
@@ -46,13 +48,17 @@ impl<'a> PackedEvents<'a> {
     /// It is no packed message, has no event or more than 10,000, or a header of more than 4 KiB. A single wrong event is an
     /// error of [`Self::event`].
     pub fn split(payload: &'a [u8]) -> Result<Self, DecodeError> {
-        let mut packed =
-            Self { header: SharedHeader::default(), header_fields: Vec::new(), events: Vec::new() };
+        let (header, header_fields) = (SharedHeader::default(), Vec::with_capacity(HEADER_FIELDS));
+        let mut packed = Self { header, header_fields, events: Vec::new() };
         let (mut rest, mut header_bytes) = (payload, 0_usize);
         while !rest.is_empty() {
             let field = next_field(&mut rest)?;
             if field.number == EVENTS {
-                if packed.events.len() == MESSAGE_EVENTS_MAX {
+                if packed.events.is_empty() {
+                    // Most are as long as the first.
+                    let more = rest.len() / field.whole.len().max(1);
+                    packed.events.reserve_exact(more.saturating_add(1).min(MESSAGE_EVENTS_MAX));
+                } else if packed.events.len() == MESSAGE_EVENTS_MAX {
                     return Err(DecodeError::Field("events", "at most 10000 events"));
                 }
                 packed.events.push((field.whole, field.whole.len() - field.bytes.len()));
@@ -98,6 +104,7 @@ impl<'a> PackedEvents<'a> {
     }
 
     /// `times`: of the venue in microseconds, of the receipt in nanoseconds.
+    #[inline]
     fn with_header(
         &self,
         body: Body<'a>,

@@ -1,12 +1,11 @@
 //! The event of a trade as edges write it: known fields, each at most once, in rising order. Its texts are those of the payload, so that reading it
 //! allocates nothing. Any other form is left to the general reader, which decides what is an error.
 
-use super::fields::{BYTES, Field, VARINT, next_field};
+use prost::encoding::decode_varint;
+
+use super::fields::{BYTES, VARINT};
 use super::numbers::scale;
 use crate::{Decimal, Side, Trade};
-
-/// Number of the field with a trade.
-const TRADE: u64 = 5;
 
 pub(super) struct WrittenTrade<'a> {
     pub(super) timestamp_us: i64,
@@ -18,15 +17,20 @@ pub(super) struct WrittenTrade<'a> {
 
 /// None for an event that is no trade in this form.
 pub(super) fn written_trade(event: &[u8]) -> Option<WrittenTrade<'_>> {
+    const TIMESTAMP: u64 = 1 << 3 | VARINT;
+    const RECEIVED_AFTER: u64 = 2 << 3 | VARINT;
+    const EVENT_ID: u64 = 3 << 3 | BYTES;
+    const DATA_SOURCE: u64 = 4 << 3 | VARINT;
+    const TRADE: u64 = 5 << 3 | BYTES;
     let (mut timestamp_us, mut received_after, mut source) = (0, 0, 0);
     let (mut event_id, mut trade): (&[u8], _) = (&[], None);
-    each_field(event, |field| {
-        match (field.number, field.wire_type) {
-            (1, VARINT) => timestamp_us = field.varint.cast_signed(),
-            (2, VARINT) => received_after = zigzag(field.varint),
-            (3, BYTES) => event_id = field.bytes,
-            (4, VARINT) => source = i32::try_from(field.varint).ok()?,
-            (TRADE, BYTES) => trade = Some(read_trade(field.bytes)?),
+    each_field(event, |tag, rest| {
+        match tag {
+            TIMESTAMP => timestamp_us = rest.varint()?.cast_signed(),
+            RECEIVED_AFTER => received_after = zigzag(rest.varint()?),
+            EVENT_ID => event_id = rest.bytes()?,
+            DATA_SOURCE => source = i32::try_from(rest.varint()?).ok()?,
+            TRADE => trade = Some(read_trade(rest.bytes()?)?),
             _ => return None,
         }
         Some(())
@@ -35,13 +39,17 @@ pub(super) fn written_trade(event: &[u8]) -> Option<WrittenTrade<'_>> {
 }
 
 fn read_trade(message: &[u8]) -> Option<Trade<'_>> {
+    const TRADE_ID: u64 = 1 << 3 | BYTES;
+    const PRICE: u64 = 2 << 3 | BYTES;
+    const QUANTITY: u64 = 3 << 3 | BYTES;
+    const SIDE: u64 = 4 << 3 | VARINT;
     let (mut trade_id, mut price, mut quantity, mut side) = ("", None, None, None);
-    each_field(message, |field| {
-        match (field.number, field.wire_type) {
-            (1, BYTES) => trade_id = std::str::from_utf8(field.bytes).ok()?,
-            (2, BYTES) => price = Some(decimal(field.bytes)?),
-            (3, BYTES) => quantity = Some(decimal(field.bytes)?),
-            (4, VARINT) => side = side_of(field.varint),
+    each_field(message, |tag, rest| {
+        match tag {
+            TRADE_ID => trade_id = std::str::from_utf8(rest.bytes()?).ok()?,
+            PRICE => price = Some(decimal(rest.bytes()?)?),
+            QUANTITY => quantity = Some(decimal(rest.bytes()?)?),
+            SIDE => side = side_of(rest.varint()?),
             _ => return None,
         }
         Some(())
@@ -58,11 +66,13 @@ const fn side_of(number: u64) -> Option<Side> {
 }
 
 fn decimal(message: &[u8]) -> Option<Decimal> {
+    const MANTISSA: u64 = 1 << 3 | VARINT;
+    const SCALE: u64 = 2 << 3 | VARINT;
     let (mut mantissa, mut places) = (0, 0);
-    each_field(message, |field| {
-        match (field.number, field.wire_type) {
-            (1, VARINT) => mantissa = zigzag(field.varint),
-            (2, VARINT) => places = u32::try_from(field.varint).ok()?,
+    each_field(message, |tag, rest| {
+        match tag {
+            MANTISSA => mantissa = zigzag(rest.varint()?),
+            SCALE => places = u32::try_from(rest.varint()?).ok()?,
             _ => return None,
         }
         Some(())
@@ -70,17 +80,43 @@ fn decimal(message: &[u8]) -> Option<Decimal> {
     Some(Decimal { mantissa, scale: scale(places, "scale").ok()? })
 }
 
-/// Runs `each` over fields whose numbers rise.
-fn each_field<'a>(mut rest: &'a [u8], mut each: impl FnMut(&Field<'a>) -> Option<()>) -> Option<()> {
-    let mut before = 0;
-    while !rest.is_empty() {
-        let field = next_field(&mut rest).ok()?;
-        if std::mem::replace(&mut before, field.number) >= field.number {
+/// Runs `each`, which takes the value, over the tags of fields whose numbers rise.
+fn each_field<'a>(
+    message: &'a [u8],
+    mut each: impl FnMut(u64, &mut FieldCursor<'a>) -> Option<()>,
+) -> Option<()> {
+    let (mut rest, mut before) = (FieldCursor(message), 0);
+    while !rest.0.is_empty() {
+        let tag = rest.varint()?;
+        let number = tag >> 3;
+        if std::mem::replace(&mut before, number) >= number {
             return None;
         }
-        each(&field)?;
+        each(tag, &mut rest)?;
     }
     Some(())
+}
+
+struct FieldCursor<'a>(&'a [u8]);
+
+impl<'a> FieldCursor<'a> {
+    /// Most have one byte.
+    fn varint(&mut self) -> Option<u64> {
+        match self.0.split_first() {
+            Some((&byte, rest)) if byte < 0x80 => {
+                self.0 = rest;
+                Some(byte.into())
+            }
+            _ => decode_varint(&mut self.0).ok(),
+        }
+    }
+
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = usize::try_from(self.varint()?).ok()?;
+        let (bytes, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(bytes)
+    }
 }
 
 /// Number of a `sint64`.

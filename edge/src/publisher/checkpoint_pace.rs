@@ -1,11 +1,40 @@
 //! Pace of the checkpoints.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use marketprism_service::clock;
 
 use crate::limits::{CHECKPOINT_BYTES_A_SECOND, CHECKPOINT_SHARE};
 
+pub(super) struct CheckpointPace {
+    /// Time and bytes of the last checkpoint.
+    last: (Instant, u64),
+    /// Bytes of the checkpoints since a time up to which not all events are sent.
+    held: (i64, u64),
+}
+
+impl CheckpointPace {
+    pub(super) fn new() -> Self {
+        Self { last: (Instant::now(), 0), held: (0, 0) }
+    }
+
+    /// `pending_ns`: receive time of the oldest event that is not sent.
+    pub(super) fn is_due(&mut self, pending_ns: Option<i64>, journal_bytes: u64) -> bool {
+        if pending_ns.is_none_or(|pending_ns| pending_ns > self.held.0) {
+            self.held = (clock::now_ns(), 0);
+        }
+        let (at, bytes) = self.last;
+        at.elapsed() >= checkpoint_pause(bytes, self.held.1, journal_bytes)
+    }
+
+    pub(super) fn wrote(&mut self, bytes: u64) {
+        self.last = (Instant::now(), bytes);
+        self.held.1 = self.held.1.saturating_add(bytes);
+    }
+}
+
 /// Pause after a checkpoint of so many bytes; `held`: bytes of checkpoints in segments that unsent events keep.
-pub(super) fn checkpoint_pause(bytes: u64, held: u64, journal_bytes: u64) -> Duration {
+fn checkpoint_pause(bytes: u64, held: u64, journal_bytes: u64) -> Duration {
     let doublings = held / (journal_bytes / CHECKPOINT_SHARE).max(1);
     let millis = bytes.saturating_mul(1_000) / CHECKPOINT_BYTES_A_SECOND;
     Duration::from_millis(millis.saturating_mul(1 << doublings.min(16)))

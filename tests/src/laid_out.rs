@@ -1,0 +1,62 @@
+//! Data of an engine with the databases that `init` makes, made once for each build: two hundred tests would run its eighty statements first.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use crate::broker::{Broker, copy_folder};
+use crate::central::{Central, Settings};
+use crate::clickhouse::ClickHouse;
+use crate::parts;
+
+/// Lines of a configuration with one of these make other tables.
+const OF_LAYOUTS: [&str; 3] = ["_days", "_database", "cluster"];
+
+/// The databases of this configuration are those of the default one.
+pub fn is_default(configuration: &str) -> bool {
+    !OF_LAYOUTS.iter().any(|part| configuration.contains(part))
+}
+
+/// Copies the data to the folder of an engine that is not started yet. The first test that asks makes them, the others wait.
+pub async fn copy_to(data: &Path) {
+    let central = parts::binary("marketprism-central");
+    let root = central.with_file_name("laid-out");
+    fs::create_dir_all(&root).unwrap();
+    let made = root.join(name_of(&central));
+    if !made.exists() {
+        let lock = File::create(root.join("lock")).unwrap();
+        let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await.unwrap().unwrap();
+        if !made.exists() {
+            make(&root, &made).await;
+        }
+        drop(lock);
+    }
+    fs::create_dir_all(data.parent().unwrap()).unwrap();
+    copy_folder(&made, data);
+}
+
+/// Another binary or engine may make other tables.
+fn name_of(central: &Path) -> String {
+    let about = fs::metadata(central).unwrap();
+    let changed = about.modified().unwrap().duration_since(UNIX_EPOCH).unwrap();
+    let library = parts::clickhouse_library();
+    let version = library.parent().and_then(Path::file_name).unwrap().to_string_lossy().into_owned();
+    format!("{version}-{}-{}", about.len(), changed.as_nanos())
+}
+
+async fn make(root: &Path, made: &Path) {
+    for earlier in fs::read_dir(root).unwrap() {
+        let earlier = earlier.unwrap().path();
+        if earlier.is_dir() {
+            fs::remove_dir_all(earlier).unwrap();
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (broker, mut engine) = tokio::join!(Broker::start(folder.path()), ClickHouse::start(folder.path()));
+    let (nats, hot) = (broker.nats(), engine.url());
+    Central::prepared(folder.path(), &Settings::plain(&nats, &hot)).init().await;
+    engine.stop().await;
+    let partial: PathBuf = root.join("partial");
+    copy_folder(&engine.data(), &partial);
+    fs::rename(partial, made).unwrap();
+}
