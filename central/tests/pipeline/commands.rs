@@ -101,7 +101,8 @@ fn no_form_shortens_names_or_values(stack: &Stack, config: &Path) {
     let (_, table, error) = query(&["SELECT repeat('x', 20000) AS long, 1 AS n UNION ALL SELECT 'y', 2"]);
     assert_eq!(table.matches('x').count(), 20_000, "{error}");
     let name = "a_name_of_a_column_with_more_than_28_letters";
-    contains_all(&query(&[&format!("SELECT 1 AS {name}")]).1, &[name]);
+    let statement = format!("SELECT 1 AS {name}");
+    contains_all(&query(&[statement.as_str()]).1, &[name]);
 }
 
 /// As `docker run -v ./rows.csv:/rows.csv`: its name cannot be given to another file.
