@@ -77,6 +77,10 @@ pub const EVENTS_A_TURN: usize = 256;
 /// Inserts of rows that ClickHouse accepts and does not hold: a lying token needs two; after three the rows are refused.
 pub const INSERT_ROUNDS: u32 = 3;
 
+/// An insert that fails for so long is looked up before the next try: ClickHouse knows its token for an hour on a cluster (25.10), or for 10,000
+/// inserts into the table, which eight partitions make within 20 minutes.
+pub const TOKEN_SURE: Duration = Duration::from_secs(600);
+
 /// Event ids per lookup: 6,500 times 32 bytes stay below the server's default query size (256 KiB).
 pub const IDS_A_QUERY: usize = 6_500;
 

@@ -66,6 +66,8 @@ metrics! {
             "clock of the hot or cold server minus that of this machine",
         pub certificate_expiry: IntGaugeVec = "marketprism_certificate_expiry_seconds" ["key"]
             "seconds until the certificates of a configured file end, by its key: of a chain the first, of authorities the last; 0 for a file that cannot be read",
+        pub certificate_lifetime: IntGaugeVec = "marketprism_certificate_lifetime_seconds" ["key"]
+            "seconds from begin to end of that certificate; 0 for a file that cannot be read",
         pub put_back: IntCounterVec = "marketprism_central_hot_put_back_total" ["stream"]
             "times that hot was found put back to an earlier state",
         pub dead_letters: IntCounterVec = "marketprism_central_dead_letters_total" ["reason"] "refused messages",

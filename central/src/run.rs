@@ -23,7 +23,7 @@ use crate::role::Role;
 use crate::server_clock::ServerClock;
 use crate::shared_answer::SharedAnswer;
 use crate::status::Status;
-use crate::storage::Storage;
+use crate::storage::{Storage, StorageError};
 use crate::{fleet, http, init, ledger, limits, replicator};
 
 /// Name and version in traces.
@@ -196,7 +196,7 @@ const fn part(side: DatabaseKind) -> &'static str {
     }
 }
 
-/// Provisions one database, waiting for broker and ClickHouse, and for a hot that keeps rows as long as configured. Returns early on `stop`.
+/// Provisions one database, waiting for broker and ClickHouse, and for tables that keep rows long enough. Returns early on `stop`.
 async fn provision(
     shared: &CentralContext,
     side: DatabaseKind,
@@ -232,15 +232,24 @@ async fn provision_once(shared: &CentralContext, side: DatabaseKind) -> anyhow::
         Err(error) => return Ok(Some(format!("{error:#}"))),
     };
     report.refuse_immutable()?;
-    match init::hot_keeps_less(&shared.config, &shared.storage).await {
+    match keeps_less(shared, side).await {
         Ok(None) => {}
         Ok(less) => return Ok(less),
-        Err(error) => return Ok(Some(format!("cannot read how long hot keeps rows: {error}"))),
+        Err(error) => return Ok(Some(format!("cannot read how long tables keep rows: {error}"))),
     }
     for (what, difference) in report.differences() {
         tracing::warn!(what, %difference, "differs from the configuration; run `init --apply` to change it");
     }
     Ok(None)
+}
+
+/// Both sides keep rows long enough for the replicator, hot for ingest and ledger.
+async fn keeps_less(shared: &CentralContext, side: DatabaseKind) -> Result<Option<String>, StorageError> {
+    let of_hot = init::hot_keeps_less(&shared.config, &shared.storage).await?;
+    match side {
+        DatabaseKind::Cold if of_hot.is_none() => init::cold_keeps_less(&shared.config, &shared.cold).await,
+        _ => Ok(of_hot),
+    }
 }
 
 #[cfg(test)]
@@ -250,8 +259,9 @@ mod tests {
     use super::*;
 
     /// Gauges that only a holder of a lease, or a central with certificates or an answer of its servers, can set, and series of exchanges that hot holds.
-    const UNKNOWN_AT_FIRST: [&str; 17] = [
+    const UNKNOWN_AT_FIRST: [&str; 18] = [
         "marketprism_certificate_expiry_seconds",
+        "marketprism_certificate_lifetime_seconds",
         "marketprism_broker_to_hot_seconds",
         "marketprism_central_edge_silent",
         "marketprism_edge_to_hot_seconds",

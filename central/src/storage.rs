@@ -68,6 +68,10 @@ pub const READ_ONLY: u32 = 164;
 pub const TIMEOUT_EXCEEDED: u32 = 159;
 pub const TOO_MANY_ROWS_OR_BYTES: u32 = 396;
 
+/// Error of a request whose settings were lost on the way.
+pub const SETTINGS_DROPPED: &str = "it does not get the settings of requests: a proxy on the way, such as chproxy, drops parameters. Set `url` in \
+    [clickhouse], or [clickhouse.cold], to the server's own address";
+
 /// Size of a statement with as many ids as a delete may list.
 pub const QUERY_BYTES: &str = "2000000";
 

@@ -21,13 +21,7 @@ pub fn variables(text: &str) -> BTreeMap<String, String> {
 
 /// Certificates of a throw-away authority: `ca.pem`, and `NAME.pem` with `NAME-key.pem` for each name.
 pub fn certificates(folder: &Path, names: &[&str]) {
-    certificates_for(folder, names, 30);
-}
-
-/// As [`certificates`], valid for so many days.
-pub fn certificates_for(folder: &Path, names: &[&str], days: u32) {
-    let mut command = Command::new(shipped("try-ca.sh"));
-    run(command.arg(folder).args(names).env("DAYS", days.to_string()));
+    run(Command::new(shipped("try-ca.sh")).arg(folder).args(names));
 }
 
 /// Lines of a `[nats]` table with the certificates `client`.

@@ -21,7 +21,8 @@ use crate::config::Config;
 use crate::limits;
 use crate::report::terminal::clean;
 use crate::storage::{
-    ACCESS_DENIED, READ_ONLY, Storage, StorageError, TIMEOUT_EXCEEDED, TOO_MANY_ROWS_OR_BYTES,
+    ACCESS_DENIED, READ_ONLY, SETTINGS_DROPPED, Storage, StorageError, TIMEOUT_EXCEEDED,
+    TOO_MANY_ROWS_OR_BYTES,
 };
 use crate::time::read_duration;
 
@@ -135,11 +136,15 @@ fn restricted(storage: &Storage, args: &QueryArgs) -> Client {
         ("cancel_http_readonly_queries_on_client_close", "1"),
         // A query that breaks off is an error of the answer, not its last lines.
         ("wait_end_of_query", "1"),
+        // As many fields as names: versions of ClickHouse write a tuple as a field for each of its values, and one name.
+        ("output_format_csv_serialize_tuple_into_separate_columns", "0"),
         ("output_format_json_quote_decimals", "1"),
         ("output_format_json_quote_64bit_integers", "1"),
         ("output_format_pretty_color", "0"),
         ("output_format_pretty_row_numbers", "0"),
         ("output_format_pretty_max_rows", &rows),
+        ("output_format_pretty_max_value_width", &limits::TABLE_BYTES.to_string()),
+        ("output_format_pretty_max_column_name_width_cut_to", "0"),
         ("output_format_pretty_single_large_number_tip_threshold", "0"),
     ];
     settings.into_iter().fold(client, |client, (name, value)| client.with_setting(name, value))
@@ -147,6 +152,7 @@ fn restricted(storage: &Storage, args: &QueryArgs) -> Client {
 
 async fn answer(client: &Client, statement: &str, args: &QueryArgs) -> anyhow::Result<()> {
     let failed = |error: clickhouse::error::Error| explain(error.into(), args);
+    check_settings(client, args).await?;
     let mut result = client.query_raw(statement).fetch_bytes(args.format.name()).map_err(failed)?;
     match (&args.output, args.format) {
         (None, QueryFormat::Table) => {
@@ -168,6 +174,16 @@ async fn answer(client: &Client, statement: &str, args: &QueryArgs) -> anyhow::R
         }
         (Some(path), _) => to_file(&mut result, path, args).await,
     }
+}
+
+/// Without `readonly` the server would carry out a statement that changes something.
+async fn check_settings(client: &Client, args: &QueryArgs) -> anyhow::Result<()> {
+    let asked = client.query_raw("SELECT toUInt8(getSetting('readonly'))").fetch_one::<u8>();
+    let within = args.timeout.saturating_add(limits::QUERY_CANCEL_WAIT);
+    let found = timeout(within, asked).await.map_err(|_elapsed| too_slow(args))?;
+    let found = found.map_err(|error| explain(error.into(), args))?;
+    ensure!(found == 1, "`readonly` is {found}, sent was 1; the server is asked nothing: {SETTINGS_DROPPED}");
+    Ok(())
 }
 
 /// The next part of the result. Only the server is waited for within bounds: who reads the output may be slow.

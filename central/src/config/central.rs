@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use marketprism_config::{ConfigError, Document, Nats, Problems};
-use marketprism_schema::Carries;
+use marketprism_schema::{Carries, StreamSettings};
 use marketprism_service::CertificateFiles;
 use marketprism_traces::TraceSettings;
 use schemars::JsonSchema;
@@ -111,6 +111,14 @@ impl Config {
                 format!("0, or at least the longest max_age_seconds of [streams], {} s", oldest.as_secs());
             problems.demand(after >= oldest, "replication.remove_from_hot_after_hours", what, allowed);
         }
+        for StreamSettings { name, max_age, duplicate_window, .. } in self.streams.iter().map(|s| &s.settings)
+        {
+            let section = format!("streams.{}", name.to_lowercase());
+            let what = format!("is {}", duplicate_window.as_secs());
+            let allowed = format!("at most {section}.max_age_seconds, {}", max_age.as_secs());
+            let path = format!("{section}.duplicate_window_seconds");
+            problems.demand(duplicate_window <= max_age, &path, what, allowed);
+        }
         let (ack_wait, path) = (self.ack_wait, "consumers.ack_wait_ms");
         let what = format!("is {}", ack_wait.as_millis());
         // A message may be redelivered, looked up in hot and inserted again only when an insert of the previous process cannot run any
@@ -187,6 +195,26 @@ mod tests {
             format!("[clickhouse]\ncluster = \"{{cluster}}\"\n{one}[clickhouse.cold]\nurl = \"http://y\"\n");
         let [hot, cold] = read(&apart).map(|config| [config.clickhouse.hot, config.clickhouse.cold]).unwrap();
         assert_eq!((hot.cluster.as_deref(), cold.cluster), (Some("{cluster}"), None));
+    }
+
+    /// The broker refuses such a stream, and `init --apply` would have changed those before it.
+    #[test]
+    fn a_stream_remembers_ids_no_longer_than_it_keeps_messages() {
+        let with = |window: u32| {
+            let keys = format!("max_age_seconds = 60\nduplicate_window_seconds = {window}\n");
+            read(&format!(
+                "[streams.market_data]\n{keys}[streams.orderbook_snap]\n{keys}[streams.audit]\n{keys}"
+            ))
+        };
+        assert!(with(60).is_ok());
+        let error = with(61).unwrap_err();
+        for stream in ["market_data", "orderbook_snap", "audit"] {
+            let rule = format!("is 61 (allowed: at most streams.{stream}.max_age_seconds, 60)");
+            let problem = format!("streams.{stream}.duplicate_window_seconds: {rule}");
+            assert!(error.contains(&problem), "{problem} is not in {error}");
+        }
+        let of_the_default = read("[streams.market_data]\nmax_age_seconds = 60\n").unwrap_err();
+        assert!(of_the_default.contains("duplicate_window_seconds: is 120"), "{of_the_default}");
     }
 
     #[test]

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 /// The user that a ClickHouse server has from the start.
 const DEFAULT_USER: &str = "default";
 
+/// Longest TTL: 50 years. The tables' TTL is a `DateTime` of 32 bits: one beyond February 2106 begins again in 1970, and ClickHouse deletes every row.
+const TTL_DAYS_MAX: u32 = 18_250;
+
 /// Servers and databases of the rows.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ClickHouse {
@@ -24,10 +27,10 @@ pub struct ClickHouse {
     /// Database of all rows.
     pub cold_database: String,
     /// Days that rows stay in hot at least: whole days of rows are dropped. Older events become no rows; with 8 none that an edge fills from a history of the venue is older.
-    #[schemars(range(min = 1, max = 36_500))]
+    #[schemars(range(min = 1, max = TTL_DAYS_MAX))]
     pub hot_ttl_days: u32,
-    /// Days that rows stay in cold: more than in hot.
-    #[schemars(range(min = 1, max = 36_500))]
+    /// Days that rows stay in cold: more than in hot, at most 50 years. With a TTL beyond 2106 ClickHouse deletes all rows.
+    #[schemars(range(min = 1, max = TTL_DAYS_MAX))]
     pub cold_ttl_days: u32,
     /// Longest insert, on both sides of the connection.
     #[serde(rename = "insert_timeout_ms", with = "marketprism_config::millis")]
@@ -40,7 +43,7 @@ pub struct ClickHouse {
 /// One ClickHouse server and the user there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Server {
-    /// Address of the HTTP interface of one server, not of a balancer over several; `https://` for TLS. User and password may be
+    /// Address of the HTTP interface of one server, not of a balancer over several or a proxy that drops settings; `https://` for TLS. User and password may be
     /// part of it, with `%` escapes for special characters. The variables
     /// `MARKETPRISM_CLICKHOUSE_HOST` and `MARKETPRISM_CLICKHOUSE_PORT` (of the HTTP interface) change host and port of the hot one.
     #[schemars(length(min = 1), extend("x-schemes" = ["http", "https"]))]

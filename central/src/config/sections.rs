@@ -133,7 +133,7 @@ struct StreamLimits {
     #[serde(rename = "max_age_seconds", with = "marketprism_config::seconds")]
     #[schemars(with = "u64", range(min = 60, max = 31_622_400))]
     max_age: Duration,
-    /// Time for which the broker remembers message ids.
+    /// Time for which the broker remembers message ids: at most `max_age_seconds`.
     #[serde(rename = "duplicate_window_seconds", with = "marketprism_config::seconds")]
     #[schemars(with = "u64", range(min = 1, max = 86_400))]
     duplicate_window: Duration,
@@ -222,7 +222,7 @@ impl Ledger {
 /// Times of a lease. All are fractions of one, so that their order holds for every value; it must be the same in all centrals.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 pub struct LeaseTimes {
-    /// A task is taken over when its holder was silent for this long; the same in every central.
+    /// A task is taken over when its holder was silent for this long; the same in every central, else the longer one counts.
     #[serde(rename = "time_ms", with = "marketprism_config::millis")]
     #[schemars(with = "u64", range(min = 4_000, max = 300_000))]
     pub expiry: Duration,

@@ -119,10 +119,13 @@ fn ready(reasons: Vec<String>) -> (StatusCode, Health) {
     (status = 200, description = "Metrics", body = String, content_type = "text/plain"),
 ))]
 pub async fn serve_metrics(State(app): State<Arc<App>>) -> Response {
-    for (key, seconds) in app.certificates.remaining() {
-        app.shared.metrics.certificate_expiry.with_label_values(&[&key]).set(seconds.unwrap_or_default());
+    let metrics = &app.shared.metrics;
+    for (key, times) in app.certificates.remaining() {
+        let times = times.unwrap_or_default();
+        metrics.certificate_expiry.with_label_values(&[&key]).set(times.left);
+        metrics.certificate_lifetime.with_label_values(&[&key]).set(times.lifetime);
     }
-    match app.shared.metrics.render() {
+    match metrics.render() {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

@@ -1,6 +1,6 @@
 //! Reading of a table of hot and cold that are compared after hot was put back. Rows that hot would not keep are left out.
 //!
-//! Each query has two bounds on `created_at`, of a day at most where there are rows: `clickhouse.hot_ttl_days` may be a hundred years.
+//! Each query has two bounds on `created_at`, of a day at most where there are rows: `clickhouse.hot_ttl_days` may be fifty years.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -123,7 +123,7 @@ async fn insert_all(
         if !may_have_failed || !batch.has_events() {
             return refused;
         }
-        missing = missing_rows(shared, batch, &refused).await;
+        missing = missing_rows(shared, batch, 0..batch.entries.len(), &refused).await;
         if missing.is_empty() {
             return refused;
         }
@@ -146,8 +146,21 @@ async fn insert_ranges(
     refused: &mut BTreeMap<usize, String>,
 ) -> bool {
     let mut has_failed = false;
+    let mut failing = FailingInsert::default();
     let mut backoff = limits::BACKOFF;
     while let Some(range) = open.pop() {
+        if failing.needs_lookup(Instant::now())
+            && batch.has_events()
+            && missing_rows(shared, batch, range.clone(), refused).await.is_empty()
+        {
+            tracing::info!(
+                table = batch.target.table(),
+                rows = range.len(),
+                "an insert without an answer is stored"
+            );
+            failing = FailingInsert::default();
+            continue;
+        }
         while !guard.may_begin() {
             // The lease is renewed soon, or it is lost and this future is dropped.
             tokio::time::sleep(limits::BACKOFF_FIRST).await;
@@ -157,6 +170,7 @@ async fn insert_ranges(
             Ok(()) => {
                 report_success(shared);
                 backoff.reset();
+                failing = FailingInsert::default();
                 let seconds = started.elapsed().as_secs_f64();
                 shared.metrics.inserted(batch.target.table(), range.len(), seconds);
             }
@@ -171,6 +185,7 @@ async fn insert_ranges(
             }
             Err(error) => {
                 has_failed = true;
+                failing.note(started);
                 report_failure(shared, batch.target, "insert", &error, &mut backoff).await;
                 open.push(range);
             }
@@ -179,16 +194,38 @@ async fn insert_ranges(
     has_failed
 }
 
-/// Ranges of entries whose events are not in the table.
+/// Time for which one insert fails. Each try may be stored without an answer, and the server knows its token for a while only: a repetition
+/// of it would store the rows twice.
+#[derive(Debug, Default)]
+struct FailingInsert(Option<Instant>);
+
+impl FailingInsert {
+    fn note(&mut self, tried: Instant) {
+        self.0 = self.0.or(Some(tried));
+    }
+
+    /// The rows are to be looked up before the next try, which has the same token: the last one may still be on its way.
+    fn needs_lookup(&mut self, now: Instant) -> bool {
+        let is_due = self.0.is_some_and(|since| now.saturating_duration_since(since) >= limits::TOKEN_SURE);
+        if is_due {
+            self.0 = Some(now);
+        }
+        is_due
+    }
+}
+
+/// Ranges of entries whose events are not in the table, of those in a range.
 async fn missing_rows(
     shared: &CentralContext,
     batch: &Sealed,
+    within: Range<usize>,
     refused: &BTreeMap<usize, String>,
 ) -> Vec<Range<usize>> {
+    let entries = batch.entries.get(within.clone()).unwrap_or_default();
     // Any row of the event will do.
-    let rows = look_up(shared, (batch.target, 0), &batch.entries.iter().collect::<Vec<_>>()).await;
+    let rows = look_up(shared, (batch.target, 0), &entries.iter().collect::<Vec<_>>()).await;
     let mut missing: Vec<Range<usize>> = Vec::new();
-    for (i, entry) in batch.entries.iter().enumerate() {
+    for (i, entry) in within.zip(entries) {
         if rows.has(entry.event_id) || refused.contains_key(&i) {
             continue;
         }
@@ -251,4 +288,23 @@ fn observe_latency(shared: &CentralContext, batch: &Sealed) {
 /// Clock skew between machines can make it negative; that counts as 0.
 pub fn seconds(nanoseconds: i64) -> f64 {
     nanoseconds.max(0) as f64 / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_insert_that_fails_for_long_is_looked_up_each_time_its_token_may_be_forgotten() {
+        let start = Instant::now();
+        let mut failing = FailingInsert::default();
+        assert!(!failing.needs_lookup(start + limits::TOKEN_SURE), "none has failed");
+        failing.note(start);
+        failing.note(start + limits::TOKEN_SURE / 2);
+        let due = start + limits::TOKEN_SURE;
+        assert!(!failing.needs_lookup(start + limits::TOKEN_SURE / 2) && failing.needs_lookup(due));
+        // Looked up now; tries from now on may be stored too.
+        assert!(!failing.needs_lookup(due + limits::TOKEN_SURE / 2));
+        assert!(failing.needs_lookup(due + limits::TOKEN_SURE));
+    }
 }

@@ -3,8 +3,8 @@ use marketprism_schema::{ADAPTER_OBJECTS_BUCKET, DatabaseKind};
 use tokio::time::timeout;
 
 use super::{
-    ConsumerSpec, Difference, ObjectResult, ProvisionReport, SharedBucket, consumers, databases, streams,
-    versions,
+    ConsumerSpec, Difference, ObjectResult, ProvisionReport, SharedBucket, consumers, databases,
+    passed_settings, streams, versions,
 };
 use crate::adapters::{AdapterBucket, Wishes};
 use crate::broker::{Broker, is_no_room};
@@ -46,6 +46,7 @@ pub async fn ensure(
     for side in sides {
         let storage = Storage::of(&config.clickhouse, *side)?;
         let layout = databases::layout(config, *side);
+        passed_settings::check(&storage).await?;
         databases::ensure(&storage, &layout, leases, apply, &mut report).await?;
     }
     Ok(report)

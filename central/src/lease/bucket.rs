@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::broker::{Broker, OpenBucket, within};
+use crate::config::LeaseTimes;
 use crate::limits;
 
 pub const BUCKET: &str = "MARKETPRISM_LEASES";
@@ -21,6 +22,16 @@ pub(super) struct Claim {
     pub(super) term: String,
     /// Acquired at, nanoseconds since 1970 by the holder's clock; informational.
     pub(super) since_ns: i64,
+    /// `lease.time_ms` of the process that wrote it; 0 of a version that does not tell it.
+    #[serde(default)]
+    pub(super) time_ms: u64,
+}
+
+impl Claim {
+    /// The longer of the own times and those of the process that wrote it, which goes by its own.
+    pub(super) fn longer_times(&self, own: LeaseTimes) -> LeaseTimes {
+        LeaseTimes { expiry: own.expiry.max(Duration::from_millis(self.time_ms)) }
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -1,6 +1,7 @@
 //! Acquisition of leases.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,8 @@ pub struct Leases {
     times: LeaseTimes,
     /// Leases held here: another task must not mistake the own name for that of a dead process.
     held: Arc<OwnLeases>,
+    /// Of another central's lease time.
+    warned: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Default)]
@@ -82,6 +85,7 @@ impl Leases {
             name: name.into(),
             times: config.lease,
             held: Arc::default(),
+            warned: Arc::default(),
         }
     }
 
@@ -180,7 +184,8 @@ impl Leases {
             None => self.bucket.create(lease, &claim).await?,
             Some(found) => {
                 let is_own = found.claim.holder == *self.name && !self.held.contains(lease);
-                if !is_own && claimed.age(found.revision) < self.times.expiry {
+                self.warn_of_other_times(&found.claim);
+                if !is_own && claimed.age(found.revision) < found.claim.longer_times(self.times).expiry {
                     return Ok(None);
                 }
                 self.bucket.update(lease, &claim, found.revision).await?
@@ -201,7 +206,22 @@ impl Leases {
 
     fn claim(&self) -> Claim {
         let term = format!("{:016x}", rand::random::<u64>());
-        Claim { holder: self.name.to_string(), term, since_ns: clock::now_ns() }
+        let time_ms = u64::try_from(self.times.expiry.as_millis()).unwrap_or(u64::MAX);
+        Claim { holder: self.name.to_string(), term, since_ns: clock::now_ns(), time_ms }
+    }
+
+    /// Once: other centrals may keep theirs for long.
+    fn warn_of_other_times(&self, claim: &Claim) {
+        let own_ms = self.times.expiry.as_millis();
+        let is_known = claim.holder != *self.name && claim.time_ms != 0;
+        let is_other = is_known && u128::from(claim.time_ms) != own_ms;
+        if is_other && !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                holder = claim.holder,
+                "lease.time_ms is {own_ms} here and {} there: give every central the same; leases are taken over after the longer time",
+                claim.time_ms
+            );
+        }
     }
 }
 
@@ -213,5 +233,5 @@ pub(super) async fn is_wanted(
     times: LeaseTimes,
 ) -> anyhow::Result<bool> {
     let Some(found) = bucket.read(&format!("{lease}{WANTED}")).await? else { return Ok(false) };
-    Ok(watched.age(found.revision) < times.renewal() * 2)
+    Ok(watched.age(found.revision) < found.claim.longer_times(times).renewal() * 2)
 }

@@ -192,7 +192,7 @@ mod tests {
     async fn the_loss_is_reported_before_another_process_may_take_the_lease() {
         let nats = Nats { urls: vec!["nats://127.0.0.1:9".into()], ..Nats::default() };
         let bucket = Arc::new(Bucket::new(Broker::start(&nats).await.unwrap(), 1));
-        let claim = Claim { holder: "central".to_owned(), term: "1".to_owned(), since_ns: 0 };
+        let claim = Claim { holder: "central".to_owned(), term: "1".to_owned(), since_ns: 0, time_ms: 0 };
         let times = LeaseTimes { expiry: Duration::from_secs(1) };
         let mut ages = Vec::new();
         for _ in 0..10 {

@@ -46,6 +46,7 @@ async fn queries_read_in_every_form_and_within_their_limits() {
     assert_eq!(query(&[TRADES, "--format", "parquet", "--output", path]).0, 0);
     assert!(std::fs::read(&parquet).unwrap().starts_with(b"PAR1"));
 
+    no_form_shortens_names_or_values(&stack, &config);
     a_mounted_file_takes_the_result(&stack, &config);
 
     // What fails leaves the file as it was.
@@ -90,6 +91,18 @@ async fn queries_read_in_every_form_and_within_their_limits() {
     asked.stdin.take().unwrap().write_all(b"SELECT currentDatabase()").unwrap();
     let answer = asked.wait_with_output().unwrap();
     assert_eq!(String::from_utf8(answer.stdout).unwrap(), "\"currentDatabase()\"\n\"marketprism_cold\"\n");
+}
+
+/// By default ClickHouse writes a tuple of a CSV as several fields under one name, and cuts long values and names in a table.
+fn no_form_shortens_names_or_values(stack: &Stack, config: &Path) {
+    let query = |more: &[&str]| run(stack, config, "query", more);
+    let (_, csv, error) = query(&["SELECT (1, 2) AS last, 3 AS n, NULL AS none", "--format", "csv"]);
+    assert_eq!(csv, "\"last\",\"n\",\"none\"\n\"(1,2)\",3,\\N\n", "{error}");
+    let (_, table, error) = query(&["SELECT repeat('x', 20000) AS long, 1 AS n UNION ALL SELECT 'y', 2"]);
+    assert_eq!(table.matches('x').count(), 20_000, "{error}");
+    let name = "a_name_of_a_column_with_more_than_28_letters";
+    let statement = format!("SELECT 1 AS {name}");
+    contains_all(&query(&[statement.as_str()]).1, &[name]);
 }
 
 /// As `docker run -v ./rows.csv:/rows.csv`: its name cannot be given to another file.

@@ -6,6 +6,7 @@ use marketprism_tests::process::Process;
 use marketprism_tests::wait::eventually;
 
 use crate::events::{now_us, publish, trade};
+use crate::http_proxies::DroppingProxy;
 use crate::ingest::events_consumer;
 use crate::stack::{PATIENCE, Stack, contains_all};
 
@@ -17,6 +18,47 @@ async fn cold_keeps_rows_for_longer_than_hot() {
     std::fs::write(&config, text.replace("[clickhouse]\n", "[clickhouse]\ncold_ttl_days = 3\n")).unwrap();
     let refused = String::from_utf8(stack.command("init", &config, &[]).stderr).unwrap();
     contains_all(&refused, &["clickhouse.cold_ttl_days", "more than clickhouse.hot_ttl_days, 3"]);
+}
+
+/// ClickHouse adds a TTL in 32 bits of seconds: a hundred years from now would be 1990, and it would delete every row at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_ttl_keeps_rows_and_a_longer_one_is_refused_before_anything_changes() {
+    let Some((stack, config)) = Stack::laid_out("").await else { return };
+    let text = std::fs::read_to_string(&config).unwrap();
+    let configure = |key: &str, days: u32| {
+        let keys = format!("[clickhouse]\n{key} = {days}\n");
+        std::fs::write(&config, text.replace("[clickhouse]\n", &keys)).unwrap();
+    };
+    let row = "INSERT INTO marketprism_cold.trades (timestamp, exchange, event_id) SELECT now64(6), 'a', 1";
+    stack.execute(row).await;
+    for key in ["cold_ttl_days", "hot_ttl_days"] {
+        configure(key, 18_251);
+        let refused = stack.command("init", &config, &["--apply"]);
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        let reason = format!("clickhouse.{key}: is 18251 (allowed: a whole number from 1 to 18250)");
+        contains_all(&String::from_utf8(refused.stderr).unwrap(), &[reason.as_str()]);
+    }
+    configure("cold_ttl_days", 18_250);
+    contains_all(&stack.init(&config, &["--apply"], 0), &["toIntervalDay(18250), found"]);
+    stack.execute("OPTIMIZE TABLE marketprism_cold.trades FINAL").await;
+    assert_eq!(stack.number("SELECT count() FROM marketprism_cold.trades").await, Some(1));
+}
+
+/// An earlier version wrote such a TTL.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_copied_into_a_cold_that_would_delete_it() {
+    let Some((stack, config)) = Stack::laid_out("").await else { return };
+    let ttl = "toDateTime(timestamp) + INTERVAL 36500 DAY DELETE";
+    stack.execute(&format!("ALTER TABLE marketprism_cold.trades MODIFY TTL {ttl}")).await;
+    let _central = stack.run(&config);
+    let todo = "table marketprism_cold.trades drops rows after 0 d";
+    eventually("health names the table", async || {
+        stack.get("/health").filter(|(status, body)| *status == 503 && body.contains(todo))
+    })
+    .await;
+    stack.init(&config, &["--apply"], 0);
+    eventually("the replicator works", async || stack.get("/health").filter(|(status, _)| *status == 200))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,6 +213,20 @@ async fn large_merges_leave_the_levels_of_changes_and_the_events_of_copies_as_th
     }
     let vertical = "SELECT sum(value) FROM system.events WHERE event = 'MergeVerticalStageTotalMilliseconds'";
     assert!(stack.number(vertical).await.unwrap() > 0, "no merge went column by column");
+}
+
+/// Tokens and comments of inserts, `readonly` and the limits of queries are settings.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_drops_settings_is_refused_and_asked_nothing_else() {
+    let Some((stack, config)) = Stack::laid_out("").await else { return };
+    let proxy = DroppingProxy::before(stack.engine.port()).await;
+    Stack::lead_to(&config, stack.engine.port(), proxy.port);
+    let todo = ["it does not get the settings of requests", "server's own address"];
+    contains_all(&stack.init(&config, &[], 1), &todo);
+    let refused = stack.command("query", &config, &["DROP TABLE trades"]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    contains_all(&String::from_utf8(refused.stderr).unwrap(), &todo);
+    assert_eq!(stack.trades().await, Some(0), "the table is there");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! Streams in partitions, which several centrals take at the same time.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::Context;
 use futures_util::TryStreamExt as _;
@@ -139,6 +139,29 @@ fn hold(jetstream: Context, lease: &'static str) -> JoinHandle<()> {
             }
         }
     })
+}
+
+/// As in an upgrade that starts the new central, with a shorter time, beside the old one: two would work under one lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_is_taken_over_after_the_time_of_its_holder_where_that_is_longer() {
+    const TIME: Duration = Duration::from_secs(12);
+    let Some((stack, config)) = Stack::laid_out("").await else { return };
+    let jetstream = stack.jetstream().await;
+    let bucket =
+        async_nats::jetstream::kv::Config { bucket: "MARKETPRISM_LEASES".to_owned(), ..Default::default() };
+    let leases = jetstream.create_or_update_key_value(bucket).await.unwrap();
+    let time_ms = u64::try_from(TIME.as_millis()).unwrap();
+    let claim = json!({ "holder": "earlier", "term": "1", "since_ns": 0, "time_ms": time_ms }).to_string();
+    leases.put("ledger", claim.into()).await.unwrap();
+    let started = Instant::now();
+    let central = stack.run(&config);
+    eventually("central takes the lease over", async || {
+        let claim = leases.get("ledger").await.ok()??;
+        (!String::from_utf8_lossy(&claim).contains("earlier")).then_some(())
+    })
+    .await;
+    assert!(started.elapsed() >= TIME, "taken over after {:?}", started.elapsed());
+    assert!(central.output().contains("lease.time_ms is 4000 here and 12000 there"), "{}", central.output());
 }
 
 /// The first partition's consumer delivered everything; what the broker discarded before the other's did is lost, and only that.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use marketprism_adapter_host::{FaultCause, StatsSnapshot};
 use marketprism_book::{BookGapCause, BookState, BookStats};
-use marketprism_service::{ProcessUsage, clock};
+use marketprism_service::{CertificateTimes, ProcessUsage, clock};
 use marketprism_socket::{ConnectionPhase, SocketCounter, SocketCounters};
 use marketprism_traces::tracer;
 use prometheus::{IntCounterVec, IntGaugeVec};
@@ -66,11 +66,16 @@ pub(super) fn refresh(state: &EdgeState) {
     for MeasuredClock { reading, age } in state.context.clocks.readings() {
         metrics.clock_age.with_label_values(&[&reading.exchange]).set(gauge(age.as_secs()));
     }
-    for (key, seconds) in state.certificates.remaining() {
-        match seconds {
-            Some(seconds) => metrics.certificate_expiry.with_label_values(&[&key]).set(seconds),
+    for (key, times) in state.certificates.remaining() {
+        let gauges = [&metrics.certificate_expiry, &metrics.certificate_lifetime];
+        match times {
+            Some(CertificateTimes { left, lifetime }) => {
+                for (metric, seconds) in gauges.into_iter().zip([left, lifetime]) {
+                    metric.with_label_values(&[&key]).set(seconds);
+                }
+            }
             // An error: it has ended already.
-            None => drop(metrics.certificate_expiry.remove_label_values(&[&key])),
+            None => gauges.into_iter().for_each(|metric| drop(metric.remove_label_values(&[&key]))),
         }
     }
     metrics.nats_connected.set(i64::from(state.link.is_connected()));

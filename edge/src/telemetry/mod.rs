@@ -215,6 +215,8 @@ metrics! {
     stuck_restarts: IntCounterVec = "marketprism_edge_stuck_restarts_total" ["exchange", "part"],
     /// Seconds until the certificates of a configured file end, by its key: of a chain the first, of authorities the last; 0 for a file that cannot be read.
     certificate_expiry: IntGaugeVec = "marketprism_certificate_expiry_seconds" ["key"],
+    /// Seconds from begin to end of that certificate; 0 for a file that cannot be read.
+    certificate_lifetime: IntGaugeVec = "marketprism_certificate_lifetime_seconds" ["key"],
     /// 1 while the broker is connected, else 0.
     nats_connected: IntGauge = "marketprism_edge_nats_connected" [],
     /// Connections made to the broker.

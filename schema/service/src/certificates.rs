@@ -23,17 +23,24 @@ const GENERALIZED_TIME: u8 = 0x18;
 /// Set in a length that is followed by its digits.
 const LONG: u8 = 0x80;
 
-/// Time at which the certificates of a file end, in seconds since 1970: of a chain the first, of authorities the last, since one that ended breaks
-/// nothing while another one is there.
-fn certificates_end(path: &Path, are_authorities: bool) -> anyhow::Result<i64> {
+/// End and begin of a certificate in seconds since 1970, ordered by the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Validity {
+    end: i64,
+    begin: i64,
+}
+
+/// Of the certificates of a file: of a chain the one that ends first, of authorities the last, since one that ended breaks nothing while another one
+/// is there.
+fn read_validity(path: &Path, are_authorities: bool) -> anyhow::Result<Validity> {
     let certificates = read_certificates(path)?;
-    let ends = certificates.iter().map(|certificate| not_after(certificate));
-    let end = if are_authorities { ends.max() } else { ends.min() };
-    end.flatten().with_context(|| format!("{}: not a certificate", path.display()))
+    let all = certificates.iter().map(|certificate| validity(certificate));
+    let read = if are_authorities { all.max() } else { all.min() };
+    read.flatten().with_context(|| format!("{}: not a certificate", path.display()))
 }
 
 /// RFC 5280: a certificate begins with its version, if it has one, its serial number, algorithm, issuer and validity.
-fn not_after(certificate: &[u8]) -> Option<i64> {
+fn validity(certificate: &[u8]) -> Option<Validity> {
     let (_, certificate, _) = element(certificate)?;
     let (_, mut fields, _) = element(certificate)?;
     if fields.first() == Some(&VERSION) {
@@ -43,9 +50,10 @@ fn not_after(certificate: &[u8]) -> Option<i64> {
         fields = element(fields)?.2;
     }
     let (_, validity, _) = element(fields)?;
-    let (_, _, rest) = element(validity)?;
-    let (kind, text, _) = element(rest)?;
-    seconds(kind, std::str::from_utf8(text).ok()?)
+    let (begin_kind, begin, rest) = element(validity)?;
+    let (end_kind, end, _) = element(rest)?;
+    let time = |kind: u8, text: &[u8]| seconds(kind, std::str::from_utf8(text).ok()?);
+    Some(Validity { end: time(end_kind, end)?, begin: time(begin_kind, begin)? })
 }
 
 /// Tag, content, and what follows the element, in DER.
@@ -84,7 +92,16 @@ fn seconds(kind: u8, text: &str) -> Option<i64> {
     Some(date.with_time(time).assume_utc().unix_timestamp())
 }
 
-/// Files of a configuration, by key, and the ends of their certificates.
+/// Times of the certificates of a file, both 0 for a file that cannot be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CertificateTimes {
+    /// Seconds until the end: negative after it.
+    pub left: i64,
+    /// Seconds from begin to end.
+    pub lifetime: i64,
+}
+
+/// Files of a configuration, by key, and the times of their certificates.
 #[derive(Debug, Default)]
 pub struct CertificateFiles(Mutex<WatchedFiles>);
 
@@ -92,7 +109,7 @@ pub struct CertificateFiles(Mutex<WatchedFiles>);
 struct WatchedFiles {
     files: BTreeMap<String, PathBuf>,
     /// Of the files; `None` for one that cannot be read.
-    ends: BTreeMap<String, Option<i64>>,
+    validities: BTreeMap<String, Option<Validity>>,
     read: Option<Instant>,
     /// Keys that were in the configuration once.
     earlier: BTreeSet<String>,
@@ -115,20 +132,24 @@ impl CertificateFiles {
         watched.read = None;
     }
 
-    /// Keys and the seconds until the certificates of the file end: negative after it, 0 for a file that cannot be read, `None` for a key that is
-    /// no longer in the configuration.
-    pub fn remaining(&self) -> Vec<(String, Option<i64>)> {
+    /// Keys and the times of their files; `None` for a key that is no longer in the configuration.
+    pub fn remaining(&self) -> Vec<(String, Option<CertificateTimes>)> {
         let mut watched = self.lock();
         if watched.read.is_none_or(|read| read.elapsed() >= READ_EVERY) {
-            let end = |(key, path): (&String, &PathBuf)| {
-                (key.clone(), certificates_end(path, key.ends_with(AUTHORITIES)).ok())
+            let read = |(key, path): (&String, &PathBuf)| {
+                (key.clone(), read_validity(path, key.ends_with(AUTHORITIES)).ok())
             };
-            watched.ends = watched.files.iter().map(end).collect();
+            watched.validities = watched.files.iter().map(read).collect();
             watched.read = Some(Instant::now());
         }
         let now = clock::now_ns() / NANOS_PER_SECOND;
-        let left = |end: &Option<i64>| end.map_or(0, |end| end.saturating_sub(now));
-        let current = watched.ends.iter().map(|(key, end)| (key.clone(), Some(left(end))));
+        let times = |read: &Option<Validity>| {
+            read.map_or_else(CertificateTimes::default, |Validity { end, begin }| CertificateTimes {
+                left: end.saturating_sub(now),
+                lifetime: end.saturating_sub(begin),
+            })
+        };
+        let current = watched.validities.iter().map(|(key, read)| (key.clone(), Some(times(read))));
         let earlier = watched.earlier.iter().filter(|key| !watched.files.contains_key(*key));
         current.chain(earlier.map(|key| (key.clone(), None))).collect()
     }
@@ -147,6 +168,7 @@ mod tests {
 
     fn certificate(year: i32) -> String {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_before = date_time_ymd(year - 1, 1, 1);
         params.not_after = date_time_ymd(year, 1, 1);
         params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
     }
@@ -159,9 +181,10 @@ mod tests {
         std::fs::write(path("chain"), certificate(4000) + &certificate(2035)).unwrap();
         std::fs::write(path("roots"), certificate(2000) + &certificate(3000)).unwrap();
         std::fs::write(path("torn"), "none").unwrap();
-        assert_eq!(certificates_end(&path("chain"), false).unwrap(), years(2035));
-        assert_eq!(certificates_end(&path("roots"), false).unwrap(), years(2000));
-        assert_eq!(certificates_end(&path("roots"), true).unwrap(), years(3000));
+        let validity = |year: i32| Validity { end: years(year), begin: years(year - 1) };
+        assert_eq!(read_validity(&path("chain"), false).unwrap(), validity(2035));
+        assert_eq!(read_validity(&path("roots"), false).unwrap(), validity(2000));
+        assert_eq!(read_validity(&path("roots"), true).unwrap(), validity(3000));
         let key = |key: &str, file: &str| (key.to_owned(), Some(path(file)));
         let files = CertificateFiles::new([
             key("a.ca_file", "roots"),
@@ -172,12 +195,14 @@ mod tests {
         ]);
         let remaining = files.remaining();
         let [a, b, c, d] = remaining.as_slice() else { panic!("{remaining:?}") };
-        assert!(a.1.unwrap() > 1_000_000_000 && b.1.unwrap() < -100_000_000, "{remaining:?}");
-        assert_eq!((c.1, d.1), (Some(0), Some(0)));
+        let (of_a, of_b) = (a.1.unwrap(), b.1.unwrap());
+        assert!(of_a.left > 1_000_000_000 && of_b.left < -100_000_000, "{remaining:?}");
+        assert_eq!([of_a.lifetime, of_b.lifetime], [365 * 86_400; 2]);
+        assert_eq!((c.1, d.1), (Some(CertificateTimes::default()), Some(CertificateTimes::default())));
         files.set([key("c", "chain")]);
         let changed = files.remaining();
-        assert!(changed[0].1.unwrap() > 0, "{changed:?}");
-        let left: Vec<_> = changed[1..].iter().map(|(key, seconds)| (key.as_str(), *seconds)).collect();
+        assert!(changed[0].1.unwrap().left > 0, "{changed:?}");
+        let left: Vec<_> = changed[1..].iter().map(|(key, times)| (key.as_str(), *times)).collect();
         assert_eq!(left, [("a.ca_file", None), ("b.client_cert_file", None), ("d", None)]);
     }
 }

@@ -40,7 +40,7 @@ pub use backoff::{Backoff, jitter};
 #[cfg(feature = "http")]
 pub use bearer::{TokenRefusal, check_bearer, credentials, is_token};
 #[cfg(feature = "tls")]
-pub use certificates::CertificateFiles;
+pub use certificates::{CertificateFiles, CertificateTimes};
 pub use colours::shows_colours;
 pub use disk::DiskSpace;
 pub use file_lock::FileLock;

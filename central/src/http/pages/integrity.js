@@ -2,6 +2,9 @@ const SPANS = ['1h', '6h', '24h', '7d', '30d'];
 const VERDICTS = { whole: ['\u2713', 'Whole'], not_whole: ['\u2715', 'Not whole'], cannot_tell: ['?', 'Cannot tell'],
   not_collected: ['\u2225', 'Whole except for known downtime'] };
 const query = new URLSearchParams(location.search);
+// The page's own query may have a format.
+const asked = new URLSearchParams(query);
+asked.set('format', 'json');
 let showAll = false;
 let report = null;
 
@@ -21,7 +24,7 @@ function verdict(r) {
     return el('a', { href: `?${to}`, 'aria-current': age === from && !query.get('to') ? 'true' : null }, age);
   }));
   put('foot', `Version ${r.version} of the report, computed in ${number(r.took_ms)} ms at ${clock(r.generated_at)} UTC. `,
-    el('a', { href: `/integrity?format=json&${query}` }, 'Report as JSON'));
+    el('a', { href: `/integrity?${asked}` }, 'Report as JSON'));
 }
 
 function tiles(r) {
@@ -292,7 +295,7 @@ function systems(r, now) {
   ], r.schema.differences, r.schema.as_wanted ? '\u2713 no difference' : '? not everything could be compared'));
 }
 
-follow(`/integrity?${(() => { const asked = new URLSearchParams(query); asked.set('format', 'json'); return asked; })()}`, 10, (answer) => {
+follow(`/integrity?${asked}`, 10, (answer) => {
   report = answer;
   const now = Date.parse(answer.generated_at);
   verdict(answer);

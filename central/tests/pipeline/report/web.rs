@@ -39,7 +39,7 @@ async fn the_page_shows_the_fault() {
     let output = Command::new(chromium)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000", "--dump-dom"])
         .arg(format!("--user-data-dir={}.d", profile.display()))
-        .arg(stack.url("/integrity?from=1h"))
+        .arg(stack.url("/integrity?from=1h&format=html"))
         .output()
         .unwrap();
     let page = String::from_utf8(output.stdout).unwrap();
@@ -55,6 +55,10 @@ async fn the_page_shows_the_fault() {
     assert!(page.contains("hot holds 3 events fewer than e1 stored"));
     assert!(page.contains("ids jump from 5 to 9 &lt;img src=x"), "the evidence is there, as text");
     assert!(!page.contains("<img"));
+    let (before, _) = page.split_once("\">Report as JSON").expect("the link");
+    let link = before.rsplit("href=\"").next().unwrap().replace("&amp;", "&");
+    let (status, body) = stack.get(&link).unwrap();
+    assert!(status == 200 && body.starts_with('{'), "{link}: {status} {body}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -51,7 +51,7 @@ pub const DRILLS: [Drill; 20] = [
     drill("an edge is stopped", DrillFault::StoppedEdge, &["EdgeStopped"]),
     drill("an edge starts while its venue is away", DrillFault::UnreachableVenue, &["FeedNotRunning"]),
     drill(
-        "an edge runs with 10 MB of memory allowed and a certificate of one day",
+        "an edge runs with 10 MB of memory allowed and an authority that ends in a day",
         DrillFault::SmallLimitAndShortCertificate,
         &["EdgeOverLimit", "CertificateExpiring"],
     ),

@@ -1,17 +1,18 @@
 //! The parts that Prometheus scrapes, and the faults done to them.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::jetstream;
 use marketprism_tests::broker::Broker;
 use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
-use marketprism_tests::nats_files::certificates_for;
 use marketprism_tests::parts;
 use marketprism_tests::stack::two_sides;
 use marketprism_tests::wait::{eventually, until};
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
 
 use super::drills::DrillFault;
 use crate::system::{PATIENCE, SmallDisk};
@@ -48,7 +49,6 @@ pub struct DrillStack {
     disk: Option<SmallDisk>,
     feeds: Vec<Feed>,
     authority: PathBuf,
-    folder: PathBuf,
     /// Of the venue, which lasts.
     fault: Option<u64>,
     /// Query of the rows from which some were deleted, and their number before.
@@ -76,7 +76,7 @@ impl DrillStack {
         let feeds = vec![spot, funding];
         let versions = SignedVersions::of("binance", folder);
         let authority = folder.join("authority.pem");
-        certify(folder, &authority, 30);
+        certify(&authority, 30);
         let key = &versions.public_key;
         let adapters = format!(
             "[adapters]\ntrusted_keys = [{key:?}]\nshadow_frames = 20\nshadow_ms = 0\nprobation_ms = 500\n"
@@ -88,7 +88,6 @@ impl DrillStack {
         edge.restart().await;
         let fleeting =
             Edge::start_as("edge-2", folder, &format!("{nats}\n{EDGE}{NO_JOURNAL}"), &feeds[..1]).await;
-        let folder = folder.to_owned();
         Self {
             edge,
             fleeting,
@@ -100,7 +99,6 @@ impl DrillStack {
             disk,
             feeds,
             authority,
-            folder,
             fault: None,
             span: String::new(),
             rows: 0,
@@ -142,7 +140,7 @@ impl DrillStack {
             DrillFault::SmallLimitAndShortCertificate => {
                 self.edge.set_variable("COLLECTOR_MEMORY_MB", "10");
                 self.edge.set_variable("COLLECTOR_MON_INTERVAL", "1");
-                certify(&self.folder, &self.authority, 1);
+                certify(&self.authority, 1);
                 self.edge.restart().await;
             }
             DrillFault::FullJournalDisk => self.disk.iter().for_each(SmallDisk::fill),
@@ -211,7 +209,7 @@ impl DrillStack {
             }
             DrillFault::SmallLimitAndShortCertificate => {
                 self.edge.set_variable("COLLECTOR_MEMORY_MB", "800");
-                certify(&self.folder, &self.authority, 30);
+                certify(&self.authority, 30);
                 self.edge.restart().await;
             }
             DrillFault::FullJournalDisk => self.disk.iter().for_each(SmallDisk::empty),
@@ -305,11 +303,12 @@ impl DrillStack {
     }
 }
 
-/// Puts an authority of so many days into the place of another.
-fn certify(folder: &Path, authority: &Path, days: u32) {
-    let tls = folder.join(format!("tls-{days}"));
-    if !tls.exists() {
-        certificates_for(&tls, &["unused"], days);
-    }
-    std::fs::copy(tls.join("ca.pem"), authority).unwrap();
+/// Puts an authority that began long ago and ends in so many days into the place of another.
+fn certify(authority: &Path, days: u64) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.not_after = date_time_ymd(1970, 1, 1) + now + Duration::from_secs(days * 86_400);
+    let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+    std::fs::write(authority, certificate.pem()).unwrap();
 }
