@@ -98,8 +98,11 @@ fn changes_of_a_ticker_are_never_completed_by_guesses() {
             r#"{{"topic":"tickers.BTCUSDT","type":"{kind}","data":{{"symbol":"BTCUSDT",{fields}}},"ts":{ts}}}"#
         )
     };
-    let snapshot =
-        text("snapshot", 1, r#""fundingRate":"0.0001","fundingIntervalHour":"8","singleOpenInterestValue":"5""#);
+    let snapshot = text(
+        "snapshot",
+        1,
+        r#""fundingRate":"0.0001","fundingIntervalHour":"8","singleOpenInterestValue":"5""#,
+    );
     let change = text("delta", 2, r#""fundingRate":"0.0002","singleOpenInterest":"10""#);
     let said = |texts: &[String]| {
         let normalized = normalize(&contracts, texts);

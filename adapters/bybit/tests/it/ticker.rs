@@ -79,7 +79,11 @@ fn a_copy_on_the_slower_of_two_connections_is_no_other_rate() {
         assert_eq!((older[0].next_funding_time_us, older[0].interval_hours), (Some(next_us), Some(8)));
     }
     let next = ticker("delta", 60, &terms());
-    assert_eq!(decimal::to_text(rates(&mut session, &[next])[0].rate), "0.0002", "older ones change no state");
+    assert_eq!(
+        decimal::to_text(rates(&mut session, &[next])[0].rate),
+        "0.0002",
+        "older ones change no state"
+    );
 }
 
 #[test]
