@@ -238,8 +238,12 @@ pub const RECORDING_BYTES_MAX: u64 = 64 << 30;
 /// Size of a recording's file. Full: the recording continues in a new file.
 pub const RECORDING_FILE_BYTES: u64 = 256 * 1024 * 1024;
 
-/// Wait for the venue's time of the first event after a lost connection. Passed: the gap has the edge's times only.
+/// Wait for the venue's time of the first event after a lost connection, and for a further answer to its subscriptions. Passed: the gap has the
+/// edge's times only.
 pub const VENUE_TIME_WAIT: Duration = Duration::from_secs(1);
+
+/// Wait for the answers to a connection's opening messages, by which its gap ends. Passed: the venue answers none, or answered before.
+pub const OPENING_ANSWERS_WAIT: Duration = Duration::from_secs(10);
 
 /// Interval at which a recording is flushed to its file.
 pub const RECORDING_FLUSH: Duration = Duration::from_millis(500);

@@ -2,19 +2,21 @@
 //! one changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
-use marketprism_schema::{AuditPayload, Body, DowntimeReason, GapKind, decode_audit_payload};
+use marketprism_schema::{AuditPayload, Body, DowntimeReason, Gap, GapCause, GapKind, decode_audit_payload};
 use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::wait::{PATIENCE, eventually};
 use marketprism_venue_sim::{Sim, SimConfig};
 use serde_json::Value;
 
-use crate::edge_audits::{broker_with_streams, events_of, messages};
+use crate::edge_audits::{audits, broker_with_streams, events_of, messages};
 
 const STAYS: &str = "okx_spot";
 const CHANGES: &str = "binance_spot";
 const RESTARTS: &str = "bybit_derivatives";
+const SIZED: &str = "okx_derivatives";
 const TOKEN: &str = "a token for tests only";
 const POOL: [&str; 5] = ["AAA", "BBB", "CCC", "DDD", "EEE"];
 
@@ -245,6 +247,42 @@ async fn a_feed_that_starts_again_loses_and_doubles_no_trade() {
     })
     .await;
     assert!(edge.process().terminate(PATIENCE).await.success());
+}
+
+/// The new feed reads its list before the old one ends, which calculates by the earlier size until then. No list of the old one follows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_finds_another_contract_size_leaves_a_gap_of_the_quantities_since_the_list_before() {
+    let (folder, broker) = broker_with_streams().await;
+    let config = SimConfig {
+        exchanges: vec![SIZED.to_owned()],
+        symbols: vec!["BTC-USDT-SWAP".to_owned()],
+        rate: 200,
+        ..SimConfig::default()
+    };
+    let sim = Sim::start(config).await.unwrap();
+    let deep = |depth: u32| [feed(&sim, SIZED, &["BTC"], &format!("depth = {depth}"))];
+    let nats = format!("urls = [{:?}]\n[audit]\nwindow_seconds = 1\nsettle_ms = 300", broker.url());
+    let edge = Edge::prepared(folder.path(), &nats, &deep(10));
+    let mut edge = edge.with_variable("MARKETPRISM_HTTP__TOKEN", TOKEN);
+    edge.restart().await;
+    wait_for(&edge, SIZED, &symbols(&["BTC"])).await;
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let changed_ns = i64::try_from(since_1970.as_nanos()).unwrap();
+    sim.set_listed_size(SIZED, "BTC-USDT-SWAP", 10).unwrap();
+    edge.set_feeds(&deep(20));
+    let (status, answer) = edge.post("/reload", TOKEN).await;
+    assert_eq!((status, &answer["feeds"][0]["change"]), (200, &"restarted".into()), "{answer}");
+    wait_for(&edge, SIZED, &symbols(&["BTC"])).await;
+    assert!(edge.process().terminate(PATIENCE).await.success());
+    let mut doubtful = BTreeSet::new();
+    for stream in audits(&broker).await.into_iter().flat_map(|audit| audit.streams) {
+        let is_doubt = |gap: &Gap| gap.kind == GapKind::AdapterFault && gap.cause == GapCause::Venue;
+        for gap in stream.gaps.iter().filter(|gap| is_doubt(gap)) {
+            assert!(gap.from < changed_ns && changed_ns < gap.to, "{changed_ns}: {gap:?}");
+            doubtful.insert(stream.id.data_type.as_str());
+        }
+    }
+    assert_eq!(doubtful, ["orderbook", "trade"].into());
 }
 
 /// The answer to the first of twelve paced subscriptions closed the old connections. No id of such a trade shows what is missing.

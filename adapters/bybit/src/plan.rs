@@ -130,15 +130,15 @@ fn resubscription(place: u32, topic: &Topic) -> Vec<String> {
     vec![message("unsubscribe", &[&topic.name], id), message("subscribe", &[&topic.name], id + 1)]
 }
 
-/// No recording of this venue shows how long its quiet streams pause, so these are generous. Rates may stay
-/// the same from one funding to the next, at most 8 hours.
+/// No recording of this venue shows how long its quiet streams pause, so these are generous. A ticker sends
+/// what changed: a rate comes with each time of the next funding, at most 8 hours later, but open interest
+/// may stay the same for as long as nobody trades.
 fn expected_silence_ms(data_type: DataType, market_type: MarketType) -> u32 {
     match (data_type, market_type) {
         (DataType::Orderbook, MarketType::Perpetual) => 60_000,
         (DataType::Orderbook, _) => 300_000,
         (DataType::Trade, MarketType::Perpetual) => 3_600_000,
         (DataType::FundingRate, _) => 30_000_000,
-        (DataType::OpenInterest, _) => 1_800_000,
         _ => 0,
     }
 }

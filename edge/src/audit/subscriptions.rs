@@ -102,22 +102,21 @@ impl Auditor {
         }
     }
 
-    /// Quantities of these streams that were received in this time may be wrong: it counts as a gap.
+    /// Quantities that were received up to `to_ns` may be wrong: this counts as a gap of the streams for which `since_ns` gives its begin.
     pub fn doubt_streams(
         &self,
         of: AuditFeed,
-        is_doubtful: &dyn Fn(&StreamId) -> bool,
-        (from_ns, to_ns): (i64, i64),
+        since_ns: &dyn Fn(&StreamId) -> Option<i64>,
+        to_ns: i64,
         why: &str,
     ) {
         let mut state = self.lock();
         let Some(feed) = state.feeds.get(of.0) else { return };
-        let doubtful = |stream: &&AuditStream| state.streams.id(**stream).is_some_and(is_doubtful);
-        let doubtful: Vec<AuditStream> = feed.subscribed.iter().filter(doubtful).copied().collect();
-        let gap = Gap::open(GapKind::AdapterFault, GapCause::Venue, from_ns, why);
-        let gap = Gap { to: to_ns, ..gap };
-        for stream in doubtful {
-            state.tally(stream, to_ns, |tally| tally.gap(gap.clone()));
+        let since = |stream: &AuditStream| Some((*stream, since_ns(state.streams.id(*stream)?)?));
+        let doubtful: Vec<(AuditStream, i64)> = feed.subscribed.iter().filter_map(since).collect();
+        for (stream, from_ns) in doubtful {
+            let gap = Gap::open(GapKind::AdapterFault, GapCause::Venue, from_ns, why);
+            state.tally(stream, to_ns, |tally| tally.gap(Gap { to: to_ns, ..gap }));
         }
     }
 

@@ -82,7 +82,7 @@ impl SimulatedFeed {
     /// As `PartSet::apply` does. Gives the keys that ended.
     fn apply(&mut self, list: &[Instrument], now_ns: i64) -> BTreeSet<InstrumentKey> {
         let number = self.last_number + 1;
-        let change = self.parts.change(list, number);
+        let change = self.parts.change(list, now_ns, number);
         let mut ended = BTreeSet::new();
         for (part, keys) in &change.delisted {
             let part = self.running.get_mut(part).unwrap();
@@ -130,7 +130,7 @@ fn a_chain_of_1000_that_changes_daily_ends_each_expired_stream_once_and_touches_
     let first = auditor.feed(EXCHANGE);
     let (parts, running) = (InstrumentParts::default(), BTreeMap::new());
     let mut feed = SimulatedFeed { auditor, parts, running, last_number: 0 };
-    let begun = feed.parts.begin(0, &listed(0));
+    let begun = feed.parts.begin(0, &listed(0), START).instruments;
     assert_eq!(begun.len(), SERIES * SERIES_SIZE);
     feed.subscribe(0, first, &begun, START);
     let lasting: BTreeMap<InstrumentKey, AuditStream> = feed.running[&0].streams.clone();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use marketprism_adapter_host::Quarantine;
 use marketprism_adapter_host::contract::{Decimal, Instrument};
-use marketprism_schema::{InstrumentTerms, StreamId};
+use marketprism_schema::{DataType, InstrumentTerms, StreamId};
 use marketprism_service::clock;
 use marketprism_socket::{BackoffOptions, Budgets, SocketOptions};
 use tokio::sync::{Notify, watch};
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::listing::{FeedListing, ListingReader, ListingReaders};
 use super::observer::FrameObserver;
-use super::parts::{InstrumentParts, PartNumber, named};
+use super::parts::{InstrumentKey, InstrumentParts, PartNumber, ResizedInstrument, named};
 use super::progress::{HangingPipelines, PipelineTimes};
 use super::raw_tap::RawTap;
 use super::remark_log::LISTING;
@@ -188,6 +188,20 @@ impl FeedContext {
         self.edge.auditor.list_instruments(&self.status.exchange, terms, clock::now_ns());
     }
 
+    /// These instruments of the part have had another contract size for some part of the time since the list before, and their quantities were
+    /// calculated by the earlier one.
+    pub fn doubt_quantities(&self, resized: &[ResizedInstrument], to_ns: i64) {
+        let is_of = |stream: &StreamId, (symbol, market): &InstrumentKey| {
+            *symbol == stream.symbol && *market == stream.market_type
+        };
+        let since_ns = |stream: &StreamId| {
+            let mut of_stream = resized.iter().filter(|one| is_of(stream, &one.key));
+            of_stream.next().filter(|_| has_quantities(stream.data_type)).map(|one| one.since_ns)
+        };
+        let why = "the venue changed the contract's size between two of its lists: quantities of this time may be by the earlier one";
+        self.edge.auditor.doubt_streams(self.audit_feed, &since_ns, to_ns, why);
+    }
+
     /// Names what the venue does not list: in `/coverage`, `/health`, the metrics, the audits and, when it changes, the log.
     pub fn publish_not_listed(&self, FeedListing { not_listed, hint, .. }: &FeedListing) {
         let exchange = self.status.exchange.as_str();
@@ -250,6 +264,13 @@ impl FeedContext {
             }
         }
     }
+}
+
+const fn has_quantities(kind: DataType) -> bool {
+    matches!(
+        kind.subscribed(),
+        DataType::Trade | DataType::OrderBook | DataType::OpenInterest | DataType::Liquidation
+    )
 }
 
 fn terms_of(instrument: &Instrument) -> InstrumentTerms {

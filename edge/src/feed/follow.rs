@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use marketprism_adapter_host::contract::Instrument;
-use marketprism_schema::{DataType, DowntimeReason, StreamId};
+use marketprism_schema::{DowntimeReason, StreamId};
 use marketprism_service::{clock, error_text, jitter};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -96,8 +96,6 @@ pub struct PartSet {
     /// Oldest first.
     added: Vec<AddedPart>,
     last_number: PartNumber,
-    /// The venue was asked at this time for the newest list that was applied; before the first: the set began.
-    listed_ns: i64,
 }
 
 struct AddedPart {
@@ -108,8 +106,7 @@ struct AddedPart {
 impl PartSet {
     pub fn new(first: FeedContext, roster: Arc<FeedRoster>) -> Self {
         roster.add(Arc::clone(&first.status));
-        let listed_ns = clock::now_ns();
-        Self { first: Arc::new(first), roster, added: Vec::new(), last_number: 0, listed_ns }
+        Self { first: Arc::new(first), roster, added: Vec::new(), last_number: 0 }
     }
 
     fn contexts(&self) -> impl Iterator<Item = &Arc<FeedContext>> {
@@ -182,21 +179,6 @@ impl PartSet {
         }
     }
 
-    /// Instruments have had another contract size for some part of this time, and their quantities were calculated by the earlier one.
-    fn doubt_quantities(&self, resized: &KeysByPart, times: (i64, i64)) {
-        for context in self.contexts() {
-            let Some(keys) = resized.get(&context.status.part) else { continue };
-            let is_doubtful = |stream: &StreamId| {
-                has_quantities(stream.data_type)
-                    && keys
-                        .iter()
-                        .any(|(symbol, market)| *symbol == stream.symbol && *market == stream.market_type)
-            };
-            let why = "the venue changed the contract's size between two of its lists: quantities of this time may be by the earlier one";
-            context.edge.auditor.doubt_streams(context.audit_feed, &is_doubtful, times, why);
-        }
-    }
-
     fn count_error(&self) {
         let labels = [self.first.status.exchange.as_str(), ANY, LISTING];
         self.first.edge.metrics.collector_errors.with_label_values(&labels).inc();
@@ -232,10 +214,9 @@ impl PartSet {
         self.first.publish_ranking(&listing);
         self.first.report_terms(&listing);
         let number = self.last_number + 1;
-        let before_ns = std::mem::replace(&mut self.listed_ns, listing.asked_ns);
         let outranked =
             listing.outranked().map(|keys| self.first.parts.outrank(keys, None)).unwrap_or_default();
-        let change = self.first.parts.change(&listing.instruments, number);
+        let change = self.first.parts.change(&listing.instruments, listing.asked_ns, number);
         self.report_missed(&change);
         let ListingChange { new, changed, resized, mut delisted, .. } = change;
         for (part, keys) in self.first.parts.end_idle(self.first.setup().reader.selection(), Instant::now()) {
@@ -244,7 +225,10 @@ impl PartSet {
         let not_trading = self.first.parts.not_trading();
         self.contexts().for_each(|context| context.status.set_not_trading(&not_trading));
         let changed_ns = clock::now_ns();
-        self.doubt_quantities(&resized, (before_ns, changed_ns));
+        for context in self.contexts() {
+            let resized = resized.get(&context.status.part).map(Vec::as_slice).unwrap_or_default();
+            context.doubt_quantities(resized, changed_ns);
+        }
         for (part, keys) in &changed {
             self.end(*part, keys, InstrumentEnd::Moved);
         }
@@ -361,13 +345,6 @@ impl PartSet {
         let task = tokio::spawn(async move { run_part(&of_task, start).await });
         self.added.push(AddedPart { context, task });
     }
-}
-
-const fn has_quantities(kind: DataType) -> bool {
-    matches!(
-        kind.subscribed(),
-        DataType::Trade | DataType::OrderBook | DataType::OpenInterest | DataType::Liquidation
-    )
 }
 
 fn symbols_of(keys: KeysByPart) -> Vec<String> {

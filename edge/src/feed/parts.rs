@@ -59,6 +59,8 @@ struct CollectedInstrument {
     part: PartNumber,
     /// As the venue listed it last.
     instrument: Instrument,
+    /// The venue was asked at this time for the newest list that has it.
+    listed_ns: i64,
     /// Lists in a row that lack it.
     missed: u32,
     /// `None`: it trades by the newest list that has it.
@@ -86,6 +88,24 @@ pub struct InstrumentParts {
 /// Instruments that a listing or a configuration takes from a part, by part.
 pub type KeysByPart = BTreeMap<PartNumber, Vec<InstrumentKey>>;
 
+/// An instrument with another contract size or value, by which quantities are calculated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResizedInstrument {
+    pub key: InstrumentKey,
+    /// The venue was asked at this time for the last list with the earlier size.
+    pub since_ns: i64,
+}
+
+/// By the part that had calculated by the earlier size.
+pub type ResizedByPart = BTreeMap<PartNumber, Vec<ResizedInstrument>>;
+
+/// Instruments of a part that starts (again).
+#[derive(Debug)]
+pub struct BegunPart {
+    pub instruments: Vec<Instrument>,
+    pub resized: Vec<ResizedInstrument>,
+}
+
 /// Consequences of a new listing.
 #[derive(Debug, Default)]
 pub struct ListingChange {
@@ -93,8 +113,8 @@ pub struct ListingChange {
     pub new: Vec<Instrument>,
     /// Instruments with other terms than before, by the part that they leave: its adapter instance and books know the old terms.
     pub changed: KeysByPart,
-    /// Those of them with another contract size or value, by which quantities are calculated.
-    pub resized: KeysByPart,
+    /// Those of them with another contract size.
+    pub resized: ResizedByPart,
     pub delisted: KeysByPart,
     /// Collected instruments that the list lacks, and too few lists before it.
     pub missed: Vec<InstrumentKey>,
@@ -161,20 +181,24 @@ impl InstrumentParts {
 
     /// A part starts (again): its own instruments, also those that the list lacks for the first time. The first part takes all that no other
     /// part has.
-    pub fn begin(&self, part: PartNumber, listed: &[Instrument]) -> Vec<Instrument> {
+    pub fn begin(&self, part: PartNumber, listed: &[Instrument], asked_ns: i64) -> BegunPart {
         let mut all = self.lock();
-        let change = miss(&mut all, listed, |of| of == part);
+        let mut change = miss(&mut all, (listed, asked_ns), |of| of == part);
         if part == 0 {
-            take_new(&mut all, listed, &change.delisted, part);
+            take_new(&mut all, (listed, asked_ns), &change.delisted, part);
         }
-        of_part(&all, part)
+        BegunPart {
+            instruments: of_part(&all, part),
+            resized: change.resized.remove(&part).unwrap_or_default(),
+        }
     }
 
-    pub fn change(&self, listed: &[Instrument], added: PartNumber) -> ListingChange {
+    /// Takes over a list for which the venue was asked at `asked_ns`.
+    pub fn change(&self, listed: &[Instrument], asked_ns: i64, added: PartNumber) -> ListingChange {
         let mut all = self.lock();
         let (changed, resized) = take_changed(&mut all, listed);
-        let change = miss(&mut all, listed, |_| true);
-        let new = take_new(&mut all, listed, &change.delisted, added);
+        let change = miss(&mut all, (listed, asked_ns), |_| true);
+        let new = take_new(&mut all, (listed, asked_ns), &change.delisted, added);
         ListingChange { new, changed, resized, ..change }
     }
 
@@ -256,7 +280,7 @@ impl InstrumentParts {
 /// the key lacks the instrument.
 fn miss(
     all: &mut BTreeMap<InstrumentKey, CollectedInstrument>,
-    listed: &[Instrument],
+    (listed, asked_ns): (&[Instrument], i64),
     is_read_for: impl Fn(PartNumber) -> bool,
 ) -> ListingChange {
     let listed: BTreeMap<InstrumentKey, &Instrument> =
@@ -274,7 +298,8 @@ fn miss(
             return true;
         }
         if let Some(instrument) = found(key, one) {
-            (one.instrument, one.missed) = ((*instrument).clone(), 0);
+            note_resized(&mut change.resized, one, instrument);
+            (one.instrument, one.listed_ns, one.missed) = ((*instrument).clone(), asked_ns, 0);
             return true;
         }
         one.missed += 1;
@@ -293,16 +318,14 @@ fn miss(
 fn take_changed(
     all: &mut BTreeMap<InstrumentKey, CollectedInstrument>,
     listed: &[Instrument],
-) -> (KeysByPart, KeysByPart) {
-    let (mut changed, mut resized) = (KeysByPart::new(), KeysByPart::new());
+) -> (KeysByPart, ResizedByPart) {
+    let (mut changed, mut resized) = (KeysByPart::new(), ResizedByPart::new());
     for instrument in listed {
         let key = key_of(instrument);
         if all.get(&key).is_some_and(|one| one.is(instrument) && !has_same_terms(&one.instrument, instrument))
             && let Some(one) = all.remove(&key)
         {
-            if !has_same_size(&one.instrument, instrument) {
-                resized.entry(one.part).or_default().push(key.clone());
-            }
+            note_resized(&mut resized, &one, instrument);
             changed.entry(one.part).or_default().push(key);
         }
     }
@@ -314,15 +337,19 @@ fn has_same_terms(one: &Instrument, other: &Instrument) -> bool {
     *one == Instrument { trading: one.trading, ..other.clone() }
 }
 
-fn has_same_size(one: &Instrument, other: &Instrument) -> bool {
-    one.contract_size == other.contract_size && one.contract_value == other.contract_value
+fn note_resized(resized: &mut ResizedByPart, one: &CollectedInstrument, listed: &Instrument) {
+    let size = |of: &Instrument| (of.contract_size, of.contract_value);
+    if size(&one.instrument) != size(listed) {
+        let instrument = ResizedInstrument { key: key_of(listed), since_ns: one.listed_ns };
+        resized.entry(one.part).or_default().push(instrument);
+    }
 }
 
 /// Gives the listed instruments that have no part to this one. Another contract under the key of one that `ended` by this list begins with the next
 /// list, when the end is known everywhere.
 fn take_new(
     all: &mut BTreeMap<InstrumentKey, CollectedInstrument>,
-    listed: &[Instrument],
+    (listed, listed_ns): (&[Instrument], i64),
     ended: &KeysByPart,
     part: PartNumber,
 ) -> Vec<Instrument> {
@@ -332,7 +359,7 @@ fn take_new(
         if let Entry::Vacant(free) = all.entry(key_of(instrument)) {
             let instrument = instrument.clone();
             new.push(instrument.clone());
-            free.insert(CollectedInstrument { part, instrument, missed: 0, idle_since: None });
+            free.insert(CollectedInstrument { part, instrument, listed_ns, missed: 0, idle_since: None });
         }
     }
     new

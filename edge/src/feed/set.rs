@@ -18,7 +18,7 @@ use super::follow::{PartSet, run_feed};
 use super::listing::FeedListing;
 use super::observer::{FrameObserver, HeldAnswers};
 use super::opened::{OpenedPart, PartStart};
-use super::parts::{FeedRoster, InstrumentKey, InstrumentParts, named};
+use super::parts::{BegunPart, FeedRoster, InstrumentKey, InstrumentParts, ResizedInstrument, named};
 use super::status::FeedPhase;
 use crate::audit::AuditFeed;
 use crate::config::{Adapters, ChangedFeed, Config, CurrentAdapter, FeedConfig, FeedsDifference};
@@ -66,6 +66,8 @@ struct OpenedFeed {
     late: Option<String>,
     /// Instruments of the running feed at that time.
     listed_before: Vec<Instrument>,
+    /// The running feed calculates by their earlier sizes.
+    resized: Vec<ResizedInstrument>,
 }
 
 /// Consequences of a change for a feed.
@@ -225,9 +227,9 @@ impl FeedSet {
         if let Some(outranked) = listed.outranked() {
             context.parts.outrank(outranked, None);
         }
-        let instruments = context.parts.begin(0, &listed.instruments);
+        let BegunPart { instruments, resized } = context.parts.begin(0, &listed.instruments, listed.asked_ns);
         let part = OpenedPart::open(&context, &context.setup(), instruments, OVERLAP_INPUTS_MAX)?;
-        prepared.opened = Some(OpenedFeed { context, part, late: None, listed_before });
+        prepared.opened = Some(OpenedFeed { context, part, late: None, listed_before, resized });
         Ok(prepared)
     }
 
@@ -355,6 +357,10 @@ impl FeedSet {
         let parts: Vec<AuditFeed> = audit_feeds.into_iter().filter(|part| *part != audit_feed).collect();
         let auditor = &self.edge.auditor;
         auditor.restarts(audit_feed, &parts, &why);
+        if let Some(OpenedFeed { context, resized, .. }) = &prepared.opened {
+            // The streams of all parts are this feed's from here on.
+            context.doubt_quantities(resized, clock::now_ns());
+        }
         let config = prepared.setup.config.clone();
         auditor.end_unselected(audit_feed, &|stream| config.selects(stream), clock::now_ns());
         let PreparedFeed { listing: Some(listing), opened: Some(opened), answers, .. } = prepared else {

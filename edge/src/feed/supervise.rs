@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::{FeedContext, FeedSetup};
 use super::observer::FrameObserver;
 use super::opened::{OpenedPart, PartStart};
-use super::parts::memory_key;
+use super::parts::{BegunPart, memory_key};
 use super::pipeline::{Pipeline, PipelineParts};
 use super::positions::FeedPositions;
 use super::progress::PipelineProgress;
@@ -267,7 +267,9 @@ async fn listed(context: &FeedContext) -> anyhow::Result<(Arc<FeedSetup>, Vec<In
         if let Some(outranked) = listing.outranked() {
             context.parts.outrank(outranked, Some(context.status.part));
         }
-        let instruments = context.parts.begin(context.status.part, &listing.instruments);
+        let BegunPart { instruments, resized } =
+            context.parts.begin(context.status.part, &listing.instruments, listing.asked_ns);
+        context.doubt_quantities(&resized, clock::now_ns());
         let newest = context.setup();
         if !Arc::ptr_eq(&setup, &newest) {
             // A reload came meanwhile.

@@ -9,7 +9,7 @@ use marketprism_schema::{DataType, Gap, GapCause, GapKind};
 use marketprism_service::mask;
 
 use crate::audit::{AuditStream, StreamTable};
-use crate::limits::{INCIDENT_MERGE, INCIDENTS_MAX};
+use crate::limits::{INCIDENT_MERGE, INCIDENTS_MAX, OPENING_ANSWERS_WAIT, VENUE_TIME_WAIT};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IncidentKind {
@@ -107,8 +107,20 @@ pub(super) struct GapSource {
     pub(super) up_ns: Option<i64>,
     /// Begin and kind of the gap that lasts.
     pub(super) down: Option<(i64, GapKind)>,
-    /// Kind and end of the last gap, until the venue's time of the first event after it is known.
-    pub(super) recovery: Option<(GapKind, i64)>,
+    /// Messages that open the connection; each is answered.
+    pub(super) opening_messages: usize,
+    /// Answers on the newest generation.
+    pub(super) answers: (u64, usize),
+    pub(super) recovery: Option<Recovery>,
+}
+
+/// End of a gap that is not reported yet: an answer of the venue may move it, and its venue's time may not be known.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    pub(super) kind: GapKind,
+    pub(super) at_ns: i64,
+    /// Venue's time of the first event after it.
+    pub(super) venue_ns: Option<i64>,
 }
 
 impl GapSource {
@@ -123,8 +135,18 @@ impl GapSource {
             newest_venue_ns: None,
             up_ns,
             down: None,
+            opening_messages: 0,
+            answers: (0, 0),
             recovery: None,
         }
+    }
+
+    /// Its end is reported by `now_ns`: the venue has answered all that opened the connection, or answers no more of it.
+    pub(super) fn is_recovered(&self, now_ns: i64) -> bool {
+        let is_answered = self.answers.1 >= self.opening_messages;
+        let wait = if is_answered { VENUE_TIME_WAIT } else { OPENING_ANSWERS_WAIT };
+        let up_to_ns = now_ns.saturating_sub(i64::try_from(wait.as_nanos()).unwrap_or(i64::MAX));
+        self.recovery.as_ref().is_some_and(|recovery| recovery.at_ns <= up_to_ns)
     }
 
     pub(super) fn has_newest_frame_at(&self, at_ns: i64) -> bool {
@@ -138,7 +160,9 @@ pub(super) fn gap_sources(plan: &Plan, table: &StreamTable) -> Vec<GapSource> {
         |kind, instrument: Option<u32>| streams_of(table, DataType::from(kind), instrument.map(Into::into));
     let connections = plan.connections.iter().map(|connection| {
         let all = connection.streams.iter().flat_map(|one| streams(one.data_type, one.instrument));
-        GapSource::new(format!("connection {}", connection.name), all.collect(), Some(i64::MIN))
+        let name = format!("connection {}", connection.name);
+        let opening_messages = connection.on_open.len();
+        GapSource { opening_messages, ..GapSource::new(name, all.collect(), Some(i64::MIN)) }
     });
     let polls = plan.polls.iter().map(|poll| {
         let all = (!poll.reference).then(|| streams(poll.data_type, poll.instrument));

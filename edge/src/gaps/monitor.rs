@@ -14,13 +14,12 @@ use marketprism_socket::CloseReason;
 
 use self::silences::Silences;
 use super::evidence::{
-    GapSource, IncidentKind, Incidents, book_gap, carries, explanation, gap_sources, stream_of, time_of_day,
-    trade_gap,
+    GapSource, IncidentKind, Incidents, Recovery, book_gap, carries, explanation, gap_sources, stream_of,
+    time_of_day, trade_gap,
 };
 use super::hole::BackfilledHole;
 use crate::audit::{AuditFeed, AuditStream, Auditor, FeedCounts, GapEvent, StreamTable};
 use crate::books::BookReport;
-use crate::limits::VENUE_TIME_WAIT;
 use crate::records::RecordBuilder;
 
 /// Events kept for the next report. More: they are reported at once.
@@ -103,6 +102,9 @@ impl GapMonitor {
     ) {
         let Some(state) = self.sources.get_mut(source.position()) else { return };
         state.newest_frames.insert(generation, at_ns);
+        if generation > state.answers.0 {
+            state.answers = (generation, 0);
+        }
         if let Some(subscribed_at_ns) = subscribed_at_ns.filter(|_| state.late.is_none()) {
             self.end_down(source, at_ns, subscribed_at_ns);
         }
@@ -113,10 +115,28 @@ impl GapMonitor {
         let Some((since_ns, kind)) = state.down.take() else { return };
         // Frames may have waited for the start of the pipeline.
         let at_ns = at_ns.max(since_ns).max(subscribed_at_ns);
-        (state.recovery, state.up_ns) = (Some((kind, at_ns)), state.up_ns.and(Some(at_ns)));
+        state.recovery = Some(Recovery { kind, at_ns, venue_ns: None });
+        state.up_ns = state.up_ns.and(Some(at_ns));
         self.recovering.push(source);
         if kind == GapKind::Connection {
             self.incidents.add(IncidentKind::ConnectionLost, source, since_ns, at_ns);
+        }
+    }
+
+    /// The venue answered a message of this generation of a connection. The gap that ended just before lasts until then: the answer may be that to a
+    /// subscription.
+    pub fn answered(&mut self, (source, generation): (SourceIndex, u64), at_ns: i64) {
+        let Some(state) = self.sources.get_mut(source.position()) else { return };
+        state.answers.1 += usize::from(generation == state.answers.0);
+        let has_subscribed = state.opening_messages > 0;
+        let Some(recovery) = state.recovery.as_mut().filter(|end| has_subscribed && end.at_ns < at_ns) else {
+            return;
+        };
+        let (kind, before_ns) = (recovery.kind, recovery.at_ns);
+        *recovery = Recovery { kind, at_ns, venue_ns: None };
+        state.up_ns = state.up_ns.and(Some(at_ns));
+        if kind == GapKind::Connection {
+            self.incidents.add(IncidentKind::ConnectionLost, source, before_ns, at_ns);
         }
     }
 
@@ -141,15 +161,21 @@ impl GapMonitor {
         let is_live = state.up_ns.is_none_or(|up_ns| is_up && venue_ns >= up_ns);
         let is_newest = state.newest_venue_ns.is_none_or(|newest_ns| venue_ns > newest_ns);
         state.newest_venue_ns = state.newest_venue_ns.max(Some(venue_ns));
-        if is_live && is_newest && !self.recovering.is_empty() {
-            self.report_recovery(source, Some(venue_ns));
+        if is_live
+            && is_newest
+            && let Some(recovery) = &mut state.recovery
+        {
+            recovery.venue_ns = recovery.venue_ns.or(Some(venue_ns));
+            if state.opening_messages == 0 {
+                self.report_recovery(source);
+            }
         }
         is_live
     }
 
-    fn report_recovery(&mut self, source: SourceIndex, venue_ns: Option<i64>) {
+    fn report_recovery(&mut self, source: SourceIndex) {
         let Some(state) = self.sources.get_mut(source.position()) else { return };
-        let Some((kind, at_ns)) = state.recovery.take() else { return };
+        let Some(Recovery { kind, at_ns, venue_ns }) = state.recovery.take() else { return };
         let mut streams = state.streams.clone();
         if kind == GapKind::Connection {
             // Its other streams flow again; theirs is the next event.
@@ -162,14 +188,14 @@ impl GapMonitor {
     }
 
     fn recovered_at_ns(&self, source: SourceIndex) -> Option<i64> {
-        self.sources.get(source.position())?.recovery.map(|(_, at_ns)| at_ns)
+        self.sources.get(source.position())?.recovery.as_ref().map(|recovery| recovery.at_ns)
     }
 
-    /// Reports recoveries up to a time without the venue's time.
-    fn report_recoveries(&mut self, up_to_ns: i64) {
+    /// Reports the recoveries that nothing moves any more at this time.
+    fn report_recoveries(&mut self, now_ns: i64) {
         for source in self.recovering.clone() {
-            if self.recovered_at_ns(source).is_some_and(|at_ns| at_ns <= up_to_ns) {
-                self.report_recovery(source, None);
+            if self.sources.get(source.position()).is_some_and(|state| state.is_recovered(now_ns)) {
+                self.report_recovery(source);
             }
         }
     }
@@ -216,7 +242,7 @@ impl GapMonitor {
     }
 
     fn down(&mut self, source: SourceIndex, from_ns: i64, kind: GapKind, cause: GapCause, what: &str) {
-        self.report_recovery(source, None);
+        self.report_recovery(source);
         let Some(state) = self.sources.get_mut(source.position()) else { return };
         if state.down.is_some() {
             return;
@@ -289,8 +315,7 @@ impl GapMonitor {
     pub fn end_turn(&mut self, builder: &mut RecordBuilder, frontier_ns: i64) {
         self.frontier_ns = frontier_ns;
         if !self.recovering.is_empty() {
-            let wait_ns = i64::try_from(VENUE_TIME_WAIT.as_nanos()).unwrap_or(i64::MAX);
-            self.report_recoveries(frontier_ns.saturating_sub(wait_ns));
+            self.report_recoveries(frontier_ns);
         }
         let (incidents, sources, streams) = (&self.incidents, &self.sources, &self.streams);
         let explain = |kind, instrument, gap: &Gap| {

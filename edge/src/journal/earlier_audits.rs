@@ -25,9 +25,17 @@ impl EarlierAudits {
 
     /// Oldest first.
     pub(super) fn into_messages(self) -> Vec<UnsentMessage> {
-        let messages = |audit: Vec<u8>| serde_json::from_slice::<Vec<_>>(&audit).unwrap_or_default();
-        self.audits.into_iter().flat_map(messages).collect()
+        self.audits.into_iter().flat_map(|audit| unsent_messages(&audit)).collect()
     }
+}
+
+/// Messages of an audit. Another build may have written them in a form that this one cannot read.
+pub(super) fn unsent_messages(audit: &[u8]) -> Vec<UnsentMessage> {
+    serde_json::from_slice(audit).unwrap_or_else(|error| {
+        let bytes = audit.len();
+        tracing::error!(%error, bytes, "an audit of an earlier run is not readable and is lost: its window stays unverifiable");
+        Vec::new()
+    })
 }
 
 #[cfg(test)]

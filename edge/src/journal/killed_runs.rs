@@ -6,7 +6,7 @@ use std::path::Path;
 
 use marketprism_schema::StreamId;
 
-use super::earlier_audits::EarlierAudits;
+use super::earlier_audits::{EarlierAudits, unsent_messages};
 use super::event_state::EventState;
 use super::frame::{CheckpointFrame, Frame, FrameScanner};
 use super::index::JournalIndex;
@@ -144,7 +144,7 @@ impl RunScan {
                     && run_ns == of_run
                     && is_unsent(window_start_ns, window_end_ns)
                 {
-                    unsent.extend(serde_json::from_slice::<Vec<UnsentMessage>>(messages).unwrap_or_default());
+                    unsent.extend(unsent_messages(messages));
                 }
             }
         }

@@ -303,6 +303,18 @@ mod tests {
         assert!(!window.take_apart(first, now), "now it was tried alone");
     }
 
+    /// Its events left the window with it, in no count.
+    #[test]
+    fn a_refused_message_that_cannot_be_taken_apart_stays_in_the_window_to_be_counted_as_lost() {
+        let (now, mut batches) = (Instant::now(), MessageBatches::new(LIMITS));
+        let mut out = added(&mut batches, (1..=4).map(|n| plain(n, "A-B")).collect(), now);
+        let mut window = InFlight::new(4, 1 << 20, LINGER);
+        let torn = OutgoingMessage { payload: Bytes::from_static(b"torn"), ..out.remove(0) };
+        let first = window.insert(torn, now).unwrap();
+        assert!(!window.take_apart(first, now));
+        assert_eq!(window.get(first).map(|flight| flight.message.entries.len()), Some(4));
+    }
+
     #[test]
     fn an_event_that_cannot_join_sends_those_before_it_first() {
         let (now, mut batches) = (Instant::now(), MessageBatches::new(LIMITS));

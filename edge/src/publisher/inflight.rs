@@ -102,15 +102,20 @@ impl InFlight {
         Some(position)
     }
 
-    /// The broker takes no message of this size: its events are due each alone. False for a single event that was sent so.
+    /// The broker takes no message of this size: its events are due each alone. False for a single event that was sent so, and for a message that
+    /// cannot be taken apart.
     pub(super) fn take_apart(&mut self, position: QueuePosition, now: Instant) -> bool {
         let Some(flight) = self.messages.get(&position) else { return false };
         if flight.message.entries.len() < 2 {
             return flight.is_apart;
         }
-        let Some(flight) = self.remove(position) else { return false };
-        for alone in flight.message.apart() {
-            let added = self.add(alone, (flight.first_sent, flight.tries), (now, RetryReason::Refused));
+        let (parts, sent) = (flight.message.clone().apart(), (flight.first_sent, flight.tries));
+        if parts.len() < flight.message.entries.len() {
+            return false;
+        }
+        self.remove(position);
+        for alone in parts {
+            let added = self.add(alone, sent, (now, RetryReason::Refused));
             if let Some(part) = added.and_then(|position| self.messages.get_mut(&position)) {
                 part.is_apart = true;
             }

@@ -103,9 +103,15 @@ pub struct AuditedPipeline {
 
 impl AuditedPipeline {
     pub fn start(kind: EventType, capability: Capability) -> Self {
+        Self::opened_by(0, kind, capability)
+    }
+
+    /// The venue is to answer so many messages that open the connection.
+    pub fn opened_by(messages: usize, kind: EventType, capability: Capability) -> Self {
         let adapter = adapter(FixtureKind::Echo);
         let supervisor = supervisor(&adapter, Vec::new());
-        let (plan, stats) = (supervisor.plan().clone(), Arc::clone(supervisor.stats()));
+        let (mut plan, stats) = (supervisor.plan().clone(), Arc::clone(supervisor.stats()));
+        plan.connections[0].on_open = vec!["subscribe".to_owned(); messages];
         let instruments = supervisor.instruments().to_vec();
         let (sender, inputs) = input_queue(InputBounds { events: 64, bytes: 1 << 20 });
         let sockets = FeedSockets::start(&plan, SocketOptions::default(), Budgets::default(), sender.clone());

@@ -7,6 +7,7 @@
     clippy::print_stdout
 )]
 
+mod answers;
 mod auditing;
 mod backfill;
 mod batches;
@@ -28,6 +29,7 @@ mod quotes;
 mod raw;
 mod records;
 mod resends;
+mod resized;
 mod restarts;
 mod routing;
 mod stuck;

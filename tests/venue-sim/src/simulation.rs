@@ -180,6 +180,13 @@ impl Simulation {
         Ok(())
     }
 
+    /// The list states a contract size of so many sizes from here on; the market keeps its own. OKX futures and swaps only.
+    pub fn set_listed_size(&self, exchange: &str, symbol: &str, sizes: i64) -> Result<(), Unknown> {
+        let (exchange, index) = self.find(exchange, symbol)?;
+        exchange.set_listed_size(index, sizes);
+        Ok(())
+    }
+
     /// The tickers state this turnover of the last 24 hours from here on. Binance only.
     pub fn set_turnover(&self, exchange: &str, symbol: &str, turnover: u64) -> Result<(), Unknown> {
         let (exchange, index) = self.find(exchange, symbol)?;

@@ -25,7 +25,8 @@ struct ForcedOrder {
     filled: Option<Option<Decimal>>,
     price: Option<Option<Decimal>>,
     average_price: Option<Option<Decimal>>,
-    is_filled: Option<bool>,
+    /// Inside: the reason why this message is no filled order.
+    status: Option<Option<Ignored>>,
     time: Option<u64>,
 }
 
@@ -67,7 +68,7 @@ fn forced_order(loaded: &LoadedFeed, cursor: &mut Cursor<'_>, order: &mut Forced
             FILLED => once(&mut order.filled, optional(cursor, "`z` of at least 0")?, cursor)?,
             PRICE => once(&mut order.price, optional(cursor, "`p` of at least 0")?, cursor)?,
             AVERAGE_PRICE => once(&mut order.average_price, optional(cursor, "`ap` of at least 0")?, cursor)?,
-            STATUS => once(&mut order.is_filled, cursor.text("`X`")? == "FILLED", cursor)?,
+            STATUS => once(&mut order.status, unfilled(&cursor.text("`X`")?), cursor)?,
             TIME => once(&mut order.time, cursor.unsigned("`T`")?, cursor)?,
             MARKET => order.market.read_type(cursor)?,
             _ => cursor.skip()?,
@@ -77,7 +78,7 @@ fn forced_order(loaded: &LoadedFeed, cursor: &mut Cursor<'_>, order: &mut Forced
 }
 
 fn liquidation(output: &mut Output, cursor: &Cursor<'_>, order: &ForcedOrder) -> ParseResult<()> {
-    let (Some(side), Some(is_filled), Some(time)) = (order.side, order.is_filled, order.time) else {
+    let (Some(side), Some(unfilled), Some(time)) = (order.side, order.status, order.time) else {
         return cursor.expected("`S`, `X` and `T`");
     };
     let time_us = micros(cursor, time)?;
@@ -89,9 +90,8 @@ fn liquidation(output: &mut Output, cursor: &Cursor<'_>, order: &ForcedOrder) ->
         return cursor.expected("`z` or `q`, and `ap` or `p`, above 0");
     };
     let Some(instrument) = order.market.subscribed(cursor, output)? else { return Ok(()) };
-    if !is_filled {
-        // The message of its completion holds all of it; counting parts too would count them twice.
-        output.ignored(Ignored::NotNeeded);
+    if let Some(reason) = unfilled {
+        output.ignored(reason);
         return Ok(());
     }
     output.event(Payload::Liquidation(Liquidation {
@@ -104,6 +104,17 @@ fn liquidation(output: &mut Output, cursor: &Cursor<'_>, order: &ForcedOrder) ->
         id: None,
     }));
     Ok(())
+}
+
+/// The message of an order's completion holds all of it; counting parts too would count them twice.
+fn unfilled(status: &str) -> Option<Ignored> {
+    match status {
+        "FILLED" => None,
+        "NEW" | "PARTIALLY_FILLED" | "CANCELED" | "REJECTED" | "EXPIRED" | "EXPIRED_IN_MATCH" => {
+            Some(Ignored::NotNeeded)
+        }
+        _ => Some(Ignored::UnknownKind),
+    }
 }
 
 fn optional(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Option<Decimal>> {

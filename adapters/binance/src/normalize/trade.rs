@@ -37,7 +37,7 @@ impl BinanceVenue {
         let start = *cursor;
         let id_key = if kind == TradeKind::Single { TRADE_ID } else { AGGREGATE_ID };
         let (mut id, mut price, mut quantity, mut time, mut buyer_is_maker) = (None, None, None, None, None);
-        let mut no_trade = None;
+        let mut origin = TradeOrigin::Market;
         let mut market = EventMarket::default();
         let mut scales: Option<BookScales> = None;
         let mut first = true;
@@ -57,8 +57,8 @@ impl BinanceVenue {
                 TIME => once(&mut time, cursor.unsigned("`T`")?, cursor)?,
                 BUYER_IS_MAKER => once(&mut buyer_is_maker, cursor.boolean("`m`")?, cursor)?,
                 ORIGIN => {
-                    let origin = unless_unset(cursor, "`X`", Cursor::text)?;
-                    no_trade = origin.and_then(|origin| no_trade_of_the_market(&origin));
+                    let name = unless_unset(cursor, "`X`", Cursor::text)?;
+                    origin = name.map_or(TradeOrigin::Market, |name| TradeOrigin::of(&name));
                 }
                 key => other_member(key, cursor, &mut named, &mut market)?,
             }
@@ -76,8 +76,8 @@ impl BinanceVenue {
         };
         let time_us = micros(cursor, time)?;
         let Some(instrument) = market.subscribed(cursor, output)? else { return Ok(()) };
-        if let Some(reason) = no_trade {
-            output.ignored(reason);
+        if origin == TradeOrigin::Elsewhere {
+            output.ignored(Ignored::NotNeeded);
             return Ok(());
         }
         let Some(scales) = scales else { return cursor.expected("`s`") };
@@ -89,6 +89,9 @@ impl BinanceVenue {
             quantity: fit(quantity, scales.quantity.places()),
             side: if buyer_is_maker { Side::Sell } else { Side::Buy },
         }));
+        if origin == TradeOrigin::Unknown {
+            output.ignored(Ignored::UnknownKind);
+        }
         Ok(())
     }
 }
@@ -117,12 +120,22 @@ fn id_of_sum(mut cursor: Cursor<'_>) -> ParseResult<Option<TradeId>> {
     Ok(trades.map(|(first_trade, last_trade)| TradeId::Text(format!("{first_trade}-{last_trade}"))))
 }
 
-/// Settlements by the insurance fund and forced deleveraging are no trades of the market.
-fn no_trade_of_the_market(origin: &str) -> Option<Ignored> {
-    match origin {
-        "MARKET" | "RPI" => None,
-        "INSURANCE_FUND" | "ADL" | "NA" => Some(Ignored::NotNeeded),
-        _ => Some(Ignored::UnknownKind),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TradeOrigin {
+    Market,
+    /// Settlements by the insurance fund and forced deleveraging are no trades of the market.
+    Elsewhere,
+    /// An origin that the venue does not document. It costs the trade nothing.
+    Unknown,
+}
+
+impl TradeOrigin {
+    fn of(name: &str) -> TradeOrigin {
+        match name {
+            "MARKET" | "RPI" => TradeOrigin::Market,
+            "INSURANCE_FUND" | "ADL" | "NA" => TradeOrigin::Elsewhere,
+            _ => TradeOrigin::Unknown,
+        }
     }
 }
 

@@ -84,6 +84,22 @@ fn addresses_can_be_replaced() {
     assert!(requests[0].url.starts_with("http://127.0.0.1:9/bybit_spot/v5/market/"));
 }
 
+/// A longer silence of such data is a gap, and a contract that nobody trades has the same open interest for hours.
+#[test]
+fn what_a_ticker_sends_on_change_alone_has_no_expected_silence() {
+    let (feed, one) = whole("bybit_derivatives");
+    let plan = plan(&feed, &one, 2);
+    let streams: Vec<_> = plan.connections.iter().flat_map(|connection| &connection.streams).collect();
+    let expected = |kind: DataType| -> Vec<u32> {
+        let of = streams.iter().filter(|stream| stream.data_type == kind);
+        of.map(|stream| stream.expected_silence_ms).collect()
+    };
+    assert_eq!(expected(DataType::OpenInterest), [0, 0]);
+    let of_funding = expected(DataType::FundingRate);
+    let longest_funding_interval_ms = 8 * 3_600_000;
+    assert!(of_funding.len() == 2 && of_funding.iter().all(|silence| *silence > longest_funding_interval_ms));
+}
+
 #[test]
 fn dated_contracts_have_no_funding_and_no_ratio() {
     let (mut feed, one) = whole("bybit_derivatives");

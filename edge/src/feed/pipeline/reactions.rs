@@ -292,9 +292,13 @@ impl Pipeline {
             }
             (Remark::VenueError(error), _) => {
                 self.unusable.insert(frame);
+                self.parts.gaps.answered((origin.source, origin.generation), origin.received_at_ns);
                 let detail = format!("{}: {}", error.code, error.text);
                 self.polls.failed(origin.source, "venue_error", &detail, now_ns);
                 self.snapshot_failed(origin.source, now_ns);
+            }
+            (Remark::Ignored(Ignored::Acknowledgement), _) => {
+                self.parts.gaps.answered((origin.source, origin.generation), origin.received_at_ns);
             }
             (Remark::Ignored(Ignored::Empty | Ignored::Repeated | Ignored::Reference), _) => {
                 // The stream is alive, though it has nothing new.

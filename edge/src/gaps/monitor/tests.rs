@@ -90,6 +90,43 @@ fn a_gap_ends_with_the_first_frame_behind_the_last_subscription() {
     assert_eq!(ends(&mut monitor), [17, 21], "the last subscription could not be answered before");
 }
 
+/// The stream of the first subscription flowed for seconds before the venue took the second one, whose events until then were in no gap.
+#[test]
+fn a_gap_ends_with_the_last_answer_to_what_opened_the_connection() {
+    let (mut monitor, old) = (monitor(), (SourceIndex::default(), 1));
+    let ends_by = |monitor: &mut GapMonitor, now_ns: i64| -> Vec<(i64, Option<i64>)> {
+        monitor.report_recoveries(now_ns);
+        let ends = monitor.events.iter().filter_map(|event| match event {
+            GapEvent::Recovered(_, _, at_ns, venue_ns) => {
+                Some((at_ns / SECOND, venue_ns.map(|at| at / SECOND)))
+            }
+            _ => None,
+        });
+        ends.collect()
+    };
+    let lost = CloseReason::Lost("reset".to_owned());
+    monitor.sources[0].opening_messages = 2;
+    monitor.frame(old, 10 * SECOND, Some(0));
+    monitor.closed(old, &lost, 11 * SECOND, false);
+    let new = (old.0, 2);
+    monitor.frame(new, 12 * SECOND, None);
+    monitor.answered(new, 12 * SECOND);
+    monitor.frame(new, 13 * SECOND, Some(13 * SECOND));
+    monitor.event(new, 13 * SECOND, Some(14_000_000));
+    assert!(ends_by(&mut monitor, 20 * SECOND).is_empty(), "one of two is answered");
+    monitor.frame(new, 18 * SECOND, Some(13 * SECOND));
+    monitor.answered(new, 18 * SECOND);
+    assert!(!monitor.event(new, 18 * SECOND, Some(17_000_000)), "of before the answer");
+    assert!(monitor.event(new, 18 * SECOND, Some(19_000_000)));
+    assert!(ends_by(&mut monitor, 18 * SECOND).is_empty(), "another answer may follow");
+    assert_eq!(ends_by(&mut monitor, 19 * SECOND), [(18, Some(19))]);
+
+    monitor.closed(new, &lost, 20 * SECOND, false);
+    monitor.frame((old.0, 3), 30 * SECOND, Some(30 * SECOND));
+    assert_eq!(ends_by(&mut monitor, 39 * SECOND).len(), 1);
+    assert_eq!(ends_by(&mut monitor, 40 * SECOND)[1..], [(30, None)], "the venue answers none");
+}
+
 /// The venue closed the connection while its replacement had only pongs: the next pong ended the gap, which began with the one before.
 #[test]
 fn the_gap_of_a_late_takeover_lasts_from_the_last_frame_before_to_the_first_event_after_it() {

@@ -180,7 +180,7 @@ fn a_stream_whose_contract_size_changed_has_a_gap_since_the_list_before() {
     assert_eq!(auditor.close(start + 9 * SECOND, auditor.frontier_ns(), 9).len(), 2);
     let part = auditor.added_feed("sim_spot", at);
     let is_resized = |stream: &StreamId| stream.symbol == "C-D";
-    auditor.doubt_streams(feed, &is_resized, (before, at), "another size");
+    auditor.doubt_streams(feed, &|stream| is_resized(stream).then_some(before), at, "another size");
     auditor.move_streams((feed, part), &is_resized, at, "terms changed");
     auditor.observe(feed, Vec::new(), Some(start + 9 * SECOND));
     auditor.observe(part, Vec::new(), Some(start + 9 * SECOND));

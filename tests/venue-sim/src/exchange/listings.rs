@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use super::state::Exchange;
-use crate::market::Instrument;
+use crate::decimal::Decimal;
+use crate::market::{Instrument, Sizing};
 use crate::venue::ListedInstrument;
 
 /// By position of the instrument in its exchange.
@@ -17,6 +18,8 @@ struct ListingState {
     is_delisted: AtomicBool,
     /// Tick of the list, in ticks of the market.
     ticks: AtomicI64,
+    /// Contract size of the list, in sizes of the market.
+    sizes: AtomicI64,
     turnover: AtomicU64,
 }
 
@@ -28,6 +31,7 @@ impl Listings {
         let listing = |index: usize| ListingState {
             is_delisted: AtomicBool::new(false),
             ticks: AtomicI64::new(1),
+            sizes: AtomicI64::new(1),
             turnover: AtomicU64::new(TURNOVER.saturating_sub(index as u64)),
         };
         Listings((0..instruments).map(listing).collect())
@@ -43,6 +47,16 @@ impl Listings {
 
     fn ticks(&self, index: usize) -> i64 {
         self.0.get(index).map_or(1, |listing| listing.ticks.load(Ordering::Acquire))
+    }
+
+    fn sizing(&self, index: usize, market: Sizing) -> Sizing {
+        let sizes = self.0.get(index).map_or(1, |listing| listing.sizes.load(Ordering::Acquire));
+        let times = |size: Decimal| Decimal { units: size.units * sizes, ..size };
+        match market {
+            Sizing::Base => Sizing::Base,
+            Sizing::Contracts(size) => Sizing::Contracts(times(size)),
+            Sizing::Value(value) => Sizing::Value(times(value)),
+        }
     }
 }
 
@@ -79,6 +93,12 @@ impl Exchange {
         }
     }
 
+    pub(crate) fn set_listed_size(&self, index: usize, sizes: i64) {
+        if let Some(listing) = self.listings.0.get(index) {
+            listing.sizes.store(sizes, Ordering::Release);
+        }
+    }
+
     pub(crate) fn set_turnover(&self, index: usize, turnover: u64) {
         if let Some(listing) = self.listings.0.get(index) {
             listing.turnover.store(turnover, Ordering::Release);
@@ -88,7 +108,10 @@ impl Exchange {
     /// The instruments that are listed now, with the terms of now.
     pub(crate) fn listed_now(&self) -> Cow<'_, [ListedInstrument]> {
         let is_as_ever = |one: &ListedInstrument| {
-            self.listings.has(one.index) && self.listings.ticks(one.index) == one.instrument.listed_ticks
+            let Instrument { listed_ticks, sizing, .. } = &one.instrument;
+            self.listings.has(one.index)
+                && self.listings.ticks(one.index) == *listed_ticks
+                && self.listings.sizing(one.index, *sizing) == *sizing
         };
         if self.listed.iter().all(is_as_ever) {
             return Cow::Borrowed(&self.listed);
@@ -96,8 +119,9 @@ impl Exchange {
         let listed = self.listed.iter().filter(|one| self.listings.has(one.index));
         let with_terms = |one: &ListedInstrument| {
             let listed_ticks = self.listings.ticks(one.index);
+            let sizing = self.listings.sizing(one.index, one.instrument.sizing);
             ListedInstrument {
-                instrument: Instrument { listed_ticks, ..one.instrument.clone() },
+                instrument: Instrument { listed_ticks, sizing, ..one.instrument.clone() },
                 ..one.clone()
             }
         };
