@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use futures_util::future::BoxFuture;
-use marketprism_schema::{
-    AUDIT_PART_BYTES, Audit, AuditError, Downtime, audit_message_id, audit_subject, encode_audit,
-};
+use marketprism_schema::{Audit, AuditError, audit_subject};
 use marketprism_service::{Backoff, LogLimit, clock};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::audit_request::{AnsweredAudit, publish_audit};
+use super::audit_messages::{encode_parts, recovered_messages};
+use super::audit_request::{AnsweredAudit, next_ack_wait, publish_audit};
 use super::checkpoint_pause::checkpoint_pause;
 use super::edge_health::HealthTaker;
 use super::events::NO_STREAM;
@@ -27,8 +26,8 @@ use crate::broker::{BrokerLink, PublishReply};
 use crate::clocks::VenueClocks;
 use crate::journal::Journal;
 use crate::limits::{
-    AUDIT_BACKOFF, AUDIT_CLOSE_EVERY, AUDIT_CLOSE_MAX, AUDIT_DRAIN, AUDIT_OUTBOX_BYTES,
-    AUDIT_OUTBOX_MESSAGES, AUDIT_STORED_BYTES, AUDIT_STORED_MESSAGES, JOURNAL_CLOSE,
+    AUDIT_ACK, AUDIT_BACKOFF, AUDIT_CLOSE_EVERY, AUDIT_CLOSE_MAX, AUDIT_DRAIN,
+    AUDIT_OUTBOX_BYTES, AUDIT_OUTBOX_MESSAGES, AUDIT_STORED_BYTES, AUDIT_STORED_MESSAGES, JOURNAL_CLOSE,
 };
 use crate::queue::EventQueue;
 use crate::telemetry::{Metrics, follow, gauge};
@@ -61,6 +60,8 @@ pub struct AuditSender {
     /// First publish of the audit that is sent now.
     first_sent: Option<Instant>,
     backoff: Backoff,
+    /// Wait for an acknowledgement; longer over a link that needs more for one.
+    ack_wait: Duration,
     retry_lines: LogLimit,
     loss_lines: LogLimit,
     lost_windows: u64,
@@ -105,6 +106,7 @@ impl AuditSender {
             retry_at: Instant::now(),
             first_sent: None,
             backoff: Backoff::new(AUDIT_BACKOFF.0, AUDIT_BACKOFF.1),
+            ack_wait: AUDIT_ACK,
             retry_lines: LogLimit::default(),
             loss_lines: LogLimit::default(),
             lost_windows: 0,
@@ -331,11 +333,12 @@ impl AuditSender {
         let message = self.outbox.first().filter(|_| self.link.may_publish())?.clone();
         self.first_sent.get_or_insert_with(Instant::now);
         let (client, link) = (self.client.clone(), Arc::clone(&self.link));
-        Some(Box::pin(publish_audit(client, link, self.subject.clone(), message)))
+        Some(Box::pin(publish_audit(client, link, self.subject.clone(), message, self.ack_wait)))
     }
 
     /// False: it is to be sent again, after a pause.
-    fn answered(&mut self, AnsweredAudit { message_id, reply }: AnsweredAudit) -> bool {
+    fn answered(&mut self, AnsweredAudit { message_id, reply, took }: AnsweredAudit) -> bool {
+        self.ack_wait = next_ack_wait(self.ack_wait, took);
         // A full outbox may have dropped it meanwhile.
         let is_first = self.outbox.first().is_some_and(|first| first.message_id == message_id);
         let mut stored_at = None;
@@ -476,25 +479,4 @@ impl AuditSender {
         }
         unsent + unsettled
     }
-}
-
-fn encode_parts(audit: Audit) -> Result<Vec<UnsentMessage>, AuditError> {
-    let encode = |part: Audit| {
-        let encoded = encode_audit(&part)?;
-        Ok(UnsentMessage::new(audit_message_id(&part, &encoded), encoded))
-    };
-    audit.into_parts(AUDIT_PART_BYTES)?.into_iter().map(encode).collect()
-}
-
-fn recovered_messages(audits: Vec<Audit>, downtimes: Vec<Downtime>) -> Vec<UnsentMessage> {
-    let audits = audits.into_iter().map(encode_parts);
-    let messages = audits.chain(downtimes.into_iter().map(encode_downtime));
-    let messages = messages.flat_map(|messages| {
-        messages.unwrap_or_else(|error| {
-            // Unreachable: every audit can be encoded.
-            tracing::error!(%error, "audit of a killed run not encoded, it is lost");
-            Vec::new()
-        })
-    });
-    messages.collect()
 }

@@ -65,6 +65,8 @@ pub struct Publisher {
     /// Streams that refused a message and have stored none since.
     refusing: BTreeSet<&'static str>,
     connects_seen: u64,
+    /// There may be more messages to publish again than one turn has taken.
+    has_due: bool,
 }
 
 impl Publisher {
@@ -96,6 +98,7 @@ impl Publisher {
             problem_lines: LogLimit::default(),
             refusing: BTreeSet::new(),
             connects_seen: 0,
+            has_due: false,
         }
     }
 
@@ -152,6 +155,7 @@ impl Publisher {
                 }
                 () = link.changed() => self.check().await,
                 Some(chunk) = replies.next() => self.take_replies(&chunk),
+                () = std::future::ready(()), if self.has_due && link.may_publish() => self.resend_due().await,
                 () = std::future::ready(()), if may_send && more => more = self.send_batch().await,
                 () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
                     self.send_due(Vec::new()).await;
@@ -206,7 +210,8 @@ impl Publisher {
     /// Hands a message to the client. After a failure it is published again when its acknowledgement times out.
     async fn send(&mut self, position: QueuePosition) {
         self.link.progress().turn();
-        let Some(InFlightMessage { message, .. }) = self.window.get(position) else { return };
+        let Some(flight) = self.window.get(position) else { return };
+        let message = &flight.message;
         self.metrics.published.inc_by(whole(message.entries.len()));
         self.metrics.published_messages.inc();
         let mut headers = HeaderMap::new();
@@ -216,7 +221,7 @@ impl Publisher {
         if let Some(content_type) = message.form.header() {
             headers.insert(CONTENT_TYPE, HeaderValue::from(content_type));
         }
-        let reply = format!("{}.{}", self.inbox, position.0);
+        let reply = format!("{}.{}-{}", self.inbox, position.0, flight.send());
         let (subject, bytes) = (message.subject.clone(), message.payload.len());
         let payload = message.payload.clone();
         let publish = self.client.publish_with_reply_and_headers(subject.clone(), reply, headers, payload);
@@ -251,10 +256,7 @@ impl Publisher {
             self.link.stalls().reconnected(now);
         }
         if self.link.may_publish() {
-            let due = self.window.due(now);
-            for (position, again) in due {
-                self.resend(position, again, now).await;
-            }
+            self.resend_due().await;
         }
         self.metrics.in_flight.set(gauge(self.window.len()));
         self.check_stalls(now);
@@ -268,6 +270,16 @@ impl Publisher {
             let oldest = oldest.get(stream).filter(|_| self.link.may_publish()).copied();
             let seconds = self.link.stalls().update(stream, oldest, now);
             self.metrics.unacknowledged.with_label_values(&[stream]).set(gauge(seconds));
+        }
+    }
+
+    /// A part of them at a time: replies are read between.
+    async fn resend_due(&mut self) {
+        let now = Instant::now();
+        let due = self.window.due(now, PUBLISH_BATCH_MAX);
+        self.has_due = due.len() == PUBLISH_BATCH_MAX;
+        for (position, again) in due {
+            self.resend(position, again, now).await;
         }
     }
 
@@ -289,7 +301,7 @@ impl Publisher {
         let mut rows: Vec<CoverageIndex> = Vec::new();
         let mut duplicates = 0;
         for message in replies {
-            let Some(position) = self.position_of(message) else { continue };
+            let Some((position, send)) = self.send_of(message) else { continue };
             // None: the second reply to a message that was sent twice, or that two streams have.
             let Some(stream) = self.window.get(position).and_then(InFlightMessage::stream) else {
                 self.link.note_late_reply(message);
@@ -297,7 +309,7 @@ impl Publisher {
             };
             match self.link.reply(message, stream) {
                 PublishReply::Stored { duplicate, sequence } => {
-                    let Some(flight) = self.window.remove(position) else { continue };
+                    let Some(flight) = self.window.acknowledged(position, send, now) else { continue };
                     self.hops.acknowledged(&flight, now, now_ns);
                     let outcome = publish_outcome(duplicate, &flight);
                     traces::stored(&flight, (now, now_ns), outcome, sequence);
@@ -327,9 +339,11 @@ impl Publisher {
         self.metrics.acknowledged_duplicates.inc_by(duplicates);
     }
 
-    fn position_of(&self, message: &Message) -> Option<QueuePosition> {
-        let position = message.subject.as_str().strip_prefix(&self.inbox)?.strip_prefix('.')?;
-        position.parse().ok().map(QueuePosition)
+    /// The message that a reply is for, and the number of its send.
+    fn send_of(&self, reply: &Message) -> Option<(QueuePosition, u64)> {
+        let send = reply.subject.as_str().strip_prefix(&self.inbox)?.strip_prefix('.')?;
+        let (position, send) = send.split_once('-')?;
+        Some((QueuePosition(position.parse().ok()?), send.parse().ok()?))
     }
 
     /// If the stream refused other messages before, they are due now.

@@ -7,12 +7,13 @@ use async_nats::jetstream::{self, stream};
 use futures_util::StreamExt as _;
 use marketprism_config::Nats;
 use marketprism_edge::audit::Auditor;
-use marketprism_edge::config::MirrorSettings;
+use marketprism_edge::config::{MirrorSettings, PublisherLimits};
 use marketprism_edge::publisher::DrainResult;
 use marketprism_edge::queue::{EventQueue, EventRecord, MemoryQueue, QueueLane, QueueLimits};
 use marketprism_edge::telemetry::Coverage;
 use marketprism_service::clock;
 use marketprism_tests::broker::Broker;
+use marketprism_tests::link::Link;
 use marketprism_tests::wait::eventually;
 use tokio::time::timeout;
 
@@ -70,6 +71,24 @@ async fn events_without_a_stream_are_delivered_when_it_is_created() {
     edge.stop.cancel();
     assert_eq!(edge.task.await.unwrap().unwrap(), DrainResult { undelivered: 0 });
     assert_eq!(stored_ids(&broker.url()).await, (0..10).collect::<Vec<_>>());
+}
+
+/// A full window needs 0.9 s of the link. Copies of what it still carries took the place of new events, and made acknowledgements later still.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_link_carries_each_event_once() {
+    const COUNT: u64 = 600;
+    let (_folder, broker) = broker_with_stream().await;
+    let link = Link::to(broker.port()).await;
+    link.slow_down(100_000);
+    let limits = PublisherLimits { ack_timeout: Duration::from_millis(500), ..limits() };
+    let url = format!("nats://127.0.0.1:{}", link.near());
+    let edge = publish(&url, limits, Arc::new(Auditor::off()), Duration::from_secs(30)).await;
+    edge.queue.append(QueueLane::default(), &mut records(&edge.coverage, 0..COUNT));
+    eventually("everything is confirmed", || async { edge.queue.status().confirmed == COUNT }).await;
+    let copies = edge.metrics.republished.with_label_values(&["ack_timeout"]).get();
+    // One at a time where the machine stops for longer than the timeout.
+    assert!(copies < 10, "{copies} events were sent again");
+    assert_eq!(stored_ids(&broker.url()).await, (0..u128::from(COUNT)).collect::<Vec<_>>());
 }
 
 /// Its acknowledgement counted as stored: with the link to the centre cut, events were on the leaf node alone.
