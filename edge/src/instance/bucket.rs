@@ -54,7 +54,7 @@ pub(super) async fn request(
     match timeout(NAME_LEASE_ANSWER * 2, client.send_request(subject.clone(), request)).await {
         Ok(Ok(message)) => Ok(message),
         Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
-            bail!("{subject}: no such bucket yet; central creates it")
+            bail!("{subject}: {}", link.no_bucket())
         }
         Ok(Err(error)) => Err(error).context(subject),
         Err(_elapsed) => bail!("{subject}: no answer"),

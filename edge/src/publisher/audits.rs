@@ -14,7 +14,6 @@ use super::audit_messages::{encode_parts, recovered_messages};
 use super::audit_request::{AnsweredAudit, next_ack_wait, publish_audit};
 use super::checkpoint_pause::checkpoint_pause;
 use super::edge_health::HealthTaker;
-use super::events::NO_STREAM;
 use super::outbox::{AuditOutbox, PendingAudit};
 use super::run_writer::RunWriter;
 use super::stored_audits::StoredAudits;
@@ -353,7 +352,7 @@ impl AuditSender {
                 self.metrics.audits_dropped.inc();
                 tracing::error!(%text, id = message_id, "audit rejected by the broker, it is lost");
             }
-            PublishReply::NoStream => return self.refused(NO_STREAM),
+            PublishReply::NoStream => return self.refused(&self.link.no_stream(STREAM)),
             PublishReply::Foreign { text } | PublishReply::Refused { text } => return self.refused(&text),
         }
         self.first_sent = None;

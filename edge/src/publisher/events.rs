@@ -26,10 +26,6 @@ use crate::limits::{IN_FLIGHT_SCAN, PUBLISH_BATCH_MAX};
 use crate::queue::{Confirmation, EventQueue, QueueEntry, QueuePosition};
 use crate::telemetry::{Coverage, CoverageIndex, Metrics, follow, gauge};
 
-/// Answer of a broker without the stream.
-pub(super) const NO_STREAM: &str =
-    "no stream stores the subject; central or `marketprism-central init` creates it, if JetStream is on";
-
 /// Label of connections that were made again because they answered nothing.
 pub const PUBLISHER: &str = "publisher";
 
@@ -324,9 +320,12 @@ impl Publisher {
                     }
                     self.stored(&flight, now);
                 }
-                PublishReply::NoStream => self.refuse(position, now, None),
+                PublishReply::NoStream => {
+                    let text = self.link.no_stream(stream);
+                    self.refuse(position, now, &text);
+                }
                 PublishReply::Foreign { text } | PublishReply::Refused { text } => {
-                    self.refuse(position, now, Some(&text));
+                    self.refuse(position, now, &text);
                 }
                 PublishReply::Rejected { text } => self.lose(position, REJECTED, &text),
             }
@@ -355,30 +354,21 @@ impl Publisher {
         }
     }
 
-    fn refuse(&mut self, position: QueuePosition, now: Instant, text: Option<&str>) {
+    fn refuse(&mut self, position: QueuePosition, now: Instant, text: &str) {
         let Some(record) = self.window.get(position).and_then(InFlightMessage::first) else { return };
-        self.link.stalls().refused(stream_of(record.data_type), text.unwrap_or(NO_STREAM));
+        let stream = stream_of(record.data_type);
+        self.link.stalls().refused(stream, text);
         if let Some(held_back) = self.problem_lines.allow(now) {
-            let (subject, stream) = (record.subject.as_str(), stream_of(record.data_type));
-            match text {
-                Some(text) => {
-                    tracing::warn!(
-                        subject,
-                        stream,
-                        text,
-                        held_back,
-                        "message refused by the broker, it will be published again"
-                    );
-                }
-                None => tracing::error!(
-                    subject,
-                    stream,
-                    held_back,
-                    "no stream stores this subject: create it with `marketprism-central init`"
-                ),
-            }
+            let subject = record.subject.as_str();
+            tracing::warn!(
+                subject,
+                stream,
+                text,
+                held_back,
+                "message not taken by the broker, it will be published again"
+            );
         }
-        self.refusing.insert(stream_of(record.data_type));
+        self.refusing.insert(stream);
         self.window.refused(position, now);
     }
 

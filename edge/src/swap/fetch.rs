@@ -105,7 +105,7 @@ async fn request(
     let message = match timeout(CONFIRMED_ANSWER, client.send_request(subject, request)).await {
         Ok(Ok(message)) => message,
         Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
-            bail!("bucket {bucket} is not there; central creates it")
+            bail!("bucket {bucket}: {}", link.no_bucket())
         }
         Ok(Err(error)) => return Err(error).with_context(|| format!("bucket {bucket}")),
         Err(_elapsed) => bail!(

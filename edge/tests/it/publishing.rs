@@ -121,6 +121,30 @@ async fn a_stream_of_a_leaf_node_takes_no_event_in_place_of_the_centres() {
     assert_eq!(stored_ids(&hub.url()).await, (0..u128::from(COUNT)).collect::<Vec<_>>());
 }
 
+/// A leaf node without the centre answers as a broker without the stream, which sent the reader to create it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaf_node_that_has_lost_the_centre_is_named() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let (mut hub, leaf) = Broker::hub_and_leaf([folders[0].path(), folders[1].path()]).await;
+    create_stream(&hub.url(), STREAM, "trade.>").await;
+    let behind_leaf = Nats { jetstream_domain: Some("hub".to_owned()), ..nats(&leaf.url()) };
+    let auditor = Arc::new(Auditor::off());
+    let bounds = QueueLimits { messages: 1_000, bytes: 1 << 20 };
+    let queue = Arc::new(MemoryQueue::new(bounds, Arc::clone(&auditor)));
+    let edge = publish_to(&behind_leaf, limits(), auditor, Duration::from_secs(30), queue).await;
+    edge.queue.append(QueueLane::default(), &mut records(&edge.coverage, 0..1));
+    eventually("the centre has the event", || async { edge.queue.status().confirmed == 1 }).await;
+    hub.kill();
+    edge.queue.append(QueueLane::default(), &mut records(&edge.coverage, 1..2));
+    let reason = eventually("a reason", || async {
+        let mut reasons = edge.link.stalls().reasons(Instant::now()).into_iter();
+        reasons.find(|reason| !reason.ends_with("no answer"))
+    })
+    .await;
+    assert!(reason.contains("this leaf node has lost the centre"), "{reason}");
+    assert!(!reason.contains("marketprism-central init"), "the stream exists: {reason}");
+}
+
 /// Its acknowledgement comes first, and no domain is configured by which it is told from the centre's.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_of_a_leaf_node_that_acknowledges_beside_the_centres_is_named() {
