@@ -70,6 +70,9 @@ pub(crate) const UNDEFINED_CHARGE_AGE: Duration = Duration::from_secs(600);
 /// Longest accepted `Retry-After`: bans last up to three days.
 pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(3 * 24 * 3600);
 
+/// A longer one, as a number, is no wait: it counts as none.
+pub(crate) const RETRY_AFTER_TRUE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// Block after 418 without `Retry-After`; doubles up to [`BAN_MAX`].
 pub(crate) const BAN_DEFAULT: Duration = Duration::from_secs(120);
 pub(crate) const BAN_MAX: Duration = Duration::from_secs(3600);
