@@ -162,13 +162,14 @@ impl InFlight {
         let (messages, bytes) = (self.window.messages(), self.window.bytes());
         let is_used = self.len().saturating_mul(2) >= messages || self.bytes.saturating_mul(2) >= bytes;
         let flight = self.remove(position)?;
+        // Not of a message that an outage or a refusal held up, and of an earlier copy at least.
         let (last_send, sent) = flight.send;
+        let is_timed = flight.retry == RetryReason::Timeout;
         if let Some(stream) = flight.stream() {
-            let took = now.saturating_duration_since(sent);
+            let took = if is_timed { now.saturating_duration_since(sent) } else { Duration::ZERO };
             self.acks.entry(stream).or_default().acknowledged(send, took, now);
         }
-        // Of an earlier copy the time is not known.
-        if send == last_send {
+        if is_timed && send == last_send {
             self.window.acknowledged((sent, now), flight.message.size, is_used, self.ack_timeout);
         }
         Some(flight)
