@@ -25,8 +25,8 @@ use crate::broker::{BrokerLink, PublishReply};
 use crate::clocks::VenueClocks;
 use crate::journal::Journal;
 use crate::limits::{
-    AUDIT_ACK, AUDIT_BACKOFF, AUDIT_CLOSE_EVERY, AUDIT_CLOSE_MAX, AUDIT_DRAIN,
-    AUDIT_OUTBOX_BYTES, AUDIT_OUTBOX_MESSAGES, AUDIT_STORED_BYTES, AUDIT_STORED_MESSAGES, JOURNAL_CLOSE,
+    AUDIT_ACK, AUDIT_BACKOFF, AUDIT_CLOSE_EVERY, AUDIT_CLOSE_MAX, AUDIT_DRAIN, AUDIT_OUTBOX_BYTES,
+    AUDIT_OUTBOX_MESSAGES, AUDIT_STORED_BYTES, AUDIT_STORED_MESSAGES, JOURNAL_CLOSE,
 };
 use crate::queue::EventQueue;
 use crate::telemetry::{Metrics, follow, gauge};
