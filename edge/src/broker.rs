@@ -108,7 +108,9 @@ impl BrokerLink {
     /// Reason for which nobody on this server takes a subject of the stream.
     pub(crate) fn no_stream(&self, stream: &str) -> String {
         let mut text = if self.stalls.has_stored(stream) {
-            format!("nobody takes the subject at the moment: stream {stream}, which has stored messages of this run, has no leader or was deleted")
+            format!(
+                "nobody takes the subject at the moment: stream {stream}, which has stored messages of this run, has no leader or was deleted"
+            )
         } else {
             "no stream stores the subject: central or `marketprism-central init` creates it, if JetStream is on; or it has no leader".to_owned()
         };

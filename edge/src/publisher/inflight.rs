@@ -349,7 +349,11 @@ mod tests {
         }
         let overtaking = window.get(QueuePosition(5)).unwrap().send();
         assert!(window.acknowledged(QueuePosition(5), overtaking, at(14)).is_some());
-        assert_eq!(window.due(at(14), 10), [(QueuePosition(4), RetryReason::Timeout)], "overtaken: it is lost");
+        assert_eq!(
+            window.due(at(14), 10),
+            [(QueuePosition(4), RetryReason::Timeout)],
+            "overtaken: it is lost"
+        );
     }
 
     #[test]

@@ -231,7 +231,9 @@ impl Nats {
 /// One file among the system's authorities that this user cannot read, or that is none, fails the whole list.
 fn with_remedy(text: String) -> String {
     if text.contains("could not load platform certs") {
-        return format!("{text}; name the broker's authority in nats.ca_file, or a readable list in the variable SSL_CERT_FILE");
+        return format!(
+            "{text}; name the broker's authority in nats.ca_file, or a readable list in the variable SSL_CERT_FILE"
+        );
     }
     text
 }

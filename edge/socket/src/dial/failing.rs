@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-use crate::limits::{FAILING_ADDRESSES_MAX, FAILING_ADDRESS_KEPT};
+use crate::limits::{FAILING_ADDRESS_KEPT, FAILING_ADDRESSES_MAX};
 
 /// Times of their last failures.
 #[derive(Debug, Default)]

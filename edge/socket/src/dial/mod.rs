@@ -310,11 +310,7 @@ impl Dialer {
         })
     }
 
-    async fn handshake(
-        &self,
-        stream: Box<dyn Transport>,
-        host: &Host,
-    ) -> Result<Box<dyn Transport>, String> {
+    async fn handshake(&self, stream: Box<dyn Transport>, host: &Host) -> Result<Box<dyn Transport>, String> {
         let name = match host {
             Host::Ipv4(address) => ServerName::from(IpAddr::V4(*address)),
             Host::Ipv6(address) => ServerName::from(IpAddr::V6(*address)),

@@ -130,7 +130,9 @@ mod tests {
         let now = UNIX_EPOCH + Duration::from_secs(1_790_000_000);
         let day = Duration::from_secs(86_400);
         for clock in [now, now - day, now + day] {
-            for text in ["1790000060", "1790000060000", &httpdate::fmt_http_date(now + Duration::from_secs(60))] {
+            for text in
+                ["1790000060", "1790000060000", &httpdate::fmt_http_date(now + Duration::from_secs(60))]
+            {
                 let mut headers = HeaderMap::new();
                 headers.insert(RETRY_AFTER, text.parse().unwrap());
                 headers.insert(DATE, httpdate::fmt_http_date(now).parse().unwrap());
