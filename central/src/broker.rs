@@ -16,7 +16,7 @@ use async_nats::jetstream::context::{
 };
 use async_nats::jetstream::kv::{Config, Store};
 use async_nats::jetstream::object_store::{self, ObjectStore};
-use async_nats::{Client, jetstream};
+use async_nats::{Client, Request, jetstream};
 use marketprism_config::{Nats, NatsProblems};
 use marketprism_schema::{CENTRAL_CONNECTION, domain_subject};
 use serde::Deserialize;
@@ -179,7 +179,9 @@ impl Broker {
     pub async fn subjects(&self, stream: &str, filter: &str) -> anyhow::Result<Option<StreamSubjects>> {
         let filter = serde_json::json!({ "subjects_filter": filter }).to_string();
         let subject = self.jetstream_subject(&format!("$JS.API.STREAM.INFO.{stream}"));
-        let request = self.client.request(subject, filter.into());
+        // On an inbox of its own: the client would keep a request without an answer for ever.
+        let request = Request::new().payload(filter.into()).inbox(self.client.new_inbox());
+        let request = self.client.send_request(subject, request);
         let answer = within(format!("list the subjects of stream {stream}"), request).await??;
         let place = || format!("subjects of stream {stream}");
         let RawSubjects { error, state, ts } = serde_json::from_slice(&answer.payload).with_context(place)?;

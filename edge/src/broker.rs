@@ -105,6 +105,32 @@ impl BrokerLink {
         PublishReply::of(reply, status, stream, self.domain.as_deref())
     }
 
+    /// Reason for which nobody on this server takes a subject of the stream.
+    pub(crate) fn no_stream(&self, stream: &str) -> String {
+        let mut text = if self.stalls.has_stored(stream) {
+            format!(
+                "nobody takes the subject at the moment: stream {stream}, which has stored messages of this run, has no leader or was deleted"
+            )
+        } else {
+            "no stream stores the subject: central or `marketprism-central init` creates it, if JetStream is on; or it has no leader".to_owned()
+        };
+        if self.domain.is_some() {
+            text.push_str(
+                "; or this leaf node has lost the centre: see its log and `/leafz` of its monitor, and restart it if it does not connect again",
+            );
+        }
+        text
+    }
+
+    /// Reason for which nobody on this server answers for a bucket.
+    pub(crate) const fn no_bucket(&self) -> &'static str {
+        if self.domain.is_some() {
+            "nobody answers: central has not created it yet, it has no leader, or this leaf node has lost the centre"
+        } else {
+            "nobody answers: central has not created it yet, or it has no leader"
+        }
+    }
+
     /// A further reply to a message that was answered: of another try, or of another stream.
     pub(crate) fn note_late_reply(&self, message: &Message) {
         self.note_domain(&serde_json::from_slice(&message.payload));

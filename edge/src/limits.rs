@@ -112,6 +112,11 @@ pub const IN_FLIGHT_MESSAGES_MAX: usize = 4_096;
 /// Default of `publisher.max_in_flight_bytes`. Full: as above.
 pub const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Messages and bytes in flight at first. They grow to the limits above while acknowledgements come in time.
+pub const SEND_WINDOW_FIRST: (usize, usize) = (256, 1024 * 1024);
+/// Messages and bytes in flight at least, however long acknowledgements take: 0.8 s of a link of 80 kB/s.
+pub const SEND_WINDOW_MIN: (usize, usize) = (64, 64 * 1024);
+
 /// Records that the publisher takes from the queue at once.
 pub const PUBLISH_BATCH_MAX: usize = 256;
 /// Default of `publisher.linger_ms`. Passed: a message goes with the events that it has.
@@ -122,8 +127,12 @@ pub const MESSAGE_EVENTS_MAX: usize = 256;
 /// Acknowledgements buffered by the broker's client: above the most in flight, so that none is dropped.
 pub const ACKNOWLEDGEMENTS_MAX: usize = 262_144;
 
-/// Default of `publisher.ack_timeout_ms`. Passed: the message is published again with the same id.
+/// Default of `publisher.ack_timeout_ms`. Passed: the message is published again with the same id, if one sent after it was acknowledged; one message
+/// if none of the stream was.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest time of an acknowledgement that makes the publisher wait longer for others, and longest wait for that of an audit.
+pub const ACK_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Back-off before a refused message is published again: doubles from the first to the last.
 pub const REPUBLISH_BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
@@ -303,7 +312,7 @@ pub const CHECKPOINT_BYTES_A_SECOND: u64 = 256 * 1024;
 /// in checkpoints, so that they do not push out events. A day takes a sixteenth.
 pub const CHECKPOINT_SHARE: u64 = 256;
 
-/// Time for the broker to store an audit, or an event of a correction. Passed: it is sent again with the same id.
+/// First wait for the broker to store an audit, or an event of a correction. Passed: it is sent again with the same id, and waited for longer.
 pub const AUDIT_ACK: Duration = Duration::from_secs(5);
 
 /// Back-off before an audit is sent again: doubles from the first to the last.

@@ -39,6 +39,8 @@ struct Budget {
 #[derive(Debug, Default)]
 struct GateState {
     budget: Budget,
+    /// Bytes a second towards the far end; `None`: unlimited.
+    rate: Option<u32>,
     /// Number of cuts. What was held before the last one never passes.
     cuts: u64,
 }
@@ -80,6 +82,10 @@ impl Gate {
     async fn pass(&self, direction: Direction, bytes: usize, cuts: u64) {
         while !self.admits(direction, bytes, cuts) {
             tokio::time::sleep(POLL).await;
+        }
+        let rate = self.0.lock().unwrap().rate.filter(|_| direction == Direction::ToFar);
+        if let Some(rate) = rate {
+            tokio::time::sleep(Duration::from_secs(1) * u32::try_from(bytes).unwrap() / rate).await;
         }
     }
 }
@@ -126,6 +132,11 @@ impl Link {
         self.gate.0.lock().unwrap().budget.to_far == Some(0)
     }
 
+    /// Carries at most this many bytes a second towards the far end.
+    pub fn slow_down(&self, rate: u32) {
+        self.gate.0.lock().unwrap().rate = Some(rate);
+    }
+
     /// Lets everything pass, held bytes first.
     pub fn open(&self) {
         self.gate.set(Budget::default());
@@ -135,7 +146,7 @@ impl Link {
     pub fn cut(&self) {
         let cuts = {
             let mut state = self.gate.0.lock().unwrap();
-            *state = GateState { budget: Budget::default(), cuts: state.cuts + 1 };
+            *state = GateState { budget: Budget::default(), rate: state.rate, cuts: state.cuts + 1 };
             state.cuts
         };
         self.cuts.send_replace(cuts);

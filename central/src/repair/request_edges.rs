@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use async_nats::Request;
 use marketprism_schema::{
     DataType, RepairAnswer, RepairRequest, RepairState, StreamId, Table, repair_subject, with_unknown_names,
 };
@@ -122,7 +123,9 @@ async fn request_edge(broker: &Broker, range: &LackingRange, edge: &str) -> (boo
         Ok(payload) => payload,
         Err(error) => return failed(format!("the request cannot be encoded: {error}")),
     };
-    let sent = broker.client.request(repair_subject(edge), payload.into());
+    // On an inbox of its own: the client would keep a request without an answer for ever.
+    let request = Request::new().payload(payload.into()).inbox(broker.client.new_inbox());
+    let sent = broker.client.send_request(repair_subject(edge), request);
     let message = match timeout(limits::EDGE_ANSWER_WAIT, sent).await {
         Ok(Ok(message)) => message,
         Ok(Err(error)) if error.kind() != async_nats::client::RequestErrorKind::NoResponders => {

@@ -100,7 +100,7 @@ fn control_file(binary: &PackedBinary, architecture: Architecture, part: &str, k
         if binary.needs.libraries.iter().any(|name| name == "libgcc_s.so.1") { ", libgcc-s1" } else { "" };
     format!(
         "Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: {MAINTAINER}\nSection: net\nPriority: optional\n\
-         Installed-Size: {kilobytes}\nDepends: libc6 (>= {major}.{minor}){gcc}, {SYSTEMD_TOOLS}\n\
+         Installed-Size: {kilobytes}\nDepends: libc6 (>= {major}.{minor}){gcc}, {SYSTEMD_TOOLS}\nRecommends: ca-certificates\n\
          Description: {about}\n One of the two programs of MarketPrism, which stores each event of a market\n \
          once and says for every time window if it is complete. Its installation\n \
          starts nothing.\n",

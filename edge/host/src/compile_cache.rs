@@ -56,7 +56,11 @@ impl CompileCache {
         Ok(loaded)
     }
 
-    fn delete_unproven(&self) -> Result<()> {
+    /// Deletes files without their digest, or with another one.
+    ///
+    /// # Errors
+    /// See [`Self::load`].
+    pub(crate) fn delete_unproven(&self) -> Result<()> {
         fs::create_dir_all(&self.folder)?;
         let files = self.files()?;
         for (name, file) in &files {

@@ -1,6 +1,6 @@
 //! The WebAssembly engine of the process, with the thread that enforces deadlines.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,14 +31,6 @@ pub struct Engine {
 /// Error at the start of the engine.
 #[derive(Debug, Error)]
 pub enum EngineError {
-    /// The compile cache cannot be used.
-    #[error("compile cache {} cannot be used: {detail}", path.display())]
-    Cache {
-        /// Its directory.
-        path: PathBuf,
-        /// Reason.
-        detail: String,
-    },
     /// The machine or its settings cannot run the engine.
     #[error("webassembly engine cannot start: {0}")]
     Start(String),
@@ -52,7 +44,7 @@ impl Engine {
     ///
     /// Compiled adapters are cached in `cache_dir` by component bytes, engine version and settings. The files are
     /// machine code that the process runs, so only the owner may read and write the directory, and damaged ones are
-    /// compiled again.
+    /// compiled again. A directory that cannot be used so costs the time to compile, with a warning.
     pub fn new(cache_dir: Option<&Path>) -> Result<Self, EngineError> {
         // Compiler and cache start threads by libraries that panic when one does not start.
         check_host().map_err(|limit| HostLimit::of_threads(&limit))?;
@@ -66,9 +58,20 @@ impl Engine {
             .wasm_backtrace_details(WasmBacktraceDetails::Disable);
         let mut cache = None;
         if let Some(path) = cache_dir {
-            let (files, kept) = open_cache(path)?;
-            config.cache(Some(files));
-            cache = Some(Arc::new(kept));
+            match open_cache(path) {
+                Ok((files, kept)) => {
+                    config.cache(Some(files));
+                    cache = Some(Arc::new(kept));
+                }
+                Err(error) => {
+                    let folder = path.display();
+                    tracing::warn!(
+                        %folder,
+                        error,
+                        "compiled adapters are not kept, each start compiles them: give the folder to the user that runs this program, or remove it"
+                    );
+                }
+            }
         }
         let inner = wasmtime::Engine::new(&config).map_err(|error| match HostLimit::of(&error) {
             Some(limit) => EngineError::Host(limit),
@@ -111,26 +114,31 @@ impl Engine {
     }
 }
 
-fn open_cache(path: &Path) -> Result<(Cache, CompileCache), EngineError> {
-    let failed = |detail: String| EngineError::Cache { path: path.to_owned(), detail };
-    std::fs::create_dir_all(path).map_err(|e| failed(e.to_string()))?;
+/// With proven files only. The error is a text: what comes of it is a start without the cache.
+fn open_cache(path: &Path) -> Result<(Cache, CompileCache), String> {
+    let failed = |error: std::io::Error| error.to_string();
+    std::fs::create_dir_all(path).map_err(failed)?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
-            .map_err(|e| failed(e.to_string()))?;
+        let mut permissions = path.metadata().map_err(failed)?.permissions();
+        // Some file systems refuse every change.
+        if permissions.mode() & 0o777 != 0o700 {
+            permissions.set_mode(0o700);
+            std::fs::set_permissions(path, permissions).map_err(failed)?;
+        }
     }
-    let absolute = path.canonicalize().map_err(|e| failed(e.to_string()))?;
-    let kept = CompileCache::new(absolute);
+    let kept = CompileCache::new(path.canonicalize().map_err(failed)?);
     if let Err(error) = kept.delete_former() {
         tracing::warn!(folder = %path.display(), %error, "compiled adapters of earlier builds cannot be deleted; nothing uses them");
     }
+    kept.delete_unproven().map_err(failed)?;
     let mut config = CacheConfig::new();
     config.with_directory(kept.engine_folder());
     config.with_files_total_size_soft_limit(COMPILED_BYTES);
     // The digests are those of the files as they were first written.
     config.with_optimized_compression_usage_counter_threshold(u64::MAX);
-    Ok((Cache::new(config).map_err(|e| failed(format!("{e:#}")))?, kept))
+    Ok((Cache::new(config).map_err(|error| format!("{error:#}"))?, kept))
 }
 
 #[cfg(test)]

@@ -40,6 +40,12 @@ pub(crate) const BEHIND_EVERY: Duration = Duration::from_secs(10);
 /// Addresses of one name that are tried. More: the others are not.
 pub(crate) const ADDRESSES_MAX: usize = 16;
 
+/// Addresses whose TLS failed that are remembered. Full: the oldest failure is forgotten, and its address tried in its turn again.
+pub(crate) const FAILING_ADDRESSES_MAX: usize = 256;
+
+/// Time after a failed TLS in which the other addresses of the name are tried first.
+pub(crate) const FAILING_ADDRESS_KEPT: Duration = Duration::from_secs(600);
+
 /// Wait for an address before the next one is tried too (RFC 8305 section 5).
 pub(crate) const ADDRESS_DELAY: Duration = Duration::from_millis(250);
 
@@ -63,6 +69,9 @@ pub(crate) const UNDEFINED_CHARGE_AGE: Duration = Duration::from_secs(600);
 
 /// Longest accepted `Retry-After`: bans last up to three days.
 pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(3 * 24 * 3600);
+
+/// A longer one, as a number, is no wait: it counts as none.
+pub(crate) const RETRY_AFTER_TRUE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Block after 418 without `Retry-After`; doubles up to [`BAN_MAX`].
 pub(crate) const BAN_DEFAULT: Duration = Duration::from_secs(120);

@@ -2,7 +2,7 @@
 //! another JetStream domain with these subjects answer too, and often first.
 
 use std::sync::PoisonError;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
@@ -10,7 +10,6 @@ use futures_util::StreamExt as _;
 use tokio::time::timeout;
 
 use super::{BrokerLink, PublishReply};
-use crate::limits::AUDIT_ACK;
 
 /// Replies to one message that are read, above the leaf nodes of a centre. More: the message counts as refused.
 const REPLIES_MAX: usize = 64;
@@ -23,15 +22,20 @@ pub(crate) struct StreamMessage {
 }
 
 impl BrokerLink {
-    /// Never foreign: the reply of the message's stream, or a refusal. Ends within [`AUDIT_ACK`].
-    pub(crate) async fn publish(&self, client: &Client, message: StreamMessage) -> PublishReply<'static> {
+    /// Never foreign: the reply of the message's stream, or a refusal. Ends within `wait`.
+    pub(crate) async fn publish(
+        &self,
+        client: &Client,
+        message: StreamMessage,
+        wait: Duration,
+    ) -> PublishReply<'static> {
         let mut refusal = None;
-        let replied = timeout(AUDIT_ACK, self.read_replies(client, message, &mut refusal)).await;
+        let replied = timeout(wait, self.read_replies(client, message, &mut refusal)).await;
         match replied {
             Ok(Ok(Some(reply))) => reply,
             Ok(Err(error)) => PublishReply::Refused { text: format!("{error:#}").into() },
             Ok(Ok(None)) | Err(_) => refusal.unwrap_or_else(|| PublishReply::Refused {
-                text: format!("no acknowledgement within {AUDIT_ACK:?}").into(),
+                text: format!("no acknowledgement within {wait:?}").into(),
             }),
         }
     }
@@ -86,6 +90,7 @@ mod tests {
 
     use super::*;
     use crate::broker::connect;
+    use crate::limits::AUDIT_ACK;
 
     async fn create_stream(broker: &Broker, name: &str) {
         let context = jetstream::new(async_nats::connect(broker.url()).await.unwrap());
@@ -113,7 +118,7 @@ mod tests {
             ..Nats::default()
         };
         let (client, link) = connect(&nats, "test").await.unwrap();
-        let publish = async |number| link.publish(&client, message(number)).await;
+        let publish = async |number| link.publish(&client, message(number), AUDIT_ACK).await;
         eventually("the centre is reached through the leaf node", || async {
             let reply = publish(0).await;
             matches!(reply, PublishReply::Stored { .. }).then_some(()).ok_or_else(|| format!("{reply:?}"))

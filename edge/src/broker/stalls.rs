@@ -18,6 +18,8 @@ struct StreamAcks {
     /// Last answer of the broker other than an acknowledgement.
     refusal: Option<String>,
     is_logged: bool,
+    /// The stream has acknowledged a message in this run.
+    has_stored: bool,
 }
 
 impl StreamAcks {
@@ -38,6 +40,11 @@ impl PublishStalls {
         let acks = streams.entry(stream).or_default();
         acks.counted_from = Some(now);
         acks.refusal = None;
+        acks.has_stored = true;
+    }
+
+    pub(super) fn has_stored(&self, stream: &str) -> bool {
+        self.lock().get(stream).is_some_and(|acks| acks.has_stored)
     }
 
     pub(crate) fn refused(&self, stream: &'static str, answer: &str) {

@@ -188,7 +188,8 @@ pub struct PublisherLimits {
     #[serde(rename = "batch_max_events")]
     #[schemars(range(min = 1, max = 10_000))]
     pub batch_events: usize,
-    /// Longest wait for an acknowledgement; then the message is published again under its id.
+    /// Wait for an acknowledgement, after which a message is published again under its id, unless those of earlier messages still
+    /// come.
     #[serde(rename = "ack_timeout_ms", with = "marketprism_config::millis")]
     #[schemars(with = "u64", range(min = 100, max = 120_000))]
     pub ack_timeout: Duration,

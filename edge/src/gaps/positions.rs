@@ -81,7 +81,17 @@ impl TradePositions {
             PositionFile::default()
         });
         let oldest_ns = clock::now_ns().saturating_sub(nanos(TRADE_POSITION_AGE_MAX));
+        let stored = newest.trades.len();
         newest.trades.retain(|_, position| position.last_venue_ns >= oldest_ns);
+        let left_out = stored.saturating_sub(newest.trades.len());
+        if left_out > 0 {
+            tracing::warn!(
+                left_out,
+                stored,
+                age_max = ?TRADE_POSITION_AGE_MAX,
+                "trade positions are too old by this machine's clock: trades since them are not filled"
+            );
+        }
         let state = PositionState { settled: newest.clone(), newest, ..PositionState::default() };
         Self { path, state: Mutex::new(state) }
     }

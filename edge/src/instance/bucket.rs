@@ -49,11 +49,12 @@ pub(super) async fn request(
     request: Request,
 ) -> anyhow::Result<Message> {
     let subject = link.jetstream_subject(subject);
-    let request = request.timeout(Some(NAME_LEASE_ANSWER));
+    // On an inbox of its own: the client would keep a request without an answer for ever.
+    let request = request.inbox(client.new_inbox()).timeout(Some(NAME_LEASE_ANSWER));
     match timeout(NAME_LEASE_ANSWER * 2, client.send_request(subject.clone(), request)).await {
         Ok(Ok(message)) => Ok(message),
         Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
-            bail!("{subject}: no such bucket yet; central creates it")
+            bail!("{subject}: {}", link.no_bucket())
         }
         Ok(Err(error)) => Err(error).context(subject),
         Err(_elapsed) => bail!("{subject}: no answer"),

@@ -2,11 +2,10 @@
 //! hot has lost is sent again.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use async_nats::{Client, Message};
-use bytes::Bytes;
+use async_nats::{Client, Message, Request};
 use marketprism_schema::{Carries, STREAMS, Watermark, confirmed_request_subject, stream_info_subject};
 use marketprism_service::LogLimit;
 use serde::Deserialize;
@@ -17,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::log::{Journal, StreamFacts};
 use crate::broker::BrokerLink;
-use crate::limits::{CONFIRMED_ANSWER, CONFIRMED_EVERY};
+use crate::limits::{ACK_WAIT_MAX, CONFIRMED_ANSWER, CONFIRMED_EVERY};
 
 #[derive(Deserialize)]
 struct StreamInfo {
@@ -39,7 +38,7 @@ pub async fn follow_confirmations(
 ) {
     let mut tick = interval(CONFIRMED_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut lines = LogLimit::default();
+    let (mut lines, mut wait) = (LogLimit::default(), CONFIRMED_ANSWER);
     loop {
         tokio::select! {
             _ = tick.tick() => {}
@@ -56,9 +55,15 @@ pub async fn follow_confirmations(
         }
         for (number, stream) in STREAMS.iter().enumerate().filter(|(_, one)| one.carries == Carries::Events) {
             let asked = tokio::select! {
-                asked = ask((&client, &link), &journal, number, stream.name) => asked,
+                asked = ask((&client, &link), &journal, (number, stream.name), wait) => asked,
                 () = stop.cancelled() => return,
             };
+            // Over a slow link the answers wait behind the events.
+            wait = match &asked {
+                Ok(_) => wait / 4 * 3,
+                Err(_) => wait * 2,
+            };
+            wait = wait.clamp(CONFIRMED_ANSWER, ACK_WAIT_MAX);
             match asked {
                 Ok(Some(facts)) => {
                     journal.observe(facts);
@@ -84,11 +89,11 @@ pub async fn follow_confirmations(
 async fn ask(
     broker: (&Client, &BrokerLink),
     journal: &Journal,
-    stream: usize,
-    name: &str,
+    (stream, name): (usize, &str),
+    wait: Duration,
 ) -> anyhow::Result<Option<StreamFacts>> {
     let Some(stored_before) = journal.stored_max(stream) else { return Ok(None) };
-    let Some(info) = request(broker, stream_info_subject(name)).await? else { return Ok(None) };
+    let Some(info) = request(broker, stream_info_subject(name), wait).await? else { return Ok(None) };
     let info: StreamInfo = serde_json::from_slice(&info.payload).context("state of a stream")?;
     // An error in the answer: no such stream.
     let (Some(created), Some(state)) = (info.created, info.state) else { return Ok(None) };
@@ -96,7 +101,7 @@ async fn ask(
         OffsetDateTime::parse(&created, &Rfc3339).with_context(|| format!("creation time {created:?}"))?;
     let created_ns = i64::try_from(created.unix_timestamp_nanos())?;
     let key = confirmed_request_subject(name);
-    let newest = request(broker, key.clone()).await?;
+    let newest = request(broker, key.clone(), wait).await?;
     // An older one would be taken for a hot that was put back.
     let confirmed = newest.filter(|value| broker.1.is_newest(&key, Some(value))).and_then(|message| {
         // Neither a missing nor a deleted key has a value.
@@ -107,13 +112,19 @@ async fn ask(
 }
 
 /// `None`: nobody answers on this subject.
-async fn request((client, link): (&Client, &BrokerLink), subject: String) -> anyhow::Result<Option<Message>> {
+async fn request(
+    (client, link): (&Client, &BrokerLink),
+    subject: String,
+    wait: Duration,
+) -> anyhow::Result<Option<Message>> {
     use async_nats::client::RequestErrorKind;
     let subject = link.jetstream_subject(subject);
-    match timeout(CONFIRMED_ANSWER, client.request(subject.clone(), Bytes::new())).await {
+    // On an inbox of its own: the client would keep a request without an answer for ever.
+    let request = Request::new().inbox(client.new_inbox()).timeout(None);
+    match timeout(wait, client.send_request(subject.clone(), request)).await {
         Ok(Ok(message)) => Ok(Some(message)),
         Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => Ok(None),
         Ok(Err(error)) => Err(error).context(subject),
-        Err(_elapsed) => bail!("{subject}: no answer within {CONFIRMED_ANSWER:?}"),
+        Err(_elapsed) => bail!("{subject}: no answer within {wait:?}"),
     }
 }

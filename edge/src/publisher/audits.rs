@@ -10,10 +10,9 @@ use marketprism_service::{Backoff, LogLimit, clock};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::audit_request::{AnsweredAudit, publish_audit};
+use super::audit_request::{AnsweredAudit, next_ack_wait, publish_audit};
 use super::checkpoint_pace::CheckpointPace;
 use super::edge_health::HealthTaker;
-use super::events::NO_STREAM;
 use super::outbox::{AuditOutbox, PendingAudit};
 use super::run_writer::RunWriter;
 use super::stored_audits::StoredAudits;
@@ -25,7 +24,7 @@ use crate::broker::{BrokerLink, PublishReply};
 use crate::clocks::VenueClocks;
 use crate::journal::Journal;
 use crate::limits::{
-    AUDIT_BACKOFF, AUDIT_CLOSE_EVERY, AUDIT_CLOSE_MAX, AUDIT_DRAIN, AUDIT_OUTBOX_BYTES,
+    AUDIT_ACK, AUDIT_BACKOFF, AUDIT_CLOSE_EVERY, AUDIT_CLOSE_MAX, AUDIT_DRAIN, AUDIT_OUTBOX_BYTES,
     AUDIT_OUTBOX_MESSAGES, AUDIT_STORED_BYTES, AUDIT_STORED_MESSAGES, JOURNAL_CLOSE,
 };
 use crate::queue::EventQueue;
@@ -58,6 +57,8 @@ pub struct AuditSender {
     /// First publish of the audit that is sent now.
     first_sent: Option<Instant>,
     backoff: Backoff,
+    /// Wait for an acknowledgement; longer over a link that needs more for one.
+    ack_wait: Duration,
     retry_lines: LogLimit,
     loss_lines: LogLimit,
     lost_windows: u64,
@@ -99,6 +100,7 @@ impl AuditSender {
             retry_at: Instant::now(),
             first_sent: None,
             backoff: Backoff::new(AUDIT_BACKOFF.0, AUDIT_BACKOFF.1),
+            ack_wait: AUDIT_ACK,
             retry_lines: LogLimit::default(),
             loss_lines: LogLimit::default(),
             lost_windows: 0,
@@ -318,11 +320,12 @@ impl AuditSender {
         let message = self.outbox.first().filter(|_| self.link.may_publish())?.clone();
         self.first_sent.get_or_insert_with(Instant::now);
         let (client, link) = (self.client.clone(), Arc::clone(&self.link));
-        Some(Box::pin(publish_audit(client, link, self.subject.clone(), message)))
+        Some(Box::pin(publish_audit(client, link, self.subject.clone(), message, self.ack_wait)))
     }
 
     /// False: it is to be sent again, after a pause.
-    fn answered(&mut self, AnsweredAudit { message_id, reply }: AnsweredAudit) -> bool {
+    fn answered(&mut self, AnsweredAudit { message_id, reply, took }: AnsweredAudit) -> bool {
+        self.ack_wait = next_ack_wait(self.ack_wait, took);
         // A full outbox may have dropped it meanwhile.
         let is_first = self.outbox.first().is_some_and(|first| first.message_id == message_id);
         let mut stored_at = None;
@@ -337,7 +340,7 @@ impl AuditSender {
                 self.metrics.audits_dropped.inc();
                 tracing::error!(%text, id = message_id, "audit rejected by the broker, it is lost");
             }
-            PublishReply::NoStream => return self.refused(NO_STREAM),
+            PublishReply::NoStream => return self.refused(&self.link.no_stream(STREAM)),
             PublishReply::Foreign { text } | PublishReply::Refused { text } => return self.refused(&text),
         }
         self.first_sent = None;

@@ -26,10 +26,6 @@ use crate::limits::{IN_FLIGHT_SCAN, PUBLISH_BATCH_MAX};
 use crate::queue::{Confirmation, EventQueue, QueueEntry, QueuePosition};
 use crate::telemetry::{Coverage, CoverageIndex, Metrics, follow, gauge};
 
-/// Answer of a broker without the stream.
-pub(super) const NO_STREAM: &str =
-    "no stream stores the subject; central or `marketprism-central init` creates it, if JetStream is on";
-
 /// Label of connections that were made again because they answered nothing.
 pub const PUBLISHER: &str = "publisher";
 
@@ -65,6 +61,8 @@ pub struct Publisher {
     /// Streams that refused a message and have stored none since.
     refusing: BTreeSet<&'static str>,
     connects_seen: u64,
+    /// There may be more messages to publish again than one turn has taken.
+    has_due: bool,
 }
 
 impl Publisher {
@@ -96,6 +94,7 @@ impl Publisher {
             problem_lines: LogLimit::default(),
             refusing: BTreeSet::new(),
             connects_seen: 0,
+            has_due: false,
         }
     }
 
@@ -152,6 +151,7 @@ impl Publisher {
                 }
                 () = link.changed() => self.check().await,
                 Some(chunk) = replies.next() => self.take_replies(&chunk),
+                () = std::future::ready(()), if self.has_due && link.may_publish() => self.resend_due().await,
                 () = std::future::ready(()), if may_send && more => more = self.send_batch().await,
                 () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
                     self.send_due(Vec::new()).await;
@@ -206,7 +206,8 @@ impl Publisher {
     /// Hands a message to the client. After a failure it is published again when its acknowledgement times out.
     async fn send(&mut self, position: QueuePosition) {
         self.link.progress().turn();
-        let Some(InFlightMessage { message, .. }) = self.window.get(position) else { return };
+        let Some(flight) = self.window.get(position) else { return };
+        let message = &flight.message;
         self.metrics.published.inc_by(whole(message.entries.len()));
         self.metrics.published_messages.inc();
         let mut headers = HeaderMap::new();
@@ -216,7 +217,7 @@ impl Publisher {
         if let Some(content_type) = message.form.header() {
             headers.insert(CONTENT_TYPE, HeaderValue::from(content_type));
         }
-        let reply = format!("{}.{}", self.inbox, position.0);
+        let reply = format!("{}.{}-{}", self.inbox, position.0, flight.send());
         let (subject, bytes) = (message.subject.clone(), message.payload.len());
         let payload = message.payload.clone();
         let publish = self.client.publish_with_reply_and_headers(subject.clone(), reply, headers, payload);
@@ -251,10 +252,7 @@ impl Publisher {
             self.link.stalls().reconnected(now);
         }
         if self.link.may_publish() {
-            let due = self.window.due(now);
-            for (position, again) in due {
-                self.resend(position, again, now).await;
-            }
+            self.resend_due().await;
         }
         self.metrics.in_flight.set(gauge(self.window.len()));
         self.check_stalls(now);
@@ -268,6 +266,16 @@ impl Publisher {
             let oldest = oldest.get(stream).filter(|_| self.link.may_publish()).copied();
             let seconds = self.link.stalls().update(stream, oldest, now);
             self.metrics.unacknowledged.with_label_values(&[stream]).set(gauge(seconds));
+        }
+    }
+
+    /// A part of them at a time: replies are read between.
+    async fn resend_due(&mut self) {
+        let now = Instant::now();
+        let due = self.window.due(now, PUBLISH_BATCH_MAX);
+        self.has_due = due.len() == PUBLISH_BATCH_MAX;
+        for (position, again) in due {
+            self.resend(position, again, now).await;
         }
     }
 
@@ -289,7 +297,7 @@ impl Publisher {
         let mut rows: Vec<CoverageIndex> = Vec::new();
         let mut duplicates = 0;
         for message in replies {
-            let Some(position) = self.position_of(message) else { continue };
+            let Some((position, send)) = self.send_of(message) else { continue };
             // None: the second reply to a message that was sent twice, or that two streams have.
             let Some(stream) = self.window.get(position).and_then(InFlightMessage::stream) else {
                 self.link.note_late_reply(message);
@@ -297,7 +305,7 @@ impl Publisher {
             };
             match self.link.reply(message, stream) {
                 PublishReply::Stored { duplicate, sequence } => {
-                    let Some(flight) = self.window.remove(position) else { continue };
+                    let Some(flight) = self.window.acknowledged(position, send, now) else { continue };
                     self.hops.acknowledged(&flight, now, now_ns);
                     let outcome = publish_outcome(duplicate, &flight);
                     traces::stored(&flight, (now, now_ns), outcome, sequence);
@@ -312,9 +320,12 @@ impl Publisher {
                     }
                     self.stored(&flight, now);
                 }
-                PublishReply::NoStream => self.refuse(position, now, None),
+                PublishReply::NoStream => {
+                    let text = self.link.no_stream(stream);
+                    self.refuse(position, now, &text);
+                }
                 PublishReply::Foreign { text } | PublishReply::Refused { text } => {
-                    self.refuse(position, now, Some(&text));
+                    self.refuse(position, now, &text);
                 }
                 PublishReply::Rejected { text } => self.lose(position, REJECTED, &text),
             }
@@ -327,9 +338,11 @@ impl Publisher {
         self.metrics.acknowledged_duplicates.inc_by(duplicates);
     }
 
-    fn position_of(&self, message: &Message) -> Option<QueuePosition> {
-        let position = message.subject.as_str().strip_prefix(&self.inbox)?.strip_prefix('.')?;
-        position.parse().ok().map(QueuePosition)
+    /// The message that a reply is for, and the number of its send.
+    fn send_of(&self, reply: &Message) -> Option<(QueuePosition, u64)> {
+        let send = reply.subject.as_str().strip_prefix(&self.inbox)?.strip_prefix('.')?;
+        let (position, send) = send.split_once('-')?;
+        Some((QueuePosition(position.parse().ok()?), send.parse().ok()?))
     }
 
     /// If the stream refused other messages before, they are due now.
@@ -341,30 +354,21 @@ impl Publisher {
         }
     }
 
-    fn refuse(&mut self, position: QueuePosition, now: Instant, text: Option<&str>) {
+    fn refuse(&mut self, position: QueuePosition, now: Instant, text: &str) {
         let Some(record) = self.window.get(position).and_then(InFlightMessage::first) else { return };
-        self.link.stalls().refused(stream_of(record.data_type), text.unwrap_or(NO_STREAM));
+        let stream = stream_of(record.data_type);
+        self.link.stalls().refused(stream, text);
         if let Some(held_back) = self.problem_lines.allow(now) {
-            let (subject, stream) = (record.subject.as_str(), stream_of(record.data_type));
-            match text {
-                Some(text) => {
-                    tracing::warn!(
-                        subject,
-                        stream,
-                        text,
-                        held_back,
-                        "message refused by the broker, it will be published again"
-                    );
-                }
-                None => tracing::error!(
-                    subject,
-                    stream,
-                    held_back,
-                    "no stream stores this subject: create it with `marketprism-central init`"
-                ),
-            }
+            let subject = record.subject.as_str();
+            tracing::warn!(
+                subject,
+                stream,
+                text,
+                held_back,
+                "message not taken by the broker, it will be published again"
+            );
         }
-        self.refusing.insert(stream_of(record.data_type));
+        self.refusing.insert(stream);
         self.window.refused(position, now);
     }
 

@@ -1,12 +1,15 @@
 //! Messages without an acknowledgement, bounded in number and bytes. A message keeps its position in the queue as its identity when it is
-//! published again, so that a late acknowledgement counts.
+//! published again, so that a late acknowledgement counts. It is published again only where it is lost, or may be: on a connection that still
+//! carries it, copies would take the place of new messages.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use marketprism_schema::stream_of;
 
+use super::ack_progress::AckProgress;
 use super::batches::OutgoingMessage;
+use super::send_window::SendWindow;
 use crate::limits::{REPUBLISH_AFTER_RECONNECT, REPUBLISH_BACKOFF};
 use crate::queue::{EventRecord, QueuePosition};
 use crate::telemetry::labels;
@@ -24,6 +27,8 @@ pub(super) struct InFlightMessage {
     pub(super) message: OutgoingMessage,
     pub(super) first_sent: Instant,
     pub(super) tries: u32,
+    /// Number of the last send, and its time.
+    send: (u64, Instant),
     retry_at: Instant,
     retry: RetryReason,
     /// Part of a message that was taken apart, and not sent alone yet: answers are those to the whole.
@@ -35,6 +40,11 @@ impl InFlightMessage {
         self.message.entries.first().map(|entry| &entry.record)
     }
 
+    /// Number of its last send; a reply names that of the copy that it answers.
+    pub(super) const fn send(&self) -> u64 {
+        self.send.0
+    }
+
     pub(super) fn stream(&self) -> Option<&'static str> {
         self.first().map(|record| stream_of(record.data_type))
     }
@@ -43,20 +53,23 @@ impl InFlightMessage {
 #[derive(Debug)]
 pub(super) struct InFlight {
     messages: BTreeMap<QueuePosition, InFlightMessage>,
-    messages_max: usize,
-    bytes_max: usize,
+    window: SendWindow,
     bytes: usize,
     ack_timeout: Duration,
+    sends: u64,
+    acks: BTreeMap<&'static str, AckProgress>,
 }
 
 impl InFlight {
     pub(super) const fn new(messages_max: usize, bytes_max: usize, ack_timeout: Duration) -> Self {
-        Self { messages: BTreeMap::new(), messages_max, bytes_max, bytes: 0, ack_timeout }
+        let window = SendWindow::new(messages_max, bytes_max);
+        Self { messages: BTreeMap::new(), window, bytes: 0, ack_timeout, sends: 0, acks: BTreeMap::new() }
     }
 
     /// From now on. Messages that are in flight keep their time.
     pub(super) const fn set_limits(&mut self, messages_max: usize, bytes_max: usize, ack_timeout: Duration) {
-        (self.messages_max, self.bytes_max, self.ack_timeout) = (messages_max, bytes_max, ack_timeout);
+        self.window.set_max(messages_max, bytes_max);
+        self.ack_timeout = ack_timeout;
     }
 
     pub(super) fn len(&self) -> usize {
@@ -64,12 +77,12 @@ impl InFlight {
     }
 
     pub(super) fn room(&self) -> usize {
-        if self.bytes_left() == 0 { 0 } else { self.messages_max.saturating_sub(self.len()) }
+        if self.bytes_left() == 0 { 0 } else { self.window.messages().saturating_sub(self.len()) }
     }
 
     /// Bytes that may be added. A larger message may be added when nothing else is in flight.
-    pub(super) const fn bytes_left(&self) -> usize {
-        self.bytes_max.saturating_sub(self.bytes)
+    pub(super) fn bytes_left(&self) -> usize {
+        self.window.bytes().saturating_sub(self.bytes)
     }
 
     /// Adds a message that is being sent, under the position of its first event. The room is asked for when events are read: of those
@@ -86,10 +99,15 @@ impl InFlight {
     ) -> Option<QueuePosition> {
         let position = message.entries.first()?.position;
         self.bytes = self.bytes.saturating_add(message.size);
-        let is_apart = false;
-        let flight = InFlightMessage { message, first_sent, tries, retry_at, retry, is_apart };
+        let (send, is_apart) = ((self.next_send(), first_sent), false);
+        let flight = InFlightMessage { message, first_sent, tries, send, retry_at, retry, is_apart };
         self.messages.insert(position, flight);
         Some(position)
+    }
+
+    const fn next_send(&mut self) -> u64 {
+        self.sends = self.sends.wrapping_add(1);
+        self.sends
     }
 
     /// The broker takes no message of this size: its events are due each alone. False for a single event that was sent so, and for a message that
@@ -124,6 +142,29 @@ impl InFlight {
         Some(message)
     }
 
+    /// The stream has stored the message; `send`: the number of the copy that it acknowledges.
+    pub(super) fn acknowledged(
+        &mut self,
+        position: QueuePosition,
+        send: u64,
+        now: Instant,
+    ) -> Option<InFlightMessage> {
+        let (messages, bytes) = (self.window.messages(), self.window.bytes());
+        let is_used = self.len().saturating_mul(2) >= messages || self.bytes.saturating_mul(2) >= bytes;
+        let flight = self.remove(position)?;
+        // Not of a message that an outage or a refusal held up, and of an earlier copy at least.
+        let (last_send, sent) = flight.send;
+        let is_timed = flight.retry == RetryReason::Timeout;
+        if let Some(stream) = flight.stream() {
+            let took = if is_timed { now.saturating_duration_since(sent) } else { Duration::ZERO };
+            self.acks.entry(stream).or_default().acknowledged(send, took, now);
+        }
+        if is_timed && send == last_send {
+            self.window.acknowledged((sent, now), flight.message.size, is_used, self.ack_timeout);
+        }
+        Some(flight)
+    }
+
     /// The broker refused the message: it is published again after a back-off.
     pub(super) fn refused(&mut self, position: QueuePosition, now: Instant) {
         if let Some(message) = self.messages.get_mut(&position) {
@@ -145,16 +186,41 @@ impl InFlight {
 
     /// Messages sent over the old connection, or their acknowledgements, may be lost.
     pub(super) fn reconnected(&mut self, now: Instant) {
+        self.window.reconnected();
+        self.acks.values_mut().for_each(AckProgress::reconnected);
         let soon = now + REPUBLISH_AFTER_RECONNECT;
-        for message in self.messages.values_mut().filter(|message| message.retry_at > soon) {
-            message.retry_at = soon;
-            message.retry = RetryReason::Reconnect;
+        let waits_for_ack = |message: &InFlightMessage| message.retry == RetryReason::Timeout;
+        for message in self.messages.values_mut() {
+            if message.retry_at > soon || waits_for_ack(message) {
+                message.retry_at = soon;
+                message.retry = RetryReason::Reconnect;
+            }
         }
     }
 
-    pub(super) fn due(&self, now: Instant) -> Vec<(QueuePosition, RetryReason)> {
-        let due = self.messages.iter().filter(|(_, message)| message.retry_at <= now);
-        due.map(|(position, message)| (*position, message.retry)).collect()
+    /// The oldest messages that are to be published again now, at most this many. While the acknowledgements of messages sent before them
+    /// still come, those that wait longer than the timeout are not.
+    pub(super) fn due(&mut self, now: Instant, most: usize) -> Vec<(QueuePosition, RetryReason)> {
+        let mut due = Vec::new();
+        for (position, message) in &self.messages {
+            if due.len() == most {
+                break;
+            }
+            if message.retry_at > now {
+                continue;
+            }
+            if message.retry == RetryReason::Timeout
+                && let Some(stream) = message.stream()
+            {
+                let (send, sent) = message.send;
+                let acks = self.acks.entry(stream).or_default();
+                if !acks.has_overtaken(send) && !acks.is_probe_due(sent, now, self.ack_timeout) {
+                    continue;
+                }
+            }
+            due.push((*position, message.retry));
+        }
+        due
     }
 
     /// First publish of the oldest message of each stream.
@@ -170,8 +236,10 @@ impl InFlight {
 
     /// A message was published again; the next retry is later with each try.
     pub(super) fn sent_again(&mut self, position: QueuePosition, now: Instant) {
+        let send = self.next_send();
         if let Some(message) = self.messages.get_mut(&position) {
             message.tries = message.tries.saturating_add(1);
+            message.send = (send, now);
             message.retry_at = now + self.ack_timeout.saturating_mul(message.tries.min(6));
             message.retry = RetryReason::Timeout;
             message.is_apart = false;
@@ -233,18 +301,70 @@ mod tests {
         let mut window = InFlight::new(4, 1 << 20, TIMEOUT);
         assert_eq!([1, 2].map(|n| window.insert(entry(n), now)), [Some(FIRST), Some(SECOND)]);
         window.refused(SECOND, now);
-        assert_eq!(window.due(now), []);
-        assert_eq!(window.due(now + REPUBLISH_BACKOFF.0), [(SECOND, RetryReason::Refused)]);
+        assert_eq!(window.due(now, 10), []);
+        assert_eq!(window.due(now + REPUBLISH_BACKOFF.0, 10), [(SECOND, RetryReason::Refused)]);
         window.sent_again(SECOND, now);
         window.refused(SECOND, now);
-        assert_eq!(window.due(now + REPUBLISH_BACKOFF.0), [], "the wait doubles");
+        assert_eq!(window.due(now + REPUBLISH_BACKOFF.0, 10), [], "the wait doubles");
         window.recovered("ORDERBOOK_SNAP", now);
-        assert_eq!(window.due(now), [], "another stream");
+        assert_eq!(window.due(now, 10), [], "another stream");
         window.recovered("MARKET_DATA", now);
-        assert_eq!(window.due(now), [(SECOND, RetryReason::Refused)]);
+        assert_eq!(window.due(now, 10), [(SECOND, RetryReason::Refused)]);
         window.remove(SECOND);
-        assert_eq!(window.due(now + TIMEOUT), [(FIRST, RetryReason::Timeout)]);
+        assert_eq!(window.due(now + TIMEOUT, 10), [(FIRST, RetryReason::Timeout)]);
         window.reconnected(now);
-        assert_eq!(window.due(now + REPUBLISH_AFTER_RECONNECT), [(FIRST, RetryReason::Reconnect)]);
+        assert_eq!(window.due(now + REPUBLISH_AFTER_RECONNECT, 10), [(FIRST, RetryReason::Reconnect)]);
+    }
+
+    /// The connection loses nothing: copies of what it still carries took the place of new messages, until a slow link carried copies only.
+    #[test]
+    fn messages_whose_acknowledgements_still_come_are_not_published_again_however_late() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut window = InFlight::new(64, 1 << 20, TIMEOUT);
+        for second in 0..10 {
+            window.insert(entry(second + 1), at(second));
+            let due = window.due(at(second), 10);
+            // Nothing was acknowledged until then.
+            assert_eq!(!due.is_empty(), second == 5, "second {second}: {due:?}");
+            for (position, _) in due {
+                window.sent_again(position, at(second));
+            }
+        }
+        // The first send of each, one a second.
+        for (second, send) in [(10, 1), (11, 2), (12, 3)] {
+            let position = QueuePosition(send);
+            assert!(window.acknowledged(position, send, at(second)).is_some());
+            assert_eq!(window.due(at(second), 10), [], "second {second}");
+        }
+        let overtaking = window.get(QueuePosition(5)).unwrap().send();
+        assert!(window.acknowledged(QueuePosition(5), overtaking, at(14)).is_some());
+        assert_eq!(
+            window.due(at(14), 10),
+            [(QueuePosition(4), RetryReason::Timeout)],
+            "overtaken: it is lost"
+        );
+    }
+
+    #[test]
+    fn a_silent_stream_gets_one_message_again_and_the_others_once_that_is_acknowledged() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut window = InFlight::new(64, 1 << 20, TIMEOUT);
+        for number in 1..=5 {
+            window.insert(entry(number), start);
+        }
+        assert_eq!(window.due(at(5), 10), [(FIRST, RetryReason::Timeout)]);
+        window.sent_again(FIRST, at(5));
+        assert_eq!(window.due(at(10), 10), [], "the wait for the next one doubles");
+        let copy = window.get(FIRST).unwrap().send();
+        assert!(window.acknowledged(FIRST, copy, at(10)).is_some());
+        let others = [2, 3, 4, 5].map(|number| (QueuePosition(number), RetryReason::Timeout));
+        assert_eq!(window.due(at(10), 2), others[..2], "no more than asked for");
+        assert_eq!(window.due(at(10), 10), others);
+        window.reconnected(at(10));
+        assert_eq!(window.due(at(10), 10), []);
+        let again = others.map(|(position, _)| (position, RetryReason::Reconnect));
+        assert_eq!(window.due(at(10) + REPUBLISH_AFTER_RECONNECT, 10), again);
     }
 }

@@ -1,5 +1,6 @@
 //! From the queue to JetStream: pipelined, bounded, every acknowledgement awaited. Audits go the same way, one by one.
 
+mod ack_progress;
 mod audit_request;
 mod audits;
 mod batches;
@@ -11,6 +12,7 @@ mod inflight;
 mod mirror;
 mod outbox;
 mod run_writer;
+mod send_window;
 mod stored_audits;
 mod traces;
 

@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 
 use super::comparison::CorrectedRecord;
 use crate::broker::{BrokerLink, PublishReply, StreamMessage, connect};
-use crate::limits::AUDIT_BACKOFF;
+use crate::limits::{ACK_WAIT_MAX, AUDIT_ACK, AUDIT_BACKOFF};
 
 /// Messages without an acknowledgement. Full: the comparison waits.
 const IN_FLIGHT: usize = 256;
@@ -83,11 +83,11 @@ impl CorrectionPublisher {
 
     async fn send(&self, subject: String, headers: HeaderMap, payload: Bytes) -> anyhow::Result<()> {
         let (began, mut backoff) = (Instant::now(), Backoff::new(AUDIT_BACKOFF.0, AUDIT_BACKOFF.1));
-        let stream = stream_of_subject(&subject);
+        let (stream, mut wait) = (stream_of_subject(&subject), AUDIT_ACK);
         loop {
             let (headers, payload) = (headers.clone(), payload.clone());
             let message = StreamMessage { stream, subject: subject.clone(), headers, payload };
-            let problem = match self.link.publish(&self.client, message).await {
+            let problem = match self.link.publish(&self.client, message, wait).await {
                 PublishReply::Stored { .. } => return Ok(()),
                 PublishReply::Rejected { text } => bail!("{subject}: the broker refuses an event: {text}"),
                 PublishReply::Foreign { text } | PublishReply::Refused { text } => text,
@@ -98,6 +98,7 @@ impl CorrectionPublisher {
                     format!("{subject}: not stored within {PATIENCE:?}; run the command again: it goes on")
                 });
             }
+            wait = wait.saturating_mul(2).min(ACK_WAIT_MAX);
             sleep(backoff.pause()).await;
         }
     }

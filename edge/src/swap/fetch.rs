@@ -2,7 +2,7 @@
 
 use anyhow::{Context, anyhow, bail, ensure};
 use async_nats::client::RequestErrorKind;
-use async_nats::{Client, Message};
+use async_nats::{Client, Message, Request};
 use bytes::Bytes;
 use marketprism_schema::{
     ADAPTER_OBJECTS_BUCKET, WANTED_ADAPTERS_BUCKET, WantedAdapter, adapter_chunk_request_subject,
@@ -100,10 +100,12 @@ async fn request(
     bucket: &str,
 ) -> anyhow::Result<Option<Message>> {
     let subject = link.jetstream_subject(subject);
-    let message = match timeout(CONFIRMED_ANSWER, client.request(subject, payload)).await {
+    // On an inbox of its own: the client would keep a request without an answer for ever.
+    let request = Request::new().payload(payload).inbox(client.new_inbox()).timeout(None);
+    let message = match timeout(CONFIRMED_ANSWER, client.send_request(subject, request)).await {
         Ok(Ok(message)) => message,
         Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
-            bail!("bucket {bucket} is not there; central creates it")
+            bail!("bucket {bucket}: {}", link.no_bucket())
         }
         Ok(Err(error)) => return Err(error).with_context(|| format!("bucket {bucket}")),
         Err(_elapsed) => bail!(

@@ -167,10 +167,13 @@ impl AdapterStore {
         replace_file(&self.folder.join(STATE), &serde_json::to_vec(&self.stored)?)
     }
 
-    /// Removes components that no start needs.
+    /// Removes components that no start needs, and those of which a full disk took a part.
     fn remove_others(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
+            // Another thread writes that of the watched folder.
+            let is_part = path.extension().is_some_and(|extension| extension == "part")
+                && path != self.watched().with_extension("part");
             let is_component = path.extension().is_some_and(|extension| extension == "wasm");
             let is_kept = |kept: &KeptVersion| {
                 [Some(&kept.digest), kept.previous.as_ref()]
@@ -178,7 +181,7 @@ impl AdapterStore {
                     .flatten()
                     .any(|digest| path == self.component(digest))
             };
-            if is_component && !self.stored.kept.values().any(is_kept) {
+            if is_part || (is_component && !self.stored.kept.values().any(is_kept)) {
                 fs::remove_file(path)?;
             }
         }
@@ -252,8 +255,12 @@ mod tests {
         };
         let runs = |digest: &str| vec![("configured".to_owned(), digest.to_owned())];
 
+        let part = store.component(&two).with_extension("part");
+        fs::create_dir_all(&store.folder).unwrap();
+        fs::write(&part, "of a disk that was full").unwrap();
         store.replace(&["configured"].into(), &one, Some(first)).unwrap();
         assert_eq!(kept(&store), runs(&one));
+        assert!(!part.exists(), "it would stay for ever");
         // A part that started meanwhile runs the new version already.
         store.replace(&[one.as_str(), two.as_str()].into(), &two, Some(second)).unwrap();
         assert_eq!(kept(&store), runs(&two));

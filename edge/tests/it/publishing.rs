@@ -7,12 +7,13 @@ use async_nats::jetstream::{self, stream};
 use futures_util::StreamExt as _;
 use marketprism_config::Nats;
 use marketprism_edge::audit::Auditor;
-use marketprism_edge::config::MirrorSettings;
+use marketprism_edge::config::{MirrorSettings, PublisherLimits};
 use marketprism_edge::publisher::DrainResult;
 use marketprism_edge::queue::{EventQueue, EventRecord, MemoryQueue, QueueLane, QueueLimits};
 use marketprism_edge::telemetry::Coverage;
 use marketprism_service::clock;
 use marketprism_tests::broker::Broker;
+use marketprism_tests::link::Link;
 use marketprism_tests::wait::eventually;
 use tokio::time::timeout;
 
@@ -72,6 +73,24 @@ async fn events_without_a_stream_are_delivered_when_it_is_created() {
     assert_eq!(stored_ids(&broker.url()).await, (0..10).collect::<Vec<_>>());
 }
 
+/// A full window needs 0.9 s of the link. Copies of what it still carries took the place of new events, and made acknowledgements later still.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_link_carries_each_event_once() {
+    const COUNT: u64 = 600;
+    let (_folder, broker) = broker_with_stream().await;
+    let link = Link::to(broker.port()).await;
+    link.slow_down(100_000);
+    let limits = PublisherLimits { ack_timeout: Duration::from_millis(500), ..limits() };
+    let url = format!("nats://127.0.0.1:{}", link.near());
+    let edge = publish(&url, limits, Arc::new(Auditor::off()), Duration::from_secs(30)).await;
+    edge.queue.append(QueueLane::default(), &mut records(&edge.coverage, 0..COUNT));
+    eventually("everything is confirmed", || async { edge.queue.status().confirmed == COUNT }).await;
+    let copies = edge.metrics.republished.with_label_values(&["ack_timeout"]).get();
+    // One at a time where the machine stops for longer than the timeout.
+    assert!(copies < 10, "{copies} events were sent again");
+    assert_eq!(stored_ids(&broker.url()).await, (0..u128::from(COUNT)).collect::<Vec<_>>());
+}
+
 /// Its acknowledgement counted as stored: with the link to the centre cut, events were on the leaf node alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_of_a_leaf_node_takes_no_event_in_place_of_the_centres() {
@@ -100,6 +119,30 @@ async fn a_stream_of_a_leaf_node_takes_no_event_in_place_of_the_centres() {
     hub.restart().await;
     eventually("everything is confirmed", || async { edge.queue.status().confirmed == COUNT }).await;
     assert_eq!(stored_ids(&hub.url()).await, (0..u128::from(COUNT)).collect::<Vec<_>>());
+}
+
+/// A leaf node without the centre answers as a broker without the stream, which sent the reader to create it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaf_node_that_has_lost_the_centre_is_named() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let (mut hub, leaf) = Broker::hub_and_leaf([folders[0].path(), folders[1].path()]).await;
+    create_stream(&hub.url(), STREAM, "trade.>").await;
+    let behind_leaf = Nats { jetstream_domain: Some("hub".to_owned()), ..nats(&leaf.url()) };
+    let auditor = Arc::new(Auditor::off());
+    let bounds = QueueLimits { messages: 1_000, bytes: 1 << 20 };
+    let queue = Arc::new(MemoryQueue::new(bounds, Arc::clone(&auditor)));
+    let edge = publish_to(&behind_leaf, limits(), auditor, Duration::from_secs(30), queue).await;
+    edge.queue.append(QueueLane::default(), &mut records(&edge.coverage, 0..1));
+    eventually("the centre has the event", || async { edge.queue.status().confirmed == 1 }).await;
+    hub.kill();
+    edge.queue.append(QueueLane::default(), &mut records(&edge.coverage, 1..2));
+    let reason = eventually("a reason", || async {
+        let mut reasons = edge.link.stalls().reasons(Instant::now()).into_iter();
+        reasons.find(|reason| !reason.ends_with("no answer"))
+    })
+    .await;
+    assert!(reason.contains("this leaf node has lost the centre"), "{reason}");
+    assert!(!reason.contains("marketprism-central init"), "the stream exists: {reason}");
 }
 
 /// Its acknowledgement comes first, and no domain is configured by which it is told from the centre's.

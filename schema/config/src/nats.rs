@@ -49,7 +49,7 @@ pub struct Nats {
     pub tls_required: bool,
     /// Begin with TLS, for servers with `handshake_first`, which say nothing before it.
     pub tls_first: bool,
-    /// Additional certificate authority.
+    /// Certificate authorities that are trusted in place of the system's.
     #[schemars(extend("x-file" = true))]
     pub ca_file: Option<PathBuf>,
     /// Client certificate.

@@ -198,7 +198,7 @@ impl Nats {
                                       client certificate?"
                     .to_owned()
             }
-            _ => tls_problem(error).unwrap_or_else(|| error_text(error)),
+            _ => tls_problem(error).unwrap_or_else(|| with_remedy(error_text(error))),
         }
     }
 
@@ -226,6 +226,16 @@ impl Nats {
         }
         "a connection without user".to_owned()
     }
+}
+
+/// One file among the system's authorities that this user cannot read, or that is none, fails the whole list.
+fn with_remedy(text: String) -> String {
+    if text.contains("could not load platform certs") {
+        return format!(
+            "{text}; name the broker's authority in nats.ca_file, or a readable list in the variable SSL_CERT_FILE"
+        );
+    }
+    text
 }
 
 fn recent(denied: &Option<(String, Instant)>) -> Option<String> {

@@ -47,10 +47,16 @@ pub fn read_pem(path: &Path) -> Result<Vec<u8>> {
 /// Writes a file in the place of the one before. After a crash of the machine it has the old or the new content.
 pub fn replace_file(path: &Path, content: &[u8]) -> Result<()> {
     let part = path.with_extension("part");
-    let mut file = File::create(&part)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    std::fs::rename(&part, path)?;
+    let written = File::create(&part).and_then(|mut file| {
+        file.write_all(content)?;
+        file.sync_all()?;
+        std::fs::rename(&part, path)
+    });
+    if let Err(error) = written {
+        // It would keep its place on a disk that is full.
+        let _ = std::fs::remove_file(&part);
+        return Err(error);
+    }
     File::open(path.parent().unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 

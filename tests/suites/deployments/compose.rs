@@ -187,6 +187,8 @@ fn every_path_port_and_variable_of_the_containers_exists() {
         assert!(!instruction(user, "ENTRYPOINT").is_empty() && !instruction(user, "HEALTHCHECK").is_empty());
     }
     assert!(instruction("base", "USER").starts_with("10001"), "containers run as root");
+    // The client of the broker trusts the system's list, of which the slim image has none.
+    assert!(instruction("base", "COPY").contains("/etc/ssl/certs/ca-certificates.crt"));
     let [tokyo, frankfurt] =
         ["tokyo", "frankfurt"].map(|region| (of_region(folder.path(), &centre, region), region));
     let kinds =

@@ -7,13 +7,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use marketprism_service::{clock, read_file};
+use serde_json::Value;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
-use crate::limits::{BLOCKS_BYTES_MAX, RETRY_AFTER_MAX};
+use crate::limits::{BAN_MAX, BLOCKS_BYTES_MAX, RETRY_AFTER_MAX};
 
-/// Ends of blocks by the wall clock, milliseconds since 1970, by budget.
-type Blocks = BTreeMap<String, i64>;
+/// End of a block by the wall clock, milliseconds since 1970, and its length in milliseconds: a clock that was set since makes no block longer.
+type Block = (i64, u64);
+
+/// By budget.
+type Blocks = BTreeMap<String, Block>;
 
 /// The file and the thread that writes it: callers never wait for the disk.
 #[derive(Debug)]
@@ -46,10 +50,10 @@ impl BlockFile {
     /// A disk that hangs holds up one thread; one write takes all blocks that were added meanwhile.
     pub(super) fn add(&self, budget: &str, time: Duration) {
         let now_ms = now_ms();
-        let until_ms = now_ms.saturating_add(i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+        let length_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let mut pending = self.0.pending();
-        pending.blocks.retain(|_, until_ms| *until_ms > now_ms);
-        raise(&mut pending.blocks, budget, until_ms);
+        pending.blocks.retain(|_, (until_ms, _)| *until_ms > now_ms);
+        raise(&mut pending.blocks, budget, (now_ms.saturating_add_unsigned(length_ms), length_ms));
         pending.is_changed = true;
         if !std::mem::replace(&mut pending.is_writing, true) {
             let state = Arc::clone(&self.0);
@@ -97,8 +101,8 @@ impl BlockState {
         // The lease and the journal of runs have temporary files of their own next to it.
         let (now_ms, part) = (now_ms(), self.path.with_extension("budgets.part"));
         let mut blocks = load(&self.path);
-        own.iter().for_each(|(budget, until_ms)| raise(&mut blocks, budget, *until_ms));
-        blocks.retain(|_, until_ms| *until_ms > now_ms);
+        own.iter().for_each(|(budget, block)| raise(&mut blocks, budget, *block));
+        blocks.retain(|_, (until_ms, _)| *until_ms > now_ms);
         let text = serde_json::to_vec(&blocks).map_err(std::io::Error::other)?;
         std::fs::write(&part, text)?;
         std::fs::rename(&part, &self.path)
@@ -106,23 +110,34 @@ impl BlockState {
 }
 
 /// Of two blocks the longer one applies.
-fn raise(blocks: &mut Blocks, budget: &str, until_ms: i64) {
-    let kept = blocks.entry(budget.to_owned()).or_insert(until_ms);
-    *kept = until_ms.max(*kept);
+fn raise(blocks: &mut Blocks, budget: &str, block: Block) {
+    let kept = blocks.entry(budget.to_owned()).or_insert(block);
+    *kept = block.max(*kept);
 }
 
 /// Blocks in the file that have not ended, with the time left.
 pub(super) fn read(path: &Path) -> Vec<(String, Duration)> {
     let now_ms = now_ms();
-    let left =
-        |until_ms: i64| Some(Duration::from_millis(u64::try_from(until_ms.saturating_sub(now_ms)).ok()?));
-    let current = |(name, until_ms)| Some((name, left(until_ms)?.min(RETRY_AFTER_MAX)));
+    let current = |(name, (until_ms, length_ms)): (String, Block)| {
+        let left_ms = u64::try_from(until_ms.saturating_sub(now_ms)).ok().filter(|left_ms| *left_ms > 0)?;
+        Some((name, Duration::from_millis(left_ms.min(length_ms)).min(RETRY_AFTER_MAX)))
+    };
     load(path).into_iter().filter_map(current).collect()
 }
 
 fn load(path: &Path) -> Blocks {
     let text = read_file(path, BLOCKS_BYTES_MAX).unwrap_or_default();
-    serde_json::from_slice(&text).unwrap_or_default()
+    let stored: BTreeMap<String, Value> = serde_json::from_slice(&text).unwrap_or_default();
+    stored.into_iter().filter_map(|(budget, block)| Some((budget, parsed(&block)?))).collect()
+}
+
+/// Files of earlier builds have the end only.
+fn parsed(block: &Value) -> Option<Block> {
+    match block.as_array().map(Vec::as_slice) {
+        Some([until_ms, length_ms]) => Some((until_ms.as_i64()?, length_ms.as_u64()?)),
+        Some(_) => None,
+        None => Some((block.as_i64()?, u64::try_from(BAN_MAX.as_millis()).ok()?)),
+    }
 }
 
 fn now_ms() -> i64 {

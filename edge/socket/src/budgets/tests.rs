@@ -47,6 +47,26 @@ async fn a_block_is_known_after_a_restart_and_ends_at_its_time() {
     assert_eq!(blocked(&Budgets::kept_in(path)), None);
 }
 
+/// A block that had ended weeks ago lasted for three days after a start before the clock was synchronized.
+#[tokio::test]
+async fn a_clock_that_was_set_makes_no_block_longer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("e1.budgets");
+    let (length, day) = (Duration::from_secs(20), 86_400_000);
+    let run = Budgets::kept_in(path.clone());
+    refuse(&run, "weight", 429, length);
+    assert!(run.written(DISK).await);
+    let mut stored: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let until_ms = stored["weight"][0].as_i64().unwrap() + day;
+    stored["weight"][0] = until_ms.into();
+    std::fs::write(&path, stored.to_string()).unwrap();
+    let left = blocked(&Budgets::kept_in(path.clone())).unwrap();
+    assert!(left <= length, "{left:?}");
+    std::fs::write(&path, format!(r#"{{"weight":{until_ms}}}"#)).unwrap();
+    let left = blocked(&Budgets::kept_in(path)).unwrap();
+    assert!(left <= crate::limits::BAN_MAX, "of an earlier build: {left:?}");
+}
+
 /// A person who set another proxy waited for the end of a refusal that no longer applied.
 #[tokio::test]
 async fn a_refusal_of_this_address_or_of_one_server_ends_with_the_process() {

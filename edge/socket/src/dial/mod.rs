@@ -2,6 +2,7 @@
 //! names the step.
 
 mod addresses;
+mod failing;
 mod race;
 mod refusal;
 mod socks;
@@ -22,6 +23,7 @@ use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
 use self::addresses::{connect_to, resolve};
+use self::failing::FailingAddresses;
 use self::race::race;
 use self::refusal::ProxyRefusal;
 use self::socks::SocksTarget;
@@ -42,6 +44,7 @@ pub(crate) struct Dialer {
     tls_timeout: Duration,
     user_agent: String,
     steps: Mutex<Steps>,
+    failing: FailingAddresses,
 }
 
 /// The current step of every dial, as the error that it would be: for a caller whose own time ends first.
@@ -86,6 +89,7 @@ impl Dialer {
             tls_timeout: options.tls_timeout,
             user_agent: options.user_agent.clone(),
             steps: Mutex::default(),
+            failing: FailingAddresses::default(),
         }
     }
 
@@ -144,8 +148,13 @@ impl Dial<'_> {
     }
 
     async fn to_target(&self, url: &Url) -> Result<Box<dyn Transport>, DialError> {
+        let mut address = None;
         let stream: Box<dyn Transport> = match self.dialer.rules.route(url) {
-            Route::Direct | Route::Exempt => Box::new(self.direct().await?),
+            Route::Direct | Route::Exempt => {
+                let tcp = self.direct().await?;
+                address = tcp.peer_addr().ok();
+                Box::new(tcp)
+            }
             Route::Through(proxy) => match proxy.protocol {
                 ProxyProtocol::Http | ProxyProtocol::Https => self.tunnel(proxy).await?,
                 ProxyProtocol::Socks5 | ProxyProtocol::Socks5h => self.socks(proxy).await?,
@@ -156,7 +165,8 @@ impl Dial<'_> {
                 let host = self.target.host.to_string();
                 let step = DialError::Tls { host, reason: String::new() };
                 self.step(step.clone());
-                self.dialer.secure(stream, &self.target.host).await.map_err(|reason| step.because(reason))
+                let secured = self.dialer.secure(stream, &self.target.host, address).await;
+                secured.map_err(|reason| step.because(reason))
             }
             _ => Ok(stream),
         }
@@ -238,8 +248,12 @@ impl Dialer {
                 found.unwrap_or_else(|_| Err(late(self.connect_timeout))).map_err(TcpFailure::Name)?
             }
         };
-        let usable = addresses::of_family(found, self.local_address).map_err(TcpFailure::Connect)?;
-        let limit = deadline.saturating_duration_since(Instant::now());
+        self.connect(found, deadline.saturating_duration_since(Instant::now())).await
+    }
+
+    async fn connect(&self, found: Vec<SocketAddr>, limit: Duration) -> Result<TcpStream, TcpFailure> {
+        let mut usable = addresses::of_family(found, self.local_address).map_err(TcpFailure::Connect)?;
+        self.failing.put_last(&mut usable);
         let attempt = |address| connect_to(address, self.local_address);
         let raced = race(usable.clone(), limit, ADDRESS_DELAY, attempt).await;
         let tcp = raced.map_err(|failures| {
@@ -261,7 +275,8 @@ impl Dialer {
         if proxy.protocol != ProxyProtocol::Https {
             return Ok(Box::new(tcp));
         }
-        let secured = self.secure(Box::new(tcp), &host).await;
+        let address = tcp.peer_addr().ok();
+        let secured = self.secure(Box::new(tcp), &host, address).await;
         secured.map_err(|reason| ProxyRefusal::passing(format!("tls with the proxy failed: {reason}")))
     }
 
@@ -277,7 +292,25 @@ impl Dialer {
         Ok(stream)
     }
 
-    async fn secure(&self, stream: Box<dyn Transport>, host: &Host) -> Result<Box<dyn Transport>, String> {
+    /// `address`: of the peer that speaks TLS, if this side chose it.
+    async fn secure(
+        &self,
+        stream: Box<dyn Transport>,
+        host: &Host,
+        address: Option<SocketAddr>,
+    ) -> Result<Box<dyn Transport>, String> {
+        let handshake = self.failing.handshake(address);
+        let secured = self.handshake(stream, host).await;
+        if secured.is_ok() {
+            handshake.succeeded();
+        }
+        secured.map_err(|reason| match address {
+            Some(address) => format!("{address}: {reason}"),
+            None => reason,
+        })
+    }
+
+    async fn handshake(&self, stream: Box<dyn Transport>, host: &Host) -> Result<Box<dyn Transport>, String> {
         let name = match host {
             Host::Ipv4(address) => ServerName::from(IpAddr::V4(*address)),
             Host::Ipv6(address) => ServerName::from(IpAddr::V6(*address)),

@@ -320,10 +320,12 @@ async fn read_snippet(headers: &HeaderMap, mut body: Incoming) -> Vec<u8> {
 }
 
 fn is_packed(headers: &HeaderMap) -> Result<bool, RequestFailure> {
-    match headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
-        None | Some(b"" | b"identity") => Ok(false),
-        Some(b"gzip" | b"x-gzip") => Ok(true),
-        Some(other) => {
+    let coding = headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes).unwrap_or_default();
+    let coding = coding.trim_ascii().to_ascii_lowercase();
+    match coding.as_slice() {
+        b"" | b"identity" => Ok(false),
+        b"gzip" | b"x-gzip" => Ok(true),
+        other => {
             let other = String::from_utf8_lossy(other);
             Err(RequestFailure::Transport(format!("content-encoding {other:?}, asked for: gzip")))
         }

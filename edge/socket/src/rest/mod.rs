@@ -8,10 +8,10 @@ mod connector;
 pub(crate) use client::StampUrl;
 pub use client::{RestClient, http_client};
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::StatusCode;
-use hyper::header::{HeaderMap, LOCATION, RETRY_AFTER};
+use hyper::header::{DATE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
 use marketprism_adapter_host::contract::Charge;
 use marketprism_service::mask;
 use url::Url;
@@ -20,7 +20,7 @@ use crate::budgets::Budgets;
 use crate::counters::{Counters, SocketCounter};
 use crate::limits::{
     BAN_DEFAULT, BAN_MAX, FORBIDDEN_DEFAULT, FORBIDDEN_MAX, RATE_LIMITED_DEFAULT, RATE_LIMITED_MAX,
-    RETRY_AFTER_MAX, SNIPPET_BYTES, UNAVAILABLE_MAX,
+    RETRY_AFTER_MAX, RETRY_AFTER_TRUE_MAX, SNIPPET_BYTES, UNAVAILABLE_MAX,
 };
 
 /// A request without charges is charged with 0 units to its host, so that blocks of the host apply.
@@ -77,15 +77,29 @@ pub(crate) fn refusal_text(status: StatusCode, headers: &HeaderMap, snippet: &[u
     }
 }
 
-/// `None` without a readable value.
+/// `None` without a readable value. A date counts from that of the answer: this machine's clock may be wrong.
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let text_of = |name: HeaderName| Some(headers.get(name)?.to_str().ok()?.trim());
+    let date = |text: &str| httpdate::parse_http_date(text).ok();
+    let now = text_of(DATE).and_then(date).unwrap_or(now);
+    // A date in the past means now.
+    let until = |at: SystemTime| at.duration_since(now).unwrap_or_default();
+    let text = text_of(RETRY_AFTER)?;
     let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        // A date in the past means now.
-        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default(),
+        Ok(number) => wait_of(number, until)?,
+        Err(_) => until(date(text)?),
     };
     Some(wait.min(RETRY_AFTER_MAX))
+}
+
+/// Seconds, or the time since 1970 in seconds or milliseconds, which some venues send. `None`: longer than any wait.
+fn wait_of(number: u64, until: impl Fn(SystemTime) -> Duration) -> Option<Duration> {
+    let wait = match number {
+        1_000_000_000..100_000_000_000 => until(UNIX_EPOCH + Duration::from_secs(number)),
+        1_000_000_000_000..100_000_000_000_000 => until(UNIX_EPOCH + Duration::from_millis(number)),
+        seconds => Duration::from_secs(seconds),
+    };
+    Some(wait).filter(|wait| *wait <= RETRY_AFTER_TRUE_MAX)
 }
 
 #[cfg(test)]
@@ -106,6 +120,24 @@ mod tests {
         assert_eq!(parse("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO));
         assert_eq!(parse("soon"), None);
         assert_eq!(parse("-5"), None);
-        assert_eq!(parse("99999999999"), Some(RETRY_AFTER_MAX));
+        assert_eq!(parse("1000000"), Some(RETRY_AFTER_MAX));
+        assert_eq!(parse("99999999999"), None);
+    }
+
+    /// By a clock that was a day behind, a refusal of a minute lasted a day; one that was ahead asked again at once.
+    #[test]
+    fn times_count_from_the_date_of_the_answer_and_may_be_numbers_since_1970() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_790_000_000);
+        let day = Duration::from_secs(86_400);
+        for clock in [now, now - day, now + day] {
+            for text in
+                ["1790000060", "1790000060000", &httpdate::fmt_http_date(now + Duration::from_secs(60))]
+            {
+                let mut headers = HeaderMap::new();
+                headers.insert(RETRY_AFTER, text.parse().unwrap());
+                headers.insert(DATE, httpdate::fmt_http_date(now).parse().unwrap());
+                assert_eq!(retry_after(&headers, clock), Some(Duration::from_secs(60)), "{text}");
+            }
+        }
     }
 }

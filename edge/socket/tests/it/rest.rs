@@ -207,6 +207,7 @@ async fn packed_answers_are_unpacked_within_the_limit() {
     let whole = packed(b"[1]");
     for (encoding, body, wanted) in [
         ("gzip", whole.clone(), Ok("[1]")),
+        ("GZIP", whole.clone(), Ok("[1]")),
         ("identity", b"[2]".to_vec(), Ok("[2]")),
         ("gzip", whole[..whole.len() - 9].to_vec(), Err("connection lost: ")),
         ("gzip", b"[3]".to_vec(), Err("connection lost: ")),
