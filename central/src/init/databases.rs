@@ -101,7 +101,7 @@ async fn compare_all(
         && !is_noted
         && let Err(error) = compared.note(storage, layout).await
     {
-        tracing::warn!(database, %error, "cannot note that the tables are as wanted: the next start compares them again");
+        tracing::warn!(database, %error, "cannot note that the tables are as wanted (right ALTER MODIFY COMMENT): each start compares them again");
     }
     Ok(())
 }

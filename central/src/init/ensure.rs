@@ -9,7 +9,7 @@ use super::{
 use crate::adapters::{AdapterBucket, Wishes};
 use crate::broker::{Broker, is_no_room};
 use crate::config::{Config, Partition, Stream};
-use crate::lease::{Lease, Leases};
+use crate::lease::{self, Lease, Leases};
 use crate::limits;
 use crate::running_inserts::{none_runs, of_stream};
 use crate::storage::Storage;
@@ -75,7 +75,7 @@ pub async fn compare_streams(config: &Config, broker: &Broker) -> anyhow::Result
     Ok(report)
 }
 
-/// Edges may not create buckets. That of the leases is created by the first lease.
+/// Edges may not create buckets.
 async fn ensure_buckets(
     config: &Config,
     broker: &Broker,
@@ -86,6 +86,7 @@ async fn ensure_buckets(
     let mut created = create_adapter_bucket(config, broker).await?;
     Wishes::open(broker, replicas).await?;
     Watermarks::open(broker, replicas).await?;
+    broker.bucket(lease::BUCKET, lease::BUCKET_DESCRIPTION, replicas).await?;
     for bucket in SharedBucket::all(config) {
         let created = created.take_if(|_| bucket.name == ADAPTER_OBJECTS_BUCKET);
         let outcome = match created {

@@ -13,7 +13,7 @@ use crate::config::LeaseTimes;
 use crate::limits;
 
 pub const BUCKET: &str = "MARKETPRISM_LEASES";
-const DESCRIPTION: &str = "leases of tasks that one central does at a time";
+pub const BUCKET_DESCRIPTION: &str = "leases of tasks that one central does at a time";
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Claim {
@@ -190,7 +190,7 @@ impl Bucket {
         if let Some(store) = self.lock().store.clone() {
             return Ok(store);
         }
-        let OpenBucket { store, created_ns } = self.broker.bucket(BUCKET, DESCRIPTION, self.replicas).await?;
+        let OpenBucket { store, created_ns } = self.broker.bucket(BUCKET, BUCKET_DESCRIPTION, self.replicas).await?;
         let mut state = self.lock();
         if state.created_ns.replace(created_ns).is_some_and(|before| before != created_ns) {
             state.recreated = Some(Instant::now());

@@ -11,6 +11,6 @@ mod bucket;
 mod leases;
 mod renewal;
 
-pub use bucket::{BUCKET, LeaseProblem};
+pub use bucket::{BUCKET, BUCKET_DESCRIPTION, LeaseProblem};
 pub use leases::{Holder, Leases};
 pub use renewal::Lease;
