@@ -53,7 +53,7 @@ parts build:
 	echo "[3/3] building edge, central, the ClickHouse server, the venue simulator and their tools"
 	cargo build $(RELEASE) --bins $(PARTS)
 	wait "$$adapters" || { cat target/tmp/adapters.log >&2; exit 1; }
-	grep sha256: target/tmp/adapters.log
+	grep -E 'sha256:|^skipped:' target/tmp/adapters.log
 
 dist: $(if $(ARCH),dist-build) build ## archive, Debian packages, signed adapters, bills of materials and checksums in target/dist-packages; KEY=: secret key that signs; ARCH=arm64: cross-built, in target/dist-packages-arm64
 	@cargo build --release -q -p marketprism-dist

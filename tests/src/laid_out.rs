@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::broker::{Broker, copy_folder};
 use crate::central::{Central, Settings};
@@ -46,9 +46,12 @@ fn name_of(central: &Path) -> String {
 
 async fn make(root: &Path, made: &Path) {
     for earlier in fs::read_dir(root).unwrap() {
-        let earlier = earlier.unwrap().path();
-        if earlier.is_dir() {
-            fs::remove_dir_all(earlier).unwrap();
+        let earlier = earlier.unwrap();
+        let about = earlier.metadata().unwrap();
+        // Tests of another build may run beside.
+        let is_old = about.modified().unwrap().elapsed().unwrap_or_default() > Duration::from_secs(3600);
+        if about.is_dir() && is_old {
+            fs::remove_dir_all(earlier.path()).unwrap();
         }
     }
     let folder = tempfile::tempdir().unwrap();

@@ -48,14 +48,18 @@ pub async fn ensure(
     )?;
     let outcome = ensure_database(storage, layout).await;
     report.add("database", database, outcome.with_context(|| format!("database {database}"))?);
-    let before = Shapes::of(storage, database).await?;
+    // Before the tables: those of the newest records are there.
     let records = migrations::records(storage, database).await?;
+    let before = Shapes::of(storage, database).await?;
     if let Some(refusal) = migrations::refusal(&records) {
         report.add("migrations of", database, ObjectResult::Refused(refusal));
         return Ok(());
     }
     let was_newest = migrations::is_newest(&records);
-    for (migration, outcome) in migrations::apply(storage, layout, leases, records).await? {
+    let applied = migrations::apply(storage, layout, leases, records).await?;
+    // With this configuration; another process may have another one.
+    let made_here = applied.iter().all(|(_, outcome)| *outcome == ObjectResult::Applied);
+    for (migration, outcome) in applied {
         let Migration { version, name, .. } = migration;
         report.add("migration", &format!("{database} {version:04} {name}"), outcome);
     }
@@ -63,20 +67,30 @@ pub async fn ensure(
         true => before.clone(),
         false => Shapes::of(storage, database).await?,
     };
-    compare_all(storage, layout, (&version, &before, &after), apply, report).await
+    let compared = Compared::of(&version, layout, &after);
+    let is_noted = compared.is_noted(&after);
+    let as_wanted = compare_all(storage, layout, (&before, &after, is_noted), apply, report).await?;
+    let is_sure = made_here || Migration::tables(layout.kind).iter().all(|table| before.get(table).is_some());
+    if as_wanted
+        && is_sure
+        && !is_noted
+        && let Err(error) = compared.note(storage, database).await
+    {
+        tracing::warn!(database, %error, "cannot note that the tables are as wanted (right ALTER MODIFY COMMENT): each start compares them again");
+    }
+    Ok(())
 }
 
+/// True if every table is as wanted.
 async fn compare_all(
     storage: &Storage,
     layout: &Layout<'_>,
-    (version, before, after): (&str, &Shapes, &Shapes),
+    (before, after, is_noted): (&Shapes, &Shapes, bool),
     apply: bool,
     report: &mut ProvisionReport,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<bool> {
     let database = layout.database;
     let tables = Migration::tables(layout.kind);
-    let compared = Compared::of(version, layout, after);
-    let is_noted = compared.is_noted(after);
     // Tables created just now need no comparison.
     let wanted = match !is_noted && tables.iter().any(|table| before.get(table).is_some()) {
         true => wanted_tables(storage, layout).await?,
@@ -97,13 +111,7 @@ async fn compare_all(
         all_as_wanted &= as_wanted && after.get(table).is_some();
         report.add("table", &full_name, outcome);
     }
-    if all_as_wanted
-        && !is_noted
-        && let Err(error) = compared.note(storage, layout).await
-    {
-        tracing::warn!(database, %error, "cannot note that the tables are as wanted (right ALTER MODIFY COMMENT): each start compares them again");
-    }
-    Ok(())
+    Ok(all_as_wanted)
 }
 
 pub async fn server_version(storage: &Storage) -> Result<String, StorageError> {

@@ -190,7 +190,8 @@ impl Bucket {
         if let Some(store) = self.lock().store.clone() {
             return Ok(store);
         }
-        let OpenBucket { store, created_ns } = self.broker.bucket(BUCKET, BUCKET_DESCRIPTION, self.replicas).await?;
+        let OpenBucket { store, created_ns } =
+            self.broker.bucket(BUCKET, BUCKET_DESCRIPTION, self.replicas).await?;
         let mut state = self.lock();
         if state.created_ns.replace(created_ns).is_some_and(|before| before != created_ns) {
             state.recreated = Some(Instant::now());

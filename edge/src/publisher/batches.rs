@@ -298,7 +298,7 @@ mod tests {
         let first = window.insert(out.remove(0), now).unwrap();
         assert!(window.take_apart(first, now) && window.take_apart(first, now));
         let due = [1, 2, 3, 4].map(|n| (QueuePosition(n), RetryReason::Refused));
-        assert_eq!(window.due(now), due);
+        assert_eq!(window.due(now, 10), due);
         window.sent_again(first, now);
         assert!(!window.take_apart(first, now), "now it was tried alone");
     }

@@ -290,6 +290,7 @@ impl Publisher {
 
     fn take_replies(&mut self, replies: &[Message]) {
         self.link.progress().add_replies(replies.len());
+        self.window.set_open(self.batches.len(), self.batches.size());
         let now = Instant::now();
         let now_ns = clock::now_ns();
         let mut stored: Vec<Confirmation> = Vec::with_capacity(replies.len());

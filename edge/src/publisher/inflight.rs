@@ -55,21 +55,28 @@ pub(super) struct InFlight {
     messages: BTreeMap<QueuePosition, InFlightMessage>,
     window: SendWindow,
     bytes: usize,
+    /// Messages that take events and are not sent yet, and their bytes: they take room too.
+    open: (usize, usize),
     ack_timeout: Duration,
     sends: u64,
     acks: BTreeMap<&'static str, AckProgress>,
 }
 
 impl InFlight {
-    pub(super) const fn new(messages_max: usize, bytes_max: usize, ack_timeout: Duration) -> Self {
+    pub(super) fn new(messages_max: usize, bytes_max: usize, ack_timeout: Duration) -> Self {
         let window = SendWindow::new(messages_max, bytes_max);
-        Self { messages: BTreeMap::new(), window, bytes: 0, ack_timeout, sends: 0, acks: BTreeMap::new() }
+        let (messages, acks) = (BTreeMap::new(), BTreeMap::new());
+        Self { messages, window, bytes: 0, open: (0, 0), ack_timeout, sends: 0, acks }
     }
 
     /// From now on. Messages that are in flight keep their time.
     pub(super) const fn set_limits(&mut self, messages_max: usize, bytes_max: usize, ack_timeout: Duration) {
         self.window.set_max(messages_max, bytes_max);
         self.ack_timeout = ack_timeout;
+    }
+
+    pub(super) const fn set_open(&mut self, messages: usize, bytes: usize) {
+        self.open = (messages, bytes);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -150,7 +157,9 @@ impl InFlight {
         now: Instant,
     ) -> Option<InFlightMessage> {
         let (messages, bytes) = (self.window.messages(), self.window.bytes());
-        let is_used = self.len().saturating_mul(2) >= messages || self.bytes.saturating_mul(2) >= bytes;
+        let (open, open_bytes) = self.open;
+        let is_used = self.len().saturating_add(open).saturating_mul(2) >= messages
+            || self.bytes.saturating_add(open_bytes).saturating_mul(2) >= bytes;
         let flight = self.remove(position)?;
         // Not of a message that an outage or a refusal held up, and of an earlier copy at least.
         let (last_send, sent) = flight.send;
@@ -250,6 +259,7 @@ impl InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::SEND_WINDOW_FIRST;
     use crate::queue::QueueEntry;
     use marketprism_schema::DataType;
 
@@ -344,6 +354,23 @@ mod tests {
             [(QueuePosition(4), RetryReason::Timeout)],
             "overtaken: it is lost"
         );
+    }
+
+    /// With a long linger most of the room is that of messages which take events.
+    #[test]
+    fn messages_that_take_events_use_the_window() {
+        let (start, first) = (Instant::now(), SEND_WINDOW_FIRST.0);
+        let room_after = |open| {
+            let mut window = InFlight::new(4_096, 16 << 20, TIMEOUT);
+            window.set_open(open, 0);
+            for n in 1..=100 {
+                let position = window.insert(entry(n), start).unwrap();
+                let send = window.get(position).unwrap().send();
+                window.acknowledged(position, send, start + Duration::from_millis(1)).unwrap();
+            }
+            window.room()
+        };
+        assert_eq!((room_after(0), room_after(first)), (first, first + 100));
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl SendWindow {
             if self.reduced_at.is_none_or(|reduced_at| sent >= reduced_at) {
                 self.reduce(now);
             }
-        } else if is_used && took <= slow / 2 {
+        } else if is_used && took <= slow / 4 * 3 {
             // Both double while all of a full window is acknowledged.
             self.messages = self.messages().saturating_add(1);
             self.bytes = self.bytes().saturating_add(size.max(self.bytes_max / self.messages_max.max(1)));
@@ -113,5 +113,17 @@ mod tests {
             window.acknowledged((sent, sent + Duration::from_secs(2)), 100, true, TIMEOUT);
         }
         assert_eq!(window.messages(), 256);
+    }
+
+    /// A long way takes a little longer each time than the once that was the fastest.
+    #[test]
+    fn a_long_way_whose_time_varies_widens_the_window() {
+        let start = Instant::now();
+        let mut window = SendWindow::new(4_096, 16 << 20);
+        for message in 0..10_000 {
+            let took = Duration::from_millis(700 + message * 7 % 15);
+            window.acknowledged((start, start + took), 1_000, true, TIMEOUT);
+        }
+        assert_eq!((window.messages(), window.bytes()), (4_096, 16 << 20));
     }
 }

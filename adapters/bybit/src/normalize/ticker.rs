@@ -159,6 +159,12 @@ impl TickerStates {
         let known = self.states.get(&instrument).copied();
         // Without a time a message follows the one before it: the receive time is of another clock.
         let order_us = match time_us {
+            // The receive time counts only where the state says nothing of it: a clock of the edge that is set back makes no message old.
+            Some(time_us)
+                if known.is_some_and(|known| time_us <= known.time_us.saturating_add(BEHIND_MAX_US)) =>
+            {
+                time_us
+            }
             Some(time_us) => time_us.min(received_us.saturating_add(AHEAD_MAX_US)),
             None => known.map_or(0, |known| known.time_us),
         };

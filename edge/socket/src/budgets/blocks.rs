@@ -53,7 +53,7 @@ impl BlockFile {
         let length_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let mut pending = self.0.pending();
         pending.blocks.retain(|_, (until_ms, _)| *until_ms > now_ms);
-        raise(&mut pending.blocks, budget, (now_ms.saturating_add_unsigned(length_ms), length_ms));
+        raise(&mut pending.blocks, budget, (now_ms.saturating_add_unsigned(length_ms), length_ms), now_ms);
         pending.is_changed = true;
         if !std::mem::replace(&mut pending.is_writing, true) {
             let state = Arc::clone(&self.0);
@@ -101,7 +101,7 @@ impl BlockState {
         // The lease and the journal of runs have temporary files of their own next to it.
         let (now_ms, part) = (now_ms(), self.path.with_extension("budgets.part"));
         let mut blocks = load(&self.path);
-        own.iter().for_each(|(budget, block)| raise(&mut blocks, budget, *block));
+        own.iter().for_each(|(budget, block)| raise(&mut blocks, budget, *block, now_ms));
         blocks.retain(|_, (until_ms, _)| *until_ms > now_ms);
         let text = serde_json::to_vec(&blocks).map_err(std::io::Error::other)?;
         std::fs::write(&part, text)?;
@@ -109,18 +109,24 @@ impl BlockState {
     }
 }
 
-/// Of two blocks the longer one applies.
-fn raise(blocks: &mut Blocks, budget: &str, block: Block) {
+/// Of two blocks the one that lasts longer applies: the end of one that a clock ahead gave says nothing, its length does.
+fn raise(blocks: &mut Blocks, budget: &str, block: Block, now_ms: i64) {
     let kept = blocks.entry(budget.to_owned()).or_insert(block);
-    *kept = block.max(*kept);
+    if left_ms(block, now_ms) > left_ms(*kept, now_ms) {
+        *kept = block;
+    }
+}
+
+fn left_ms((until_ms, length_ms): Block, now_ms: i64) -> u64 {
+    u64::try_from(until_ms.saturating_sub(now_ms)).unwrap_or_default().min(length_ms)
 }
 
 /// Blocks in the file that have not ended, with the time left.
 pub(super) fn read(path: &Path) -> Vec<(String, Duration)> {
     let now_ms = now_ms();
-    let current = |(name, (until_ms, length_ms)): (String, Block)| {
-        let left_ms = u64::try_from(until_ms.saturating_sub(now_ms)).ok().filter(|left_ms| *left_ms > 0)?;
-        Some((name, Duration::from_millis(left_ms.min(length_ms)).min(RETRY_AFTER_MAX)))
+    let current = |(name, block): (String, Block)| {
+        let left = Duration::from_millis(left_ms(block, now_ms)).min(RETRY_AFTER_MAX);
+        (!left.is_zero()).then_some((name, left))
     };
     load(path).into_iter().filter_map(current).collect()
 }
