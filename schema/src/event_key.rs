@@ -26,7 +26,7 @@ impl EventId {
     }
 }
 
-/// What the id of an event is the hash of, in one piece: the state of a hash in parts costs more than the hash. For events that come one
+/// Content that the id of an event is the hash of, in one piece: the state of a hash in parts costs more than the hash. For events that come one
 /// after the other it is one buffer, in which what they share is written once.
 #[derive(Debug, Default)]
 pub(crate) struct EventKey {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::broker::{copy_folder, free_port};
+use crate::parts;
 use crate::process::Process;
 use crate::wait::{PATIENCE, eventually};
-use crate::{laid_out, parts};
 
 /// A restart keeps port and data.
 #[derive(Debug)]
@@ -24,12 +24,6 @@ pub struct ClickHouse {
 impl ClickHouse {
     pub async fn start(folder: &Path) -> Self {
         Self::named(folder, "clickhouse").await
-    }
-
-    /// With the databases that `init` makes with the default configuration.
-    pub async fn laid_out(folder: &Path) -> Self {
-        laid_out::copy_to(&folder.join("clickhouse/data")).await;
-        Self::start(folder).await
     }
 
     /// Keeps its files in `folder/<name>`, so that one test can run several.

@@ -17,8 +17,9 @@ pub fn is_default(configuration: &str) -> bool {
     !OF_LAYOUTS.iter().any(|part| configuration.contains(part))
 }
 
-/// Copies the data to the folder of an engine that is not started yet. The first test that asks makes them, the others wait.
-pub async fn copy_to(data: &Path) {
+/// As [`ClickHouse::start`], with the databases that `init` makes with the default configuration. The first test that asks makes them, the others
+/// wait.
+pub async fn engine(folder: &Path) -> ClickHouse {
     let central = parts::binary("marketprism-central");
     let root = central.with_file_name("laid-out");
     fs::create_dir_all(&root).unwrap();
@@ -31,8 +32,10 @@ pub async fn copy_to(data: &Path) {
         }
         drop(lock);
     }
+    let data = folder.join("clickhouse/data");
     fs::create_dir_all(data.parent().unwrap()).unwrap();
-    copy_folder(&made, data);
+    copy_folder(&made, &data);
+    ClickHouse::start(folder).await
 }
 
 /// Another binary or engine may make other tables.

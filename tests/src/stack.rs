@@ -47,7 +47,7 @@ impl Stack {
         let folder = tempfile::tempdir().unwrap();
         let engine = async {
             match laid_out::is_default(settings.clickhouse) && laid_out::is_default(settings.more) {
-                true => ClickHouse::laid_out(folder.path()).await,
+                true => laid_out::engine(folder.path()).await,
                 false => ClickHouse::start(folder.path()).await,
             }
         };

@@ -70,7 +70,7 @@ impl Stack {
     /// With the databases that `init` makes, unless it makes others with this part of a configuration.
     async fn with_databases(more: &str) -> Option<Self> {
         match laid_out::is_default(more) {
-            true => Self::with_engine(1, ClickHouse::laid_out).await,
+            true => Self::with_engine(1, laid_out::engine).await,
             false => Self::start().await,
         }
     }

@@ -185,7 +185,7 @@ fn names_of_a_later_event_are_checked_unless_all_are_those_of_the_one_before() {
     }
 }
 
-/// What the ids of neighbours share is hashed from one buffer, so another stream or a refused event in between must leave nothing in it.
+/// The part that ids of neighbours share is hashed from one buffer, so another stream or a refused event in between must leave nothing in it.
 #[test]
 fn each_event_of_a_message_has_the_id_of_its_own_content_whatever_came_before_it() {
     let numbered = |id: &'static str, change: fn(&mut Event<'static>)| {
