@@ -42,6 +42,15 @@ async fn stored_ids(url: &str) -> Vec<u128> {
     ids
 }
 
+/// An edge of a leaf node, for the centre behind it.
+async fn behind(leaf: &Broker) -> Publishing {
+    let nats = Nats { jetstream_domain: Some("hub".to_owned()), ..nats(&leaf.url()) };
+    let auditor = Arc::new(Auditor::off());
+    let bounds = QueueLimits { messages: 1_000, bytes: 1 << 20 };
+    let queue = Arc::new(MemoryQueue::new(bounds, Arc::clone(&auditor)));
+    publish_to(&nats, limits(), auditor, Duration::from_secs(30), queue).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn all_events_are_in_the_stream_once_after_kills_of_the_broker() {
     const COUNT: u64 = 30_000;
@@ -101,11 +110,7 @@ async fn a_stream_of_a_leaf_node_takes_no_event_in_place_of_the_centres() {
     create_stream(&leaf.url(), STREAM, "trade.>").await;
     hub.kill();
 
-    let behind_leaf = Nats { jetstream_domain: Some("hub".to_owned()), ..nats(&leaf.url()) };
-    let auditor = Arc::new(Auditor::off());
-    let bounds = QueueLimits { messages: 1_000, bytes: 1 << 20 };
-    let queue = Arc::new(MemoryQueue::new(bounds, Arc::clone(&auditor)));
-    let edge = publish_to(&behind_leaf, limits(), auditor, Duration::from_secs(30), queue).await;
+    let edge = behind(&leaf).await;
     edge.queue.append(QueueLane::default(), &mut records(&edge.coverage, 0..COUNT));
     let refused = edge.metrics.republished.with_label_values(&["refused"]);
     eventually("messages are published again", || async { refused.get() >= COUNT }).await;
@@ -127,11 +132,7 @@ async fn a_leaf_node_that_has_lost_the_centre_is_named() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let (mut hub, leaf) = Broker::hub_and_leaf([folders[0].path(), folders[1].path()]).await;
     create_stream(&hub.url(), STREAM, "trade.>").await;
-    let behind_leaf = Nats { jetstream_domain: Some("hub".to_owned()), ..nats(&leaf.url()) };
-    let auditor = Arc::new(Auditor::off());
-    let bounds = QueueLimits { messages: 1_000, bytes: 1 << 20 };
-    let queue = Arc::new(MemoryQueue::new(bounds, Arc::clone(&auditor)));
-    let edge = publish_to(&behind_leaf, limits(), auditor, Duration::from_secs(30), queue).await;
+    let edge = behind(&leaf).await;
     edge.queue.append(QueueLane::default(), &mut records(&edge.coverage, 0..1));
     eventually("the centre has the event", || async { edge.queue.status().confirmed == 1 }).await;
     hub.kill();
@@ -182,11 +183,7 @@ async fn an_event_that_is_too_large_for_a_stream_of_a_leaf_node_is_kept_for_the_
     context.create_stream(small).await.unwrap();
     hub.kill();
 
-    let behind_leaf = Nats { jetstream_domain: Some("hub".to_owned()), ..nats(&leaf.url()) };
-    let auditor = Arc::new(Auditor::off());
-    let bounds = QueueLimits { messages: 1_000, bytes: 1 << 20 };
-    let queue = Arc::new(MemoryQueue::new(bounds, Arc::clone(&auditor)));
-    let edge = publish_to(&behind_leaf, limits(), auditor, Duration::from_secs(30), queue).await;
+    let edge = behind(&leaf).await;
     edge.queue.append(QueueLane::default(), &mut records(&edge.coverage, 0..COUNT));
     let refused = edge.metrics.republished.with_label_values(&["refused"]);
     let lost = edge.metrics.lost.with_label_values(&["trade", "refused"]);
