@@ -23,7 +23,7 @@ pub struct RegionPlan {
 }
 
 pub const REGIONS: [RegionPlan; 3] = [
-    RegionPlan { name: "tokyo", edge: "tokyo-1", delay: Duration::from_millis(50), loss: 0.01 },
+    RegionPlan { name: "tokyo", edge: "tokyo-1", delay: Duration::from_millis(100), loss: 0.01 },
     RegionPlan { name: "frankfurt", edge: "frankfurt-1", delay: Duration::from_millis(40), loss: 0.002 },
     RegionPlan { name: "virginia", edge: "virginia-1", delay: Duration::from_millis(10), loss: 0.001 },
 ];
