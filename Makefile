@@ -9,6 +9,8 @@ LOCAL := target/debug/marketprism-local
 # Running parts, without tests and benchmarks.
 PARTS := -p marketprism-edge -p marketprism-central -p marketprism-clickhouse -p marketprism-local -p marketprism-venue-sim -p marketprism-adapter-build
 
+# As in `.ci/run`: the build lints, with warnings as errors. Another wrapper (a cache) does not.
+LINTED = $(filter %clippy-driver,$(RUSTC_WORKSPACE_WRAPPER))
 FAULTS = $(if $(KILLS),kills --kills $(KILLS),faults --minutes $(or $(MINUTES),30)$(if $(CLOCKS), --clocks))
 # Engines and brokers of the tests create small files by the ten thousand, which on a disk is up to half of their CPU time.
 IN_MEMORY = [ -z "$${TMPDIR:-}" ] && awk '$$1 == "MemAvailable:" { exit $$2 < 8388608 }' /proc/meminfo \
@@ -94,7 +96,7 @@ histories: ## 100,000 random histories against the report's rule of completeness
 
 check: ## formatting, lints, repository rules (tests/tidy)
 	@cargo fmt --all --check
-	$(if $(RUSTC_WORKSPACE_WRAPPER),cargo build,cargo clippy) --workspace --all-targets $(if $(RUSTC_WORKSPACE_WRAPPER),,-- -D warnings)
+	$(if $(LINTED),cargo build --workspace --all-targets,cargo clippy --workspace --all-targets -- -D warnings)
 	cargo run -q -p marketprism-tidy
 
 bench: ## measurements; ARGS="..." goes to marketprism-bench
