@@ -33,13 +33,17 @@ pub(super) fn users(more: &[String]) -> String {
         let object = if right.to_ascii_uppercase().contains(" ON ") { "" } else { " ON *.*" };
         grants.push_str(&format!("<query>GRANT {right}{object}</query>"));
     }
-
+    // Edge, central and broker share the processors, and most queries are small: threads that format results beside the query cost a
+    // third of one. A request that needs more sets `max_threads` and `output_format_parallel_formatting` itself.
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
     let fixed: String = FIXED.iter().map(|name| format!("<{name}><const/></{name}>")).collect();
     format!(
         "<clickhouse>\n\
          <profiles><default>\n\
          <allow_introspection_functions>0</allow_introspection_functions>\n\
          <format_schema_source>string</format_schema_source>\n\
+         <max_threads>{threads}</max_threads>\n\
+         <output_format_parallel_formatting>0</output_format_parallel_formatting>\n\
          <constraints>{fixed}<format_schema_source><const/></format_schema_source></constraints>\n\
          </default></profiles>\n\
          <quotas><default/></quotas>\n\
