@@ -190,11 +190,12 @@ async fn a_mutation_that_fails_is_named(stack: &Stack, config: &Path) {
     seed::healthy(stack).await;
     let failing = "ALTER TABLE marketprism_hot.trades DELETE WHERE throwIf(stream_seq >= 0) = 1 SETTINGS mutations_sync = 0";
     stack.execute(failing).await;
+    let failed = "SELECT count() FROM system.mutations WHERE database = 'marketprism_hot' AND table = 'trades' AND latest_fail_reason != ''";
+    eventually("the mutation to fail", || async { stack.number(failed).await.filter(|failed| *failed == 1) })
+        .await;
     let wanted = "warn clickhouse.stuck_mutation clickhouse hot: trades: 1 mutation not done: ";
-    eventually("the mutation to be named", || async {
-        has(&integrity(stack, config, &["--from", "1h"]).1, wanted)
-    })
-    .await;
+    let (_, report) = integrity(stack, config, &["--from", "1h"]);
+    assert!(has(&report, wanted), "{:#}", report["findings"]);
     stack.execute("KILL MUTATION WHERE database = 'marketprism_hot' AND table = 'trades'").await;
 }
 
