@@ -92,7 +92,7 @@ async fn rows_deleted_in_cold_and_altered_in_hot_by_hand_are_found_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_deleted_in_hot_by_hand_is_found_by_the_audits_at_once() {
-    let settings = auditing::QUICK.replace("recheck_seconds = 1", "recheck_seconds = 86400");
+    let settings = auditing::QUICK.replace("recheck_seconds = 2", "recheck_seconds = 86400");
     let Some((stack, mut central, jetstream)) = Stack::ready(&settings).await else { return };
     let window = window_before(60);
     let events = trades("e1", window, 0, 100);
