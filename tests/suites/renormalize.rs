@@ -11,6 +11,7 @@ use marketprism_tests::broker::Broker;
 use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::laid_out;
 use marketprism_tests::parts;
 use marketprism_tests::wait::eventually;
 use serde_json::Value;
@@ -114,7 +115,7 @@ async fn time_of(clickhouse: &ClickHouse, trade: u64) -> String {
 
 /// Trades of which those in the middle are marked for the faults. Hot and cold have all; the frames are kept beyond the span.
 async fn collect(venue: &SoundVenue, path: &Path, broker: &Broker) -> (KeptFrames, Vec<u64>, Central) {
-    let clickhouse = ClickHouse::start(path).await;
+    let clickhouse = laid_out::engine(path).await;
     let (nats, hot) = (broker.nats(), clickhouse.url());
     let central =
         Central::with_settings(path, &Settings { more: SHORT, ..Settings::plain(&nats, &hot) }).await;

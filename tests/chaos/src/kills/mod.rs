@@ -10,6 +10,7 @@ use marketprism_tests::broker::Broker;
 use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::laid_out;
 use marketprism_tests::link::Link;
 use marketprism_tests::wait::until;
 use marketprism_venue_sim::{Sim, SimConfig};
@@ -95,7 +96,7 @@ impl AtRisk {
 
 impl KilledEdge {
     async fn start(folder: &Path) -> Self {
-        let (broker, hot) = tokio::join!(Broker::start(folder), ClickHouse::start(folder));
+        let (broker, hot) = tokio::join!(Broker::start(folder), laid_out::engine(folder));
         let (nats, url) = (broker.nats(), hot.url());
         let settings = Settings { more: LEDGER, ..Settings::impatient(&nats, &url) };
         let central = Central::with_settings(folder, &settings).await;
