@@ -12,7 +12,7 @@ use marketprism_venue_sim::{Sim, SimConfig};
 use serde_json::{Value, json};
 
 const EXCHANGE: &str = "binance_spot";
-const REPLICATION: &str = "[batch]\nmax_age_ms = 50\n[replication]\nwindow_seconds = 2\nsafety_lag_seconds = 1\ninterval_ms = 200\n[ledger]\ninterval_ms = 500\n";
+const REPLICATION: &str = "[batch]\nmax_age_ms = 400\n[replication]\nwindow_seconds = 4\nsafety_lag_seconds = 1\ninterval_ms = 200\n[ledger]\ninterval_ms = 500\n";
 
 /// Status, tick and whether it lasts, of each version in order.
 async fn versions(clickhouse: &ClickHouse, database: &str, symbol: &str) -> Result<Value, String> {
@@ -82,7 +82,7 @@ async fn changed_terms_begin_a_version_and_rows_are_read_with_the_terms_of_their
     let nats = broker.nats();
     let symbols = ["BTCUSDT", "SOLUSDT"].map(str::to_owned).to_vec();
     let exchanges = vec![EXCHANGE.to_owned()];
-    let sim = Sim::start(SimConfig { exchanges, symbols, rate: 100, ..SimConfig::default() }).await.unwrap();
+    let sim = Sim::start(SimConfig { exchanges, symbols, rate: 40, ..SimConfig::default() }).await.unwrap();
     sim.set_listed(EXCHANGE, "SOLUSDT", false).unwrap();
     let address = sim.addr().to_string();
     let feed = Feed {

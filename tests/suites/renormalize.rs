@@ -19,8 +19,8 @@ use serde_json::Value;
 use crate::swaps::SoundVenue;
 
 const AUDITS: &str = "[audit]\nwindow_seconds = 2\nsettle_ms = 300";
-const SHORT: &str = "[batch]\nmax_age_ms = 50\n[replication]\nwindow_seconds = 2\nsafety_lag_seconds = 1\ninterval_ms = 200\nrecheck_seconds = 1\n\
-                     [ledger]\nwindow_seconds = 2\ninterval_ms = 500\n";
+const SHORT: &str = "[batch]\nmax_age_ms = 200\n[replication]\nwindow_seconds = 2\nsafety_lag_seconds = 1\ninterval_ms = 500\nrecheck_seconds = 3\n\
+                     [ledger]\nwindow_seconds = 2\ninterval_ms = 1000\n";
 
 struct KeptFrames {
     edge: Edge,

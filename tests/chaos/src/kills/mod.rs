@@ -26,8 +26,7 @@ const SYMBOLS: [(&str, &str); 2] = [("BTCUSDT", "BTC-USDT"), ("ETHUSDT", "ETH-US
 const NAME: &str = "edge-killed";
 
 const LEDGER: &str = "[consumers]\nack_wait_ms = 4000\n[batch]\nmax_age_others_ms = 1000\n\
-    [ledger]\nwindow_seconds = 2\ngrace_seconds = 4\ninterval_ms = 500\nrecheck_seconds = 2\n\
-    [replication]\nwindow_seconds = 2\nsafety_lag_seconds = 1\ninterval_ms = 500\nrecheck_seconds = 3\n";
+    [ledger]\nwindow_seconds = 2\ngrace_seconds = 4\ninterval_ms = 1000\nrecheck_seconds = 4\n";
 const AUDIT: &str = "[audit]\nwindow_seconds = 2\nsettle_ms = 500\n";
 const PATIENCE: Duration = Duration::from_secs(60);
 
