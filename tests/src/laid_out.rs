@@ -1,4 +1,4 @@
-//! Data of an engine with the databases that `init` makes, made once for each build: two hundred tests would run its eighty statements first.
+//! Data of engines with the databases that `init` makes, made once for each build: two hundred tests would run its eighty statements first.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -17,11 +17,30 @@ pub fn is_default(configuration: &str) -> bool {
     !OF_LAYOUTS.iter().any(|part| configuration.contains(part))
 }
 
+/// Folders of the data: hot and cold on one engine, and on an engine each.
+const BOTH: &str = "both";
+const HOT: &str = "hot";
+const COLD: &str = "cold";
+
 /// As [`ClickHouse::start`], with the databases that `init` makes with the default configuration. The first test that asks makes them, the others
 /// wait.
 pub async fn engine(folder: &Path) -> ClickHouse {
+    with(BOTH, folder, "clickhouse").await
+}
+
+/// As [`engine`], with the hot database alone.
+pub async fn hot_engine(folder: &Path) -> ClickHouse {
+    with(HOT, folder, "clickhouse").await
+}
+
+/// As [`ClickHouse::named`], with the cold database alone.
+pub async fn cold_engine(folder: &Path, name: &str) -> ClickHouse {
+    with(COLD, folder, name).await
+}
+
+async fn with(databases: &str, folder: &Path, name: &str) -> ClickHouse {
     let central = parts::binary("marketprism-central");
-    let root = central.with_file_name("laid-out");
+    let root = central.with_file_name("laid-out-databases");
     fs::create_dir_all(&root).unwrap();
     let made = root.join(name_of(&central));
     if !made.exists() {
@@ -32,10 +51,10 @@ pub async fn engine(folder: &Path) -> ClickHouse {
         }
         drop(lock);
     }
-    let data = folder.join("clickhouse/data");
+    let data = folder.join(name).join("data");
     fs::create_dir_all(data.parent().unwrap()).unwrap();
-    copy_folder(&made, &data);
-    ClickHouse::start(folder).await
+    copy_folder(&made.join(databases), &data);
+    ClickHouse::named(folder, name).await
 }
 
 /// Another binary or engine may make other tables.
@@ -58,11 +77,19 @@ async fn make(root: &Path, made: &Path) {
         }
     }
     let folder = tempfile::tempdir().unwrap();
-    let (broker, mut engine) = tokio::join!(Broker::start(folder.path()), ClickHouse::start(folder.path()));
-    let (nats, hot) = (broker.nats(), engine.url());
-    Central::prepared(folder.path(), &Settings::plain(&nats, &hot)).init().await;
-    engine.stop().await;
+    let start = |name| ClickHouse::named(folder.path(), name);
+    let (broker, both, hot, cold) =
+        tokio::join!(Broker::start(folder.path()), start(BOTH), start(HOT), start(COLD));
+    let nats = broker.nats();
+    for (hot, cold) in [(both.url(), None), (hot.url(), Some(cold.url()))] {
+        let settings = Settings { cold: cold.as_deref(), ..Settings::plain(&nats, &hot) };
+        Central::prepared(folder.path(), &settings).init().await;
+    }
     let partial: PathBuf = root.join("partial");
-    copy_folder(&engine.data(), &partial);
+    fs::create_dir_all(&partial).unwrap();
+    for (name, mut engine) in [(BOTH, both), (HOT, hot), (COLD, cold)] {
+        engine.stop().await;
+        copy_folder(&engine.data(), &partial.join(name));
+    }
     fs::rename(partial, made).unwrap();
 }

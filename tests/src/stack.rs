@@ -12,8 +12,13 @@ use crate::laid_out;
 
 /// Broker, hot and cold on engines of their own, and a central with these settings except for the addresses.
 pub async fn two_sides(folder: &Path, settings: Settings<'_>) -> (Broker, ClickHouse, ClickHouse, Central) {
-    let (broker, hot, cold) =
-        tokio::join!(Broker::start(folder), ClickHouse::start(folder), ClickHouse::named(folder, "cold"));
+    let engines = async {
+        match laid_out::is_default(settings.clickhouse) && laid_out::is_default(settings.more) {
+            true => tokio::join!(laid_out::hot_engine(folder), laid_out::cold_engine(folder, "cold")),
+            false => tokio::join!(ClickHouse::start(folder), ClickHouse::named(folder, "cold")),
+        }
+    };
+    let (broker, (hot, cold)) = tokio::join!(Broker::start(folder), engines);
     let (nats, hot_url, cold_url) = (broker.nats(), hot.url(), cold.url());
     let settings = Settings { nats: &nats, hot: &hot_url, cold: Some(&cold_url), ..settings };
     let central = Central::with_settings(folder, &settings).await;

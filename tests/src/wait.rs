@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 
 /// Limit of a wait for what must come: reached only by a fault, also on a machine that is busy with other things.
 pub const PATIENCE: Duration = Duration::from_secs(180);
-/// Pauses between checks grow with the time waited, up to 250 ms: what takes seconds need not be asked fifty times in each.
-const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
+/// Pauses between checks grow with the time waited, up to 400 ms: what takes seconds need not be asked fifty times in each.
+const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(400));
 
 /// Longest pause after a check that took long.
 const POLL_MAX: Duration = Duration::from_secs(1);
 
-/// A check is load for what is checked: at most a fifth of the time is spent on one of less than a quarter of a second.
+/// A check is load for what is checked: at most a seventh of the time is spent on one of less than a sixth of a second.
 fn pause(started: Instant, checked: Instant) -> Duration {
-    let after_long = (checked.elapsed() * 4).min(POLL_MAX);
-    after_long.max((started.elapsed() / 20).clamp(POLL.0, POLL.1))
+    let after_long = (checked.elapsed() * 6).min(POLL_MAX);
+    after_long.max((started.elapsed() / 12).clamp(POLL.0, POLL.1))
 }
 
 /// Result of one check of a condition.

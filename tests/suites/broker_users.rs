@@ -12,8 +12,8 @@ use marketprism_schema::{
 };
 use marketprism_tests::broker::Broker;
 use marketprism_tests::central::Central;
-use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::laid_out;
 use marketprism_tests::nats_files::variables;
 use marketprism_tests::parts;
 use marketprism_tests::wait::{PATIENCE, eventually};
@@ -97,7 +97,7 @@ async fn strangers_stay_out_an_edge_publishes_only_its_own_and_everything_works(
     let folder = tempfile::tempdir().unwrap();
     let (authorization, passwords) = users(folder.path());
     let broker = Broker::with_settings(folder.path(), &authorization).await;
-    let clickhouse = ClickHouse::start(folder.path()).await;
+    let clickhouse = laid_out::engine(folder.path()).await;
     let nats = |user: &str| {
         let password_file = folder.path().join(format!("password-{user}"));
         std::fs::write(&password_file, &passwords[user]).unwrap();

@@ -15,7 +15,7 @@ async fn every_simulated_venue_answers_the_plan_of_its_adapter() {
     join_all(adapters.map(async |(adapter, exchanges)| {
         let mut command = Command::new(parts::binary("marketprism-edge"));
         // Five at once, on a machine that may be busy with other things.
-        command.args(["adapter", "test", "--json", "--mutations", "100", "--simulator-seconds", "300"]);
+        command.args(["adapter", "test", "--json", "--mutations", "10", "--simulator-seconds", "300"]);
         command.args(["--simulator", &format!("http://{address}")]).arg(parts::adapter(adapter));
         let output = tokio::process::Command::from(command).output().await.unwrap();
         let text = String::from_utf8(output.stdout).unwrap();

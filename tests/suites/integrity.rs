@@ -15,7 +15,7 @@ const EXCHANGE: &str = "binance_spot";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn complete_data_is_verified_and_a_deleted_row_is_found_and_repaired() {
-    let mut system = System::start().await;
+    let mut system = System::copied_soon().await;
     let span = system
         .collect(600, async |system| {
             system.broker.kill();
@@ -261,7 +261,7 @@ async fn lose_trades(system: &System) -> (usize, (u64, u64)) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn gaps_that_the_venues_history_fills_are_complete_and_exactly_the_rest_is_missing() {
-    let mut system = System::with_backfill(true).await;
+    let mut system = System::with_backfill().await;
     let (mut withheld, mut forgotten) = (0, (0, 0));
     let span = system.collect(300, async |system| (withheld, forgotten) = lose_trades(system).await).await;
     let stored = system.venue_trades() - FORGOTTEN as u64;

@@ -75,7 +75,7 @@ async fn venue_with_60_symbols(exchange: &str) -> (Sim, Vec<String>) {
     let config = SimConfig {
         exchanges: vec![exchange.to_owned()],
         symbols: bases.iter().map(|base| format!("{base}USDT")).collect(),
-        rate: 1_000,
+        rate: 500,
         ..SimConfig::default()
     };
     (Sim::start(config).await.unwrap(), bases)

@@ -13,8 +13,8 @@ use marketprism_schema::{
     repair_subject,
 };
 use marketprism_tests::central::{Central, Settings};
-use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::laid_out;
 use marketprism_tests::nats_files::{NatsFromFiles, certificates, cluster, nats_table};
 use marketprism_tests::wait::eventually;
 use marketprism_venue_sim::{Sim, SimConfig};
@@ -129,7 +129,7 @@ async fn a_region_behind_a_leaf_node_collects_into_a_cluster_that_loses_a_server
     let tls = folder.path().join("tls");
     certificates(&tls, &["server", "client"]);
     let (mut servers, mut leaf) = started(folder.path(), &tls);
-    let clickhouse = ClickHouse::start(folder.path()).await;
+    let clickhouse = laid_out::engine(folder.path()).await;
     for server in servers.iter_mut().chain([&mut leaf]) {
         server.listens().await;
     }

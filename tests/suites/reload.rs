@@ -99,7 +99,7 @@ async fn sim() -> Sim {
     let config = SimConfig {
         exchanges: [STAYS, CHANGES, RESTARTS].map(str::to_owned).to_vec(),
         symbols: bases().map(|base| format!("{base}USDT")).collect(),
-        rate: 400,
+        rate: 200,
         ..SimConfig::default()
     };
     Sim::start(config).await.unwrap()
@@ -197,7 +197,7 @@ async fn a_feed_that_starts_again_loses_and_doubles_no_trade() {
     let config = SimConfig {
         exchanges: vec![CHANGES.to_owned()],
         symbols: vec!["BTCUSDT".to_owned()],
-        rate: 2_000,
+        rate: 1_000,
         start_paused: true,
         ..SimConfig::default()
     };

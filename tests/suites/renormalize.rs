@@ -11,6 +11,7 @@ use marketprism_tests::broker::Broker;
 use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::laid_out;
 use marketprism_tests::parts;
 use marketprism_tests::wait::eventually;
 use serde_json::Value;
@@ -18,8 +19,8 @@ use serde_json::Value;
 use crate::swaps::SoundVenue;
 
 const AUDITS: &str = "[audit]\nwindow_seconds = 2\nsettle_ms = 300";
-const SHORT: &str = "[batch]\nmax_age_ms = 50\n[replication]\nwindow_seconds = 2\nsafety_lag_seconds = 1\ninterval_ms = 200\nrecheck_seconds = 1\n\
-                     [ledger]\nwindow_seconds = 2\ninterval_ms = 500\n";
+const SHORT: &str = "[batch]\nmax_age_ms = 200\n[replication]\nwindow_seconds = 2\nsafety_lag_seconds = 1\ninterval_ms = 500\nrecheck_seconds = 3\n\
+                     [ledger]\nwindow_seconds = 2\ninterval_ms = 1000\n";
 
 struct KeptFrames {
     edge: Edge,
@@ -114,7 +115,7 @@ async fn time_of(clickhouse: &ClickHouse, trade: u64) -> String {
 
 /// Trades of which those in the middle are marked for the faults. Hot and cold have all; the frames are kept beyond the span.
 async fn collect(venue: &SoundVenue, path: &Path, broker: &Broker) -> (KeptFrames, Vec<u64>, Central) {
-    let clickhouse = ClickHouse::start(path).await;
+    let clickhouse = laid_out::engine(path).await;
     let (nats, hot) = (broker.nats(), clickhouse.url());
     let central =
         Central::with_settings(path, &Settings { more: SHORT, ..Settings::plain(&nats, &hot) }).await;

@@ -2,26 +2,27 @@
 
 use std::time::{Duration, Instant};
 
+use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::Edge;
-use marketprism_tests::stack::Stack;
 use marketprism_tests::wait::becomes;
 use marketprism_venue_sim::{Sim, SimConfig};
 use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::edge_audits::broker_with_streams;
 
 const EXCHANGE: &str = "binance_derivatives";
 const INSTRUMENTS: usize = 300;
 /// Growth of resident memory that caches and the allocator may take between the first and the second half.
 const GROWTH_BYTES_MAX: u64 = 12 << 20;
 
-async fn start() -> (Stack, Sim, Edge) {
-    let mut stack = Stack::start().await;
-    // Central has created the streams; storage is not measured.
-    stack.central.kill();
+async fn start() -> (TempDir, Broker, Sim, Edge) {
+    let (folder, broker) = broker_with_streams().await;
     let symbols = (0..INSTRUMENTS).map(|number| format!("{EXCHANGE}:A{number:03}USDT"));
     let config = SimConfig {
         exchanges: vec![EXCHANGE.to_owned()],
         symbols: symbols.collect(),
-        rate: 1500,
+        rate: 1000,
         trade_percent: 40,
         event_ms: Some(5000),
         ..SimConfig::default()
@@ -31,8 +32,8 @@ async fn start() -> (Stack, Sim, Edge) {
     let mut feed = crate::whole_venue(&sim, EXCHANGE, &types, &["perpetual"]);
     // Snapshots of twice this depth fit all books into the REST weight of the first minute.
     feed.extra.push_str("\ndepth = 50");
-    let edge = stack.edge(&[feed]).await;
-    (stack, sim, edge)
+    let edge = Edge::start(folder.path(), &broker.nats(), &[feed]).await;
+    (folder, broker, sim, edge)
 }
 
 fn live(page: &Value) -> usize {
@@ -56,7 +57,7 @@ async fn fault_counts(edge: &Edge, page: &Value) -> [u64; 4] {
 
 /// Observes a running edge. Its median memory may not grow from the first half of the time to the second, except for a fixed slack.
 async fn steady(seconds: u64) {
-    let (_stack, _sim, mut edge) = start().await;
+    let (_folder, _broker, _sim, mut edge) = start().await;
     becomes("every book is live", || async { live(&edge.coverage().await) }, |live| *live == INSTRUMENTS)
         .await;
     let before = fault_counts(&edge, &edge.coverage().await).await;
@@ -92,7 +93,7 @@ async fn steady(seconds: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_hundred_instruments_are_steady() {
-    steady(20).await;
+    steady(14).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

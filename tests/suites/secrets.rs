@@ -7,6 +7,7 @@ use marketprism_tests::broker::{Broker, free_port};
 use marketprism_tests::central::{Central, Settings, TOKEN};
 use marketprism_tests::clickhouse::{ClickHouse, client};
 use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::laid_out;
 use marketprism_tests::parts;
 use marketprism_tests::wait::{PATIENCE, eventually};
 use marketprism_venue_sim::{Sim, SimConfig};
@@ -69,7 +70,7 @@ async fn start(folder: &Path) -> SecretStack {
     };
     let users = format!("authorization {{ user: edge, password: \"{CANARY}-broker\" }}");
     let broker = Broker::with_settings(folder, &users).await;
-    let clickhouse = ClickHouse::start(folder).await;
+    let clickhouse = laid_out::hot_engine(folder).await;
     let sim = SimConfig { symbols: vec!["BTCUSDT".to_owned()], rate: 50, ..SimConfig::default() };
     let sim = Sim::start(sim).await.unwrap();
     let nats = format!("urls = [\"nats://edge:{CANARY}-broker@127.0.0.1:{}\"]", broker.port());

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use marketprism_tests::broker::Broker;
 use marketprism_tests::central::Central;
-use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::laid_out;
 use marketprism_tests::wait::eventually;
 use marketprism_venue_sim::{Sim, SimConfig};
 
@@ -41,7 +41,7 @@ async fn the_broker_accepts_an_edge_only_with_certificate_and_password() {
         folder.path().join("ca.pem"),
     );
     let mut broker = Broker::with_settings(folder.path(), &settings).await;
-    let clickhouse = ClickHouse::start(folder.path()).await;
+    let clickhouse = laid_out::engine(folder.path()).await;
     let nats = nats_table(&broker, folder.path(), true);
     let _central = Central::with_nats(folder.path(), &nats, &clickhouse.url()).await;
     let sim =

@@ -150,7 +150,7 @@ async fn versions_change_while_frames_flow_and_a_restart_has_the_last_good_one()
     let sim = SimConfig {
         exchanges,
         symbols: symbols.clone(),
-        rate: 400,
+        rate: 200,
         start_paused: true,
         ..SimConfig::default()
     };

@@ -13,7 +13,7 @@ use crate::{SYMBOLS, two_symbols};
 const EDGE: &str = "marketprism-edge";
 const CENTRAL: &str = "marketprism-central";
 const SHORT: &str =
-    "[batch]\nmax_age_ms = 50\n[replication]\nwindow_seconds = 2\nsafety_lag_seconds = 1\ninterval_ms = 200";
+    "[batch]\nmax_age_ms = 200\n[replication]\nwindow_seconds = 2\nsafety_lag_seconds = 1\ninterval_ms = 500";
 
 fn names(spans: &[CollectedSpan]) -> BTreeSet<&str> {
     spans.iter().map(|span| span.name.as_str()).collect()

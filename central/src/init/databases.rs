@@ -50,12 +50,12 @@ pub async fn ensure(
     report.add("database", database, outcome.with_context(|| format!("database {database}"))?);
     // Before the tables: those of the newest records are there.
     let records = migrations::records(storage, database).await?;
-    let before = Shapes::of(storage, database).await?;
     if let Some(refusal) = migrations::refusal(&records) {
         report.add("migrations of", database, ObjectResult::Refused(refusal));
         return Ok(());
     }
     let was_newest = migrations::is_newest(&records);
+    let before = if was_newest { None } else { Some(Shapes::of(storage, database).await?) };
     let applied = migrations::apply(storage, layout, leases, records).await?;
     // With this configuration; another process may have another one.
     let made_here = applied.iter().all(|(_, outcome)| *outcome == ObjectResult::Applied);
@@ -63,17 +63,21 @@ pub async fn ensure(
         let Migration { version, name, .. } = migration;
         report.add("migration", &format!("{database} {version:04} {name}"), outcome);
     }
-    let after = match was_newest {
-        true => before.clone(),
-        false => Shapes::of(storage, database).await?,
-    };
-    let compared = Compared::of(&version, layout, &after);
-    let is_noted = compared.is_noted(&after);
-    let as_wanted = compare_all(storage, layout, (&before, &after, is_noted), apply, report).await?;
-    let is_sure = made_here || Migration::tables(layout.kind).iter().all(|table| before.get(table).is_some());
+    // Before the tables: a change in between is compared, and not noted.
+    let compared = Compared::read(storage, layout, &version).await?;
+    let tables = Migration::tables(layout.kind);
+    if was_newest && compared.is_noted() {
+        for table in tables {
+            report.add("table", &format!("{database}.{table}"), ObjectResult::AsWanted);
+        }
+        return Ok(());
+    }
+    let after = Shapes::of(storage, database).await?;
+    let before = before.unwrap_or_else(|| after.clone());
+    let as_wanted = compare_all(storage, layout, (&before, &after), apply, report).await?;
+    let is_sure = made_here || tables.iter().all(|table| before.get(table).is_some());
     if as_wanted
         && is_sure
-        && !is_noted
         && let Err(error) = compared.note(storage, database).await
     {
         tracing::warn!(database, %error, "cannot note that the tables are as wanted (right ALTER MODIFY COMMENT): each start compares them again");
@@ -85,14 +89,14 @@ pub async fn ensure(
 async fn compare_all(
     storage: &Storage,
     layout: &Layout<'_>,
-    (before, after, is_noted): (&Shapes, &Shapes, bool),
+    (before, after): (&Shapes, &Shapes),
     apply: bool,
     report: &mut ProvisionReport,
 ) -> anyhow::Result<bool> {
     let database = layout.database;
     let tables = Migration::tables(layout.kind);
     // Tables created just now need no comparison.
-    let wanted = match !is_noted && tables.iter().any(|table| before.get(table).is_some()) {
+    let wanted = match tables.iter().any(|table| before.get(table).is_some()) {
         true => wanted_tables(storage, layout).await?,
         false => Shapes::default(),
     };
@@ -102,7 +106,6 @@ async fn compare_all(
         let outcome = match (before.get(table), after.get(table), wanted.get(table)) {
             (None, Some(_), _) => Ok(ObjectResult::Created),
             (_, None, _) => recreate(storage, layout, table).await,
-            (_, Some(_), _) if is_noted => Ok(ObjectResult::AsWanted),
             (_, Some(found), Some(wanted)) => compare(storage, layout, table, (wanted, found), apply).await,
             (_, Some(_), None) => Err(anyhow::anyhow!("the scratch table is missing")),
         };

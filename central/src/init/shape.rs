@@ -41,7 +41,6 @@ struct EngineShape {
     engine_full: String,
     partition_key: String,
     sorting_key: String,
-    comment: String,
 }
 
 async fn rows<T: RowOwned + RowRead>(
@@ -55,7 +54,7 @@ async fn rows<T: RowOwned + RowRead>(
 impl Shapes {
     /// Reads every table of a database; empty when it does not exist.
     pub async fn of(storage: &Storage, database: &str) -> Result<Self, StorageError> {
-        let engines = "SELECT name, engine_full, partition_key, sorting_key, comment FROM system.tables WHERE database = ?";
+        let engines = "SELECT name, engine_full, partition_key, sorting_key FROM system.tables WHERE database = ?";
         let columns = "SELECT table, name, type AS kind, compression_codec AS codec, concat(default_kind, \
                        default_expression) AS default FROM system.columns WHERE database = ? ORDER BY table, position";
         // The server shows several columns without the brackets that a statement needs.
@@ -89,19 +88,6 @@ impl Shapes {
 }
 
 impl Shape {
-    pub fn comment(&self) -> &str {
-        &self.engine.comment
-    }
-
-    /// All that [`Self::differences`] compares.
-    pub fn texts(&self) -> impl Iterator<Item = &str> {
-        let EngineShape { engine_full, partition_key, sorting_key, .. } = &self.engine;
-        let columns =
-            self.columns.iter().flat_map(|c| [&c.name, &c.kind, &c.codec, &c.default].map(String::as_str));
-        let indices = self.indices.iter().flat_map(|index| [index.name.as_str(), &index.definition]);
-        [engine_full.as_str(), partition_key, sorting_key].into_iter().chain(columns).chain(indices)
-    }
-
     /// Differences of `found`. Additional columns and indices are fine, because rows are written by column name. With
     /// `replicated` a table on a single server differs.
     pub fn differences(&self, found: &Self, replicated: bool) -> Vec<Difference> {

@@ -101,12 +101,14 @@ async fn compare(
     state.problem = migrations::refusal(&records);
     let pending = Migration::ALL.iter().filter(|migration| !records.contains_key(&migration.version));
     state.pending = pending.map(|migration| format!("{:04} {}", migration.version, migration.name)).collect();
+    let version = databases::server_version(storage).await?;
+    // Before the tables: a change in between is compared.
+    let is_noted = Compared::read(storage, layout, &version).await?.is_noted();
     let found = Shapes::of(storage, layout.database).await?;
     if state.problem.is_some() {
         return Ok((found, Vec::new()));
     }
-    let version = databases::server_version(storage).await?;
-    if Compared::of(&version, layout, &found).is_noted(&found) {
+    if is_noted {
         let tables = Migration::tables(layout.kind).into_iter();
         let compared = tables.map(|table| TableState::new(layout.database, &table, "source", Vec::new()));
         let compared = compared.collect();

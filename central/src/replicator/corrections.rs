@@ -3,6 +3,7 @@
 //! A correction begins once it is closed, all its events have arrived, and the rows that it names are copied; those of a table one after the
 //! other, in the order in which they were closed.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use marketprism_schema::{DataType, Table};
@@ -12,16 +13,22 @@ use super::correction_pages::CorrectionPage;
 use super::correction_plan::CorrectionCounts;
 use super::correction_queries::{PageCursor, PendingCorrection, QueuedCorrection, pending};
 use super::queries::{CopyError, HotCold};
+use super::window_log::WindowLog;
 use super::window_ops::WindowOps;
 use crate::limits;
+use crate::shared_answer::SharedAnswer;
 
 /// Pending corrections of all tables, read once for the rounds of all.
 #[derive(Debug, Default)]
-pub struct SharedCorrections(Mutex<Option<(Instant, Vec<QueuedCorrection>)>>);
+pub struct SharedCorrections {
+    pending: Mutex<Option<(Instant, Vec<QueuedCorrection>)>>,
+    /// Tables with windows that corrections opened.
+    opened: SharedAnswer<BTreeSet<String>, CopyError>,
+}
 
 impl SharedCorrections {
     async fn of(&self, pair: &HotCold, data_type: DataType) -> Result<Vec<QueuedCorrection>, CopyError> {
-        let mut newest = self.0.lock().await;
+        let mut newest = self.pending.lock().await;
         let is_fresh = newest.as_ref().is_some_and(|(read, _)| read.elapsed() < limits::CORRECTIONS_LOOK);
         if !is_fresh {
             *newest = Some((Instant::now(), pending(pair).await?));
@@ -31,7 +38,7 @@ impl SharedCorrections {
     }
 
     async fn end(&self, applied: &PendingCorrection) {
-        if let Some((_, all)) = &mut *self.0.lock().await {
+        if let Some((_, all)) = &mut *self.pending.lock().await {
             all.retain(|one| one.pending != *applied);
         }
     }
@@ -54,6 +61,8 @@ pub struct TableCorrections<'a> {
     /// would call the difference a mismatch for good. After a start too, since cold may have been put back before it.
     pub is_recovering: bool,
     looked_for_abandoned: Option<Instant>,
+    /// Time of the start, or of the last restart.
+    restarted: Instant,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,13 +94,15 @@ impl<'a> TableCorrections<'a> {
             failed: None,
             is_recovering: true,
             looked_for_abandoned: None,
+            restarted: Instant::now(),
         }
     }
 
     /// Cold was put back to an earlier state: what was carried out there may be lost.
     pub async fn restart(&mut self) {
         (self.running, self.failed, self.is_recovering, self.looked_for_abandoned) = (None, None, true, None);
-        *self.shared.0.lock().await = None;
+        *self.shared.pending.lock().await = None;
+        self.restarted = Instant::now();
     }
 
     /// Carries out pages for a bounded time. True: there are more. A correction that fails waits, and stops only other corrections.
@@ -202,10 +213,21 @@ impl<'a> TableCorrections<'a> {
             }
         }
         if self.looked_for_abandoned.is_none_or(|at| at.elapsed() >= limits::ABANDONED_CORRECTIONS_LOOK) {
-            ops.close_abandoned(&complete.iter().map(|one| one.pending.name().to_string()).collect()).await?;
+            if self.may_have_opened(ops).await? {
+                let going_on = complete.iter().map(|one| one.pending.name().to_string());
+                ops.close_abandoned(&going_on.collect()).await?;
+            }
             self.looked_for_abandoned = Some(Instant::now());
         }
         Ok(complete.into_iter().next())
+    }
+
+    /// Windows of the table may be open by a correction: asked once for the tables that look at the same time.
+    async fn may_have_opened(&self, ops: &WindowOps<'_>) -> Result<bool, CopyError> {
+        let fresh = Instant::now().checked_sub(limits::CORRECTIONS_LOOK).unwrap_or(self.restarted);
+        let asked = WindowLog::tables_corrected(&ops.pair.cold);
+        let opened = self.shared.opened.since(fresh.max(self.restarted), asked).await?;
+        Ok(opened.contains(ops.table.name))
     }
 }
 

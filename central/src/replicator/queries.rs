@@ -63,9 +63,15 @@ impl HotCold {
             let rules = DeduplicationRules::read(&side.storage.client, limit).await;
             side.deduplication = rules.map_err(|error| side.failed(error))?;
         }
-        let dropped = DroppedRows::read(&pair.hot.storage).await;
-        pair.dropped = dropped.map_err(|error| pair.hot.failed(error))?;
+        pair.read_dropped().await?;
         Ok(pair)
+    }
+
+    /// A hot that was put back to an earlier state, or emptied, says something else.
+    pub async fn read_dropped(&mut self) -> Result<(), CopyError> {
+        let dropped = DroppedRows::read(&self.hot.storage).await;
+        self.dropped = dropped.map_err(|error| self.hot.failed(error))?;
+        Ok(())
     }
 
     /// Queries of so many server threads each: for work that must not slow ingest down.
@@ -197,6 +203,10 @@ impl Endpoint {
 
     pub async fn first(&self, table: &TableSpec, span: TimeRange) -> Result<Option<i64>, CopyError> {
         self.created_at("min", table, &span.condition()).await
+    }
+
+    pub async fn first_since(&self, table: &TableSpec, from_ms: i64) -> Result<Option<i64>, CopyError> {
+        self.created_at("min", table, &format!("created_at >= {}", sql::millis(from_ms))).await
     }
 
     pub async fn newest(&self, table: &TableSpec, from_ms: i64) -> Result<Option<i64>, CopyError> {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::corrections::SharedCorrections;
 use super::queries::{CopyError, Endpoint, HotCold};
 use super::table_states::SharedStates;
+use super::window_log::LogExtent;
 use crate::clock;
 use crate::copy_marks::{self, CopyMarks, HotPutBack};
 use crate::server_clock::{ClockReading, ClocksApart, ahead};
@@ -15,6 +16,8 @@ use crate::shared_answer::SharedAnswer;
 #[derive(Default)]
 pub struct SharedAnswers {
     pub servers: SharedAnswer<Reading, CopyError>,
+    /// Of the window log, by table.
+    pub extents: SharedAnswer<BTreeMap<String, LogExtent>, CopyError>,
     pub states: SharedStates,
     pub corrections: SharedCorrections,
 }

@@ -1,6 +1,6 @@
 //! The tables `window_log` and `watermarks` in cold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
@@ -173,6 +173,13 @@ impl LogSummary {
     }
 }
 
+/// Start of the first window and seconds of the newest one.
+pub type LogExtent = (i64, u16);
+
+fn opened_by_correction() -> String {
+    format!("state = 'open' AND endsWith(reason, {})", sql::quote(CORRECTING))
+}
+
 #[derive(Debug, Clone, Copy)]
 pub struct WindowLog {
     pub table: &'static str,
@@ -212,8 +219,7 @@ impl WindowLog {
 
     /// Windows that corrections opened.
     pub async fn being_corrected(self, cold: &Endpoint) -> Result<LoggedWindows, CopyError> {
-        let reason = sql::quote(CORRECTING);
-        let condition = format!("AND state = 'open' AND endsWith(reason, {reason})");
+        let condition = format!("AND {}", opened_by_correction());
         self.select(cold, TimeRange::new(0, i64::MAX / 1_000_000), &condition).await
     }
 
@@ -239,15 +245,35 @@ impl WindowLog {
         Ok(rows.into_iter().map(summary).collect())
     }
 
-    /// Start of the first window and length of the newest one; `None` while the log is empty.
-    pub async fn extent(self, cold: &Endpoint) -> Result<Option<(i64, u16)>, CopyError> {
-        let (log, table) = (cold.table(TABLE), self.table);
+    /// `None` while the log is empty.
+    pub async fn extent(self, cold: &Endpoint) -> Result<Option<LogExtent>, CopyError> {
+        let of_table = format!("WHERE table_name = '{}'", self.table);
+        Ok(Self::select_extents(cold, &of_table).await?.remove(self.table))
+    }
+
+    /// Of all tables with logged windows.
+    pub async fn extents(cold: &Endpoint) -> Result<BTreeMap<String, LogExtent>, CopyError> {
+        Self::select_extents(cold, "").await
+    }
+
+    async fn select_extents(cold: &Endpoint, of: &str) -> Result<BTreeMap<String, LogExtent>, CopyError> {
         let sql = format!(
-            "SELECT toInt64(toUnixTimestamp64Milli(min(window_start))) AS first_ms, argMax(window_seconds, window_start) AS \
-             seconds, count() AS windows FROM {log} WHERE table_name = '{table}'"
+            "SELECT toString(table_name) AS table, toInt64(toUnixTimestamp64Milli(min(window_start))) AS first_ms, \
+             argMax(window_seconds, window_start) AS seconds FROM {} {of} GROUP BY table_name",
+            cold.table(TABLE)
         );
-        let (first_ms, seconds, windows) = cold.ask(cold.query(&sql).fetch_one::<(i64, u16, u64)>()).await?;
-        Ok((windows > 0).then_some((first_ms, seconds)))
+        let rows = cold.ask(cold.query(&sql).fetch_all::<(String, i64, u16)>()).await?;
+        Ok(rows.into_iter().map(|(table, first_ms, seconds)| (table, (first_ms, seconds))).collect())
+    }
+
+    /// Tables with windows that corrections opened, maybe only in entries that are superseded.
+    pub async fn tables_corrected(cold: &Endpoint) -> Result<BTreeSet<String>, CopyError> {
+        let sql = format!(
+            "SELECT DISTINCT toString(table_name) FROM {} WHERE {}",
+            cold.table(TABLE),
+            opened_by_correction()
+        );
+        Ok(cold.ask(cold.query(&sql).fetch_all::<String>()).await?.into_iter().collect())
     }
 
     /// Starts of the logged windows of a range.

@@ -29,7 +29,7 @@ pub struct TableWorker<'a> {
     context: CopyContext<'a>,
     table: TableSpec,
     shared: &'a SharedAnswers,
-    /// Reopened after every failure.
+    /// Reopened after every failure of a query.
     pair: Option<HotCold>,
     /// As in the window log: a later change of the configuration does not apply.
     width_ms: Option<i64>,
@@ -132,8 +132,7 @@ impl<'a> TableWorker<'a> {
                 Err(CopyError::LeaseLost) => return RoundEnd::Idle,
                 Err(error) => error,
             };
-            // Reconnect, and copy less at once where a server was too slow.
-            self.pair = None;
+            // Less at once where a server was too slow.
             if error.is_timeout() {
                 self.windows = 1;
                 self.slice_rows = (self.slice_rows / 2).max(limits::SLICE_ROWS_MIN);
@@ -157,7 +156,12 @@ impl<'a> TableWorker<'a> {
 
     async fn round(&mut self) -> Result<RoundEnd, CopyError> {
         let pair = match self.pair.take() {
-            Some(pair) => pair,
+            Some(mut pair) => {
+                if self.is_failing {
+                    pair.read_dropped().await?;
+                }
+                pair
+            }
             None => self.connect().await?,
         };
         let table = self.table.clone();
@@ -168,10 +172,15 @@ impl<'a> TableWorker<'a> {
         };
         let (context, slice_rows) = (self.context, self.slice_rows);
         let ops = WindowOps { context, table: &table, log, pair: &pair, width_ms, slice_rows };
-        let left = self.steps(&ops).await?;
-        self.windows = windows_a_round(context.config, &table);
+        let left = self.steps(&ops).await;
+        match &left {
+            Ok(_) => self.windows = windows_a_round(context.config, &table),
+            // No query failed: what the table waits for is not over sooner with new connections.
+            Err(CopyError::HotPutBack(_) | CopyError::Clocks(_)) => {}
+            Err(CopyError::Storage { .. } | CopyError::LeaseLost) => return left,
+        }
         self.pair = Some(pair);
-        Ok(left)
+        left
     }
 
     /// Opens new connections. After a failure an abandoned copy may still be running: it must not complete after the next try.
@@ -217,7 +226,8 @@ impl<'a> TableWorker<'a> {
     async fn resume(&mut self, pair: &HotCold) -> Result<i64, CopyError> {
         let (replication, table) = (&self.context.config.replication, self.table.name);
         let configured = i64::try_from(replication.window.as_secs()).unwrap_or(60);
-        let extent = WindowLog { table }.extent(&pair.cold).await?;
+        let extents = self.shared.extents.since(self.fresh(), WindowLog::extents(&pair.cold)).await?;
+        let extent = extents.get(table).copied();
         let seconds = extent.map_or(configured, |(_, seconds)| i64::from(seconds));
         if seconds != configured {
             tracing::warn!(
@@ -294,9 +304,12 @@ impl<'a> TableWorker<'a> {
         }
         if logged.is_empty() {
             // No rows there: continue at the next window that has rows.
-            let first = ops.pair.hot.first(ops.table, TimeRange::new(from_ms, closed_ms)).await;
-            let Some(first_ms) = first? else {
-                let newest_ms = self.newest(ops, closed_ms).await?;
+            let first = ops.pair.hot.first_since(ops.table, from_ms).await?;
+            if first.is_none() {
+                self.newest = Some((0, Instant::now()));
+            }
+            let Some(first_ms) = first.filter(|first_ms| *first_ms < closed_ms) else {
+                let newest_ms = if first.is_some() { self.newest(ops, closed_ms).await? } else { 0 };
                 self.advance_watermark(ops, closed_ms, newest_ms).await?;
                 return Ok(RoundEnd::Idle);
             };

@@ -11,10 +11,14 @@ use crate::limits;
 use crate::time::{Time, millis};
 
 impl TableWorker<'_> {
-    /// Of the servers, after the last move of the watermark.
-    pub(super) async fn reading(&self, pair: &HotCold) -> Result<Reading, CopyError> {
+    /// Shared answers are as of this time or later: after the last move of the watermark, and not older than `CLOCK_FRESH`.
+    pub(super) fn fresh(&self) -> Instant {
         let fresh = Instant::now().checked_sub(limits::CLOCK_FRESH).unwrap_or(self.moved);
-        self.shared.servers.since(fresh.max(self.moved), shared_reading::read(pair)).await
+        fresh.max(self.moved)
+    }
+
+    pub(super) async fn reading(&self, pair: &HotCold) -> Result<Reading, CopyError> {
+        self.shared.servers.since(self.fresh(), shared_reading::read(pair)).await
     }
 
     /// Time up to which rows may be copied. Read from the servers once a second and after every failure, with the watermark.

@@ -14,7 +14,7 @@ use crate::stack::Stack;
 pub const SECONDS: u16 = 2;
 pub const WINDOW_NS: i64 = 2_000_000_000;
 
-pub const QUICK: &str = "[batch]\nmax_age_ms = 50\n[ledger]\nwindow_seconds = 2\ngrace_seconds = 1\ninterval_ms = 100\nrecheck_seconds = 1\n";
+pub const QUICK: &str = "[batch]\nmax_age_ms = 50\n[ledger]\nwindow_seconds = 2\ngrace_seconds = 1\ninterval_ms = 100\nrecheck_seconds = 2\n";
 
 pub fn window_before(count: i64) -> i64 {
     let [window] = windows_before([count]);

@@ -12,7 +12,7 @@ use crate::stack::{PATIENCE, Stack, contains_all};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cold_keeps_rows_for_longer_than_hot() {
-    let Some(stack) = Stack::start().await else { return };
+    let Some(stack) = Stack::empty().await else { return };
     let config = stack.configure("");
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, text.replace("[clickhouse]\n", "[clickhouse]\ncold_ttl_days = 3\n")).unwrap();
@@ -63,7 +63,7 @@ async fn nothing_is_copied_into_a_cold_that_would_delete_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn init_is_idempotent_and_names_drift() {
-    let Some(stack) = Stack::start().await else { return };
+    let Some(stack) = Stack::empty().await else { return };
     let config = stack.configure("");
     let first = stack.init(&config, &[], 0);
     contains_all(
@@ -160,8 +160,6 @@ async fn no_central_works_until_hot_keeps_rows_as_long_as_configured() {
 #[tokio::test(flavor = "multi_thread")]
 async fn large_merges_of_trades_and_quotes_go_column_by_column() {
     let Some(stack) = Stack::start().await else { return };
-    let config = stack.configure("");
-    stack.init(&config, &[], 0);
     let spent = "SELECT sum(value) FROM system.events WHERE event = 'MergeVerticalStageTotalMilliseconds'";
     for table in ["trades", "quotes"] {
         let before = stack.number(spent).await.unwrap();
@@ -169,7 +167,7 @@ async fn large_merges_of_trades_and_quotes_go_column_by_column() {
             "INSERT INTO marketprism_hot.{table} (timestamp, exchange, event_id) SELECT now64(6), 'a'"
         );
         for half in 0..2 {
-            stack.execute(&format!("{from}, 2 * number + {half} FROM numbers(150000)")).await;
+            stack.execute(&format!("{from}, 2 * number + {half} FROM numbers(70000)")).await;
         }
         stack.execute(&format!("OPTIMIZE TABLE marketprism_hot.{table} FINAL")).await;
         assert!(stack.number(spent).await.unwrap() > before, "{table}");
@@ -180,8 +178,6 @@ async fn large_merges_of_trades_and_quotes_go_column_by_column() {
 #[tokio::test(flavor = "multi_thread")]
 async fn large_merges_leave_the_levels_of_changes_and_the_events_of_copies_as_they_were() {
     let Some(stack) = Stack::start().await else { return };
-    let config = stack.configure("");
-    stack.init(&config, &[], 0);
     let array = |value: &str, length: u8| format!("arrayMap(i -> {value}, range(n % {length}))");
     let (bids, asks) = (array("toInt64(n + i)", 7), array("toInt64(n * i)", 5));
     let changes = format!(
@@ -200,7 +196,7 @@ async fn large_merges_leave_the_levels_of_changes_and_the_events_of_copies_as_th
         for half in 0..2 {
             // Some of the second half take the place of rows of the first.
             let numbers = format!(
-                "(SELECT {half} AS half, 2 * number + half AS n, n - (half = 1 AND number % 10 = 0) AS id FROM numbers(150000))"
+                "(SELECT {half} AS half, 2 * number + half AS n, n - (half = 1 AND number % 10 = 0) AS id FROM numbers(70000))"
             );
             stack.execute(&format!("INSERT INTO marketprism_hot.{rows} FROM {numbers}")).await;
         }
@@ -230,7 +226,7 @@ async fn a_proxy_that_drops_settings_is_refused_and_asked_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn too_little_room_at_the_broker_is_said_clearly() {
-    let Some(stack) = Stack::start().await else { return };
+    let Some(stack) = Stack::empty().await else { return };
     let config = stack.configure("[streams.market_data]\nmax_bytes = 1000000000000000\n");
     let error = stack.init(&config, &[], 1);
     assert!(error.contains("no room for stream MARKET_DATA") && error.contains("max_file_store"), "{error}");
@@ -238,7 +234,7 @@ async fn too_little_room_at_the_broker_is_said_clearly() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn drift_is_named_on_both_servers() {
-    let Some(mut stack) = Stack::start().await else { return };
+    let Some(mut stack) = Stack::empty().await else { return };
     stack.start_cold_engine().await;
     let config = stack.configure("");
     stack.init(&config, &[], 0);

@@ -18,7 +18,7 @@ fn layout(kind: DatabaseKind) -> Layout<'static> {
 /// Both databases are created from the first migration alone, with rows and without records.
 #[tokio::test(flavor = "multi_thread")]
 async fn databases_of_an_earlier_version_are_adopted() {
-    let Some(stack) = Stack::start().await else { return };
+    let Some(stack) = Stack::empty().await else { return };
     let config = stack.configure("");
     for kind in DatabaseKind::ALL {
         stack.execute(&format!("CREATE DATABASE {}", layout(kind).database)).await;
@@ -72,7 +72,7 @@ async fn records_of_another_program_are_refused() {
 /// Five `init` at once on an empty server.
 #[tokio::test(flavor = "multi_thread")]
 async fn several_at_once_apply_each_migration_once() {
-    let Some(stack) = Stack::start().await else { return };
+    let Some(stack) = Stack::empty().await else { return };
     let config = stack.configure("");
     let outputs: Vec<_> = std::thread::scope(|scope| {
         let inits: Vec<_> = (0..5).map(|_| scope.spawn(|| stack.init(&config, &[], 0))).collect();
@@ -121,7 +121,7 @@ async fn interrupted_work_is_done_again() {
 /// `run` gets SIGKILL after the first records.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_migration_is_finished_by_the_next() {
-    let Some(stack) = Stack::start().await else { return };
+    let Some(stack) = Stack::empty().await else { return };
     let config = stack.configure("");
     let mut central = stack.run(&config);
     eventually("the first records", || async {
@@ -140,7 +140,7 @@ async fn a_killed_migration_is_finished_by_the_next() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn statements_for_a_cluster_parse() {
-    let Some(stack) = Stack::start().await else { return };
+    let Some(stack) = Stack::empty().await else { return };
     for kind in DatabaseKind::ALL {
         let layout = Layout { cluster: Some("{cluster}"), ..layout(kind) };
         for statement in Migration::ALL.iter().flat_map(|migration| migration.statements(&layout)) {
@@ -157,7 +157,7 @@ async fn statements_for_a_cluster_parse() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hot_does_not_wait_for_cold() {
     const TRADES: u64 = 2_000;
-    let Some(mut stack) = Stack::start().await else { return };
+    let Some(mut stack) = Stack::empty().await else { return };
     stack.start_cold_engine().await;
     stack.cold_engine().kill();
     let _central = stack.run(&stack.configure(""));

@@ -172,7 +172,7 @@ async fn broker_restart_and_deleted_consumer_lose_nothing() {
 /// SIGKILL twelve times at seeded points, by rows or by time since the start, each time with another batch size.
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_central_loses_and_doubles_nothing() {
-    const TRADES: u64 = 80_000;
+    const TRADES: u64 = 48_000;
     const SEED: u64 = 20_261_122;
     let Some(stack) = Stack::start().await else { return };
     let mut random = StdRng::seed_from_u64(SEED);
@@ -205,9 +205,9 @@ async fn killing_central_loses_and_doubles_nothing() {
     assert_eq!(stack.copies().await, Some(0), "a message that is delivered again is no copy");
 }
 
-/// 6,000 trades per second.
+/// 3,000 trades per second.
 async fn publish_steadily(jetstream: Context, trades: u64, base_us: i64) {
-    const STEP: u64 = 600;
+    const STEP: u64 = 300;
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     let mut start = 0;
     while start < trades {

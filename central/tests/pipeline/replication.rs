@@ -72,13 +72,13 @@ async fn killing_the_replicator_doubles_and_loses_nothing() {
     let Some(sides) = TwoSides::on_two_engines(&settings).await else { return };
     let mut random = StdRng::seed_from_u64(SEED);
     let first_ms = minutes_ago(60);
-    sides.trades(0..75_000, first_ms, 15_000).await;
-    sides.trades(75_000..100_000, first_ms + 6 * MINUTE_MS, 750).await;
-    let mut late = 100_000;
+    sides.trades(0..37_500, first_ms, 7_500).await;
+    sides.trades(37_500..47_500, first_ms + 6 * MINUTE_MS, 300).await;
+    let mut late = 47_500;
     for round in 0..8 {
         let (before, _) = sides.cold_counts("trades").await.unwrap();
         let mut central = sides.replicate();
-        let more = random.random_range(1..7_500);
+        let more = random.random_range(1..3_750);
         let patience = Instant::now() + Duration::from_millis(random.random_range(300..1_500));
         eventually("some rows more, or time for the next kill", || async {
             let (rows, distinct) = sides.cold_counts("trades").await?;

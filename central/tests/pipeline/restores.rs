@@ -13,7 +13,8 @@ use crate::restores_together::every_window_is_verified;
 use crate::stack::{PATIENCE, Stack};
 use crate::two_sides::{QUICK, SHORT_STREAMS, TwoSides, minutes_ago};
 
-const SETTINGS: &str = "window_seconds = 1\n[batch]\ntrades = 500\nmax_age_ms = 50\n";
+/// Windows of the other tables, which stay empty, are passed thirty at a time.
+const SETTINGS: &str = "window_seconds = 1\ncatch_up_low = 30\n[batch]\ntrades = 500\nmax_age_ms = 50\n";
 const OLD: u64 = 1_500;
 const ALL: u64 = 4_500;
 

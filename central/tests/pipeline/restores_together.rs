@@ -11,7 +11,7 @@ use crate::losses::losses;
 use crate::stack::{PATIENCE, Stack};
 use crate::two_sides::{QUICK, TwoSides, minutes_ago};
 
-const SETTINGS: &str = "window_seconds = 1\n[batch]\ntrades = 500\nmax_age_ms = 50\n";
+const SETTINGS: &str = "window_seconds = 1\ncatch_up_low = 5\n[batch]\ntrades = 500\nmax_age_ms = 50\n";
 const OLD: u64 = 1_500;
 const ALL: u64 = 3_000;
 const STORED: [(&str, u64); 2] = [("trades", ALL), ("liquidations", 1)];

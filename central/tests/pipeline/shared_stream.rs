@@ -18,8 +18,8 @@ use crate::partitions::inserts;
 use crate::sharing::Pair;
 use crate::stack::{Stack, contains_all};
 
-const SETTINGS: &str = "[batch]\ntrades = 500\nmax_age_ms = 50\n";
-const HALVES: &str = "[streams]\npartitions = 2\n[batch]\ntrades = 500\nmax_age_ms = 50\n";
+const SETTINGS: &str = "[batch]\ntrades = 500\nmax_age_ms = 200\n";
+const HALVES: &str = "[streams]\npartitions = 2\n[batch]\ntrades = 500\nmax_age_ms = 200\n";
 const MARKETS: u64 = 16;
 
 /// Waits until both centrals insert rows of the stream.

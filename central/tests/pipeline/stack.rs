@@ -29,9 +29,21 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// `None` when a part is not installed.
+    /// With the databases that `init` makes. `None` when a part is not installed.
     pub async fn start() -> Option<Self> {
         Self::with_nodes(1).await
+    }
+
+    /// Without databases.
+    pub async fn empty() -> Option<Self> {
+        Self::with_engine(1, ClickHouse::start).await
+    }
+
+    /// As [`Self::start`], with the cold database on an engine of its own.
+    pub async fn on_two_engines() -> Option<Self> {
+        let mut stack = Self::with_engine(1, laid_out::hot_engine).await?;
+        stack.cold_engine = Some(laid_out::cold_engine(stack.folder.path(), "clickhouse-cold").await);
+        Some(stack)
     }
 
     /// With a central that is ready.
@@ -69,14 +81,11 @@ impl Stack {
 
     /// With the databases that `init` makes, unless it makes others with this part of a configuration.
     async fn with_databases(more: &str) -> Option<Self> {
-        match laid_out::is_default(more) {
-            true => Self::with_engine(1, laid_out::engine).await,
-            false => Self::start().await,
-        }
+        if laid_out::is_default(more) { Self::start().await } else { Self::empty().await }
     }
 
     pub async fn with_nodes(nodes: usize) -> Option<Self> {
-        Self::with_engine(nodes, ClickHouse::start).await
+        Self::with_engine(nodes, laid_out::engine).await
     }
 
     async fn with_engine(nodes: usize, engine: impl AsyncFnOnce(&Path) -> ClickHouse) -> Option<Self> {
@@ -89,7 +98,7 @@ impl Stack {
         Some(Self { broker, engine, cold_engine: None, http: free_port(), folder })
     }
 
-    /// Starts an engine for the cold database alone. Configurations written afterwards use it.
+    /// Starts an empty engine for the cold database alone. Configurations written afterwards use it.
     pub async fn start_cold_engine(&mut self) {
         self.cold_engine = Some(ClickHouse::named(self.folder.path(), "clickhouse-cold").await);
     }

@@ -31,9 +31,7 @@ impl TwoSides {
     }
 
     pub async fn on_two_engines(settings: &str) -> Option<Self> {
-        let mut stack = Stack::start().await?;
-        stack.start_cold_engine().await;
-        Some(Self::create(stack, settings))
+        Some(Self::create(Stack::on_two_engines().await?, settings))
     }
 
     fn create(stack: Stack, settings: &str) -> Self {

@@ -33,7 +33,7 @@ pub fn pack(
     control(binary, architecture, part, &tree)?;
     let package = out.join(file_name(binary.name, architecture));
     let mut build = Command::new("dpkg-deb");
-    build.args(["--root-owner-group", "-Zgzip", "--build"]).arg(&tree).arg(&package);
+    build.args(["--root-owner-group", "-Zgzip", "-z6", "--build"]).arg(&tree).arg(&package);
     run(build.env("SOURCE_DATE_EPOCH", source_date()))?;
     fs::remove_dir_all(&tree).with_context(|| tree.display().to_string())
 }

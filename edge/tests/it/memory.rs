@@ -81,17 +81,17 @@ fn memory_is_flat_through_resyncs_duplicates_and_gaps_of_300_instruments() {
         return;
     }
     let (mut builder, mut records) = (feed(), Vec::new());
-    for number in 1..=230 {
+    for number in 1..=180 {
         round(&mut builder, number, &mut records);
     }
     let Some(before) = resident_kb() else {
         println!("SKIPPED: this system does not show the memory of a process");
         return;
     };
-    for number in 231..=460 {
+    for number in 181..=360 {
         round(&mut builder, number, &mut records);
     }
     let after = resident_kb().unwrap();
-    println!("resident {before} kB after 230 rounds, {after} kB after 460");
+    println!("resident {before} kB after 180 rounds, {after} kB after 360");
     assert!(after < before + 1_024, "resident memory rose from {before} to {after} kB");
 }

@@ -16,9 +16,10 @@ use crate::{SYMBOLS, VENUE_SYMBOLS, two_symbols};
 
 /// Window length in the configurations below: short, so that a test sees many windows.
 pub const WINDOW_SECONDS: u64 = 2;
+/// Length of the copied windows where a test is about what is in hot: each costs a dozen queries a table.
+const COPIED_SECONDS: u64 = 10;
 pub const LEDGER: &str = "[consumers]\nack_wait_ms = 4000\n[batch]\nmax_age_others_ms = 1000\n\
-    [ledger]\nwindow_seconds = 2\ngrace_seconds = 8\ninterval_ms = 500\nrecheck_seconds = 3\n\
-    [replication]\nwindow_seconds = 2\nsafety_lag_seconds = 1\ninterval_ms = 500\nrecheck_seconds = 3\n";
+    [ledger]\nwindow_seconds = 2\ngrace_seconds = 8\ninterval_ms = 1000\nrecheck_seconds = 6\n";
 pub const AUDIT: &str = "[audit]\nwindow_seconds = 2\nsettle_ms = 500\n";
 
 /// All parts, hot and cold on separate engines. Dropped in the order of the fields.
@@ -41,13 +42,27 @@ pub struct Span {
 
 impl System {
     pub async fn start() -> Self {
-        Self::with_backfill(false).await
+        Self::with(false, COPIED_SECONDS).await
     }
 
-    pub async fn with_backfill(backfill: bool) -> Self {
+    pub async fn with_backfill() -> Self {
+        Self::with(true, COPIED_SECONDS).await
+    }
+
+    /// Rows are in cold, and compared there, as soon as their window is over.
+    pub async fn copied_soon() -> Self {
+        Self::with(false, WINDOW_SECONDS).await
+    }
+
+    /// `copied_seconds`: length of the windows that are copied to cold.
+    async fn with(backfill: bool, copied_seconds: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
-        let settings = Settings { more: LEDGER, ..Settings::impatient("", "") };
+        let more = format!(
+            "{LEDGER}[replication]\nwindow_seconds = {copied_seconds}\nsafety_lag_seconds = 1\ninterval_ms = 500\nrecheck_seconds = {}\n",
+            2 * copied_seconds
+        );
+        let settings = Settings { more: &more, ..Settings::impatient("", "") };
         let (broker, hot, cold, central) = two_sides(path, settings).await;
         let sim = Sim::start(two_symbols(200)).await.unwrap();
         // The feed starts across the begin of a window, and a report may begin with that window.

@@ -93,7 +93,7 @@ async fn stream(
                 if is_late { ("ETH/USD", &is_marked[1]) } else { ("BTC/USD", &is_marked[0]) };
             let next = if is_late { Arc::default() } else { next };
             loop {
-                tokio::time::sleep(Duration::from_millis(2)).await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
                 if is_paused.load(Ordering::SeqCst) {
                     continue;
                 }

@@ -5,7 +5,7 @@ use marketprism_tests::wait::eventually;
 use serde_json::Value;
 
 use super::rules::{has, integrity};
-use crate::auditing::{QUICK, audit, judged, publish_audit, stored, trades, windows_before};
+use crate::auditing::{QUICK, audit, judged, publish_audit, stored, trades, verdict, windows_before};
 use crate::events::publish;
 use crate::stack::Stack;
 
@@ -83,6 +83,10 @@ async fn trades_that_both_edges_miss_are_missing_whichever_window_noticed_them()
     let mut of_x = stored(A, &[&x[1][..], &again[..]].concat());
     of_x.gaps.push(Gap::trade_ids(150, 387, first + 10, first + 20));
     publish_audit(&jetstream, &audit("x", first, vec![of_x])).await;
+    eventually("the verdict on all of them", || async {
+        verdict(&stack, A, "x", first).await.filter(|verdict| verdict.state == "verified" && verdict.found == 600)
+    })
+    .await;
     let whole = report(&stack, before, after + WINDOW_NS, "whole").await;
     assert!(
         has(&whole, "info ledger.covered_gaps ledger: 2 gaps, nothing missing"),
@@ -115,9 +119,14 @@ async fn nothing_is_verified_complete_without_numbers_or_with_lower_bounds() {
             let stream_audit = StreamAudit { stored: fingerprint, capability, ..stored(A, &[]) };
             publish_audit(&jetstream, &audit("e1", *window, vec![stream_audit])).await;
         }
-        for window in windows {
-            judged(&stack, A, "e1", window, "verified").await;
-        }
+        let verified = format!(
+            "SELECT count() FROM marketprism_hot.verdicts FINAL WHERE state = 'verified' AND completeness = '{}'",
+            capability.completeness
+        );
+        eventually("verdicts by the newest audits", async || {
+            stack.number(&verified).await.filter(|windows| *windows == 4)
+        })
+        .await;
         // A window may be judged by its earlier audit once more before the new one is stored.
         let found = eventually("windows judged by their newest audits", async || {
             let found = report(&stack, windows[0], windows[3] + WINDOW_NS, "whole").await;

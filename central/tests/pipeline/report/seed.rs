@@ -32,35 +32,60 @@ pub fn verdict(back: u64, state: &str, reason: &str) -> String {
     )
 }
 
+const EMPTIED: [&str; 11] = [
+    "marketprism_hot.verdicts",
+    "marketprism_hot.audits",
+    "marketprism_hot.edge_audits",
+    "marketprism_hot.losses",
+    "marketprism_hot.dead_letters",
+    "marketprism_hot.trades",
+    "marketprism_hot.orderbooks",
+    "marketprism_cold.window_log",
+    "marketprism_cold.watermarks",
+    "marketprism_cold.trades",
+    "marketprism_cold.orderbooks",
+];
+
 pub async fn forget(stack: &Stack) {
-    for table in ["verdicts", "audits", "edge_audits", "losses", "dead_letters", "trades", "orderbooks"] {
-        stack.execute(&format!("TRUNCATE TABLE marketprism_hot.{table}")).await;
-    }
-    for table in ["window_log", "watermarks", "trades", "orderbooks"] {
-        stack.execute(&format!("TRUNCATE TABLE marketprism_cold.{table}")).await;
+    for table in EMPTIED {
+        stack.execute(&format!("TRUNCATE TABLE {table}")).await;
     }
 }
 
 /// Everything is verified, with recent rows in hot and cold.
 pub async fn healthy(stack: &Stack) {
     forget(stack).await;
-    for (data_type, symbol) in STREAMS {
-        stack
-            .execute(&format!(
-                "INSERT INTO marketprism_hot.verdicts SELECT {} - toIntervalMinute(number), 60, '{data_type}', \
-                 'sim_spot', 'spot', '{symbol}', 'e1', 'verified', '', 10, 10, 0, 0, 0, 0, [], 'unnumbered', 'complete', 0, [], false, now64(3) \
-                 FROM numbers({WINDOWS})",
-                window(0)
-            ))
-            .await;
+    for insert in healthy_rows() {
+        stack.execute(&insert).await;
     }
-    for insert in [copied("x", "verified", "number"), watermark("x", 1)] {
-        stack.execute(&insert.replace("'x'", &format!("arrayJoin({TABLES:?})").replace('"', "'"))).await;
+}
+
+/// The tables that a statement changed in the healthy hour are as before; the others are not written again.
+pub async fn heal(stack: &Stack, changed_by: &str) {
+    for table in EMPTIED.iter().filter(|table| changed_by.contains(*table)) {
+        stack.execute(&format!("TRUNCATE TABLE {table}")).await;
+        for insert in healthy_rows().iter().filter(|insert| insert.contains(table)) {
+            stack.execute(insert).await;
+        }
     }
-    for database in ["marketprism_hot", "marketprism_cold"] {
-        stack.execute(&rows(database, "trades", "number")).await;
-        stack.execute(&rows(database, "orderbooks", "number")).await;
-    }
+}
+
+fn healthy_rows() -> Vec<String> {
+    let verdicts = STREAMS.map(|(data_type, symbol)| {
+        format!(
+            "INSERT INTO marketprism_hot.verdicts SELECT {} - toIntervalMinute(number), 60, '{data_type}', \
+             'sim_spot', 'spot', '{symbol}', 'e1', 'verified', '', 10, 10, 0, 0, 0, 0, [], 'unnumbered', 'complete', 0, [], false, now64(3) \
+             FROM numbers({WINDOWS})",
+            window(0)
+        )
+    });
+    let all_tables = format!("arrayJoin({TABLES:?})").replace('"', "'");
+    let log = [copied("x", "verified", "number"), watermark("x", 1)];
+    let log = log.map(|insert| insert.replace("'x'", &all_tables));
+    let tables = ["marketprism_hot", "marketprism_cold"]
+        .into_iter()
+        .flat_map(|database| ["trades", "orderbooks"].map(|table| rows(database, table, "number")));
+    verdicts.into_iter().chain(log).chain(tables).collect()
 }
 
 /// Logged windows, `offset` minutes before the newest.

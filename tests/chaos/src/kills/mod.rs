@@ -10,6 +10,7 @@ use marketprism_tests::broker::Broker;
 use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::laid_out;
 use marketprism_tests::link::Link;
 use marketprism_tests::wait::until;
 use marketprism_venue_sim::{Sim, SimConfig};
@@ -25,8 +26,7 @@ const SYMBOLS: [(&str, &str); 2] = [("BTCUSDT", "BTC-USDT"), ("ETHUSDT", "ETH-US
 const NAME: &str = "edge-killed";
 
 const LEDGER: &str = "[consumers]\nack_wait_ms = 4000\n[batch]\nmax_age_others_ms = 1000\n\
-    [ledger]\nwindow_seconds = 2\ngrace_seconds = 4\ninterval_ms = 500\nrecheck_seconds = 2\n\
-    [replication]\nwindow_seconds = 2\nsafety_lag_seconds = 1\ninterval_ms = 500\nrecheck_seconds = 3\n";
+    [ledger]\nwindow_seconds = 2\ngrace_seconds = 4\ninterval_ms = 1000\nrecheck_seconds = 4\n";
 const AUDIT: &str = "[audit]\nwindow_seconds = 2\nsettle_ms = 500\n";
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -95,7 +95,7 @@ impl AtRisk {
 
 impl KilledEdge {
     async fn start(folder: &Path) -> Self {
-        let (broker, hot) = tokio::join!(Broker::start(folder), ClickHouse::start(folder));
+        let (broker, hot) = tokio::join!(Broker::start(folder), laid_out::engine(folder));
         let (nats, url) = (broker.nats(), hot.url());
         let settings = Settings { more: LEDGER, ..Settings::impatient(&nats, &url) };
         let central = Central::with_settings(folder, &settings).await;

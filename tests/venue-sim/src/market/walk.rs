@@ -206,7 +206,7 @@ mod tests {
             let mut market = market(ids);
             let mut replicas = [market.book().clone(), market.book().clone()];
             let (mut last, mut next_trade) = ([1000u64, 1000], 1001);
-            for n in 0..6_000i64 {
+            for n in 0..3_000i64 {
                 let now = 1_700_000_000_000 + n * 10;
                 let mut events = Vec::new();
                 let best = (market.book().best(Side::Bid), market.book().best(Side::Ask));
@@ -249,7 +249,7 @@ mod tests {
                 assert!(bid.expect("bids").0 < ask.expect("asks").0, "crossed at {n}");
                 assert!(market.book().len(Side::Bid) >= 600 && market.book().len(Side::Ask) >= 600);
             }
-            assert!(next_trade > 4_000 && last[0] > 6_000);
+            assert!(next_trade > 2_500 && last[0] > 3_500);
         }
     }
 
