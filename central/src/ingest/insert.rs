@@ -39,10 +39,11 @@ async fn send(
     (range, round): (&Range<usize>, u32),
 ) -> Result<(), StorageError> {
     let sql = format!("INSERT INTO {}.{} FORMAT Native", storage.database, batch.target.table());
-    let settings = if batch.has_events() {
-        storage.deduplication().await?.once(&batch.token(range, round))
+    let (settings, token) = if batch.has_events() {
+        let token = batch.token(range, round);
+        (storage.deduplication().await?.once(&token), token)
     } else {
-        always()
+        (always(), String::new())
     };
     let insert = storage.client.insert_formatted_with(sql);
     let mut insert = settings
@@ -51,7 +52,7 @@ async fn send(
         .with_setting("async_insert", "0")
         // A batch has no event twice, so its rows need no merge among themselves: a quarter of the server's work.
         .with_setting("optimize_on_insert", "0")
-        .with_setting("log_comment", log_comment_prefix(&guard.partition))
+        .with_setting("log_comment", guard.log_comment(&token))
         // A table with drifted columns refuses the rows instead of converting them.
         .with_setting("input_format_native_allow_types_conversion", "0")
         // One that lost a column stores none without it.
@@ -105,6 +106,11 @@ pub struct InsertGuard {
 impl InsertGuard {
     pub fn new(partition: String, lease: Lease) -> Self {
         Self { partition, lease }
+    }
+
+    /// `log_comment` of an insert, and of each repetition of it.
+    pub fn log_comment(&self, token: &str) -> String {
+        format!("{}{token}", log_comment_prefix(&self.partition))
     }
 
     pub fn lease(&self) -> &Lease {

@@ -17,6 +17,7 @@ use super::traces::BatchTraces;
 use crate::context::CentralContext;
 use crate::metrics::HotLatencies;
 use crate::row::Target;
+use crate::running_inserts::none_runs;
 use crate::status::CLICKHOUSE;
 use crate::storage::StorageError;
 use crate::{clock, limits, time};
@@ -149,17 +150,15 @@ async fn insert_ranges(
     let mut failing = FailingInsert::default();
     let mut backoff = limits::BACKOFF;
     while let Some(range) = open.pop() {
-        if failing.needs_lookup(Instant::now())
-            && batch.has_events()
-            && missing_rows(shared, batch, range.clone(), refused).await.is_empty()
-        {
-            tracing::info!(
-                table = batch.target.table(),
-                rows = range.len(),
-                "an insert without an answer is stored"
-            );
-            failing = FailingInsert::default();
-            continue;
+        if failing.needs_lookup(Instant::now()) && batch.has_events() {
+            let missing = missing_after_failure(shared, guard, batch, (&range, round), refused).await;
+            if !is_whole(&missing, &range) {
+                let (table, missing_rows) = (batch.target.table(), missing.iter().map(Range::len).sum::<usize>());
+                tracing::info!(table, rows = range.len(), missing_rows, "an insert without an answer is stored, or a part of it");
+                failing = FailingInsert::default();
+                open.extend(missing);
+                continue;
+            }
         }
         while !guard.may_begin() {
             // The lease is renewed soon, or it is lost and this future is dropped.
@@ -212,6 +211,32 @@ impl FailingInsert {
         }
         is_due
     }
+}
+
+/// [`missing_rows`] of an insert that failed. It may be stored in part, one partition without the other, and on a cluster its token is known for
+/// an hour: only the missing rows may be sent again then, and with another token. So no try of it may be on its way.
+async fn missing_after_failure(
+    shared: &CentralContext,
+    guard: &InsertGuard,
+    batch: &Sealed,
+    (range, round): (&Range<usize>, u32),
+    refused: &BTreeMap<usize, String>,
+) -> Vec<Range<usize>> {
+    let missing = missing_rows(shared, batch, range.clone(), refused).await;
+    if missing.is_empty() || is_whole(&missing, range) {
+        return missing;
+    }
+    let on_error = |reason| {
+        shared.status.fail(CLICKHOUSE, reason);
+    };
+    let tries = guard.log_comment(&batch.token(range, round));
+    none_runs(&shared.config.clickhouse, &shared.storage, &tries, on_error).await;
+    missing_rows(shared, batch, range.clone(), refused).await
+}
+
+/// Nothing of the range is stored: it is sent again as it is, with its token, whatever is on its way.
+fn is_whole(missing: &[Range<usize>], range: &Range<usize>) -> bool {
+    missing.iter().eq([range])
 }
 
 /// Ranges of entries whose events are not in the table, of those in a range.
@@ -292,7 +317,21 @@ pub fn seconds(nanoseconds: i64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::batch::tests::add;
     use super::*;
+
+    /// The token of the whole may be forgotten for the part that is stored: on a cluster after an hour.
+    #[test]
+    fn of_an_insert_that_is_stored_in_part_only_the_rest_is_sent_again_under_another_token() {
+        assert!(is_whole(&[3..7], &(3..7)), "nothing is stored");
+        assert!(!is_whole(&[], &(3..7)), "all is stored");
+        assert!(!is_whole(&[5..7], &(3..7)) && !is_whole(&[3..4, 5..7], &(3..7)), "a part is stored");
+        let mut batch = Batch::new(Target::Events(DataType::Trade), "MARKET_DATA", 0);
+        (1..=8).for_each(|seq| add(&mut batch, seq, seq.into(), 0));
+        let batch = batch.seal(1);
+        assert_ne!(batch.token(&(5..7), 0), batch.token(&(3..7), 0));
+        assert_eq!(batch.token(&(3..7), 0), batch.token(&(3..7), 0));
+    }
 
     #[test]
     fn an_insert_that_fails_for_long_is_looked_up_each_time_its_token_may_be_forgotten() {

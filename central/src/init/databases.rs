@@ -74,7 +74,7 @@ pub async fn ensure(
     if as_wanted
         && is_sure
         && !is_noted
-        && let Err(error) = compared.note(storage, database).await
+        && let Err(error) = compared.note(storage, database, &after).await
     {
         tracing::warn!(database, %error, "cannot note that the tables are as wanted (right ALTER MODIFY COMMENT): each start compares them again");
     }
