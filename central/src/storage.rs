@@ -3,6 +3,7 @@
 mod connector;
 mod deduplication;
 mod deletion;
+mod views;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +19,8 @@ use marketprism_service::{error_text, mask, tls_problem};
 use self::connector::ServerConnector;
 pub use self::deduplication::{DeduplicationRules, InsertSettings, always};
 pub use self::deletion::delete_rows;
+use self::views::{is_passing, view_of};
+pub use self::views::{log_without_view, without_views};
 use crate::config::{ClickHouse, Server};
 use crate::limits;
 use crate::row::RowsError;
@@ -96,6 +99,14 @@ pub enum StorageError {
         code: u32,
         text: String,
     },
+    /// A materialized view on the table of an insert failed, not the insert itself.
+    #[error("view {view} failed: {text}")]
+    View {
+        view: String,
+        text: String,
+        /// It may take the rows later.
+        is_passing: bool,
+    },
     /// Not reachable, or not an answer of ClickHouse.
     #[error("clickhouse unreachable: {0}")]
     Unreachable(String),
@@ -112,7 +123,7 @@ impl StorageError {
         match self {
             Self::Refused { code, .. } => CONTENT_CODES.contains(code),
             Self::Rows(_) => true,
-            Self::Unreachable(_) | Self::TimedOut(_) => false,
+            Self::View { .. } | Self::Unreachable(_) | Self::TimedOut(_) => false,
         }
     }
 }
@@ -121,7 +132,13 @@ impl From<clickhouse::error::Error> for StorageError {
     fn from(error: clickhouse::error::Error) -> Self {
         match error {
             clickhouse::error::Error::BadResponse(text) => {
-                Self::Refused { code: exception_code(&text), text: shorten(&mask(&text)) }
+                let (code, shown) = (exception_code(&text), shorten(&mask(&text)));
+                match view_of(&text) {
+                    Some(view) => {
+                        Self::View { view: shorten(view), text: shown, is_passing: is_passing(code) }
+                    }
+                    None => Self::Refused { code, text: shown },
+                }
             }
             other => Self::Unreachable(tls_problem(&other).unwrap_or_else(|| unreachable_text(&other))),
         }

@@ -19,7 +19,7 @@ use crate::metrics::HotLatencies;
 use crate::row::Target;
 use crate::running_inserts::none_runs;
 use crate::status::CLICKHOUSE;
-use crate::storage::StorageError;
+use crate::storage::{StorageError, log_without_view};
 use crate::{clock, limits, time};
 
 #[derive(Debug)]
@@ -148,6 +148,7 @@ async fn insert_ranges(
 ) -> bool {
     let mut has_failed = false;
     let mut failing = FailingInsert::default();
+    let mut views = FailingViews::default();
     let mut backoff = limits::BACKOFF;
     while let Some(range) = open.pop() {
         if failing.needs_lookup(Instant::now()) && batch.has_events() {
@@ -165,13 +166,18 @@ async fn insert_ranges(
             tokio::time::sleep(limits::BACKOFF_FIRST).await;
         }
         let started = Instant::now();
-        match insert(&shared.storage, guard, batch, &range, round).await {
+        match insert(&shared.storage, guard, batch, &range, (round, views.are_ignored)).await {
             Ok(()) => {
                 report_success(shared);
                 backoff.reset();
                 failing = FailingInsert::default();
                 let seconds = started.elapsed().as_secs_f64();
                 shared.metrics.inserted(batch.target.table(), range.len(), seconds);
+            }
+            Err(error) if views.give_up(&error, Instant::now()) => {
+                has_failed = true;
+                log_without_view(batch.target.table(), &error);
+                open.push(range);
             }
             Err(error) if error.is_content() && range.len() > 1 && batch.has_row_an_entry() => {
                 let middle = range.start + range.len() / 2;
@@ -210,6 +216,23 @@ impl FailingInsert {
             self.0 = Some(now);
         }
         is_due
+    }
+}
+
+/// Errors of materialized views on the table.
+#[derive(Debug, Default)]
+struct FailingViews {
+    since: Option<Instant>,
+    are_ignored: bool,
+}
+
+impl FailingViews {
+    /// True once, when the rows are to be stored without the views: at once, or after a while of errors that pass by themselves.
+    fn give_up(&mut self, error: &StorageError, now: Instant) -> bool {
+        let StorageError::View { is_passing, .. } = error else { return false };
+        let since = *self.since.get_or_insert(now);
+        let lasts = !is_passing || now.saturating_duration_since(since) >= limits::VIEW_PATIENCE;
+        lasts && !std::mem::replace(&mut self.are_ignored, lasts)
     }
 }
 
@@ -331,6 +354,20 @@ mod tests {
         let batch = batch.seal(1);
         assert_ne!(batch.token(&(5..7), 0), batch.token(&(3..7), 0));
         assert_eq!(batch.token(&(3..7), 0), batch.token(&(3..7), 0));
+    }
+
+    #[test]
+    fn a_view_that_cannot_take_rows_holds_them_up_no_longer_than_its_error_may_pass() {
+        let now = Instant::now();
+        let error = |is_passing| StorageError::View { view: "v".into(), text: "t".into(), is_passing };
+        let mut views = FailingViews::default();
+        assert!(views.give_up(&error(false), now) && views.are_ignored);
+        assert!(!views.give_up(&error(false), now), "the insert without views is retried like any other");
+        let mut views = FailingViews::default();
+        assert!(!views.give_up(&error(true), now) && !views.are_ignored, "it may take them soon");
+        assert!(views.give_up(&error(true), now + limits::VIEW_PATIENCE) && views.are_ignored);
+        let other = StorageError::TimedOut(limits::VIEW_PATIENCE);
+        assert!(!FailingViews::default().give_up(&other, now));
     }
 
     #[test]
