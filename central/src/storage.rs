@@ -33,7 +33,7 @@ const CONTENT_CODES: [u32; 5] = [69, 131, 321, 407, 469];
 
 /// Settings that change what a statement returns or when an insert counts as stored, each at the value that central relies on: the profile of its
 /// user may have others (`async_insert` is on by default since ClickHouse 26.3). A statement's own settings win.
-const FIXED_SETTINGS: [(&str, &str); 20] = [
+const FIXED_SETTINGS: [(&str, &str); 25] = [
     ("async_insert", "0"),
     ("wait_for_async_insert", "1"),
     // Above a limit of the profile a statement fails instead of returning a part of its rows.
@@ -49,6 +49,14 @@ const FIXED_SETTINGS: [(&str, &str); 20] = [
     ("offset", "0"),
     ("use_query_cache", "0"),
     ("final", "0"),
+    // Deleted rows stay hidden, and no other ones are.
+    ("apply_deleted_mask", "1"),
+    ("additional_table_filters", "{}"),
+    ("additional_result_filter", ""),
+    // An aggregate of no rows is a row.
+    ("empty_result_for_aggregation_by_empty_set", "0"),
+    // An alias hides the column of its name.
+    ("prefer_column_name_to_alias", "0"),
     ("join_use_nulls", "0"),
     ("transform_null_in", "0"),
     ("aggregate_functions_null_for_empty", "0"),
