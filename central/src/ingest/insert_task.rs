@@ -176,6 +176,7 @@ async fn insert_ranges(
             }
             Err(error) if views.give_up(&error, Instant::now()) => {
                 has_failed = true;
+                shared.metrics.retries.with_label_values(&[batch.target.table()]).inc();
                 log_without_view(batch.target.table(), &error);
                 open.push(range);
             }
