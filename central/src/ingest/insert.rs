@@ -15,7 +15,8 @@ use crate::storage::{Storage, StorageError, UNKNOWN_SETTING, always, without_vie
 ///
 /// A batch may span partitions, each of which becomes a part of its own. After a crash of the server some parts may exist;
 /// each carries the token, so the repetition adds only the missing ones. `round` is above 0 for rows that the server
-/// said it had and did not hold (`insert_task`). With `ignores_views` the rows are to be read back. Tables other than those of events merge repeated rows and deduplicate no insert.
+/// said it had and did not hold (`insert_task`). Tables other than those of events merge repeated rows and deduplicate no insert. With
+/// `ignores_views` the rows are to be read back.
 pub async fn insert(
     storage: &Storage,
     guard: &InsertGuard,

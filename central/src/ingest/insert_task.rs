@@ -154,8 +154,12 @@ async fn insert_ranges(
         if failing.needs_lookup(Instant::now()) && batch.has_events() {
             let missing = missing_after_failure(shared, guard, batch, (&range, round), refused).await;
             if !is_whole(&missing, &range) {
-                let (table, missing_rows) = (batch.target.table(), missing.iter().map(Range::len).sum::<usize>());
-                tracing::info!(table, rows = range.len(), missing_rows, "an insert without an answer is stored, or a part of it");
+                tracing::info!(
+                    table = batch.target.table(),
+                    rows = range.len(),
+                    missing = missing.iter().map(Range::len).sum::<usize>(),
+                    "an insert without an answer is stored, or a part of it"
+                );
                 failing = FailingInsert::default();
                 open.extend(missing);
                 continue;

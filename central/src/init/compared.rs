@@ -73,7 +73,8 @@ mod tests {
     fn centrals_of_two_versions_keep_the_fingerprint_of_each() {
         let fingerprint = |number: u32| Compared(format!("{number:032x}"));
         let noted_by = |comment: &str, number| fingerprint(number).added_to(comment);
-        let is_noted = |comment: &str, number| fingerprints(comment).any(|noted| noted == fingerprint(number).0);
+        let is_noted =
+            |comment: &str, number| fingerprints(comment).any(|noted| noted == fingerprint(number).0);
         let both = noted_by(&noted_by("", 1), 2);
         assert!(is_noted(&both, 1) && is_noted(&both, 2));
         assert_eq!(noted_by(&both, 2), both);

@@ -52,7 +52,8 @@ impl<'a> Copier<'a> {
             method => method.clone(),
         };
         let query_prefix = query_prefix(&pair.cold.storage.database, Some(table));
-        Self { pair, table, method, direction, hot: &config.clickhouse.hot, query_prefix, ignores_views: false }
+        let hot = &config.clickhouse.hot;
+        Self { pair, table, method, direction, hot, query_prefix, ignores_views: false }
     }
 
     const fn sides(&self) -> (&'a Endpoint, &'a Endpoint) {
