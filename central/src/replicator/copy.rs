@@ -277,13 +277,18 @@ mod tests {
                 let database = &side.storage.database;
                 run(format!("DROP DATABASE IF EXISTS {database} SYNC")).await;
                 run(format!("CREATE DATABASE {database}")).await;
-                let definition = &table.definition;
-                run(format!("CREATE TABLE {database}.trades ({definition}) ENGINE = MergeTree ORDER BY event_id")).await;
+                run(format!(
+                    "CREATE TABLE {database}.trades ({}) ENGINE = MergeTree ORDER BY event_id \
+                     SETTINGS non_replicated_deduplication_window = 100",
+                    table.definition
+                ))
+                .await;
             }
             let (hot, cold) = (pair.hot.table("trades"), pair.cold.table("trades"));
             let view = pair.cold.table("failing");
             run(format!(
-                "CREATE MATERIALIZED VIEW {view} ENGINE = MergeTree ORDER BY id AS SELECT toDecimal32(event_id + 9, 9) AS id FROM {cold}"
+                "CREATE MATERIALIZED VIEW {view} ENGINE = MergeTree ORDER BY id AS \
+                 SELECT toDecimal32(event_id + 9, 9) AS id FROM {cold}"
             ))
             .await;
             run(format!(
