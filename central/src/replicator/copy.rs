@@ -295,7 +295,8 @@ mod tests {
                 "INSERT INTO {hot} (event_id, created_at) SELECT number, toDateTime64(1, 3, 'UTC') FROM numbers({ROWS})"
             ))
             .await;
-            let piece = CopyPiece { span: WINDOW, window: WINDOW, is_begun: false, token: "state".to_owned() };
+            let piece =
+                CopyPiece { span: WINDOW, window: WINDOW, is_begun: false, token: "state".to_owned() };
             Copier::new(&pair, &table, &config, Direction::ToCold).copy(&piece).await.unwrap();
             let count = format!("SELECT count() FROM {cold}");
             let rows = pair.cold.ask(pair.cold.query(&count).fetch_one::<u64>()).await.unwrap();

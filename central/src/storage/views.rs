@@ -52,12 +52,14 @@ mod tests {
     fn the_error_of_a_view_is_not_that_of_the_rows_however_long_it_is() {
         let error = |text: String| StorageError::from(clickhouse::error::Error::BadResponse(text));
         let long = "x".repeat(2_000);
-        let view = "while pushing to view market.candles (6d9e21a4-6f7f-4a3b-9a3e-1f1b5b1d7f5e). (DECIMAL_OVERFLOW)";
+        let view =
+            "while pushing to view market.candles (6d9e21a4-6f7f-4a3b-9a3e-1f1b5b1d7f5e). (DECIMAL_OVERFLOW)";
         let overflow = error(format!("Code: 407. DB::Exception: Decimal math overflow: {long}: {view}"));
         assert!(!overflow.is_content());
         assert!(overflow.to_string().starts_with("view market.candles failed: Code: 407"), "{overflow}");
         assert!(matches!(overflow, StorageError::View { is_passing: false, .. }));
-        let dropped = "Code: 60. DB::Exception: Target table 'market.bars' of view 'market.candles' doesn't exists.";
+        let dropped =
+            "Code: 60. DB::Exception: Target table 'market.bars' of view 'market.candles' doesn't exists.";
         assert!(error(dropped.to_owned()).to_string().starts_with("view market.candles failed"));
         let memory = error(format!("Code: 241. DB::Exception: Memory limit exceeded: {view}"));
         assert!(matches!(memory, StorageError::View { is_passing: true, .. }));

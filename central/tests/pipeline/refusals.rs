@@ -172,7 +172,8 @@ async fn a_materialized_view_that_fails_neither_refuses_rows_nor_holds_them_up()
     const TRADES: u64 = 200;
     let Some((stack, central, jetstream)) = Stack::ready("[batch]\nmax_age_ms = 50\n").await else { return };
     let base = now_us();
-    let target = "CREATE TABLE marketprism_hot.small (price Decimal(9, 9)) ENGINE = MergeTree ORDER BY tuple()";
+    let target =
+        "CREATE TABLE marketprism_hot.small (price Decimal(9, 9)) ENGINE = MergeTree ORDER BY tuple()";
     let view = "CREATE MATERIALIZED VIEW marketprism_hot.small_prices TO marketprism_hot.small AS \
                 SELECT toDecimal32(price, 9) AS price FROM marketprism_hot.trades";
     stack.execute(target).await;
