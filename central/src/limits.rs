@@ -77,6 +77,9 @@ pub const EVENTS_A_TURN: usize = 256;
 /// Inserts of rows that ClickHouse accepts and does not hold: a lying token needs two; after three the rows are refused.
 pub const INSERT_ROUNDS: u32 = 3;
 
+/// A materialized view without memory, space or Keeper holds up the rows of its table for so long; then they are stored, and the view lacks them.
+pub const VIEW_PATIENCE: Duration = Duration::from_secs(60);
+
 /// An insert that fails for so long is looked up before the next try: ClickHouse knows its token for an hour on a cluster (25.10), or for 10,000
 /// inserts into the table, which eight partitions make within 20 minutes.
 pub const TOKEN_SURE: Duration = Duration::from_secs(600);

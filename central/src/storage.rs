@@ -3,6 +3,7 @@
 mod connector;
 mod deduplication;
 mod deletion;
+mod views;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +19,8 @@ use marketprism_service::{error_text, mask, tls_problem};
 use self::connector::ServerConnector;
 pub use self::deduplication::{DeduplicationRules, InsertSettings, always};
 pub use self::deletion::delete_rows;
+use self::views::{is_passing, view_of};
+pub use self::views::{log_without_view, without_views};
 use crate::config::{ClickHouse, Server};
 use crate::limits;
 use crate::row::RowsError;
@@ -30,7 +33,7 @@ const CONTENT_CODES: [u32; 5] = [69, 131, 321, 407, 469];
 
 /// Settings that change what a statement returns or when an insert counts as stored, each at the value that central relies on: the profile of its
 /// user may have others (`async_insert` is on by default since ClickHouse 26.3). A statement's own settings win.
-const FIXED_SETTINGS: [(&str, &str); 20] = [
+const FIXED_SETTINGS: [(&str, &str); 25] = [
     ("async_insert", "0"),
     ("wait_for_async_insert", "1"),
     // Above a limit of the profile a statement fails instead of returning a part of its rows.
@@ -46,6 +49,14 @@ const FIXED_SETTINGS: [(&str, &str); 20] = [
     ("offset", "0"),
     ("use_query_cache", "0"),
     ("final", "0"),
+    // Deleted rows stay hidden, and no other ones are.
+    ("apply_deleted_mask", "1"),
+    ("additional_table_filters", "{}"),
+    ("additional_result_filter", ""),
+    // An aggregate of no rows is a row.
+    ("empty_result_for_aggregation_by_empty_set", "0"),
+    // An alias hides the column of its name.
+    ("prefer_column_name_to_alias", "0"),
     ("join_use_nulls", "0"),
     ("transform_null_in", "0"),
     ("aggregate_functions_null_for_empty", "0"),
@@ -96,6 +107,14 @@ pub enum StorageError {
         code: u32,
         text: String,
     },
+    /// A materialized view on the table of an insert failed, not the insert itself.
+    #[error("view {view} failed: {text}")]
+    View {
+        view: String,
+        text: String,
+        /// It may take the rows later.
+        is_passing: bool,
+    },
     /// Not reachable, or not an answer of ClickHouse.
     #[error("clickhouse unreachable: {0}")]
     Unreachable(String),
@@ -112,7 +131,7 @@ impl StorageError {
         match self {
             Self::Refused { code, .. } => CONTENT_CODES.contains(code),
             Self::Rows(_) => true,
-            Self::Unreachable(_) | Self::TimedOut(_) => false,
+            Self::View { .. } | Self::Unreachable(_) | Self::TimedOut(_) => false,
         }
     }
 }
@@ -121,7 +140,13 @@ impl From<clickhouse::error::Error> for StorageError {
     fn from(error: clickhouse::error::Error) -> Self {
         match error {
             clickhouse::error::Error::BadResponse(text) => {
-                Self::Refused { code: exception_code(&text), text: shorten(&mask(&text)) }
+                let (code, shown) = (exception_code(&text), shorten(&mask(&text)));
+                match view_of(&text) {
+                    Some(view) => {
+                        Self::View { view: shorten(view), text: shown, is_passing: is_passing(code) }
+                    }
+                    None => Self::Refused { code, text: shown },
+                }
             }
             other => Self::Unreachable(tls_problem(&other).unwrap_or_else(|| unreachable_text(&other))),
         }

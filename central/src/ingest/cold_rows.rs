@@ -21,7 +21,7 @@ use crate::copy_marks::OF_COPIES;
 use crate::dropped_rows::RemovalLog;
 use crate::row::columns_of;
 use crate::running_inserts::log_comment_prefix;
-use crate::storage::{QUERY_BYTES, StorageError, UNKNOWN, always, delete_rows, limited};
+use crate::storage::{QUERY_BYTES, StorageError, UNKNOWN, always, delete_rows, limited, without_views};
 use crate::{copy_marks, limits, sql, time};
 
 pub fn tables_of(stream: &'static str) -> impl Iterator<Item = &'static Table> {
@@ -397,9 +397,10 @@ impl<'a> LostRows<'a> {
         let into =
             format!("INSERT INTO {}.{} ({columns}) FORMAT Native", shared.storage.database, table.name);
         let insert = shared.storage.client.insert_formatted_with(into);
-        // A try before may have ended between its hash and its rows.
+        // A try before may have ended between its hash and its rows. What is stored is read back.
         let mut insert = always()
             .into_iter()
+            .chain(without_views())
             .fold(insert, |insert, (name, value)| insert.with_setting(name, value))
             .with_setting("input_format_skip_unknown_fields", "0")
             .with_setting("async_insert", "0")

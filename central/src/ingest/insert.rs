@@ -9,22 +9,23 @@ use super::batch::Sealed;
 use crate::lease::Lease;
 use crate::limits;
 use crate::running_inserts::log_comment_prefix;
-use crate::storage::{Storage, StorageError, UNKNOWN_SETTING, always};
+use crate::storage::{Storage, StorageError, UNKNOWN_SETTING, always, without_views};
 
 /// Inserts some rows of a batch. Repeating it after a lost answer stores nothing twice.
 ///
 /// A batch may span partitions, each of which becomes a part of its own. After a crash of the server some parts may exist;
 /// each carries the token, so the repetition adds only the missing ones. `round` is above 0 for rows that the server
-/// said it had and did not hold (`insert_task`). Tables other than those of events merge repeated rows and deduplicate no insert.
+/// said it had and did not hold (`insert_task`). Tables other than those of events merge repeated rows and deduplicate no insert. With
+/// `ignores_views` the rows are to be read back.
 pub async fn insert(
     storage: &Storage,
     guard: &InsertGuard,
     batch: &Sealed,
     range: &Range<usize>,
-    round: u32,
+    (round, ignores_views): (u32, bool),
 ) -> Result<(), StorageError> {
     let limit = storage.insert_timeout;
-    let sent = tokio::time::timeout(limit, send(storage, guard, batch, (range, round))).await;
+    let sent = tokio::time::timeout(limit, send(storage, guard, batch, (range, round, ignores_views))).await;
     let sent = sent.unwrap_or(Err(StorageError::TimedOut(limit)));
     if let Err(StorageError::Refused { code: UNKNOWN_SETTING, .. }) = &sent {
         storage.forget_deduplication();
@@ -36,14 +37,18 @@ async fn send(
     storage: &Storage,
     guard: &InsertGuard,
     batch: &Sealed,
-    (range, round): (&Range<usize>, u32),
+    (range, round, ignores_views): (&Range<usize>, u32, bool),
 ) -> Result<(), StorageError> {
     let sql = format!("INSERT INTO {}.{} FORMAT Native", storage.database, batch.target.table());
-    let settings = if batch.has_events() {
-        storage.deduplication().await?.once(&batch.token(range, round))
+    let (mut settings, token) = if batch.has_events() {
+        let token = batch.token(range, round);
+        (storage.deduplication().await?.once(&token), token)
     } else {
-        always()
+        (always(), String::new())
     };
+    if ignores_views {
+        settings.extend(without_views());
+    }
     let insert = storage.client.insert_formatted_with(sql);
     let mut insert = settings
         .into_iter()
@@ -51,7 +56,7 @@ async fn send(
         .with_setting("async_insert", "0")
         // A batch has no event twice, so its rows need no merge among themselves: a quarter of the server's work.
         .with_setting("optimize_on_insert", "0")
-        .with_setting("log_comment", log_comment_prefix(&guard.partition))
+        .with_setting("log_comment", guard.log_comment(&token))
         // A table with drifted columns refuses the rows instead of converting them.
         .with_setting("input_format_native_allow_types_conversion", "0")
         // One that lost a column stores none without it.
@@ -105,6 +110,11 @@ pub struct InsertGuard {
 impl InsertGuard {
     pub fn new(partition: String, lease: Lease) -> Self {
         Self { partition, lease }
+    }
+
+    /// `log_comment` of an insert, and of each repetition of it.
+    pub fn log_comment(&self, token: &str) -> String {
+        format!("{}{token}", log_comment_prefix(&self.partition))
     }
 
     pub fn lease(&self) -> &Lease {

@@ -17,8 +17,9 @@ use super::traces::BatchTraces;
 use crate::context::CentralContext;
 use crate::metrics::HotLatencies;
 use crate::row::Target;
+use crate::running_inserts::none_runs;
 use crate::status::CLICKHOUSE;
-use crate::storage::StorageError;
+use crate::storage::{StorageError, log_without_view};
 use crate::{clock, limits, time};
 
 #[derive(Debug)]
@@ -147,32 +148,41 @@ async fn insert_ranges(
 ) -> bool {
     let mut has_failed = false;
     let mut failing = FailingInsert::default();
+    let mut views = FailingViews::default();
     let mut backoff = limits::BACKOFF;
     while let Some(range) = open.pop() {
-        if failing.needs_lookup(Instant::now())
-            && batch.has_events()
-            && missing_rows(shared, batch, range.clone(), refused).await.is_empty()
-        {
-            tracing::info!(
-                table = batch.target.table(),
-                rows = range.len(),
-                "an insert without an answer is stored"
-            );
-            failing = FailingInsert::default();
-            continue;
+        if failing.needs_lookup(Instant::now()) && batch.has_events() {
+            let missing = missing_after_failure(shared, guard, batch, (&range, round), refused).await;
+            if !is_whole(&missing, &range) {
+                tracing::info!(
+                    table = batch.target.table(),
+                    rows = range.len(),
+                    missing = missing.iter().map(Range::len).sum::<usize>(),
+                    "an insert without an answer is stored, or a part of it"
+                );
+                failing = FailingInsert::default();
+                open.extend(missing);
+                continue;
+            }
         }
         while !guard.may_begin() {
             // The lease is renewed soon, or it is lost and this future is dropped.
             tokio::time::sleep(limits::BACKOFF_FIRST).await;
         }
         let started = Instant::now();
-        match insert(&shared.storage, guard, batch, &range, round).await {
+        match insert(&shared.storage, guard, batch, &range, (round, views.are_ignored)).await {
             Ok(()) => {
                 report_success(shared);
                 backoff.reset();
                 failing = FailingInsert::default();
                 let seconds = started.elapsed().as_secs_f64();
                 shared.metrics.inserted(batch.target.table(), range.len(), seconds);
+            }
+            Err(error) if views.give_up(&error, Instant::now()) => {
+                has_failed = true;
+                shared.metrics.retries.with_label_values(&[batch.target.table()]).inc();
+                log_without_view(batch.target.table(), &error);
+                open.push(range);
             }
             Err(error) if error.is_content() && range.len() > 1 && batch.has_row_an_entry() => {
                 let middle = range.start + range.len() / 2;
@@ -212,6 +222,49 @@ impl FailingInsert {
         }
         is_due
     }
+}
+
+/// Errors of materialized views on the table.
+#[derive(Debug, Default)]
+struct FailingViews {
+    since: Option<Instant>,
+    are_ignored: bool,
+}
+
+impl FailingViews {
+    /// True once, when the rows are to be stored without the views: at once, or after a while of errors that pass by themselves.
+    fn give_up(&mut self, error: &StorageError, now: Instant) -> bool {
+        let StorageError::View { is_passing, .. } = error else { return false };
+        let since = *self.since.get_or_insert(now);
+        let lasts = !is_passing || now.saturating_duration_since(since) >= limits::VIEW_PATIENCE;
+        lasts && !std::mem::replace(&mut self.are_ignored, lasts)
+    }
+}
+
+/// [`missing_rows`] of an insert that failed. It may be stored in part, one partition without the other, and on a cluster its token is known for
+/// an hour: only the missing rows may be sent again then, and with another token. So no try of it may be on its way.
+async fn missing_after_failure(
+    shared: &CentralContext,
+    guard: &InsertGuard,
+    batch: &Sealed,
+    (range, round): (&Range<usize>, u32),
+    refused: &BTreeMap<usize, String>,
+) -> Vec<Range<usize>> {
+    let missing = missing_rows(shared, batch, range.clone(), refused).await;
+    if missing.is_empty() || is_whole(&missing, range) {
+        return missing;
+    }
+    let on_error = |reason| {
+        shared.status.fail(CLICKHOUSE, reason);
+    };
+    let tries = guard.log_comment(&batch.token(range, round));
+    none_runs(&shared.config.clickhouse, &shared.storage, &tries, on_error).await;
+    missing_rows(shared, batch, range.clone(), refused).await
+}
+
+/// Nothing of the range is stored: it is sent again as it is, with its token, whatever is on its way.
+fn is_whole(missing: &[Range<usize>], range: &Range<usize>) -> bool {
+    missing.iter().eq([range])
 }
 
 /// Ranges of entries whose events are not in the table, of those in a range.
@@ -292,7 +345,37 @@ pub fn seconds(nanoseconds: i64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::batch::tests::add;
     use super::*;
+
+    /// The token of the whole may be forgotten for the part that is stored: on a cluster after an hour.
+    #[test]
+    fn of_an_insert_that_is_stored_in_part_only_the_rest_is_sent_again_under_another_token() {
+        let (whole, rest) = (3..7, 5..7);
+        assert!(is_whole(std::slice::from_ref(&whole), &whole), "nothing is stored");
+        assert!(!is_whole(&[], &whole), "all is stored");
+        assert!(!is_whole(std::slice::from_ref(&rest), &whole), "a part is stored");
+        assert!(!is_whole(&[3..4, 5..7], &whole), "a part in the middle is stored");
+        let mut batch = Batch::new(Target::Events(DataType::Trade), "MARKET_DATA", 0);
+        (1..=8).for_each(|seq| add(&mut batch, seq, seq.into(), 0));
+        let batch = batch.seal(1);
+        assert_ne!(batch.token(&(5..7), 0), batch.token(&(3..7), 0));
+        assert_eq!(batch.token(&(3..7), 0), batch.token(&(3..7), 0));
+    }
+
+    #[test]
+    fn a_view_that_cannot_take_rows_holds_them_up_no_longer_than_its_error_may_pass() {
+        let now = Instant::now();
+        let error = |is_passing| StorageError::View { view: "v".into(), text: "t".into(), is_passing };
+        let mut views = FailingViews::default();
+        assert!(views.give_up(&error(false), now) && views.are_ignored);
+        assert!(!views.give_up(&error(false), now), "the insert without views is retried like any other");
+        let mut views = FailingViews::default();
+        assert!(!views.give_up(&error(true), now) && !views.are_ignored, "it may take them soon");
+        assert!(views.give_up(&error(true), now + limits::VIEW_PATIENCE) && views.are_ignored);
+        let other = StorageError::TimedOut(limits::VIEW_PATIENCE);
+        assert!(!FailingViews::default().give_up(&other, now));
+    }
 
     #[test]
     fn an_insert_that_fails_for_long_is_looked_up_each_time_its_token_may_be_forgotten() {

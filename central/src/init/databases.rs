@@ -78,6 +78,7 @@ pub async fn ensure(
     let is_sure = made_here || tables.iter().all(|table| before.get(table).is_some());
     if as_wanted
         && is_sure
+        && !compared.is_noted()
         && let Err(error) = compared.note(storage, database).await
     {
         tracing::warn!(database, %error, "cannot note that the tables are as wanted (right ALTER MODIFY COMMENT): each start compares them again");

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::bucket::{Bucket, Claim, LeaseProblem, StoredClaim};
-use super::renewal::Lease;
+use super::renewal::{Lease, Moment};
 use crate::broker::Broker;
 use crate::clock;
 use crate::config::{Config, LeaseTimes};
@@ -175,7 +175,7 @@ impl Leases {
             return Ok(None);
         }
         let found = self.bucket.read(lease).await?;
-        let began = Instant::now();
+        let began = Moment::now();
         let claim = self.claim();
         // The holder under an earlier bucket renews its claim in the new one, or stops within its expiry.
         let may_be_held = self.bucket.since_recreation().is_some_and(|since| since < self.times.expiry);

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -34,7 +34,25 @@ struct RenewedLease {
 #[derive(Debug, Clone, Copy)]
 struct Renewal {
     revision: u64,
-    renewed: Instant,
+    renewed: Moment,
+}
+
+/// A time by two clocks: the monotonic one does not go on while the machine is suspended, and the wall clock may be set back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    monotonic: Instant,
+    wall: SystemTime,
+}
+
+impl Moment {
+    pub(super) fn now() -> Self {
+        Self { monotonic: Instant::now(), wall: SystemTime::now() }
+    }
+
+    /// The longer of the two. A wall clock that is set forward ends a lease early; it is acquired again.
+    fn elapsed(self) -> Duration {
+        self.monotonic.elapsed().max(self.wall.elapsed().unwrap_or_default())
+    }
 }
 
 impl Lease {
@@ -43,7 +61,7 @@ impl Lease {
         here: Arc<OwnLeases>,
         key: &str,
         claim: Claim,
-        (revision, renewed): (u64, Instant),
+        (revision, renewed): (u64, Moment),
         times: LeaseTimes,
     ) -> Self {
         here.add(key);
@@ -142,7 +160,7 @@ impl RenewedLease {
     async fn step(&self, watched: &mut RevisionAge) -> anyhow::Result<bool> {
         let Renewal { revision, renewed } = self.state();
         if renewed.elapsed() >= self.times.renewal() {
-            let began = Instant::now();
+            let began = Moment::now();
             match self.bucket.update(&self.key, &self.claim, revision).await? {
                 Some(revision) => self.set(Renewal { revision, renewed: began }),
                 // A renewal whose answer was lost conflicts with itself.
@@ -187,16 +205,39 @@ mod tests {
     use super::*;
     use crate::broker::Broker;
 
+    fn broker_without_answers() -> Nats {
+        Nats { urls: vec!["nats://127.0.0.1:9".into()], ..Nats::default() }
+    }
+
+    /// The monotonic clock stops with the machine, at other machines the lease expires meanwhile.
+    #[tokio::test]
+    async fn a_lease_that_expired_while_the_machine_was_suspended_is_not_valid_when_it_resumes() {
+        let broker = Broker::start(&broker_without_answers()).await.unwrap();
+        let bucket = Arc::new(Bucket::new(broker, 1));
+        let claim = Claim { holder: "central".to_owned(), term: "1".to_owned(), since_ns: 0, time_ms: 0 };
+        let times = LeaseTimes { expiry: Duration::from_secs(30) };
+        let valid_for = |renewed| {
+            let acquired = (1, renewed);
+            let bucket = Arc::clone(&bucket);
+            Lease::start(bucket, Arc::default(), "task", claim.clone(), acquired, times).valid_for()
+        };
+        let now = Moment::now();
+        let hour = Duration::from_secs(3_600);
+        assert_eq!(valid_for(Moment { wall: now.wall - hour, ..now }), Duration::ZERO);
+        let set_back = valid_for(Moment { wall: now.wall + hour, ..now });
+        assert!(set_back > Duration::ZERO && set_back <= times.validity(), "{set_back:?}");
+    }
+
     /// Nothing listens there, so every request hangs. A stall may make one try late, not all of them.
     #[tokio::test]
     async fn the_loss_is_reported_before_another_process_may_take_the_lease() {
-        let nats = Nats { urls: vec!["nats://127.0.0.1:9".into()], ..Nats::default() };
-        let bucket = Arc::new(Bucket::new(Broker::start(&nats).await.unwrap(), 1));
+        let broker = Broker::start(&broker_without_answers()).await.unwrap();
+        let bucket = Arc::new(Bucket::new(broker, 1));
         let claim = Claim { holder: "central".to_owned(), term: "1".to_owned(), since_ns: 0, time_ms: 0 };
         let times = LeaseTimes { expiry: Duration::from_secs(1) };
         let mut ages = Vec::new();
         for _ in 0..10 {
-            let acquired = (1, Instant::now());
+            let acquired = (1, Moment::now());
             let lease =
                 Lease::start(Arc::clone(&bucket), Arc::default(), "task", claim.clone(), acquired, times);
             lease.lost().cancelled().await;

@@ -4,16 +4,31 @@ use bytes::Bytes;
 
 use crate::limits;
 use crate::row::TableRows;
-use crate::storage::{Storage, StorageError, always};
+use crate::storage::{InsertSettings, Storage, StorageError, always, log_without_view, without_views};
 
 /// The rows of a repetition replace equal rows.
 pub async fn insert(storage: &Storage, table: &str, rows: &TableRows) -> Result<(), StorageError> {
+    let block = Bytes::from(rows.whole_block().map_err(StorageError::Rows)?);
+    match send(storage, table, block.clone(), always()).await {
+        Err(error @ StorageError::View { is_passing: false, .. }) => {
+            log_without_view(table, &error);
+            send(storage, table, block, [always(), without_views()].concat()).await
+        }
+        sent => sent,
+    }
+}
+
+async fn send(
+    storage: &Storage,
+    table: &str,
+    mut block: Bytes,
+    settings: InsertSettings,
+) -> Result<(), StorageError> {
     let limit = storage.insert_timeout;
-    let mut block = Bytes::from(rows.whole_block().map_err(StorageError::Rows)?);
     let sql = format!("INSERT INTO {}.{table} FORMAT Native", storage.database);
     let sending = async {
         let insert = storage.client.insert_formatted_with(sql);
-        let mut insert = always()
+        let mut insert = settings
             .into_iter()
             .fold(insert, |insert, (name, value)| insert.with_setting(name, value))
             .with_setting("async_insert", "0")

@@ -10,7 +10,7 @@ use super::window::TimeRange;
 use crate::config::{Config, Method, Server};
 use crate::copy_marks;
 use crate::sql::quote;
-use crate::storage::{InsertSettings, StorageError, bounded, limited};
+use crate::storage::{InsertSettings, StorageError, bounded, limited, log_without_view, without_views};
 
 /// Prefix of staging tables. A new lease holder drops those of its predecessor.
 pub const STAGE_PREFIX: &str = "replica_stage_";
@@ -31,6 +31,7 @@ pub struct CopyPiece {
     pub token: String,
 }
 
+#[derive(Clone)]
 pub struct Copier<'a> {
     pair: &'a HotCold,
     table: &'a TableSpec,
@@ -39,6 +40,8 @@ pub struct Copier<'a> {
     hot: &'a Server,
     /// Prefix of the id of every query, to find leftovers.
     query_prefix: String,
+    /// A materialized view on the target that cannot take the rows does not hold them up.
+    ignores_views: bool,
 }
 
 impl<'a> Copier<'a> {
@@ -49,7 +52,8 @@ impl<'a> Copier<'a> {
             method => method.clone(),
         };
         let query_prefix = query_prefix(&pair.cold.storage.database, Some(table));
-        Self { pair, table, method, direction, hot: &config.clickhouse.hot, query_prefix }
+        let hot = &config.clickhouse.hot;
+        Self { pair, table, method, direction, hot, query_prefix, ignores_views: false }
     }
 
     const fn sides(&self) -> (&'a Endpoint, &'a Endpoint) {
@@ -61,7 +65,14 @@ impl<'a> Copier<'a> {
 
     /// Copies a piece. After an error either all of it or nothing is stored.
     pub async fn copy(&self, piece: &CopyPiece) -> Result<(), CopyError> {
-        self.try_copy(piece).await.map_err(|error| self.sides().1.failed(error))
+        let copied = match self.try_copy(piece).await {
+            Err(error @ StorageError::View { is_passing: false, .. }) => {
+                log_without_view(self.table.name, &error);
+                Self { ignores_views: true, ..self.clone() }.try_copy(piece).await
+            }
+            copied => copied,
+        };
+        copied.map_err(|error| self.sides().1.failed(error))
     }
 
     async fn try_copy(&self, piece: &CopyPiece) -> Result<(), StorageError> {
@@ -106,6 +117,9 @@ impl<'a> Copier<'a> {
         };
         match error {
             StorageError::Refused { code, text } => StorageError::Refused { code, text: hide(text) },
+            StorageError::View { view, text, is_passing } => {
+                StorageError::View { view: hide(view), text: hide(text), is_passing }
+            }
             StorageError::Unreachable(text) => StorageError::Unreachable(hide(text)),
             other => other,
         }
@@ -128,14 +142,29 @@ impl<'a> Copier<'a> {
         let filter = if conditions.is_empty() { "1".to_owned() } else { conditions.join(" AND ") };
         let sql =
             format!("INSERT INTO {table} ({columns}) SELECT {columns} FROM {source} WHERE {filter} {SORTED}");
-        let settings = one_block(target.deduplication.once_of_select(&piece.token), self.query_id());
+        let settings = self.one_block(target.deduplication.once_of_select(&piece.token));
         let query = target.query(&sql);
         let query = settings.into_iter().fold(query, |query, (name, value)| query.with_setting(name, value));
         bounded(target.limit, query.execute()).await
     }
 
-    fn query_id(&self) -> String {
-        format!("{}{:016x}", self.query_prefix, rand::random::<u64>())
+    fn one_block(&self, mut settings: InsertSettings) -> InsertSettings {
+        let text = str::to_owned;
+        settings.extend([
+            ("query_id", format!("{}{:016x}", self.query_prefix, rand::random::<u64>())),
+            ("async_insert", text("0")),
+            ("wait_end_of_query", text("1")),
+            ("max_insert_threads", text("1")),
+            ("max_insert_block_size", text("1000000000")),
+            ("min_insert_block_size_rows", text("1000000000")),
+            ("min_insert_block_size_bytes", text("0")),
+            ("max_partitions_per_insert_block", text("0")),
+        ]);
+        settings.extend(READ_AS_ONE_BLOCK.map(|(name, value)| (name, text(value))));
+        if self.ignores_views {
+            settings.extend(without_views());
+        }
+        settings
     }
 
     /// Streams into a staging table on the target, whose server then takes the missing rows.
@@ -170,7 +199,7 @@ impl<'a> Copier<'a> {
             let mut rows = query.fetch_bytes("Native")?;
             let insert = format!("INSERT INTO {into} ({columns}) FORMAT Native");
             let client = limited(&target.storage.client, target.limit);
-            let settings = one_block(target.deduplication.once(&piece.token), self.query_id());
+            let settings = self.one_block(target.deduplication.once(&piece.token));
             let mut insert = settings
                 .into_iter()
                 .fold(client.insert_formatted_with(insert), |insert, (n, v)| insert.with_setting(n, v));
@@ -192,22 +221,6 @@ pub fn query_prefix(cold: &str, table: Option<&TableSpec>) -> String {
 const SORTED: &str = "ORDER BY event_id";
 const READ_AS_ONE_BLOCK: [(&str, &str); 3] =
     [("max_threads", "1"), ("max_block_size", "1000000000"), ("optimize_read_in_order", "0")];
-
-fn one_block(mut settings: InsertSettings, query_id: String) -> InsertSettings {
-    let text = str::to_owned;
-    settings.extend([
-        ("query_id", query_id),
-        ("async_insert", text("0")),
-        ("wait_end_of_query", text("1")),
-        ("max_insert_threads", text("1")),
-        ("max_insert_block_size", text("1000000000")),
-        ("min_insert_block_size_rows", text("1000000000")),
-        ("min_insert_block_size_bytes", text("0")),
-        ("max_partitions_per_insert_block", text("0")),
-    ]);
-    settings.extend(READ_AS_ONE_BLOCK.map(|(name, value)| (name, text(value))));
-    settings
-}
 
 /// Kills running copies and drops staging tables of a previous lease holder or, for one table, of an earlier try.
 pub async fn clear_leftovers(pair: &HotCold, table: Option<&TableSpec>) -> Result<(), CopyError> {
@@ -245,6 +258,50 @@ mod tests {
             engine.url()
         );
         Config::parse(&text).unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_materialized_view_on_the_target_that_cannot_take_the_rows_does_not_hold_them_up() {
+        const ROWS: u64 = 1_000;
+        if parts::missing().is_some() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let engine = ClickHouse::start(folder.path()).await;
+        let table = TableSpec::all().into_iter().find(|table| table.name == "trades").unwrap();
+        for method in ["stream", "same_server"] {
+            let config = config(&engine, method);
+            let pair = HotCold::connect(&config).await.unwrap();
+            let run = async |sql: String| pair.hot.ask(pair.hot.query(&sql).execute()).await.unwrap();
+            for side in [&pair.hot, &pair.cold] {
+                let database = &side.storage.database;
+                run(format!("DROP DATABASE IF EXISTS {database} SYNC")).await;
+                run(format!("CREATE DATABASE {database}")).await;
+                run(format!(
+                    "CREATE TABLE {database}.trades ({}) ENGINE = MergeTree ORDER BY event_id \
+                     SETTINGS non_replicated_deduplication_window = 100",
+                    table.definition
+                ))
+                .await;
+            }
+            let (hot, cold) = (pair.hot.table("trades"), pair.cold.table("trades"));
+            let view = pair.cold.table("failing");
+            run(format!(
+                "CREATE MATERIALIZED VIEW {view} ENGINE = MergeTree ORDER BY id AS \
+                 SELECT toDecimal32(event_id + 9, 9) AS id FROM {cold}"
+            ))
+            .await;
+            run(format!(
+                "INSERT INTO {hot} (event_id, created_at) SELECT number, toDateTime64(1, 3, 'UTC') FROM numbers({ROWS})"
+            ))
+            .await;
+            let piece =
+                CopyPiece { span: WINDOW, window: WINDOW, is_begun: false, token: "state".to_owned() };
+            Copier::new(&pair, &table, &config, Direction::ToCold).copy(&piece).await.unwrap();
+            let count = format!("SELECT count() FROM {cold}");
+            let rows = pair.cold.ask(pair.cold.query(&count).fetch_one::<u64>()).await.unwrap();
+            assert_eq!(rows, ROWS, "{method}");
+        }
     }
 
     /// A late insert of a previous lease holder: meanwhile the parts of hot were merged, and late rows arrived.

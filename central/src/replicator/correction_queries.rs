@@ -14,7 +14,7 @@ use crate::row::{
     COPIED_EVENTS, CopiedEvent, TableRows, Target, WITHDRAWN, WITHDRAWN_ADDITION, encode_copies,
 };
 use crate::sql::{self, quote};
-use crate::storage::{QUERY_BYTES, StorageError, bounded, limited};
+use crate::storage::{QUERY_BYTES, StorageError, bounded, limited, without_views};
 
 /// A closed correction of one data type that is not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, clickhouse::Row, Deserialize)]
@@ -261,8 +261,10 @@ impl Endpoint {
             let insert = limited(&self.storage.client, self.limit)
                 .insert_formatted_with(format!("INSERT INTO {} FORMAT Native", self.table(table)));
             let settings = self.deduplication.once(token);
+            // Whoever carries out a correction reads the rows again.
             let mut insert = settings
                 .into_iter()
+                .chain(without_views())
                 .fold(insert, |insert, (name, value)| insert.with_setting(name, value))
                 .with_setting(
                     "query_id",

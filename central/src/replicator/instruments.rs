@@ -12,7 +12,7 @@ use super::table_states::{SharedStates, TableVersion};
 use super::window_ops::CopyContext;
 use crate::limits;
 use crate::sql::quote;
-use crate::storage::{always, bounded, limited};
+use crate::storage::{always, bounded, limited, without_views};
 
 /// Also its label among the tables.
 pub const INSTRUMENTS: &str = "instruments";
@@ -123,10 +123,11 @@ async fn copy(
         let piped = async {
             let mut rows = from.query(&select).fetch_bytes("Native")?;
             let insert = format!("INSERT INTO {} FORMAT Native", to.table(INSTRUMENTS));
-            // A repeated row replaces itself.
+            // A repeated row replaces itself, and both sides are compared again.
             let insert = limited(&to.storage.client, to.limit).insert_formatted_with(insert);
             let mut insert = always()
                 .into_iter()
+                .chain(without_views())
                 .fold(insert, |insert, (name, value)| insert.with_setting(name, value))
                 .with_setting("async_insert", "0")
                 .with_setting("input_format_skip_unknown_fields", "0")

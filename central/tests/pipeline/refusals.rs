@@ -166,6 +166,31 @@ async fn late_events_become_rows_when_hot_keeps_rows_for_longer_unless_cold_has_
     .await;
 }
 
+/// ClickHouse fails an insert for an error of a view, even one that rows can have, such as a decimal that overflows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_materialized_view_that_fails_neither_refuses_rows_nor_holds_them_up() {
+    const TRADES: u64 = 200;
+    let Some((stack, central, jetstream)) = Stack::ready("[batch]\nmax_age_ms = 50\n").await else { return };
+    let base = now_us();
+    let target =
+        "CREATE TABLE marketprism_hot.small (price Decimal(9, 9)) ENGINE = MergeTree ORDER BY tuple()";
+    let view = "CREATE MATERIALIZED VIEW marketprism_hot.small_prices TO marketprism_hot.small AS \
+                SELECT toDecimal32(price, 9) AS price FROM marketprism_hot.trades";
+    stack.execute(target).await;
+    stack.execute(view).await;
+    publish(&jetstream, (0..TRADES).map(|n| trade(n, base))).await;
+    all_acknowledged(&stack, "MARKET_DATA", TRADES).await;
+    stack.holds_once("trades", TRADES).await;
+    stack.execute("DROP TABLE marketprism_hot.small SYNC").await;
+    publish(&jetstream, (TRADES..2 * TRADES).map(|n| trade(n, base))).await;
+    all_acknowledged(&stack, "MARKET_DATA", 2 * TRADES).await;
+    stack.holds_once("trades", 2 * TRADES).await;
+    let letters = stack.hot().query_raw("SELECT count() FROM marketprism_hot.dead_letters");
+    assert_eq!(letters.fetch_one::<u64>().await.unwrap(), 0);
+    let log = central.output();
+    assert!(log.contains("the view lacks them") && log.contains("small_prices"), "{log}");
+}
+
 /// Garbage under the ids of coming trades: the broker calls the trades duplicates and drops them. Two edges on one venue give real duplicates.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_window_whose_events_another_message_erased_is_not_verified() {

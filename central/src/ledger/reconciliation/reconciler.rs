@@ -81,11 +81,11 @@ impl Reconciler {
             self.read_dropped_rows().await?;
         }
         let now = clock::now_ns();
-        for window in self.grid.within(WindowRange { from: self.closed, to: self.grid.of(now) }) {
+        for window in closed_since(self.grid, self.closed, now, self.oldest_kept(now)) {
             let end = self.grid.range(window).to;
             self.pending.add(window, end.saturating_add(self.grace_ns / FIRST_LOOK));
         }
-        self.closed = self.closed.max(self.grid.of(now));
+        self.closed = self.grid.of(now);
         for window in self.dirty.take().into_iter().map(|window| self.grid.of(window)) {
             self.pending.add(window, self.grid.range(window).to.max(now.saturating_add(self.ingest_ns)));
         }
@@ -250,6 +250,18 @@ impl Reconciler {
     }
 }
 
+/// Windows that closed since the last round and of which hot may have rows: a clock that is set forward by years, as at the start of a
+/// machine without a battery, passes millions.
+fn closed_since(
+    grid: WindowGrid,
+    closed: i64,
+    now_ns: i64,
+    oldest_kept_ns: i64,
+) -> impl Iterator<Item = i64> {
+    let from = closed.max(grid.of(oldest_kept_ns));
+    grid.within(WindowRange { from, to: grid.of(now_ns) })
+}
+
 /// The stored verdict with the ids that hot holds now.
 fn outdated(stored: &WindowVerdict, ids: &[IdRange]) -> Evaluation {
     if stored.stored_ids == ids {
@@ -399,6 +411,16 @@ pub(super) async fn ranges(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_right_closes_no_windows_of_which_hot_has_no_rows() {
+        let grid = WindowGrid::new(Duration::from_secs(60));
+        let count = |closed, now_ns| closed_since(grid, closed, now_ns, now_ns - 3 * DAY_NS).count();
+        let now = grid.of(1_796_000_000 * SECOND_NS);
+        assert_eq!(count(now - 60 * SECOND_NS, now), 1);
+        assert_eq!(count(0, now), 3 * 1_440, "since 1970");
+        assert_eq!(count(now + 9 * DAY_NS, now), 0, "set back");
+    }
 
     #[test]
     fn pauses_grow_but_never_miss_the_end_of_the_grace_period() {

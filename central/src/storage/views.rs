@@ -1,0 +1,69 @@
+//! Materialized views that somebody made of a table. ClickHouse fails an insert into the table when one of them fails, and stores nothing.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use marketprism_service::LogLimit;
+
+use super::{InsertSettings, StorageError};
+
+/// Error codes of a server without memory, time, network, space or Keeper: the view may take the rows soon.
+/// <https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp>
+const PASSING_CODES: [u32; 15] = [159, 202, 209, 210, 225, 236, 241, 242, 243, 252, 279, 285, 319, 394, 999];
+
+/// Settings of an insert that is stored whatever becomes of the views. What it has stored is to be read back: the server says little about errors then.
+pub fn without_views() -> InsertSettings {
+    let names = ["materialized_views_ignore_errors", "ignore_materialized_views_with_dropped_target_table"];
+    names.map(|name| (name, "1".to_owned())).into()
+}
+
+/// Begin and end of a view's name in the error of an insert.
+const NAMED: [(&str, char); 2] = [("while pushing to view ", ' '), ("' of view '", '\'')];
+
+static LINES: Mutex<LogLimit> = Mutex::new(LogLimit::new(Duration::from_secs(60)));
+
+/// The view whose failure an error is.
+pub fn view_of(text: &str) -> Option<&str> {
+    NAMED.into_iter().find_map(|(begin, end)| {
+        let (_, named) = text.split_once(begin)?;
+        named.split(end).next().map(|name| name.trim_end_matches(['.', ',', ':']))
+    })
+}
+
+/// The same insert may succeed later.
+pub fn is_passing(code: u32) -> bool {
+    PASSING_CODES.contains(&code)
+}
+
+/// Says once a minute that a view lacks rows.
+pub fn log_without_view(table: &str, error: &StorageError) {
+    let mut lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(held_back) = lines.allow(Instant::now()) {
+        tracing::warn!(table, %error, held_back, "rows are stored, and the view lacks them; mend or drop it");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A decimal that overflows in a view is no fault of the row: it would become a dead letter.
+    #[test]
+    fn the_error_of_a_view_is_not_that_of_the_rows_however_long_it_is() {
+        let error = |text: String| StorageError::from(clickhouse::error::Error::BadResponse(text));
+        let long = "x".repeat(2_000);
+        let view =
+            "while pushing to view market.candles (6d9e21a4-6f7f-4a3b-9a3e-1f1b5b1d7f5e). (DECIMAL_OVERFLOW)";
+        let overflow = error(format!("Code: 407. DB::Exception: Decimal math overflow: {long}: {view}"));
+        assert!(!overflow.is_content());
+        assert!(overflow.to_string().starts_with("view market.candles failed: Code: 407"), "{overflow}");
+        assert!(matches!(overflow, StorageError::View { is_passing: false, .. }));
+        let dropped =
+            "Code: 60. DB::Exception: Target table 'market.bars' of view 'market.candles' doesn't exists.";
+        assert!(error(dropped.to_owned()).to_string().starts_with("view market.candles failed"));
+        let memory = error(format!("Code: 241. DB::Exception: Memory limit exceeded: {view}"));
+        assert!(matches!(memory, StorageError::View { is_passing: true, .. }));
+        let own = error("Code: 407. DB::Exception: Decimal math overflow".to_owned());
+        assert!(own.is_content());
+    }
+}
