@@ -47,11 +47,11 @@ impl BrokerLink {
         StreamMessage { stream, subject, headers, payload }: StreamMessage,
         refusal: &mut Option<PublishReply<'static>>,
     ) -> anyhow::Result<Option<PublishReply<'static>>> {
-        let inbox = client.new_inbox();
+        let (inbox, bytes) = (client.new_inbox(), payload.len());
         let mut replies = client.subscribe(inbox.clone()).await?.take(REPLIES_MAX);
         client.publish_with_reply_and_headers(subject.clone(), inbox, headers, payload).await?;
         while let Some(message) = replies.next().await {
-            match self.reply(&message, stream).into_owned() {
+            match self.reply(&message, stream, bytes).into_owned() {
                 PublishReply::Foreign { text } => {
                     self.note_foreign(stream, &subject, &text);
                     refusal.get_or_insert(PublishReply::Refused { text });

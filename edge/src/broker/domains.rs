@@ -51,6 +51,16 @@ impl AckDomains {
         self.lock().problem()
     }
 
+    /// Of streams that acknowledge, and of which central has no confirmed sequence.
+    pub(super) fn unconfirmed_problem(&self, streams: &[&str]) -> String {
+        let (streams, domain) = (streams.join(", "), self.lock().first.clone());
+        let domain = domain.as_deref().unwrap_or(NO_DOMAIN);
+        format!(
+            "central has never confirmed what {streams} of the JetStream domain {domain} acknowledges: no central has run yet, or it reads streams of \
+             another domain (`marketprism-central diagnose` names it); set nats.jetstream_domain to that one"
+        )
+    }
+
     // Every change is a single assignment, so a panic of another holder does not matter.
     fn lock(&self) -> MutexGuard<'_, SeenDomains> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

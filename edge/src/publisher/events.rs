@@ -300,11 +300,13 @@ impl Publisher {
         for message in replies {
             let Some((position, send)) = self.send_of(message) else { continue };
             // None: the second reply to a message that was sent twice, or that two streams have.
-            let Some(stream) = self.window.get(position).and_then(InFlightMessage::stream) else {
+            let flight = self.window.get(position);
+            let sent = flight.and_then(|flight| Some((flight.stream()?, flight.message.payload.len())));
+            let Some((stream, bytes)) = sent else {
                 self.link.note_late_reply(message);
                 continue;
             };
-            match self.link.reply(message, stream) {
+            match self.link.reply(message, stream, bytes) {
                 PublishReply::Stored { duplicate, sequence } => {
                     let Some(flight) = self.window.acknowledged(position, send, now) else { continue };
                     self.hops.acknowledged(&flight, now, now_ns);
