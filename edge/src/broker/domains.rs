@@ -91,6 +91,14 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_that_central_does_not_confirm_is_named_with_its_domain() {
+        let seen = AckDomains::default();
+        seen.note(Some("leaf"));
+        let problem = seen.unconfirmed_problem(&["MARKET_DATA"]);
+        assert!(problem.contains("what MARKET_DATA of the JetStream domain leaf acknowledges"), "{problem}");
+    }
+
+    #[test]
     fn a_new_connection_begins_anew() {
         let seen = AckDomains::default();
         for domain in [Some("leaf"), None, Some("leaf")] {

@@ -25,6 +25,12 @@ struct StreamInfo {
     state: Option<StreamState>,
 }
 
+impl StreamInfo {
+    fn message_bytes_max(&self) -> Option<usize> {
+        usize::try_from(self.config.as_ref()?.max_msg_size?).ok()
+    }
+}
+
 #[derive(Deserialize)]
 struct StreamConfig {
     /// Below 0: of any size.
@@ -102,9 +108,9 @@ async fn ask(
     let Some(stored_before) = journal.stored_max(stream) else { return Ok(None) };
     let Some(info) = request(broker, stream_info_subject(name), wait).await? else { return Ok(None) };
     let info: StreamInfo = serde_json::from_slice(&info.payload).context("state of a stream")?;
+    let message_bytes_max = info.message_bytes_max();
     // An error in the answer: no such stream.
     let (Some(created), Some(state)) = (info.created, info.state) else { return Ok(None) };
-    let message_bytes_max = info.config.and_then(|config| usize::try_from(config.max_msg_size?).ok());
     broker.1.note_message_size(name, message_bytes_max);
     let created =
         OffsetDateTime::parse(&created, &Rfc3339).with_context(|| format!("creation time {created:?}"))?;
