@@ -374,7 +374,7 @@ pub const JOURNAL_WRITE_EVERY: Duration = Duration::from_millis(1);
 /// Time without a write after a failed one, and between reads that fail.
 pub const JOURNAL_RETRY: Duration = Duration::from_secs(1);
 
-/// Failed reads of a segment. Passed: its unsent events are lost and counted.
+/// Failed reads of a segment, those for a limit of the host aside. Passed: its unsent events are lost and counted.
 pub const JOURNAL_READ_RETRIES: u32 = 10;
 
 /// Interval at which segments are deleted.
