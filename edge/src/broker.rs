@@ -119,7 +119,10 @@ impl BrokerLink {
     pub(crate) fn note_confirmed(&self, stream: &'static str, is_confirmed: bool) {
         // A configured domain is the centre's.
         if self.domain.is_none() && self.streams.note_confirmed(stream, is_confirmed, Instant::now()) {
-            tracing::error!(problem = self.domain_problem(), "acknowledgements that central does not confirm");
+            tracing::error!(
+                problem = self.domain_problem(),
+                "acknowledgements that central does not confirm"
+            );
         }
     }
 
@@ -477,7 +480,8 @@ mod tests {
         let PublishReply::Refused { text } = &reply else { panic!("{reply:?}") };
         assert!(text.starts_with("message size exceeds maximum allowed; "), "{text}");
         // Held until the limit was raised, those of several events too, of which each one fits.
-        let reply = PublishReply::of(serde_json::from_slice(large), None, ("MARKET_DATA", false), Some("hub"));
+        let reply =
+            PublishReply::of(serde_json::from_slice(large), None, ("MARKET_DATA", false), Some("hub"));
         assert!(matches!(reply, PublishReply::Rejected { .. }), "the centre's own limit: {reply:?}");
     }
 }

@@ -21,8 +21,7 @@ struct DescribedStream {
 
 impl DescribedStream {
     fn is_unconfirmed(&self, now: Instant) -> bool {
-        self.unconfirmed_since
-            .is_some_and(|since| now.saturating_duration_since(since) >= UNCONFIRMED_AFTER)
+        self.unconfirmed_since.is_some_and(|since| now.saturating_duration_since(since) >= UNCONFIRMED_AFTER)
     }
 }
 
@@ -77,8 +76,7 @@ mod tests {
     #[test]
     fn a_stream_of_which_central_confirms_nothing_from_the_start_is_named() {
         let (streams, start) = (DescribedStreams::default(), Instant::now());
-        let [early, late, later] =
-            [1, 2, 4].map(|halves| start + UNCONFIRMED_AFTER / 2 * halves);
+        let [early, late, later] = [1, 2, 4].map(|halves| start + UNCONFIRMED_AFTER / 2 * halves);
         assert!(!streams.note_confirmed("A", false, start));
         assert!(!streams.note_confirmed("A", false, early));
         assert!(streams.unconfirmed(early).is_empty());

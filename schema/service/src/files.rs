@@ -65,7 +65,9 @@ pub fn replace_file(path: &Path, content: &[u8]) -> Result<()> {
 pub fn sync_folder(folder: &Path) -> Result<()> {
     match File::open(folder)?.sync_all() {
         // What the kernel answers for a missing operation; failed writes have other codes.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP)) => {
+        Err(error)
+            if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP)) =>
+        {
             Ok(())
         }
         synced => synced,

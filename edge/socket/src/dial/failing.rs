@@ -191,7 +191,8 @@ mod tests {
             dialer.failing.put_last(&mut order);
             order[0]
         };
-        let url_of = |scheme: &str, address: SocketAddr| Url::parse(&format!("{scheme}://{address}")).unwrap();
+        let url_of =
+            |scheme: &str, address: SocketAddr| Url::parse(&format!("{scheme}://{address}")).unwrap();
         drop(dialer.dial(&url_of("ws", dead)).await.unwrap());
         assert_eq!(next(), dead, "a connection that was not used has not failed");
         let mut unanswered = dialer.dial(&url_of("ws", dead)).await.unwrap();
