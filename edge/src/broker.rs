@@ -18,6 +18,7 @@ use revisions::NewestRevisions;
 pub(crate) use revisions::OLDER_REVISIONS_FOR;
 pub use stalls::PublishStalls;
 use streams::DescribedStreams;
+pub(crate) use streams::message_bytes;
 
 use crate::limits::ACKNOWLEDGEMENTS_MAX;
 
@@ -101,12 +102,18 @@ impl BrokerLink {
         }
     }
 
-    /// The reply to a publish of so many bytes on a subject of a stream.
-    pub(crate) fn reply<'a>(&self, message: &'a Message, stream: &str, bytes: usize) -> PublishReply<'a> {
+    /// The reply to a publish on a subject of a stream, of a message with so many bytes.
+    pub(crate) fn reply<'a>(
+        &self,
+        message: &'a Message,
+        stream: &str,
+        bytes: impl FnOnce() -> usize,
+    ) -> PublishReply<'a> {
         let status = message.status.map(|status| status.as_u16());
-        let reply = serde_json::from_slice(&message.payload);
+        let reply: serde_json::Result<RawReply<'a>> = serde_json::from_slice(&message.payload);
         self.note_domain(&reply);
-        let is_taken = self.streams.takes(stream, bytes);
+        let is_failed = reply.as_ref().is_ok_and(|reply| reply.error.is_some());
+        let is_taken = !is_failed || self.streams.takes(stream, bytes());
         PublishReply::of(reply, status, (stream, is_taken), self.domain.as_deref())
     }
 

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use async_nats::HeaderMap;
+
 use crate::limits::UNCONFIRMED_AFTER;
 
 #[derive(Debug, Default)]
@@ -68,9 +70,26 @@ impl DescribedStreams {
     }
 }
 
+/// Size of a message as streams measure it: its headers count as they are sent.
+pub(crate) fn message_bytes(headers: &HeaderMap, payload: &[u8]) -> usize {
+    let lines = headers.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
+    let lines = lines.map(|(name, value)| format!("{name}: {value}\r\n").len()).sum::<usize>();
+    let frame = if headers.is_empty() { 0 } else { "NATS/1.0\r\n\r\n".len() };
+    frame + lines + payload.len()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_headers_of_a_message_count_as_they_are_sent() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(message_bytes(&headers, b"123"), 3);
+        headers.insert("Nats-Msg-Id", "7");
+        headers.insert("A", "b");
+        assert_eq!(message_bytes(&headers, b"123"), "NATS/1.0\r\nNats-Msg-Id: 7\r\nA: b\r\n\r\n123".len());
+    }
 
     /// A leaf node's stream acknowledged everything, and nothing said that central never reads it.
     #[test]
