@@ -17,6 +17,8 @@ use domains::AckDomains;
 use revisions::NewestRevisions;
 pub(crate) use revisions::OLDER_REVISIONS_FOR;
 pub use stalls::PublishStalls;
+use streams::DescribedStreams;
+pub(crate) use streams::message_bytes;
 
 use crate::limits::ACKNOWLEDGEMENTS_MAX;
 
@@ -24,6 +26,7 @@ mod acknowledgement;
 mod domains;
 mod revisions;
 mod stalls;
+mod streams;
 
 /// State of the connection, updated by the client's events.
 #[derive(Debug)]
@@ -41,6 +44,7 @@ pub struct BrokerLink {
     /// JetStream domain of the centre, behind a leaf node.
     domain: Option<String>,
     ack_domains: AckDomains,
+    streams: DescribedStreams,
     foreign_lines: Mutex<LogLimit>,
 }
 
@@ -85,6 +89,7 @@ impl BrokerLink {
             revisions: NewestRevisions::default(),
             domain: nats.jetstream_domain.clone(),
             ack_domains: AckDomains::default(),
+            streams: DescribedStreams::default(),
             foreign_lines: Mutex::default(),
         }
     }
@@ -97,12 +102,35 @@ impl BrokerLink {
         }
     }
 
-    /// The reply to a publish on a subject of a stream.
-    pub(crate) fn reply<'a>(&self, message: &'a Message, stream: &str) -> PublishReply<'a> {
+    /// The reply to a publish on a subject of a stream, of a message with so many bytes.
+    pub(crate) fn reply<'a>(
+        &self,
+        message: &'a Message,
+        stream: &str,
+        bytes: impl FnOnce() -> usize,
+    ) -> PublishReply<'a> {
         let status = message.status.map(|status| status.as_u16());
-        let reply = serde_json::from_slice(&message.payload);
+        let reply: serde_json::Result<RawReply<'a>> = serde_json::from_slice(&message.payload);
         self.note_domain(&reply);
-        PublishReply::of(reply, status, stream, self.domain.as_deref())
+        let is_failed = reply.as_ref().is_ok_and(|reply| reply.error.is_some());
+        let is_taken = !is_failed || self.streams.takes(stream, bytes());
+        PublishReply::of(reply, status, (stream, is_taken), self.domain.as_deref())
+    }
+
+    /// The largest message that the centre's stream takes; `None`: of any size.
+    pub(crate) fn note_message_size(&self, stream: &'static str, bytes_max: Option<usize>) {
+        self.streams.note_size(stream, bytes_max);
+    }
+
+    /// Of a stream that has stored messages of this edge. `is_confirmed`: central has a confirmed sequence of it.
+    pub(crate) fn note_confirmed(&self, stream: &'static str, is_confirmed: bool) {
+        // A configured domain is the centre's.
+        if self.domain.is_none() && self.streams.note_confirmed(stream, is_confirmed, Instant::now()) {
+            tracing::error!(
+                problem = self.domain_problem(),
+                "acknowledgements that central does not confirm"
+            );
+        }
     }
 
     /// Reason for which nobody on this server takes a subject of the stream.
@@ -143,9 +171,12 @@ impl BrokerLink {
         }
     }
 
-    /// Streams of two JetStream domains acknowledge, and none is configured.
+    /// No JetStream domain is configured, and streams of two acknowledge, or those of one that central does not confirm.
     pub fn domain_problem(&self) -> Option<String> {
-        self.ack_domains.problem()
+        self.ack_domains.problem().or_else(|| {
+            let unconfirmed = self.streams.unconfirmed(Instant::now());
+            (!unconfirmed.is_empty()).then(|| self.ack_domains.unconfirmed_problem(&unconfirmed))
+        })
     }
 
     /// Refused connection or subject, for `/health`.
@@ -228,6 +259,7 @@ impl BrokerLink {
             Event::Connected => {
                 tracing::info!("connected to nats");
                 self.ack_domains.reconnected();
+                self.streams.reconnected();
                 self.connects.fetch_add(1, Ordering::AcqRel);
                 self.connected.store(true, Ordering::Release);
                 self.changed.notify_one();
@@ -285,7 +317,8 @@ pub(crate) enum PublishReply<'a> {
     Refused {
         text: Cow<'a, str>,
     },
-    /// Rejected for its content; a retry is useless. None behind a leaf node, since an error names no domain: the centre may have taken the message.
+    /// Rejected for its content; a retry is useless. Behind a leaf node only above the known limit of the centre's stream: an error names no domain,
+    /// and the centre may have taken the message.
     Rejected {
         text: Cow<'a, str>,
     },
@@ -334,11 +367,12 @@ impl<'a> RawError<'a> {
 
 impl<'a> PublishReply<'a> {
     /// An unreadable reply counts as refused, so that the message is published again, and so does one without a sequence: a leader that changed may
-    /// know the id of a message that it never stored. A leaf node with a stream of these subjects answers too, and before the centre.
+    /// know the id of a message that it never stored. A leaf node with a stream of these subjects answers too, and before the centre. `is_taken`: the
+    /// centre's stream is not known to have a smaller limit than the message's size.
     fn of(
         reply: serde_json::Result<RawReply<'a>>,
         status: Option<u16>,
-        wanted: &str,
+        (wanted, is_taken): (&str, bool),
         domain: Option<&str>,
     ) -> Self {
         if status == Some(NO_RESPONDERS) {
@@ -355,7 +389,7 @@ impl<'a> PublishReply<'a> {
                 Self::Foreign { text: text.into() }
             }
             Ok(RawReply { error: Some(error), .. })
-                if error.err_code == MESSAGE_TOO_LARGE && domain.is_none() =>
+                if error.err_code == MESSAGE_TOO_LARGE && (domain.is_none() || !is_taken) =>
             {
                 Self::Rejected { text: error.description }
             }
@@ -400,7 +434,7 @@ mod tests {
         wanted: &str,
         domain: Option<&str>,
     ) -> PublishReply<'a> {
-        PublishReply::of(serde_json::from_slice(payload), status, wanted, domain)
+        PublishReply::of(serde_json::from_slice(payload), status, (wanted, true), domain)
     }
 
     #[test]
@@ -452,5 +486,9 @@ mod tests {
         let reply = parse(large, None, "AUDIT", Some("hub"));
         let PublishReply::Refused { text } = &reply else { panic!("{reply:?}") };
         assert!(text.starts_with("message size exceeds maximum allowed; "), "{text}");
+        // Held until the limit was raised, those of several events too, of which each one fits.
+        let reply =
+            PublishReply::of(serde_json::from_slice(large), None, ("MARKET_DATA", false), Some("hub"));
+        assert!(matches!(reply, PublishReply::Rejected { .. }), "the centre's own limit: {reply:?}");
     }
 }

@@ -374,7 +374,7 @@ pub const JOURNAL_WRITE_EVERY: Duration = Duration::from_millis(1);
 /// Time without a write after a failed one, and between reads that fail.
 pub const JOURNAL_RETRY: Duration = Duration::from_secs(1);
 
-/// Failed reads of a segment. Passed: its unsent events are lost and counted.
+/// Failed reads of a segment, those for a limit of the host aside. Passed: its unsent events are lost and counted.
 pub const JOURNAL_READ_RETRIES: u32 = 10;
 
 /// Interval at which segments are deleted.
@@ -400,6 +400,9 @@ pub const CONFIRMED_EVERY: Duration = Duration::from_secs(2);
 
 /// Time for an answer to that. Passed: it is asked again at the next interval.
 pub const CONFIRMED_ANSWER: Duration = Duration::from_secs(5);
+
+/// Time without a confirmed sequence of a stream that acknowledges, after which central may read another one.
+pub(crate) const UNCONFIRMED_AFTER: Duration = Duration::from_secs(600);
 
 /// Age at its receipt up to which a trade of a stream is published. Older: dropped and counted, unless its id is missing.
 pub const TRADE_AGE_MAX: Duration = Duration::from_secs(48 * 3_600);

@@ -40,10 +40,10 @@ pub(crate) const BEHIND_EVERY: Duration = Duration::from_secs(10);
 /// Addresses of one name that are tried. More: the others are not.
 pub(crate) const ADDRESSES_MAX: usize = 16;
 
-/// Addresses whose TLS failed that are remembered. Full: the oldest failure is forgotten, and its address tried in its turn again.
+/// Addresses that are remembered as failing behind their TCP. Full: the oldest failure is forgotten, and its address tried in its turn again.
 pub(crate) const FAILING_ADDRESSES_MAX: usize = 256;
 
-/// Time after a failed TLS in which the other addresses of the name are tried first.
+/// Time after a failed TLS, or a missing answer, in which the other addresses of the name are tried first.
 pub(crate) const FAILING_ADDRESS_KEPT: Duration = Duration::from_secs(600);
 
 /// Wait for an address before the next one is tried too (RFC 8305 section 5).

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::time::timeout;
 
-use super::{BrokerLink, PublishReply};
+use super::{BrokerLink, PublishReply, message_bytes};
 
 /// Replies to one message that are read, above the leaf nodes of a centre. More: the message counts as refused.
 const REPLIES_MAX: usize = 64;
@@ -47,11 +47,11 @@ impl BrokerLink {
         StreamMessage { stream, subject, headers, payload }: StreamMessage,
         refusal: &mut Option<PublishReply<'static>>,
     ) -> anyhow::Result<Option<PublishReply<'static>>> {
-        let inbox = client.new_inbox();
+        let (inbox, bytes) = (client.new_inbox(), message_bytes(&headers, &payload));
         let mut replies = client.subscribe(inbox.clone()).await?.take(REPLIES_MAX);
         client.publish_with_reply_and_headers(subject.clone(), inbox, headers, payload).await?;
         while let Some(message) = replies.next().await {
-            match self.reply(&message, stream).into_owned() {
+            match self.reply(&message, stream, || bytes).into_owned() {
                 PublishReply::Foreign { text } => {
                     self.note_foreign(stream, &subject, &text);
                     refusal.get_or_insert(PublishReply::Refused { text });

@@ -51,6 +51,16 @@ impl AckDomains {
         self.lock().problem()
     }
 
+    /// Of streams that acknowledge, and of which central has no confirmed sequence.
+    pub(super) fn unconfirmed_problem(&self, streams: &[&str]) -> String {
+        let (streams, domain) = (streams.join(", "), self.lock().first.clone());
+        let domain = domain.as_deref().unwrap_or(NO_DOMAIN);
+        format!(
+            "central has never confirmed what {streams} of the JetStream domain {domain} acknowledges: no central has run yet, or it reads streams of \
+             another domain (`marketprism-central diagnose` names it); set nats.jetstream_domain to that one"
+        )
+    }
+
     // Every change is a single assignment, so a panic of another holder does not matter.
     fn lock(&self) -> MutexGuard<'_, SeenDomains> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -78,6 +88,14 @@ mod tests {
         for one in [&[hub, hub, hub][..], &[None, None], &[None, hub, hub], &[]] {
             assert_eq!(problem_after(one), None, "{one:?}");
         }
+    }
+
+    #[test]
+    fn a_stream_that_central_does_not_confirm_is_named_with_its_domain() {
+        let seen = AckDomains::default();
+        seen.note(Some("leaf"));
+        let problem = seen.unconfirmed_problem(&["MARKET_DATA"]);
+        assert!(problem.contains("what MARKET_DATA of the JetStream domain leaf acknowledges"), "{problem}");
     }
 
     #[test]

@@ -113,6 +113,7 @@ impl Config {
             journal: new.journal_placed_as(self),
             adapters: new.adapters_watched_as(self),
             publisher: new.publisher,
+            mirror_to_core: new.mirror_to_core,
             selfcare: new.selfcare,
             sandbox: Sandbox { quarantine_files, ..new.sandbox },
             wire: new.wire,

@@ -21,7 +21,20 @@ use crate::limits::{ACK_WAIT_MAX, CONFIRMED_ANSWER, CONFIRMED_EVERY};
 #[derive(Deserialize)]
 struct StreamInfo {
     created: Option<String>,
+    config: Option<StreamConfig>,
     state: Option<StreamState>,
+}
+
+impl StreamInfo {
+    fn message_bytes_max(&self) -> Option<usize> {
+        usize::try_from(self.config.as_ref()?.max_msg_size?).ok()
+    }
+}
+
+#[derive(Deserialize)]
+struct StreamConfig {
+    /// Below 0: of any size.
+    max_msg_size: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -89,23 +102,29 @@ pub async fn follow_confirmations(
 async fn ask(
     broker: (&Client, &BrokerLink),
     journal: &Journal,
-    (stream, name): (usize, &str),
+    (stream, name): (usize, &'static str),
     wait: Duration,
 ) -> anyhow::Result<Option<StreamFacts>> {
     let Some(stored_before) = journal.stored_max(stream) else { return Ok(None) };
     let Some(info) = request(broker, stream_info_subject(name), wait).await? else { return Ok(None) };
     let info: StreamInfo = serde_json::from_slice(&info.payload).context("state of a stream")?;
+    let message_bytes_max = info.message_bytes_max();
     // An error in the answer: no such stream.
     let (Some(created), Some(state)) = (info.created, info.state) else { return Ok(None) };
+    broker.1.note_message_size(name, message_bytes_max);
     let created =
         OffsetDateTime::parse(&created, &Rfc3339).with_context(|| format!("creation time {created:?}"))?;
     let created_ns = i64::try_from(created.unix_timestamp_nanos())?;
     let key = confirmed_request_subject(name);
     let newest = request(broker, key.clone(), wait).await?;
+    // Neither a missing nor a deleted key has a value.
+    let read = |message: &Message| serde_json::from_slice::<Watermark>(&message.payload).ok();
+    if stored_before > 0 {
+        broker.1.note_confirmed(name, newest.as_ref().is_some_and(|message| read(message).is_some()));
+    }
     // An older one would be taken for a hot that was put back.
     let confirmed = newest.filter(|value| broker.1.is_newest(&key, Some(value))).and_then(|message| {
-        // Neither a missing nor a deleted key has a value.
-        let value: Watermark = serde_json::from_slice(&message.payload).ok()?;
+        let value = read(&message)?;
         (value.stream_created_ns == created_ns).then_some(value.confirmed_seq)
     });
     Ok(Some(StreamFacts { stream, created_ns, last_sequence: state.last_seq, stored_before, confirmed }))

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use marketprism_service::sync_folder;
+
 pub trait JournalFile: Send + Sync {
     fn append(&self, bytes: &[u8]) -> io::Result<()>;
 
@@ -48,7 +50,7 @@ impl JournalFiles for DiskFiles {
         fs::create_dir_all(folder)?;
         let file = OpenOptions::new().create_new(true).append(true).open(path)?;
         // The file's name must outlive a power cut as its content does.
-        File::open(folder)?.sync_all()?;
+        sync_folder(folder)?;
         Ok(Arc::new(file))
     }
 

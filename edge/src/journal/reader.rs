@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use marketprism_service::LogLimit;
+use marketprism_service::{LogLimit, host_limit};
 
 use super::event_state::EventState;
 use super::frame::{EventFrame, Frame, FrameScanner};
@@ -202,7 +202,8 @@ impl CatchUp {
         let mut state = self.shared.lock();
         if !state.has_unwritten(segment) {
             state.status.read_errors += 1;
-            self.failures += 1;
+            // A limit of the host says nothing about the segment: it waits until the limit is raised, or what reached it ends.
+            self.failures += u32::from(host_limit(error).is_none());
         }
         let waited = self.shared.waiting.wait_timeout_while(state, JOURNAL_RETRY, |state| !state.is_closing);
         drop(waited);
@@ -336,5 +337,36 @@ mod tests {
         assert!(journal.status().lost.iter().flatten().all(|(_, lost)| *lost == 0), "{:?}", journal.status());
         catch_up.send_from(segment, run_ns, ROOM);
         assert_eq!((queue.status().catch_up, journal.status().waiting), (1, 0));
+    }
+
+    /// Ten seconds without a free file descriptor lost all that waited on an intact disk.
+    #[test]
+    fn events_that_a_limit_of_the_host_keeps_from_being_read_wait_and_are_not_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = journal(folder.path(), 5);
+        let shared = Arc::clone(journal.shared());
+        let queue = MemoryQueue::new(ROOM, Arc::new(Auditor::off()));
+        let queue = Arc::new(queue.with_journal(Arc::clone(&journal) as _, ROOM));
+        assert!(journal.spill(append(&journal, 1).journal.unwrap()));
+        write(&shared);
+        let mut catch_up = CatchUp::new(Arc::clone(&shared), Arc::clone(&queue), Vec::new());
+        let (segment, run_ns) = catch_up.next_segment().unwrap().unwrap();
+        // It waits between no tries then.
+        shared.lock().is_closing = true;
+        for code in [libc::EMFILE, libc::ENFILE, libc::ENOMEM] {
+            for _ in 0..=JOURNAL_READ_RETRIES {
+                catch_up.read_failed(segment, &io::Error::from_raw_os_error(code));
+            }
+        }
+        let lost = || journal.status().lost.iter().flatten().map(|(_, lost)| *lost).sum::<u64>();
+        assert_eq!((journal.status().waiting, lost()), (1, 0));
+        catch_up.send_from(segment, run_ns, ROOM);
+        assert_eq!((queue.status().catch_up, journal.status().waiting), (1, 0));
+        assert!(journal.spill(append(&journal, 2).journal.unwrap()));
+        write(&shared);
+        for _ in 0..JOURNAL_READ_RETRIES {
+            catch_up.read_failed(segment, &io::Error::from_raw_os_error(libc::EIO));
+        }
+        assert_eq!((journal.status().waiting, lost()), (0, 1), "a disk that does not give it back");
     }
 }

@@ -6,10 +6,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use async_nats::Subject;
+use async_nats::header::NATS_MESSAGE_ID;
+use async_nats::{HeaderMap, HeaderValue, Subject};
 use bytes::Bytes;
 use marketprism_schema::{EventId, PackedEvents, WireForm, split_packed_header};
 
+use super::events::CONTENT_TYPE;
+use crate::broker::message_bytes;
 use crate::queue::{EventRecord, QueueEntry};
 
 /// Payload of a message with several events, a sixteenth of what brokers take by default. Full: the next event begins another one.
@@ -164,6 +167,22 @@ impl OpenBatch {
 }
 
 impl OutgoingMessage {
+    pub(super) fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let Some(id) = self.message_id {
+            headers.insert(NATS_MESSAGE_ID, HeaderValue::from(id.to_string()));
+        }
+        if let Some(content_type) = self.form.header() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from(content_type));
+        }
+        headers
+    }
+
+    /// As the stream counts them.
+    pub(super) fn bytes(&self) -> usize {
+        message_bytes(&self.headers(), &self.payload)
+    }
+
     /// `None`: without an entry.
     fn of(
         mut entries: Vec<QueueEntry>,

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_nats::header::{HeaderName, NATS_MESSAGE_ID};
-use async_nats::{Client, HeaderMap, HeaderValue, Message, PublishErrorKind};
+use async_nats::header::HeaderName;
+use async_nats::{Client, Message, PublishErrorKind};
 use futures_util::StreamExt;
 use marketprism_schema::{Carries, STREAMS, stream_of};
 use marketprism_service::{LogLimit, clock};
@@ -210,13 +210,7 @@ impl Publisher {
         let message = &flight.message;
         self.metrics.published.inc_by(whole(message.entries.len()));
         self.metrics.published_messages.inc();
-        let mut headers = HeaderMap::new();
-        if let Some(id) = message.message_id {
-            headers.insert(NATS_MESSAGE_ID, HeaderValue::from(id.to_string()));
-        }
-        if let Some(content_type) = message.form.header() {
-            headers.insert(CONTENT_TYPE, HeaderValue::from(content_type));
-        }
+        let headers = message.headers();
         let reply = format!("{}.{}-{}", self.inbox, position.0, flight.send());
         let (subject, bytes) = (message.subject.clone(), message.payload.len());
         let payload = message.payload.clone();
@@ -300,11 +294,12 @@ impl Publisher {
         for message in replies {
             let Some((position, send)) = self.send_of(message) else { continue };
             // None: the second reply to a message that was sent twice, or that two streams have.
-            let Some(stream) = self.window.get(position).and_then(InFlightMessage::stream) else {
+            let flight = self.window.get(position);
+            let Some((flight, stream)) = flight.and_then(|flight| Some((flight, flight.stream()?))) else {
                 self.link.note_late_reply(message);
                 continue;
             };
-            match self.link.reply(message, stream) {
+            match self.link.reply(message, stream, || flight.message.bytes()) {
                 PublishReply::Stored { duplicate, sequence } => {
                     let Some(flight) = self.window.acknowledged(position, send, now) else { continue };
                     self.hops.acknowledged(&flight, now, now_ns);

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, stream};
+use marketprism_config::Nats;
 use marketprism_edge::audit::Auditor;
 use marketprism_edge::config::PublisherLimits;
+use marketprism_edge::journal::DiskFiles;
 use marketprism_edge::publisher::DrainResult;
-use marketprism_edge::queue::{EventQueue, EventRecord, QueueLane};
+use marketprism_edge::queue::{EventQueue, EventRecord, MemoryQueue, QueueLane, QueueLimits};
 use marketprism_edge::telemetry::Coverage;
 use marketprism_schema::{
     Body, DataSource, Decimal, Event, EventId, Header, MarketType, Side, Trade, WireForm,
@@ -16,8 +18,10 @@ use marketprism_tests::broker::Broker;
 use marketprism_tests::wait::eventually;
 
 use crate::broker::{
-    Publishing, STREAM, broker_with_stream, header, limits, messages, publish, publish_through_kills, record,
+    Publishing, STREAM, broker_with_stream, header, limits, messages, nats, publish, publish_through_kills,
+    publish_to, record,
 };
+use crate::journaled::{journaled, options};
 
 fn packed(symbol: &'static str, number: u64, coverage: &Coverage) -> EventRecord {
     packed_as(symbol, number, number.to_string(), coverage)
@@ -107,10 +111,8 @@ async fn the_broker_knows_a_message_of_the_same_events_and_each_of_them_counts_a
     assert_eq!(stored(&broker.url()).await, [(0..20).collect::<Vec<u128>>()]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_the_stream_finds_too_large_is_taken_apart_and_only_what_is_too_large_alone_is_lost() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path()).await;
+/// A stream for a few events a message.
+async fn create_small_stream(broker: &Broker) {
     let config = stream::Config {
         name: STREAM.to_owned(),
         subjects: vec!["trade.>".to_owned()],
@@ -119,7 +121,10 @@ async fn a_message_that_the_stream_finds_too_large_is_taken_apart_and_only_what_
     };
     let context = jetstream::new(async_nats::connect(broker.url()).await.unwrap());
     context.create_stream(config).await.unwrap();
-    let edge = start(&broker.url(), Duration::from_millis(2)).await;
+}
+
+/// Publishes twenty events that fit each and one that does not.
+async fn goes_apart(edge: Publishing, broker: &Broker) {
     let mut records: Vec<_> = (0..20).map(|number| packed("A-B", number, &edge.coverage)).collect();
     let large = packed_as("A-B", 20, "7".repeat(400), &edge.coverage);
     records.push(large);
@@ -132,4 +137,29 @@ async fn a_message_that_the_stream_finds_too_large_is_taken_apart_and_only_what_
     ids.sort_unstable();
     assert_eq!(ids, (0..20).collect::<Vec<_>>());
     assert_eq!(metrics.lost.with_label_values(&["trade", "refused"]).get(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_the_stream_finds_too_large_is_taken_apart_and_only_what_is_too_large_alone_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    create_small_stream(&broker).await;
+    goes_apart(start(&broker.url(), Duration::from_millis(2)).await, &broker).await;
+}
+
+/// Errors name no domain: all of it was held, as for a small stream of the leaf node, until the centre's limit was raised.
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_leaf_node_too_a_message_above_the_limit_of_the_centres_stream_is_taken_apart() {
+    let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let (hub, leaf) = Broker::hub_and_leaf([folders[0].path(), folders[1].path()]).await;
+    create_small_stream(&hub).await;
+    let journaled = journaled(options(folders[2].path()), Arc::new(DiskFiles));
+    let auditor = Arc::new(Auditor::off());
+    let bounds = QueueLimits { messages: 1_000, bytes: 1 << 20 };
+    let queue = Arc::new(MemoryQueue::new(bounds, Arc::clone(&auditor)));
+    let limits = PublisherLimits { linger: Duration::from_millis(2), batch_events: 50, ..limits() };
+    let nats = Nats { jetstream_domain: Some("hub".to_owned()), ..nats(&leaf.url()) };
+    let edge = publish_to(&nats, limits, auditor, Duration::from_secs(60), queue).await;
+    let (_stop, _following) = journaled.follow(&edge);
+    goes_apart(edge, &hub).await;
 }

@@ -51,7 +51,8 @@ fn a_reload_applies_limits_and_leaves_places_to_a_restart() {
     let old = with("");
     let new = with(
         "[publisher]\nack_timeout_ms = 900\nqueue_max_bytes = 20000000\n[journal]\nmax_bytes = 20000000\ndir = \"/elsewhere\"\n\
-         [selfcare]\nmemory_mb = 5\n[adapters]\nprobation_ms = 7\nwatch_dir = \"/new\"\n[audit]\nwindow_seconds = 30\n",
+         [selfcare]\nmemory_mb = 5\n[adapters]\nprobation_ms = 7\nwatch_dir = \"/new\"\n[audit]\nwindow_seconds = 30\n\
+         [mirror_to_core]\nsubjects = [\"trade.>\"]\n[log]\nfilter = \"debug\"\n",
     );
     let difference = ConfigDifference::new(&old, &new);
     let keys = |changes: &[KeyChange]| -> BTreeSet<String> {
@@ -60,6 +61,8 @@ fn a_reload_applies_limits_and_leaves_places_to_a_restart() {
     let applied = [
         "adapters.probation_ms",
         "journal.max_bytes",
+        "log.filter",
+        "mirror_to_core.subjects",
         "publisher.ack_timeout_ms",
         "publisher.queue_max_bytes",
         "selfcare.memory_mb",
@@ -73,7 +76,10 @@ fn a_reload_applies_limits_and_leaves_places_to_a_restart() {
     assert_eq!(runs.adapters.probation.as_millis(), 7);
     assert_eq!((&runs.adapters.watch_dir, &runs.audit), (&None, &old.audit));
     assert!(ConfigDifference::new(&runs, &old.updated_to(new.clone())).is_empty());
-    assert_eq!(keys(&ConfigDifference::new(&runs, &new).needs_restart), restart.map(str::to_owned).into());
+    let left = ConfigDifference::new(&runs, &new);
+    // The subjects of the mirror were, each time: nothing had taken them.
+    assert_eq!(keys(&left.applied), BTreeSet::new(), "said to be applied");
+    assert_eq!(keys(&left.needs_restart), restart.map(str::to_owned).into());
 }
 
 /// The broker would acknowledge what central puts into the dead letters, and the journal would delete it.

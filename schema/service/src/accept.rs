@@ -40,8 +40,9 @@ async fn retry_until_available<T>(
     }
 }
 
-/// The next connection, without Nagle's delay. A failed accept is logged and tried again after a pause.
+/// The next connection, without Nagle's delay. A failed accept is logged, now and then, and tried again after a pause.
 pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    let mut lines = LogLimit::default();
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -50,8 +51,10 @@ pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
                 return (stream, peer);
             }
             Err(error) => {
-                tracing::warn!(error = error_text(&error), "a connection was not accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                if let Some(held_back) = lines.allow(std::time::Instant::now()) {
+                    tracing::warn!(error = error_text(&error), held_back, "a connection was not accepted");
+                }
+                sleep(ACCEPT_PAUSE).await;
             }
         }
     }

@@ -57,7 +57,21 @@ pub fn replace_file(path: &Path, content: &[u8]) -> Result<()> {
         let _ = std::fs::remove_file(&part);
         return Err(error);
     }
-    File::open(path.parent().unwrap_or_else(|| Path::new(".")))?.sync_all()
+    sync_folder(path.parent().unwrap_or_else(|| Path::new(".")))
+}
+
+/// A name that is new in this folder outlives a power cut. Where the file system syncs no folders (shared folders of virtual machines, some
+/// network and user-space file systems), that of a file's content is all there is.
+pub fn sync_folder(folder: &Path) -> Result<()> {
+    match File::open(folder)?.sync_all() {
+        // What the kernel answers for a missing operation; failed writes have other codes.
+        Err(error)
+            if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP)) =>
+        {
+            Ok(())
+        }
+        synced => synced,
+    }
 }
 
 fn without_mark(mut bytes: Vec<u8>) -> Vec<u8> {
@@ -125,6 +139,17 @@ mod tests {
             FileStamp::of(&write("a", "six")).unwrap() != a
         });
         assert!(is_found);
+    }
+
+    /// The journal was never written there, and no adapter stored, though every file could be. `/proc` is such a file system.
+    #[test]
+    fn a_file_system_that_syncs_no_folders_is_no_failure_and_a_missing_folder_is_one() {
+        let refused = File::open("/proc").unwrap().sync_all().unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EINVAL));
+        sync_folder(Path::new("/proc")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        sync_folder(folder.path()).unwrap();
+        assert!(sync_folder(&folder.path().join("none")).is_err());
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub use certificates::{CertificateFiles, CertificateTimes};
 pub use colours::shows_colours;
 pub use disk::DiskSpace;
 pub use file_lock::FileLock;
-pub use files::{FileStamp, open_file, read_file, read_pem, read_text, replace_file};
+pub use files::{FileStamp, open_file, read_file, read_pem, read_text, replace_file, sync_folder};
 pub use host_limits::{check_host, host_limit, start_thread, thread_limit};
 pub use hosts::HostRule;
 #[cfg(feature = "http")]

@@ -23,7 +23,7 @@ use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
 use self::addresses::{connect_to, resolve};
-use self::failing::FailingAddresses;
+use self::failing::{Answering, FailingAddresses};
 use self::race::race;
 use self::refusal::ProxyRefusal;
 use self::socks::SocksTarget;
@@ -168,7 +168,7 @@ impl Dial<'_> {
                 let secured = self.dialer.secure(stream, &self.target.host, address).await;
                 secured.map_err(|reason| step.because(reason))
             }
-            _ => Ok(stream),
+            _ => Ok(Box::new(Answering::new(stream, self.dialer.failing.attempt(address)))),
         }
     }
 
@@ -272,10 +272,10 @@ impl Dialer {
             }
             TcpFailure::Connect(reason) => ProxyRefusal::passing(format!("cannot reach the proxy: {reason}")),
         })?;
-        if proxy.protocol != ProxyProtocol::Https {
-            return Ok(Box::new(tcp));
-        }
         let address = tcp.peer_addr().ok();
+        if proxy.protocol != ProxyProtocol::Https {
+            return Ok(Box::new(Answering::new(Box::new(tcp), self.failing.attempt(address))));
+        }
         let secured = self.secure(Box::new(tcp), &host, address).await;
         secured.map_err(|reason| ProxyRefusal::passing(format!("tls with the proxy failed: {reason}")))
     }
@@ -292,22 +292,21 @@ impl Dialer {
         Ok(stream)
     }
 
-    /// `address`: of the peer that speaks TLS, if this side chose it.
+    /// `address`: of the peer that speaks TLS, if this side chose it. It has failed without TLS, and without an answer behind it.
     async fn secure(
         &self,
         stream: Box<dyn Transport>,
         host: &Host,
         address: Option<SocketAddr>,
     ) -> Result<Box<dyn Transport>, String> {
-        let handshake = self.failing.handshake(address);
-        let secured = self.handshake(stream, host).await;
-        if secured.is_ok() {
-            handshake.succeeded();
+        let attempt = self.failing.attempt(address);
+        match self.handshake(stream, host).await {
+            Ok(stream) => Ok(Box::new(Answering::new(stream, attempt))),
+            Err(reason) => Err(match address {
+                Some(address) => format!("{address}: {reason}"),
+                None => reason,
+            }),
         }
-        secured.map_err(|reason| match address {
-            Some(address) => format!("{address}: {reason}"),
-            None => reason,
-        })
     }
 
     async fn handshake(&self, stream: Box<dyn Transport>, host: &Host) -> Result<Box<dyn Transport>, String> {
