@@ -52,8 +52,8 @@ pub(super) fn refresh(state: &EdgeState) {
     if let Some(journal) = &state.context.journal {
         refresh_journal(metrics, &journal.status());
     }
-    for (exchange, store) in state.context.raw.all() {
-        refresh_raw(metrics, &exchange, &store.status());
+    for (exchange, status) in state.context.raw.statuses() {
+        refresh_raw(metrics, &exchange, &status);
     }
     tracer().refresh(&metrics.trace_spans, &metrics.trace_spans_dropped);
     expect_edge(metrics);

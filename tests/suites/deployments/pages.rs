@@ -50,9 +50,14 @@ fn commands_paths_and_links_of_the_pages_exist() {
         }
         let programs = ["marketprism-edge ", "marketprism-central "];
         let spans = content.split('`').skip(1).step_by(2).filter(|span| !span.contains('\n'));
-        let lines = content
-            .lines()
-            .map(|line| line.split('#').next().unwrap().trim().trim_start_matches("sudo -u marketprism "));
+        let lines = content.lines().map(|line| {
+            line.split('#')
+                .next()
+                .unwrap()
+                .trim()
+                .trim_start_matches("sudo -u marketprism ")
+                .trim_start_matches("sudo ")
+        });
         for line in spans.chain(lines) {
             if programs.iter().any(|program| line.starts_with(program)) {
                 command_exists(page, line);
