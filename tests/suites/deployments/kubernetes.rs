@@ -168,6 +168,20 @@ fn the_manifests_build_and_each_workload_is_probed_bounded_and_fenced() {
     }
 }
 
+/// By order, Kubernetes waits for a pod to be ready before it replaces it: one with an invalid configuration stays, whatever is applied afterwards.
+#[test]
+fn a_corrected_configuration_replaces_a_pod_that_never_got_ready() {
+    let mut sets = 0;
+    for file in ["centre/nats.yml", "edge/leaf.yml", "edge/edge.yml"] {
+        let documents = yaml(&text(&deploy("kubernetes/base").join(file)));
+        for set in documents.iter().filter(|one| one["kind"] == "StatefulSet") {
+            assert_eq!(set["spec"]["podManagementPolicy"], "Parallel", "{file}");
+            sets += 1;
+        }
+    }
+    assert_eq!(sets, 3);
+}
+
 /// nats-server reads its certificate at a start and at a reload: cert-manager renews it in the pod, and nobody else reloads it.
 #[tokio::test(flavor = "multi_thread")]
 async fn brokers_take_renewed_certificates_by_themselves() {
