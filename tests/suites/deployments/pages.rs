@@ -1,5 +1,6 @@
 //! Promise: commands, paths and links of the pages under `deploy` exist.
 
+use std::path::Path;
 use std::process::Command;
 
 use marketprism_tests::parts;
@@ -69,4 +70,14 @@ fn commands_paths_and_links_of_the_pages_exist() {
         }
     }
     assert!(commands >= 8, "{commands} commands");
+}
+
+/// systemd opens the file of `append:` before it makes the folders of a unit.
+#[test]
+fn the_folder_of_logs_in_files_is_made_before_a_unit_starts() {
+    let page = text(&deploy("systemd/README.md"));
+    let (before, rest) = page.split_once("\n  StandardError=append:").unwrap();
+    let folder = Path::new(rest.lines().next().unwrap()).parent().unwrap();
+    assert!(before.contains(&format!("sudo install -d -m 750 {}\n", folder.display())), "{before}");
+    assert!(!page.lines().any(|line| line.trim_start().starts_with("LogsDirectory=")));
 }
