@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes what a compose file needs in the folder `secrets`: for each container a folder, which is mounted, with throw-away certificates, passwords,
 # tokens and the configuration of nats-server; variables of nats-server beside them. What is there stays, but the configuration of nats-server is that of
-# ../nats. With certificates of your own, put them there first.
+# ../nats, and its variables get the passwords of new users. With certificates of your own, put them there first.
 set -euo pipefail
 
 usage() {
@@ -66,6 +66,14 @@ password() {
     esac
 }
 
+# The user of a variable. A leaf node has a system user of its own.
+user_of() {
+    local user
+    user="$(echo "${1#NATS_PASSWORD_}" | tr 'A-Z_' 'a-z-')"
+    [ "$kind" != leaf ] || [ "$user" != sys ] || user=leaf-sys
+    echo "$user"
+}
+
 variables() {
     while IFS= read -r line; do
         name="${line%%=*}"
@@ -73,10 +81,7 @@ variables() {
             '#'*) ;;
             NATS_PASSWORD_*)
                 [ "$kind" != leaf ] || name="${name/TOKYO/$(echo "$region" | tr 'a-z-' 'A-Z_')}"
-                user="$(echo "${name#NATS_PASSWORD_}" | tr 'A-Z_' 'a-z-')"
-                # The leaf node has a system user of its own.
-                [ "$kind" != leaf ] || [ "$user" != sys ] || user=leaf-sys
-                echo "$name=$(password "$user")"
+                echo "$name=$(password "$(user_of "$name")")"
                 ;;
             NATS_HUB_URLS=*) echo "$name=[tls://leaf-$region:$(secret "nats-password-leaf-$region")@${HUB:-nats-1}:7422]" ;;
             NATS_ROUTES=*) echo "$name=[tls://nats-1:6222, tls://nats-2:6222, tls://nats-3:6222]" ;;
@@ -94,10 +99,16 @@ given="$(variables)"
 [ -e "$secrets/nats-$kind.env" ] || echo "$given" > "$secrets/nats-$kind.env"
 cp "$here/../nats/$kind.conf" "$secrets/$broker/nats-server.conf"
 include="$(sed -n 's|^include \./||p' "$here/../nats/$kind.conf")"
-case "$kind" in
-    leaf) cp "$here/../nats/leaf-accounts-$region.conf" "$secrets/leaf/$include" ;;
-    *) cp "$here/../nats/$include" "$secrets/nats/" ;;
-esac
+users="$here/../nats/$include"
+[ "$kind" != leaf ] || users="$here/../nats/leaf-accounts-$region.conf"
+cp "$users" "$secrets/$broker/$include"
+# Users that the variables do not have: nats-server would not start.
+for name in $(grep -oh 'NATS_PASSWORD_[A-Z0-9_]*' "$users" | sort -u); do
+    if ! grep -q "^$name=" "$secrets/nats-$kind.env"; then
+        given="$(password "$(user_of "$name")")"
+        echo "$name=$given" >> "$secrets/nats-$kind.env"
+    fi
+done
 if [ "$kind" != leaf ]; then
     secret central/central-token > /dev/null
     secret central/central-read-token > /dev/null

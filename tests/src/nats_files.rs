@@ -118,7 +118,33 @@ impl NatsFromFiles {
 
     pub fn start(&mut self) {
         let mut command = Command::new(parts::nats_server());
-        command.arg("--config").arg(self.folder.join("nats-server.conf")).env_clear().envs(&self.variables);
+        command.arg("--config").arg(self.folder.join("nats-server.conf"));
+        self.run(command);
+    }
+
+    /// As the shell script of a container says, which reads certificates in the folder `certificates`. It looks at them more often than there, and
+    /// ends with the server.
+    pub fn start_in_container(&mut self, script: &str, certificates: &Path) {
+        let config = self.folder.join("nats-server.conf");
+        let program = parts::nats_server();
+        let replaced = [
+            ("exec nats-server ", format!("exec {} ", program.display())),
+            ("/etc/nats/nats-server.conf", config.display().to_string()),
+            ("/etc/nats-tls", certificates.display().to_string()),
+            ("sleep 60", "sleep 0.2 && kill -0 $$".to_owned()),
+            ("kill -HUP 1", "kill -HUP $$".to_owned()),
+        ];
+        let script = replaced.iter().fold(script.to_owned(), |script, (from, to)| {
+            assert!(script.contains(from), "no {from:?}: {script}");
+            script.replace(from, to)
+        });
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]);
+        self.run(command);
+    }
+
+    fn run(&mut self, mut command: Command) {
+        command.env_clear().env("PATH", "/usr/bin:/bin").envs(&self.variables);
         self.process = Some(Process::start(&self.name, &mut command, &self.folder));
     }
 

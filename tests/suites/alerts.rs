@@ -60,6 +60,22 @@ fn each_alert_fires_in_its_case_only() {
     }
 }
 
+/// No program exposes its job, and no edge its name: an alert that asks for another job never fires, and edges without the label hide each other.
+#[test]
+fn each_scrape_configuration_has_the_jobs_and_the_label_that_alerts_ask_for() {
+    let alerts = text("deploy/prometheus/alerts.yml");
+    let jobs: BTreeSet<&str> =
+        alerts.split("job=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert_eq!(jobs, BTreeSet::from(["marketprism-central", "marketprism-edge"]));
+    for file in ["prometheus.yml", "kubernetes.yml"] {
+        let config = text(&format!("deploy/prometheus/{file}"));
+        let scraped = named(&config, "- job_name:");
+        assert!(jobs.is_subset(&scraped), "{file}: {scraped:?}");
+        let of_edge = config.split("- job_name: ").find(|job| job.starts_with("marketprism-edge")).unwrap();
+        assert!(of_edge.contains("labels: {edge: ") || of_edge.contains("target_label: edge\n"), "{file}");
+    }
+}
+
 /// Labels of each metric of edge and central, as their own tests hold the tables to what they expose. Those of histograms by their series too.
 fn exposed() -> BTreeMap<String, BTreeSet<String>> {
     let tables = text("edge/README.md") + &text("central/README.md");

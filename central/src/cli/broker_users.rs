@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -207,11 +208,17 @@ fn with_passwords(variables: &str, users: &[String]) -> (String, Vec<String>) {
     (lines.join("\n") + "\n", drawn)
 }
 
-/// A new file is for its owner and group.
-fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
+/// A new file is for its owner and the group of the file `beside`, which the server reads too.
+fn replace(path: &Path, text: &str, beside: Option<&Path>) -> anyhow::Result<()> {
+    let group = beside.filter(|_| !path.exists()).and_then(|beside| fs::metadata(beside).ok());
     let mut file = ReplacedFile::create(path, Some(0o640))?;
     file.write_all(text.as_bytes()).with_context(|| path.display().to_string())?;
-    file.commit()
+    file.commit()?;
+    if let Some(group) = group {
+        // Fails for a group that this user is not in: whoever installs the file chooses it then.
+        let _ = chown(path, None, Some(group.gid()));
+    }
+    Ok(())
 }
 
 pub fn execute(args: &BrokerUsersArgs) -> anyhow::Result<()> {
@@ -236,7 +243,7 @@ fn write_files(args: &BrokerUsersArgs) -> anyhow::Result<Vec<String>> {
         if drawn.is_empty() {
             said.push(format!("{shown}: every user has a password"));
         } else {
-            replace(env, &variables)?;
+            replace(env, &variables, None)?;
             has_changed = true;
             said.push(format!("{shown}: new passwords for {}", drawn.join(", ")));
         }
@@ -246,7 +253,7 @@ fn write_files(args: &BrokerUsersArgs) -> anyhow::Result<Vec<String>> {
     if fs::read_to_string(&path).is_ok_and(|present| present == file.text) {
         said.push(format!("{shown}: as before"));
     } else {
-        replace(&path, &file.text)?;
+        replace(&path, &file.text, args.env.as_deref())?;
         has_changed = true;
         said.push(format!("{shown}: users {}", file.users.join(", ")));
     }
@@ -342,6 +349,22 @@ mod tests {
         );
         assert!(!after.contains(PLACEHOLDER) && after.contains("\nNATS_PASSWORD_EDGE_2=p"), "{after}");
         assert_eq!(with_passwords(&after, &users), (after.clone(), Vec::new()));
+    }
+
+    /// `sudo` writes for a server that runs as another user, in a folder of root's.
+    #[test]
+    fn a_new_file_belongs_to_the_group_that_reads_the_variables() {
+        let folder = tempfile::tempdir().unwrap();
+        let (edges, env) = (folder.path().join("edges.toml"), folder.path().join("leaf.env"));
+        fs::write(&edges, "[[edge]]\nname = \"edge-1\"\nexchanges = [\"one_spot\"]\n").unwrap();
+        fs::write(&env, "").unwrap();
+        // Of root only: for anybody else it is the own group.
+        let _ = chown(&env, None, Some(4_321));
+        let out = folder.path().to_owned();
+        write_files(&BrokerUsersArgs { edges, server: SINGLE.to_owned(), out, env: Some(env.clone()) })
+            .unwrap();
+        let users = fs::metadata(folder.path().join("authorization.conf")).unwrap();
+        assert_eq!((users.gid(), users.mode() & 0o777), (fs::metadata(&env).unwrap().gid(), 0o640));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use marketprism_adapter_host::{FaultCause, StatsSnapshot};
 use marketprism_book::{BookGapCause, BookState, BookStats};
+use marketprism_schema::DataType;
 use marketprism_service::{CertificateTimes, ProcessUsage, clock};
 use marketprism_socket::{ConnectionPhase, SocketCounter, SocketCounters};
 use marketprism_traces::tracer;
@@ -27,6 +28,8 @@ pub(super) struct FeedTotals<'a> {
     pub(super) metrics: &'a Metrics,
     counters: TotalsOf<'a, IntCounterVec>,
     gauges: TotalsOf<'a, IntGaugeVec>,
+    /// Seconds of the oldest success, by exchange and data type of polls.
+    poll_successes: BTreeMap<(String, DataType), i64>,
 }
 
 fn add<'a, F>(totals: &mut TotalsOf<'a, F>, family: &'a F, labels: &[&str], value: u64) {
@@ -52,8 +55,8 @@ pub(super) fn refresh(state: &EdgeState) {
     if let Some(journal) = &state.context.journal {
         refresh_journal(metrics, &journal.status());
     }
-    for (exchange, store) in state.context.raw.all() {
-        refresh_raw(metrics, &exchange, &store.status());
+    for (exchange, status) in state.context.raw.statuses() {
+        refresh_raw(metrics, &exchange, &status);
     }
     tracer().refresh(&metrics.trace_spans, &metrics.trace_spans_dropped);
     expect_edge(metrics);
@@ -84,7 +87,7 @@ pub(super) fn refresh(state: &EdgeState) {
         let seconds = row.last_success_ts().unwrap_or_default();
         metrics.last_success.with_label_values(&[&row.exchange, row.data_type.as_str()]).set(seconds);
     }
-    let mut totals = FeedTotals { metrics, counters: BTreeMap::new(), gauges: BTreeMap::new() };
+    let mut totals = FeedTotals::new(metrics);
     for feed in &state.feeds.list() {
         totals.expect_feed(feed);
         totals.add_books_and_polls(feed);
@@ -93,6 +96,7 @@ pub(super) fn refresh(state: &EdgeState) {
         }
         totals.add_sockets(feed);
     }
+    totals.show_poll_successes();
     for ((_, labels), (family, total)) in totals.counters {
         follow(&family.with_label_values(&borrowed(&labels)), total);
     }
@@ -165,6 +169,25 @@ fn refresh_journal(metrics: &Metrics, journal: &JournalStatus) {
 }
 
 impl<'a> FeedTotals<'a> {
+    fn new(metrics: &'a Metrics) -> Self {
+        Self { metrics, counters: BTreeMap::new(), gauges: BTreeMap::new(), poll_successes: BTreeMap::new() }
+    }
+
+    /// Of several feeds of an exchange, or parts of one, the oldest counts.
+    fn add_poll_success(&mut self, exchange: &str, kind: DataType, seconds: i64) {
+        let oldest = self.poll_successes.entry((exchange.to_owned(), kind)).or_insert(seconds);
+        *oldest = seconds.min(*oldest);
+    }
+
+    /// A feed that is gone leaves none behind.
+    fn show_poll_successes(&self) {
+        let gauge = &self.metrics.poll_success;
+        gauge.reset();
+        for ((exchange, kind), seconds) in &self.poll_successes {
+            gauge.with_label_values(&[exchange.as_str(), kind.as_str()]).set(*seconds);
+        }
+    }
+
     fn count(&mut self, family: &'a IntCounterVec, labels: &[&str], value: u64) {
         add(&mut self.counters, family, labels, value);
     }
@@ -205,7 +228,7 @@ impl<'a> FeedTotals<'a> {
                 self.count(&metrics.poll_failures, &[exchange, kind.as_str(), reason], *count);
             }
             let seconds = polls.oldest_success_ns.unwrap_or_default() / NANOS_PER_SECOND;
-            metrics.poll_success.with_label_values(&[exchange, kind.as_str()]).set(seconds);
+            self.add_poll_success(exchange, kind, seconds);
         }
     }
 
@@ -282,5 +305,31 @@ impl<'a> FeedTotals<'a> {
                 self.count(&metrics.socket_events, &[exchange, what.label()], *count);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_success_of_all_feeds_of_an_exchange_is_shown_and_none_of_a_feed_that_is_gone() {
+        let metrics = Metrics::new().unwrap();
+        let shown =
+            |kind: DataType| metrics.poll_success.with_label_values(&["sim_spot", kind.as_str()]).get();
+        let mut totals = FeedTotals::new(&metrics);
+        for (kind, seconds) in [
+            (DataType::OpenInterest, 700),
+            (DataType::OpenInterest, 500),
+            (DataType::OpenInterest, 900),
+            (DataType::LsrTopPosition, 800),
+        ] {
+            totals.add_poll_success("sim_spot", kind, seconds);
+        }
+        totals.show_poll_successes();
+        assert_eq!([shown(DataType::OpenInterest), shown(DataType::LsrTopPosition)], [500, 800]);
+        FeedTotals::new(&metrics).show_poll_successes();
+        let text = String::from_utf8(metrics.encode().unwrap()).unwrap();
+        assert!(!text.contains("poll_oldest_success_timestamp_seconds{"), "{text}");
     }
 }

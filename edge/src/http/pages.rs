@@ -54,7 +54,7 @@ pub(super) fn health_state(state: &EdgeState) -> Health {
     degraded.extend(state.link.domain_problem());
     degraded.extend(state.context.clocks.problems());
     degraded.extend(state.reload.problem());
-    degraded.extend(state.context.raw.all().iter().filter_map(|(name, raw)| raw.status().problem(name)));
+    degraded.extend(state.context.raw.statuses().iter().filter_map(|(name, status)| status.problem(name)));
     degraded.extend(state.feeds.list().iter().flat_map(|feed| feed.refusals(now)));
     let word = match (is_good, degraded.is_empty()) {
         (false, _) => "unhealthy",

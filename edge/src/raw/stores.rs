@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::shared::RawOptions;
+use super::status::RawStatus;
 use super::store::RawStore;
 use crate::journal::JournalFiles;
 
@@ -42,14 +43,24 @@ impl RawStores {
         store
     }
 
-    pub fn all(&self) -> Vec<(String, Arc<RawStore>)> {
-        self.lock().iter().map(|(exchange, store)| (exchange.clone(), Arc::clone(store))).collect()
+    /// By exchange. The disk of a store that no feed writes to any more cannot show that it works again: its failure is over.
+    pub fn statuses(&self) -> Vec<(String, RawStatus)> {
+        let stores = self.lock();
+        let status = |(exchange, store): (&String, &Arc<RawStore>)| {
+            let mut status = store.status();
+            if Arc::strong_count(store) == 1 {
+                status.failing = None;
+            }
+            (exchange.clone(), status)
+        };
+        stores.iter().map(status).collect()
     }
 
     /// Writes the rest of all. Names the exchanges whose disk did not answer in time.
     pub fn close(&self, limit: Duration) -> Vec<String> {
         let deadline = Instant::now() + limit;
-        let stores = self.all();
+        let stores: Vec<(String, Arc<RawStore>)> =
+            self.lock().iter().map(|(exchange, store)| (exchange.clone(), Arc::clone(store))).collect();
         stores.iter().for_each(|(_, store)| store.end());
         stores.into_iter().filter(|(_, store)| !store.close(deadline)).map(|(exchange, _)| exchange).collect()
     }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use marketprism_edge::journal::{DiskFiles, JournalFiles, SegmentDamage};
 use marketprism_edge::raw::{
-    AdapterInUse, COMPONENTS, RawDeletion, RawLine, RawLoss, RawOptions, RawStatus, RawStore, TimeSpan,
-    raw_segments,
+    AdapterInUse, COMPONENTS, RawDeletion, RawLine, RawLoss, RawOptions, RawStatus, RawStore, RawStores,
+    TimeSpan, raw_segments,
 };
 use marketprism_schema::{Line, RecordingKind};
 use marketprism_service::clock;
@@ -217,6 +217,24 @@ async fn a_full_disk_gets_the_room_of_the_oldest_raw_frames_and_is_used_again() 
     assert!(lost(&status, RawLoss::WriteFailed) >= 1 && status.write_errors >= 1, "{status:?}");
     let (times, _, damaged) = read(dir.path(), TimeSpan::ALL);
     assert!(times.contains(&(now + 8)) && !times.contains(&(now + 1)) && damaged == 0, "{times:?}");
+}
+
+#[tokio::test]
+async fn a_failing_disk_is_no_problem_any_more_once_no_feed_keeps_raw_frames() {
+    let dir = tempfile::tempdir().unwrap();
+    let stores = RawStores::new(dir.path(), Arc::new(FaultyDisk(FailingDisk)));
+    let kept = stores.open("sim_spot", OPTIONS);
+    kept.push(frame(clock::now_ns(), "lost"));
+    let problem = || stores.statuses().iter().find_map(|(name, status)| status.problem(name));
+    let is_failing = || stores.statuses().iter().any(|(_, status)| status.failing.is_some());
+    eventually("the failure is reported", async || is_failing()).await;
+    assert!(problem().is_some_and(|text| text.contains("not written")), "{:?}", problem());
+    drop(kept);
+    assert!(!is_failing(), "a reload has switched raw frames off: {:?}", problem());
+    let again = stores.open("sim_spot", OPTIONS);
+    assert!(is_failing(), "the disk has not taken a frame since");
+    drop(again);
+    assert_eq!(stores.close(Duration::from_secs(60)), [""; 0]);
 }
 
 #[test]

@@ -149,8 +149,9 @@ fn brokers_with_others_beside_them_stop_by_lame_duck_mode_and_have_time_for_it()
         };
         let pod = &broker["spec"]["template"]["spec"];
         let container = &pod["containers"][0];
-        // It is process 1, and its user may send it a signal.
-        assert_eq!(words(&container["command"])[0], "nats-server", "{file}");
+        // It is process 1, in place of the shell, and its user may send it a signal.
+        let started = words(&container["command"]).join(" ");
+        assert!(started.trim_end().contains("\nexec nats-server --config "), "{file}: {started}");
         let stop = words(&container["lifecycle"]["preStop"]["exec"]["command"]).join(" ");
         assert_eq!(stop.contains("kill -USR2 1"), is_cluster, "{file}: {stop}");
         assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() > lame_duck + 10, "{file}");

@@ -8,7 +8,7 @@ use marketprism_tests::broker::free_port;
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::nats_files::variables;
 use marketprism_tests::parts;
-use marketprism_tests::process::Process;
+use marketprism_tests::process::{Process, run};
 use marketprism_tests::wait::eventually;
 use marketprism_venue_sim::{Sim, SimConfig};
 use serde_json::Value;
@@ -236,6 +236,30 @@ fn secrets_of_one_folder_for_all_containers_move_to_those_of_each() {
         let kept = before.join(path.strip_prefix(&after).unwrap());
         assert_eq!(text(&kept), text(path), "{}", kept.display());
     }
+}
+
+/// nats-server does not start while a user's variable has no value, and the passwords of the others are in use.
+#[test]
+fn a_user_that_is_new_at_the_broker_gets_a_password_and_no_other_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    run(Command::new("cp").arg("-r").args([deploy("compose"), deploy("nats")]).arg(folder.path()));
+    let secrets = folder.path().join("secrets");
+    let prepare = || {
+        let mut command = Command::new(folder.path().join("compose/prepare.sh"));
+        run(command.arg("all").env("SECRETS", &secrets));
+        variables(&text(&secrets.join("nats-single.env")))
+    };
+    let before = prepare();
+    let nats = folder.path().join("nats");
+    let edges = text(&nats.join("edges.toml")) + "[[edge]]\nname = \"home-1\"\nexchanges = [\"okx_spot\"]\n";
+    std::fs::write(nats.join("edges.toml"), edges).unwrap();
+    let mut users = Command::new(parts::binary("marketprism-central"));
+    run(users.arg("broker-users").arg(nats.join("edges.toml")).arg("--out").arg(&nats));
+    let mut after = prepare();
+    let drawn = after.remove("NATS_PASSWORD_HOME_1").unwrap();
+    assert_eq!(after, before);
+    assert_eq!(text(&secrets.join("nats-password-home-1")).trim(), drawn);
+    assert!(text(&secrets.join("nats/authorization.conf")).contains("$NATS_PASSWORD_HOME_1"));
 }
 
 /// The processes of `all.yml`, and what asks them for their health.

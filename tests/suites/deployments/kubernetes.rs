@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use marketprism_tests::nats_files::variables;
+use async_nats::ConnectOptions;
+use marketprism_tests::nats_files::{NatsFromFiles, certificates, variables};
 use marketprism_tests::parts;
+use marketprism_tests::wait::eventually;
 use serde_json::Value;
 
 use super::{checked, deploy, nats_variables_are_given, text, words, yaml};
@@ -164,6 +166,60 @@ fn the_manifests_build_and_each_workload_is_probed_bounded_and_fenced() {
             nats_variables_are_given(&[deploy("nats").join(conf), deploy("nats").join(include)], &given);
         }
     }
+}
+
+/// By order, Kubernetes waits for a pod to be ready before it replaces it: one with an invalid configuration stays, whatever is applied afterwards.
+#[test]
+fn a_corrected_configuration_replaces_a_pod_that_never_got_ready() {
+    let mut sets = 0;
+    for file in ["centre/nats.yml", "edge/leaf.yml", "edge/edge.yml"] {
+        let documents = yaml(&text(&deploy("kubernetes/base").join(file)));
+        for set in documents.iter().filter(|one| one["kind"] == "StatefulSet") {
+            assert_eq!(set["spec"]["podManagementPolicy"], "Parallel", "{file}");
+            sets += 1;
+        }
+    }
+    assert_eq!(sets, 3);
+}
+
+/// nats-server reads its certificate at a start and at a reload: cert-manager renews it in the pod, and nobody else reloads it.
+#[tokio::test(flavor = "multi_thread")]
+async fn brokers_take_renewed_certificates_by_themselves() {
+    let scripts = ["centre/nats.yml", "edge/leaf.yml"].map(|file| {
+        let documents = yaml(&text(&deploy("kubernetes/base").join(file)));
+        let workload = documents.into_iter().find(|one| one["kind"] == "StatefulSet").unwrap();
+        let command = words(&workload["spec"]["template"]["spec"]["containers"][0]["command"]);
+        assert_eq!(command[..2], ["sh", "-c"], "{file}");
+        command[2].clone()
+    });
+    assert_eq!(scripts[0], scripts[1]);
+    let folder = tempfile::tempdir().unwrap();
+    let [mounted, renewed] = ["mounted", "renewed"].map(|name| folder.path().join(name));
+    for authority in [&mounted, &renewed] {
+        certificates(authority, &["server", "client"]);
+    }
+    let mut nats = NatsFromFiles::prepared(folder.path(), &mounted, "single", "nats-0", &[]);
+    nats.start_in_container(&scripts[0], &mounted);
+    nats.listens().await;
+    let (url, password) = (nats.url(), nats.password("CENTRAL").to_owned());
+    let connects = |authority: &Path| {
+        let options = ConnectOptions::with_user_and_password("central".to_owned(), password.clone())
+            .add_root_certificates(authority.join("ca.pem"))
+            .add_client_certificate(authority.join("client.pem"), authority.join("client-key.pem"));
+        let url = url.clone();
+        async move { options.connect(url).await.map(drop).map_err(|error| error.to_string()) }
+    };
+    eventually("a client of the first authority is let in", || connects(&mounted)).await;
+    let stranger = folder.path().join("stranger");
+    std::fs::create_dir(&stranger).unwrap();
+    for name in ["ca.pem", "client.pem", "client-key.pem"] {
+        std::fs::copy(renewed.join(name), stranger.join(name)).unwrap();
+    }
+    connects(&stranger).await.unwrap_err();
+    for name in ["server-key.pem", "server.pem", "ca.pem"] {
+        std::fs::copy(renewed.join(name), mounted.join(name)).unwrap();
+    }
+    eventually("a client of the new authority is let in", || connects(&stranger)).await;
 }
 
 /// A pod that is not ready is one to scrape and to ask.

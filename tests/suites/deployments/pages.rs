@@ -1,5 +1,6 @@
 //! Promise: commands, paths and links of the pages under `deploy` exist.
 
+use std::path::Path;
 use std::process::Command;
 
 use marketprism_tests::parts;
@@ -50,9 +51,14 @@ fn commands_paths_and_links_of_the_pages_exist() {
         }
         let programs = ["marketprism-edge ", "marketprism-central "];
         let spans = content.split('`').skip(1).step_by(2).filter(|span| !span.contains('\n'));
-        let lines = content
-            .lines()
-            .map(|line| line.split('#').next().unwrap().trim().trim_start_matches("sudo -u marketprism "));
+        let lines = content.lines().map(|line| {
+            line.split('#')
+                .next()
+                .unwrap()
+                .trim()
+                .trim_start_matches("sudo -u marketprism ")
+                .trim_start_matches("sudo ")
+        });
         for line in spans.chain(lines) {
             if programs.iter().any(|program| line.starts_with(program)) {
                 command_exists(page, line);
@@ -64,4 +70,14 @@ fn commands_paths_and_links_of_the_pages_exist() {
         }
     }
     assert!(commands >= 8, "{commands} commands");
+}
+
+/// systemd opens the file of `append:` before it makes the folders of a unit.
+#[test]
+fn the_folder_of_logs_in_files_is_made_before_a_unit_starts() {
+    let page = text(&deploy("systemd/README.md"));
+    let (before, rest) = page.split_once("\n  StandardError=append:").unwrap();
+    let folder = Path::new(rest.lines().next().unwrap()).parent().unwrap();
+    assert!(before.contains(&format!("sudo install -d -m 750 {}\n", folder.display())), "{before}");
+    assert!(!page.lines().any(|line| line.trim_start().starts_with("LogsDirectory=")));
 }
