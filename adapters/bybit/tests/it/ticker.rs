@@ -94,7 +94,8 @@ fn a_late_ticker_takes_nothing_that_came_after_its_time() {
     let late = rates(&mut session, &[snapshot(), price, rate(60, "0.0003"), rate(40, "0.0002")]).remove(2);
     let text = |price: Option<Decimal>| price.map(decimal::to_text);
     assert_eq!((text(late.mark_price), text(late.index_price)), (None, Some("6".to_owned())));
-    assert_eq!((late.next_funding_time_us, late.interval_hours), (Some((BEGIN_MS + HOUR_MS) * 1000), Some(8)));
+    let next_us = (BEGIN_MS + HOUR_MS) * 1000;
+    assert_eq!((late.next_funding_time_us, late.interval_hours), (Some(next_us), Some(8)));
     // The only rate that is known came after it.
     let terms = session.normalize(&[ticker("delta", 45, r#""fundingIntervalHour":"4""#)], 64);
     assert!(terms.events.is_empty(), "{:?}", terms.events);
