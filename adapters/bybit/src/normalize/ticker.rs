@@ -26,6 +26,8 @@ pub(crate) struct TickerStates {
 /// A field of a ticker: none where no message had it.
 type Field<T> = Option<Given<T>>;
 
+type ReadNumber = fn(&mut Cursor<'_>, &'static str) -> ParseResult<Decimal>;
+
 /// A field as a message of this time gave it. None where the venue marks it as unset.
 #[derive(Clone, Copy, Debug)]
 struct Given<T> {
@@ -245,8 +247,7 @@ fn value<T>(field: Field<T>) -> Option<T> {
 impl TickerState {
     fn of_message(time_us: i64, data: &Object<'_>, symbol: &str) -> ParseResult<TickerState> {
         same_symbol(data, symbol)?;
-        type Read = fn(&mut Cursor<'_>, &'static str) -> ParseResult<Decimal>;
-        let number = |key: &'static str, read: Read| -> ParseResult<Field<Decimal>> {
+        let number = |key: &'static str, read: ReadNumber| -> ParseResult<Field<Decimal>> {
             let number = field(data, key, |cursor, what| unless_unset(cursor, what, read))?;
             Ok(number.map(|value| Given { time_us, value }))
         };

@@ -99,16 +99,15 @@ fn a_late_ticker_takes_nothing_that_came_after_its_time() {
     // The only rate that is known came after it.
     let terms = session.normalize(&[ticker("delta", 45, r#""fundingIntervalHour":"4""#)], 64);
     assert!(terms.events.is_empty(), "{:?}", terms.events);
-    let interest = |kind: &str, after_ms: i64, fields: &str| ticker(kind, after_ms, fields);
     let frames = [
-        interest("snapshot", 100, r#""singleOpenInterest":"10","singleOpenInterestValue":"100""#),
-        interest("delta", 150, r#""singleOpenInterest":"12","singleOpenInterestValue":"120""#),
-        interest("delta", 140, r#""singleOpenInterest":"11""#),
-        interest("delta", 130, r#""openInterest":"22""#),
+        ticker("snapshot", 100, r#""singleOpenInterest":"10","singleOpenInterestValue":"100""#),
+        ticker("delta", 150, r#""singleOpenInterest":"12","singleOpenInterestValue":"120""#),
+        ticker("delta", 140, r#""singleOpenInterest":"11""#),
+        ticker("delta", 130, r#""openInterest":"22""#),
     ];
     let seen = session.normalize(&frames, 64);
-    let last = seen.events.last().map(|event| (seen.events.len(), event.payload.clone()));
-    let Some((3, Payload::OpenInterest(late))) = last else { panic!("{last:?}") };
+    let [_, _, late] = seen.events.as_slice() else { panic!("{:?}", seen.events) };
+    let Payload::OpenInterest(late) = &late.payload else { panic!("{late:?}") };
     assert_eq!((text(late.base), text(late.value_usd)), (Some("11".to_owned()), None));
 }
 
