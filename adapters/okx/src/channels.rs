@@ -58,10 +58,10 @@ pub(crate) fn name(data_type: DataType) -> Option<&'static str> {
 /// Beginnings of channel names: candles end with a period, `sprd-` are spreads between two instruments.
 const FAMILIES: [&str; 4] = ["candle", "index-candle", "mark-price-candle", "sprd-"];
 
-const NOT_NEEDED: &str = "tickers books5 bbo-tbt books-l2-tbt books50-l2-tbt books-rpi books-elp trades-all \
+const NOT_NEEDED: &str = "tickers books5 bbo-tbt books-l2-tbt books50-l2-tbt books-rpi books-elp books-elp-all trades-all \
     option-trades mark-price index-tickers instruments price-limit estimated-price \
     opt-summary adl-warning status public-block-trades public-struc-block-trades block-tickers \
-    economic-calendar call-auction-details";
+    economic-calendar call-auction-details event-contract-markets";
 
 #[cfg(test)]
 mod tests {

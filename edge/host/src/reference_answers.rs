@@ -36,8 +36,8 @@ impl ReferenceAnswers {
         Self { answers: answers.collect(), bytes_max, changes: 0 }
     }
 
-    /// Stores the batch's answers of reference polls that the adapter noted as reference. Malformed answers and venue errors are
-    /// skipped, so that a bad answer never replaces a good one.
+    /// Stores the batch's answers of reference polls that the adapter noted as reference, also those with rows that it could not read: the
+    /// running instance took the others. An answer without the note, as an error of the venue, never replaces a good one.
     pub(crate) fn record(
         &mut self,
         batch: &FrameBatch,
@@ -48,16 +48,15 @@ impl ReferenceAnswers {
             if !self.answers.contains_key(&frame.source) {
                 continue;
             }
-            let (mut is_reference, mut is_bad, mut is_open) = (false, false, false);
+            let (mut is_reference, mut is_open) = (false, false);
             for note in normalized.notes.iter().filter(|note| index == note.frame.into()) {
                 match note.remark {
                     Remark::Ignored(Ignored::Reference) => is_reference = true,
                     Remark::FollowUp(_) => is_open = true,
-                    Remark::Malformed(_) | Remark::VenueError(_) => is_bad = true,
                     _ => {}
                 }
             }
-            if is_reference && !is_bad {
+            if is_reference {
                 stored = stored.and(self.store(frame, is_open));
             }
         }
@@ -122,5 +121,40 @@ impl ReferenceAnswers {
 impl Answer {
     fn bytes(&self) -> usize {
         self.pages.iter().map(|(page, _)| page.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::{Malformed, Note, VenueError};
+
+    #[test]
+    fn a_list_is_kept_as_the_running_instance_took_it() {
+        let source = SourceIndex::at(3);
+        let mut answers = ReferenceAnswers {
+            answers: BTreeMap::from([(source, Answer::default())]),
+            bytes_max: 100,
+            changes: 0,
+        };
+        let unread = || Remark::Malformed(Malformed { at: 1, what: "expected hours".into(), count: 1 });
+        let error = Remark::VenueError(VenueError { code: "-1003".into(), text: String::new() });
+        let reference = || Remark::Ignored(Ignored::Reference);
+        for (text, remarks, kept) in [
+            ("first", vec![reference()], "first"),
+            ("a row cannot be read", vec![unread(), reference()], "a row cannot be read"),
+            ("an error", vec![error], "a row cannot be read"),
+            ("no list", vec![unread()], "a row cannot be read"),
+            ("empty", vec![Remark::Ignored(Ignored::Empty)], "a row cannot be read"),
+        ] {
+            let mut batch = FrameBatch::new();
+            batch.push(text.as_bytes(), source, 1).unwrap();
+            let notes = remarks.into_iter().map(|remark| Note { frame: 0, remark }).collect();
+            let normalized = Normalized { events: Vec::new(), levels: Vec::new(), notes };
+            answers.record(&batch, &normalized).unwrap();
+            let pages: Vec<&[u8]> =
+                answers.answers[&source].pages.iter().map(|(page, _)| page.as_slice()).collect();
+            assert_eq!(pages, [kept.as_bytes()], "{text}");
+        }
     }
 }

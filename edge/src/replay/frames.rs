@@ -183,8 +183,9 @@ impl FrameReplay {
         Ok(true)
     }
 
-    /// Gives an answer of each reference poll to the adapter before all other frames, as in a run: the newest one before the time, or else
-    /// the first. Its events are written later, in its place.
+    /// Gives the answers of each reference poll from before the time to the adapter before all other frames, as in a run: also those before the
+    /// newest one, which may be an error of the venue and leaves them in force. Without any, the first later one. Their events are written
+    /// later, in their place.
     fn answer_references(&mut self, recordings: &Recordings) -> anyhow::Result<()> {
         let plan = self.adapter.plan();
         let polls = plan.polls.iter().enumerate().filter(|(_, poll)| poll.reference);
@@ -192,21 +193,18 @@ impl FrameReplay {
         if references.is_empty() {
             return Ok(());
         }
-        let (from_ns, mut answers) = (recordings.span().from_ns, BTreeMap::new());
+        let (from_ns, mut answered) = (recordings.span().from_ns, BTreeSet::new());
         recordings.each(may_be_answer, |_, _, line| {
             if let Some(source) = self.source_of(line).filter(|source| references.contains(source))
-                && (line.at <= from_ns || !answers.contains_key(&source))
+                && (line.at <= from_ns || !answered.contains(&source))
             {
-                answers.insert(source, (line.at, line.data.as_deref().unwrap_or_default().to_owned()));
+                answered.insert(source);
+                let mut batch = FrameBatch::new();
+                batch.push(line.data.as_deref().unwrap_or_default().as_bytes(), source, line.at)?;
+                self.adapter.normalize(&batch);
             }
             Ok(())
-        })?;
-        for (source, (at_ns, data)) in answers {
-            let mut batch = FrameBatch::new();
-            batch.push(data.as_bytes(), source, at_ns)?;
-            self.adapter.normalize(&batch);
-        }
-        Ok(())
+        })
     }
 
     /// The source of a line, if the plan has one. Messages of sockets count as the first connection's: the recorded connections need

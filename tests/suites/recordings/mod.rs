@@ -9,6 +9,7 @@ mod deltas;
 mod deribit;
 mod history;
 mod okx;
+mod references;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -79,7 +79,7 @@ impl BinanceVenue {
     }
 
     /// Reads an answer of `fundingInfo`. A row that cannot be read costs only itself: the interval of its instrument is not known then. Of an
-    /// answer that is no list the one before stays in force.
+    /// answer that is no list, or an empty one, the one before stays in force.
     pub(super) fn funding_info(
         &mut self,
         loaded: &LoadedFeed,
@@ -91,7 +91,7 @@ impl BinanceVenue {
             return control(output, frame.bytes);
         }
         let mut hours = vec![Some(INTERVAL_HOURS_DEFAULT); loaded.instruments.len()];
-        output.each_item(&mut cursor, |_, cursor| {
+        let rows = output.each_item(&mut cursor, |_, cursor| {
             let (symbol, interval) = funding_interval(cursor, loaded);
             if let Some(place) = symbol.flatten().and_then(|instrument| hours.get_mut(instrument as usize)) {
                 *place = interval.as_ref().ok().copied();
@@ -99,6 +99,11 @@ impl BinanceVenue {
             interval.map(drop)
         })?;
         cursor.end()?;
+        // The venue has hundreds of them: without any it says nothing of intervals.
+        if rows == 0 {
+            output.ignored(Ignored::Empty);
+            return Ok(());
+        }
         self.intervals.replace(hours);
         output.ignored(Ignored::Reference);
         Ok(())

@@ -127,6 +127,15 @@ fn funding_intervals_come_from_the_venues_list() {
         assert_eq!(hours, [None, Some(8), Some(4)]);
         assert_eq!(normalized.notes[0].remark, Remark::Ignored(Ignored::Reference));
     }
+    // An empty list says nothing of intervals: before the first one nothing is known, later the one before counts.
+    let empty = || OwnedFrame::new("[]", source);
+    let frames = [empty(), price("1000PEPEUSDT"), frames[1].clone(), empty(), price("1000PEPEUSDT")];
+    let normalized = open(&feed).normalize(&frames, 5);
+    let hours = normalized.events.iter().map(|event| match &event.payload {
+        Payload::FundingRate(rate) => rate.interval_hours,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(hours.collect::<Vec<_>>(), [None, Some(4)]);
     // A row of a symbol that nobody asked for costs nothing, one of the feed's its own interval.
     for odd in [
         r#"{"symbol":"NEWUSDT","fundingIntervalHours":null}"#,

@@ -23,8 +23,17 @@ pub(crate) struct TickerStates {
     terms: BTreeMap<u32, FundingTerms>,
 }
 
-/// A field of a ticker: none where no message had it; inside, none where the venue marks it as unset.
-type Field<T> = Option<Option<T>>;
+/// A field of a ticker: none where no message had it.
+type Field<T> = Option<Given<T>>;
+
+type ReadNumber = fn(&mut Cursor<'_>, &'static str) -> ParseResult<Decimal>;
+
+/// A field as a message of this time gave it. None where the venue marks it as unset.
+#[derive(Clone, Copy, Debug)]
+struct Given<T> {
+    time_us: i64,
+    value: Option<T>,
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 struct TickerState {
@@ -41,6 +50,8 @@ struct TickerState {
     interest: Interest,
     /// Both sides, counted together wherever the venue gives one side too.
     both_sides: Interest,
+    /// The venue gave one side in this message or one before it.
+    has_one_side: bool,
 }
 
 /// Next charge and interval of funding: they stay the same for hours.
@@ -72,6 +83,10 @@ impl Interest {
 
     fn over(self, known: Interest) -> Interest {
         Interest { base: self.base.or(known.base), value: self.value.or(known.value) }
+    }
+
+    fn until(self, time_us: i64) -> Interest {
+        Interest { base: until(self.base, time_us), value: until(self.value, time_us) }
     }
 }
 
@@ -176,11 +191,12 @@ impl TickerStates {
             "delta" => false,
             _ => return message.read("type", |cursor, _| cursor.expected("`snapshot` or `delta`")),
         };
-        let merged =
-            if is_snapshot { TickerState { is_whole: true, ..own } } else { own.over(known.as_ref()) };
         let behind_us = known.map_or(0, |known| known.time_us.saturating_sub(order_us));
-        // Where two connections overlap, one may lag behind: its message changes no state.
+        // Where two connections overlap, one may lag behind: its message changes no state, and takes nothing from it that came later.
         let is_older = (1..=BEHIND_MAX_US).contains(&behind_us);
+        let before = known.map(|known| if is_older { known.until(order_us) } else { known });
+        let merged =
+            if is_snapshot { TickerState { is_whole: true, ..own } } else { own.over(before.as_ref()) };
         if behind_us > BEHIND_MAX_US {
             let seconds = behind_us / 1_000_000;
             log::warn(&format!("tickers.{symbol}: `ts` went back by {seconds} s, taken as the newest"));
@@ -217,33 +233,43 @@ impl Change {
 
 /// A field that a message leaves out has not changed.
 fn is_same<T: PartialEq>(own: Field<T>, known: Field<T>) -> bool {
-    own.is_none() || own == known
+    own.is_none_or(|own| known.is_some_and(|known| known.value == own.value))
+}
+
+fn until<T>(field: Field<T>, time_us: i64) -> Field<T> {
+    field.filter(|given| given.time_us <= time_us)
+}
+
+fn value<T>(field: Field<T>) -> Option<T> {
+    field.and_then(|given| given.value)
 }
 
 impl TickerState {
     fn of_message(time_us: i64, data: &Object<'_>, symbol: &str) -> ParseResult<TickerState> {
         same_symbol(data, symbol)?;
-        let number = |key: &'static str, read: fn(&mut Cursor<'_>, &'static str) -> ParseResult<Decimal>| {
-            field(data, key, |cursor, what| unless_unset(cursor, what, read))
+        let number = |key: &'static str, read: ReadNumber| -> ParseResult<Field<Decimal>> {
+            let number = field(data, key, |cursor, what| unless_unset(cursor, what, read))?;
+            Ok(number.map(|value| Given { time_us, value }))
         };
-        let (next_funding_time_us, interval_hours) = (next_funding_time_us(data)?, interval_hours(data)?);
+        let interest = Interest {
+            base: number("singleOpenInterest", calculated_amount)?,
+            value: number("singleOpenInterestValue", calculated_amount)?,
+        };
         Ok(TickerState {
             time_us,
             began_us: time_us,
             is_whole: false,
             rate: number("fundingRate", |cursor, what| cursor.calculated(what))?,
-            next_funding_time_us,
-            interval_hours,
+            next_funding_time_us: next_funding_time_us(data)?.map(|value| Given { time_us, value }),
+            interval_hours: interval_hours(data)?.map(|value| Given { time_us, value }),
             mark_price: number("markPrice", calculated_amount)?,
             index_price: number("indexPrice", calculated_amount)?,
-            interest: Interest {
-                base: number("singleOpenInterest", calculated_amount)?,
-                value: number("singleOpenInterestValue", calculated_amount)?,
-            },
+            interest,
             both_sides: Interest {
                 base: number("openInterest", calculated_amount)?,
                 value: number("openInterestValue", calculated_amount)?,
             },
+            has_one_side: interest.is_given(),
         })
     }
 
@@ -261,6 +287,27 @@ impl TickerState {
             index_price: self.index_price.or(known.index_price),
             interest: self.interest.over(known.interest),
             both_sides: self.both_sides.over(known.both_sides),
+            has_one_side: self.has_one_side || known.has_one_side,
+        }
+    }
+
+    /// What a message of this time finds of the state. The terms of funding hold from one charge to the next, also before they were sent.
+    fn until(self, time_us: i64) -> TickerState {
+        let terms = FundingTerms {
+            next_funding_time_us: value(self.next_funding_time_us),
+            interval_hours: value(self.interval_hours),
+        };
+        let holds = terms.interval_hours.is_some() && terms.next_after(time_us).is_some();
+        let terms_us = if holds { i64::MAX } else { time_us };
+        TickerState {
+            rate: until(self.rate, time_us),
+            next_funding_time_us: until(self.next_funding_time_us, terms_us),
+            interval_hours: until(self.interval_hours, terms_us),
+            mark_price: until(self.mark_price, time_us),
+            index_price: until(self.index_price, time_us),
+            interest: self.interest.until(time_us),
+            both_sides: self.both_sides.until(time_us),
+            ..self
         }
     }
 
@@ -271,14 +318,16 @@ impl TickerState {
 
     /// Takes the terms of funding that no message has sent from the list of tickers.
     fn complete(&mut self, terms: &FundingTerms) {
-        let next_us = terms.next_after(self.time_us);
-        self.next_funding_time_us = self.next_funding_time_us.or(Some(next_us));
-        self.interval_hours = self.interval_hours.or(Some(terms.interval_hours));
+        let time_us = self.time_us;
+        let next = Given { time_us, value: terms.next_after(time_us) };
+        let interval = Given { time_us, value: terms.interval_hours };
+        self.next_funding_time_us = self.next_funding_time_us.or(Some(next));
+        self.interval_hours = self.interval_hours.or(Some(interval));
     }
 
     /// One side where `merged` knows it. Both only where a snapshot shows that the venue gave no single one yet: of a change alone it is not known.
     fn open_interest_of(&self, merged: &TickerState) -> Interest {
-        match (merged.interest.is_given(), merged.is_whole) {
+        match (merged.has_one_side, merged.is_whole) {
             (true, _) => self.interest,
             (false, true) => self.both_sides,
             (false, false) => Interest::default(),
@@ -289,25 +338,25 @@ impl TickerState {
         Some(FundingRate {
             instrument,
             time_us: self.time_us,
-            rate: self.rate.flatten()?,
+            rate: value(self.rate)?,
             funding_time_us: None,
-            next_funding_time_us: self.next_funding_time_us.flatten(),
-            interval_hours: self.interval_hours.flatten(),
-            mark_price: self.mark_price.flatten(),
-            index_price: self.index_price.flatten(),
+            next_funding_time_us: value(self.next_funding_time_us),
+            interval_hours: value(self.interval_hours),
+            mark_price: value(self.mark_price),
+            index_price: value(self.index_price),
         })
     }
 
     fn open_interest(&self, instrument: u32) -> Option<OpenInterest> {
         let interest = self.open_interest_of(self);
-        let (base, value_usd) = (interest.base.flatten(), interest.value.flatten());
+        let (base, value_usd) = (value(interest.base), value(interest.value));
         let given = base.or(value_usd).is_some();
         given.then_some(OpenInterest { instrument, time_us: self.time_us, base, contracts: None, value_usd })
     }
 }
 
 /// The time of the next charge, in milliseconds on the wire.
-fn next_funding_time_us(data: &Object<'_>) -> ParseResult<Field<i64>> {
+fn next_funding_time_us(data: &Object<'_>) -> ParseResult<Option<Option<i64>>> {
     const KEY: &str = "nextFundingTime";
     let next = whole_number(data, KEY)?;
     match next.flatten().map(micros_of_millis) {
@@ -316,7 +365,7 @@ fn next_funding_time_us(data: &Object<'_>) -> ParseResult<Field<i64>> {
     }
 }
 
-fn interval_hours(data: &Object<'_>) -> ParseResult<Field<u32>> {
+fn interval_hours(data: &Object<'_>) -> ParseResult<Option<Option<u32>>> {
     const KEY: &str = "fundingIntervalHour";
     let hours = whole_number(data, KEY)?;
     match hours.flatten().map(u32::try_from) {
@@ -326,17 +375,17 @@ fn interval_hours(data: &Object<'_>) -> ParseResult<Field<u32>> {
 }
 
 /// 0 is no time and no interval: the venue writes it where there is none.
-fn whole_number(data: &Object<'_>, key: &'static str) -> ParseResult<Field<u64>> {
+fn whole_number(data: &Object<'_>, key: &'static str) -> ParseResult<Option<Option<u64>>> {
     field(data, key, |cursor, what| {
         unless_unset(cursor, what, Cursor::unsigned).map(|value| value.filter(|value| *value > 0))
     })
 }
 
-/// A value that a message may leave as it was, or mark as unset.
+/// A value that a message may leave as it was, or mark as unset: none inside.
 fn field<'a, T>(
     data: &Object<'a>,
     key: &'static str,
     read: impl FnOnce(&mut Cursor<'a>, &'static str) -> ParseResult<Option<T>>,
-) -> ParseResult<Field<T>> {
+) -> ParseResult<Option<Option<T>>> {
     if data.has(key) { data.read(key, read).map(Some) } else { Ok(None) }
 }

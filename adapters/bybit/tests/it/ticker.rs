@@ -1,7 +1,7 @@
 use crate::{feed, open};
 use marketprism_adapter_bybit::Bybit;
 use marketprism_adapter_sdk::testkit::{OwnedFrame, Session};
-use marketprism_adapter_sdk::{FundingRate, Ignored, Payload, Remark, decimal, log};
+use marketprism_adapter_sdk::{Decimal, FundingRate, Ignored, Payload, Remark, decimal, log};
 
 /// Receive time of the first frame, in milliseconds.
 const BEGIN_MS: i64 = 1_765_531_356_452;
@@ -84,6 +84,31 @@ fn a_copy_on_the_slower_of_two_connections_is_no_other_rate() {
         "0.0002",
         "older ones change no state"
     );
+}
+
+#[test]
+fn a_late_ticker_takes_nothing_that_came_after_its_time() {
+    let mut session = session();
+    let rate = |after_ms: i64, rate: &str| ticker("delta", after_ms, &format!(r#""fundingRate":"{rate}""#));
+    let price = ticker("delta", 50, r#""markPrice":"7""#);
+    let late = rates(&mut session, &[snapshot(), price, rate(60, "0.0003"), rate(40, "0.0002")]).remove(2);
+    let text = |price: Option<Decimal>| price.map(decimal::to_text);
+    assert_eq!((text(late.mark_price), text(late.index_price)), (None, Some("6".to_owned())));
+    let next_us = (BEGIN_MS + HOUR_MS) * 1000;
+    assert_eq!((late.next_funding_time_us, late.interval_hours), (Some(next_us), Some(8)));
+    // The only rate that is known came after it.
+    let terms = session.normalize(&[ticker("delta", 45, r#""fundingIntervalHour":"4""#)], 64);
+    assert!(terms.events.is_empty(), "{:?}", terms.events);
+    let frames = [
+        ticker("snapshot", 100, r#""singleOpenInterest":"10","singleOpenInterestValue":"100""#),
+        ticker("delta", 150, r#""singleOpenInterest":"12","singleOpenInterestValue":"120""#),
+        ticker("delta", 140, r#""singleOpenInterest":"11""#),
+        ticker("delta", 130, r#""openInterest":"22""#),
+    ];
+    let seen = session.normalize(&frames, 64);
+    let [_, _, late] = seen.events.as_slice() else { panic!("{:?}", seen.events) };
+    let Payload::OpenInterest(late) = &late.payload else { panic!("{late:?}") };
+    assert_eq!((text(late.base), text(late.value_usd)), (Some("11".to_owned()), None));
 }
 
 #[test]
