@@ -1,5 +1,7 @@
 //! A hot that is put back together with the broker, so that comparing positions shows nothing: cold has later rows than hot.
 
+use std::time::Instant;
+
 use marketprism_schema::DataType;
 use marketprism_tests::process::Process;
 use marketprism_tests::wait::eventually;
@@ -115,9 +117,10 @@ impl Restored {
 
 pub async fn every_window_is_verified(sides: &TwoSides) {
     let unsound = "SELECT count() FROM marketprism_cold.window_log FINAL WHERE state != 'verified'";
+    let began = Instant::now();
     eventually("every window to be verified", async || {
         let count = sides.cold().query_raw(unsound).fetch_one::<u64>().await.unwrap();
-        if count == 0 { Ok(()) } else { Err(format!("{count} are not: {:?}", sides.windows("trades").await)) }
+        if count == 0 { Ok(()) } else { Err(format!("{count} are not{}", sides.late(began, "trades").await)) }
     })
     .await;
 }

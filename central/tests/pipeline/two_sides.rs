@@ -1,10 +1,11 @@
 //! Hot and cold of a test, and rows written straight into hot.
 
 use std::ops::Range;
+use std::time::Instant;
 
 use clickhouse::Client;
 use marketprism_tests::process::Process;
-use marketprism_tests::wait::eventually;
+use marketprism_tests::wait::{PATIENCE, eventually};
 
 use crate::stack::Stack;
 
@@ -84,13 +85,22 @@ impl TwoSides {
 
     /// Waits until cold has so many events, with none twice at any time.
     pub async fn cold_holds_once(&self, table: &str, events: u64) {
+        let began = Instant::now();
         eventually(&format!("{events} rows in cold {table}"), async || {
             let (rows, distinct) = self.cold_counts(table).await.ok_or("cold is unreachable")?;
             assert_eq!(rows, distinct, "cold {table} has an event twice");
             assert!(rows <= events, "cold {table} has {rows} rows of {events}");
-            if rows == events { Ok(()) } else { Err(format!("{rows} rows, {:?}", self.windows(table).await)) }
+            if rows == events { Ok(()) } else { Err(format!("{rows} rows{}", self.late(began, table).await)) }
         })
         .await;
+    }
+
+    /// Windows of a table by state, for a wait that may fail.
+    pub async fn late(&self, began: Instant, table: &str) -> String {
+        match began.elapsed() > PATIENCE / 2 {
+            true => format!(", {:?}", self.windows(table).await),
+            false => String::new(),
+        }
     }
 
     /// The watermark is past every row of hot: rows are in cold a moment before.
@@ -159,7 +169,7 @@ impl TwoSides {
         .await;
     }
 
-    /// All rows of a table on both sides, as text in order of event id.
+    /// All rows of a table on both sides as text, in order of event id.
     pub async fn contents(&self, table: &str) -> [Vec<String>; 2] {
         let rows = async |client: Client, database: &str| {
             let sql = format!("SELECT toString(tuple(*)) FROM {database}.{table} ORDER BY event_id");
@@ -170,8 +180,15 @@ impl TwoSides {
 
     /// Both sides have the same rows, down to the last column.
     pub async fn are_the_same(&self, table: &str) {
-        let [hot, cold] = self.contents(table).await;
-        assert!(hot == cold, "{table}: {} rows in hot, {} in cold, and not the same", hot.len(), cold.len());
+        let digest = async |client: Client, database: &str| {
+            let sql = format!(
+                "SELECT count(), groupBitXor(hash), sum(hash) FROM (SELECT sipHash64(toString(tuple(*))) AS hash FROM {database}.{table})"
+            );
+            client.query_raw(&sql).fetch_one::<(u64, u64, u64)>().await.unwrap()
+        };
+        let hot = digest(self.stack.hot(), "marketprism_hot").await;
+        let cold = digest(self.cold(), "marketprism_cold").await;
+        assert!(hot == cold, "{table}: {} rows in hot, {} in cold, and not the same", hot.0, cold.0);
     }
 }
 
