@@ -112,6 +112,7 @@ mod tests {
         let is_noted = |comment: &str, number| of(comment, number).is_noted();
         let both = noted_by(&noted_by("", 1), 2);
         assert!(is_noted(&both, 1) && is_noted(&both, 2));
+        assert_eq!(noted_by(&both, 2), both);
         assert_eq!(noted_by("it's a comment of somebody", 1), noted_by("", 1));
         let many = (3..6).fold(both, |comment, number| noted_by(&comment, number));
         assert_eq!([1, 2, 3, 4, 5].map(|number| is_noted(&many, number)), [false, true, true, true, true]);
