@@ -232,7 +232,6 @@ mod tests {
             engine_full: text(engine_full),
             partition_key: text("toYYYYMMDD(timestamp)"),
             sorting_key: text("a, b"),
-            comment: String::new(),
         };
         let columns = vec![column("timestamp", "DateTime64(6, 'UTC')"), column("price", price)];
         let index =
