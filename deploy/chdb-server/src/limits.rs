@@ -13,10 +13,6 @@ pub struct PoolSize {
 pub const INSERT_PLACES: PoolSize = PoolSize { threads: 4, waiting: 64 };
 /// For `KILL QUERY` and `system.processes`, so that a full server can be looked at and relieved.
 pub const CONTROL_PLACES: PoolSize = PoolSize { threads: 2, waiting: 8 };
-/// Connections to the engine that are kept for queries with the settings of those before: opening one costs as much as a small query.
-pub const KEPT_CONNECTIONS: usize = 16;
-/// Then a kept connection is closed.
-pub const STATEMENTS_A_CONNECTION: u32 = 1_000;
 /// Connections served at once; a further one takes the place of the one that has been idle longest, first of those that never
 /// logged in. If none is idle it waits in the listen queue of the operating system.
 pub const CONNECTIONS: usize = 512;

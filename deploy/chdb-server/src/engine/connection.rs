@@ -9,9 +9,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, bail};
 
 use super::ffi::RawConnection;
-use super::statement::COMMENT;
 use super::{EngineError, Library, QueryResult, Statement, grants};
-use crate::limits::STATEMENTS_A_CONNECTION;
 
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
@@ -61,7 +59,7 @@ impl Engine {
 
     /// A connection with the default database, default settings and no temporary tables.
     pub fn connect(&self) -> Option<Connection> {
-        self.library.connect(&self.arguments).map(|raw| Connection { raw, settings: None, statements: 0 })
+        self.library.connect(&self.arguments).map(|raw| Connection { raw })
     }
 
     /// Stops the engine once every other connection is closed: merges end, tables are flushed.
@@ -103,44 +101,20 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// A connection that has run nothing yet, only queries of this program, or only queries with the same settings.
+/// A connection that has run nothing yet, or only queries of this program.
 pub struct Connection {
     raw: RawConnection,
-    /// After queries that left everything else as it was.
-    settings: Option<Vec<(String, String)>>,
-    statements: u32,
 }
 
 impl Connection {
     /// Runs the statement with its database, settings and parameters. `number` tags it in
-    /// `system.processes` for cancelling.
+    /// `system.processes` for cancelling. The connection must not be reused for another client.
     pub fn run(&mut self, statement: &Statement, number: u64) -> QueryResult {
-        let known = self.settings.take();
-        match &known {
-            Some(_) => self.plain(&format!("SET {}", comment(statement, number)), "Null")?,
-            None => self.plain(&set_up(statement, number), "Null")?,
-        };
+        self.plain(&set_up(statement, number), "Null")?;
         for text in &statement.preparation {
             self.query(text, statement)?;
         }
-        let result = self.query(&statement.text, statement)?;
-        self.statements += 1;
-        if statement.keeps_connection() && self.statements < STATEMENTS_A_CONNECTION {
-            let settings = || statement.lasting_settings().cloned().collect();
-            self.settings = Some(known.unwrap_or_else(settings));
-        }
-        Ok(result)
-    }
-
-    /// Another statement may follow that [`Self::suits`] it.
-    pub const fn is_kept(&self) -> bool {
-        self.settings.is_some()
-    }
-
-    /// It is as if a new one had been given the statement's settings.
-    pub fn suits(&self, statement: &Statement) -> bool {
-        statement.keeps_connection()
-            && self.settings.as_ref().is_some_and(|settings| statement.lasting_settings().eq(settings))
+        self.query(&statement.text, statement)
     }
 
     fn query(&mut self, text: &[u8], statement: &Statement) -> QueryResult {
@@ -172,8 +146,11 @@ fn set_up(statement: &Statement, number: u64) -> String {
     if let Some(database) = &statement.database {
         let _ = write!(text, "USE {}; ", quoted(database, '`'));
     }
-    let _ = write!(text, "SET implicit_select = 0, {}", comment(statement, number));
-    for (name, value) in statement.lasting_settings() {
+    let comment =
+        statement.settings.iter().rev().find(|(name, _)| name == "log_comment").map_or("", |(_, v)| v);
+    let mark = format!("{comment} query_id={}{}", statement.query_id, mark(number));
+    let _ = write!(text, "SET implicit_select = 0, log_comment = {}", quoted(mark.trim_start(), '\''));
+    for (name, value) in statement.settings.iter().filter(|(name, _)| name != "log_comment") {
         let _ = write!(text, ", {name} = {}", quoted(value, '\''));
     }
     // Last: settings of the request stay possible, and none lifts it.
@@ -181,13 +158,6 @@ fn set_up(statement: &Statement, number: u64) -> String {
         text.push_str(", readonly = 1");
     }
     text
-}
-
-/// The setting that tags a statement.
-fn comment(statement: &Statement, number: u64) -> String {
-    let given = statement.settings.iter().rev().find(|(name, _)| name == COMMENT).map_or("", |(_, v)| v);
-    let mark = format!("{given} query_id={}{}", statement.query_id, mark(number));
-    format!("{COMMENT} = {}", quoted(mark.trim_start(), '\''))
 }
 
 /// A quoted string literal or identifier of ClickHouse's SQL.

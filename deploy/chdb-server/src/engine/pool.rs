@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use super::connection::{mark, quoted};
 use super::{Code, Connection, Engine, EngineError, QueryResult, Statement};
-use crate::limits::{CONTROL_PLACES, INSERT_PLACES, KEPT_CONNECTIONS, PoolSize};
+use crate::limits::{CONTROL_PLACES, INSERT_PLACES, PoolSize};
 
 /// The engine recurses deeply when it analyses a query, and derives its limit from the thread's stack.
 const STACK_BYTES: usize = 16 << 20;
@@ -70,8 +70,6 @@ struct LaneQueue {
 
 struct PoolState {
     engine: Engine,
-    /// Connections for further queries with the same settings, the newest last.
-    kept: Mutex<VecDeque<Connection>>,
     queue: Mutex<Queue>,
     /// Idle threads, by their lane.
     arrived: EnumMap<Lane, Condvar>,
@@ -79,8 +77,7 @@ struct PoolState {
 }
 
 /// Runs each statement on a connection of its own, so that `USE`, `SET` and temporary tables never leak to
-/// another client; only queries with the same settings follow each other on one. Opening one takes about a millisecond and is done ahead of the
-/// request.
+/// another client. Opening one takes about a millisecond and is done ahead of the request.
 pub struct Pool {
     shared: Arc<PoolState>,
     orders: SyncSender<Arc<JobState>>,
@@ -97,8 +94,7 @@ impl Pool {
             Lane::Control => CONTROL_PLACES,
         };
         let places = sizes.values().map(|size| size.threads + size.waiting).sum();
-        let (kept, arrived) = (Mutex::default(), EnumMap::default());
-        let shared = Arc::new(PoolState { engine, kept, queue, arrived, sizes });
+        let shared = Arc::new(PoolState { engine, queue, arrived: EnumMap::default(), sizes });
         let (orders, inbox) = sync_channel(places);
         let mut workers = Vec::new();
         for (lane, size) in sizes {
@@ -154,7 +150,6 @@ impl Pool {
             }
             let _ = worker.join();
         }
-        self.shared.kept().clear();
         self.shared.engine.close();
         true
     }
@@ -176,25 +171,6 @@ impl LaneQueue {
 impl PoolState {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn kept(&self) -> MutexGuard<'_, VecDeque<Connection>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn connection_for(&self, statement: &Statement) -> Option<Connection> {
-        let mut kept = self.kept();
-        let at = kept.iter().rposition(|connection| connection.suits(statement))?;
-        kept.remove(at)
-    }
-
-    /// In place of the one that was used longest ago.
-    fn keep(&self, connection: Connection) {
-        let mut kept = self.kept();
-        kept.push_back(connection);
-        let oldest = if kept.len() > KEPT_CONNECTIONS { kept.pop_front() } else { None };
-        drop(kept);
-        drop(oldest);
     }
 
     /// The next job for a thread of the lane; `None` when the pool closes.
@@ -225,16 +201,8 @@ fn work(shared: &PoolState, lane: Lane) {
     while let Some(Queued { job, state, reply }) = shared.next(lane) {
         let query_result = if state.cancelled.load(Ordering::Acquire) {
             Err(EngineError::new(Code::QUERY_WAS_CANCELLED, "query was cancelled while it waited"))
-        } else if let Some(mut connection) = shared
-            .connection_for(&job.statement)
-            .or_else(|| ready.take())
-            .or_else(|| shared.engine.connect())
-        {
-            let query_result = connection.run(&job.statement, state.number);
-            if connection.is_kept() {
-                shared.keep(connection);
-            }
-            query_result
+        } else if let Some(mut connection) = ready.take().or_else(|| shared.engine.connect()) {
+            connection.run(&job.statement, state.number)
         } else {
             Err(EngineError::new(Code::UNKNOWN_EXCEPTION, "the engine opened no connection"))
         };

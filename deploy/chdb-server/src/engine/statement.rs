@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// One query and everything that applies while it runs; nothing carries over to a query with other settings.
+/// One query and everything that applies while it runs; nothing carries over to the next query.
 #[derive(Debug, Clone, Default)]
 pub struct Statement {
     /// Statements of this program to run before, on the same connection.
@@ -19,25 +19,7 @@ pub struct Statement {
     pub query_id: String,
     /// Rejects statements that change data or settings.
     pub read_only: bool,
-    /// A query: it leaves database, settings and temporary tables of its connection as they were.
-    pub is_query: bool,
 }
-
-impl Statement {
-    /// Settings but for the comment, which is another one each time.
-    pub(super) fn lasting_settings(&self) -> impl Iterator<Item = &(String, String)> {
-        self.settings.iter().filter(|(name, _)| name != COMMENT)
-    }
-
-    /// Afterwards its connection differs from a new one in the lasting settings only.
-    pub(super) fn keeps_connection(&self) -> bool {
-        let is_plain = self.database.is_none() && self.parameters.is_empty() && self.preparation.is_empty();
-        self.is_query && is_plain && !self.read_only
-    }
-}
-
-/// Setting with the mark of a statement.
-pub(super) const COMMENT: &str = "log_comment";
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {

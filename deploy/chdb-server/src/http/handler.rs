@@ -245,7 +245,6 @@ impl Service {
             parameters: request.parameters.clone(),
             query_id: request.query_id.clone(),
             read_only,
-            is_query: false,
         };
         let without_rows = |job| {
             let encoder = Encoder::new(None, false, request.level).map_err(|e| response::io_error(&e))?;
@@ -293,9 +292,8 @@ impl Service {
                 let encoder = Encoder::new(request.accept, request.framed_response, request.level)
                     .map_err(|e| response::io_error(&e))?;
                 let lane = if result.is_control { Lane::Control } else { Lane::General };
-                let statement = Statement { is_query: !result.is_kill, ..statement(text) };
                 Ok(PreparedStatement {
-                    job: Job { lane, statement, descriptors: vec![target], hold: None },
+                    job: Job { lane, statement: statement(text), descriptors: vec![target], hold: None },
                     rows: Some(rows),
                     hold: request.wait_end.then(|| Arc::clone(&self.options.spool)),
                     encoder,

@@ -87,28 +87,6 @@ fn queries_are_accepted_in_every_form() {
 }
 
 #[test]
-fn queries_that_follow_each_other_on_a_connection_have_their_own_settings() {
-    let Some(server) = Server::start(&["--queries", "1"]) else { return };
-    let rows = |settings: &str, more: &str| {
-        server.post(settings, format!("SELECT getSetting('max_block_size') AS rows {more}")).text()
-    };
-    let default = rows("", "");
-    for settings in ["max_block_size=11", "", "max_block_size=12", "max_block_size=11", ""] {
-        let expected = settings.strip_prefix("max_block_size=").map(|rows| format!("{rows}\n"));
-        let expected = expected.as_ref().unwrap_or(&default);
-        assert_eq!(rows(settings, "SETTINGS max_block_size = 13"), "13\n");
-        assert_eq!(&rows(settings, ""), expected, "{settings}");
-        assert_ne!(server.post(settings, "SELECT throwIf(1) SETTINGS max_block_size = 14").status, 200);
-        assert_eq!(&rows(settings, ""), expected, "{settings}");
-    }
-    // No connection holds on to what it has read.
-    server.ask("CREATE TABLE t ENGINE = MergeTree ORDER BY x AS SELECT 1 AS x");
-    assert_eq!(server.ask("SELECT x FROM t"), "1");
-    server.ask("DROP TABLE t SYNC");
-    assert_ne!(server.post("", "SELECT x FROM t").status, 200);
-}
-
-#[test]
 fn inserts_are_accepted_in_every_form() {
     let Some(server) = Server::start(&[]) else { return };
     server.ask(
