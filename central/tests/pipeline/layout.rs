@@ -167,7 +167,7 @@ async fn large_merges_of_trades_and_quotes_go_column_by_column() {
             "INSERT INTO marketprism_hot.{table} (timestamp, exchange, event_id) SELECT now64(6), 'a'"
         );
         for half in 0..2 {
-            stack.execute(&format!("{from}, 2 * number + {half} FROM numbers(70000)")).await;
+            stack.execute(&format!("{from}, 2 * number + {half} FROM numbers(150000)")).await;
         }
         stack.execute(&format!("OPTIMIZE TABLE marketprism_hot.{table} FINAL")).await;
         assert!(stack.number(spent).await.unwrap() > before, "{table}");
@@ -196,7 +196,7 @@ async fn large_merges_leave_the_levels_of_changes_and_the_events_of_copies_as_th
         for half in 0..2 {
             // Some of the second half take the place of rows of the first.
             let numbers = format!(
-                "(SELECT {half} AS half, 2 * number + half AS n, n - (half = 1 AND number % 10 = 0) AS id FROM numbers(70000))"
+                "(SELECT {half} AS half, 2 * number + half AS n, n - (half = 1 AND number % 10 = 0) AS id FROM numbers(150000))"
             );
             stack.execute(&format!("INSERT INTO marketprism_hot.{rows} FROM {numbers}")).await;
         }
