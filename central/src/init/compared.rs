@@ -36,11 +36,7 @@ struct Definition {
 
 impl Compared {
     /// `version`: of the server, which decides the spelling.
-    pub async fn read(
-        storage: &Storage,
-        layout: &Layout<'_>,
-        version: &str,
-    ) -> Result<Self, StorageError> {
+    pub async fn read(storage: &Storage, layout: &Layout<'_>, version: &str) -> Result<Self, StorageError> {
         // Without the comment, which is behind the engine.
         let sql = "SELECT name, sipHash64(splitByString(' ENGINE = ', create_table_query)[1], engine_full) AS hash, comment \
                    FROM system.tables WHERE database = ? AND create_table_query != ''";

@@ -54,7 +54,8 @@ async fn rows<T: RowOwned + RowRead>(
 impl Shapes {
     /// Reads every table of a database; empty when it does not exist.
     pub async fn of(storage: &Storage, database: &str) -> Result<Self, StorageError> {
-        let engines = "SELECT name, engine_full, partition_key, sorting_key FROM system.tables WHERE database = ?";
+        let engines =
+            "SELECT name, engine_full, partition_key, sorting_key FROM system.tables WHERE database = ?";
         let columns = "SELECT table, name, type AS kind, compression_codec AS codec, concat(default_kind, \
                        default_expression) AS default FROM system.columns WHERE database = ? ORDER BY table, position";
         // The server shows several columns without the brackets that a statement needs.

@@ -14,8 +14,7 @@ use crate::auditing::{QUICK, WINDOW_NS, audit, judged, publish_audit, stored, tr
 use crate::events::{MessageId, message, publish, publish_bytes, publish_with};
 use crate::two_sides::TwoSides;
 
-const REPLICATION: &str =
-    "[replication]\nwindow_seconds = 2\nsafety_lag_seconds = 0\ninterval_ms = 100\nrecheck_seconds = 1\ncatch_up_low = 10\n";
+const REPLICATION: &str = "[replication]\nwindow_seconds = 2\nsafety_lag_seconds = 0\ninterval_ms = 100\nrecheck_seconds = 1\ncatch_up_low = 10\n";
 const SYMBOL: &str = "BTC-USDT";
 pub const NEW: &str = "sim@2.0.0+ba9876543210";
 const ID: EventId = EventId(0xc0);

@@ -84,7 +84,9 @@ async fn trades_that_both_edges_miss_are_missing_whichever_window_noticed_them()
     of_x.gaps.push(Gap::trade_ids(150, 387, first + 10, first + 20));
     publish_audit(&jetstream, &audit("x", first, vec![of_x])).await;
     eventually("the verdict on all of them", || async {
-        verdict(&stack, A, "x", first).await.filter(|verdict| verdict.state == "verified" && verdict.found == 600)
+        verdict(&stack, A, "x", first)
+            .await
+            .filter(|verdict| verdict.state == "verified" && verdict.found == 600)
     })
     .await;
     let whole = report(&stack, before, after + WINDOW_NS, "whole").await;
