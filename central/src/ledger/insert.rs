@@ -12,7 +12,7 @@ pub async fn insert(storage: &Storage, table: &str, rows: &TableRows) -> Result<
     match send(storage, table, block.clone(), always()).await {
         Err(error @ StorageError::View { is_passing: false, .. }) => {
             log_without_view(table, &error);
-            send(storage, table, block, [always(), without_views()].concat()).await
+            send(storage, table, block, always().into_iter().chain(without_views()).collect()).await
         }
         sent => sent,
     }

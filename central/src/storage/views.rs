@@ -1,20 +1,19 @@
 //! Materialized views that somebody made of a table. ClickHouse fails an insert into the table when one of them fails, and stores nothing.
 
+use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use marketprism_service::LogLimit;
-
-use super::{InsertSettings, StorageError};
 
 /// Error codes of a server without memory, time, network, space or Keeper: the view may take the rows soon.
 /// <https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp>
 const PASSING_CODES: [u32; 15] = [159, 202, 209, 210, 225, 236, 241, 242, 243, 252, 279, 285, 319, 394, 999];
 
 /// Settings of an insert that is stored whatever becomes of the views. What it has stored is to be read back: the server says little about errors then.
-pub fn without_views() -> InsertSettings {
+pub fn without_views() -> [(&'static str, String); 2] {
     let names = ["materialized_views_ignore_errors", "ignore_materialized_views_with_dropped_target_table"];
-    names.map(|name| (name, "1".to_owned())).into()
+    names.map(|name| (name, "1".to_owned()))
 }
 
 /// Begin and end of a view's name in the error of an insert.
@@ -30,13 +29,13 @@ pub fn view_of(text: &str) -> Option<&str> {
     })
 }
 
-/// The same insert may succeed later.
+/// A repetition of the insert may succeed.
 pub fn is_passing(code: u32) -> bool {
     PASSING_CODES.contains(&code)
 }
 
 /// Says once a minute that a view lacks rows.
-pub fn log_without_view(table: &str, error: &StorageError) {
+pub fn log_without_view(table: &str, error: &impl Display) {
     let mut lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(held_back) = lines.allow(Instant::now()) {
         tracing::warn!(table, %error, held_back, "rows are stored, and the view lacks them; mend or drop it");

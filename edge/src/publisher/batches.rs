@@ -6,17 +6,17 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use async_nats::header::NATS_MESSAGE_ID;
+use async_nats::header::{HeaderName, NATS_MESSAGE_ID};
 use async_nats::{HeaderMap, HeaderValue, Subject};
 use bytes::Bytes;
 use marketprism_schema::{EventId, PackedEvents, WireForm, split_packed_header};
 
-use super::events::CONTENT_TYPE;
 use crate::broker::message_bytes;
 use crate::queue::{EventRecord, QueueEntry};
 
 /// Payload of a message with several events, a sixteenth of what brokers take by default. Full: the next event begins another one.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+pub(super) const CONTENT_TYPE: HeaderName = HeaderName::from_static("Content-Type");
 /// Most bytes of a message's headers.
 const MESSAGE_HEADER_BYTES: usize = 512;
 

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_nats::header::HeaderName;
 use async_nats::{Client, Message, PublishErrorKind};
 use futures_util::StreamExt;
 use marketprism_schema::{Carries, STREAMS, stream_of};
@@ -31,8 +30,6 @@ pub const PUBLISHER: &str = "publisher";
 
 /// Label of events that the broker will never store.
 pub const REJECTED: &str = "refused";
-
-pub(super) const CONTENT_TYPE: HeaderName = HeaderName::from_static("Content-Type");
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DrainResult {

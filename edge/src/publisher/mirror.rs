@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::events::CONTENT_TYPE;
+use super::batches::CONTENT_TYPE;
 use crate::broker::BrokerLink;
 use crate::clocks::nanos;
 use crate::config::MirrorSettings;

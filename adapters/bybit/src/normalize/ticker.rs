@@ -24,13 +24,13 @@ pub(crate) struct TickerStates {
 }
 
 /// A field of a ticker: none where no message had it.
-type Field<T> = Option<Given<T>>;
+type Field<T> = Option<TimedValue<T>>;
 
 type ReadNumber = fn(&mut Cursor<'_>, &'static str) -> ParseResult<Decimal>;
 
 /// A field as a message of this time gave it. None where the venue marks it as unset.
 #[derive(Clone, Copy, Debug)]
-struct Given<T> {
+struct TimedValue<T> {
     time_us: i64,
     value: Option<T>,
 }
@@ -249,7 +249,7 @@ impl TickerState {
         same_symbol(data, symbol)?;
         let number = |key: &'static str, read: ReadNumber| -> ParseResult<Field<Decimal>> {
             let number = field(data, key, |cursor, what| unless_unset(cursor, what, read))?;
-            Ok(number.map(|value| Given { time_us, value }))
+            Ok(number.map(|value| TimedValue { time_us, value }))
         };
         let interest = Interest {
             base: number("singleOpenInterest", calculated_amount)?,
@@ -260,8 +260,8 @@ impl TickerState {
             began_us: time_us,
             is_whole: false,
             rate: number("fundingRate", |cursor, what| cursor.calculated(what))?,
-            next_funding_time_us: next_funding_time_us(data)?.map(|value| Given { time_us, value }),
-            interval_hours: interval_hours(data)?.map(|value| Given { time_us, value }),
+            next_funding_time_us: next_funding_time_us(data)?.map(|value| TimedValue { time_us, value }),
+            interval_hours: interval_hours(data)?.map(|value| TimedValue { time_us, value }),
             mark_price: number("markPrice", calculated_amount)?,
             index_price: number("indexPrice", calculated_amount)?,
             interest,
@@ -291,7 +291,7 @@ impl TickerState {
         }
     }
 
-    /// What a message of this time finds of the state. The terms of funding hold from one charge to the next, also before they were sent.
+    /// The state as a message of this time finds it. The terms of funding hold from one charge to the next, also before they were sent.
     fn until(self, time_us: i64) -> TickerState {
         let terms = FundingTerms {
             next_funding_time_us: value(self.next_funding_time_us),
@@ -319,8 +319,8 @@ impl TickerState {
     /// Takes the terms of funding that no message has sent from the list of tickers.
     fn complete(&mut self, terms: &FundingTerms) {
         let time_us = self.time_us;
-        let next = Given { time_us, value: terms.next_after(time_us) };
-        let interval = Given { time_us, value: terms.interval_hours };
+        let next = TimedValue { time_us, value: terms.next_after(time_us) };
+        let interval = TimedValue { time_us, value: terms.interval_hours };
         self.next_funding_time_us = self.next_funding_time_us.or(Some(next));
         self.interval_hours = self.interval_hours.or(Some(interval));
     }
