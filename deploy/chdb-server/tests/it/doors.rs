@@ -179,7 +179,7 @@ fn a_get_only_reads_and_nothing_lifts_that() {
         "readonly=0&query=INSERT+INTO+t+SELECT+1",
         "query=INSERT+INTO+t+SETTINGS+readonly=0+SELECT+1",
         "query=SELECT+1+SETTINGS+readonly=0",
-        "query=SELECT+1+SETTINGS+max_threads=1",
+        "query=SELECT+1+SETTINGS+max_threads=77",
         "query=SET+readonly=0",
         "query=DROP+TABLE+t",
         "query=KILL+QUERY+WHERE+1",

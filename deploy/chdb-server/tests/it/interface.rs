@@ -83,8 +83,8 @@ fn queries_are_accepted_in_every_form() {
     server.ask("USE system");
     assert_eq!(server.ask("SELECT currentDatabase(), getSetting('max_threads') = 77"), "default\t0");
     let formats = "SELECT getSetting('output_format_parallel_formatting')";
-    assert_eq!(server.ask(formats), "0");
-    assert_eq!(server.post("output_format_parallel_formatting=1", formats).text(), "1\n");
+    assert_eq!(server.ask(formats), "false");
+    assert_eq!(server.post("output_format_parallel_formatting=1", formats).text(), "true\n");
     assert_eq!(server.ask("SHOW DATABASES LIKE 'sys%'"), "system");
     assert_eq!(server.ask("EXISTS TABLE system.one"), "1");
 }
