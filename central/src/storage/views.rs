@@ -44,7 +44,7 @@ pub fn log_without_view(table: &str, error: &impl Display) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::storage::StorageError;
 
     /// A decimal that overflows in a view is no fault of the row: it would become a dead letter.
     #[test]
