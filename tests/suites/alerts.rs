@@ -76,6 +76,24 @@ fn each_scrape_configuration_has_the_jobs_and_the_label_that_alerts_ask_for() {
     }
 }
 
+/// Another Service `edge` of the cluster was scraped as an edge without a name, and paged when it was down.
+#[test]
+fn only_the_namespaces_of_the_overlays_are_scraped_in_a_cluster() {
+    let config = text("deploy/prometheus/kubernetes.yml");
+    let kept = named(&config, "regex:");
+    for (overlay, rule) in [("centre", "{};central-metrics;http"), ("tokyo", "marketprism-.+;edge;metrics")] {
+        let overlay = text(&format!("deploy/kubernetes/overlays/{overlay}/kustomization.yml"));
+        let namespace = named(&overlay, "namespace:").into_iter().next().unwrap();
+        assert!(kept.contains(rule.replace("{}", namespace).as_str()), "{kept:?}");
+        assert!(!rule.starts_with("marketprism-") || namespace.starts_with("marketprism-"), "{namespace}");
+    }
+    let keeps = config.matches("action: keep").count();
+    assert_eq!(
+        config.matches("[__meta_kubernetes_namespace, __meta_kubernetes_service_name,").count(),
+        keeps
+    );
+}
+
 /// Labels of each metric of edge and central, as their own tests hold the tables to what they expose. Those of histograms by their series too.
 fn exposed() -> BTreeMap<String, BTreeSet<String>> {
     let tables = text("edge/README.md") + &text("central/README.md");

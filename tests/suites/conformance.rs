@@ -14,8 +14,9 @@ async fn every_simulated_venue_answers_the_plan_of_its_adapter() {
     let adapters = [("binance", 2), ("okx", 2), ("deribit", 1), ("kraken", 1), ("bybit", 2)];
     join_all(adapters.map(async |(adapter, exchanges)| {
         let mut command = Command::new(parts::binary("marketprism-edge"));
-        // Five at once, on a machine that may be busy with other things.
-        command.args(["adapter", "test", "--json", "--mutations", "10", "--simulator-seconds", "300"]);
+        // Five at once, on a machine that may be busy with other things. Answering the plan needs no mutations. Those are for the damaged frames of Bybit
+        // and Kraken, which no test of their own compares: a block has 64 frames of one case.
+        command.args(["adapter", "test", "--json", "--mutations", "100", "--simulator-seconds", "300"]);
         command.args(["--simulator", &format!("http://{address}")]).arg(parts::adapter(adapter));
         let output = tokio::process::Command::from(command).output().await.unwrap();
         let text = String::from_utf8(output.stdout).unwrap();

@@ -120,7 +120,10 @@ async fn ask(
     // Neither a missing nor a deleted key has a value.
     let read = |message: &Message| serde_json::from_slice::<Watermark>(&message.payload).ok();
     if stored_before > 0 {
-        broker.1.note_confirmed(name, newest.as_ref().is_some_and(|message| read(message).is_some()));
+        // A bucket that nobody answers for at the moment says nothing of what central confirmed before.
+        let is_confirmed =
+            journal.has_confirmed(stream) || newest.as_ref().is_some_and(|one| read(one).is_some());
+        broker.1.note_confirmed(name, is_confirmed);
     }
     // An older one would be taken for a hot that was put back.
     let confirmed = newest.filter(|value| broker.1.is_newest(&key, Some(value))).and_then(|message| {

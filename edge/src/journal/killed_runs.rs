@@ -295,7 +295,8 @@ mod tests {
         std::fs::write(path_of(folder.path(), 1), bytes).unwrap();
         let auditor = Auditor::new(AuditOrigin::fixture(NEXT_RUN));
         let mut scan = KilledRunScan::new(&[UnfinishedRun { run_ns: RUN, next_ns: NEXT_RUN }]);
-        let mut index = recover(folder.path(), 99, &mut scan, &mut JournalStatus::default());
+        let mut index =
+            recover(folder.path(), 99, &mut scan, &mut JournalStatus::default(), &mut |_, _| false);
         recover_audits(scan, folder.path(), &mut index, &auditor);
         (auditor, index)
     }
@@ -456,7 +457,8 @@ mod tests {
         let auditor = Auditor::new(AuditOrigin::fixture(NEXT_RUN + SECOND));
         let killed = [(RUN, NEXT_RUN), (NEXT_RUN, NEXT_RUN + SECOND)];
         let mut scan = KilledRunScan::new(&killed.map(|(run_ns, next_ns)| UnfinishedRun { run_ns, next_ns }));
-        let mut index = recover(folder.path(), 99, &mut scan, &mut JournalStatus::default());
+        let mut index =
+            recover(folder.path(), 99, &mut scan, &mut JournalStatus::default(), &mut |_, _| false);
         recover_audits(scan, folder.path(), &mut index, &auditor);
         sent(&auditor, 6, 9, PublishOutcome::Stored);
         let times = auditor.take_recovered().into_iter().flat_map(|run| run.downtimes);

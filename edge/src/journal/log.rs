@@ -146,6 +146,11 @@ impl Journal {
         state.index.streams.get(stream).filter(|_| state.is_recovered).map(|mark| mark.stored_max)
     }
 
+    /// Central has confirmed something of this stream.
+    pub fn has_confirmed(&self, stream: usize) -> bool {
+        self.shared.lock().index.streams.get(stream).is_some_and(|mark| mark.confirmed > 0)
+    }
+
     /// Takes the state of a stream at the broker. Stored events that the broker, or hot, has lost are sent again; returns their number and
     /// the reason.
     pub fn observe(&self, facts: StreamFacts) -> Option<(usize, String)> {

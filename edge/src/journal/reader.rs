@@ -2,10 +2,11 @@
 //! catch-up lane has room.
 
 use std::io;
-use std::sync::{Arc, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use marketprism_service::{LogLimit, host_limit};
+use marketprism_service::{LogLimit, error_text, host_limit};
 
 use super::event_state::EventState;
 use super::frame::{EventFrame, Frame, FrameScanner};
@@ -30,6 +31,7 @@ pub(super) struct CatchUp {
     cursor: Option<Cursor>,
     failures: u32,
     error_lines: LogLimit,
+    retry_lines: LogLimit,
 }
 
 /// A segment in memory, and the place of the next frame.
@@ -44,13 +46,22 @@ struct Cursor {
     taken: usize,
 }
 
+/// With the limit behind it, where it is one of the host.
+fn note_unread(path: &Path, error: &io::Error, lines: &mut LogLimit) {
+    if let Some(held_back) = lines.allow(Instant::now()) {
+        let error = error_text(error);
+        tracing::warn!(error, ?path, held_back, "journal not read, tried again: its events wait");
+    }
+}
+
 impl CatchUp {
     pub(super) fn new(
         shared: Arc<JournalShared>,
         queue: Arc<MemoryQueue>,
         killed_runs: Vec<UnfinishedRun>,
     ) -> Self {
-        Self { shared, queue, killed_runs, cursor: None, failures: 0, error_lines: LogLimit::default() }
+        let (error_lines, retry_lines) = (LogLimit::default(), LogLimit::default());
+        Self { shared, queue, killed_runs, cursor: None, failures: 0, error_lines, retry_lines }
     }
 
     pub(super) fn run(mut self) {
@@ -70,7 +81,14 @@ impl CatchUp {
         let mut found = JournalStatus::default();
         let folder = &self.shared.options.folder;
         let mut scan = KilledRunScan::new(&self.killed_runs);
-        let mut index = recover(folder, upto, &mut scan, &mut found);
+        let mut lines = LogLimit::default();
+        let mut wait = |path: &Path, error: &io::Error| {
+            note_unread(path, error, &mut lines);
+            let mut state = self.shared.lock();
+            state.status.read_errors += 1;
+            self.pause(state)
+        };
+        let mut index = recover(folder, upto, &mut scan, &mut found, &mut wait);
         recover_audits(scan, folder, &mut index, &self.shared.auditor);
         let mut state = self.shared.lock();
         let JournalState { index: current, status, .. } = &mut *state;
@@ -198,15 +216,22 @@ impl CatchUp {
         }
     }
 
+    /// Until the next read; false: the edge ends.
+    fn pause(&self, state: MutexGuard<'_, JournalState>) -> bool {
+        let waited = self.shared.waiting.wait_timeout_while(state, JOURNAL_RETRY, |state| !state.is_closing);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        !state.is_closing
+    }
+
     fn read_failed(&mut self, segment: u64, error: &io::Error) {
         let mut state = self.shared.lock();
         if !state.has_unwritten(segment) {
             state.status.read_errors += 1;
             // A limit of the host says nothing about the segment: it waits until the limit is raised, or what reached it ends.
             self.failures += u32::from(host_limit(error).is_none());
+            note_unread(&self.shared.path_of(segment), error, &mut self.retry_lines);
         }
-        let waited = self.shared.waiting.wait_timeout_while(state, JOURNAL_RETRY, |state| !state.is_closing);
-        drop(waited);
+        self.pause(state);
         if self.failures >= JOURNAL_READ_RETRIES {
             self.failures = 0;
             self.give_up(segment, &error.to_string());

@@ -4,6 +4,8 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use marketprism_service::host_limit;
+
 use super::checked::SegmentDamage;
 use super::event_state::EventState;
 use super::files::JournalFiles;
@@ -65,22 +67,38 @@ pub(super) fn sync(folder: &Path, files: &dyn JournalFiles) {
     }
 }
 
-/// Reads every segment before `upto`: what was not known to be stored is to be sent again.
+/// Reads until no limit of the host is in the way, which says nothing about the disk, or `wait` returns false.
+fn read_patiently<T>(
+    path: &Path,
+    wait: &mut impl FnMut(&Path, &io::Error) -> bool,
+    mut read: impl FnMut(&Path) -> io::Result<T>,
+) -> io::Result<T> {
+    loop {
+        match read(path) {
+            Err(error) if host_limit(&error).is_some() && wait(path, &error) => {}
+            read => return read,
+        }
+    }
+}
+
+/// Reads every segment before `upto`: what was not known to be stored is to be sent again. `wait`: a limit of the host kept a file from being
+/// read; false to go on without it.
 pub(super) fn recover(
     folder: &Path,
     upto: u64,
     killed: &mut KilledRunScan,
     status: &mut JournalStatus,
+    wait: &mut impl FnMut(&Path, &io::Error) -> bool,
 ) -> JournalIndex {
     let mut index = JournalIndex::new(upto);
-    let found = segments(folder).unwrap_or_else(|error| {
+    let found = read_patiently(folder, wait, segments).unwrap_or_else(|error| {
         tracing::error!(%error, ?folder, "journal not readable: events of earlier runs are not sent");
         status.read_errors += 1;
         Vec::new()
     });
     for first in found.into_iter().filter(|first| *first < upto) {
         let path = path_of(folder, first);
-        match fs::read(&path).map(|bytes| (other_form(&bytes), bytes)) {
+        match read_patiently(&path, wait, |path| fs::read(path)).map(|bytes| (other_form(&bytes), bytes)) {
             Ok((Some(form), _)) => {
                 status.read_errors += 1;
                 tracing::error!(
@@ -188,13 +206,13 @@ mod tests {
         fs::write(path_of(folder.path(), 30), segment(30)).unwrap();
         assert_eq!(next_position(folder.path()), 36);
         let mut status = JournalStatus::default();
-        let index = recover(folder.path(), 36, &mut KilledRunScan::default(), &mut status);
+        let index = recover(folder.path(), 36, &mut KilledRunScan::default(), &mut status, &mut |_, _| false);
         // The header of the torn write is whole.
         assert_eq!((status.recovered, status.torn_tails, status.damaged), (6, 1, 0));
         assert_eq!(index.segments[0].count(EventState::Stored), 2);
         assert_eq!((index.segments[1].run_ns, index.streams[0].stored_max), (9, 70));
         let mut again = JournalStatus::default();
-        recover(folder.path(), 36, &mut KilledRunScan::default(), &mut again);
+        recover(folder.path(), 36, &mut KilledRunScan::default(), &mut again, &mut |_, _| false);
         assert_eq!((again.recovered, again.torn_tails), (6, 0));
     }
 
@@ -215,7 +233,8 @@ mod tests {
         fs::write(&torn, &segment(30)[..7]).unwrap();
         fs::write(&zeros, [0; 64]).unwrap();
         let mut status = JournalStatus::default();
-        let index = recover(folder.path(), next, &mut KilledRunScan::default(), &mut status);
+        let index =
+            recover(folder.path(), next, &mut KilledRunScan::default(), &mut status, &mut |_, _| false);
         assert_eq!(fs::read(&path).unwrap(), other);
         assert!(index.segments.iter().all(|segment| segment.first != 1), "it would be deleted");
         assert_eq!((status.read_errors, status.torn_tails, status.recovered), (1, 2, 0));
@@ -232,19 +251,37 @@ mod tests {
         bytes[middle] ^= 4;
         fs::write(path_of(folder.path(), 1), &bytes).unwrap();
         let mut status = JournalStatus::default();
-        let index = recover(folder.path(), 99, &mut KilledRunScan::default(), &mut status);
+        let index = recover(folder.path(), 99, &mut KilledRunScan::default(), &mut status, &mut |_, _| false);
         assert_eq!((status.damaged, status.torn_tails, status.recovered), (1, 0, 2));
         assert_eq!(index.segments[0].count(EventState::Stored), 2);
+    }
+
+    /// A start without a free file descriptor left whole segments out for all of its run.
+    #[test]
+    fn a_file_that_a_limit_of_the_host_keeps_from_being_read_is_read_again_and_a_broken_one_is_not() {
+        for (code, expected) in [(libc::EMFILE, 3), (libc::EIO, 0)] {
+            let (mut tries, mut waits) = (0, 0);
+            let mut wait = |_: &Path, _: &io::Error| {
+                waits += 1;
+                true
+            };
+            let read = read_patiently(Path::new("1.journal"), &mut wait, |_| {
+                tries += 1;
+                if tries > 3 { Ok(tries) } else { Err(io::Error::from_raw_os_error(code)) }
+            });
+            assert_eq!((waits, read.is_ok()), (expected, expected > 0), "{code}");
+        }
+        let limit = || Err::<(), _>(io::Error::from_raw_os_error(libc::ENFILE));
+        let closing = read_patiently(Path::new("1.journal"), &mut |_, _| false, |_| limit());
+        assert!(closing.is_err(), "an edge that ends waits no longer");
     }
 
     #[test]
     fn an_empty_folder_begins_at_one() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(next_position(&folder.path().join("none")), 1);
-        assert!(
-            recover(folder.path(), 1, &mut KilledRunScan::default(), &mut JournalStatus::default())
-                .segments
-                .is_empty()
-        );
+        let mut status = JournalStatus::default();
+        let index = recover(folder.path(), 1, &mut KilledRunScan::default(), &mut status, &mut |_, _| false);
+        assert!(index.segments.is_empty());
     }
 }

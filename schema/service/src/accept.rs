@@ -40,9 +40,9 @@ async fn retry_until_available<T>(
     }
 }
 
-/// The next connection, without Nagle's delay. A failed accept is logged, now and then, and tried again after a pause.
-pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    let mut lines = LogLimit::default();
+/// The next connection, without Nagle's delay. A failed accept is logged, as `lines` allows, and tried again after a pause. The limit is that of the
+/// listener: a `select` drops this future whenever something else happens first.
+pub async fn accept(listener: &TcpListener, lines: &mut LogLimit) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -71,13 +71,13 @@ pub async fn serve_connections<F>(
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let mut connections = JoinSet::new();
+    let (mut connections, mut lines) = (JoinSet::new(), LogLimit::default());
     let mut stop = std::pin::pin!(stop);
     loop {
         tokio::select! {
             () = &mut stop => return connections,
             Some(_) = connections.join_next() => {}
-            (stream, _) = accept(&listener), if connections.len() < most => {
+            (stream, _) = accept(&listener, &mut lines), if connections.len() < most => {
                 connections.spawn(serve(stream));
             }
         }

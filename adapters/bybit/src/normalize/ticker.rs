@@ -88,6 +88,10 @@ impl Interest {
     fn until(self, time_us: i64) -> Interest {
         Interest { base: until(self.base, time_us), value: until(self.value, time_us) }
     }
+
+    fn known_by(self, time_us: i64) -> Interest {
+        Interest { base: known_by(self.base, time_us), value: known_by(self.value, time_us) }
+    }
 }
 
 /// A message with the state that it belongs to.
@@ -194,7 +198,9 @@ impl TickerStates {
         let behind_us = known.map_or(0, |known| known.time_us.saturating_sub(order_us));
         // Where two connections overlap, one may lag behind: its message changes no state, and takes nothing from it that came later.
         let is_older = (1..=BEHIND_MAX_US).contains(&behind_us);
-        let before = known.map(|known| if is_older { known.until(order_us) } else { known });
+        // After a clock that was set back every late message would find what is known to come from after it.
+        let before =
+            known.map(|known| if is_older { known.until(order_us) } else { known.known_by(order_us) });
         let merged =
             if is_snapshot { TickerState { is_whole: true, ..own } } else { own.over(before.as_ref()) };
         if behind_us > BEHIND_MAX_US {
@@ -238,6 +244,10 @@ fn is_same<T: PartialEq>(own: Field<T>, known: Field<T>) -> bool {
 
 fn until<T>(field: Field<T>, time_us: i64) -> Field<T> {
     field.filter(|given| given.time_us <= time_us)
+}
+
+fn known_by<T>(field: Field<T>, time_us: i64) -> Field<T> {
+    field.map(|given| TimedValue { time_us: given.time_us.min(time_us), ..given })
 }
 
 fn value<T>(field: Field<T>) -> Option<T> {
@@ -307,6 +317,20 @@ impl TickerState {
             index_price: until(self.index_price, time_us),
             interest: self.interest.until(time_us),
             both_sides: self.both_sides.until(time_us),
+            ..self
+        }
+    }
+
+    /// The state with no field that came later than this time.
+    fn known_by(self, time_us: i64) -> TickerState {
+        TickerState {
+            rate: known_by(self.rate, time_us),
+            next_funding_time_us: known_by(self.next_funding_time_us, time_us),
+            interval_hours: known_by(self.interval_hours, time_us),
+            mark_price: known_by(self.mark_price, time_us),
+            index_price: known_by(self.index_price, time_us),
+            interest: self.interest.known_by(time_us),
+            both_sides: self.both_sides.known_by(time_us),
             ..self
         }
     }

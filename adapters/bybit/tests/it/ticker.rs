@@ -125,4 +125,11 @@ fn a_time_of_the_future_or_a_clock_set_back_stops_no_ticker() {
     assert_eq!(prices(&rates(&mut session, &frames)), ["8"]);
     let lines: Vec<String> = log::captured().into_iter().map(|(_, line)| line).collect();
     assert!(lines.len() == 1 && lines[0].contains("`ts` went back by 126 s"), "{lines:?}");
+    // What was known before the clock was set back is known to a late message too.
+    let late = at(6_400, ticker("delta", -119_950, r#""fundingRate":"0.0009""#));
+    let late = rates(&mut session, &[late]);
+    assert_eq!(
+        (prices(&late), late[0].index_price.map(decimal::to_text).as_deref()),
+        (vec!["8".to_owned()], Some("6"))
+    );
 }

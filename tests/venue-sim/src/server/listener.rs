@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use marketprism_service::accept;
+use marketprism_service::{LogLimit, accept};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::{TcpListener, TcpStream};
@@ -28,7 +28,7 @@ pub async fn run(
     mut down: watch::Receiver<Option<Instant>>,
 ) {
     let stop = service.stop.clone();
-    let mut listener = Some(listener);
+    let (mut listener, mut lines) = (Some(listener), LogLimit::default());
     loop {
         let Some(open) = listener.as_ref() else {
             let until = *down.borrow_and_update();
@@ -51,7 +51,7 @@ pub async fn run(
                 Ok(()) => listener = None,
                 Err(_) => return,
             },
-            (stream, peer) = accept(open) => {
+            (stream, peer) = accept(open, &mut lines) => {
                 service.tasks.spawn(welcome(stream, peer, tls.clone(), service.clone()));
             }
         }
