@@ -6,6 +6,7 @@ use crate::broker::Broker;
 use crate::config::Config;
 use crate::copy_marks::CopyMarks;
 use crate::coverage::Coverage;
+use crate::failing_views::FailingViews;
 use crate::fleet::EdgeFleet;
 use crate::lease::Leases;
 use crate::metrics::Metrics;
@@ -25,6 +26,7 @@ pub struct CentralContext {
     /// An older answer is right too: hot has each later mark before cold.
     pub marks_of_cold: SharedAnswer<CopyMarks, StorageError>,
     pub losses: RecordedLosses,
+    pub failing_views: FailingViews,
     pub leases: Leases,
     pub metrics: Metrics,
     pub status: Status,

@@ -13,6 +13,7 @@ mod copy_marks;
 mod coverage;
 mod diagnose;
 mod dropped_rows;
+mod failing_views;
 #[cfg(test)]
 mod fixtures;
 mod fleet;

@@ -15,6 +15,7 @@ use crate::broker::Broker;
 use crate::config::{Config, Partition};
 use crate::context::CentralContext;
 use crate::coverage::Coverage;
+use crate::failing_views::FailingViews;
 use crate::ingest;
 use crate::lease::Leases;
 use crate::metrics::Metrics;
@@ -70,6 +71,7 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
         cold_clock: ServerClock::default(),
         marks_of_cold: SharedAnswer::default(),
         losses: RecordedLosses::default(),
+        failing_views: FailingViews::default(),
         metrics,
         status: Status::starting(parts),
         coverage: Coverage::default(),

@@ -143,7 +143,7 @@ impl From<clickhouse::error::Error> for StorageError {
                 let (code, shown) = (exception_code(&text), shorten(&mask(&text)));
                 match view_of(&text) {
                     Some(view) => {
-                        Self::View { view: shorten(view), text: shown, is_passing: is_passing(code) }
+                        Self::View { view: shorten(&view), text: shown, is_passing: is_passing(code) }
                     }
                     None => Self::Refused { code, text: shown },
                 }

@@ -148,14 +148,15 @@ async fn insert_ranges(
 ) -> bool {
     let mut has_failed = false;
     let mut failing = FailingInsert::default();
-    let mut views = FailingViews::default();
+    let table = batch.target.table();
+    let mut view_error = None;
     let mut backoff = limits::BACKOFF;
     while let Some(range) = open.pop() {
         if failing.needs_lookup(Instant::now()) && batch.has_events() {
             let missing = missing_after_failure(shared, guard, batch, (&range, round), refused).await;
             if !is_whole(&missing, &range) {
                 tracing::info!(
-                    table = batch.target.table(),
+                    table,
                     rows = range.len(),
                     missing = missing.iter().map(Range::len).sum::<usize>(),
                     "an insert without an answer is stored, or a part of it"
@@ -170,18 +171,27 @@ async fn insert_ranges(
             tokio::time::sleep(limits::BACKOFF_FIRST).await;
         }
         let started = Instant::now();
-        match insert(&shared.storage, guard, batch, &range, (round, views.are_ignored)).await {
+        let ignored = view_error.clone().or_else(|| shared.failing_views.ignored(table, started));
+        match insert(&shared.storage, guard, batch, &range, (round, ignored.is_some())).await {
             Ok(()) => {
                 report_success(shared);
                 backoff.reset();
                 failing = FailingInsert::default();
-                let seconds = started.elapsed().as_secs_f64();
-                shared.metrics.inserted(batch.target.table(), range.len(), seconds);
+                shared.metrics.inserted(table, range.len(), started.elapsed().as_secs_f64());
+                match ignored {
+                    Some(error) => {
+                        has_failed = true;
+                        shared.metrics.retries.with_label_values(&[table]).inc();
+                        log_without_view(table, &error);
+                    }
+                    None => shared.failing_views.took_rows(table),
+                }
             }
-            Err(error) if views.give_up(&error, Instant::now()) => {
+            Err(error)
+                if ignored.is_none() && shared.failing_views.give_up(table, &error, Instant::now()) =>
+            {
                 has_failed = true;
-                shared.metrics.retries.with_label_values(&[batch.target.table()]).inc();
-                log_without_view(batch.target.table(), &error);
+                view_error = Some(error.to_string());
                 open.push(range);
             }
             Err(error) if error.is_content() && range.len() > 1 && batch.has_row_an_entry() => {
@@ -221,23 +231,6 @@ impl FailingInsert {
             self.0 = Some(now);
         }
         is_due
-    }
-}
-
-/// Errors of materialized views on the table.
-#[derive(Debug, Default)]
-struct FailingViews {
-    since: Option<Instant>,
-    are_ignored: bool,
-}
-
-impl FailingViews {
-    /// True once, when the rows are to be stored without the views: at once, or after a while of errors that pass by themselves.
-    fn give_up(&mut self, error: &StorageError, now: Instant) -> bool {
-        let StorageError::View { is_passing, .. } = error else { return false };
-        let since = *self.since.get_or_insert(now);
-        let lasts = !is_passing || now.saturating_duration_since(since) >= limits::VIEW_PATIENCE;
-        lasts && !std::mem::replace(&mut self.are_ignored, lasts)
     }
 }
 
@@ -361,20 +354,6 @@ mod tests {
         let batch = batch.seal(1);
         assert_ne!(batch.token(&(5..7), 0), batch.token(&(3..7), 0));
         assert_eq!(batch.token(&(3..7), 0), batch.token(&(3..7), 0));
-    }
-
-    #[test]
-    fn a_view_that_cannot_take_rows_holds_them_up_no_longer_than_its_error_may_pass() {
-        let now = Instant::now();
-        let error = |is_passing| StorageError::View { view: "v".into(), text: "t".into(), is_passing };
-        let mut views = FailingViews::default();
-        assert!(views.give_up(&error(false), now) && views.are_ignored);
-        assert!(!views.give_up(&error(false), now), "the insert without views is retried like any other");
-        let mut views = FailingViews::default();
-        assert!(!views.give_up(&error(true), now) && !views.are_ignored, "it may take them soon");
-        assert!(views.give_up(&error(true), now + limits::VIEW_PATIENCE) && views.are_ignored);
-        let other = StorageError::TimedOut(limits::VIEW_PATIENCE);
-        assert!(!FailingViews::default().give_up(&other, now));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Materialized views that somebody made of a table. ClickHouse fails an insert into the table when one of them fails, and stores nothing.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,17 +17,20 @@ pub fn without_views() -> [(&'static str, String); 2] {
     names.map(|name| (name, "1".to_owned()))
 }
 
-/// Begin and end of a view's name in the error of an insert.
-const NAMED: [(&str, char); 2] = [("while pushing to view ", ' '), ("' of view '", '\'')];
+/// By table.
+static LINES: Mutex<BTreeMap<String, LogLimit>> = Mutex::new(BTreeMap::new());
 
-static LINES: Mutex<LogLimit> = Mutex::new(LogLimit::new(Duration::from_secs(60)));
-
-/// The view whose failure an error is.
-pub fn view_of(text: &str) -> Option<&str> {
-    NAMED.into_iter().find_map(|(begin, end)| {
-        let (_, named) = text.split_once(begin)?;
-        named.split(end).next().map(|name| name.trim_end_matches(['.', ',', ':']))
-    })
+/// The view whose failure an error of an insert is, or `into` its target: an error of a target that is gone names the table of the insert in place
+/// of the view.
+pub fn view_of(text: &str) -> Option<String> {
+    let name = |rest: &str, end: char| {
+        rest.split(end).next().map(|name| name.trim_end_matches(['.', ',', ':']).to_owned())
+    };
+    if let Some((_, rest)) = text.split_once("while pushing to view ") {
+        return name(rest, ' ');
+    }
+    let (_, rest) = text.split_once("Target table '").filter(|(_, rest)| rest.contains("' of view '"))?;
+    name(rest, '\'').map(|target| format!("into {target}"))
 }
 
 /// A repetition of the insert may succeed.
@@ -34,9 +38,10 @@ pub fn is_passing(code: u32) -> bool {
     PASSING_CODES.contains(&code)
 }
 
-/// Says once a minute that a view lacks rows.
+/// Says of a table once a minute that a view lacks rows.
 pub fn log_without_view(table: &str, error: &impl Display) {
-    let mut lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut tables = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+    let lines = tables.entry(table.to_owned()).or_insert_with(|| LogLimit::new(Duration::from_secs(60)));
     if let Some(held_back) = lines.allow(Instant::now()) {
         tracing::warn!(table, %error, held_back, "rows are stored, and the view lacks them; mend or drop it");
     }
@@ -58,8 +63,8 @@ mod tests {
         assert!(overflow.to_string().starts_with("view market.candles failed: Code: 407"), "{overflow}");
         assert!(matches!(overflow, StorageError::View { is_passing: false, .. }));
         let dropped =
-            "Code: 60. DB::Exception: Target table 'market.bars' of view 'market.candles' doesn't exists.";
-        assert!(error(dropped.to_owned()).to_string().starts_with("view market.candles failed"));
+            "Code: 60. DB::Exception: Target table 'market.bars' of view 'market.trades' doesn't exists.";
+        assert!(error(dropped.to_owned()).to_string().starts_with("view into market.bars failed"));
         let memory = error(format!("Code: 241. DB::Exception: Memory limit exceeded: {view}"));
         assert!(matches!(memory, StorageError::View { is_passing: true, .. }));
         let own = error("Code: 407. DB::Exception: Decimal math overflow".to_owned());

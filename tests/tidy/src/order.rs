@@ -11,7 +11,7 @@ pub const ORDER: [(&str, &str); 10] = [
     (
         "central",
         "cli ab_latency validation run http diagnose books report repair ledger replicator ingest context init adapters watermark \
-         coverage fleet running_inserts lease copy_marks dropped_rows recorded_losses seq_range sql server_clock storage shared_answer row broker metrics status time config role limits",
+         coverage fleet running_inserts lease copy_marks dropped_rows recorded_losses failing_views seq_range sql server_clock storage shared_answer row broker metrics status time config role limits",
     ),
     (
         "edge/socket",

@@ -19,6 +19,7 @@ use super::{ReportScope, Time};
 use crate::clock;
 use crate::context::CentralContext;
 use crate::coverage::Coverage;
+use crate::failing_views::FailingViews;
 use crate::metrics::Metrics;
 use crate::recorded_losses::RecordedLosses;
 use crate::replicator::CopyContext;
@@ -73,6 +74,7 @@ fn context(sources: &Sources) -> anyhow::Result<CentralContext> {
         cold_clock: ServerClock::default(),
         marks_of_cold: SharedAnswer::default(),
         losses: RecordedLosses::default(),
+        failing_views: FailingViews::default(),
         leases: sources.leases.clone(),
         metrics: Metrics::new().context("cannot register the metrics")?,
         status: Status::starting([]),
