@@ -15,6 +15,8 @@ pub struct FailingViews(Mutex<BTreeMap<&'static str, ViewFailure>>);
 #[derive(Debug)]
 struct ViewFailure {
     since: Instant,
+    /// Time of the newest error.
+    newest: Instant,
     error: String,
     /// Time of the last insert with the views, once rows are stored without them.
     tried: Option<Instant>,
@@ -33,21 +35,31 @@ impl FailingViews {
         Some(failure.error.clone())
     }
 
-    /// Notes the error of an insert with the views. True: its rows are to be stored without them, since the error does not pass by itself, or lasts.
-    pub fn give_up(&self, table: &'static str, error: &StorageError, now: Instant) -> bool {
+    /// Notes the error of an insert with the views, the first of which this insert had at `since`. True: its rows are to be stored without them, since the
+    /// error does not pass by itself, or lasts.
+    pub fn give_up(
+        &self,
+        table: &'static str,
+        error: &StorageError,
+        since: &mut Option<Instant>,
+        now: Instant,
+    ) -> bool {
         match error {
             StorageError::View { is_passing: true, .. } => {}
             StorageError::View { .. } => return true,
             _ => return false,
         }
         let mut tables = self.lock();
-        let failure = tables.entry(table).or_insert_with(|| ViewFailure {
-            since: now,
-            error: String::new(),
-            tried: None,
-        });
-        failure.error = error.to_string();
-        let lasts = now.saturating_duration_since(failure.since) >= limits::VIEW_PATIENCE;
+        let new = || ViewFailure { since: now, newest: now, error: String::new(), tried: None };
+        let failure = tables.entry(table).or_insert_with(new);
+        // An insert that was dropped with its lease says of no success.
+        if now.saturating_duration_since(failure.newest) > 2 * limits::VIEW_PATIENCE {
+            *failure = new();
+        }
+        (failure.newest, failure.error) = (now, error.to_string());
+        // Other inserts of the table may succeed between two errors of this one.
+        let first = failure.since.min(*since.get_or_insert(now));
+        let lasts = now.saturating_duration_since(first) >= limits::VIEW_PATIENCE;
         failure.tried = lasts.then_some(now).or(failure.tried);
         lasts
     }
@@ -74,22 +86,25 @@ mod tests {
 
     #[test]
     fn a_view_that_cannot_take_rows_holds_them_up_no_longer_than_its_error_may_pass() {
-        let (views, now) = (FailingViews::default(), Instant::now());
-        assert!(views.give_up(TABLE, &error(false), now));
+        let (views, now, mut since) = (FailingViews::default(), Instant::now(), None);
+        assert!(views.give_up(TABLE, &error(false), &mut since, now));
         assert_eq!(views.ignored(TABLE, now), None, "it may take the rows of the next insert");
-        assert!(!views.give_up(TABLE, &error(true), now), "it may take them soon");
-        assert!(views.give_up(TABLE, &error(true), now + limits::VIEW_PATIENCE));
+        assert!(!views.give_up(TABLE, &error(true), &mut since, now), "it may take them soon");
+        views.took_rows(TABLE);
+        let lasts = now + limits::VIEW_PATIENCE;
+        assert!(views.give_up(TABLE, &error(true), &mut since, lasts), "whatever it takes of other inserts");
         let other = StorageError::TimedOut(limits::VIEW_PATIENCE);
-        assert!(!FailingViews::default().give_up(TABLE, &other, now));
+        assert!(!FailingViews::default().give_up(TABLE, &other, &mut since, lasts));
     }
 
     /// Each batch would wait for a minute.
     #[test]
     fn a_table_is_held_up_once_and_its_views_are_tried_once_a_minute_until_they_take_rows() {
         let (views, start) = (FailingViews::default(), Instant::now());
-        assert!(!views.give_up(TABLE, &error(true), start));
+        let give_up = |now| views.give_up(TABLE, &error(true), &mut None, now);
+        assert!(!give_up(start));
         let lasts = start + limits::VIEW_PATIENCE;
-        assert!(views.give_up(TABLE, &error(true), lasts));
+        assert!(give_up(lasts));
         assert!(
             views.ignored(TABLE, lasts + limits::VIEW_PATIENCE / 2).is_some(),
             "the next batch does not wait"
@@ -98,9 +113,10 @@ mod tests {
         let due = lasts + limits::VIEW_PATIENCE;
         assert_eq!(views.ignored(TABLE, due), None, "one tries the views");
         assert!(views.ignored(TABLE, due).is_some(), "the others do not");
-        assert!(views.give_up(TABLE, &error(true), due), "it has failed for long enough");
+        assert!(give_up(due), "it has failed for long enough");
         views.took_rows(TABLE);
         assert_eq!(views.ignored(TABLE, due), None);
-        assert!(!views.give_up(TABLE, &error(true), due), "another failure may pass");
+        assert!(!give_up(due), "another failure may pass");
+        assert!(!give_up(due + 3 * limits::VIEW_PATIENCE), "so may one long after it");
     }
 }

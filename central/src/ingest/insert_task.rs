@@ -149,7 +149,7 @@ async fn insert_ranges(
     let mut has_failed = false;
     let mut failing = FailingInsert::default();
     let table = batch.target.table();
-    let mut view_error = None;
+    let (mut view_error, mut views_fail_since) = (None, None);
     let mut backoff = limits::BACKOFF;
     while let Some(range) = open.pop() {
         if failing.needs_lookup(Instant::now()) && batch.has_events() {
@@ -188,7 +188,8 @@ async fn insert_ranges(
                 }
             }
             Err(error)
-                if ignored.is_none() && shared.failing_views.give_up(table, &error, Instant::now()) =>
+                if ignored.is_none()
+                    && shared.failing_views.give_up(table, &error, &mut views_fail_since, Instant::now()) =>
             {
                 has_failed = true;
                 view_error = Some(error.to_string());
